@@ -1,0 +1,311 @@
+//! One type per key role (docs/format.md, "Keys"). Long-lived roots sit in locked memory, derived and
+//! per-file keys on the heap; all are initialised in place and wiped when dropped.
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::AuthError;
+use super::derive::derive;
+use super::labels::{self, Label};
+use super::page::ContentKey;
+use super::random;
+use super::seal;
+use super::siv::SivKey;
+use super::suite::Suite;
+use crate::ids::{BackingKeyId, DirId, FileId, Format, SegmentIndex, SlotId, VaultId};
+use crate::sys::locked::Locked;
+
+type Secret = Box<Zeroizing<[u8; 32]>>;
+
+pub(super) fn mac(key: &[u8; 32], data: &[u8]) -> [u8; 32] {
+    let Ok(mut mac) = <Hmac<Sha256> as KeyInit>::new_from_slice(key) else {
+        panic!("HMAC takes keys of any length (RFC 2104)")
+    };
+    mac.update(data);
+    mac.finalize().into_bytes().into()
+}
+
+fn derived(ikm: &[u8; 32], label: Label, context: &[&[u8]]) -> Secret {
+    let mut out = Box::new(Zeroizing::new([0; 32]));
+    derive(ikm, label, context, &mut out);
+    out
+}
+
+macro_rules! locked_key {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        pub struct $name(Locked<32>);
+
+        impl $name {
+            /// A new one, from the kernel's random generator.
+            pub fn generate() -> Self {
+                Self(Locked::init(|b| random::fill(b)))
+            }
+
+            /// The one whose bytes these are (from an unwrapped or decoded form; the caller wipes its own).
+            pub fn from_bytes(bytes: &[u8; 32]) -> Self {
+                Self(Locked::init(|b| *b = *bytes))
+            }
+
+            /// The raw bytes, for the codec that wraps or seals them and for nothing else.
+            pub fn expose(&self) -> &[u8; 32] {
+                self.0.expose()
+            }
+        }
+    };
+}
+
+locked_key!(
+    /// The root key of a vault: what unlock slots yield. Seals the keyring body.
+    RootKey
+);
+locked_key!(
+    /// Backing key material: what one version of a key is made of.
+    KeyMaterial
+);
+locked_key!(
+    /// A tree key: names, directory ids, directory records, symlinks and xattrs hang on it.
+    TreeKey
+);
+locked_key!(
+    /// The key of the event log's HMAC chain.
+    EventKey
+);
+locked_key!(
+    /// A slot's key-encryption key: what a passphrase, key file or recovery key yields. Stored nowhere.
+    SlotKek
+);
+
+impl RootKey {
+    /// Seals the keyring body: XChaCha20-Poly1305 with a random nonce. Returns nonce (24) ‖ ciphertext ‖ tag.
+    pub fn seal_keyring(&self, vault: VaultId, aad: &[u8], body: &[u8]) -> Vec<u8> {
+        seal::seal(&derived(self.expose(), labels::KEYRING, &[vault.as_bytes()]), aad, body)
+    }
+
+    /// Opens what [`RootKey::seal_keyring`] made.
+    ///
+    /// # Errors
+    /// [`AuthError`] if the key, the AAD or any byte is another one.
+    pub fn open_keyring(
+        &self,
+        vault: VaultId,
+        aad: &[u8],
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, AuthError> {
+        seal::open(&derived(self.expose(), labels::KEYRING, &[vault.as_bytes()]), aad, sealed)
+    }
+}
+
+impl SlotKek {
+    /// Wraps the root key for an unlock slot: AES-256-GCM under the slot-wrap key. Returns
+    /// nonce (12) ‖ ciphertext (32) ‖ tag (16).
+    pub fn wrap_root(&self, vault: VaultId, slot: SlotId, aad: &[u8], root: &RootKey) -> [u8; 60] {
+        let key = derived(self.expose(), labels::SLOT_WRAP, &[vault.as_bytes(), slot.as_bytes()]);
+        seal::gcm_wrap(&key, aad, root.expose())
+    }
+
+    /// Unwraps what [`SlotKek::wrap_root`] made.
+    ///
+    /// # Errors
+    /// [`AuthError`] for a wrong secret as for changed bytes.
+    pub fn unwrap_root(
+        &self,
+        vault: VaultId,
+        slot: SlotId,
+        aad: &[u8],
+        wrapped: &[u8; 60],
+    ) -> Result<RootKey, AuthError> {
+        let key = derived(self.expose(), labels::SLOT_WRAP, &[vault.as_bytes(), slot.as_bytes()]);
+        Locked::try_init(|out| seal::gcm_unwrap(&key, aad, wrapped, out)).map(RootKey)
+    }
+}
+
+impl KeyMaterial {
+    /// The wrapping key of this version.
+    pub fn wrapping_key(&self, vault: VaultId, id: BackingKeyId) -> WrappingKey {
+        let version = id.version.0.to_le_bytes();
+        WrappingKey(derived(self.expose(), labels::WRAP, &[vault.as_bytes(), id.key.as_bytes(), &version]))
+    }
+}
+
+/// What a DEK's wrap is bound to (its AAD):
+/// vault id ‖ file id ‖ key id ‖ version u32 ‖ suite u8 ‖ format u16, 55 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WrapContext {
+    /// The vault.
+    pub vault: VaultId,
+    /// The file; for a tree key, the tree key's id.
+    pub file: FileId,
+    /// The backing key that wraps.
+    pub backing: BackingKeyId,
+    /// The suite number; 0 for a tree key.
+    pub suite: u8,
+    /// The format.
+    pub format: Format,
+}
+
+impl WrapContext {
+    fn aad(&self) -> [u8; 55] {
+        let mut aad = [0; 55];
+        aad[..16].copy_from_slice(self.vault.as_bytes());
+        aad[16..32].copy_from_slice(self.file.as_bytes());
+        aad[32..48].copy_from_slice(self.backing.key.as_bytes());
+        aad[48..52].copy_from_slice(&self.backing.version.0.to_le_bytes());
+        aad[52] = self.suite;
+        aad[53..55].copy_from_slice(&self.format.0.to_le_bytes());
+        aad
+    }
+}
+
+/// A wrapped DEK or tree key: nonce (24) ‖ ciphertext (32) ‖ tag (16), as in a slot.
+pub type Wrapped = [u8; 72];
+
+/// The key that one version of a key wraps with: XChaCha20-Poly1305.
+pub struct WrappingKey(Secret);
+
+impl WrappingKey {
+    /// Wraps a DEK.
+    pub fn wrap_dek(&self, context: &WrapContext, dek: &Dek) -> Wrapped {
+        seal::wrap32(&self.0, &context.aad(), &dek.0)
+    }
+
+    /// Unwraps a DEK.
+    ///
+    /// # Errors
+    /// [`AuthError`] if the key, the context or any byte is another one.
+    pub fn unwrap_dek(&self, context: &WrapContext, wrapped: &Wrapped) -> Result<Dek, AuthError> {
+        let mut dek = Dek(Box::new(Zeroizing::new([0; 32])));
+        seal::unwrap32(&self.0, &context.aad(), wrapped, &mut dek.0)?;
+        Ok(dek)
+    }
+
+    /// Wraps a tree key.
+    pub fn wrap_tree(&self, context: &WrapContext, tree: &TreeKey) -> Wrapped {
+        seal::wrap32(&self.0, &context.aad(), tree.expose())
+    }
+
+    /// Unwraps a tree key.
+    ///
+    /// # Errors
+    /// As [`WrappingKey::unwrap_dek`].
+    pub fn unwrap_tree(&self, context: &WrapContext, wrapped: &Wrapped) -> Result<TreeKey, AuthError> {
+        Locked::try_init(|out| seal::unwrap32(&self.0, &context.aad(), wrapped, out)).map(TreeKey)
+    }
+}
+
+/// A file's data key.
+pub struct Dek(Secret);
+
+impl Dek {
+    /// A new one.
+    pub fn generate() -> Self {
+        let mut dek = Self(Box::new(Zeroizing::new([0; 32])));
+        random::fill(&mut **dek.0);
+        dek
+    }
+
+    /// The key of this file's header MACs.
+    pub fn header_mac_key(&self, file: FileId) -> HeaderMacKey {
+        HeaderMacKey(derived(&self.0, labels::HEADER_MAC, &[file.as_bytes()]))
+    }
+
+    /// The content key of one segment.
+    pub fn content_key(&self, suite: Suite, file: FileId, segment: SegmentIndex) -> ContentKey {
+        let key = derived(
+            &self.0,
+            labels::CONTENT,
+            &[&[suite.number()], file.as_bytes(), &segment.0.to_le_bytes()],
+        );
+        ContentKey::new(suite, &key)
+    }
+}
+
+/// Authenticates a file's header slots, and commits them to the DEK.
+pub struct HeaderMacKey(Secret);
+
+impl HeaderMacKey {
+    /// HMAC-SHA256 over `data`.
+    pub fn mac(&self, data: &[u8]) -> [u8; 32] {
+        mac(&self.0, data)
+    }
+
+    /// Checks a MAC in constant time.
+    ///
+    /// # Errors
+    /// [`AuthError`] if it isn't this one's.
+    pub fn verify(&self, data: &[u8], tag: &[u8; 32]) -> Result<(), AuthError> {
+        if bool::from(self.mac(data).ct_eq(tag)) { Ok(()) } else { Err(AuthError) }
+    }
+}
+
+impl EventKey {
+    /// HMAC-SHA256 over `data`: a link of the event chain.
+    pub fn mac(&self, data: &[u8]) -> [u8; 32] {
+        mac(self.expose(), data)
+    }
+}
+
+impl TreeKey {
+    /// The key of names.
+    pub fn name_key(&self) -> SivKey {
+        SivKey::init(|out| derive(self.expose(), labels::NAMES, &[], out))
+    }
+
+    /// The key of xattr names.
+    pub fn xattr_name_key(&self) -> SivKey {
+        SivKey::init(|out| derive(self.expose(), labels::XATTR_NAME, &[], out))
+    }
+
+    /// The id of the root directory: dir-id with a context of 16 zero bytes.
+    pub fn root_dir_id(&self) -> DirId {
+        self.dir_id_of(&[&[0; 16]])
+    }
+
+    /// The derived id of a directory: of its parent's id and its lower name as it is on disk.
+    pub fn dir_id(&self, parent: DirId, lower_name: &[u8]) -> DirId {
+        self.dir_id_of(&[&parent.0, lower_name])
+    }
+
+    fn dir_id_of(&self, context: &[&[u8]]) -> DirId {
+        let mut out = Zeroizing::new([0; 32]);
+        derive(self.expose(), labels::DIR_ID, context, &mut out);
+        let mut id = [0; 16];
+        id.copy_from_slice(&out[..16]);
+        DirId(id)
+    }
+
+    /// The key of directory records.
+    pub fn dir_record_key(&self) -> SealKey {
+        SealKey(derived(self.expose(), labels::DIR_RECORD, &[]))
+    }
+
+    /// The key of symlink targets.
+    pub fn symlink_key(&self) -> SealKey {
+        SealKey(derived(self.expose(), labels::SYMLINK, &[]))
+    }
+
+    /// The key of xattr values.
+    pub fn xattr_value_key(&self) -> SealKey {
+        SealKey(derived(self.expose(), labels::XATTR_VALUE, &[]))
+    }
+}
+
+/// A derived key that seals small things (records, symlink targets, xattr values) with XChaCha20-Poly1305.
+pub struct SealKey(Secret);
+
+impl SealKey {
+    /// Returns nonce (24) ‖ ciphertext ‖ tag (16).
+    pub fn seal(&self, aad: &[u8], plaintext: &[u8]) -> Vec<u8> {
+        seal::seal(&self.0, aad, plaintext)
+    }
+
+    /// Opens what [`SealKey::seal`] made.
+    ///
+    /// # Errors
+    /// [`AuthError`] if the key, the AAD or any byte is another one, or it is shorter than 40 bytes.
+    pub fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, AuthError> {
+        seal::open(&self.0, aad, sealed)
+    }
+}

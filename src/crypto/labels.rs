@@ -1,0 +1,32 @@
+//! Every label that goes into key derivation, and nothing else (docs/format.md, "Key derivation").
+//! A label is never reused for another purpose and never changed: vaults outlive programs.
+
+/// Prefix of every derivation's info.
+pub const PREFIX: &[u8] = b"rekeyfs1";
+
+/// A derivation label, and with it the meaning of its context.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Label(pub(super) &'static [u8]);
+
+/// Root key → key that seals the keyring body; context: vault id.
+pub const KEYRING: Label = Label(b"keyring");
+/// Slot KEK → key that wraps the root key; context: vault id, slot id.
+pub const SLOT_WRAP: Label = Label(b"slot-wrap");
+/// Backing key material → wrapping key; context: vault id, key id, version u32.
+pub const WRAP: Label = Label(b"wrap");
+/// DEK → header MAC key; context: file id.
+pub const HEADER_MAC: Label = Label(b"header-mac");
+/// DEK → content key of a segment; context: suite u8, file id, segment u64.
+pub const CONTENT: Label = Label(b"content");
+/// Tree key → key (64 bytes) of names; no context.
+pub const NAMES: Label = Label(b"names");
+/// Tree key → directory id (first 16 bytes); context: parent's directory id, lower name as on disk.
+pub const DIR_ID: Label = Label(b"dir-id");
+/// Tree key → key of directory records; no context.
+pub const DIR_RECORD: Label = Label(b"dir-record");
+/// Tree key → key of symlink targets; no context.
+pub const SYMLINK: Label = Label(b"symlink");
+/// Tree key → key (64 bytes) of xattr names; no context.
+pub const XATTR_NAME: Label = Label(b"xattr-name");
+/// Tree key → key of xattr values; no context.
+pub const XATTR_VALUE: Label = Label(b"xattr-value");

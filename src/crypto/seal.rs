@@ -1,0 +1,88 @@
+//! Sealing and wrapping of small things: XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha, crate
+//! `chacha20poly1305`) for wraps, records and the keyring; AES-256-GCM (SP 800-38D, crate `aes-gcm`) for
+//! the root key in unlock slots, whose key is used once.
+
+use aes_gcm::Aes256Gcm;
+use chacha20poly1305::XChaCha20Poly1305;
+use chacha20poly1305::aead::inout::InOutBuf;
+use chacha20poly1305::aead::{AeadInOut, KeyInit};
+use zeroize::Zeroizing;
+
+use super::{AuthError, random};
+
+/// Bytes that sealing adds: nonce and tag.
+pub const OVERHEAD: usize = 24 + 16;
+
+pub(super) fn seal(key: &[u8; 32], aad: &[u8], plaintext: &[u8]) -> Vec<u8> {
+    let nonce: [u8; 24] = random::array();
+    let mut out = Vec::with_capacity(plaintext.len() + OVERHEAD);
+    out.extend_from_slice(&nonce);
+    out.extend_from_slice(plaintext);
+    let cipher = XChaCha20Poly1305::new(key.into());
+    let sealed = cipher.encrypt_inout_detached(&nonce.into(), aad, InOutBuf::from(&mut out[24..]));
+    match sealed {
+        Ok(tag) => out.extend_from_slice(&tag),
+        Err(_) => panic!("XChaCha20-Poly1305 refuses only more than 256 GiB, which is never given to it"),
+    }
+    out
+}
+
+pub(super) fn open(key: &[u8; 32], aad: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, AuthError> {
+    let (nonce, rest) = sealed.split_first_chunk::<24>().ok_or(AuthError)?;
+    let (ciphertext, tag) = rest.split_last_chunk::<16>().ok_or(AuthError)?;
+    let mut out = Zeroizing::new(ciphertext.to_vec());
+    let cipher = XChaCha20Poly1305::new(key.into());
+    cipher
+        .decrypt_inout_detached(nonce.into(), aad, InOutBuf::from(out.as_mut_slice()), tag.into())
+        .map_err(|_| AuthError)?;
+    Ok(out)
+}
+
+pub(super) fn wrap32(key: &[u8; 32], aad: &[u8], secret: &[u8; 32]) -> [u8; 72] {
+    let mut out = [0; 72];
+    out.copy_from_slice(&seal(key, aad, secret));
+    out
+}
+
+pub(super) fn unwrap32(
+    key: &[u8; 32],
+    aad: &[u8],
+    wrapped: &[u8; 72],
+    out: &mut [u8; 32],
+) -> Result<(), AuthError> {
+    let (nonce, rest) = wrapped.split_first_chunk::<24>().ok_or(AuthError)?;
+    let (ciphertext, tag) = rest.split_last_chunk::<16>().ok_or(AuthError)?;
+    out.copy_from_slice(ciphertext);
+    let cipher = XChaCha20Poly1305::new(key.into());
+    cipher
+        .decrypt_inout_detached(nonce.into(), aad, InOutBuf::from(out.as_mut_slice()), tag.into())
+        .map_err(|_| AuthError)
+}
+
+pub(super) fn gcm_wrap(key: &[u8; 32], aad: &[u8], secret: &[u8; 32]) -> [u8; 60] {
+    let nonce: [u8; 12] = random::array();
+    let mut out = [0; 60];
+    out[..12].copy_from_slice(&nonce);
+    out[12..44].copy_from_slice(secret);
+    let cipher = Aes256Gcm::new(key.into());
+    match cipher.encrypt_inout_detached(&nonce.into(), aad, InOutBuf::from(&mut out[12..44])) {
+        Ok(tag) => out[44..].copy_from_slice(&tag),
+        Err(_) => panic!("AES-GCM refuses only more than 64 GiB, which is never given to it"),
+    }
+    out
+}
+
+pub(super) fn gcm_unwrap(
+    key: &[u8; 32],
+    aad: &[u8],
+    wrapped: &[u8; 60],
+    out: &mut [u8; 32],
+) -> Result<(), AuthError> {
+    let (nonce, rest) = wrapped.split_first_chunk::<12>().ok_or(AuthError)?;
+    let (ciphertext, tag) = rest.split_last_chunk::<16>().ok_or(AuthError)?;
+    out.copy_from_slice(ciphertext);
+    let cipher = Aes256Gcm::new(key.into());
+    cipher
+        .decrypt_inout_detached(nonce.into(), aad, InOutBuf::from(out.as_mut_slice()), tag.into())
+        .map_err(|_| AuthError)
+}

@@ -1,0 +1,155 @@
+//! Newtypes for everything that is an identifier or a number with a meaning of its own, so that one kind
+//! can't be passed for another. Integers are little-endian on disk, UUIDs raw (DESIGN: format, section 3).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(uuid::Uuid);
+
+        impl $name {
+            /// A new random (version 4) identifier.
+            pub fn random() -> Self {
+                let mut bytes = [0; 16];
+                crate::crypto::random::fill(&mut bytes);
+                Self(uuid::Builder::from_random_bytes(bytes).into_uuid())
+            }
+
+            /// The identifier whose raw bytes these are.
+            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(uuid::Uuid::from_bytes(bytes))
+            }
+
+            /// The 16 raw bytes, as they stand on disk.
+            pub const fn as_bytes(&self) -> &[u8; 16] {
+                self.0.as_bytes()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self.0)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = uuid::Error;
+            fn from_str(s: &str) -> Result<Self, uuid::Error> {
+                s.parse().map(Self)
+            }
+        }
+    };
+}
+
+uuid_id!(
+    /// A vault.
+    VaultId
+);
+uuid_id!(
+    /// A file's content since it was last empty; a new one comes with each DEK.
+    FileId
+);
+uuid_id!(
+    /// A key (KMS: `KeyId`).
+    KeyId
+);
+uuid_id!(
+    /// An unlock slot.
+    SlotId
+);
+uuid_id!(
+    /// A tree key: what names, symlinks, xattrs and directory records hang on.
+    TreeKeyId
+);
+
+/// A directory's id: the AAD of the names in it. Derived, or stored in its record.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct DirId(pub [u8; 16]);
+
+/// The version of a key: which of its backing keys. The first is 1.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct KeyVersion(pub u32);
+
+impl fmt::Display for KeyVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One backing key: a key and a version of it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct BackingKeyId {
+    /// The key.
+    pub key: KeyId,
+    /// Its version.
+    pub version: KeyVersion,
+}
+
+/// The format of a lower file. Only [`Format::CURRENT`] is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Format(pub u16);
+
+impl Format {
+    /// The format this program writes.
+    pub const CURRENT: Self = Self(1);
+}
+
+/// A slot's sequence: the higher of two valid slots counts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Sequence(pub u64);
+
+/// The index of a 4096-byte lower page, and of the block inside it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PageIndex(pub u64);
+
+/// A count of pages, as in a header's floor.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct PageCount(pub u64);
+
+/// The index of a segment of 2^14 pages: what one content key seals.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct SegmentIndex(pub u64);
+
+/// A byte offset in a file as its users see it; also a plaintext size.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct PlainOffset(pub u64);
+
+/// A byte offset in a lower file; also a lower size.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct LowerOffset(pub u64);
+
+/// An inode number: the lower one, but 1 for the root.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Ino(pub u64);
+
+impl Ino {
+    /// The root directory of a vault.
+    pub const ROOT: Self = Self(1);
+}
+
+impl fmt::Display for Ino {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An open file or directory handle, as given to the kernel.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Handle(pub u64);
+
+/// A keyring's generation: one more with each save.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Generation(pub u64);

@@ -1,0 +1,25 @@
+//! rekeyfs: a transparent encrypted filesystem for Linux.
+//!
+//! Every file is sealed under a data key (DEK) of its own; the DEK is wrapped by one version of a key found
+//! through an alias. All versions are kept, so old files always decrypt; rotation takes constant time and
+//! files move to the new version lazily. `docs/format.md` describes the bytes on disk.
+//!
+//! Layers, each importing only from those after it: `cli`, `mount`, `fuse`, `control`, `rewrap`, `vault`,
+//! `keyring`, `unlock`, `events`, (`content`, `names`, `header`), `storage`, `crypto`, `ids`, `sys`.
+
+pub mod cli;
+pub mod content;
+pub mod control;
+pub mod crypto;
+pub mod events;
+pub mod fuse;
+pub mod header;
+pub mod ids;
+pub mod keyring;
+pub mod mount;
+pub mod names;
+pub mod rewrap;
+pub mod storage;
+pub mod sys;
+pub mod unlock;
+pub mod vault;
