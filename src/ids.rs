@@ -2,6 +2,7 @@
 //! can't be passed for another. Integers are little-endian on disk, UUIDs raw (DESIGN: format, section 3).
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -153,3 +154,82 @@ pub struct Handle(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Generation(pub u64);
+
+/// The name of an alias: `alias/` and at least one of `a-z A-Z 0-9 / _ -`, at most 256 bytes in all;
+/// case-sensitive. A clone shares the text.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct AliasName(Arc<str>);
+
+/// A text that isn't an alias name.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0:?} is no alias name: it takes alias/ and then letters, digits, / _ -, at most 256 bytes in all")]
+pub struct InvalidAliasName(pub String);
+
+impl AliasName {
+    /// The longest name, in bytes.
+    pub const MAX_LEN: usize = 256;
+    /// What every name begins with.
+    pub const PREFIX: &'static str = "alias/";
+
+    /// The alias whose key wraps new files where the directory names no other: `alias/default`.
+    pub fn default_alias() -> Self {
+        Self("alias/default".into())
+    }
+
+    /// The alias of the service-managed key that wraps the tree keys: `alias/rekeyfs/tree`.
+    pub fn tree() -> Self {
+        Self("alias/rekeyfs/tree".into())
+    }
+
+    /// The name as text, with its prefix.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether users may neither create, move nor delete it (`alias/aws/…`, `alias/rekeyfs/…`).
+    pub fn is_reserved(&self) -> bool {
+        self.0.starts_with("alias/aws/") || self.0.starts_with("alias/rekeyfs/")
+    }
+}
+
+impl std::str::FromStr for AliasName {
+    type Err = InvalidAliasName;
+    fn from_str(s: &str) -> Result<Self, InvalidAliasName> {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-');
+        match s.strip_prefix(Self::PREFIX) {
+            Some(rest) if !rest.is_empty() && s.len() <= Self::MAX_LEN && rest.bytes().all(allowed) => {
+                Ok(Self(s.into()))
+            }
+            _ => Err(InvalidAliasName(s.to_owned())),
+        }
+    }
+}
+
+impl TryFrom<String> for AliasName {
+    type Error = InvalidAliasName;
+    fn try_from(s: String) -> Result<Self, InvalidAliasName> {
+        s.parse()
+    }
+}
+
+impl From<AliasName> for String {
+    fn from(name: AliasName) -> Self {
+        name.0.as_ref().to_owned()
+    }
+}
+
+impl fmt::Display for AliasName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for AliasName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AliasName({})", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests;
