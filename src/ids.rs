@@ -233,3 +233,23 @@ impl fmt::Debug for AliasName {
 
 #[cfg(test)]
 mod tests;
+
+/// A time stamp: seconds since 1970 (negative before) and nanoseconds, 0..1e9, counted forward from them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Time {
+    /// Whole seconds, rounded down.
+    pub secs: i64,
+    /// Nanoseconds after `secs`.
+    pub nanos: u32,
+}
+
+/// What is to become of a time stamp, as `utimensat(2)` has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TimeChange {
+    /// Leave it (UTIME_OMIT).
+    Keep,
+    /// Set it to the present (UTIME_NOW).
+    Now,
+    /// Set it.
+    At(Time),
+}

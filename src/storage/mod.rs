@@ -1,1 +1,3 @@
-//! storage
+//! The lower filesystem.
+
+pub use crate::ids::{Time, TimeChange};

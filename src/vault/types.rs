@@ -1,0 +1,176 @@
+//! What goes in and out of vault operations. No FUSE type, no lower type that a caller would have to decode.
+
+use crate::crypto::suite::Suite;
+use crate::ids::{BackingKeyId, Handle, Ino, Sequence};
+use crate::storage::{Time, TimeChange};
+
+/// Who asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Caller {
+    /// Effective user id.
+    pub uid: u32,
+    /// Effective group id.
+    pub gid: u32,
+    /// umask; applied by the lower filesystem unless the directory has a default ACL.
+    pub umask: u32,
+    /// Process id; 0 if unknown.
+    pub pid: u32,
+}
+
+/// The kind of an inode.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum FileKind {
+    /// A regular file.
+    Regular,
+    /// A directory.
+    Directory,
+    /// A symlink.
+    Symlink,
+    /// A FIFO.
+    Fifo,
+    /// A Unix socket.
+    Socket,
+    /// A character device.
+    CharDevice,
+    /// A block device.
+    BlockDevice,
+}
+
+/// An inode's attributes as users see them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Attr {
+    /// Inode number.
+    pub ino: Ino,
+    /// Kind.
+    pub kind: FileKind,
+    /// The low 12 bits of the mode.
+    pub perm: u16,
+    /// Number of hard links.
+    pub nlink: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Device number of a device node, as the kernel encodes it in a stat.
+    pub rdev: u64,
+    /// Plaintext size in bytes.
+    pub size: u64,
+    /// Blocks of 512 bytes that the lower file takes.
+    pub blocks: u64,
+    /// Preferred I/O size in bytes.
+    pub blksize: u32,
+    /// Last access.
+    pub atime: Time,
+    /// Last change of content.
+    pub mtime: Time,
+    /// Last change of anything.
+    pub ctime: Time,
+}
+
+/// A change of attributes; `None` keeps what is there.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct SetAttr {
+    /// The low 12 bits of the mode.
+    pub mode: Option<u32>,
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+    /// Plaintext size in bytes.
+    pub size: Option<u64>,
+    /// Last access.
+    pub atime: Option<TimeChange>,
+    /// Last change of content.
+    pub mtime: Option<TimeChange>,
+    /// The open handle through which it is asked, if any.
+    pub handle: Option<Handle>,
+}
+
+/// How a file is opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OpenFlags {
+    /// For reading.
+    pub read: bool,
+    /// For writing.
+    pub write: bool,
+    /// Cut to nothing.
+    pub truncate: bool,
+}
+
+/// What a file's header says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HeaderInfo {
+    /// The backing key that wraps the DEK.
+    pub backing: BackingKeyId,
+    /// The content suite.
+    pub suite: Suite,
+    /// The slot's sequence.
+    pub sequence: Sequence,
+    /// Whether the alias resolves to another backing key now.
+    pub stale: bool,
+}
+
+/// What `fallocate(2)` is to do; all false: allocate and grow.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct FallocMode {
+    /// Leave the size alone.
+    pub keep_size: bool,
+    /// Make a hole (with `keep_size`).
+    pub punch_hole: bool,
+    /// Make it read as zeros.
+    pub zero_range: bool,
+}
+
+/// What `lseek(2)` looks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Whence {
+    /// SEEK_DATA.
+    Data,
+    /// SEEK_HOLE.
+    Hole,
+}
+
+/// How `setxattr(2)` treats an existing value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum XattrMode {
+    /// Create or replace.
+    Set,
+    /// XATTR_CREATE.
+    Create,
+    /// XATTR_REPLACE.
+    Replace,
+}
+
+/// What `statfs(2)` says; sizes in blocks of `frsize` bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StatFs {
+    /// Size of the filesystem.
+    pub blocks: u64,
+    /// Free blocks.
+    pub bfree: u64,
+    /// Free blocks for unprivileged users.
+    pub bavail: u64,
+    /// Inodes.
+    pub files: u64,
+    /// Free inodes.
+    pub ffree: u64,
+    /// Preferred I/O size in bytes.
+    pub bsize: u32,
+    /// Longest name in bytes.
+    pub namelen: u32,
+    /// Block size in bytes.
+    pub frsize: u32,
+}
+
+/// An entry as [`readdir`](super::Vault::readdir) yields it.
+#[derive(Clone, Copy, Debug)]
+pub struct DirEntry<'a> {
+    /// Inode number.
+    pub ino: Ino,
+    /// Kind.
+    pub kind: FileKind,
+    /// Plaintext name.
+    pub name: &'a [u8],
+    /// The lower cookie to go on after this entry.
+    pub next_cookie: u64,
+}
