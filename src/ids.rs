@@ -14,10 +14,8 @@ macro_rules! uuid_id {
         pub struct $name(uuid::Uuid);
 
         impl $name {
-            /// A new random (version 4) identifier.
-            pub fn random() -> Self {
-                let mut bytes = [0; 16];
-                crate::crypto::random::fill(&mut bytes);
+            /// The version 4 identifier made of these random bytes.
+            pub const fn from_random(bytes: [u8; 16]) -> Self {
                 Self(uuid::Builder::from_random_bytes(bytes).into_uuid())
             }
 

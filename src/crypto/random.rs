@@ -20,3 +20,16 @@ pub fn array<const N: usize>() -> [u8; N] {
     fill(&mut out);
     out
 }
+
+macro_rules! random_id {
+    ($($id:ident),*) => {
+        $(impl crate::ids::$id {
+            /// A new random (version 4) identifier.
+            pub fn random() -> Self {
+                Self::from_random(array())
+            }
+        })*
+    };
+}
+
+random_id!(VaultId, FileId, KeyId, SlotId, TreeKeyId);

@@ -1,8 +1,7 @@
 //! Key roles round-trip, refuse what isn't theirs, and the two content engines agree.
 use super::keys::*;
-use super::page::ContentKey;
-use super::random;
-use super::suite::Suite;
+#[cfg(feature = "aws-lc")]
+use super::{page::ContentKey, random, suite::Suite};
 use crate::ids::*;
 
 fn context() -> WrapContext {

@@ -39,7 +39,7 @@ impl<const N: usize> Locked<N> {
     /// What `fill` returns; the cell is wiped then.
     pub fn try_init<E>(fill: impl FnOnce(&mut [u8; N]) -> Result<(), E>) -> Result<Self, E> {
         const { assert!(N <= CELL) }
-        let mut cell = Self(take());
+        let cell = Self(take());
         // SAFETY: the cell is 64 bytes (N <= 64), zeroed, aligned for u8 and owned by `cell` alone.
         fill(unsafe { cell.0.cast::<[u8; N]>().as_mut() })?;
         Ok(cell)
