@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Checks of the source itself: formatting, lints, documentation, dependencies, layers. Runs no tests.
+# Ends with 'N passed, M failed'.
+. "$(dirname "$0")/lib.sh"
+. "$ROOT/scripts/layers.sh"
+cd "$ROOT" || exit 1
+need_build_tools
+
+step "cargo fmt" cargo fmt --all --check
+step "clippy" cargo clippy --locked --all-targets --features fault-injection -- -D warnings
+step "clippy, RustCrypto engine" cargo clippy --locked --all-targets --no-default-features -- -D warnings
+step "clippy, as released" cargo clippy --locked --all-targets -- -D warnings
+step "rustdoc" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+
+layer_checks
+
+scripts_parse() {
+    local f
+    for f in scripts/*.sh .ci/run; do bash -n "$f" || return 1; done
+}
+step "scripts parse" scripts_parse
+if command -v shellcheck >/dev/null 2>&1; then
+    step "shellcheck" shellcheck -x -S warning scripts/*.sh
+fi
+
+if command -v cargo-deny >/dev/null 2>&1; then
+    step "cargo-deny: licences, bans, sources" cargo deny --offline check licenses bans sources
+    if [ -d "${CARGO_HOME:-$HOME/.cargo}/advisory-dbs" ]; then
+        step "cargo-deny: advisories" cargo deny --offline check advisories
+    else
+        skip "advisories" "cargo-deny has no advisory database here ('cargo deny fetch' gets one)"
+    fi
+elif command -v cargo-audit >/dev/null 2>&1 && [ -d "${CARGO_HOME:-$HOME/.cargo}/advisory-db" ]; then
+    step "cargo-audit" cargo audit --no-fetch
+else
+    skip "dependency advisories and licences" "neither cargo-deny nor cargo-audit is installed ('cargo install --locked cargo-deny' gets one)"
+fi
+
+summary

@@ -1,0 +1,80 @@
+# The layer rules, as greps over the source (sourced by check.sh, after lib.sh).
+# Layers from the bottom up; a module may name only those of a lower number. content, names and header are
+# neighbours that don't know each other.
+
+declare -A LAYER=(
+    [sys]=0 [ids]=1 [crypto]=2 [storage]=3 [content]=4 [names]=4 [header]=4 [events]=5 [unlock]=6 [keyring]=7
+    [vault]=8 [rewrap]=9 [control]=10 [fuse]=11 [mount]=12 [cli]=13
+)
+
+# Prints FILE:LINE:CODE for each line of src that matches, comments left out.
+source_grep() {
+    grep -rnE --include='*.rs' "$1" "$ROOT/src" | sed "s|^$ROOT/||" | grep -vE '^[^:]+:[0-9]+:[[:space:]]*//'
+}
+
+# only_in ALLOWED PATTERN: no file but those that match ALLOWED may have code that matches PATTERN.
+only_in() {
+    local hits
+    hits=$(source_grep "$2" | grep -vE "^($1)")
+    [ -z "$hits" ] && return 0
+    printf '%s\n' "$hits"
+    return 1
+}
+
+no_upward_imports() {
+    local file module imported bad=0 line
+    while IFS= read -r line; do
+        file=${line%%:*}
+        module=${file#src/}
+        module=${module%%/*}
+        module=${module%.rs}
+        [ -n "${LAYER[$module]+x}" ] || continue
+        for imported in $(grep -oE '\bcrate::(\{[^}]*\}|[a-z_]+)' <<<"$line" | sed 's/crate:://' | tr '{},' '   ' | sed 's/::[^ ]*//g'); do
+            [ "$imported" = "$module" ] && continue
+            if [ -z "${LAYER[$imported]+x}" ]; then
+                echo "no layer is known for $imported: $line"
+                bad=1
+            elif [ "${LAYER[$imported]}" -ge "${LAYER[$module]}" ]; then
+                echo "upward: $line"
+                bad=1
+            fi
+        done
+    done < <(source_grep '\bcrate::[a-z_{]')
+    return $bad
+}
+
+every_module_has_a_layer() {
+    local module bad=0
+    for module in $(sed -nE 's/^pub mod ([a-z_]+);.*/\1/p' "$ROOT/src/lib.rs"); do
+        [ -n "${LAYER[$module]+x}" ] || { echo "no layer is known for $module"; bad=1; }
+    done
+    return $bad
+}
+
+files_are_short() {
+    local long
+    long=$(find "$ROOT/src" "$ROOT/tests" -name '*.rs' -exec wc -l {} + | awk '$2 != "total" && $1 >= 500')
+    [ -z "$long" ] && return 0
+    printf 'files of 500 lines or more:\n%s\n' "$long"
+    return 1
+}
+
+bincode_in_one_file() {
+    local files
+    files=$(source_grep '\bbincode::' | cut -d: -f1 | sort -u)
+    [ "$(printf '%s\n' "$files" | wc -l)" -le 1 ] && return 0
+    printf 'bincode is used in several files:\n%s\n' "$files"
+    return 1
+}
+
+layer_checks() {
+    local ciphers='aes_gcm|aes_siv|aes_gcm_siv|chacha20poly1305|aws_lc_rs|argon2|hkdf|hmac|sha2|rand|getrandom|aead'
+    step "layers: no upward import" no_upward_imports
+    step "layers: every module has one" every_module_has_a_layer
+    step "layers: fuser only in fuse and mount" only_in 'src/(fuse|mount)[/.]' '\bfuser::'
+    step "layers: cipher crates only in crypto" only_in 'src/crypto[/.]' "(^|[^A-Za-z0-9_:])($ciphers)::"
+    step "layers: clap only in cli/args" only_in 'src/cli/args' '\bclap::|\buse clap\b'
+    step "layers: bincode in one file" bincode_in_one_file
+    step "layers: unsafe only in sys" only_in 'src/sys[/.]' '\bunsafe[[:space:]]*(\{|fn|impl|extern)|allow\(unsafe_code\)'
+    step "layers: files under 500 lines" files_are_short
+}

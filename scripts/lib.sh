@@ -1,0 +1,86 @@
+# Shared by the other scripts (sourced, bash): places, packages, steps that are counted.
+
+set -u
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
+LOGS=$TARGET/check-logs
+PASSED=0
+FAILED=0
+SKIPPED=()
+case ":$PATH:" in *":$HOME/.cargo/bin:"*) ;; *) PATH=$PATH:$HOME/.cargo/bin ;; esac
+PATH=$PATH:/usr/sbin:/sbin
+export PATH
+
+die() {
+    printf '%s: %s\n' "$(basename "$0")" "$*" >&2
+    exit 1
+}
+
+# Runs a command as root: directly, or with sudo.
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null 2>&1; then
+        sudo "$@"
+    else
+        die "this needs root for '$*': run it as root, or install sudo"
+    fi
+}
+
+# Installs what is missing. Each argument is COMMAND:PACKAGE; a package comes only for a command that isn't there.
+install_missing() {
+    local pair missing=()
+    for pair in "$@"; do
+        command -v "${pair%%:*}" >/dev/null 2>&1 || missing+=("${pair#*:}")
+    done
+    [ ${#missing[@]} -eq 0 ] && return 0
+    command -v apt-get >/dev/null 2>&1 || die "missing: ${missing[*]}; there is no apt-get here, install them by hand"
+    echo "installing: ${missing[*]}"
+    local log
+    log=$(mktemp)
+    if ! as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}" >"$log" 2>&1; then
+        as_root apt-get update >"$log" 2>&1 || { cat "$log" >&2; rm -f "$log"; die "apt-get update failed"; }
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}" >"$log" 2>&1 ||
+            { cat "$log" >&2; rm -f "$log"; die "apt-get could not install ${missing[*]}"; }
+    fi
+    rm -f "$log"
+}
+
+# What building needs: a Rust toolchain (not from apt, which has an old one) and a C compiler for AWS-LC.
+need_build_tools() {
+    command -v cargo >/dev/null 2>&1 || die "no cargo found: install a Rust toolchain from https://rustup.rs"
+    install_missing cc:build-essential
+}
+
+# step NAME COMMAND...: runs it, keeps its output in a log, prints and counts the outcome.
+step() {
+    local name=$1 started=$SECONDS log
+    shift
+    mkdir -p "$LOGS"
+    log=$LOGS/$(printf '%s' "$name" | tr -c 'A-Za-z0-9.-' '_').log
+    if "$@" >"$log" 2>&1; then
+        PASSED=$((PASSED + 1))
+        printf 'ok      %s (%d s)\n' "$name" $((SECONDS - started))
+        return 0
+    fi
+    FAILED=$((FAILED + 1))
+    printf 'FAILED  %s (%d s), the end of %s:\n' "$name" $((SECONDS - started)) "$log"
+    tail -n 60 "$log" | sed 's/^/        /'
+    return 1
+}
+
+# skip NAME WHY: says plainly that something did not run.
+skip() {
+    SKIPPED+=("$1: $2")
+    printf 'SKIPPED %s: %s\n' "$1" "$2"
+}
+
+# The last lines of a run; false if anything failed.
+summary() {
+    local s
+    for s in "${SKIPPED[@]+"${SKIPPED[@]}"}"; do
+        printf 'did not run: %s\n' "$s"
+    done
+    printf '%d passed, %d failed\n' "$PASSED" "$FAILED"
+    [ "$FAILED" -eq 0 ]
+}
