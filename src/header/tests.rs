@@ -1,0 +1,150 @@
+//! Which slot counts, what is refused, and every byte flipped.
+use super::*;
+use crate::crypto::keys::{KeyMaterial, WrappingKey};
+
+struct Keyring {
+    vault: VaultId,
+    keys: Vec<(BackingKeyId, WrappingKey)>,
+    disabled: Option<BackingKeyId>,
+}
+
+impl Keyring {
+    fn new(versions: u32) -> Self {
+        let (vault, key) = (VaultId::random(), KeyId::random());
+        let keys = (1..=versions)
+            .map(|v| {
+                let id = BackingKeyId { key, version: KeyVersion(v) };
+                (id, KeyMaterial::generate().wrapping_key(vault, id))
+            })
+            .collect();
+        Self { vault, keys, disabled: None }
+    }
+
+    fn unwrap(&self, slot: &UnverifiedSlot) -> Result<Dek, Refusal<&'static str>> {
+        if self.disabled == Some(slot.backing()) {
+            return Err(Refusal::NotUsable("disabled"));
+        }
+        let (_, key) =
+            self.keys.iter().find(|(id, _)| *id == slot.backing()).ok_or(Refusal::Unknown("unknown"))?;
+        key.unwrap_dek(&slot.wrap_context(self.vault), &slot.wrapped()).map_err(|_| Refusal::Failed)
+    }
+
+    fn wrap(&self, version: usize, file: FileId, dek: &Dek) -> (BackingKeyId, Wrapped) {
+        let (backing, key) = &self.keys[version - 1];
+        let context =
+            WrapContext { vault: self.vault, file, backing: *backing, suite: 1, format: Format::CURRENT };
+        (*backing, key.wrap_dek(&context, dek))
+    }
+
+    fn new_header(&self) -> Header {
+        let (file, dek) = (FileId::random(), Dek::generate());
+        let (backing, wrapped) = self.wrap(1, file, &dek);
+        Header::new(file, Suite::Aes256Gcm, backing, &wrapped, dek)
+    }
+
+    fn open(&self, bytes: &[u8; SLOTS]) -> Result<Header, OpenError<&'static str>> {
+        open(bytes, |slot| self.unwrap(slot))
+    }
+}
+
+fn page(a: &[u8], b: &[u8]) -> [u8; SLOTS] {
+    let mut out = [0; SLOTS];
+    out[..a.len()].copy_from_slice(a);
+    out[SLOT..SLOT + b.len()].copy_from_slice(b);
+    out
+}
+
+#[test]
+fn a_new_header_opens_and_yields_the_same_dek() {
+    let keyring = Keyring::new(1);
+    let header = keyring.new_header();
+    let opened = keyring.open(&page(&header.to_slot(), &[])).unwrap();
+    assert_eq!(
+        (opened.sequence(), opened.index(), opened.floor()),
+        (Sequence(1), SlotIndex::A, PageCount(0))
+    );
+    assert_eq!(opened.file(), header.file());
+    assert_eq!(opened.to_slot(), header.to_slot());
+}
+
+#[test]
+fn every_flipped_bit_of_a_lone_slot_is_refused() {
+    let keyring = Keyring::new(1);
+    let good = page(&keyring.new_header().to_slot(), &[]);
+    for i in 0..SLOT {
+        for bit in [1, 0x80] {
+            let mut bad = good;
+            bad[i] ^= bit;
+            assert!(keyring.open(&bad).is_err(), "byte {i}");
+        }
+    }
+}
+
+#[test]
+fn the_higher_sequence_counts_and_a_torn_one_falls_back() {
+    let keyring = Keyring::new(2);
+    let header = keyring.new_header();
+    let (backing, wrapped) = keyring.wrap(2, header.file(), header.dek());
+    let next = header.next_slot(Some((backing, &wrapped)), PageCount(5));
+    assert_eq!(next.index(), SlotIndex::B);
+    let both = page(&header.to_slot(), next.bytes());
+    let opened = keyring.open(&both).unwrap();
+    assert_eq!((opened.sequence(), opened.backing(), opened.floor()), (Sequence(2), backing, PageCount(5)));
+    for i in 0..SLOT {
+        let mut torn = both;
+        torn[SLOT + i..].fill(0xEE);
+        match keyring.open(&torn) {
+            Ok(opened) => assert_eq!(opened.sequence(), Sequence(1), "torn from byte {i}"),
+            // Torn inside format, suite or incompat: looks newer, and isn't guessed at.
+            Err(OpenError::Newer(_)) => assert!((4..56).contains(&i), "torn from byte {i}"),
+            Err(e) => panic!("torn from byte {i}: {e:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_key_that_is_not_usable_stops_without_fallback() {
+    let mut keyring = Keyring::new(2);
+    let header = keyring.new_header();
+    let (backing, wrapped) = keyring.wrap(2, header.file(), header.dek());
+    let both = page(&header.to_slot(), header.next_slot(Some((backing, &wrapped)), PageCount(0)).bytes());
+    keyring.disabled = Some(backing);
+    assert_eq!(keyring.open(&both).err(), Some(OpenError::Key("disabled")));
+}
+
+#[test]
+fn an_unknown_key_falls_back_and_alone_is_enokey() {
+    let mut keyring = Keyring::new(2);
+    let header = keyring.new_header();
+    let (backing, wrapped) = keyring.wrap(2, header.file(), header.dek());
+    let next = header.next_slot(Some((backing, &wrapped)), PageCount(0));
+    keyring.keys.pop();
+    assert_eq!(keyring.open(&page(&header.to_slot(), next.bytes())).unwrap().sequence(), Sequence(1));
+    assert_eq!(keyring.open(&page(&[], next.bytes())).err(), Some(OpenError::Key("unknown")));
+}
+
+#[test]
+fn newer_and_missing_are_said() {
+    let keyring = Keyring::new(1);
+    let good = page(&keyring.new_header().to_slot(), &[]);
+    for at in [4, 6, 52] {
+        let mut newer = good;
+        newer[at] = 0x7F;
+        assert!(matches!(keyring.open(&newer).err(), Some(OpenError::Newer(_))));
+    }
+    assert_eq!(keyring.open(&[0; SLOTS]).err(), Some(OpenError::Missing));
+    assert_eq!(keyring.open(&[7; SLOTS]).err(), Some(OpenError::Damaged));
+}
+
+#[test]
+fn reserved_bytes_are_kept_by_a_rewrap() {
+    let keyring = Keyring::new(2);
+    let mut header = keyring.new_header();
+    header.fields.0[200] = 42;
+    header.fields.0[7] = 9;
+    let opened = keyring.open(&page(&header.to_slot(), &[])).unwrap();
+    let (backing, wrapped) = keyring.wrap(2, opened.file(), opened.dek());
+    let next = opened.next_slot(Some((backing, &wrapped)), PageCount(0));
+    assert_eq!((next.bytes()[200], next.bytes()[7]), (42, 9));
+    assert!(keyring.open(&page(&[], next.bytes())).is_ok());
+}
