@@ -1,0 +1,229 @@
+"""Makes vectors.json, or with --check says whether the committed one is what the format gives.
+
+Inputs are fixed and plain to see: nothing in here is random, so the file is the same on every machine.
+"""
+
+import hashlib
+import json
+import pathlib
+import struct
+import sys
+
+import rekeyfs_format as f
+
+HERE = pathlib.Path(__file__).parent
+
+
+def fixed(label, n):
+    """n bytes that stand for something random in a vector, so that each input can be told apart."""
+    return hashlib.shake_256(b"rekeyfs vector " + label.encode()).digest(n)
+
+
+VAULT, SLOT, KEY, FILE = (fixed(x, 16) for x in ("vault", "slot", "key", "file"))
+ROOT, KEK, MATERIAL, DEK, TREE = (fixed(x, 32) for x in ("root", "kek", "material", "dek", "tree"))
+VERSION = 7
+
+
+def derivations():
+    parent = fixed("parent directory", 16)
+    rows = [
+        ("keyring", ROOT, [VAULT], 32),
+        ("slot-wrap", KEK, [VAULT, SLOT], 32),
+        ("wrap", MATERIAL, [VAULT, KEY, struct.pack("<I", VERSION)], 32),
+        ("header-mac", DEK, [FILE], 32),
+        ("content", DEK, [b"\1", FILE, struct.pack("<Q", 0)], 32),
+        ("content", DEK, [b"\2", FILE, struct.pack("<Q", 3)], 32),
+        ("names", TREE, [], 64),
+        ("dir-id", TREE, [bytes(16)], 32),
+        ("dir-id", TREE, [parent, b"bG93ZXIgbmFtZQ"], 32),
+        ("dir-record", TREE, [], 32),
+        ("symlink", TREE, [], 32),
+        ("xattr-name", TREE, [], 64),
+        ("xattr-value", TREE, [], 32),
+    ]
+    return [
+        {
+            "label": label,
+            "ikm": ikm.hex(),
+            "context": [c.hex() for c in context],
+            "out": f.derive(ikm, label.encode(), b"".join(context), n).hex(),
+        }
+        for label, ikm, context, n in rows
+    ]
+
+
+def passphrase():
+    salt = fixed("salt", 16)
+    secret = "correct horse ä".encode()
+    return {
+        "passphrase": secret.hex(),
+        "salt": salt.hex(),
+        "memory_kib": 8192,
+        "passes": 3,
+        "lanes": 2,
+        "kek": f.argon2id(secret, salt, 8192, 3, 2).hex(),
+    }
+
+
+def root_wrap():
+    aad = fixed("slot aad", 40)
+    return {
+        "kek": KEK.hex(),
+        "vault": VAULT.hex(),
+        "slot": SLOT.hex(),
+        "aad": aad.hex(),
+        "root": ROOT.hex(),
+        "wrapped": f.slot_wrap(KEK, VAULT, SLOT, aad, fixed("slot nonce", 12), ROOT).hex(),
+    }
+
+
+def keyring():
+    aad, body = fixed("keyring header", 100), fixed("keyring body", 200)
+    return {
+        "root": ROOT.hex(),
+        "vault": VAULT.hex(),
+        "aad": aad.hex(),
+        "body": body.hex(),
+        "sealed": f.xseal(f.keyring_key(ROOT, VAULT), fixed("keyring nonce", 24), aad, body).hex(),
+    }
+
+
+def wrapped(suite, file=FILE, secret=DEK):
+    key = f.wrapping_key(MATERIAL, VAULT, KEY, VERSION)
+    aad = f.wrap_aad(VAULT, file, KEY, VERSION, suite)
+    return f.xseal(key, fixed(f"wrap nonce {suite}", 24), aad, secret)
+
+
+def wraps():
+    common = {"vault": VAULT.hex(), "material": MATERIAL.hex(), "key": KEY.hex(), "version": VERSION, "format": 1}
+    deks = [
+        {**common, "suite": s, "file": FILE.hex(), "dek": DEK.hex(), "wrapped": wrapped(s).hex()} for s in (1, 2)
+    ]
+    tree_id = fixed("tree key id", 16)
+    tree = {**common, "suite": 0, "tree_id": tree_id.hex(), "tree": TREE.hex(), "wrapped": wrapped(0, tree_id, TREE).hex()}
+    return deks, tree
+
+
+def slots():
+    return [
+        {
+            "vault": VAULT.hex(),
+            "material": MATERIAL.hex(),
+            "suite": suite,
+            "sequence": sequence,
+            "file": FILE.hex(),
+            "key": KEY.hex(),
+            "version": VERSION,
+            "floor": floor,
+            "slot": f.Slot(1, suite, 0, sequence, FILE, KEY, VERSION, 0, floor, wrapped(suite)).encode(DEK).hex(),
+        }
+        for suite, sequence, floor in ((1, 1, 0), (2, 0x0102030405060708, 0x1122334455))
+    ]
+
+
+def pattern(index, n):
+    """A block's plaintext in the vectors: byte k of block i is (7k + i) mod 256."""
+    return bytes((7 * k + index) & 0xFF for k in range(n))
+
+
+def pages():
+    rows = []
+    for suite in (1, 2):
+        for index in (0, 1, 0x3FFF, 0x4000, (1 << 40) + 5):
+            nonce = fixed(f"page nonce {suite} {index}", 12)
+            block = f.seal_block(DEK, suite, FILE, index, nonce, pattern(index, f.payload_len(index)))
+            rows.append(
+                {
+                    "suite": suite,
+                    "index": index,
+                    "nonce": nonce.hex(),
+                    "tag": block[12:28].hex(),
+                    "ciphertext_head": block[28:60].hex(),
+                    "ciphertext_sha256": hashlib.sha256(block[28:]).hexdigest(),
+                }
+            )
+    return rows
+
+
+def sizes():
+    plain = [0, 1, 2, 3043, 3044, 3045, 3044 + 4068 - 1, 3044 + 4068, 3044 + 4068 + 1, 10**6, 5 << 30, (1 << 50) + 7]
+    foreign = [4096, 8192, 4096 * 1000]
+    bad = [1, 4095, 4096 + 3045, 4096 + 4095, 8192 + 4069, 4096 * 9 + 4095]
+    for s in bad:
+        try:
+            f.plain_size(s)
+            raise SystemExit(f"{s} should not be a size")
+        except f.Damaged:
+            pass
+    for p in plain:
+        assert f.plain_size(f.lower_size(p)) == p
+    return {
+        "plain_lower": [[p, f.lower_size(p)] for p in plain],
+        "foreign_lower_plain": [[s, f.plain_size(s)] for s in foreign],
+        "impossible_lower": bad,
+    }
+
+
+def tree():
+    t = f.Tree(TREE)
+    sub = t.dir_id(t.root_id, t.lower_name(t.root_id, b"sub")[1])
+    names = []
+    for directory in (t.root_id, sub):
+        for name in (b"a", b"fifteen bytes..", b"sixteen bytes...", b"\xff\xfe not utf-8 \x80", b"x" * 160, b"x" * 161, b"\x80" * 255):
+            full, entry = t.lower_name(directory, name)
+            assert t.plain_name(directory, full) == name
+            names.append({"dir": directory.hex(), "name": name.hex(), "full": full.decode(), "entry": entry.decode()})
+    xname = b"user.comment"
+    return {
+        "tree": TREE.hex(),
+        "root_id": t.root_id.hex(),
+        "dir_ids": [{"parent": t.root_id.hex(), "lower_name": t.lower_name(t.root_id, b"sub")[1].decode(), "id": sub.hex()}],
+        "names": names,
+        "records": [
+            {"id": sub.hex(), "alias": alias.decode(), "record": t.seal_record(fixed("record nonce", 24), sub, alias).hex()}
+            for alias in (b"", b"alias/team/blue")
+        ],
+        "symlinks": [
+            {"target": target.hex(), "lower": t.seal_symlink(fixed("symlink nonce", 24), target).decode()}
+            for target in (b"../elsewhere", b"t" * 3030)
+        ],
+        "xattrs": [
+            {
+                "name": xname.decode(),
+                "lower_name": t.xattr_lower_name(xname).decode(),
+                "value": value.hex(),
+                "lower_value": t.seal_xattr(fixed("xattr nonce", 24), xname, value).hex(),
+            }
+            for value in (b"", b"a value", bytes(range(256)))
+        ],
+    }  # fmt: skip
+
+
+def main():
+    deks, tree_wrap = wraps()
+    vectors = {
+        "about": "Made by make_vectors.py from an implementation of docs/format.md that shares no code with src/.",
+        "derive": derivations(),
+        "passphrase": passphrase(),
+        "root_wrap": root_wrap(),
+        "keyring": keyring(),
+        "wrapped_deks": deks,
+        "wrapped_tree": tree_wrap,
+        "slots": slots(),
+        "page_inputs": {"dek": DEK.hex(), "file": FILE.hex()},
+        "pages": pages(),
+        "sizes": sizes(),
+        "tree": tree(),
+    }
+    text = json.dumps(vectors, indent=1) + "\n"
+    path = HERE / "vectors.json"
+    if sys.argv[1:] == ["--check"]:
+        if path.read_text() != text:
+            raise SystemExit("vectors.json is not what make_vectors.py makes: the format has changed")
+        print("vectors.json: as the independent implementation makes it")
+    else:
+        path.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
