@@ -1,1 +1,35 @@
-//! unlock
+//! Unlock slots: each seals the vault's root key under a secret of its own (passphrase, key file or recovery
+//! key), with AES-256-GCM under a key derived from the secret's KEK, vault id and slot id
+//! (docs/format.md, "Unlock slots"). Slot KEKs are stored nowhere.
+
+mod calibrate;
+mod recovery;
+mod secret;
+mod slot;
+
+pub use calibrate::{KdfChoice, MIN_MEMORY_MIB, calibrate};
+pub use recovery::{RecoveryKey, RecoveryKeyError};
+pub use secret::{KEY_FILE_LEN, KeyFileError, Secret, SecretKind};
+pub use slot::{Slot, SlotInfo, Slots};
+
+use crate::ids::SlotId;
+
+/// Why a secret yields no root key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UnlockError {
+    /// No slot opens with it. A changed slot looks the same.
+    #[error("wrong {0}")]
+    WrongSecret(SecretKind),
+    /// The vault has no slot of that kind.
+    #[error("this vault has no {0}; `rekeyfs unlock list` shows what it has")]
+    NoSuchSlot(SecretKind),
+    /// The slot asks for more than this program runs, so it wasn't tried.
+    #[error(
+        "unlock slot {0} asks for Argon2id costs beyond 4 GiB, 64 passes or 16 lanes: the keyring is damaged"
+    )]
+    CostBeyondCaps(SlotId),
+    /// Argon2id could not be run with costs within the caps: most often, not enough memory.
+    #[error("unlock slot {0} needs {1} MiB of memory for Argon2id and could not have them")]
+    NoMemory(SlotId, u32),
+}
+

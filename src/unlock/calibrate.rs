@@ -1,0 +1,67 @@
+//! Argon2id costs for a new slot: about a second on this machine. Lanes stay at one, since the lanes of
+//! crate `argon2` run one after the other here: more of them would only help an attacker who has cores.
+
+use std::time::{Duration, Instant};
+
+use crate::crypto::password::{KdfParams, derive_kek};
+
+/// The least memory that can be chosen, in MiB.
+pub const MIN_MEMORY_MIB: u32 = 8;
+/// RFC 9106's second recommendation has three passes over 64 MiB.
+const PASSES: u32 = 3;
+const PROBE_KIB: u32 = 64 << 10;
+const MAX_KIB: u32 = 1 << 20;
+const TARGET: Duration = Duration::from_secs(1);
+
+/// How a new slot's Argon2id costs are chosen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KdfChoice {
+    /// Measured on this machine for about a second: 64 MiB to 1 GiB, but at most half of its memory.
+    Calibrated,
+    /// Three passes over this many MiB, from [`MIN_MEMORY_MIB`] to 4096.
+    MemoryMib(u32),
+}
+
+/// The costs of a new slot; takes some 0.1 s when calibrating.
+///
+/// # Errors
+/// One line, if the memory asked for is out of range.
+pub fn calibrate(choice: KdfChoice) -> Result<KdfParams, String> {
+    match choice {
+        KdfChoice::MemoryMib(mib) if (MIN_MEMORY_MIB..=KdfParams::MAX_MEMORY_KIB >> 10).contains(&mib) => {
+            Ok(KdfParams { memory_kib: mib << 10, passes: PASSES, lanes: 1 })
+        }
+        KdfChoice::MemoryMib(mib) => Err(format!(
+            "{mib} MiB is no memory size for the passphrase: {MIN_MEMORY_MIB} to {} MiB",
+            KdfParams::MAX_MEMORY_KIB >> 10
+        )),
+        KdfChoice::Calibrated => {
+            let probe = KdfParams { memory_kib: PROBE_KIB, passes: 1, lanes: 1 };
+            let start = Instant::now();
+            // A machine that can't run even the probe gets the least costs, and the slot's sealing says why.
+            let took = derive_kek(b"calibration", &[0; 16], probe).map_or(TARGET, |_| start.elapsed());
+            Ok(scaled(took, half_of_memory_kib()))
+        }
+    }
+}
+
+/// Costs that take about [`TARGET`] where one pass over the probe's memory takes `probe`: first more memory,
+/// up to the limit, then more passes.
+pub(super) fn scaled(probe: Duration, limit_kib: u32) -> KdfParams {
+    let most = limit_kib.clamp(PROBE_KIB, MAX_KIB);
+    let passes_over_probe = TARGET.as_secs_f64() / probe.as_secs_f64().max(1e-6);
+    let memory = f64::from(PROBE_KIB) * passes_over_probe / f64::from(PASSES);
+    // Whole MiB; the casts saturate.
+    let memory_kib = ((memory as u32) & !1023).clamp(PROBE_KIB, most);
+    let passes = passes_over_probe * f64::from(PROBE_KIB) / f64::from(memory_kib);
+    KdfParams { memory_kib, passes: (passes as u32).clamp(PASSES, KdfParams::MAX_PASSES), lanes: 1 }
+}
+
+/// Half of MemTotal in /proc/meminfo; without it, no limit but [`MAX_KIB`].
+fn half_of_memory_kib() -> u32 {
+    let total = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find_map(|l| l.strip_prefix("MemTotal:"))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    total.map_or(u32::MAX, |kib| u32::try_from(kib / 2).unwrap_or(u32::MAX))
+}

@@ -1,0 +1,319 @@
+//! Slots as they stand in the keyring's header, sealing and opening them.
+
+use data_encoding::BASE64;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use subtle::ConstantTimeEq;
+
+use super::UnlockError;
+use super::secret::{Secret, SecretKind};
+use crate::crypto::keys::{RootKey, SlotKek};
+use crate::crypto::password::{self, KdfError, KdfParams};
+use crate::crypto::random;
+use crate::ids::{SlotId, Timestamp, VaultId};
+
+/// One unlock slot: the root key, wrapped under one secret.
+#[derive(Clone)]
+pub struct Slot {
+    id: SlotId,
+    created: Timestamp,
+    lock: Lock,
+    wrapped: [u8; 60],
+}
+
+/// The kind of secret and what else its KEK is made of.
+#[derive(Clone, Copy)]
+enum Lock {
+    Passphrase { salt: [u8; 16], kdf: KdfParams },
+    KeyFile,
+    Recovery,
+}
+
+/// What is known of a slot without a secret.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SlotInfo {
+    /// Its id; none if the slot is of a kind that this program doesn't know and has none.
+    pub id: Option<SlotId>,
+    /// Its kind, as in the header: `passphrase`, `keyfile`, `recovery`, or one of a newer program.
+    pub kind: String,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// Argon2id costs of a passphrase slot.
+    pub kdf: Option<KdfParams>,
+}
+
+impl Lock {
+    const fn kind(&self) -> SecretKind {
+        match self {
+            Self::Passphrase { .. } => SecretKind::Passphrase,
+            Self::KeyFile => SecretKind::KeyFile,
+            Self::Recovery => SecretKind::Recovery,
+        }
+    }
+
+    fn kek(&self, secret: &Secret) -> Option<Result<SlotKek, KdfError>> {
+        match (self, secret) {
+            (Self::Passphrase { salt, kdf }, Secret::Passphrase(passphrase)) => {
+                Some(password::derive_kek(passphrase, salt, *kdf))
+            }
+            (Self::KeyFile, Secret::KeyFile(key)) => Some(Ok(SlotKek::from_bytes(key))),
+            (Self::Recovery, Secret::Recovery(key)) => Some(Ok(SlotKek::from_bytes(key.expose()))),
+            _ => None,
+        }
+    }
+}
+
+impl Slot {
+    /// Seals `root` under `secret` in a new slot with a new id (and salt): a slot's KEK is used once.
+    ///
+    /// # Errors
+    /// [`KdfError`] if Argon2id can't run with `kdf`, which only passphrases use.
+    pub fn seal(
+        vault: VaultId,
+        root: &RootKey,
+        secret: &Secret,
+        kdf: KdfParams,
+        now: Timestamp,
+    ) -> Result<Self, KdfError> {
+        let lock = match secret {
+            Secret::Passphrase(_) => Lock::Passphrase { salt: random::array(), kdf },
+            Secret::KeyFile(_) => Lock::KeyFile,
+            Secret::Recovery(_) => Lock::Recovery,
+        };
+        let mut slot = Self { id: SlotId::random(), created: now, lock, wrapped: [0; 60] };
+        if let Some(kek) = lock.kek(secret) {
+            slot.wrapped = kek?.wrap_root(vault, slot.id, &slot.aad(vault), root);
+        }
+        Ok(slot)
+    }
+
+    /// Its id.
+    pub fn id(&self) -> SlotId {
+        self.id
+    }
+
+    /// The kind of secret that opens it.
+    pub fn kind(&self) -> SecretKind {
+        self.lock.kind()
+    }
+
+    /// vault16 ‖ slot16 ‖ type u8 ‖ for passphrases: salt16 ‖ memory KiB u32 ‖ passes u32 ‖ lanes u32.
+    fn aad(&self, vault: VaultId) -> Vec<u8> {
+        let mut aad = [vault.as_bytes().as_slice(), self.id.as_bytes(), &[self.kind().number()]].concat();
+        if let Lock::Passphrase { salt, kdf } = &self.lock {
+            aad.extend_from_slice(salt);
+            for cost in [kdf.memory_kib, kdf.passes, kdf.lanes] {
+                aad.extend_from_slice(&cost.to_le_bytes());
+            }
+        }
+        aad
+    }
+
+    fn open(&self, vault: VaultId, secret: &Secret) -> Result<RootKey, UnlockError> {
+        let wrong = UnlockError::WrongSecret(secret.kind());
+        if let Lock::Passphrase { kdf, .. } = &self.lock
+            && !kdf.within_caps()
+        {
+            return Err(UnlockError::CostBeyondCaps(self.id));
+        }
+        let kek = match self.lock.kek(secret) {
+            Some(Ok(kek)) => kek,
+            Some(Err(_)) => return Err(UnlockError::NoMemory(self.id, self.memory_mib())),
+            None => return Err(wrong),
+        };
+        kek.unwrap_root(vault, self.id, &self.aad(vault), &self.wrapped).map_err(|_| wrong)
+    }
+
+    fn memory_mib(&self) -> u32 {
+        match &self.lock {
+            Lock::Passphrase { kdf, .. } => kdf.memory_kib >> 10,
+            Lock::KeyFile | Lock::Recovery => 0,
+        }
+    }
+
+    fn info(&self) -> SlotInfo {
+        let kdf = match &self.lock {
+            Lock::Passphrase { kdf, .. } => Some(*kdf),
+            Lock::KeyFile | Lock::Recovery => None,
+        };
+        SlotInfo { id: Some(self.id), kind: self.kind().name().to_owned(), created: Some(self.created), kdf }
+    }
+}
+
+/// The slots of a vault, in the order of the header. Slots of unknown kinds are kept as they are, so that an
+/// older program's change doesn't lock out who unlocks with a newer one.
+#[derive(Clone, Default)]
+pub struct Slots(Vec<Entry>);
+
+#[derive(Clone)]
+enum Entry {
+    Known(Slot),
+    Unknown(serde_json::Value),
+}
+
+impl Slots {
+    /// Tries each slot of the secret's kind; for a passphrase that takes Argon2id's time for each.
+    ///
+    /// # Errors
+    /// [`UnlockError`]: no slot of that kind, a wrong secret, or a slot that can't be tried.
+    pub fn unlock(&self, vault: VaultId, secret: &Secret) -> Result<(RootKey, SlotId), UnlockError> {
+        let mut failure = UnlockError::NoSuchSlot(secret.kind());
+        for slot in self.known().filter(|s| s.kind() == secret.kind()) {
+            match slot.open(vault, secret) {
+                Ok(root) => return Ok((root, slot.id)),
+                // What kept a slot from being tried says more than that another one refused.
+                Err(e) => {
+                    if !matches!(failure, UnlockError::CostBeyondCaps(_) | UnlockError::NoMemory(..)) {
+                        failure = e;
+                    }
+                }
+            }
+        }
+        Err(failure)
+    }
+
+    /// Whether this slot is there, opens with `secret` and yields `root`.
+    pub fn verify(&self, vault: VaultId, slot: SlotId, secret: &Secret, root: &RootKey) -> bool {
+        self.known().find(|s| s.id == slot).is_some_and(|s| {
+            s.open(vault, secret).is_ok_and(|opened| bool::from(opened.expose().ct_eq(root.expose())))
+        })
+    }
+
+    /// Adds a slot at the end.
+    pub fn push(&mut self, slot: Slot) {
+        self.0.push(Entry::Known(slot));
+    }
+
+    /// Takes a slot out. Returns whether it was there.
+    pub fn remove(&mut self, id: SlotId) -> bool {
+        let before = self.0.len();
+        self.0.retain(|e| e.info().id != Some(id));
+        self.0.len() < before
+    }
+
+    /// What is known of each slot.
+    pub fn list(&self) -> Vec<SlotInfo> {
+        self.0.iter().map(Entry::info).collect()
+    }
+
+    /// The kind of a slot that this program can open, if there is such a slot.
+    pub fn kind_of(&self, id: SlotId) -> Option<SecretKind> {
+        self.known().find(|s| s.id == id).map(Slot::kind)
+    }
+
+    /// How many slots this program can open.
+    pub fn usable(&self) -> usize {
+        self.known().count()
+    }
+
+    fn known(&self) -> impl Iterator<Item = &Slot> {
+        self.0.iter().filter_map(|e| match e {
+            Entry::Known(slot) => Some(slot),
+            Entry::Unknown(_) => None,
+        })
+    }
+}
+
+impl Entry {
+    fn info(&self) -> SlotInfo {
+        match self {
+            Self::Known(slot) => slot.info(),
+            Self::Unknown(value) => SlotInfo {
+                id: value.get("id").and_then(|v| v.as_str()?.parse().ok()),
+                kind: value.get("type").and_then(|v| v.as_str()).unwrap_or_default().to_owned(),
+                created: value.get("created").and_then(|v| v.as_i64()).map(Timestamp),
+                kdf: None,
+            },
+        }
+    }
+}
+
+/// A slot in the header's JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SlotJson {
+    id: SlotId,
+    #[serde(rename = "type")]
+    kind: String,
+    created: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    salt: Option<Base64<16>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kdf: Option<KdfParams>,
+    wrapped: Base64<60>,
+}
+
+impl From<&Slot> for SlotJson {
+    fn from(slot: &Slot) -> Self {
+        let (salt, kdf) = match slot.lock {
+            Lock::Passphrase { salt, kdf } => (Some(Base64(salt)), Some(kdf)),
+            Lock::KeyFile | Lock::Recovery => (None, None),
+        };
+        let (id, created, wrapped) = (slot.id, slot.created, Base64(slot.wrapped));
+        Self { id, kind: slot.kind().name().to_owned(), created, salt, kdf, wrapped }
+    }
+}
+
+impl Entry {
+    fn from_json(value: serde_json::Value) -> Result<Self, String> {
+        let kind = value.get("type").and_then(|v| v.as_str()).ok_or("a slot without a type")?.to_owned();
+        if !["passphrase", "keyfile", "recovery"].contains(&kind.as_str()) {
+            return Ok(Self::Unknown(value));
+        }
+        let json: SlotJson = serde_json::from_value(value).map_err(|e| format!("a {kind} slot: {e}"))?;
+        let lock = match (kind.as_str(), json.salt, json.kdf) {
+            ("passphrase", Some(Base64(salt)), Some(kdf)) => Lock::Passphrase { salt, kdf },
+            ("keyfile", None, None) => Lock::KeyFile,
+            ("recovery", None, None) => Lock::Recovery,
+            _ => return Err(format!("a {kind} slot with the fields of another kind")),
+        };
+        Ok(Self::Known(Slot { id: json.id, created: json.created, lock, wrapped: json.wrapped.0 }))
+    }
+}
+
+impl Serialize for Slots {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(&self.0)
+    }
+}
+
+impl Serialize for Entry {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Known(slot) => SlotJson::from(slot).serialize(serializer),
+            Self::Unknown(value) => value.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Slots {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let values = Vec::<serde_json::Value>::deserialize(deserializer)?;
+        let entries: Result<Vec<_>, _> = values.into_iter().map(Entry::from_json).collect();
+        let slots = Self(entries.map_err(D::Error::custom)?);
+        let mut ids: Vec<_> = slots.0.iter().filter_map(|e| e.info().id).collect();
+        ids.sort_unstable();
+        if ids.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(D::Error::custom("two slots with one id"));
+        }
+        Ok(slots)
+    }
+}
+
+/// Bytes as standard base64 with padding.
+struct Base64<const N: usize>([u8; N]);
+
+impl<const N: usize> Serialize for Base64<N> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64.encode(&self.0))
+    }
+}
+
+impl<'de, const N: usize> Deserialize<'de> for Base64<N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes = BASE64.decode(text.as_bytes()).map_err(|_| D::Error::custom("not base64"))?;
+        let bytes = bytes.try_into().map_err(|_| D::Error::custom(format!("not {N} bytes")))?;
+        Ok(Self(bytes))
+    }
+}
