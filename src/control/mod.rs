@@ -1,1 +1,20 @@
-//! control
+//! How other processes on this host reach a mount: a registry file and a Unix socket for each mounted vault
+//! in the runtime directory, one JSON request a connection, JSON lines back. Only the owner of the mount and
+//! root are served. No key material and no unlock secret ever passes through here.
+
+mod client;
+mod protocol;
+mod registry;
+mod server;
+mod wire;
+
+pub use client::{Client, ClientError};
+pub use protocol::{
+    AliasStatus, Inspected, InspectedHeader, MAX_MESSAGE, MountStatus, PROTOCOL, PathText, Progress, Refusal,
+    RefusalKind, Reply, Request, RewrapReport, RotateTarget, Rotated, Status, VersionStatus,
+};
+pub use registry::{Endpoint, Entry, RegistryError, RuntimeDir, VaultLocation, entries};
+pub use server::{Handler, Server, serve};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,270 @@
+//! The messages. Every line is one JSON object with the protocol's number beside the request or reply; a
+//! number this program doesn't know is refused before anything else of the line is looked at.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::ids::{AliasName, KeyId, KeyVersion, VaultId};
+
+/// The protocol's number. It goes up when an old client or daemon would misunderstand a new message.
+pub const PROTOCOL: u32 = 1;
+
+/// The longest line either side accepts, in bytes, the line feed included.
+pub const MAX_MESSAGE: usize = 1 << 20;
+
+/// What a client may ask.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// The state of vault and mount.
+    Status,
+    /// A new version of a key, in use when the reply comes.
+    Rotate {
+        /// Which key.
+        target: RotateTarget,
+    },
+    /// Re-wrap all stale files. The reply is preceded by progress lines; hanging up stops the sweep.
+    Rewrap,
+    /// The header of a file that the kernel holds.
+    Inspect {
+        /// Its inode number.
+        ino: u64,
+    },
+}
+
+/// Which key to rotate.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RotateTarget {
+    /// The one this alias points at.
+    Alias(AliasName),
+    /// This one.
+    Key(KeyId),
+}
+
+/// What a daemon answers.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "kebab-case")]
+pub enum Reply {
+    /// To [`Request::Status`].
+    Status(Box<Status>),
+    /// To [`Request::Rotate`].
+    Rotated(Rotated),
+    /// Before the reply to [`Request::Rewrap`], any number of times.
+    Progress(Progress),
+    /// To [`Request::Rewrap`].
+    Rewrapped(RewrapReport),
+    /// To [`Request::Inspect`].
+    Inspected(Inspected),
+    /// It could not be done.
+    Refused(Refusal),
+}
+
+/// The state of a vault.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// The vault's id.
+    pub vault_id: VaultId,
+    /// The directory of the ciphertext.
+    pub vault: PathText,
+    /// The suite of new files.
+    pub suite: String,
+    /// The mount, if there is one.
+    pub mount: Option<MountStatus>,
+    /// The aliases and what they resolve to.
+    pub aliases: Vec<AliasStatus>,
+    /// Files by key and version, as far as they were seen.
+    pub versions: Vec<VersionStatus>,
+    /// How many files were seen.
+    pub files_seen: u64,
+    /// Files seen to be stale and not re-wrapped yet.
+    pub pending_rewraps: u64,
+}
+
+/// A mount.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MountStatus {
+    /// Where.
+    pub mountpoint: PathText,
+    /// The daemon's process id.
+    pub pid: i32,
+    /// Whether writes are refused.
+    pub read_only: bool,
+    /// Whether stale files are re-wrapped when they are used.
+    pub lazy_rewrap: bool,
+}
+
+/// An alias.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AliasStatus {
+    /// Its name.
+    pub alias: AliasName,
+    /// The key it points at.
+    pub key_id: KeyId,
+    /// That key's current version.
+    pub version: KeyVersion,
+    /// That key's state, as in `kms describe-key`.
+    pub state: String,
+}
+
+/// The files of one version of a key.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct VersionStatus {
+    /// The key.
+    pub key_id: KeyId,
+    /// Its version.
+    pub version: KeyVersion,
+    /// How many files were seen to be wrapped by it.
+    pub files: u64,
+}
+
+/// A rotation that is durable and in use.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Rotated {
+    /// The alias it was asked by, or one that points at the key, if any.
+    pub alias: Option<AliasName>,
+    /// The key.
+    pub key_id: KeyId,
+    /// Its current version before.
+    pub old_version: KeyVersion,
+    /// Its current version now.
+    pub new_version: KeyVersion,
+}
+
+/// How far a sweep is.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Progress {
+    /// Files looked at.
+    pub seen: u64,
+    /// Of these, re-wrapped by this sweep.
+    pub rewrapped: u64,
+    /// Of these, stale and left so: the key isn't usable, or the file couldn't be written.
+    pub failed: u64,
+    /// How many files there are, if that is known.
+    pub total: Option<u64>,
+}
+
+/// How a sweep ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RewrapReport {
+    /// The counts.
+    pub progress: Progress,
+    /// Whether it saw the whole tree; else it was stopped.
+    pub complete: bool,
+}
+
+/// What a file's header says.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Inspected {
+    /// The header; none: the file is empty.
+    pub header: Option<InspectedHeader>,
+}
+
+/// The fields of a header that opened.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct InspectedHeader {
+    /// The key.
+    pub key_id: KeyId,
+    /// Its version.
+    pub version: KeyVersion,
+    /// The content suite.
+    pub suite: String,
+    /// The slot's sequence.
+    pub sequence: u64,
+    /// Whether the alias resolves to another backing key now.
+    pub stale: bool,
+}
+
+/// Why a request was refused. The client turns the kind into its exit status and shows the message.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// What sort of thing it is.
+    pub kind: RefusalKind,
+    /// Object, cause and remedy in one line.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal with that message.
+    pub fn new(kind: RefusalKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+}
+
+/// Sorts of refusals.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefusalKind {
+    /// Neither the mount's owner nor root.
+    Denied,
+    /// The request isn't one this daemon understands.
+    BadRequest,
+    /// Another protocol number.
+    Protocol,
+    /// No such alias, key or file.
+    NotFound,
+    /// The key can't be used in the state it is in.
+    KeyNotUsable,
+    /// Something stored isn't what was written.
+    Corrupt,
+    /// The keyring could not be written.
+    KeyringNotWritten,
+    /// The mount is read-only.
+    ReadOnly,
+    /// As many connections as the daemon serves at a time, or the same work is under way.
+    Busy,
+    /// Anything else.
+    Other,
+}
+
+/// A path as it stands in JSON: text, or `{"base64": …}` where it isn't UTF-8, so that no byte is lost.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PathText(pub PathBuf);
+
+impl PathText {
+    /// The path.
+    pub fn as_path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl From<&Path> for PathText {
+    fn from(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum PathRepr {
+    Text(String),
+    Bytes { base64: String },
+}
+
+impl Serialize for PathText {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self.0.to_str() {
+            Some(text) => s.serialize_str(text),
+            None => PathRepr::Bytes { base64: BASE64.encode(self.0.as_os_str().as_bytes()) }.serialize(s),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for PathText {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let bytes = match PathRepr::deserialize(d)? {
+            PathRepr::Text(text) => text.into_bytes(),
+            PathRepr::Bytes { base64 } => BASE64.decode(base64).map_err(serde::de::Error::custom)?,
+        };
+        if bytes.contains(&0) {
+            return Err(serde::de::Error::custom("a path holds no NUL"));
+        }
+        Ok(Self(OsString::from_vec(bytes).into()))
+    }
+}

@@ -1,0 +1,230 @@
+//! The daemon's side: accepts, checks who asks, runs the request, answers. One thread a connection, few
+//! connections at a time.
+
+use std::collections::HashMap;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::protocol::{
+    Inspected, Progress, Refusal, RefusalKind, Reply, Request, RewrapReport, RotateTarget, Rotated, Status,
+};
+use super::registry::Endpoint;
+use super::wire::{self, LineReader, WireError};
+use crate::ids::Ino;
+
+/// Connections served at a time; one more is told that the daemon is busy.
+const MAX_CONNECTIONS: usize = 16;
+/// How long a client may take to say what it wants, or to take what it is told.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Progress lines are sent no more often than this.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What a mount does when asked. Called from several threads at once.
+pub trait Handler: Send + Sync + 'static {
+    /// The state of vault and mount.
+    ///
+    /// # Errors
+    /// A refusal, which is sent to the client.
+    fn status(&self) -> Result<Status, Refusal>;
+
+    /// Adds a version to a key; returns when it is durable and in use.
+    ///
+    /// # Errors
+    /// A refusal, which is sent to the client.
+    fn rotate(&self, target: &RotateTarget) -> Result<Rotated, Refusal>;
+
+    /// Re-wraps all stale files. `go_on` is told of progress at least once a second and returns false when
+    /// the sweep is to stop; the files done by then stay done.
+    ///
+    /// # Errors
+    /// A refusal, which is sent to the client.
+    fn rewrap(&self, go_on: &mut dyn FnMut(Progress) -> bool) -> Result<RewrapReport, Refusal>;
+
+    /// What the header of a file says that the kernel holds.
+    ///
+    /// # Errors
+    /// A refusal, which is sent to the client.
+    fn inspect(&self, ino: Ino) -> Result<Inspected, Refusal>;
+}
+
+/// Serves requests at `endpoint` on threads of its own, until the [`Server`] is dropped.
+///
+/// # Errors
+/// If the first thread can't be started.
+pub fn serve(endpoint: Endpoint, handler: Arc<dyn Handler>) -> std::io::Result<Server> {
+    let shared =
+        Arc::new(Shared { endpoint, handler, stopping: AtomicBool::new(false), live: Mutex::default() });
+    let acceptor = std::thread::Builder::new().name("control".into()).spawn({
+        let shared = Arc::clone(&shared);
+        move || accept_loop(&shared)
+    })?;
+    Ok(Server { shared, acceptor: Some(acceptor) })
+}
+
+/// A control server that runs. Dropping it stops sweeps that clients asked for, waits for requests under
+/// way, and removes socket and registry file.
+pub struct Server {
+    shared: Arc<Shared>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// The endpoint it serves, to publish or withdraw the registry file.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.shared.endpoint
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        // Wakes accept(2), which then fails with EINVAL.
+        let _ = rustix::net::shutdown(self.shared.endpoint.listener(), rustix::net::Shutdown::Both);
+        if let Some(acceptor) = self.acceptor.take() {
+            let _ = acceptor.join();
+        }
+        let connections: Vec<Connection> = self.shared.live.lock().drain().map(|(_, c)| c).collect();
+        for connection in connections {
+            // Replies still go out; a request that hasn't come by now doesn't come.
+            let _ = connection.stream.shutdown(Shutdown::Read);
+            if let Some(thread) = connection.thread {
+                let _ = thread.join();
+            }
+        }
+        self.shared.endpoint.remove();
+    }
+}
+
+struct Shared {
+    endpoint: Endpoint,
+    handler: Arc<dyn Handler>,
+    stopping: AtomicBool,
+    live: Mutex<HashMap<u64, Connection>>,
+}
+
+struct Connection {
+    stream: UnixStream,
+    thread: Option<JoinHandle<()>>,
+}
+
+fn accept_loop(shared: &Arc<Shared>) {
+    let mut number = 0;
+    while !shared.stopping.load(Ordering::SeqCst) {
+        match shared.endpoint.listener().accept() {
+            Ok((stream, _)) => {
+                number += 1;
+                if let Err(error) = start(shared, number, stream) {
+                    tracing::warn!("control socket: a client could not be served: {error}");
+                }
+            }
+            Err(_) if shared.stopping.load(Ordering::SeqCst) => break,
+            Err(error) => {
+                tracing::warn!("control socket: accept: {error}");
+                // Out of descriptors, say: that passes, and must not spin.
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+    }
+}
+
+fn start(shared: &Arc<Shared>, number: u64, mut stream: UnixStream) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(CLIENT_TIMEOUT))?;
+    stream.set_write_timeout(Some(CLIENT_TIMEOUT))?;
+    if !peer_may_ask(&stream) {
+        let message = "control socket: only the owner of the mount and root are served; ask as one of them";
+        let _ = wire::send(&mut stream, &Reply::Refused(Refusal::new(RefusalKind::Denied, message)));
+        return Ok(());
+    }
+    let mut live = shared.live.lock();
+    if live.len() >= MAX_CONNECTIONS {
+        drop(live);
+        let message = "control socket: too many requests at a time; try again later";
+        let _ = wire::send(&mut stream, &Reply::Refused(Refusal::new(RefusalKind::Busy, message)));
+        return Ok(());
+    }
+    live.insert(number, Connection { stream: stream.try_clone()?, thread: None });
+    // The lock is held over the start, so that the thread can't take its entry out before it is complete.
+    let started = std::thread::Builder::new().name("control-client".into()).spawn({
+        let shared = Arc::clone(shared);
+        move || {
+            answer(&shared, stream);
+            shared.live.lock().remove(&number);
+        }
+    });
+    match started {
+        Ok(thread) => {
+            if let Some(connection) = live.get_mut(&number) {
+                connection.thread = Some(thread);
+            }
+            Ok(())
+        }
+        Err(error) => {
+            live.remove(&number);
+            Err(error)
+        }
+    }
+}
+
+fn peer_may_ask(stream: &UnixStream) -> bool {
+    rustix::net::sockopt::socket_peercred(stream)
+        .is_ok_and(|peer| peer.uid.is_root() || peer.uid == rustix::process::geteuid())
+}
+
+fn answer(shared: &Shared, mut stream: UnixStream) {
+    let request = match stream.try_clone() {
+        Ok(clone) => LineReader::new(clone).next_line().and_then(|line| wire::decode(&line)),
+        Err(error) => Err(WireError::Io(error)),
+    };
+    let reply = match request {
+        Ok(request) => catch_unwind(AssertUnwindSafe(|| perform(shared, &request, &mut stream)))
+            .unwrap_or_else(|_| {
+                let message = "control socket: the daemon met a bug and goes on; its log says which";
+                Reply::Refused(Refusal::new(RefusalKind::Other, message))
+            }),
+        Err(WireError::Closed) => return,
+        Err(error @ WireError::Protocol(_)) => Reply::Refused(Refusal::new(
+            RefusalKind::Protocol,
+            format!(
+                "control socket: {error}; use the version of rekeyfs that made the mount, or mount again"
+            ),
+        )),
+        Err(error) => {
+            Reply::Refused(Refusal::new(RefusalKind::BadRequest, format!("control socket: {error}")))
+        }
+    };
+    if let Err(error) = wire::send(&mut stream, &reply) {
+        tracing::debug!("control socket: the client is gone: {error}");
+    }
+}
+
+fn perform(shared: &Shared, request: &Request, stream: &mut UnixStream) -> Reply {
+    let handler = &shared.handler;
+    let done = match request {
+        Request::Status => handler.status().map(|status| Reply::Status(Box::new(status))),
+        Request::Rotate { target } => handler.rotate(target).map(Reply::Rotated),
+        Request::Inspect { ino } => handler.inspect(Ino(*ino)).map(Reply::Inspected),
+        Request::Rewrap => {
+            let mut sent: Option<Instant> = None;
+            handler
+                .rewrap(&mut |progress| {
+                    if shared.stopping.load(Ordering::SeqCst) {
+                        return false;
+                    }
+                    if sent.is_some_and(|at| at.elapsed() < PROGRESS_INTERVAL) {
+                        return true;
+                    }
+                    sent = Some(Instant::now());
+                    wire::send(stream, &Reply::Progress(progress)).is_ok()
+                })
+                .map(Reply::Rewrapped)
+        }
+    };
+    done.unwrap_or_else(Reply::Refused)
+}

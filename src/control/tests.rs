@@ -1,0 +1,258 @@
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use rustix::process::getpid;
+
+use super::registry::entries_in;
+use super::wire::{LineReader, WireError, decode, encode};
+use super::*;
+use crate::ids::{AliasName, Ino, KeyId, KeyVersion, VaultId};
+
+struct Fake {
+    sweeps: AtomicU64,
+}
+
+impl Handler for Fake {
+    fn status(&self) -> Result<Status, Refusal> {
+        Ok(status())
+    }
+    fn rotate(&self, target: &RotateTarget) -> Result<Rotated, Refusal> {
+        match target {
+            RotateTarget::Alias(alias) => Ok(Rotated {
+                alias: Some(alias.clone()),
+                key_id: KeyId::from_bytes([7; 16]),
+                old_version: KeyVersion(1),
+                new_version: KeyVersion(2),
+            }),
+            RotateTarget::Key(key) => Err(Refusal::new(RefusalKind::NotFound, format!("{key}: no such key"))),
+        }
+    }
+    fn rewrap(&self, go_on: &mut dyn FnMut(Progress) -> bool) -> Result<RewrapReport, Refusal> {
+        let mut progress = Progress::default();
+        while go_on(progress) {
+            progress.seen += 1;
+            self.sweeps.store(progress.seen, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(RewrapReport { progress, complete: false })
+    }
+    fn inspect(&self, ino: Ino) -> Result<Inspected, Refusal> {
+        if ino == Ino(9) { Ok(Inspected { header: None }) } else { panic!("asked for {ino}") }
+    }
+}
+
+fn status() -> Status {
+    Status {
+        vault_id: VaultId::from_bytes([1; 16]),
+        vault: std::path::Path::new("/v").into(),
+        suite: "aes-256-gcm".into(),
+        mount: None,
+        aliases: vec![],
+        versions: vec![],
+        files_seen: 0,
+        pending_rewraps: 0,
+    }
+}
+
+fn location(dir: &std::path::Path) -> VaultLocation {
+    VaultLocation::of(VaultId::from_bytes([1; 16]), dir).unwrap()
+}
+
+fn server(dir: &std::path::Path) -> (Server, Arc<Fake>) {
+    let fake = Arc::new(Fake { sweeps: AtomicU64::new(0) });
+    let endpoint = RuntimeDir::create_at(&dir.join("run")).unwrap().bind(location(dir)).unwrap();
+    (serve(endpoint, Arc::clone(&fake) as Arc<dyn Handler>).unwrap(), fake)
+}
+
+#[test]
+fn a_mount_is_found_asked_and_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, _) = server(dir.path());
+    let run = dir.path().join("run");
+    assert!(entries_in(&run).is_empty(), "not published yet");
+    server.endpoint().publish(dir.path(), std::path::Path::new("/mnt/x"), 77).unwrap();
+    let found = entries_in(&run);
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].mount_dev, 77);
+    assert_eq!(found[0].location, location(dir.path()));
+
+    let client = Client::connect(&found[0].socket).unwrap();
+    assert_eq!(client.peer(), getpid());
+    assert_eq!(client.call(&Request::Status).unwrap(), Reply::Status(Box::new(status())));
+
+    let alias = AliasName::default_alias();
+    let request = Request::Rotate { target: RotateTarget::Alias(alias) };
+    let reply = Client::connect(&found[0].socket).unwrap().call(&request).unwrap();
+    assert!(matches!(reply, Reply::Rotated(r) if r.new_version == KeyVersion(2)));
+
+    let request = Request::Rotate { target: RotateTarget::Key(KeyId::from_bytes([3; 16])) };
+    let refused = Client::connect(&found[0].socket).unwrap().call(&request);
+    assert!(matches!(refused, Err(ClientError::Refused(r)) if r.kind == RefusalKind::NotFound));
+
+    let socket = found[0].socket.clone();
+    drop(server);
+    assert!(matches!(Client::connect(&socket), Err(ClientError::Gone(_))));
+    assert!(entries_in(&run).is_empty());
+    assert!(!socket.exists() && !socket.with_extension("json").exists());
+}
+
+#[test]
+fn a_second_daemon_is_refused_and_a_dead_one_cleaned_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = RuntimeDir::create_at(&dir.path().join("run")).unwrap();
+    let endpoint = runtime.bind(location(dir.path())).unwrap();
+    endpoint.publish(dir.path(), std::path::Path::new("/mnt/x"), 77).unwrap();
+    assert!(matches!(runtime.bind(location(dir.path())), Err(RegistryError::InUse(_))));
+    let socket = endpoint.socket().to_owned();
+    // Dropped without clean-up, as a killed daemon leaves it.
+    drop(endpoint);
+    assert!(socket.exists());
+    assert!(entries_in(&dir.path().join("run")).is_empty());
+    runtime.bind(location(dir.path())).unwrap();
+    assert!(!socket.with_extension("json").exists());
+}
+
+#[test]
+fn a_runtime_directory_of_others_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run");
+    std::fs::create_dir(&run).unwrap();
+    std::fs::set_permissions(&run, std::fs::Permissions::from_mode(0o777)).unwrap();
+    assert!(matches!(RuntimeDir::create_at(&run), Err(RegistryError::Unsafe(..))));
+    std::os::unix::fs::symlink(dir.path(), dir.path().join("link")).unwrap();
+    assert!(matches!(RuntimeDir::create_at(&dir.path().join("link")), Err(RegistryError::Unsafe(..))));
+}
+
+#[test]
+fn a_long_runtime_directory_works() {
+    let dir = tempfile::tempdir().unwrap();
+    let deep = dir.path().join("d".repeat(200));
+    std::fs::create_dir(&deep).unwrap();
+    let endpoint = RuntimeDir::create_at(&deep.join("run")).unwrap().bind(location(dir.path())).unwrap();
+    assert!(Client::connect(endpoint.socket()).is_ok());
+}
+
+#[test]
+fn hanging_up_stops_a_sweep() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, fake) = server(dir.path());
+    let client = Client::connect(server.endpoint().socket()).unwrap();
+    let mut lines = 0;
+    let seen = std::cell::Cell::new(0);
+    let stopped = client.converse(
+        &Request::Rewrap,
+        &mut |_| {
+            lines += 1;
+            seen.set(lines);
+        },
+        &mut || seen.get() < 3,
+    );
+    assert!(matches!(stopped, Err(ClientError::Stopped)));
+    std::thread::sleep(Duration::from_millis(300));
+    let then = fake.sweeps.load(Ordering::SeqCst);
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(fake.sweeps.load(Ordering::SeqCst), then, "the sweep goes on");
+}
+
+#[test]
+fn the_end_of_the_daemon_stops_a_sweep_and_tells_its_client() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, _) = server(dir.path());
+    let client = Client::connect(server.endpoint().socket()).unwrap();
+    let waiting = std::thread::spawn(move || client.converse(&Request::Rewrap, &mut |_| {}, &mut || true));
+    std::thread::sleep(Duration::from_millis(100));
+    drop(server);
+    assert!(matches!(waiting.join().unwrap(), Ok(Reply::Rewrapped(r)) if !r.complete));
+}
+
+fn raw(server: &Server, bytes: &[u8]) -> Reply {
+    let mut stream = UnixStream::connect(server.endpoint().socket()).unwrap();
+    // The daemon may stop reading at its limit.
+    let _ = stream.write_all(bytes);
+    let _ = stream.shutdown(std::net::Shutdown::Write);
+    let mut text = Vec::new();
+    let _ = stream.read_to_end(&mut text);
+    decode(text.strip_suffix(b"\n").unwrap_or(&text)).unwrap()
+}
+
+#[test]
+fn bad_requests_are_refused_with_their_kind() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, _) = server(dir.path());
+    for (bytes, kind) in [
+        (&b"\n"[..], RefusalKind::BadRequest),
+        (b"nonsense\n", RefusalKind::BadRequest),
+        (b"{\"protocol\":2,\"message\":{\"ask\":\"dance\"}}\n", RefusalKind::Protocol),
+        (b"{\"protocol\":1,\"message\":{\"ask\":\"dance\"}}\n", RefusalKind::BadRequest),
+        (b"{\"protocol\":1,\"message\":{\"ask\":\"inspect\",\"ino\":9,\"x\":1}}\n", RefusalKind::BadRequest),
+        (b"{\"protocol\":1,\"message\":{\"ask\":\"inspect\",\"ino\":-9}}\n", RefusalKind::BadRequest),
+    ] {
+        match raw(&server, bytes) {
+            Reply::Refused(refusal) => {
+                assert_eq!(refusal.kind, kind, "{}", String::from_utf8_lossy(bytes));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(
+        raw(&server, b"{\"protocol\":1,\"message\":{\"ask\":\"inspect\",\"ino\":9}}\n"),
+        Reply::Inspected(Inspected { header: None })
+    );
+    // A handler that panics takes its connection with it, not the server.
+    let client = Client::connect(server.endpoint().socket()).unwrap();
+    assert!(matches!(client.call(&Request::Inspect { ino: 1 }), Err(ClientError::Refused(_))));
+    assert!(Client::connect(server.endpoint().socket()).unwrap().call(&Request::Status).is_ok());
+}
+
+#[test]
+fn lines_are_limited() {
+    let exact = [vec![b'x'; MAX_MESSAGE - 1], vec![b'\n']].concat();
+    assert_eq!(LineReader::new(&exact[..]).next_line().unwrap().len(), MAX_MESSAGE - 1);
+    let over = [vec![b'x'; MAX_MESSAGE], vec![b'\n']].concat();
+    assert!(matches!(LineReader::new(&over[..]).next_line(), Err(WireError::TooLong)));
+    assert!(matches!(LineReader::new(&b"unfinished"[..]).next_line(), Err(WireError::Closed)));
+    assert!(matches!(encode(&"x".repeat(MAX_MESSAGE)), Err(WireError::TooLong)));
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_decode_or_fail(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = decode::<Request>(&bytes);
+        let _ = decode::<Reply>(&bytes);
+    }
+
+    #[test]
+    fn lines_come_back_as_sent(
+        lines in proptest::collection::vec("[ -~]{0,300}", 0..20),
+        chunk in 1usize..50,
+    ) {
+        struct Slow<'a>(&'a [u8], usize);
+        impl Read for Slow<'_> {
+            fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+                let n = self.1.min(buf.len()).min(self.0.len());
+                buf[..n].copy_from_slice(&self.0[..n]);
+                self.0 = &self.0[n..];
+                Ok(n)
+            }
+        }
+        let text: String = lines.iter().map(|l| format!("{l}\n")).collect();
+        let mut reader = LineReader::new(Slow(text.as_bytes(), chunk));
+        for line in &lines {
+            prop_assert_eq!(&reader.next_line().unwrap(), line.as_bytes());
+        }
+        prop_assert!(matches!(reader.next_line(), Err(WireError::Closed)));
+    }
+
+    #[test]
+    fn paths_keep_every_byte(bytes in proptest::collection::vec(1u8..=255, 0..60)) {
+        use std::os::unix::ffi::OsStringExt;
+        let path = PathText(std::ffi::OsString::from_vec(bytes).into());
+        let line = encode(&path).unwrap();
+        prop_assert_eq!(decode::<PathText>(&line).unwrap(), path);
+    }
+}

@@ -1,0 +1,123 @@
+//! Lines on the socket: framing, the size limit, the protocol's number.
+
+use std::io::{self, Read, Write};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::protocol::{MAX_MESSAGE, PROTOCOL};
+
+/// Why a line could not be had or understood.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WireError {
+    /// The other side hung up before the end of a line.
+    #[error("the connection was closed")]
+    Closed,
+    /// Nothing came within the socket's timeout; what did come is kept for the next try.
+    #[error("no answer in time")]
+    TimedOut,
+    /// A line over the limit.
+    #[error("a message of over {MAX_MESSAGE} bytes")]
+    TooLong,
+    /// Another protocol.
+    #[error("the other side speaks protocol {0}, this program {PROTOCOL}")]
+    Protocol(u32),
+    /// Not a message.
+    #[error("not a message of this protocol: {0}")]
+    Malformed(serde_json::Error),
+    /// The socket.
+    #[error("{0}")]
+    Io(io::Error),
+}
+
+#[derive(Serialize)]
+struct Outgoing<'a, T> {
+    protocol: u32,
+    message: &'a T,
+}
+
+#[derive(Deserialize)]
+struct Number {
+    protocol: u32,
+}
+
+#[derive(Deserialize)]
+struct Incoming<T> {
+    message: T,
+}
+
+/// A message as a line.
+///
+/// # Errors
+/// [`WireError::TooLong`] over the limit; [`WireError::Malformed`] if it has no JSON form.
+pub(super) fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, WireError> {
+    let mut line =
+        serde_json::to_vec(&Outgoing { protocol: PROTOCOL, message }).map_err(WireError::Malformed)?;
+    line.push(b'\n');
+    if line.len() > MAX_MESSAGE { Err(WireError::TooLong) } else { Ok(line) }
+}
+
+/// The message of a line.
+///
+/// # Errors
+/// [`WireError::Protocol`] before anything else of the line is looked at; [`WireError::Malformed`].
+pub(super) fn decode<T: DeserializeOwned>(line: &[u8]) -> Result<T, WireError> {
+    let number: Number = serde_json::from_slice(line).map_err(WireError::Malformed)?;
+    if number.protocol != PROTOCOL {
+        return Err(WireError::Protocol(number.protocol));
+    }
+    let incoming: Incoming<T> = serde_json::from_slice(line).map_err(WireError::Malformed)?;
+    Ok(incoming.message)
+}
+
+/// Sends a message.
+///
+/// # Errors
+/// As [`encode`], and what the socket says.
+pub(super) fn send<T: Serialize>(to: &mut impl Write, message: &T) -> Result<(), WireError> {
+    to.write_all(&encode(message)?).map_err(WireError::Io)
+}
+
+/// Takes lines off a socket, none longer than [`MAX_MESSAGE`].
+pub(super) struct LineReader<R> {
+    from: R,
+    pending: Vec<u8>,
+}
+
+impl<R: Read> LineReader<R> {
+    /// Reads from `from`.
+    pub(super) fn new(from: R) -> Self {
+        Self { from, pending: Vec::new() }
+    }
+
+    /// The next line, without its line feed.
+    ///
+    /// # Errors
+    /// After [`WireError::TimedOut`] it can be called again and goes on where it was; every other error
+    /// is the end.
+    pub(super) fn next_line(&mut self) -> Result<Vec<u8>, WireError> {
+        let mut searched = 0;
+        loop {
+            if let Some(at) = self.pending[searched..].iter().position(|&b| b == b'\n') {
+                let mut line: Vec<u8> = self.pending.drain(..=searched + at).collect();
+                line.pop();
+                return Ok(line);
+            }
+            searched = self.pending.len();
+            if searched >= MAX_MESSAGE {
+                return Err(WireError::TooLong);
+            }
+            let mut chunk = [0; 4096];
+            let room = chunk.len().min(MAX_MESSAGE - searched);
+            match self.from.read(&mut chunk[..room]) {
+                Ok(0) => return Err(WireError::Closed),
+                Ok(n) => self.pending.extend_from_slice(&chunk[..n]),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    return Err(WireError::TimedOut);
+                }
+                Err(e) => return Err(WireError::Io(e)),
+            }
+        }
+    }
+}
