@@ -19,6 +19,61 @@ pub fn sync_file_range(fd: BorrowedFd<'_>, offset: u64, len: u64) -> rustix::io:
     if r == 0 { Ok(()) } else { Err(last_errno()) }
 }
 
+/// `getdents64(2)`: fills `buf` with entries (`struct linux_dirent64`, packed) from the descriptor's offset on;
+/// returns the bytes filled, 0 at the end.
+///
+/// # Errors
+/// What the system call says; EINVAL for a buffer too small for the next entry.
+pub fn getdents(fd: BorrowedFd<'_>, buf: &mut [u8]) -> rustix::io::Result<usize> {
+    // SAFETY: the kernel writes at most buf.len() bytes into a buffer borrowed for the length of the call.
+    let r = unsafe {
+        libc::syscall(
+            libc::SYS_getdents64,
+            fd.as_fd().as_raw_fd(),
+            buf.as_mut_ptr(),
+            buf.len() as libc::c_ulong,
+        )
+    };
+    usize::try_from(r).map_err(|_| last_errno())
+}
+
+/// Gives the calling thread a umask, root and working directory of its own (`unshare(CLONE_FS)`).
+///
+/// # Errors
+/// What the system call says (EPERM under some seccomp filters).
+pub fn unshare_fs() -> rustix::io::Result<()> {
+    // SAFETY: unsafe for CLONE_FILES, which would part descriptors from the threads that know them; CLONE_FS
+    // parts only umask, root and working directory.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FS) }
+}
+
+/// Makes `uid` the calling thread's user id for file system access.
+///
+/// # Errors
+/// EPERM if the kernel didn't (CAP_SETUID is missing).
+pub fn set_fsuid(uid: u32) -> rustix::io::Result<()> {
+    // SAFETY: no pointers; the call concerns this thread's credentials alone. An invalid id (-1) changes
+    // nothing and returns the one in force, which is the only way to learn whether the first call worked.
+    let now = unsafe {
+        libc::setfsuid(uid);
+        libc::setfsuid(u32::MAX)
+    };
+    if now as u32 == uid { Ok(()) } else { Err(rustix::io::Errno::PERM) }
+}
+
+/// Makes `gid` the calling thread's group id for file system access.
+///
+/// # Errors
+/// EPERM if the kernel didn't (CAP_SETGID is missing).
+pub fn set_fsgid(gid: u32) -> rustix::io::Result<()> {
+    // SAFETY: as in set_fsuid.
+    let now = unsafe {
+        libc::setfsgid(gid);
+        libc::setfsgid(u32::MAX)
+    };
+    if now as u32 == gid { Ok(()) } else { Err(rustix::io::Errno::PERM) }
+}
+
 fn last_errno() -> rustix::io::Errno {
     rustix::io::Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(rustix::io::Errno::IO)
 }

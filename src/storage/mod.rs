@@ -1,3 +1,50 @@
-//! The lower filesystem.
+//! The lower filesystem: every system call that the vault makes on ciphertext goes through here.
+//!
+//! Free functions over descriptors and single names, never over paths, so that nothing can be swapped below a
+//! path between two calls; symlinks are never followed. Interrupted calls are made again, short reads and
+//! writes completed. Each function that changes something, or makes it durable, has a fault point
+//! ([`fault`]), so that tests can fail or stop it at any call.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+pub use rustix::fs::RenameFlags;
+pub use rustix::io::Errno;
 
 pub use crate::ids::{Time, TimeChange};
+
+mod attrs;
+mod caller;
+mod dir;
+mod durable;
+mod entries;
+pub mod fault;
+mod io;
+mod stat;
+mod xattr;
+
+pub use attrs::{chmod, chmod_at, chown, chown_at, set_times, set_times_at};
+pub use caller::{Caller, as_caller};
+pub use dir::{DirStream, RawEntry};
+pub use durable::{TEMPORARY_PREFIX, replace_durably, temporary_name};
+pub use entries::{
+    Access, create_file, link, link_fd, mkdir, mknod, open_dir, open_file, open_path, readlink, readlink_fd,
+    rename, reopen, rmdir, symlink, unlink,
+};
+pub use io::{
+    allocate_keep_size, fdatasync, fsync, pread, punch, pwrite_all, read_all, seek_data, seek_hole, syncfs,
+    truncate, wait_stable,
+};
+pub use stat::{FileKind, LowerFs, Stat, StatFs, fstat, stat, statvfs};
+pub use xattr::{
+    XattrMode, getxattr, getxattr_at, listxattr, listxattr_at, removexattr, removexattr_at, setxattr,
+    setxattr_at,
+};
+
+/// The result of a lower call.
+pub type Result<T> = std::result::Result<T, Errno>;
+
+/// The magic link of a descriptor of ours: the way from an O_PATH descriptor to what it stands for.
+fn magic_link(fd: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+

@@ -2,6 +2,7 @@
 
 use crate::crypto::suite::Suite;
 use crate::ids::{BackingKeyId, Handle, Ino, Sequence};
+pub use crate::storage::{FileKind, StatFs, XattrMode};
 use crate::storage::{Time, TimeChange};
 
 /// Who asks.
@@ -15,25 +16,6 @@ pub struct Caller {
     pub umask: u32,
     /// Process id; 0 if unknown.
     pub pid: u32,
-}
-
-/// The kind of an inode.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub enum FileKind {
-    /// A regular file.
-    Regular,
-    /// A directory.
-    Directory,
-    /// A symlink.
-    Symlink,
-    /// A FIFO.
-    Fifo,
-    /// A Unix socket.
-    Socket,
-    /// A character device.
-    CharDevice,
-    /// A block device.
-    BlockDevice,
 }
 
 /// An inode's attributes as users see them.
@@ -128,38 +110,6 @@ pub enum Whence {
     Data,
     /// SEEK_HOLE.
     Hole,
-}
-
-/// How `setxattr(2)` treats an existing value.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum XattrMode {
-    /// Create or replace.
-    Set,
-    /// XATTR_CREATE.
-    Create,
-    /// XATTR_REPLACE.
-    Replace,
-}
-
-/// What `statfs(2)` says; sizes in blocks of `frsize` bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct StatFs {
-    /// Size of the filesystem.
-    pub blocks: u64,
-    /// Free blocks.
-    pub bfree: u64,
-    /// Free blocks for unprivileged users.
-    pub bavail: u64,
-    /// Inodes.
-    pub files: u64,
-    /// Free inodes.
-    pub ffree: u64,
-    /// Preferred I/O size in bytes.
-    pub bsize: u32,
-    /// Longest name in bytes.
-    pub namelen: u32,
-    /// Block size in bytes.
-    pub frsize: u32,
 }
 
 /// An entry as [`readdir`](super::Vault::readdir) yields it.

@@ -1,0 +1,100 @@
+//! Mode, owner and times. Functions over a descriptor take O_PATH ones too; those over a name are for what
+//! can't be opened, and don't follow symlinks.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, Uid};
+use rustix::io::retry_on_intr;
+
+use super::fault::{self, Op};
+use super::{Errno, Result, Time, TimeChange, magic_link, open_path};
+
+/// Sets the 12 low bits of the mode.
+///
+/// # Errors
+/// EOPNOTSUPP for a symlink, and what `fchmod(2)` says.
+pub fn chmod(fd: BorrowedFd<'_>, mode: u32) -> Result<()> {
+    fault::point(Op::Chmod)?;
+    let mode = Mode::from_raw_mode(mode & 0o7777);
+    match retry_on_intr(|| rustix::fs::fchmod(fd, mode)) {
+        // An O_PATH descriptor.
+        Err(Errno::BADF) => {
+            let path = magic_link(fd);
+            retry_on_intr(|| rustix::fs::chmodat(CWD, path.as_str(), mode, AtFlags::empty()))
+        }
+        done => done,
+    }
+}
+
+/// [`chmod`] of a name.
+///
+/// # Errors
+/// As [`chmod`].
+pub fn chmod_at(at: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<()> {
+    chmod(open_path(at, name)?.as_fd(), mode)
+}
+
+/// Sets owner and group; `None` (and 2^32-1, as `chown(2)` has it) keeps what is there.
+///
+/// # Errors
+/// What `fchownat(2)` says.
+pub fn chown(fd: BorrowedFd<'_>, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
+    change_owner(fd, b"", uid, gid, AtFlags::EMPTY_PATH)
+}
+
+/// [`chown`] of a name.
+///
+/// # Errors
+/// As [`chown`].
+pub fn chown_at(at: BorrowedFd<'_>, name: &[u8], uid: Option<u32>, gid: Option<u32>) -> Result<()> {
+    change_owner(at, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+fn change_owner(
+    at: BorrowedFd<'_>,
+    name: &[u8],
+    uid: Option<u32>,
+    gid: Option<u32>,
+    flags: AtFlags,
+) -> Result<()> {
+    fault::point(Op::Chown)?;
+    let uid = uid.filter(|&id| id != u32::MAX).map(Uid::from_raw);
+    let gid = gid.filter(|&id| id != u32::MAX).map(Gid::from_raw);
+    retry_on_intr(|| rustix::fs::chownat(at, name, uid, gid, flags))
+}
+
+/// Sets the times of last access and of last change of content.
+///
+/// # Errors
+/// What `utimensat(2)` says.
+pub fn set_times(fd: BorrowedFd<'_>, atime: TimeChange, mtime: TimeChange) -> Result<()> {
+    change_times(fd, b"", atime, mtime, AtFlags::EMPTY_PATH)
+}
+
+/// [`set_times`] of a name.
+///
+/// # Errors
+/// As [`set_times`].
+pub fn set_times_at(at: BorrowedFd<'_>, name: &[u8], atime: TimeChange, mtime: TimeChange) -> Result<()> {
+    change_times(at, name, atime, mtime, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+fn change_times(
+    at: BorrowedFd<'_>,
+    name: &[u8],
+    atime: TimeChange,
+    mtime: TimeChange,
+    flags: AtFlags,
+) -> Result<()> {
+    fault::point(Op::SetTimes)?;
+    let times = Timestamps { last_access: timespec(atime), last_modification: timespec(mtime) };
+    retry_on_intr(|| rustix::fs::utimensat(at, name, &times, flags))
+}
+
+fn timespec(change: TimeChange) -> Timespec {
+    match change {
+        TimeChange::Keep => Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        TimeChange::Now => Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
+        TimeChange::At(Time { secs, nanos }) => Timespec { tv_sec: secs, tv_nsec: nanos.into() },
+    }
+}

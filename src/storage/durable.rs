@@ -1,0 +1,44 @@
+//! Replacing a small file so that a crash leaves the old or the new one, whole.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rustix::fs::RenameFlags;
+
+use super::{Result, create_file, fsync, pwrite_all, rename, unlink};
+use crate::crypto::random;
+use crate::ids::LowerOffset;
+
+/// What the names of temporary files start with. One that a crash left may be removed by whoever holds the
+/// vault's lock.
+pub const TEMPORARY_PREFIX: &[u8] = b".tmp.";
+
+/// A name for a temporary file, unique by 96 random bits.
+pub fn temporary_name() -> Vec<u8> {
+    let mut name = TEMPORARY_PREFIX.to_vec();
+    name.extend_from_slice(URL_SAFE_NO_PAD.encode(random::array::<12>()).as_bytes());
+    name
+}
+
+/// Makes `name` a file with these contents, new or in place of the old one, and returns when that is durable.
+/// `mode` is that of a new file: owner and mode of the old one aren't copied, and the umask applies.
+///
+/// A crash, or an error, before the rename leaves the old file (and perhaps a temporary one); after it, the
+/// new or the old one, each whole; only a return without error says that it is the new one for good.
+///
+/// # Errors
+/// What the lower calls say. After an error of the directory's sync the new file is there, but not durable.
+pub fn replace_durably(dir: BorrowedFd<'_>, name: &[u8], contents: &[u8], mode: u32) -> Result<()> {
+    let temporary = temporary_name();
+    let file = create_file(dir, &temporary, mode)?;
+    let renamed = pwrite_all(file.as_fd(), contents, LowerOffset(0))
+        .and_then(|()| fsync(file.as_fd()))
+        .and_then(|()| rename(dir, &temporary, dir, name, RenameFlags::empty()));
+    if let Err(e) = renamed {
+        // The first error is the one to tell; a leftover is harmless.
+        let _ = unlink(dir, &temporary);
+        return Err(e);
+    }
+    fsync(dir)
+}

@@ -1,0 +1,177 @@
+//! Names in a directory: opening, creating, linking, renaming, removing.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
+use rustix::io::retry_on_intr;
+
+use super::fault::{self, Op};
+use super::{Result, magic_link};
+
+/// What a lower file is opened for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// O_RDONLY.
+    ReadOnly,
+    /// O_RDWR.
+    ReadWrite,
+}
+
+impl Access {
+    /// O_NONBLOCK and O_NOCTTY: a FIFO or terminal swapped in can't hang or capture the daemon.
+    fn flags(self) -> OFlags {
+        let access = match self {
+            Self::ReadOnly => OFlags::RDONLY,
+            Self::ReadWrite => OFlags::RDWR,
+        };
+        access | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY
+    }
+}
+
+fn open(at: BorrowedFd<'_>, name: &[u8], flags: OFlags, mode: Mode) -> Result<OwnedFd> {
+    retry_on_intr(|| rustix::fs::openat(at, name, flags | OFlags::CLOEXEC, mode))
+}
+
+/// Opens the directory `name` for reading.
+///
+/// # Errors
+/// ENOTDIR if it isn't one (a symlink isn't), and what `openat(2)` says.
+pub fn open_dir(at: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
+    open(at, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
+}
+
+/// An O_PATH descriptor of `name`, whatever it is; of the symlink itself if it is one.
+///
+/// # Errors
+/// What `openat(2)` says.
+pub fn open_path(at: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
+    open(at, name, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty())
+}
+
+/// Opens the file `name`. It is the caller's to check with [`fstat`](super::fstat) that it is a regular one.
+///
+/// # Errors
+/// ELOOP for a symlink, and what `openat(2)` says.
+pub fn open_file(at: BorrowedFd<'_>, name: &[u8], access: Access) -> Result<OwnedFd> {
+    open(at, name, access.flags() | OFlags::NOFOLLOW, Mode::empty())
+}
+
+/// Opens anew what `fd` (O_PATH allowed) stands for, through its magic link in /proc. The caller has checked
+/// that it is a regular file or a directory: opening a device may do things to it.
+///
+/// # Errors
+/// What `openat(2)` says; ENOENT without a mounted /proc.
+pub fn reopen(fd: BorrowedFd<'_>, access: Access) -> Result<OwnedFd> {
+    open(CWD, magic_link(fd).as_bytes(), access.flags(), Mode::empty())
+}
+
+/// Creates the file `name`, which must not exist, and opens it read-write. The umask applies.
+///
+/// # Errors
+/// EEXIST, and what `openat(2)` says.
+pub fn create_file(at: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<OwnedFd> {
+    fault::point(Op::Create)?;
+    let flags = Access::ReadWrite.flags() | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+    open(at, name, flags, Mode::from_raw_mode(mode))
+}
+
+/// Makes the directory `name`. The umask applies.
+///
+/// # Errors
+/// What `mkdirat(2)` says.
+pub fn mkdir(at: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<()> {
+    fault::point(Op::Mkdir)?;
+    retry_on_intr(|| rustix::fs::mkdirat(at, name, Mode::from_raw_mode(mode)))
+}
+
+/// Makes the node `name`; `mode` includes the file type, `dev` is the device number as a stat encodes it.
+///
+/// # Errors
+/// What `mknodat(2)` says.
+pub fn mknod(at: BorrowedFd<'_>, name: &[u8], mode: u32, dev: u64) -> Result<()> {
+    fault::point(Op::Mknod)?;
+    let kind = FileType::from_raw_mode(mode);
+    retry_on_intr(|| rustix::fs::mknodat(at, name, kind, Mode::from_raw_mode(mode), dev))
+}
+
+/// Makes the symlink `name` with these bytes as its target.
+///
+/// # Errors
+/// What `symlinkat(2)` says.
+pub fn symlink(at: BorrowedFd<'_>, name: &[u8], target: &[u8]) -> Result<()> {
+    fault::point(Op::Symlink)?;
+    retry_on_intr(|| rustix::fs::symlinkat(target, at, name))
+}
+
+/// Gives what `fd` (O_PATH allowed; not a directory) stands for the further name `new_name`.
+///
+/// # Errors
+/// ENOENT if it has no name left, and what `linkat(2)` says.
+pub fn link_fd(fd: BorrowedFd<'_>, new_at: BorrowedFd<'_>, new_name: &[u8]) -> Result<()> {
+    fault::point(Op::Link)?;
+    // AT_EMPTY_PATH would ask for CAP_DAC_READ_SEARCH; the magic link doesn't.
+    let source = magic_link(fd);
+    retry_on_intr(|| rustix::fs::linkat(CWD, source.as_str(), new_at, new_name, AtFlags::SYMLINK_FOLLOW))
+}
+
+/// Gives the file `name` the further name `new_name`.
+///
+/// # Errors
+/// What `linkat(2)` says.
+pub fn link(at: BorrowedFd<'_>, name: &[u8], new_at: BorrowedFd<'_>, new_name: &[u8]) -> Result<()> {
+    fault::point(Op::Link)?;
+    retry_on_intr(|| rustix::fs::linkat(at, name, new_at, new_name, AtFlags::empty()))
+}
+
+/// Removes the name `name`, which isn't a directory's.
+///
+/// # Errors
+/// What `unlinkat(2)` says.
+pub fn unlink(at: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+    fault::point(Op::Unlink)?;
+    retry_on_intr(|| rustix::fs::unlinkat(at, name, AtFlags::empty()))
+}
+
+/// Removes the empty directory `name`.
+///
+/// # Errors
+/// What `unlinkat(2)` with AT_REMOVEDIR says.
+pub fn rmdir(at: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+    fault::point(Op::Rmdir)?;
+    retry_on_intr(|| rustix::fs::unlinkat(at, name, AtFlags::REMOVEDIR))
+}
+
+/// Renames `name` to `new_name`; with NOREPLACE never over another, with EXCHANGE swaps the two.
+///
+/// # Errors
+/// EEXIST with NOREPLACE, and what `renameat2(2)` says.
+pub fn rename(
+    at: BorrowedFd<'_>,
+    name: &[u8],
+    new_at: BorrowedFd<'_>,
+    new_name: &[u8],
+    flags: RenameFlags,
+) -> Result<()> {
+    fault::point(Op::Rename)?;
+    if flags.is_empty() {
+        // Some filesystems know no renameat2.
+        return retry_on_intr(|| rustix::fs::renameat(at, name, new_at, new_name));
+    }
+    retry_on_intr(|| rustix::fs::renameat_with(at, name, new_at, new_name, flags))
+}
+
+/// The target of the symlink `name`.
+///
+/// # Errors
+/// EINVAL if it isn't a symlink, and what `readlinkat(2)` says.
+pub fn readlink(at: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<u8>> {
+    retry_on_intr(|| rustix::fs::readlinkat(at, name, Vec::new())).map(std::ffi::CString::into_bytes)
+}
+
+/// The target of the symlink that an O_PATH descriptor stands for.
+///
+/// # Errors
+/// ENOENT if it isn't a symlink, and what `readlinkat(2)` says.
+pub fn readlink_fd(fd: BorrowedFd<'_>) -> Result<Vec<u8>> {
+    readlink(fd, b"")
+}

@@ -1,0 +1,237 @@
+//! Fault injection for tests: fails the n-th mutating call, once or it and every later one, and records the
+//! order of calls. Compiled in with `cfg(test)` and the feature `fault-injection` only; otherwise
+//! `point` is an empty inline function.
+
+#[cfg(any(test, feature = "fault-injection"))]
+pub use plan::{After, Faults, Plan, ProcessScope, ThreadScope};
+
+use super::Result;
+
+/// The kinds of calls that have a fault point.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Op {
+    /// `create_file`.
+    Create,
+    /// `mkdir`.
+    Mkdir,
+    /// `mknod`.
+    Mknod,
+    /// `symlink`.
+    Symlink,
+    /// `link`, `link_fd`.
+    Link,
+    /// `unlink`.
+    Unlink,
+    /// `rmdir`.
+    Rmdir,
+    /// `rename`.
+    Rename,
+    /// `pwrite_all`.
+    Pwrite,
+    /// `truncate`.
+    Truncate,
+    /// `punch`.
+    Punch,
+    /// `allocate_keep_size`.
+    Allocate,
+    /// `chmod` and its kin.
+    Chmod,
+    /// `chown` and its kin.
+    Chown,
+    /// `set_times` and its kin.
+    SetTimes,
+    /// `setxattr` and its kin.
+    SetXattr,
+    /// `removexattr` and its kin.
+    RemoveXattr,
+    /// `fdatasync`.
+    Fdatasync,
+    /// `fsync`.
+    Fsync,
+    /// `syncfs`.
+    Syncfs,
+    /// `wait_stable`.
+    WaitStable,
+}
+
+/// Fails if a plan in force says that this call is to fail; the call isn't made then.
+#[cfg(any(test, feature = "fault-injection"))]
+pub(super) fn point(op: Op) -> Result<()> {
+    plan::point(op)
+}
+
+/// Nothing: fault injection isn't compiled in.
+#[cfg(not(any(test, feature = "fault-injection")))]
+#[inline(always)]
+pub(super) fn point(_op: Op) -> Result<()> {
+    Ok(())
+}
+
+#[cfg(any(test, feature = "fault-injection"))]
+mod plan {
+    use std::cell::RefCell;
+    use std::marker::PhantomData;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use parking_lot::{Mutex, MutexGuard};
+
+    use super::Op;
+    use crate::storage::{Errno, Result};
+
+    /// What becomes of the calls after the failed one.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub enum After {
+        /// They work: an error that goes away (a full disk, say).
+        Recover,
+        /// They fail, all of them: what is on disk now is what a killed process leaves.
+        Stop,
+    }
+
+    /// Which call fails.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Plan {
+        /// How many matching calls work before one fails.
+        pub skip: u64,
+        /// The kind that is counted; `None`: every kind.
+        pub only: Option<Op>,
+        /// What the failed call returns, and every later one after a stop.
+        pub errno: Errno,
+        /// What comes then.
+        pub after: After,
+    }
+
+    struct State {
+        plan: Option<Plan>,
+        matched: u64,
+        fired: bool,
+        calls: Vec<Op>,
+    }
+
+    impl State {
+        fn call(&mut self, op: Op) -> Result<()> {
+            self.calls.push(op);
+            let Some(plan) = self.plan else { return Ok(()) };
+            if self.fired {
+                return if plan.after == After::Stop { Err(plan.errno) } else { Ok(()) };
+            }
+            if plan.only.is_some_and(|only| only != op) {
+                return Ok(());
+            }
+            if self.matched == plan.skip {
+                self.fired = true;
+                return Err(plan.errno);
+            }
+            self.matched += 1;
+            Ok(())
+        }
+    }
+
+    type Shared = Arc<Mutex<State>>;
+
+    thread_local! {
+        static THREAD: RefCell<Option<Shared>> = const { RefCell::new(None) };
+    }
+    static PROCESS_ARMED: AtomicBool = AtomicBool::new(false);
+    static PROCESS: Mutex<Option<Shared>> = Mutex::new(None);
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+    pub(super) fn point(op: Op) -> Result<()> {
+        if let Some(state) = THREAD.with_borrow(Clone::clone) {
+            return state.lock().call(op);
+        }
+        if PROCESS_ARMED.load(Ordering::Acquire) {
+            let state = PROCESS.lock().clone();
+            if let Some(state) = state {
+                return state.lock().call(op);
+            }
+        }
+        Ok(())
+    }
+
+    /// A plan and what has come of it. Does nothing before it is put in force on a thread or the process.
+    #[derive(Clone)]
+    pub struct Faults(Shared);
+
+    impl Faults {
+        /// With a plan.
+        pub fn new(plan: Plan) -> Self {
+            Self::with(Some(plan))
+        }
+
+        /// That fails nothing and only records: a first run learns how many calls there are to fail.
+        pub fn record() -> Self {
+            Self::with(None)
+        }
+
+        /// That stops for good (EIO) once `skip` calls have worked.
+        pub fn stop_after(skip: u64) -> Self {
+            Self::new(Plan { skip, only: None, errno: Errno::IO, after: After::Stop })
+        }
+
+        /// That fails one call with `errno` once `skip` calls have worked.
+        pub fn fail_once(skip: u64, errno: Errno) -> Self {
+            Self::new(Plan { skip, only: None, errno, after: After::Recover })
+        }
+
+        fn with(plan: Option<Plan>) -> Self {
+            Self(Arc::new(Mutex::new(State { plan, matched: 0, fired: false, calls: Vec::new() })))
+        }
+
+        /// In force on this thread until the scope is dropped; goes before one for the process. Several
+        /// threads can share one plan.
+        #[must_use]
+        pub fn on_this_thread(&self) -> ThreadScope {
+            let before = THREAD.replace(Some(self.0.clone()));
+            ThreadScope { before, here: PhantomData }
+        }
+
+        /// In force on all threads until the scope is dropped; others wait here until then.
+        #[must_use]
+        pub fn on_all_threads(&self) -> ProcessScope {
+            let turn = ONE_AT_A_TIME.lock();
+            *PROCESS.lock() = Some(self.0.clone());
+            PROCESS_ARMED.store(true, Ordering::Release);
+            ProcessScope { _turn: turn }
+        }
+
+        /// How many calls have come by, failed ones included.
+        pub fn calls(&self) -> u64 {
+            self.0.lock().calls.len() as u64
+        }
+
+        /// The calls that have come by, in their order.
+        pub fn log(&self) -> Vec<Op> {
+            self.0.lock().calls.clone()
+        }
+
+        /// Whether the planned failure has happened.
+        pub fn fired(&self) -> bool {
+            self.0.lock().fired
+        }
+    }
+
+    /// Takes a plan out of force on its thread when dropped.
+    pub struct ThreadScope {
+        before: Option<Shared>,
+        here: PhantomData<*const ()>,
+    }
+
+    impl Drop for ThreadScope {
+        fn drop(&mut self) {
+            THREAD.replace(self.before.take());
+        }
+    }
+
+    /// Takes a plan out of force on the process when dropped.
+    pub struct ProcessScope {
+        _turn: MutexGuard<'static, ()>,
+    }
+
+    impl Drop for ProcessScope {
+        fn drop(&mut self) {
+            PROCESS_ARMED.store(false, Ordering::Release);
+            *PROCESS.lock() = None;
+        }
+    }
+}

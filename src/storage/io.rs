@@ -1,0 +1,147 @@
+//! Content of lower files: reading, writing, sizes, holes, and what makes them durable.
+
+use std::os::fd::BorrowedFd;
+
+use rustix::fs::{FallocateFlags, SeekFrom};
+use rustix::io::retry_on_intr;
+
+use super::fault::{self, Op};
+use super::{Errno, Result};
+use crate::ids::LowerOffset;
+use crate::sys;
+
+/// Reads until `buf` is full or the file ends; returns the bytes read.
+///
+/// # Errors
+/// What `pread(2)` says; what was read before it is lost.
+pub fn pread(fd: BorrowedFd<'_>, buf: &mut [u8], offset: LowerOffset) -> Result<usize> {
+    let mut done = 0;
+    while done < buf.len() {
+        let n = retry_on_intr(|| rustix::io::pread(fd, &mut buf[done..], offset.0 + done as u64))?;
+        if n == 0 {
+            break;
+        }
+        done += n;
+    }
+    Ok(done)
+}
+
+/// Reads a whole file of at most `limit` bytes.
+///
+/// # Errors
+/// EFBIG if it is longer, and what `pread(2)` says.
+pub fn read_all(fd: BorrowedFd<'_>, limit: usize) -> Result<Vec<u8>> {
+    let mut buf = vec![0; limit + 1];
+    let n = pread(fd, &mut buf, LowerOffset(0))?;
+    if n > limit {
+        return Err(Errno::FBIG);
+    }
+    buf.truncate(n);
+    Ok(buf)
+}
+
+/// Writes all of `buf`. After an error any part of it may have been written.
+///
+/// # Errors
+/// What `pwrite(2)` says.
+pub fn pwrite_all(fd: BorrowedFd<'_>, buf: &[u8], offset: LowerOffset) -> Result<()> {
+    fault::point(Op::Pwrite)?;
+    let mut done = 0;
+    while done < buf.len() {
+        match retry_on_intr(|| rustix::io::pwrite(fd, &buf[done..], offset.0 + done as u64))? {
+            0 => return Err(Errno::IO),
+            n => done += n,
+        }
+    }
+    Ok(())
+}
+
+/// Sets the size.
+///
+/// # Errors
+/// What `ftruncate(2)` says.
+pub fn truncate(fd: BorrowedFd<'_>, size: LowerOffset) -> Result<()> {
+    fault::point(Op::Truncate)?;
+    retry_on_intr(|| rustix::fs::ftruncate(fd, size.0))
+}
+
+/// Makes a hole of `len` bytes at `offset`; the size stays.
+///
+/// # Errors
+/// EOPNOTSUPP where the filesystem can't, and what `fallocate(2)` says.
+pub fn punch(fd: BorrowedFd<'_>, offset: LowerOffset, len: u64) -> Result<()> {
+    fault::point(Op::Punch)?;
+    let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    retry_on_intr(|| rustix::fs::fallocate(fd, mode, offset.0, len))
+}
+
+/// Allocates blocks for `len` bytes at `offset`; the size stays.
+///
+/// # Errors
+/// EOPNOTSUPP where the filesystem can't, and what `fallocate(2)` says.
+pub fn allocate_keep_size(fd: BorrowedFd<'_>, offset: LowerOffset, len: u64) -> Result<()> {
+    fault::point(Op::Allocate)?;
+    retry_on_intr(|| rustix::fs::fallocate(fd, FallocateFlags::KEEP_SIZE, offset.0, len))
+}
+
+/// The first offset at or after `offset` that isn't in a hole; `None`: there is none.
+///
+/// # Errors
+/// What `lseek(2)` says.
+pub fn seek_data(fd: BorrowedFd<'_>, offset: LowerOffset) -> Result<Option<LowerOffset>> {
+    seek(fd, SeekFrom::Data(offset.0))
+}
+
+/// The first offset at or after `offset` that is in a hole, the end of the file counting as one; `None`:
+/// `offset` is at or beyond the end.
+///
+/// # Errors
+/// What `lseek(2)` says.
+pub fn seek_hole(fd: BorrowedFd<'_>, offset: LowerOffset) -> Result<Option<LowerOffset>> {
+    seek(fd, SeekFrom::Hole(offset.0))
+}
+
+fn seek(fd: BorrowedFd<'_>, to: SeekFrom) -> Result<Option<LowerOffset>> {
+    match rustix::fs::seek(fd, to) {
+        Ok(found) => Ok(Some(LowerOffset(found))),
+        Err(Errno::NXIO) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Makes content and size durable.
+///
+/// # Errors
+/// What `fdatasync(2)` says; EIO may mean that what was written before is lost.
+pub fn fdatasync(fd: BorrowedFd<'_>) -> Result<()> {
+    fault::point(Op::Fdatasync)?;
+    retry_on_intr(|| rustix::fs::fdatasync(fd))
+}
+
+/// Makes content and all metadata durable; of a directory: its names.
+///
+/// # Errors
+/// As [`fdatasync`].
+pub fn fsync(fd: BorrowedFd<'_>) -> Result<()> {
+    fault::point(Op::Fsync)?;
+    retry_on_intr(|| rustix::fs::fsync(fd))
+}
+
+/// Makes the whole filesystem of `fd` durable.
+///
+/// # Errors
+/// As [`fdatasync`].
+pub fn syncfs(fd: BorrowedFd<'_>) -> Result<()> {
+    fault::point(Op::Syncfs)?;
+    retry_on_intr(|| rustix::fs::syncfs(fd))
+}
+
+/// Returns when no write-out of these `len` bytes is under way and none of them is dirty, so that they can be
+/// changed without a mixture of old and new reaching the disk. Not a promise of durability.
+///
+/// # Errors
+/// What `sync_file_range(2)` says.
+pub fn wait_stable(fd: BorrowedFd<'_>, offset: LowerOffset, len: u64) -> Result<()> {
+    fault::point(Op::WaitStable)?;
+    retry_on_intr(|| sys::sync_file_range(fd, offset.0, len))
+}

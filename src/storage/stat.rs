@@ -1,0 +1,234 @@
+//! What the lower filesystem says about an inode, and about itself.
+
+use std::borrow::Cow;
+use std::os::fd::BorrowedFd;
+
+use rustix::fs::{AtFlags, FileType, StatVfsMountFlags};
+use rustix::io::retry_on_intr;
+
+use super::{Result, Time};
+use crate::ids::LowerOffset;
+
+/// The kind of an inode.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum FileKind {
+    /// A regular file.
+    Regular,
+    /// A directory.
+    Directory,
+    /// A symlink.
+    Symlink,
+    /// A FIFO.
+    Fifo,
+    /// A Unix socket.
+    Socket,
+    /// A character device.
+    CharDevice,
+    /// A block device.
+    BlockDevice,
+}
+
+impl FileKind {
+    pub(super) fn from_lower(kind: FileType) -> Option<Self> {
+        match kind {
+            FileType::RegularFile => Some(Self::Regular),
+            FileType::Directory => Some(Self::Directory),
+            FileType::Symlink => Some(Self::Symlink),
+            FileType::Fifo => Some(Self::Fifo),
+            FileType::Socket => Some(Self::Socket),
+            FileType::CharacterDevice => Some(Self::CharDevice),
+            FileType::BlockDevice => Some(Self::BlockDevice),
+            FileType::Unknown => None,
+        }
+    }
+}
+
+/// What `stat(2)` says of a lower inode.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stat {
+    /// Device number.
+    pub dev: u64,
+    /// Inode number.
+    pub ino: u64,
+    /// Type and permission bits.
+    pub mode: u32,
+    /// Number of hard links.
+    pub nlink: u64,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Device number of a device node.
+    pub rdev: u64,
+    /// Size in bytes.
+    pub size: u64,
+    /// Blocks of 512 bytes that it takes.
+    pub blocks: u64,
+    /// Preferred I/O size in bytes.
+    pub blksize: u32,
+    /// Last access.
+    pub atime: Time,
+    /// Last change of content.
+    pub mtime: Time,
+    /// Last change of anything.
+    pub ctime: Time,
+}
+
+impl Stat {
+    /// The kind; an inode of none known counts as a character device, which is never opened.
+    pub fn kind(&self) -> FileKind {
+        FileKind::from_lower(FileType::from_raw_mode(self.mode)).unwrap_or(FileKind::CharDevice)
+    }
+
+    /// The low 12 bits of the mode.
+    pub fn perm(&self) -> u16 {
+        (self.mode & 0o7777) as u16
+    }
+
+    /// The size as an offset.
+    pub fn lower_size(&self) -> LowerOffset {
+        LowerOffset(self.size)
+    }
+
+    // The fields' widths differ between architectures.
+    #[allow(clippy::unnecessary_cast)]
+    fn from_lower(st: &rustix::fs::Stat) -> Self {
+        let time = |secs, nanos| Time { secs, nanos };
+        Self {
+            dev: st.st_dev as u64,
+            ino: st.st_ino as u64,
+            mode: st.st_mode as u32,
+            nlink: st.st_nlink as u64,
+            uid: st.st_uid as u32,
+            gid: st.st_gid as u32,
+            rdev: st.st_rdev as u64,
+            size: st.st_size as u64,
+            blocks: st.st_blocks as u64,
+            blksize: st.st_blksize as u32,
+            atime: time(st.st_atime as i64, st.st_atime_nsec as u32),
+            mtime: time(st.st_mtime as i64, st.st_mtime_nsec as u32),
+            ctime: time(st.st_ctime as i64, st.st_ctime_nsec as u32),
+        }
+    }
+}
+
+/// Stats `name`; the symlink itself if it is one.
+///
+/// # Errors
+/// What `fstatat(2)` says.
+pub fn stat(at: BorrowedFd<'_>, name: &[u8]) -> Result<Stat> {
+    retry_on_intr(|| rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)).map(|st| Stat::from_lower(&st))
+}
+
+/// Stats what a descriptor (O_PATH allowed) stands for.
+///
+/// # Errors
+/// What `fstat(2)` says.
+pub fn fstat(fd: BorrowedFd<'_>) -> Result<Stat> {
+    retry_on_intr(|| rustix::fs::fstat(fd)).map(|st| Stat::from_lower(&st))
+}
+
+/// What `statfs(2)` says; sizes in blocks of `frsize` bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StatFs {
+    /// Size of the filesystem.
+    pub blocks: u64,
+    /// Free blocks.
+    pub bfree: u64,
+    /// Free blocks for unprivileged users.
+    pub bavail: u64,
+    /// Inodes.
+    pub files: u64,
+    /// Free inodes.
+    pub ffree: u64,
+    /// Preferred I/O size in bytes.
+    pub bsize: u32,
+    /// Longest name in bytes.
+    pub namelen: u32,
+    /// Block size in bytes.
+    pub frsize: u32,
+}
+
+/// Stats the filesystem of a descriptor (O_PATH allowed).
+///
+/// # Errors
+/// What `fstatfs(2)` says.
+pub fn statvfs(fd: BorrowedFd<'_>) -> Result<StatFs> {
+    let st = retry_on_intr(|| rustix::fs::fstatvfs(fd))?;
+    Ok(StatFs {
+        blocks: st.f_blocks,
+        bfree: st.f_bfree,
+        bavail: st.f_bavail,
+        files: st.f_files,
+        ffree: st.f_ffree,
+        bsize: st.f_bsize as u32,
+        namelen: st.f_namemax as u32,
+        frsize: st.f_frsize as u32,
+    })
+}
+
+/// What matters about the lower filesystem for the order of writes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LowerFs {
+    /// Block size in bytes; below 4096 a page isn't written at once, and a power cut can tear it.
+    pub block_size: u32,
+    /// Whether pages must be waited for ([`wait_stable`](super::wait_stable)) before they are overwritten: the
+    /// filesystem lets a page change while it is being written out.
+    pub stable_needed: bool,
+    /// Whether it is mounted read-only.
+    pub read_only: bool,
+    /// Its type, for messages: a name or the magic number in hexadecimal.
+    pub fs_type: Cow<'static, str>,
+}
+
+const EXT4: u64 = 0xef53;
+const XFS: u64 = 0x5846_5342;
+const BTRFS: u64 = 0x9123_683e;
+const TMPFS: u64 = 0x0102_1994;
+const RAMFS: u64 = 0x8584_58f6;
+const F2FS: u64 = 0xf2f5_2010;
+const OVERLAYFS: u64 = 0x794c_7630;
+const NFS: u64 = 0x6969;
+const FUSE: u64 = 0x6573_5546;
+
+impl LowerFs {
+    /// Looks at the filesystem of a descriptor.
+    ///
+    /// # Errors
+    /// What `fstatfs(2)` and `fstat(2)` say.
+    pub fn probe(fd: BorrowedFd<'_>) -> Result<Self> {
+        // Sign-extended on some architectures; magic numbers have 32 bits.
+        #[allow(clippy::unnecessary_cast)]
+        let magic = retry_on_intr(|| rustix::fs::fstatfs(fd))?.f_type as u64 & 0xffff_ffff;
+        let vfs = retry_on_intr(|| rustix::fs::fstatvfs(fd))?;
+        let (fs_type, stable): (Cow<'static, str>, bool) = match magic {
+            EXT4 => ("ext4".into(), device_has_stable_writes(fd)?),
+            XFS => ("xfs".into(), device_has_stable_writes(fd)?),
+            BTRFS => ("btrfs".into(), true),
+            TMPFS => ("tmpfs".into(), true),
+            RAMFS => ("ramfs".into(), true),
+            F2FS => ("f2fs".into(), false),
+            OVERLAYFS => ("overlay".into(), false),
+            NFS => ("nfs".into(), false),
+            FUSE => ("fuse".into(), false),
+            other => (format!("{other:#x}").into(), false),
+        };
+        Ok(Self {
+            block_size: vfs.f_frsize as u32,
+            stable_needed: !stable,
+            read_only: vfs.f_flag.contains(StatVfsMountFlags::RDONLY),
+            fs_type,
+        })
+    }
+}
+
+/// Whether the block layer holds pages still while they are written (a checksumming device). Unknown: no.
+fn device_has_stable_writes(fd: BorrowedFd<'_>) -> Result<bool> {
+    let dev = fstat(fd)?.dev;
+    let sys = format!("/sys/dev/block/{}:{}", rustix::fs::major(dev), rustix::fs::minor(dev));
+    // A partition's queue is its disk's.
+    let flag = ["queue/stable_writes", "../queue/stable_writes"]
+        .iter()
+        .find_map(|file| std::fs::read(format!("{sys}/{file}")).ok());
+    Ok(flag.is_some_and(|value| value.first() == Some(&b'1')))
+}
