@@ -1,0 +1,59 @@
+//! Extended attributes: `user.rkf.` and base64url of AES-256-SIV over the name (no AAD); the value sealed behind a
+//! version byte, with the full plaintext name as AAD.
+
+use super::versioned::{self, OVERHEAD, OpenError};
+use super::{TooLong, decode64, encode64};
+use crate::crypto::keys::{SealKey, TreeKey};
+use crate::crypto::siv::SivKey;
+
+/// What the lower names start with.
+const PREFIX: &[u8] = b"user.rkf.";
+/// XATTR_NAME_MAX.
+const LOWER_MAX: usize = 255;
+
+/// Encrypts the names and seals the values of a tree's extended attributes.
+pub struct XattrCipher {
+    names: SivKey,
+    values: SealKey,
+}
+
+impl XattrCipher {
+    /// Under the xattr keys of this tree key.
+    pub fn new(tree: &TreeKey) -> Self {
+        Self { names: tree.xattr_name_key(), values: tree.xattr_value_key() }
+    }
+
+    /// The lower name of the attribute whose full plaintext name (`user.…`) is `name`.
+    ///
+    /// # Errors
+    /// [`TooLong`] over 168 bytes: ERANGE.
+    pub fn lower_name(&self, name: &[u8]) -> Result<Vec<u8>, TooLong> {
+        let lower = [PREFIX, &encode64(&self.names.encrypt(None, name))].concat();
+        if lower.len() > LOWER_MAX { Err(TooLong) } else { Ok(lower) }
+    }
+
+    /// The full plaintext name of a lower attribute; `None`: it isn't one of rekeyfs's, or its name is damaged.
+    pub fn plain_name(&self, lower: &[u8]) -> Option<Vec<u8>> {
+        let sealed = decode64(lower.strip_prefix(PREFIX)?)?;
+        let mut name = self.names.decrypt(None, &sealed).ok()?;
+        Some(std::mem::take(&mut *name))
+    }
+
+    /// The lower value of the attribute with this full plaintext name.
+    pub fn seal_value(&self, name: &[u8], value: &[u8]) -> Vec<u8> {
+        versioned::seal(&self.values, name, value)
+    }
+
+    /// The inverse of [`XattrCipher::seal_value`].
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_value(&self, name: &[u8], lower: &[u8]) -> Result<Vec<u8>, OpenError> {
+        versioned::open(&self.values, name, lower)
+    }
+
+    /// The length of the value whose lower form has `lower_len` bytes; `None`: no value's has.
+    pub fn plain_len(lower_len: usize) -> Option<usize> {
+        lower_len.checked_sub(OVERHEAD)
+    }
+}
