@@ -1,0 +1,275 @@
+"""What the mounted tests share: a vault of one's own, mounts that always come down, system calls that
+Python's os module lacks. Standard library only.
+
+Environment: REKEYFS (the binary; default target/release/rekeyfs), REKEYFS_TEST_DIR (where vaults and
+mountpoints are made; default a directory under target/, so that it is a disk and not a tmpfs).
+"""
+
+import contextlib
+import ctypes
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+import time
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+BIN = os.environ.get("REKEYFS", str(TARGET / "release" / "rekeyfs"))
+BASE = pathlib.Path(os.environ.get("REKEYFS_TEST_DIR", TARGET / "mounted-tests"))
+PASSPHRASE = "the tests' passphrase"
+WRONG_PASSPHRASE_EXIT = 12
+
+RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
+FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE = 1, 2
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def checked(result):
+    if result < 0:
+        errno = ctypes.get_errno()
+        raise OSError(errno, os.strerror(errno))
+    return result
+
+
+def renameat2(old, new, flags):
+    checked(libc.renameat2(-100, os.fsencode(old), -100, os.fsencode(new), ctypes.c_uint(flags)))
+
+
+def fallocate(fd, mode, offset, length):
+    checked(libc.fallocate(fd, mode, ctypes.c_long(offset), ctypes.c_long(length)))
+
+
+def wait_until(condition, seconds, step=0.05):
+    """The first true value of `condition()`, or its last value once the time is over."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value or time.monotonic() > end:
+            return value
+        time.sleep(step)
+
+
+def sha(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def sh(command, cwd, timeout=300, **env):
+    """Runs a shell command; its output, or an error that shows it."""
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],
+        cwd=cwd, env={**os.environ, **env}, timeout=timeout,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    if done.returncode:
+        raise AssertionError(f"exit status {done.returncode}: {command}\n{done.stdout.decode(errors='replace')[-3000:]}")
+    return done.stdout.decode(errors="replace")
+
+
+class Vault:
+    """A vault in a directory of its own, with a mountpoint beside it."""
+
+    def __init__(self, base, *, suite=None, vault=None, uid=None):
+        self.base = pathlib.Path(base)
+        self.path = pathlib.Path(vault) if vault else self.base / "vault"
+        self.mnt = self.base / "mnt"
+        self.passfile = self.base / "passphrase"
+        self.uid = uid
+        self.env = {
+            **os.environ,
+            "XDG_RUNTIME_DIR": str(self.base / "run"),
+            "XDG_STATE_HOME": str(self.base / "state"),
+            "HOME": str(self.base),
+        }
+        for directory in (self.mnt, self.base / "run", self.base / "state"):
+            directory.mkdir(mode=0o700, exist_ok=True)
+        self.passfile.write_text(PASSPHRASE + "\n")
+        self.passfile.chmod(0o600)
+        if uid is not None:
+            for p in (self.base, self.mnt, self.base / "run", self.base / "state", self.passfile):
+                os.chown(p, uid, uid)
+        self.pid = None
+        if not self.path.exists():
+            args = ["init", self.path, "--passfile", self.passfile, "--kdf-memory", "8", "--no-recovery-key"]
+            self.ok(*args, *(["--suite", suite] if suite else []))
+
+    def run(self, *args, timeout=60, stdin=None, check=False):
+        as_user = ["setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups"] if self.uid else []
+        return subprocess.run(
+            [*as_user, BIN, *map(str, args)],
+            env=self.env, timeout=timeout, cwd=self.base, check=check,
+            input=stdin, stdin=subprocess.DEVNULL if stdin is None else None,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def ok(self, *args, **kw):
+        done = self.run(*args, **kw)
+        if done.returncode:
+            raise AssertionError(
+                f"rekeyfs {' '.join(map(str, args))}: exit status {done.returncode}\n{done.stdout}{done.stderr}"
+            )
+        return done.stdout
+
+    def mount(self, *options):
+        self.ok("mount", self.path, self.mnt, "--passfile", self.passfile, *options)
+        self.pid = self.daemon_pid()
+
+    def try_mount(self, *options):
+        return self.run("mount", self.path, self.mnt, "--passfile", self.passfile, *options)
+
+    def umount(self):
+        self.ok("umount", self.mnt)
+        self.pid = None
+
+    def remount(self, *options):
+        self.umount()
+        self.mount(*options)
+
+    def daemon_pid(self):
+        """The mount's process: the one with the vault's path in its command line."""
+        for proc in pathlib.Path("/proc").iterdir():
+            if proc.name.isdigit():
+                with contextlib.suppress(OSError):
+                    cmd = (proc / "cmdline").read_bytes().split(b"\0")
+                    if b"mount" in cmd and os.fsencode(self.path) in cmd and os.path.basename(cmd[0]) == b"rekeyfs":
+                        return int(proc.name)
+        raise AssertionError("no mount process found by its command line")
+
+    def kill(self):
+        """SIGKILL to the mount; leaves the stale mountpoint as it is."""
+        os.kill(self.pid, signal.SIGKILL)
+        pid, self.pid = self.pid, None
+        assert wait_until(lambda: not os.path.exists(f"/proc/{pid}") or _is_zombie(pid), 10), "still there after SIGKILL"
+
+    def clear_stale_mountpoint(self):
+        subprocess.run(["fusermount3", "-u", "-z", self.mnt], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def is_mounted(self):
+        return str(self.mnt) in pathlib.Path("/proc/self/mounts").read_text()
+
+    def close(self):
+        if self.pid is not None:
+            with contextlib.suppress(OSError):
+                os.kill(self.pid, signal.SIGTERM)
+            if not wait_until(lambda: not os.path.exists(f"/proc/{self.pid}") or _is_zombie(self.pid), 5):
+                with contextlib.suppress(OSError):
+                    os.kill(self.pid, signal.SIGKILL)
+            self.pid = None
+        if self.is_mounted():
+            self.clear_stale_mountpoint()
+
+    # -- what the tests ask of a vault --
+
+    def rotate(self, *args):
+        return json.loads(self.ok("rotate", self.mnt if self.pid else self.path, "--json", *self._unlock(), *args))
+
+    def _unlock(self):
+        return [] if self.pid else ["--passfile", self.passfile]
+
+    def status(self):
+        return json.loads(self.ok("status", self.mnt if self.pid else self.path, "--json", *self._unlock()))
+
+    def version(self, path):
+        """The key version in a file's header, through its virtual attribute."""
+        return int(os.getxattr(path, "user.rekeyfs.key-version", follow_symlinks=False))
+
+    def lower(self, path):
+        """The lower file behind a file of the mount: they have one inode number."""
+        ino = os.lstat(path).st_ino
+        for directory, dirs, files in os.walk(os.fsencode(self.path / "tree")):
+            for name in dirs + files:
+                full = os.path.join(directory, name)
+                if os.lstat(full).st_ino == ino:
+                    return os.fsdecode(full)
+        raise AssertionError(f"no lower file for {path}")
+
+
+def _is_zombie(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+class MountedTest(unittest.TestCase):
+    """A test with a fresh vault, mounted with `options` (None: not mounted) at `self.mnt`."""
+
+    options = ()
+    suite = None
+
+    def setUp(self):
+        if not os.path.exists("/dev/fuse"):
+            self.skipTest("no /dev/fuse: nothing can be mounted here")
+        BASE.mkdir(parents=True, exist_ok=True)
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix=f"{self._testMethodName[:40]}-", dir=BASE))
+        self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
+        self.vault = self.new_vault(suite=self.suite)
+        self.mnt = self.vault.mnt
+        if self.options is not None:
+            self.vault.mount(*self.options)
+
+    def new_vault(self, base=None, **kw):
+        vault = Vault(base or self.dir, **kw)
+        self.addCleanup(vault.close)
+        return vault
+
+    def write(self, name, data, fsync=False):
+        path = self.mnt / name if isinstance(name, str) else os.fsencode(self.mnt) + b"/" + name
+        with open(path, "wb") as f:
+            f.write(data)
+            if fsync:
+                f.flush()
+                os.fsync(f.fileno())
+        return path
+
+    def read(self, path):
+        with open(path, "rb") as f:
+            return f.read()
+
+    def assertErrno(self, errno, call, *args, **kw):
+        with self.assertRaises(OSError) as raised:
+            call(*args, **kw)
+        self.assertEqual(os.strerror(raised.exception.errno), os.strerror(errno))
+
+    def assertRefused(self, done, *words, status=None):
+        """A command failed with a message of one clear line, not a panic."""
+        self.assertNotEqual(done.returncode, 0, done.stdout)
+        if status is not None:
+            self.assertEqual(done.returncode, status, done.stderr)
+        self.assertNotIn("panicked", done.stderr)
+        for word in words:
+            self.assertIn(word.lower(), done.stderr.lower())
+
+    def need_tools(self, *tools):
+        for tool in tools:
+            if not shutil.which(tool):
+                self.skipTest(f"{tool} is not installed")
+
+    def need_root(self):
+        if os.getuid() != 0:
+            self.skipTest("needs root")
+
+
+def tree_digest(root):
+    """Everything about a tree that a copy should keep: kinds, contents, modes, times, link targets, xattrs."""
+    rows = []
+    for directory, dirs, files in os.walk(os.fsencode(root)):
+        for name in sorted(dirs + files):
+            path = os.path.join(directory, name)
+            st = os.lstat(path)
+            row = [os.path.relpath(path, os.fsencode(root)), st.st_mode, st.st_uid, st.st_gid]
+            if stat.S_ISREG(st.st_mode):
+                with open(path, "rb") as f:
+                    row += [st.st_size, st.st_mtime_ns, st.st_nlink, sha(f.read())]
+            elif stat.S_ISLNK(st.st_mode):
+                row += [os.readlink(path)]
+            elif stat.S_ISCHR(st.st_mode) or stat.S_ISBLK(st.st_mode):
+                row += [st.st_rdev]
+            rows.append(tuple(row))
+    return sorted(rows)

@@ -1,0 +1,678 @@
+"""Bad input, damage and interruption: a clear refusal, nothing lost, never wrong plaintext."""
+
+import errno
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+
+from harness import (
+    BIN,
+    FALLOC_KEEP_SIZE,
+    PASSPHRASE,
+    WRONG_PASSPHRASE_EXIT,
+    MountedTest,
+    fallocate,
+    sh,
+    wait_until,
+)
+
+
+class Refusals(MountedTest):
+    options = None
+
+    def test_wrong_passphrase(self):
+        bad = self.dir / "bad"
+        bad.write_text("not it\n")
+        done = self.vault.run("mount", self.vault.path, self.mnt, "--passfile", bad)
+        self.assertRefused(done, "passphrase", status=WRONG_PASSPHRASE_EXIT)
+        self.assertFalse(self.vault.is_mounted())
+        self.assertRefused(self.vault.run("rotate", self.vault.path, "--passfile", bad), status=WRONG_PASSPHRASE_EXIT)
+
+    def test_passphrase_from_each_source(self):
+        for args, stdin in (
+            (["--passfile", self.vault.passfile], None),
+            (["--extpass", f"cat {self.vault.passfile}"], None),
+            ([], PASSPHRASE + "\n"),
+        ):
+            self.vault.ok("mount", self.vault.path, self.mnt, *args, stdin=stdin)
+            self.vault.pid = self.vault.daemon_pid()
+            cmdline = pathlib.Path(f"/proc/{self.vault.pid}/cmdline").read_bytes()
+            self.assertNotIn(PASSPHRASE.encode(), cmdline)
+            self.vault.umount()
+
+    def test_options_as_other_fuse_programs_take_them(self):
+        self.vault.ok("mount", self.vault.path, self.mnt, "-o", f"rw,fsname=mine,norewrap,passfile={self.vault.passfile}")
+        self.vault.pid = self.vault.daemon_pid()
+        self.assertIn(f"mine {self.mnt} fuse", pathlib.Path("/proc/self/mounts").read_text())
+        self.write("f", b"x")
+        self.vault.umount()
+        self.vault.mount("-o", "ro")
+        self.assertErrno(errno.EROFS, open, self.mnt / "g", "wb")
+        self.assertEqual(self.read(self.mnt / "f"), b"x")
+
+    def test_mountpoints(self):
+        missing = self.vault.run("mount", self.vault.path, self.dir / "nowhere", "--passfile", self.vault.passfile)
+        self.assertRefused(missing, "nowhere")
+        (self.mnt / "something").write_text("here")
+        self.assertRefused(self.vault.try_mount(), "empty")
+        (self.mnt / "something").unlink()
+        plain = self.dir / "file"
+        plain.write_text("")
+        self.assertRefused(self.vault.run("mount", self.vault.path, plain, "--passfile", self.vault.passfile))
+        inside = self.vault.path / "tree"
+        self.assertRefused(self.vault.run("mount", self.vault.path, inside, "--passfile", self.vault.passfile))
+
+    def test_not_a_vault(self):
+        (self.dir / "other").mkdir()
+        done = self.vault.run("mount", self.dir / "other", self.mnt, "--passfile", self.vault.passfile)
+        self.assertRefused(done, "keyring")
+        done = self.vault.run("init", self.vault.path, "--passfile", self.vault.passfile, "--kdf-memory", "8")
+        self.assertRefused(done)
+        (self.dir / "other/file").write_text("x")
+        done = self.vault.run("init", self.dir / "other", "--passfile", self.vault.passfile, "--kdf-memory", "8")
+        self.assertRefused(done)
+        self.assertRefused(self.vault.run("umount", self.mnt))
+
+    def test_second_mount_names_the_holder(self):
+        self.vault.mount()
+        other = self.dir / "other"
+        other.mkdir()
+        done = self.vault.run("mount", self.vault.path, other, "--passfile", self.vault.passfile)
+        self.assertRefused(done, str(self.vault.pid))
+        self.write("f", b"still works")
+
+    def test_no_dev_fuse(self):
+        self.need_root()
+        self.need_tools("unshare")
+        script = f'mount -t tmpfs none /dev && exec {BIN} mount {self.vault.path} {self.mnt} --passfile {self.vault.passfile}'
+        done = subprocess.run(
+            ["unshare", "-m", "bash", "-c", script], env=self.vault.env, capture_output=True, text=True, timeout=60
+        )
+        self.assertRefused(done, "/dev/fuse")
+
+    def test_slots(self):
+        second = self.dir / "second"
+        second.write_text("another passphrase\n")
+        old = ["--passfile", self.vault.passfile]
+        listing = self.vault.ok("unlock", "list", self.vault.path)
+        self.assertIn("passphrase", listing)
+        keyfile = self.dir / "key"
+        keyfile.write_bytes(os.urandom(32))
+        vault2 = self.vault.path.with_name("vault2")
+        out = self.vault.ok("init", vault2, *old, "--kdf-memory", "8")
+        recovery = max((w for line in out.splitlines() for w in line.split()), key=len)
+        self.assertGreater(len(recovery), 40, out)
+        (self.dir / "recovery").write_text(recovery + "\n")
+        self.vault.ok("init", self.dir / "vault3", "--keyfile", keyfile, "--no-recovery-key")
+        self.vault.ok("mount", self.dir / "vault3", self.mnt, "--keyfile", keyfile)
+        self.vault.umount()
+        keyfile.write_bytes(os.urandom(32))
+        done = self.vault.run("mount", self.dir / "vault3", self.mnt, "--keyfile", keyfile)
+        self.assertRefused(done)
+
+
+class Keyring(MountedTest):
+    options = None
+
+    def setUp(self):
+        super().setUp()
+        self.keyring = self.vault.path / "keyring"
+        self.vault.mount()
+        self.write("f", b"content", fsync=True)
+        self.vault.rotate()
+        self.vault.umount()
+
+    def test_missing_or_damaged_says_what_to_do(self):
+        good = self.keyring.read_bytes()
+        self.keyring.unlink()
+        self.assertRefused(self.vault.try_mount(), "keyring.prev")
+        for data in (b"", good[:10], good[: len(good) // 2], good[:-1], bytes(len(good))):
+            self.keyring.write_bytes(data)
+            self.assertRefused(self.vault.try_mount(), "keyring")
+        self.keyring.write_bytes(good)
+        self.vault.mount()
+        self.assertEqual(self.read(self.mnt / "f"), b"content")
+
+    def test_flipped_bytes(self):
+        good = self.keyring.read_bytes()
+        step = max(1, len(good) // 24)
+        for at in sorted({0, 3, 4, 6, 10, 14, 17, 18, len(good) - 1, *range(0, len(good), step)}):
+            bad = bytearray(good)
+            bad[at] ^= 0x40
+            self.keyring.write_bytes(bad)
+            done = self.vault.try_mount()
+            self.assertRefused(done)
+            self.assertFalse(self.vault.is_mounted(), f"byte {at}")
+        self.keyring.write_bytes(good)
+        self.vault.mount()
+        self.assertEqual(self.read(self.mnt / "f"), b"content")
+
+    def test_newer_format_and_unknown_incompat_bit(self):
+        good = self.keyring.read_bytes()
+        for at in (4, 6):
+            bad = bytearray(good)
+            bad[at] = 0xEE
+            self.keyring.write_bytes(bad)
+            self.assertRefused(self.vault.try_mount(), "newer")
+        self.keyring.write_bytes(good)
+
+    def test_rolled_back(self):
+        old = self.keyring.read_bytes()
+        self.vault.rotate()
+        self.keyring.write_bytes(old)
+        self.assertRefused(self.vault.try_mount(), "--accept-rollback")
+        self.vault.mount("--accept-rollback")
+        self.assertEqual(self.read(self.mnt / "f"), b"content")
+
+    def test_forked(self):
+        before = self.keyring.read_bytes()
+        self.vault.rotate()
+        mine = self.keyring.read_bytes()
+        state = self.dir / "state"
+        shutil.move(state, self.dir / "state-kept")
+        state.mkdir()
+        self.keyring.write_bytes(before)
+        self.vault.rotate()
+        theirs = self.keyring.read_bytes()
+        self.assertNotEqual(mine, theirs)
+        shutil.rmtree(state)
+        shutil.move(self.dir / "state-kept", state)
+        done = self.vault.try_mount()
+        self.assertRefused(done, "--accept-rollback")
+        self.keyring.write_bytes(mine)
+        self.vault.mount()
+
+    def test_crash_leftovers_are_no_matter(self):
+        for name in (".tmp.0123", "keyring.tmp"):
+            (self.vault.path / name).write_bytes(b"half")
+        for record in (self.dir / "state").rglob("*"):
+            if record.is_file():
+                record.write_bytes(record.read_bytes()[:-3])
+        self.vault.mount()
+        self.assertEqual(self.read(self.mnt / "f"), b"content")
+
+
+class Tampering(MountedTest):
+    """Someone changes the ciphertext below. Remounts drop what the kernel has cached."""
+
+    def damaged(self, name, size=20000):
+        data = os.urandom(size)
+        path = self.write(name, data, fsync=True)
+        lower = self.vault.lower(path)
+        return path, lower, data
+
+    @staticmethod
+    def flip(lower, at, mask=1):
+        with open(lower, "r+b") as f:
+            f.seek(at)
+            byte = f.read(1)[0]
+            f.seek(at)
+            f.write(bytes([byte ^ mask]))
+
+    def reads_or_eio(self, path, data):
+        """Reads in pieces: each is the right bytes or EIO. Returns how many pieces failed."""
+        failed = 0
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            for at in range(0, len(data), 2000):
+                try:
+                    self.assertEqual(os.pread(fd, 2000, at), data[at : at + 2000])
+                except OSError as e:
+                    self.assertEqual(e.errno, errno.EIO)
+                    failed += 1
+        finally:
+            os.close(fd)
+        return failed
+
+    def test_page_bytes(self):
+        path, lower, data = self.damaged("f")
+        for at in (1024, 1036, 1052, 4095, 4096, 4108, 4124, 5000, 8191, 8192, 16384 + 100):
+            self.vault.umount()
+            self.flip(lower, at)
+            self.vault.mount("--no-rewrap")
+            self.assertGreater(self.reads_or_eio(path, data), 0, f"byte {at}")
+            self.vault.umount()
+            self.flip(lower, at)
+            self.vault.mount("--no-rewrap")
+            self.assertEqual(self.reads_or_eio(path, data), 0)
+
+    def test_a_damaged_page_spares_the_others_and_a_full_write_mends_it(self):
+        path, lower, data = self.damaged("f")
+        self.vault.umount()
+        self.flip(lower, 4096 + 50)
+        self.vault.mount()
+        failed = self.reads_or_eio(path, data)
+        self.assertTrue(0 < failed < len(data) // 2000)
+        page = slice(3044, 3044 + 4068)
+        with open(path, "r+b", buffering=0) as f:
+            f.seek(page.start)
+            # Whole kernel pages around it are read first, so the write goes by way of O_DIRECT-sized steps.
+            try:
+                f.write(data[page])
+                os.fsync(f.fileno())
+            except OSError as e:
+                self.assertEqual(e.errno, errno.EIO)
+        os.truncate(path, 0)
+        self.write("f", data, fsync=True)
+        self.vault.remount()
+        self.assertEqual(self.reads_or_eio(path, data), 0)
+
+    def test_pages_swapped_moved_and_zeroed(self):
+        path, lower, data = self.damaged("f")
+        self.vault.umount()
+        good = pathlib.Path(lower).read_bytes()
+        page = lambda i: good[4096 * i : 4096 * i + 4096]  # noqa: E731
+        for bad in (
+            page(0) + page(2) + page(1) + good[4096 * 3 :],
+            page(0) + page(1) + page(1) + good[4096 * 3 :],
+        ):
+            pathlib.Path(lower).write_bytes(bad)
+            self.vault.mount("--no-rewrap")
+            self.assertGreater(self.reads_or_eio(path, data), 0)
+            self.vault.umount()
+        pathlib.Path(lower).write_bytes(good)
+        self.vault.mount()
+        self.assertEqual(self.reads_or_eio(path, data), 0)
+
+    def test_slots(self):
+        path, lower, data = self.damaged("f", 5000)
+        self.vault.umount()
+        good = pathlib.Path(lower).read_bytes()
+        for at in (0, 4, 6, 8, 16, 32, 48, 52, 56, 64, 88, 120, 136, 300, 479, 480, 511):
+            pathlib.Path(lower).write_bytes(good)
+            self.flip(lower, at, 0x80)
+            self.vault.mount("--no-rewrap")
+            try:
+                self.assertEqual(self.read(path), data, f"byte {at}")
+                self.fail(f"a slot with byte {at} changed was taken")
+            except OSError as e:
+                self.assertIn(e.errno, (errno.EIO, errno.ENOKEY, errno.EOPNOTSUPP), f"byte {at}")
+            self.assertEqual(path.stat().st_size, 5000)
+            self.vault.umount()
+        pathlib.Path(lower).write_bytes(good)
+        self.vault.mount()
+        self.assertEqual(self.read(path), data)
+        os.unlink(path)
+
+    def test_one_damaged_slot_of_two_is_no_loss(self):
+        path, lower, data = self.damaged("f", 5000)
+        self.vault.rotate()
+        self.read(path)
+        self.assertTrue(wait_until(lambda: self.vault.version(path) == 2, 5))
+        self.vault.umount()
+        raw = pathlib.Path(lower).read_bytes()
+        self.assertEqual((raw[:4], raw[512:516]), (b"RKFS", b"RKFS"))
+        for at in (100, 612):
+            self.flip(lower, at)
+            self.vault.mount("--no-rewrap")
+            self.assertEqual(self.read(path), data)
+            self.vault.umount()
+            self.flip(lower, at)
+
+    def test_swapped_files_and_foreign_ones(self):
+        a, lower_a, data_a = self.damaged("a", 9000)
+        b, lower_b, data_b = self.damaged("b", 9000)
+        self.vault.umount()
+        half = pathlib.Path(lower_a).read_bytes()[:4096] + pathlib.Path(lower_b).read_bytes()[4096:]
+        good = pathlib.Path(lower_a).read_bytes()
+        pathlib.Path(lower_a).write_bytes(half)
+        tree = self.vault.path / "tree"
+        (tree / "not-base64!").write_bytes(b"garbage")
+        (tree / ".hidden-by-someone").write_bytes(b"garbage")
+        (tree / ("A" * 43)).write_bytes(b"garbage" * 1000)
+        os.symlink("/etc/passwd", tree / ("B" * 43))
+        self.vault.mount()
+        self.assertGreater(self.reads_or_eio(a, data_a), 0)
+        self.assertEqual(self.reads_or_eio(b, data_b), 0)
+        names = set(os.listdir(self.mnt))
+        self.assertLessEqual({"a", "b", ".rekeyfs-bad." + "A" * 43, ".rekeyfs-bad.not-base64!"}, names)
+        self.assertNotIn(".hidden-by-someone", names)
+        with self.assertRaises(OSError):
+            self.read(self.mnt / (".rekeyfs-bad." + "A" * 43))
+        with self.assertRaises(OSError):
+            self.read(self.mnt / (".rekeyfs-bad." + "B" * 43))
+        self.assertErrno(errno.ENOENT, os.stat, self.mnt / ".rekeyfs-bad.made-up")
+        with self.assertRaises(OSError):
+            open(self.mnt / ".rekeyfs-bad.made-up", "wb")
+        for bad in names - {"a", "b"}:
+            os.unlink(self.mnt / bad)
+        self.vault.umount()
+        pathlib.Path(lower_a).write_bytes(good)
+        self.vault.mount()
+        self.assertEqual(self.reads_or_eio(a, data_a), 0)
+
+    def test_impossible_sizes(self):
+        path, lower, data = self.damaged("f", 9000)
+        for size in (1, 1023, 4095, 4096 * 2 + 4069):
+            self.vault.umount()
+            keep = pathlib.Path(lower).read_bytes()
+            os.truncate(lower, size)
+            self.vault.mount()
+            with self.assertRaises(OSError) as raised:
+                self.read(path)
+            self.assertEqual(raised.exception.errno, errno.EIO, f"lower size {size}")
+            self.vault.umount()
+            pathlib.Path(lower).write_bytes(keep)
+            self.vault.mount()
+        self.assertEqual(self.read(path), data)
+
+    def test_directory_record(self):
+        os.makedirs(self.mnt / "a/d")
+        self.write("a/d/f", b"x", fsync=True)
+        os.rename(self.mnt / "a/d", self.mnt / "d")
+        lower = pathlib.Path(self.vault.lower(self.mnt / "d"))
+        record = lower / ".dir"
+        good = record.read_bytes()
+        for at in (0, 1, 2, 20, 26, 30, len(good) - 1):
+            self.vault.umount()
+            bad = bytearray(good)
+            bad[at] ^= 1
+            record.write_bytes(bad)
+            self.vault.mount()
+            with self.assertRaises(OSError) as raised:
+                self.read(self.mnt / "d/f")
+            self.assertIn(raised.exception.errno, (errno.EIO, errno.EOPNOTSUPP), f"byte {at}")
+            with self.assertRaises(OSError):
+                self.write("d/new", b"x")
+        self.vault.umount()
+        record.write_bytes(good)
+        self.vault.mount()
+        self.assertEqual(self.read(self.mnt / "d/f"), b"x")
+        self.assertEqual(os.listdir(self.mnt / "d"), ["f"])
+
+    def test_symlinks_and_xattrs(self):
+        os.symlink("target", self.mnt / "l")
+        path = self.write("f", b"x", fsync=True)
+        os.setxattr(path, "user.a", b"value a")
+        link, lower = self.vault.lower(self.mnt / "l"), self.vault.lower(path)
+        self.vault.umount()
+        text = os.readlink(link)
+        os.unlink(link)
+        os.symlink(text[:-3] + ("AAA" if text[-3:] != "AAA" else "BBB"), link)
+        name = next(n for n in os.listxattr(lower) if n.startswith("user.rkf."))
+        value = bytearray(os.getxattr(lower, name))
+        value[-1] ^= 1
+        os.setxattr(lower, name, bytes(value))
+        self.vault.mount()
+        self.assertErrno(errno.EIO, os.readlink, self.mnt / "l")
+        self.assertErrno(errno.EIO, os.getxattr, path, "user.a")
+        self.assertEqual(self.read(path), b"x")
+
+    def test_while_mounted(self):
+        path, lower, data = self.damaged("f", 200000)
+        with open(lower, "r+b") as f:
+            f.seek(4096 * 20 + 100)
+            f.write(os.urandom(16))
+        sh("echo 3 > /proc/sys/vm/drop_caches || true", self.dir)
+        self.reads_or_eio(path, data)
+
+    def test_events_are_recorded(self):
+        path, lower, data = self.damaged("f")
+        self.vault.umount()
+        self.flip(lower, 5000)
+        self.vault.mount()
+        self.assertGreater(self.reads_or_eio(path, data), 0)
+        self.vault.rotate()
+        self.vault.umount()
+        lines = (self.vault.path / "events.jsonl").read_text().splitlines()
+        events = [json.loads(line) for line in lines]
+        self.assertTrue(any("KMS CMK Rotation" in json.dumps(e) for e in events))
+        self.assertTrue(any("integrity" in json.dumps(e).lower() or "authentic" in json.dumps(e).lower() for e in events), lines)
+
+
+class Interrupted(MountedTest):
+    def test_sigkill_and_remount(self):
+        synced = {}
+        for i in range(30):
+            data = os.urandom(i * 1777)
+            synced[self.write(f"f{i}", data, fsync=True)] = data
+        os.mkdir(self.mnt / "d")
+        os.rename(self.mnt / "d", self.mnt / "e")
+        for i in range(30):
+            self.write(f"unsynced{i}", b"u" * 50000)
+        for path in list(synced)[:5]:
+            os.truncate(path, 0) if path.stat().st_size == 0 else None
+        self.vault.kill()
+        self.assertErrno(errno.ENOTCONN, os.listdir, self.mnt)
+        done = self.vault.try_mount()
+        if done.returncode:  # a stale mountpoint may be refused, but then says how to clear it
+            self.assertRefused(done, "umount")
+            self.vault.ok("umount", self.mnt)
+            self.vault.mount()
+        else:
+            self.vault.pid = self.vault.daemon_pid()
+        for path, data in synced.items():
+            self.assertEqual(self.read(path), data)
+        for i in range(30):
+            path = self.mnt / f"unsynced{i}"
+            if path.exists():
+                data = self.read(path)
+                self.assertEqual(data.strip(b"u").strip(b"\0"), b"")
+        self.write("after", b"works")
+
+    def test_umount_of_a_stale_mountpoint(self):
+        self.vault.kill()
+        self.vault.run("umount", self.mnt)
+        self.assertFalse(self.vault.is_mounted())
+        self.vault.mount()
+
+    def test_sigterm_unmounts_cleanly(self):
+        path = self.write("f", b"z" * 100000)
+        for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            pid = self.vault.pid
+            os.kill(pid, sig)
+            self.assertTrue(wait_until(lambda: not self.vault.is_mounted() and not os.path.exists(f"/proc/{pid}"), 10))
+            self.vault.pid = None
+            self.vault.mount()
+            self.assertEqual(self.read(path), b"z" * 100000)
+
+    def test_umount_returns_when_the_daemon_is_gone_and_a_mount_follows_at_once(self):
+        for i in range(5):
+            self.write(f"f{i}", b"q" * 300000)
+            pid = self.vault.pid
+            self.vault.umount()
+            self.assertFalse(os.path.exists(f"/proc/{pid}"))
+            self.vault.mount()
+        self.assertEqual(len(os.listdir(self.mnt)), 5)
+
+    def test_umount_of_a_busy_mount_says_so(self):
+        with open(self.write("f", b"x"), "rb"):
+            done = self.vault.run("umount", self.mnt)
+            if done.returncode:
+                self.assertRefused(done, "busy")
+                self.assertTrue(self.vault.is_mounted())
+        if not self.vault.is_mounted():
+            self.vault.pid = None
+
+    def test_foreground(self):
+        self.vault.umount()
+        daemon = subprocess.Popen(
+            [BIN, "mount", self.vault.path, self.mnt, "--foreground", "--passfile", self.vault.passfile],
+            env=self.vault.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        self.assertTrue(wait_until(self.vault.is_mounted, 10))
+        self.write("f", b"x")
+        daemon.send_signal(signal.SIGTERM)
+        self.assertEqual(daemon.wait(10), 0)
+        self.assertFalse(self.vault.is_mounted())
+
+
+class FullDisk(MountedTest):
+    options = None
+
+    def setUp(self):
+        super().setUp()
+        self.need_root()
+        self.need_tools("mkfs.ext4", "mount", "losetup")
+        sh("truncate -s 64M image && mkfs.ext4 -q -b 4096 -m 0 image && mkdir disk", self.dir)
+        mounted = subprocess.run(["mount", "-o", "loop", "image", "disk"], cwd=self.dir, capture_output=True, text=True)
+        if mounted.returncode:
+            self.skipTest(f"no loop mounts here: {mounted.stderr.strip()}")
+        self.addCleanup(subprocess.run, ["umount", "-l", str(self.dir / "disk")])
+        (self.dir / "b").mkdir()
+        self.vault = self.new_vault(self.dir / "b", vault=self.dir / "disk/vault")
+        self.mnt = self.vault.mnt
+        self.vault.mount()
+
+    def test_enospc_in_the_middle_of_a_write_loses_nothing_else(self):
+        kept = {}
+        for i in range(10):
+            data = os.urandom(200_000)
+            kept[self.write(f"kept{i}", data, fsync=True)] = data
+        path = self.mnt / "filler"
+        with self.assertRaises(OSError) as raised:
+            with open(path, "wb", buffering=0) as f:
+                while True:
+                    f.write(b"F" * (1 << 20))
+                    os.fsync(f.fileno())
+        self.assertEqual(raised.exception.errno, errno.ENOSPC)
+        for p, data in kept.items():
+            self.assertEqual(self.read(p), data)
+        with self.assertRaises(OSError):
+            with open(next(iter(kept)), "ab", buffering=0) as f:
+                f.write(os.urandom(1 << 20))
+                os.fsync(f.fileno())
+        size = path.stat().st_size
+        self.assertLessEqual(size, 64 << 20)
+        content = self.read(path)
+        self.assertEqual(content.strip(b"F").strip(b"\0"), b"")
+        os.unlink(path)
+        data = os.urandom(300_000)
+        kept_after = self.write("after", data, fsync=True)
+        self.vault.remount()
+        first = next(iter(kept))
+        self.assertEqual(self.read(first)[:200_000], kept.pop(first))
+        for p, data_ in kept.items():
+            self.assertEqual(self.read(p), data_)
+        self.assertEqual(self.read(kept_after), data)
+        fd = os.open(self.mnt / "kept1", os.O_RDWR)
+        try:
+            with self.assertRaises(OSError):
+                fallocate(fd, FALLOC_KEEP_SIZE, 0, 1 << 30)
+        finally:
+            os.close(fd)
+        self.assertEqual(self.read(self.mnt / "kept1"), kept[self.mnt / "kept1"])
+
+    def test_rotate_and_rewrap_on_a_full_disk(self):
+        data = os.urandom(50_000)
+        path = self.write("f", data, fsync=True)
+        with open(self.dir / "disk/filler", "wb", buffering=0) as f:
+            try:
+                while True:
+                    f.write(bytes(1 << 20))
+            except OSError:
+                pass
+            try:
+                while True:
+                    f.write(bytes(4096))
+            except OSError:
+                pass
+        done = self.vault.run("rotate", self.mnt)
+        self.assertNotIn("panicked", done.stderr)
+        self.assertEqual(self.read(path), data)
+        os.unlink(self.dir / "disk/filler")
+        self.vault.rotate()
+        self.assertEqual(self.read(path), data)
+        newest = 3 if done.returncode == 0 else 2
+        self.assertTrue(wait_until(lambda: self.read(path) and self.vault.version(path) >= newest, 20))
+        self.vault.remount()
+        self.assertEqual(self.read(path), data)
+
+
+class Unprivileged(MountedTest):
+    options = None
+
+    def setUp(self):
+        super().setUp()
+        self.need_root()
+        self.need_tools("setpriv", "fusermount3")
+        # A place that the user can reach: the directories above a build directory may be closed.
+        self.home = pathlib.Path(sh("mktemp -d", "/").strip())
+        self.addCleanup(shutil.rmtree, self.home, ignore_errors=True)
+        self.user = self.home / "user"
+        self.user.mkdir()
+        self.home.chmod(0o755)
+        self.binary = self.home / "rekeyfs"
+        shutil.copy2(BIN, self.binary)
+        self.binary.chmod(0o755)
+
+    def test_mount_work_rotate_and_unmount_as_a_user(self):
+        import harness
+
+        kept = harness.BIN
+        harness.BIN = str(self.binary)
+        self.addCleanup(setattr, harness, "BIN", kept)
+        vault = self.new_vault(self.user, uid=54321)
+        vault.mount()
+        as_user = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", "bash", "-euc"]
+        script = (
+            "echo hello > f; mkdir d; mv f d/g; ln -s d/g l; cat l; chmod 600 d/g; head -c 100000 /dev/urandom > r;"
+            "cp r r2; cmp r r2; chmod 400 r2; cat r2 > /dev/null; ls -la"
+        )
+        # The user's shell enters the mount by itself: root can't.
+        done = subprocess.run([*as_user, f"cd {vault.mnt}; {script}"], cwd="/", capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("hello", done.stdout)
+        vault.ok("rotate", vault.mnt)
+        done = subprocess.run([*as_user, f"cd {vault.mnt}; cat d/g; cmp r r2"], cwd="/", capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        vault.umount()
+        vault.mount()
+        done = subprocess.run([*as_user, f"cat {vault.mnt}/l"], cwd="/", capture_output=True, text=True)
+        self.assertEqual(done.stdout, "hello\n")
+        vault.umount()
+
+
+class AllowOther(MountedTest):
+    options = ("--allow-other",)
+
+    def test_files_belong_to_the_caller_and_modes_count(self):
+        self.need_root()
+        self.need_tools("setpriv")
+        for d in (self.dir, *self.dir.parents):
+            if d.stat().st_mode & 0o005 != 0o005:
+                if d == self.dir:
+                    d.chmod(0o755)
+                else:
+                    self.skipTest(f"{d} is closed to other users")
+        self.mnt.chmod(0o777)
+        secret = self.write("root-only", b"x")
+        secret.chmod(0o600)
+        as_user = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", "bash", "-euc"]
+        done = subprocess.run([*as_user, f"umask 027; cd {self.mnt}; echo mine > f; mkdir d; cat f"], capture_output=True, text=True, cwd="/")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        st = (self.mnt / "f").stat()
+        self.assertEqual((st.st_uid, st.st_gid, st.st_mode & 0o7777), (54321, 54321, 0o640))
+        self.assertEqual((self.mnt / "d").stat().st_mode & 0o7777, 0o750)
+        done = subprocess.run([*as_user, f"cat {secret}"], capture_output=True, text=True, cwd="/")
+        self.assertNotEqual(done.returncode, 0)
+
+
+class ManyFiles(MountedTest):
+    def test_a_walk_under_a_low_descriptor_limit(self):
+        self.vault.umount()
+        count = 4000
+        done = subprocess.run(
+            ["bash", "-c", 'ulimit -n 256; exec "$@"', "-", BIN, "mount", str(self.vault.path), str(self.mnt),
+             "--passfile", str(self.vault.passfile)],
+            env=self.vault.env, capture_output=True, text=True,
+        )  # fmt: skip
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.vault.pid = self.vault.daemon_pid()
+        for i in range(count):
+            d = self.mnt / f"d{i % 600}"
+            d.mkdir(exist_ok=True)
+            with open(d / f"f{i}", "wb") as f:
+                f.write(b"x")
+        self.assertEqual(sh("find . -type f | wc -l", self.mnt).strip(), str(count))
+        self.assertEqual(sh("find . -type f -exec cat {} + | wc -c", self.mnt).strip(), str(count))
+        fds = len(os.listdir(f"/proc/{self.vault.pid}/fd"))
+        self.assertLess(fds, 256)
+
+
+if __name__ == "__main__":
+    sys.exit("run tests/mounted/run.py")
