@@ -38,3 +38,6 @@ fn encode64(bytes: &[u8]) -> Vec<u8> {
 fn decode64(text: &[u8]) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()
 }
+
+#[cfg(test)]
+mod tests;

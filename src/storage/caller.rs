@@ -1,5 +1,7 @@
 //! Creating in the name of the caller: file system uid and gid and the umask of one thread, for the length of
-//! one call. All three are the thread's own once it has parted from the others' (`unshare(CLONE_FS)`).
+//! one call. The ids are a thread's own; so is the umask once the thread has parted from the others
+//! (`unshare(CLONE_FS)`), which its first call here does. A new thread shares the umask of the one that starts
+//! it, so none is to be started inside such a call.
 
 use std::cell::Cell;
 

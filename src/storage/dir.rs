@@ -75,6 +75,9 @@ impl DirStream {
         while let Some((entry, next)) = parse(&self.buffer[..self.filled], at) {
             if entry.next_cookie == cookie {
                 self.at = next;
+                if next >= self.filled {
+                    self.end = cookie;
+                }
                 return true;
             }
             at = next;

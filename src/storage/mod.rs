@@ -47,3 +47,6 @@ pub type Result<T> = std::result::Result<T, Errno>;
 fn magic_link(fd: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
+
+#[cfg(test)]
+mod tests;
