@@ -13,7 +13,9 @@ use rekeyfs::crypto::labels::{self, Label};
 use rekeyfs::crypto::password::{KdfParams, derive_kek};
 use rekeyfs::crypto::sha256;
 use rekeyfs::crypto::suite::Suite;
+use rekeyfs::header::{self, Refusal};
 use rekeyfs::ids::*;
+use rekeyfs::names::{DirRecord, LowerName, NameCipher, RecordCipher, SymlinkCipher, XattrCipher};
 use serde_json::Value;
 
 fn vectors() -> Value {
@@ -145,14 +147,24 @@ fn tree_key_wrap() {
 }
 
 #[test]
-fn slot_layout_and_mac() {
+fn slots() {
     let v = vectors();
     for (dek, row) in rows(&v, "wrapped_deks").iter().zip(rows(&v, "slots")) {
-        let slot: [u8; 512] = array(&row["slot"]);
-        assert_eq!(slot[64..136], hex(&dek["wrapped"]));
-        let dek = unwrap_dek(dek);
-        let mac = dek.header_mac_key(FileId::from_bytes(array(&row["file"])));
-        mac.verify(&slot[..480], slot[480..].try_into().unwrap()).unwrap();
+        let mut both = [0; 1024];
+        both[512..].copy_from_slice(&hex(&row["slot"]));
+        let vault = VaultId::from_bytes(array(&row["vault"]));
+        let material = KeyMaterial::from_bytes(&array(&row["material"]));
+        let header = header::open(&both, |slot| {
+            assert_eq!(slot.wrapped().as_slice(), hex(&dek["wrapped"]));
+            let key = material.wrapping_key(vault, slot.backing());
+            key.unwrap_dek(&slot.wrap_context(vault), &slot.wrapped()).map_err(|_| Refusal::<()>::Failed)
+        });
+        let Ok(header) = header else { panic!("the slot of {row} did not open") };
+        assert_eq!(header.file(), FileId::from_bytes(array(&row["file"])));
+        assert_eq!(header.suite(), suite(&row["suite"]));
+        assert_eq!(header.sequence(), Sequence(number(&row["sequence"])));
+        assert_eq!(header.floor(), PageCount(number(&row["floor"])));
+        assert_eq!(header.to_slot().as_slice(), hex(&row["slot"]));
     }
 }
 
@@ -202,5 +214,53 @@ fn directory_ids() {
     for row in rows(t, "dir_ids") {
         let lower = row["lower_name"].as_str().unwrap().as_bytes();
         assert_eq!(tree.dir_id(DirId(array(&row["parent"])), lower).0, array(&row["id"]));
+    }
+}
+
+fn tree_key() -> (Value, TreeKey) {
+    let t = vectors()["tree"].take();
+    let key = TreeKey::from_bytes(&array(&t["tree"]));
+    (t, key)
+}
+
+#[test]
+fn names() {
+    let (t, tree) = tree_key();
+    let cipher = NameCipher::new(&tree);
+    for row in rows(&t, "names") {
+        let (dir, name) = (DirId(array(&row["dir"])), hex(&row["name"]));
+        let lower = cipher.encrypt(dir, &name);
+        assert_eq!(lower.full(), row["full"].as_str().unwrap().as_bytes());
+        assert_eq!(lower.entry(), row["entry"].as_str().unwrap().as_bytes());
+        assert_eq!(matches!(lower, LowerName::Long { .. }), row["full"] != row["entry"]);
+        assert_eq!(cipher.decrypt(dir, lower.full()).unwrap(), name);
+    }
+}
+
+#[test]
+fn directory_records() {
+    let (t, tree) = tree_key();
+    let cipher = RecordCipher::new(&tree);
+    for row in rows(&t, "records") {
+        let record = cipher.decode(&hex(&row["record"])).unwrap();
+        let alias = row["alias"].as_str().filter(|a| !a.is_empty()).map(|a| a.parse().unwrap());
+        assert_eq!(record, DirRecord { id: DirId(array(&row["id"])), alias });
+    }
+}
+
+#[test]
+fn symlinks_and_xattrs() {
+    let (t, tree) = tree_key();
+    let links = SymlinkCipher::new(&tree);
+    for row in rows(&t, "symlinks") {
+        assert_eq!(links.decode(row["lower"].as_str().unwrap().as_bytes()).unwrap(), hex(&row["target"]));
+    }
+    let xattrs = XattrCipher::new(&tree);
+    for row in rows(&t, "xattrs") {
+        let name = row["name"].as_str().unwrap().as_bytes();
+        let lower = row["lower_name"].as_str().unwrap().as_bytes();
+        assert_eq!(xattrs.lower_name(name).unwrap(), lower);
+        assert_eq!(xattrs.plain_name(lower).unwrap(), name);
+        assert_eq!(xattrs.open_value(name, &hex(&row["lower_value"])).unwrap(), hex(&row["value"]));
     }
 }

@@ -32,4 +32,3 @@ pub enum UnlockError {
     #[error("unlock slot {0} needs {1} MiB of memory for Argon2id and could not have them")]
     NoMemory(SlotId, u32),
 }
-

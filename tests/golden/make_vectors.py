@@ -66,7 +66,8 @@ def passphrase():
 
 
 def root_wrap():
-    aad = fixed("slot aad", 40)
+    # A passphrase slot's: vault, slot, type 1, salt, Argon2id's memory (KiB), passes and lanes.
+    aad = f.slot_aad(VAULT, SLOT, 1, fixed("salt", 16), 8192, 3, 2)
     return {
         "kek": KEK.hex(),
         "vault": VAULT.hex(),

@@ -72,6 +72,12 @@ def argon2id(passphrase, salt, memory_kib, passes, lanes):
     return hash_secret_raw(passphrase, salt, passes, memory_kib, lanes, 32, Type.ID, 0x13)
 
 
+def slot_aad(vault, slot, kind, salt=b"", memory_kib=0, passes=0, lanes=0):
+    """`kind` 1: passphrase, the rest of the parameters counts; 2: key file; 3: recovery key."""
+    costs = struct.pack("<III", memory_kib, passes, lanes) if kind == 1 else b""
+    return vault + slot + bytes([kind]) + salt + costs
+
+
 def slot_wrap(kek, vault, slot, aad, nonce, root):
     """The root key in an unlock slot: nonce 12, ciphertext 32, tag 16."""
     return nonce + AESGCM(derive(kek, b"slot-wrap", vault + slot)).encrypt(nonce, root, aad)
