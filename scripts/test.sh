@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# Everything: source checks, unit and property tests, golden vectors from both sides, mounted end-to-end tests.
+# For a fresh Debian with a Rust toolchain, as root or with sudo. Ends with 'N passed, M failed'.
+. "$(dirname "$0")/lib.sh"
+cd "$ROOT" || exit 1
+STARTED=$SECONDS
+
+need_build_tools
+install_missing fusermount3:fuse3 fio:fio git:git rsync:rsync setfacl:acl setfattr:attr python3:python3 \
+    mkfs.ext4:e2fsprogs losetup:mount setpriv:util-linux make:make
+python3 -c 'import ensurepip, venv' 2>/dev/null || install_missing no-such-command:python3-venv
+[ -e /dev/fuse ] || as_root modprobe fuse 2>/dev/null || true
+mkdir -p "$LOGS"
+
+# count NAME LOG STATUS: adds up the 'N passed' and 'M failed' of a log's summary lines; a run that broke off
+# without one counts as a failure.
+count() {
+    local name=$1 log=$2 status=$3 passed failed
+    passed=$(grep -oE '\b[0-9]+ passed' "$log" | awk '{ n += $1 } END { print n + 0 }')
+    failed=$(grep -oE '\b[0-9]+ failed' "$log" | awk '{ n += $1 } END { print n + 0 }')
+    if [ "$status" -ne 0 ] && [ "$failed" -eq 0 ]; then failed=1; fi
+    PASSED=$((PASSED + passed))
+    FAILED=$((FAILED + failed))
+    while IFS= read -r line; do SKIPPED+=("${line#did not run: }"); done < <(grep '^did not run: ' "$log")
+    printf '%s: %d passed, %d failed\n' "$name" "$passed" "$failed"
+}
+
+# cargo_tests NAME ARGS...: one run of cargo test, shown only where it fails.
+cargo_tests() {
+    local name=$1 log status began=$SECONDS
+    shift
+    log=$LOGS/$(printf '%s' "$name" | tr -c 'A-Za-z0-9.-' '_').log
+    cargo test --locked --no-fail-fast "$@" >"$log" 2>&1
+    status=$?
+    [ "$status" -eq 0 ] || grep -vE '^test .* ok$' "$log" | tail -n 150
+    count "$name ($((SECONDS - began)) s)" "$log" "$status"
+}
+
+# shown NAME COMMAND...: a suite that prints its own lines as it goes.
+shown() {
+    local name=$1 log status
+    shift
+    log=$LOGS/$(printf '%s' "$name" | tr -c 'A-Za-z0-9.-' '_').log
+    "$@" 2>&1 | tee "$log"
+    status=${PIPESTATUS[0]}
+    count "$name" "$log" "$status" >/dev/null
+}
+
+echo "== source checks"
+shown "source checks" scripts/check.sh
+
+echo "== cargo tests"
+cargo_tests "unit, property and integration tests" --features fault-injection
+cargo_tests "the same formats on the RustCrypto engine" --no-default-features --lib --test golden_vectors --test published_vectors -- crypto:: content:: header:: slots pages sizes rust_crypto every_label
+
+echo "== release build"
+step "cargo build --release" cargo build --locked --release
+
+echo "== golden vectors and vaults, read by an independent implementation"
+PYTHON=$TARGET/python/bin/python
+if [ ! -x "$PYTHON" ] || ! "$PYTHON" -c 'import argon2, cryptography, nacl' 2>/dev/null; then
+    step "Python packages from PyPI, into a virtual environment" sh -c \
+        "python3 -m venv '$TARGET/python' && '$TARGET/python/bin/pip' install -q cryptography argon2-cffi pynacl"
+fi
+if "$PYTHON" -c 'import argon2, cryptography, nacl' 2>/dev/null; then
+    step "vectors.json is what the independent implementation makes" "$PYTHON" tests/golden/make_vectors.py --check
+    for vault in tests/golden/vault-*/; do
+        step "${vault%/} opens from passphrase to plaintext" "$PYTHON" tests/golden/reader.py "$vault"
+    done
+else
+    skip "golden reader" "its packages could not be installed"
+fi
+
+echo "== mounted tests"
+if [ -e /dev/fuse ]; then
+    shown "mounted tests" as_root env PATH="$PATH" REKEYFS="$TARGET/release/rekeyfs" \
+        REKEYFS_TEST_DIR="$TARGET/mounted-tests" PYTHONDONTWRITEBYTECODE=1 python3 tests/mounted/run.py
+    as_root rm -rf "$TARGET/mounted-tests"
+else
+    skip "mounted tests" "no /dev/fuse"
+    FAILED=$((FAILED + 1))
+fi
+
+printf 'took %d s\n' $((SECONDS - STARTED))
+summary
