@@ -1,1 +1,167 @@
-//! keyring
+//! The keyring: keys, their versions, aliases and tree keys, sealed under the root key in one file with the
+//! unlock slots (docs/format.md, "Keyring"). [`KeyringFile`] makes and opens it, [`Keys`] is what an open one
+//! does: wrap, unwrap, rotate, change slots.
+
+mod body;
+mod error;
+mod header;
+mod host;
+mod keys;
+mod model;
+mod slots;
+mod state;
+mod store;
+mod table;
+
+pub use error::{KeyError, KeyringError, Unusable};
+pub use header::Header;
+pub use host::HostMemory;
+pub use keys::{AliasInfo, KeyInfo, Keys, RotateTarget, Rotation, VersionInfo, WrapGuard};
+pub use model::{KeyState, Manager};
+pub use slots::{Proof, Revocation};
+pub use state::{Clock, SystemClock};
+pub use store::{FILE_NAME, PREV_NAME};
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::crypto::keys::{EventKey, RootKey, TreeKey};
+use crate::crypto::password::KdfParams;
+use crate::crypto::suite::Suite;
+use crate::events::{Anchor, Event, EventLog};
+use crate::ids::{AliasName, BackingKeyId, Generation, SlotId, Timestamp, TreeKeyId, VaultId};
+use crate::unlock::{Secret, Slot};
+
+/// How to open a keyring.
+#[derive(Clone)]
+pub struct OpenOptions {
+    /// Take a keyring that is older than, or diverged from, the one this host has seen.
+    pub accept_rollback: bool,
+    /// Where this host remembers what it has seen.
+    pub host: HostMemory,
+    /// Where the time comes from.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Default for OpenOptions {
+    /// No rollback is accepted; this user's memory; the system's clock.
+    fn default() -> Self {
+        Self { accept_rollback: false, host: HostMemory::of_this_user(), clock: Arc::new(SystemClock) }
+    }
+}
+
+/// An opened keyring.
+pub struct Opened {
+    /// The keys.
+    pub keys: Arc<Keys>,
+    /// That a secret was given, and which slot it opened: what changing slots asks for.
+    pub proof: Proof,
+}
+
+/// The `keyring` file of a vault directory.
+pub struct KeyringFile;
+
+impl KeyringFile {
+    /// Makes the keyring of a new vault in an existing directory: a slot for each secret (`kdf` is for
+    /// passphrases), a customer's key behind `alias/default`, and a service-managed key behind
+    /// `alias/rekeyfs/tree` that wraps the tree key. Durable when this returns.
+    ///
+    /// # Errors
+    /// [`KeyringError::Exists`] if there is a keyring; [`KeyringError::NoSecret`] without secrets; I/O.
+    pub fn create(
+        dir: &Path,
+        suite: Suite,
+        secrets: &[&Secret],
+        kdf: KdfParams,
+        options: &OpenOptions,
+    ) -> Result<Opened, KeyringError> {
+        let dir = store::VaultDir::open(dir)?;
+        let now = options.clock.now();
+        let (vault, root) = (VaultId::random(), Arc::new(RootKey::generate()));
+        let mut header = Header::new(vault, suite);
+        let mut first = None;
+        for secret in secrets {
+            let slot = Slot::seal(vault, &root, secret, kdf, now)?;
+            first = first.or(Some(slot.id()));
+            header.slots.push(slot);
+        }
+        let first = first.ok_or(KeyringError::NoSecret)?;
+        let state = dir.create(store::Draft { header, body: first_body(vault, now)?, root })?;
+        let opened = open_state(dir, state, first, options)?;
+        opened.keys.events().record(&Event::VaultCreated);
+        Ok(opened)
+    }
+
+    /// What is known of a vault without a secret. Not authenticated.
+    ///
+    /// # Errors
+    /// [`KeyringError`], if there is no keyring or it can't be taken apart.
+    pub fn read_header(dir: &Path) -> Result<Header, KeyringError> {
+        let dir = store::VaultDir::open(dir)?;
+        let bytes = dir.read()?;
+        Ok(dir.parse(&bytes)?.header)
+    }
+
+    /// Opens a vault's keyring. Takes as long as the slot's Argon2id takes.
+    ///
+    /// # Errors
+    /// [`KeyringError`], which tells a wrong secret from a missing, damaged, newer, rolled back or forked
+    /// keyring.
+    pub fn open(dir: &Path, secret: &Secret, options: &OpenOptions) -> Result<Opened, KeyringError> {
+        let dir = store::VaultDir::open(dir)?;
+        let bytes = dir.read()?;
+        let header = dir.parse(&bytes)?.header;
+        let (root, slot) = header
+            .slots
+            .unlock(header.vault, secret)
+            .map_err(|source| KeyringError::Unlock { vault: dir.path.clone(), source })?;
+        let state = dir.open_body(&bytes, Arc::new(root))?;
+        open_state(dir, state, slot, options)
+    }
+}
+
+fn open_state(
+    dir: store::VaultDir,
+    state: store::State,
+    slot: SlotId,
+    options: &OpenOptions,
+) -> Result<Opened, KeyringError> {
+    let (key, anchor) = (Arc::clone(&state.body.event_key), state.body.event_anchor);
+    let log = Arc::new(EventLog::new(dir.descriptor()?, key, anchor));
+    let generation = state.body.generation;
+    let store = store::Store::new(dir, state, options.host.clone());
+    if store.check_host(options.accept_rollback)? {
+        log.record(&Event::RollbackAccepted(generation));
+    }
+    let keys = Keys::new(store, log, Arc::clone(&options.clock), slot)?;
+    Ok(Opened { keys: Arc::new(keys), proof: Proof::of(slot) })
+}
+
+fn first_body(vault: VaultId, now: Timestamp) -> Result<model::Body, KeyringError> {
+    let data = model::Key::create(Manager::Customer, "Wraps the data keys of files", now);
+    let service = model::Key::create(Manager::Service, "Wraps the tree keys", now);
+    let alias =
+        |name: AliasName, key: &model::Key| model::Alias { name, key: key.id, created: now, updated: now };
+    let aliases = vec![alias(AliasName::default_alias(), &data), alias(AliasName::tree(), &service)];
+    let (id, backing) = (TreeKeyId::random(), BackingKeyId { key: service.id, version: service.current });
+    let material = service.version(backing.version).and_then(|v| v.material.as_ref());
+    let material = material.ok_or(KeyError::UnknownKey(service.id))?;
+    let context = keys::tree_context(vault, id, backing);
+    let wrapped = material.wrapping_key(vault, backing).wrap_tree(&context, &TreeKey::generate());
+    let tree =
+        model::WrappedTreeKey { id, created: now, key: backing.key, version: backing.version, wrapped };
+    Ok(model::Body {
+        generation: Generation(1),
+        previous: [0; 32],
+        keys: vec![data, service],
+        aliases,
+        tree_keys: vec![tree],
+        current_tree_key: id,
+        event_key: Arc::new(EventKey::generate()),
+        event_anchor: Anchor::default(),
+        extensions: Vec::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,235 @@
+//! The codec of the keyring's sealed body: bincode 2, and the only file that names it. Little-endian,
+//! integers at their full width, no padding: lengths and counts u64, enum variants u32, options u8 (0, 1),
+//! ids and byte arrays raw. Decoding is limited in size and must use up every byte.
+
+use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
+use bincode::enc::write::SizeWriter;
+use zeroize::Zeroizing;
+
+use super::model::Body;
+
+/// The largest body, in bytes: some 150,000 versions.
+pub(super) const MAX_LEN: usize = 16 << 20;
+
+const CONFIG: Configuration<LittleEndian, Fixint, Limit<MAX_LEN>> =
+    bincode::config::legacy().with_limit::<MAX_LEN>();
+
+/// A body that can't be encoded or decoded.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    /// Larger than [`MAX_LEN`].
+    #[error("the keyring has grown beyond 16 MiB; retire and trim old key versions")]
+    TooLarge,
+    /// Not what this format says.
+    #[error("{0}")]
+    Malformed(String),
+}
+
+/// Encodes a body into one buffer of the right size: one that grows would leave copies of secrets behind.
+///
+/// # Errors
+/// [`BodyError::TooLarge`].
+pub(super) fn encode(body: &Body) -> Result<Zeroizing<Vec<u8>>, BodyError> {
+    let malformed = |e: bincode::error::EncodeError| BodyError::Malformed(e.to_string());
+    let mut size = SizeWriter::default();
+    bincode::serde::encode_into_writer(body, &mut size, CONFIG).map_err(malformed)?;
+    if size.bytes_written > MAX_LEN {
+        return Err(BodyError::TooLarge);
+    }
+    let mut out = Zeroizing::new(vec![0; size.bytes_written]);
+    bincode::serde::encode_into_slice(body, &mut out, CONFIG).map_err(malformed)?;
+    Ok(out)
+}
+
+/// Decodes a body and checks that it makes sense.
+///
+/// # Errors
+/// [`BodyError`]; never a panic, whatever the bytes.
+pub(super) fn decode(bytes: &[u8]) -> Result<Body, BodyError> {
+    if bytes.len() > MAX_LEN {
+        return Err(BodyError::TooLarge);
+    }
+    let (body, used): (Body, usize) =
+        bincode::serde::decode_from_slice(bytes, CONFIG).map_err(|e| BodyError::Malformed(e.to_string()))?;
+    if used != bytes.len() {
+        return Err(BodyError::Malformed("bytes after its end".to_owned()));
+    }
+    body.check().map_err(|what| BodyError::Malformed(what.to_owned()))?;
+    Ok(body)
+}
+
+/// Byte arrays of any length, raw (serde itself stops at 32).
+pub(super) mod raw {
+    use std::fmt;
+
+    use serde::de::{Error, SeqAccess, Visitor};
+    use serde::ser::SerializeTuple;
+    use serde::{Deserializer, Serializer};
+
+    pub(in crate::keyring) fn serialize<S: Serializer, const N: usize>(
+        bytes: &[u8; N],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let mut tuple = serializer.serialize_tuple(N)?;
+        for byte in bytes {
+            tuple.serialize_element(byte)?;
+        }
+        tuple.end()
+    }
+
+    pub(in crate::keyring) fn deserialize<'de, D: Deserializer<'de>, const N: usize>(
+        deserializer: D,
+    ) -> Result<[u8; N], D::Error> {
+        let mut out = [0; N];
+        deserialize_into(deserializer, &mut out)?;
+        Ok(out)
+    }
+
+    /// Fills `out` in place, so that a secret isn't copied on the way.
+    pub(super) fn deserialize_into<'de, D: Deserializer<'de>, const N: usize>(
+        deserializer: D,
+        out: &mut [u8; N],
+    ) -> Result<(), D::Error> {
+        struct Fill<'a, const N: usize>(&'a mut [u8; N]);
+        impl<'de, const N: usize> Visitor<'de> for Fill<'_, N> {
+            type Value = ();
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{N} bytes")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+                for byte in self.0.iter_mut() {
+                    *byte = seq.next_element()?.ok_or_else(|| A::Error::custom("too few bytes"))?;
+                }
+                Ok(())
+            }
+        }
+        deserializer.deserialize_tuple(N, Fill(out))
+    }
+}
+
+/// Ids as their 16 raw bytes (their own serde form is text, or bytes after a length).
+pub(super) mod id16 {
+    use serde::{Deserializer, Serializer};
+
+    use crate::ids::{KeyId, TreeKeyId};
+
+    pub(in crate::keyring) trait Id16 {
+        fn of(bytes: [u8; 16]) -> Self;
+        fn raw(&self) -> &[u8; 16];
+    }
+
+    macro_rules! id16 {
+        ($($id:ident),*) => {
+            $(impl Id16 for $id {
+                fn of(bytes: [u8; 16]) -> Self {
+                    Self::from_bytes(bytes)
+                }
+                fn raw(&self) -> &[u8; 16] {
+                    self.as_bytes()
+                }
+            })*
+        };
+    }
+    id16!(KeyId, TreeKeyId);
+
+    pub(in crate::keyring) fn serialize<S: Serializer, I: Id16>(id: &I, s: S) -> Result<S::Ok, S::Error> {
+        super::raw::serialize(id.raw(), s)
+    }
+
+    pub(in crate::keyring) fn deserialize<'de, D: Deserializer<'de>, I: Id16>(d: D) -> Result<I, D::Error> {
+        super::raw::deserialize(d).map(I::of)
+    }
+}
+
+/// Keys, which have no serde of their own on purpose, as their 32 raw bytes.
+pub(super) mod secret {
+    use std::sync::Arc;
+
+    use serde::{Deserializer, Serializer};
+    use zeroize::Zeroizing;
+
+    use crate::crypto::keys::{EventKey, KeyMaterial};
+
+    pub(in crate::keyring) trait Secret32 {
+        fn of(bytes: &[u8; 32]) -> Self;
+        fn raw(&self) -> &[u8; 32];
+    }
+
+    macro_rules! secret32 {
+        ($($key:ident),*) => {
+            $(impl Secret32 for $key {
+                fn of(bytes: &[u8; 32]) -> Self {
+                    Self::from_bytes(bytes)
+                }
+                fn raw(&self) -> &[u8; 32] {
+                    self.expose()
+                }
+            })*
+        };
+    }
+    secret32!(EventKey, KeyMaterial);
+
+    pub(in crate::keyring) fn serialize<S: Serializer, K: Secret32>(
+        key: &Arc<K>,
+        s: S,
+    ) -> Result<S::Ok, S::Error> {
+        super::raw::serialize(key.raw(), s)
+    }
+
+    pub(in crate::keyring) fn deserialize<'de, D: Deserializer<'de>, K: Secret32>(
+        d: D,
+    ) -> Result<Arc<K>, D::Error> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        super::raw::deserialize_into(d, &mut bytes)?;
+        Ok(Arc::new(K::of(&bytes)))
+    }
+
+    /// The same, where there may be none.
+    pub(in crate::keyring) mod optional {
+        use std::fmt;
+        use std::marker::PhantomData;
+        use std::sync::Arc;
+
+        use serde::de::Visitor;
+        use serde::{Deserializer, Serialize, Serializer};
+
+        use super::Secret32;
+
+        struct Raw<'a, K>(&'a Arc<K>);
+
+        impl<K: Secret32> Serialize for Raw<'_, K> {
+            fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                super::serialize(self.0, s)
+            }
+        }
+
+        pub(in crate::keyring) fn serialize<S: Serializer, K: Secret32>(
+            key: &Option<Arc<K>>,
+            s: S,
+        ) -> Result<S::Ok, S::Error> {
+            match key {
+                Some(key) => s.serialize_some(&Raw(key)),
+                None => s.serialize_none(),
+            }
+        }
+
+        pub(in crate::keyring) fn deserialize<'de, D: Deserializer<'de>, K: Secret32>(
+            d: D,
+        ) -> Result<Option<Arc<K>>, D::Error> {
+            struct Optional<K>(PhantomData<K>);
+            impl<'de, K: Secret32> Visitor<'de> for Optional<K> {
+                type Value = Option<Arc<K>>;
+                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str("a key or none")
+                }
+                fn visit_none<E>(self) -> Result<Self::Value, E> {
+                    Ok(None)
+                }
+                fn visit_some<D: Deserializer<'de>>(self, d: D) -> Result<Self::Value, D::Error> {
+                    super::deserialize(d).map(Some)
+                }
+            }
+            d.deserialize_option(Optional(PhantomData))
+        }
+    }
+}

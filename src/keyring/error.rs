@@ -1,0 +1,185 @@
+//! What can go wrong with keys and keyrings: one line each, with the object, the cause and the remedy.
+
+use std::path::PathBuf;
+
+use super::model::KeyState;
+use crate::ids::{AliasName, BackingKeyId, Generation, KeyId, SlotId};
+use crate::unlock::{SecretKind, UnlockError};
+
+/// Why a key can't be used for a file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// Its state doesn't allow it.
+    #[error("key {key} is {state}")]
+    NotUsable {
+        /// The key.
+        key: KeyId,
+        /// Why.
+        state: Unusable,
+    },
+    /// The keyring doesn't have it, or not this version of it.
+    #[error("the keyring has no key {0}, or not this version: is it another vault's file or an old keyring?")]
+    UnknownKey(KeyId),
+    /// The keyring doesn't have it.
+    #[error("there is no {0}; `rekeyfs status` lists the aliases")]
+    UnknownAlias(AliasName),
+    /// The wrapped DEK or its context is another one than was wrapped.
+    #[error("a wrapped key failed authentication")]
+    Auth,
+}
+
+/// Why a key or version, though known, isn't usable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unusable {
+    /// The key's state.
+    State(KeyState),
+    /// The version is below the key's minimum for unwrapping.
+    Retired(BackingKeyId),
+    /// The version's material was deleted, or has expired.
+    NoMaterial(BackingKeyId),
+}
+
+impl std::fmt::Display for Unusable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::State(state) => state.fmt(f),
+            Self::Retired(id) => write!(f, "usable, but its version {} is retired", id.version),
+            Self::NoMaterial(id) => write!(f, "usable, but its version {} has no material", id.version),
+        }
+    }
+}
+
+/// Why a keyring can't be opened or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyringError {
+    /// There is none.
+    #[error("{}: {}", .vault.display(), missing(*.prev))]
+    Missing {
+        /// The vault directory.
+        vault: PathBuf,
+        /// Whether keyring.prev is there.
+        prev: bool,
+    },
+    /// There is one already.
+    #[error("{}: there is a vault already", .0.display())]
+    Exists(PathBuf),
+    /// It is damaged.
+    #[error("{}/keyring is damaged ({what}){}", .vault.display(), prev_hint(*.prev))]
+    Damaged {
+        /// The vault directory.
+        vault: PathBuf,
+        /// What was found.
+        what: String,
+        /// Whether keyring.prev is there.
+        prev: bool,
+    },
+    /// A newer program wrote it.
+    #[error("{}/keyring was written by a newer rekeyfs ({what}); use that one", .vault.display())]
+    NewerFormat {
+        /// The vault directory.
+        vault: PathBuf,
+        /// What isn't known.
+        what: String,
+    },
+    /// The secret opens no slot.
+    #[error("{}: {source}", .vault.display())]
+    Unlock {
+        /// The vault directory.
+        vault: PathBuf,
+        /// Why.
+        source: UnlockError,
+    },
+    /// It is older than this host has seen it.
+    #[error(
+        "{}/keyring is older (generation {}) than this host has seen it ({}): a backup or a sync tool put it \
+         back; restore the newer one, or give --accept-rollback if keys made since then may be lost",
+        .vault.display(), .found.0, .seen.0
+    )]
+    RolledBack {
+        /// The vault directory.
+        vault: PathBuf,
+        /// Its generation.
+        found: Generation,
+        /// The generation that this host has seen.
+        seen: Generation,
+    },
+    /// It was changed elsewhere, from an older one than this host has seen.
+    #[error(
+        "{}/keyring (generation {}) doesn't follow the one this host has seen: it was changed in two places at \
+         once; look for a conflict copy, or give --accept-rollback if the other's changes may be lost",
+        .vault.display(), .found.0
+    )]
+    Forked {
+        /// The vault directory.
+        vault: PathBuf,
+        /// Its generation.
+        found: Generation,
+    },
+    /// Someone else is changing it.
+    #[error("{}/keyring is being changed by another process; try again", .0.display())]
+    Busy(PathBuf),
+    /// The root key was replaced by another process.
+    #[error("{}/keyring has a new root key since it was opened; unlock it again", .0.display())]
+    RootKeyReplaced(PathBuf),
+    /// A system call failed.
+    #[error("{}: can't {what}: {source}", .path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// The keyring can't hold more.
+    #[error("{0}")]
+    Full(String),
+    /// The key can't be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// Rotation and state of a service-managed key aren't the user's.
+    #[error("key {0} is managed by rekeyfs itself; choose a key of your own")]
+    ServiceManaged(KeyId),
+    /// Imported material is rotated by importing new material first.
+    #[error("key {0} has imported material; import new material to rotate it")]
+    Imported(KeyId),
+    /// There is no such slot.
+    #[error("there is no unlock slot {0}; `rekeyfs unlock list` shows them")]
+    UnknownSlot(SlotId),
+    /// The last slot stays: without one the vault is lost.
+    #[error("unlock slot {0} is the last one; add another first")]
+    LastSlot(SlotId),
+    /// A vault needs a slot.
+    #[error("a vault needs a passphrase, key file or recovery key to unlock it")]
+    NoSecret,
+    /// A new slot didn't open with its own secret.
+    #[error("the new unlock slot doesn't open with its {0}, so the old ones were kept: faulty memory?")]
+    NotVerified(SecretKind),
+    /// Argon2id could not run.
+    #[error(transparent)]
+    Kdf(#[from] crate::crypto::password::KdfError),
+}
+
+impl KeyringError {
+    /// Whether the secret was a wrong one of a kind that the vault has.
+    pub fn is_wrong_secret(&self) -> bool {
+        matches!(self, Self::Unlock { source: UnlockError::WrongSecret(_), .. })
+    }
+}
+
+fn missing(prev: bool) -> String {
+    if prev {
+        format!("the keyring is missing{}", prev_hint(true))
+    } else {
+        "no keyring here, so this is no rekeyfs vault".to_owned()
+    }
+}
+
+fn prev_hint(prev: bool) -> &'static str {
+    if prev {
+        "; keyring.prev is the generation before: copy it to a safe place, then to keyring, and mount with \
+         --accept-rollback (a key version made by the last change is lost then)"
+    } else {
+        "; restore the keyring from a backup"
+    }
+}

@@ -1,0 +1,112 @@
+//! The keyring file's frame and its readable header:
+//! "RKFK" | format u16 | incompat u32 | ro_compat u32 | hdr_len u32 | header JSON | nonce 24 | sealed body.
+//! Integers are little-endian. Every byte before the nonce is the AAD of the seal.
+
+use serde::{Deserialize, Serialize};
+
+use crate::crypto::suite::Suite;
+use crate::ids::VaultId;
+use crate::unlock::Slots;
+
+const MAGIC: &[u8; 4] = b"RKFK";
+const FORMAT: u16 = 1;
+const FIXED_LEN: usize = 18;
+const MAX_JSON_LEN: usize = 1 << 20;
+
+/// What is known of a vault without a secret. Not authenticated until the keyring is opened.
+#[derive(Clone)]
+pub struct Header {
+    /// The vault's id.
+    pub vault: VaultId,
+    /// The suite of new files.
+    pub suite: Suite,
+    /// The unlock slots.
+    pub slots: Slots,
+    /// Features of the format that a program which doesn't know them may read past, but not write.
+    pub(super) ro_compat: u32,
+}
+
+/// Why a file's frame or header can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum HeaderError {
+    /// It is damaged or something else.
+    #[error("{0}")]
+    Damaged(String),
+    /// A newer program wrote it.
+    #[error("{0}")]
+    Newer(String),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Json {
+    vault: VaultId,
+    suite: String,
+    slots: Slots,
+}
+
+/// A keyring file, taken apart.
+pub(super) struct Parts<'a> {
+    pub(super) header: Header,
+    pub(super) aad: &'a [u8],
+    pub(super) sealed: &'a [u8],
+}
+
+impl Header {
+    pub(super) fn new(vault: VaultId, suite: Suite) -> Self {
+        Self { vault, suite, slots: Slots::default(), ro_compat: 0 }
+    }
+
+    /// Every byte before the nonce. None if there are more slots than the header's length field allows.
+    pub(super) fn encode(&self) -> Option<Vec<u8>> {
+        let json = Json { vault: self.vault, suite: self.suite.name().to_owned(), slots: self.slots.clone() };
+        let json = serde_json::to_vec(&json).ok().filter(|json| json.len() <= MAX_JSON_LEN)?;
+        let len = u32::try_from(json.len()).ok()?;
+        let mut out = Vec::with_capacity(FIXED_LEN + json.len());
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&FORMAT.to_le_bytes());
+        out.extend_from_slice(&0u32.to_le_bytes());
+        out.extend_from_slice(&self.ro_compat.to_le_bytes());
+        out.extend_from_slice(&len.to_le_bytes());
+        out.extend_from_slice(&json);
+        Some(out)
+    }
+}
+
+/// Takes a keyring file apart.
+///
+/// # Errors
+/// [`HeaderError`]; never a panic, whatever the bytes.
+pub(super) fn parse(file: &[u8]) -> Result<Parts<'_>, HeaderError> {
+    let damaged = |what: &str| HeaderError::Damaged(what.to_owned());
+    let mut rest = file;
+    if take(&mut rest)? != *MAGIC {
+        return Err(damaged("it doesn't begin with RKFK"));
+    }
+    let format = u16::from_le_bytes(take(&mut rest)?);
+    let incompat = u32::from_le_bytes(take(&mut rest)?);
+    let ro_compat = u32::from_le_bytes(take(&mut rest)?);
+    let len = u32::from_le_bytes(take(&mut rest)?) as usize;
+    if format != FORMAT {
+        return Err(HeaderError::Newer(format!("keyring format {format}; this rekeyfs knows {FORMAT}")));
+    }
+    if incompat != 0 {
+        return Err(HeaderError::Newer(format!("keyring features {incompat:#x}; this rekeyfs knows none")));
+    }
+    if len > MAX_JSON_LEN || len > rest.len() {
+        return Err(damaged("its header is longer than the file"));
+    }
+    let (json, sealed) = rest.split_at(len);
+    let json: Json =
+        serde_json::from_slice(json).map_err(|e| HeaderError::Damaged(format!("its header: {e}")))?;
+    let suite = json.suite.parse().map_err(HeaderError::Newer)?;
+    let header = Header { vault: json.vault, suite, slots: json.slots, ro_compat };
+    Ok(Parts { header, aad: &file[..FIXED_LEN + len], sealed })
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], HeaderError> {
+    let (head, tail) =
+        rest.split_first_chunk().ok_or_else(|| HeaderError::Damaged("it is cut short".to_owned()))?;
+    *rest = tail;
+    Ok(*head)
+}

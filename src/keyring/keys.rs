@@ -1,0 +1,384 @@
+//! The unlocked keyring in use: what wraps and unwraps DEKs, and rotates.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+
+use super::error::{KeyError, KeyringError};
+use super::model::{Body, Key, KeyState, Manager};
+use super::state::Clock;
+use super::store::{Draft, Store};
+use super::table::Table;
+use crate::crypto::keys::{Dek, TreeKey, WrapContext, Wrapped, WrappingKey};
+use crate::crypto::suite::Suite;
+use crate::events::{Event, EventLog};
+use crate::ids::{
+    AliasName, BackingKeyId, FileId, Format, Generation, KeyId, KeyVersion, SlotId, Timestamp, VaultId,
+};
+
+/// The keys of an unlocked vault. Shared by all threads; look-ups take a read lock for some nanoseconds and
+/// allocate nothing.
+pub struct Keys {
+    vault: VaultId,
+    suite: Suite,
+    tree: Arc<TreeKey>,
+    unlocked_by: SlotId,
+    path: PathBuf,
+    pub(super) store: Mutex<Store>,
+    /// The creation gate: held shared from choosing the current version until its header is written, and
+    /// exclusively while another version becomes the current one. So when `rotate` returns, nothing more is
+    /// created under the old one.
+    gate: RwLock<()>,
+    table: RwLock<Table>,
+    pub(super) log: Arc<EventLog>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// Which key to rotate.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RotateTarget {
+    /// The key that an alias points at.
+    Alias(AliasName),
+    /// A key.
+    Key(KeyId),
+}
+
+/// A rotation that has taken effect.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rotation {
+    /// The alias that was asked for, or the key's first one; none if it has none.
+    pub alias: Option<AliasName>,
+    /// The key.
+    pub key: KeyId,
+    /// The version until now.
+    pub old: KeyVersion,
+    /// The version from now on.
+    pub new: KeyVersion,
+}
+
+/// What is known of an alias.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AliasInfo {
+    /// Its name.
+    pub name: AliasName,
+    /// The key it points at.
+    pub key: KeyId,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it was last pointed at another key.
+    pub updated: Timestamp,
+}
+
+/// What is known of a key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeyInfo {
+    /// Its id.
+    pub id: KeyId,
+    /// Who manages it.
+    pub manager: Manager,
+    /// Its state.
+    pub state: KeyState,
+    /// Its description.
+    pub description: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// The version that wraps.
+    pub current: KeyVersion,
+    /// Versions below this one are retired.
+    pub min_decryption: KeyVersion,
+    /// Its versions, from 1 on: when each was made, and whether its material is there.
+    pub versions: Vec<VersionInfo>,
+}
+
+/// What is known of a version.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct VersionInfo {
+    /// Its number.
+    pub number: KeyVersion,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Whether its material is there.
+    pub has_material: bool,
+}
+
+/// The right to wrap under the current version of one key; rotations wait while it is held, so it is held
+/// from choosing the version until the header that bears it is written, and no longer. A thread must not
+/// ask for a second one while it holds one: a rotation waiting in between would stop both.
+pub struct WrapGuard<'a> {
+    _gate: RwLockReadGuard<'a, ()>,
+    vault: VaultId,
+    backing: BackingKeyId,
+    key: Arc<WrappingKey>,
+}
+
+impl WrapGuard<'_> {
+    /// The backing key: what the header is to name.
+    pub fn backing(&self) -> BackingKeyId {
+        self.backing
+    }
+
+    /// Wraps a DEK under it, for a header of the current format.
+    pub fn wrap(&self, file: FileId, suite: Suite, dek: &Dek) -> Wrapped {
+        self.key.wrap_dek(&context(self.vault, self.backing, file, suite, Format::CURRENT), dek)
+    }
+}
+
+fn context(vault: VaultId, backing: BackingKeyId, file: FileId, suite: Suite, format: Format) -> WrapContext {
+    WrapContext { vault, file, backing, suite: suite.number(), format }
+}
+
+impl Keys {
+    /// Takes an opened keyring into use.
+    ///
+    /// # Errors
+    /// If its tree key can't be unwrapped.
+    pub(super) fn new(
+        store: Store,
+        log: Arc<EventLog>,
+        clock: Arc<dyn Clock>,
+        unlocked_by: SlotId,
+    ) -> Result<Self, KeyringError> {
+        let state = store.state();
+        let (vault, suite) = (state.header.vault, state.header.suite);
+        let table = Table::new(vault, &state.body, None);
+        let tree = unwrap_tree_key(vault, &state.body)
+            .ok_or_else(|| store.dir().damaged("its tree key can't be unwrapped".to_owned()))?;
+        Ok(Self {
+            vault,
+            suite,
+            tree: Arc::new(tree),
+            unlocked_by,
+            path: store.dir().path.clone(),
+            store: Mutex::new(store),
+            gate: RwLock::new(()),
+            table: RwLock::new(table),
+            log,
+            clock,
+        })
+    }
+
+    /// The vault's id.
+    pub fn vault_id(&self) -> VaultId {
+        self.vault
+    }
+
+    /// The vault directory, canonical.
+    pub fn vault_path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The suite of new files.
+    pub fn suite(&self) -> Suite {
+        self.suite
+    }
+
+    /// The tree key in use.
+    pub fn tree_key(&self) -> Arc<TreeKey> {
+        Arc::clone(&self.tree)
+    }
+
+    /// The slot that opened the vault.
+    pub fn unlocked_by(&self) -> SlotId {
+        self.unlocked_by
+    }
+
+    /// The generation of the keyring in use.
+    pub fn generation(&self) -> Generation {
+        self.table.read().generation
+    }
+
+    /// The vault's audit log.
+    pub fn events(&self) -> &Arc<EventLog> {
+        &self.log
+    }
+
+    /// What an alias resolves to now. Says nothing of whether it is usable.
+    ///
+    /// # Errors
+    /// [`KeyError::UnknownAlias`].
+    pub fn current(&self, alias: &AliasName) -> Result<BackingKeyId, KeyError> {
+        let table = self.table.read();
+        table.current(table.key_of(alias)?)
+    }
+
+    /// A key's current version. Says nothing of whether it is usable.
+    ///
+    /// # Errors
+    /// [`KeyError::UnknownKey`].
+    pub fn current_of(&self, key: KeyId) -> Result<BackingKeyId, KeyError> {
+        self.table.read().current(key)
+    }
+
+    /// Whether a backing key unwraps now.
+    ///
+    /// # Errors
+    /// [`KeyError::NotUsable`] with the reason, or [`KeyError::UnknownKey`].
+    pub fn usable(&self, backing: BackingKeyId) -> Result<(), KeyError> {
+        self.table.read().wrapping(backing).map(|_| ())
+    }
+
+    /// Passes the creation gate for the key that an alias points at.
+    ///
+    /// # Errors
+    /// [`KeyError`], if there is no such alias or its key isn't usable.
+    pub fn begin_wrap(&self, alias: &AliasName) -> Result<WrapGuard<'_>, KeyError> {
+        self.pass_gate(|table| table.key_of(alias))
+    }
+
+    /// As [`Keys::begin_wrap`], for a key: to re-wrap a file with several links under its own key.
+    ///
+    /// # Errors
+    /// [`KeyError`], if there is no such key or it isn't usable.
+    pub fn begin_wrap_key(&self, key: KeyId) -> Result<WrapGuard<'_>, KeyError> {
+        self.pass_gate(|_| Ok(key))
+    }
+
+    fn pass_gate(
+        &self,
+        key: impl FnOnce(&Table) -> Result<KeyId, KeyError>,
+    ) -> Result<WrapGuard<'_>, KeyError> {
+        let gate = self.gate.read();
+        let table = self.table.read();
+        let backing = table.current(key(&table)?)?;
+        let key = Arc::clone(table.wrapping(backing)?);
+        Ok(WrapGuard { _gate: gate, vault: self.vault, backing, key })
+    }
+
+    /// Unwraps the DEK that a header bears.
+    ///
+    /// # Errors
+    /// [`KeyError`]: the key isn't known, isn't usable, or the wrap fails authentication.
+    pub fn unwrap(
+        &self,
+        backing: BackingKeyId,
+        file: FileId,
+        suite: Suite,
+        format: Format,
+        wrapped: &Wrapped,
+    ) -> Result<Dek, KeyError> {
+        let key = Arc::clone(self.table.read().wrapping(backing)?);
+        key.unwrap_dek(&context(self.vault, backing, file, suite, format), wrapped)
+            .map_err(|_| KeyError::Auth)
+    }
+
+    /// Adds a version to a key and makes it the current one. When this returns, the new version is durable
+    /// and in use: every [`WrapGuard`] for the old one is gone, and none will be given out.
+    ///
+    /// # Errors
+    /// [`KeyringError`]; the old version stays in use then.
+    pub fn rotate(&self, target: &RotateTarget) -> Result<Rotation, KeyringError> {
+        let now = self.clock.now();
+        let rotation = self.change(false, |draft| {
+            let key = resolve(&draft.body, target)?;
+            let asked = match target {
+                RotateTarget::Alias(name) => Some(name.clone()),
+                RotateTarget::Key(_) => None,
+            };
+            let alias =
+                asked.or_else(|| draft.body.aliases.iter().find(|a| a.key == key).map(|a| a.name.clone()));
+            let (old, new) = known(&mut draft.body, key)?.rotate(now)?;
+            Ok(Rotation { alias, key, old, new })
+        })?;
+        let Rotation { key, old, new, .. } = rotation;
+        self.log.record(&Event::KeyRotated { key, old, new });
+        Ok(rotation)
+    }
+
+    /// Enables or disables a key. When this returns, it is durable and in effect for each look-up; files
+    /// that are open are the caller's.
+    ///
+    /// # Errors
+    /// [`KeyringError`], if the key isn't there, isn't the user's, or is pending deletion or import.
+    pub fn set_enabled(&self, key: KeyId, enabled: bool) -> Result<(), KeyringError> {
+        let changed = self.change(false, |draft| known(&mut draft.body, key)?.set_enabled(enabled))?;
+        if changed {
+            let state = if enabled { KeyState::Enabled } else { KeyState::Disabled };
+            self.log.record(&Event::KeyStateChanged { key, state: state.name() });
+        }
+        Ok(())
+    }
+
+    /// Saves a change of the keyring and takes it into use: durable first, then the swap under the gate.
+    pub(super) fn change<T>(
+        &self,
+        twice: bool,
+        change: impl FnOnce(&mut Draft) -> Result<T, KeyringError>,
+    ) -> Result<T, KeyringError> {
+        // Held until the swap, so that two changes are taken into use in the order in which they were saved.
+        let mut store = self.store.lock();
+        let out = store.change(&self.log, twice, change)?;
+        let gate = self.gate.write();
+        let mut table = self.table.write();
+        let new = Table::new(self.vault, &store.state().body, Some(&table));
+        *table = new;
+        drop((table, gate));
+        Ok(out)
+    }
+
+    /// The aliases, in the order of their creation.
+    pub fn aliases(&self) -> Vec<AliasInfo> {
+        let store = self.store.lock();
+        let info = |a: &super::model::Alias| AliasInfo {
+            name: a.name.clone(),
+            key: a.key,
+            created: a.created,
+            updated: a.updated,
+        };
+        store.state().body.aliases.iter().map(info).collect()
+    }
+
+    /// The keys, in the order of their creation.
+    pub fn keys(&self) -> Vec<KeyInfo> {
+        self.store.lock().state().body.keys.iter().map(key_info).collect()
+    }
+}
+
+fn key_info(key: &Key) -> KeyInfo {
+    let version = |v: &super::model::Version| VersionInfo {
+        number: v.number,
+        created: v.created,
+        has_material: v.material.is_some(),
+    };
+    KeyInfo {
+        id: key.id,
+        manager: key.manager,
+        state: key.state,
+        description: key.description.clone(),
+        created: key.created,
+        current: key.current,
+        min_decryption: key.min_decryption,
+        versions: key.versions.iter().map(version).collect(),
+    }
+}
+
+fn resolve(body: &Body, target: &RotateTarget) -> Result<KeyId, KeyError> {
+    match target {
+        RotateTarget::Key(key) => Ok(*key),
+        RotateTarget::Alias(name) => {
+            body.alias(name).map(|a| a.key).ok_or_else(|| KeyError::UnknownAlias(name.clone()))
+        }
+    }
+}
+
+fn known(body: &mut Body, key: KeyId) -> Result<&mut Key, KeyError> {
+    body.key_mut(key).ok_or(KeyError::UnknownKey(key))
+}
+
+/// The wrap of a tree key: its id stands for the file's, and the suite is 0.
+pub(super) fn tree_context(
+    vault: VaultId,
+    tree: crate::ids::TreeKeyId,
+    backing: BackingKeyId,
+) -> WrapContext {
+    let file = FileId::from_bytes(*tree.as_bytes());
+    WrapContext { vault, file, backing, suite: 0, format: Format::CURRENT }
+}
+
+fn unwrap_tree_key(vault: VaultId, body: &Body) -> Option<TreeKey> {
+    let tree = body.tree_keys.iter().find(|t| t.id == body.current_tree_key)?;
+    let backing = BackingKeyId { key: tree.key, version: tree.version };
+    let material = body.key(tree.key)?.version(tree.version)?.material.as_ref()?;
+    let key = material.wrapping_key(vault, backing);
+    key.unwrap_tree(&tree_context(vault, tree.id, backing), &tree.wrapped).ok()
+}

@@ -1,0 +1,295 @@
+//! What a keyring holds. The order and types of these fields are the format of the sealed body (body.rs):
+//! changing them takes a new format number or an incompat bit.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::body::{id16, raw, secret};
+use crate::crypto::keys::{EventKey, KeyMaterial, Wrapped};
+use crate::events::Anchor;
+use crate::ids::{AliasName, Generation, KeyId, KeyVersion, Timestamp, TreeKeyId};
+
+/// The days between automatic rotations unless a key says otherwise.
+pub(super) const DEFAULT_ROTATION_DAYS: u16 = 365;
+/// The days between rotations of a service-managed key: three years.
+pub(super) const SERVICE_ROTATION_DAYS: u16 = 1095;
+
+/// The sealed part of a keyring. A clone shares the secrets.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Body {
+    /// One more with each save.
+    pub(super) generation: Generation,
+    /// SHA-256 of the keyring file before this one; zeros in the first.
+    #[serde(with = "raw")]
+    pub(super) previous: [u8; 32],
+    /// The keys, in the order of their creation.
+    pub(super) keys: Vec<Key>,
+    /// The aliases, in the order of their creation.
+    pub(super) aliases: Vec<Alias>,
+    /// The tree keys.
+    pub(super) tree_keys: Vec<WrappedTreeKey>,
+    /// The tree key in use.
+    #[serde(with = "id16")]
+    pub(super) current_tree_key: TreeKeyId,
+    /// The key of the event log's chain.
+    #[serde(with = "secret")]
+    pub(super) event_key: Arc<EventKey>,
+    /// The event log's end when this was saved.
+    pub(super) event_anchor: Anchor,
+    /// What later versions of the format add without changing what is above. Unknown ones are kept.
+    pub(super) extensions: Vec<Extension>,
+}
+
+/// A key.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Key {
+    /// Its id.
+    #[serde(with = "id16")]
+    pub(super) id: KeyId,
+    /// Who manages it.
+    pub(super) manager: Manager,
+    /// Where its material comes from.
+    pub(super) origin: Origin,
+    /// What it may be used for.
+    pub(super) usage: Usage,
+    /// Its description; may be empty.
+    pub(super) description: String,
+    /// When it was made.
+    pub(super) created: Timestamp,
+    /// Its state.
+    pub(super) state: KeyState,
+    /// When it will be deleted, while that is pending.
+    pub(super) deletion_date: Option<Timestamp>,
+    /// Its rotation schedule.
+    pub(super) rotation: RotationSchedule,
+    /// Its policy as JSON text; empty for the default one, by which everyone may use it.
+    pub(super) policy: String,
+    /// Its tags.
+    pub(super) tags: Vec<Tag>,
+    /// Its versions: 1, 2, 3, …
+    pub(super) versions: Vec<Version>,
+    /// The version that wraps.
+    pub(super) current: KeyVersion,
+    /// Versions below this one are retired: they unwrap nothing.
+    pub(super) min_decryption: KeyVersion,
+}
+
+/// Who manages a key (KMS: `KeyManager`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Manager {
+    /// The vault's owner.
+    Customer,
+    /// rekeyfs itself (KMS: `AWS`).
+    Service,
+}
+
+/// Where a key's material comes from (KMS: `Origin`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) enum Origin {
+    /// Made here (KMS: `AWS_KMS`).
+    Local,
+    /// Imported (KMS: `EXTERNAL`).
+    External,
+}
+
+/// What a key is for (KMS: `KeyUsage`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) enum Usage {
+    /// KMS: `ENCRYPT_DECRYPT`.
+    EncryptDecrypt,
+}
+
+/// A key's state (KMS: `KeyState`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum KeyState {
+    /// It wraps and unwraps.
+    Enabled,
+    /// It does neither until it is enabled again.
+    Disabled,
+    /// It will be deleted, unless that is cancelled.
+    PendingDeletion,
+    /// It waits for material to be imported.
+    PendingImport,
+}
+
+impl KeyState {
+    /// As KMS spells it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Enabled => "Enabled",
+            Self::Disabled => "Disabled",
+            Self::PendingDeletion => "PendingDeletion",
+            Self::PendingImport => "PendingImport",
+        }
+    }
+}
+
+impl fmt::Display for KeyState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Enabled => "enabled",
+            Self::Disabled => "disabled",
+            Self::PendingDeletion => "pending deletion",
+            Self::PendingImport => "pending import",
+        })
+    }
+}
+
+/// When a key rotates by itself.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct RotationSchedule {
+    /// Whether it does.
+    pub(super) enabled: bool,
+    /// Days between rotations.
+    pub(super) period_days: u16,
+    /// The date of the next one, when enabled.
+    pub(super) next: Option<Timestamp>,
+    /// How often it was rotated on demand.
+    pub(super) on_demand_count: u32,
+    /// When a rotation on demand under way began.
+    pub(super) on_demand_started: Option<Timestamp>,
+}
+
+/// A tag.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Tag {
+    /// Its key.
+    pub(super) key: String,
+    /// Its value.
+    pub(super) value: String,
+}
+
+/// One version of a key: a backing key.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Version {
+    /// Its number, from 1 on.
+    pub(super) number: KeyVersion,
+    /// KMS: `KeyMaterialId`.
+    #[serde(with = "raw")]
+    pub(super) material_id: [u8; 32],
+    /// The material; none once it is trimmed, deleted or expired.
+    #[serde(with = "secret::optional")]
+    pub(super) material: Option<Arc<KeyMaterial>>,
+    /// When it was made or imported.
+    pub(super) created: Timestamp,
+    /// When it became the current version by a rotation; none for the first one.
+    pub(super) rotated: Option<Timestamp>,
+    /// How it came about.
+    pub(super) cause: Cause,
+    /// When imported material expires, if it does.
+    pub(super) expires: Option<Timestamp>,
+}
+
+/// How a version came about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) enum Cause {
+    /// With the key.
+    Creation,
+    /// By the schedule (KMS: `AUTOMATIC`).
+    Schedule,
+    /// By rotate-key-on-demand (KMS: `ON_DEMAND`), which is counted.
+    OnDemand,
+    /// By `rekeyfs rotate`, which isn't.
+    Manual,
+}
+
+/// An alias.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Alias {
+    /// Its name.
+    pub(super) name: AliasName,
+    /// The key it points at.
+    #[serde(with = "id16")]
+    pub(super) key: KeyId,
+    /// When it was made.
+    pub(super) created: Timestamp,
+    /// When it was last pointed at another key.
+    pub(super) updated: Timestamp,
+}
+
+/// A tree key, wrapped by the service-managed key.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct WrappedTreeKey {
+    /// Its id.
+    #[serde(with = "id16")]
+    pub(super) id: TreeKeyId,
+    /// When it was made.
+    pub(super) created: Timestamp,
+    /// The key that wraps it.
+    #[serde(with = "id16")]
+    pub(super) key: KeyId,
+    /// And the version of that key.
+    pub(super) version: KeyVersion,
+    /// nonce 24 ‖ ciphertext 32 ‖ tag 16.
+    #[serde(with = "raw")]
+    pub(super) wrapped: Wrapped,
+}
+
+/// A part of the body that this program doesn't know.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Extension {
+    /// What it is.
+    pub(super) tag: u32,
+    /// Its bytes.
+    pub(super) data: Vec<u8>,
+}
+
+impl Body {
+    /// The key with that id.
+    pub(super) fn key(&self, id: KeyId) -> Option<&Key> {
+        self.keys.iter().find(|k| k.id == id)
+    }
+
+    /// The key with that id, to change it.
+    pub(super) fn key_mut(&mut self, id: KeyId) -> Option<&mut Key> {
+        self.keys.iter_mut().find(|k| k.id == id)
+    }
+
+    /// What the alias points at.
+    pub(super) fn alias(&self, name: &AliasName) -> Option<&Alias> {
+        self.aliases.iter().find(|a| a.name == *name)
+    }
+
+    /// Whether everything that is referred to is there, and once only.
+    ///
+    /// # Errors
+    /// What is wrong, in a few words.
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        let unique = |mut ids: Vec<&[u8]>| {
+            ids.sort_unstable();
+            ids.windows(2).all(|pair| pair[0] != pair[1])
+        };
+        if !unique(self.keys.iter().map(|k| k.id.as_bytes().as_slice()).collect()) {
+            return Err("two keys with one id");
+        }
+        if !unique(self.aliases.iter().map(|a| a.name.as_str().as_bytes()).collect()) {
+            return Err("two aliases with one name");
+        }
+        for key in &self.keys {
+            if key.versions.is_empty() && key.state != KeyState::PendingImport {
+                return Err("a key without versions");
+            }
+            let numbered = key.versions.iter().zip(1..).all(|(v, n)| v.number == KeyVersion(n));
+            if !numbered || key.current.0 as usize > key.versions.len() {
+                return Err("a key whose versions aren't numbered 1, 2, 3, …");
+            }
+        }
+        if self.aliases.iter().any(|a| self.key(a.key).is_none()) {
+            return Err("an alias to a key that isn't there");
+        }
+        if self.tree_keys.iter().all(|t| t.id != self.current_tree_key) {
+            return Err("no tree key");
+        }
+        Ok(())
+    }
+}
+
+impl Key {
+    /// The version with that number.
+    pub(super) fn version(&self, number: KeyVersion) -> Option<&Version> {
+        let index = number.0.checked_sub(1)?;
+        self.versions.get(index as usize)
+    }
+}

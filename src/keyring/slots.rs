@@ -1,0 +1,183 @@
+//! Adding, changing and removing unlock slots, and drawing a new root key. Each new slot is read back from
+//! the disk and unlocked before an old one goes, so that no crash and no mistake leaves a vault without a key.
+
+use std::sync::Arc;
+
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::error::KeyringError;
+use super::keys::Keys;
+use crate::crypto::keys::RootKey;
+use crate::crypto::password::KdfParams;
+use crate::events::Event;
+use crate::ids::SlotId;
+use crate::unlock::{RecoveryKey, Secret, Slot, SlotInfo, Slots};
+
+/// That a secret of the vault was given; changing slots asks for one even where the vault is unlocked.
+#[derive(Debug)]
+pub struct Proof(SlotId);
+
+/// What drawing a new root key did.
+pub struct Revocation {
+    /// The text of the new recovery key, to be shown once.
+    pub recovery: Zeroizing<String>,
+    /// The slots that there are now; all are new ones.
+    pub slots: Vec<SlotInfo>,
+}
+
+impl Proof {
+    pub(super) fn of(slot: SlotId) -> Self {
+        Self(slot)
+    }
+
+    /// The slot that the secret opened.
+    pub fn slot(&self) -> SlotId {
+        self.0
+    }
+}
+
+impl Keys {
+    /// What is known of each slot, as it is on disk now.
+    ///
+    /// # Errors
+    /// If the keyring can't be read.
+    pub fn slots(&self) -> Result<Vec<SlotInfo>, KeyringError> {
+        Ok(self.store.lock().header_on_disk()?.slots.list())
+    }
+
+    /// Checks a secret against the slots on disk. Takes as long as Argon2id takes.
+    ///
+    /// # Errors
+    /// A wrong secret, or a keyring that can't be read or has another root key.
+    pub fn prove(&self, secret: &Secret) -> Result<Proof, KeyringError> {
+        // Not under the lock while Argon2id runs: a rotation must not wait for it.
+        let (header, root) = {
+            let store = self.store.lock();
+            (store.header_on_disk()?, Arc::clone(&store.state().root))
+        };
+        let vault = self.vault_path().to_owned();
+        let (opened, slot) = header
+            .slots
+            .unlock(self.vault_id(), secret)
+            .map_err(|source| KeyringError::Unlock { vault: vault.clone(), source })?;
+        if bool::from(opened.expose().ct_eq(root.expose())) {
+            Ok(Proof(slot))
+        } else {
+            Err(KeyringError::RootKeyReplaced(vault))
+        }
+    }
+
+    /// Adds a slot for `secret` (`kdf` is for passphrases) and unlocks with it from the disk to be sure.
+    ///
+    /// # Errors
+    /// [`KeyringError`]; if the new slot doesn't open it is taken out again.
+    pub fn add_slot(&self, _proof: &Proof, secret: &Secret, kdf: KdfParams) -> Result<SlotId, KeyringError> {
+        let root = Arc::clone(&self.store.lock().state().root);
+        let slot = Slot::seal(self.vault_id(), &root, secret, kdf, self.clock.now())?;
+        let id = slot.id();
+        self.change(false, |draft| {
+            same_root(&draft.root, &root, self)?;
+            draft.header.slots.push(slot);
+            Ok(())
+        })?;
+        let on_disk = self.store.lock().header_on_disk()?.slots;
+        if !on_disk.verify(self.vault_id(), id, secret, &root) {
+            self.take_out(id)?;
+            return Err(KeyringError::NotVerified(secret.kind()));
+        }
+        self.log.record(&Event::SlotAdded(id));
+        Ok(id)
+    }
+
+    /// Removes a slot, also from keyring.prev.
+    ///
+    /// # Errors
+    /// [`KeyringError::UnknownSlot`], or [`KeyringError::LastSlot`] for the last one that can be opened.
+    pub fn remove_slot(&self, _proof: &Proof, slot: SlotId) -> Result<(), KeyringError> {
+        self.take_out(slot)?;
+        self.log.record(&Event::SlotRemoved(slot));
+        Ok(())
+    }
+
+    /// Replaces a slot by a new one for `secret`: the new one is added and verified before the old one goes.
+    /// Returns the new slot's id.
+    ///
+    /// # Errors
+    /// As [`Keys::add_slot`] and [`Keys::remove_slot`]; the old slot is still there then.
+    pub fn change_slot(
+        &self,
+        proof: &Proof,
+        slot: SlotId,
+        secret: &Secret,
+        kdf: KdfParams,
+    ) -> Result<SlotId, KeyringError> {
+        if self.store.lock().header_on_disk()?.slots.kind_of(slot).is_none() {
+            return Err(KeyringError::UnknownSlot(slot));
+        }
+        let new = self.add_slot(proof, secret, kdf)?;
+        self.remove_slot(proof, slot)?;
+        Ok(new)
+    }
+
+    /// Draws a new root key, so that old keyring files and old secrets open nothing that is saved from now
+    /// on. New slots are made for each secret of `keep`, which must open a slot now, for each of `add`, and
+    /// for a new recovery key; every other slot is dropped.
+    ///
+    /// # Errors
+    /// [`KeyringError`]; a secret of `keep` that opens no slot is refused. Nothing is changed then.
+    pub fn revoke(
+        &self,
+        _proof: &Proof,
+        keep: &[&Secret],
+        add: &[&Secret],
+        kdf: KdfParams,
+    ) -> Result<Revocation, KeyringError> {
+        for secret in keep {
+            self.prove(secret)?;
+        }
+        let (vault, now) = (self.vault_id(), self.clock.now());
+        let old = Arc::clone(&self.store.lock().state().root);
+        let new = Arc::new(RootKey::generate());
+        let recovery = RecoveryKey::generate();
+        let text = recovery.to_text();
+        let recovery = Secret::Recovery(recovery);
+        let mut slots = Slots::default();
+        for secret in keep.iter().chain(add).copied().chain([&recovery]) {
+            let slot = Slot::seal(vault, &new, secret, kdf, now)?;
+            let id = slot.id();
+            slots.push(slot);
+            if !slots.verify(vault, id, secret, &new) {
+                return Err(KeyringError::NotVerified(secret.kind()));
+            }
+        }
+        let list = slots.list();
+        self.change(true, |draft| {
+            same_root(&draft.root, &old, self)?;
+            draft.header.slots = slots;
+            draft.root = new;
+            Ok(())
+        })?;
+        self.log.record(&Event::RootKeyReplaced);
+        Ok(Revocation { recovery: text, slots: list })
+    }
+
+    fn take_out(&self, slot: SlotId) -> Result<(), KeyringError> {
+        self.change(true, |draft| {
+            let slots = &mut draft.header.slots;
+            if slots.kind_of(slot).is_some() && slots.usable() == 1 {
+                return Err(KeyringError::LastSlot(slot));
+            }
+            if slots.remove(slot) { Ok(()) } else { Err(KeyringError::UnknownSlot(slot)) }
+        })
+    }
+}
+
+/// A slot must seal the root key that the body is sealed under when it is saved.
+fn same_root(now: &RootKey, sealed: &RootKey, keys: &Keys) -> Result<(), KeyringError> {
+    if bool::from(now.expose().ct_eq(sealed.expose())) {
+        Ok(())
+    } else {
+        Err(KeyringError::RootKeyReplaced(keys.vault_path().to_owned()))
+    }
+}

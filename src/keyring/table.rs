@@ -1,0 +1,79 @@
+//! The keyring in use, laid out for the data path: what an alias points at, which version wraps, and the
+//! wrapping key of each version, derived once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::error::{KeyError, Unusable};
+use super::model::{Body, KeyState};
+use crate::crypto::keys::WrappingKey;
+use crate::ids::{AliasName, BackingKeyId, Generation, KeyId, KeyVersion, VaultId};
+
+/// A snapshot of the keys; a change makes a new one that shares the wrapping keys.
+pub(super) struct Table {
+    pub(super) generation: Generation,
+    aliases: HashMap<AliasName, KeyId>,
+    keys: HashMap<KeyId, Entry>,
+}
+
+struct Entry {
+    state: KeyState,
+    current: KeyVersion,
+    min_decryption: KeyVersion,
+    /// By version - 1; none where there is no material.
+    wrapping: Vec<Option<Arc<WrappingKey>>>,
+}
+
+impl Table {
+    pub(super) fn new(vault: VaultId, body: &Body, before: Option<&Self>) -> Self {
+        let entry = |key: &super::model::Key| {
+            let known = before.and_then(|t| t.keys.get(&key.id));
+            let wrapping = key.versions.iter().enumerate().map(|(i, version)| {
+                let material = version.material.as_ref()?;
+                let cached = known.and_then(|e| e.wrapping.get(i)?.clone());
+                let id = BackingKeyId { key: key.id, version: version.number };
+                Some(cached.unwrap_or_else(|| Arc::new(material.wrapping_key(vault, id))))
+            });
+            Entry {
+                state: key.state,
+                current: key.current,
+                min_decryption: key.min_decryption,
+                wrapping: wrapping.collect(),
+            }
+        };
+        Self {
+            generation: body.generation,
+            aliases: body.aliases.iter().map(|a| (a.name.clone(), a.key)).collect(),
+            keys: body.keys.iter().map(|k| (k.id, entry(k))).collect(),
+        }
+    }
+
+    pub(super) fn key_of(&self, alias: &AliasName) -> Result<KeyId, KeyError> {
+        self.aliases.get(alias).copied().ok_or_else(|| KeyError::UnknownAlias(alias.clone()))
+    }
+
+    /// The version that wraps now.
+    pub(super) fn current(&self, key: KeyId) -> Result<BackingKeyId, KeyError> {
+        let entry = self.entry(key)?;
+        Ok(BackingKeyId { key, version: entry.current })
+    }
+
+    /// The wrapping key of a backing key that may be used.
+    pub(super) fn wrapping(&self, id: BackingKeyId) -> Result<&Arc<WrappingKey>, KeyError> {
+        let entry = self.entry(id.key)?;
+        let unusable = |state| KeyError::NotUsable { key: id.key, state };
+        if entry.state != KeyState::Enabled {
+            return Err(unusable(Unusable::State(entry.state)));
+        }
+        let index = id.version.0.checked_sub(1).ok_or(KeyError::UnknownKey(id.key))?;
+        let wrapping = entry.wrapping.get(index as usize).ok_or(KeyError::UnknownKey(id.key))?;
+        if id.version < entry.min_decryption {
+            return Err(unusable(Unusable::Retired(id)));
+        }
+        wrapping.as_ref().ok_or_else(|| unusable(Unusable::NoMaterial(id)))
+    }
+
+    fn entry(&self, key: KeyId) -> Result<&Entry, KeyError> {
+        self.keys.get(&key).ok_or(KeyError::UnknownKey(key))
+    }
+}

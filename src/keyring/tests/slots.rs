@@ -1,0 +1,108 @@
+//! Slots come and go; the last one stays; a new root key shuts the old ones out.
+use super::*;
+
+#[test]
+fn slots_are_added_changed_and_removed() {
+    let f = Fixture::new();
+    let Opened { keys, proof } = f.create(&[&key_file(1)]);
+    let added = keys.add_slot(&proof, &passphrase("second"), KDF).unwrap();
+    assert!(f.open(&passphrase("second")).is_ok());
+    let changed = keys.change_slot(&proof, added, &passphrase("third"), KDF).unwrap();
+    assert!(f.open(&passphrase("second")).err().unwrap().is_wrong_secret());
+    assert!(f.open(&passphrase("third")).is_ok());
+    keys.remove_slot(&proof, proof.slot()).unwrap();
+    assert!(f.open(&key_file(1)).is_err());
+    assert!(matches!(keys.remove_slot(&proof, changed), Err(KeyringError::LastSlot(_))));
+    assert!(matches!(keys.remove_slot(&proof, added), Err(KeyringError::UnknownSlot(_))));
+    assert!(matches!(keys.change_slot(&proof, added, &key_file(3), KDF), Err(KeyringError::UnknownSlot(_))));
+    assert_eq!(keys.slots().unwrap().len(), 1);
+    // Rotation goes on under the same root key.
+    keys.rotate(&default_alias()).unwrap();
+    assert!(f.open(&passphrase("third")).is_ok());
+}
+
+#[test]
+fn a_removed_slot_is_not_in_the_previous_keyring_either() {
+    let f = Fixture::new();
+    let Opened { keys, proof } = f.create(&[&key_file(1), &key_file(2)]);
+    let second = keys.prove(&key_file(2)).unwrap().slot();
+    keys.rotate(&default_alias()).unwrap();
+    let holds = |name| String::from_utf8_lossy(&f.read(name)).contains(&second.to_string());
+    assert!(holds(FILE_NAME) && holds(PREV_NAME));
+    keys.remove_slot(&proof, second).unwrap();
+    assert!(!holds(FILE_NAME) && !holds(PREV_NAME));
+}
+
+#[test]
+fn changing_slots_takes_a_right_secret() {
+    let f = Fixture::new();
+    let keys = f.create(&[&key_file(1)]).keys;
+    assert!(keys.prove(&key_file(2)).err().unwrap().is_wrong_secret());
+    assert!(keys.prove(&key_file(1)).is_ok());
+}
+
+#[test]
+fn a_new_root_key_shuts_out_old_files_and_dropped_secrets() {
+    let f = Fixture::new();
+    let Opened { keys, proof } = f.create(&[&key_file(1), &passphrase("kept"), &key_file(3)]);
+    let other = f.open(&key_file(1)).unwrap();
+    let old_file = f.read(FILE_NAME);
+    assert!(keys.revoke(&proof, &[&key_file(9)], &[], KDF).err().unwrap().is_wrong_secret());
+    assert_eq!(f.read(FILE_NAME), old_file);
+
+    let revoked = keys.revoke(&proof, &[&passphrase("kept")], &[&key_file(4)], KDF).unwrap();
+    assert_eq!(revoked.slots.len(), 3);
+    let recovery = Secret::Recovery(RecoveryKey::parse(revoked.recovery.as_bytes()).unwrap());
+    for secret in [passphrase("kept"), key_file(4), recovery] {
+        assert!(f.open(&secret).is_ok());
+    }
+    for secret in [key_file(1), key_file(3)] {
+        assert!(f.open(&secret).err().unwrap().is_wrong_secret());
+    }
+    // Neither the file nor the one before it opens under the old root key.
+    let old_root = Arc::new({
+        let parts = header::parse(&old_file).unwrap();
+        parts.header.slots.unlock(keys.vault_id(), &key_file(1)).unwrap().0
+    });
+    let dir = store::VaultDir::open(&f.vault()).unwrap();
+    for name in [FILE_NAME, PREV_NAME] {
+        assert!(dir.open_body(&f.read(name), Arc::clone(&old_root)).is_err(), "{name}");
+    }
+    // Who had it open under the old one is told so, and this opening goes on.
+    assert!(matches!(other.keys.rotate(&default_alias()), Err(KeyringError::RootKeyReplaced(_))));
+    assert!(matches!(
+        other.keys.add_slot(&other.proof, &key_file(5), KDF),
+        Err(KeyringError::RootKeyReplaced(_))
+    ));
+    keys.rotate(&default_alias()).unwrap();
+    assert!(f.open(&key_file(4)).is_ok());
+}
+
+#[test]
+fn slots_of_unknown_kinds_are_kept() {
+    let f = Fixture::new();
+    f.create(&[&key_file(1)]);
+    // As a newer program would write it: sealed anew with one more slot in the header.
+    let bytes = f.read(FILE_NAME);
+    let parts = header::parse(&bytes).unwrap();
+    let (root, _) = parts.header.slots.unlock(parts.header.vault, &key_file(1)).unwrap();
+    let body = root.open_keyring(parts.header.vault, parts.aad, parts.sealed).unwrap();
+    let json = String::from_utf8(parts.aad[18..].to_vec()).unwrap();
+    let json = json.replace("\"slots\":[", "\"slots\":[{\"type\":\"tpm2\",\"handle\":\"0x81\"},");
+    let mut file = parts.aad[..14].to_vec();
+    file.extend_from_slice(&u32::try_from(json.len()).unwrap().to_le_bytes());
+    file.extend_from_slice(json.as_bytes());
+    let sealed = root.seal_keyring(parts.header.vault, &file, &body);
+    file.extend_from_slice(&sealed);
+    std::fs::remove_dir_all(f.dir.path().join("state")).unwrap();
+    f.write(FILE_NAME, &file);
+    let opened = f.open(&key_file(1)).unwrap();
+    opened.keys.rotate(&default_alias()).unwrap();
+    assert!(matches!(
+        opened.keys.remove_slot(&opened.proof, opened.proof.slot()),
+        Err(KeyringError::LastSlot(_))
+    ));
+    let list = f.open(&key_file(1)).unwrap().keys.slots().unwrap();
+    assert_eq!((list.len(), list[0].kind.as_str(), list[0].id), (2, "tpm2", None));
+    assert!(String::from_utf8_lossy(&f.read(FILE_NAME)).contains("\"handle\":\"0x81\""));
+}
