@@ -1,0 +1,84 @@
+//! Attributes: from what the lower filesystem says to what users see, and changes of them.
+
+use super::tree::{Tree, opening};
+use super::{Attr, Damage, Error, FileKind, Result, SetAttr};
+use crate::content::layout;
+use crate::ids::Ino;
+use crate::names::SymlinkCipher;
+use crate::storage::{self, Stat, TimeChange};
+
+/// Attributes as users see them. A lower size that no file can have is shown as it is; reading says EIO.
+pub(super) fn of(ino: Ino, stat: &Stat) -> Attr {
+    let kind = stat.kind();
+    let size = match kind {
+        FileKind::Regular => layout::plain_size(stat.lower_size()).map_or(stat.size, |size| size.0),
+        FileKind::Symlink => SymlinkCipher::plain_len(stat.size).unwrap_or(stat.size),
+        _ => stat.size,
+    };
+    Attr {
+        ino,
+        kind,
+        perm: stat.perm(),
+        nlink: u32::try_from(stat.nlink).unwrap_or(u32::MAX),
+        uid: stat.uid,
+        gid: stat.gid,
+        rdev: stat.rdev,
+        size,
+        blocks: stat.blocks,
+        blksize: stat.blksize,
+        atime: stat.atime,
+        mtime: stat.mtime,
+        ctime: stat.ctime,
+    }
+}
+
+impl Tree {
+    /// Attributes of a known inode.
+    pub(super) fn getattr(&self, ino: Ino) -> Result<Attr> {
+        let inode = self.inodes.get(ino)?;
+        Ok(of(ino, &self.stat(&inode)?))
+    }
+
+    /// Changes owner, mode and times, in this order: a change of owner clears bits of the mode.
+    pub(super) fn set_metadata(&self, ino: Ino, set: &SetAttr) -> Result<()> {
+        let owner = set.uid.is_some() || set.gid.is_some();
+        let times = set.atime.is_some() || set.mtime.is_some();
+        if !owner && set.mode.is_none() && !times {
+            return Ok(());
+        }
+        let inode = self.inodes.get(ino)?;
+        self.with_fd(&inode, |fd| {
+            if owner {
+                if inode.kind == FileKind::Regular {
+                    self.clear_capability(&inode, fd)?;
+                }
+                storage::chown(fd, set.uid, set.gid)?;
+            }
+            if let Some(mode) = set.mode {
+                // Not while the file is being opened with a widened mode.
+                let _slot = inode.file.lock();
+                storage::chmod(fd, mode)?;
+            }
+            if times {
+                let (atime, mtime) =
+                    (set.atime.unwrap_or(TimeChange::Keep), set.mtime.unwrap_or(TimeChange::Keep));
+                match inode.opened() {
+                    // Not while a re-wrap is between taking and restoring them.
+                    Some(file) => file.with_times_locked(|| storage::set_times(fd, atime, mtime))?,
+                    None => storage::set_times(fd, atime, mtime)?,
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The target of a symlink.
+    pub(super) fn readlink(&self, ino: Ino) -> Result<Vec<u8>> {
+        let inode = self.inodes.get(ino)?;
+        if inode.kind != FileKind::Symlink {
+            return Err(Error::Invalid("not a symlink"));
+        }
+        let lower = self.with_fd(&inode, |fd| Ok(storage::readlink_fd(fd)?))?;
+        self.names.symlinks.decode(&lower).map_err(opening(Damage::Symlink))
+    }
+}

@@ -1,0 +1,123 @@
+use super::*;
+
+fn dir(table: &Table, ino: u64, parent: Ino) -> Arc<Inode> {
+    table.remember(Ino(ino), FileKind::Directory, parent, format!("d{ino}").as_bytes()).unwrap()
+}
+
+fn file(table: &Table, ino: u64, parent: Ino, entry: &str) -> Arc<Inode> {
+    table.remember(Ino(ino), FileKind::Regular, parent, entry.as_bytes()).unwrap()
+}
+
+#[test]
+fn an_inode_is_forgotten_with_its_last_lookup() {
+    let table = Table::new(8);
+    file(&table, 10, Ino::ROOT, "a");
+    file(&table, 10, Ino::ROOT, "a");
+    assert!(table.forget(Ino(10), 1).is_none());
+    assert!(table.find(Ino(10)).is_some());
+    assert!(table.forget(Ino(10), 1).is_some());
+    assert!(table.find(Ino(10)).is_none());
+    assert_eq!(table.len(), 1, "the root stays");
+    assert!(table.forget(Ino::ROOT, 100).is_none());
+    assert!(table.find(Ino::ROOT).is_some());
+}
+
+#[test]
+fn parents_stay_while_children_need_them() {
+    let table = Table::new(8);
+    dir(&table, 10, Ino::ROOT);
+    dir(&table, 11, Ino(10));
+    file(&table, 12, Ino(11), "f");
+    assert!(table.forget(Ino(10), 1).is_none());
+    assert!(table.forget(Ino(11), 1).is_none());
+    assert_eq!(table.len(), 4);
+    assert!(table.forget(Ino(12), 1).is_some());
+    assert_eq!(table.len(), 1, "they go with the last child");
+}
+
+#[test]
+fn forgetting_a_deep_path_does_not_recurse() {
+    let table = Table::new(8);
+    let deep = 200_000;
+    for ino in 10..deep {
+        dir(&table, ino, if ino == 10 { Ino::ROOT } else { Ino(ino - 1) });
+    }
+    for ino in 10..deep {
+        table.forget(Ino(ino), 1);
+    }
+    assert_eq!(table.len(), 1);
+}
+
+#[test]
+fn hard_links_are_found_by_any_name() {
+    let table = Table::new(8);
+    dir(&table, 10, Ino::ROOT);
+    let inode = file(&table, 20, Ino::ROOT, "a");
+    file(&table, 20, Ino(10), "b");
+    file(&table, 20, Ino(10), "b");
+    assert_eq!(&*inode.entry_in(Ino(10)).unwrap(), b"b");
+    assert!(!inode.is_last_name(Ino::ROOT, b"a"));
+    table.remove_location(&inode, Ino::ROOT, b"a");
+    assert!(inode.is_last_name(Ino(10), b"b"));
+    table.move_location(&inode, (Ino(10), b"b"), (Ino::ROOT, b"c"));
+    assert_eq!(inode.parent(), Some(Ino::ROOT));
+    table.forget(Ino(10), 1);
+    assert!(table.find(Ino(10)).is_none(), "no location names it any more");
+    table.forget(Ino(20), 3);
+    assert_eq!(table.len(), 1);
+}
+
+#[test]
+fn a_number_that_changed_its_kind_is_stale() {
+    let table = Table::new(8);
+    file(&table, 20, Ino::ROOT, "a");
+    let again = table.remember(Ino(20), FileKind::Directory, Ino::ROOT, b"a");
+    assert!(matches!(again, Err(Error::Stale)));
+    let orphan = table.remember(Ino(21), FileKind::Regular, Ino(99), b"a");
+    assert!(matches!(orphan, Err(Error::Stale)));
+    table.forget(Ino(20), 1);
+    assert_eq!(table.len(), 1);
+}
+
+#[test]
+fn pins_of_linked_inodes_are_bounded() {
+    let table = Table::new(3);
+    let inodes: Vec<_> = (20..26).map(|ino| file(&table, ino, Ino::ROOT, &format!("f{ino}"))).collect();
+    for inode in &inodes {
+        inode.set_pin(std::fs::File::open("/").unwrap().into());
+        table.pinned_with_links(inode);
+    }
+    assert_eq!(inodes.iter().filter(|inode| inode.pin().is_some()).count(), 3);
+    assert!(inodes[5].pin().is_some());
+    inodes[5].unpin_if_named();
+    assert!(inodes[5].pin().is_none());
+}
+
+#[test]
+fn lookups_and_forgets_race_without_losing_count() {
+    let table = Table::new(8);
+    dir(&table, 10, Ino::ROOT);
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let table = &table;
+            scope.spawn(move || {
+                for i in 0..5_000_u64 {
+                    let ino = 20 + (i + thread) % 3;
+                    file(table, ino, Ino(10), &format!("f{ino}"));
+                    table.forget(Ino(ino), 1);
+                }
+            });
+        }
+    });
+    assert_eq!(table.len(), 2);
+    table.forget(Ino(10), 1);
+    assert_eq!(table.len(), 1);
+}
+
+#[test]
+fn an_inode_is_small() {
+    // With its share of the table, twice its entries at worst, and the allocator's headers: 200 bytes.
+    let entry = size_of::<(Ino, Arc<Inode>)>() + 1;
+    let shared = size_of::<Inode>() + 2 * size_of::<usize>();
+    assert!(shared + 8 + 8 + entry * 16 / 7 <= 200, "{shared} + {entry}");
+}

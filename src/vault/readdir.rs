@@ -1,0 +1,219 @@
+//! Listing directories: the lower entries in the lower order, with the lower cookies, under their plaintext
+//! names.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use super::dirs::Dir;
+use super::locks::Mode;
+use super::tree::Tree;
+use super::{Attr, Damage, DirEntry, Error, FileKind, Result, Vault};
+use crate::ids::{Handle, Ino};
+use crate::names::LowerKind;
+use crate::storage::{self, DirStream, RawEntry};
+
+/// The open handles of directories.
+#[derive(Default)]
+pub(super) struct DirHandles {
+    next: AtomicU64,
+    open: Mutex<HashMap<Handle, Arc<OpenDir>>>,
+}
+
+struct OpenDir {
+    ino: Ino,
+    stream: Mutex<DirStream>,
+}
+
+/// An entry as it is shown.
+struct Shown<'a> {
+    ino: Ino,
+    kind: Option<FileKind>,
+    /// Lower name; `None` for `.` and `..`.
+    entry: Option<&'a [u8]>,
+    name: &'a [u8],
+    next_cookie: u64,
+}
+
+impl Tree {
+    /// Opens a directory for listing.
+    pub(super) fn opendir(&self, ino: Ino) -> Result<Handle> {
+        let dir = self.dir(ino)?;
+        let fd = self.with_room(|| storage::open_dir(dir.fd(), b"."))?;
+        let handle = Handle(self.handles.next.fetch_add(1, Ordering::Relaxed) + 1);
+        let open = OpenDir { ino, stream: Mutex::new(DirStream::new(fd)) };
+        self.handles.open.lock().insert(handle, Arc::new(open));
+        Ok(handle)
+    }
+
+    /// Closes a directory handle.
+    pub(super) fn releasedir(&self, handle: Handle) -> Result<()> {
+        self.handles.open.lock().remove(&handle).map(drop).ok_or(Error::BadHandle)
+    }
+
+    /// Lists from a cookie on, until `each` refuses an entry. Returns damage found on the way: of entries that
+    /// have no name that could be shown.
+    pub(super) fn readdir(
+        &self,
+        handle: Handle,
+        cookie: u64,
+        each: &mut dyn FnMut(DirEntry<'_>) -> bool,
+    ) -> Result<Option<Damage>> {
+        self.list(handle, cookie, |dir, shown| {
+            let kind = match (shown.kind, shown.entry) {
+                (Some(kind), _) => kind,
+                (None, None) => FileKind::Directory,
+                (None, Some(entry)) => match self.stat_entry(dir, entry) {
+                    Ok(Some(stat)) => stat.kind(),
+                    // Gone meanwhile, or a mount point.
+                    Ok(None) | Err(Error::CrossDevice) => return Ok(true),
+                    Err(e) => return Err(e),
+                },
+            };
+            let Shown { ino, name, next_cookie, .. } = shown;
+            Ok(each(DirEntry { ino, kind, name, next_cookie }))
+        })
+    }
+
+    /// Lists from a cookie on with attributes, and counts a lookup of each entry that `each` accepts, but for
+    /// `.` and `..`, which come without.
+    pub(super) fn readdirplus(
+        &self,
+        handle: Handle,
+        cookie: u64,
+        each: &mut dyn FnMut(Option<&Attr>, &[u8], u64) -> bool,
+    ) -> Result<Option<Damage>> {
+        self.list(handle, cookie, |dir, shown| {
+            let Some(entry) = shown.entry else { return Ok(each(None, shown.name, shown.next_cookie)) };
+            let stat = match self.stat_entry(dir, entry) {
+                Ok(Some(stat)) => stat,
+                Ok(None) | Err(Error::CrossDevice) => return Ok(true),
+                Err(e) => return Err(e),
+            };
+            let (inode, attr) = self.remember(dir, entry, &stat)?;
+            let accepted = each(Some(&attr), shown.name, shown.next_cookie);
+            if !accepted {
+                self.inodes.forget(inode.ino, 1);
+            }
+            Ok(accepted)
+        })
+    }
+
+    fn list(
+        &self,
+        handle: Handle,
+        cookie: u64,
+        mut each: impl FnMut(&Dir, Shown<'_>) -> Result<bool>,
+    ) -> Result<Option<Damage>> {
+        let open = self.handles.open.lock().get(&handle).cloned().ok_or(Error::BadHandle)?;
+        let parent = match open.ino {
+            Ino::ROOT => Ino::ROOT,
+            ino => self.inodes.get(ino)?.parent().unwrap_or(Ino::ROOT),
+        };
+        let _lock = self.locks.one(open.ino, Mode::Shared);
+        let dir = match self.dir(open.ino) {
+            Ok(dir) => dir,
+            // Removed since it was opened: empty.
+            Err(Error::Stale) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let mut stream = open.stream.lock();
+        stream.seek(cookie)?;
+        let mut damage = None;
+        while let Some(raw) = stream.next()? {
+            let dot = |ino| Shown {
+                ino,
+                kind: Some(FileKind::Directory),
+                entry: None,
+                name: raw.name,
+                next_cookie: raw.next_cookie,
+            };
+            let more = match raw.name {
+                b"." => each(&dir, dot(open.ino))?,
+                b".." => each(&dir, dot(parent))?,
+                _ => match self.shown_name(&dir, &raw) {
+                    Ok(Some((ino, name))) => {
+                        let RawEntry { name: entry, kind, next_cookie, .. } = raw;
+                        each(&dir, Shown { ino, kind, entry: Some(entry), name: &name, next_cookie })?
+                    }
+                    Ok(None) => true,
+                    Err(Error::Corrupt(found)) => {
+                        damage = Some(found);
+                        true
+                    }
+                    Err(e) => return Err(e),
+                },
+            };
+            if !more {
+                break;
+            }
+        }
+        Ok(damage)
+    }
+
+    /// The number and name under which a lower entry is shown; `None`: it isn't.
+    fn shown_name(&self, dir: &Dir, raw: &RawEntry<'_>) -> Result<Option<(Ino, Vec<u8>)>> {
+        let name = match LowerKind::of(raw.name) {
+            LowerKind::Name => self.names.names.show(dir.id, raw.name),
+            LowerKind::LongEntry => self.long_name(dir, raw.name)?,
+            LowerKind::LongCompanion | LowerKind::DirRecord | LowerKind::Temporary | LowerKind::Unknown => {
+                return Ok(None);
+            }
+        };
+        Ok(self.lower_ino(raw.ino).ok().map(|ino| (ino, name)))
+    }
+}
+
+impl Vault {
+    /// Opens a directory for listing.
+    ///
+    /// # Errors
+    /// ESTALE, ENFILE; EIO if its record is damaged.
+    pub fn opendir(&self, ino: Ino) -> Result<Handle> {
+        self.noted(ino, self.tree.opendir(ino))
+    }
+
+    /// Lists a directory from a cookie on (0: the start), until `each` returns false: the entry it refused comes
+    /// first when the listing is taken up at the cookie of the one before.
+    ///
+    /// # Errors
+    /// EBADF; what the lower filesystem says.
+    pub fn readdir(
+        &self,
+        ino: Ino,
+        handle: Handle,
+        cookie: u64,
+        each: &mut dyn FnMut(DirEntry<'_>) -> bool,
+    ) -> Result<()> {
+        let damage = self.noted(ino, self.tree.readdir(handle, cookie, each))?;
+        damage.inspect(|damage| self.note_damage(ino, *damage));
+        Ok(())
+    }
+
+    /// Lists a directory as [`Vault::readdir`] does, with attributes; each entry that is accepted counts as looked
+    /// up, but for `.` and `..`, which come without attributes.
+    ///
+    /// # Errors
+    /// As [`Vault::readdir`].
+    pub fn readdirplus(
+        &self,
+        ino: Ino,
+        handle: Handle,
+        cookie: u64,
+        each: &mut dyn FnMut(Option<&Attr>, &[u8], u64) -> bool,
+    ) -> Result<()> {
+        let damage = self.noted(ino, self.tree.readdirplus(handle, cookie, each))?;
+        damage.inspect(|damage| self.note_damage(ino, *damage));
+        Ok(())
+    }
+
+    /// Closes a directory handle.
+    ///
+    /// # Errors
+    /// EBADF.
+    pub fn releasedir(&self, _ino: Ino, handle: Handle) -> Result<()> {
+        self.tree.releasedir(handle)
+    }
+}

@@ -1,0 +1,167 @@
+//! Renaming. Files and symlinks move as they are. A directory's id is made durable in its record before the
+//! directory first moves, on both sides of an exchange; a long name's companion before the entry.
+
+use std::sync::Arc;
+
+use super::dirs::Dir;
+use super::inode::Inode;
+use super::locks::Mode;
+use super::remove::TRIES;
+use super::tree::Tree;
+use super::{Error, FileKind, Result};
+use crate::ids::Ino;
+use crate::names::{BAD_PREFIX, LowerName};
+use crate::storage::{self, RenameFlags, Stat};
+
+/// One side of a rename, as found under the locks.
+struct Side {
+    dir: Arc<Dir>,
+    name: LowerName,
+    /// Shown as a bad name: nothing can be put there.
+    bad: bool,
+    stat: Option<Stat>,
+}
+
+impl Side {
+    fn entry(&self) -> &[u8] {
+        self.name.entry()
+    }
+
+    fn dir_stat(&self) -> Option<&Stat> {
+        self.stat.as_ref().filter(|stat| stat.kind() == FileKind::Directory)
+    }
+}
+
+impl Tree {
+    fn side(&self, parent: Ino, name: &[u8]) -> Result<Side> {
+        let dir = self.dir(parent)?;
+        let lower = self.locate(&dir, name)?;
+        let stat = self.stat_entry(&dir, lower.entry())?;
+        Ok(Side { dir, name: lower, bad: name.starts_with(BAD_PREFIX), stat })
+    }
+
+    /// The directory that a side leads to, if it is one.
+    fn dir_at(&self, side: &Side) -> Result<Option<Ino>> {
+        side.dir_stat().map(|stat| self.ino(stat)).transpose()
+    }
+
+    /// Renames, over what is there, or with NOREPLACE or EXCHANGE.
+    pub(super) fn rename(&self, from: (Ino, &[u8]), to: (Ino, &[u8]), flags: RenameFlags) -> Result<()> {
+        if !(RenameFlags::NOREPLACE | RenameFlags::EXCHANGE).contains(flags) || flags.bits().count_ones() > 1
+        {
+            return Err(Error::Invalid("these rename flags"));
+        }
+        for _ in 0..TRIES {
+            // What is there decides what has to be locked; under the locks it is looked at again.
+            let expected = {
+                let _locks = self.locks.lock(&[(from.0, Mode::Shared), (to.0, Mode::Shared)]);
+                let new = self.side_or_none(to, flags)?;
+                (
+                    self.dir_at(&self.side(from.0, from.1)?)?,
+                    new.map(|side| self.dir_at(&side)).transpose()?.flatten(),
+                )
+            };
+            let mut wanted = vec![(from.0, Mode::Exclusive), (to.0, Mode::Exclusive)];
+            wanted.extend(expected.0.into_iter().chain(expected.1).map(|ino| (ino, Mode::Exclusive)));
+            let _locks = self.locks.lock(&wanted);
+            let old = self.side(from.0, from.1)?;
+            let new = self.side_or_none(to, flags)?.ok_or(Error::NotFound)?;
+            if (self.dir_at(&old)?, self.dir_at(&new)?) == expected {
+                return self.rename_locked(&old, &new, flags);
+            }
+        }
+        Err(Error::Stale)
+    }
+
+    /// The side that is renamed to. A bad name that isn't there can't be made.
+    fn side_or_none(&self, to: (Ino, &[u8]), flags: RenameFlags) -> Result<Option<Side>> {
+        match self.side(to.0, to.1) {
+            Err(Error::NotFound) if !flags.contains(RenameFlags::EXCHANGE) => {
+                Err(super::tree::name_error(crate::names::NameError::Reserved))
+            }
+            side => side.map(Some),
+        }
+    }
+
+    fn rename_locked(&self, old: &Side, new: &Side, flags: RenameFlags) -> Result<()> {
+        let exchange = flags.contains(RenameFlags::EXCHANGE);
+        let stat = old.stat.as_ref().ok_or(Error::NotFound)?;
+        if new.bad || (exchange && old.bad) {
+            return Err(super::tree::name_error(crate::names::NameError::Reserved));
+        }
+        match &new.stat {
+            None if exchange => return Err(Error::NotFound),
+            Some(_) if flags.contains(RenameFlags::NOREPLACE) => return Err(Error::Exists),
+            // Two names of one file: POSIX has both stay.
+            Some(there) if there.ino == stat.ino => return Ok(()),
+            Some(_) if exchange => {}
+            Some(there) => match (stat.kind() == FileKind::Directory, there.kind() == FileKind::Directory) {
+                (true, false) => return Err(Error::NotADirectory),
+                (false, true) => return Err(Error::IsADirectory),
+                _ => {}
+            },
+            None => {}
+        }
+        self.store_moved_id(old)?;
+        if exchange {
+            self.store_moved_id(new)?;
+        }
+        let put = !exchange && self.put_companion(&new.dir, &new.name)?;
+        let moved = self.move_entry(old, new, flags);
+        if put && moved.is_err() && matches!(self.stat_entry(&new.dir, new.entry()), Ok(None)) {
+            self.drop_companion(&new.dir, &new.name);
+        }
+        moved?;
+        if !exchange {
+            self.drop_companion(&old.dir, &old.name);
+        }
+        if old.dir_stat().is_some() || (exchange && new.dir_stat().is_some()) {
+            self.dirs.aliases_changed();
+        }
+        Ok(())
+    }
+
+    /// Makes the id of a directory durable before it moves.
+    fn store_moved_id(&self, side: &Side) -> Result<()> {
+        let Some(ino) = self.dir_at(side)? else { return Ok(()) };
+        let dir = self.child_dir(&side.dir, side.entry(), ino)?.ok_or(Error::Stale)?;
+        self.store_id(&dir)
+    }
+
+    /// The lower rename, and what is known of the inodes it concerns.
+    fn move_entry(&self, old: &Side, new: &Side, flags: RenameFlags) -> Result<()> {
+        let exchange = flags.contains(RenameFlags::EXCHANGE);
+        let moving = self.known(old)?;
+        let there = match &new.stat {
+            Some(_) if exchange => self.known(new)?,
+            Some(stat) => self.pin_if_last(&new.dir, new.entry(), stat)?,
+            None => None,
+        };
+        let go = || storage::rename(old.dir.fd(), old.entry(), new.dir.fd(), new.entry(), flags);
+        let moved = match self.dir_at(new)? {
+            Some(victim) if !exchange => self.without_leftovers(&new.dir, new.entry(), victim, go),
+            _ => go().map_err(Error::from),
+        };
+        if let Err(e) = moved {
+            there.inspect(|there| there.unpin_if_named());
+            return Err(e);
+        }
+        let (from, to) = ((old.dir.ino, old.entry()), (new.dir.ino, new.entry()));
+        if let Some(there) = there {
+            if exchange {
+                self.inodes.move_location(&there, to, from);
+            } else {
+                self.inodes.remove_location(&there, to.0, to.1);
+            }
+        }
+        if let Some(moving) = moving {
+            self.inodes.move_location(&moving, from, to);
+        }
+        Ok(())
+    }
+
+    fn known(&self, side: &Side) -> Result<Option<Arc<Inode>>> {
+        let Some(stat) = &side.stat else { return Ok(None) };
+        Ok(self.inodes.find(self.ino(stat)?))
+    }
+}

@@ -1,0 +1,318 @@
+//! The lower tree as the namespace sees it: inodes by their lower names, directories, their locks, and the
+//! ciphers of names. Everything here works on names and descriptors, never on paths.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use super::attr;
+use super::dirs::{self, Dir, DirCache};
+use super::inode::{Inode, Table};
+use super::locks::{DirLocks, Mode};
+use super::readdir::DirHandles;
+use super::{Attr, Damage, Error, FileKind, Result, Vault};
+use crate::crypto::keys::TreeKey;
+use crate::ids::{AliasName, DirId, Ino};
+use crate::names::{LowerName, NameCipher, NameError, OpenError, RecordCipher, SymlinkCipher, XattrCipher};
+use crate::storage::{self, Access, Errno, Stat};
+
+/// Directories kept open, at the least and at the most.
+const OPEN_DIRS: std::ops::RangeInclusive<u64> = 64..=4096;
+
+/// The ciphers that hang on the tree key.
+pub(super) struct TreeNames {
+    key: Arc<TreeKey>,
+    pub(super) names: NameCipher,
+    pub(super) records: RecordCipher,
+    pub(super) symlinks: SymlinkCipher,
+    pub(super) xattrs: XattrCipher,
+}
+
+impl TreeNames {
+    fn new(key: Arc<TreeKey>) -> Self {
+        Self {
+            names: NameCipher::new(&key),
+            records: RecordCipher::new(&key),
+            symlinks: SymlinkCipher::new(&key),
+            xattrs: XattrCipher::new(&key),
+            key,
+        }
+    }
+
+    /// The derived id of a directory.
+    pub(super) fn derived_id(&self, parent: DirId, entry: &[u8]) -> DirId {
+        self.key.dir_id(parent, entry)
+    }
+}
+
+/// The lower tree.
+pub(super) struct Tree {
+    dev: u64,
+    root_ino: u64,
+    pub(super) inodes: Table,
+    pub(super) dirs: DirCache,
+    pub(super) locks: DirLocks,
+    pub(super) names: TreeNames,
+    pub(super) handles: DirHandles,
+}
+
+impl Tree {
+    /// The tree below the directory `root`. Keeps at most a quarter of the descriptor limit's directories open.
+    ///
+    /// # Errors
+    /// Damage of the root's record; what the lower filesystem says.
+    pub(super) fn open(root: OwnedFd, key: Arc<TreeKey>) -> Result<Self> {
+        let stat = storage::fstat(root.as_fd())?;
+        let root_id = key.root_dir_id();
+        let names = TreeNames::new(key);
+        let root = dirs::make_dir(&names, root, Ino::ROOT, || root_id)?;
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+        let open_dirs = (limit / 4).clamp(*OPEN_DIRS.start(), *OPEN_DIRS.end()) as usize;
+        Ok(Self {
+            dev: stat.dev,
+            root_ino: stat.ino,
+            inodes: Table::new(open_dirs),
+            dirs: DirCache::new(root, open_dirs),
+            locks: DirLocks::new(),
+            names,
+            handles: DirHandles::default(),
+        })
+    }
+
+    /// The inode number of a lower inode.
+    ///
+    /// # Errors
+    /// [`Error::CrossDevice`] if it is on another device than the root, or has the root's number.
+    pub(super) fn ino(&self, stat: &Stat) -> Result<Ino> {
+        if stat.dev != self.dev { Err(Error::CrossDevice) } else { self.lower_ino(stat.ino) }
+    }
+
+    /// The inode number for a lower one.
+    pub(super) fn lower_ino(&self, lower: u64) -> Result<Ino> {
+        match lower {
+            root if root == self.root_ino => Ok(Ino::ROOT),
+            // Taken by the root; no lower filesystem that can hold a tree uses it for anything else.
+            1 => Err(Error::CrossDevice),
+            other => Ok(Ino(other)),
+        }
+    }
+
+    /// Attributes as users see them.
+    pub(super) fn attr(&self, stat: &Stat) -> Result<Attr> {
+        Ok(attr::of(self.ino(stat)?, stat))
+    }
+
+    /// Calls `open`, and again with half of the cached directories closed if descriptors have run out.
+    pub(super) fn with_room<T>(&self, mut open: impl FnMut() -> storage::Result<T>) -> storage::Result<T> {
+        let out_of_them = |e: Errno| matches!(e, Errno::MFILE | Errno::NFILE);
+        match open() {
+            Err(e) if out_of_them(e) => {
+                self.dirs.shrink();
+                open().map_err(|e| if out_of_them(e) { Errno::NFILE } else { e })
+            }
+            done => done,
+        }
+    }
+
+    /// The lower name under which an existing entry is looked for.
+    pub(super) fn locate(&self, dir: &Dir, name: &[u8]) -> Result<LowerName> {
+        self.names.names.locate(dir.id, name).map_err(name_error)
+    }
+
+    /// The lower name for a new entry.
+    pub(super) fn new_name(&self, dir: &Dir, name: &[u8]) -> Result<LowerName> {
+        crate::names::check_new(name).map_err(name_error)?;
+        Ok(self.names.names.encrypt(dir.id, name))
+    }
+
+    /// What an entry is; `None`: there is none. The caller holds the directory's lock.
+    pub(super) fn stat_entry(&self, dir: &Dir, entry: &[u8]) -> Result<Option<Stat>> {
+        match storage::stat(dir.fd(), entry) {
+            Ok(stat) if stat.dev != self.dev => Err(Error::CrossDevice),
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Counts a lookup of an entry. The caller has held the directory's lock since before the stat.
+    pub(super) fn remember(&self, dir: &Dir, entry: &[u8], stat: &Stat) -> Result<(Arc<Inode>, Attr)> {
+        let attr = self.attr(stat)?;
+        let inode = self.inodes.remember(attr.ino, attr.kind, dir.ino, entry)?;
+        Ok((inode, attr))
+    }
+
+    /// Calls `act` with a directory and a lower name in it that lead to the inode, locked so that they do until
+    /// it returns. `act` returns `None` where it finds another inode there; that name is struck out then, and
+    /// the next one tried. `None` in the end: it has no known name.
+    fn by_name<T>(
+        &self,
+        inode: &Inode,
+        mut act: impl FnMut(BorrowedFd<'_>, &[u8]) -> storage::Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        while let Some(parent) = inode.parent() {
+            let _lock = self.locks.one(parent, Mode::Shared);
+            // Moved between the two.
+            let Some(entry) = inode.entry_in(parent) else { continue };
+            match self.dir(parent) {
+                Ok(dir) => match act(dir.fd(), &entry) {
+                    Ok(Some(done)) => return Ok(Some(done)),
+                    Ok(None) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+                    Err(e) => return Err(e.into()),
+                },
+                Err(Error::Stale) => {}
+                Err(e) => return Err(e),
+            }
+            self.inodes.remove_location(inode, parent, &entry);
+        }
+        Ok(None)
+    }
+
+    fn is(&self, inode: &Inode, stat: &Stat) -> bool {
+        self.ino(stat).is_ok_and(|ino| ino == inode.ino) && stat.kind() == inode.kind
+    }
+
+    /// Stats an inode, open or not, with a name or without.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] if its names lead elsewhere; what the lower filesystem says.
+    pub(super) fn stat(&self, inode: &Inode) -> Result<Stat> {
+        if let Some(file) = inode.opened() {
+            return Ok(storage::fstat(file.fd())?);
+        }
+        if inode.kind == FileKind::Directory
+            && let Some(dir) = self.dirs.get(inode.ino)
+        {
+            return Ok(storage::fstat(dir.fd())?);
+        }
+        let named = self.by_name(inode, |dir, entry| {
+            storage::stat(dir, entry).map(|s| self.is(inode, &s).then_some(s))
+        })?;
+        match named {
+            Some(stat) => Ok(stat),
+            None => Ok(storage::fstat(inode.pin().ok_or(Error::Stale)?.as_fd())?),
+        }
+    }
+
+    /// Calls `act` with a descriptor of the inode, perhaps an O_PATH one.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] if its names lead elsewhere; what opening and `act` say.
+    pub(super) fn with_fd<T>(
+        &self,
+        inode: &Inode,
+        act: impl FnOnce(BorrowedFd<'_>) -> Result<T>,
+    ) -> Result<T> {
+        if let Some(file) = inode.opened() {
+            return act(file.fd());
+        }
+        if inode.kind == FileKind::Directory
+            && let Some(dir) = self.dirs.get(inode.ino)
+        {
+            return act(dir.fd());
+        }
+        match self.path_fd(inode)? {
+            Some(fd) => act(fd.as_fd()),
+            None => act(inode.pin().ok_or(Error::Stale)?.as_fd()),
+        }
+    }
+
+    /// An O_PATH descriptor of an inode with a name.
+    pub(super) fn path_fd(&self, inode: &Inode) -> Result<Option<OwnedFd>> {
+        self.by_name(inode, |dir, entry| {
+            let fd = self.with_room(|| storage::open_path(dir, entry))?;
+            Ok(self.is(inode, &storage::fstat(fd.as_fd())?).then_some(fd))
+        })
+    }
+
+    /// Opens the lower file of an inode, for writing also where its mode forbids that to its owner: what the
+    /// caller may do, the kernel has checked by the mode. The caller holds the inode's `file` slot, so that
+    /// no chmod comes in between.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] if its names lead elsewhere; what opening says.
+    pub(super) fn open_lower(&self, inode: &Inode, access: Access) -> Result<OwnedFd> {
+        let opened = self.by_name(inode, |dir, entry| {
+            let fd = self.with_room(|| storage::open_file(dir, entry, access))?;
+            Ok(self.is(inode, &storage::fstat(fd.as_fd())?).then_some(fd))
+        });
+        match opened {
+            Ok(Some(fd)) => Ok(fd),
+            Ok(None) => {
+                let pin = inode.pin().ok_or(Error::Stale)?;
+                match self.with_room(|| storage::reopen(pin.as_fd(), access)) {
+                    Err(Errno::ACCESS) => self.open_widened(pin.as_fd(), access),
+                    done => Ok(done?),
+                }
+            }
+            Err(Error::Lower(Errno::ACCESS)) => {
+                let path = self.path_fd(inode)?.ok_or(Error::Stale)?;
+                self.open_widened(path.as_fd(), access)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    fn open_widened(&self, path: BorrowedFd<'_>, access: Access) -> Result<OwnedFd> {
+        let before = storage::fstat(path)?.mode;
+        // Not ours: then there is nothing to widen.
+        storage::chmod(path, before | 0o600).map_err(|_| Errno::ACCESS)?;
+        let opened = self.with_room(|| storage::reopen(path, access));
+        storage::chmod(path, before)?;
+        Ok(opened?)
+    }
+
+    /// The alias that wraps an inode's content: that of a directory it is in; the default one if it has no name.
+    pub(super) fn alias_of(&self, inode: &Inode) -> Result<AliasName> {
+        match inode.parent() {
+            Some(parent) => self.alias_in(&self.dir(parent)?),
+            None => Ok(AliasName::default_alias()),
+        }
+    }
+
+    /// Keeps an inode that is about to lose this name reachable, if the kernel knows it and it is the last that
+    /// is known. The caller holds the directory's lock exclusively.
+    pub(super) fn pin_if_last(&self, dir: &Dir, entry: &[u8], stat: &Stat) -> Result<Option<Arc<Inode>>> {
+        let Some(inode) = self.inodes.find(self.ino(stat)?) else { return Ok(None) };
+        if inode.is_last_name(dir.ino, entry) && inode.pin().is_none() {
+            inode.set_pin(self.with_room(|| storage::open_path(dir.fd(), entry))?);
+            if stat.nlink > 1 && inode.kind != FileKind::Directory {
+                self.inodes.pinned_with_links(&inode);
+            }
+        }
+        Ok(Some(inode))
+    }
+}
+
+impl Vault {
+    /// Reports the damage that an operation met.
+    pub(super) fn noted<T>(&self, ino: Ino, done: Result<T>) -> Result<T> {
+        if let Err(Error::Corrupt(damage)) = &done {
+            self.note_damage(ino, *damage);
+        }
+        done
+    }
+}
+
+/// What is said of a name that can't be.
+pub(super) fn name_error(e: NameError) -> Error {
+    match e {
+        NameError::TooLong => Error::NameTooLong,
+        NameError::Invalid => Error::Invalid("no file can have this name"),
+        NameError::Reserved => Error::Invalid("names that start with .rekeyfs-bad. can't be created"),
+        NameError::Absent => Error::NotFound,
+    }
+}
+
+/// What is said of something that doesn't open.
+pub(super) fn opening(damage: Damage) -> impl Fn(OpenError) -> Error {
+    move |e| match e {
+        OpenError::Damaged => damage.into(),
+        // One byte tells something newer from something damaged.
+        OpenError::Newer => Error::Newer(match damage {
+            Damage::DirRecord => "the directory record",
+            Damage::Symlink => "the symlink target",
+            Damage::Xattr => "the extended attribute",
+            Damage::Header | Damage::Page(_) | Damage::Size | Damage::LongName => "the file",
+        }),
+    }
+}

@@ -1,0 +1,277 @@
+//! Extended attributes: `user.`, `trusted.` and `security.` ones with encrypted names and sealed values, POSIX
+//! ACLs as they are, `user.rekeyfs.*` made up (and not listed, so that copying tools don't trip over them).
+
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::inode::Inode;
+use super::locks::Mode;
+use super::tree::{Tree, opening};
+use super::{Damage, Error, FileKind, Result, Vault, XattrMode};
+use crate::ids::{AliasName, Ino};
+use crate::names::DirRecord;
+use crate::storage::{self, Errno};
+
+/// File capabilities, which a write by an unprivileged user and a change of owner clear.
+const CAPABILITY: &[u8] = b"security.capability";
+const ACLS: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl_default"];
+const SETUID: u32 = 0o4000;
+const SETGID: u32 = 0o2000;
+const GROUP_EXECUTE: u32 = 0o010;
+
+/// An attribute that is made up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Virtual {
+    KeyId,
+    KeyVersion,
+    Alias,
+    Suite,
+}
+
+/// What is done with an attribute, by its name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum XattrKind {
+    Sealed,
+    PassedThrough,
+    /// `None`: of a name that doesn't exist.
+    Virtual(Option<Virtual>),
+    NotSupported,
+}
+
+impl XattrKind {
+    pub(super) fn of(name: &[u8]) -> Self {
+        if let Some(made_up) = name.strip_prefix(b"user.rekeyfs.") {
+            return Self::Virtual(match made_up {
+                b"key-id" => Some(Virtual::KeyId),
+                b"key-version" => Some(Virtual::KeyVersion),
+                b"alias" => Some(Virtual::Alias),
+                b"suite" => Some(Virtual::Suite),
+                _ => None,
+            });
+        }
+        let spaces: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
+        if spaces.iter().any(|space| name.len() > space.len() && name.starts_with(space)) {
+            Self::Sealed
+        } else if ACLS.contains(&name) {
+            Self::PassedThrough
+        } else {
+            Self::NotSupported
+        }
+    }
+}
+
+const NOT_SUPPORTED: Error = Error::NotSupported("this namespace of extended attributes");
+
+impl Tree {
+    /// The value of an attribute that isn't made up.
+    pub(super) fn getxattr(&self, inode: &Inode, name: &[u8]) -> Result<Vec<u8>> {
+        let sealed = match XattrKind::of(name) {
+            XattrKind::Sealed => true,
+            XattrKind::PassedThrough => false,
+            XattrKind::Virtual(_) | XattrKind::NotSupported => return Err(NOT_SUPPORTED),
+        };
+        if !sealed {
+            return self.with_fd(inode, |fd| storage::getxattr(fd, name)?.ok_or(Error::NoData));
+        }
+        if name == CAPABILITY && !inode.may_have_capability.load(Ordering::Relaxed) {
+            return Err(Error::NoData);
+        }
+        // A name that has no lower form can't have been set.
+        let lower = self.names.xattrs.lower_name(name).map_err(|_| Error::NoData)?;
+        let value = self.with_fd(inode, |fd| {
+            if name != CAPABILITY {
+                return Ok(storage::getxattr(fd, &lower)?);
+            }
+            // Under the slot's lock the mark can't be outrun by a set.
+            let _slot = inode.file.lock();
+            let value = storage::getxattr(fd, &lower)?;
+            inode.may_have_capability.store(value.is_some(), Ordering::Relaxed);
+            Ok(value)
+        })?;
+        let value = value.ok_or(Error::NoData)?;
+        self.names.xattrs.open_value(name, &value).map_err(opening(Damage::Xattr))
+    }
+
+    /// Sets an attribute that isn't made up.
+    pub(super) fn setxattr(&self, inode: &Inode, name: &[u8], value: &[u8], mode: XattrMode) -> Result<()> {
+        match XattrKind::of(name) {
+            XattrKind::Sealed => {}
+            XattrKind::PassedThrough => {
+                return self.with_fd(inode, |fd| Ok(storage::setxattr(fd, name, value, mode)?));
+            }
+            XattrKind::Virtual(_) | XattrKind::NotSupported => return Err(NOT_SUPPORTED),
+        }
+        let lower = self.names.xattrs.lower_name(name).map_err(|_| Error::Range)?;
+        let sealed = self.names.xattrs.seal_value(name, value);
+        self.with_fd(inode, |fd| {
+            let _slot = (name == CAPABILITY).then(|| inode.file.lock());
+            if name == CAPABILITY {
+                inode.may_have_capability.store(true, Ordering::Relaxed);
+            }
+            Ok(storage::setxattr(fd, &lower, &sealed, mode)?)
+        })
+    }
+
+    /// Removes an attribute that isn't made up.
+    pub(super) fn removexattr(&self, inode: &Inode, name: &[u8]) -> Result<()> {
+        let lower = match XattrKind::of(name) {
+            XattrKind::Sealed => self.names.xattrs.lower_name(name).map_err(|_| Error::NoData)?,
+            XattrKind::PassedThrough => name.to_vec(),
+            XattrKind::Virtual(_) | XattrKind::NotSupported => return Err(NOT_SUPPORTED),
+        };
+        self.with_fd(inode, |fd| match storage::removexattr(fd, &lower) {
+            Err(Errno::NODATA) => Err(Error::NoData),
+            done => Ok(done?),
+        })
+    }
+
+    /// The names of all attributes but the made-up ones; those that don't decrypt are left out.
+    pub(super) fn listxattr(&self, inode: &Inode) -> Result<Vec<Vec<u8>>> {
+        let lower = self.with_fd(inode, |fd| Ok(storage::listxattr(fd)?))?;
+        let shown = lower.into_iter().filter_map(|name| {
+            if ACLS.contains(&name.as_slice()) { Some(name) } else { self.names.xattrs.plain_name(&name) }
+        });
+        Ok(shown.collect())
+    }
+
+    /// The alias that a directory was given itself.
+    pub(super) fn own_alias(&self, ino: Ino) -> Result<AliasName> {
+        self.dir(ino)?.alias.clone().ok_or(Error::NoData)
+    }
+
+    /// Gives a directory an alias, or takes it away: durable when it returns, and in force for files created
+    /// after that.
+    pub(super) fn set_own_alias(&self, ino: Ino, alias: Option<AliasName>, mode: XattrMode) -> Result<()> {
+        let _lock = self.locks.one(ino, Mode::Exclusive);
+        let dir: Arc<_> = self.dir(ino)?;
+        match (mode, &dir.alias) {
+            (XattrMode::Create, Some(_)) => return Err(Error::Exists),
+            (XattrMode::Replace, None) => return Err(Error::NoData),
+            _ => {}
+        }
+        let stored = self.store_record(&dir, &DirRecord { id: dir.id, alias });
+        self.dirs.aliases_changed();
+        stored
+    }
+
+    /// Clears what lets a program run with more rights than its user's: the set-user-ID bit, the set-group-ID bit
+    /// (where it means that), file capabilities. `fd` is the inode's.
+    pub(super) fn kill_priv(&self, inode: &Inode, fd: BorrowedFd<'_>) -> Result<()> {
+        let mode = storage::fstat(fd)?.mode;
+        let gid_bit = if mode & GROUP_EXECUTE != 0 { SETGID } else { 0 };
+        if mode & (SETUID | gid_bit) != 0 {
+            let _slot = inode.file.lock();
+            storage::chmod(fd, mode & !(SETUID | gid_bit))?;
+        }
+        self.clear_capability(inode, fd)
+    }
+
+    /// Clears file capabilities. `fd` is the inode's.
+    pub(super) fn clear_capability(&self, inode: &Inode, fd: BorrowedFd<'_>) -> Result<()> {
+        if inode.kind != FileKind::Regular || !inode.may_have_capability.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let Ok(lower) = self.names.xattrs.lower_name(CAPABILITY) else { return Ok(()) };
+        let _slot = inode.file.lock();
+        match storage::removexattr(fd, &lower) {
+            Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+            Err(e) => return Err(e.into()),
+        }
+        inode.may_have_capability.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Vault {
+    /// The value of an attribute.
+    ///
+    /// # Errors
+    /// ENODATA; EOPNOTSUPP for a namespace that isn't kept; EIO if the value is damaged.
+    pub fn getxattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>> {
+        let inode = self.inode(ino)?;
+        self.noted(
+            ino,
+            match XattrKind::of(name) {
+                XattrKind::Virtual(Some(which)) => self.virtual_xattr(&inode, which),
+                XattrKind::Virtual(None) => Err(Error::NoData),
+                _ => self.tree.getxattr(&inode, name),
+            },
+        )
+    }
+
+    /// Sets an attribute. `user.rekeyfs.alias` can be set on a directory: files created below it from then on are
+    /// wrapped under that alias; durable when it returns.
+    ///
+    /// # Errors
+    /// EEXIST, ENODATA as `mode` says; EPERM for made-up attributes; EINVAL for what is no alias name, ENOKEY
+    /// for one that resolves to no usable key; ERANGE for a name that is too long; EOPNOTSUPP, EROFS; what the
+    /// lower filesystem says.
+    pub fn setxattr(&self, ino: Ino, name: &[u8], value: &[u8], mode: XattrMode) -> Result<()> {
+        self.check_writable()?;
+        let inode = self.inode(ino)?;
+        if let XattrKind::Virtual(which) = XattrKind::of(name) {
+            let alias = changeable(&inode, which).and_then(|()| parse_alias(value))?;
+            self.check_alias(&alias)?;
+            return self.noted(ino, self.tree.set_own_alias(ino, Some(alias), mode));
+        }
+        self.noted(ino, self.tree.setxattr(&inode, name, value, mode))
+    }
+
+    /// The names of all attributes but the made-up ones.
+    ///
+    /// # Errors
+    /// What the lower filesystem says.
+    pub fn listxattr(&self, ino: Ino) -> Result<Vec<Vec<u8>>> {
+        self.tree.listxattr(&*self.inode(ino)?)
+    }
+
+    /// Removes an attribute; a directory's `user.rekeyfs.alias`: files created below it go by the directory above.
+    ///
+    /// # Errors
+    /// ENODATA; EPERM for made-up attributes; EOPNOTSUPP, EROFS; what the lower filesystem says.
+    pub fn removexattr(&self, ino: Ino, name: &[u8]) -> Result<()> {
+        self.check_writable()?;
+        let inode = self.inode(ino)?;
+        if let XattrKind::Virtual(which) = XattrKind::of(name) {
+            changeable(&inode, which)?;
+            return self.noted(ino, self.tree.set_own_alias(ino, None, XattrMode::Replace));
+        }
+        self.tree.removexattr(&inode, name)
+    }
+
+    fn virtual_xattr(&self, inode: &Inode, which: Virtual) -> Result<Vec<u8>> {
+        match (inode.kind, which) {
+            (FileKind::Directory, Virtual::Alias) => {
+                return Ok(self.tree.own_alias(inode.ino)?.as_str().into());
+            }
+            (FileKind::Regular, Virtual::Alias) => return Ok(self.tree.alias_of(inode)?.as_str().into()),
+            (FileKind::Regular, _) => {}
+            _ => return Err(Error::NoData),
+        }
+        // An empty file has no key yet.
+        let info = self.file_header_info(inode.ino)?.ok_or(Error::NoData)?;
+        Ok(match which {
+            Virtual::KeyId => info.backing.key.to_string(),
+            Virtual::KeyVersion => info.backing.version.to_string(),
+            Virtual::Suite => info.suite.to_string(),
+            Virtual::Alias => return Err(Error::NoData),
+        }
+        .into_bytes())
+    }
+}
+
+fn changeable(inode: &Inode, which: Option<Virtual>) -> Result<()> {
+    match (inode.kind, which) {
+        (FileKind::Directory, Some(Virtual::Alias)) => Ok(()),
+        _ => Err(Error::NotPermitted(
+            "of the user.rekeyfs. attributes only a directory's alias can be changed",
+        )),
+    }
+}
+
+fn parse_alias(value: &[u8]) -> Result<AliasName> {
+    let alias: Option<AliasName> = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+    let alias = alias.ok_or(Error::Invalid("an alias name is alias/ and letters, digits, / _ -"))?;
+    if alias.is_reserved() { Err(Error::NotPermitted("this alias is reserved")) } else { Ok(alias) }
+}
