@@ -152,6 +152,10 @@ def payload_len(index):
     return PAYLOAD if index else PAYLOAD_0
 
 
+def is_zero(block):
+    return block == bytes(len(block))
+
+
 def seal_block(dek, suite, file, index, nonce, payload):
     """A block as it stands on disk: nonce 12, tag 16, ciphertext."""
     assert len(payload) == payload_len(index)
@@ -161,7 +165,7 @@ def seal_block(dek, suite, file, index, nonce, payload):
 
 
 def open_block(dek, suite, file, index, block):
-    if not any(block):
+    if is_zero(block):
         return bytes(payload_len(index))
     cipher = SUITES[suite](content_key(dek, suite, file, index // SEGMENT_PAGES))
     try:
@@ -222,7 +226,7 @@ def read_file(lower, vault, material_of):
     for index in range(pages):
         start = PAGE * index + (1024 if index == 0 else 0)
         block = lower[start : PAGE * (index + 1)]
-        if index < slot.floor and not any(block):
+        if index < slot.floor and is_zero(block):
             raise Damaged(f"page {index} is below the floor and zero")
         out.append(open_block(dek, slot.suite, slot.file, index, block))
     return b"".join(out)[:size], slot

@@ -1,0 +1,287 @@
+"""Opens committed vaults without rekeyfs: from the passphrase to the plaintext of every file.
+
+    reader.py VAULT.tar...      compares each with VAULT.json beside it
+    reader.py --dump DIR PASS   prints what a vault directory holds, as that JSON (how VAULT.json was made)
+
+Follows docs/format.md through rekeyfs_format.py; shares nothing with src/.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import pathlib
+import stat
+import struct
+import subprocess
+import sys
+import tempfile
+import uuid
+
+import rekeyfs_format as f
+
+SUITE_NUMBERS = {"aes-256-gcm": 1, "chacha20-poly1305": 2}
+SLOT_TYPES = {"passphrase": 1, "keyfile": 2, "recovery": 3}
+
+
+class Bincode:
+    """Reads bincode 2 with fixed-width little-endian integers, as the keyring body has it."""
+
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def take(self, n):
+        if self.at + n > len(self.data):
+            raise f.Damaged("the keyring body is too short")
+        self.at += n
+        return self.data[self.at - n : self.at]
+
+    def number(self, code):
+        return struct.unpack("<" + code, self.take(struct.calcsize("<" + code)))[0]
+
+    def u8(self):
+        return self.number("B")
+
+    def u16(self):
+        return self.number("H")
+
+    def u32(self):
+        return self.number("I")
+
+    def u64(self):
+        return self.number("Q")
+
+    def i64(self):
+        return self.number("q")
+
+    def boolean(self):
+        return self.choice(self.u8(), [False, True])
+
+    @staticmethod
+    def choice(value, options):
+        if value >= len(options):
+            raise f.Damaged(f"{value} is none of {options}")
+        return options[value]
+
+    def enum(self, *variants):
+        return self.choice(self.u32(), variants)
+
+    def id16(self):
+        return self.take(16)
+
+    def bytes32(self):
+        return self.take(32)
+
+    def text(self):
+        return self.take(self.u64()).decode()
+
+    def blob(self):
+        return self.take(self.u64())
+
+    def option(self, read):
+        return read() if self.boolean() else None
+
+    def list(self, read):
+        return [read() for _ in range(self.u64())]
+
+
+def read_body(data):
+    b = Bincode(data)
+
+    def version():
+        return {
+            "number": b.u32(), "material_id": b.bytes32(), "material": b.option(b.bytes32), "created": b.i64(),
+            "rotated": b.option(b.i64), "cause": b.enum("creation", "schedule", "on-demand", "manual"),
+            "expires": b.option(b.i64),
+        }  # fmt: skip
+
+    def key():
+        return {
+            "id": b.id16(), "manager": b.enum("customer", "service"), "origin": b.enum("local", "external"),
+            "usage": b.enum("encrypt-decrypt"), "description": b.text(), "created": b.i64(),
+            "state": b.enum("enabled", "disabled", "pending deletion", "pending import"),
+            "deletion_date": b.option(b.i64), "rotation_enabled": b.boolean(), "period_days": b.u16(),
+            "next_rotation": b.option(b.i64), "on_demand_count": b.u32(), "on_demand_started": b.option(b.i64),
+            "policy": b.text(), "tags": b.list(lambda: (b.text(), b.text())), "versions": b.list(version),
+            "current": b.u32(), "min_decryption": b.u32(),
+        }  # fmt: skip
+
+    body = {
+        "generation": b.u64(), "previous": b.bytes32(), "keys": b.list(key),
+        "aliases": b.list(lambda: {"name": b.text(), "key": b.id16(), "created": b.i64(), "updated": b.i64()}),
+        "tree_keys": b.list(lambda: {
+            "id": b.id16(), "created": b.i64(), "key": b.id16(), "version": b.u32(), "wrapped": b.take(72),
+        }),
+        "current_tree_key": b.id16(), "event_key": b.bytes32(), "event_count": b.u64(), "event_mac": b.bytes32(),
+        "extensions": b.list(lambda: (b.u32(), b.blob())),
+    }  # fmt: skip
+    if b.at != len(data):
+        raise f.Damaged("bytes after the keyring body")
+    return body
+
+
+class Vault:
+    def __init__(self, directory, passphrase):
+        self.dir = pathlib.Path(directory)
+        raw = (self.dir / "keyring").read_bytes()
+        magic, fmt, incompat, _ro_compat, length = struct.unpack_from("<4sHIII", raw)
+        if (magic, fmt, incompat) != (b"RKFK", 1, 0):
+            raise f.Damaged("keyring frame")
+        aad, sealed = raw[: 18 + length], raw[18 + length :]
+        header = json.loads(raw[18 : 18 + length])
+        self.id = uuid.UUID(header["vault"]).bytes
+        self.suite = SUITE_NUMBERS[header["suite"]]
+        self.slots = [s["type"] for s in header["slots"]]
+        root = self.unlock(header["slots"], passphrase)
+        self.body = read_body(f.xopen(f.keyring_key(root, self.id), aad, sealed))
+        self.materials = {
+            (k["id"], v["number"]): v["material"]
+            for k in self.body["keys"]
+            for v in k["versions"]
+            if v["number"] >= k["min_decryption"] and k["state"] == "enabled"
+        }
+        t = next(t for t in self.body["tree_keys"] if t["id"] == self.body["current_tree_key"])
+        wrapping = f.wrapping_key(self.material(t["key"], t["version"]), self.id, t["key"], t["version"])
+        aad = f.wrap_aad(self.id, t["id"], t["key"], t["version"], 0)
+        self.tree = f.Tree(f.xopen(wrapping, aad, t["wrapped"]))
+
+    def material(self, key, version):
+        return self.materials.get((key, version))
+
+    def unlock(self, slots, passphrase):
+        for slot in slots:
+            if slot["type"] != "passphrase":
+                continue
+            salt, k = base64.b64decode(slot["salt"]), slot["kdf"]
+            costs = (k["memory_kib"], k["passes"], k["lanes"])
+            kek = f.argon2id(passphrase, salt, *costs)
+            slot_id = uuid.UUID(slot["id"]).bytes
+            aad = f.slot_aad(self.id, slot_id, SLOT_TYPES[slot["type"]], salt, *costs)
+            try:
+                return f.slot_unwrap(kek, self.id, slot_id, aad, base64.b64decode(slot["wrapped"]))
+            except f.Damaged:
+                continue
+        raise f.Damaged("no passphrase slot opens")
+
+    def check_events(self):
+        """The chain through events.jsonl, and that it reaches the keyring's anchor. Returns the detail types."""
+        mac, anchored, types = bytes(32), self.body["event_count"] == 0, []
+        for count, line in enumerate((self.dir / "events.jsonl").read_bytes().splitlines(), 1):
+            content, tail = line.rsplit(b',"mac":"', 1)
+            mac = f.hmac256(self.body["event_key"], mac + content)
+            if mac.hex().encode() != tail[:64] or json.loads(line)["sequence"] != count:
+                raise f.Damaged(f"event {count} does not follow")
+            anchored |= (count, mac) == (self.body["event_count"], self.body["event_mac"])
+            types.append(json.loads(line)["detail-type"])
+        if not anchored:
+            raise f.Damaged("the event log ends before the keyring's anchor")
+        return types
+
+    def walk(self):
+        """(plaintext path, description) of everything in the tree."""
+        root = os.fsencode(self.dir / "tree")
+        yield from self.walk_directory(root, self.tree.root_id, b"")
+
+    def walk_directory(self, lower_dir, directory, prefix):
+        for entry in sorted(os.listdir(lower_dir)):
+            lower = os.path.join(lower_dir, entry)
+            if entry.startswith(b".long.") and not entry.endswith(b".name"):
+                with open(lower + b".name", "rb") as companion:
+                    full = companion.read()
+                if f.b64(hashlib.sha256(full).digest()) != entry[len(b".long.") :]:
+                    raise f.Damaged(f"the long name beside {entry!r} is another one's")
+            elif entry.startswith(b"."):
+                continue
+            else:
+                full = entry
+            path = prefix + self.tree.plain_name(directory, full)
+            yield path, self.describe(lower)
+            if stat.S_ISDIR(os.lstat(lower).st_mode):
+                yield from self.walk_directory(lower, self.directory_id(lower, directory, entry)[0], path + b"/")
+
+    def directory_id(self, lower, parent, entry):
+        try:
+            with open(os.path.join(lower, b".dir"), "rb") as record:
+                return self.tree.open_record(record.read())
+        except FileNotFoundError:
+            return self.tree.dir_id(parent, entry), b""
+
+    def describe(self, lower):
+        st = os.lstat(lower)
+        out = {"mode": oct(stat.S_IMODE(st.st_mode))}
+        if stat.S_ISLNK(st.st_mode):
+            return {"kind": "symlink", "target": self.tree.open_symlink(os.readlink(lower)).hex()}
+        if stat.S_ISDIR(st.st_mode):
+            out["kind"] = "directory"
+            record = os.path.join(lower, b".dir")
+            if os.path.exists(record):
+                with open(record, "rb") as r:
+                    out["alias"] = self.tree.open_record(r.read())[1].decode()
+        elif stat.S_ISREG(st.st_mode):
+            with open(lower, "rb") as raw:
+                data = raw.read()
+            plain, slot = f.read_file(data, self.id, self.material)
+            out |= {"kind": "file", "size": len(plain), "sha256": hashlib.sha256(plain).hexdigest(), "links": st.st_nlink}
+            if slot:
+                slots = sum(data[at : at + 4] == b"RKFS" for at in (0, 512))
+                out |= {"key": str(uuid.UUID(bytes=slot.key)), "version": slot.version, "suite": slot.suite}
+                out |= {"sequence": slot.sequence, "slots": slots, "floor": slot.floor}
+        else:
+            out["kind"] = "special"
+        xattrs = {}
+        for name in os.listxattr(lower, follow_symlinks=False):
+            if name.startswith("user.rkf."):
+                plain = self.tree.xattr_plain_name(name.encode())
+                xattrs[plain.hex()] = self.tree.open_xattr(plain, os.getxattr(lower, name)).hex()
+        return out | ({"xattrs": dict(sorted(xattrs.items()))} if xattrs else {})
+
+    def dump(self):
+        return {
+            "vault": str(uuid.UUID(bytes=self.id)),
+            "suite": self.suite,
+            "slots": self.slots,
+            "generation": self.body["generation"],
+            "aliases": {a["name"]: str(uuid.UUID(bytes=a["key"])) for a in self.body["aliases"]},
+            "versions": {str(uuid.UUID(bytes=k["id"])): [v["number"] for v in k["versions"]] for k in self.body["keys"]},
+            "events": self.check_events(),
+            "tree": {path.hex(): about for path, about in sorted(self.walk())},
+        }
+
+
+def extract(tar, into):
+    subprocess.run(
+        ["tar", "--xattrs", "--xattrs-include=user.*", "--no-same-owner", "-xpf", tar, "-C", into], check=True
+    )  # fmt: skip
+
+
+def check(tar):
+    expected = json.loads(pathlib.Path(tar).with_suffix(".json").read_text())
+    # Beside the build output: a tmpfs may lack extended attributes.
+    base = pathlib.Path(__file__).resolve().parents[2] / "target"
+    base.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=base) as into:
+        extract(tar, into)
+        found = Vault(pathlib.Path(into) / "vault", expected["passphrase"].encode()).dump()
+    for name, want in expected.items():
+        if name == "passphrase":
+            continue
+        if name == "tree":
+            for path in sorted(want.keys() | found["tree"].keys()):
+                if want.get(path) != found["tree"].get(path):
+                    raise SystemExit(f"{tar}: {bytes.fromhex(path)!r}: {found['tree'].get(path)}, not {want.get(path)}")
+        elif found[name] != want:
+            raise SystemExit(f"{tar}: {name}: {found[name]}, not {want}")
+    print(f"{tar}: {len(expected['tree'])} entries as expected")
+
+
+def main():
+    if sys.argv[1:2] == ["--dump"]:
+        passphrase = sys.argv[3]
+        print(json.dumps({"passphrase": passphrase} | Vault(sys.argv[2], passphrase.encode()).dump(), indent=1))
+        return
+    for tar in sys.argv[1:]:
+        check(tar)
+
+
+if __name__ == "__main__":
+    main()
