@@ -1,21 +1,21 @@
 //! The log file: appending under flock, so that several processes can share it.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::FlockOperation;
+use rustix::io::retry_on_intr;
 
 use super::Event;
 use super::chain::{self, Anchor, Verification};
 use super::limit::Limit;
 use crate::crypto::keys::EventKey;
-use crate::ids::Timestamp;
+use crate::ids::{LowerOffset, Timestamp};
+use crate::storage::{self, Access, Errno, FileKind, Result};
 
 /// The log's name in the vault directory.
-const FILE_NAME: &str = "events.jsonl";
+const FILE_NAME: &[u8] = b"events.jsonl";
 /// Lines are far shorter than this, so the last whole one is in it.
 const TAIL: u64 = 64 << 10;
 
@@ -30,7 +30,7 @@ struct State {
     /// The keyring's anchor until the log was first read or written, then the log's end.
     place: Anchor,
     /// The log's size when `place` was its end; another one means that someone else wrote.
-    size: Option<u64>,
+    size: Option<LowerOffset>,
     limit: Limit,
     failing: bool,
     /// Whether lines were written since the last sync.
@@ -58,7 +58,7 @@ impl EventLog {
             Ok(()) => state.failing = false,
             Err(e) if !state.failing => {
                 state.failing = true;
-                tracing::warn!("{FILE_NAME} can't be written, so events are lost: {e}");
+                tracing::warn!("events.jsonl can't be written, so events are lost: {e}");
             }
             Err(_) => {}
         }
@@ -69,9 +69,12 @@ impl EventLog {
     pub fn durable_anchor(&self) -> Anchor {
         let mut state = self.state.lock();
         if state.unsynced {
-            match self.open(false).and_then(|f| f.map_or(Ok(()), |f| f.sync_data())) {
+            match self
+                .open(Access::ReadOnly)
+                .and_then(|f| f.map_or(Ok(()), |f| storage::fdatasync(f.as_fd())))
+            {
                 Ok(()) => state.unsynced = false,
-                Err(e) => tracing::warn!("{FILE_NAME} can't be synced: {e}"),
+                Err(e) => tracing::warn!("events.jsonl can't be synced: {e}"),
             }
         }
         state.place
@@ -81,42 +84,50 @@ impl EventLog {
     ///
     /// # Errors
     /// If the log can't be read.
-    pub fn verify(&self, anchor: Anchor) -> io::Result<Verification> {
-        let mut log = Vec::new();
-        if let Some(mut file) = self.open(false)? {
-            file.read_to_end(&mut log)?;
-        }
+    pub fn verify(&self, anchor: Anchor) -> Result<Verification> {
+        let log = match self.open(Access::ReadOnly)? {
+            Some(file) => storage::read_all(file.as_fd(), storage::fstat(file.as_fd())?.size as usize)?,
+            None => Vec::new(),
+        };
         Ok(chain::verify(&self.key, &log, anchor))
     }
 
-    /// The log, or none if it isn't there and isn't to be made.
-    fn open(&self, create: bool) -> io::Result<Option<File>> {
-        let mut flags = OFlags::RDONLY;
-        if create {
-            flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE;
-        }
-        // NONBLOCK: a FIFO put in its place must not hang us.
-        flags |= OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let file = match rustix::fs::openat(&self.dir, FILE_NAME, flags, Mode::RUSR | Mode::WUSR) {
-            Ok(fd) => File::from(fd),
-            Err(rustix::io::Errno::NOENT) if !create => return Ok(None),
-            Err(e) => return Err(e.into()),
+    /// The log, or none if it isn't there.
+    fn open(&self, access: Access) -> Result<Option<OwnedFd>> {
+        let file = match storage::open_file(self.dir.as_fd(), FILE_NAME, access) {
+            Ok(file) => file,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(e) => return Err(e),
         };
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::other("it isn't a regular file"));
+        match storage::fstat(file.as_fd())?.kind() {
+            FileKind::Regular => Ok(Some(file)),
+            _ => Err(Errno::INVAL),
         }
-        Ok(Some(file))
     }
 
-    fn append(&self, state: &mut State, event: &Event, now: Timestamp) -> io::Result<()> {
-        let Some(mut file) = self.open(true)? else { return Ok(()) };
+    /// The log, made if need be. Another process may make it, or take it away, in between.
+    fn open_or_create(&self) -> Result<OwnedFd> {
+        for _ in 0..8 {
+            if let Some(file) = self.open(Access::ReadWrite)? {
+                return Ok(file);
+            }
+            match storage::create_file(self.dir.as_fd(), FILE_NAME, 0o600) {
+                Err(Errno::EXIST) => {}
+                created => return created,
+            }
+        }
+        Err(Errno::BUSY)
+    }
+
+    fn append(&self, state: &mut State, event: &Event, now: Timestamp) -> Result<()> {
+        let file = self.open_or_create()?;
         // Released when the descriptor is closed.
-        rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
-        let size = file.metadata()?.len();
+        retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive))?;
+        let size = storage::fstat(file.as_fd())?.lower_size();
         let mut text = String::new();
         let mut last = state.place;
         if state.size != Some(size) {
-            let tail = read_tail(&mut file, size)?;
+            let tail = read_tail(file.as_fd(), size)?;
             if !tail.is_empty() && !tail.ends_with(b"\n") {
                 // A crash tore the last line: close it, so that the next one is whole.
                 text.push('\n');
@@ -139,16 +150,16 @@ impl EventLog {
         // Whatever happens now, the size is another one, and a failed write is looked at again.
         state.size = None;
         state.unsynced = true;
-        file.write_all(text.as_bytes())?;
+        storage::pwrite_all(file.as_fd(), text.as_bytes(), size)?;
         state.place = place;
-        state.size = Some(size + text.len() as u64);
+        state.size = Some(LowerOffset(size.0 + text.len() as u64));
         Ok(())
     }
 }
 
-fn read_tail(file: &mut File, size: u64) -> io::Result<Vec<u8>> {
-    file.seek(SeekFrom::Start(size.saturating_sub(TAIL)))?;
-    let mut tail = Vec::new();
-    Read::take(file, TAIL).read_to_end(&mut tail)?;
+fn read_tail(file: BorrowedFd<'_>, size: LowerOffset) -> Result<Vec<u8>> {
+    let mut tail = vec![0; size.0.min(TAIL) as usize];
+    let read = storage::pread(file, &mut tail, LowerOffset(size.0.saturating_sub(TAIL)))?;
+    tail.truncate(read);
     Ok(tail)
 }

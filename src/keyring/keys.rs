@@ -149,7 +149,7 @@ impl Keys {
             suite,
             tree: Arc::new(tree),
             unlocked_by,
-            path: store.dir().path.clone(),
+            path: store.dir().path().to_owned(),
             store: Mutex::new(store),
             gate: RwLock::new(()),
             table: RwLock::new(table),

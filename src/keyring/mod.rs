@@ -12,6 +12,7 @@ mod slots;
 mod state;
 mod store;
 mod table;
+mod vault_dir;
 
 pub use error::{KeyError, KeyringError, Unusable};
 pub use header::Header;
@@ -20,7 +21,7 @@ pub use keys::{AliasInfo, KeyInfo, Keys, RotateTarget, Rotation, VersionInfo, Wr
 pub use model::{KeyState, Manager};
 pub use slots::{Proof, Revocation};
 pub use state::{Clock, SystemClock};
-pub use store::{FILE_NAME, PREV_NAME};
+pub use vault_dir::{FILE_NAME, PREV_NAME};
 
 use std::path::Path;
 use std::sync::Arc;
@@ -75,7 +76,7 @@ impl KeyringFile {
         kdf: KdfParams,
         options: &OpenOptions,
     ) -> Result<Opened, KeyringError> {
-        let dir = store::VaultDir::open(dir)?;
+        let dir = vault_dir::VaultDir::open(dir)?;
         let now = options.clock.now();
         let (vault, root) = (VaultId::random(), Arc::new(RootKey::generate()));
         let mut header = Header::new(vault, suite);
@@ -86,7 +87,7 @@ impl KeyringFile {
             header.slots.push(slot);
         }
         let first = first.ok_or(KeyringError::NoSecret)?;
-        let state = dir.create(store::Draft { header, body: first_body(vault, now)?, root })?;
+        let state = store::create(&dir, store::Draft { header, body: first_body(vault, now)?, root })?;
         let opened = open_state(dir, state, first, options)?;
         opened.keys.events().record(&Event::VaultCreated);
         Ok(opened)
@@ -97,9 +98,9 @@ impl KeyringFile {
     /// # Errors
     /// [`KeyringError`], if there is no keyring or it can't be taken apart.
     pub fn read_header(dir: &Path) -> Result<Header, KeyringError> {
-        let dir = store::VaultDir::open(dir)?;
+        let dir = vault_dir::VaultDir::open(dir)?;
         let bytes = dir.read()?;
-        Ok(dir.parse(&bytes)?.header)
+        Ok(store::parse(&dir, &bytes)?.header)
     }
 
     /// Opens a vault's keyring. Takes as long as the slot's Argon2id takes.
@@ -108,20 +109,20 @@ impl KeyringFile {
     /// [`KeyringError`], which tells a wrong secret from a missing, damaged, newer, rolled back or forked
     /// keyring.
     pub fn open(dir: &Path, secret: &Secret, options: &OpenOptions) -> Result<Opened, KeyringError> {
-        let dir = store::VaultDir::open(dir)?;
+        let dir = vault_dir::VaultDir::open(dir)?;
         let bytes = dir.read()?;
-        let header = dir.parse(&bytes)?.header;
+        let header = store::parse(&dir, &bytes)?.header;
         let (root, slot) = header
             .slots
             .unlock(header.vault, secret)
-            .map_err(|source| KeyringError::Unlock { vault: dir.path.clone(), source })?;
-        let state = dir.open_body(&bytes, Arc::new(root))?;
+            .map_err(|source| KeyringError::Unlock { vault: dir.path().to_owned(), source })?;
+        let state = store::open(&dir, &bytes, Arc::new(root))?;
         open_state(dir, state, slot, options)
     }
 }
 
 fn open_state(
-    dir: store::VaultDir,
+    dir: vault_dir::VaultDir,
     state: store::State,
     slot: SlotId,
     options: &OpenOptions,

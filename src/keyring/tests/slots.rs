@@ -64,9 +64,9 @@ fn a_new_root_key_shuts_out_old_files_and_dropped_secrets() {
         let parts = header::parse(&old_file).unwrap();
         parts.header.slots.unlock(keys.vault_id(), &key_file(1)).unwrap().0
     });
-    let dir = store::VaultDir::open(&f.vault()).unwrap();
+    let dir = vault_dir::VaultDir::open(&f.vault()).unwrap();
     for name in [FILE_NAME, PREV_NAME] {
-        assert!(dir.open_body(&f.read(name), Arc::clone(&old_root)).is_err(), "{name}");
+        assert!(store::open(&dir, &f.read(name), Arc::clone(&old_root)).is_err(), "{name}");
     }
     // Who had it open under the old one is told so, and this opening goes on.
     assert!(matches!(other.keys.rotate(&default_alias()), Err(KeyringError::RootKeyReplaced(_))));

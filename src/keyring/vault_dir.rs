@@ -1,0 +1,200 @@
+//! The vault directory as the keyring sees it: reading the file, locking it, and putting another in its place
+//! so that a power cut leaves at every instant the old one or the new one, whole.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+
+use super::body;
+use super::error::KeyringError;
+use crate::ids::LowerOffset;
+use crate::storage::{self, Access, DirStream, Errno, FileKind, RenameFlags, TEMPORARY_PREFIX};
+
+/// The keyring's name in the vault directory.
+pub const FILE_NAME: &str = "keyring";
+/// The generation before it.
+pub const PREV_NAME: &str = "keyring.prev";
+/// The largest file: frame and header are at most 1 MiB and a bit.
+const MAX_FILE_LEN: u64 = (body::MAX_LEN + (2 << 20)) as u64;
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
+type Result<T> = std::result::Result<T, KeyringError>;
+
+/// A vault directory, as far as the keyring is concerned.
+pub(super) struct VaultDir {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl VaultDir {
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let io = |what, e: io::Error| KeyringError::Io { path: path.to_owned(), what, source: e };
+        let canonical = path.canonicalize().map_err(|e| io("find the vault", e))?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(&canonical, flags, Mode::empty())
+            .map_err(|e| io("open the vault directory", e.into()))?;
+        Ok(Self { fd, path: canonical })
+    }
+
+    /// The canonical path: the host memory knows the vault by it.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A descriptor of its own for someone else.
+    pub(super) fn descriptor(&self) -> Result<OwnedFd> {
+        self.fd.try_clone().map_err(|e| self.io(".", "duplicate its descriptor", e))
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    fn io(&self, name: &str, what: &'static str, e: impl Into<io::Error>) -> KeyringError {
+        KeyringError::Io { path: self.path.join(name), what, source: e.into() }
+    }
+
+    fn has_prev(&self) -> bool {
+        storage::stat(self.fd(), PREV_NAME.as_bytes()).is_ok()
+    }
+
+    pub(super) fn damaged(&self, what: String) -> KeyringError {
+        KeyringError::Damaged { vault: self.path.clone(), what, prev: self.has_prev() }
+    }
+
+    /// The whole keyring file.
+    pub(super) fn read(&self) -> Result<Vec<u8>> {
+        let file = match storage::open_file(self.fd(), FILE_NAME.as_bytes(), Access::ReadOnly) {
+            Ok(file) => file,
+            Err(Errno::NOENT) => {
+                return Err(KeyringError::Missing { vault: self.path.clone(), prev: self.has_prev() });
+            }
+            Err(e) => return Err(self.io(FILE_NAME, "open it", e)),
+        };
+        let stat = storage::fstat(file.as_fd()).map_err(|e| self.io(FILE_NAME, "stat it", e))?;
+        if stat.kind() != FileKind::Regular {
+            return Err(self.damaged("it is no regular file".to_owned()));
+        }
+        if stat.size > MAX_FILE_LEN {
+            return Err(self.damaged("it is larger than any keyring".to_owned()));
+        }
+        storage::read_all(file.as_fd(), stat.size as usize).map_err(|e| self.io(FILE_NAME, "read it", e))
+    }
+
+    /// Keeps others from changing the keyring as long as the descriptor is open.
+    pub(super) fn lock(&self) -> Result<OwnedFd> {
+        // An open file description of its own: flock doesn't tell apart users of one.
+        let fd = storage::open_dir(self.fd(), b".").map_err(|e| self.io(".", "open it to lock it", e))?;
+        let start = Instant::now();
+        loop {
+            match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(fd),
+                Err(Errno::WOULDBLOCK) if start.elapsed() < LOCK_PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::WOULDBLOCK) => return Err(KeyringError::Busy(self.path.clone())),
+                Err(e) => return Err(self.io(".", "lock it", e)),
+            }
+        }
+    }
+
+    /// Places the first keyring; durable when this returns.
+    pub(super) fn create(&self, bytes: &[u8]) -> Result<()> {
+        let name = self.write_temporary(bytes)?;
+        let (fd, to) = (self.fd(), FILE_NAME.as_bytes());
+        storage::rename(fd, &name, fd, to, RenameFlags::NOREPLACE).map_err(|e| {
+            self.discard(&name);
+            match e {
+                Errno::EXIST => KeyringError::Exists(self.path.clone()),
+                e => self.io(FILE_NAME, "create it", e),
+            }
+        })?;
+        self.sync()
+    }
+
+    /// Puts a keyring in the place of the present one, which becomes `keyring.prev`; durable when this
+    /// returns. Only under the lock.
+    pub(super) fn replace(&self, bytes: &[u8]) -> Result<()> {
+        let name = self.write_temporary(bytes)?;
+        let placed = self.keep_prev().and_then(|()| {
+            storage::rename(self.fd(), &name, self.fd(), FILE_NAME.as_bytes(), RenameFlags::empty())
+                .map_err(|e| self.io(FILE_NAME, "replace it", e))
+        });
+        if let Err(e) = placed {
+            self.discard(&name);
+            return Err(e);
+        }
+        self.sync()
+    }
+
+    /// Writes a durable file under a unique temporary name and returns the name.
+    fn write_temporary(&self, bytes: &[u8]) -> Result<Vec<u8>> {
+        let name = storage::temporary_name();
+        let written = storage::create_file(self.fd(), &name, 0o600).and_then(|file| {
+            self.keep_owner(file.as_fd());
+            storage::pwrite_all(file.as_fd(), bytes, LowerOffset(0))?;
+            storage::fsync(file.as_fd())
+        });
+        written.map_err(|e| {
+            self.discard(&name);
+            self.io(FILE_NAME, "write a new one", e)
+        })?;
+        Ok(name)
+    }
+
+    /// Gives a new keyring the old one's owner and mode, where that is allowed: root may work on a vault of
+    /// someone else, who must be able to open it afterwards.
+    fn keep_owner(&self, file: BorrowedFd<'_>) {
+        let old = storage::stat(self.fd(), FILE_NAME.as_bytes());
+        let (Ok(old), Ok(new)) = (old, storage::fstat(file)) else { return };
+        let same = (old.uid, old.gid) == (new.uid, new.gid);
+        // Failing leaves the file to its maker alone, which is safe.
+        if (same || storage::chown(file, Some(old.uid), Some(old.gid)).is_ok()) && old.perm() != new.perm() {
+            let _ = storage::chmod(file, u32::from(old.perm()) & 0o777);
+        }
+    }
+
+    /// Makes the present keyring `keyring.prev`: by a hard link that is renamed over it, so that both names
+    /// are there at every instant; by a copy where there are no hard links.
+    fn keep_prev(&self) -> Result<()> {
+        let failed = |e| self.io(PREV_NAME, "keep the old keyring", e);
+        let mut name = storage::temporary_name();
+        match storage::link(self.fd(), FILE_NAME.as_bytes(), self.fd(), &name) {
+            Ok(()) => {}
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK) => {
+                name = self.write_temporary(&self.read()?)?
+            }
+            Err(e) => return Err(failed(e)),
+        }
+        let kept = storage::rename(self.fd(), &name, self.fd(), PREV_NAME.as_bytes(), RenameFlags::empty());
+        // Also after success: renaming one link of a file over another link of it leaves both.
+        self.discard(&name);
+        kept.map_err(failed)
+    }
+
+    /// Removes a temporary file; at worst it stays and the next change removes it.
+    fn discard(&self, name: &[u8]) {
+        let _ = storage::unlink(self.fd(), name);
+    }
+
+    /// Removes what interrupted changes left. Only under the lock: a file of a change under way has the
+    /// same kind of name. They may hold slots that have been removed since.
+    pub(super) fn discard_leftovers(&self) {
+        let Ok(fd) = storage::open_dir(self.fd(), b".") else { return };
+        let (mut entries, mut leftovers) = (DirStream::new(fd), Vec::new());
+        while let Ok(Some(entry)) = entries.next() {
+            if entry.name.starts_with(TEMPORARY_PREFIX) {
+                leftovers.push(entry.name.to_vec());
+            }
+        }
+        leftovers.iter().for_each(|name| self.discard(name));
+    }
+
+    fn sync(&self) -> Result<()> {
+        storage::fsync(self.fd()).map_err(|e| self.io(".", "sync it", e))
+    }
+}
