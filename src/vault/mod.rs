@@ -1,9 +1,130 @@
 //! What a filesystem does, without knowing FUSE: inodes, directories, handles, file content.
+//!
+//! Two halves: the namespace ([`tree`]: names, inodes, directories) and the content ([`file`]: sizes, pages,
+//! headers). Lock order, first to last: directory locks (ascending stripes), an inode's `file` slot, the
+//! inode lock, block stripes (ascending), then the leaves: inode table shards, directory cache, handles,
+//! census, queue of stale files.
 
+mod attr;
+mod census;
+mod create;
+mod dirs;
 mod error;
+mod file;
+mod handles;
+mod inode;
+mod locks;
+mod long;
+mod lookup;
+mod ops;
+mod readdir;
+mod record;
+mod remove;
+mod rename;
+mod stale;
+#[cfg(test)]
+pub(crate) mod testing;
+mod tree;
 mod types;
+mod xattr;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Weak};
 
 pub use error::{Damage, Error, Result};
+pub use file::BatchOutcome;
 pub use types::{
     Attr, Caller, DirEntry, FallocMode, FileKind, HeaderInfo, OpenFlags, SetAttr, StatFs, Whence, XattrMode,
 };
+
+use crate::ids::{BackingKeyId, Ino};
+use crate::keyring::Keys;
+use crate::storage::{self, LowerFs};
+
+/// What an inode's open handles share; gone when the last is closed.
+type FileSlot = Weak<file::OpenFile>;
+
+/// How a vault is to be used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct VaultOptions {
+    /// Change nothing.
+    pub read_only: bool,
+    /// Queue stale files for re-wrap when they are opened.
+    pub lazy_rewrap: bool,
+}
+
+/// An unlocked vault in use. The caller holds the vault's lock: nobody else changes the tree.
+pub struct Vault {
+    keys: Arc<Keys>,
+    tree: tree::Tree,
+    lower: LowerFs,
+    read_only: bool,
+    lazy_rewrap: bool,
+    stripes: file::Stripes,
+    handles: handles::Handles,
+    census: census::Census,
+    stale: stale::Queue,
+}
+
+impl Vault {
+    /// Takes a vault into use: `tree` is its directory of ciphertext. Begins with one `syncfs` of the lower
+    /// filesystem: sizes that a killed mount left behind are durable before anything is built on them.
+    ///
+    /// # Errors
+    /// What the lower filesystem says; damage of the root's record.
+    pub fn new(tree: OwnedFd, keys: Arc<Keys>, options: VaultOptions) -> Result<Self> {
+        let lower = LowerFs::probe(tree.as_fd())?;
+        let read_only = options.read_only || lower.read_only;
+        if !read_only {
+            storage::syncfs(tree.as_fd())?;
+        }
+        Ok(Self {
+            tree: tree::Tree::open(tree, keys.tree_key())?,
+            keys,
+            lower,
+            read_only,
+            lazy_rewrap: options.lazy_rewrap && !read_only,
+            stripes: file::Stripes::default(),
+            handles: handles::Handles::default(),
+            census: census::Census::default(),
+            stale: stale::Queue::default(),
+        })
+    }
+
+    /// The keyring in use.
+    pub fn keys(&self) -> &Arc<Keys> {
+        &self.keys
+    }
+
+    /// What is known of the lower filesystem.
+    pub fn lower(&self) -> &LowerFs {
+        &self.lower
+    }
+
+    /// Whether nothing can be changed.
+    pub fn read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// Backing keys, with the number of files seen so far that each wraps.
+    pub fn census(&self) -> Vec<(BackingKeyId, u64)> {
+        self.census.counts()
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        if self.read_only { Err(Error::ReadOnly) } else { Ok(()) }
+    }
+
+    fn inode(&self, ino: Ino) -> Result<Arc<inode::Inode>> {
+        self.tree.inodes.get(ino)
+    }
+
+    fn note_damage(&self, ino: Ino, damage: Damage) {
+        tracing::error!(ino = ino.0, "{damage} is damaged");
+    }
+}
+
+/// Failed authentication of something on disk is damage of it.
+fn opening<E>(damage: Damage) -> impl FnOnce(E) -> Error {
+    move |_| damage.into()
+}

@@ -1,0 +1,68 @@
+//! The lazy re-wrap: stale files that were opened, gathered into batches, off every caller's path.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::ids::Ino;
+use crate::vault::Vault;
+
+/// Files in a batch: enough to share a sync, few enough that none is locked for long.
+const BATCH: usize = 64;
+/// How long a batch is gathered once its first file is known.
+const GATHER: Duration = Duration::from_millis(200);
+/// How long a file whose re-wrap failed (no space, immutable) waits for the next try.
+const RETRY: Duration = Duration::from_secs(30);
+/// Files kept for another try; more than this wait for their next open.
+const RETRY_MAX: usize = 4096;
+
+/// The thread that re-wraps what is opened. It ends when the vault's queues are closed.
+pub struct Worker(JoinHandle<()>);
+
+impl Worker {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// If no thread can be had.
+    pub fn start(vault: Arc<Vault>) -> io::Result<Self> {
+        std::thread::Builder::new().name("rekeyfs-rewrap".into()).spawn(move || run(&vault)).map(Self)
+    }
+
+    /// Waits for its end, after [`Vault::close_queues`].
+    pub fn join(self) {
+        if self.0.join().is_err() {
+            tracing::error!("the re-wrap thread panicked");
+        }
+    }
+}
+
+fn run(vault: &Vault) {
+    let mut retry: HashSet<Ino> = HashSet::new();
+    let mut retry_at = Instant::now();
+    while let Some(mut batch) = vault.next_stale(BATCH, RETRY) {
+        if !batch.is_empty() && batch.len() < BATCH {
+            std::thread::sleep(GATHER);
+            match vault.next_stale(BATCH - batch.len(), Duration::ZERO) {
+                Some(more) => batch.extend(more),
+                None => return,
+            }
+        }
+        if retry_at <= Instant::now() {
+            batch.extend(retry.drain().take(BATCH));
+            retry_at = Instant::now() + RETRY;
+        }
+        if batch.is_empty() {
+            continue;
+        }
+        let outcome = vault.rewrap_batch(&batch);
+        retry.extend(outcome.failed.iter().take(RETRY_MAX.saturating_sub(retry.len())));
+        tracing::debug!(
+            rewrapped = outcome.rewrapped,
+            skipped = outcome.skipped,
+            failed = outcome.failed.len(),
+            "lazy re-wrap"
+        );
+    }
+}

@@ -1,0 +1,57 @@
+//! The census: how many files each backing key wraps, of those this mount has seen. A cache for people to
+//! look at; before anything is retired or deleted, a sweep counts afresh.
+
+use std::collections::HashMap;
+
+use parking_lot::Mutex;
+
+use crate::ids::{BackingKeyId, Ino};
+
+#[derive(Default)]
+pub(super) struct Census(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    /// Backing keys seen, and files wrapped by each; few, so an index into this stands for one.
+    backings: Vec<(BackingKeyId, u64)>,
+    files: HashMap<Ino, u32>,
+}
+
+impl Census {
+    /// The file is wrapped by this backing key.
+    pub(super) fn note(&self, ino: Ino, backing: BackingKeyId) {
+        let mut inner = self.0.lock();
+        let index = match inner.backings.iter().position(|(known, _)| *known == backing) {
+            Some(index) => index,
+            None => {
+                inner.backings.push((backing, 0));
+                inner.backings.len() - 1
+            }
+        };
+        inner.backings[index].1 += 1;
+        let before = inner.files.insert(ino, index as u32);
+        inner.uncount(before);
+    }
+
+    /// The file is empty or gone.
+    pub(super) fn forget(&self, ino: Ino) {
+        let mut inner = self.0.lock();
+        let before = inner.files.remove(&ino);
+        inner.uncount(before);
+    }
+
+    /// Backing keys in order, with the number of files seen wrapped by each.
+    pub(super) fn counts(&self) -> Vec<(BackingKeyId, u64)> {
+        let mut counts: Vec<_> = self.0.lock().backings.iter().filter(|(_, n)| *n > 0).copied().collect();
+        counts.sort();
+        counts
+    }
+}
+
+impl Inner {
+    fn uncount(&mut self, index: Option<u32>) {
+        if let Some((_, n)) = index.and_then(|index| self.backings.get_mut(index as usize)) {
+            *n -= 1;
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Open files: per inode, not per handle, one lower descriptor, one size, one DEK, one set of locks.
+//!
+//! Locks, in the order they are taken: the inode's `file` slot, then the inode lock (`state`: shared for
+//! reading and for writing inside the file, exclusive for all that changes size, header or tail), then block
+//! stripes in ascending order, then leaves (content-key cache, census). Nothing waits for the kernel while
+//! it holds one.
+
+mod alloc;
+mod cut;
+mod load;
+mod read;
+mod rewrap;
+mod scratch;
+mod seek;
+mod stripes;
+mod sync;
+mod write;
+
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+
+use parking_lot::RwLock;
+
+pub(super) use load::{Purpose, key_error};
+pub use rewrap::BatchOutcome;
+pub(super) use stripes::Stripes;
+
+use super::{Damage, Error, Result};
+use crate::content::layout;
+use crate::crypto::page::ContentKey;
+use crate::header::Header;
+use crate::ids::{BackingKeyId, Ino, PageCount, PageIndex, PlainOffset, SegmentIndex};
+use crate::storage;
+
+/// A regular file that has handles, or that an operation works on.
+pub(super) struct OpenFile {
+    ino: Ino,
+    fd: OwnedFd,
+    /// Whether the lower descriptor can write (not on a read-only lower filesystem).
+    writable: bool,
+    /// Open handles.
+    handles: AtomicU32,
+    /// Those open for writing: while there are any, the kernel may hold data we don't know of.
+    writers: AtomicU32,
+    /// Whether anything was written since this was last cleared.
+    changed: AtomicBool,
+    /// Whether pages must be stable while they are written out (see [`storage::wait_stable`]).
+    stable_pages_needed: bool,
+    /// A write-out that failed in a sync of ours, which took the error from the descriptor: the next fsync
+    /// reports it.
+    lost: AtomicI32,
+    state: RwLock<State>,
+}
+
+/// What the inode lock guards.
+struct State {
+    size: PlainOffset,
+    body: Body,
+    /// Pages that an fsync may have promised: overwriting them waits for write-out first.
+    synced: PageCount,
+    /// The last block is zero past `size` and block N is a hole: growing needs no more preparation.
+    tail_clean: bool,
+    /// Cuts made (not to nothing), and how many of them are durable.
+    cuts: u64,
+    durable_cuts: u64,
+}
+
+/// What is behind the size.
+enum Body {
+    /// No header: empty, or all zeros since a power cut took the header of a file that was never synced.
+    Bare,
+    /// A verified header.
+    Sealed(Box<Sealed>),
+    /// It can be cut to nothing or removed; reading and writing fail with this.
+    Unreadable(Damage),
+}
+
+/// A header and the content keys derived from it.
+struct Sealed {
+    header: Header,
+    first: ContentKey,
+    others: RwLock<HashMap<SegmentIndex, Arc<ContentKey>>>,
+}
+
+enum KeyRef<'a> {
+    First(&'a ContentKey),
+    Other(Arc<ContentKey>),
+}
+
+impl Deref for KeyRef<'_> {
+    type Target = ContentKey;
+    fn deref(&self) -> &ContentKey {
+        match self {
+            Self::First(key) => key,
+            Self::Other(key) => key,
+        }
+    }
+}
+
+impl Sealed {
+    fn new(header: Header) -> Box<Self> {
+        let first = header.content_key(SegmentIndex(0));
+        Box::new(Self { header, first, others: RwLock::default() })
+    }
+
+    fn key(&self, page: PageIndex) -> KeyRef<'_> {
+        let segment = layout::segment(page);
+        if segment.0 == 0 {
+            return KeyRef::First(&self.first);
+        }
+        if let Some(key) = self.others.read().get(&segment) {
+            return KeyRef::Other(key.clone());
+        }
+        let key = Arc::new(self.header.content_key(segment));
+        KeyRef::Other(self.others.write().entry(segment).or_insert(key).clone())
+    }
+
+    /// A hole where the header says that there is none.
+    fn forbids_hole(&self, page: PageIndex) -> bool {
+        page.0 < self.header.floor().0
+    }
+}
+
+impl State {
+    fn empty() -> Self {
+        Self {
+            size: PlainOffset(0),
+            body: Body::Bare,
+            synced: PageCount(0),
+            tail_clean: true,
+            cuts: 0,
+            durable_cuts: 0,
+        }
+    }
+
+    fn pages(&self) -> PageCount {
+        layout::page_count(self.size)
+    }
+
+    fn sealed(&self) -> Result<Option<&Sealed>> {
+        match &self.body {
+            Body::Bare => Ok(None),
+            Body::Sealed(sealed) => Ok(Some(sealed)),
+            Body::Unreadable(damage) => Err((*damage).into()),
+        }
+    }
+
+    /// Whether a power cut could bring back a larger size.
+    fn cut_unsynced(&self) -> bool {
+        self.cuts > self.durable_cuts
+    }
+
+    fn last_page(&self) -> Option<PageIndex> {
+        self.pages().0.checked_sub(1).map(PageIndex)
+    }
+}
+
+impl OpenFile {
+    /// The lower descriptor.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// The backing key that wraps its DEK; `None` while it has none.
+    pub(super) fn backing(&self) -> Option<BackingKeyId> {
+        match &self.state.read().body {
+            Body::Sealed(sealed) => Some(sealed.header.backing()),
+            Body::Bare | Body::Unreadable(_) => None,
+        }
+    }
+
+    /// Counts a handle.
+    pub(super) fn add_handle(&self, write: bool) {
+        self.handles.fetch_add(1, Ordering::Relaxed);
+        self.writers.fetch_add(write.into(), Ordering::Relaxed);
+    }
+
+    /// Counts a handle out.
+    pub(super) fn drop_handle(&self, write: bool) {
+        self.writers.fetch_sub(write.into(), Ordering::Relaxed);
+        self.handles.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Runs `f`, which changes time stamps, while no re-wrap is between taking and restoring them.
+    pub(super) fn with_times_locked<T>(&self, f: impl FnOnce() -> T) -> T {
+        let _state = self.state.read();
+        f()
+    }
+
+    pub(super) fn check_writable(&self) -> Result<()> {
+        if self.writable { Ok(()) } else { Err(Error::ReadOnly) }
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        // A cut that isn't durable must not be forgotten: whoever loads the file again takes its size for
+        // durable. `Vault::release` has done this already, and reported its error, unless it was killed.
+        if self.state.get_mut().cut_unsynced() {
+            if let Err(e) = storage::fdatasync(self.fd.as_fd()) {
+                tracing::warn!(ino = self.ino.0, "syncing a cut file at its last close failed: {e}");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

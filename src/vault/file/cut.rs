@@ -1,0 +1,123 @@
+//! Sizes: growing, cutting, cutting back. A cut to M pages never touches page M−1 (docs/format.md,
+//! "Cutting"): what is past the size in it is made zero before the file grows again.
+
+use std::os::fd::AsFd;
+
+use super::{Body, OpenFile, Purpose, State};
+use crate::content::layout;
+use crate::header::SLOT;
+use crate::ids::{LowerOffset, PageCount, PageIndex, PlainOffset};
+use crate::storage;
+use crate::vault::inode::Inode;
+use crate::vault::{Error, Result, Vault};
+
+impl Vault {
+    /// Sets the size of a file. Bytes that are cut may read as zeros until the cut is durable; new ones
+    /// read as zeros.
+    ///
+    /// # Errors
+    /// ENOKEY if the file's key can't be used, or its alias' key for an empty file that grows.
+    pub(in crate::vault) fn truncate(&self, inode: &Inode, size: PlainOffset) -> Result<()> {
+        if size > layout::MAX_SIZE {
+            return Err(Error::TooBig);
+        }
+        let purpose = if size.0 == 0 { Purpose::Empty } else { Purpose::Use };
+        let file = self.file_of(inode, purpose)?;
+        file.check_writable()?;
+        let mut state = file.state.write();
+        let has_header = matches!(state.body, Body::Sealed(_));
+        if size.0 == 0 {
+            file.empty(&mut state)?;
+            self.census.forget(inode.ino);
+        } else if !has_header && size > state.size {
+            state.sealed()?;
+            self.with_new_header(inode, |header| {
+                let slot: [u8; SLOT] = header.to_slot();
+                file.set_lower_size(size)?;
+                if let Err(e) = storage::pwrite_all(file.fd.as_fd(), &slot, LowerOffset(0)) {
+                    file.cut_back(&mut state, PlainOffset(0));
+                    return Err(e.into());
+                }
+                state.body = Body::Sealed(super::Sealed::new(header));
+                state.size = size;
+                Ok(())
+            })?;
+        } else if size > state.size {
+            file.clean_tail(&mut state, None)?;
+            file.set_lower_size(size)?;
+            state.size = size;
+        } else if size < state.size {
+            file.cut(&mut state, size)?;
+        } else {
+            // As ftruncate to the same size does below: the times change, nothing else.
+            file.set_lower_size(size)?;
+        }
+        drop(state);
+        self.settle(&file)
+    }
+}
+
+impl OpenFile {
+    pub(super) fn set_lower_size(&self, size: PlainOffset) -> Result<()> {
+        Ok(storage::truncate(self.fd.as_fd(), layout::lower_size(size))?)
+    }
+
+    /// Cuts to nothing. The header goes with the pages; the next write makes a new DEK. Metadata order
+    /// below keeps new pages from reaching an inode whose old ones are still counted, so nothing waits.
+    fn empty(&self, state: &mut State) -> Result<()> {
+        storage::truncate(self.fd.as_fd(), LowerOffset(0))?;
+        *state = State::empty();
+        Ok(())
+    }
+
+    fn cut(&self, state: &mut State, size: PlainOffset) -> Result<()> {
+        state.sealed()?;
+        let (old, new) = (state.pages(), layout::page_count(size));
+        self.lower_floor(state, new)?;
+        // From here on the tail isn't known, whether what follows succeeds or not.
+        state.tail_clean = false;
+        state.cuts += 1;
+        if new < old {
+            // First the page, then the size: the other way round XFS can bring back the old size with a
+            // torn page M.
+            storage::punch(self.fd.as_fd(), layout::page_offset(PageIndex(new.0)), layout::PAGE)?;
+        }
+        self.set_lower_size(size)?;
+        state.synced = state.synced.min(new);
+        state.size = size;
+        Ok(())
+    }
+
+    /// Undoes a growth that failed: `old` is the size before it. Best effort: what it can't undo reads as
+    /// zeros or is overwritten by the next growth.
+    pub(super) fn cut_back(&self, state: &mut State, old: PlainOffset) {
+        let pages = layout::page_count(old);
+        let punched = if old.0 == 0 {
+            Ok(())
+        } else {
+            storage::punch(self.fd.as_fd(), layout::page_offset(PageIndex(pages.0)), layout::PAGE)
+        };
+        let cut = punched.and_then(|()| storage::truncate(self.fd.as_fd(), layout::lower_size(old)));
+        if let Err(e) = cut {
+            tracing::warn!(ino = self.ino.0, "cutting back a file that could not grow failed: {e}");
+        }
+        if old.0 > 0 {
+            state.tail_clean = false;
+            state.cuts += 1;
+        }
+    }
+
+    /// Makes a lower floor durable before pages below it are punched or cut. The wrap is kept: only the MAC
+    /// is made anew.
+    pub(super) fn lower_floor(&self, state: &mut State, floor: PageCount) -> Result<()> {
+        let Body::Sealed(sealed) = &mut state.body else { return Ok(()) };
+        if sealed.header.floor() <= floor {
+            return Ok(());
+        }
+        let next = sealed.header.next_slot(None, floor);
+        storage::pwrite_all(self.fd.as_fd(), next.bytes(), next.index().offset())?;
+        self.flush()?;
+        sealed.header.advance(next);
+        Ok(())
+    }
+}

@@ -1,0 +1,207 @@
+//! From a lower file to an open one: its size, its header, and what is said of a damaged one.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32};
+
+use parking_lot::RwLock;
+
+use super::{Body, OpenFile, Sealed, State};
+use crate::content::block;
+use crate::content::layout::{self, ImpossibleSize};
+use crate::crypto::keys::Dek;
+use crate::crypto::suite::Suite;
+use crate::header::{self, OpenError, Refusal, SLOTS, UnverifiedSlot};
+use crate::ids::{Format, Ino, LowerOffset, PlainOffset};
+use crate::keyring::{KeyError, Keys};
+use crate::storage::{self, Access};
+use crate::vault::inode::Inode;
+use crate::vault::{Damage, Error, FileKind, HeaderInfo, Result, Vault};
+
+/// What an open file is wanted for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::vault) enum Purpose {
+    /// To read or write: a damaged header is EIO.
+    Use,
+    /// To be cut to nothing: a damaged one will do.
+    Empty,
+}
+
+impl Vault {
+    /// The open file of an inode, loaded if no one has it open. A key that can't be used is ENOKEY, also
+    /// when the file is open already.
+    pub(in crate::vault) fn file_of(&self, inode: &Inode, purpose: Purpose) -> Result<Arc<OpenFile>> {
+        let mut slot = inode.file.lock();
+        if let Some(file) = slot.upgrade() {
+            drop(slot);
+            let state = file.state.read();
+            match &state.body {
+                Body::Sealed(sealed) => self.keys.usable(sealed.header.backing()).map_err(key_error)?,
+                Body::Unreadable(damage) if purpose == Purpose::Use => return Err((*damage).into()),
+                Body::Unreadable(_) | Body::Bare => {}
+            }
+            drop(state);
+            return Ok(file);
+        }
+        let (fd, writable) = self.open_data(inode)?;
+        let file = Arc::new(self.load(inode.ino, fd, writable, purpose)?);
+        *slot = Arc::downgrade(&file);
+        Ok(file)
+    }
+
+    /// The open file of an inode that has a handle.
+    pub(in crate::vault) fn opened(&self, inode: &Inode) -> Result<Arc<OpenFile>> {
+        let open = inode.file.lock().upgrade();
+        match open {
+            Some(file) => Ok(file),
+            // With the writeback cache the kernel may write after the last close it told us of.
+            None => self.file_of(inode, Purpose::Use),
+        }
+    }
+
+    /// Registers the lower file of an inode that was just created, empty, through `fd`.
+    pub(in crate::vault) fn file_created(&self, inode: &Inode, fd: OwnedFd) -> Arc<OpenFile> {
+        let file = Arc::new(self.open_file(inode.ino, fd, true, State::empty()));
+        *inode.file.lock() = Arc::downgrade(&file);
+        file
+    }
+
+    fn open_data(&self, inode: &Inode) -> Result<(OwnedFd, bool)> {
+        if !self.read_only {
+            match self.tree.open_lower(inode, Access::ReadWrite) {
+                Ok(fd) => return Ok((fd, true)),
+                Err(Error::Lower(rustix::io::Errno::ROFS)) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok((self.tree.open_lower(inode, Access::ReadOnly)?, false))
+    }
+
+    fn load(&self, ino: Ino, fd: OwnedFd, writable: bool, purpose: Purpose) -> Result<OpenFile> {
+        let lower = LowerOffset(storage::fstat(fd.as_fd())?.size);
+        let (size, body) = match layout::plain_size(lower) {
+            Ok(size) if size.0 == 0 => (size, Body::Bare),
+            Ok(size) => (size, self.load_body(ino, &fd, lower)?),
+            // Any size will do: all that can be done with the file is to cut it to nothing.
+            Err(ImpossibleSize) => (PlainOffset(lower.0), Body::Unreadable(Damage::Size)),
+        };
+        if let Body::Unreadable(damage) = body
+            && purpose == Purpose::Use
+        {
+            self.note_damage(ino, damage);
+            return Err(damage.into());
+        }
+        let (synced, tail_clean) = (layout::page_count(size), size.0 == 0);
+        Ok(self.open_file(ino, fd, writable, State { size, body, synced, tail_clean, ..State::empty() }))
+    }
+
+    fn open_file(&self, ino: Ino, fd: OwnedFd, writable: bool, state: State) -> OpenFile {
+        OpenFile {
+            ino,
+            fd,
+            writable,
+            handles: AtomicU32::new(0),
+            writers: AtomicU32::new(0),
+            changed: AtomicBool::new(false),
+            stable_pages_needed: self.lower.stable_needed,
+            lost: AtomicI32::new(0),
+            state: RwLock::new(state),
+        }
+    }
+
+    fn load_body(&self, ino: Ino, fd: &OwnedFd, lower: LowerOffset) -> Result<Body> {
+        let mut slots = [0; SLOTS];
+        storage::pread(fd.as_fd(), &mut slots, LowerOffset(0))?;
+        match header::open(&slots, |slot| unwrap(&self.keys, slot)) {
+            Ok(header) => {
+                self.census.note(ino, header.backing());
+                Ok(Body::Sealed(Sealed::new(header)))
+            }
+            Err(OpenError::Key(e)) => Err(key_error(e)),
+            Err(OpenError::Newer(what)) => Err(Error::Newer(what)),
+            Err(OpenError::Damaged) => Ok(Body::Unreadable(Damage::Header)),
+            Err(OpenError::Missing) if holds_data(fd, lower)? => Ok(Body::Unreadable(Damage::Header)),
+            Err(OpenError::Missing) => Ok(Body::Bare),
+        }
+    }
+
+    /// What a file's header says, without opening the file for use: also of a file whose key can't be used.
+    /// `None` for an empty file.
+    ///
+    /// # Errors
+    /// Those of reading the lower file; a damaged header has no info and is EIO.
+    pub fn file_header_info(&self, ino: Ino) -> Result<Option<HeaderInfo>> {
+        let inode = self.inode(ino)?;
+        if inode.kind == FileKind::Regular { self.header_info_of(&inode) } else { Ok(None) }
+    }
+
+    fn header_info_of(&self, inode: &Inode) -> Result<Option<HeaderInfo>> {
+        let open = inode.file.lock().upgrade();
+        let found = match open {
+            Some(file) => file.state.read().sealed()?.map(|sealed| {
+                let header = &sealed.header;
+                (header.backing(), header.suite(), header.sequence())
+            }),
+            None => {
+                let fd = self.tree.open_lower(inode, Access::ReadOnly)?;
+                let mut slots = [0; SLOTS];
+                if storage::pread(fd.as_fd(), &mut slots, LowerOffset(0))? == 0 || block::is_zero(&slots) {
+                    return Ok(None);
+                }
+                let [first, _] = UnverifiedSlot::parse_both(&slots);
+                let slot = first.ok_or(Damage::Header)?;
+                let suite = Suite::from_number(slot.suite_number())
+                    .ok_or(Error::Newer("an unknown content suite"))?;
+                Some((slot.backing(), suite, slot.sequence()))
+            }
+        };
+        let Some((backing, suite, sequence)) = found else { return Ok(None) };
+        let stale = self.is_stale(inode, backing)?;
+        Ok(Some(HeaderInfo { backing, suite, sequence, stale }))
+    }
+}
+
+fn unwrap(keys: &Keys, slot: &UnverifiedSlot) -> std::result::Result<Dek, Refusal<KeyError>> {
+    let Some(suite) = Suite::from_number(slot.suite_number()) else {
+        return Err(Refusal::Failed);
+    };
+    keys.unwrap(slot.backing(), slot.file(), suite, Format::CURRENT, &slot.wrapped()).map_err(|e| match e {
+        KeyError::NotUsable { .. } => Refusal::NotUsable(e),
+        KeyError::UnknownKey(_) | KeyError::UnknownAlias(_) => Refusal::Unknown(e),
+        KeyError::Auth => Refusal::Failed,
+    })
+}
+
+pub(in crate::vault) fn key_error(e: KeyError) -> Error {
+    match e {
+        KeyError::NotUsable { .. } | KeyError::UnknownKey(_) | KeyError::UnknownAlias(_) => {
+            Error::KeyNotUsable(e.to_string())
+        }
+        KeyError::Auth => Damage::Header.into(),
+    }
+}
+
+/// Whether a file without a header holds anything but zeros in its pages. Only a file that was never synced
+/// and met a power cut gets here, so reading all of it is no matter.
+fn holds_data(fd: &OwnedFd, lower: LowerOffset) -> Result<bool> {
+    let end = lower.0 / layout::PAGE * layout::PAGE;
+    let mut buf = vec![0; 1 << 17];
+    let mut at = 0;
+    while at < end {
+        let Some(data) = storage::seek_data(fd.as_fd(), LowerOffset(at))? else { break };
+        at = data.0;
+        if at >= end {
+            break;
+        }
+        let want = (end - at).min(buf.len() as u64) as usize;
+        let n = storage::pread(fd.as_fd(), &mut buf[..want], LowerOffset(at))?;
+        if !block::is_zero(&buf[..n]) {
+            return Ok(true);
+        }
+        if n == 0 {
+            break;
+        }
+        at += n as u64;
+    }
+    Ok(false)
+}

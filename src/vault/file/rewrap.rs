@@ -1,0 +1,177 @@
+//! Re-wrap: moving a file's DEK to the backing key that its alias resolves to now. Content and DEK stay.
+//!
+//! Order of writes (docs/format.md, "A new header for an old file"): data is made durable; the new slot is
+//! written beside the old one and made durable; the old slot is overwritten with the same bytes, so that a
+//! leaked old version doesn't open the current header. Interrupted anywhere, one valid slot is there.
+//! Each step takes the inode lock exclusively and first checks that file id and sequence are what it saw.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::scratch::Scratch;
+use super::{Body, OpenFile, Purpose, Sealed, State};
+use crate::content::block;
+use crate::content::layout::{self, PAGE};
+use crate::header::NextSlot;
+use crate::ids::{BackingKeyId, FileId, Ino, LowerOffset, PageCount, PageIndex, Sequence, TimeChange};
+use crate::storage;
+use crate::vault::inode::Inode;
+use crate::vault::{Result, Vault};
+
+/// From this many files on, one syncfs is cheaper than an fdatasync for each.
+const SYNCFS_FROM: usize = 8;
+/// The floor is raised only in files up to this many pages: all of them have to be read for it.
+const FLOOR_PAGES: u64 = 16;
+
+/// What became of a batch.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct BatchOutcome {
+    /// Files that are wrapped by the current backing key now, and were not before.
+    pub rewrapped: u64,
+    /// Files that need no re-wrap, or can't be re-wrapped now since a key isn't usable.
+    pub skipped: u64,
+    /// Files whose re-wrap failed or was overtaken; their old slot stands, and they can be tried again.
+    pub failed: Vec<Ino>,
+}
+
+/// A file whose new slot is to be, or has been, written beside the old one.
+struct Candidate {
+    inode: Arc<Inode>,
+    file: Arc<OpenFile>,
+    seen: (FileId, Sequence),
+    backing: BackingKeyId,
+    next: Option<NextSlot>,
+}
+
+impl Vault {
+    /// Re-wraps those of these files that are stale: new slots, one sync, old slots.
+    pub fn rewrap_batch(&self, inos: &[Ino]) -> BatchOutcome {
+        let mut outcome = BatchOutcome::default();
+        let mut batch: Vec<Candidate> = Vec::with_capacity(inos.len());
+        for ino in inos {
+            match self.rewrap_candidate(*ino) {
+                Ok(Some(candidate)) => batch.push(candidate),
+                Ok(None) => outcome.skipped += 1,
+                Err(e) => {
+                    tracing::debug!(ino = ino.0, "not re-wrapped: {e}");
+                    outcome.skipped += 1;
+                }
+            }
+        }
+        let mut keep = |batch: Vec<Candidate>, step: &dyn Fn(&mut Candidate) -> Result<bool>| {
+            let mut kept = Vec::with_capacity(batch.len());
+            for mut candidate in batch {
+                match step(&mut candidate) {
+                    Ok(true) => kept.push(candidate),
+                    Ok(false) => outcome.failed.push(candidate.inode.ino),
+                    Err(e) => {
+                        tracing::info!(ino = candidate.inode.ino.0, "re-wrap put off: {e}");
+                        outcome.failed.push(candidate.inode.ino);
+                    }
+                }
+            }
+            kept
+        };
+        let many = batch.len() >= SYNCFS_FROM && sync_together(&batch);
+        let batch = keep(batch, &|candidate| Ok(many || candidate.sync()?));
+        let batch = keep(batch, &|candidate| self.write_new_slot(candidate));
+        let many = batch.len() >= SYNCFS_FROM && sync_together(&batch);
+        let batch = keep(batch, &|candidate| Ok(many || candidate.sync()?));
+        let batch = keep(batch, &|candidate| self.overwrite_old_slot(candidate));
+        outcome.rewrapped += batch.len() as u64;
+        outcome
+    }
+
+    fn rewrap_candidate(&self, ino: Ino) -> Result<Option<Candidate>> {
+        let inode = self.inode(ino)?;
+        let file = self.file_of(&inode, Purpose::Use)?;
+        file.check_writable()?;
+        let mut state = file.state.write();
+        let Some(sealed) = state.sealed()? else { return Ok(None) };
+        let seen = (sealed.header.file(), sealed.header.sequence());
+        let Some(backing) = self.rewrap_target(&inode, sealed.header.backing())? else { return Ok(None) };
+        // The sync that follows promises these pages.
+        state.synced = state.pages();
+        file.changed.store(false, Ordering::Relaxed);
+        drop(state);
+        Ok(Some(Candidate { inode, file, seen, backing, next: None }))
+    }
+
+    fn write_new_slot(&self, candidate: &mut Candidate) -> Result<bool> {
+        let file = &candidate.file;
+        let mut state = file.state.write();
+        let size = state.size;
+        let Some(sealed) = candidate.still(&mut state) else { return Ok(false) };
+        let gate = self.keys.begin_wrap_key(candidate.backing.key).map_err(super::load::key_error)?;
+        let header = &sealed.header;
+        let wrapped = gate.wrap(header.file(), header.suite(), header.dek());
+        let floor = file.raised_floor(sealed, layout::page_count(size))?;
+        let next = sealed.header.next_slot(Some((gate.backing(), &wrapped)), floor);
+        drop(gate);
+        file.write_slot_keeping_times(next.index().offset(), next.bytes())?;
+        candidate.next = Some(next);
+        Ok(true)
+    }
+
+    fn overwrite_old_slot(&self, candidate: &mut Candidate) -> Result<bool> {
+        let Some(next) = candidate.next.take() else { return Ok(false) };
+        let file = candidate.file.clone();
+        let mut state = file.state.write();
+        let Some(sealed) = candidate.still(&mut state) else { return Ok(false) };
+        file.write_slot_keeping_times(sealed.header.index().offset(), next.bytes())?;
+        sealed.header.advance(next);
+        self.census.note(candidate.inode.ino, sealed.header.backing());
+        Ok(true)
+    }
+}
+
+/// Makes what was written to all of these files durable with one call.
+fn sync_together(batch: &[Candidate]) -> bool {
+    batch.first().is_some_and(|one| storage::syncfs(one.file.fd.as_fd()).is_ok())
+}
+
+impl Candidate {
+    fn sync(&self) -> Result<bool> {
+        self.file.flush()?;
+        Ok(true)
+    }
+
+    /// The header, if it is still the one that was seen: not cut to nothing and written anew, not re-sealed.
+    fn still<'a>(&self, state: &'a mut State) -> Option<&'a mut Sealed> {
+        match &mut state.body {
+            Body::Sealed(sealed) if (sealed.header.file(), sealed.header.sequence()) == self.seen => {
+                Some(sealed)
+            }
+            Body::Sealed(_) | Body::Bare | Body::Unreadable(_) => None,
+        }
+    }
+}
+
+impl OpenFile {
+    fn write_slot_keeping_times(&self, at: LowerOffset, slot: &[u8]) -> Result<()> {
+        let before = storage::fstat(self.fd.as_fd())?;
+        let written = storage::pwrite_all(self.fd.as_fd(), slot, at);
+        storage::set_times(self.fd.as_fd(), TimeChange::At(before.atime), TimeChange::At(before.mtime))?;
+        Ok(written?)
+    }
+
+    /// The floor that may be sealed: all pages, if nothing was written since they were made durable and
+    /// none of them is a hole; else the one there is.
+    fn raised_floor(&self, sealed: &Sealed, pages: PageCount) -> Result<PageCount> {
+        let floor = sealed.header.floor();
+        if pages.0 > FLOOR_PAGES || pages <= floor || self.changed.load(Ordering::Relaxed) {
+            return Ok(floor);
+        }
+        let mut scratch = Scratch::take();
+        let lower = &mut scratch.lower[..(pages.0 * PAGE) as usize];
+        if storage::pread(self.fd.as_fd(), lower, LowerOffset(0))? < lower.len() {
+            return Ok(floor);
+        }
+        let full = (0..pages.0).all(|page| {
+            let range = layout::block_range(PageIndex(page));
+            !block::is_zero(&lower[range.start as usize..range.end as usize])
+        });
+        Ok(if full { pages } else { floor })
+    }
+}

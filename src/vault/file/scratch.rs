@@ -1,0 +1,63 @@
+//! Per-thread buffers, so that the data path allocates nothing for a page.
+
+use std::cell::Cell;
+use std::ops::{Deref, DerefMut};
+
+use crate::content::layout::{PAGE, PAYLOAD};
+
+/// Pages read or written in one lower call: enough to make the call cheap, small enough for the L2 cache.
+pub(super) const CHUNK_PAGES: u64 = 32;
+
+pub(super) struct Buffers {
+    /// Lower bytes of a chunk, with room for both header slots.
+    pub(super) lower: Vec<u8>,
+    /// One block's payload.
+    pub(super) payload: Vec<u8>,
+    /// The nonces of a request.
+    pub(super) nonces: Vec<u8>,
+}
+
+thread_local! {
+    static BUFFERS: Cell<Option<Box<Buffers>>> = const { Cell::new(None) };
+}
+
+/// This thread's buffers; a nested borrower gets buffers of its own.
+pub(super) struct Scratch(Option<Box<Buffers>>);
+
+impl Scratch {
+    pub(super) fn take() -> Self {
+        let buffers = BUFFERS.take().unwrap_or_else(|| {
+            Box::new(Buffers {
+                lower: vec![0; (CHUNK_PAGES * PAGE) as usize],
+                payload: vec![0; PAYLOAD as usize],
+                nonces: Vec::new(),
+            })
+        });
+        Self(Some(buffers))
+    }
+}
+
+impl Deref for Scratch {
+    type Target = Buffers;
+    fn deref(&self) -> &Buffers {
+        match &self.0 {
+            Some(buffers) => buffers,
+            None => unreachable!("taken only in drop"),
+        }
+    }
+}
+
+impl DerefMut for Scratch {
+    fn deref_mut(&mut self) -> &mut Buffers {
+        match &mut self.0 {
+            Some(buffers) => buffers,
+            None => unreachable!("taken only in drop"),
+        }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        BUFFERS.set(self.0.take());
+    }
+}

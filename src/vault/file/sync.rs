@@ -1,0 +1,77 @@
+//! fsync, and what the last close owes.
+
+use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
+
+use super::OpenFile;
+use crate::ids::{Ino, LowerOffset};
+use crate::storage;
+use crate::vault::{Result, Vault};
+
+impl Vault {
+    /// Makes a file durable: data and what is needed to read it with `datasync`, all of its metadata
+    /// without. When it returns, nothing written before it began can be lost in a power cut.
+    ///
+    /// # Errors
+    /// What the lower filesystem says; a failed fsync promises nothing.
+    pub fn fsync(&self, ino: Ino, datasync: bool) -> Result<()> {
+        let inode = self.inode(ino)?;
+        self.opened(&inode)?.sync(datasync)
+    }
+
+    /// Makes a cut durable before the file's last user lets go of it: whoever loads it next takes its size
+    /// for durable.
+    pub(in crate::vault) fn settle(&self, file: &OpenFile) -> Result<()> {
+        let last = file.handles.load(Ordering::Relaxed) == 0;
+        if last && file.state.read().cut_unsynced() { file.sync(true) } else { Ok(()) }
+    }
+}
+
+impl OpenFile {
+    /// Makes what was written so far durable, as a step of an operation. A failed write-out is kept for the
+    /// next fsync: the descriptor reports it once.
+    pub(super) fn flush(&self) -> Result<()> {
+        self.keep_error(storage::fdatasync(self.fd.as_fd()))
+    }
+
+    /// Waits until no write-out of these lower bytes is under way, if the lower filesystem would let them
+    /// change in the middle of it.
+    pub(super) fn wait_stable(&self, lower: std::ops::Range<u64>) -> Result<()> {
+        if !self.stable_pages_needed {
+            return Ok(());
+        }
+        let (start, len) = (LowerOffset(lower.start), lower.end - lower.start);
+        self.keep_error(storage::wait_stable(self.fd.as_fd(), start, len))
+    }
+
+    fn keep_error(&self, synced: storage::Result<()>) -> Result<()> {
+        if let Err(e) = synced {
+            self.lost.store(e.raw_os_error(), Ordering::Relaxed);
+        }
+        Ok(synced?)
+    }
+
+    fn sync(&self, datasync: bool) -> Result<()> {
+        let cuts = {
+            // Exclusive, so that no overwrite of a page that this sync is about to promise is under way
+            // that took the page for one nobody had asked to keep.
+            let mut state = self.state.write();
+            state.synced = state.pages();
+            state.cuts
+        };
+        if datasync {
+            storage::fdatasync(self.fd.as_fd())?;
+        } else {
+            storage::fsync(self.fd.as_fd())?;
+        }
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        if lost != 0 {
+            return Err(storage::Errno::from_raw_os_error(lost).into());
+        }
+        if cuts > 0 {
+            let mut state = self.state.write();
+            state.durable_cuts = state.durable_cuts.max(cuts);
+        }
+        Ok(())
+    }
+}

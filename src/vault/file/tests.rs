@@ -1,0 +1,420 @@
+//! Content against a model: what was written is what is read, whatever the boundaries, across reopening,
+//! rotation and re-wrap; and at every point where the lower filesystem stops or fails.
+
+use proptest::prelude::*;
+
+use crate::content::layout::{BLOCK0_PAYLOAD, PAYLOAD};
+use crate::crypto::suite::Suite;
+use crate::ids::{AliasName, Handle, Ino, LowerOffset, PlainOffset};
+use crate::keyring::RotateTarget;
+use crate::storage::fault::Faults;
+use crate::vault::testing::{TestVault, me};
+use crate::vault::{Damage, Error, FallocMode, SetAttr, Whence};
+
+/// Sizes and offsets worth trying.
+fn edges() -> Vec<u64> {
+    let mut edges = vec![0, 1, 17, 4095, 4096, 4097];
+    for k in 0..4 {
+        for d in [-1i64, 0, 1] {
+            edges.push((BLOCK0_PAYLOAD + k * PAYLOAD).wrapping_add_signed(d));
+        }
+    }
+    edges
+}
+
+fn bytes(seed: u8, len: usize) -> Vec<u8> {
+    (0..len).map(|i| seed.wrapping_mul(31).wrapping_add((i % 251) as u8) | 1).collect()
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Write { at: u64, len: usize, seed: u8 },
+    Truncate { size: u64 },
+    Punch { at: u64, len: u64 },
+    Zero { at: u64, len: u64, keep_size: bool },
+    Allocate { at: u64, len: u64, keep_size: bool },
+    Sync,
+    Reopen,
+    Rotate,
+    Rewrap,
+}
+
+fn offset() -> impl Strategy<Value = u64> {
+    prop_oneof![prop::sample::select(edges()), 0u64..40_000]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        6 => (offset(), 1usize..9000, any::<u8>()).prop_map(|(at, len, seed)| Op::Write { at, len, seed }),
+        3 => offset().prop_map(|size| Op::Truncate { size }),
+        2 => (offset(), 1u64..12_000).prop_map(|(at, len)| Op::Punch { at, len }),
+        1 => (offset(), 1u64..12_000, any::<bool>())
+            .prop_map(|(at, len, keep_size)| Op::Zero { at, len, keep_size }),
+        1 => (offset(), 1u64..12_000, any::<bool>())
+            .prop_map(|(at, len, keep_size)| Op::Allocate { at, len, keep_size }),
+        1 => Just(Op::Sync),
+        2 => Just(Op::Reopen),
+        1 => Just(Op::Rotate),
+        1 => Just(Op::Rewrap),
+    ]
+}
+
+struct Run {
+    test: TestVault,
+    ino: Ino,
+    handle: Handle,
+    model: Vec<u8>,
+}
+
+impl Run {
+    fn new(suite: Suite) -> Self {
+        let test = TestVault::with_suite(suite);
+        test.make("f");
+        let (ino, handle) = test.open("f").unwrap();
+        Self { test, ino, handle, model: Vec::new() }
+    }
+
+    fn apply(&mut self, op: &Op) -> crate::vault::Result<()> {
+        let vault = self.test.vault.clone();
+        match *op {
+            Op::Write { at, len, seed } => {
+                vault.write(self.ino, PlainOffset(at), &bytes(seed, len), false).map(|_| ())
+            }
+            Op::Truncate { size } => {
+                let set = SetAttr { size: Some(size), ..SetAttr::default() };
+                vault.setattr(self.ino, &set, &me()).map(|_| ())
+            }
+            Op::Punch { at, len } => {
+                let mode = FallocMode { keep_size: true, punch_hole: true, ..FallocMode::default() };
+                vault.fallocate(self.ino, PlainOffset(at), len, mode)
+            }
+            Op::Zero { at, len, keep_size } => {
+                let mode = FallocMode { keep_size, zero_range: true, ..FallocMode::default() };
+                vault.fallocate(self.ino, PlainOffset(at), len, mode)
+            }
+            Op::Allocate { at, len, keep_size } => {
+                let mode = FallocMode { keep_size, ..FallocMode::default() };
+                vault.fallocate(self.ino, PlainOffset(at), len, mode)
+            }
+            Op::Sync => vault.fsync(self.ino, true),
+            Op::Reopen => {
+                vault.release(self.ino, self.handle)?;
+                self.reopen();
+                Ok(())
+            }
+            Op::Rotate => {
+                let target = RotateTarget::Alias(AliasName::default_alias());
+                self.test.keys().rotate(&target).unwrap();
+                Ok(())
+            }
+            Op::Rewrap => {
+                assert_eq!(vault.rewrap_batch(&[self.ino]).failed, []);
+                Ok(())
+            }
+        }
+    }
+
+    /// What the operation makes of the content.
+    fn expect(&mut self, op: &Op) {
+        let grow = |model: &mut Vec<u8>, end: u64| {
+            let end = end as usize;
+            if model.len() < end {
+                model.resize(end, 0);
+            }
+        };
+        match *op {
+            Op::Write { at, len, seed } => {
+                grow(&mut self.model, at + len as u64);
+                self.model[at as usize..at as usize + len].copy_from_slice(&bytes(seed, len));
+            }
+            Op::Truncate { size } => self.model.resize(size as usize, 0),
+            Op::Punch { at, len } | Op::Zero { at, len, .. } => {
+                if let Op::Zero { keep_size: false, .. } = op {
+                    grow(&mut self.model, at + len);
+                }
+                let end = ((at + len) as usize).min(self.model.len());
+                if (at as usize) < end {
+                    self.model[at as usize..end].fill(0);
+                }
+            }
+            Op::Allocate { at, len, keep_size: false } => grow(&mut self.model, at + len),
+            Op::Allocate { .. } | Op::Sync | Op::Reopen | Op::Rotate | Op::Rewrap => {}
+        }
+    }
+
+    fn reopen(&mut self) {
+        self.test.reopen();
+        (self.ino, self.handle) = self.test.open("f").unwrap();
+    }
+
+    fn content(&self) -> crate::vault::Result<Vec<u8>> {
+        let size = self.test.vault.getattr(self.ino)?.size as usize;
+        let mut out = vec![0xAA; size + 10];
+        let n = self.test.vault.read(self.ino, PlainOffset(0), &mut out)?;
+        assert_eq!(n, size);
+        out.truncate(n);
+        Ok(out)
+    }
+
+    fn check(&self) {
+        assert_same(&self.content().unwrap(), &self.model);
+    }
+}
+
+fn assert_same(got: &[u8], want: &[u8]) {
+    assert_eq!(got.len(), want.len(), "size");
+    if let Some(at) = got.iter().zip(want).position(|(a, b)| a != b) {
+        panic!("byte {at} of {} is {} and should be {}", got.len(), got[at], want[at]);
+    }
+}
+
+fn run(suite: Suite, ops: &[Op]) {
+    let mut run = Run::new(suite);
+    for op in ops {
+        run.apply(op).unwrap();
+        run.expect(op);
+        run.check();
+    }
+    run.reopen();
+    run.check();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #[test]
+    fn content_follows_the_model(ops in prop::collection::vec(op(), 1..25), gcm in any::<bool>()) {
+        run(if gcm { Suite::Aes256Gcm } else { Suite::ChaCha20Poly1305 }, &ops);
+    }
+}
+
+#[test]
+fn every_pair_of_edges_written_cut_and_grown() {
+    let mut run = Run::new(Suite::Aes256Gcm);
+    for at in edges() {
+        for len in edges().into_iter().filter(|len| *len > 0) {
+            for op in [
+                Op::Truncate { size: 0 },
+                Op::Write { at, len: len as usize, seed: 3 },
+                Op::Truncate { size: len },
+                Op::Truncate { size: len + at },
+            ] {
+                run.apply(&op).unwrap();
+                run.expect(&op);
+                run.check();
+            }
+        }
+    }
+}
+
+/// What can be in a byte after an operation was stopped in its middle: what was there, what was to come, or
+/// a zero.
+fn stopped_content_is_plausible(run: &Run, before: &[u8], after: &[u8]) {
+    let got = match run.content() {
+        Ok(got) => got,
+        // The header of a file that had none may have been stopped on its way.
+        Err(Error::Corrupt(Damage::Header)) if before.is_empty() => return,
+        Err(e) => panic!("{e}"),
+    };
+    assert!(got.len() == before.len() || got.len() == after.len(), "size {}", got.len());
+    for (at, byte) in got.iter().enumerate() {
+        let old = before.get(at).copied().unwrap_or(0);
+        let new = after.get(at).copied().unwrap_or(0);
+        assert!([old, new, 0].contains(byte), "byte {at} is {byte}, was {old}, should become {new}");
+    }
+}
+
+/// Ends at each of its write points in turn: the process dies there, and the vault is opened again.
+#[test]
+fn every_operation_stopped_at_every_write_point() {
+    let setup =
+        [Op::Write { at: 0, len: 20_000, seed: 1 }, Op::Sync, Op::Truncate { size: 15_000 }, Op::Rotate];
+    let ops = [
+        Op::Write { at: 14_000, len: 9000, seed: 2 },
+        Op::Write { at: 100, len: 50, seed: 3 },
+        Op::Write { at: 40_000, len: 1, seed: 3 },
+        Op::Truncate { size: 0 },
+        Op::Truncate { size: 5000 },
+        Op::Truncate { size: 60_000 },
+        Op::Punch { at: 1000, len: 9000 },
+        Op::Zero { at: 9000, len: 9000, keep_size: false },
+        Op::Rewrap,
+    ];
+    for op in &ops {
+        for skip in 0.. {
+            let mut run = Run::new(Suite::Aes256Gcm);
+            for op in &setup {
+                run.apply(op).unwrap();
+                run.expect(op);
+            }
+            let before = run.model.clone();
+            run.expect(op);
+            let after = run.model.clone();
+            let faults = Faults::stop_after(skip);
+            {
+                let _scope = faults.on_this_thread();
+                let vault = run.test.vault.clone();
+                if matches!(op, Op::Rewrap) {
+                    vault.rewrap_batch(&[run.ino]);
+                } else {
+                    let _ = run.apply(op);
+                }
+                drop(vault);
+            }
+            if !faults.fired() {
+                run.check();
+                break;
+            }
+            run.reopen();
+            stopped_content_is_plausible(&run, &before, &after);
+            // The file can be used on: grown over what was left behind, which must not come back.
+            let next = Op::Truncate { size: 70_000 };
+            run.apply(&next).unwrap();
+            let got = run.content().unwrap();
+            assert!(got[60_000..].iter().all(|b| *b == 0));
+        }
+    }
+}
+
+/// Fails once at each write point: the operation fails or not, the file stays usable and plausible.
+#[test]
+fn every_operation_failed_at_every_write_point() {
+    for op in [
+        Op::Write { at: 9000, len: 9000, seed: 2 },
+        Op::Write { at: 0, len: 3, seed: 9 },
+        Op::Truncate { size: 5000 },
+        Op::Truncate { size: 30_000 },
+        Op::Punch { at: 0, len: 9000 },
+    ] {
+        for skip in 0.. {
+            let mut run = Run::new(Suite::Aes256Gcm);
+            for op in [Op::Write { at: 0, len: 12_000, seed: 1 }, Op::Truncate { size: 10_000 }] {
+                run.apply(&op).unwrap();
+                run.expect(&op);
+            }
+            let before = run.model.clone();
+            run.expect(&op);
+            let faults = Faults::fail_once(skip, rustix::io::Errno::NOSPC);
+            let done = {
+                let _scope = faults.on_this_thread();
+                run.apply(&op)
+            };
+            if !faults.fired() {
+                break;
+            }
+            if done.is_ok() {
+                run.check();
+            }
+            stopped_content_is_plausible(&run, &before, &run.model);
+            let again = run.apply(&op);
+            assert!(again.is_ok(), "{op:?} after a failure: {again:?}");
+            run.check();
+        }
+    }
+}
+
+#[test]
+fn every_byte_of_the_lower_file_flipped_is_an_error_or_nothing() {
+    let mut run = Run::new(Suite::Aes256Gcm);
+    let write = Op::Write { at: 0, len: 5000, seed: 7 };
+    run.apply(&write).unwrap();
+    run.expect(&write);
+    run.test.vault.release(run.ino, run.handle).unwrap();
+    let lower = std::fs::read_dir(run.test.tree()).unwrap().next().unwrap().unwrap().path();
+    let good = std::fs::read(&lower).unwrap();
+    for at in 0..8192 {
+        let mut bad = good.clone();
+        bad[at] ^= 0x40;
+        std::fs::write(&lower, &bad).unwrap();
+        run.test.reopen();
+        match run.test.open("f") {
+            Ok((ino, handle)) => {
+                run.ino = ino;
+                match run.content() {
+                    // Slot B is empty, and whatever is in it is no slot.
+                    Ok(content) => {
+                        assert!((512..1024).contains(&at), "byte {at}");
+                        assert_same(&content, &run.model);
+                    }
+                    Err(Error::Corrupt(_)) => {}
+                    Err(e) => panic!("byte {at}: {e}"),
+                }
+                run.test.vault.release(ino, handle).unwrap();
+            }
+            Err(Error::Corrupt(_) | Error::Newer(_) | Error::KeyNotUsable(_)) => {}
+            Err(e) => panic!("byte {at}: {e}"),
+        }
+    }
+}
+
+#[test]
+fn a_zeroed_page_is_a_hole_unless_the_floor_forbids_it() {
+    let mut run = Run::new(Suite::Aes256Gcm);
+    let write = Op::Write { at: 0, len: 12_000, seed: 7 };
+    run.apply(&write).unwrap();
+    run.expect(&write);
+    let lower = std::fs::read_dir(run.test.tree()).unwrap().next().unwrap().unwrap().path();
+    let zero_page_1 = || {
+        let mut bytes = std::fs::read(&lower).unwrap();
+        bytes[4096..8192].fill(0);
+        std::fs::write(&lower, bytes).unwrap();
+    };
+    run.apply(&Op::Rotate).unwrap();
+    run.apply(&Op::Rewrap).unwrap();
+    zero_page_1();
+    run.reopen();
+    assert!(matches!(run.content(), Err(Error::Corrupt(Damage::Page(1)))));
+    // Emptied and written anew it has no floor, and the hole is one.
+    run.apply(&Op::Truncate { size: 0 }).unwrap();
+    run.apply(&write).unwrap();
+    zero_page_1();
+    run.reopen();
+    let content = run.content().unwrap();
+    assert!(content[3044..7112].iter().all(|b| *b == 0));
+}
+
+#[test]
+fn holes_are_found_where_they_are() {
+    let mut run = Run::new(Suite::Aes256Gcm);
+    run.apply(&Op::Write { at: 100_000, len: 10, seed: 1 }).unwrap();
+    run.apply(&Op::Write { at: 10, len: 10, seed: 1 }).unwrap();
+    // While it is open for writing all is data: the kernel may hold what we don't know of.
+    let seek = |run: &Run, at, whence| run.test.vault.lseek(run.ino, PlainOffset(at), whence);
+    assert_eq!(seek(&run, 50_000, Whence::Data).unwrap(), PlainOffset(50_000));
+    run.test.vault.release(run.ino, run.handle).unwrap();
+    run.test.reopen();
+    let ino = run.test.vault.lookup(Ino::ROOT, b"f").unwrap().ino;
+    let read = crate::vault::OpenFlags { read: true, write: false, truncate: false };
+    run.handle = run.test.vault.open(ino, read, &me()).unwrap();
+    let hole = seek(&run, 0, Whence::Hole).unwrap();
+    assert_eq!(hole, PlainOffset(3044));
+    let data = seek(&run, 3044, Whence::Data).unwrap();
+    assert!(data.0 > 90_000 && data.0 <= 100_000);
+    assert_eq!(seek(&run, 100_005, Whence::Hole).unwrap(), PlainOffset(100_010));
+    assert!(matches!(seek(&run, 100_010, Whence::Data), Err(Error::NoMoreData)));
+}
+
+/// A size that was cut while the last page of it held data: what was cut must not come back when the file
+/// grows, also if the page after the new end had been left behind by a power cut.
+#[test]
+fn leftovers_past_the_end_never_come_back() {
+    let mut run = Run::new(Suite::Aes256Gcm);
+    for op in [Op::Write { at: 0, len: 3 * PAYLOAD as usize, seed: 5 }, Op::Sync] {
+        run.apply(&op).unwrap();
+        run.expect(&op);
+    }
+    let lower = std::fs::read_dir(run.test.tree()).unwrap().next().unwrap().unwrap().path();
+    // A cut that only shortened the file, as a power cut may leave it: the page after the end is still there.
+    let file = std::fs::OpenOptions::new().write(true).open(&lower).unwrap();
+    file.set_len(8192 + 100).unwrap();
+    let size = (BLOCK0_PAYLOAD + 100) as usize;
+    run.model.truncate(size);
+    run.reopen();
+    run.check();
+    let grow = Op::Truncate { size: 3 * PAYLOAD };
+    run.apply(&grow).unwrap();
+    run.expect(&grow);
+    run.check();
+    run.reopen();
+    run.check();
+    assert_eq!(crate::content::layout::lower_size(PlainOffset(1)), LowerOffset(4097));
+}

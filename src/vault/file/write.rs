@@ -1,0 +1,293 @@
+//! Writing. Inside the file: shared inode lock, first and last block under their stripes. Growing, a first
+//! write, and the first write into the last block: exclusive.
+//!
+//! Order of writes when a file grows (docs/format.md, "Growing"): the tail is made clean; the lower size
+//! is set to the final one; then the pages are written. A new file's header goes out before any data.
+
+use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
+
+use super::read::{block_in, chunk_end, lower_start, open_block};
+use super::scratch::{Buffers, Scratch};
+use super::{Body, OpenFile, Sealed, State};
+use crate::content::block;
+use crate::content::layout::{self, Piece};
+use crate::crypto::random;
+use crate::header::{Header, SLOT, SLOTS};
+use crate::ids::{FileId, Ino, LowerOffset, PageCount, PageIndex, PlainOffset};
+use crate::storage;
+use crate::vault::inode::Inode;
+use crate::vault::{Error, Result, Vault};
+
+/// A write that is to be sealed: where it goes, and what it may rely on.
+struct Plan<'a> {
+    sealed: &'a Sealed,
+    /// Size of the file once it is done: what is past it in its last block is zero.
+    size: PlainOffset,
+    /// Blocks from here on hold nothing that counts.
+    old_pages: PageCount,
+    /// Blocks below may have been promised by an fsync.
+    synced: PageCount,
+    /// The header slot to write with, or before, the first page.
+    slot: Option<[u8; SLOT]>,
+}
+
+impl Vault {
+    /// Writes `data` at `offset`, all of it. `kill_priv`: clear suid, sgid and file capabilities first, as
+    /// the kernel asks for a caller without CAP_FSETID.
+    ///
+    /// # Errors
+    /// ENOKEY for the first write of an empty file whose alias' key can't be used, EIO where a block that
+    /// has to be read first is damaged, ENOSPC and the like from below: then a file that was to grow is cut
+    /// back to what it was.
+    pub fn write(&self, ino: Ino, offset: PlainOffset, data: &[u8], kill_priv: bool) -> Result<usize> {
+        let inode = self.inode(ino)?;
+        let file = self.opened(&inode)?;
+        file.check_writable()?;
+        if data.is_empty() {
+            return Ok(0);
+        }
+        let end = offset.0.checked_add(data.len() as u64).filter(|end| *end <= layout::MAX_SIZE.0);
+        let end = PlainOffset(end.ok_or(Error::TooBig)?);
+        if kill_priv {
+            self.tree.kill_priv(&inode, file.fd())?;
+        }
+        let (first, last) = (layout::locate(offset).0, layout::locate(PlainOffset(end.0 - 1)).0);
+        {
+            let state = file.state.read();
+            if let Some(sealed) = state.sealed()?
+                && end <= state.size
+                && (state.tail_clean || Some(last) != state.last_page())
+            {
+                let _blocks = self.stripes.lock(ino, first, last);
+                match file.write_blocks(&Plan::inside(&state, sealed), offset, data) {
+                    Ok(()) => return Ok(data.len()),
+                    // A block to be changed may have been read in the middle of another write: once more,
+                    // with all others shut out, before it is called damaged.
+                    Err(Error::Corrupt(_)) => {}
+                    Err(e) => return Err(e),
+                }
+            }
+        }
+        let mut state = file.state.write();
+        self.write_exclusive(&inode, &file, &mut state, offset, data)?;
+        Ok(data.len())
+    }
+
+    fn write_exclusive(
+        &self,
+        inode: &Inode,
+        file: &OpenFile,
+        state: &mut State,
+        offset: PlainOffset,
+        data: &[u8],
+    ) -> Result<()> {
+        let end = PlainOffset(offset.0 + data.len() as u64);
+        if state.sealed()?.is_some() {
+            file.clean_tail(state, Some((offset, end)))?;
+            return file.write_or_cut_back(state, None, offset, data);
+        }
+        self.with_new_header(inode, |header| {
+            state.body = Body::Sealed(Sealed::new(header));
+            let slot = state.sealed()?.map(|sealed| sealed.header.to_slot());
+            let written = file.write_or_cut_back(state, slot, offset, data);
+            if written.is_err() && state.size.0 == 0 {
+                state.body = Body::Bare;
+            }
+            written
+        })
+    }
+
+    /// Makes a DEK and a header for an empty file and has `write` put them on disk, all behind the creation
+    /// gate: a rotation that returns has no file of the old version still on its way (G4).
+    pub(super) fn with_new_header<T>(
+        &self,
+        inode: &Inode,
+        write: impl FnOnce(Header) -> Result<T>,
+    ) -> Result<T> {
+        let alias = self.tree.alias_of(inode)?;
+        let gate = self.keys.begin_wrap(&alias).map_err(super::load::key_error)?;
+        let (id, dek) = (FileId::random(), crate::crypto::keys::Dek::generate());
+        let suite = self.keys.suite();
+        let wrapped = gate.wrap(id, suite, &dek);
+        let written = write(Header::new(id, suite, gate.backing(), &wrapped, dek))?;
+        self.census.note(inode.ino, gate.backing());
+        Ok(written)
+    }
+}
+
+impl<'a> Plan<'a> {
+    fn inside(state: &State, sealed: &'a Sealed) -> Self {
+        Self { sealed, size: state.size, old_pages: state.pages(), synced: state.synced, slot: None }
+    }
+
+    /// Whether what the block holds now has to be read: not if all that counts of it is written anew.
+    fn needs_old(&self, piece: &Piece) -> bool {
+        let to_the_end =
+            layout::block_start(piece.page).0 + piece.within.end as u64 >= self.size.0 || piece.is_whole();
+        piece.page.0 < self.old_pages.0 && !(piece.within.start == 0 && to_the_end)
+    }
+}
+
+impl OpenFile {
+    /// Prepares a file for growing, or for a write into its last block: makes block N a hole and the last
+    /// block zero past the size. Both can hold leftovers after a power cut or a cut. Each step is durable
+    /// before the next: a size must not grow over bytes that were cut.
+    ///
+    /// `write` is what comes next: a last block that it replaces to its end need not be readable.
+    pub(super) fn clean_tail(
+        &self,
+        state: &mut State,
+        write: Option<(PlainOffset, PlainOffset)>,
+    ) -> Result<()> {
+        if state.tail_clean {
+            return Ok(());
+        }
+        let Some(last) = state.last_page() else {
+            state.tail_clean = true;
+            return Ok(());
+        };
+        if state.cut_unsynced() {
+            self.flush()?;
+            state.durable_cuts = state.cuts;
+        }
+        self.punch_leftover(PageIndex(last.0 + 1), layout::lower_size(state.size))?;
+        let in_last = (state.size.0 - layout::block_start(last).0) as usize;
+        let replaced = write.is_some_and(|(from, to)| from <= layout::block_start(last) && to >= state.size);
+        if in_last as u64 != layout::payload(last)
+            && let Some(sealed) = state.sealed()?
+        {
+            let mut scratch = Scratch::take();
+            let payload = &mut scratch.payload[..layout::payload(last) as usize];
+            match self.read_block(sealed, last, payload) {
+                Ok(_) if block::is_zero(&payload[in_last..]) => {}
+                Ok(_) => {
+                    payload[in_last..].fill(0);
+                    self.flush()?;
+                    self.write_block(sealed, last, payload)?;
+                    self.flush()?;
+                }
+                Err(Error::Corrupt(_)) if replaced => {}
+                Err(e) => return Err(e),
+            }
+        }
+        state.tail_clean = true;
+        Ok(())
+    }
+
+    /// Block N: the lower bytes from 4096·N on are a hole unless a cut-off growth left a page there.
+    fn punch_leftover(&self, page: PageIndex, lower: LowerOffset) -> Result<()> {
+        let start = layout::page_offset(page);
+        let mut scratch = Scratch::take();
+        let tail = &mut scratch.lower[..(lower.0 - start.0) as usize];
+        let got = storage::pread(self.fd.as_fd(), tail, start)?;
+        if !block::is_zero(&tail[..got]) {
+            storage::punch(self.fd.as_fd(), start, layout::PAGE)?;
+        }
+        Ok(())
+    }
+
+    /// Seals a block and writes it. Nothing else may be writing it.
+    pub(super) fn write_block(&self, sealed: &Sealed, page: PageIndex, payload: &[u8]) -> Result<()> {
+        self.changed.store(true, Ordering::Relaxed);
+        let mut scratch = Scratch::take();
+        let range = layout::block_range(page);
+        let lower = &mut scratch.lower[..(range.end - range.start) as usize];
+        block::payload_of(lower).copy_from_slice(payload);
+        block::seal(&sealed.key(page), page, &random::array(), lower);
+        storage::pwrite_all(self.fd.as_fd(), lower, LowerOffset(range.start))?;
+        Ok(())
+    }
+
+    /// Sets the final lower size if the file grows, then writes; on failure cuts back to the old size.
+    fn write_or_cut_back(
+        &self,
+        state: &mut State,
+        slot: Option<[u8; SLOT]>,
+        offset: PlainOffset,
+        data: &[u8],
+    ) -> Result<()> {
+        let (old, end) = (state.size, PlainOffset(offset.0 + data.len() as u64));
+        let size = old.max(end);
+        if end > old {
+            self.set_lower_size(size)?;
+        }
+        let written = match state.sealed()? {
+            Some(sealed) => {
+                let plan = Plan { slot, size, ..Plan::inside(state, sealed) };
+                self.write_blocks(&plan, offset, data)
+            }
+            None => Err(Error::Invalid("a write without a header")),
+        };
+        match written {
+            Ok(()) => state.size = size,
+            Err(_) if end > old => self.cut_back(state, old),
+            Err(_) => {}
+        }
+        written
+    }
+
+    fn write_blocks(&self, plan: &Plan<'_>, offset: PlainOffset, data: &[u8]) -> Result<()> {
+        self.changed.store(true, Ordering::Relaxed);
+        let mut scratch = Scratch::take();
+        let Buffers { lower, payload: _, nonces } = &mut *scratch;
+        let first = layout::locate(offset).0;
+        let last = layout::locate(PlainOffset(offset.0 + data.len() as u64 - 1)).0;
+        nonces.resize((last.0 - first.0 + 1) as usize * 12, 0);
+        random::fill(nonces);
+        let (fresh, _) = nonces.as_chunks::<12>();
+        let mut fresh = fresh.iter();
+        let mut slot = plan.slot;
+        if let Some(bytes) = slot
+            && first.0 != 0
+        {
+            storage::pwrite_all(self.fd.as_fd(), &bytes, LowerOffset(0))?;
+            slot = None;
+        }
+        let mut pieces = layout::pieces(offset, data.len()).peekable();
+        while let Some(first) = pieces.peek().map(|piece| piece.page) {
+            // A new file's slot goes out with page 0, in one write.
+            let lead = if slot.is_some() { SLOTS } else { 0 };
+            let (start, end) = (lower_start(first), chunk_end(first, offset, data.len()));
+            let chunk = &mut lower[..lead + (end - start) as usize];
+            if let Some(bytes) = slot.take() {
+                chunk[..SLOT].copy_from_slice(&bytes);
+                chunk[SLOT..SLOTS].fill(0);
+            }
+            while let Some(piece) = pieces.next_if(|piece| layout::block_range(piece.page).end <= end) {
+                let nonce = fresh.next().ok_or(Error::Invalid("a nonce for each block"))?;
+                let range = layout::block_range(piece.page);
+                let at = lead + (range.start - start) as usize;
+                let lower = &mut chunk[at..at + (range.end - range.start) as usize];
+                self.fill_payload(plan, &piece, &data[piece.buffer.clone()], lower)?;
+                block::seal(&plan.sealed.key(piece.page), piece.page, nonce, lower);
+            }
+            if first.0 < plan.synced.0 {
+                self.wait_stable(start..end)?;
+            }
+            storage::pwrite_all(self.fd.as_fd(), chunk, LowerOffset(start - lead as u64))?;
+        }
+        Ok(())
+    }
+
+    /// Puts a block's payload into its place in `lower`: `data`, and around it what was there, or zeros.
+    fn fill_payload(&self, plan: &Plan<'_>, piece: &Piece, data: &[u8], lower: &mut [u8]) -> Result<()> {
+        if plan.needs_old(piece) {
+            let mut scratch = Scratch::take();
+            let Buffers { lower: old, payload, nonces: _ } = &mut *scratch;
+            let range = layout::block_range(piece.page);
+            let old = &mut old[..(range.end - range.start) as usize];
+            let got = storage::pread(self.fd.as_fd(), old, LowerOffset(range.start))?;
+            old[got..].fill(0);
+            let payload = &mut payload[..layout::payload(piece.page) as usize];
+            open_block(plan.sealed, piece.page, block_in(old, piece.page, piece.page), payload)?;
+            block::payload_of(lower).copy_from_slice(payload);
+        } else {
+            let payload = block::payload_of(lower);
+            payload[..piece.within.start].fill(0);
+            payload[piece.within.end..].fill(0);
+        }
+        block::payload_of(lower)[piece.within.clone()].copy_from_slice(data);
+        Ok(())
+    }
+}

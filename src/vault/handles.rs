@@ -1,0 +1,90 @@
+//! Handles: what open and create give out and release takes back.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use super::file::{OpenFile, Purpose};
+use super::{Attr, Caller, Error, FileKind, OpenFlags, Result, Vault};
+use crate::ids::{Handle, Ino, PlainOffset};
+
+/// The open handles of regular files.
+#[derive(Default)]
+pub(super) struct Handles {
+    next: AtomicU64,
+    open: Mutex<HashMap<Handle, OpenHandle>>,
+}
+
+struct OpenHandle {
+    file: Arc<OpenFile>,
+    write: bool,
+}
+
+impl Handles {
+    fn add(&self, file: Arc<OpenFile>, write: bool) -> Handle {
+        let handle = Handle(self.next.fetch_add(1, Ordering::Relaxed) + 1);
+        file.add_handle(write);
+        self.open.lock().insert(handle, OpenHandle { file, write });
+        handle
+    }
+}
+
+impl Vault {
+    /// Opens a regular file.
+    ///
+    /// # Errors
+    /// ENOKEY if its key can't be used, EIO if its header is damaged (but it can be opened to be cut to
+    /// nothing), EROFS, ENFILE.
+    pub fn open(&self, ino: Ino, flags: OpenFlags, _caller: &Caller) -> Result<Handle> {
+        let inode = self.inode(ino)?;
+        if inode.kind != FileKind::Regular {
+            return Err(Error::Invalid("not a regular file"));
+        }
+        if self.read_only && (flags.write || flags.truncate) {
+            return Err(Error::ReadOnly);
+        }
+        let purpose = if flags.truncate { Purpose::Empty } else { Purpose::Use };
+        let file = self.file_of(&inode, purpose)?;
+        if flags.write {
+            file.check_writable()?;
+        }
+        if flags.truncate {
+            self.truncate(&inode, PlainOffset(0))?;
+        } else if let Some(backing) = file.backing() {
+            self.queue_if_stale(&inode, backing);
+        }
+        Ok(self.handles.add(file, flags.write))
+    }
+
+    /// Creates a regular file and opens it.
+    ///
+    /// # Errors
+    /// ENOKEY if the directory's alias resolves to a key that can't be used, EEXIST, what the lower
+    /// filesystem says.
+    pub fn create(
+        &self,
+        parent: Ino,
+        name: &[u8],
+        mode: u32,
+        flags: OpenFlags,
+        caller: &Caller,
+    ) -> Result<(Attr, Handle)> {
+        self.check_writable()?;
+        let (inode, fd, attr) =
+            self.tree.create_file(parent, name, mode, caller, |alias| self.check_alias(alias))?;
+        let file = self.file_created(&inode, fd);
+        Ok((attr, self.handles.add(file, flags.write)))
+    }
+
+    /// Closes a handle.
+    ///
+    /// # Errors
+    /// EBADF; what the lower filesystem says when a cut has to be made durable before the file is let go.
+    pub fn release(&self, _ino: Ino, handle: Handle) -> Result<()> {
+        let open = self.handles.open.lock().remove(&handle).ok_or(Error::BadHandle)?;
+        open.file.drop_handle(open.write);
+        self.settle(&open.file)
+    }
+}

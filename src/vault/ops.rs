@@ -1,0 +1,148 @@
+//! The vault's operations on names and attributes: each checks what may be done on this mount, has the
+//! namespace do it, and tells the content half.
+
+use super::file::Purpose;
+use super::{Attr, Caller, FileKind, Result, SetAttr, StatFs, Vault};
+use crate::ids::{AliasName, Ino, PlainOffset};
+use crate::storage::{self, RenameFlags};
+
+impl Vault {
+    /// Looks an entry up and counts that; [`Vault::forget`] uncounts.
+    ///
+    /// # Errors
+    /// ENOENT, ENAMETOOLONG; EIO for a damaged directory record on the way.
+    pub fn lookup(&self, parent: Ino, name: &[u8]) -> Result<Attr> {
+        self.tree.lookup(parent, name)
+    }
+
+    /// The kernel forgets `n` lookups of an inode.
+    pub fn forget(&self, ino: Ino, n: u64) {
+        self.tree.inodes.forget(ino, n);
+    }
+
+    /// Attributes of a known inode.
+    ///
+    /// # Errors
+    /// ESTALE.
+    pub fn getattr(&self, ino: Ino) -> Result<Attr> {
+        self.tree.getattr(ino)
+    }
+
+    /// Changes attributes, the size first; returns those that are there then.
+    ///
+    /// # Errors
+    /// ENOKEY for a size when the key can't be used; EPERM and the like from below.
+    pub fn setattr(&self, ino: Ino, set: &SetAttr, caller: &Caller) -> Result<Attr> {
+        self.check_writable()?;
+        if let Some(size) = set.size {
+            let inode = self.inode(ino)?;
+            if inode.kind != FileKind::Regular {
+                return Err(super::Error::Invalid("only regular files have a size to set"));
+            }
+            self.truncate(&inode, PlainOffset(size))?;
+            if caller.uid != 0 {
+                let file = self.file_of(&inode, Purpose::Empty)?;
+                self.tree.kill_priv(&inode, file.fd())?;
+            }
+        }
+        self.tree.set_metadata(ino, set)?;
+        self.tree.getattr(ino)
+    }
+
+    /// The target of a symlink.
+    ///
+    /// # Errors
+    /// EIO if it is damaged, EINVAL for anything else.
+    pub fn readlink(&self, ino: Ino) -> Result<Vec<u8>> {
+        self.tree.readlink(ino)
+    }
+
+    /// Makes a FIFO, socket, device node or regular file.
+    ///
+    /// # Errors
+    /// EEXIST; ENOKEY for a regular file whose alias resolves to a key that can't be used.
+    pub fn mknod(&self, parent: Ino, name: &[u8], mode: u32, rdev: u64, caller: &Caller) -> Result<Attr> {
+        self.check_writable()?;
+        self.tree.mknod(parent, name, mode, rdev, caller, |alias| self.check_alias(alias))
+    }
+
+    /// Makes a directory.
+    ///
+    /// # Errors
+    /// EEXIST, what the lower filesystem says.
+    pub fn mkdir(&self, parent: Ino, name: &[u8], mode: u32, caller: &Caller) -> Result<Attr> {
+        self.check_writable()?;
+        self.tree.mkdir(parent, name, mode, caller)
+    }
+
+    /// Makes a symlink.
+    ///
+    /// # Errors
+    /// ENAMETOOLONG for a target of more than 3,030 bytes.
+    pub fn symlink(&self, parent: Ino, name: &[u8], target: &[u8], caller: &Caller) -> Result<Attr> {
+        self.check_writable()?;
+        self.tree.symlink(parent, name, target, caller)
+    }
+
+    /// Gives an inode a further name.
+    ///
+    /// # Errors
+    /// EEXIST, EPERM for a directory, EMLINK from below.
+    pub fn link(&self, ino: Ino, parent: Ino, name: &[u8]) -> Result<Attr> {
+        self.check_writable()?;
+        self.tree.link(ino, parent, name)
+    }
+
+    /// Removes a name that isn't a directory's.
+    ///
+    /// # Errors
+    /// ENOENT, EISDIR.
+    pub fn unlink(&self, parent: Ino, name: &[u8]) -> Result<()> {
+        self.check_writable()?;
+        if let Some(gone) = self.tree.unlink(parent, name)? {
+            self.census.forget(gone);
+        }
+        Ok(())
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// ENOENT, ENOTDIR, ENOTEMPTY.
+    pub fn rmdir(&self, parent: Ino, name: &[u8]) -> Result<()> {
+        self.check_writable()?;
+        self.tree.rmdir(parent, name)
+    }
+
+    /// Renames, over what is there, or with NOREPLACE or EXCHANGE. A directory's id is durable before it
+    /// moves, so no power cut parts its entries from their names.
+    ///
+    /// # Errors
+    /// Those of `renameat2(2)`.
+    pub fn rename(&self, from: (Ino, &[u8]), to: (Ino, &[u8]), flags: RenameFlags) -> Result<()> {
+        self.check_writable()?;
+        self.tree.rename(from, to, flags)
+    }
+
+    /// Makes a directory's entries durable.
+    ///
+    /// # Errors
+    /// What the lower filesystem says.
+    pub fn fsyncdir(&self, ino: Ino, datasync: bool) -> Result<()> {
+        let dir = self.tree.dir(ino)?;
+        Ok(if datasync { storage::fdatasync(dir.fd()) } else { storage::fsync(dir.fd()) }?)
+    }
+
+    /// Space and inodes of the lower filesystem, as they are; the longest name is 255 bytes.
+    ///
+    /// # Errors
+    /// What the lower filesystem says.
+    pub fn statfs(&self) -> Result<StatFs> {
+        let root = self.tree.dir(Ino::ROOT)?;
+        Ok(StatFs { namelen: 255, ..storage::statvfs(root.fd())? })
+    }
+
+    pub(super) fn check_alias(&self, alias: &AliasName) -> Result<()> {
+        self.keys.current(alias).map(|_| ()).map_err(super::file::key_error)
+    }
+}

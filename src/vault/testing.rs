@@ -1,0 +1,85 @@
+//! Vaults in temporary directories, for the tests of this layer and of those above it.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Caller, OpenFlags, Vault, VaultOptions};
+use crate::crypto::password::KdfParams;
+use crate::crypto::suite::Suite;
+use crate::ids::{Handle, Ino};
+use crate::keyring::{HostMemory, KeyringFile, Keys, OpenOptions};
+use crate::unlock::Secret;
+
+/// Whoever runs the tests.
+pub(crate) fn me() -> Caller {
+    Caller {
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+        umask: 0o022,
+        pid: 0,
+    }
+}
+
+/// Open for reading and writing.
+pub(crate) const READ_WRITE: OpenFlags = OpenFlags { read: true, write: true, truncate: false };
+
+/// A vault of its own, gone with the value.
+pub(crate) struct TestVault {
+    dir: tempfile::TempDir,
+    keys: Arc<Keys>,
+    pub(crate) vault: Arc<Vault>,
+}
+
+impl TestVault {
+    pub(crate) fn new() -> Self {
+        Self::with_suite(Suite::Aes256Gcm)
+    }
+
+    pub(crate) fn with_suite(suite: Suite) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("vault");
+        std::fs::create_dir_all(path.join("tree")).unwrap();
+        let secret = Secret::Passphrase(zeroize::Zeroizing::new(b"test".to_vec()));
+        let kdf = KdfParams { memory_kib: 8 << 10, passes: 1, lanes: 1 };
+        let options =
+            OpenOptions { host: HostMemory::at(dir.path().join("state")), ..OpenOptions::default() };
+        let keys = KeyringFile::create(&path, suite, &[&secret], kdf, &options).unwrap().keys;
+        let vault = open(&path, &keys);
+        Self { dir, keys, vault }
+    }
+
+    /// The directory of ciphertext.
+    pub(crate) fn tree(&self) -> std::path::PathBuf {
+        self.dir.path().join("vault/tree")
+    }
+
+    /// The keyring in use.
+    pub(crate) fn keys(&self) -> &Arc<Keys> {
+        &self.keys
+    }
+
+    /// Forgets everything but what is on disk, as a killed mount does.
+    pub(crate) fn reopen(&mut self) {
+        self.vault = open(&self.dir.path().join("vault"), &self.keys);
+    }
+
+    /// Creates an empty file in the root and closes it.
+    pub(crate) fn make(&self, name: &str) -> Ino {
+        let (attr, handle) = self.vault.create(Ino::ROOT, name.as_bytes(), 0o644, READ_WRITE, &me()).unwrap();
+        self.vault.release(attr.ino, handle).unwrap();
+        attr.ino
+    }
+
+    /// Looks a file of the root up and opens it.
+    pub(crate) fn open(&self, name: &str) -> super::Result<(Ino, Handle)> {
+        let ino = self.vault.lookup(Ino::ROOT, name.as_bytes())?.ino;
+        Ok((ino, self.vault.open(ino, READ_WRITE, &me())?))
+    }
+}
+
+fn open(path: &Path, keys: &Arc<Keys>) -> Arc<Vault> {
+    let tree: OwnedFd = std::fs::File::open(path.join("tree")).unwrap().into();
+    let options = VaultOptions { read_only: false, lazy_rewrap: true };
+    Arc::new(Vault::new(tree, keys.clone(), options).unwrap())
+}
