@@ -1,0 +1,80 @@
+"""The committed vaults, mounted: every version of rekeyfs reads each of their files."""
+
+import hashlib
+import json
+import os
+import pathlib
+import stat
+
+from harness import ROOT, MountedTest, Vault, sh, wait_until
+
+GOLDEN = ROOT / "tests" / "golden"
+
+
+class Golden(MountedTest):
+    options = None
+
+    def setUp(self):
+        super().setUp()
+        self.vaults = sorted(GOLDEN.glob("vault-*.tar"))
+
+    def open(self, tar, *options):
+        """A copy of a committed vault, mounted; and what it should hold."""
+        base = self.dir / pathlib.Path(tar).stem
+        base.mkdir()
+        sh(f"tar --xattrs --xattrs-include='user.*' --no-same-owner -xpf {tar}", base)
+        vault = Vault(base)
+        self.addCleanup(vault.close)
+        expected = json.loads(tar.with_suffix(".json").read_text())
+        vault.passfile.write_text(expected["passphrase"])
+        vault.mount(*options)
+        return vault, expected
+
+    def compare(self, vault, expected):
+        mnt = os.fsencode(vault.mnt)
+        found = set()
+        for directory, dirs, files in os.walk(mnt):
+            found |= {os.path.relpath(os.path.join(directory, n), mnt).hex() for n in dirs + files}
+        self.assertEqual(found, set(expected["tree"]))
+        for path, want in expected["tree"].items():
+            full = os.path.join(mnt, bytes.fromhex(path))
+            st = os.lstat(full)
+            if want["kind"] == "symlink":
+                self.assertEqual(os.readlink(full).hex(), want["target"])
+                continue
+            self.assertEqual(oct(stat.S_IMODE(st.st_mode)), want["mode"], full)
+            if want["kind"] == "file":
+                with open(full, "rb") as f:
+                    self.assertEqual(hashlib.sha256(f.read()).hexdigest(), want["sha256"], full)
+                self.assertEqual((st.st_size, st.st_nlink), (want["size"], want["links"]), full)
+            else:
+                self.assertEqual(stat.S_ISDIR(st.st_mode), want["kind"] == "directory")
+            for name, value in want.get("xattrs", {}).items():
+                self.assertEqual(os.getxattr(full, bytes.fromhex(name)).hex(), value)
+
+    def test_every_file_is_read_and_bears_its_version(self):
+        self.assertEqual(len(self.vaults), 2)
+        for tar in self.vaults:
+            vault, expected = self.open(tar, "--no-rewrap")
+            self.compare(vault, expected)
+            for path, want in expected["tree"].items():
+                if "version" in want:
+                    full = os.path.join(os.fsencode(vault.mnt), bytes.fromhex(path))
+                    self.assertEqual(vault.version(full), want["version"])
+
+    def test_it_can_be_worked_in(self):
+        for tar in self.vaults:
+            vault, expected = self.open(tar)
+            vault.rotate()
+            self.compare(vault, expected)
+            vault.ok("rewrap", vault.mnt)
+            new = vault.mnt / "new"
+            new.write_bytes(b"written by a later version")
+            files = [p for p, want in expected["tree"].items() if "version" in want]
+            mnt = os.fsencode(vault.mnt)
+            versions = lambda: {vault.version(os.path.join(mnt, bytes.fromhex(p))) for p in files}  # noqa: E731
+            self.assertTrue(wait_until(lambda: versions() == {5}, 5), versions())
+            vault.remount()
+            self.assertEqual(new.read_bytes(), b"written by a later version")
+            new.unlink()
+            self.compare(vault, expected)
