@@ -114,8 +114,8 @@ impl DirCache {
         Some(dir)
     }
 
-    /// Drops a directory whose record has changed, or which is gone.
-    fn invalidate(&self, ino: Ino) {
+    /// Drops a directory whose record has changed, or which is gone. Not the root.
+    pub(super) fn invalidate(&self, ino: Ino) {
         self.epoch.fetch_add(1, Ordering::SeqCst);
         let dropped = self.shard(ino).lock().dirs.remove(&ino);
         drop(dropped);
@@ -267,7 +267,8 @@ pub(super) fn make_dir(
     Ok(Dir { fd, ino, id, stored, alias, effective: Mutex::new(None) })
 }
 
-fn open_dir(at: BorrowedFd<'_>, name: &[u8]) -> storage::Result<OwnedFd> {
+/// Opens a directory, as O_PATH if it may be searched but not read.
+pub(super) fn open_dir(at: BorrowedFd<'_>, name: &[u8]) -> storage::Result<OwnedFd> {
     match storage::open_dir(at, name) {
         // It can't be listed, but what is in it can still be reached by name.
         Err(Errno::ACCESS) => storage::open_path(at, name),

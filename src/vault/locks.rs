@@ -1,11 +1,11 @@
 //! Locks of directories: read-write locks striped by inode number.
 //!
 //! Order of locks in the namespace, outermost first; nothing is taken against it:
-//! 1. directory stripes, ascending, each once, all of an operation in one call of [`DirLocks::lock`];
-//! 2. an inode's open-file slot;
-//! 3. leaves, held for a few instructions and never together: a directory handle's stream excepted (it is
-//!    held over system calls, inside 1), an inode's place, a shard of the inode table, a shard of the
-//!    directory cache.
+//! 1. an inode's open-file slot (opening a file holds it while it looks for the file by name);
+//! 2. directory stripes, ascending, each once, all of an operation in one call of [`DirLocks::lock`];
+//! 3. a directory handle's stream;
+//! 4. leaves, held for a few instructions and one at a time: an inode's place, a shard of the inode table, a
+//!    shard of the directory cache.
 //!
 //! Shared: lookup, create, and whatever reaches an inode by its lower name (so that the name leads to that
 //! inode until it is done). Exclusive: remove, rename, long names' companions, storing of records.

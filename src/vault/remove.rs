@@ -1,15 +1,15 @@
 //! Removing entries. What the kernel still knows is pinned first; rekeyfs's own leftovers in a directory don't
 //! keep it from being removed, and are put back if it can't be.
 
-use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::os::fd::{AsFd, BorrowedFd};
 
-use super::dirs::Dir;
+use super::dirs::{self, Dir};
 use super::locks::Mode;
+use super::record;
 use super::tree::Tree;
 use super::{Error, FileKind, Result};
 use crate::ids::Ino;
-use crate::names::{DIR_RECORD, DirRecord, LONG_SUFFIX, LowerKind, LowerName};
+use crate::names::{DIR_RECORD, LowerKind, LowerName};
 use crate::storage::{self, DirStream, Errno, Stat};
 
 /// How often an operation is begun anew because the directories it concerns have changed.
@@ -85,72 +85,52 @@ impl Tree {
             Err(Errno::NOTEMPTY | Errno::EXIST) => {}
             done => {
                 done?;
-                return self.dir_gone(victim);
+                self.dirs.invalidate(victim);
+                return Ok(());
             }
         }
-        let victim_dir = self.child_dir(parent, entry, victim)?.ok_or(Error::Stale)?;
-        let leftovers = self.leftovers(&victim_dir)?;
-        let gone = self.clear(&victim_dir, &leftovers).and_then(|()| Ok(go()?));
-        match gone {
-            Ok(()) => self.dir_gone(victim),
-            Err(e) => {
-                if victim_dir.stored {
-                    let record = DirRecord { id: victim_dir.id, alias: victim_dir.alias.clone() };
-                    self.store_record(&victim_dir, &record)?;
-                }
-                Err(match e {
-                    Error::Lower(Errno::NOTEMPTY | Errno::EXIST) => Error::NotEmpty,
-                    e => e,
-                })
-            }
+        let fd = self.with_room(|| dirs::open_dir(parent.fd(), entry))?;
+        if self.ino(&storage::fstat(fd.as_fd())?)? != victim {
+            return Err(Error::Stale);
         }
-    }
-
-    fn dir_gone(&self, victim: Ino) -> Result<()> {
-        if let Some(dir) = self.dirs.get(victim) {
-            self.dir_changed(&dir)?;
+        // A record that doesn't open is put back as it is; one of a newer program is not ours to remove.
+        if let Err(e @ Error::Newer(_)) = record::read(&self.names, fd.as_fd()) {
+            return Err(e);
         }
-        Ok(())
-    }
-
-    /// The lower names of what may be cleared out of a directory that holds nothing else, its record last.
-    ///
-    /// # Errors
-    /// [`Error::NotEmpty`] if it does hold something else, be it a name of a newer program.
-    fn leftovers(&self, victim: &Arc<Dir>) -> Result<Vec<Vec<u8>>> {
-        let mut stream = DirStream::new(self.with_room(|| storage::open_dir(victim.fd(), b"."))?);
-        let mut found = Vec::new();
-        while let Some(entry) = stream.next()? {
-            match LowerKind::of(entry.name) {
-                LowerKind::Unknown if matches!(entry.name, b"." | b"..") => {}
-                // Last, below.
-                LowerKind::DirRecord => {}
-                LowerKind::Temporary => found.push(entry.name.to_vec()),
-                LowerKind::LongCompanion => {
-                    let of = entry.name.strip_suffix(LONG_SUFFIX).unwrap_or(entry.name).to_vec();
-                    let companion = entry.name.to_vec();
-                    if self.stat_entry(victim, &of)?.is_some() {
-                        return Err(Error::NotEmpty);
-                    }
-                    found.push(companion);
-                }
-                LowerKind::Name | LowerKind::LongEntry | LowerKind::Unknown => return Err(Error::NotEmpty),
-            }
+        let before = record::raw(fd.as_fd())?;
+        let done = record::in_own_dir(fd.as_fd(), clear).and_then(|()| Ok(go()?));
+        if done.is_err()
+            && let Some(bytes) = before
+        {
+            record::put_back(fd.as_fd(), &bytes)?;
         }
-        if victim.stored {
-            found.push(DIR_RECORD.to_vec());
-        }
-        Ok(found)
-    }
-
-    fn clear(&self, victim: &Dir, leftovers: &[Vec<u8>]) -> Result<()> {
-        self.in_own_dir(victim, |fd| {
-            leftovers.iter().try_for_each(|name| match storage::unlink(fd.as_fd(), name) {
-                Err(Errno::NOENT) => Ok(()),
-                done => done,
-            })
+        self.dirs.invalidate(victim);
+        done.map_err(|e| match e {
+            Error::Lower(Errno::NOTEMPTY | Errno::EXIST) => Error::NotEmpty,
+            e => e,
         })
     }
+}
+
+/// Clears rekeyfs's own leftovers out of a directory that holds nothing else (ENOTEMPTY if it does, be it
+/// something of a newer program), its record last.
+fn clear(dir: BorrowedFd<'_>) -> storage::Result<()> {
+    let mut stream = DirStream::new(storage::open_dir(dir, b".")?);
+    let (mut found, mut record) = (Vec::new(), None);
+    while let Some(entry) = stream.next()? {
+        match LowerKind::of(entry.name) {
+            LowerKind::Unknown if matches!(entry.name, b"." | b"..") => {}
+            LowerKind::DirRecord => record = Some(DIR_RECORD.to_vec()),
+            LowerKind::Temporary => found.push(entry.name.to_vec()),
+            // With its entry, that makes the directory not empty by itself.
+            LowerKind::LongCompanion => found.push(entry.name.to_vec()),
+            LowerKind::Name | LowerKind::LongEntry | LowerKind::Unknown => return Err(Errno::NOTEMPTY),
+        }
+    }
+    found.iter().chain(&record).try_for_each(|name| match storage::unlink(dir, name) {
+        Err(Errno::NOENT) => Ok(()),
+        done => done,
+    })
 }
 
 fn victim_of(stat: Option<Stat>) -> Result<Stat> {

@@ -7,10 +7,10 @@ use super::dirs::Dir;
 use super::inode::Inode;
 use super::locks::Mode;
 use super::remove::TRIES;
-use super::tree::Tree;
+use super::tree::{Tree, name_error};
 use super::{Error, FileKind, Result};
 use crate::ids::Ino;
-use crate::names::{BAD_PREFIX, LowerName};
+use crate::names::{BAD_PREFIX, LowerName, NameError};
 use crate::storage::{self, RenameFlags, Stat};
 
 /// One side of a rename, as found under the locks.
@@ -55,17 +55,14 @@ impl Tree {
             // What is there decides what has to be locked; under the locks it is looked at again.
             let expected = {
                 let _locks = self.locks.lock(&[(from.0, Mode::Shared), (to.0, Mode::Shared)]);
-                let new = self.side_or_none(to, flags)?;
-                (
-                    self.dir_at(&self.side(from.0, from.1)?)?,
-                    new.map(|side| self.dir_at(&side)).transpose()?.flatten(),
-                )
+                let (old, new) = (self.side(from.0, from.1)?, self.new_side(to, flags)?);
+                (self.dir_at(&old)?, self.dir_at(&new)?)
             };
             let mut wanted = vec![(from.0, Mode::Exclusive), (to.0, Mode::Exclusive)];
             wanted.extend(expected.0.into_iter().chain(expected.1).map(|ino| (ino, Mode::Exclusive)));
             let _locks = self.locks.lock(&wanted);
             let old = self.side(from.0, from.1)?;
-            let new = self.side_or_none(to, flags)?.ok_or(Error::NotFound)?;
+            let new = self.new_side(to, flags)?;
             if (self.dir_at(&old)?, self.dir_at(&new)?) == expected {
                 return self.rename_locked(&old, &new, flags);
             }
@@ -74,12 +71,12 @@ impl Tree {
     }
 
     /// The side that is renamed to. A bad name that isn't there can't be made.
-    fn side_or_none(&self, to: (Ino, &[u8]), flags: RenameFlags) -> Result<Option<Side>> {
+    fn new_side(&self, to: (Ino, &[u8]), flags: RenameFlags) -> Result<Side> {
         match self.side(to.0, to.1) {
             Err(Error::NotFound) if !flags.contains(RenameFlags::EXCHANGE) => {
-                Err(super::tree::name_error(crate::names::NameError::Reserved))
+                Err(name_error(NameError::Reserved))
             }
-            side => side.map(Some),
+            side => side,
         }
     }
 
@@ -87,7 +84,7 @@ impl Tree {
         let exchange = flags.contains(RenameFlags::EXCHANGE);
         let stat = old.stat.as_ref().ok_or(Error::NotFound)?;
         if new.bad || (exchange && old.bad) {
-            return Err(super::tree::name_error(crate::names::NameError::Reserved));
+            return Err(name_error(NameError::Reserved));
         }
         match &new.stat {
             None if exchange => return Err(Error::NotFound),
