@@ -1,7 +1,7 @@
 //! What a filesystem does, without knowing FUSE: inodes, directories, handles, file content.
 //!
 //! Two halves: the namespace ([`tree`]: names, inodes, directories) and the content ([`file`]: sizes, pages,
-//! headers). Lock order, first to last: directory locks (ascending stripes), an inode's `file` slot, the
+//! headers). Lock order, first to last: an inode's `file` slot, directory locks (ascending stripes), the
 //! inode lock, block stripes (ascending), then the leaves: inode table shards, directory cache, handles,
 //! census, queue of stale files.
 
@@ -122,9 +122,4 @@ impl Vault {
     fn note_damage(&self, ino: Ino, damage: Damage) {
         tracing::error!(ino = ino.0, "{damage} is damaged");
     }
-}
-
-/// Failed authentication of something on disk is damage of it.
-fn opening<E>(damage: Damage) -> impl FnOnce(E) -> Error {
-    move |_| damage.into()
 }
