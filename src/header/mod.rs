@@ -111,7 +111,7 @@ impl UnverifiedSlot {
     pub fn parse(bytes: &[u8; SLOT], index: SlotIndex) -> Option<Self> {
         let (fields, mac) = bytes.split_first_chunk::<AUTHENTICATED>()?;
         let mac = mac.first_chunk::<32>()?;
-        fields.starts_with(MAGIC).then(|| Self { fields: Fields(*fields), mac: *mac, index })
+        fields.starts_with(MAGIC).then_some(Self { fields: Fields(*fields), mac: *mac, index })
     }
 
     /// Both slots, the higher sequence first; of equal ones, A.

@@ -3,6 +3,8 @@
 
 use rustix::io::Errno;
 
+use crate::ids::PageIndex;
+
 /// The result of a vault operation.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -106,6 +108,21 @@ pub enum Damage {
     /// A long name's companion.
     #[error("the long name")]
     LongName,
+}
+
+impl Damage {
+    /// Which part of a file it is, and which page of it, for the event log.
+    pub fn place(self) -> (&'static str, Option<PageIndex>) {
+        match self {
+            Self::Header => ("header", None),
+            Self::Page(page) => ("page", Some(PageIndex(page))),
+            Self::Size => ("size", None),
+            Self::DirRecord => ("directory record", None),
+            Self::Symlink => ("symlink", None),
+            Self::Xattr => ("xattr", None),
+            Self::LongName => ("long name", None),
+        }
+    }
 }
 
 impl From<Damage> for Error {

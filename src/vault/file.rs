@@ -199,10 +199,10 @@ impl Drop for OpenFile {
     fn drop(&mut self) {
         // A cut that isn't durable must not be forgotten: whoever loads the file again takes its size for
         // durable. `Vault::release` has done this already, and reported its error, unless it was killed.
-        if self.state.get_mut().cut_unsynced() {
-            if let Err(e) = storage::fdatasync(self.fd.as_fd()) {
-                tracing::warn!(ino = self.ino.0, "syncing a cut file at its last close failed: {e}");
-            }
+        if self.state.get_mut().cut_unsynced()
+            && let Err(e) = storage::fdatasync(self.fd.as_fd())
+        {
+            tracing::warn!(ino = self.ino.0, "syncing a cut file at its last close failed: {e}");
         }
     }
 }

@@ -159,9 +159,11 @@ impl Inode {
     }
 }
 
+type Shard = Mutex<HashMap<Ino, Arc<Inode>>>;
+
 /// The table of inodes.
 pub(super) struct Table {
-    shards: Box<[Mutex<HashMap<Ino, Arc<Inode>>>]>,
+    shards: Box<[Shard]>,
     /// Inodes pinned though they have hard links elsewhere; the oldest are given up when there are too many.
     linked_pins: Mutex<VecDeque<Weak<Inode>>>,
     linked_pins_max: usize,
@@ -182,7 +184,7 @@ impl Table {
         table
     }
 
-    fn shard(&self, ino: Ino) -> &Mutex<HashMap<Ino, Arc<Inode>>> {
+    fn shard(&self, ino: Ino) -> &Shard {
         &self.shards[(ino.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58) as usize % SHARDS]
     }
 

@@ -34,9 +34,11 @@ use std::sync::{Arc, Weak};
 pub use error::{Damage, Error, Result};
 pub use file::BatchOutcome;
 pub use types::{
-    Attr, Caller, DirEntry, FallocMode, FileKind, HeaderInfo, OpenFlags, SetAttr, StatFs, Whence, XattrMode,
+    Attr, Caller, DirEntry, FallocMode, FileKind, HeaderInfo, OpenFlags, PlusSink, SetAttr, StatFs, Whence,
+    XattrMode,
 };
 
+use crate::events::Event;
 use crate::ids::{BackingKeyId, Ino};
 use crate::keyring::Keys;
 use crate::storage::{self, LowerFs};
@@ -121,5 +123,7 @@ impl Vault {
 
     fn note_damage(&self, ino: Ino, damage: Damage) {
         tracing::error!(ino = ino.0, "{damage} is damaged");
+        let (part, page) = damage.place();
+        self.keys.events().record(&Event::Damage { ino, part, page, backing: None });
     }
 }

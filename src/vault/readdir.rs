@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::dirs::Dir;
 use super::locks::Mode;
 use super::tree::Tree;
-use super::{Attr, Damage, DirEntry, Error, FileKind, Result, Vault};
+use super::{Damage, DirEntry, Error, FileKind, PlusSink, Result, Vault};
 use crate::ids::{Handle, Ino};
 use crate::names::LowerKind;
 use crate::storage::{self, DirStream, RawEntry};
@@ -83,7 +83,7 @@ impl Tree {
         &self,
         handle: Handle,
         cookie: u64,
-        each: &mut dyn FnMut(Option<&Attr>, &[u8], u64) -> bool,
+        each: &mut PlusSink<'_>,
     ) -> Result<Option<Damage>> {
         self.list(handle, cookie, |dir, shown| {
             let Some(entry) = shown.entry else { return Ok(each(None, shown.name, shown.next_cookie)) };
@@ -197,13 +197,7 @@ impl Vault {
     ///
     /// # Errors
     /// As [`Vault::readdir`].
-    pub fn readdirplus(
-        &self,
-        ino: Ino,
-        handle: Handle,
-        cookie: u64,
-        each: &mut dyn FnMut(Option<&Attr>, &[u8], u64) -> bool,
-    ) -> Result<()> {
+    pub fn readdirplus(&self, ino: Ino, handle: Handle, cookie: u64, each: &mut PlusSink<'_>) -> Result<()> {
         let damage = self.noted(ino, self.tree.readdirplus(handle, cookie, each))?;
         damage.inspect(|damage| self.note_damage(ino, *damage));
         Ok(())

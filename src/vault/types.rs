@@ -124,3 +124,7 @@ pub struct DirEntry<'a> {
     /// The lower cookie to go on after this entry.
     pub next_cookie: u64,
 }
+
+/// Takes entries from [`readdirplus`](super::Vault::readdirplus): attributes (none for `.` and `..`),
+/// plaintext name, and the lower cookie to go on after the entry. False: full, stop before this one.
+pub type PlusSink<'a> = dyn FnMut(Option<&Attr>, &[u8], u64) -> bool + 'a;
