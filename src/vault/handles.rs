@@ -37,7 +37,7 @@ impl Vault {
     /// # Errors
     /// ENOKEY if its key can't be used, EIO if its header is damaged (but it can be opened to be cut to
     /// nothing), EROFS, ENFILE.
-    pub fn open(&self, ino: Ino, flags: OpenFlags, _caller: &Caller) -> Result<Handle> {
+    pub fn open(&self, ino: Ino, flags: OpenFlags, caller: &Caller) -> Result<Handle> {
         let inode = self.inode(ino)?;
         if inode.kind != FileKind::Regular {
             return Err(Error::Invalid("not a regular file"));
@@ -52,6 +52,9 @@ impl Vault {
         }
         if flags.truncate {
             self.truncate(&inode, PlainOffset(0))?;
+            if caller.uid != 0 {
+                self.tree.kill_priv(&inode, file.fd())?;
+            }
         } else if let Some(backing) = file.backing() {
             self.queue_if_stale(&inode, backing);
         }
