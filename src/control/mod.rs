@@ -6,6 +6,7 @@ mod client;
 mod protocol;
 mod registry;
 mod server;
+mod service;
 mod wire;
 
 pub use client::{Client, ClientError};
@@ -15,6 +16,7 @@ pub use protocol::{
 };
 pub use registry::{Endpoint, Entry, RegistryError, RuntimeDir, VaultLocation, entries};
 pub use server::{Handler, Server, serve};
+pub use service::{Service, rotate, status_of_keys};
 
 #[cfg(test)]
 mod tests;

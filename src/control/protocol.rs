@@ -82,7 +82,9 @@ pub struct Status {
     pub versions: Vec<VersionStatus>,
     /// How many files were seen.
     pub files_seen: u64,
-    /// Files seen to be stale and not re-wrapped yet.
+    /// Of these, wrapped by a version that no alias resolves to now: re-wrapped at their next use.
+    pub files_stale: u64,
+    /// Stale files that were used and wait for their re-wrap.
     pub pending_rewraps: u64,
 }
 
@@ -150,12 +152,14 @@ pub struct Progress {
 }
 
 /// How a sweep ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RewrapReport {
     /// The counts.
     pub progress: Progress,
     /// Whether it saw the whole tree; else it was stopped.
     pub complete: bool,
+    /// Files by key and version when it ended, as far as it came.
+    pub versions: Vec<VersionStatus>,
 }
 
 /// What a file's header says.

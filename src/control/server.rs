@@ -52,6 +52,9 @@ pub trait Handler: Send + Sync + 'static {
     /// # Errors
     /// A refusal, which is sent to the client.
     fn inspect(&self, ino: Ino) -> Result<Inspected, Refusal>;
+
+    /// The server ends: a sweep under way is to stop soon.
+    fn stop(&self);
 }
 
 /// Serves requests at `endpoint` on threads of its own, until the [`Server`] is dropped.
@@ -85,6 +88,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
+        self.shared.handler.stop();
         // Wakes accept(2), which then fails with EINVAL.
         let _ = rustix::net::shutdown(self.shared.endpoint.listener(), rustix::net::Shutdown::Both);
         if let Some(acceptor) = self.acceptor.take() {

@@ -38,11 +38,12 @@ impl Handler for Fake {
             self.sweeps.store(progress.seen, Ordering::SeqCst);
             std::thread::sleep(Duration::from_millis(5));
         }
-        Ok(RewrapReport { progress, complete: false })
+        Ok(RewrapReport { progress, complete: false, versions: vec![] })
     }
     fn inspect(&self, ino: Ino) -> Result<Inspected, Refusal> {
         if ino == Ino(9) { Ok(Inspected { header: None }) } else { panic!("asked for {ino}") }
     }
+    fn stop(&self) {}
 }
 
 fn status() -> Status {
@@ -54,6 +55,7 @@ fn status() -> Status {
         aliases: vec![],
         versions: vec![],
         files_seen: 0,
+        files_stale: 0,
         pending_rewraps: 0,
     }
 }

@@ -1,0 +1,193 @@
+//! The answers themselves, from an open vault: what a mount serves on its socket, and what a command does to
+//! a vault that isn't mounted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+
+use super::protocol::{
+    AliasStatus, Inspected, InspectedHeader, MountStatus, Progress, Refusal, RefusalKind, RewrapReport,
+    RotateTarget, Rotated, Status, VersionStatus,
+};
+use super::server::Handler;
+use crate::ids::{BackingKeyId, Ino};
+use crate::keyring::{self, KeyError, KeyInfo, KeyringError, Keys};
+use crate::rewrap::{self, SweepOptions};
+use crate::vault::{self, Vault};
+
+/// Answers requests from an open vault.
+pub struct Service {
+    vault: Arc<Vault>,
+    mount: Option<MountStatus>,
+    /// Held by the one sweep that may run.
+    sweep: Mutex<()>,
+    /// The sweep under way is to stop.
+    halt: AtomicBool,
+    /// Every sweep is to stop.
+    stopping: AtomicBool,
+}
+
+impl Service {
+    /// For an open vault, mounted or not.
+    pub fn new(vault: Arc<Vault>, mount: Option<MountStatus>) -> Self {
+        Self {
+            vault,
+            mount,
+            sweep: Mutex::new(()),
+            halt: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Handler for Service {
+    fn status(&self) -> Result<Status, Refusal> {
+        let versions = versions(self.vault.census());
+        let keys = status_of_keys(self.vault.keys());
+        let current = |seen: &&VersionStatus| {
+            keys.aliases.iter().any(|alias| (alias.key_id, alias.version) == (seen.key_id, seen.version))
+        };
+        let files_seen = versions.iter().map(|seen| seen.files).sum();
+        let fresh: u64 = versions.iter().filter(current).map(|seen| seen.files).sum();
+        Ok(Status {
+            files_seen,
+            files_stale: files_seen - fresh,
+            versions,
+            pending_rewraps: self.vault.stale_waiting() as u64,
+            mount: self.mount.clone(),
+            ..keys
+        })
+    }
+
+    fn rotate(&self, target: &RotateTarget) -> Result<Rotated, Refusal> {
+        rotate(self.vault.keys(), target).map_err(|error| refusal_of_keyring(&error))
+    }
+
+    fn rewrap(&self, go_on: &mut dyn FnMut(Progress) -> bool) -> Result<RewrapReport, Refusal> {
+        let path = self.vault.keys().vault_path().display();
+        let Some(_only) = self.sweep.try_lock() else {
+            let message = format!("{path}: a sweep is under way already");
+            return Err(Refusal::new(RefusalKind::Busy, message));
+        };
+        self.halt.store(self.stopping.load(Ordering::SeqCst), Ordering::SeqCst);
+        let report = rewrap::sweep(
+            &self.vault,
+            SweepOptions::default(),
+            |p| {
+                let progress =
+                    Progress { seen: p.seen, rewrapped: p.rewrapped, failed: 0, total: Some(p.total) };
+                if self.stopping.load(Ordering::SeqCst) || !go_on(progress) {
+                    self.halt.store(true, Ordering::SeqCst);
+                }
+            },
+            &self.halt,
+        )
+        .map_err(|error| refusal_of_vault(&path.to_string(), &error))?;
+        let progress = Progress {
+            seen: report.files,
+            rewrapped: report.rewrapped,
+            failed: report.failed + report.skipped,
+            total: None,
+        };
+        Ok(RewrapReport { progress, complete: !report.stopped, versions: versions(report.census) })
+    }
+
+    fn inspect(&self, ino: Ino) -> Result<Inspected, Refusal> {
+        let info = self
+            .vault
+            .file_header_info(ino)
+            .map_err(|error| refusal_of_vault(&format!("inode {ino}"), &error))?;
+        Ok(Inspected {
+            header: info.map(|info| InspectedHeader {
+                key_id: info.backing.key,
+                version: info.backing.version,
+                suite: info.suite.to_string(),
+                sequence: info.sequence.0,
+                stale: info.stale,
+            }),
+        })
+    }
+
+    fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.halt.store(true, Ordering::SeqCst);
+    }
+}
+
+fn versions(census: Vec<(BackingKeyId, u64)>) -> Vec<VersionStatus> {
+    let version = |(backing, files): (BackingKeyId, u64)| VersionStatus {
+        key_id: backing.key,
+        version: backing.version,
+        files,
+    };
+    census.into_iter().map(version).collect()
+}
+
+/// What the keyring alone says of a vault: no mount, no files.
+pub fn status_of_keys(keys: &Keys) -> Status {
+    let known: Vec<KeyInfo> = keys.keys();
+    let aliases = keys.aliases().into_iter().filter_map(|alias| {
+        let key = known.iter().find(|key| key.id == alias.key)?;
+        Some(AliasStatus {
+            alias: alias.name,
+            key_id: key.id,
+            version: key.current,
+            state: key.state.name().to_owned(),
+        })
+    });
+    Status {
+        vault_id: keys.vault_id(),
+        vault: keys.vault_path().into(),
+        suite: keys.suite().to_string(),
+        mount: None,
+        aliases: aliases.collect(),
+        versions: Vec::new(),
+        files_seen: 0,
+        files_stale: 0,
+        pending_rewraps: 0,
+    }
+}
+
+/// Rotates a key of an open keyring.
+///
+/// # Errors
+/// As [`Keys::rotate`].
+pub fn rotate(keys: &Keys, target: &RotateTarget) -> Result<Rotated, KeyringError> {
+    let target = match target {
+        RotateTarget::Alias(alias) => keyring::RotateTarget::Alias(alias.clone()),
+        RotateTarget::Key(key) => keyring::RotateTarget::Key(*key),
+    };
+    let rotation = keys.rotate(&target)?;
+    Ok(Rotated {
+        alias: rotation.alias,
+        key_id: rotation.key,
+        old_version: rotation.old,
+        new_version: rotation.new,
+    })
+}
+
+fn refusal_of_keyring(error: &KeyringError) -> Refusal {
+    let kind = match error {
+        KeyringError::Key(KeyError::UnknownKey(_) | KeyError::UnknownAlias(_)) => RefusalKind::NotFound,
+        KeyringError::Key(KeyError::NotUsable { .. })
+        | KeyringError::ServiceManaged(_)
+        | KeyringError::Imported(_) => RefusalKind::KeyNotUsable,
+        KeyringError::Io { .. } | KeyringError::Full(_) => RefusalKind::KeyringNotWritten,
+        KeyringError::Busy(_) => RefusalKind::Busy,
+        KeyringError::Damaged { .. } | KeyringError::Missing { .. } => RefusalKind::Corrupt,
+        _ => RefusalKind::Other,
+    };
+    Refusal::new(kind, error.to_string())
+}
+
+fn refusal_of_vault(object: &str, error: &vault::Error) -> Refusal {
+    let kind = match error {
+        vault::Error::KeyNotUsable(_) => RefusalKind::KeyNotUsable,
+        vault::Error::Corrupt(_) => RefusalKind::Corrupt,
+        vault::Error::NotFound | vault::Error::Stale => RefusalKind::NotFound,
+        vault::Error::ReadOnly => RefusalKind::ReadOnly,
+        _ => RefusalKind::Other,
+    };
+    Refusal::new(kind, format!("{object}: {error}"))
+}
