@@ -1,1 +1,63 @@
-//! fuse
+//! The FUSE adapter: takes a request apart, calls the vault, replies. It decides nothing about files; what it
+//! does decide is how the kernel may cache (everything, for long: the vault's lock makes the mount its only
+//! user) and on which thread a request runs (syncs on a [`Pool`], all else on the session's).
+//! A handler that panics answers EIO: fuser replies so for a reply that is dropped.
+
+mod convert;
+mod errno;
+mod kernel;
+mod operations;
+mod pool;
+mod replies;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+pub use errno::errno;
+pub use kernel::KernelCache;
+pub use pool::Pool;
+
+use crate::ids::Ino;
+use crate::vault::Vault;
+
+/// Who checks permissions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Permissions {
+    /// The kernel, by mode, owner and ACL: mounts that others than root may enter.
+    Kernel,
+    /// Nobody: only root may enter, whom no permission stops. It saves the kernel a look at the parent's
+    /// attributes with each create and unlink.
+    RootOnly,
+}
+
+/// Serves one vault to one FUSE session.
+pub struct Adapter {
+    vault: Arc<Vault>,
+    pool: Pool,
+    permissions: Permissions,
+    kernel: KernelCache,
+}
+
+impl Adapter {
+    /// An adapter for `vault`, which runs syncs on `pool`. `kernel` is connected once the session exists.
+    pub fn new(vault: Arc<Vault>, pool: Pool, permissions: Permissions, kernel: KernelCache) -> Self {
+        Self { vault, pool, permissions, kernel }
+    }
+
+    /// An ACL is part of the mode. Where the kernel checks permissions it knows; else it has to be told.
+    fn after_xattr_change(&self, ino: Ino, name: &[u8]) {
+        if self.permissions == Permissions::RootOnly
+            && name == b"system.posix_acl_access"
+            && let Err(error) = self.kernel.drop_attributes(ino)
+        {
+            tracing::warn!(%error, "the kernel still shows the mode from before an ACL was set");
+        }
+    }
+}
+
+/// Runs a handler; a panic in it is logged and costs this request alone.
+fn guarded(operation: &'static str, handler: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(handler)).is_err() {
+        tracing::error!(operation, "a handler panicked; its request was answered with EIO");
+    }
+}

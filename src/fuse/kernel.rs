@@ -1,0 +1,102 @@
+//! What the session tells the kernel: at its start, which features it has; later, what to drop from caches.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use fuser::{Generation, INodeNo, InitFlags, KernelConfig, Notifier};
+
+use super::Permissions;
+use crate::ids::Ino;
+
+/// How long the kernel may keep names and attributes: the mount is the only one to change them.
+pub(super) const TTL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Inode numbers aren't reused while the kernel holds one, so one generation does.
+pub(super) const GENERATION: Generation = Generation(0);
+
+/// The largest write in bytes: what the kernel sends at most as it is shipped.
+const MAX_WRITE: u32 = 1 << 20;
+
+/// Read-ahead and writeback requests that may wait at once; the kernel's own default of 12 leaves a second
+/// thread idle at times.
+const MAX_BACKGROUND: u16 = 64;
+
+/// What is asked for where the kernel has it. Not asked for on purpose: AUTO_INVAL_DATA (nobody else changes
+/// files), FLOCK_LOCKS and POSIX_LOCKS (the kernel then keeps locks by itself), ABORT_ERROR.
+const WANTED: InitFlags = InitFlags::FUSE_ASYNC_READ
+    .union(InitFlags::FUSE_ASYNC_DIO)
+    .union(InitFlags::FUSE_ATOMIC_O_TRUNC)
+    .union(InitFlags::FUSE_BIG_WRITES)
+    .union(InitFlags::FUSE_CACHE_SYMLINKS)
+    .union(InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP)
+    .union(InitFlags::FUSE_DONT_MASK)
+    .union(InitFlags::FUSE_DO_READDIRPLUS)
+    .union(InitFlags::FUSE_EXPLICIT_INVAL_DATA)
+    .union(InitFlags::FUSE_HANDLE_KILLPRIV_V2)
+    .union(InitFlags::FUSE_MAX_PAGES)
+    .union(InitFlags::FUSE_PARALLEL_DIROPS)
+    .union(InitFlags::FUSE_READDIRPLUS_AUTO)
+    .union(InitFlags::FUSE_WRITEBACK_CACHE);
+
+/// Settles the session's features with the kernel.
+pub(super) fn negotiate(config: &mut KernelConfig, permissions: Permissions) {
+    let mut wanted = WANTED;
+    if permissions == Permissions::Kernel {
+        // This makes the kernel check permissions, whatever the mount options say.
+        wanted |= InitFlags::FUSE_POSIX_ACL;
+    }
+    if let Err(refused) = config.add_capabilities(wanted & config.capabilities()) {
+        tracing::warn!(?refused, "the kernel took back features it had offered");
+    }
+    if let Err(nearest) = config.set_max_write(MAX_WRITE) {
+        tracing::warn!(nearest, "1 MiB writes refused");
+    }
+    if let Err(nearest) = config.set_max_background(MAX_BACKGROUND) {
+        tracing::warn!(nearest, "number of background requests refused");
+    }
+    if let Err(nearest) = config.set_time_granularity(Duration::from_nanos(1)) {
+        tracing::warn!(?nearest, "times of a nanosecond refused");
+    }
+}
+
+/// A way to make the kernel forget what it has cached of an inode. It does nothing until it is connected to
+/// a session, nor for an inode that the kernel doesn't hold.
+#[derive(Clone, Debug, Default)]
+pub struct KernelCache(Arc<OnceLock<Notifier>>);
+
+impl KernelCache {
+    /// Not connected yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Connects it to a session; the first one stays.
+    pub fn connect(&self, session: Notifier) {
+        let _ = self.0.set(session);
+    }
+
+    /// Drops attributes and ACLs. Takes no lock in the kernel that a request could hold: safe anywhere.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn drop_attributes(&self, ino: Ino) -> io::Result<()> {
+        self.notify(ino, -1)
+    }
+
+    /// Writes back and drops all cached pages, and attributes. The kernel waits for pages that are being read
+    /// or written: never call this on a session thread, or with a lock held that a read or write takes.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn drop_pages(&self, ino: Ino) -> io::Result<()> {
+        self.notify(ino, 0)
+    }
+
+    fn notify(&self, ino: Ino, offset: i64) -> io::Result<()> {
+        match self.0.get() {
+            Some(session) => session.inval_inode(INodeNo(ino.0), offset, 0),
+            None => Ok(()),
+        }
+    }
+}

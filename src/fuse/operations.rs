@@ -1,0 +1,479 @@
+//! One function for each FUSE request.
+//!
+//! Left to fuser's own answer, ENOSYS, on purpose: `flush` (the kernel then stops asking, and still writes
+//! back on close and reports errors), `getlk` and `setlk` (the kernel keeps locks by itself),
+//! `copy_file_range`, `ioctl`, `poll` and `bmap` (the kernel falls back to what it does without them).
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::SystemTime;
+
+use fuser::{
+    AccessFlags, BsdFileFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo, KernelConfig, LockOwner,
+    OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
+    ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
+    WriteFlags,
+};
+
+use super::kernel::{GENERATION, TTL, negotiate};
+use super::pool::Sync;
+use super::replies::{attributes, empty, entry, sized};
+use super::{Adapter, convert, errno, guarded};
+use crate::ids::{Handle, PlainOffset};
+use crate::vault::{FileKind, SetAttr};
+
+const PERMISSION_BITS: u32 = 0o7777;
+
+thread_local! {
+    /// What reads decrypt into: grows to the largest read and stays.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Filesystem for Adapter {
+    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        negotiate(config, self.permissions);
+        Ok(())
+    }
+
+    fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        guarded("lookup", || match self.vault.lookup(convert::ino(parent), name.as_bytes()) {
+            Err(error) if errno(&error).code() == libc::ENOENT => {
+                reply.entry(&TTL, &convert::no_entry(), GENERATION);
+            }
+            result => entry(reply, result),
+        });
+    }
+
+    fn forget(&self, _request: &Request, node: INodeNo, lookups: u64) {
+        guarded("forget", || self.vault.forget(convert::ino(node), lookups));
+    }
+
+    fn getattr(&self, _request: &Request, node: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
+        guarded("getattr", || attributes(reply, self.vault.getattr(convert::ino(node))));
+    }
+
+    fn setattr(
+        &self,
+        request: &Request,
+        node: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        handle: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        guarded("setattr", || {
+            let change = SetAttr {
+                mode: mode.map(|mode| mode & PERMISSION_BITS),
+                uid,
+                gid,
+                size,
+                atime: atime.map(convert::time_change),
+                mtime: mtime.map(convert::time_change),
+                handle: handle.map(|h| Handle(h.0)),
+            };
+            let caller = convert::caller(request, 0);
+            attributes(reply, self.vault.setattr(convert::ino(node), &change, &caller));
+        });
+    }
+
+    fn readlink(&self, _request: &Request, node: INodeNo, reply: ReplyData) {
+        guarded("readlink", || match self.vault.readlink(convert::ino(node)) {
+            Ok(target) => reply.data(&target),
+            Err(error) => reply.error(errno(&error)),
+        });
+    }
+
+    fn mknod(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        guarded("mknod", || {
+            let caller = convert::caller(request, umask);
+            let parent = convert::ino(parent);
+            entry(reply, self.vault.mknod(parent, name.as_bytes(), mode, u64::from(rdev), &caller));
+        });
+    }
+
+    fn mkdir(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        reply: ReplyEntry,
+    ) {
+        guarded("mkdir", || {
+            let caller = convert::caller(request, umask);
+            let mode = mode & PERMISSION_BITS;
+            entry(reply, self.vault.mkdir(convert::ino(parent), name.as_bytes(), mode, &caller));
+        });
+    }
+
+    fn unlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        guarded("unlink", || empty(reply, self.vault.unlink(convert::ino(parent), name.as_bytes())));
+    }
+
+    fn rmdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        guarded("rmdir", || empty(reply, self.vault.rmdir(convert::ino(parent), name.as_bytes())));
+    }
+
+    fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
+        guarded("symlink", || {
+            let caller = convert::caller(request, 0);
+            let target = target.as_os_str().as_bytes();
+            entry(reply, self.vault.symlink(convert::ino(parent), name.as_bytes(), target, &caller));
+        });
+    }
+
+    fn rename(
+        &self,
+        _request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        guarded("rename", || {
+            let Some(flags) = convert::rename_flags(flags) else { return reply.error(Errno::EINVAL) };
+            let from = (convert::ino(parent), name.as_bytes());
+            let to = (convert::ino(new_parent), new_name.as_bytes());
+            empty(reply, self.vault.rename(from, to, flags));
+        });
+    }
+
+    fn link(
+        &self,
+        _request: &Request,
+        node: INodeNo,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        reply: ReplyEntry,
+    ) {
+        guarded("link", || {
+            let new_parent = convert::ino(new_parent);
+            entry(reply, self.vault.link(convert::ino(node), new_parent, new_name.as_bytes()));
+        });
+    }
+
+    fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        guarded("open", || {
+            let caller = convert::caller(request, 0);
+            match self.vault.open(convert::ino(node), convert::open_flags(flags), &caller) {
+                Ok(handle) => reply.opened(FileHandle(handle.0), FopenFlags::FOPEN_KEEP_CACHE),
+                Err(error) => reply.error(errno(&error)),
+            }
+        });
+    }
+
+    fn create(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        guarded("create", || {
+            let caller = convert::caller(request, umask);
+            let flags = convert::open_flags(OpenFlags(flags));
+            let mode = mode & PERMISSION_BITS;
+            match self.vault.create(convert::ino(parent), name.as_bytes(), mode, flags, &caller) {
+                Ok((attr, handle)) => reply.created(
+                    &TTL,
+                    &convert::file_attr(&attr),
+                    GENERATION,
+                    FileHandle(handle.0),
+                    FopenFlags::FOPEN_KEEP_CACHE,
+                ),
+                Err(error) => reply.error(errno(&error)),
+            }
+        });
+    }
+
+    fn read(
+        &self,
+        _request: &Request,
+        node: INodeNo,
+        _handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        guarded("read", || {
+            BUFFER.with_borrow_mut(|buffer| {
+                let size = size as usize;
+                if buffer.len() < size {
+                    buffer.resize(size, 0);
+                }
+                let into = &mut buffer[..size];
+                match self.vault.read(convert::ino(node), PlainOffset(offset), into) {
+                    Ok(got) => reply.data(&into[..got]),
+                    Err(error) => reply.error(errno(&error)),
+                }
+            });
+        });
+    }
+
+    fn write(
+        &self,
+        _request: &Request,
+        node: INodeNo,
+        _handle: FileHandle,
+        offset: u64,
+        data: &[u8],
+        write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        guarded("write", || {
+            let clear_suid = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+            match self.vault.write(convert::ino(node), PlainOffset(offset), data, clear_suid) {
+                // A write is at most 1 MiB.
+                Ok(written) => reply.written(written as u32),
+                Err(error) => reply.error(errno(&error)),
+            }
+        });
+    }
+
+    fn release(
+        &self,
+        _request: &Request,
+        node: INodeNo,
+        handle: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        guarded("release", || {
+            empty(reply, self.vault.release(convert::ino(node), Handle(handle.0)));
+        });
+    }
+
+    fn fsync(
+        &self,
+        _request: &Request,
+        node: INodeNo,
+        _handle: FileHandle,
+        datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        guarded("fsync", || self.pool.submit(Sync::File { ino: convert::ino(node), datasync }, reply));
+    }
+
+    fn opendir(&self, _request: &Request, node: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        guarded("opendir", || match self.vault.opendir(convert::ino(node)) {
+            Ok(handle) => {
+                let keep = FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE;
+                reply.opened(FileHandle(handle.0), keep);
+            }
+            Err(error) => reply.error(errno(&error)),
+        });
+    }
+
+    fn readdir(
+        &self,
+        _request: &Request,
+        node: INodeNo,
+        handle: FileHandle,
+        cookie: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        guarded("readdir", || {
+            let done = self.vault.readdir(convert::ino(node), Handle(handle.0), cookie, &mut |entry| {
+                let name = OsStr::from_bytes(entry.name);
+                let kind = convert::file_type(entry.kind);
+                !reply.add(INodeNo(entry.ino.0), entry.next_cookie, kind, name)
+            });
+            match done {
+                Ok(()) => reply.ok(),
+                Err(error) => reply.error(errno(&error)),
+            }
+        });
+    }
+
+    fn readdirplus(
+        &self,
+        _request: &Request,
+        node: INodeNo,
+        handle: FileHandle,
+        cookie: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        guarded("readdirplus", || {
+            let directory = convert::ino(node);
+            let done =
+                self.vault.readdirplus(directory, Handle(handle.0), cookie, &mut |attr, name, next| {
+                    let attr = attr.map_or_else(|| convert::dot_entry(directory), convert::file_attr);
+                    !reply.add(attr.ino, next, OsStr::from_bytes(name), &TTL, &attr, GENERATION)
+                });
+            match done {
+                Ok(()) => reply.ok(),
+                Err(error) => reply.error(errno(&error)),
+            }
+        });
+    }
+
+    fn releasedir(
+        &self,
+        _request: &Request,
+        node: INodeNo,
+        handle: FileHandle,
+        _flags: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        guarded("releasedir", || {
+            empty(reply, self.vault.releasedir(convert::ino(node), Handle(handle.0)));
+        });
+    }
+
+    fn fsyncdir(
+        &self,
+        _request: &Request,
+        node: INodeNo,
+        _handle: FileHandle,
+        datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        guarded("fsyncdir", || {
+            self.pool.submit(Sync::Directory { ino: convert::ino(node), datasync }, reply);
+        });
+    }
+
+    fn statfs(&self, _request: &Request, _node: INodeNo, reply: ReplyStatfs) {
+        guarded("statfs", || match self.vault.statfs() {
+            Ok(s) => {
+                reply.statfs(s.blocks, s.bfree, s.bavail, s.files, s.ffree, s.bsize, s.namelen, s.frsize);
+            }
+            Err(error) => reply.error(errno(&error)),
+        });
+    }
+
+    fn setxattr(
+        &self,
+        _request: &Request,
+        node: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        guarded("setxattr", || {
+            let Some(mode) = convert::xattr_mode(flags) else { return reply.error(Errno::EINVAL) };
+            let done = self.vault.setxattr(convert::ino(node), name.as_bytes(), value, mode);
+            if done.is_ok() {
+                self.after_xattr_change(convert::ino(node), name.as_bytes());
+            }
+            empty(reply, done);
+        });
+    }
+
+    fn getxattr(&self, _request: &Request, node: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        guarded("getxattr", || match self.vault.getxattr(convert::ino(node), name.as_bytes()) {
+            Ok(value) => sized(reply, size, &value),
+            Err(error) => reply.error(errno(&error)),
+        });
+    }
+
+    fn listxattr(&self, _request: &Request, node: INodeNo, size: u32, reply: ReplyXattr) {
+        guarded("listxattr", || match self.vault.listxattr(convert::ino(node)) {
+            Ok(names) => {
+                let list: Vec<u8> = names.iter().flat_map(|n| n.iter().copied().chain([0])).collect();
+                sized(reply, size, &list);
+            }
+            Err(error) => reply.error(errno(&error)),
+        });
+    }
+
+    fn removexattr(&self, _request: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        guarded("removexattr", || {
+            let done = self.vault.removexattr(convert::ino(node), name.as_bytes());
+            if done.is_ok() {
+                self.after_xattr_change(convert::ino(node), name.as_bytes());
+            }
+            empty(reply, done);
+        });
+    }
+
+    /// Asked only where the kernel doesn't check permissions, so by root: root may do anything but execute
+    /// what nobody may.
+    fn access(&self, _request: &Request, node: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+        guarded("access", || {
+            if !mask.contains(AccessFlags::X_OK) {
+                return reply.ok();
+            }
+            match self.vault.getattr(convert::ino(node)) {
+                Ok(attr) if attr.kind == FileKind::Regular && attr.perm & 0o111 == 0 => {
+                    reply.error(Errno::EACCES);
+                }
+                Ok(_) => reply.ok(),
+                Err(error) => reply.error(errno(&error)),
+            }
+        });
+    }
+
+    fn fallocate(
+        &self,
+        _request: &Request,
+        node: INodeNo,
+        _handle: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        guarded("fallocate", || {
+            let Some(mode) = convert::falloc_mode(mode) else {
+                return reply.error(Errno::from_i32(libc::EOPNOTSUPP));
+            };
+            empty(reply, self.vault.fallocate(convert::ino(node), PlainOffset(offset), length, mode));
+        });
+    }
+
+    fn lseek(
+        &self,
+        _request: &Request,
+        node: INodeNo,
+        _handle: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        guarded("lseek", || {
+            let (Ok(offset), Some(whence)) = (u64::try_from(offset), convert::whence(whence)) else {
+                return reply.error(Errno::EINVAL);
+            };
+            match self.vault.lseek(convert::ino(node), PlainOffset(offset), whence) {
+                Ok(found) => reply.offset(i64::try_from(found.0).unwrap_or(i64::MAX)),
+                Err(error) => reply.error(errno(&error)),
+            }
+        });
+    }
+}

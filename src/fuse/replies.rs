@@ -1,0 +1,37 @@
+//! Answers that several requests share: a result becomes a reply.
+
+use fuser::{Errno, ReplyAttr, ReplyEmpty, ReplyEntry, ReplyXattr};
+
+use super::kernel::{GENERATION, TTL};
+use super::{convert, errno};
+use crate::vault::{Attr, Result};
+
+pub(super) fn entry(reply: ReplyEntry, result: Result<Attr>) {
+    match result {
+        Ok(attr) => reply.entry(&TTL, &convert::file_attr(&attr), GENERATION),
+        Err(error) => reply.error(errno(&error)),
+    }
+}
+
+pub(super) fn attributes(reply: ReplyAttr, result: Result<Attr>) {
+    match result {
+        Ok(attr) => reply.attr(&TTL, &convert::file_attr(&attr)),
+        Err(error) => reply.error(errno(&error)),
+    }
+}
+
+pub(super) fn empty(reply: ReplyEmpty, result: Result<()>) {
+    match result {
+        Ok(()) => reply.ok(),
+        Err(error) => reply.error(errno(&error)),
+    }
+}
+
+/// Answers with a value that may be longer than the caller has room for; 0 asks for its length.
+pub(super) fn sized(reply: ReplyXattr, room: u32, value: &[u8]) {
+    match u32::try_from(value.len()) {
+        Ok(length) if room == 0 => reply.size(length),
+        Ok(length) if length <= room => reply.data(value),
+        _ => reply.error(Errno::ERANGE),
+    }
+}

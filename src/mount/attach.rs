@@ -1,0 +1,194 @@
+//! Getting a FUSE session's descriptor: from the kernel directly as root, else by way of fusermount3, which
+//! is setuid and checks what a user may do.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::File;
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, mount};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType, recvmsg,
+    socketpair,
+};
+use rustix::process::{getegid, geteuid};
+
+use super::error::MountError;
+use super::mountinfo::FILESYSTEM_TYPE;
+use super::options::MountOptions;
+use crate::fuse::Permissions;
+
+const DEVICE: &str = "/dev/fuse";
+
+/// fusermount3 finds the socket for its answer by this variable.
+const SOCKET_VARIABLE: &str = "_FUSE_COMMFD";
+
+/// Mounts at `mountpoint` and returns the session's descriptor; nothing is served yet.
+pub(super) fn attach(
+    options: &MountOptions,
+    vault: &Path,
+    mountpoint: &Path,
+    permissions: Permissions,
+) -> Result<OwnedFd, MountError> {
+    let source = options.fsname.clone().unwrap_or_else(|| vault.as_os_str().to_owned());
+    if geteuid().is_root() {
+        directly(options, &source, mountpoint, permissions)
+    } else {
+        through_fusermount(options, &source, mountpoint, permissions)
+    }
+}
+
+/// Whether session threads can have descriptors of their own, for which the device is opened again.
+pub(super) fn can_clone() -> bool {
+    open_device().is_ok()
+}
+
+fn open_device() -> std::io::Result<File> {
+    File::options().read(true).write(true).open(DEVICE)
+}
+
+/// Whether there is a FUSE device at all, before anything is asked of the user.
+pub(super) fn check_device() -> Result<(), MountError> {
+    match std::fs::symlink_metadata(DEVICE) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(MountError::Fuse(format!(
+            "{DEVICE} is missing; load the module with `modprobe fuse`, or give the container the device"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn directly(
+    options: &MountOptions,
+    source: &OsStr,
+    mountpoint: &Path,
+    permissions: Permissions,
+) -> Result<OwnedFd, MountError> {
+    let device = open_device()
+        .map_err(|error| MountError::Fuse(format!("{DEVICE}: {error}; is this a container without FUSE?")))?;
+    // 40000: the root of a vault is a directory; its mode comes with the first look at it.
+    let mut data = format!(
+        "fd={},rootmode=40000,user_id={},group_id={}",
+        device.as_raw_fd(),
+        geteuid().as_raw(),
+        getegid().as_raw()
+    );
+    if options.allow_other {
+        data.push_str(",allow_other");
+    }
+    if permissions == Permissions::Kernel {
+        data.push_str(",default_permissions");
+    }
+    let data = CString::new(data).map_err(|_| MountError::Fuse("mount data holds NUL".to_owned()))?;
+    let mut flags = MountFlags::empty();
+    flags.set(MountFlags::NOSUID, !options.suid);
+    flags.set(MountFlags::NODEV, !options.dev);
+    flags.set(MountFlags::NOEXEC, options.noexec);
+    flags.set(MountFlags::RDONLY, options.read_only);
+    match mount(source, mountpoint, FILESYSTEM_TYPE, flags, data.as_c_str()) {
+        Ok(()) => Ok(device.into()),
+        Err(Errno::PERM) => Err(MountError::Fuse(
+            "the kernel refused (EPERM); mounting takes CAP_SYS_ADMIN, which containers lack as a rule"
+                .to_owned(),
+        )),
+        Err(Errno::NODEV) => {
+            Err(MountError::Fuse("the kernel has no FUSE; load the module with `modprobe fuse`".to_owned()))
+        }
+        Err(error) => Err(MountError::Fuse(format!("the kernel refused: {error}"))),
+    }
+}
+
+fn through_fusermount(
+    options: &MountOptions,
+    source: &OsStr,
+    mountpoint: &Path,
+    permissions: Permissions,
+) -> Result<OwnedFd, MountError> {
+    let failed = |error: Errno| MountError::Fuse(format!("no socket for fusermount3: {error}"));
+    // The helper inherits its end: no other program is started meanwhile, there being no other thread.
+    let (ours, theirs) =
+        socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::empty(), None).map_err(failed)?;
+    rustix::io::fcntl_setfd(&ours, rustix::io::FdFlags::CLOEXEC).map_err(failed)?;
+    let mut command = fusermount(&["-o".as_ref(), &helper_options(options, source, permissions)]);
+    command.arg("--").arg(mountpoint).env(SOCKET_VARIABLE, theirs.as_raw_fd().to_string());
+    let child = command.spawn().map_err(no_fusermount)?;
+    drop(theirs);
+    let received = receive_descriptor(&ours);
+    drop(ours);
+    let output = child.wait_with_output().map_err(no_fusermount)?;
+    match received {
+        Some(session) => Ok(session),
+        None => Err(MountError::Fuse(explain(&output.stderr))),
+    }
+}
+
+fn helper_options(options: &MountOptions, source: &OsStr, permissions: Permissions) -> OsString {
+    let mut list = b"subtype=rekeyfs,fsname=".to_vec();
+    for &byte in source.as_bytes() {
+        if matches!(byte, b',' | b'\\') {
+            list.push(b'\\');
+        }
+        list.push(byte);
+    }
+    let flags = [
+        (options.allow_other, ",allow_other"),
+        (permissions == Permissions::Kernel, ",default_permissions"),
+        (options.noexec, ",noexec"),
+        (options.read_only, ",ro"),
+    ];
+    for (_, name) in flags.into_iter().filter(|(wanted, _)| *wanted) {
+        list.extend_from_slice(name.as_bytes());
+    }
+    list.extend_from_slice(b",nosuid,nodev");
+    OsString::from_vec(list)
+}
+
+/// fusermount3, its output kept for messages.
+pub(super) fn fusermount(arguments: &[&OsStr]) -> Command {
+    let mut command = Command::new("fusermount3");
+    // Ctrl-C in the terminal of a mount in the foreground is for the mount alone.
+    command.process_group(0);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+pub(super) fn no_fusermount(error: std::io::Error) -> MountError {
+    MountError::Fuse(match error.kind() {
+        std::io::ErrorKind::NotFound => "fusermount3 is missing; install the package fuse3".to_owned(),
+        _ => format!("fusermount3: {error}"),
+    })
+}
+
+/// What fusermount3 said, on one line, and what to do about what it says most.
+pub(super) fn explain(stderr: &[u8]) -> String {
+    let said = String::from_utf8_lossy(stderr);
+    let said = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+    if said.is_empty() { "fusermount3 gave no descriptor and no reason".to_owned() } else { said }
+}
+
+fn receive_descriptor(socket: &OwnedFd) -> Option<OwnedFd> {
+    let mut byte = [0];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    loop {
+        match recvmsg(
+            socket.as_fd(),
+            &mut [IoSliceMut::new(&mut byte)],
+            &mut ancillary,
+            RecvFlags::CMSG_CLOEXEC,
+        ) {
+            Err(Errno::INTR) => {}
+            Err(_) => return None,
+            Ok(_) => break,
+        }
+    }
+    ancillary.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    })
+}

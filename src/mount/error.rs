@@ -1,0 +1,103 @@
+//! Why a vault could not be mounted or unmounted, one line each: object, cause, remedy.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::keyring::KeyringError;
+use crate::vault;
+
+/// A failure as it goes from the daemon to the terminal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Exit status; not 0.
+    pub code: u8,
+    /// One line for people.
+    pub text: String,
+}
+
+/// Why a vault could not be mounted or unmounted.
+#[derive(Debug, thiserror::Error)]
+pub enum MountError {
+    /// A mount option that makes no sense.
+    #[error("mount option {option}: {problem}")]
+    Option {
+        /// Its name.
+        option: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The directory isn't a vault.
+    #[error("{}: {problem}", path.display())]
+    NotAVault {
+        /// The directory.
+        path: PathBuf,
+        /// What it lacks, and what to do.
+        problem: String,
+    },
+    /// Nothing can be mounted there.
+    #[error("mountpoint {}: {problem}", path.display())]
+    Mountpoint {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// Another process uses the vault.
+    #[error("{}: in use by {holder}; unmount it there first", path.display())]
+    InUse {
+        /// The vault.
+        path: PathBuf,
+        /// Who holds it: process id, command, mountpoint, as far as known.
+        holder: String,
+    },
+    /// FUSE can't be had.
+    #[error("FUSE: {0}")]
+    Fuse(String),
+    /// There is no vault mounted.
+    #[error("{}: no vault is mounted there", .0.display())]
+    NotMounted(PathBuf),
+    /// Programs still use the mount.
+    #[error("{}: busy: a program has files or its working directory in there (`fuser -vm` names it)", .0.display())]
+    Busy(PathBuf),
+    /// Not unmounted for another reason.
+    #[error("{}: cannot unmount: {problem}", path.display())]
+    Unmount {
+        /// The mountpoint.
+        path: PathBuf,
+        /// Why, and what to do.
+        problem: String,
+    },
+    /// A system call on the vault's directory failed.
+    #[error("{}: {action}: {error}", path.display())]
+    Vault {
+        /// The vault.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// What came of it.
+        error: io::Error,
+    },
+    /// The keyring can't be opened.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+    /// The tree can't be taken into use.
+    #[error("{}: {source}", path.display())]
+    Tree {
+        /// The vault.
+        path: PathBuf,
+        /// Why.
+        source: vault::Error,
+    },
+    /// The daemon could not be started.
+    #[error("cannot start the daemon: {0}; `mount --foreground` needs none")]
+    Daemon(#[source] io::Error),
+    /// The session ended by an error.
+    #[error("the FUSE session failed: {0}")]
+    Session(#[source] io::Error),
+    /// The daemon died before it could say why.
+    #[error("the daemon ended before the mount was ready ({0}); `mount --foreground` may show why")]
+    Died(String),
+    /// What the daemon said.
+    #[error("{}", .0.text)]
+    Reported(Failure),
+}

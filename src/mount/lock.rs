@@ -1,0 +1,138 @@
+//! The vault's lock: whoever holds it is the vault's only user. An flock, so it goes with its holder, however
+//! that ends; the file says who it is, for the one who is refused.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+use super::error::MountError;
+use super::mountinfo;
+
+const NAME: &str = "lock";
+
+/// How long a daemon on its way out is waited for: it has unmounted, and syncs the lower filesystem.
+const PATIENCE: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(20);
+
+/// The longest holder record that is read, in bytes.
+const RECORD_MAX: u64 = 16 << 10;
+
+/// A vault that this process, and those it splits into, have for themselves.
+#[derive(Debug)]
+pub struct VaultLock {
+    vault: PathBuf,
+    file: File,
+}
+
+/// What the lock file says of its holder. Only ever shown: nothing depends on it.
+#[derive(Serialize, Deserialize)]
+struct Holder {
+    pid: u32,
+    command: String,
+    mountpoint: Option<String>,
+}
+
+impl VaultLock {
+    /// Takes the lock of the vault in this directory. If its holder doesn't serve a mount (it is starting, or
+    /// on its way out, or a command that is at work), it is given up to 5 s.
+    ///
+    /// # Errors
+    /// [`MountError::InUse`], naming the holder; [`MountError::Vault`] if the lock file can't be opened.
+    pub fn take(vault: &Path) -> Result<Self, MountError> {
+        let failed =
+            |error| MountError::Vault { path: vault.to_owned(), action: "cannot open its lock", error };
+        let mut file = open(&vault.join(NAME)).map_err(failed)?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    let holder = read_holder(&mut file);
+                    if Instant::now() >= deadline || holder.as_ref().is_some_and(Holder::serves) {
+                        let holder = holder.map_or_else(|| "another process".to_owned(), |h| h.describe());
+                        return Err(MountError::InUse { path: vault.to_owned(), holder });
+                    }
+                    std::thread::sleep(POLL);
+                }
+                Err(error) => return Err(failed(error.into())),
+            }
+        }
+        let lock = Self { vault: vault.to_owned(), file };
+        lock.sign(None);
+        Ok(lock)
+    }
+
+    /// Writes down that this process holds the lock, and where it mounts the vault. Called again after a fork.
+    pub fn sign(&self, mountpoint: Option<&Path>) {
+        let command: Vec<String> =
+            std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+        let holder = Holder {
+            pid: std::process::id(),
+            command: command.join(" "),
+            mountpoint: mountpoint.map(|path| path.to_string_lossy().into_owned()),
+        };
+        // On a read-only filesystem it stays as it is.
+        if let Err(error) = write_holder(&self.file, &holder) {
+            tracing::debug!(%error, vault = %self.vault.display(), "the lock's holder is not written down");
+        }
+    }
+
+    /// The vault.
+    pub fn vault(&self) -> &Path {
+        &self.vault
+    }
+}
+
+impl Holder {
+    fn serves(&self) -> bool {
+        self.mountpoint.as_ref().is_some_and(|mountpoint| {
+            mountinfo::mounts()
+                .iter()
+                .any(|mount| mount.is_vault() && mount.mountpoint.to_string_lossy() == mountpoint.as_str())
+        })
+    }
+
+    fn describe(&self) -> String {
+        let mounted = self.mountpoint.as_ref().map(|at| format!(", mounted at {at}")).unwrap_or_default();
+        format!("process {} ({}){mounted}", self.pid, self.command)
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC);
+    match options.clone().write(true).create(true).mode(0o600).open(path) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EROFS | libc::EACCES)) => options.open(path),
+        opened => opened,
+    }
+}
+
+fn write_holder(mut file: &File, holder: &Holder) -> io::Result<()> {
+    let mut record = serde_json::to_vec(holder)?;
+    record.push(b'\n');
+    file.rewind()?;
+    file.write_all(&record)?;
+    file.set_len(record.len() as u64)
+}
+
+fn read_holder(file: &mut File) -> Option<Holder> {
+    file.rewind().ok()?;
+    let mut record = Vec::new();
+    file.take(RECORD_MAX).read_to_end(&mut record).ok()?;
+    serde_json::from_slice(&record).ok()
+}
+
+/// The process that holds a vault, as its lock file says; `None` if nobody does.
+pub fn holder(vault: &Path) -> Option<u32> {
+    let mut file = File::options().read(true).custom_flags(libc::O_NOFOLLOW).open(vault.join(NAME)).ok()?;
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Err(rustix::io::Errno::WOULDBLOCK) => read_holder(&mut file).map(|holder| holder.pid),
+        _ => None,
+    }
+}

@@ -1,0 +1,101 @@
+//! Where log lines go: to the terminal while there is one, to the system log once a daemon has let go of it.
+//! `REKEYFS_LOG` says which lines, as in `REKEYFS_LOG=info` or `rekeyfs::vault=debug`; without it, warnings.
+
+use std::io::{self, Write};
+use std::os::unix::net::UnixDatagram;
+use std::sync::OnceLock;
+
+use tracing::{Level, Metadata};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// The system log's socket; set once the terminal is let go of.
+static SYSTEM: OnceLock<Option<UnixDatagram>> = OnceLock::new();
+
+const SOCKET: &str = "/dev/log";
+
+/// The facility for daemons, as syslog(3) numbers it.
+const DAEMON: u8 = 3 << 3;
+
+/// Starts logging. Once, at the start of the process; a second time does nothing.
+pub fn start() {
+    let filter = EnvFilter::try_from_env("REKEYFS_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .without_time()
+        .with_target(false)
+        .with_ansi(false)
+        .with_writer(Output)
+        .try_init();
+}
+
+/// From here on lines go to the system log, or nowhere if there is none.
+pub(super) fn leave_terminal() {
+    let connect = || {
+        let socket = UnixDatagram::unbound().ok()?;
+        socket.connect(SOCKET).ok()?;
+        // A line lost is better than a request that waits for the system log.
+        socket.set_nonblocking(true).ok()?;
+        Some(socket)
+    };
+    let _ = SYSTEM.set(connect());
+}
+
+struct Output;
+
+/// One line on its way.
+enum Line {
+    Terminal,
+    System { priority: u8 },
+}
+
+impl<'a> MakeWriter<'a> for Output {
+    type Writer = Line;
+
+    fn make_writer(&'a self) -> Line {
+        Line::to_where_lines_go(6)
+    }
+
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Line {
+        Line::to_where_lines_go(match *metadata.level() {
+            Level::ERROR => 3,
+            Level::WARN => 4,
+            Level::INFO => 6,
+            Level::DEBUG | Level::TRACE => 7,
+        })
+    }
+}
+
+impl Line {
+    fn to_where_lines_go(severity: u8) -> Self {
+        match SYSTEM.get() {
+            Some(_) => Self::System { priority: DAEMON | severity },
+            None => Self::Terminal,
+        }
+    }
+}
+
+impl Write for Line {
+    /// Takes a whole line: the formatter hands over one at a time.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Terminal => {
+                let mut terminal = io::stderr().lock();
+                terminal.write_all(b"rekeyfs: ")?;
+                terminal.write_all(line.trim_ascii_start())?;
+            }
+            Self::System { priority } => {
+                if let Some(Some(socket)) = SYSTEM.get() {
+                    let mut message = format!("<{priority}>rekeyfs[{}]: ", std::process::id()).into_bytes();
+                    message.extend_from_slice(line.trim_ascii());
+                    let _ = socket.send(&message);
+                }
+            }
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

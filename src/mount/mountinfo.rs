@@ -1,0 +1,106 @@
+//! What is mounted where, from /proc/self/mountinfo: it can be read without touching a mount whose daemon is
+//! gone or stuck.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// The type under which vaults are mounted.
+pub const FILESYSTEM_TYPE: &str = "fuse.rekeyfs";
+
+/// One mount.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mount {
+    /// Device number: what `stat` says of files in it.
+    pub device: u64,
+    /// Where it is mounted.
+    pub mountpoint: PathBuf,
+    /// Filesystem type.
+    pub filesystem: OsString,
+    /// What is mounted: a vault's path, unless another name was asked for.
+    pub source: OsString,
+}
+
+impl Mount {
+    /// Whether it is a vault.
+    pub fn is_vault(&self) -> bool {
+        self.filesystem == FILESYSTEM_TYPE
+    }
+}
+
+/// All mounts of this process's namespace, oldest first; none if /proc can't be read.
+pub fn mounts() -> Vec<Mount> {
+    std::fs::read("/proc/self/mountinfo").map_or_else(|_| Vec::new(), |text| parse(&text))
+}
+
+/// What is mounted at exactly this path (absolute, without symlinks): the topmost, if several.
+pub fn at(mountpoint: &Path) -> Option<Mount> {
+    mounts().into_iter().rfind(|mount| mount.mountpoint == mountpoint)
+}
+
+/// Whether this mount is there still.
+pub fn is_there(wanted: &Mount) -> bool {
+    mounts().iter().any(|mount| mount.device == wanted.device && mount.mountpoint == wanted.mountpoint)
+}
+
+fn parse(text: &[u8]) -> Vec<Mount> {
+    text.split(|&b| b == b'\n').filter_map(parse_line).collect()
+}
+
+/// `36 35 98:0 /root /mountpoint options [optional]... - type source options`
+fn parse_line(line: &[u8]) -> Option<Mount> {
+    let mut fields = line.split(|&b| b == b' ');
+    let device = std::str::from_utf8(fields.nth(2)?).ok()?;
+    let (major, minor) = device.split_once(':')?;
+    let mountpoint = fields.nth(1)?;
+    fields.find(|field| *field == b"-")?;
+    let filesystem = fields.next()?;
+    let source = fields.next()?;
+    Some(Mount {
+        device: rustix::fs::makedev(major.parse().ok()?, minor.parse().ok()?),
+        mountpoint: unescape(mountpoint).into(),
+        filesystem: OsStr::from_bytes(filesystem).into(),
+        source: unescape(source),
+    })
+}
+
+/// Space, tab, newline and backslash are written as three octal digits after a backslash.
+fn unescape(field: &[u8]) -> OsString {
+    let mut plain = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let [first, tail @ ..] = rest {
+        match (first, tail) {
+            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..]) => {
+                plain.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                rest = after;
+            }
+            _ => {
+                plain.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    OsString::from_vec(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vault_with_a_space_in_its_path_is_found() {
+        let text = b"22 1 0:20 / /proc rw - proc proc rw\n\
+            99 22 0:55 / /mnt/a\\040b rw,nosuid shared:7 - fuse.rekeyfs /home/u/my\\134vault rw,user_id=0\n";
+        let mounts = parse(text);
+        assert_eq!(mounts.len(), 2);
+        assert_eq!(mounts[1].device, 55);
+        assert_eq!(mounts[1].mountpoint, Path::new("/mnt/a b"));
+        assert_eq!(mounts[1].source, "/home/u/my\\vault");
+        assert!(mounts[1].is_vault() && !mounts[0].is_vault());
+    }
+
+    #[test]
+    fn torn_lines_are_skipped() {
+        assert!(parse(b"1 2 3 4\n\nx\n1 1 0:1 / /a rw -").is_empty());
+    }
+}

@@ -1,0 +1,74 @@
+//! Whether a vault can be mounted at a directory. A mount left behind by a killed daemon is taken away first.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::error::MountError;
+use super::options::MountOptions;
+use super::{mountinfo, unmount};
+
+/// Checks the mountpoint and returns its absolute path without symlinks. `vault` is the vault's, likewise.
+pub(super) fn check(options: &MountOptions, vault: &Path) -> Result<PathBuf, MountError> {
+    let asked = &options.mountpoint;
+    let refuse = |problem: String| MountError::Mountpoint { path: asked.clone(), problem };
+    let mut metadata = std::fs::metadata(asked);
+    if metadata.as_ref().is_err_and(is_dead) {
+        clean_up(asked)?;
+        metadata = std::fs::metadata(asked);
+    }
+    let metadata = metadata.map_err(|error| {
+        refuse(match error.kind() {
+            io::ErrorKind::NotFound => "does not exist; make the directory first".to_owned(),
+            _ => error.to_string(),
+        })
+    })?;
+    if !metadata.is_dir() {
+        return Err(refuse("not a directory".to_owned()));
+    }
+    let path = std::fs::canonicalize(asked).map_err(|error| refuse(error.to_string()))?;
+    if path.starts_with(vault) {
+        return Err(refuse("inside the vault; choose a directory elsewhere".to_owned()));
+    }
+    if vault.starts_with(&path) {
+        return Err(refuse("the vault lies in it and would be hidden; choose an empty directory".to_owned()));
+    }
+    if mountinfo::at(&path).is_some_and(|mount| mount.is_vault()) {
+        return Err(refuse("a vault is mounted there already; unmount it first".to_owned()));
+    }
+    if !options.nonempty {
+        let mut entries = std::fs::read_dir(&path).map_err(|error| refuse(error.to_string()))?;
+        if entries.next().is_some() {
+            return Err(refuse("not empty; `-o nonempty` hides what is in there".to_owned()));
+        }
+    }
+    Ok(path)
+}
+
+/// What the kernel answers for a mount whose daemon is gone.
+pub(super) fn is_dead(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENOTCONN)
+}
+
+fn clean_up(asked: &Path) -> Result<(), MountError> {
+    let path = resolve_parent(asked)
+        .map_err(|error| MountError::Mountpoint { path: asked.to_owned(), problem: error.to_string() })?;
+    if !mountinfo::at(&path).is_some_and(|mount| mount.is_vault()) {
+        return Err(MountError::Mountpoint {
+            path: asked.to_owned(),
+            problem: "another FUSE filesystem whose daemon is gone is mounted there; unmount it first"
+                .to_owned(),
+        });
+    }
+    unmount::detach(&path)?;
+    tracing::warn!("mountpoint {}: unmounted what a killed daemon had left there", path.display());
+    Ok(())
+}
+
+/// An absolute path without symlinks, without touching its last part: that may be a dead mount.
+pub(super) fn resolve_parent(path: &Path) -> io::Result<PathBuf> {
+    let absolute = std::path::absolute(path)?;
+    match (absolute.parent(), absolute.file_name()) {
+        (Some(parent), Some(name)) => Ok(std::fs::canonicalize(parent)?.join(name)),
+        _ => Ok(absolute),
+    }
+}

@@ -1,0 +1,82 @@
+//! What to mount and how, checked before anything is asked of the user or the kernel.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use super::error::MountError;
+use crate::vault::VaultOptions;
+
+/// A mount as it was asked for. The defaults are those of [`MountOptions::new`].
+#[derive(Clone, Debug)]
+pub struct MountOptions {
+    /// The vault's directory.
+    pub vault: PathBuf,
+    /// Where to mount it.
+    pub mountpoint: PathBuf,
+    /// Serve in this process instead of a daemon.
+    pub foreground: bool,
+    /// Let other users in, as far as modes, owners and ACLs allow.
+    pub allow_other: bool,
+    /// Refuse writes.
+    pub read_only: bool,
+    /// Re-wrap stale files when they are used.
+    pub lazy_rewrap: bool,
+    /// Honour set-user-id bits and file capabilities.
+    pub suid: bool,
+    /// Honour device nodes.
+    pub dev: bool,
+    /// Refuse to execute.
+    pub noexec: bool,
+    /// Mount over a directory that isn't empty.
+    pub nonempty: bool,
+    /// Take a keyring older than, or another one than, what this host has seen.
+    pub accept_rollback: bool,
+    /// What the list of mounts shows as source instead of the vault's path.
+    pub fsname: Option<OsString>,
+}
+
+impl MountOptions {
+    /// A mount in the background, for its owner alone, writable, without suid and device nodes.
+    pub fn new(vault: PathBuf, mountpoint: PathBuf) -> Self {
+        Self {
+            vault,
+            mountpoint,
+            foreground: false,
+            allow_other: false,
+            read_only: false,
+            lazy_rewrap: true,
+            suid: false,
+            dev: false,
+            noexec: false,
+            nonempty: false,
+            accept_rollback: false,
+            fsname: None,
+        }
+    }
+
+    pub(super) fn vault_options(&self) -> VaultOptions {
+        VaultOptions { read_only: self.read_only, lazy_rewrap: self.lazy_rewrap }
+    }
+
+    /// # Errors
+    /// [`MountError::Option`] for a combination that can't work.
+    pub(super) fn validate(&self) -> Result<(), MountError> {
+        if let Some(fsname) = &self.fsname
+            && (fsname.is_empty() || fsname.as_bytes().iter().any(|b| matches!(b, 0 | b'\n')))
+        {
+            return Err(MountError::Option {
+                option: "fsname",
+                problem: "empty, or holds NUL or a line end",
+            });
+        }
+        let root = rustix::process::geteuid().is_root();
+        if self.suid && !root {
+            return Err(MountError::Option { option: "suid", problem: "only root may give it" });
+        }
+        if self.dev && !root {
+            return Err(MountError::Option { option: "dev", problem: "only root may give it" });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,193 @@
+//! The life of a mount in the process that serves it.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use fuser::{Config, Session, SessionACL};
+
+use super::daemon::Starting;
+use super::error::MountError;
+use super::mountinfo::{self, Mount};
+use super::options::MountOptions;
+use super::signals::{self, Pending};
+use super::unmount::{How, take_away};
+use super::{Prepared, attach, limits};
+use crate::fuse::{Adapter, KernelCache, Permissions, Pool};
+use crate::keyring::{KeyringFile, Keys, OpenOptions};
+use crate::unlock::Secret;
+use crate::vault::{Vault, VaultOptions};
+use crate::{rewrap, storage, sys};
+
+/// Threads that read requests: a second one where the first waits for a disk, no more than that pays.
+const SESSION_THREADS: std::ops::RangeInclusive<usize> = 2..=4;
+
+/// Threads for syncs: as many as an application has files to sync at once, within reason.
+const SYNC_THREADS: usize = 16;
+
+/// The smallest block, in bytes, that a lower filesystem must write at once for a page never to tear.
+const PAGE: u32 = 4096;
+
+/// The directory of ciphertext in a vault's.
+const TREE: &str = "tree";
+
+/// Unlocks, mounts, serves until the mount is gone, and leaves everything on disk.
+pub(super) fn run(prepared: Prepared, secret: Secret, starting: &Starting) -> Result<(), MountError> {
+    limits::protect_memory();
+    limits::raise_descriptors();
+    prepared.lock.sign(Some(&prepared.mountpoint));
+    let failed = |action| {
+        let path = prepared.vault.clone();
+        move |error| MountError::Vault { path, action, error }
+    };
+    let lower = File::open(&prepared.vault).map_err(failed("cannot be opened"))?;
+    let keyring = OpenOptions { accept_rollback: prepared.options.accept_rollback, ..OpenOptions::default() };
+    let keys = KeyringFile::open(&prepared.vault, &secret, &keyring)?.keys;
+    drop(secret);
+    let vault = open_tree(&prepared.vault, &keys, prepared.options.vault_options())?;
+    warn_of(&vault, &prepared);
+    let writable = !vault.read_only();
+    let served = serve(&prepared, &vault, starting);
+    drop(vault);
+    if writable {
+        storage::syncfs(lower.as_fd())
+            .map_err(|error| failed("cannot sync its filesystem after unmounting")(error.into()))?;
+    }
+    // Only now may another process have the vault.
+    drop(prepared.lock);
+    served
+}
+
+/// Takes the files of a locked vault into use without mounting them.
+///
+/// # Errors
+/// [`MountError::Tree`], [`MountError::Vault`].
+pub fn open_vault(vault: &Path, keys: &Arc<Keys>) -> Result<Arc<Vault>, MountError> {
+    open_tree(vault, keys, VaultOptions { read_only: false, lazy_rewrap: false })
+}
+
+/// The vault syncs the lower filesystem first.
+fn open_tree(vault: &Path, keys: &Arc<Keys>, options: VaultOptions) -> Result<Arc<Vault>, MountError> {
+    let tree = File::open(vault.join(TREE)).map_err(|error| MountError::Vault {
+        path: vault.to_owned(),
+        action: "cannot open its tree",
+        error,
+    })?;
+    let opened = Vault::new(tree.into(), Arc::clone(keys), options)
+        .map_err(|source| MountError::Tree { path: vault.to_owned(), source })?;
+    Ok(Arc::new(opened))
+}
+
+fn warn_of(vault: &Vault, prepared: &Prepared) {
+    let (path, lower) = (prepared.vault.display(), vault.lower());
+    if vault.read_only() && !prepared.options.read_only {
+        tracing::warn!("{path}: its filesystem is mounted read-only, and so is the vault");
+    }
+    if lower.block_size < PAGE {
+        tracing::warn!(
+            "{path}: its filesystem ({}) has blocks of {} bytes and writes a page in pieces: a power cut can \
+             cost synced data there; use one with 4096-byte blocks",
+            lower.fs_type,
+            lower.block_size
+        );
+    }
+    if !sys::locked::all_locked() {
+        tracing::warn!(
+            "{path}: the limit of locked memory (ulimit -l) is too low: keys could be swapped out"
+        );
+    }
+}
+
+/// Mounts the open vault and serves it until it is unmounted.
+fn serve(prepared: &Prepared, vault: &Arc<Vault>, starting: &Starting) -> Result<(), MountError> {
+    let Prepared { options, vault: path, mountpoint, .. } = prepared;
+    let permissions = permissions(options);
+    let signals = Pending::collect().map_err(MountError::Daemon)?;
+    let kernel = KernelCache::new();
+    let pool = Pool::new(Arc::clone(vault), SYNC_THREADS);
+    let adapter = Adapter::new(Arc::clone(vault), pool, permissions, kernel.clone());
+
+    let device = attach::attach(options, path, mountpoint, permissions)?;
+    // From here on the kernel may send requests, which wait until the session runs: nothing in this thread
+    // may look into the mount. The list of mounts tells what is needed of it.
+    let attached = Attached::find(mountpoint)?;
+    let session = Session::from_fd(adapter, device, who_may_enter(options), session_config())
+        .map_err(MountError::Session)?;
+    kernel.connect(session.notifier());
+    let workers = Workers::start(prepared, vault)?;
+    let watch = signals.watch(attached.0.clone()).map_err(MountError::Daemon)?;
+    starting.ready()?;
+    tracing::info!("{} is mounted at {}", path.display(), mountpoint.display());
+    let ended = session.run().map_err(MountError::Session);
+    drop(watch);
+    workers.stop(vault);
+    ended
+}
+
+/// What runs beside the session.
+struct Workers {
+    rewrap: Option<rewrap::Worker>,
+}
+
+impl Workers {
+    fn start(prepared: &Prepared, vault: &Arc<Vault>) -> Result<Self, MountError> {
+        let rewrap = if prepared.options.lazy_rewrap && !vault.read_only() {
+            Some(rewrap::Worker::start(Arc::clone(vault)).map_err(MountError::Daemon)?)
+        } else {
+            None
+        };
+        Ok(Self { rewrap })
+    }
+
+    /// Ends them.
+    fn stop(self, vault: &Vault) {
+        vault.close_queues();
+        if let Some(rewrap) = self.rewrap {
+            rewrap.join();
+        }
+    }
+}
+
+/// A mount that is taken away when this is dropped, if it is there still: nobody would serve it.
+struct Attached(Mount);
+
+impl Attached {
+    fn find(mountpoint: &Path) -> Result<Self, MountError> {
+        match mountinfo::at(mountpoint).filter(Mount::is_vault) {
+            Some(mount) => Ok(Self(mount)),
+            None => {
+                let _ = take_away(mountpoint, How::Lazy);
+                Err(MountError::Fuse("the new mount is not in /proc/self/mountinfo".to_owned()))
+            }
+        }
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        signals::leave(&self.0);
+    }
+}
+
+/// The kernel checks permissions, unless only root may enter.
+fn permissions(options: &MountOptions) -> Permissions {
+    if rustix::process::geteuid().is_root() && !options.allow_other {
+        Permissions::RootOnly
+    } else {
+        Permissions::Kernel
+    }
+}
+
+/// The kernel lets nobody else in either; root is let in here because writeback comes in its name.
+fn who_may_enter(options: &MountOptions) -> SessionACL {
+    if options.allow_other { SessionACL::All } else { SessionACL::RootAndOwner }
+}
+
+fn session_config() -> Config {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut config = Config::default();
+    config.n_threads = Some(cores.clamp(*SESSION_THREADS.start(), *SESSION_THREADS.end()));
+    config.clone_fd = attach::can_clone();
+    config
+}

@@ -1,0 +1,68 @@
+//! SIGTERM, SIGINT and SIGHUP unmount: cleanly if nobody uses the mount, else out of the tree, after which
+//! the daemon serves those who have files open until the last is gone. No signal ends it with data in flight.
+
+use std::io;
+use std::thread::JoinHandle;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::{Handle, Signals};
+
+use super::error::MountError;
+use super::mountinfo::{self, Mount};
+use super::unmount::{How, take_away};
+
+/// Signals that have come wait here until there is a mount to take away.
+pub(super) struct Pending(Signals);
+
+/// The thread that waits for signals; dropping it ends it.
+pub(super) struct Watch {
+    handle: Handle,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Pending {
+    /// Collects signals from now on.
+    pub(super) fn collect() -> io::Result<Self> {
+        Signals::new([SIGTERM, SIGINT, SIGHUP]).map(Self)
+    }
+
+    /// Acts on them: takes `mount` away.
+    pub(super) fn watch(self, mount: Mount) -> io::Result<Watch> {
+        let mut signals = self.0;
+        let handle = signals.handle();
+        let thread = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            for signal in &mut signals {
+                tracing::info!(signal, "unmounting {}", mount.mountpoint.display());
+                leave(&mount);
+            }
+        })?;
+        Ok(Watch { handle, thread: Some(thread) })
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.handle.close();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Unmounts, lazily if it is busy. Nothing happens if the mount is gone from the tree.
+pub(super) fn leave(mount: &Mount) {
+    if !mountinfo::is_there(mount) {
+        return;
+    }
+    let path = &mount.mountpoint;
+    let left = match take_away(path, How::Clean) {
+        Err(MountError::Busy(_)) => {
+            tracing::warn!("{}: busy: detached; serving until its last user is gone", path.display());
+            take_away(path, How::Lazy)
+        }
+        left => left,
+    };
+    if let Err(error) = left {
+        tracing::error!("{error}");
+    }
+}
