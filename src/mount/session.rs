@@ -14,6 +14,7 @@ use super::options::MountOptions;
 use super::signals::{self, Pending};
 use super::unmount::{How, take_away};
 use super::{Prepared, attach, limits};
+use crate::control::{self, MountStatus, PathText, RegistryError, RuntimeDir, Service, VaultLocation};
 use crate::fuse::{Adapter, KernelCache, Permissions, Pool};
 use crate::keyring::{KeyringFile, Keys, OpenOptions};
 use crate::unlock::Secret;
@@ -115,7 +116,7 @@ fn serve(prepared: &Prepared, vault: &Arc<Vault>, starting: &Starting) -> Result
     let session = Session::from_fd(adapter, device, who_may_enter(options), session_config())
         .map_err(MountError::Session)?;
     kernel.connect(session.notifier());
-    let workers = Workers::start(prepared, vault)?;
+    let workers = Workers::start(prepared, vault, &attached.0)?;
     let watch = signals.watch(attached.0.clone()).map_err(MountError::Daemon)?;
     starting.ready()?;
     tracing::info!("{} is mounted at {}", path.display(), mountpoint.display());
@@ -127,26 +128,56 @@ fn serve(prepared: &Prepared, vault: &Arc<Vault>, starting: &Starting) -> Result
 
 /// What runs beside the session.
 struct Workers {
+    control: Option<control::Server>,
     rewrap: Option<rewrap::Worker>,
 }
 
 impl Workers {
-    fn start(prepared: &Prepared, vault: &Arc<Vault>) -> Result<Self, MountError> {
+    fn start(prepared: &Prepared, vault: &Arc<Vault>, mount: &Mount) -> Result<Self, MountError> {
         let rewrap = if prepared.options.lazy_rewrap && !vault.read_only() {
             Some(rewrap::Worker::start(Arc::clone(vault)).map_err(MountError::Daemon)?)
         } else {
             None
         };
-        Ok(Self { rewrap })
+        let control = match serve_control(prepared, vault, mount) {
+            Ok(server) => Some(server),
+            Err(error) => {
+                // The files are what matters most; `status` says that nobody answers.
+                tracing::warn!("no control socket, so `rotate` can't reach this mount: {error}");
+                None
+            }
+        };
+        Ok(Self { control, rewrap })
     }
 
-    /// Ends them.
+    /// Ends them: sweeps stop at the next file, requests under way are answered.
     fn stop(self, vault: &Vault) {
+        drop(self.control);
         vault.close_queues();
         if let Some(rewrap) = self.rewrap {
             rewrap.join();
         }
     }
+}
+
+fn serve_control(
+    prepared: &Prepared,
+    vault: &Arc<Vault>,
+    mount: &Mount,
+) -> Result<control::Server, RegistryError> {
+    let path = &prepared.vault;
+    let io = |error| RegistryError::Io(path.clone(), error);
+    let location = VaultLocation::of(vault.keys().vault_id(), path).map_err(io)?;
+    let endpoint = RuntimeDir::create()?.bind(location)?;
+    endpoint.publish(path, &mount.mountpoint, mount.device)?;
+    let status = MountStatus {
+        mountpoint: PathText(mount.mountpoint.clone()),
+        pid: rustix::process::getpid().as_raw_nonzero().get(),
+        read_only: vault.read_only(),
+        lazy_rewrap: prepared.options.lazy_rewrap,
+    };
+    let service = Service::new(Arc::clone(vault), Some(status));
+    control::serve(endpoint, Arc::new(service)).map_err(io)
 }
 
 /// A mount that is taken away when this is dropped, if it is there still: nobody would serve it.
