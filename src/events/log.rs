@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustix::fs::FlockOperation;
@@ -121,8 +122,7 @@ impl EventLog {
 
     fn append(&self, state: &mut State, event: &Event, now: Timestamp) -> Result<()> {
         let file = self.open_or_create()?;
-        // Released when the descriptor is closed.
-        retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive))?;
+        lock(&file)?;
         let size = storage::fstat(file.as_fd())?.lower_size();
         let mut text = String::new();
         let mut last = state.place;
@@ -155,6 +155,18 @@ impl EventLog {
         state.size = Some(LowerOffset(size.0 + text.len() as u64));
         Ok(())
     }
+}
+
+/// Locks the log until the descriptor is closed. Whoever records an event must not hang because someone else
+/// sits on the lock, so this waits for a tenth of a second at most.
+fn lock(file: &OwnedFd) -> Result<()> {
+    for _ in 0..100 {
+        match retry_on_intr(|| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)) {
+            Err(Errno::WOULDBLOCK) => std::thread::sleep(Duration::from_millis(1)),
+            locked => return locked,
+        }
+    }
+    Err(Errno::WOULDBLOCK)
 }
 
 fn read_tail(file: BorrowedFd<'_>, size: LowerOffset) -> Result<Vec<u8>> {

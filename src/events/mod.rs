@@ -114,3 +114,6 @@ impl Event {
         matches!(self, Self::Damage { .. })
     }
 }
+
+#[cfg(test)]
+mod tests;

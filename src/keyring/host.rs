@@ -1,8 +1,8 @@
 //! What this host remembers of each keyring it has seen, so that one that was put back, or changed in two
 //! places at once, is noticed. One small file for each (vault id, path); a torn one counts as none.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -130,14 +130,13 @@ fn write(file: &Path, record: &Record) -> io::Result<()> {
     let dir = file.parent().unwrap_or(Path::new("/"));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let temporary = file.with_extension(HEXLOWER.encode(&random::array::<8>()));
-    let written = File::create_new(&temporary).and_then(|mut out| {
-        out.write_all(&serde_json::to_vec(record)?)?;
-        out.sync_all()
-    });
-    if let Err(e) = written.and_then(|()| fs::rename(&temporary, file)) {
+    // Not synced: what a power cut takes away is only the memory of the newest generation, and every change
+    // of a key would wait for it.
+    let written =
+        fs::write(&temporary, serde_json::to_vec(record)?).and_then(|()| fs::rename(&temporary, file));
+    if written.is_err() {
         // The first error is the one to tell.
         let _ = fs::remove_file(&temporary);
-        return Err(e);
     }
-    File::open(dir)?.sync_all()
+    written
 }

@@ -103,8 +103,9 @@ pub struct VersionInfo {
 }
 
 /// The right to wrap under the current version of one key; rotations wait while it is held, so it is held
-/// from choosing the version until the header that bears it is written, and no longer. A thread must not
-/// ask for a second one while it holds one: a rotation waiting in between would stop both.
+/// from choosing the version until the header that bears it is written, and no longer. A thread that holds
+/// one must not ask for a second one, nor change or read the keyring file (`rotate`, `set_enabled`, slots):
+/// a rotation that waits in between would stop both. Look-ups are fine.
 pub struct WrapGuard<'a> {
     _gate: RwLockReadGuard<'a, ()>,
     vault: VaultId,
@@ -185,7 +186,7 @@ impl Keys {
 
     /// The generation of the keyring in use.
     pub fn generation(&self) -> Generation {
-        self.table.read().generation
+        self.table.read().body.generation
     }
 
     /// The vault's audit log.
@@ -316,21 +317,20 @@ impl Keys {
         Ok(out)
     }
 
-    /// The aliases, in the order of their creation.
+    /// The aliases in use, in the order of their creation.
     pub fn aliases(&self) -> Vec<AliasInfo> {
-        let store = self.store.lock();
         let info = |a: &super::model::Alias| AliasInfo {
             name: a.name.clone(),
             key: a.key,
             created: a.created,
             updated: a.updated,
         };
-        store.state().body.aliases.iter().map(info).collect()
+        self.table.read().body.aliases.iter().map(info).collect()
     }
 
-    /// The keys, in the order of their creation.
+    /// The keys in use, in the order of their creation.
     pub fn keys(&self) -> Vec<KeyInfo> {
-        self.store.lock().state().body.keys.iter().map(key_info).collect()
+        self.table.read().body.keys.iter().map(key_info).collect()
     }
 }
 

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use super::error::{KeyError, Unusable};
 use super::model::{Body, KeyState};
 use crate::crypto::keys::WrappingKey;
-use crate::ids::{AliasName, BackingKeyId, Generation, KeyId, KeyVersion, VaultId};
+use crate::ids::{AliasName, BackingKeyId, KeyId, KeyVersion, VaultId};
 
 /// A snapshot of the keys; a change makes a new one that shares the wrapping keys.
 pub(super) struct Table {
-    pub(super) generation: Generation,
+    /// What it was made of; its clone shares the secrets.
+    pub(super) body: Body,
     aliases: HashMap<AliasName, KeyId>,
     keys: HashMap<KeyId, Entry>,
 }
@@ -42,7 +43,7 @@ impl Table {
             }
         };
         Self {
-            generation: body.generation,
+            body: body.clone(),
             aliases: body.aliases.iter().map(|a| (a.name.clone(), a.key)).collect(),
             keys: body.keys.iter().map(|k| (k.id, entry(k))).collect(),
         }

@@ -32,3 +32,6 @@ pub enum UnlockError {
     #[error("unlock slot {0} needs {1} MiB of memory for Argon2id and could not have them")]
     NoMemory(SlotId, u32),
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,200 @@
+//! Slots open with their own secret and nothing else; recovery keys forgive how they are typed.
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::calibrate::scaled;
+use super::*;
+use crate::crypto::keys::RootKey;
+use crate::crypto::password::KdfParams;
+use crate::ids::{Timestamp, VaultId};
+
+const KDF: KdfParams = KdfParams { memory_kib: 64, passes: 1, lanes: 1 };
+
+fn key_file(byte: u8) -> Secret {
+    Secret::KeyFile(Zeroizing::new([byte; KEY_FILE_LEN]))
+}
+
+fn passphrase(text: &str) -> Secret {
+    Secret::Passphrase(Zeroizing::new(text.as_bytes().to_vec()))
+}
+
+fn slots(vault: VaultId, root: &RootKey, secrets: &[&Secret]) -> Slots {
+    let mut slots = Slots::default();
+    for secret in secrets {
+        slots.push(Slot::seal(vault, root, secret, KDF, Timestamp(0)).unwrap());
+    }
+    slots
+}
+
+#[test]
+fn each_secret_opens_its_own_slot() {
+    let (vault, root) = (VaultId::random(), RootKey::generate());
+    let recovery = Secret::Recovery(RecoveryKey::generate());
+    let secrets = [passphrase("a"), passphrase("b"), key_file(1), recovery];
+    let slots = slots(vault, &root, &secrets.iter().collect::<Vec<_>>());
+    let text = serde_json::to_string(&slots).unwrap();
+    let read: Slots = serde_json::from_str(&text).unwrap();
+    assert_eq!(read.list(), slots.list());
+    for (secret, info) in secrets.iter().zip(slots.list()) {
+        let (opened, id) = read.unlock(vault, secret).map_err(|e| e.to_string()).unwrap();
+        assert_eq!((opened.expose(), Some(id)), (root.expose(), info.id));
+        assert!(read.verify(vault, id, secret, &root));
+        assert!(!read.verify(vault, id, secret, &RootKey::generate()));
+        assert!(read.unlock(VaultId::random(), secret).is_err());
+    }
+    assert_eq!(
+        read.unlock(vault, &passphrase("c")).err(),
+        Some(UnlockError::WrongSecret(SecretKind::Passphrase))
+    );
+    assert_eq!(read.unlock(vault, &key_file(2)).err(), Some(UnlockError::WrongSecret(SecretKind::KeyFile)));
+}
+
+#[test]
+fn a_recovery_key_is_no_key_file_of_the_same_bytes() {
+    let (vault, root) = (VaultId::random(), RootKey::generate());
+    let recovery = RecoveryKey::generate();
+    let same_bytes = Secret::KeyFile(Zeroizing::new(*recovery.expose()));
+    let slots = slots(vault, &root, &[&Secret::Recovery(recovery)]);
+    assert_eq!(slots.unlock(vault, &same_bytes).err(), Some(UnlockError::NoSuchSlot(SecretKind::KeyFile)));
+    let text = serde_json::to_string(&slots).unwrap().replace("recovery", "keyfile");
+    let forged: Slots = serde_json::from_str(&text).unwrap();
+    assert_eq!(forged.unlock(vault, &same_bytes).err(), Some(UnlockError::WrongSecret(SecretKind::KeyFile)));
+}
+
+#[test]
+fn every_byte_of_a_slot_counts() {
+    let (vault, root) = (VaultId::random(), RootKey::generate());
+    let secret = passphrase("a");
+    let text = serde_json::to_string(&slots(vault, &root, &[&secret])).unwrap();
+    for i in 0..text.len() {
+        let mut bad = text.clone().into_bytes();
+        bad[i] ^= 1;
+        let Ok(bad) = serde_json::from_slice::<Slots>(&bad) else { continue };
+        // "created" isn't in the slot's AAD; the keyring's covers it.
+        let created = text.find("\"created\":").unwrap();
+        let opened = bad.unlock(vault, &secret).is_ok();
+        assert!(!opened || (created..created + 12).contains(&i), "byte {i} of {text}");
+    }
+}
+
+#[test]
+fn malformed_slots_are_refused() {
+    let (vault, root) = (VaultId::random(), RootKey::generate());
+    let slots = slots(vault, &root, &[&passphrase("a"), &key_file(1)]);
+    let good = serde_json::to_value(&slots).unwrap();
+    let change = |at: usize, field: &str, value: Option<serde_json::Value>| {
+        let mut bad = good.clone();
+        let slot = bad[at].as_object_mut().unwrap();
+        match value {
+            Some(value) => drop(slot.insert(field.to_owned(), value)),
+            None => drop(slot.remove(field)),
+        }
+        serde_json::from_value::<Slots>(bad).err().map(|e| e.to_string())
+    };
+    assert_eq!(change(0, "salt", Some(good[0]["salt"].clone())), None);
+    for (at, field, value) in [
+        (0, "type", None),
+        (0, "type", Some("keyfile".into())),
+        (1, "type", Some("passphrase".into())),
+        (0, "salt", None),
+        (0, "salt", Some("AAAA".into())),
+        (0, "salt", Some("*".into())),
+        (0, "wrapped", None),
+        (0, "extra", Some(1.into())),
+        (1, "id", Some(good[0]["id"].clone())),
+        (1, "id", Some("x".into())),
+    ] {
+        assert!(change(at, field, value.clone()).is_some(), "{at} {field} {value:?}");
+    }
+}
+
+#[test]
+fn costs_beyond_the_caps_are_refused_before_they_run() {
+    let (vault, root) = (VaultId::random(), RootKey::generate());
+    let secret = passphrase("a");
+    let good = serde_json::to_value(slots(vault, &root, &[&secret])).unwrap();
+    for (field, value) in [
+        ("memory_kib", (4 << 20) + 1),
+        ("memory_kib", 7),
+        ("passes", 65),
+        ("passes", 0),
+        ("lanes", 17),
+        ("lanes", 0),
+    ] {
+        let mut bad = good.clone();
+        bad[0]["kdf"][field] = value.into();
+        let bad: Slots = serde_json::from_value(bad).unwrap();
+        let error = bad.unlock(vault, &secret).err().unwrap();
+        assert!(matches!(error, UnlockError::CostBeyondCaps(_)), "{field} {value}: {error}");
+    }
+    let beyond = KdfParams { memory_kib: u32::MAX, passes: 1, lanes: 1 };
+    assert!(Slot::seal(vault, &root, &secret, beyond, Timestamp(0)).is_err());
+}
+
+#[test]
+fn a_recovery_key_is_read_as_people_type_it() {
+    let key = RecoveryKey::generate();
+    let text = key.to_text();
+    assert_eq!((text.len(), text.split('-').count()), (63, 8));
+    let typed = format!(" {}\n", text.to_lowercase().replace('-', " "));
+    let mixed = text.replace('O', "0").replace('I', "1").replace('B', "8");
+    for form in [text.as_str(), &typed, &mixed, &text.replace('-', "")] {
+        assert_eq!(RecoveryKey::parse(form.as_bytes()).ok().unwrap().expose(), key.expose(), "{form}");
+    }
+    assert_eq!(RecoveryKey::parse(b"").err(), Some(RecoveryKeyError::Length(0)));
+    assert_eq!(RecoveryKey::parse(&text.as_bytes()[1..]).err(), Some(RecoveryKeyError::Length(55)));
+    let bad = text.replacen(|c: char| c.is_ascii_alphanumeric(), "?", 1);
+    assert_eq!(RecoveryKey::parse(bad.as_bytes()).err(), Some(RecoveryKeyError::Character));
+    assert_eq!(RecoveryKey::parse(&[0xff; 56]).err(), Some(RecoveryKeyError::Character));
+}
+
+#[test]
+fn a_mistyped_recovery_key_is_found_out() {
+    let text = RecoveryKey::generate().to_text();
+    let mut swapped_pairs = 0;
+    for i in 0..text.len() - 1 {
+        let mut bytes = text.as_bytes().to_vec();
+        bytes.swap(i, i + 1);
+        if bytes[i] != bytes[i + 1] && !bytes[i..i + 2].contains(&b'-') {
+            assert_eq!(RecoveryKey::parse(&bytes).err(), Some(RecoveryKeyError::Checksum), "swap at {i}");
+            swapped_pairs += 1;
+        }
+    }
+    assert!(swapped_pairs > 20);
+}
+
+#[test]
+fn a_key_file_has_exactly_32_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("key");
+    for len in [0, 31, 33, 64] {
+        std::fs::write(&path, vec![1; len]).unwrap();
+        assert!(matches!(Secret::read_key_file(&path), Err(KeyFileError::Length)), "{len}");
+    }
+    std::fs::write(&path, [1; 32]).unwrap();
+    assert!(matches!(Secret::read_key_file(&path), Ok(Secret::KeyFile(key)) if *key == [1; 32]));
+    assert!(matches!(Secret::read_key_file(dir.path()), Err(KeyFileError::Io(_))));
+}
+
+#[test]
+fn costs_scale_with_the_machine() {
+    let mib = |m: u32| m << 10;
+    let costs = |ms, limit| {
+        let kdf = scaled(Duration::from_millis(ms), limit);
+        assert!(kdf.within_caps() && kdf.lanes == 1);
+        (kdf.memory_kib, kdf.passes)
+    };
+    // A second is 10 passes over 64 MiB here: 3 over 213 MiB.
+    assert_eq!(costs(100, u32::MAX), (mib(213), 3));
+    // Fast machine: at most 1 GiB, then more passes.
+    assert_eq!(costs(10, u32::MAX), (mib(1024), 6));
+    // Little memory: passes make up for it.
+    assert_eq!(costs(10, mib(128)), (mib(128), 50));
+    assert_eq!(costs(0, mib(16)), (mib(64), KdfParams::MAX_PASSES));
+    // Slow machine: never below RFC 9106's second recommendation.
+    assert_eq!(costs(5000, u32::MAX), (mib(64), 3));
+    assert_eq!(calibrate(KdfChoice::MemoryMib(8)), Ok(KdfParams { memory_kib: mib(8), passes: 3, lanes: 1 }));
+    assert!(calibrate(KdfChoice::MemoryMib(7)).is_err());
+    assert!(calibrate(KdfChoice::MemoryMib(4097)).is_err());
+}
