@@ -19,7 +19,7 @@ use fuser::{
 };
 
 use super::kernel::{GENERATION, TTL, negotiate};
-use super::pool::Sync;
+use super::pool::Task;
 use super::replies::{attributes, empty, entry, sized};
 use super::{Adapter, convert, errno, guarded};
 use crate::ids::{Handle, PlainOffset};
@@ -284,7 +284,7 @@ impl Filesystem for Adapter {
         datasync: bool,
         reply: ReplyEmpty,
     ) {
-        guarded("fsync", || self.pool.submit(Sync::File { ino: convert::ino(node), datasync }, reply));
+        guarded("fsync", || self.pool.submit(Task::SyncFile { ino: convert::ino(node), datasync, reply }));
     }
 
     fn opendir(&self, _request: &Request, node: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
@@ -362,7 +362,7 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         guarded("fsyncdir", || {
-            self.pool.submit(Sync::Directory { ino: convert::ino(node), datasync }, reply);
+            self.pool.submit(Task::SyncDirectory { ino: convert::ino(node), datasync, reply });
         });
     }
 
@@ -470,10 +470,8 @@ impl Filesystem for Adapter {
             let (Ok(offset), Some(whence)) = (u64::try_from(offset), convert::whence(whence)) else {
                 return reply.error(Errno::EINVAL);
             };
-            match self.vault.lseek(convert::ino(node), PlainOffset(offset), whence) {
-                Ok(found) => reply.offset(i64::try_from(found.0).unwrap_or(i64::MAX)),
-                Err(error) => reply.error(errno(&error)),
-            }
+            let offset = PlainOffset(offset);
+            self.pool.submit(Task::Seek { ino: convert::ino(node), offset, whence, reply });
         });
     }
 }

@@ -106,7 +106,7 @@ fn serve(prepared: &Prepared, vault: &Arc<Vault>, starting: &Starting) -> Result
     let permissions = permissions(options);
     let signals = Pending::collect().map_err(MountError::Daemon)?;
     let kernel = KernelCache::new();
-    let pool = Pool::new(Arc::clone(vault), SYNC_THREADS);
+    let pool = Pool::new(Arc::clone(vault), kernel.clone(), SYNC_THREADS);
     let adapter = Adapter::new(Arc::clone(vault), pool, permissions, kernel.clone());
 
     let device = attach::attach(options, path, mountpoint, permissions)?;

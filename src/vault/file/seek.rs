@@ -1,5 +1,5 @@
-//! SEEK_DATA and SEEK_HOLE. Exact for a file that nobody has open for writing; else all data, since the
-//! kernel may hold pages that it doesn't write out before it asks.
+//! SEEK_DATA and SEEK_HOLE. Exact for what the vault has been given: while a file is open for writing, the
+//! kernel may hold pages that it doesn't write out before it asks, and the caller has it do so first.
 
 use std::os::fd::AsFd;
 
@@ -11,6 +11,12 @@ use crate::storage;
 use crate::vault::{Error, Result, Vault, Whence};
 
 impl Vault {
+    /// Whether the kernel may hold data of a file that it hasn't written yet: someone has it open for writing.
+    pub fn kernel_may_hold_data(&self, ino: Ino) -> bool {
+        let open = self.inode(ino).ok().and_then(|inode| inode.file.lock().upgrade());
+        open.is_some_and(|file| file.writers.load(std::sync::atomic::Ordering::Relaxed) > 0)
+    }
+
     /// The next data, or the next hole, at or after `offset`.
     ///
     /// # Errors
@@ -22,12 +28,12 @@ impl Vault {
         if offset >= state.size {
             return Err(Error::NoMoreData);
         }
-        let writers = file.writers.load(std::sync::atomic::Ordering::Relaxed);
-        let Some(sealed) = state.sealed()?.filter(|_| writers == 0) else {
-            return Ok(match whence {
-                Whence::Data => offset,
-                Whence::Hole => state.size,
-            });
+        let Some(sealed) = state.sealed()? else {
+            // No header: all zeros, all hole.
+            return match whence {
+                Whence::Data => Err(Error::NoMoreData),
+                Whence::Hole => Ok(offset),
+            };
         };
         let (mut page, _) = layout::locate(offset);
         let end = state.pages().0;
