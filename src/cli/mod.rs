@@ -1,4 +1,60 @@
-//! cli
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+//! The command line: what was typed (`args`) becomes a plan that is checked, the plan is carried out by one
+//! file a command, and how it ended becomes one line and an exit status.
+
+mod args;
+mod errors;
+mod exit;
+mod init;
+mod inspect;
+mod interrupt;
+mod mount;
+mod offline;
+mod options;
+mod output;
+mod progress;
+mod rewrap;
+mod rotate;
+mod secrets;
+mod status;
+mod target;
+mod umount;
+mod unlock;
+
+use std::process::ExitCode;
+
+pub use exit::Exit;
+
+use args::{Command, Invocation};
+
+use exit::Outcome;
+
+use crate::mount::log;
+
+/// Runs the command that this process's arguments name.
+pub fn main() -> ExitCode {
+    log::start();
+    match args::parse(std::env::args_os()).and_then(run) {
+        Ok(()) => Exit::Ok.into(),
+        Err(failure) => {
+            output::complain(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+fn run(invocation: Invocation) -> Outcome {
+    match invocation {
+        Invocation::Show(text) => output::print(&text),
+        Invocation::Fstab(args) => mount::run_fstab(&args),
+        Invocation::Command(command) => match *command {
+            Command::Init(args) => init::run(&args),
+            Command::Mount(args) => mount::run(&args),
+            Command::Umount(args) => umount::run(&args),
+            Command::Rotate(args) => rotate::run(&args),
+            Command::Rewrap(args) => rewrap::run(&args),
+            Command::Status(args) => status::run(&args),
+            Command::Inspect(args) => inspect::run(&args),
+            Command::Unlock(args) => unlock::run(&args.command),
+        },
+    }
 }

@@ -1,0 +1,113 @@
+use std::os::unix::ffi::OsStringExt;
+
+use clap::CommandFactory;
+use proptest::prelude::*;
+
+use super::*;
+
+fn line(text: &str) -> Vec<OsString> {
+    text.split_whitespace().map(OsString::from).collect()
+}
+
+fn parsed(text: &str) -> Invocation {
+    parse(line(text)).unwrap_or_else(|failure| panic!("{text}: {failure}"))
+}
+
+fn command(text: &str) -> Command {
+    match parsed(text) {
+        Invocation::Command(command) => *command,
+        other => panic!("{text}: {other:?}"),
+    }
+}
+
+#[test]
+fn definitions_are_consistent() {
+    Typed::command().debug_assert();
+    Fstab::command().debug_assert();
+}
+
+#[test]
+fn every_command_takes_its_options() {
+    for text in [
+        "rekeyfs init v --passfile p --kdf-memory 8 --suite chacha20-poly1305 --no-recovery-key",
+        "rekeyfs init v --keyfile k",
+        "rekeyfs mount v m -f --allow-other --read-only --no-rewrap --suid --dev --accept-rollback --extpass x",
+        "rekeyfs mount v m --recovery-key --passfile r -o ro -o nodev",
+        "rekeyfs umount m --lazy",
+        "rekeyfs rotate m --json",
+        "rekeyfs rotate m --alias alias/x",
+        "rekeyfs rotate v --passfile p --key-id 0",
+        "rekeyfs rewrap m --json",
+        "rekeyfs status v --keyfile k --json",
+        "rekeyfs inspect a b --json",
+        "rekeyfs unlock list v --json",
+        "rekeyfs unlock add v --passfile p --new-passfile q --kdf-memory 8",
+        "rekeyfs unlock add v --new-recovery-key",
+        "rekeyfs unlock remove v 123 --keyfile k",
+        "rekeyfs unlock change v --slot 1 --recovery-key --new-keyfile k",
+    ] {
+        command(text);
+    }
+    let Command::Mount(mount) = command("rekeyfs mount v m -o ro,allow_other -o x") else { panic!() };
+    assert_eq!(mount.options, ["ro,allow_other", "x"]);
+}
+
+#[test]
+fn what_does_not_fit_is_a_usage_error_on_one_line() {
+    for text in [
+        "rekeyfs",
+        "rekeyfs dance",
+        "rekeyfs init",
+        "rekeyfs mount v",
+        "rekeyfs mount v m --passfile a --extpass b",
+        "rekeyfs mount v m --passfile a --keyfile b",
+        "rekeyfs mount v m --keyfile a --recovery-key",
+        "rekeyfs init v --recovery-key",
+        "rekeyfs init v --kdf-memory much",
+        "rekeyfs rotate m --alias a --key-id b",
+        "rekeyfs inspect",
+        "rekeyfs unlock",
+        "rekeyfs unlock remove v",
+        "rekeyfs unlock add v --new-keyfile a --new-recovery-key",
+        "mount.fuse.rekeyfs v",
+    ] {
+        let failure = parse(line(text)).expect_err(text);
+        assert_eq!(failure.exit, Exit::Usage, "{text}");
+        let shown = failure.to_string();
+        assert!(shown.starts_with("command line: ") && !shown.contains('\n'), "{text}: {shown}");
+    }
+}
+
+#[test]
+fn help_shows_the_exit_statuses() {
+    for text in ["rekeyfs --help", "rekeyfs -h", "mount.fuse.rekeyfs --help"] {
+        let Invocation::Show(shown) = parsed(text) else { panic!("{text}") };
+        assert!(shown.contains("12  wrong passphrase"), "{text}");
+    }
+    assert!(matches!(parsed("rekeyfs --version"), Invocation::Show(v) if v.starts_with("rekeyfs ")));
+}
+
+#[test]
+fn mount_8_is_understood() {
+    for text in [
+        "/sbin/mount.fuse.rekeyfs v m",
+        "mount.fuse.rekeyfs v m -o rw,noauto",
+        "mount.rekeyfs v m -n -s -v -t fuse.rekeyfs -o ro",
+        "rekeyfs /srv/v /mnt -o rw,dev,suid",
+        "rekeyfs ./v m",
+    ] {
+        assert!(matches!(parsed(text), Invocation::Fstab(_)), "{text}");
+    }
+    assert!(matches!(command("rekeyfs mount ./v m"), Command::Mount(_)));
+}
+
+proptest! {
+    #[test]
+    fn any_arguments_parse_or_fail(
+        args in proptest::collection::vec(proptest::collection::vec(1u8..=255, 0..12), 0..6),
+    ) {
+        let mut line = vec![OsString::from("rekeyfs")];
+        line.extend(args.into_iter().map(OsString::from_vec));
+        let _ = parse(line);
+    }
+}

@@ -1,0 +1,173 @@
+//! Exit statuses and the one-line failures that lead to them. Where gocryptfs has a status for the same
+//! thing it is the same number, so that scripts written for it keep working.
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+/// What the process ends with. The numbers are stable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done.
+    Ok = 0,
+    /// None of the others.
+    Other = 1,
+    /// The command line isn't right.
+    Usage = 2,
+    /// The vault directory: missing, not a vault, or not empty at `init`.
+    Vault = 6,
+    /// The vault could not be made.
+    Init = 7,
+    /// The keyring is damaged or of a newer format.
+    Keyring = 8,
+    /// The passphrase, key file or recovery key could not be read.
+    ReadSecret = 9,
+    /// The mountpoint: missing, not a directory, or not empty.
+    Mountpoint = 10,
+    /// Wrong passphrase, key file or recovery key.
+    WrongSecret = 12,
+    /// The recovery key is misspelt.
+    RecoveryKey = 14,
+    /// Stopped by SIGINT or SIGTERM.
+    Interrupted = 15,
+    /// FUSE: no /dev/fuse, no fusermount3, or the kernel refused the mount.
+    Fuse = 19,
+    /// The daemon can't be asked: its control socket, or its refusal.
+    Control = 20,
+    /// The passphrase is empty.
+    EmptyPassphrase = 22,
+    /// The keyring can't be opened for reading.
+    KeyringMissing = 23,
+    /// The keyring could not be written.
+    KeyringNotWritten = 24,
+    /// Another process holds the vault.
+    InUse = 40,
+    /// The keyring is older than, or another one than, what this host has seen.
+    RolledBack = 41,
+    /// The target isn't mounted.
+    NotMounted = 42,
+    /// The mount is busy: a process still uses it.
+    Busy = 43,
+    /// No such alias or key, or its state doesn't allow it.
+    Key = 44,
+}
+
+/// The table, for `--help`.
+pub(super) const HELP: &str = "\
+Exit status:
+   0  done
+   1  another failure than these
+   2  the command line isn't right
+   6  vault directory missing, not a vault, or not empty at init
+   7  the vault could not be made
+   8  the keyring is damaged or of a newer format
+   9  the passphrase, key file or recovery key could not be read
+  10  mountpoint missing, not a directory or not empty
+  12  wrong passphrase, key file or recovery key
+  14  the recovery key is misspelt
+  15  stopped by SIGINT or SIGTERM
+  19  FUSE: no /dev/fuse, no fusermount3, or the kernel refused
+  20  the mount's daemon can't be asked, or refused
+  22  empty passphrase
+  23  the keyring is missing or can't be read
+  24  the keyring could not be written
+  40  another process holds the vault
+  41  the keyring was rolled back or forked (see --accept-rollback)
+  42  not mounted
+  43  the mount is busy
+  44  no such alias or key, or its state doesn't allow it";
+
+impl Exit {
+    const ALL: [Self; 21] = [
+        Self::Ok,
+        Self::Other,
+        Self::Usage,
+        Self::Vault,
+        Self::Init,
+        Self::Keyring,
+        Self::ReadSecret,
+        Self::Mountpoint,
+        Self::WrongSecret,
+        Self::RecoveryKey,
+        Self::Interrupted,
+        Self::Fuse,
+        Self::Control,
+        Self::EmptyPassphrase,
+        Self::KeyringMissing,
+        Self::KeyringNotWritten,
+        Self::InUse,
+        Self::RolledBack,
+        Self::NotMounted,
+        Self::Busy,
+        Self::Key,
+    ];
+
+    /// The status with that number, as a daemon reports it; [`Exit::Other`] for a number that isn't used.
+    pub fn from_number(number: u8) -> Self {
+        Self::ALL.into_iter().find(|exit| *exit as u8 == number).unwrap_or(Self::Other)
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command failed: one line for the user and the status.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Failure {
+    /// The status.
+    pub(super) exit: Exit,
+    line: String,
+}
+
+/// The result of a command, or of a part of one.
+pub(super) type Outcome<T = ()> = Result<T, Failure>;
+
+impl Failure {
+    /// A failure of `object`. The cause carries its remedy after a semicolon, if it has one.
+    pub(super) fn new(exit: Exit, object: impl Display, cause: impl Display) -> Self {
+        Self::line(exit, format!("{object}: {cause}"))
+    }
+
+    /// A failure whose line already names its object.
+    pub(super) fn line(exit: Exit, line: impl Display) -> Self {
+        Self { exit, line: one_line(&line.to_string()) }
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.line)
+    }
+}
+
+/// Control characters, which a file name may hold, as escapes: they would break the line or the terminal.
+fn one_line(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.trim_end().chars() {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_lists_every_status_and_no_other() {
+        let listed: Vec<u8> =
+            HELP.lines().skip(1).filter_map(|l| l.split_whitespace().next()?.parse().ok()).collect();
+        assert_eq!(listed, Exit::ALL.map(|exit| exit as u8));
+        assert!(Exit::ALL.iter().all(|exit| Exit::from_number(*exit as u8) == *exit));
+        assert_eq!(Exit::from_number(99), Exit::Other);
+    }
+
+    #[test]
+    fn a_failure_is_one_line() {
+        let failure = Failure::new(Exit::Other, "a\nb\x1b[31m", "no\tgood\n");
+        assert_eq!(failure.to_string(), "a\\nb\\u{1b}[31m: no\\tgood");
+    }
+}

@@ -1,0 +1,264 @@
+//! `rekeyfs inspect`: which key version wraps a file. In a mount the daemon says it, or to users whom it
+//! doesn't serve the virtual xattrs; of a ciphertext file the header is read, which proves nothing without
+//! the key.
+
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::args;
+use super::exit::{Exit, Failure, Outcome};
+use super::output;
+use super::target;
+use crate::control::{self, Entry, PathText, Reply, Request, Status};
+use crate::crypto::suite::Suite;
+use crate::header::{SLOTS, UnverifiedSlot};
+use crate::ids::{BackingKeyId, FileId, Format, KeyId, KeyVersion};
+use crate::mount::mountinfo::{self, Mount};
+
+/// Where the answer comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Source {
+    /// The mount's daemon.
+    Mount,
+    /// The virtual xattrs of the mount.
+    Xattrs,
+    /// The bytes of the ciphertext file, not verified.
+    Ciphertext,
+}
+
+/// What is known of a file; what isn't is null in JSON.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+struct Row {
+    path: PathText,
+    source: Source,
+    empty: bool,
+    key_id: Option<KeyId>,
+    version: Option<KeyVersion>,
+    suite: Option<String>,
+    sequence: Option<u64>,
+    stale: Option<bool>,
+    format: Option<u16>,
+    file_id: Option<FileId>,
+}
+
+impl Row {
+    fn empty(path: &Path, source: Source) -> Self {
+        Self {
+            path: path.into(),
+            source,
+            empty: true,
+            key_id: None,
+            version: None,
+            suite: None,
+            sequence: None,
+            stale: None,
+            format: None,
+            file_id: None,
+        }
+    }
+}
+
+/// Inspects each path; one that fails is reported and the others are still done.
+///
+/// # Errors
+/// That of the first path that failed.
+pub(super) fn run(args: &args::Inspect) -> Outcome {
+    let inspector = Inspector { entries: control::entries(), mounts: mountinfo::mounts() };
+    let mut failed = None;
+    for path in &args.paths {
+        match inspector.inspect(path) {
+            Ok(row) if args.json => output::print_json(&row)?,
+            Ok(row) => output::print(&text(&row))?,
+            Err(failure) => {
+                if failed.is_some() {
+                    output::complain(&failure);
+                } else {
+                    // The first is reported by the caller, who makes its status ours.
+                    failed = Some(failure);
+                }
+            }
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+struct Inspector {
+    entries: Vec<Entry>,
+    mounts: Vec<Mount>,
+}
+
+impl Inspector {
+    fn inspect(&self, path: &Path) -> Outcome<Row> {
+        let failed = |error: io::Error| Failure::new(Exit::Other, path.display(), error);
+        let meta = fs::symlink_metadata(path).map_err(failed)?;
+        if !meta.is_file() {
+            let cause = format!("{}; only regular files have a header", kind(&meta));
+            return Err(Failure::new(Exit::Other, path.display(), cause));
+        }
+        if let Some(entry) = self.entries.iter().find(|entry| entry.mount_dev == meta.dev()) {
+            return self.through_daemon(path, entry, meta.dev());
+        }
+        let file = open(path, libc::O_NONBLOCK).map_err(failed)?;
+        if self.mounts.iter().any(|mount| mount.is_vault() && mount.device == meta.dev()) {
+            return through_xattrs(path, &file);
+        }
+        self.ciphertext(path, file)
+    }
+
+    fn through_daemon(&self, path: &Path, entry: &Entry, dev: u64) -> Outcome<Row> {
+        let failed = |error: io::Error| Failure::new(Exit::Other, path.display(), error);
+        // While this is open the kernel, and so the mount, knows the inode.
+        let held = open(path, libc::O_PATH).map_err(failed)?;
+        let meta = held.metadata().map_err(failed)?;
+        if meta.dev() != dev {
+            return Err(failed(io::Error::other("it was replaced meanwhile; try again")));
+        }
+        let Reply::Inspected(inspected) = target::ask(entry, &Request::Inspect { ino: meta.ino() })? else {
+            return Err(target::unexpected(entry));
+        };
+        let row = Row::empty(path, Source::Mount);
+        Ok(match inspected.header {
+            None => row,
+            Some(header) => Row {
+                empty: false,
+                key_id: Some(header.key_id),
+                version: Some(header.version),
+                suite: Some(header.suite),
+                sequence: Some(header.sequence),
+                stale: Some(header.stale),
+                ..row
+            },
+        })
+    }
+
+    fn ciphertext(&self, path: &Path, mut file: File) -> Outcome<Row> {
+        let failed = |error: io::Error| Failure::new(Exit::Other, path.display(), error);
+        let row = Row::empty(path, Source::Ciphertext);
+        if file.metadata().map_err(failed)?.len() == 0 {
+            return Ok(row);
+        }
+        let mut bytes = [0; SLOTS];
+        file.read_exact(&mut bytes).map_err(|_| no_header(path))?;
+        // The higher sequence comes first: that is the slot a mount tries first.
+        let slot = UnverifiedSlot::parse_both(&bytes).into_iter().flatten().next();
+        let slot = slot.ok_or_else(|| no_header(path))?;
+        let backing = slot.backing();
+        let number = slot.suite_number();
+        Ok(Row {
+            empty: false,
+            key_id: Some(backing.key),
+            version: Some(backing.version),
+            suite: Some(
+                Suite::from_number(number).map_or_else(|| format!("unknown ({number})"), |s| s.to_string()),
+            ),
+            sequence: Some(slot.sequence().0),
+            stale: self.status_of_vault_around(path).and_then(|status| stale(&status, backing)),
+            format: Some(slot.format().0),
+            file_id: Some(slot.file()),
+            ..row
+        })
+    }
+
+    /// The status of the mounted vault whose tree this ciphertext file is in.
+    fn status_of_vault_around(&self, path: &Path) -> Option<Status> {
+        let path = path.canonicalize().ok()?;
+        let entry = path.ancestors().find_map(|dir| {
+            let meta = fs::metadata(dir).ok()?;
+            self.entries.iter().find(|e| (e.location.dev, e.location.ino) == (meta.dev(), meta.ino()))
+        })?;
+        match target::ask(entry, &Request::Status) {
+            Ok(Reply::Status(status)) => Some(*status),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a header with this backing key is stale, if that can be told without knowing the file's
+/// directory: an old version always is; the current one of a key isn't where no other key is in use.
+fn stale(status: &Status, backing: BackingKeyId) -> Option<bool> {
+    let mut users = status.aliases.iter().filter(|alias| !alias.alias.is_reserved());
+    let own = users.clone().find(|alias| alias.key_id == backing.key)?;
+    if own.version != backing.version {
+        return Some(true);
+    }
+    users.all(|alias| alias.key_id == backing.key).then_some(false)
+}
+
+fn through_xattrs(path: &Path, file: &File) -> Outcome<Row> {
+    let row = Row::empty(path, Source::Xattrs);
+    let get = |name: &str| -> Outcome<Option<String>> {
+        let mut value = [0; 256];
+        match rustix::fs::fgetxattr(file, name, &mut value[..]) {
+            Ok(len) => Ok(Some(String::from_utf8_lossy(&value[..len]).into_owned())),
+            Err(rustix::io::Errno::NODATA) => Ok(None),
+            Err(errno) => Err(Failure::new(Exit::Other, path.display(), io::Error::from(errno))),
+        }
+    };
+    let key_id = get("user.rekeyfs.key-id")?;
+    Ok(Row {
+        empty: key_id.is_none(),
+        key_id: key_id.and_then(|id| id.parse().ok()),
+        version: get("user.rekeyfs.key-version")?.and_then(|v| v.parse().ok()).map(KeyVersion),
+        suite: get("user.rekeyfs.suite")?,
+        ..row
+    })
+}
+
+fn open(path: &Path, flags: i32) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(flags | libc::O_NOFOLLOW).open(path)
+}
+
+fn no_header(path: &Path) -> Failure {
+    let cause = "no rekeyfs header; is it a file of a mount, or a ciphertext file below VAULT/tree?";
+    Failure::new(Exit::Other, path.display(), cause)
+}
+
+fn kind(meta: &Metadata) -> &'static str {
+    let kind = meta.file_type();
+    match () {
+        () if kind.is_dir() => "a directory",
+        () if kind.is_symlink() => "a symlink",
+        () if kind.is_fifo() => "a FIFO",
+        () if kind.is_socket() => "a socket",
+        () => "a device",
+    }
+}
+
+fn text(row: &Row) -> String {
+    let path = row.path.as_path().display();
+    let (Some(key), Some(version)) = (row.key_id, row.version) else {
+        return format!("{path}: empty, wrapped at its first write\n");
+    };
+    let mut out = format!("{path}: key {key} version {version}");
+    if let Some(suite) = &row.suite {
+        out += &format!(", suite {suite}");
+    }
+    if let Some(sequence) = row.sequence {
+        out += &format!(", sequence {sequence}");
+    }
+    if let Some(file) = row.file_id {
+        out += &format!(", file {file}");
+    }
+    match row.format {
+        Some(format) if Format(format) != Format::CURRENT => out += &format!(", format {format}"),
+        _ => {}
+    }
+    match row.stale {
+        Some(true) => out += ", stale",
+        Some(false) => out += ", current",
+        None => {}
+    }
+    if row.source == Source::Ciphertext {
+        out += " (not verified)";
+    }
+    out.push('\n');
+    out
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,39 @@
+//! SIGINT and SIGTERM as a flag, for work that can stop in a good place.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use super::exit::{Exit, Failure, Outcome};
+
+/// Whether the user wants this process to stop.
+#[derive(Clone)]
+pub(super) struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// From now on the first signal sets the flag; a second one ends the process at once.
+    ///
+    /// # Errors
+    /// If the handlers can't be set.
+    pub(super) fn watch() -> Outcome<Self> {
+        let flag = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            // In this order: the flag is still unset when the first signal comes here.
+            flag::register_conditional_shutdown(
+                signal,
+                i32::from(Exit::Interrupted as u8),
+                Arc::clone(&flag),
+            )
+            .and_then(|_| flag::register(signal, Arc::clone(&flag)))
+            .map_err(|error| Failure::new(Exit::Other, "signal handlers", error))?;
+        }
+        Ok(Self(flag))
+    }
+
+    /// Whether a signal came.
+    pub(super) fn came(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}

@@ -1,0 +1,140 @@
+//! `rekeyfs mount`, and the same as mount(8) calls it for fstab.
+
+use std::path::PathBuf;
+
+use super::args;
+use super::errors;
+use super::exit::{Exit, Failure, Outcome};
+use super::options::Options;
+use super::secrets::SecretPlan;
+use crate::mount::{self, MountOptions};
+
+/// A mount to be made.
+#[derive(Debug)]
+struct Plan {
+    options: MountOptions,
+    secret: SecretPlan,
+}
+
+impl Plan {
+    fn new(
+        vault: PathBuf,
+        mountpoint: PathBuf,
+        listed: &Options,
+        open: Option<&args::Open>,
+    ) -> Outcome<Self> {
+        let secret = SecretPlan::with_options(open, listed)?;
+        let options = MountOptions {
+            allow_other: listed.allow_other,
+            read_only: listed.read_only,
+            lazy_rewrap: !listed.no_rewrap,
+            suid: listed.suid,
+            dev: listed.dev,
+            noexec: listed.noexec,
+            nonempty: listed.nonempty,
+            accept_rollback: listed.accept_rollback || open.is_some_and(|open| open.accept_rollback),
+            fsname: listed.fsname.clone(),
+            ..MountOptions::new(vault, mountpoint)
+        };
+        Ok(Self { options, secret })
+    }
+
+    fn of_command(args: &args::Mount) -> Outcome<Self> {
+        let mut listed = parse(&args.options, false)?;
+        listed.allow_other |= args.allow_other;
+        listed.read_only |= args.read_only;
+        listed.no_rewrap |= args.no_rewrap;
+        listed.suid |= args.suid;
+        listed.dev |= args.dev;
+        let mut plan = Self::new(args.vault.clone(), args.mountpoint.clone(), &listed, Some(&args.open))?;
+        plan.options.foreground = args.foreground;
+        Ok(plan)
+    }
+
+    fn of_fstab(args: &args::Fstab) -> Outcome<Self> {
+        let listed = parse(&args.options, args.sloppy)?;
+        Self::new(args.vault.clone(), args.mountpoint.clone(), &listed, None)
+    }
+
+    fn carry_out(self) -> Outcome {
+        let prepared = mount::prepare(self.options).map_err(|error| errors::mount(&error))?;
+        let secret = self.secret.read(prepared.vault())?;
+        prepared
+            .serve(secret, |error| errors::status_of_mount(error) as u8)
+            .map_err(|error| errors::mount(&error))
+    }
+}
+
+/// Mounts a vault. What can be refused is refused before a secret is asked for.
+///
+/// # Errors
+/// [`Exit::Usage`] for options that don't go together, those of reading a secret, and why there is no mount.
+pub(super) fn run(args: &args::Mount) -> Outcome {
+    Plan::of_command(args)?.carry_out()
+}
+
+/// Mounts a vault for fstab.
+///
+/// # Errors
+/// As [`run`].
+pub(super) fn run_fstab(args: &args::Fstab) -> Outcome {
+    let plan = Plan::of_fstab(args)?;
+    if args.fake { Ok(()) } else { plan.carry_out() }
+}
+
+fn parse(lists: &[std::ffi::OsString], sloppy: bool) -> Outcome<Options> {
+    Options::parse(lists, sloppy).map_err(|error| Failure::line(Exit::Usage, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::args::{Command, Invocation, parse};
+    use super::*;
+
+    fn plan(line: &str) -> Outcome<Plan> {
+        match parse(line.split_whitespace().map(Into::into))? {
+            Invocation::Command(command) => match *command {
+                Command::Mount(args) => Plan::of_command(&args),
+                other => panic!("{other:?}"),
+            },
+            Invocation::Fstab(args) => Plan::of_fstab(&args),
+            Invocation::Show(text) => panic!("{text}"),
+        }
+    }
+
+    #[test]
+    fn nothing_is_on_by_default() {
+        let options = plan("rekeyfs mount v m").unwrap().options;
+        assert!(options.lazy_rewrap);
+        assert!(!(options.allow_other || options.read_only || options.suid || options.dev || options.noexec));
+        assert!(!(options.foreground || options.accept_rollback || options.nonempty));
+    }
+
+    #[test]
+    fn options_and_o_options_say_the_same() {
+        let typed = plan(
+            "rekeyfs mount v m --allow-other --read-only --no-rewrap --suid --dev --accept-rollback --passfile p",
+        );
+        let listed =
+            plan("rekeyfs mount v m -o allow_other,ro,norewrap -o suid,dev,accept_rollback,passfile=p");
+        let fstab = plan(
+            "mount.fuse.rekeyfs v m -o allow_other,ro,norewrap,suid,dev,accept_rollback,passfile=p,noauto",
+        );
+        let (typed, listed, fstab) = (typed.unwrap(), listed.unwrap(), fstab.unwrap());
+        assert_eq!(format!("{typed:?}"), format!("{listed:?}"));
+        assert_eq!(format!("{typed:?}"), format!("{fstab:?}"));
+        assert!(!typed.options.lazy_rewrap && typed.options.suid);
+    }
+
+    #[test]
+    fn what_contradicts_is_refused() {
+        for line in [
+            "rekeyfs mount v m -o nonsense",
+            "rekeyfs mount v m --recovery-key -o keyfile=k",
+            "mount.fuse.rekeyfs v m -o passfile=a,extpass=b",
+        ] {
+            assert_eq!(plan(line).unwrap_err().exit, Exit::Usage, "{line}");
+        }
+        assert!(plan("mount.fuse.rekeyfs v m -s -o nonsense").is_ok());
+    }
+}

@@ -1,0 +1,238 @@
+//! `-o` options: what FUSE programs take, what mount(8) passes on, and what fstab holds for others.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+/// The options that mean something here.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(super) struct Options {
+    /// `ro`.
+    pub(super) read_only: bool,
+    /// `allow_other`.
+    pub(super) allow_other: bool,
+    /// `suid`.
+    pub(super) suid: bool,
+    /// `dev`.
+    pub(super) dev: bool,
+    /// `noexec`.
+    pub(super) noexec: bool,
+    /// `nonempty`.
+    pub(super) nonempty: bool,
+    /// `norewrap`.
+    pub(super) no_rewrap: bool,
+    /// `accept_rollback`.
+    pub(super) accept_rollback: bool,
+    /// `recovery_key`.
+    pub(super) recovery_key: bool,
+    /// `fsname=`.
+    pub(super) fsname: Option<OsString>,
+    /// `passfile=`.
+    pub(super) passfile: Option<PathBuf>,
+    /// `extpass=`.
+    pub(super) extpass: Option<OsString>,
+    /// `keyfile=`.
+    pub(super) keyfile: Option<PathBuf>,
+}
+
+/// Options for mount(8), fstab and systemd, which say nothing to a filesystem, and those that FUSE mounts
+/// have anyway.
+const IGNORED: &[&[u8]] = &[
+    b"defaults",
+    b"auto",
+    b"noauto",
+    b"user",
+    b"nouser",
+    b"users",
+    b"nousers",
+    b"owner",
+    b"noowner",
+    b"group",
+    b"nogroup",
+    b"nofail",
+    b"_netdev",
+    b"_rnetdev",
+    b"async",
+    b"atime",
+    b"noatime",
+    b"diratime",
+    b"nodiratime",
+    b"relatime",
+    b"norelatime",
+    b"strictatime",
+    b"nostrictatime",
+    b"lazytime",
+    b"nolazytime",
+    b"silent",
+    b"loud",
+    b"default_permissions",
+];
+const IGNORED_WITH_VALUE: &[&[u8]] = &[b"comment", b"user", b"uhelper", b"helper", b"subtype"];
+
+impl Options {
+    /// Reads the lists of one or several `-o`; of contradicting options the last counts. A backslash takes
+    /// the character after it (a comma in a file name, say) as it is. `sloppy` accepts unknown options.
+    ///
+    /// # Errors
+    /// One line naming the option.
+    pub(super) fn parse(lists: &[OsString], sloppy: bool) -> Result<Self, String> {
+        let mut options = Self::default();
+        for list in lists {
+            for option in split(list) {
+                options.apply(&option, sloppy)?;
+            }
+        }
+        let sources = [options.passfile.is_some(), options.extpass.is_some(), options.keyfile.is_some()];
+        if sources.iter().filter(|given| **given).count() > 1 {
+            return Err("-o: of passfile=, extpass= and keyfile= only one can be given".into());
+        }
+        if options.recovery_key && options.keyfile.is_some() {
+            return Err("-o: of recovery_key and keyfile= only one can be given".into());
+        }
+        Ok(options)
+    }
+
+    fn apply(&mut self, option: &[u8], sloppy: bool) -> Result<(), String> {
+        let shown = || String::from_utf8_lossy(option).into_owned();
+        let (name, value) = match option.iter().position(|&b| b == b'=') {
+            Some(at) => (&option[..at], Some(&option[at + 1..])),
+            None => (option, None),
+        };
+        if name.starts_with(b"x-") || name.starts_with(b"X-") {
+            return Ok(());
+        }
+        let Some(value) = value else {
+            return self.apply_flag(name, sloppy);
+        };
+        let text = || OsString::from_vec(value.to_vec());
+        match name {
+            b"fsname" | b"passfile" | b"extpass" | b"keyfile" if value.is_empty() || value.contains(&0) => {
+                return Err(format!("-o {}: the value is empty or no text", shown()));
+            }
+            b"fsname" => self.fsname = Some(text()),
+            b"passfile" => self.passfile = Some(text().into()),
+            b"extpass" => self.extpass = Some(text()),
+            b"keyfile" => self.keyfile = Some(text().into()),
+            _ if IGNORED_WITH_VALUE.contains(&name) || sloppy => {}
+            _ => return Err(unknown(&shown())),
+        }
+        Ok(())
+    }
+
+    fn apply_flag(&mut self, name: &[u8], sloppy: bool) -> Result<(), String> {
+        match name {
+            b"" => {}
+            b"ro" => self.read_only = true,
+            b"rw" => self.read_only = false,
+            b"allow_other" => self.allow_other = true,
+            b"suid" => self.suid = true,
+            b"nosuid" => self.suid = false,
+            b"dev" => self.dev = true,
+            b"nodev" => self.dev = false,
+            b"exec" => self.noexec = false,
+            b"noexec" => self.noexec = true,
+            b"nonempty" => self.nonempty = true,
+            b"rewrap" => self.no_rewrap = false,
+            b"norewrap" | b"no_rewrap" => self.no_rewrap = true,
+            b"accept_rollback" => self.accept_rollback = true,
+            b"recovery_key" => self.recovery_key = true,
+            b"fsname" | b"passfile" | b"extpass" | b"keyfile" => {
+                return Err(format!("-o {0}: it takes a value, {0}=…", String::from_utf8_lossy(name)));
+            }
+            b"remount" => return Err("-o remount: not supported; unmount, then mount again".into()),
+            _ if IGNORED.contains(&name) || sloppy => {}
+            _ => return Err(unknown(&String::from_utf8_lossy(name))),
+        }
+        Ok(())
+    }
+}
+
+fn unknown(option: &str) -> String {
+    format!("-o {option}: not an option of rekeyfs; `rekeyfs mount --help` lists them")
+}
+
+fn split(list: &OsStr) -> Vec<Vec<u8>> {
+    let mut options = vec![Vec::new()];
+    let mut bytes = list.as_bytes().iter();
+    while let Some(&byte) = bytes.next() {
+        match byte {
+            b',' => options.push(Vec::new()),
+            // At the end of the list a backslash stands for itself.
+            b'\\' => options.last_mut().into_iter().for_each(|o| o.push(*bytes.next().unwrap_or(&b'\\'))),
+            other => options.last_mut().into_iter().for_each(|o| o.push(other)),
+        }
+    }
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(list: &str) -> Result<Options, String> {
+        Options::parse(&[list.into()], false)
+    }
+
+    #[test]
+    fn known_options() {
+        let got = parse("allow_other,ro,suid,dev,fsname=a=b,passfile=/x\\,y,norewrap,noexec").unwrap();
+        let want = Options {
+            read_only: true,
+            allow_other: true,
+            suid: true,
+            dev: true,
+            noexec: true,
+            no_rewrap: true,
+            fsname: Some("a=b".into()),
+            passfile: Some("/x,y".into()),
+            ..Options::default()
+        };
+        assert_eq!(got, want);
+    }
+
+    #[test]
+    fn what_fstab_holds_for_others_is_accepted() {
+        let generic = "rw,noauto,nofail,user,_netdev,x-systemd.automount,x-systemd.idle-timeout=5,users,\
+                       defaults,user=me,comment=x,X-mount.mkdir,noatime,default_permissions,,";
+        assert_eq!(parse(generic).unwrap(), Options::default());
+    }
+
+    #[test]
+    fn the_last_of_contradicting_options_counts() {
+        let got = Options::parse(&["suid,nosuid,ro".into(), "rw,nodev,dev".into()], false).unwrap();
+        assert!(!got.suid && !got.read_only && got.dev);
+    }
+
+    #[test]
+    fn what_can_not_be_is_refused_by_name() {
+        for (list, part) in [
+            ("nonsense", "-o nonsense"),
+            ("sync", "-o sync"),
+            ("nonsense=1", "-o nonsense=1"),
+            ("passfile", "takes a value"),
+            ("passfile=", "empty"),
+            ("remount,ro", "unmount"),
+            ("passfile=/a,keyfile=/b", "only one"),
+            ("recovery_key,keyfile=/b", "only one"),
+        ] {
+            assert!(parse(list).unwrap_err().contains(part), "{list}: {:?}", parse(list));
+        }
+        assert!(Options::parse(&["nonsense,sync=1".into()], true).is_ok(), "sloppy");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_parse_or_fail(bytes in proptest::collection::vec(any::<u8>(), 0..100), sloppy: bool) {
+            let _ = Options::parse(&[OsString::from_vec(bytes)], sloppy);
+        }
+
+        #[test]
+        fn an_escaped_value_comes_back(value in "[^\u{0}=]{1,40}") {
+            let escaped = value.replace('\\', "\\\\").replace(',', "\\,");
+            let got = parse(&format!("ro,passfile={escaped},norewrap")).unwrap();
+            prop_assert_eq!(got.passfile, Some(PathBuf::from(value)));
+            prop_assert!(got.read_only && got.no_rewrap);
+        }
+    }
+}

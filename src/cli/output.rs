@@ -1,0 +1,36 @@
+//! What goes to standard output and standard error.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::exit::{Exit, Failure, Outcome};
+
+/// Writes a text to standard output.
+///
+/// # Errors
+/// If it can't be written: a full disk must not look like success to a script.
+pub(super) fn print(text: &str) -> Outcome {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(unwritten)
+}
+
+/// Writes a value to standard output as indented JSON and a line feed.
+///
+/// # Errors
+/// As [`print`].
+pub(super) fn print_json(value: &impl Serialize) -> Outcome {
+    let mut text = serde_json::to_string_pretty(value)
+        .map_err(|error| Failure::new(Exit::Other, "standard output", error))?;
+    text.push('\n');
+    print(&text)
+}
+
+/// Writes `rekeyfs: …` to standard error, if it can be written.
+pub(super) fn complain(line: &impl std::fmt::Display) {
+    let _ = writeln!(io::stderr().lock(), "rekeyfs: {line}");
+}
+
+fn unwritten(error: io::Error) -> Failure {
+    Failure::new(Exit::Other, "standard output", error)
+}

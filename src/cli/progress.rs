@@ -1,0 +1,91 @@
+//! Progress of a sweep on standard error: a bar on a terminal, else a line now and then.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::control::Progress;
+
+/// How often a line is written where there is no terminal.
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Shows progress until it is dropped.
+pub(super) struct Display {
+    bar: Option<ProgressBar>,
+    last_line: Instant,
+    seen: Progress,
+}
+
+impl Display {
+    /// A display of nothing yet.
+    pub(super) fn new() -> Self {
+        let bar = io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::no_length();
+            bar.set_style(ProgressStyle::default_spinner());
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        });
+        Self { bar, last_line: Instant::now(), seen: Progress::default() }
+    }
+
+    /// Shows how far it is now.
+    pub(super) fn update(&mut self, progress: &Progress) {
+        self.seen = *progress;
+        match &self.bar {
+            Some(bar) => {
+                if let Some(total) = progress.total.filter(|_| bar.length().is_none()) {
+                    bar.set_length(total);
+                    // A template that doesn't parse would leave the spinner.
+                    if let Ok(style) =
+                        ProgressStyle::with_template("{bar:30} {pos}/{len} files, {msg} ({eta} left)")
+                    {
+                        bar.set_style(style);
+                    }
+                }
+                bar.set_position(progress.seen);
+                bar.set_message(if progress.total.is_some() { counts(progress) } else { summary(progress) });
+            }
+            None if self.last_line.elapsed() >= LINE_INTERVAL => {
+                self.last_line = Instant::now();
+                let _ = writeln!(io::stderr().lock(), "{}", summary(progress));
+            }
+            None => {}
+        }
+    }
+
+    /// The last that was shown.
+    pub(super) fn seen(&self) -> Progress {
+        self.seen
+    }
+}
+
+impl Drop for Display {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn counts(progress: &Progress) -> String {
+    let failed = if progress.failed == 0 { String::new() } else { format!(", {} failed", progress.failed) };
+    format!("{} re-wrapped{failed}", progress.rewrapped)
+}
+
+/// The counts in words.
+pub(super) fn summary(progress: &Progress) -> String {
+    format!("{} files seen, {}", progress.seen, counts(progress))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_told() {
+        let progress = Progress { seen: 9, rewrapped: 4, failed: 0, total: None };
+        assert_eq!(summary(&progress), "9 files seen, 4 re-wrapped");
+        assert_eq!(summary(&Progress { failed: 1, ..progress }), "9 files seen, 4 re-wrapped, 1 failed");
+    }
+}

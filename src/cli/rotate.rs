@@ -1,0 +1,53 @@
+//! `rekeyfs rotate`.
+
+use super::args;
+use super::exit::{Exit, Failure, Outcome};
+use super::offline;
+use super::output;
+use super::target::{self, Target};
+use crate::control::{Reply, Request, RotateTarget, Rotated};
+use crate::ids::AliasName;
+
+/// Rotates a key, in the mount if there is one.
+///
+/// # Errors
+/// [`Exit::Usage`] for what is no alias or key id, [`Exit::Key`] if there is no such one or it can't be
+/// rotated now, and what opening the vault may say.
+pub(super) fn run(args: &args::Rotate) -> Outcome {
+    let which = which(args)?;
+    let target = Target::resolve(&args.target)?;
+    let rotated = match &target {
+        Target::Mounted(entry) => match target::ask(entry, &Request::Rotate { target: which })? {
+            Reply::Rotated(rotated) => rotated,
+            _ => return Err(target::unexpected(entry)),
+        },
+        Target::Vault(vault) => offline::rotate(vault, &args.open, &which)?,
+    };
+    if args.json { output::print_json(&rotated) } else { output::print(&text(&rotated)) }
+}
+
+fn which(args: &args::Rotate) -> Outcome<RotateTarget> {
+    match (&args.alias, &args.key_id) {
+        (_, Some(id)) => id.parse().map(RotateTarget::Key).map_err(|_| {
+            let cause = format!("{id:?} is no key id; `rekeyfs status` shows them");
+            Failure::new(Exit::Usage, "--key-id", cause)
+        }),
+        (Some(alias), None) => {
+            let whole = if alias.starts_with(AliasName::PREFIX) {
+                alias.clone()
+            } else {
+                format!("{}{alias}", AliasName::PREFIX)
+            };
+            whole
+                .parse()
+                .map(RotateTarget::Alias)
+                .map_err(|error| Failure::new(Exit::Usage, "--alias", error))
+        }
+        (None, None) => Ok(RotateTarget::Alias(AliasName::default_alias())),
+    }
+}
+
+fn text(rotated: &Rotated) -> String {
+    let alias = rotated.alias.as_ref().map(|alias| format!("{alias}: ")).unwrap_or_default();
+    format!("{alias}key {}: version {} -> {}\n", rotated.key_id, rotated.old_version, rotated.new_version)
+}

@@ -1,0 +1,106 @@
+//! What a TARGET is: a vault's directory, a mountpoint, or any path inside a mount. Mounts are found by the
+//! device number of the path, vaults by the device and inode of their directory.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::errors;
+use super::exit::{Exit, Failure, Outcome};
+use crate::control::{self, Client, ClientError, Entry, Reply, Request};
+use crate::mount::mountinfo;
+
+/// A resolved target.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Target {
+    /// A vault that is mounted.
+    Mounted(Box<Entry>),
+    /// A vault that isn't, as far as this user can know: its directory.
+    Vault(PathBuf),
+}
+
+impl Target {
+    /// Resolves what was typed.
+    ///
+    /// # Errors
+    /// [`Exit::Vault`] if it is no vault and not inside a mount of one; [`Exit::Control`] if it is inside a
+    /// mount whose daemon can't be asked.
+    pub(super) fn resolve(path: &Path) -> Outcome<Self> {
+        let meta = fs::metadata(path).map_err(|error| unreachable_path(path, &error))?;
+        let entries = control::entries();
+        if let Some(entry) = entries.iter().find(|entry| entry.mount_dev == meta.dev()) {
+            return Ok(Self::Mounted(Box::new(entry.clone())));
+        }
+        if mountinfo::mounts().iter().any(|mount| mount.is_vault() && mount.device == meta.dev()) {
+            let cause =
+                "a mount whose daemon can't be asked from here; ask as the user who mounted it, or as root";
+            return Err(Failure::new(Exit::Control, path.display(), cause));
+        }
+        let here = |entry: &&Entry| (entry.location.dev, entry.location.ino) == (meta.dev(), meta.ino());
+        if let Some(entry) = entries.iter().find(here) {
+            return Ok(Self::Mounted(Box::new(entry.clone())));
+        }
+        if !is_vault(path) {
+            let cause =
+                "neither a vault nor inside a mount of one; name a vault's directory or its mountpoint";
+            return Err(Failure::new(Exit::Vault, path.display(), cause));
+        }
+        let vault = path.canonicalize().map_err(|error| unreachable_path(path, &error))?;
+        Ok(Self::Vault(vault))
+    }
+
+    /// The vault's directory.
+    pub(super) fn vault(&self) -> &Path {
+        match self {
+            Self::Mounted(entry) => entry.vault.as_path(),
+            Self::Vault(vault) => vault,
+        }
+    }
+}
+
+/// Whether this looks like a vault's directory. A lost keyring is reported by what opens it, not here.
+pub(super) fn is_vault(path: &Path) -> bool {
+    path.is_dir() && ["keyring", "keyring.prev", "tree"].iter().any(|name| path.join(name).exists())
+}
+
+fn unreachable_path(path: &Path, error: &io::Error) -> Failure {
+    if error.raw_os_error() == Some(rustix::io::Errno::NOTCONN.raw_os_error()) {
+        let cause = "its daemon died; `rekeyfs umount` the mountpoint, then mount again";
+        return Failure::new(Exit::Control, path.display(), cause);
+    }
+    Failure::new(Exit::Vault, path.display(), error)
+}
+
+/// Connects to a mount's daemon.
+///
+/// # Errors
+/// [`Exit::Control`].
+pub(super) fn connect(entry: &Entry) -> Outcome<Client> {
+    Client::connect(&entry.socket).map_err(failure)
+}
+
+/// Asks a mount's daemon one thing.
+///
+/// # Errors
+/// As [`failure`] says.
+pub(super) fn ask(entry: &Entry, request: &Request) -> Outcome<Reply> {
+    connect(entry)?.call(request).map_err(failure)
+}
+
+/// The failure of a request.
+pub(super) fn failure(error: ClientError) -> Failure {
+    match error {
+        ClientError::Refused(refusal) => errors::refusal(&refusal),
+        ClientError::Stopped => Failure::line(Exit::Interrupted, error),
+        ClientError::Gone(_) | ClientError::Connect(..) | ClientError::Broken(..) => {
+            Failure::line(Exit::Control, error)
+        }
+    }
+}
+
+/// The failure for a reply that answers another question.
+pub(super) fn unexpected(entry: &Entry) -> Failure {
+    let cause = "the daemon answered something else than was asked; is it another version of rekeyfs?";
+    Failure::new(Exit::Control, entry.mountpoint.as_path().display(), cause)
+}

@@ -1,0 +1,143 @@
+//! `rekeyfs unlock`: what unlocks a vault. Every change asks for a secret that opens the vault now, also
+//! while it is mounted, and is made in the keyring file, whose own lock keeps it apart from the mount's.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use super::args::{self, UnlockCommand};
+use super::errors;
+use super::exit::{Exit, Failure, Outcome};
+use super::init;
+use super::offline;
+use super::output;
+use super::secrets::NewSecretPlan;
+use super::target::Target;
+use crate::crypto::password::KdfParams;
+use crate::ids::{SlotId, VaultId};
+use crate::keyring::KeyringFile;
+use crate::unlock::{self, Secret, SlotInfo};
+
+/// Runs one of the four.
+///
+/// # Errors
+/// What resolving the target, reading a secret or changing the keyring may say.
+pub(super) fn run(command: &UnlockCommand) -> Outcome {
+    match command {
+        UnlockCommand::List(args) => list(args),
+        UnlockCommand::Add(args) => add(args),
+        UnlockCommand::Remove(args) => remove(args),
+        UnlockCommand::Change(args) => change(args),
+    }
+}
+
+#[derive(Serialize)]
+struct Listing {
+    vault_id: VaultId,
+    slots: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    id: Option<SlotId>,
+    kind: String,
+    created: Option<String>,
+    kdf: Option<KdfParams>,
+}
+
+impl From<SlotInfo> for Row {
+    fn from(slot: SlotInfo) -> Self {
+        Self {
+            id: slot.id,
+            kind: slot.kind,
+            created: slot.created.map(|time| time.to_string()),
+            kdf: slot.kdf,
+        }
+    }
+}
+
+fn list(args: &args::UnlockList) -> Outcome {
+    let target = Target::resolve(&args.target)?;
+    let header = KeyringFile::read_header(target.vault()).map_err(|error| errors::keyring(&error))?;
+    let slots: Vec<Row> = header.slots.list().into_iter().map(Row::from).collect();
+    if args.json {
+        return output::print_json(&Listing { vault_id: header.vault, slots });
+    }
+    let mut out =
+        String::from("slot                                  kind        made                  costs\n");
+    for slot in slots {
+        let id = slot.id.map_or_else(|| "-".to_owned(), |id| id.to_string());
+        let costs = slot
+            .kdf
+            .map(|kdf| {
+                format!("Argon2id, {} MiB, {} passes, {} lanes", kdf.memory_kib >> 10, kdf.passes, kdf.lanes)
+            })
+            .unwrap_or_default();
+        // Writing to a string can't fail.
+        let line = format!("{id:<36}  {:<10}  {:<20}  {costs}", slot.kind, slot.created.unwrap_or_default());
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+    output::print(&out)
+}
+
+fn add(args: &args::UnlockAdd) -> Outcome {
+    let target = Target::resolve(&args.target)?;
+    let opened = offline::open_keyring(target.vault(), &args.open)?;
+    let new = New::read(&target, &args.new)?;
+    new.show()?;
+    let id =
+        opened.keys.add_slot(&opened.proof, &new.secret, new.kdf).map_err(|error| errors::keyring(&error))?;
+    output::print(&format!("slot {id} ({}) is added\n", new.secret.kind()))
+}
+
+fn remove(args: &args::UnlockRemove) -> Outcome {
+    let slot = parse_slot(&args.slot)?;
+    let target = Target::resolve(&args.target)?;
+    let opened = offline::open_keyring(target.vault(), &args.open)?;
+    opened.keys.remove_slot(&opened.proof, slot).map_err(|error| errors::keyring(&error))?;
+    output::print(&format!("slot {slot} is removed\n"))
+}
+
+fn change(args: &args::UnlockChange) -> Outcome {
+    let slot = args.slot.as_deref().map(parse_slot).transpose()?;
+    let target = Target::resolve(&args.target)?;
+    let opened = offline::open_keyring(target.vault(), &args.open)?;
+    let slot = slot.unwrap_or_else(|| opened.proof.slot());
+    let new = New::read(&target, &args.new)?;
+    new.show()?;
+    let id = opened
+        .keys
+        .change_slot(&opened.proof, slot, &new.secret, new.kdf)
+        .map_err(|error| errors::keyring(&error))?;
+    output::print(&format!("slot {slot} is replaced by slot {id} ({})\n", new.secret.kind()))
+}
+
+/// A new secret with the costs of its slot.
+struct New {
+    secret: Secret,
+    kdf: KdfParams,
+}
+
+impl New {
+    fn read(target: &Target, args: &args::NewSecret) -> Outcome<Self> {
+        let plan = NewSecretPlan::new(args);
+        let kdf =
+            unlock::calibrate(plan.kdf).map_err(|error| Failure::new(Exit::Usage, "--kdf-memory", error))?;
+        Ok(Self { secret: plan.read(target.vault())?, kdf })
+    }
+
+    /// A recovery key has to be seen once, before the vault depends on it; other secrets never are.
+    fn show(&self) -> Outcome {
+        match &self.secret {
+            Secret::Recovery(key) => init::show_recovery_key(&key.to_text()),
+            Secret::Passphrase(_) | Secret::KeyFile(_) => Ok(()),
+        }
+    }
+}
+
+fn parse_slot(text: &str) -> Outcome<SlotId> {
+    text.parse().map_err(|_| {
+        let cause = format!("{text:?} is no slot id; `rekeyfs unlock list` shows them");
+        Failure::new(Exit::Usage, "unlock slot", cause)
+    })
+}
