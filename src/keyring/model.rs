@@ -272,8 +272,11 @@ impl Body {
                 return Err("a key without versions");
             }
             let numbered = key.versions.iter().zip(1..).all(|(v, n)| v.number == KeyVersion(n));
-            if !numbered || key.current.0 as usize > key.versions.len() {
+            if !numbered {
                 return Err("a key whose versions aren't numbered 1, 2, 3, …");
+            }
+            if !key.versions.is_empty() && key.version(key.current).is_none() {
+                return Err("a key whose current version isn't there");
             }
         }
         if self.aliases.iter().any(|a| self.key(a.key).is_none()) {

@@ -12,6 +12,7 @@ use crate::ids::{FileId, Format, KeyId, KeyVersion};
 use crate::unlock::{RecoveryKey, UnlockError};
 
 mod damage;
+mod layout;
 mod slots;
 
 const KDF: KdfParams = KdfParams { memory_kib: 8 << 10, passes: 1, lanes: 1 };
