@@ -316,3 +316,6 @@ pub(super) fn opening(damage: Damage) -> impl Fn(OpenError) -> Error {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+use super::*;
+use crate::vault::FileKind;
+
+#[test]
+fn a_file_is_found_by_whichever_name_is_left() {
+    let t = TestVault::new();
+    let v = &t.vault;
+    mkdir(v, "d");
+    let ino = write(v, "a", b"x");
+    v.link(ino, find(v, "d").unwrap(), b"b").unwrap();
+    unlink(v, "a").unwrap();
+    assert_eq!(v.getattr(ino).unwrap().nlink, 1);
+    assert_eq!(read(v, "d/b").unwrap(), b"x");
+    let dir = find(v, "d").unwrap();
+    assert!(matches!(v.link(dir, Ino::ROOT, b"e"), Err(Error::NotPermitted(_))));
+    assert!(matches!(v.link(ino, dir, b"b"), Err(Error::Lower(_) | Error::Exists)));
+}
+
+#[test]
+fn a_name_that_was_never_looked_up_is_no_way_to_a_file() {
+    let mut t = TestVault::new();
+    let ino = write(&t.vault, "a", b"x");
+    t.vault.link(ino, Ino::ROOT, b"b").unwrap();
+    t.reopen();
+    let v = &t.vault;
+    assert_eq!(find(v, "a").unwrap(), ino);
+    unlink(v, "a").unwrap();
+    // The kernel may still have it in use: it is pinned, though "b" is left.
+    assert_eq!(v.getattr(ino).unwrap().nlink, 1);
+    let handle = v.open(ino, READ, &me()).unwrap();
+    v.release(ino, handle).unwrap();
+    // Looked up again, it needs the pin no more.
+    assert_eq!(v.link(ino, Ino::ROOT, b"c").unwrap().nlink, 2);
+    assert!(v.tree.inodes.get(ino).unwrap().pin().is_none());
+    assert_eq!(read(v, "b").unwrap(), b"x");
+}
+
+#[test]
+fn the_number_of_a_removed_file_is_not_used_again_before_it_is_forgotten() {
+    let t = TestVault::new();
+    let v = &t.vault;
+    let old = write(v, "f", b"old");
+    unlink(v, "f").unwrap();
+    assert_eq!(v.getattr(old).unwrap().nlink, 0);
+    for i in 0..50 {
+        assert_ne!(write(v, &format!("g{i}"), b"new"), old);
+    }
+    v.forget(old, 1);
+    assert!(matches!(v.getattr(old), Err(Error::Stale)));
+    let dir = mkdir(v, "d");
+    rmdir(v, "d").unwrap();
+    assert_eq!(v.getattr(dir).unwrap().kind, FileKind::Directory);
+    assert!(matches!(v.lookup(dir, b"x"), Err(Error::Stale)));
+    for i in 0..50 {
+        assert_ne!(mkdir(v, &format!("d{i}")), dir);
+    }
+    v.forget(dir, 1);
+}
+
+#[test]
+fn what_was_swapped_behind_our_back_is_stale() {
+    let t = TestVault::new();
+    let v = &t.vault;
+    let a = write(v, "a", b"a");
+    let at_a = t.tree().join(&lower(&t.tree())[0]);
+    let dir = mkdir(v, "d");
+    write(v, "d/f", b"f");
+    std::fs::rename(&at_a, t.tree().join("away")).unwrap();
+    assert!(matches!(v.getattr(a), Err(Error::Stale)));
+    std::fs::write(&at_a, b"").unwrap();
+    assert!(matches!(v.getattr(a), Err(Error::Stale)));
+    assert!(matches!(v.open(a, READ, &me()), Err(Error::Stale)));
+    // The number of another inode leads to that one.
+    assert_ne!(find(v, "a").unwrap(), a);
+    let at_d = only_dir(&t.tree());
+    std::fs::rename(&at_d, t.tree().join("away-d")).unwrap();
+    std::fs::create_dir(&at_d).unwrap();
+    for _ in 0..8 {
+        v.tree.dirs.shrink();
+    }
+    assert!(matches!(v.lookup(dir, b"f"), Err(Error::Stale)));
+}
+
+#[test]
+fn deep_paths_are_walked_without_recursion_and_with_few_descriptors() {
+    let mut t = TestVault::new();
+    let v = t.vault.clone();
+    let mut dir = Ino::ROOT;
+    for i in 0..1000 {
+        dir = v.mkdir(dir, format!("level {i}").as_bytes(), 0o755, &me()).unwrap().ino;
+    }
+    v.mknod(dir, b"bottom", 0o100_644, 0, &me()).unwrap();
+    for _ in 0..12 {
+        v.tree.dirs.shrink();
+    }
+    assert_eq!(list(&v, dir), [b"bottom"]);
+    rename(&v, "level 0", "moved", PLAIN).unwrap();
+    t.reopen();
+    let v = &t.vault;
+    let mut dirs = vec![find(v, "moved").unwrap()];
+    for i in 1..1000 {
+        dirs.push(v.lookup(dirs[i - 1], format!("level {i}").as_bytes()).unwrap().ino);
+    }
+    let bottom = v.lookup(dirs[999], b"bottom").unwrap().ino;
+    // The kernel may forget directories before what is in them.
+    for dir in &dirs {
+        v.forget(*dir, 1);
+    }
+    for _ in 0..12 {
+        v.tree.dirs.shrink();
+    }
+    assert_eq!(v.getattr(bottom).unwrap().ino, bottom);
+    v.forget(bottom, 1);
+    assert_eq!(v.tree.inodes.len(), 1);
+}
+
+#[test]
+fn nodes_of_every_kind() {
+    let t = TestVault::new();
+    let v = &t.vault;
+    let fifo = v.mknod(Ino::ROOT, b"fifo", 0o010_640, 0, &me()).unwrap();
+    assert_eq!((fifo.kind, fifo.perm), (FileKind::Fifo, 0o640));
+    let socket = v.mknod(Ino::ROOT, b"socket", 0o140_755, 0, &me()).unwrap();
+    assert_eq!(socket.kind, FileKind::Socket);
+    let file = v.mknod(Ino::ROOT, b"file", 0o100_600, 0, &me()).unwrap();
+    assert_eq!((file.kind, file.size, file.blocks), (FileKind::Regular, 0, 0));
+    for (ino, mode) in [(fifo.ino, 0o600), (file.ino, 0o640)] {
+        let set = crate::vault::SetAttr { mode: Some(mode), ..Default::default() };
+        assert_eq!(v.setattr(ino, &set, &me()).unwrap().perm, mode as u16);
+    }
+    unlink(v, "fifo").unwrap();
+    unlink(v, "socket").unwrap();
+    assert_eq!(v.getattr(fifo.ino).unwrap().kind, FileKind::Fifo);
+}
+
+#[test]
+fn times_of_anything_but_the_file_behind_a_symlink() {
+    use crate::storage::{Time, TimeChange};
+    let t = TestVault::new();
+    let v = &t.vault;
+    let file = write(v, "f", b"f");
+    let link = v.symlink(Ino::ROOT, b"l", b"f", &me()).unwrap().ino;
+    let dir = mkdir(v, "d");
+    let fifo = v.mknod(Ino::ROOT, b"p", 0o010_644, 0, &me()).unwrap().ino;
+    let before = v.getattr(file).unwrap();
+    for (ino, secs) in [(link, 1), (dir, -2), (fifo, 3), (Ino::ROOT, 4)] {
+        let at = Time { secs, nanos: 123_456_789 };
+        let set = crate::vault::SetAttr { mtime: Some(TimeChange::At(at)), ..Default::default() };
+        let attr = v.setattr(ino, &set, &me()).unwrap();
+        assert_eq!((attr.ino, attr.mtime), (ino, at));
+    }
+    assert_eq!(v.getattr(file).unwrap().mtime, before.mtime);
+    // Through the pin, too.
+    unlink(v, "l").unwrap();
+    let at = Time { secs: 9, nanos: 9 };
+    let set = crate::vault::SetAttr { mtime: Some(TimeChange::At(at)), ..Default::default() };
+    assert_eq!(v.setattr(link, &set, &me()).unwrap().mtime, at);
+    assert_eq!(v.readlink(link).unwrap(), b"f");
+}

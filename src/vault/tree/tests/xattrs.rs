@@ -1,0 +1,174 @@
+use super::*;
+use crate::ids::AliasName;
+use crate::vault::{Damage, SetAttr, XattrMode};
+
+const SET: XattrMode = XattrMode::Set;
+
+/// Lower attributes of the only lower entry.
+fn lower_xattrs(t: &TestVault) -> Vec<Vec<u8>> {
+    let path = t.tree().join(&lower(&t.tree())[0]);
+    let mut buf = vec![0; 1 << 16];
+    let n = rustix::fs::listxattr(&path, &mut buf[..]).unwrap();
+    buf[..n].split(|b| *b == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect()
+}
+
+#[test]
+fn names_and_values_are_hidden() {
+    let mut t = TestVault::new();
+    let ino = write(&t.vault, "f", b"x");
+    let names: [&[u8]; 3] = [b"user.comment", b"trusted.t", b"security.capability"];
+    for name in names {
+        t.vault.setxattr(ino, name, b"the value", SET).unwrap();
+    }
+    for name in lower_xattrs(&t) {
+        assert!(name.starts_with(b"user.rkf."), "{name:?}");
+    }
+    t.reopen();
+    let v = &t.vault;
+    let ino = find(v, "f").unwrap();
+    let mut listed = v.listxattr(ino).unwrap();
+    listed.sort();
+    let mut expected = names.map(<[u8]>::to_vec);
+    expected.sort();
+    assert_eq!(listed, expected);
+    for name in names {
+        assert_eq!(v.getxattr(ino, name).unwrap(), b"the value");
+        assert!(matches!(v.setxattr(ino, name, b"", XattrMode::Create), Err(Error::Lower(_))));
+        v.setxattr(ino, name, b"", XattrMode::Replace).unwrap();
+        assert_eq!(v.getxattr(ino, name).unwrap(), b"");
+        v.removexattr(ino, name).unwrap();
+        assert!(matches!(v.getxattr(ino, name), Err(Error::NoData)));
+        assert!(matches!(v.removexattr(ino, name), Err(Error::NoData)));
+    }
+    assert_eq!(lower_xattrs(&t), [b""; 0]);
+    let long = [b"user.".to_vec(), vec![b'n'; 250]].concat();
+    assert!(matches!(v.setxattr(ino, &long, b"", SET), Err(Error::Range)));
+    assert!(matches!(v.getxattr(ino, &long), Err(Error::NoData)));
+    for name in [&b"system.other"[..], b"nonsense", b"user."] {
+        assert!(matches!(v.setxattr(ino, name, b"", SET), Err(Error::NotSupported(_))), "{name:?}");
+        assert!(matches!(v.getxattr(ino, name), Err(Error::NotSupported(_))), "{name:?}");
+    }
+}
+
+#[test]
+fn a_changed_value_does_not_pass() {
+    let t = TestVault::new();
+    let v = &t.vault;
+    let ino = write(v, "f", b"x");
+    v.setxattr(ino, b"user.a", b"value", SET).unwrap();
+    let path = t.tree().join(&lower(&t.tree())[0]);
+    let name = lower_xattrs(&t).remove(0);
+    let mut buf = [0; 100];
+    let n = rustix::fs::getxattr(&path, &name[..], &mut buf[..]).unwrap();
+    let put = |name: &[u8], value: &[u8]| {
+        rustix::fs::setxattr(&path, name, value, rustix::fs::XattrFlags::empty()).unwrap();
+    };
+    for at in 0..n {
+        let mut bad = buf[..n].to_vec();
+        bad[at] ^= 0x80;
+        put(&name, &bad);
+        let got = v.getxattr(ino, b"user.a");
+        assert!(matches!(got, Err(Error::Corrupt(Damage::Xattr) | Error::Newer(_))), "byte {at}");
+    }
+    put(&name, &buf[..n]);
+    put(b"user.rkf.AAAA", b"foreign");
+    put(b"user.plain", b"foreign");
+    assert_eq!(v.getxattr(ino, b"user.a").unwrap(), b"value");
+    assert_eq!(v.listxattr(ino).unwrap(), [b"user.a"]);
+}
+
+#[test]
+fn what_is_said_of_a_file_s_key() {
+    let t = TestVault::new();
+    let v = &t.vault;
+    let ino = write(v, "f", b"x");
+    let key = t.keys().current(&AliasName::default_alias()).unwrap();
+    assert_eq!(v.getxattr(ino, b"user.rekeyfs.key-id").unwrap(), key.key.to_string().as_bytes());
+    assert_eq!(v.getxattr(ino, b"user.rekeyfs.key-version").unwrap(), b"1");
+    assert_eq!(v.getxattr(ino, b"user.rekeyfs.alias").unwrap(), b"alias/default");
+    assert!(!v.getxattr(ino, b"user.rekeyfs.suite").unwrap().is_empty());
+    assert!(matches!(v.getxattr(ino, b"user.rekeyfs.other"), Err(Error::NoData)));
+    assert_eq!(v.listxattr(ino).unwrap(), [b""; 0], "not listed");
+    for name in [&b"user.rekeyfs.key-id"[..], b"user.rekeyfs.alias", b"user.rekeyfs.other"] {
+        assert!(matches!(v.setxattr(ino, name, b"x", SET), Err(Error::NotPermitted(_))));
+        assert!(matches!(v.removexattr(ino, name), Err(Error::NotPermitted(_))));
+    }
+    let empty = t.make("empty");
+    assert!(matches!(v.getxattr(empty, b"user.rekeyfs.key-id"), Err(Error::NoData)));
+}
+
+#[test]
+fn directories_hand_their_alias_down() {
+    let mut t = TestVault::new();
+    let v = t.vault.clone();
+    let alias = b"user.rekeyfs.alias";
+    let a = mkdir(&v, "a");
+    mkdir(&v, "a/b");
+    mkdir(&v, "c");
+    let of = |v: &Vault, path: &str| {
+        let ino = find(v, path).unwrap();
+        String::from_utf8(v.getxattr(ino, alias).unwrap()).unwrap()
+    };
+    let file = write(&v, "a/b/f", b"f");
+    write(&v, "c/g", b"g");
+    // There is one alias that files can use here; that it is the directory's own shows when it is asked.
+    assert!(matches!(v.getxattr(a, alias), Err(Error::NoData)));
+    assert!(matches!(v.setxattr(a, alias, b"alias/none", SET), Err(Error::KeyNotUsable(_))));
+    assert!(matches!(v.setxattr(a, alias, b"default", SET), Err(Error::Invalid(_))));
+    assert!(matches!(v.setxattr(a, alias, b"alias/rekeyfs/tree", SET), Err(Error::NotPermitted(_))));
+    assert!(matches!(v.setxattr(a, alias, b"alias/default", XattrMode::Replace), Err(Error::NoData)));
+    v.setxattr(a, alias, b"alias/default", XattrMode::Create).unwrap();
+    assert!(matches!(v.setxattr(a, alias, b"alias/default", XattrMode::Create), Err(Error::Exists)));
+    assert_eq!(of(&v, "a"), "alias/default");
+    // One that has no key by now, as after delete-alias: what is inherited is seen, and can't be used.
+    let gone: AliasName = "alias/gone".parse().unwrap();
+    v.tree.set_own_alias(a, Some(gone), SET).unwrap();
+    assert_eq!(of(&v, "a/b/f"), "alias/gone");
+    assert_eq!(of(&v, "c/g"), "alias/default");
+    let b = find(&v, "a/b").unwrap();
+    let refused = v.mknod(b, b"new", 0o100_644, 0, &me());
+    assert!(matches!(refused, Err(Error::KeyNotUsable(_))));
+    assert!(matches!(find(&v, "a/b/new"), Err(Error::NotFound)));
+    assert_eq!(read(&v, "a/b/f").unwrap(), b"f");
+    t.reopen();
+    let v = t.vault.clone();
+    assert_eq!(of(&v, "a/b/f"), "alias/gone");
+    // Moved out and in again.
+    rename(&v, "a/b", "c/b", PLAIN).unwrap();
+    assert_eq!(of(&v, "c/b/f"), "alias/default");
+    rename(&v, "c", "a/c", PLAIN).unwrap();
+    assert_eq!(of(&v, "a/c/b/f"), "alias/gone");
+    assert_eq!(of(&v, "a/c/g"), "alias/gone");
+    v.removexattr(find(&v, "a").unwrap(), alias).unwrap();
+    assert_eq!(of(&v, "a/c/b/f"), "alias/default");
+    assert!(matches!(v.removexattr(find(&v, "a").unwrap(), alias), Err(Error::NoData)));
+    // The root can have one.
+    v.setxattr(Ino::ROOT, alias, b"alias/default", SET).unwrap();
+    t.reopen();
+    assert_eq!(t.vault.getxattr(Ino::ROOT, alias).unwrap(), b"alias/default");
+    assert_eq!(read(&t.vault, "a/c/b/f").unwrap(), b"f");
+    assert_eq!(find(&t.vault, "a/c/b/f").unwrap(), file);
+}
+
+#[test]
+fn privileges_are_cleared() {
+    let t = TestVault::new();
+    let v = &t.vault;
+    let ino = write(v, "f", b"x");
+    let chmod = |mode| v.setattr(ino, &SetAttr { mode: Some(mode), ..Default::default() }, &me()).unwrap();
+    let inode = v.tree.inodes.get(ino).unwrap();
+    let kill = || v.tree.with_fd(&inode, |fd| v.tree.kill_priv(&inode, fd)).unwrap();
+    for (before, after) in [(0o6755, 0o755), (0o2744, 0o2744), (0o4644, 0o644), (0o644, 0o644)] {
+        chmod(before);
+        v.setxattr(ino, b"security.capability", b"caps", SET).unwrap();
+        kill();
+        assert_eq!(v.getattr(ino).unwrap().perm, after);
+        assert!(matches!(v.getxattr(ino, b"security.capability"), Err(Error::NoData)));
+    }
+    // It is noticed when one is set after it was known that there was none.
+    v.setxattr(ino, b"security.capability", b"caps", SET).unwrap();
+    assert_eq!(v.getxattr(ino, b"security.capability").unwrap(), b"caps");
+    let set = SetAttr { uid: Some(me().uid), gid: Some(me().gid), ..Default::default() };
+    v.setattr(ino, &set, &me()).unwrap();
+    assert!(matches!(v.getxattr(ino, b"security.capability"), Err(Error::NoData)));
+}
