@@ -32,6 +32,10 @@ pub(crate) struct TestVault {
 }
 
 impl TestVault {
+    pub(crate) fn new() -> Self {
+        Self::with_suite(Suite::Aes256Gcm)
+    }
+
     pub(crate) fn with_suite(suite: Suite) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("vault");
