@@ -1,4 +1,5 @@
 //! Keyrings on a real directory: life cycle, gate, slots, damage, rollback.
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -230,4 +231,56 @@ fn two_openings_of_one_vault_take_up_each_others_changes() {
     }
     let verified = second.events().verify(Anchor::default()).unwrap();
     assert_eq!((verified.good, verified.breaks, verified.torn), (7, 0, 0));
+}
+
+#[test]
+fn what_is_created_after_a_rotation_bears_its_version() {
+    let f = Fixture::new();
+    let keys = f.create(&[&key_file(1)]).keys;
+    // The version of the last rotation that has returned.
+    let returned = AtomicI64::new(1);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(Ordering::SeqCst) {
+                    let at_least = returned.load(Ordering::SeqCst);
+                    let guard = keys.begin_wrap(&AliasName::default_alias()).unwrap();
+                    let version = guard.backing().version;
+                    assert!(i64::from(version.0) >= at_least);
+                    // As long as it is held, nothing newer comes into use.
+                    std::thread::yield_now();
+                    assert_eq!(keys.current(&AliasName::default_alias()).unwrap().version, version);
+                }
+            });
+        }
+        for _ in 0..20 {
+            let rotation = keys.rotate(&default_alias()).unwrap();
+            returned.store(i64::from(rotation.new.0), Ordering::SeqCst);
+        }
+        done.store(true, Ordering::SeqCst);
+    });
+}
+
+#[test]
+fn two_openings_may_change_a_vault_at_the_same_time() {
+    let f = Fixture::new();
+    let first = f.create(&[&key_file(1)]).keys;
+    let second = f.open(&key_file(1)).unwrap().keys;
+    std::thread::scope(|scope| {
+        for keys in [&first, &second] {
+            scope.spawn(|| (0..10).for_each(|_| drop(keys.rotate(&default_alias()).unwrap())));
+        }
+    });
+    let opened = f.open(&key_file(1)).unwrap().keys;
+    assert_eq!((opened.keys()[0].versions.len(), opened.generation()), (21, Generation(21)));
+    let mode = std::fs::metadata(f.vault().join(FILE_NAME)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "the keyring is its owner's alone");
+}
+
+#[test]
+fn keys_can_be_shared_by_threads() {
+    fn shared<T: Send + Sync + 'static>() {}
+    shared::<Keys>();
+    shared::<KeyringError>();
 }
