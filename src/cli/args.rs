@@ -2,6 +2,7 @@
 //! plans that are.
 
 use std::ffi::OsString;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -130,6 +131,9 @@ pub(super) struct Rewrap {
     pub(super) target: PathBuf,
     #[command(flatten)]
     pub(super) open: Open,
+    /// Look at this many files in a second at most
+    #[arg(long, value_name = "FILES")]
+    pub(super) max_rate: Option<NonZeroU32>,
     /// Print the result as JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -209,6 +213,8 @@ pub(super) struct UnlockRemove {
     pub(super) slot: String,
     #[command(flatten)]
     pub(super) open: Open,
+    #[command(flatten)]
+    pub(super) revoke: Revoke,
 }
 
 /// `rekeyfs unlock change`.
@@ -223,6 +229,23 @@ pub(super) struct UnlockChange {
     pub(super) open: Open,
     #[command(flatten)]
     pub(super) new: NewSecret,
+    #[command(flatten)]
+    pub(super) revoke: Revoke,
+}
+
+/// A new root key with the change of a slot.
+#[derive(Args, Debug)]
+pub(super) struct Revoke {
+    /// Draw a new root key too, so that old keyring files open nothing saved from now on. Slots whose secret
+    /// isn't given are dropped, and a new recovery key is printed. The vault must not be mounted
+    #[arg(long)]
+    pub(super) revoke: bool,
+    /// With --revoke: keep the slot of the passphrase in this file
+    #[arg(long, value_name = "FILE", requires = "revoke")]
+    pub(super) keep_passfile: Vec<PathBuf>,
+    /// With --revoke: keep the slot of this key file
+    #[arg(long, value_name = "FILE", requires = "revoke")]
+    pub(super) keep_keyfile: Vec<PathBuf>,
 }
 
 /// Where a passphrase or key file comes from.

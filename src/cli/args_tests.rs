@@ -37,13 +37,15 @@ fn every_command_takes_its_options() {
         "rekeyfs rotate m --json",
         "rekeyfs rotate m --alias alias/x",
         "rekeyfs rotate v --passfile p --key-id 0",
-        "rekeyfs rewrap m --json",
+        "rekeyfs rewrap m --json --max-rate 100",
         "rekeyfs status v --keyfile k --json",
         "rekeyfs inspect a b --json",
         "rekeyfs unlock list v --json",
         "rekeyfs unlock add v --passfile p --new-passfile q --kdf-memory 8",
         "rekeyfs unlock add v --new-recovery-key",
         "rekeyfs unlock remove v 123 --keyfile k",
+        "rekeyfs unlock remove v 123 --revoke --keep-passfile p --keep-passfile q --keep-keyfile k",
+        "rekeyfs unlock change v --revoke",
         "rekeyfs unlock change v --slot 1 --recovery-key --new-keyfile k",
     ] {
         command(text);
@@ -68,6 +70,8 @@ fn what_does_not_fit_is_a_usage_error_on_one_line() {
         "rekeyfs inspect",
         "rekeyfs unlock",
         "rekeyfs unlock remove v",
+        "rekeyfs unlock remove v 1 --keep-passfile p",
+        "rekeyfs rewrap m --max-rate 0",
         "rekeyfs unlock add v --new-keyfile a --new-recovery-key",
         "mount.fuse.rekeyfs v",
     ] {

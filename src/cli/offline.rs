@@ -1,6 +1,7 @@
 //! Commands on a vault that isn't mounted: they take its lock, so that no mount begins meanwhile, open it
 //! with a secret, and do what the daemon would do.
 
+use std::num::NonZeroU32;
 use std::path::Path;
 
 use super::args;
@@ -12,6 +13,7 @@ use super::secrets::SecretPlan;
 use crate::control::{self, Handler, RewrapReport, RotateTarget, Rotated, Service, Status};
 use crate::keyring::{KeyringFile, OpenOptions, Opened};
 use crate::mount::{self, VaultLock};
+use crate::unlock::Secret;
 
 /// An unmounted vault, locked and opened.
 struct Offline {
@@ -22,20 +24,29 @@ struct Offline {
 impl Offline {
     fn open(vault: &Path, args: &args::Open) -> Outcome<Self> {
         let lock = VaultLock::take(vault).map_err(|error| errors::mount(&error))?;
-        Ok(Self { opened: open_keyring(vault, args)?, _lock: lock })
+        Ok(Self { opened: open_keyring(vault, args)?.opened, _lock: lock })
     }
+}
+
+/// An opened keyring, and the secret that opened it.
+pub(super) struct Unlocked {
+    /// The keyring.
+    pub(super) opened: Opened,
+    /// The secret.
+    pub(super) secret: Secret,
 }
 
 /// Opens a vault's keyring with the secret that the options say.
 ///
 /// # Errors
 /// Those of reading a secret and of opening a keyring.
-pub(super) fn open_keyring(vault: &Path, args: &args::Open) -> Outcome<Opened> {
+pub(super) fn open_keyring(vault: &Path, args: &args::Open) -> Outcome<Unlocked> {
     // What has no readable header can't be opened by any secret, so none is asked for.
     KeyringFile::read_header(vault).map_err(|error| errors::keyring(&error))?;
     let options = OpenOptions { accept_rollback: args.accept_rollback, ..OpenOptions::default() };
     let secret = SecretPlan::new(args).read(vault)?;
-    KeyringFile::open(vault, &secret, &options).map_err(|error| errors::keyring(&error))
+    let opened = KeyringFile::open(vault, &secret, &options).map_err(|error| errors::keyring(&error))?;
+    Ok(Unlocked { opened, secret })
 }
 
 /// Rotates a key.
@@ -60,14 +71,14 @@ pub(super) fn status(vault: &Path, args: &args::Open) -> Outcome<Status> {
 ///
 /// # Errors
 /// As [`open_keyring`]; the lock; the vault.
-pub(super) fn rewrap(vault: &Path, args: &args::Open) -> Outcome<RewrapReport> {
+pub(super) fn rewrap(vault: &Path, args: &args::Open, max_rate: Option<NonZeroU32>) -> Outcome<RewrapReport> {
     let offline = Offline::open(vault, args)?;
     let files = mount::open_vault(vault, &offline.opened.keys).map_err(|error| errors::mount(&error))?;
     let service = Service::new(files, None);
     let interrupt = Interrupt::watch()?;
     let mut display = Display::new();
     service
-        .rewrap(&mut |progress| {
+        .rewrap(max_rate, &mut |progress| {
             display.update(&progress);
             !interrupt.came()
         })

@@ -21,8 +21,11 @@ pub(super) fn run(args: &args::Rewrap) -> Outcome {
             let client = target::connect(entry)?;
             let interrupt = Interrupt::watch()?;
             let mut display = Display::new();
-            let reply =
-                client.converse(&Request::Rewrap, &mut |p| display.update(p), &mut || !interrupt.came());
+            let reply = client.converse(
+                &Request::Rewrap { max_rate: args.max_rate },
+                &mut |p| display.update(p),
+                &mut || !interrupt.came(),
+            );
             match reply {
                 Ok(Reply::Rewrapped(report)) => report,
                 Ok(_) => return Err(target::unexpected(entry)),
@@ -32,7 +35,7 @@ pub(super) fn run(args: &args::Rewrap) -> Outcome {
                 Err(error) => return Err(target::failure(error)),
             }
         }
-        Target::Vault(vault) => offline::rewrap(vault, &args.open)?,
+        Target::Vault(vault) => offline::rewrap(vault, &args.open, args.max_rate)?,
     };
     if args.json {
         output::print_json(&report)?;

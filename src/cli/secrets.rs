@@ -150,7 +150,19 @@ fn kdf_choice(kdf: &args::Kdf) -> KdfChoice {
     kdf.kdf_memory.map_or(KdfChoice::Calibrated, KdfChoice::MemoryMib)
 }
 
-fn read_key_file(path: &Path) -> Outcome<Secret> {
+/// Reads the passphrase in the first line of a file.
+///
+/// # Errors
+/// As [`SecretPlan::read`].
+pub(super) fn read_passfile(path: &Path) -> Outcome<Secret> {
+    read_line(&Source::File(path.to_owned()), "passphrase", String::new).map(Secret::Passphrase)
+}
+
+/// Reads a key file.
+///
+/// # Errors
+/// [`Exit::ReadSecret`].
+pub(super) fn read_key_file(path: &Path) -> Outcome<Secret> {
     Secret::read_key_file(path).map_err(|error| unread(path.display(), error))
 }
 

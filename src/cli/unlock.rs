@@ -9,14 +9,15 @@ use super::args::{self, UnlockCommand};
 use super::errors;
 use super::exit::{Exit, Failure, Outcome};
 use super::init;
-use super::offline;
+use super::offline::{self, Unlocked};
 use super::output;
-use super::secrets::NewSecretPlan;
+use super::secrets::{self, NewSecretPlan};
 use super::target::Target;
 use crate::crypto::password::KdfParams;
 use crate::ids::{SlotId, VaultId};
-use crate::keyring::KeyringFile;
-use crate::unlock::{self, Secret, SlotInfo};
+use crate::keyring::{KeyringError, KeyringFile};
+use crate::mount::VaultLock;
+use crate::unlock::{self, KdfChoice, Secret, SlotInfo};
 
 /// Runs one of the four.
 ///
@@ -82,7 +83,7 @@ fn list(args: &args::UnlockList) -> Outcome {
 
 fn add(args: &args::UnlockAdd) -> Outcome {
     let target = Target::resolve(&args.target)?;
-    let opened = offline::open_keyring(target.vault(), &args.open)?;
+    let opened = offline::open_keyring(target.vault(), &args.open)?.opened;
     let new = New::read(&target, &args.new)?;
     new.show()?;
     let id =
@@ -93,7 +94,12 @@ fn add(args: &args::UnlockAdd) -> Outcome {
 fn remove(args: &args::UnlockRemove) -> Outcome {
     let slot = parse_slot(&args.slot)?;
     let target = Target::resolve(&args.target)?;
-    let opened = offline::open_keyring(target.vault(), &args.open)?;
+    if args.revoke.revoke {
+        let revocation = Revocation::prepare(&target, &args.open, &args.revoke)?;
+        let kdf = calibrate(KdfChoice::Calibrated)?;
+        return revocation.carry_out(slot, true, &[], kdf);
+    }
+    let opened = offline::open_keyring(target.vault(), &args.open)?.opened;
     opened.keys.remove_slot(&opened.proof, slot).map_err(|error| errors::keyring(&error))?;
     output::print(&format!("slot {slot} is removed\n"))
 }
@@ -101,7 +107,18 @@ fn remove(args: &args::UnlockRemove) -> Outcome {
 fn change(args: &args::UnlockChange) -> Outcome {
     let slot = args.slot.as_deref().map(parse_slot).transpose()?;
     let target = Target::resolve(&args.target)?;
-    let opened = offline::open_keyring(target.vault(), &args.open)?;
+    if args.revoke.revoke {
+        if args.new.new_recovery_key {
+            let cause = "--revoke makes a new recovery key anyway; leave out --new-recovery-key";
+            return Err(Failure::new(Exit::Usage, "command line", cause));
+        }
+        let revocation = Revocation::prepare(&target, &args.open, &args.revoke)?;
+        let new = New::read(&target, &args.new)?;
+        let own = revocation.unlocked.opened.proof.slot();
+        let slot = slot.unwrap_or(own);
+        return revocation.carry_out(slot, slot != own, &[&new.secret], new.kdf);
+    }
+    let opened = offline::open_keyring(target.vault(), &args.open)?.opened;
     let slot = slot.unwrap_or_else(|| opened.proof.slot());
     let new = New::read(&target, &args.new)?;
     new.show()?;
@@ -110,6 +127,53 @@ fn change(args: &args::UnlockChange) -> Outcome {
         .change_slot(&opened.proof, slot, &new.secret, new.kdf)
         .map_err(|error| errors::keyring(&error))?;
     output::print(&format!("slot {slot} is replaced by slot {id} ({})\n", new.secret.kind()))
+}
+
+/// A change of the root key. The vault is locked for it: a mount would go on under the old one.
+struct Revocation {
+    unlocked: Unlocked,
+    keep: Vec<Secret>,
+    _lock: VaultLock,
+}
+
+impl Revocation {
+    fn prepare(target: &Target, open: &args::Open, args: &args::Revoke) -> Outcome<Self> {
+        let Target::Vault(vault) = target else {
+            let cause = "it is mounted; unmount it before its root key is replaced";
+            return Err(Failure::new(Exit::InUse, target.vault().display(), cause));
+        };
+        let lock = VaultLock::take(vault).map_err(|error| errors::mount(&error))?;
+        let unlocked = offline::open_keyring(vault, open)?;
+        let files = args.keep_passfile.iter().map(|path| secrets::read_passfile(path));
+        let keep = files.chain(args.keep_keyfile.iter().map(|path| secrets::read_key_file(path)));
+        Ok(Self { unlocked, keep: keep.collect::<Outcome<_>>()?, _lock: lock })
+    }
+
+    /// Replaces the root key. The slot `gone` goes; the one that was opened stays if `keep_own` says so.
+    fn carry_out(self, gone: SlotId, keep_own: bool, add: &[&Secret], kdf: KdfParams) -> Outcome {
+        let Unlocked { opened, secret } = &self.unlocked;
+        let failed = |error: KeyringError| errors::keyring(&error);
+        if !opened.keys.slots().map_err(failed)?.iter().any(|slot| slot.id == Some(gone)) {
+            return Err(failed(KeyringError::UnknownSlot(gone)));
+        }
+        let mut keep: Vec<&Secret> = self.keep.iter().collect();
+        if keep_own {
+            keep.push(secret);
+        }
+        for secret in &keep {
+            if opened.keys.prove(secret).map_err(failed)?.slot() == gone {
+                let cause = "this is the slot of a secret that is to be kept; unlock with another one";
+                return Err(Failure::new(Exit::Usage, format!("unlock slot {gone}"), cause));
+            }
+        }
+        let done = opened.keys.revoke(&opened.proof, &keep, add, kdf).map_err(failed)?;
+        output::print("the root key is replaced; every slot is a new one\n")?;
+        init::show_recovery_key(&done.recovery)
+    }
+}
+
+fn calibrate(choice: KdfChoice) -> Outcome<KdfParams> {
+    unlock::calibrate(choice).map_err(|error| Failure::new(Exit::Usage, "--kdf-memory", error))
 }
 
 /// A new secret with the costs of its slot.
@@ -121,8 +185,7 @@ struct New {
 impl New {
     fn read(target: &Target, args: &args::NewSecret) -> Outcome<Self> {
         let plan = NewSecretPlan::new(args);
-        let kdf =
-            unlock::calibrate(plan.kdf).map_err(|error| Failure::new(Exit::Usage, "--kdf-memory", error))?;
+        let kdf = calibrate(plan.kdf)?;
         Ok(Self { secret: plan.read(target.vault())?, kdf })
     }
 

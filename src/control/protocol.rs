@@ -2,6 +2,7 @@
 //! number this program doesn't know is refused before anything else of the line is looked at.
 
 use std::ffi::OsString;
+use std::num::NonZeroU32;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -29,7 +30,10 @@ pub enum Request {
         target: RotateTarget,
     },
     /// Re-wrap all stale files. The reply is preceded by progress lines; hanging up stops the sweep.
-    Rewrap,
+    Rewrap {
+        /// Files looked at in a second, at most.
+        max_rate: Option<NonZeroU32>,
+    },
     /// The header of a file that the kernel holds.
     Inspect {
         /// Its inode number.
@@ -148,6 +152,7 @@ pub struct Progress {
     /// Of these, stale and left so: the key isn't usable, or the file couldn't be written.
     pub failed: u64,
     /// How many files there are, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<u64>,
 }
 
@@ -155,6 +160,7 @@ pub struct Progress {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RewrapReport {
     /// The counts.
+    #[serde(flatten)]
     pub progress: Progress,
     /// Whether it saw the whole tree; else it was stopped.
     pub complete: bool,

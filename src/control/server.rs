@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::Shutdown;
+use std::num::NonZeroU32;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -40,12 +41,16 @@ pub trait Handler: Send + Sync + 'static {
     /// A refusal, which is sent to the client.
     fn rotate(&self, target: &RotateTarget) -> Result<Rotated, Refusal>;
 
-    /// Re-wraps all stale files. `go_on` is told of progress at least once a second and returns false when
+    /// Re-wraps all stale files, looking at `max_rate` files in a second at most. `go_on` is told of progress at least once a second and returns false when
     /// the sweep is to stop; the files done by then stay done.
     ///
     /// # Errors
     /// A refusal, which is sent to the client.
-    fn rewrap(&self, go_on: &mut dyn FnMut(Progress) -> bool) -> Result<RewrapReport, Refusal>;
+    fn rewrap(
+        &self,
+        max_rate: Option<NonZeroU32>,
+        go_on: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<RewrapReport, Refusal>;
 
     /// What the header of a file says that the kernel holds.
     ///
@@ -214,10 +219,10 @@ fn perform(shared: &Shared, request: &Request, stream: &mut UnixStream) -> Reply
         Request::Status => handler.status().map(|status| Reply::Status(Box::new(status))),
         Request::Rotate { target } => handler.rotate(target).map(Reply::Rotated),
         Request::Inspect { ino } => handler.inspect(Ino(*ino)).map(Reply::Inspected),
-        Request::Rewrap => {
+        Request::Rewrap { max_rate } => {
             let mut sent: Option<Instant> = None;
             handler
-                .rewrap(&mut |progress| {
+                .rewrap(*max_rate, &mut |progress| {
                     if shared.stopping.load(Ordering::SeqCst) {
                         return false;
                     }

@@ -1,6 +1,7 @@
 //! The answers themselves, from an open vault: what a mount serves on its socket, and what a command does to
 //! a vault that isn't mounted.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -64,8 +65,16 @@ impl Handler for Service {
         rotate(self.vault.keys(), target).map_err(|error| refusal_of_keyring(&error))
     }
 
-    fn rewrap(&self, go_on: &mut dyn FnMut(Progress) -> bool) -> Result<RewrapReport, Refusal> {
+    fn rewrap(
+        &self,
+        max_rate: Option<NonZeroU32>,
+        go_on: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<RewrapReport, Refusal> {
         let path = self.vault.keys().vault_path().display();
+        if self.vault.read_only() {
+            let message = format!("{path}: it is read-only; mount it writable to re-wrap its files");
+            return Err(Refusal::new(RefusalKind::ReadOnly, message));
+        }
         let Some(_only) = self.sweep.try_lock() else {
             let message = format!("{path}: a sweep is under way already");
             return Err(Refusal::new(RefusalKind::Busy, message));
@@ -73,7 +82,7 @@ impl Handler for Service {
         self.halt.store(self.stopping.load(Ordering::SeqCst), Ordering::SeqCst);
         let report = rewrap::sweep(
             &self.vault,
-            SweepOptions::default(),
+            SweepOptions { max_rate },
             |p| {
                 let progress =
                     Progress { seen: p.seen, rewrapped: p.rewrapped, failed: 0, total: Some(p.total) };

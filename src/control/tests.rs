@@ -1,4 +1,5 @@
 use std::io::{Read, Write};
+use std::num::NonZeroU32;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,7 +32,11 @@ impl Handler for Fake {
             RotateTarget::Key(key) => Err(Refusal::new(RefusalKind::NotFound, format!("{key}: no such key"))),
         }
     }
-    fn rewrap(&self, go_on: &mut dyn FnMut(Progress) -> bool) -> Result<RewrapReport, Refusal> {
+    fn rewrap(
+        &self,
+        _max_rate: Option<NonZeroU32>,
+        go_on: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<RewrapReport, Refusal> {
         let mut progress = Progress::default();
         while go_on(progress) {
             progress.seen += 1;
@@ -147,7 +152,7 @@ fn hanging_up_stops_a_sweep() {
     let mut lines = 0;
     let seen = std::cell::Cell::new(0);
     let stopped = client.converse(
-        &Request::Rewrap,
+        &Request::Rewrap { max_rate: None },
         &mut |_| {
             lines += 1;
             seen.set(lines);
@@ -166,7 +171,9 @@ fn the_end_of_the_daemon_stops_a_sweep_and_tells_its_client() {
     let dir = tempfile::tempdir().unwrap();
     let (server, _) = server(dir.path());
     let client = Client::connect(server.endpoint().socket()).unwrap();
-    let waiting = std::thread::spawn(move || client.converse(&Request::Rewrap, &mut |_| {}, &mut || true));
+    let waiting = std::thread::spawn(move || {
+        client.converse(&Request::Rewrap { max_rate: None }, &mut |_| {}, &mut || true)
+    });
     std::thread::sleep(Duration::from_millis(100));
     drop(server);
     assert!(matches!(waiting.join().unwrap(), Ok(Reply::Rewrapped(r)) if !r.complete));
