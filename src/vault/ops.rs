@@ -2,7 +2,7 @@
 //! namespace do it, and tells the content half.
 
 use super::file::Purpose;
-use super::{Attr, Caller, FileKind, Result, SetAttr, StatFs, Vault};
+use super::{Attr, Caller, Error, FileKind, Result, SetAttr, StatFs, Vault};
 use crate::ids::{AliasName, Ino, PlainOffset};
 use crate::storage::{self, RenameFlags};
 
@@ -12,7 +12,7 @@ impl Vault {
     /// # Errors
     /// ENOENT, ENAMETOOLONG; EIO for a damaged directory record on the way.
     pub fn lookup(&self, parent: Ino, name: &[u8]) -> Result<Attr> {
-        self.tree.lookup(parent, name)
+        self.noted(parent, self.tree.lookup(parent, name))
     }
 
     /// The kernel forgets `n` lookups of an inode.
@@ -25,7 +25,7 @@ impl Vault {
     /// # Errors
     /// ESTALE.
     pub fn getattr(&self, ino: Ino) -> Result<Attr> {
-        self.tree.getattr(ino)
+        self.noted(ino, self.tree.getattr(ino))
     }
 
     /// Changes attributes, the size first; returns those that are there then.
@@ -37,7 +37,7 @@ impl Vault {
         if let Some(size) = set.size {
             let inode = self.inode(ino)?;
             if inode.kind != FileKind::Regular {
-                return Err(super::Error::Invalid("only regular files have a size to set"));
+                return Err(Error::Invalid("only regular files have a size to set"));
             }
             self.truncate(&inode, PlainOffset(size))?;
             if caller.uid != 0 {
@@ -54,7 +54,7 @@ impl Vault {
     /// # Errors
     /// EIO if it is damaged, EINVAL for anything else.
     pub fn readlink(&self, ino: Ino) -> Result<Vec<u8>> {
-        self.tree.readlink(ino)
+        self.noted(ino, self.tree.readlink(ino))
     }
 
     /// Makes a FIFO, socket, device node or regular file.
@@ -63,7 +63,8 @@ impl Vault {
     /// EEXIST; ENOKEY for a regular file whose alias resolves to a key that can't be used.
     pub fn mknod(&self, parent: Ino, name: &[u8], mode: u32, rdev: u64, caller: &Caller) -> Result<Attr> {
         self.check_writable()?;
-        self.tree.mknod(parent, name, mode, rdev, caller, |alias| self.check_alias(alias))
+        let made = self.tree.mknod(parent, name, mode, rdev, caller, |alias| self.check_alias(alias));
+        self.noted(parent, made)
     }
 
     /// Makes a directory.
@@ -72,7 +73,7 @@ impl Vault {
     /// EEXIST, what the lower filesystem says.
     pub fn mkdir(&self, parent: Ino, name: &[u8], mode: u32, caller: &Caller) -> Result<Attr> {
         self.check_writable()?;
-        self.tree.mkdir(parent, name, mode, caller)
+        self.noted(parent, self.tree.mkdir(parent, name, mode, caller))
     }
 
     /// Makes a symlink.
@@ -81,7 +82,7 @@ impl Vault {
     /// ENAMETOOLONG for a target of more than 3,030 bytes.
     pub fn symlink(&self, parent: Ino, name: &[u8], target: &[u8], caller: &Caller) -> Result<Attr> {
         self.check_writable()?;
-        self.tree.symlink(parent, name, target, caller)
+        self.noted(parent, self.tree.symlink(parent, name, target, caller))
     }
 
     /// Gives an inode a further name.
@@ -90,7 +91,7 @@ impl Vault {
     /// EEXIST, EPERM for a directory, EMLINK from below.
     pub fn link(&self, ino: Ino, parent: Ino, name: &[u8]) -> Result<Attr> {
         self.check_writable()?;
-        self.tree.link(ino, parent, name)
+        self.noted(parent, self.tree.link(ino, parent, name))
     }
 
     /// Removes a name that isn't a directory's.
@@ -99,7 +100,7 @@ impl Vault {
     /// ENOENT, EISDIR.
     pub fn unlink(&self, parent: Ino, name: &[u8]) -> Result<()> {
         self.check_writable()?;
-        if let Some(gone) = self.tree.unlink(parent, name)? {
+        if let Some(gone) = self.noted(parent, self.tree.unlink(parent, name))? {
             self.census.forget(gone);
         }
         Ok(())
@@ -111,7 +112,7 @@ impl Vault {
     /// ENOENT, ENOTDIR, ENOTEMPTY.
     pub fn rmdir(&self, parent: Ino, name: &[u8]) -> Result<()> {
         self.check_writable()?;
-        self.tree.rmdir(parent, name)
+        self.noted(parent, self.tree.rmdir(parent, name))
     }
 
     /// Renames, over what is there, or with NOREPLACE or EXCHANGE. A directory's id is durable before it
@@ -121,7 +122,10 @@ impl Vault {
     /// Those of `renameat2(2)`.
     pub fn rename(&self, from: (Ino, &[u8]), to: (Ino, &[u8]), flags: RenameFlags) -> Result<()> {
         self.check_writable()?;
-        self.tree.rename(from, to, flags)
+        if let Some(gone) = self.noted(from.0, self.tree.rename(from, to, flags))? {
+            self.census.forget(gone);
+        }
+        Ok(())
     }
 
     /// Makes a directory's entries durable.
@@ -129,7 +133,11 @@ impl Vault {
     /// # Errors
     /// What the lower filesystem says.
     pub fn fsyncdir(&self, ino: Ino, datasync: bool) -> Result<()> {
-        let dir = self.tree.dir(ino)?;
+        let dir = match self.noted(ino, self.tree.dir(ino)) {
+            // Removed: nothing of it has to last.
+            Err(Error::Stale) if self.inode(ino)?.pin().is_some() => return Ok(()),
+            dir => dir?,
+        };
         Ok(if datasync { storage::fdatasync(dir.fd()) } else { storage::fsync(dir.fd()) }?)
     }
 

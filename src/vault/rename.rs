@@ -45,8 +45,13 @@ impl Tree {
         side.dir_stat().map(|stat| self.ino(stat)).transpose()
     }
 
-    /// Renames, over what is there, or with NOREPLACE or EXCHANGE.
-    pub(super) fn rename(&self, from: (Ino, &[u8]), to: (Ino, &[u8]), flags: RenameFlags) -> Result<()> {
+    /// Renames, over what is there, or with NOREPLACE or EXCHANGE. Returns the inode whose last name was replaced.
+    pub(super) fn rename(
+        &self,
+        from: (Ino, &[u8]),
+        to: (Ino, &[u8]),
+        flags: RenameFlags,
+    ) -> Result<Option<Ino>> {
         if !(RenameFlags::NOREPLACE | RenameFlags::EXCHANGE).contains(flags) || flags.bits().count_ones() > 1
         {
             return Err(Error::Invalid("these rename flags"));
@@ -80,7 +85,7 @@ impl Tree {
         }
     }
 
-    fn rename_locked(&self, old: &Side, new: &Side, flags: RenameFlags) -> Result<()> {
+    fn rename_locked(&self, old: &Side, new: &Side, flags: RenameFlags) -> Result<Option<Ino>> {
         let exchange = flags.contains(RenameFlags::EXCHANGE);
         let stat = old.stat.as_ref().ok_or(Error::NotFound)?;
         if new.bad || (exchange && old.bad) {
@@ -90,7 +95,7 @@ impl Tree {
             None if exchange => return Err(Error::NotFound),
             Some(_) if flags.contains(RenameFlags::NOREPLACE) => return Err(Error::Exists),
             // Two names of one file: POSIX has both stay.
-            Some(there) if there.ino == stat.ino => return Ok(()),
+            Some(there) if there.ino == stat.ino => return Ok(None),
             Some(_) if exchange => {}
             Some(there) => match (stat.kind() == FileKind::Directory, there.kind() == FileKind::Directory) {
                 (true, false) => return Err(Error::NotADirectory),
@@ -115,7 +120,8 @@ impl Tree {
         if old.dir_stat().is_some() || (exchange && new.dir_stat().is_some()) {
             self.dirs.aliases_changed();
         }
-        Ok(())
+        let replaced = new.stat.as_ref().filter(|there| !exchange && there.nlink == 1);
+        replaced.map(|there| self.ino(there)).transpose()
     }
 
     /// Makes the id of a directory durable before it moves.

@@ -14,7 +14,7 @@ use crate::crypto::suite::Suite;
 use crate::header::{self, OpenError, Refusal, SLOTS, UnverifiedSlot};
 use crate::ids::{Format, Ino, LowerOffset, PlainOffset};
 use crate::keyring::{KeyError, Keys};
-use crate::storage::{self, Access};
+use crate::storage::{self, Access, Errno};
 use crate::vault::inode::Inode;
 use crate::vault::{Damage, Error, FileKind, HeaderInfo, Result, Vault};
 
@@ -70,7 +70,8 @@ impl Vault {
         if !self.read_only {
             match self.tree.open_lower(inode, Access::ReadWrite) {
                 Ok(fd) => return Ok((fd, true)),
-                Err(Error::Lower(rustix::io::Errno::ROFS)) => {}
+                // Immutable, append-only, or someone else's: it may still be read.
+                Err(Error::Lower(Errno::ROFS | Errno::PERM | Errno::ACCESS | Errno::TXTBSY)) => {}
                 Err(e) => return Err(e),
             }
         }

@@ -3,6 +3,7 @@
 mod faults;
 mod inodes;
 mod listing;
+mod modes;
 mod names;
 mod renames;
 mod threads;
