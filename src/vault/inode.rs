@@ -204,26 +204,37 @@ impl Table {
     /// Counts a lookup of the inode under this name. The caller holds the directory's lock, so that the
     /// number can't have passed to another file since it was read.
     ///
+    /// A number that is known as that of another kind of file was freed and used again behind our back (what
+    /// we remove is pinned): the one that is there now takes its place, and its lookups, for the kernel counts
+    /// by number.
+    ///
     /// # Errors
-    /// [`Error::Stale`] if the parent isn't known, or the number is known as that of another kind of file.
+    /// [`Error::Stale`] if the parent isn't known.
     pub(super) fn remember(&self, ino: Ino, kind: FileKind, parent: Ino, entry: &[u8]) -> Result<Arc<Inode>> {
         if ino == Ino::ROOT || !self.hold(parent) {
             return Err(Error::Stale);
         }
+        let mut displaced = None;
         let inode = {
             let mut shard = self.shard(ino).lock();
             let inode = match shard.entry(ino) {
                 Entry::Occupied(known) if known.get().kind == kind => known.get().clone(),
-                Entry::Occupied(_) => {
-                    drop(shard);
-                    self.release(parent);
-                    return Err(Error::Stale);
+                Entry::Occupied(mut known) => {
+                    let old = known.get();
+                    let new = Inode::new(ino, kind);
+                    new.lookups.store(old.lookups.load(Ordering::Relaxed), Ordering::Relaxed);
+                    new.children.store(old.children.load(Ordering::Relaxed), Ordering::Relaxed);
+                    displaced = Some(known.insert(Arc::new(new)));
+                    known.get().clone()
                 }
                 Entry::Vacant(free) => free.insert(Arc::new(Inode::new(ino, kind))).clone(),
             };
             inode.lookups.fetch_add(1, Ordering::Relaxed);
             inode
         };
+        if let Some(displaced) = displaced {
+            self.leave(&displaced);
+        }
         if !self.add_held(&inode, parent, entry) {
             self.release(parent);
         }

@@ -68,14 +68,19 @@ fn hard_links_are_found_by_any_name() {
 }
 
 #[test]
-fn a_number_that_changed_its_kind_is_stale() {
+fn a_number_that_changed_its_kind_is_another_inode() {
     let table = Table::new(8);
-    file(&table, 20, Ino::ROOT, "a");
-    let again = table.remember(Ino(20), FileKind::Directory, Ino::ROOT, b"a");
-    assert!(matches!(again, Err(Error::Stale)));
+    dir(&table, 10, Ino::ROOT);
+    let old = file(&table, 20, Ino(10), "a");
+    let new = table.remember(Ino(20), FileKind::Directory, Ino::ROOT, b"b").unwrap();
+    assert!(old.location().is_none());
+    assert_eq!(new.parent(), Some(Ino::ROOT));
+    table.forget(Ino(10), 1);
+    assert!(table.find(Ino(10)).is_none(), "nothing of the old one is left in it");
+    assert!(table.forget(Ino(20), 1).is_none(), "the kernel's lookups of the old one count");
+    assert!(table.forget(Ino(20), 1).is_some());
     let orphan = table.remember(Ino(21), FileKind::Regular, Ino(99), b"a");
     assert!(matches!(orphan, Err(Error::Stale)));
-    table.forget(Ino(20), 1);
     assert_eq!(table.len(), 1);
 }
 
