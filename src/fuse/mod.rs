@@ -20,6 +20,8 @@ pub use pool::Pool;
 use crate::ids::Ino;
 use crate::vault::Vault;
 
+const SUID_SGID: u16 = 0o6000;
+
 /// Who checks permissions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Permissions {
@@ -44,13 +46,23 @@ impl Adapter {
         Self { vault, pool, permissions, kernel }
     }
 
+    /// Whether clearing suid and sgid changes the mode. The kernel has that done here, but keeps the mode it
+    /// knew, which it has to be told to ask for again.
+    fn has_suid(&self, ino: Ino) -> bool {
+        self.vault.getattr(ino).is_ok_and(|attr| attr.perm & SUID_SGID != 0)
+    }
+
     /// An ACL is part of the mode. Where the kernel checks permissions it knows; else it has to be told.
     fn after_xattr_change(&self, ino: Ino, name: &[u8]) {
-        if self.permissions == Permissions::RootOnly
-            && name == b"system.posix_acl_access"
-            && let Err(error) = self.kernel.drop_attributes(ino)
-        {
-            tracing::warn!(%error, "the kernel still shows the mode from before an ACL was set");
+        if self.permissions == Permissions::RootOnly && name == b"system.posix_acl_access" {
+            self.refresh_attributes(ino);
+        }
+    }
+
+    /// Has the kernel ask for an inode's attributes before it next uses them.
+    fn refresh_attributes(&self, ino: Ino) {
+        if let Err(error) = self.kernel.drop_attributes(ino) {
+            tracing::warn!(%error, ino = ino.0, "the kernel may show a mode that has changed");
         }
     }
 }

@@ -178,9 +178,15 @@ impl Filesystem for Adapter {
 
     fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         guarded("open", || {
-            let caller = convert::caller(request, 0);
-            match self.vault.open(convert::ino(node), convert::open_flags(flags), &caller) {
-                Ok(handle) => reply.opened(FileHandle(handle.0), FopenFlags::FOPEN_KEEP_CACHE),
+            let (ino, flags) = (convert::ino(node), convert::open_flags(flags));
+            let suid = flags.truncate && self.has_suid(ino);
+            match self.vault.open(ino, flags, &convert::caller(request, 0)) {
+                Ok(handle) => {
+                    if suid {
+                        self.refresh_attributes(ino);
+                    }
+                    reply.opened(FileHandle(handle.0), FopenFlags::FOPEN_KEEP_CACHE);
+                }
                 Err(error) => reply.error(errno(&error)),
             }
         });
@@ -252,10 +258,17 @@ impl Filesystem for Adapter {
         reply: ReplyWrite,
     ) {
         guarded("write", || {
+            let ino = convert::ino(node);
             let clear_suid = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-            match self.vault.write(convert::ino(node), PlainOffset(offset), data, clear_suid) {
-                // A write is at most 1 MiB.
-                Ok(written) => reply.written(written as u32),
+            let suid = clear_suid && self.has_suid(ino);
+            match self.vault.write(ino, PlainOffset(offset), data, clear_suid) {
+                Ok(written) => {
+                    if suid {
+                        self.refresh_attributes(ino);
+                    }
+                    // A write is at most 1 MiB.
+                    reply.written(written as u32);
+                }
                 Err(error) => reply.error(errno(&error)),
             }
         });
