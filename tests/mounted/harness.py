@@ -99,7 +99,7 @@ class Vault:
             args = ["init", self.path, "--passfile", self.passfile, "--kdf-memory", "8", "--no-recovery-key"]
             self.ok(*args, *(["--suite", suite] if suite else []))
 
-    def run(self, *args, timeout=60, stdin=None, check=False):
+    def run(self, *args, timeout=180, stdin=None, check=False):
         as_user = ["setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups"] if self.uid else []
         return subprocess.run(
             [*as_user, BIN, *map(str, args)],
@@ -145,7 +145,7 @@ class Vault:
         """SIGKILL to the mount; leaves the stale mountpoint as it is."""
         os.kill(self.pid, signal.SIGKILL)
         pid, self.pid = self.pid, None
-        assert wait_until(lambda: not os.path.exists(f"/proc/{pid}") or _is_zombie(pid), 10), "still there after SIGKILL"
+        assert wait_until(lambda: is_gone(pid), 10), "still there after SIGKILL"
 
     def clear_stale_mountpoint(self):
         subprocess.run(["fusermount3", "-u", "-z", self.mnt], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -157,7 +157,7 @@ class Vault:
         if self.pid is not None:
             with contextlib.suppress(OSError):
                 os.kill(self.pid, signal.SIGTERM)
-            if not wait_until(lambda: not os.path.exists(f"/proc/{self.pid}") or _is_zombie(self.pid), 5):
+            if not wait_until(lambda: is_gone(self.pid), 5):
                 with contextlib.suppress(OSError):
                     os.kill(self.pid, signal.SIGKILL)
             self.pid = None
@@ -190,7 +190,8 @@ class Vault:
         raise AssertionError(f"no lower file for {path}")
 
 
-def _is_zombie(pid):
+def is_gone(pid):
+    """Whether a process has ended; its parent may not have asked for its status yet."""
     try:
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
     except OSError:

@@ -16,6 +16,7 @@ from harness import (
     WRONG_PASSPHRASE_EXIT,
     MountedTest,
     fallocate,
+    is_gone,
     sh,
     wait_until,
 )
@@ -220,7 +221,10 @@ class Tampering(MountedTest):
         try:
             for at in range(0, len(data), 2000):
                 try:
-                    self.assertEqual(os.pread(fd, 2000, at), data[at : at + 2000])
+                    piece = os.pread(fd, 2000, at)
+                    self.assertEqual(piece, data[at : at + len(piece)])
+                    # The kernel gives what lies before a page that can't be read.
+                    failed += at + len(piece) < len(data) and len(piece) < 2000
                 except OSError as e:
                     self.assertEqual(e.errno, errno.EIO)
                     failed += 1
@@ -421,7 +425,9 @@ class Tampering(MountedTest):
         lines = (self.vault.path / "events.jsonl").read_text().splitlines()
         events = [json.loads(line) for line in lines]
         self.assertTrue(any("KMS CMK Rotation" in json.dumps(e) for e in events))
-        self.assertTrue(any("integrity" in json.dumps(e).lower() or "authentic" in json.dumps(e).lower() for e in events), lines)
+        damage = [e for e in events if e["detail-type"] == "Damaged Ciphertext"]
+        self.assertTrue(damage, lines)
+        self.assertEqual((damage[0]["detail"]["part"], damage[0]["detail"]["page"]), ("page", 1))
 
 
 class Interrupted(MountedTest):
@@ -465,7 +471,7 @@ class Interrupted(MountedTest):
         for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             pid = self.vault.pid
             os.kill(pid, sig)
-            self.assertTrue(wait_until(lambda: not self.vault.is_mounted() and not os.path.exists(f"/proc/{pid}"), 10))
+            self.assertTrue(wait_until(lambda: not self.vault.is_mounted() and is_gone(pid), 10))
             self.vault.pid = None
             self.vault.mount()
             self.assertEqual(self.read(path), b"z" * 100000)
@@ -475,7 +481,7 @@ class Interrupted(MountedTest):
             self.write(f"f{i}", b"q" * 300000)
             pid = self.vault.pid
             self.vault.umount()
-            self.assertFalse(os.path.exists(f"/proc/{pid}"))
+            self.assertTrue(is_gone(pid))
             self.vault.mount()
         self.assertEqual(len(os.listdir(self.mnt)), 5)
 
@@ -591,6 +597,7 @@ class Unprivileged(MountedTest):
         self.need_root()
         self.need_tools("setpriv", "fusermount3")
         # A place that the user can reach: the directories above a build directory may be closed.
+        # It is `nobody`: fusermount3 wants a user with a name.
         self.home = pathlib.Path(sh("mktemp -d", "/").strip())
         self.addCleanup(shutil.rmtree, self.home, ignore_errors=True)
         self.user = self.home / "user"
@@ -606,9 +613,9 @@ class Unprivileged(MountedTest):
         kept = harness.BIN
         harness.BIN = str(self.binary)
         self.addCleanup(setattr, harness, "BIN", kept)
-        vault = self.new_vault(self.user, uid=54321)
+        vault = self.new_vault(self.user, uid=65534)
         vault.mount()
-        as_user = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", "bash", "-euc"]
+        as_user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "bash", "-euc"]
         script = (
             "echo hello > f; mkdir d; mv f d/g; ln -s d/g l; cat l; chmod 600 d/g; head -c 100000 /dev/urandom > r;"
             "cp r r2; cmp r r2; chmod 400 r2; cat r2 > /dev/null; ls -la"
@@ -642,11 +649,11 @@ class AllowOther(MountedTest):
         self.mnt.chmod(0o777)
         secret = self.write("root-only", b"x")
         secret.chmod(0o600)
-        as_user = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", "bash", "-euc"]
+        as_user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "bash", "-euc"]
         done = subprocess.run([*as_user, f"umask 027; cd {self.mnt}; echo mine > f; mkdir d; cat f"], capture_output=True, text=True, cwd="/")
         self.assertEqual(done.returncode, 0, done.stderr)
         st = (self.mnt / "f").stat()
-        self.assertEqual((st.st_uid, st.st_gid, st.st_mode & 0o7777), (54321, 54321, 0o640))
+        self.assertEqual((st.st_uid, st.st_gid, st.st_mode & 0o7777), (65534, 65534, 0o640))
         self.assertEqual((self.mnt / "d").stat().st_mode & 0o7777, 0o750)
         done = subprocess.run([*as_user, f"cat {secret}"], capture_output=True, text=True, cwd="/")
         self.assertNotEqual(done.returncode, 0)
@@ -655,7 +662,7 @@ class AllowOther(MountedTest):
 class ManyFiles(MountedTest):
     def test_a_walk_under_a_low_descriptor_limit(self):
         self.vault.umount()
-        count = 4000
+        count = 2400
         done = subprocess.run(
             ["bash", "-c", 'ulimit -n 256; exec "$@"', "-", BIN, "mount", str(self.vault.path), str(self.mnt),
              "--passfile", str(self.vault.passfile)],
