@@ -285,7 +285,12 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         guarded("release", || {
-            empty(reply, self.vault.release(convert::ino(node), Handle(handle.0)));
+            let (ino, handle) = (convert::ino(node), Handle(handle.0));
+            if self.vault.release_may_sync(ino) {
+                self.pool.submit(Task::Release { ino, handle, reply });
+            } else {
+                empty(reply, self.vault.release(ino, handle));
+            }
         });
     }
 

@@ -10,13 +10,14 @@ use parking_lot::{Condvar, Mutex};
 
 use super::replies::empty;
 use super::{KernelCache, errno, guarded};
-use crate::ids::{Ino, PlainOffset};
+use crate::ids::{Handle, Ino, PlainOffset};
 use crate::vault::{Result, Vault, Whence};
 
 /// A request that a program waits for.
 pub(super) enum Task {
     SyncFile { ino: Ino, datasync: bool, reply: ReplyEmpty },
     SyncDirectory { ino: Ino, datasync: bool, reply: ReplyEmpty },
+    Release { ino: Ino, handle: Handle, reply: ReplyEmpty },
     Seek { ino: Ino, offset: PlainOffset, whence: Whence, reply: ReplyLseek },
 }
 
@@ -35,7 +36,7 @@ struct Shared {
     limit: usize,
 }
 
-/// Runs syncs and seeks off the session threads. Dropping it lets the queued ones finish and their threads end.
+/// Runs what waits off the session threads. Dropping it lets the queued tasks finish and their threads end.
 pub struct Pool(Arc<Shared>);
 
 impl Pool {
@@ -103,11 +104,12 @@ impl Shared {
     }
 
     fn run(&self, task: Task) {
-        guarded("fsync or lseek", || match task {
+        guarded("fsync, release or lseek", || match task {
             Task::SyncFile { ino, datasync, reply } => empty(reply, self.vault.fsync(ino, datasync)),
             Task::SyncDirectory { ino, datasync, reply } => {
                 empty(reply, self.vault.fsyncdir(ino, datasync));
             }
+            Task::Release { ino, handle, reply } => empty(reply, self.vault.release(ino, handle)),
             Task::Seek { ino, offset, whence, reply } => match self.seek(ino, offset, whence) {
                 Ok(found) => reply.offset(i64::try_from(found.0).unwrap_or(i64::MAX)),
                 Err(error) => reply.error(errno(&error)),

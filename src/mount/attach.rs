@@ -192,3 +192,26 @@ fn receive_descriptor(socket: &OwnedFd) -> Option<OwnedFd> {
         _ => None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_helper_gets_its_options_unmistakably() {
+        let mut options = MountOptions::new("/v".into(), "/m".into());
+        let list = helper_options(&options, OsStr::new("/a,b\\c"), Permissions::Kernel);
+        assert_eq!(list, "subtype=rekeyfs,fsname=/a\\,b\\\\c,default_permissions,nosuid,nodev");
+        options.read_only = true;
+        options.allow_other = true;
+        options.noexec = true;
+        let list = helper_options(&options, OsStr::new("x"), Permissions::RootOnly);
+        assert_eq!(list, "subtype=rekeyfs,fsname=x,allow_other,noexec,ro,nosuid,nodev");
+    }
+
+    #[test]
+    fn a_refusal_is_one_line() {
+        assert_eq!(explain(b"fusermount3: a\n\nb\n"), "fusermount3: a; b");
+        assert!(!explain(b" \n").is_empty());
+    }
+}

@@ -44,10 +44,14 @@ impl VaultLock {
     /// # Errors
     /// [`MountError::InUse`], naming the holder; [`MountError::Vault`] if the lock file can't be opened.
     pub fn take(vault: &Path) -> Result<Self, MountError> {
+        Self::take_within(vault, PATIENCE)
+    }
+
+    fn take_within(vault: &Path, patience: Duration) -> Result<Self, MountError> {
         let failed =
             |error| MountError::Vault { path: vault.to_owned(), action: "cannot open its lock", error };
         let mut file = open(&vault.join(NAME)).map_err(failed)?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience;
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => break,
@@ -134,5 +138,45 @@ pub fn holder(vault: &Path) -> Option<u32> {
     match flock(&file, FlockOperation::NonBlockingLockShared) {
         Err(rustix::io::Errno::WOULDBLOCK) => read_holder(&mut file).map(|holder| holder.pid),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_at_a_time_and_the_other_is_named() {
+        let vault = tempfile::tempdir().unwrap();
+        let lock = VaultLock::take_within(vault.path(), Duration::ZERO).unwrap();
+        assert_eq!(holder(vault.path()), Some(std::process::id()));
+        let refused = VaultLock::take_within(vault.path(), Duration::ZERO).unwrap_err();
+        assert!(refused.to_string().contains(&format!("process {}", std::process::id())), "{refused}");
+        drop(lock);
+        assert_eq!(holder(vault.path()), None);
+        VaultLock::take_within(vault.path(), Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    fn a_holder_on_its_way_out_is_waited_for() {
+        let vault = tempfile::tempdir().unwrap();
+        let lock = VaultLock::take(vault.path()).unwrap();
+        // As a daemon that has unmounted, but still syncs.
+        lock.sign(Some(Path::new("/nowhere")));
+        let leaving = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            drop(lock);
+        });
+        VaultLock::take_within(vault.path(), Duration::from_secs(60)).unwrap();
+        leaving.join().unwrap();
+    }
+
+    #[test]
+    fn a_torn_record_names_nobody() {
+        let vault = tempfile::tempdir().unwrap();
+        let _lock = VaultLock::take(vault.path()).unwrap();
+        std::fs::write(vault.path().join(NAME), b"{\"pid\":1").unwrap();
+        let refused = VaultLock::take_within(vault.path(), Duration::ZERO).unwrap_err();
+        assert!(refused.to_string().contains("another process"), "{refused}");
     }
 }

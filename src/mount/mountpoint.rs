@@ -72,3 +72,47 @@ pub(super) fn resolve_parent(path: &Path) -> io::Result<PathBuf> {
         _ => Ok(absolute),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(vault: &Path, mountpoint: &Path, nonempty: bool) -> Option<String> {
+        let mut options = MountOptions::new(vault.to_owned(), mountpoint.to_owned());
+        options.nonempty = nonempty;
+        check(&options, vault).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_can_not_be_mounted_on_is_refused_by_name() {
+        let place = tempfile::tempdir().unwrap();
+        let place = place.path().canonicalize().unwrap();
+        let (vault, empty, full) = (place.join("vault"), place.join("empty"), place.join("full"));
+        for dir in [&vault, &vault.join("tree"), &empty, &full] {
+            std::fs::create_dir(dir).unwrap();
+        }
+        std::fs::write(full.join("file"), b"").unwrap();
+        assert_eq!(problem(&vault, &empty, false), None);
+        assert_eq!(problem(&vault, &full, true), None);
+        for (mountpoint, expected) in [
+            (place.join("missing"), "does not exist"),
+            (full.join("file"), "not a directory"),
+            (full.clone(), "not empty"),
+            (vault.join("tree"), "inside the vault"),
+            (place.clone(), "would be hidden"),
+        ] {
+            let refused = problem(&vault, &mountpoint, false).unwrap();
+            assert!(refused.contains(expected), "{refused}");
+            assert!(refused.contains(mountpoint.to_str().unwrap()), "{refused}");
+        }
+    }
+
+    #[test]
+    fn only_the_parent_of_a_dead_mount_is_looked_at() {
+        let place = tempfile::tempdir().unwrap();
+        let place = place.path().canonicalize().unwrap();
+        std::os::unix::fs::symlink(&place, place.join("link")).unwrap();
+        assert_eq!(resolve_parent(&place.join("link/dead")).unwrap(), place.join("dead"));
+        assert_eq!(resolve_parent(&place.join("link")).unwrap(), place.join("link"));
+    }
+}

@@ -19,6 +19,12 @@ impl Vault {
         self.opened(&inode)?.sync(datasync)
     }
 
+    /// Whether closing a handle of the file may have to wait for the disk, to settle a cut.
+    pub fn release_may_sync(&self, ino: Ino) -> bool {
+        let open = self.inode(ino).ok().and_then(|inode| inode.file.lock().upgrade());
+        open.is_some_and(|file| file.state.read().cut_unsynced())
+    }
+
     /// Makes a cut durable before the file's last user lets go of it: whoever loads it next takes its size
     /// for durable.
     pub(in crate::vault) fn settle(&self, file: &OpenFile) -> Result<()> {
