@@ -109,10 +109,17 @@ def main():
             vault.umount()
         finally:
             vault.close()
+        keyfile = pathlib.Path(base) / "keyfile"
+        keyfile.write_bytes(bytes(range(32)))
+        unlock = ["unlock", "add", vault.path, "--passfile", vault.passfile]
+        vault.ok(*unlock, "--new-keyfile", keyfile)
+        recovery = vault.ok(*unlock, "--new-recovery-key")
+        recovery = max(recovery.split(), key=len)
         python = harness.TARGET / "python/bin/python"
         dump = subprocess.run(
-            [python, HERE / "reader.py", "--dump", vault.path, harness.PASSPHRASE], check=True, stdout=subprocess.PIPE
-        ).stdout
+            [python, HERE / "reader.py", "--dump", vault.path, harness.PASSPHRASE, keyfile.read_bytes().hex(), recovery],
+            check=True, stdout=subprocess.PIPE,
+        ).stdout  # fmt: skip
         tar.with_suffix(".json").write_bytes(dump)
         for leaf in ("lock", "keyring.prev"):
             (vault.path / leaf).unlink(missing_ok=True)

@@ -1,7 +1,8 @@
 """Opens committed vaults without rekeyfs: from the passphrase to the plaintext of every file.
 
     reader.py VAULT.tar...      compares each with VAULT.json beside it
-    reader.py --dump DIR PASS   prints what a vault directory holds, as that JSON (how VAULT.json was made)
+    reader.py --dump DIR PASSPHRASE KEYFILE-AS-HEX RECOVERY-KEY
+                                prints what a vault directory holds, as that JSON (how VAULT.json was made)
 
 Follows docs/format.md through rekeyfs_format.py; shares nothing with src/.
 """
@@ -21,6 +22,7 @@ import uuid
 import rekeyfs_format as f
 
 SUITE_NUMBERS = {"aes-256-gcm": 1, "chacha20-poly1305": 2}
+SECRETS = ("passphrase", "keyfile", "recovery")
 SLOT_TYPES = {"passphrase": 1, "keyfile": 2, "recovery": 3}
 
 
@@ -120,8 +122,17 @@ def read_body(data):
     return body
 
 
+def recovery_bytes(text):
+    raw = base64.b32decode(text.replace("-", ""))
+    if hashlib.sha256(b"rekeyfs recovery key" + raw[:32]).digest()[:3] != raw[32:]:
+        raise f.Damaged("recovery key checksum")
+    return raw[:32]
+
+
 class Vault:
-    def __init__(self, directory, passphrase):
+    """An opened vault. Each of the three secrets opens a slot of its kind, to the same root key."""
+
+    def __init__(self, directory, passphrase, keyfile, recovery):
         self.dir = pathlib.Path(directory)
         raw = (self.dir / "keyring").read_bytes()
         magic, fmt, incompat, _ro_compat, length = struct.unpack_from("<4sHIII", raw)
@@ -132,7 +143,11 @@ class Vault:
         self.id = uuid.UUID(header["vault"]).bytes
         self.suite = SUITE_NUMBERS[header["suite"]]
         self.slots = [s["type"] for s in header["slots"]]
-        root = self.unlock(header["slots"], passphrase)
+        secrets = {"passphrase": passphrase, "keyfile": keyfile, "recovery": recovery_bytes(recovery)}
+        roots = {self.unlock(slot, secrets[slot["type"]]) for slot in header["slots"]}
+        if len(roots) != 1:
+            raise f.Damaged("slots with different root keys")
+        (root,) = roots
         self.body = read_body(f.xopen(f.keyring_key(root, self.id), aad, sealed))
         self.materials = {
             (k["id"], v["number"]): v["material"]
@@ -148,20 +163,16 @@ class Vault:
     def material(self, key, version):
         return self.materials.get((key, version))
 
-    def unlock(self, slots, passphrase):
-        for slot in slots:
-            if slot["type"] != "passphrase":
-                continue
+    def unlock(self, slot, secret):
+        slot_id, kind = uuid.UUID(slot["id"]).bytes, SLOT_TYPES[slot["type"]]
+        if slot["type"] == "passphrase":
             salt, k = base64.b64decode(slot["salt"]), slot["kdf"]
             costs = (k["memory_kib"], k["passes"], k["lanes"])
-            kek = f.argon2id(passphrase, salt, *costs)
-            slot_id = uuid.UUID(slot["id"]).bytes
-            aad = f.slot_aad(self.id, slot_id, SLOT_TYPES[slot["type"]], salt, *costs)
-            try:
-                return f.slot_unwrap(kek, self.id, slot_id, aad, base64.b64decode(slot["wrapped"]))
-            except f.Damaged:
-                continue
-        raise f.Damaged("no passphrase slot opens")
+            secret = f.argon2id(secret, salt, *costs)
+            aad = f.slot_aad(self.id, slot_id, kind, salt, *costs)
+        else:
+            aad = f.slot_aad(self.id, slot_id, kind)
+        return f.slot_unwrap(secret, self.id, slot_id, aad, base64.b64decode(slot["wrapped"]))
 
     def check_events(self):
         """The chain through events.jsonl, and that it reaches the keyring's anchor. Returns the detail types."""
@@ -248,6 +259,11 @@ class Vault:
         }
 
 
+def dump(directory, passphrase, keyfile, recovery):
+    vault = Vault(directory, passphrase.encode(), bytes.fromhex(keyfile), recovery)
+    return dict(zip(SECRETS, (passphrase, keyfile, recovery))) | vault.dump()
+
+
 def extract(tar, into):
     subprocess.run(
         ["tar", "--xattrs", "--xattrs-include=user.*", "--no-same-owner", "-xpf", tar, "-C", into], check=True
@@ -261,10 +277,8 @@ def check(tar):
     base.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=base) as into:
         extract(tar, into)
-        found = Vault(pathlib.Path(into) / "vault", expected["passphrase"].encode()).dump()
+        found = dump(pathlib.Path(into) / "vault", *(expected[name] for name in SECRETS))
     for name, want in expected.items():
-        if name == "passphrase":
-            continue
         if name == "tree":
             for path in sorted(want.keys() | found["tree"].keys()):
                 if want.get(path) != found["tree"].get(path):
@@ -276,8 +290,7 @@ def check(tar):
 
 def main():
     if sys.argv[1:2] == ["--dump"]:
-        passphrase = sys.argv[3]
-        print(json.dumps({"passphrase": passphrase} | Vault(sys.argv[2], passphrase.encode()).dump(), indent=1))
+        print(json.dumps(dump(*sys.argv[2:]), indent=1))
         return
     for tar in sys.argv[1:]:
         check(tar)

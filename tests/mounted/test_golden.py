@@ -17,6 +17,7 @@ class Golden(MountedTest):
     def setUp(self):
         super().setUp()
         self.vaults = sorted(GOLDEN.glob("vault-*.tar"))
+        self.assertEqual(len(self.vaults), 2)
 
     def open(self, tar, *options):
         """A copy of a committed vault, mounted; and what it should hold."""
@@ -53,7 +54,6 @@ class Golden(MountedTest):
                 self.assertEqual(os.getxattr(full, bytes.fromhex(name)).hex(), value)
 
     def test_every_file_is_read_and_bears_its_version(self):
-        self.assertEqual(len(self.vaults), 2)
         for tar in self.vaults:
             vault, expected = self.open(tar, "--no-rewrap")
             self.compare(vault, expected)
@@ -61,6 +61,17 @@ class Golden(MountedTest):
                 if "version" in want:
                     full = os.path.join(os.fsencode(vault.mnt), bytes.fromhex(path))
                     self.assertEqual(vault.version(full), want["version"])
+
+    def test_each_secret_opens_it(self):
+        for tar in self.vaults:
+            vault, expected = self.open(tar)
+            (vault.base / "keyfile").write_bytes(bytes.fromhex(expected["keyfile"]))
+            (vault.base / "recovery").write_text(expected["recovery"] + "\n")
+            for secret in (["--keyfile", vault.base / "keyfile"], ["--recovery-key", "--passfile", vault.base / "recovery"]):
+                vault.umount()
+                vault.ok("mount", vault.path, vault.mnt, *secret)
+                vault.pid = vault.daemon_pid()
+                self.assertEqual((vault.mnt / "version-2").stat().st_size, 5000)
 
     def test_it_can_be_worked_in(self):
         for tar in self.vaults:

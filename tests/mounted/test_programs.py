@@ -61,7 +61,8 @@ class ShellTools(MountedTest):
         source = next(s for s in SOURCES if os.path.isdir(s))
         self.need_root()
         sh(
-            f"cd {source} && find . -size -2000k '(' -type f -o -type l -o -type d ')' -print0 | head -z -n 4000 > {self.dir}/list;"
+            f"cd {source} && find . -size -2000k '(' -type f -o -type l -o -type d ')' -print0 > {self.dir}/all;"
+            f"head -z -n 1500 {self.dir}/all > {self.dir}/list;"
             f"for d in {self.mnt}/a {self.dir}/b; do mkdir $d;"
             f"tar -C {source} --null --no-recursion -T {self.dir}/list --format=posix -cf - | tar -C $d -xpf -; done",
             self.dir,
