@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use super::tree::Tree;
+use super::tree::{Tree, out_of_descriptors};
 use super::{Error, Result};
 use crate::ids::{AliasName, DirId, Ino};
 use crate::storage::{self, Errno};
@@ -183,6 +183,7 @@ impl Tree {
 
     /// The directory that `entry` leads to, cached or opened. `None`: it doesn't lead to that inode.
     pub(super) fn child_dir(&self, parent: &Dir, entry: &[u8], ino: Ino) -> Result<Option<Arc<Dir>>> {
+        let mut shrunk = false;
         loop {
             if let Some(dir) = self.dirs.get(ino) {
                 return Ok(Some(dir));
@@ -197,7 +198,15 @@ impl Tree {
             if self.ino(&stat)? != ino {
                 return Ok(None);
             }
-            let dir = self.make_dir(fd, ino, || self.names.derived_id(parent.id, entry))?;
+            let dir = match self.make_dir(fd, ino, || self.names.derived_id(parent.id, entry)) {
+                // There was room for the directory, but not for its record.
+                Err(Error::Lower(e)) if out_of_descriptors(e) && !shrunk => {
+                    self.dirs.shrink();
+                    shrunk = true;
+                    continue;
+                }
+                dir => dir?,
+            };
             if let Some(dir) = self.dirs.insert(dir, epoch) {
                 return Ok(Some(dir));
             }

@@ -103,11 +103,10 @@ impl Tree {
 
     /// Calls `open`, and again with half of the cached directories closed if descriptors have run out.
     pub(super) fn with_room<T>(&self, mut open: impl FnMut() -> storage::Result<T>) -> storage::Result<T> {
-        let out_of_them = |e: Errno| matches!(e, Errno::MFILE | Errno::NFILE);
         match open() {
-            Err(e) if out_of_them(e) => {
+            Err(e) if out_of_descriptors(e) => {
                 self.dirs.shrink();
-                open().map_err(|e| if out_of_them(e) { Errno::NFILE } else { e })
+                open().map_err(|e| if out_of_descriptors(e) { Errno::NFILE } else { e })
             }
             done => done,
         }
@@ -281,6 +280,11 @@ impl Tree {
         }
         Ok(Some(inode))
     }
+}
+
+/// Whether an error says that there are no descriptors left.
+pub(super) fn out_of_descriptors(e: Errno) -> bool {
+    matches!(e, Errno::MFILE | Errno::NFILE)
 }
 
 impl Vault {
