@@ -27,8 +27,18 @@ impl Target {
     /// [`Exit::Vault`] if it is no vault and not inside a mount of one; [`Exit::Control`] if it is inside a
     /// mount whose daemon can't be asked.
     pub(super) fn resolve(path: &Path) -> Outcome<Self> {
-        let meta = fs::metadata(path).map_err(|error| unreachable_path(path, &error))?;
         let entries = control::entries();
+        let meta = match fs::metadata(path) {
+            Ok(meta) => meta,
+            Err(error) => {
+                // Root may ask a user's mount without being let into it.
+                let denied = error.kind() == io::ErrorKind::PermissionDenied;
+                return match by_name(path, &entries).filter(|_| denied) {
+                    Some(entry) => Ok(Self::Mounted(Box::new(entry.clone()))),
+                    None => Err(unreachable_path(path, &error)),
+                };
+            }
+        };
         if let Some(entry) = entries.iter().find(|entry| entry.mount_dev == meta.dev()) {
             return Ok(Self::Mounted(Box::new(entry.clone())));
         }
@@ -40,6 +50,12 @@ impl Target {
         let here = |entry: &&Entry| (entry.location.dev, entry.location.ino) == (meta.dev(), meta.ino());
         if let Some(entry) = entries.iter().find(here) {
             return Ok(Self::Mounted(Box::new(entry.clone())));
+        }
+        // Whoever may not look into it can't tell what it is.
+        if meta.is_dir() {
+            fs::read_dir(path)
+                .and_then(|_| fs::metadata(path.join(".")))
+                .map_err(|error| unreachable_path(path, &error))?;
         }
         if !is_vault(path) {
             let cause =
@@ -57,6 +73,12 @@ impl Target {
             Self::Vault(vault) => vault,
         }
     }
+}
+
+/// The mount that a path names by its text.
+pub(super) fn by_name<'a>(path: &Path, entries: &'a [Entry]) -> Option<&'a Entry> {
+    let absolute = std::path::absolute(path).ok()?;
+    entries.iter().find(|entry| absolute.starts_with(entry.mountpoint.as_path()))
 }
 
 /// Whether this looks like a vault's directory. A lost keyring is reported by what opens it, not here.

@@ -19,8 +19,6 @@ use crate::ids::VaultId;
 
 /// The longest registry file that is read.
 const MAX_ENTRY: u64 = 64 << 10;
-/// Guards creation and removal of the files, so that nobody removes a socket that was just bound anew.
-const LOCK_NAME: &str = ".lock";
 
 /// Why the runtime directory can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -141,19 +139,27 @@ impl RuntimeDir {
         Ok(Endpoint { dir: Self { path: self.path.clone() }, location, listener, socket })
     }
 
+    /// Guards creation and removal of the files, so that nobody removes a socket that was just bound anew.
+    /// It is on the directory itself, which the last mount takes away: then it is made anew.
     fn lock(&self) -> Result<File, RegistryError> {
-        let path = self.path.join(LOCK_NAME);
-        let failed = |error| RegistryError::Io(path.clone(), error);
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(&path)
-            .map_err(failed)?;
-        flock(&file, FlockOperation::LockExclusive).map_err(|errno| failed(errno.into()))?;
-        Ok(file)
+        let failed = |error| RegistryError::Io(self.path.clone(), error);
+        loop {
+            let opened = OpenOptions::new()
+                .read(true)
+                .custom_flags(libc::O_NOFOLLOW | libc::O_DIRECTORY)
+                .open(&self.path);
+            let dir = match opened {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    Self::create_at(&self.path)?;
+                    continue;
+                }
+                other => other.map_err(failed)?,
+            };
+            flock(&dir, FlockOperation::LockExclusive).map_err(|errno| failed(errno.into()))?;
+            if dir.metadata().map_err(failed)?.nlink() > 0 {
+                return Ok(dir);
+            }
+        }
     }
 
     /// Under the lock: removes sockets that nobody listens at, and registry files without a socket.
@@ -222,11 +228,13 @@ impl Endpoint {
         fs::rename(&temporary, &path).map_err(failed)
     }
 
-    /// Removes socket and registry file. Failures are left to the next daemon's clean-up.
+    /// Removes socket and registry file, and the directory if it is empty then. Failures are left to the next daemon's clean-up.
     pub(super) fn remove(&self) {
         let _lock = self.dir.lock();
         let _ = fs::remove_file(self.socket.with_extension("json"));
         let _ = fs::remove_file(&self.socket);
+        // Only if it was the last.
+        let _ = fs::remove_dir(&self.dir.path);
     }
 }
 

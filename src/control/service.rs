@@ -4,6 +4,7 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -16,6 +17,9 @@ use crate::ids::{BackingKeyId, Ino};
 use crate::keyring::{self, KeyError, KeyInfo, KeyringError, Keys};
 use crate::rewrap::{self, SweepOptions};
 use crate::vault::{self, Vault};
+
+/// How long a new sweep waits for one whose client just hung up: that one ends after its batch.
+const SWEEP_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Answers requests from an open vault.
 pub struct Service {
@@ -75,7 +79,7 @@ impl Handler for Service {
             let message = format!("{path}: it is read-only; mount it writable to re-wrap its files");
             return Err(Refusal::new(RefusalKind::ReadOnly, message));
         }
-        let Some(_only) = self.sweep.try_lock() else {
+        let Some(_only) = self.sweep.try_lock_for(SWEEP_PATIENCE) else {
             let message = format!("{path}: a sweep is under way already");
             return Err(Refusal::new(RefusalKind::Busy, message));
         };

@@ -104,7 +104,7 @@ fn a_mount_is_found_asked_and_gone() {
     drop(server);
     assert!(matches!(Client::connect(&socket), Err(ClientError::Gone(_))));
     assert!(entries_in(&run).is_empty());
-    assert!(!socket.exists() && !socket.with_extension("json").exists());
+    assert!(!run.exists(), "something is left");
 }
 
 #[test]
@@ -121,6 +121,17 @@ fn a_second_daemon_is_refused_and_a_dead_one_cleaned_up() {
     assert!(entries_in(&dir.path().join("run")).is_empty());
     runtime.bind(location(dir.path())).unwrap();
     assert!(!socket.with_extension("json").exists());
+}
+
+#[test]
+fn the_last_mount_takes_the_runtime_directory_away_and_the_next_makes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run");
+    let runtime = RuntimeDir::create_at(&run).unwrap();
+    for _ in 0..3 {
+        runtime.bind(location(dir.path())).unwrap().remove();
+        assert!(!run.exists());
+    }
 }
 
 #[test]

@@ -11,6 +11,8 @@ use crate::vault::{FileKind, Result, Vault};
 
 /// Files re-wrapped between two syncs.
 const BATCH: usize = 256;
+/// The longest a sweep rests without asking whether it is to stop.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// How a sweep goes about its work.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -68,14 +70,15 @@ pub fn sweep(
             entries.iter().filter(|entry| entry.kind == FileKind::Regular).map(|entry| entry.ino).collect();
         sweep.files(&files);
         let report = &sweep.report;
-        progress(Progress {
-            total: total.max(report.files),
-            seen: report.files,
-            rewrapped: report.rewrapped,
-        });
+        let now =
+            Progress { total: total.max(report.files), seen: report.files, rewrapped: report.rewrapped };
+        progress(now);
         if let Some(rate) = options.max_rate {
             let due = Duration::from_secs_f64(report.files as f64 / f64::from(rate.get()));
-            std::thread::sleep(due.saturating_sub(began.elapsed()));
+            while !stop.load(Ordering::Relaxed) && began.elapsed() < due {
+                std::thread::sleep(due.saturating_sub(began.elapsed()).min(PAUSE));
+                progress(now);
+            }
         }
     })?;
     let mut report = sweep.report;
