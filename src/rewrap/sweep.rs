@@ -1,13 +1,13 @@
 //! The sweep: every regular file of the tree, once. What is fresh is skipped, so a sweep that was stopped
 //! is resumed by beginning again; what was re-wrapped stays re-wrapped.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::ids::{BackingKeyId, Handle, Ino};
-use crate::vault::{FileKind, Result, Vault};
+use crate::vault::{Attr, FileKind, Result, Vault};
 
 /// Files re-wrapped between two syncs.
 const BATCH: usize = 256;
@@ -60,15 +60,11 @@ pub fn sweep(
     stop: &AtomicBool,
 ) -> Result<SweepReport> {
     let mut total = 0;
-    walk(vault, stop, &mut |entries| {
-        total += entries.iter().filter(|entry| entry.kind == FileKind::Regular).count() as u64;
-    })?;
+    walk(vault, stop, &mut |files| total += files.len() as u64)?;
     let mut sweep = Sweep { vault, report: SweepReport::default(), census: HashMap::new() };
     let began = Instant::now();
-    walk(vault, stop, &mut |entries| {
-        let files: Vec<Ino> =
-            entries.iter().filter(|entry| entry.kind == FileKind::Regular).map(|entry| entry.ino).collect();
-        sweep.files(&files);
+    walk(vault, stop, &mut |files| {
+        sweep.files(files);
         let report = &sweep.report;
         let now =
             Progress { total: total.max(report.files), seen: report.files, rewrapped: report.rewrapped };
@@ -115,7 +111,13 @@ impl Sweep<'_> {
         let outcome = self.vault.rewrap_batch(&stale);
         self.report.rewrapped += outcome.rewrapped;
         self.report.skipped += outcome.skipped;
-        self.report.failed += outcome.failed.len() as u64;
+        // Some were overtaken, by the lazy re-wrap or by a write that emptied them: these are fresh now, or
+        // can be re-wrapped in a second go.
+        if !outcome.failed.is_empty() {
+            let again = self.vault.rewrap_batch(&outcome.failed);
+            self.report.rewrapped += again.rewrapped + again.skipped;
+            self.report.failed += again.failed.len() as u64;
+        }
         for ino in stale {
             if let Ok(Some(info)) = self.vault.file_header_info(ino) {
                 *self.census.entry(info.backing).or_default() += 1;
@@ -124,18 +126,13 @@ impl Sweep<'_> {
     }
 }
 
-#[derive(Clone, Copy)]
-struct Entry {
-    ino: Ino,
-    kind: FileKind,
-}
-
-/// Calls `each` with every entry of the tree, up to [`BATCH`] at a time; they are known to the vault for the
-/// length of the call. Directories that can't be read are left out with a warning.
-fn walk(vault: &Vault, stop: &AtomicBool, each: &mut dyn FnMut(&[Entry])) -> Result<()> {
-    let mut todo = vec![Ino::ROOT];
-    while let Some(dir) = todo.pop() {
-        let walked = walk_dir(vault, dir, stop, &mut todo, each);
+/// Calls `each` with every regular file of the tree, up to [`BATCH`] at a time and each once however many
+/// names it has; they are known to the vault for the length of the call. Directories that can't be read are
+/// left out with a warning.
+fn walk(vault: &Vault, stop: &AtomicBool, each: &mut dyn FnMut(&[Ino])) -> Result<()> {
+    let mut walk = Walk { vault, stop, todo: vec![Ino::ROOT], linked: HashSet::new(), each };
+    while let Some(dir) = walk.todo.pop() {
+        let walked = walk.dir(dir);
         if dir != Ino::ROOT {
             vault.forget(dir, 1);
         }
@@ -148,53 +145,55 @@ fn walk(vault: &Vault, stop: &AtomicBool, each: &mut dyn FnMut(&[Entry])) -> Res
     Ok(())
 }
 
-fn walk_dir(
-    vault: &Vault,
-    dir: Ino,
-    stop: &AtomicBool,
-    todo: &mut Vec<Ino>,
-    each: &mut dyn FnMut(&[Entry]),
-) -> Result<()> {
-    let handle = vault.opendir(dir)?;
-    let walked = walk_handle(vault, dir, handle, stop, todo, each);
-    vault.releasedir(dir, handle)?;
-    walked
+struct Walk<'a> {
+    vault: &'a Vault,
+    stop: &'a AtomicBool,
+    todo: Vec<Ino>,
+    /// Files with several names that were met.
+    linked: HashSet<Ino>,
+    each: &'a mut dyn FnMut(&[Ino]),
 }
 
-fn walk_handle(
-    vault: &Vault,
-    dir: Ino,
-    handle: Handle,
-    stop: &AtomicBool,
-    todo: &mut Vec<Ino>,
-    each: &mut dyn FnMut(&[Entry]),
-) -> Result<()> {
-    let mut cookie = 0;
-    while !stop.load(Ordering::Relaxed) {
-        let mut entries = Vec::with_capacity(BATCH);
-        let mut any = false;
-        vault.readdirplus(dir, handle, cookie, &mut |attr, _name, next_cookie| {
-            if entries.len() == BATCH {
-                return false;
-            }
-            any = true;
-            cookie = next_cookie;
-            if let Some(attr) = attr {
-                entries.push(Entry { ino: attr.ino, kind: attr.kind });
-            }
-            true
-        })?;
-        if !any {
-            break;
-        }
-        each(&entries);
-        for entry in entries {
-            if entry.kind == FileKind::Directory {
-                todo.push(entry.ino);
-            } else {
-                vault.forget(entry.ino, 1);
-            }
-        }
+impl Walk<'_> {
+    fn dir(&mut self, dir: Ino) -> Result<()> {
+        let handle = self.vault.opendir(dir)?;
+        let walked = self.entries(dir, handle);
+        self.vault.releasedir(dir, handle)?;
+        walked
     }
-    Ok(())
+
+    fn entries(&mut self, dir: Ino, handle: Handle) -> Result<()> {
+        let mut cookie = 0;
+        while !self.stop.load(Ordering::Relaxed) {
+            let mut entries = Vec::with_capacity(BATCH);
+            let mut any = false;
+            self.vault.readdirplus(dir, handle, cookie, &mut |attr, _name, next_cookie| {
+                if entries.len() == BATCH {
+                    return false;
+                }
+                any = true;
+                cookie = next_cookie;
+                entries.extend(attr.copied());
+                true
+            })?;
+            if !any {
+                break;
+            }
+            let new = |attr: &&Attr| attr.nlink < 2 || self.linked.insert(attr.ino);
+            let regular = entries.iter().filter(|attr| attr.kind == FileKind::Regular);
+            let files: Vec<Ino> = regular.filter(new).map(|attr| attr.ino).collect();
+            (self.each)(&files);
+            for attr in entries {
+                if attr.kind == FileKind::Directory {
+                    self.todo.push(attr.ino);
+                } else {
+                    self.vault.forget(attr.ino, 1);
+                }
+            }
+        }
+        Ok(())
+    }
 }
+
+#[cfg(test)]
+mod tests;

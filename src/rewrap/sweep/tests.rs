@@ -1,0 +1,63 @@
+//! A sweep meets every file once and leaves nothing stale.
+use std::sync::atomic::AtomicBool;
+
+use super::{SweepOptions, sweep};
+use crate::crypto::suite::Suite;
+use crate::ids::{AliasName, Ino, PlainOffset};
+use crate::keyring::RotateTarget;
+use crate::vault::testing::{READ_WRITE, TestVault, me};
+
+fn written(test: &TestVault, parent: Ino, name: &[u8]) -> Ino {
+    let (attr, handle) = test.vault.create(parent, name, 0o644, READ_WRITE, &me()).unwrap();
+    test.vault.write(attr.ino, PlainOffset(0), b"content", false).unwrap();
+    test.vault.release(attr.ino, handle).unwrap();
+    attr.ino
+}
+
+fn rotated() -> (TestVault, u64) {
+    let test = TestVault::with_suite(Suite::Aes256Gcm);
+    let dir = test.vault.mkdir(Ino::ROOT, b"d", 0o755, &me()).unwrap().ino;
+    for i in 0..300 {
+        written(&test, if i % 2 == 0 { dir } else { Ino::ROOT }, format!("f{i}").as_bytes());
+    }
+    test.keys().rotate(&RotateTarget::Alias(AliasName::default_alias())).unwrap();
+    (test, 300)
+}
+
+#[test]
+fn every_stale_file_is_rewrapped_once() {
+    let (test, files) = rotated();
+    let stop = AtomicBool::new(false);
+    let mut seen = 0;
+    let report = sweep(&test.vault, SweepOptions::default(), |p| seen = p.seen, &stop).unwrap();
+    assert_eq!((report.files, report.rewrapped, report.failed, seen), (files, files, 0, files));
+    assert_eq!(report.census.iter().map(|(_, n)| n).sum::<u64>(), files);
+    let again = sweep(&test.vault, SweepOptions::default(), |_| {}, &stop).unwrap();
+    assert_eq!((again.files, again.rewrapped, again.skipped), (files, 0, 0));
+}
+
+/// Both names were in one batch, and the second was called failed.
+#[test]
+fn a_file_with_two_names_is_one_file() {
+    let (test, files) = rotated();
+    let ino = test.vault.lookup(Ino::ROOT, b"f1").unwrap().ino;
+    test.vault.link(ino, Ino::ROOT, b"another").unwrap();
+    let report = sweep(&test.vault, SweepOptions::default(), |_| {}, &AtomicBool::new(false)).unwrap();
+    assert_eq!((report.files, report.rewrapped, report.failed), (files, files, 0));
+}
+
+#[test]
+fn a_stopped_sweep_goes_on_where_it_was() {
+    let (test, files) = rotated();
+    let stop = AtomicBool::new(false);
+    let first = sweep(
+        &test.vault,
+        SweepOptions::default(),
+        |_| stop.store(true, std::sync::atomic::Ordering::Relaxed),
+        &stop,
+    )
+    .unwrap();
+    assert!(first.stopped && first.files < files);
+    let second = sweep(&test.vault, SweepOptions::default(), |_| {}, &AtomicBool::new(false)).unwrap();
+    assert_eq!(first.rewrapped + second.rewrapped, files);
+}
