@@ -12,6 +12,8 @@ mod slots;
 mod state;
 mod store;
 mod table;
+#[cfg(test)]
+mod testing;
 mod vault_dir;
 
 pub use error::{KeyError, KeyringError, Unusable};

@@ -16,6 +16,8 @@ mod inode;
 mod locks;
 mod long;
 mod lookup;
+#[cfg(test)]
+mod model;
 mod ops;
 mod readdir;
 mod record;

@@ -1,14 +1,15 @@
 //! Vaults in temporary directories, for the tests of this layer and of those above it.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Caller, OpenFlags, Vault, VaultOptions};
+use super::{Caller, OpenFlags, Vault, VaultOptions, XattrMode};
 use crate::crypto::password::KdfParams;
 use crate::crypto::suite::Suite;
 use crate::ids::{Handle, Ino};
 use crate::keyring::{HostMemory, KeyringFile, Keys, OpenOptions};
+use crate::storage;
 use crate::unlock::Secret;
 
 /// Whoever runs the tests.
@@ -37,14 +38,24 @@ impl TestVault {
     }
 
     pub(crate) fn with_suite(suite: Suite) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::in_dir(tempfile::tempdir().unwrap(), suite)
+    }
+
+    /// On a tmpfs, where syncs cost nothing, if there is one that keeps user attributes.
+    pub(crate) fn in_memory() -> Self {
+        let dir = tempfile::tempdir_in("/dev/shm").ok().filter(|dir| {
+            let file = std::fs::File::open(dir.path()).unwrap();
+            storage::setxattr(file.as_fd(), b"user.test", b"", XattrMode::Set).is_ok()
+        });
+        Self::in_dir(dir.unwrap_or_else(|| tempfile::tempdir().unwrap()), Suite::Aes256Gcm)
+    }
+
+    fn in_dir(dir: tempfile::TempDir, suite: Suite) -> Self {
         let path = dir.path().join("vault");
         std::fs::create_dir_all(path.join("tree")).unwrap();
-        let secret = Secret::Passphrase(zeroize::Zeroizing::new(b"test".to_vec()));
         let kdf = KdfParams { memory_kib: 8 << 10, passes: 1, lanes: 1 };
-        let options =
-            OpenOptions { host: HostMemory::at(dir.path().join("state")), ..OpenOptions::default() };
-        let keys = KeyringFile::create(&path, suite, &[&secret], kdf, &options).unwrap().keys;
+        let options = keyring_options(dir.path());
+        let keys = KeyringFile::create(&path, suite, &[&secret()], kdf, &options).unwrap().keys;
         let vault = open(&path, &keys);
         Self { dir, keys, vault }
     }
@@ -64,6 +75,13 @@ impl TestVault {
         self.vault = open(&self.dir.path().join("vault"), &self.keys);
     }
 
+    /// As [`TestVault::reopen`], with the keyring read from disk again.
+    pub(crate) fn reopen_keyring(&mut self) {
+        let (path, options) = (self.dir.path().join("vault"), keyring_options(self.dir.path()));
+        self.keys = KeyringFile::open(&path, &secret(), &options).unwrap().keys;
+        self.reopen();
+    }
+
     /// Creates an empty file in the root and closes it.
     pub(crate) fn make(&self, name: &str) -> Ino {
         let (attr, handle) = self.vault.create(Ino::ROOT, name.as_bytes(), 0o644, READ_WRITE, &me()).unwrap();
@@ -76,6 +94,14 @@ impl TestVault {
         let ino = self.vault.lookup(Ino::ROOT, name.as_bytes())?.ino;
         Ok((ino, self.vault.open(ino, READ_WRITE, &me())?))
     }
+}
+
+fn secret() -> Secret {
+    Secret::Passphrase(zeroize::Zeroizing::new(b"test".to_vec()))
+}
+
+fn keyring_options(dir: &Path) -> OpenOptions {
+    OpenOptions { host: HostMemory::at(dir.join("state")), ..OpenOptions::default() }
 }
 
 fn open(path: &Path, keys: &Arc<Keys>) -> Arc<Vault> {
