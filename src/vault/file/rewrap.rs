@@ -48,9 +48,13 @@ impl Vault {
     /// Re-wraps those of these files, each named once, that are stale: new slots, one sync, old slots.
     pub fn rewrap_batch(&self, inos: &[Ino]) -> BatchOutcome {
         let mut outcome = BatchOutcome::default();
+        // A file with several names may be given once for each.
+        let mut inos = inos.to_vec();
+        inos.sort_unstable();
+        inos.dedup();
         let mut batch: Vec<Candidate> = Vec::with_capacity(inos.len());
         for ino in inos {
-            match self.rewrap_candidate(*ino) {
+            match self.rewrap_candidate(ino) {
                 Ok(Some(candidate)) => batch.push(candidate),
                 Ok(None) => outcome.skipped += 1,
                 Err(e) => {

@@ -412,3 +412,12 @@ fn leftovers_past_the_end_never_come_back() {
     run.check();
     assert_eq!(crate::content::layout::lower_size(PlainOffset(1)), LowerOffset(4097));
 }
+
+#[test]
+fn a_file_given_twice_is_rewrapped_once() {
+    let mut run = Run::new(Suite::Aes256Gcm);
+    run.apply(&Op::Write { at: 0, len: 10, seed: 1 }).unwrap();
+    run.apply(&Op::Rotate).unwrap();
+    let outcome = run.test.vault.rewrap_batch(&[run.ino, run.ino]);
+    assert_eq!((outcome.rewrapped, outcome.skipped, outcome.failed), (1, 0, Vec::new()));
+}

@@ -385,6 +385,16 @@ impl Run {
         });
     }
 
+    /// Closes and forgets everything: then nothing is left in the table of inodes but the root.
+    pub(super) fn let_go(&mut self) {
+        for (id, handle) in std::mem::take(&mut self.open) {
+            self.test.vault.release(self.known[&id].0, handle).unwrap();
+        }
+        self.bury();
+        self.forget_all();
+        assert_eq!(self.test.vault.tree.inodes.len(), 1, "inodes known though all are forgotten");
+    }
+
     /// What a killed process leaves is opened.
     pub(super) fn reopen(&mut self, keyring: bool) {
         self.known.clear();

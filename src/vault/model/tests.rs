@@ -13,7 +13,7 @@ fn run(test: TestVault, ops: &[Op]) {
         run.apply(op);
     }
     run.check("at the end");
-    run.apply(&Op::ForgetAll);
+    run.let_go();
     run.check("after all was forgotten");
     run.apply(&Op::ReopenKeyring);
 }
