@@ -77,13 +77,15 @@ impl Snapshot {
             return;
         }
         let paths: std::collections::BTreeSet<_> = self.entries.keys().chain(want.entries.keys()).collect();
+        let mut found =
+            format!("{when}: root alias {:?}, should be {:?}\n", self.root_alias, want.root_alias);
         for at in paths {
             let (got, want) = (self.entries.get(at), want.entries.get(at));
             if got != want {
-                eprintln!("{}:\n  is {got:?}\n  should be {want:?}", path(at));
+                found += &format!("{}:\n  is {got:?}\n  should be {want:?}\n", path(at));
             }
         }
-        panic!("{when}: the tree isn't what it should be; root alias {:?}", self.root_alias);
+        panic!("{found}");
     }
 }
 

@@ -18,8 +18,14 @@ fn run(test: TestVault, ops: &[Op]) {
     run.apply(&Op::ReopenKeyring);
 }
 
+/// PROPTEST_CASES asks for more than what is run each time.
+fn config(cases: u32, max_shrink_iters: u32) -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok());
+    ProptestConfig { cases: asked.unwrap_or(cases), max_shrink_iters, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 120, max_shrink_iters: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(config(120, 2000))]
     #[test]
     fn the_tree_follows_the_model(ops in prop::collection::vec(op(), 10..80)) {
         run(TestVault::in_memory(), &ops);
@@ -27,7 +33,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 6, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(config(6, 200))]
     /// Where inode numbers are used again at once.
     #[test]
     fn the_tree_follows_the_model_on_disk(ops in prop::collection::vec(op(), 10..60)) {
