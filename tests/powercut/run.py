@@ -1,0 +1,218 @@
+#!/usr/bin/env python3
+"""Power cuts: does what fsync promised survive them? Started by scripts/powercut.sh, which gives it namespaces of its
+own, so that mounts, loop devices and processes go when it goes, however it ends.
+
+A workload runs on a filesystem whose lower disk is recorded write by write. Then the disk is rebuilt as of many
+instants, mounted, and held against every promise made before that instant.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+
+import recording
+from databases import ROLLBACK, WAL
+from disk import Log, Rebuilder
+from files import APPEND, OVERWRITE, PUNCH, TRUNCATE
+from recording import Box, Interrupted
+from systems import SYSTEMS
+from trees import TREE
+
+WORKLOADS = {workload.name: workload for workload in (APPEND, OVERWRITE, TREE, TRUNCATE, PUNCH, WAL, ROLLBACK)}
+CUTS_A_RECORDING = 60
+
+
+def parse(arguments):
+    parser = argparse.ArgumentParser(prog="powercut.sh", description=__doc__.split("\n\n", maxsplit=1)[0])
+    parser.add_argument("--cuts", type=int, default=60, metavar="N", help="cuts for each line of the table (60)")
+    parser.add_argument("--seed", type=int, default=None, help="draws workloads and cuts (default: drawn, and printed)")
+    parser.add_argument("--system", action="append", choices=sorted(SYSTEMS), help="only this (default: all)")
+    parser.add_argument("--workload", action="append", choices=list(WORKLOADS), help="only this (default: all)")
+    parser.add_argument("--beside", choices=("none", "rotate", "both"), default="both",
+                        help="rotate and rewrap running beside the workload: without, with, or each in turn (both)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of a recording (2)")
+    parser.add_argument("--binary", required=True, help="the rekeyfs to test")
+    parser.add_argument("--json", metavar="FILE", help="write the outcome here too")
+    parser.add_argument("--keep", metavar="DIR", help="keep the recordings that show a loss here")
+    parser.add_argument("--replay", metavar="DIR", help="judge a kept recording again")
+    parser.add_argument("--cut", type=int, help="with --replay: only this cut, and leave a copy of the disk beside it")
+    return parser.parse_args(arguments)
+
+
+class Progress:
+    """One line on a terminal that is written over; plain lines now and then elsewhere."""
+
+    def __init__(self):
+        self._terminal = sys.stdout.isatty()
+        self._last = 0.0
+
+    def show(self, text, done=False):
+        if self._terminal:
+            sys.stdout.write("\r\x1b[K" + text + ("\n" if done else ""))
+            sys.stdout.flush()
+        elif done or time.monotonic() - self._last > 10:
+            self._last = time.monotonic()
+            print(text, flush=True)
+
+
+def judge(box, directory, system_name, workload, cuts, progress, title):
+    """Rebuilds and checks; returns [(cut, [sentences])] of the cuts that lost something."""
+    log = Log(directory)
+    lost = []
+    rebuilder = Rebuilder(log, box.path)
+    try:
+        for count, cut in enumerate(sorted(cuts(log), key=lambda cut: cut.position)):
+            rebuilder.rebuild(cut, box.image)
+            problems = recording.check(box, SYSTEMS[system_name](box), workload, log.promised(cut.position))
+            if problems:
+                lost.append((cut, problems))
+            progress.show(f"{title}: cut {count + 1}, {len(lost)} lost")
+    finally:
+        rebuilder.close()
+        log.close()
+    return lost
+
+
+def measure(box, options, seed, system_name, workload, beside, progress):
+    """One line of the table."""
+    title = f"{system_name} {workload.name}" + (" + rotate" if beside else "")
+    row = {"system": system_name, "workload": workload.name, "beside": beside, "cuts": 0, "lost": 0, "promises": 0,
+           "writes": 0, "losses": []}
+    while row["cuts"] < options.cuts:
+        count = min(CUTS_A_RECORDING, options.cuts - row["cuts"])
+        round_seed = f"{seed}/{title}/{row['cuts'] // CUTS_A_RECORDING}"
+        directory = box.fresh("recording")
+        progress.show(f"{title}: recording")
+        recording.record(box, directory, SYSTEMS[system_name](box), workload, beside, round_seed, options.seconds)
+        log = Log(directory)
+        row["promises"] += len(log.marks)
+        row["writes"] += len(log.records) - len(log.marks)
+        log.close()
+        lost = judge(box, directory, system_name, workload, lambda log: log.cuts(count, round_seed), progress, title)
+        row["cuts"] += count
+        row["lost"] += len(lost)
+        kept = keep(options, directory, row, round_seed, count) if lost else None
+        for cut, problems in lost:
+            how = f"scripts/powercut.sh --replay {kept} --cut {cut.index}" if kept else \
+                f"run again with --seed {seed} --keep DIR to have a recording that shows the like"
+            row["losses"].append({"cut": cut.index, "position": cut.position, "keep": cut.keep, "seed": round_seed,
+                                  "problems": problems, "reproduce": how})
+            if len(row["losses"]) > 3 and system_name == "gocryptfs":
+                continue  # it is here to show that faults are found; all of them are in the JSON
+            progress.show(f"LOST {title}: seed {round_seed}, {cut}", done=True)
+            for problem in problems[:6]:
+                print(f"     {problem}")
+            print(f"     {how}", flush=True)
+    progress.show(f"{title}: {row['cuts']} cuts, {row['lost']} lost", done=True)
+    return row
+
+
+def keep(options, directory, row, seed, count):
+    """Keeps a recording if that is asked for; returns where."""
+    if not options.keep:
+        return None
+    place = os.path.join(os.path.abspath(options.keep), seed.replace("/", "-").replace(" ", "-"))
+    shutil.rmtree(place, ignore_errors=True)
+    os.makedirs(place)
+    for name in ("base.img", "log.idx", "log.dat"):
+        recording.copy(os.path.join(directory, name), os.path.join(place, name))
+    about = {"system": row["system"], "workload": row["workload"], "seed": seed, "cuts": count}
+    with open(os.path.join(place, "about.json"), "w", encoding="utf-8") as file:
+        json.dump(about, file)
+    return place
+
+
+def replay(box, options, progress):
+    """Judges a kept recording again; returns whether nothing was lost."""
+    with open(os.path.join(options.replay, "about.json"), encoding="utf-8") as file:
+        about = json.load(file)
+
+    def cuts(log):
+        return [cut for cut in log.cuts(about["cuts"], about["seed"]) if options.cut in (None, cut.index)]
+
+    lost = judge(box, options.replay, about["system"], WORKLOADS[about["workload"]], cuts, progress, "replay")
+    for cut, problems in lost:
+        progress.show(f"LOST {about['system']} {about['workload']}: {cut}", done=True)
+        for problem in problems:
+            print(f"     {problem}")
+    if options.cut is not None:
+        log = Log(options.replay)
+        rebuilder = Rebuilder(log, box.path)
+        for cut in cuts(log):
+            image = os.path.join(options.replay, f"cut-{cut.index}.img")
+            rebuilder.rebuild(cut, image)
+            print(f"the disk as of {cut}: {image}")
+        rebuilder.close()
+    progress.show(f"{len(lost)} lost", done=True)
+    return not lost
+
+
+def table(rows):
+    lines = ["| filesystem | workload | cuts | lost |", "|--|--|--:|--:|"]
+    for row in rows:
+        workload = row["workload"] + (" + rotate, rewrap" if row["beside"] else "")
+        lines.append(f"| {row['system']} | {workload} | {row['cuts']} | {row['lost']} |")
+    for system in dict.fromkeys(row["system"] for row in rows):
+        mine = [row for row in rows if row["system"] == system]
+        lines.append(f"| {system} | all | {sum(row['cuts'] for row in mine)} | {sum(row['lost'] for row in mine)} |")
+    return "\n".join(lines)
+
+
+def main(options):
+    """Runs; the exit status: 0 if neither rekeyfs nor ext4 lost anything, 1 if one did, 2 if the rig itself failed."""
+    progress = Progress()
+    seed = random.randrange(10 ** 6) if options.seed is None else options.seed
+    box = Box(options.binary)
+    rows = []
+    try:
+        if options.replay:
+            return 0 if replay(box, options, progress) else 1
+        print(f"seed {seed}", flush=True)
+        for name in options.system or ("ext4", "rekeyfs", "gocryptfs"):
+            if name == "gocryptfs" and not shutil.which("gocryptfs"):
+                print("did not run: gocryptfs: it is not installed")
+                continue
+            besides = {"none": (False,), "rotate": (True,), "both": (False, True)}[options.beside]
+            for beside in besides if SYSTEMS[name].rotates else (False,):
+                for workload in options.workload or WORKLOADS:
+                    rows.append(measure(box, options, seed, name, WORKLOADS[workload], beside, progress))
+    except Interrupted:
+        print("\ninterrupted", flush=True)
+        return 130
+    finally:
+        box.close()
+        if rows:
+            print("\n" + table(rows), flush=True)
+        if options.json and not options.replay:
+            with open(options.json, "w", encoding="utf-8") as file:
+                json.dump({"seed": seed, "rows": rows}, file, indent=1)
+    return 1 if any(row["lost"] for row in rows if row["system"] != "gocryptfs") else 0
+
+
+def as_init(work):
+    """The first process of a PID namespace: reaps what daemons leave, passes signals on, ends with its child."""
+    child = os.fork()
+    if child == 0:
+        status = 2
+        try:
+            status = work()
+        except Exception:
+            sys.excepthook(*sys.exc_info())
+        sys.stdout.flush()
+        os._exit(status)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _frame: os.kill(child, number))
+    while True:
+        pid, status = os.wait()
+        if pid == child:
+            return os.waitstatus_to_exitcode(status)
+
+
+if __name__ == "__main__":
+    parsed = parse(sys.argv[1:])
+    sys.exit(as_init(lambda: main(parsed)))

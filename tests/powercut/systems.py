@@ -1,0 +1,147 @@
+"""The filesystems that go through the rig. Each lies in the recorded ext4, mounted at `box.lower`."""
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+
+
+class Broken(Exception):
+    """A filesystem can't be used after a cut: itself a loss."""
+
+
+def run(*command, env=None, timeout=60):
+    """Runs a command and returns its standard output; Broken says what it said when it failed."""
+    # Files, not pipes: a daemon that the command leaves behind would hold a pipe open.
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        try:
+            done = subprocess.run(command, env=env, timeout=timeout, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                                  check=False)
+        except subprocess.TimeoutExpired:
+            raise Broken(f"{' '.join(command[:3])}: no answer within {timeout} s") from None
+        out.seek(0)
+        err.seek(0)
+        output, said = out.read(), err.read()
+    if done.returncode != 0:
+        said = (said.strip() or output.strip() or "nothing").splitlines()
+        raise Broken(f"{os.path.basename(command[0])} {command[1]}: exit {done.returncode}: {' / '.join(said)[:600]}")
+    return output
+
+
+def unmount(place):
+    """Unmounts; a daemon that was told to go may hold the place for a moment longer."""
+    for tries in range(100):
+        try:
+            run("umount", place)
+            return
+        except Broken:
+            if tries == 99:
+                raise
+            time.sleep(0.02)
+
+
+class Ext4:
+    """The control: what an application gets without encryption."""
+
+    name = "ext4"
+    rotates = False
+
+    def __init__(self, box):
+        self.root = os.path.join(box.lower, "work")
+
+    def prepare(self):
+        """Makes the filesystem on the base image; it is durable before the recording begins."""
+        os.mkdir(self.root)
+
+    def mount(self):
+        """Brings it up; what is promised lies below `root`."""
+
+    def umount(self):
+        """Takes it down."""
+
+    def check(self, _marks):
+        """Promises of the filesystem itself that don't hold: a list of sentences."""
+        return []
+
+    def under(self):
+        """Where its lower files are."""
+        return self.root
+
+
+class Gocryptfs(Ext4):
+    """For comparison."""
+
+    name = "gocryptfs"
+
+    def __init__(self, box):
+        self._cipher = os.path.join(box.lower, "vault")
+        self._passfile = box.passfile
+        self.root = box.mnt
+
+    def prepare(self):
+        os.mkdir(self._cipher)
+        run("gocryptfs", "-init", "-q", "-scryptn", "10", "-passfile", self._passfile, self._cipher)
+
+    def mount(self):
+        run("gocryptfs", "-q", "-nosyslog", "-passfile", self._passfile, self._cipher, self.root)
+
+    def umount(self):
+        unmount(self.root)
+
+    def under(self):
+        return self._cipher
+
+
+class Rekeyfs(Ext4):
+    """What this is about. Its state directory lies on the recorded disk too: a power cut takes both."""
+
+    name = "rekeyfs"
+    rotates = True
+
+    def __init__(self, box):
+        self._binary = box.binary
+        self._vault = os.path.join(box.lower, "vault")
+        self._passfile = box.passfile
+        self.root = box.mnt
+        self._env = dict(os.environ, XDG_STATE_HOME=os.path.join(box.lower, "state"), XDG_RUNTIME_DIR=box.runtime)
+
+    def _run(self, *arguments):
+        return run(self._binary, *arguments, env=self._env)
+
+    def prepare(self):
+        os.mkdir(self._env["XDG_STATE_HOME"])
+        self._run("init", self._vault, "--passfile", self._passfile, "--kdf-memory", "8", "--no-recovery-key")
+
+    def mount(self):
+        self._run("mount", self._vault, self.root, "--passfile", self._passfile)
+
+    def umount(self):
+        self._run("umount", self.root)
+
+    def under(self):
+        return os.path.join(self._vault, "tree")
+
+    def beside(self, mark, rng, stop):
+        """Rotates and re-wraps until `stop` says so; a mark promises each version whose rotation returned."""
+        while not stop():
+            if rng.random() < 0.6:
+                mark({"version": _version(self._run("rotate", self.root, "--json"))})
+            else:
+                self._run("rewrap", self.root)
+            time.sleep(rng.random() * 0.1)
+
+    def check(self, marks):
+        promised = max((mark["version"] for mark in marks if "version" in mark), default=None)
+        if promised is None:
+            return []
+        status = json.loads(self._run("status", self.root, "--json"))
+        version = max(alias["version"] for alias in status["aliases"] if alias["alias"] == "alias/default")
+        return [] if version >= promised else [f"rotation to version {promised} was promised, the vault has {version}"]
+
+
+def _version(reply):
+    return json.loads(reply)["new_version"]
+
+
+SYSTEMS = {system.name: system for system in (Ext4, Gocryptfs, Rekeyfs)}
