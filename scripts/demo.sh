@@ -52,7 +52,7 @@ run "find vault/tree -maxdepth 1 | head -4"
 run "grep -rl Alice vault || echo 'no plaintext in the vault'"
 
 say "A rotation while fio writes and verifies"
-run "fio --name=verify --directory=mnt --size=32m --bs=4k --rw=randwrite --verify=crc32c --ioengine=psync --output-format=normal > fio.log &"
+run "fio --name=verify --directory=mnt --size=32m --rate=16m --bs=4k --rw=randwrite --verify=crc32c --ioengine=psync --output-format=normal > fio.log &"
 FIO=$!
 sleep 0.5
 run "rekeyfs rotate mnt"

@@ -1,6 +1,6 @@
 //! What a filesystem does, without knowing FUSE: inodes, directories, handles, file content.
 //!
-//! Two halves: the namespace ([`tree`]: names, inodes, directories) and the content ([`file`]: sizes, pages,
+//! Two halves: the namespace (`tree`: names, inodes, directories) and the content (`file`: sizes, pages,
 //! headers). Lock order, first to last: an inode's `file` slot, directory locks (ascending stripes), the
 //! inode lock, block stripes (ascending), then the leaves: inode table shards, directory cache, handles,
 //! census, queue of stale files.

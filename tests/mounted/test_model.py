@@ -20,7 +20,6 @@ from harness import (
     RENAME_EXCHANGE,
     RENAME_NOREPLACE,
     MountedTest,
-    Vault,
     fallocate,
     renameat2,
     sh,
@@ -229,10 +228,10 @@ class Model(MountedTest):
         base = self.dir / f"replay-{time.monotonic_ns()}"
         plain = base / "plain"
         plain.mkdir(parents=True)
-        vault = Vault(base)
-        vault.mount()
+        vault = self.new_vault(base)
         ours, theirs = World(vault.mnt), World(plain)
         try:
+            vault.mount()
             for i, (op, *args) in enumerate(operations):
                 if op.startswith("@"):
                     self.on_vault(op, vault, ours, theirs, i)
