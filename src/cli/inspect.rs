@@ -13,7 +13,7 @@ use super::args;
 use super::exit::{Exit, Failure, Outcome};
 use super::output;
 use super::target;
-use crate::control::{self, Entry, PathText, Reply, Request, Status};
+use crate::control::{Entry, PathText, Reply, Request, Status};
 use crate::crypto::suite::Suite;
 use crate::header::{SLOTS, UnverifiedSlot};
 use crate::ids::{BackingKeyId, FileId, Format, KeyId, KeyVersion};
@@ -68,7 +68,7 @@ impl Row {
 /// # Errors
 /// That of the first path that failed.
 pub(super) fn run(args: &args::Inspect) -> Outcome {
-    let inspector = Inspector { entries: control::entries(), mounts: mountinfo::mounts() };
+    let inspector = Inspector { entries: target::known(), mounts: mountinfo::mounts() };
     let mut failed = None;
     for path in &args.paths {
         match inspector.inspect(path) {

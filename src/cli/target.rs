@@ -27,7 +27,7 @@ impl Target {
     /// [`Exit::Vault`] if it is no vault and not inside a mount of one; [`Exit::Control`] if it is inside a
     /// mount whose daemon can't be asked.
     pub(super) fn resolve(path: &Path) -> Outcome<Self> {
-        let entries = control::entries();
+        let entries = known();
         let meta = match fs::metadata(path) {
             Ok(meta) => meta,
             Err(error) => {
@@ -73,6 +73,17 @@ impl Target {
             Self::Vault(vault) => vault,
         }
     }
+}
+
+/// The mounts that can be asked. What another user's entry says to be a mount must be one of that user.
+pub(super) fn known() -> Vec<Entry> {
+    let mounts = mountinfo::mounts();
+    let theirs = |entry: &Entry| {
+        let mut of_device = mounts.iter().filter(|mount| mount.device == entry.mount_dev);
+        of_device.any(|mount| mount.is_vault() && mount.user == Some(entry.owner))
+    };
+    let me = rustix::process::geteuid().as_raw();
+    control::entries().into_iter().filter(|entry| entry.owner == me || theirs(entry)).collect()
 }
 
 /// The mount that a path names by its text.

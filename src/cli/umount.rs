@@ -6,7 +6,7 @@ use super::args;
 use super::errors;
 use super::exit::Outcome;
 use super::target;
-use crate::control::{self, Client, Entry};
+use crate::control::{Client, Entry};
 use crate::mount::{self, How};
 
 /// Unmounts, and waits for the daemon's end unless it is to be lazy.
@@ -14,7 +14,7 @@ use crate::mount::{self, How};
 /// # Errors
 /// [`Exit::NotMounted`](super::Exit::NotMounted), [`Exit::Busy`](super::Exit::Busy), or what the kernel says.
 pub(super) fn run(args: &args::Umount) -> Outcome {
-    let entries = control::entries();
+    let entries = target::known();
     let (entry, place) = match std::fs::metadata(&args.mountpoint) {
         Ok(meta) => {
             let by_vault = |e: &&Entry| (e.location.dev, e.location.ino) == (meta.dev(), meta.ino());

@@ -78,6 +78,9 @@ pub struct Entry {
     /// Where the socket is; not in the file, but from where the file was found.
     #[serde(skip)]
     pub socket: PathBuf,
+    /// Whose runtime directory it was found in; not in the file.
+    #[serde(skip)]
+    pub owner: u32,
 }
 
 /// A directory of registry files and sockets that only this user can use.
@@ -114,7 +117,7 @@ impl RuntimeDir {
         }
         let meta = fs::symlink_metadata(path).map_err(|e| RegistryError::Io(path.to_owned(), e))?;
         let uid = geteuid().as_raw();
-        if !meta.is_dir() || meta.uid() != uid || meta.mode() & 0o022 != 0 {
+        if !is_only_of(&meta, uid) {
             return Err(RegistryError::Unsafe(path.to_owned(), uid));
         }
         Ok(Self { path: path.to_owned() })
@@ -212,6 +215,7 @@ impl Endpoint {
             mount_dev,
             pid: rustix::process::getpid().as_raw_nonzero().get(),
             socket: PathBuf::new(),
+            owner: geteuid().as_raw(),
         };
         let path = self.socket.with_extension("json");
         let temporary = self.socket.with_extension("new");
@@ -241,23 +245,38 @@ impl Endpoint {
 /// The mounts that the registry knows and this user may ask: this user's own, for root everyone's. Files of
 /// dead daemons are left out.
 pub fn entries() -> Vec<Entry> {
-    let mut dirs = own_dirs();
-    if geteuid().is_root() {
-        dirs.extend(others_dirs());
-    }
+    let own = own_dirs().into_iter().map(|dir| (dir, geteuid().as_raw()));
+    let others = if geteuid().is_root() { others_dirs() } else { Vec::new() };
+    let mut dirs: Vec<(PathBuf, u32)> = own.chain(others).collect();
     dirs.dedup();
-    dirs.iter().flat_map(|dir| entries_in(dir)).collect()
+    dirs.iter().flat_map(|(dir, owner)| entries_in(dir, *owner)).collect()
 }
 
-/// The mounts of one runtime directory.
-pub(super) fn entries_in(dir: &Path) -> Vec<Entry> {
+/// The mounts of one runtime directory; none unless it is `owner`'s alone: what anyone could have put there
+/// isn't believed.
+pub(super) fn entries_in(dir: &Path, owner: u32) -> Vec<Entry> {
+    if !fs::symlink_metadata(dir).is_ok_and(|meta| is_only_of(&meta, owner)) {
+        return Vec::new();
+    }
     files_with_extension(dir, "json")
         .filter_map(|path| {
-            let mut entry = read_entry(&path)?;
-            entry.socket = path.with_extension("sock");
-            (!is_dead(&entry.socket)).then_some(entry)
+            let entry = Entry { socket: path.with_extension("sock"), owner, ..read_entry(&path)? };
+            (is_credible(&entry) && !is_dead(&entry.socket)).then_some(entry)
         })
         .collect()
+}
+
+/// Whether an entry may speak for its vault: another user's may only for a vault of that user, at its path.
+fn is_credible(entry: &Entry) -> bool {
+    entry.owner == geteuid().as_raw()
+        || fs::metadata(entry.vault.as_path()).is_ok_and(|meta| {
+            meta.uid() == entry.owner && (meta.dev(), meta.ino()) == (entry.location.dev, entry.location.ino)
+        })
+}
+
+/// Whether this is a directory in which only that user can make files.
+fn is_only_of(meta: &fs::Metadata, uid: u32) -> bool {
+    meta.is_dir() && meta.uid() == uid && meta.mode() & 0o022 == 0
 }
 
 fn read_entry(path: &Path) -> Option<Entry> {
@@ -278,6 +297,8 @@ fn own_dirs() -> Vec<PathBuf> {
     let mut dirs = Vec::new();
     if let Some(dir) = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)
         && dir.is_absolute()
+        // After su(1) it may still be another user's.
+        && fs::metadata(&dir).is_ok_and(|meta| meta.uid() == uid.as_raw())
     {
         dirs.push(dir.join("rekeyfs"));
     }
@@ -289,8 +310,8 @@ fn own_dirs() -> Vec<PathBuf> {
     dirs
 }
 
-/// Runtime directories of other users, each only if it belongs to the user it is named after.
-fn others_dirs() -> Vec<PathBuf> {
+/// Runtime directories of other users, with the user each is named after.
+fn others_dirs() -> Vec<(PathBuf, u32)> {
     let named = |parent: &str, prefix: &str, below: &str| {
         fs::read_dir(parent)
             .into_iter()
@@ -299,8 +320,7 @@ fn others_dirs() -> Vec<PathBuf> {
             .filter_map(|entry| {
                 let uid: u32 = entry.file_name().to_str()?.strip_prefix(prefix)?.parse().ok()?;
                 let path = if below.is_empty() { entry.path() } else { entry.path().join(below) };
-                let meta = fs::symlink_metadata(&path).ok()?;
-                (uid != 0 && meta.is_dir() && meta.uid() == uid).then_some(path)
+                (uid != 0).then_some((path, uid))
             })
             .collect::<Vec<_>>()
     };

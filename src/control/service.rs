@@ -204,3 +204,79 @@ fn refusal_of_vault(object: &str, error: &vault::Error) -> Refusal {
     };
     Refusal::new(kind, format!("{object}: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{AliasName, KeyId, PlainOffset};
+    use crate::vault::testing::TestVault;
+
+    fn written(vault: &TestVault, name: &str) -> Ino {
+        vault.make(name);
+        let (ino, handle) = vault.open(name).unwrap();
+        vault.vault.write(ino, PlainOffset(0), name.as_bytes(), false).unwrap();
+        vault.vault.release(ino, handle).unwrap();
+        ino
+    }
+
+    fn default_alias() -> RotateTarget {
+        RotateTarget::Alias(AliasName::default_alias())
+    }
+
+    #[test]
+    fn rotation_inspection_sweep_and_status_agree() {
+        let vault = TestVault::new();
+        let service = Service::new(Arc::clone(&vault.vault), None);
+        let old = written(&vault, "old");
+        let empty = vault.make("empty");
+        let rotated = service.rotate(&default_alias()).unwrap();
+        assert_eq!((rotated.old_version.0, rotated.new_version.0), (1, 2));
+        let new = written(&vault, "new");
+
+        let header = |ino| service.inspect(ino).unwrap().header;
+        assert!(header(empty).is_none());
+        assert!(header(old).is_some_and(|h| h.stale && h.version == rotated.old_version));
+        assert!(header(new).is_some_and(|h| !h.stale && h.version == rotated.new_version));
+        let status = service.status().unwrap();
+        assert_eq!((status.files_seen, status.files_stale), (2, 1));
+        assert!(
+            status.aliases.iter().any(|a| a.key_id == rotated.key_id && a.version == rotated.new_version)
+        );
+
+        let mut told = 0;
+        let report = service
+            .rewrap(None, &mut |_| {
+                told += 1;
+                true
+            })
+            .unwrap();
+        assert!(told > 0 && report.complete);
+        assert_eq!((report.progress.seen, report.progress.rewrapped), (3, 1));
+        assert_eq!(report.versions.len(), 1);
+        assert!(header(old).is_some_and(|h| !h.stale && h.sequence == 2));
+        assert_eq!(service.status().unwrap().files_stale, 0);
+    }
+
+    #[test]
+    fn what_can_not_be_done_is_refused_with_its_kind() {
+        let vault = TestVault::new();
+        let service = Service::new(Arc::clone(&vault.vault), None);
+        let kind = |refused: Result<Rotated, Refusal>| refused.unwrap_err().kind;
+        let key = RotateTarget::Key(KeyId::from_bytes([1; 16]));
+        assert_eq!(kind(service.rotate(&key)), RefusalKind::NotFound);
+        let alias = RotateTarget::Alias("alias/none".parse().unwrap());
+        assert_eq!(kind(service.rotate(&alias)), RefusalKind::NotFound);
+        let tree = RotateTarget::Alias(AliasName::tree());
+        assert_eq!(kind(service.rotate(&tree)), RefusalKind::KeyNotUsable);
+        assert!(service.inspect(Ino(1 << 60)).is_err());
+    }
+
+    #[test]
+    fn a_server_that_ends_stops_its_sweeps() {
+        let vault = TestVault::new();
+        written(&vault, "file");
+        let service = Service::new(Arc::clone(&vault.vault), None);
+        service.stop();
+        assert!(!service.rewrap(None, &mut |_| true).unwrap().complete);
+    }
+}

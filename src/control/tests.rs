@@ -51,6 +51,10 @@ impl Handler for Fake {
     fn stop(&self) {}
 }
 
+fn me() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
 fn status() -> Status {
     Status {
         vault_id: VaultId::from_bytes([1; 16]),
@@ -80,9 +84,9 @@ fn a_mount_is_found_asked_and_gone() {
     let dir = tempfile::tempdir().unwrap();
     let (server, _) = server(dir.path());
     let run = dir.path().join("run");
-    assert!(entries_in(&run).is_empty(), "not published yet");
+    assert!(entries_in(&run, me()).is_empty(), "not published yet");
     server.endpoint().publish(dir.path(), std::path::Path::new("/mnt/x"), 77).unwrap();
-    let found = entries_in(&run);
+    let found = entries_in(&run, me());
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].mount_dev, 77);
     assert_eq!(found[0].location, location(dir.path()));
@@ -100,10 +104,12 @@ fn a_mount_is_found_asked_and_gone() {
     let refused = Client::connect(&found[0].socket).unwrap().call(&request);
     assert!(matches!(refused, Err(ClientError::Refused(r)) if r.kind == RefusalKind::NotFound));
 
+    assert!(entries_in(&run, me() + 1).is_empty(), "another user's word is believed");
+
     let socket = found[0].socket.clone();
     drop(server);
     assert!(matches!(Client::connect(&socket), Err(ClientError::Gone(_))));
-    assert!(entries_in(&run).is_empty());
+    assert!(entries_in(&run, me()).is_empty());
     assert!(!run.exists(), "something is left");
 }
 
@@ -118,7 +124,7 @@ fn a_second_daemon_is_refused_and_a_dead_one_cleaned_up() {
     // Dropped without clean-up, as a killed daemon leaves it.
     drop(endpoint);
     assert!(socket.exists());
-    assert!(entries_in(&dir.path().join("run")).is_empty());
+    assert!(entries_in(&dir.path().join("run"), me()).is_empty());
     runtime.bind(location(dir.path())).unwrap();
     assert!(!socket.with_extension("json").exists());
 }
@@ -142,6 +148,7 @@ fn a_runtime_directory_of_others_is_refused() {
     std::fs::create_dir(&run).unwrap();
     std::fs::set_permissions(&run, std::fs::Permissions::from_mode(0o777)).unwrap();
     assert!(matches!(RuntimeDir::create_at(&run), Err(RegistryError::Unsafe(..))));
+    assert!(entries_in(&run, me()).is_empty());
     std::os::unix::fs::symlink(dir.path(), dir.path().join("link")).unwrap();
     assert!(matches!(RuntimeDir::create_at(&dir.path().join("link")), Err(RegistryError::Unsafe(..))));
 }

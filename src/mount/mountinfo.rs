@@ -19,6 +19,8 @@ pub struct Mount {
     pub filesystem: OsString,
     /// What is mounted: a vault's path, unless another name was asked for.
     pub source: OsString,
+    /// Of a FUSE mount, the user who mounted it.
+    pub user: Option<u32>,
 }
 
 impl Mount {
@@ -56,11 +58,14 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     fields.find(|field| *field == b"-")?;
     let filesystem = fields.next()?;
     let source = fields.next()?;
+    let options = fields.next().unwrap_or_default().split(|&b| b == b',');
+    let user = options.filter_map(|option| option.strip_prefix(b"user_id=")).next();
     Some(Mount {
         device: rustix::fs::makedev(major.parse().ok()?, minor.parse().ok()?),
         mountpoint: unescape(mountpoint).into(),
         filesystem: OsStr::from_bytes(filesystem).into(),
         source: unescape(source),
+        user: user.and_then(|id| std::str::from_utf8(id).ok()?.parse().ok()),
     })
 }
 
@@ -97,6 +102,7 @@ mod tests {
         assert_eq!(mounts[1].mountpoint, Path::new("/mnt/a b"));
         assert_eq!(mounts[1].source, "/home/u/my\\vault");
         assert!(mounts[1].is_vault() && !mounts[0].is_vault());
+        assert_eq!((mounts[0].user, mounts[1].user), (None, Some(0)));
     }
 
     #[test]
