@@ -284,3 +284,6 @@ pub(super) fn open_dir(at: BorrowedFd<'_>, name: &[u8]) -> storage::Result<Owned
         done => done,
     }
 }
+
+#[cfg(test)]
+mod tests;
