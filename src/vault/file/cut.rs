@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 
 use super::{Body, OpenFile, Purpose, State};
 use crate::content::layout;
-use crate::header::SLOT;
+use crate::header::{SLOT, SlotIndex};
 use crate::ids::{LowerOffset, PageCount, PageIndex, PlainOffset};
 use crate::storage;
 use crate::vault::inode::Inode;
@@ -31,6 +31,7 @@ impl Vault {
             self.census.forget(inode.ino);
         } else if !has_header && size > state.size {
             state.sealed()?;
+            file.clean_tail(&mut state, None)?;
             self.with_new_header(inode, |header| {
                 let slot: [u8; SLOT] = header.to_slot();
                 file.set_lower_size(size)?;
@@ -107,6 +108,12 @@ impl OpenFile {
         }
     }
 
+    /// Writes a slot of a file that may have been synced: page 0 must not change while it is written out.
+    pub(super) fn write_slot(&self, index: SlotIndex, slot: &[u8; SLOT]) -> Result<()> {
+        self.wait_stable(0..layout::PAGE)?;
+        Ok(storage::pwrite_all(self.fd.as_fd(), slot, index.offset())?)
+    }
+
     /// Makes a lower floor durable before pages below it are punched or cut. The wrap is kept: only the MAC
     /// is made anew.
     pub(super) fn lower_floor(&self, state: &mut State, floor: PageCount) -> Result<()> {
@@ -115,7 +122,7 @@ impl OpenFile {
             return Ok(());
         }
         let next = sealed.header.next_slot(None, floor);
-        storage::pwrite_all(self.fd.as_fd(), next.bytes(), next.index().offset())?;
+        self.write_slot(next.index(), next.bytes())?;
         self.flush()?;
         sealed.header.advance(next);
         Ok(())

@@ -13,7 +13,7 @@ use super::scratch::Scratch;
 use super::{Body, OpenFile, Purpose, Sealed, State};
 use crate::content::block;
 use crate::content::layout::{self, PAGE};
-use crate::header::NextSlot;
+use crate::header::{NextSlot, SLOT, SlotIndex};
 use crate::ids::{BackingKeyId, FileId, Ino, LowerOffset, PageCount, PageIndex, Sequence, TimeChange};
 use crate::storage;
 use crate::vault::inode::Inode;
@@ -113,7 +113,7 @@ impl Vault {
         let floor = file.raised_floor(sealed, layout::page_count(size))?;
         let next = sealed.header.next_slot(Some((gate.backing(), &wrapped)), floor);
         drop(gate);
-        file.write_slot_keeping_times(next.index().offset(), next.bytes())?;
+        file.write_slot_keeping_times(next.index(), next.bytes())?;
         candidate.next = Some(next);
         Ok(true)
     }
@@ -123,7 +123,7 @@ impl Vault {
         let file = candidate.file.clone();
         let mut state = file.state.write();
         let Some(sealed) = candidate.still(&mut state) else { return Ok(false) };
-        file.write_slot_keeping_times(sealed.header.index().offset(), next.bytes())?;
+        file.write_slot_keeping_times(sealed.header.index(), next.bytes())?;
         sealed.header.advance(next);
         self.census.note(candidate.inode.ino, sealed.header.backing());
         Ok(true)
@@ -153,11 +153,11 @@ impl Candidate {
 }
 
 impl OpenFile {
-    fn write_slot_keeping_times(&self, at: LowerOffset, slot: &[u8]) -> Result<()> {
+    fn write_slot_keeping_times(&self, index: SlotIndex, slot: &[u8; SLOT]) -> Result<()> {
         let before = storage::fstat(self.fd.as_fd())?;
-        let written = storage::pwrite_all(self.fd.as_fd(), slot, at);
+        let written = self.write_slot(index, slot);
         storage::set_times(self.fd.as_fd(), TimeChange::At(before.atime), TimeChange::At(before.mtime))?;
-        Ok(written?)
+        written
     }
 
     /// The floor that may be sealed: all pages, if nothing was written since they were made durable and

@@ -83,8 +83,8 @@ impl Vault {
         data: &[u8],
     ) -> Result<()> {
         let end = PlainOffset(offset.0 + data.len() as u64);
+        file.clean_tail(state, Some((offset, end)))?;
         if state.sealed()?.is_some() {
-            file.clean_tail(state, Some((offset, end)))?;
             return file.write_or_cut_back(state, None, offset, data);
         }
         self.with_new_header(inode, |header| {
