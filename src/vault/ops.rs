@@ -151,6 +151,7 @@ impl Vault {
     }
 
     pub(super) fn check_alias(&self, alias: &AliasName) -> Result<()> {
-        self.keys.current(alias).map(|_| ()).map_err(super::file::key_error)
+        let current = self.keys.current(alias).and_then(|current| self.keys.usable(current));
+        current.map_err(super::file::key_error)
     }
 }

@@ -42,7 +42,7 @@ impl Vault {
             let own = self.keys.current_of(backing.key).ok();
             return Ok(own.filter(|own| *own != backing));
         }
-        Ok(Some(current))
+        Ok(Some(current).filter(|current| self.keys.usable(*current).is_ok()))
     }
 
     /// Whether a file wrapped by `backing` is stale.

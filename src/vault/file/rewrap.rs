@@ -45,7 +45,7 @@ struct Candidate {
 }
 
 impl Vault {
-    /// Re-wraps those of these files, each named once, that are stale: new slots, one sync, old slots.
+    /// Re-wraps those of these files that are stale: new slots, one sync, old slots.
     pub fn rewrap_batch(&self, inos: &[Ino]) -> BatchOutcome {
         let mut outcome = BatchOutcome::default();
         // A file with several names may be given once for each.

@@ -2,6 +2,7 @@
 //! point of the namespace's operations ([`faults`]), and several threads at once ([`threads`]).
 
 mod faults;
+mod keys;
 mod ops;
 mod run;
 mod state;

@@ -14,7 +14,7 @@ use crate::vault::testing::{READ_WRITE, TestVault, me};
 use crate::vault::{FallocMode, FileKind, Result, SetAttr, Vault};
 
 const FIFO: u32 = 0o010_000;
-const SECOND: &str = "alias/second";
+pub(super) const SECOND: &str = "alias/second";
 const MAX_OPEN: usize = 4;
 const DEEPEST: usize = 3;
 
@@ -70,7 +70,7 @@ impl Run {
     }
 
     /// The inode of an entry, from what is known or by another look-up.
-    fn ino(&mut self, entry: &Entry, fresh: bool) -> Ino {
+    pub(super) fn ino(&mut self, entry: &Entry, fresh: bool) -> Ino {
         match self.known.get(&entry.id.unwrap()) {
             Some((ino, _)) if !fresh => *ino,
             _ => self.look_up(entry),
@@ -100,7 +100,7 @@ impl Run {
         }
     }
 
-    fn entries_of(&self, wanted: impl Fn(FileKind) -> bool) -> Vec<Entry> {
+    pub(super) fn entries_of(&self, wanted: impl Fn(FileKind) -> bool) -> Vec<Entry> {
         let mut entries = self.model.entries();
         entries.retain(|entry| entry.id.is_some_and(|id| wanted(self.model.nodes[&id].kind())));
         entries
@@ -160,6 +160,10 @@ impl Run {
             }
             Op::Rewrap => {
                 self.rewrap_all();
+                Some(())
+            }
+            Op::Disable => {
+                self.disable_for_a_while();
                 Some(())
             }
             Op::ForgetAll => {
@@ -333,43 +337,6 @@ impl Run {
         };
         let got = vault.setxattr(ino, name, alias.as_bytes(), crate::vault::XattrMode::Set);
         agree(op, got, want).map(drop)
-    }
-
-    /// The backing keys that a file with these names may be wrapped by.
-    fn current_of(&self, id: Id) -> Vec<crate::ids::BackingKeyId> {
-        let names = self.model.names_of(id);
-        let mut aliases: Vec<_> = names.iter().map(|entry| self.model.alias(entry.dir)).collect();
-        if aliases.is_empty() {
-            aliases.push(None);
-        }
-        let parsed = aliases
-            .into_iter()
-            .map(|alias| alias.map_or_else(AliasName::default_alias, |alias| alias.parse().unwrap()));
-        parsed.map(|alias| self.test.keys().current(&alias).unwrap()).collect()
-    }
-
-    /// A header that was made now bears the version that is current now.
-    fn check_new_header(&self, id: Id, ino: Ino) {
-        let info = self.vault().file_header_info(ino).unwrap().unwrap();
-        assert!(self.current_of(id).contains(&info.backing), "{:?}", info.backing);
-    }
-
-    fn rewrap_all(&mut self) {
-        let files = self.entries_of(|kind| kind == FileKind::Regular);
-        let files: Vec<(Id, Ino)> = files.iter().map(|e| (e.id.unwrap(), self.ino(e, false))).collect();
-        let vault = self.vault();
-        let inos: Vec<Ino> = files.iter().map(|(_, ino)| *ino).collect();
-        let times = || inos.iter().map(|ino| vault.getattr(*ino).unwrap().mtime).collect::<Vec<_>>();
-        let before = times();
-        assert_eq!(vault.rewrap_batch(&inos).failed, []);
-        assert_eq!(times(), before);
-        for (id, ino) in files {
-            let Some(info) = vault.file_header_info(ino).unwrap() else { continue };
-            assert!(!info.stale);
-            let one_name = self.model.names_of(id).len() == 1;
-            assert!(!one_name || self.current_of(id) == [info.backing]);
-            assert_eq!(self.test.keys().current_of(info.backing.key).unwrap(), info.backing);
-        }
     }
 
     fn forget_all(&mut self) {

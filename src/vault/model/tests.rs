@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::ops::{Op, op};
+use super::ops::{Op, Spot, op};
 use super::run::Run;
 use crate::crypto::suite::Suite;
 use crate::vault::testing::TestVault;
@@ -39,4 +39,16 @@ proptest! {
     fn the_tree_follows_the_model_on_disk(ops in prop::collection::vec(op(), 10..60)) {
         run(TestVault::with_suite(Suite::ChaCha20Poly1305), &ops);
     }
+}
+
+#[test]
+fn no_file_is_created_under_a_disabled_key() {
+    run(TestVault::in_memory(), &[Op::SetAlias { dir: 0, alias: 1 }, Op::Disable]);
+}
+
+#[test]
+fn no_file_moves_to_a_disabled_key() {
+    let create = Op::Create { at: Spot::Name(0, 0), keep_open: false };
+    let write = Op::Write { file: 0, at: 0, len: 10, seed: 1 };
+    run(TestVault::in_memory(), &[create, write, Op::SetAlias { dir: 0, alias: 1 }, Op::Disable]);
 }

@@ -1,0 +1,95 @@
+//! What the model test asks of the keys: which version wraps a file, and what a disabled key shuts.
+
+use super::content;
+use super::errno;
+use super::run::{Run, SECOND};
+use super::state::{Body, Id};
+use crate::ids::{AliasName, BackingKeyId, Ino};
+use crate::storage::Errno;
+use crate::vault::testing::{READ_WRITE, me};
+use crate::vault::{FileKind, SetAttr};
+
+impl Run {
+    /// The backing keys that a file with these names may be wrapped by.
+    fn current_of(&self, id: Id) -> Vec<BackingKeyId> {
+        let names = self.model.names_of(id);
+        let mut aliases: Vec<_> = names.iter().map(|entry| self.model.alias(entry.dir)).collect();
+        if aliases.is_empty() {
+            aliases.push(None);
+        }
+        let parsed = aliases
+            .into_iter()
+            .map(|alias| alias.map_or_else(AliasName::default_alias, |alias| alias.parse().unwrap()));
+        parsed.map(|alias| self.test.keys().current(&alias).unwrap()).collect()
+    }
+
+    /// A header that was made now bears the version that is current now.
+    pub(super) fn check_new_header(&self, id: Id, ino: Ino) {
+        let info = self.vault().file_header_info(ino).unwrap().unwrap();
+        assert!(self.current_of(id).contains(&info.backing), "{:?}", info.backing);
+    }
+
+    pub(super) fn rewrap_all(&mut self) {
+        let files = self.entries_of(|kind| kind == FileKind::Regular);
+        let files: Vec<(Id, Ino)> = files.iter().map(|e| (e.id.unwrap(), self.ino(e, false))).collect();
+        let vault = self.vault();
+        let inos: Vec<Ino> = files.iter().map(|(_, ino)| *ino).collect();
+        let times = || inos.iter().map(|ino| vault.getattr(*ino).unwrap().mtime).collect::<Vec<_>>();
+        let before = times();
+        assert_eq!(vault.rewrap_batch(&inos).failed, []);
+        assert_eq!(times(), before);
+        for (id, ino) in files {
+            let Some(info) = vault.file_header_info(ino).unwrap() else { continue };
+            assert!(!info.stale);
+            let one_name = self.model.names_of(id).len() == 1;
+            assert!(!one_name || self.current_of(id) == [info.backing]);
+            assert_eq!(self.test.keys().current_of(info.backing.key).unwrap(), info.backing);
+        }
+    }
+
+    /// A disabled key opens no file, and none is created under it; files of other keys, names and attributes
+    /// don't notice; enabled again, it opens what it did.
+    pub(super) fn disable_for_a_while(&mut self) {
+        let files = self.entries_of(|kind| kind == FileKind::Regular);
+        let files: Vec<(Id, Ino)> = files.iter().map(|e| (e.id.unwrap(), self.ino(e, false))).collect();
+        let dirs: Vec<(bool, Ino)> = self
+            .model
+            .dirs()
+            .into_iter()
+            .map(|(dir, _)| (self.model.alias(dir).as_deref() == Some(SECOND), self.dir_ino(dir)))
+            .collect();
+        let (vault, keys) = (self.vault(), self.test.keys().clone());
+        let second = keys.current(&SECOND.parse().unwrap()).unwrap().key;
+        keys.set_enabled(second, false).unwrap();
+        let inos: Vec<Ino> = files.iter().map(|(_, ino)| *ino).collect();
+        for (id, ino) in files {
+            let shut = vault.file_header_info(ino).unwrap().is_some_and(|info| info.backing.key == second);
+            let size = vault.getattr(ino).unwrap().size;
+            let cut = SetAttr { size: Some(size), ..SetAttr::default() };
+            if shut {
+                assert_eq!(vault.open(ino, READ_WRITE, &me()).map_err(|e| errno(&e)), Err(Errno::NOKEY));
+                assert_eq!(vault.setattr(ino, &cut, &me()).map_err(|e| errno(&e)), Err(Errno::NOKEY));
+                continue;
+            }
+            let handle = vault.open(ino, READ_WRITE, &me()).unwrap();
+            let Body::File(bytes) = &self.model.nodes[&id].body else { continue };
+            assert!(content(&vault, ino).unwrap() == *bytes, "content of a file of another key");
+            vault.release(ino, handle).unwrap();
+        }
+        // Nothing moves to the key, or away from it: that isn't a failure.
+        assert_eq!(vault.rewrap_batch(&inos).failed, []);
+        for (shut, dir) in dirs {
+            match vault.create(dir, b"while disabled", 0o600, READ_WRITE, &me()) {
+                Ok((attr, handle)) => {
+                    assert!(!shut);
+                    vault.release(attr.ino, handle).unwrap();
+                    vault.unlink(dir, b"while disabled").unwrap();
+                    vault.forget(attr.ino, 1);
+                }
+                Err(e) => assert_eq!((errno(&e), shut), (Errno::NOKEY, true)),
+            }
+        }
+        keys.set_enabled(second, true).unwrap();
+        self.check("after the key was enabled again");
+    }
+}
