@@ -4,7 +4,9 @@ use proptest::prelude::*;
 
 use super::ops::{Op, Spot, op};
 use super::run::Run;
+use super::state::How;
 use crate::crypto::suite::Suite;
+use crate::vault::FileKind;
 use crate::vault::testing::TestVault;
 
 fn run(test: TestVault, ops: &[Op]) {
@@ -51,4 +53,31 @@ fn no_file_moves_to_a_disabled_key() {
     let create = Op::Create { at: Spot::Name(0, 0), keep_open: false };
     let write = Op::Write { file: 0, at: 0, len: 10, seed: 1 };
     run(TestVault::in_memory(), &[create, write, Op::SetAlias { dir: 0, alias: 1 }, Op::Disable]);
+}
+
+/// Each first write checks what the new header bears.
+#[test]
+fn an_alias_above_is_in_force_at_once() {
+    let create = |dir, name| Op::Create { at: Spot::Name(dir, name), keep_open: false };
+    let write = |file| Op::Write { file, at: 0, len: 10, seed: 1 };
+    let mut run = Run::new(TestVault::in_memory());
+    for op in [
+        Op::Mkdir { at: Spot::Name(0, 0) },
+        create(1, 0),
+        write(0),
+        Op::SetAlias { dir: 0, alias: 1 },
+        create(1, 1),
+        write(1),
+        // Moved to where the default alias is in force again.
+        Op::Mkdir { at: Spot::Name(0, 1) },
+        Op::SetAlias { dir: 2, alias: 2 },
+        Op::Rename { from: Spot::Name(0, 0), to: Spot::Name(2, 0), how: How::Over },
+        create(2, 2),
+        write(0),
+    ] {
+        run.apply(&op).unwrap();
+    }
+    let files = run.model.snapshot().entries.into_values().filter(|seen| seen.kind == FileKind::Regular);
+    assert_eq!(files.map(|seen| seen.bytes.len()).collect::<Vec<_>>(), [10; 3]);
+    run.check("at the end");
 }
