@@ -8,20 +8,21 @@ use crate::unlock::UnlockError;
 
 /// The failure of a keyring operation.
 pub(super) fn keyring(error: &KeyringError) -> Failure {
-    Failure::line(status_of_keyring(error), error)
+    keyring_as(Exit::KeyringNotWritten, error)
 }
 
-/// As [`keyring`], where failing to write has a status of its own.
+/// The failure of opening a keyring.
+pub(super) fn opening(error: &KeyringError) -> Failure {
+    keyring_as(Exit::KeyringMissing, error)
+}
+
+/// As [`keyring`], with the status of a system call that failed.
 pub(super) fn keyring_as(io: Exit, error: &KeyringError) -> Failure {
-    let exit = match error {
-        KeyringError::Io { .. } => io,
-        other => status_of_keyring(other),
-    };
-    Failure::line(exit, error)
+    Failure::line(status_of_keyring(error, io), error)
 }
 
-/// The status of a keyring operation that failed.
-pub(super) fn status_of_keyring(error: &KeyringError) -> Exit {
+/// The status of a keyring operation that failed; `io` that of a system call.
+fn status_of_keyring(error: &KeyringError, io: Exit) -> Exit {
     match error {
         KeyringError::Missing { .. } => Exit::KeyringMissing,
         KeyringError::Exists(_) => Exit::Vault,
@@ -33,7 +34,8 @@ pub(super) fn status_of_keyring(error: &KeyringError) -> Exit {
         },
         KeyringError::RolledBack { .. } | KeyringError::Forked { .. } => Exit::RolledBack,
         KeyringError::Busy(_) => Exit::InUse,
-        KeyringError::Io { .. } | KeyringError::Full(_) => Exit::KeyringNotWritten,
+        KeyringError::Io { .. } => io,
+        KeyringError::Full(_) => Exit::KeyringNotWritten,
         KeyringError::Key(error) => match error {
             KeyError::NotUsable { .. } | KeyError::UnknownKey(_) | KeyError::UnknownAlias(_) => Exit::Key,
             KeyError::Auth => Exit::Keyring,
@@ -75,7 +77,7 @@ pub(super) fn status_of_mount(error: &MountError) -> Exit {
         MountError::Fuse(_) => Exit::Fuse,
         MountError::NotMounted(_) => Exit::NotMounted,
         MountError::Busy(_) => Exit::Busy,
-        MountError::Keyring(error) => status_of_keyring(error),
+        MountError::Keyring(error) => status_of_keyring(error, Exit::KeyringMissing),
         MountError::Unmount { .. }
         | MountError::Daemon(_)
         | MountError::Session(_)

@@ -42,10 +42,10 @@ pub(super) struct Unlocked {
 /// Those of reading a secret and of opening a keyring.
 pub(super) fn open_keyring(vault: &Path, args: &args::Open) -> Outcome<Unlocked> {
     // What has no readable header can't be opened by any secret, so none is asked for.
-    KeyringFile::read_header(vault).map_err(|error| errors::keyring(&error))?;
+    KeyringFile::read_header(vault).map_err(|error| errors::opening(&error))?;
     let options = OpenOptions { accept_rollback: args.accept_rollback, ..OpenOptions::default() };
     let secret = SecretPlan::new(args).read(vault)?;
-    let opened = KeyringFile::open(vault, &secret, &options).map_err(|error| errors::keyring(&error))?;
+    let opened = KeyringFile::open(vault, &secret, &options).map_err(|error| errors::opening(&error))?;
     Ok(Unlocked { opened, secret })
 }
 

@@ -59,7 +59,7 @@ impl From<SlotInfo> for Row {
 
 fn list(args: &args::UnlockList) -> Outcome {
     let target = Target::resolve(&args.target)?;
-    let header = KeyringFile::read_header(target.vault()).map_err(|error| errors::keyring(&error))?;
+    let header = KeyringFile::read_header(target.vault()).map_err(|error| errors::opening(&error))?;
     let slots: Vec<Row> = header.slots.list().into_iter().map(Row::from).collect();
     if args.json {
         return output::print_json(&Listing { vault_id: header.vault, slots });
