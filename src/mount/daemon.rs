@@ -127,3 +127,34 @@ impl Starting {
         to_parent.write_all(&[READY]).map_err(MountError::Daemon)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(message: &[u8]) -> Result<(), MountError> {
+        let (from_daemon, to_parent) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        File::from(to_parent).write_all(message).unwrap();
+        Waiting { daemon: rustix::process::getpid(), from_daemon: from_daemon.into() }.wait()
+    }
+
+    #[test]
+    fn the_parent_hears_how_it_went() {
+        assert!(told(&[READY]).is_ok());
+        let failure = Failure { code: 12, text: "v: wrong passphrase".to_owned() };
+        assert!(
+            matches!(told(b"\x0cv: wrong passphrase"), Err(MountError::Reported(told)) if told == failure)
+        );
+        assert!(matches!(told(b""), Err(MountError::Died(_))));
+    }
+
+    #[test]
+    fn a_process_with_threads_does_not_split() {
+        let running = std::thread::spawn(std::thread::park);
+        assert!(
+            matches!(split(), Err(MountError::Daemon(error)) if error.raw_os_error() == Some(libc::EBUSY))
+        );
+        running.thread().unpark();
+        running.join().unwrap();
+    }
+}
