@@ -12,7 +12,7 @@ use crate::content::layout::{self, ImpossibleSize};
 use crate::crypto::keys::Dek;
 use crate::crypto::suite::Suite;
 use crate::header::{self, OpenError, Refusal, SLOTS, UnverifiedSlot};
-use crate::ids::{Format, Ino, LowerOffset, PlainOffset};
+use crate::ids::{BackingKeyId, Format, Ino, LowerOffset, PlainOffset};
 use crate::keyring::{KeyError, Keys};
 use crate::storage::{self, Access, Errno};
 use crate::vault::inode::Inode;
@@ -45,8 +45,19 @@ impl Vault {
         }
         let (fd, writable) = self.open_data(inode)?;
         let file = Arc::new(self.load(inode.ino, fd, writable, purpose)?);
+        if let Some(backing) = file.backing() {
+            self.count_wrapped(inode, backing);
+        }
         *slot = Arc::downgrade(&file);
         Ok(file)
+    }
+
+    /// Notes in the census what wraps a file. One without a name, which is as good as gone, isn't counted:
+    /// nothing would count it out again.
+    pub(super) fn count_wrapped(&self, inode: &Inode, backing: BackingKeyId) {
+        if inode.parent().is_some() {
+            self.census.note(inode.ino, backing);
+        }
     }
 
     /// The open file of an inode that has a handle.
@@ -82,7 +93,7 @@ impl Vault {
         let lower = LowerOffset(storage::fstat(fd.as_fd())?.size);
         let (size, body) = match layout::plain_size(lower) {
             Ok(size) if size.0 == 0 => (size, Body::Bare),
-            Ok(size) => (size, self.load_body(ino, &fd, lower)?),
+            Ok(size) => (size, self.load_body(&fd, lower)?),
             // Any size will do: all that can be done with the file is to cut it to nothing.
             Err(ImpossibleSize) => (PlainOffset(lower.0), Body::Unreadable(Damage::Size)),
         };
@@ -110,14 +121,11 @@ impl Vault {
         }
     }
 
-    fn load_body(&self, ino: Ino, fd: &OwnedFd, lower: LowerOffset) -> Result<Body> {
+    fn load_body(&self, fd: &OwnedFd, lower: LowerOffset) -> Result<Body> {
         let mut slots = [0; SLOTS];
         storage::pread(fd.as_fd(), &mut slots, LowerOffset(0))?;
         match header::open(&slots, |slot| unwrap(&self.keys, slot)) {
-            Ok(header) => {
-                self.census.note(ino, header.backing());
-                Ok(Body::Sealed(Sealed::new(header)))
-            }
+            Ok(header) => Ok(Body::Sealed(Sealed::new(header))),
             Err(OpenError::Key(e)) => Err(key_error(e)),
             Err(OpenError::Newer(what)) => Err(Error::Newer(what)),
             Err(OpenError::Damaged) => Ok(Body::Unreadable(Damage::Header)),

@@ -125,7 +125,7 @@ impl Vault {
         let Some(sealed) = candidate.still(&mut state) else { return Ok(false) };
         file.write_slot_keeping_times(sealed.header.index(), next.bytes())?;
         sealed.header.advance(next);
-        self.census.note(candidate.inode.ino, sealed.header.backing());
+        self.count_wrapped(&candidate.inode, sealed.header.backing());
         Ok(true)
     }
 }

@@ -111,7 +111,7 @@ impl Vault {
         let suite = self.keys.suite();
         let wrapped = gate.wrap(id, suite, &dek);
         let written = write(Header::new(id, suite, gate.backing(), &wrapped, dek))?;
-        self.census.note(inode.ino, gate.backing());
+        self.count_wrapped(inode, gate.backing());
         Ok(written)
     }
 }

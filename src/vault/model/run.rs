@@ -394,6 +394,13 @@ impl Run {
     pub(super) fn check(&self, when: &str) {
         let vault = self.vault();
         observe(&vault).unwrap().assert_is(&self.model.snapshot(), when);
+        let written = self.entries_of(|kind| kind == FileKind::Regular);
+        let mut written: Vec<Id> = written.iter().filter_map(|entry| entry.id).collect();
+        written.retain(|id| matches!(&self.model.nodes[id].body, Body::File(bytes) if !bytes.is_empty()));
+        written.sort_unstable();
+        written.dedup();
+        let counted: u64 = vault.census().iter().map(|(_, n)| n).sum();
+        assert!(counted <= written.len() as u64, "{counted} files in the census of {}", written.len());
         for (id, (ino, _)) in &self.known {
             let (attr, node) = (vault.getattr(*ino).unwrap(), &self.model.nodes[id]);
             assert_eq!((attr.ino, attr.kind), (*ino, node.kind()));

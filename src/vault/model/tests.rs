@@ -55,6 +55,13 @@ fn no_file_moves_to_a_disabled_key() {
     run(TestVault::in_memory(), &[create, write, Op::SetAlias { dir: 0, alias: 1 }, Op::Disable]);
 }
 
+#[test]
+fn a_file_without_a_name_is_not_counted() {
+    let at = Spot::Name(0, 0);
+    let write = Op::Write { file: 0, at: 0, len: 10, seed: 1 };
+    run(TestVault::in_memory(), &[Op::Create { at, keep_open: true }, Op::Unlink { at }, write]);
+}
+
 /// Each first write checks what the new header bears.
 #[test]
 fn an_alias_above_is_in_force_at_once() {
