@@ -17,9 +17,19 @@ const SOCKET: &str = "/dev/log";
 /// The facility for daemons, as syslog(3) numbers it.
 const DAEMON: u8 = 3 << 3;
 
+/// Says which lines are wanted.
+const VARIABLE: &str = "REKEYFS_LOG";
+
+/// fuser warns of each request that is left unanswered on purpose, and logs plaintext names with each request:
+/// only its errors, unless it is asked for by name.
+fn filter(asked: &str) -> String {
+    if asked.contains("fuser") { asked.to_owned() } else { format!("{asked},fuser=error") }
+}
+
 /// Starts logging. Once, at the start of the process; a second time does nothing.
 pub fn start() {
-    let filter = EnvFilter::try_from_env("REKEYFS_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let asked = std::env::var(VARIABLE).unwrap_or_else(|_| "warn".to_owned());
+    let filter = EnvFilter::try_new(filter(&asked)).unwrap_or_else(|_| EnvFilter::new(filter("warn")));
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .without_time()
@@ -97,5 +107,17 @@ impl Write for Line {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_with_their_names_are_logged_only_on_demand() {
+        assert_eq!(filter("debug"), "debug,fuser=error");
+        assert_eq!(filter("fuser=debug"), "fuser=debug");
+        assert!(EnvFilter::try_new(filter("rekeyfs::vault=debug")).is_ok());
     }
 }
