@@ -148,6 +148,17 @@ impl State {
         }
     }
 
+    /// Pages below must be stable while they are written out: a torn one would cost promised bytes. Beside the
+    /// pages that an fsync may have promised these are the ones behind them whose blocks lie in the same page
+    /// of the kernel's cache, which it reads as a whole or not at all.
+    fn guarded(&self) -> PageCount {
+        let end = layout::block_start(PageIndex(self.synced.0)).0;
+        match end.next_multiple_of(layout::PAGE).checked_sub(1) {
+            Some(last) if self.synced.0 > 0 => PageCount(layout::locate(PlainOffset(last)).0.0 + 1),
+            _ => PageCount(0),
+        }
+    }
+
     /// Whether a power cut could bring back a larger size.
     fn cut_unsynced(&self) -> bool {
         self.cuts > self.durable_cuts

@@ -79,7 +79,7 @@ impl OpenFile {
             let payload = &mut scratch.payload[..layout::payload(piece.page) as usize];
             if self.read_block(sealed, piece.page, payload)? == Opened::Data {
                 payload[piece.within.clone()].fill(0);
-                if piece.page.0 < state.synced.0 {
+                if piece.page.0 < state.guarded().0 {
                     self.wait_stable(layout::block_range(piece.page))?;
                 }
                 self.write_block(sealed, piece.page, payload)?;

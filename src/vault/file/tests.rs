@@ -413,6 +413,34 @@ fn leftovers_past_the_end_never_come_back() {
     assert_eq!(crate::content::layout::lower_size(PlainOffset(1)), LowerOffset(4097));
 }
 
+/// A block that no fsync promised can be torn by a power cut. The one behind the last promised block shares
+/// a page of the kernel's cache with it, which is read whole: it has to be as stable as what was promised.
+#[test]
+fn the_block_that_shares_a_kernel_page_with_promised_ones_is_not_torn() {
+    let mut run = Run::new(Suite::Aes256Gcm);
+    if !run.test.vault.lower.stable_needed {
+        return;
+    }
+    let waits = |run: &mut Run, at: u64| {
+        let faults = Faults::record();
+        let scope = faults.on_this_thread();
+        let op = Op::Write { at, len: 10, seed: 2 };
+        run.apply(&op).unwrap();
+        drop(scope);
+        run.expect(&op);
+        faults.log().contains(&crate::storage::fault::Op::WaitStable)
+    };
+    let promised = Op::Write { at: 0, len: BLOCK0_PAYLOAD as usize, seed: 1 };
+    run.apply(&promised).unwrap();
+    run.expect(&promised);
+    assert!(!waits(&mut run, 0), "nothing was promised yet");
+    run.apply(&Op::Sync).unwrap();
+    assert!(waits(&mut run, 0));
+    assert!(waits(&mut run, BLOCK0_PAYLOAD + 100), "shares bytes 0..4096 with the promised block");
+    assert!(!waits(&mut run, BLOCK0_PAYLOAD + PAYLOAD + 100), "bytes 7212.. share nothing");
+    run.check();
+}
+
 #[test]
 fn a_file_given_twice_is_rewrapped_once() {
     let mut run = Run::new(Suite::Aes256Gcm);

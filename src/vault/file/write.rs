@@ -26,8 +26,8 @@ struct Plan<'a> {
     size: PlainOffset,
     /// Blocks from here on hold nothing that counts.
     old_pages: PageCount,
-    /// Blocks below may have been promised by an fsync.
-    synced: PageCount,
+    /// Blocks below must not be overwritten while they are being written out.
+    guarded: PageCount,
     /// The header slot to write with, or before, the first page.
     slot: Option<[u8; SLOT]>,
 }
@@ -118,7 +118,7 @@ impl Vault {
 
 impl<'a> Plan<'a> {
     fn inside(state: &State, sealed: &'a Sealed) -> Self {
-        Self { sealed, size: state.size, old_pages: state.pages(), synced: state.synced, slot: None }
+        Self { sealed, size: state.size, old_pages: state.pages(), guarded: state.guarded(), slot: None }
     }
 
     /// Whether what the block holds now has to be read: not if all that counts of it is written anew.
@@ -262,7 +262,7 @@ impl OpenFile {
                 self.fill_payload(plan, &piece, &data[piece.buffer.clone()], lower)?;
                 block::seal(&plan.sealed.key(piece.page), piece.page, nonce, lower);
             }
-            if first.0 < plan.synced.0 {
+            if first.0 < plan.guarded.0 {
                 self.wait_stable(start..end)?;
             }
             storage::pwrite_all(self.fd.as_fd(), chunk, LowerOffset(start - lead as u64))?;
