@@ -200,7 +200,8 @@ impl UnverifiedSlot {
         let mac_key = dek.header_mac_key(self.file());
         mac_key.verify(&self.fields.0, &self.mac)?;
         let suite = Suite::from_number(self.suite_number()).ok_or(AuthError)?;
-        Ok(Header { fields: self.fields, index: self.index, suite, dek, mac_key })
+        let offered = Offered::default();
+        Ok(Header { fields: self.fields, index: self.index, suite, dek, mac_key, offered })
     }
 }
 
@@ -265,6 +266,15 @@ pub struct Header {
     suite: Suite,
     dek: Dek,
     mac_key: HeaderMacKey,
+    offered: Offered,
+}
+
+/// Of the slots made by [`Header::next_slot`] that the header didn't advance to: each may be on disk, and be
+/// the header after a power cut.
+#[derive(Default)]
+struct Offered {
+    sequence: u64,
+    floor: u64,
 }
 
 impl Header {
@@ -280,7 +290,7 @@ impl Header {
         fields.set(48, &backing.version.0.to_le_bytes());
         fields.set(64, wrapped);
         let mac_key = dek.header_mac_key(file);
-        Self { fields, index: SlotIndex::A, suite, dek, mac_key }
+        Self { fields, index: SlotIndex::A, suite, dek, mac_key, offered: Offered::default() }
     }
 
     /// The slot's bytes, sealed.
@@ -288,11 +298,14 @@ impl Header {
         self.fields.seal(&self.mac_key)
     }
 
-    /// The slot of the same file, with the next sequence, that goes into the other slot: the DEK wrapped by
-    /// `rewrapped`'s backing key (none: as it is) and `floor`. Reserved bytes are kept.
-    pub fn next_slot(&self, rewrapped: Option<(BackingKeyId, &Wrapped)>, floor: PageCount) -> NextSlot {
+    /// The slot of the same file that goes into the other slot: the DEK wrapped by `rewrapped`'s backing key
+    /// (none: as it is) and `floor`. Its sequence is past that of every slot made before, also of those that
+    /// the header never advanced to. Reserved bytes are kept.
+    pub fn next_slot(&mut self, rewrapped: Option<(BackingKeyId, &Wrapped)>, floor: PageCount) -> NextSlot {
         let mut fields = self.fields.clone();
-        fields.set(8, &(self.sequence().0 + 1).to_le_bytes());
+        let sequence = self.sequence().0.max(self.offered.sequence) + 1;
+        self.offered = Offered { sequence, floor: self.offered.floor.max(floor.0) };
+        fields.set(8, &sequence.to_le_bytes());
         fields.set(56, &floor.0.to_le_bytes());
         if let Some((backing, wrapped)) = rewrapped {
             fields.set(32, backing.key.as_bytes());
@@ -307,6 +320,9 @@ impl Header {
     pub fn advance(&mut self, next: NextSlot) {
         self.fields = next.fields;
         self.index = next.index;
+        if self.sequence().0 >= self.offered.sequence {
+            self.offered = Offered::default();
+        }
     }
 
     /// Which slot the header stands in.
@@ -337,6 +353,12 @@ impl Header {
     /// The floor: pages below it are never zero. 0: none.
     pub fn floor(&self) -> PageCount {
         self.fields.floor()
+    }
+
+    /// The highest floor that the header can have after a power cut: also of slots that were written, or may
+    /// have been, and that it didn't advance to.
+    pub fn highest_floor(&self) -> PageCount {
+        PageCount(self.floor().0.max(self.offered.floor))
     }
 
     /// The DEK, to be wrapped anew.

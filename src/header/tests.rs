@@ -83,7 +83,7 @@ fn every_flipped_bit_of_a_lone_slot_is_refused() {
 #[test]
 fn the_higher_sequence_counts_and_a_torn_one_falls_back() {
     let keyring = Keyring::new(2);
-    let header = keyring.new_header();
+    let mut header = keyring.new_header();
     let (backing, wrapped) = keyring.wrap(2, header.file(), header.dek());
     let next = header.next_slot(Some((backing, &wrapped)), PageCount(5));
     assert_eq!(next.index(), SlotIndex::B);
@@ -102,10 +102,31 @@ fn the_higher_sequence_counts_and_a_torn_one_falls_back() {
     }
 }
 
+/// A slot that may be on disk counts, though the header never became it: no later one has its sequence, and its
+/// floor is known until a durable slot takes its place.
+#[test]
+fn slots_that_were_never_advanced_to_are_passed() {
+    let keyring = Keyring::new(1);
+    let mut header = keyring.new_header();
+    let lost = header.next_slot(None, PageCount(5));
+    assert_eq!((header.floor(), header.highest_floor()), (PageCount(0), PageCount(5)));
+    let next = header.next_slot(None, PageCount(1));
+    let opened = keyring.open(&page(lost.bytes(), next.bytes())).unwrap();
+    assert_eq!((opened.sequence(), opened.floor()), (Sequence(3), PageCount(1)));
+    header.advance(lost);
+    assert_eq!(header.highest_floor(), PageCount(5));
+    assert_eq!(header.next_slot(None, PageCount(0)).bytes()[8], 4, "the slot in between is passed as well");
+    header.advance(next);
+    assert_eq!(header.highest_floor(), PageCount(5), "slot 4 is on offer");
+    let last = header.next_slot(None, PageCount(0));
+    header.advance(last);
+    assert_eq!(header.highest_floor(), PageCount(0));
+}
+
 #[test]
 fn a_key_that_is_not_usable_stops_without_fallback() {
     let mut keyring = Keyring::new(2);
-    let header = keyring.new_header();
+    let mut header = keyring.new_header();
     let (backing, wrapped) = keyring.wrap(2, header.file(), header.dek());
     let both = page(&header.to_slot(), header.next_slot(Some((backing, &wrapped)), PageCount(0)).bytes());
     keyring.disabled = Some(backing);
@@ -115,7 +136,7 @@ fn a_key_that_is_not_usable_stops_without_fallback() {
 #[test]
 fn an_unknown_key_falls_back_and_alone_is_enokey() {
     let mut keyring = Keyring::new(2);
-    let header = keyring.new_header();
+    let mut header = keyring.new_header();
     let (backing, wrapped) = keyring.wrap(2, header.file(), header.dek());
     let next = header.next_slot(Some((backing, &wrapped)), PageCount(0));
     keyring.keys.pop();
@@ -142,7 +163,7 @@ fn reserved_bytes_are_kept_by_a_rewrap() {
     let mut header = keyring.new_header();
     header.fields.0[200] = 42;
     header.fields.0[7] = 9;
-    let opened = keyring.open(&page(&header.to_slot(), &[])).unwrap();
+    let mut opened = keyring.open(&page(&header.to_slot(), &[])).unwrap();
     let (backing, wrapped) = keyring.wrap(2, opened.file(), opened.dek());
     let next = opened.next_slot(Some((backing, &wrapped)), PageCount(0));
     assert_eq!((next.bytes()[200], next.bytes()[7]), (42, 9));

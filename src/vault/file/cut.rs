@@ -114,14 +114,14 @@ impl OpenFile {
         Ok(storage::pwrite_all(self.fd.as_fd(), slot, index.offset())?)
     }
 
-    /// Makes a lower floor durable before pages below it are punched or cut. The wrap is kept: only the MAC
-    /// is made anew.
+    /// Makes a lower floor durable before pages below it are punched or cut; a re-wrap that is under way is
+    /// overtaken by it. The wrap is kept: only the MAC is made anew.
     pub(super) fn lower_floor(&self, state: &mut State, floor: PageCount) -> Result<()> {
         let Body::Sealed(sealed) = &mut state.body else { return Ok(()) };
-        if sealed.header.floor() <= floor {
+        if sealed.header.highest_floor() <= floor {
             return Ok(());
         }
-        let next = sealed.header.next_slot(None, floor);
+        let next = sealed.header.next_slot(None, floor.min(sealed.header.floor()));
         self.write_slot(next.index(), next.bytes())?;
         self.flush()?;
         sealed.header.advance(next);
