@@ -15,6 +15,7 @@ from kernel import FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE, fallo
 
 PAGE = 4096
 _LIMIT = 300_000  # bytes of a file
+_SMALL = 50_000  # bytes of the file that is kept small
 # Sizes at which layouts have their edges: pages, and the payloads of encrypted blocks (rekeyfs, gocryptfs).
 _EDGES = [4096 * k for k in range(20)] + [3044 + 4068 * k for k in range(20)]
 
@@ -86,6 +87,8 @@ def _overwrite(rng, size):
 
 def _truncate(rng, size):
     pick = rng.random()
+    if size > _LIMIT:
+        return ["truncate", rng.randint(0, 20000)]
     if pick < 0.40:
         return ["truncate", 0 if rng.random() < 0.1 else _near(rng, size)]
     if pick < 0.50:
@@ -112,9 +115,10 @@ def _punch(rng, size):
 
 
 class FileWorkload:
-    """Some files, each changed by a thread of its own; half of them are synced by a second thread meanwhile."""
+    """Some files, each changed by a thread of its own: `quiet` and `small` by a thread that syncs now and then,
+    `busy` by one that goes on while a second one syncs. `small` stays so small that each re-wrap looks at all of it."""
 
-    files = ("quiet", "busy")
+    files = ("quiet", "small", "busy")
 
     def __init__(self, name, draw, initial, limit=1 << 30):
         self.name = name
@@ -146,7 +150,7 @@ class FileWorkload:
         fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         size, number, done = 0, 0, [0]
         if self._initial:
-            number, size = 1, self._initial
+            number, size = 1, min(self._initial, _SMALL) if name == "small" else self._initial
             op = ["write", 0, size]
             mark({"file": name, "n": 1, "op": op})
             perform(fd, name, 1, op)
@@ -161,6 +165,8 @@ class FileWorkload:
             while not stop() and size <= self._limit:
                 number += 1
                 op = self._draw(rng, size)
+                if name == "small" and self._initial and size_after(size, op) > _SMALL:
+                    op = ["truncate", rng.randint(1, _SMALL)]
                 mark({"file": name, "n": number, "op": op})
                 try:
                     perform(fd, name, number, op)
@@ -174,7 +180,7 @@ class FileWorkload:
                 size = size_after(size, op)
                 if beside:
                     time.sleep(rng.random() * 0.003)
-                elif rng.random() < 0.6:
+                elif rng.random() < (0.2 if name == "small" else 0.6):
                     (os.fsync if rng.random() < 0.5 else os.fdatasync)(fd)
                     mark({"file": name, "synced": number})
                 if rng.random() < 0.05:

@@ -20,7 +20,7 @@ from databases import ROLLBACK, WAL
 from disk import Log, Rebuilder
 from files import APPEND, OVERWRITE, PUNCH, TRUNCATE
 from recording import Box, Interrupted
-from systems import SYSTEMS
+from systems import SYSTEMS, Broken
 from trees import TREE
 
 WORKLOADS = {workload.name: workload for workload in (APPEND, OVERWRITE, TREE, TRUNCATE, PUNCH, WAL, ROLLBACK)}
@@ -88,7 +88,13 @@ def measure(box, options, seed, system_name, workload, beside, progress):
         round_seed = f"{seed}/{title}/{row['cuts'] // CUTS_A_RECORDING}"
         directory = box.fresh("recording")
         progress.show(f"{title}: recording")
-        recording.record(box, directory, SYSTEMS[system_name](box), workload, beside, round_seed, options.seconds)
+        try:
+            recording.record(box, directory, SYSTEMS[system_name](box), workload, beside, round_seed, options.seconds)
+        except (recording.RigError, Broken) as problem:
+            # An operation failed without any power cut: told, and counted as no measurement.
+            row["error"] = str(problem)
+            progress.show(f"FAILED {title}: seed {round_seed}: {problem}", done=True)
+            return row
         log = Log(directory)
         row["promises"] += len(log.marks)
         row["writes"] += len(log.records) - len(log.marks)
@@ -156,7 +162,8 @@ def table(rows):
     lines = ["| filesystem | workload | cuts | lost |", "|--|--|--:|--:|"]
     for row in rows:
         workload = row["workload"] + (" + rotate, rewrap" if row["beside"] else "")
-        lines.append(f"| {row['system']} | {workload} | {row['cuts']} | {row['lost']} |")
+        lost = "the workload failed" if "error" in row else row["lost"]
+        lines.append(f"| {row['system']} | {workload} | {row['cuts']} | {lost} |")
     for system in dict.fromkeys(row["system"] for row in rows):
         mine = [row for row in rows if row["system"] == system]
         lines.append(f"| {system} | all | {sum(row['cuts'] for row in mine)} | {sum(row['lost'] for row in mine)} |")
@@ -191,7 +198,7 @@ def main(options):
         if options.json and not options.replay:
             with open(options.json, "w", encoding="utf-8") as file:
                 json.dump({"seed": seed, "rows": rows}, file, indent=1)
-    return 1 if any(row["lost"] for row in rows if row["system"] != "gocryptfs") else 0
+    return 1 if any(row["lost"] or "error" in row for row in rows if row["system"] != "gocryptfs") else 0
 
 
 def as_init(work):
