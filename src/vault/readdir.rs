@@ -37,6 +37,18 @@ struct Shown<'a> {
     next_cookie: u64,
 }
 
+/// What became of a lower entry in a listing.
+enum Listed {
+    /// It was given.
+    Given,
+    /// It isn't shown; because of this damage, if any.
+    Hidden(Option<Damage>),
+    /// It was refused: there is no room.
+    Full,
+    /// There was none.
+    End,
+}
+
 impl Tree {
     /// Opens a directory for listing.
     pub(super) fn opendir(&self, ino: Ino) -> Result<Handle> {
@@ -122,35 +134,42 @@ impl Tree {
         let mut stream = open.stream.lock();
         stream.seek(cookie)?;
         let mut damage = None;
-        while let Some(raw) = stream.next()? {
-            let dot = |ino| Shown {
-                ino,
-                kind: Some(FileKind::Directory),
-                entry: None,
-                name: raw.name,
-                next_cookie: raw.next_cookie,
-            };
-            let more = match raw.name {
-                b"." => each(&dir, dot(open.ino))?,
-                b".." => each(&dir, dot(parent))?,
-                _ => match self.shown_name(&dir, &raw) {
-                    Ok(Some((ino, name))) => {
-                        let RawEntry { name: entry, kind, next_cookie, .. } = raw;
-                        each(&dir, Shown { ino, kind, entry: Some(entry), name: &name, next_cookie })?
-                    }
-                    Ok(None) => true,
-                    Err(Error::Corrupt(found)) => {
-                        damage = Some(found);
-                        true
-                    }
-                    Err(e) => return Err(e),
-                },
-            };
-            if !more {
-                break;
+        let mut given = false;
+        loop {
+            match self.list_one(&dir, &mut stream, parent, &mut each) {
+                Ok(Listed::Given) => given = true,
+                Ok(Listed::Hidden(found)) => damage = found.or(damage),
+                Ok(Listed::Full | Listed::End) => return Ok(damage),
+                // What was given counts, lookups and all; the next call meets the error at its beginning.
+                Err(_) if given => return Ok(damage),
+                Err(e) => return Err(e),
             }
         }
-        Ok(damage)
+    }
+
+    fn list_one(
+        &self,
+        dir: &Dir,
+        stream: &mut DirStream,
+        parent: Ino,
+        each: &mut impl FnMut(&Dir, Shown<'_>) -> Result<bool>,
+    ) -> Result<Listed> {
+        let Some(raw) = stream.next()? else { return Ok(Listed::End) };
+        let RawEntry { name: entry, kind, next_cookie, .. } = raw;
+        let dot = |ino| Shown { ino, kind: Some(FileKind::Directory), entry: None, name: entry, next_cookie };
+        let accepted = match entry {
+            b"." => each(dir, dot(dir.ino))?,
+            b".." => each(dir, dot(parent))?,
+            _ => match self.shown_name(dir, &raw) {
+                Ok(Some((ino, name))) => {
+                    each(dir, Shown { ino, kind, entry: Some(entry), name: &name, next_cookie })?
+                }
+                Ok(None) => return Ok(Listed::Hidden(None)),
+                Err(Error::Corrupt(found)) => return Ok(Listed::Hidden(Some(found))),
+                Err(e) => return Err(e),
+            },
+        };
+        Ok(if accepted { Listed::Given } else { Listed::Full })
     }
 
     /// The number and name under which a lower entry is shown; `None`: it isn't.
