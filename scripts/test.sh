@@ -15,9 +15,10 @@ mkdir -p "$LOGS"
 # count NAME LOG STATUS: adds up the 'N passed' and 'M failed' of a log's summary lines; a run that broke off
 # without one counts as a failure.
 count() {
-    local name=$1 log=$2 status=$3 passed failed
-    passed=$(grep -oE '\b[0-9]+ passed' "$log" | awk '{ n += $1 } END { print n + 0 }')
-    failed=$(grep -oE '\b[0-9]+ failed' "$log" | awk '{ n += $1 } END { print n + 0 }')
+    local name=$1 log=$2 status=$3 summaries passed failed line
+    summaries=$(grep -E '^(test result: .* )?[0-9]+ passed[,;] [0-9]+ failed' "$log")
+    passed=$(grep -oE '[0-9]+ passed' <<<"$summaries" | awk '{ n += $1 } END { print n + 0 }')
+    failed=$(grep -oE '[0-9]+ failed' <<<"$summaries" | awk '{ n += $1 } END { print n + 0 }')
     if [ "$status" -ne 0 ] && [ "$failed" -eq 0 ]; then failed=1; fi
     PASSED=$((PASSED + passed))
     FAILED=$((FAILED + failed))

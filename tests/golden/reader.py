@@ -1,7 +1,7 @@
 """Opens committed vaults without rekeyfs: from the passphrase to the plaintext of every file.
 
     reader.py VAULT.tar...      compares each with VAULT.json beside it
-    reader.py --dump DIR PASSPHRASE KEYFILE-AS-HEX RECOVERY-KEY
+    reader.py --dump DIR PASSPHRASE [KEYFILE-AS-HEX RECOVERY-KEY]
                                 prints what a vault directory holds, as that JSON (how VAULT.json was made)
 
 Follows docs/format.md through rekeyfs_format.py; shares nothing with src/.
@@ -132,7 +132,7 @@ def recovery_bytes(text):
 class Vault:
     """An opened vault. Each of the three secrets opens a slot of its kind, to the same root key."""
 
-    def __init__(self, directory, passphrase, keyfile, recovery):
+    def __init__(self, directory, passphrase, keyfile=b"", recovery=""):
         self.dir = pathlib.Path(directory)
         raw = (self.dir / "keyring").read_bytes()
         magic, fmt, incompat, _ro_compat, length = struct.unpack_from("<4sHIII", raw)
@@ -143,7 +143,7 @@ class Vault:
         self.id = uuid.UUID(header["vault"]).bytes
         self.suite = SUITE_NUMBERS[header["suite"]]
         self.slots = [s["type"] for s in header["slots"]]
-        secrets = {"passphrase": passphrase, "keyfile": keyfile, "recovery": recovery_bytes(recovery)}
+        secrets = {"passphrase": passphrase, "keyfile": keyfile, "recovery": recovery and recovery_bytes(recovery)}
         roots = {self.unlock(slot, secrets[slot["type"]]) for slot in header["slots"]}
         if len(roots) != 1:
             raise f.Damaged("slots with different root keys")
@@ -259,7 +259,7 @@ class Vault:
         }
 
 
-def dump(directory, passphrase, keyfile, recovery):
+def dump(directory, passphrase, keyfile="", recovery=""):
     vault = Vault(directory, passphrase.encode(), bytes.fromhex(keyfile), recovery)
     return dict(zip(SECRETS, (passphrase, keyfile, recovery))) | vault.dump()
 

@@ -132,12 +132,13 @@ class Vault:
         self.mount(*options)
 
     def daemon_pid(self):
-        """The mount's process: the one with the vault's path in its command line."""
+        """The mount's process: the one with the vault's and the mountpoint's path in its command line."""
+        paths = {os.fsencode(self.path), os.fsencode(self.mnt)}
         for proc in pathlib.Path("/proc").iterdir():
             if proc.name.isdigit():
                 with contextlib.suppress(OSError):
                     cmd = (proc / "cmdline").read_bytes().split(b"\0")
-                    if b"mount" in cmd and os.fsencode(self.path) in cmd:
+                    if paths <= set(cmd):
                         return int(proc.name)
         raise AssertionError("no mount process found by its command line")
 

@@ -57,9 +57,9 @@ class Refusals(MountedTest):
 
     def test_mountpoints(self):
         missing = self.vault.run("mount", self.vault.path, self.dir / "nowhere", "--passfile", self.vault.passfile)
-        self.assertRefused(missing, "nowhere")
+        self.assertRefused(missing, "nowhere", status=10)
         (self.mnt / "something").write_text("here")
-        self.assertRefused(self.vault.try_mount(), "empty")
+        self.assertRefused(self.vault.try_mount(), "empty", status=10)
         (self.mnt / "something").unlink()
         plain = self.dir / "file"
         plain.write_text("")
@@ -76,14 +76,14 @@ class Refusals(MountedTest):
         (self.dir / "other/file").write_text("x")
         done = self.vault.run("init", self.dir / "other", "--passfile", self.vault.passfile, "--kdf-memory", "8")
         self.assertRefused(done)
-        self.assertRefused(self.vault.run("umount", self.mnt))
+        self.assertRefused(self.vault.run("umount", self.mnt), "mounted", status=42)
 
     def test_second_mount_names_the_holder(self):
         self.vault.mount()
         other = self.dir / "other"
         other.mkdir()
         done = self.vault.run("mount", self.vault.path, other, "--passfile", self.vault.passfile)
-        self.assertRefused(done, str(self.vault.pid))
+        self.assertRefused(done, str(self.vault.pid), status=40)
         self.write("f", b"still works")
 
     def test_no_dev_fuse(self):
@@ -93,11 +93,57 @@ class Refusals(MountedTest):
         done = subprocess.run(
             ["unshare", "-m", "bash", "-c", script], env=self.vault.env, capture_output=True, text=True, timeout=60
         )
-        self.assertRefused(done, "/dev/fuse")
+        self.assertRefused(done, "/dev/fuse", status=19)
+
+    def test_as_mount_8_calls_it(self):
+        options = f"rw,nosuid,nodev,noatime,fsname=f,passfile={self.vault.passfile}"
+        self.vault.ok(self.vault.path, self.mnt, "-o", options)
+        self.vault.pid = self.vault.daemon_pid()
+        self.assertTrue(self.vault.is_mounted())
+        self.vault.umount()
+        self.need_root()
+        self.need_tools("mount")
+        helper = pathlib.Path("/sbin/mount.fuse.rekeyfs")
+        if helper.exists():
+            self.skipTest(f"{helper} is there already")
+        helper.symlink_to(BIN)
+        self.addCleanup(helper.unlink)
+        done = subprocess.run(
+            ["mount", "-t", "fuse.rekeyfs", "-o", f"passfile={self.vault.passfile}", self.vault.path, self.mnt],
+            env=self.vault.env, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.vault.pid = self.vault.daemon_pid()
+        self.write("f", b"through mount(8)")
+        done = subprocess.run(["umount", self.mnt], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertTrue(wait_until(lambda: is_gone(self.vault.pid), 10))
+        self.vault.pid = None
+
+    def test_slots_change_while_mounted_only_with_a_secret(self):
+        self.vault.mount()
+        second, wrong = self.dir / "second", self.dir / "wrong"
+        second.write_text("another passphrase\n")
+        wrong.write_text("neither\n")
+        old = ["--passfile", self.vault.passfile]
+        new = ["--new-passfile", second, "--kdf-memory", "8"]
+        done = self.vault.run("unlock", "add", self.mnt, "--passfile", wrong, *new)
+        self.assertRefused(done, status=WRONG_PASSPHRASE_EXIT)
+        self.vault.ok("unlock", "add", self.mnt, *old, *new)
+        slots = json.loads(self.vault.ok("unlock", "list", self.mnt, "--json"))
+        self.assertEqual(str(slots).count("'passphrase'"), 2, slots)
+        self.vault.umount()
+        self.vault.ok("mount", self.vault.path, self.mnt, "--passfile", second)
+        self.vault.pid = self.vault.daemon_pid()
+        self.vault.umount()
+        third = self.dir / "third"
+        third.write_text("a third one\n")
+        self.vault.ok("unlock", "change", self.vault.path, *old, "--new-passfile", third, "--kdf-memory", "8")
+        self.assertRefused(self.vault.try_mount(), status=WRONG_PASSPHRASE_EXIT)
+        self.vault.ok("mount", self.vault.path, self.mnt, "--passfile", third)
+        self.vault.pid = self.vault.daemon_pid()
 
     def test_slots(self):
-        second = self.dir / "second"
-        second.write_text("another passphrase\n")
         old = ["--passfile", self.vault.passfile]
         listing = self.vault.ok("unlock", "list", self.vault.path)
         self.assertIn("passphrase", listing)
@@ -158,14 +204,14 @@ class Keyring(MountedTest):
             bad = bytearray(good)
             bad[at] = 0xEE
             self.keyring.write_bytes(bad)
-            self.assertRefused(self.vault.try_mount(), "newer")
+            self.assertRefused(self.vault.try_mount(), "newer", status=8)
         self.keyring.write_bytes(good)
 
     def test_rolled_back(self):
         old = self.keyring.read_bytes()
         self.vault.rotate()
         self.keyring.write_bytes(old)
-        self.assertRefused(self.vault.try_mount(), "--accept-rollback")
+        self.assertRefused(self.vault.try_mount(), "--accept-rollback", status=41)
         self.vault.mount("--accept-rollback")
         self.assertEqual(self.read(self.mnt / "f"), b"content")
 
@@ -492,7 +538,7 @@ class Interrupted(MountedTest):
         with open(self.write("f", b"x"), "rb"):
             done = self.vault.run("umount", self.mnt)
             if done.returncode:
-                self.assertRefused(done, "busy")
+                self.assertRefused(done, "busy", status=43)
                 self.assertTrue(self.vault.is_mounted())
         if not self.vault.is_mounted():
             self.vault.pid = None

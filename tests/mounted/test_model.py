@@ -7,22 +7,28 @@ that `Known.replay` takes: keep it there as a named test.
 """
 
 import errno
+import json
 import os
 import pathlib
 import random
 import shutil
 import stat
+import subprocess
 import time
 
 from harness import (
     FALLOC_KEEP_SIZE,
     FALLOC_PUNCH_HOLE,
+    PASSPHRASE,
     RENAME_EXCHANGE,
     RENAME_NOREPLACE,
+    ROOT,
+    TARGET,
     MountedTest,
     fallocate,
     renameat2,
     sh,
+    sha,
 )
 
 FILES = ["a", "b", "c", "L" * 200, "d1/a", "d1/b", "d2/a", "d2/d3/a"]
@@ -243,6 +249,8 @@ class Model(MountedTest):
             ours.close_all(), theirs.close_all()
             vault.remount()
             self.compare(ours, theirs, "after a last remount")
+            vault.umount()
+            self.compare_on_disk(vault, theirs)
         finally:
             ours.close_all()
             theirs.close_all()
@@ -276,6 +284,28 @@ class Model(MountedTest):
         for name in sorted(got.keys() | want.keys()):
             if got.get(name) != want.get(name):
                 raise Mismatch(f"{when}, {name[:60]}: {brief(got.get(name))}, should be {brief(want.get(name))}")
+
+    @staticmethod
+    def compare_on_disk(vault, theirs):
+        """What the reader in Python makes of the vault, if test.sh has installed what it needs."""
+        python = TARGET / "python/bin/python"
+        if not python.exists():
+            return
+        done = subprocess.run(
+            [python, ROOT / "tests/golden/reader.py", "--dump", vault.path, PASSPHRASE], capture_output=True, text=True
+        )
+        if done.returncode:
+            raise Mismatch(f"the independent reader: {done.stderr.strip().splitlines()[-1]}")
+        found = {os.fsdecode(bytes.fromhex(path)): about for path, about in json.loads(done.stdout)["tree"].items()}
+        want = theirs.snapshot()
+        if found.keys() != want.keys():
+            raise Mismatch(f"the independent reader finds {sorted(found)}, should be {sorted(want)}")
+        for name, row in want.items():
+            about = found[name]
+            if about["kind"] == "file" and (about["size"], about["sha256"]) != (row[1], sha(row[3])):
+                raise Mismatch(f"the independent reader finds other content in {name}")
+            if about["kind"] == "symlink" and bytes.fromhex(about["target"]) != os.fsencode(row[1]):
+                raise Mismatch(f"the independent reader finds another target in {name}")
 
     def shrink(self, operations, seconds=90):
         """A shorter list that still fails, by leaving out ever smaller pieces."""
