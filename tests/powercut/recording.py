@@ -123,8 +123,9 @@ def _mount_image(image, place):
 
 
 def record(box, directory, system, workload, beside, seed, seconds):
-    """Runs a workload over a recorded disk and leaves base.img, log.idx and log.dat in `directory`."""
-    base, current = os.path.join(directory, "base.img"), os.path.join(directory, "current.img")
+    """Runs a workload over a recorded disk. Leaves base.img, log.idx and log.dat in `directory`, and the disk as it was
+    after a clean unmount in the place of cut disks."""
+    base, current = os.path.join(directory, "base.img"), box.image
     with open(base, "wb") as file:
         file.truncate(IMAGE_SIZE)
     run("mkfs.ext4", "-q", "-b", "4096", "-J", "size=4", "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0", base)
@@ -143,7 +144,6 @@ def record(box, directory, system, workload, beside, seed, seconds):
         _finish(serving, "the recorder", 30)
     finally:
         box.clear()
-        os.unlink(current)
 
 
 def _work(box, system, workload, beside, seed, seconds):
@@ -206,7 +206,7 @@ def check(box, system, workload, marks):
         except Broken as problem:
             return [f"ext4 does not mount: {problem}"]
         try:
-            system.mount()
+            system.mount(marks)
         except Broken as problem:
             return [f"{system.name} does not mount: {problem}"]
         problems = _checked_apart(lambda: workload.check(system.root, marks) + system.check(marks))

@@ -25,6 +25,17 @@ from trees import TREE
 
 WORKLOADS = {workload.name: workload for workload in (APPEND, OVERWRITE, TREE, TRUNCATE, PUNCH, WAL, ROLLBACK)}
 CUTS_A_RECORDING = 60
+PAGE = """# Power cuts
+
+Written by `scripts/powercut.sh` (seed {seed}, Linux {kernel}). The lower filesystem is ext4 with 4 KiB blocks on a disk
+that is recorded write by write. A cut rebuilds the disk as of an instant: everything before the last flush, and a
+random part, all or none of the later writes, in blocks of 4 KiB. Then ext4 replays its journal, the filesystem is
+mounted, and every promise made before that instant is checked: what fsync covered, names whose directory was synced,
+transactions that were committed, versions whose rotation returned, passphrases whose change returned. A cut is lost if
+one of them doesn't hold, or if what is found can't be worked on with.
+
+{table}
+"""
 
 
 def parse(arguments):
@@ -34,10 +45,11 @@ def parse(arguments):
     parser.add_argument("--system", action="append", choices=sorted(SYSTEMS), help="only this (default: all)")
     parser.add_argument("--workload", action="append", choices=list(WORKLOADS), help="only this (default: all)")
     parser.add_argument("--beside", choices=("none", "rotate", "both"), default="both",
-                        help="rotate and rewrap running beside the workload: without, with, or each in turn (both)")
+                        help="rotate, rewrap, unlock change beside the workload: without, with, or each in turn")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a recording (2)")
     parser.add_argument("--binary", required=True, help="the rekeyfs to test")
     parser.add_argument("--json", metavar="FILE", help="write the outcome here too")
+    parser.add_argument("--markdown", metavar="FILE", help="write the table here, as a page")
     parser.add_argument("--keep", metavar="DIR", help="keep the recordings that show a loss here")
     parser.add_argument("--replay", metavar="DIR", help="judge a kept recording again")
     parser.add_argument("--cut", type=int, help="with --replay: only this cut, and leave a copy of the disk beside it")
@@ -88,17 +100,21 @@ def measure(box, options, seed, system_name, workload, beside, progress):
         round_seed = f"{seed}/{title}/{row['cuts'] // CUTS_A_RECORDING}"
         directory = box.fresh("recording")
         progress.show(f"{title}: recording")
+        system = SYSTEMS[system_name](box)
         try:
-            recording.record(box, directory, SYSTEMS[system_name](box), workload, beside, round_seed, options.seconds)
+            recording.record(box, directory, system, workload, beside, round_seed, options.seconds)
+            log = Log(directory)
+            row["promises"] += len(log.marks)
+            row["writes"] += len(log.records) - len(log.marks)
+            uncut = recording.check(box, system, workload, log.promised(len(log.records)))
+            log.close()
+            if uncut:
+                raise recording.RigError(f"without any cut: {'; '.join(uncut)}")
         except (recording.RigError, Broken) as problem:
-            # An operation failed without any power cut: told, and counted as no measurement.
+            # Something failed without any power cut: told, and counted as no measurement.
             row["error"] = str(problem)
             progress.show(f"FAILED {title}: seed {round_seed}: {problem}", done=True)
             return row
-        log = Log(directory)
-        row["promises"] += len(log.marks)
-        row["writes"] += len(log.records) - len(log.marks)
-        log.close()
         lost = judge(box, directory, system_name, workload, lambda log: log.cuts(count, round_seed), progress, title)
         row["cuts"] += count
         row["lost"] += len(lost)
@@ -161,7 +177,7 @@ def replay(box, options, progress):
 def table(rows):
     lines = ["| filesystem | workload | cuts | lost |", "|--|--|--:|--:|"]
     for row in rows:
-        workload = row["workload"] + (" + rotate, rewrap" if row["beside"] else "")
+        workload = row["workload"] + (", rotate, rewrap, unlock change beside" if row["beside"] else "")
         lost = "the workload failed" if "error" in row else row["lost"]
         lines.append(f"| {row['system']} | {workload} | {row['cuts']} | {lost} |")
     for system in dict.fromkeys(row["system"] for row in rows):
@@ -194,11 +210,26 @@ def main(options):
     finally:
         box.close()
         if rows:
-            print("\n" + table(rows), flush=True)
-        if options.json and not options.replay:
-            with open(options.json, "w", encoding="utf-8") as file:
-                json.dump({"seed": seed, "rows": rows}, file, indent=1)
-    return 1 if any(row["lost"] or "error" in row for row in rows if row["system"] != "gocryptfs") else 0
+            report(options, seed, rows)
+    return 1 if any(failed(row) for row in rows) else 0
+
+
+def failed(row):
+    """Whether a line of the table is a failure; gocryptfs is there to lose something."""
+    return row["system"] != "gocryptfs" and bool(row["lost"] or "error" in row)
+
+
+def report(options, seed, rows):
+    """Prints the table and writes it where that is asked for."""
+    print("\n" + table(rows))
+    failures = sum(failed(row) for row in rows)
+    print(f"{len(rows) - failures} passed, {failures} failed", flush=True)
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump({"seed": seed, "rows": rows}, file, indent=1)
+    if options.markdown:
+        with open(options.markdown, "w", encoding="utf-8") as file:
+            file.write(PAGE.format(seed=seed, kernel=os.uname().release, table=table(rows)))
 
 
 def as_init(work):

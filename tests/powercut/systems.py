@@ -7,8 +7,15 @@ import tempfile
 import time
 
 
+_WRONG_PASSPHRASE = 12
+
+
 class Broken(Exception):
     """A filesystem can't be used after a cut: itself a loss."""
+
+    def __init__(self, what, status=None):
+        super().__init__(what)
+        self.status = status
 
 
 def run(*command, env=None, timeout=60):
@@ -25,7 +32,8 @@ def run(*command, env=None, timeout=60):
         output, said = out.read(), err.read()
     if done.returncode != 0:
         said = (said.strip() or output.strip() or "nothing").splitlines()
-        raise Broken(f"{os.path.basename(command[0])} {command[1]}: exit {done.returncode}: {' / '.join(said)[:600]}")
+        raise Broken(f"{os.path.basename(command[0])} {command[1]}: exit {done.returncode}: {' / '.join(said)[:600]}",
+                     done.returncode)
     return output
 
 
@@ -54,8 +62,8 @@ class Ext4:
         """Makes the filesystem on the base image; it is durable before the recording begins."""
         os.mkdir(self.root)
 
-    def mount(self):
-        """Brings it up; what is promised lies below `root`."""
+    def mount(self, _marks=()):
+        """Brings it up, as it must be by these marks; what is promised lies below `root`."""
 
     def umount(self):
         """Takes it down."""
@@ -83,7 +91,7 @@ class Gocryptfs(Ext4):
         os.mkdir(self._cipher)
         run("gocryptfs", "-init", "-q", "-scryptn", "10", "-passfile", self._passfile, self._cipher)
 
-    def mount(self):
+    def mount(self, _marks=()):
         run("gocryptfs", "-q", "-nosyslog", "-passfile", self._passfile, self._cipher, self.root)
 
     def umount(self):
@@ -102,19 +110,35 @@ class Rekeyfs(Ext4):
     def __init__(self, box):
         self._binary = box.binary
         self._vault = os.path.join(box.lower, "vault")
-        self._passfile = box.passfile
+        self._box = box
         self.root = box.mnt
         self._env = dict(os.environ, XDG_STATE_HOME=os.path.join(box.lower, "state"), XDG_RUNTIME_DIR=box.runtime)
 
     def _run(self, *arguments):
         return run(self._binary, *arguments, env=self._env)
 
+    def _passfile(self, number):
+        path = f"{self._box.passfile}-{number}"
+        with open(path, "w", encoding="ascii") as file:
+            file.write(f"passphrase {number}\n")
+        return path
+
     def prepare(self):
         os.mkdir(self._env["XDG_STATE_HOME"])
-        self._run("init", self._vault, "--passfile", self._passfile, "--kdf-memory", "8", "--no-recovery-key")
+        self._run("init", self._vault, "--passfile", self._passfile(0), "--kdf-memory", "8", "--no-recovery-key")
 
-    def mount(self):
-        self._run("mount", self._vault, self.root, "--passfile", self._passfile)
+    def mount(self, marks=()):
+        promised = max((mark["passphrase"] for mark in marks if mark.get("slot") == "changed"), default=0)
+        tried = max((mark["passphrase"] for mark in marks if mark.get("slot") == "change"), default=0)
+        try:
+            self._mount(promised)
+        except Broken as problem:
+            if problem.status != _WRONG_PASSPHRASE or tried == promised:
+                raise
+            self._mount(tried)
+
+    def _mount(self, passphrase):
+        self._run("mount", self._vault, self.root, "--passfile", self._passfile(passphrase))
 
     def umount(self):
         self._run("umount", self.root)
@@ -123,12 +147,20 @@ class Rekeyfs(Ext4):
         return os.path.join(self._vault, "tree")
 
     def beside(self, mark, rng, stop):
-        """Rotates and re-wraps until `stop` says so; a mark promises each version whose rotation returned."""
+        """Rotates, re-wraps and changes the passphrase until `stop` says so; marks promise what returned."""
+        passphrase = 0
         while not stop():
-            if rng.random() < 0.6:
-                mark({"version": _version(self._run("rotate", self.root, "--json"))})
-            else:
+            pick = rng.random()
+            if pick < 0.5:
+                mark({"version": json.loads(self._run("rotate", self.root, "--json"))["new_version"]})
+            elif pick < 0.8:
                 self._run("rewrap", self.root)
+            else:
+                passphrase += 1
+                mark({"slot": "change", "passphrase": passphrase})
+                self._run("unlock", "change", self.root, "--passfile", self._passfile(passphrase - 1),
+                          "--new-passfile", self._passfile(passphrase), "--kdf-memory", "8")
+                mark({"slot": "changed", "passphrase": passphrase})
             time.sleep(rng.random() * 0.1)
 
     def check(self, marks):
@@ -138,10 +170,6 @@ class Rekeyfs(Ext4):
         status = json.loads(self._run("status", self.root, "--json"))
         version = max(alias["version"] for alias in status["aliases"] if alias["alias"] == "alias/default")
         return [] if version >= promised else [f"rotation to version {promised} was promised, the vault has {version}"]
-
-
-def _version(reply):
-    return json.loads(reply)["new_version"]
 
 
 SYSTEMS = {system.name: system for system in (Ext4, Gocryptfs, Rekeyfs)}

@@ -8,6 +8,7 @@ file that a group's sync covered must have its content, wherever a rename took i
 import hashlib
 import os
 import random
+import stat
 
 from files import sync_directory
 from kernel import exchange
@@ -17,22 +18,30 @@ _SHORT = ["a", "b", "c", "d", "e"]
 _NAMES = _SHORT + ["m" * 100, "long-" + "x" * 195, "longest-" + "y" * 247]
 
 
+_XATTR = "user.of.the.rig"
+
+
 def content(number, length):
     """A file's bytes: of the number of the change that created it."""
     return hashlib.shake_128(f"tree {number}".encode()).digest(length)
 
 
 def apply(tree, number, op):
-    """Makes a change to a model: path -> ("dir",) | ("file", number, length) | ("symlink", target)."""
+    """Makes a change to a model: path -> ("dir",) | ("file", number, length, mode, xattr) | ("symlink", target)."""
     kind, *args = op
     if kind == "mkdir":
         tree[args[0]] = ("dir",)
     elif kind == "create":
-        tree[args[0]] = ("file", number, args[1])
+        tree[args[0]] = ("file", number, args[1], 0o600, None)
     elif kind == "symlink":
         tree[args[0]] = ("symlink", args[1])
     elif kind in ("unlink", "rmdir"):
         del tree[args[0]]
+    elif kind in ("chmod", "xattr"):
+        old = tree[args[0]]
+        new = old[:3] + ((args[1], old[4]) if kind == "chmod" else (old[3], args[1]))
+        for path in [path for path, node in tree.items() if node == old]:
+            tree[path] = new
     elif kind == "link":
         tree[args[1]] = tree[args[0]]
     elif kind == "rename":
@@ -61,13 +70,18 @@ def _draw(rng, tree):
         top = rng.choice(dirs)
         path = (top + "/" if top else "") + rng.choice(_NAMES)
         kind = rng.choice(("create", "create", "create", "mkdir", "mkdir", "symlink", "link", "unlink", "rmdir",
-                           "rename", "rename", "rename", "rename-dir", "rename-dir", "exchange"))
+                           "rename", "rename", "rename", "rename-dir", "rename-dir", "exchange", "chmod", "xattr"))
         if kind in ("create", "mkdir", "symlink"):
             if path in tree or len(tree) > 60 or path.count("/") > 4:
                 continue
             if kind == "create":
                 return ["create", path, rng.choice((0, 10, 3044, 5000, 30000))]
             return ["mkdir", path] if kind == "mkdir" else ["symlink", path, "target/" + "t" * rng.randint(1, 300)]
+        files = [path for path in rest if tree[path][0] == "file"]
+        if kind == "chmod" and files:
+            return ["chmod", rng.choice(files), 0o400 | rng.randrange(0o400)]
+        if kind == "xattr" and files:
+            return ["xattr", rng.choice(files), "value " * rng.randint(1, 20)]
         if kind == "link" and rest and path not in tree:
             return ["link", rng.choice(rest), path]
         if kind == "unlink" and rest:
@@ -111,18 +125,35 @@ class _Group:
         if inode not in self._dirs:
             self._dirs[inode] = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
 
+    def _forget(self, path):
+        """A directory that is about to be removed, or replaced, needs no sync, and not every filesystem can."""
+        try:
+            fd = self._dirs.pop(os.lstat(path).st_ino, None)
+        except FileNotFoundError:
+            return
+        if fd is not None:
+            os.close(fd)
+
     def perform(self, number, op):
         kind, *args = op
         full = [os.path.join(self._root, arg) for arg in args if isinstance(arg, str)]
         self._open_parent(args[0])
         if kind in ("link", "rename", "exchange"):
             self._open_parent(args[1])
+        if kind in ("rmdir", "rename"):
+            self._forget(full[-1])
         if kind == "mkdir":
             os.mkdir(full[0])
         elif kind == "create":
             fd = os.open(full[0], os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             self._files.append(fd)
             os.write(fd, content(number, args[1]))
+        elif kind in ("chmod", "xattr"):
+            self._files.append(os.open(full[0], os.O_RDONLY))
+            if kind == "chmod":
+                os.chmod(full[0], args[1])
+            else:
+                os.setxattr(full[0], _XATTR, args[1].encode())
         elif kind == "symlink":
             os.symlink(args[1], full[0])
         elif kind == "unlink":
@@ -163,7 +194,10 @@ class TreeWorkload:
                 op = _draw(rng, tree)
                 number += 1
                 mark({"tree": number, "op": op})
-                group.perform(number, op)
+                try:
+                    group.perform(number, op)
+                except OSError as problem:
+                    raise RuntimeError(_shorten(f"{op} gives {problem.strerror}")) from problem
                 apply(tree, number, op)
             group.sync()
             mark({"tree-synced": number})
@@ -198,7 +232,7 @@ class TreeWorkload:
 
 
 def _walk(top):
-    """The tree as it is: path -> ("dir",) | ("file", bytes or an error) | ("symlink", target)."""
+    """The tree as it is: path -> ("dir",) | ("file", bytes or error, mode, xattr) | ("symlink", target)."""
     found, problems = {}, []
     stack = [""]
     while stack:
@@ -213,12 +247,13 @@ def _walk(top):
                     found[path] = ("dir",)
                     stack.append(path)
                 else:
-                    os.lstat(full)
+                    mode = stat.S_IMODE(os.lstat(full).st_mode)
+                    xattr = os.getxattr(full, _XATTR).decode() if _XATTR in os.listxattr(full) else None
                     try:
                         with open(full, "rb") as file:
-                            found[path] = ("file", file.read())
+                            found[path] = ("file", file.read(), mode, xattr)
                     except OSError as problem:
-                        found[path] = ("file", problem)
+                        found[path] = ("file", problem, mode, xattr)
             except OSError as problem:
                 problems.append(_shorten(f"{path} is listed but can't be looked at: {problem}"))
     return found, problems
@@ -236,6 +271,8 @@ def _differences(found, expected, synced):
             lines.append(f"{path} is a {have[0]}, not a {want[0]}")
         elif want[0] == "symlink" and have != want:
             lines.append(f"{path} points elsewhere")
+        elif want[0] == "file" and have[2:] != want[3:]:
+            lines.append(f"{path} has mode {have[2]:o} and xattr {have[3]!r}, not {want[3]:o} and {want[4]!r}")
         elif want[0] == "file" and have[1] != content(want[1], want[2]):
             if want[1] <= synced:
                 lines.append(f"{path} lost its content: {_told(have[1], want[2])}")
