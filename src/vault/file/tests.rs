@@ -1,15 +1,17 @@
 //! Content against a model: what was written is what is read, whatever the boundaries, across reopening,
 //! rotation and re-wrap; and at every point where the lower filesystem stops or fails.
 
+mod leftovers;
+
 use proptest::prelude::*;
 
 use crate::content::layout::{BLOCK0_PAYLOAD, PAYLOAD};
 use crate::crypto::suite::Suite;
-use crate::ids::{AliasName, Handle, Ino, LowerOffset, PlainOffset};
+use crate::ids::{AliasName, Handle, Ino, PlainOffset};
 use crate::keyring::RotateTarget;
 use crate::storage::fault::Faults;
 use crate::vault::testing::{TestVault, me};
-use crate::vault::{Damage, Error, FallocMode, SetAttr, Whence};
+use crate::vault::{Damage, Error, FallocMode, SetAttr};
 
 /// Sizes and offsets worth trying.
 fn edges() -> Vec<u64> {
@@ -309,195 +311,5 @@ fn every_operation_failed_at_every_write_point() {
             assert!(again.is_ok(), "{op:?} after a failure: {again:?}");
             run.check();
         }
-    }
-}
-
-#[test]
-fn every_byte_of_the_lower_file_flipped_is_an_error_or_nothing() {
-    let mut run = Run::new(Suite::Aes256Gcm);
-    let write = Op::Write { at: 0, len: 5000, seed: 7 };
-    run.apply(&write).unwrap();
-    run.expect(&write);
-    run.test.vault.release(run.ino, run.handle).unwrap();
-    let lower = std::fs::read_dir(run.test.tree()).unwrap().next().unwrap().unwrap().path();
-    let good = std::fs::read(&lower).unwrap();
-    for at in 0..8192 {
-        let mut bad = good.clone();
-        bad[at] ^= 0x40;
-        std::fs::write(&lower, &bad).unwrap();
-        run.test.reopen();
-        match run.test.open("f") {
-            Ok((ino, handle)) => {
-                run.ino = ino;
-                match run.content() {
-                    // Slot B is empty, and whatever is in it is no slot.
-                    Ok(content) => {
-                        assert!((512..1024).contains(&at), "byte {at}");
-                        assert_same(&content, &run.model);
-                    }
-                    Err(Error::Corrupt(_)) => {}
-                    Err(e) => panic!("byte {at}: {e}"),
-                }
-                run.test.vault.release(ino, handle).unwrap();
-            }
-            Err(Error::Corrupt(_) | Error::Newer(_) | Error::KeyNotUsable(_)) => {}
-            Err(e) => panic!("byte {at}: {e}"),
-        }
-    }
-}
-
-#[test]
-fn a_zeroed_page_is_a_hole_unless_the_floor_forbids_it() {
-    let mut run = Run::new(Suite::Aes256Gcm);
-    let write = Op::Write { at: 0, len: 12_000, seed: 7 };
-    run.apply(&write).unwrap();
-    run.expect(&write);
-    let lower = std::fs::read_dir(run.test.tree()).unwrap().next().unwrap().unwrap().path();
-    let zero_page_1 = || {
-        let mut bytes = std::fs::read(&lower).unwrap();
-        bytes[4096..8192].fill(0);
-        std::fs::write(&lower, bytes).unwrap();
-    };
-    run.apply(&Op::Rotate).unwrap();
-    run.apply(&Op::Rewrap).unwrap();
-    zero_page_1();
-    run.reopen();
-    assert!(matches!(run.content(), Err(Error::Corrupt(Damage::Page(1)))));
-    // Emptied and written anew it has no floor, and the hole is one.
-    run.apply(&Op::Truncate { size: 0 }).unwrap();
-    run.apply(&write).unwrap();
-    zero_page_1();
-    run.reopen();
-    let content = run.content().unwrap();
-    assert!(content[3044..7112].iter().all(|b| *b == 0));
-}
-
-#[test]
-fn holes_are_found_where_they_are() {
-    let mut run = Run::new(Suite::Aes256Gcm);
-    run.apply(&Op::Write { at: 100_000, len: 10, seed: 1 }).unwrap();
-    run.apply(&Op::Write { at: 10, len: 10, seed: 1 }).unwrap();
-    let seek = |run: &Run, at, whence| run.test.vault.lseek(run.ino, PlainOffset(at), whence);
-    assert!(run.test.vault.kernel_may_hold_data(run.ino));
-    let hole = seek(&run, 0, Whence::Hole).unwrap();
-    assert_eq!(hole, PlainOffset(3044));
-    let data = seek(&run, 3044, Whence::Data).unwrap();
-    assert!(data.0 > 90_000 && data.0 <= 100_000);
-    assert_eq!(seek(&run, 100_005, Whence::Hole).unwrap(), PlainOffset(100_010));
-    assert!(matches!(seek(&run, 100_010, Whence::Data), Err(Error::NoMoreData)));
-}
-
-/// A size that was cut while the last page of it held data: what was cut must not come back when the file
-/// grows, also if the page after the new end had been left behind by a power cut.
-#[test]
-fn leftovers_past_the_end_never_come_back() {
-    let mut run = Run::new(Suite::Aes256Gcm);
-    for op in [Op::Write { at: 0, len: 3 * PAYLOAD as usize, seed: 5 }, Op::Sync] {
-        run.apply(&op).unwrap();
-        run.expect(&op);
-    }
-    let lower = std::fs::read_dir(run.test.tree()).unwrap().next().unwrap().unwrap().path();
-    // A cut that only shortened the file, as a power cut may leave it: the page after the end is still there.
-    let file = std::fs::OpenOptions::new().write(true).open(&lower).unwrap();
-    file.set_len(8192 + 100).unwrap();
-    let size = (BLOCK0_PAYLOAD + 100) as usize;
-    run.model.truncate(size);
-    run.reopen();
-    run.check();
-    let grow = Op::Truncate { size: 3 * PAYLOAD };
-    run.apply(&grow).unwrap();
-    run.expect(&grow);
-    run.check();
-    run.reopen();
-    run.check();
-    assert_eq!(crate::content::layout::lower_size(PlainOffset(1)), LowerOffset(4097));
-}
-
-/// A re-wrap may raise the floor. Broken off anywhere, it must not leave a floor behind that a later hole or cut
-/// doesn't know of: the slot with it can be the header after a power cut.
-#[test]
-fn holes_and_cuts_behind_a_broken_off_rewrap_stay_readable() {
-    for change in [Op::Punch { at: BLOCK0_PAYLOAD, len: PAYLOAD }, Op::Truncate { size: 100 }] {
-        for skip in 0.. {
-            let mut run = Run::new(Suite::Aes256Gcm);
-            for op in [Op::Write { at: 0, len: 12_000, seed: 1 }, Op::Sync, Op::Rotate] {
-                run.apply(&op).unwrap();
-                run.expect(&op);
-            }
-            let faults = Faults::fail_once(skip, rustix::io::Errno::IO);
-            {
-                let _scope = faults.on_this_thread();
-                let _ = run.test.vault.rewrap_batch(&[run.ino]);
-            }
-            if !faults.fired() {
-                break;
-            }
-            // The descriptor owes an error for the failed sync.
-            let _ = run.apply(&Op::Sync);
-            for op in [change.clone(), Op::Truncate { size: 12_000 }, Op::Reopen, Op::Rewrap, Op::Reopen] {
-                run.apply(&op).unwrap();
-                run.expect(&op);
-                run.check();
-            }
-        }
-    }
-}
-
-/// A block that no fsync promised can be torn by a power cut. The one behind the last promised block shares
-/// a page of the kernel's cache with it, which is read whole: it has to be as stable as what was promised.
-#[test]
-fn the_block_that_shares_a_kernel_page_with_promised_ones_is_not_torn() {
-    let mut run = Run::new(Suite::Aes256Gcm);
-    if !run.test.vault.lower.stable_needed {
-        return;
-    }
-    let waits = |run: &mut Run, at: u64| {
-        let faults = Faults::record();
-        let scope = faults.on_this_thread();
-        let op = Op::Write { at, len: 10, seed: 2 };
-        run.apply(&op).unwrap();
-        drop(scope);
-        run.expect(&op);
-        faults.log().contains(&crate::storage::fault::Op::WaitStable)
-    };
-    let promised = Op::Write { at: 0, len: BLOCK0_PAYLOAD as usize, seed: 1 };
-    run.apply(&promised).unwrap();
-    run.expect(&promised);
-    assert!(!waits(&mut run, 0), "nothing was promised yet");
-    run.apply(&Op::Sync).unwrap();
-    assert!(waits(&mut run, 0));
-    assert!(waits(&mut run, BLOCK0_PAYLOAD + 100), "shares bytes 0..4096 with the promised block");
-    assert!(!waits(&mut run, BLOCK0_PAYLOAD + PAYLOAD + 100), "bytes 7212.. share nothing");
-    run.check();
-}
-
-#[test]
-fn a_file_given_twice_is_rewrapped_once() {
-    let mut run = Run::new(Suite::Aes256Gcm);
-    run.apply(&Op::Write { at: 0, len: 10, seed: 1 }).unwrap();
-    run.apply(&Op::Rotate).unwrap();
-    let outcome = run.test.vault.rewrap_batch(&[run.ino, run.ino]);
-    assert_eq!((outcome.rewrapped, outcome.skipped, outcome.failed), (1, 0, Vec::new()));
-}
-
-/// A file that was never synced met a power cut: its pages are zeros, its header is gone, and past the last
-/// page stands what a later write had put there.
-#[test]
-fn a_bare_file_grows_over_what_a_power_cut_left_behind() {
-    for op in [Op::Write { at: 9000, len: 10, seed: 1 }, Op::Truncate { size: 9010 }] {
-        let mut run = Run::new(Suite::Aes256Gcm);
-        run.test.vault.release(run.ino, run.handle).unwrap();
-        let lower = std::fs::read_dir(run.test.tree()).unwrap().next().unwrap().unwrap().path();
-        let mut bytes = vec![0; 4096 + 100];
-        bytes[4096..].fill(0xEE);
-        std::fs::write(&lower, bytes).unwrap();
-        run.model = vec![0; 100];
-        run.reopen();
-        run.check();
-        run.apply(&op).unwrap();
-        run.expect(&op);
-        run.check();
-        run.reopen();
-        run.check();
     }
 }
