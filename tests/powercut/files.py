@@ -115,8 +115,8 @@ def _punch(rng, size):
 
 
 class FileWorkload:
-    """Some files, each changed by a thread of its own: `quiet` and `small` by a thread that syncs now and then,
-    `busy` by one that goes on while a second one syncs. `small` stays so small that each re-wrap looks at all of it."""
+    """Some files, each changed by a thread of its own: `quiet` and `small` by one that syncs now and then, `busy` by one
+    that goes on while a second one syncs. `small` stays so small that each re-wrap looks at all of it."""
 
     files = ("quiet", "small", "busy")
 
@@ -165,8 +165,8 @@ class FileWorkload:
             while not stop() and size <= self._limit:
                 number += 1
                 op = self._draw(rng, size)
-                if name == "small" and self._initial and size_after(size, op) > _SMALL:
-                    op = ["truncate", rng.randint(1, _SMALL)]
+                if name == "small" and self._initial:
+                    op = self._small(rng, size, op)
                 mark({"file": name, "n": number, "op": op})
                 try:
                     perform(fd, name, number, op)
@@ -180,9 +180,11 @@ class FileWorkload:
                 size = size_after(size, op)
                 if beside:
                     time.sleep(rng.random() * 0.003)
-                elif rng.random() < (0.2 if name == "small" else 0.6):
+                elif rng.random() < 0.6 or (name == "small" and op[0] == "write"):
                     (os.fsync if rng.random() < 0.5 else os.fdatasync)(fd)
                     mark({"file": name, "synced": number})
+                if name == "small":
+                    time.sleep(rng.random() * 0.04)
                 if rng.random() < 0.05:
                     if beside:
                         beside.finish()
@@ -194,6 +196,13 @@ class FileWorkload:
             if beside:
                 beside.finish()
             os.close(fd)
+
+    @staticmethod
+    def _small(rng, size, op):
+        """Now without any hole, so that a re-wrap can say so in the header, now with one or shorter."""
+        if rng.random() < 0.5:
+            return ["write", 0, max(size, rng.randint(8000, _SMALL))]
+        return op if op[0] != "write" and size_after(size, op) <= _SMALL else ["truncate", rng.randint(1, size)]
 
     def check(self, root, marks):
         """What was promised by these marks and isn't so: a list of sentences."""

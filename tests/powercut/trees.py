@@ -137,7 +137,8 @@ class _Group:
     def perform(self, number, op):
         kind, *args = op
         full = [os.path.join(self._root, arg) for arg in args if isinstance(arg, str)]
-        self._open_parent(args[0])
+        if kind not in ("chmod", "xattr"):  # which the file's own sync must cover
+            self._open_parent(args[0])
         if kind in ("link", "rename", "exchange"):
             self._open_parent(args[1])
         if kind in ("rmdir", "rename"):
