@@ -93,7 +93,7 @@ pub enum Damage {
     /// A page's tag doesn't fit, or a page below the floor is zero.
     #[error("page {0}")]
     Page(u64),
-    /// A lower size that no file can have.
+    /// A lower size that no file can have, or that this one, by its floor, can't.
     #[error("the lower size")]
     Size,
     /// A directory record.

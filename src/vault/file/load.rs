@@ -12,7 +12,7 @@ use crate::content::layout::{self, ImpossibleSize};
 use crate::crypto::keys::Dek;
 use crate::crypto::suite::Suite;
 use crate::header::{self, OpenError, Refusal, SLOTS, UnverifiedSlot};
-use crate::ids::{BackingKeyId, Format, Ino, LowerOffset, PlainOffset};
+use crate::ids::{BackingKeyId, Format, Ino, LowerOffset, PageCount, PlainOffset};
 use crate::keyring::{KeyError, Keys};
 use crate::storage::{self, Access, Errno};
 use crate::vault::inode::Inode;
@@ -93,7 +93,7 @@ impl Vault {
         let lower = LowerOffset(storage::fstat(fd.as_fd())?.size);
         let (size, body) = match layout::plain_size(lower) {
             Ok(size) if size.0 == 0 => (size, Body::Bare),
-            Ok(size) => (size, self.load_body(&fd, lower)?),
+            Ok(size) => (size, self.load_body(&fd, lower, layout::page_count(size))?),
             // Any size will do: all that can be done with the file is to cut it to nothing.
             Err(ImpossibleSize) => (PlainOffset(lower.0), Body::Unreadable(Damage::Size)),
         };
@@ -121,10 +121,12 @@ impl Vault {
         }
     }
 
-    fn load_body(&self, fd: &OwnedFd, lower: LowerOffset) -> Result<Body> {
+    fn load_body(&self, fd: &OwnedFd, lower: LowerOffset, pages: PageCount) -> Result<Body> {
         let mut slots = [0; SLOTS];
         storage::pread(fd.as_fd(), &mut slots, LowerOffset(0))?;
         match header::open(&slots, |slot| unwrap(&self.keys, slot)) {
+            // Each cut of ours made a lower floor durable first: someone else shortened the file.
+            Ok(header) if pages < header.floor() => Ok(Body::Unreadable(Damage::Size)),
             Ok(header) => Ok(Body::Sealed(Sealed::new(header))),
             Err(OpenError::Key(e)) => Err(key_error(e)),
             Err(OpenError::Newer(what)) => Err(Error::Newer(what)),

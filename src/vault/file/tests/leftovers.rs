@@ -69,6 +69,25 @@ fn a_zeroed_page_is_a_hole_unless_the_floor_forbids_it() {
 }
 
 #[test]
+fn a_file_cut_below_its_floor_by_someone_else_is_damaged() {
+    let mut run = Run::new(Suite::Aes256Gcm);
+    for op in [Op::Write { at: 0, len: 12_000, seed: 7 }, Op::Rotate, Op::Rewrap] {
+        run.apply(&op).unwrap();
+        run.expect(&op);
+    }
+    let shorter = Op::Truncate { size: 10_000 };
+    run.apply(&shorter).unwrap();
+    run.expect(&shorter);
+    run.reopen();
+    run.check();
+    let lower = std::fs::read_dir(run.test.tree()).unwrap().next().unwrap().unwrap().path();
+    let file = std::fs::OpenOptions::new().write(true).open(lower).unwrap();
+    file.set_len(4096 + 100).unwrap();
+    run.test.reopen();
+    assert!(matches!(run.test.open("f"), Err(Error::Corrupt(Damage::Size))));
+}
+
+#[test]
 fn holes_are_found_where_they_are() {
     let mut run = Run::new(Suite::Aes256Gcm);
     run.apply(&Op::Write { at: 100_000, len: 10, seed: 1 }).unwrap();
