@@ -82,5 +82,13 @@ else
     FAILED=$((FAILED + 1))
 fi
 
+echo "== power cuts (210 of them)"
+if [ -e /dev/fuse ] && [ -e /dev/loop-control ]; then
+    shown "power cuts" env REKEYFS="$TARGET/release/rekeyfs" scripts/powercut.sh --system ext4 --system rekeyfs --cuts 10
+else
+    skip "power cuts" "no /dev/fuse or no loop devices"
+    FAILED=$((FAILED + 1))
+fi
+
 printf 'took %d s\n' $((SECONDS - STARTED))
 summary
