@@ -35,6 +35,13 @@ pub enum Event {
         /// The new state, as KMS names it.
         state: &'static str,
     },
+    /// A key, or an alias that points at it, was made or changed.
+    KeyOperation {
+        /// The key.
+        key: KeyId,
+        /// The operation, as KMS names it.
+        operation: &'static str,
+    },
     /// An unlock slot was added.
     SlotAdded(SlotId),
     /// An unlock slot was removed.
@@ -70,6 +77,7 @@ impl Event {
             Self::VaultCreated => "Vault Created",
             Self::KeyRotated { .. } => "KMS CMK Rotation",
             Self::KeyStateChanged { .. } => "KMS Key State Change",
+            Self::KeyOperation { .. } => "KMS Key Operation",
             Self::SlotAdded(_) => "Unlock Slot Added",
             Self::SlotRemoved(_) => "Unlock Slot Removed",
             Self::RootKeyReplaced => "Root Key Replaced",
@@ -81,7 +89,9 @@ impl Event {
 
     fn key(&self) -> Option<KeyId> {
         match self {
-            Self::KeyRotated { key, .. } | Self::KeyStateChanged { key, .. } => Some(*key),
+            Self::KeyRotated { key, .. }
+            | Self::KeyStateChanged { key, .. }
+            | Self::KeyOperation { key, .. } => Some(*key),
             _ => None,
         }
     }
@@ -93,6 +103,9 @@ impl Event {
                 json!({"key-id": key.to_string(), "previous-version": old.0, "version": new.0})
             }
             Self::KeyStateChanged { key, state } => json!({"key-id": key.to_string(), "key-state": state}),
+            Self::KeyOperation { key, operation } => {
+                json!({"key-id": key.to_string(), "event-name": operation})
+            }
             Self::SlotAdded(slot) | Self::SlotRemoved(slot) => json!({"slot-id": slot.to_string()}),
             Self::RollbackAccepted(generation) => json!({"generation": generation.0}),
             Self::Damage { ino, part, page, backing } => {

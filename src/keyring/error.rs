@@ -143,6 +143,9 @@ pub enum KeyringError {
     /// Imported material is rotated by importing new material first.
     #[error("key {0} has imported material; import new material to rotate it")]
     Imported(KeyId),
+    /// What the KMS interface alone refuses.
+    #[error(transparent)]
+    Kms(#[from] super::kms::KmsError),
     /// There is no such slot.
     #[error("there is no unlock slot {0}; `rekeyfs unlock list` shows them")]
     UnknownSlot(SlotId),

@@ -30,7 +30,7 @@ pub struct Keys {
     /// exclusively while another version becomes the current one. So when `rotate` returns, nothing more is
     /// created under the old one.
     gate: RwLock<()>,
-    table: RwLock<Table>,
+    pub(super) table: RwLock<Table>,
     pub(super) log: Arc<EventLog>,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -292,12 +292,51 @@ impl Keys {
     /// # Errors
     /// [`KeyringError`], if the key isn't there, isn't the user's, or is pending deletion or import.
     pub fn set_enabled(&self, key: KeyId, enabled: bool) -> Result<(), KeyringError> {
-        let changed = self.change(false, |draft| known(&mut draft.body, key)?.set_enabled(enabled))?;
+        let now = self.clock.now();
+        let (changed, rotated) = self.change(false, |draft| {
+            let key = known(&mut draft.body, key)?;
+            let changed = key.set_enabled(enabled)?;
+            Ok((changed, key.rotate_if_due(now)?))
+        })?;
         if changed {
             let state = if enabled { KeyState::Enabled } else { KeyState::Disabled };
             self.log.record(&Event::KeyStateChanged { key, state: state.name() });
         }
+        if let Some((old, new)) = rotated {
+            self.log.record(&Event::KeyRotated { key, old, new });
+        }
         Ok(())
+    }
+
+    /// Rotates every key whose schedule says so, the service-managed one included: that re-wraps the tree
+    /// keys. Saves nothing if none is due. Returns the rotations, which are durable and in use.
+    ///
+    /// # Errors
+    /// [`KeyringError`]; the old versions stay in use then.
+    pub fn rotate_due(&self) -> Result<Vec<Rotation>, KeyringError> {
+        let now = self.clock.now();
+        if !self.table.read().body.keys.iter().any(|key| key.is_due(now)) {
+            return Ok(Vec::new());
+        }
+        let rotations = self.change(false, |draft| {
+            let mut rotations = Vec::new();
+            for key in &mut draft.body.keys {
+                if let Some((old, new)) = key.rotate_if_due(now)? {
+                    rotations.push(Rotation { alias: None, key: key.id, old, new });
+                }
+            }
+            for rotation in &mut rotations {
+                rotation.alias =
+                    draft.body.aliases.iter().find(|a| a.key == rotation.key).map(|a| a.name.clone());
+            }
+            rewrap_tree_keys(draft.header.vault, &mut draft.body)?;
+            Ok(rotations)
+        })?;
+        for rotation in &rotations {
+            let Rotation { key, old, new, .. } = *rotation;
+            self.log.record(&Event::KeyRotated { key, old, new });
+        }
+        Ok(rotations)
     }
 
     /// Saves a change of the keyring and takes it into use: durable first, then the swap under the gate.
@@ -361,7 +400,7 @@ fn resolve(body: &Body, target: &RotateTarget) -> Result<KeyId, KeyError> {
     }
 }
 
-fn known(body: &mut Body, key: KeyId) -> Result<&mut Key, KeyError> {
+pub(super) fn known(body: &mut Body, key: KeyId) -> Result<&mut Key, KeyError> {
     body.key_mut(key).ok_or(KeyError::UnknownKey(key))
 }
 
@@ -373,6 +412,33 @@ pub(super) fn tree_context(
 ) -> WrapContext {
     let file = FileId::from_bytes(*tree.as_bytes());
     WrapContext { vault, file, backing, suite: 0, format: Format::CURRENT }
+}
+
+/// Wraps each tree key under the current version of its key, where another one wraps it. The tree keys
+/// themselves stay.
+fn rewrap_tree_keys(vault: VaultId, body: &mut Body) -> Result<(), KeyringError> {
+    let wrapping = |body: &Body, id: BackingKeyId| {
+        let material = body.key(id.key)?.version(id.version)?.material.as_ref()?;
+        Some(material.wrapping_key(vault, id))
+    };
+    for index in 0..body.tree_keys.len() {
+        let tree = &body.tree_keys[index];
+        let old = BackingKeyId { key: tree.key, version: tree.version };
+        let version = body.key(tree.key).ok_or(KeyError::UnknownKey(tree.key))?.current;
+        let new = BackingKeyId { version, ..old };
+        if new == old {
+            continue;
+        }
+        let from = wrapping(body, old).ok_or(KeyError::UnknownKey(old.key))?;
+        let to = wrapping(body, new).ok_or(KeyError::UnknownKey(new.key))?;
+        let plain = from
+            .unwrap_tree(&tree_context(vault, tree.id, old), &tree.wrapped)
+            .map_err(|_| KeyringError::Key(KeyError::Auth))?;
+        let wrapped = to.wrap_tree(&tree_context(vault, tree.id, new), &plain);
+        let tree = &mut body.tree_keys[index];
+        (tree.version, tree.wrapped) = (version, wrapped);
+    }
+    Ok(())
 }
 
 fn unwrap_tree_key(vault: VaultId, body: &Body) -> Option<TreeKey> {

@@ -7,6 +7,7 @@ mod error;
 mod header;
 mod host;
 mod keys;
+pub mod kms;
 mod model;
 mod slots;
 mod state;

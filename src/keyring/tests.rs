@@ -13,7 +13,9 @@ use crate::ids::{FileId, Format, KeyId, KeyVersion};
 use crate::unlock::{RecoveryKey, UnlockError};
 
 mod damage;
+mod kms;
 mod layout;
+mod lifecycle;
 mod slots;
 
 const KDF: KdfParams = KdfParams { memory_kib: 8 << 10, passes: 1, lanes: 1 };

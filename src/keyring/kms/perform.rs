@@ -1,0 +1,299 @@
+//! Each operation: names resolved, the key's state machine asked, the keyring saved, the answer shaped.
+
+use serde_json::{Value, json};
+
+use super::error::{KmsError, KmsErrorName, alias_arn};
+use super::{Call, Keys, NewKey, Tag, names, policy, shapes};
+use crate::events::{Event, arn};
+use crate::ids::{AliasName, KeyId};
+use crate::keyring::error::{KeyError, KeyringError, Unusable};
+use crate::keyring::keys::known;
+use crate::keyring::model::{self, Alias, Body, Key, KeyState, Manager};
+
+type Result<T> = std::result::Result<T, KeyringError>;
+
+/// The longest description, in characters.
+const DESCRIPTION_MAX: usize = 8192;
+const TAGS_MAX: usize = 50;
+const TAG_KEY_MAX: usize = 128;
+const TAG_VALUE_MAX: usize = 256;
+
+impl Keys {
+    /// Does one operation. Changes are durable and in use when it returns. Gives the answer as AWS shapes it;
+    /// null where there is none.
+    ///
+    /// # Errors
+    /// [`KeyringError`]; [`KmsError::of`] is what KMS calls it.
+    pub fn call(&self, call: &Call) -> Result<Value> {
+        match call {
+            Call::CreateKey { key } => self.create_key(key),
+            Call::DescribeKey { key_id } => self.of_key(names::key_or_alias, key_id, shapes::metadata),
+            Call::ListKeys { page } => {
+                let item = |key: &Key| {
+                    let id = key.id.to_string();
+                    (id.clone(), json!({ "KeyId": id, "KeyArn": arn(key.id) }))
+                };
+                let items = self.table.read().body.keys.iter().map(item).collect();
+                Ok(shapes::page("Keys", items, page)?)
+            }
+            Call::ListAliases { key_id, page } => {
+                let items = self.aliases_by_name(key_id.as_deref())?;
+                Ok(shapes::page("Aliases", items, page)?)
+            }
+            Call::CreateAlias { alias_name, target_key_id } => self.create_alias(alias_name, target_key_id),
+            Call::UpdateAlias { alias_name, target_key_id } => self.update_alias(alias_name, target_key_id),
+            Call::DeleteAlias { alias_name } => self.delete_alias(alias_name),
+            Call::EnableKey { key_id } => self.switch_key(key_id, true),
+            Call::DisableKey { key_id } => self.switch_key(key_id, false),
+            Call::EnableKeyRotation { key_id, rotation_period_in_days } => {
+                let (now, days) = (self.clock.now(), *rotation_period_in_days);
+                self.on_key(call, names::key_or_alias, key_id, |key| key.enable_rotation(days, now))?;
+                Ok(Value::Null)
+            }
+            Call::DisableKeyRotation { key_id } => {
+                self.on_key(call, names::key_or_alias, key_id, Key::disable_rotation)?;
+                Ok(Value::Null)
+            }
+            Call::GetKeyRotationStatus { key_id } => {
+                self.of_key(names::key_or_alias, key_id, shapes::rotation_status)
+            }
+            Call::RotateKeyOnDemand { key_id } => {
+                let now = self.clock.now();
+                let (key, (old, new)) =
+                    self.on_key(call, names::key_or_alias, key_id, |key| key.rotate_on_demand(now))?;
+                self.log.record(&Event::KeyRotated { key, old, new });
+                Ok(json!({ "KeyId": key.to_string() }))
+            }
+            Call::ListKeyRotations { key_id, materials, page } => {
+                let mut items = Vec::new();
+                self.of_key(names::key_or_alias, key_id, |key| {
+                    items = shapes::rotations(key, *materials);
+                    Value::Null
+                })?;
+                Ok(shapes::page("Rotations", items, page)?)
+            }
+            Call::ScheduleKeyDeletion { key_id, pending_window_in_days } => {
+                let (now, days) = (self.clock.now(), *pending_window_in_days);
+                let (key, (window, date)) =
+                    self.on_key(call, names::key, key_id, |key| key.schedule_deletion(days, now))?;
+                self.record_state(key, KeyState::PendingDeletion);
+                Ok(json!({
+                    "KeyId": arn(key),
+                    "DeletionDate": shapes::date(date),
+                    "KeyState": KeyState::PendingDeletion.name(),
+                    "PendingWindowInDays": window,
+                }))
+            }
+            Call::CancelKeyDeletion { key_id } => {
+                let (key, state) = self.on_key(call, names::key, key_id, |key| {
+                    key.cancel_deletion()?;
+                    Ok(key.state)
+                })?;
+                self.record_state(key, state);
+                Ok(json!({ "KeyId": arn(key) }))
+            }
+            Call::GetKeyPolicy { key_id, policy_name } => {
+                default_policy(policy_name.as_deref())?;
+                self.of_key(names::key, key_id, |key| {
+                    let text = if key.policy.is_empty() { policy::DEFAULT } else { &key.policy };
+                    json!({ "Policy": text, "PolicyName": "default" })
+                })
+            }
+            Call::PutKeyPolicy { key_id, policy_name, policy } => {
+                default_policy(policy_name.as_deref())?;
+                policy::check(policy)?;
+                self.on_key(call, names::key, key_id, |key| {
+                    own(key)?;
+                    key.policy.clone_from(policy);
+                    Ok(())
+                })?;
+                Ok(Value::Null)
+            }
+        }
+    }
+
+    /// Changes one key, and notes it in the audit log.
+    fn on_key<T>(
+        &self,
+        call: &Call,
+        find: fn(&Body, &str) -> Result<KeyId>,
+        asked: &str,
+        change: impl FnOnce(&mut Key) -> Result<T>,
+    ) -> Result<(KeyId, T)> {
+        let (id, out) = self.change(false, |draft| {
+            let id = find(&draft.body, asked)?;
+            Ok((id, change(known(&mut draft.body, id)?)?))
+        })?;
+        self.log.record(&Event::KeyOperation { key: id, operation: call.operation() });
+        Ok((id, out))
+    }
+
+    /// Looks at one key.
+    fn of_key(
+        &self,
+        find: fn(&Body, &str) -> Result<KeyId>,
+        asked: &str,
+        look: impl FnOnce(&Key) -> Value,
+    ) -> Result<Value> {
+        let table = self.table.read();
+        let id = find(&table.body, asked)?;
+        Ok(look(table.body.key(id).ok_or(KeyError::UnknownKey(id))?))
+    }
+
+    fn record_state(&self, key: KeyId, state: KeyState) {
+        self.log.record(&Event::KeyStateChanged { key, state: state.name() });
+    }
+
+    fn switch_key(&self, asked: &str, enabled: bool) -> Result<Value> {
+        let id = names::key(&self.table.read().body, asked)?;
+        self.set_enabled(id, enabled)?;
+        Ok(Value::Null)
+    }
+
+    fn create_key(&self, asked: &NewKey) -> Result<Value> {
+        let now = self.clock.now();
+        let mut key = Key::create(Manager::Customer, &asked.description, now);
+        check_new(asked)?;
+        if let Some(text) = &asked.policy {
+            policy::check(text)?;
+            key.policy.clone_from(text);
+        }
+        let tag = |tag: &Tag| model::Tag { key: tag.tag_key.clone(), value: tag.tag_value.clone() };
+        key.tags = asked.tags.iter().map(tag).collect();
+        let id = key.id;
+        let out = shapes::metadata(&key);
+        self.change(false, |draft| {
+            draft.body.keys.push(key);
+            Ok(())
+        })?;
+        self.log.record(&Event::KeyOperation { key: id, operation: "CreateKey" });
+        Ok(out)
+    }
+
+    fn aliases_by_name(&self, key_id: Option<&str>) -> Result<Vec<(String, Value)>> {
+        let table = self.table.read();
+        let key = key_id.map(|asked| names::key(&table.body, asked)).transpose()?;
+        let of_key = |alias: &&Alias| key.is_none_or(|key| alias.key == key);
+        let mut aliases: Vec<&Alias> = table.body.aliases.iter().filter(of_key).collect();
+        aliases.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(aliases.into_iter().map(|alias| (alias.name.to_string(), shapes::alias(alias))).collect())
+    }
+
+    fn create_alias(&self, asked: &str, target: &str) -> Result<Value> {
+        let name = names::own_alias(asked)?;
+        let now = self.clock.now();
+        let key = self.change(false, |draft| {
+            if draft.body.alias(&name).is_some() {
+                let message = format!("An alias with the name {} already exists", alias_arn(&name));
+                return Err(KmsError::new(KmsErrorName::AlreadyExistsException, message).into());
+            }
+            let key = new_target(&draft.body, target)?;
+            draft.body.aliases.push(Alias { name, key, created: now, updated: now });
+            Ok(key)
+        })?;
+        self.log.record(&Event::KeyOperation { key, operation: "CreateAlias" });
+        Ok(Value::Null)
+    }
+
+    fn update_alias(&self, asked: &str, target: &str) -> Result<Value> {
+        // AWS's own documentation leaves the prefix out here.
+        let whole = format!("{}{asked}", AliasName::PREFIX);
+        let name = names::own_alias(if asked.starts_with(AliasName::PREFIX) { asked } else { &whole })?;
+        let now = self.clock.now();
+        let key = self.change(false, |draft| {
+            let key = match draft.body.alias(&name) {
+                Some(_) => new_target(&draft.body, target)?,
+                None => return Err(KeyError::UnknownAlias(name).into()),
+            };
+            let alias = draft.body.aliases.iter_mut().find(|alias| alias.name == name);
+            let alias = alias.ok_or(KeyError::UnknownAlias(name))?;
+            (alias.key, alias.updated) = (key, now);
+            Ok(key)
+        })?;
+        self.log.record(&Event::KeyOperation { key, operation: "UpdateAlias" });
+        Ok(Value::Null)
+    }
+
+    fn delete_alias(&self, asked: &str) -> Result<Value> {
+        let name = names::own_alias(asked)?;
+        if name == AliasName::default_alias() {
+            let message = format!(
+                "{} is what files are created under; point it at another key instead.",
+                alias_arn(&name)
+            );
+            return Err(KmsError::new(KmsErrorName::ConflictException, message).into());
+        }
+        let key = self.change(false, |draft| {
+            let aliases = &mut draft.body.aliases;
+            match aliases.iter().position(|alias| alias.name == name) {
+                Some(index) => Ok(aliases.remove(index).key),
+                None => Err(KeyError::UnknownAlias(name).into()),
+            }
+        })?;
+        self.log.record(&Event::KeyOperation { key, operation: "DeleteAlias" });
+        Ok(Value::Null)
+    }
+}
+
+/// A key that an alias may come to point at.
+fn new_target(body: &Body, asked: &str) -> Result<KeyId> {
+    let id = names::target(body, asked)?;
+    let key = body.key(id).ok_or(KeyError::UnknownKey(id))?;
+    own(key)?;
+    if key.state == KeyState::PendingDeletion {
+        return Err(KeyError::NotUsable { key: id, state: Unusable::State(key.state) }.into());
+    }
+    Ok(id)
+}
+
+fn own(key: &Key) -> Result<()> {
+    if key.manager == Manager::Service { Err(KeyringError::ServiceManaged(key.id)) } else { Ok(()) }
+}
+
+fn default_policy(name: Option<&str>) -> Result<()> {
+    match name {
+        None | Some("default") => Ok(()),
+        Some(_) => {
+            Err(KmsError::new(KmsErrorName::NotFoundException, "No such policy exists; it is named default.")
+                .into())
+        }
+    }
+}
+
+fn check_new(asked: &NewKey) -> Result<()> {
+    let unsupported = |what: String| KmsError::new(KmsErrorName::UnsupportedOperationException, what);
+    match asked.key_usage.as_deref() {
+        None | Some("ENCRYPT_DECRYPT") => {}
+        Some(usage) => {
+            let message =
+                format!("KeyUsage {} isn't supported; it is ENCRYPT_DECRYPT.", usage.escape_debug());
+            return Err(unsupported(message).into());
+        }
+    }
+    match asked.origin.as_deref() {
+        None | Some("AWS_KMS") => {}
+        Some(origin) => {
+            let message = format!("Origin {} isn't supported; it is AWS_KMS.", origin.escape_debug());
+            return Err(unsupported(message).into());
+        }
+    }
+    let length = asked.description.chars().count();
+    if length > DESCRIPTION_MAX {
+        let message =
+            format!("The description has {length} characters; at most {DESCRIPTION_MAX} are taken.");
+        return Err(KmsError::validation(message).into());
+    }
+    let mut seen = std::collections::HashSet::new();
+    let fits = |tag: &Tag| {
+        (1..=TAG_KEY_MAX).contains(&tag.tag_key.chars().count())
+            && tag.tag_value.chars().count() <= TAG_VALUE_MAX
+    };
+    if asked.tags.len() > TAGS_MAX || !asked.tags.iter().all(|tag| fits(tag) && seen.insert(&tag.tag_key)) {
+        let message = format!(
+            "A key takes {TAGS_MAX} tags with different keys of 1 to {TAG_KEY_MAX} characters and values of at \
+             most {TAG_VALUE_MAX}."
+        );
+        return Err(KmsError::validation(message).into());
+    }
+    Ok(())
+}
