@@ -221,7 +221,7 @@ class TreeWorkload:
         try:
             found, problems = _walk(top)
         except OSError as problem:
-            return [f"the tree can't be listed: {problem}"]
+            return [_shorten(f"the tree can't be listed: {problem}")]
         if problems:
             return problems
         tries = [_differences(found, candidate, synced) for candidate in candidates]
