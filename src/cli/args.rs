@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::args_kms::Kms;
 use super::exit::{self, Exit, Failure};
 
 /// The commands and options of `rekeyfs`.
@@ -42,6 +43,8 @@ pub(super) enum Command {
     Status(Status),
     /// Show which key version wraps a file: one in a mount, or a ciphertext file
     Inspect(Inspect),
+    /// Manage keys with the verbs, flags and answers of `aws kms`
+    Kms(Kms),
     /// List, add, remove or change what unlocks a vault
     Unlock(Unlock),
 }
@@ -119,6 +122,9 @@ pub(super) struct Rotate {
     /// Which key, by its id
     #[arg(long, value_name = "ID")]
     pub(super) key_id: Option<String>,
+    /// Every key whose automatic rotation is due, and no other. A mount does that by itself
+    #[arg(long, conflicts_with_all = ["alias", "key_id"])]
+    pub(super) due: bool,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,

@@ -50,6 +50,8 @@ pub enum Exit {
     Busy = 43,
     /// No such alias or key, or its state doesn't allow it.
     Key = 44,
+    /// A `kms` verb was refused (the AWS CLI's status for that).
+    Kms = 254,
 }
 
 /// The table, for `--help`.
@@ -75,10 +77,11 @@ Exit status:
   41  the keyring was rolled back or forked (see --accept-rollback)
   42  not mounted
   43  the mount is busy
-  44  no such alias or key, or its state doesn't allow it";
+  44  no such alias or key, or its state doesn't allow it
+ 254  a kms verb was refused, with AWS's name for the reason";
 
 impl Exit {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 22] = [
         Self::Ok,
         Self::Other,
         Self::Usage,
@@ -100,6 +103,7 @@ impl Exit {
         Self::NotMounted,
         Self::Busy,
         Self::Key,
+        Self::Kms,
     ];
 
     /// The status with that number, as a daemon reports it; [`Exit::Other`] for a number that isn't used.

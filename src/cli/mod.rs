@@ -2,11 +2,14 @@
 //! file a command, and how it ended becomes one line and an exit status.
 
 mod args;
+mod args_kms;
 mod errors;
 mod exit;
 mod init;
 mod inspect;
 mod interrupt;
+mod kms;
+mod kms_output;
 mod mount;
 mod offline;
 mod options;
@@ -36,7 +39,11 @@ pub fn main() -> ExitCode {
     match args::parse(std::env::args_os()).and_then(run) {
         Ok(()) => Exit::Ok.into(),
         Err(failure) => {
-            output::complain(&failure);
+            match failure.exit {
+                // The line is AWS's, whole.
+                Exit::Kms => output::complain_bare(&failure),
+                _ => output::complain(&failure),
+            }
             failure.exit.into()
         }
     }
@@ -54,6 +61,7 @@ fn run(invocation: Invocation) -> Outcome {
             Command::Rewrap(args) => rewrap::run(&args),
             Command::Status(args) => status::run(&args),
             Command::Inspect(args) => inspect::run(&args),
+            Command::Kms(args) => kms::run(&args),
             Command::Unlock(args) => unlock::run(&args.command),
         },
     }

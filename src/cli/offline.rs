@@ -11,20 +11,29 @@ use super::interrupt::Interrupt;
 use super::progress::Display;
 use super::secrets::SecretPlan;
 use crate::control::{self, Handler, RewrapReport, RotateTarget, Rotated, Service, Status};
-use crate::keyring::{KeyringFile, OpenOptions, Opened};
+use crate::keyring::{KeyringFile, Keys, OpenOptions, Opened};
 use crate::mount::{self, VaultLock};
 use crate::unlock::Secret;
 
 /// An unmounted vault, locked and opened.
-struct Offline {
+pub(super) struct Offline {
     opened: Opened,
     _lock: VaultLock,
 }
 
 impl Offline {
-    fn open(vault: &Path, args: &args::Open) -> Outcome<Self> {
+    /// Takes the lock and opens the keyring.
+    ///
+    /// # Errors
+    /// As [`open_keyring`]; the lock.
+    pub(super) fn open(vault: &Path, args: &args::Open) -> Outcome<Self> {
         let lock = VaultLock::take(vault).map_err(|error| errors::mount(&error))?;
         Ok(Self { opened: open_keyring(vault, args)?.opened, _lock: lock })
+    }
+
+    /// The keys.
+    pub(super) fn keys(&self) -> &Keys {
+        &self.opened.keys
     }
 }
 
@@ -56,6 +65,15 @@ pub(super) fn open_keyring(vault: &Path, args: &args::Open) -> Outcome<Unlocked>
 pub(super) fn rotate(vault: &Path, args: &args::Open, target: &RotateTarget) -> Outcome<Rotated> {
     let offline = Offline::open(vault, args)?;
     control::rotate(&offline.opened.keys, target).map_err(|error| errors::keyring(&error))
+}
+
+/// Rotates the keys whose schedule says so.
+///
+/// # Errors
+/// As [`open_keyring`]; the lock; the rotation.
+pub(super) fn rotate_due(vault: &Path, args: &args::Open) -> Outcome<Vec<Rotated>> {
+    let offline = Offline::open(vault, args)?;
+    control::rotate_due(offline.keys()).map_err(|error| errors::keyring(&error))
 }
 
 /// The keys. Nothing is known of the files without walking them.

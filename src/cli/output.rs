@@ -31,6 +31,11 @@ pub(super) fn complain(line: &impl std::fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "rekeyfs: {line}");
 }
 
+/// As [`complain`], without the program's name.
+pub(super) fn complain_bare(line: &impl std::fmt::Display) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
 fn unwritten(error: io::Error) -> Failure {
     Failure::new(Exit::Other, "standard output", error)
 }

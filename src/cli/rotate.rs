@@ -14,6 +14,9 @@ use crate::ids::AliasName;
 /// [`Exit::Usage`] for what is no alias or key id, [`Exit::Key`] if there is no such one or it can't be
 /// rotated now, and what opening the vault may say.
 pub(super) fn run(args: &args::Rotate) -> Outcome {
+    if args.due {
+        return run_due(args);
+    }
     let which = which(args)?;
     let target = Target::resolve(&args.target)?;
     let rotated = match &target {
@@ -24,6 +27,22 @@ pub(super) fn run(args: &args::Rotate) -> Outcome {
         Target::Vault(vault) => offline::rotate(vault, &args.open, &which)?,
     };
     if args.json { output::print_json(&rotated) } else { output::print(&text(&rotated)) }
+}
+
+/// Rotates what is due; nothing being due is fine.
+fn run_due(args: &args::Rotate) -> Outcome {
+    let rotated = match &Target::resolve(&args.target)? {
+        Target::Mounted(entry) => match target::ask(entry, &Request::RotateDue)? {
+            Reply::RotatedDue { rotated } => rotated,
+            _ => return Err(target::unexpected(entry)),
+        },
+        Target::Vault(vault) => offline::rotate_due(vault, &args.open)?,
+    };
+    if args.json {
+        output::print_json(&rotated)
+    } else {
+        output::print(&rotated.iter().map(text).collect::<String>())
+    }
 }
 
 fn which(args: &args::Rotate) -> Outcome<RotateTarget> {

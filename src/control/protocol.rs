@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::ids::{AliasName, KeyId, KeyVersion, VaultId};
+use crate::keyring::kms::{Call, KmsError};
 
 /// The protocol's number. It goes up when an old client or daemon would misunderstand a new message.
 pub const PROTOCOL: u32 = 1;
@@ -28,6 +29,13 @@ pub enum Request {
     Rotate {
         /// Which key.
         target: RotateTarget,
+    },
+    /// Rotate every key whose schedule says so.
+    RotateDue,
+    /// An operation of the KMS interface.
+    Kms {
+        /// Which, and its parameters.
+        call: Call,
     },
     /// Re-wrap all stale files. The reply is preceded by progress lines; hanging up stops the sweep.
     Rewrap {
@@ -59,6 +67,13 @@ pub enum Reply {
     Status(Box<Status>),
     /// To [`Request::Rotate`].
     Rotated(Rotated),
+    /// To [`Request::RotateDue`].
+    RotatedDue {
+        /// The rotations; may be none.
+        rotated: Vec<Rotated>,
+    },
+    /// To [`Request::Kms`].
+    Kms(KmsReply),
     /// Before the reply to [`Request::Rewrap`], any number of times.
     Progress(Progress),
     /// To [`Request::Rewrap`].
@@ -67,6 +82,22 @@ pub enum Reply {
     Inspected(Inspected),
     /// It could not be done.
     Refused(Refusal),
+}
+
+/// What an operation of the KMS interface came to.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum KmsReply {
+    /// It was done.
+    Done {
+        /// The answer as AWS shapes it; null where there is none.
+        answer: serde_json::Value,
+    },
+    /// KMS refuses it.
+    Failed {
+        /// With AWS's name for the reason.
+        error: KmsError,
+    },
 }
 
 /// The state of a vault.

@@ -14,11 +14,13 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::protocol::{
-    Inspected, Progress, Refusal, RefusalKind, Reply, Request, RewrapReport, RotateTarget, Rotated, Status,
+    Inspected, KmsReply, Progress, Refusal, RefusalKind, Reply, Request, RewrapReport, RotateTarget, Rotated,
+    Status,
 };
 use super::registry::Endpoint;
 use super::wire::{self, LineReader, WireError};
 use crate::ids::Ino;
+use crate::keyring::kms::Call;
 
 /// Connections served at a time; one more is told that the daemon is busy.
 const MAX_CONNECTIONS: usize = 16;
@@ -40,6 +42,18 @@ pub trait Handler: Send + Sync + 'static {
     /// # Errors
     /// A refusal, which is sent to the client.
     fn rotate(&self, target: &RotateTarget) -> Result<Rotated, Refusal>;
+
+    /// Rotates every key whose schedule says so.
+    ///
+    /// # Errors
+    /// A refusal, which is sent to the client.
+    fn rotate_due(&self) -> Result<Vec<Rotated>, Refusal>;
+
+    /// Does an operation of the KMS interface.
+    ///
+    /// # Errors
+    /// A refusal that isn't KMS's own, which is sent to the client.
+    fn kms(&self, call: &Call) -> Result<KmsReply, Refusal>;
 
     /// Re-wraps all stale files, looking at `max_rate` files in a second at most. `go_on` is told of progress at least once a second and returns false when
     /// the sweep is to stop; the files done by then stay done.
@@ -218,6 +232,8 @@ fn perform(shared: &Shared, request: &Request, stream: &mut UnixStream) -> Reply
     let done = match request {
         Request::Status => handler.status().map(|status| Reply::Status(Box::new(status))),
         Request::Rotate { target } => handler.rotate(target).map(Reply::Rotated),
+        Request::RotateDue => handler.rotate_due().map(|rotated| Reply::RotatedDue { rotated }),
+        Request::Kms { call } => handler.kms(call).map(Reply::Kms),
         Request::Inspect { ino } => handler.inspect(Ino(*ino)).map(Reply::Inspected),
         Request::Rewrap { max_rate } => {
             let mut sent: Option<Instant> = None;

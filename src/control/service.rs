@@ -9,11 +9,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::protocol::{
-    AliasStatus, Inspected, InspectedHeader, MountStatus, Progress, Refusal, RefusalKind, RewrapReport,
-    RotateTarget, Rotated, Status, VersionStatus,
+    AliasStatus, Inspected, InspectedHeader, KmsReply, MountStatus, Progress, Refusal, RefusalKind,
+    RewrapReport, RotateTarget, Rotated, Status, VersionStatus,
 };
 use super::server::Handler;
 use crate::ids::{BackingKeyId, Ino};
+use crate::keyring::kms::{Call, KmsError};
 use crate::keyring::{self, KeyError, KeyInfo, KeyringError, Keys};
 use crate::rewrap::{self, SweepOptions};
 use crate::vault::{self, Vault};
@@ -67,6 +68,14 @@ impl Handler for Service {
 
     fn rotate(&self, target: &RotateTarget) -> Result<Rotated, Refusal> {
         rotate(self.vault.keys(), target).map_err(|error| refusal_of_keyring(&error))
+    }
+
+    fn rotate_due(&self) -> Result<Vec<Rotated>, Refusal> {
+        rotate_due(self.vault.keys()).map_err(|error| refusal_of_keyring(&error))
+    }
+
+    fn kms(&self, call: &Call) -> Result<KmsReply, Refusal> {
+        kms(self.vault.keys(), call).map_err(|error| refusal_of_keyring(&error))
     }
 
     fn rewrap(
@@ -171,13 +180,35 @@ pub fn rotate(keys: &Keys, target: &RotateTarget) -> Result<Rotated, KeyringErro
         RotateTarget::Alias(alias) => keyring::RotateTarget::Alias(alias.clone()),
         RotateTarget::Key(key) => keyring::RotateTarget::Key(*key),
     };
-    let rotation = keys.rotate(&target)?;
-    Ok(Rotated {
+    Ok(rotated(keys.rotate(&target)?))
+}
+
+/// Rotates every key of an open keyring whose schedule says so.
+///
+/// # Errors
+/// As [`Keys::rotate_due`].
+pub fn rotate_due(keys: &Keys) -> Result<Vec<Rotated>, KeyringError> {
+    Ok(keys.rotate_due()?.into_iter().map(rotated).collect())
+}
+
+/// Does an operation of the KMS interface on an open keyring.
+///
+/// # Errors
+/// What is no refusal of KMS: the keyring can't be read or written.
+pub fn kms(keys: &Keys, call: &Call) -> Result<KmsReply, KeyringError> {
+    match keys.call(call) {
+        Ok(answer) => Ok(KmsReply::Done { answer }),
+        Err(error) => KmsError::of(error).map(|error| KmsReply::Failed { error }),
+    }
+}
+
+fn rotated(rotation: keyring::Rotation) -> Rotated {
+    Rotated {
         alias: rotation.alias,
         key_id: rotation.key,
         old_version: rotation.old,
         new_version: rotation.new,
-    })
+    }
 }
 
 fn refusal_of_keyring(error: &KeyringError) -> Refusal {
@@ -185,7 +216,8 @@ fn refusal_of_keyring(error: &KeyringError) -> Refusal {
         KeyringError::Key(KeyError::UnknownKey(_) | KeyError::UnknownAlias(_)) => RefusalKind::NotFound,
         KeyringError::Key(KeyError::NotUsable { .. })
         | KeyringError::ServiceManaged(_)
-        | KeyringError::Imported(_) => RefusalKind::KeyNotUsable,
+        | KeyringError::Imported(_)
+        | KeyringError::Kms(_) => RefusalKind::KeyNotUsable,
         KeyringError::Io { .. } | KeyringError::Full(_) => RefusalKind::KeyringNotWritten,
         KeyringError::Busy(_) => RefusalKind::Busy,
         KeyringError::Damaged { .. } | KeyringError::Missing { .. } => RefusalKind::Corrupt,

@@ -12,6 +12,7 @@ use super::registry::entries_in;
 use super::wire::{LineReader, WireError, decode, encode};
 use super::*;
 use crate::ids::{AliasName, Ino, KeyId, KeyVersion, VaultId};
+use crate::keyring::kms::Call;
 
 struct Fake {
     sweeps: AtomicU64,
@@ -31,6 +32,12 @@ impl Handler for Fake {
             }),
             RotateTarget::Key(key) => Err(Refusal::new(RefusalKind::NotFound, format!("{key}: no such key"))),
         }
+    }
+    fn rotate_due(&self) -> Result<Vec<Rotated>, Refusal> {
+        Ok(vec![])
+    }
+    fn kms(&self, call: &Call) -> Result<KmsReply, Refusal> {
+        Ok(KmsReply::Done { answer: call.operation().into() })
     }
     fn rewrap(
         &self,

@@ -6,6 +6,7 @@
 
 mod attach;
 mod daemon;
+mod due;
 mod error;
 mod limits;
 mod lock;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use fuser::{Config, Session, SessionACL};
 
 use super::daemon::Starting;
+use super::due::Scheduler;
 use super::error::MountError;
 use super::mountinfo::{self, Mount};
 use super::options::MountOptions;
@@ -130,6 +131,7 @@ fn serve(prepared: &Prepared, vault: &Arc<Vault>, starting: &Starting) -> Result
 struct Workers {
     control: Option<control::Server>,
     rewrap: Option<rewrap::Worker>,
+    due: Option<Scheduler>,
 }
 
 impl Workers {
@@ -139,6 +141,12 @@ impl Workers {
         } else {
             None
         };
+        // Rotation changes the keyring, not the tree, but who mounts read-only wants nothing changed.
+        let due = if vault.read_only() {
+            None
+        } else {
+            Some(Scheduler::start(Arc::clone(vault.keys())).map_err(MountError::Daemon)?)
+        };
         let control = match serve_control(prepared, vault, mount) {
             Ok(server) => Some(server),
             Err(error) => {
@@ -147,12 +155,12 @@ impl Workers {
                 None
             }
         };
-        Ok(Self { control, rewrap })
+        Ok(Self { control, rewrap, due })
     }
 
     /// Ends them: sweeps stop at the next file, requests under way are answered.
     fn stop(self, vault: &Vault) {
-        drop(self.control);
+        drop((self.control, self.due));
         vault.close_queues();
         if let Some(rewrap) = self.rewrap {
             rewrap.join();

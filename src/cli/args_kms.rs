@@ -1,0 +1,224 @@
+//! `rekeyfs kms VERB` as clap takes it: the flags that `aws kms VERB` has.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::args::Open;
+
+/// `rekeyfs kms`.
+#[derive(Args, Debug)]
+#[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+pub(super) struct Kms {
+    #[command(subcommand)]
+    pub(super) verb: Verb,
+}
+
+/// The verbs.
+#[derive(Subcommand, Debug)]
+pub(super) enum Verb {
+    /// Make a key
+    CreateKey(CreateKey),
+    /// Show a key's metadata
+    DescribeKey(Key),
+    /// List the keys
+    ListKeys(ListKeys),
+    /// Point a new alias at a key
+    CreateAlias(Alias),
+    /// Point an alias at another key; files created from now on use that one
+    UpdateAlias(Alias),
+    /// Remove an alias
+    DeleteAlias(DeleteAlias),
+    /// List the aliases
+    ListAliases(ListAliases),
+    /// Make a key usable again; one whose rotation is overdue is rotated at once
+    EnableKey(Key),
+    /// Make a key unusable: its files can't be opened until it is enabled again
+    DisableKey(Key),
+    /// Switch automatic rotation on
+    EnableKeyRotation(EnableKeyRotation),
+    /// Switch automatic rotation off; all versions are kept
+    DisableKeyRotation(Key),
+    /// Show whether and when a key rotates by itself
+    GetKeyRotationStatus(Key),
+    /// Rotate a key now; a key takes 25 of these (`rekeyfs rotate` has no limit)
+    RotateKeyOnDemand(Key),
+    /// List a key's rotations
+    ListKeyRotations(ListKeyRotations),
+    /// Make a key unusable until that is cancelled. This version never deletes key material: after the
+    /// window the key stays as it is
+    ScheduleKeyDeletion(ScheduleKeyDeletion),
+    /// Take a scheduled deletion back; the key is disabled then
+    CancelKeyDeletion(Key),
+    /// Show a key's policy
+    GetKeyPolicy(GetKeyPolicy),
+    /// Replace a key's policy. This version doesn't enforce policies, so it takes only one that allows
+    /// everybody to use the key
+    PutKeyPolicy(PutKeyPolicy),
+}
+
+/// What every verb takes.
+#[derive(Args, Debug)]
+pub(super) struct Common {
+    /// A vault's directory, a mountpoint, or any path inside a mount [default: $REKEYFS_VAULT]
+    #[arg(long, value_name = "TARGET")]
+    pub(super) vault: Option<PathBuf>,
+    /// How the answer is printed
+    #[arg(long, value_enum, default_value_t = Output::Json)]
+    pub(super) output: Output,
+    #[command(flatten)]
+    pub(super) open: Open,
+}
+
+/// How an answer is printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(super) enum Output {
+    /// Indented JSON.
+    Json,
+    /// Values parted by tabs, a line for each object.
+    Text,
+    /// Boxes.
+    Table,
+}
+
+/// Verbs about one key.
+#[derive(Args, Debug)]
+pub(super) struct Key {
+    /// The key's id or ARN; describe-key and the verbs of rotation take an alias or its ARN too
+    #[arg(long, value_name = "KEY")]
+    pub(super) key_id: String,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// `rekeyfs kms create-key`.
+#[derive(Args, Debug)]
+pub(super) struct CreateKey {
+    /// What it is for
+    #[arg(long, default_value = "")]
+    pub(super) description: String,
+    /// ENCRYPT_DECRYPT
+    #[arg(long)]
+    pub(super) key_usage: Option<String>,
+    /// AWS_KMS: material made here
+    #[arg(long)]
+    pub(super) origin: Option<String>,
+    /// Its policy as JSON, or file://PATH
+    #[arg(long)]
+    pub(super) policy: Option<String>,
+    /// TagKey=NAME,TagValue=VALUE for each tag, or a JSON list of them
+    #[arg(long, num_args = 1..)]
+    pub(super) tags: Vec<String>,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// Verbs that list.
+#[derive(Args, Debug)]
+pub(super) struct ListKeys {
+    /// At most so many, 1 to 1000; without it all are listed
+    #[arg(long, allow_negative_numbers = true)]
+    pub(super) limit: Option<i64>,
+    /// Go on after the list that gave this NextMarker
+    #[arg(long)]
+    pub(super) marker: Option<String>,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// `rekeyfs kms create-alias` and `update-alias`.
+#[derive(Args, Debug)]
+pub(super) struct Alias {
+    /// alias/NAME; update-alias takes NAME too
+    #[arg(long, value_name = "ALIAS")]
+    pub(super) alias_name: String,
+    /// The key's id or ARN
+    #[arg(long, value_name = "KEY")]
+    pub(super) target_key_id: String,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// `rekeyfs kms delete-alias`.
+#[derive(Args, Debug)]
+pub(super) struct DeleteAlias {
+    /// alias/NAME
+    #[arg(long, value_name = "ALIAS")]
+    pub(super) alias_name: String,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// `rekeyfs kms list-aliases`.
+#[derive(Args, Debug)]
+pub(super) struct ListAliases {
+    /// Only those that point at this key
+    #[arg(long, value_name = "KEY")]
+    pub(super) key_id: Option<String>,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// `rekeyfs kms enable-key-rotation`.
+#[derive(Args, Debug)]
+pub(super) struct EnableKeyRotation {
+    #[command(flatten)]
+    pub(super) key: Key,
+    /// Days between rotations, 90 to 2560 [default: 365]
+    #[arg(long, value_name = "DAYS", allow_negative_numbers = true)]
+    pub(super) rotation_period_in_days: Option<i64>,
+}
+
+/// `rekeyfs kms list-key-rotations`.
+#[derive(Args, Debug)]
+pub(super) struct ListKeyRotations {
+    #[command(flatten)]
+    pub(super) key: Key,
+    /// The first key material too, or rotations alone
+    #[arg(long, value_enum, value_name = "WHICH", default_value_t = Materials::RotationsOnly)]
+    pub(super) include_key_material: Materials,
+}
+
+/// Which key materials are listed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(super) enum Materials {
+    /// All of them.
+    #[value(name = "ALL_KEY_MATERIAL")]
+    All,
+    /// Those that a rotation brought.
+    #[value(name = "ROTATIONS_ONLY")]
+    RotationsOnly,
+}
+
+/// `rekeyfs kms schedule-key-deletion`.
+#[derive(Args, Debug)]
+pub(super) struct ScheduleKeyDeletion {
+    #[command(flatten)]
+    pub(super) key: Key,
+    /// Days, 7 to 30 [default: 30]
+    #[arg(long, value_name = "DAYS", allow_negative_numbers = true)]
+    pub(super) pending_window_in_days: Option<i64>,
+}
+
+/// `rekeyfs kms get-key-policy`.
+#[derive(Args, Debug)]
+pub(super) struct GetKeyPolicy {
+    #[command(flatten)]
+    pub(super) key: Key,
+    /// default
+    #[arg(long, value_name = "NAME")]
+    pub(super) policy_name: Option<String>,
+}
+
+/// `rekeyfs kms put-key-policy`.
+#[derive(Args, Debug)]
+pub(super) struct PutKeyPolicy {
+    #[command(flatten)]
+    pub(super) key: Key,
+    /// default
+    #[arg(long, value_name = "NAME")]
+    pub(super) policy_name: Option<String>,
+    /// The policy as JSON, or file://PATH
+    #[arg(long)]
+    pub(super) policy: String,
+}

@@ -1,0 +1,206 @@
+//! `rekeyfs kms VERB`: the verb becomes a call, the mount's daemon or the opened vault answers it, and the
+//! answer or the error is printed as the AWS CLI prints it.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::args_kms::{Common, Kms, Materials, Verb};
+use super::exit::{Exit, Failure, Outcome};
+use super::kms_output;
+use super::offline::Offline;
+use super::target::{self, Target};
+use crate::control::{self, Entry, KmsReply, Reply, Request};
+use crate::keyring::kms::{Call, Materials as Listed, NewKey, Page, Tag};
+
+/// The variable that names the vault when `--vault` doesn't.
+const VAULT_VARIABLE: &str = "REKEYFS_VAULT";
+/// Items asked for at a time when all are wanted.
+const PAGE: i64 = 1000;
+
+/// Does one verb.
+///
+/// # Errors
+/// [`Exit::Kms`] with AWS's words for what KMS refuses; what resolving the target, asking the daemon or
+/// opening the vault may say.
+pub(super) fn run(args: &Kms) -> Outcome {
+    let (call, common) = plan(&args.verb)?;
+    let target = Target::resolve(&vault(common)?)?;
+    let asked = match target {
+        Target::Mounted(entry) => Answerer::Mounted(entry),
+        Target::Vault(vault) => Answerer::Vault(Offline::open(&vault, &common.open)?),
+    };
+    let operation = call.operation();
+    let answer = asked.answer(call)?;
+    kms_output::print(operation, &answer, common.output)
+}
+
+fn vault(common: &Common) -> Outcome<PathBuf> {
+    let set = || std::env::var_os(VAULT_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+    common.vault.clone().or_else(set).ok_or_else(|| {
+        let cause = format!("no vault is named; give --vault TARGET or set {VAULT_VARIABLE}");
+        Failure::new(Exit::Usage, "command line", cause)
+    })
+}
+
+/// Who answers.
+enum Answerer {
+    Mounted(Box<Entry>),
+    Vault(Offline),
+}
+
+impl Answerer {
+    fn once(&self, call: &Call) -> Outcome<Value> {
+        let reply = match self {
+            Self::Mounted(entry) => match target::ask(entry, &Request::Kms { call: call.clone() })? {
+                Reply::Kms(reply) => reply,
+                _ => return Err(target::unexpected(entry)),
+            },
+            Self::Vault(offline) => {
+                control::kms(offline.keys(), call).map_err(|error| super::errors::keyring(&error))?
+            }
+        };
+        match reply {
+            KmsReply::Done { answer } => Ok(answer),
+            KmsReply::Failed { error } => Err(Failure::line(
+                Exit::Kms,
+                format_args!(
+                    "An error occurred ({}) when calling the {} operation: {}",
+                    error.name,
+                    call.operation(),
+                    error.message
+                ),
+            )),
+        }
+    }
+
+    /// The whole of a list for which no limit was given, as the AWS CLI does; one answer otherwise.
+    fn answer(&self, mut call: Call) -> Outcome<Value> {
+        match call.page_mut() {
+            Some(page) if page.limit.is_none() => page.limit = Some(PAGE),
+            _ => return self.once(&call),
+        }
+        let mut whole = self.once(&call)?;
+        while let Some(marker) = whole.as_object_mut().and_then(|list| list.shift_remove("NextMarker")) {
+            if let Some(page) = call.page_mut() {
+                page.marker = marker.as_str().map(str::to_owned);
+            }
+            append(&mut whole, self.once(&call)?);
+        }
+        Ok(whole)
+    }
+}
+
+fn append(whole: &mut Value, part: Value) {
+    let (Some(whole), Value::Object(part)) = (whole.as_object_mut(), part) else { return };
+    for (field, value) in part {
+        match (whole.get_mut(&field), value) {
+            (Some(Value::Array(items)), Value::Array(more)) => items.extend(more),
+            (_, value) => {
+                whole.insert(field, value);
+            }
+        }
+    }
+}
+
+fn plan(verb: &Verb) -> Outcome<(Call, &Common)> {
+    let all = Page::default;
+    Ok(match verb {
+        Verb::CreateKey(args) => {
+            let key = NewKey {
+                description: args.description.clone(),
+                key_usage: args.key_usage.clone(),
+                origin: args.origin.clone(),
+                policy: args.policy.as_deref().map(text_or_file).transpose()?,
+                tags: tags(&args.tags)?,
+            };
+            (Call::CreateKey { key }, &args.common)
+        }
+        Verb::DescribeKey(args) => (Call::DescribeKey { key_id: args.key_id.clone() }, &args.common),
+        Verb::ListKeys(args) => {
+            let page = Page { limit: args.limit, marker: args.marker.clone() };
+            (Call::ListKeys { page }, &args.common)
+        }
+        Verb::CreateAlias(args) => {
+            let (alias_name, target_key_id) = (args.alias_name.clone(), args.target_key_id.clone());
+            (Call::CreateAlias { alias_name, target_key_id }, &args.common)
+        }
+        Verb::UpdateAlias(args) => {
+            let (alias_name, target_key_id) = (args.alias_name.clone(), args.target_key_id.clone());
+            (Call::UpdateAlias { alias_name, target_key_id }, &args.common)
+        }
+        Verb::DeleteAlias(args) => (Call::DeleteAlias { alias_name: args.alias_name.clone() }, &args.common),
+        Verb::ListAliases(args) => {
+            (Call::ListAliases { key_id: args.key_id.clone(), page: all() }, &args.common)
+        }
+        Verb::EnableKey(args) => (Call::EnableKey { key_id: args.key_id.clone() }, &args.common),
+        Verb::DisableKey(args) => (Call::DisableKey { key_id: args.key_id.clone() }, &args.common),
+        Verb::EnableKeyRotation(args) => {
+            let rotation_period_in_days = args.rotation_period_in_days;
+            let key_id = args.key.key_id.clone();
+            (Call::EnableKeyRotation { key_id, rotation_period_in_days }, &args.key.common)
+        }
+        Verb::DisableKeyRotation(args) => {
+            (Call::DisableKeyRotation { key_id: args.key_id.clone() }, &args.common)
+        }
+        Verb::GetKeyRotationStatus(args) => {
+            (Call::GetKeyRotationStatus { key_id: args.key_id.clone() }, &args.common)
+        }
+        Verb::RotateKeyOnDemand(args) => {
+            (Call::RotateKeyOnDemand { key_id: args.key_id.clone() }, &args.common)
+        }
+        Verb::ListKeyRotations(args) => {
+            let materials = match args.include_key_material {
+                Materials::All => Listed::All,
+                Materials::RotationsOnly => Listed::RotationsOnly,
+            };
+            let key_id = args.key.key_id.clone();
+            (Call::ListKeyRotations { key_id, materials, page: all() }, &args.key.common)
+        }
+        Verb::ScheduleKeyDeletion(args) => {
+            let pending_window_in_days = args.pending_window_in_days;
+            let key_id = args.key.key_id.clone();
+            (Call::ScheduleKeyDeletion { key_id, pending_window_in_days }, &args.key.common)
+        }
+        Verb::CancelKeyDeletion(args) => {
+            (Call::CancelKeyDeletion { key_id: args.key_id.clone() }, &args.common)
+        }
+        Verb::GetKeyPolicy(args) => {
+            let (key_id, policy_name) = (args.key.key_id.clone(), args.policy_name.clone());
+            (Call::GetKeyPolicy { key_id, policy_name }, &args.key.common)
+        }
+        Verb::PutKeyPolicy(args) => {
+            let (key_id, policy_name) = (args.key.key_id.clone(), args.policy_name.clone());
+            let policy = text_or_file(&args.policy)?;
+            (Call::PutKeyPolicy { key_id, policy_name, policy }, &args.key.common)
+        }
+    })
+}
+
+/// A value as it stands, or what is in the file that `file://PATH` names, as with the AWS CLI.
+fn text_or_file(value: &str) -> Outcome<String> {
+    match value.strip_prefix("file://") {
+        None => Ok(value.to_owned()),
+        Some(path) => {
+            std::fs::read_to_string(Path::new(path)).map_err(|error| Failure::new(Exit::Usage, path, error))
+        }
+    }
+}
+
+/// Tags in the AWS CLI's shorthand, or as JSON.
+fn tags(typed: &[String]) -> Outcome<Vec<Tag>> {
+    let wrong = |text: &str| {
+        let cause = format!("{text:?} is no tag; write TagKey=NAME,TagValue=VALUE, or a JSON list of tags");
+        Failure::new(Exit::Usage, "--tags", cause)
+    };
+    if let [json] = typed
+        && json.trim_start().starts_with('[')
+    {
+        return serde_json::from_str(json).map_err(|_| wrong(json));
+    }
+    let one = |text: &String| {
+        let (key, value) = text.strip_prefix("TagKey=")?.split_once(",TagValue=")?;
+        Some(Tag { tag_key: key.to_owned(), tag_value: value.to_owned() })
+    };
+    typed.iter().map(|text| one(text).ok_or_else(|| wrong(text))).collect()
+}

@@ -1,0 +1,259 @@
+//! `rekeyfs kms` as a user of `aws kms` runs it: the commands of two of AWS's documents, word for word with
+//! real ids, and what goes wrong.
+#![allow(clippy::unwrap_used)]
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+/// The commands as the documents print them.
+const MANUAL: &str = include_str!("kms/manual-rotation.txt");
+const AUTOMATIC: &str = include_str!("kms/automatic-rotation.txt");
+
+const ARN: &str = "arn:rekeyfs:kms:local:000000000000:";
+
+/// A vault that opens with a key file, named by the environment.
+struct Account {
+    dir: tempfile::TempDir,
+}
+
+impl Account {
+    fn new() -> Self {
+        let account = Self { dir: tempfile::tempdir().unwrap() };
+        for name in ["run", "state"] {
+            std::fs::create_dir(account.path(name)).unwrap();
+        }
+        std::fs::write(account.path("key"), [7; 32]).unwrap();
+        let made = account.command(&["init", "vault", "--keyfile", "key", "--no-recovery-key"]);
+        assert!(made.status.success(), "{made:?}");
+        account
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn command(&self, args: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_rekeyfs"))
+            .args(args)
+            .current_dir(&self.dir)
+            .env("XDG_RUNTIME_DIR", self.path("run"))
+            .env("XDG_STATE_HOME", self.path("state"))
+            .env("REKEYFS_VAULT", "vault")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    /// `rekeyfs kms …` with the words of a line.
+    fn run(&self, line: &str) -> Output {
+        let words = line.split_whitespace();
+        self.command(&["kms"].into_iter().chain(words).chain(["--keyfile", "key"]).collect::<Vec<_>>())
+    }
+
+    #[track_caller]
+    fn text(&self, line: &str) -> String {
+        let done = self.run(line);
+        assert!(done.status.success() && done.stderr.is_empty(), "{line}: {done:?}");
+        String::from_utf8(done.stdout).unwrap()
+    }
+
+    #[track_caller]
+    fn json(&self, line: &str) -> Value {
+        serde_json::from_str(&self.text(line)).unwrap()
+    }
+
+    #[track_caller]
+    fn refused(&self, line: &str, operation: &str, name: &str) {
+        let done = self.run(line);
+        let said = String::from_utf8(done.stderr).unwrap();
+        let begins = format!("An error occurred ({name}) when calling the {operation} operation: ");
+        assert!(said.starts_with(&begins) && said.lines().count() == 1, "{line}: {said}");
+        assert_eq!((done.status.code(), done.stdout.len()), (Some(254), 0), "{line}");
+    }
+
+    fn new_key(&self) -> String {
+        self.json("create-key")["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned()
+    }
+}
+
+/// A document's commands without `aws kms`, with ids put in, each once it is asked for.
+struct Script<'a>(std::iter::Filter<std::str::Lines<'a>, fn(&&str) -> bool>);
+
+impl<'a> Script<'a> {
+    fn of(document: &'a str) -> Self {
+        Self(document.lines().filter(|line| !line.starts_with('#')))
+    }
+
+    fn next(&mut self, ids: &[(&str, &str)]) -> String {
+        let line = self.0.next().unwrap().strip_prefix("aws kms ").unwrap();
+        ids.iter().fold(line.to_owned(), |line, (theirs, ours)| line.replace(theirs, ours))
+    }
+}
+
+/// The lines of a `… | grep application`, each as its fields.
+fn grep_application(account: &Account, line: &str) -> Vec<Vec<String>> {
+    let command = line.strip_suffix(" | grep application").unwrap();
+    let text = account.text(command);
+    let lines = text.lines().filter(|line| line.contains("application"));
+    lines.map(|line| line.split('\t').map(str::to_owned).collect()).collect()
+}
+
+fn alias_line(alias: &str, key: &str) -> Vec<String> {
+    ["ALIASES".to_owned(), format!("{ARN}{alias}"), alias.to_owned(), key.to_owned()].to_vec()
+}
+
+#[test]
+fn the_document_on_manual_rotation_runs_as_written() {
+    let account = Account::new();
+    let old = account.new_key();
+    let mut script = Script::of(MANUAL);
+    let ids = [("0987dcba-09fe-87dc-65ba-ab0987654321", old.as_str())];
+    assert_eq!(account.text(&script.next(&ids)), "");
+    let current = || alias_line("alias/application-current", &old);
+    assert_eq!(grep_application(&account, &script.next(&ids)), [current()]);
+    assert_eq!(account.text(&script.next(&ids)), "");
+    let dated = || alias_line("alias/application-20180606", &old);
+    assert_eq!(grep_application(&account, &script.next(&ids)), [dated(), current()]);
+
+    let made = account.json(&script.next(&ids));
+    let metadata = &made["KeyMetadata"];
+    let new = metadata["KeyId"].as_str().unwrap();
+    let as_printed = json!({
+        "Origin": "AWS_KMS",
+        "KeyId": new,
+        "Description": "",
+        "KeyManager": "CUSTOMER",
+        "Enabled": true,
+        "KeyUsage": "ENCRYPT_DECRYPT",
+        "KeyState": "Enabled",
+        "CreationDate": metadata["CreationDate"],
+        "Arn": format!("{ARN}key/{new}"),
+        "AWSAccountId": "000000000000",
+    });
+    for (field, value) in as_printed.as_object().unwrap() {
+        assert_eq!(&metadata[field], value, "{field}");
+    }
+    // Seconds with a fraction, as 1528289057.531.
+    assert!(metadata["CreationDate"].as_f64().unwrap() > 1_528_289_057.0);
+
+    let ids = [("NEW_KMS_KEY_ID", new)];
+    assert_eq!(account.text(&script.next(&ids)), "");
+    let moved = alias_line("alias/application-current", new);
+    assert_eq!(grep_application(&account, &script.next(&ids)), [dated(), moved]);
+    assert_eq!(script.0.next(), None);
+
+    // What it does by hand in a console: the old key's policy to the new one; and the way back.
+    let policy = account.json(&format!("get-key-policy --key-id {old} --policy-name default"));
+    std::fs::write(account.path("policy"), policy["Policy"].as_str().unwrap()).unwrap();
+    account.text(&format!("put-key-policy --key-id {new} --policy-name default --policy file://policy"));
+    assert_eq!(account.json(&format!("get-key-policy --key-id {new}")), policy);
+    account.text(&format!("update-alias --alias-name alias/application-current --target-key-id {old}"));
+    assert_eq!(
+        grep_application(&account, "list-aliases --output text | grep application"),
+        [dated(), current()]
+    );
+}
+
+#[test]
+fn the_document_on_automatic_rotation_runs_as_written() {
+    let account = Account::new();
+    let (first, second) = (account.new_key(), account.new_key());
+    account.text(&format!("create-alias --alias-name alias/TestCMK --target-key-id {first}"));
+    let ids = [
+        ("1234abcd-12ab-34cd-56ef-1234567890ab", first.as_str()),
+        ("0987dcba-09fe-87dc-65ba-ab0987654321", second.as_str()),
+    ];
+    let mut script = Script::of(AUTOMATIC);
+    for on in [true, false] {
+        assert_eq!(account.text(&script.next(&ids)), "");
+        let line = script.next(&ids);
+        assert_eq!(account.json(&line)["KeyRotationEnabled"], on);
+        let text = account.text(&line);
+        assert!(text.starts_with(&format!("{{\n    \"KeyRotationEnabled\": {on}")), "{text}");
+    }
+    let check = |line: String, key: &str| {
+        let aliases = account.json(&line);
+        let mut named = aliases["Aliases"].as_array().unwrap().iter();
+        let found = named.find(|alias| alias["AliasName"] == "alias/TestCMK").unwrap();
+        assert_eq!(found["AliasArn"], format!("{ARN}alias/TestCMK"));
+        assert_eq!(found["TargetKeyId"], key);
+    };
+    check(script.next(&ids), &first);
+    assert_eq!(account.text(&script.next(&ids)), "");
+    check(script.next(&ids), &second);
+    assert_eq!(script.0.next(), None);
+}
+
+#[test]
+fn refusals_have_awss_names_and_status() {
+    let account = Account::new();
+    let key = account.new_key();
+    let none = "00000000-0000-4000-8000-000000000000";
+    account.refused(&format!("describe-key --key-id {none}"), "DescribeKey", "NotFoundException");
+    let period = format!("enable-key-rotation --key-id {key} --rotation-period-in-days");
+    account.refused(&format!("{period} 89"), "EnableKeyRotation", "ValidationException");
+    account.refused(&format!("{period} 2561"), "EnableKeyRotation", "ValidationException");
+    account.text(&format!("{period} 2560"));
+    account.text(&format!("disable-key --key-id {key}"));
+    account.refused(&format!("{period} 90"), "EnableKeyRotation", "DisabledException");
+    account.refused(
+        &format!("rotate-key-on-demand --key-id {key}"),
+        "RotateKeyOnDemand",
+        "DisabledException",
+    );
+    let alias = |name: &str| format!("create-alias --alias-name {name} --target-key-id {key}");
+    account.refused(&alias("alias/aws/x"), "CreateAlias", "InvalidAliasNameException");
+    account.refused(&alias("alias/default"), "CreateAlias", "AlreadyExistsException");
+    let days = "--pending-window-in-days";
+    let schedule = format!("schedule-key-deletion --key-id {key} {days}");
+    account.refused(&format!("{schedule} 6"), "ScheduleKeyDeletion", "ValidationException");
+    let scheduled = account.json(&format!("{schedule} 7"));
+    assert_eq!(
+        (&scheduled["KeyState"], &scheduled["PendingWindowInDays"]),
+        (&"PendingDeletion".into(), &7.into())
+    );
+    account.refused(&format!("enable-key --key-id {key}"), "EnableKey", "KMSInvalidStateException");
+    account.text(&format!("cancel-key-deletion --key-id {key}"));
+    assert_eq!(account.json(&format!("describe-key --key-id {key}"))["KeyMetadata"]["KeyState"], "Disabled");
+    let policy = format!("put-key-policy --key-id {key} --policy {{}}");
+    account.refused(&policy, "PutKeyPolicy", "MalformedPolicyDocumentException");
+}
+
+#[test]
+fn lists_are_whole_unless_a_limit_is_given() {
+    let account = Account::new();
+    let key = account.new_key();
+    for _ in 0..2 {
+        account.text(&format!("rotate-key-on-demand --key-id {key}"));
+    }
+    let keys = account.json("list-keys");
+    assert_eq!((keys["Keys"].as_array().unwrap().len(), &keys["Truncated"]), (3, &json!(false)));
+    let first = account.json("list-keys --limit 1");
+    let marker = first["NextMarker"].as_str().unwrap();
+    let rest = account.json(&format!("list-keys --limit 5 --marker {marker}"));
+    assert_eq!(rest["Keys"].as_array().unwrap()[..], keys["Keys"].as_array().unwrap()[1..]);
+    let rotations = format!("list-key-rotations --key-id {key}");
+    assert_eq!(account.json(&rotations)["Rotations"].as_array().unwrap().len(), 2);
+    let all = account.json(&format!("{rotations} --include-key-material ALL_KEY_MATERIAL"));
+    assert_eq!(all["Rotations"].as_array().unwrap().len(), 3);
+    assert!(account.text("list-keys --output table").contains("| KeyArn"));
+    let due = account.command(&["rotate", "vault", "--keyfile", "key", "--due"]);
+    assert!(due.status.success() && due.stdout.is_empty(), "{due:?}");
+}
+
+#[test]
+fn what_is_not_kmss_refusal_keeps_its_own_status() {
+    let account = Account::new();
+    let wrong = account.command(&["kms", "list-keys", "--keyfile", "vault/keyring"]);
+    assert_eq!(wrong.status.code(), Some(9), "{wrong:?}");
+    let elsewhere = account.command(&["kms", "list-keys", "--vault", "run"]);
+    assert_eq!(elsewhere.status.code(), Some(6), "{elsewhere:?}");
+    let unnamed = Command::new(env!("CARGO_BIN_EXE_rekeyfs"))
+        .args(["kms", "list-keys"])
+        .env_remove("REKEYFS_VAULT")
+        .output()
+        .unwrap();
+    assert_eq!(unnamed.status.code(), Some(2), "{unnamed:?}");
+}

@@ -1,0 +1,90 @@
+"""`rekeyfs kms` on a mounted vault: no passphrase, in effect at once, for that key's files only."""
+
+import errno
+import json
+import os
+
+from harness import MountedTest, wait_until
+
+
+class Kms(MountedTest):
+    def kms(self, *args):
+        """The answer of a verb, asked through the mount: no secret is given."""
+        printed = self.vault.ok("kms", *args, "--vault", self.mnt)
+        return json.loads(printed) if printed else None
+
+    def refused(self, name, *args):
+        done = self.vault.run("kms", *args, "--vault", self.mnt)
+        self.assertEqual(done.returncode, 254, done.stderr)
+        self.assertIn(f"An error occurred ({name}) when calling the ", done.stderr)
+
+    def key_of(self, path):
+        return os.getxattr(path, "user.rekeyfs.key-id").decode()
+
+    def two_keys(self):
+        """A file under the key of alias/default, one under a new key, and that key."""
+        other = self.kms("create-key", "--description", "finance")["KeyMetadata"]["KeyId"]
+        self.kms("create-alias", "--alias-name", "alias/finance", "--target-key-id", other)
+        os.mkdir(self.mnt / "finance")
+        os.setxattr(self.mnt / "finance", "user.rekeyfs.alias", b"alias/finance")
+        mine = self.write("mine", b"under the first key" * 1000, fsync=True)
+        theirs = self.write("finance/theirs", b"under the second key" * 1000, fsync=True)
+        self.assertEqual(self.key_of(theirs), other)
+        self.assertNotEqual(self.key_of(mine), other)
+        return mine, theirs, other
+
+    def test_a_disabled_key_shuts_its_files_at_once_and_no_others(self):
+        mine, theirs, other = self.two_keys()
+        for shut, opened in (
+            (["disable-key"], ["enable-key"]),
+            (["schedule-key-deletion", "--pending-window-in-days", "7"], ["cancel-key-deletion"]),
+        ):
+            self.kms(*shut, "--key-id", other)
+            self.assertErrno(errno.ENOKEY, open, theirs, "rb")
+            self.assertErrno(errno.ENOKEY, open, theirs, "r+b")
+            self.assertErrno(errno.ENOKEY, os.truncate, theirs, 10)
+            self.assertErrno(errno.ENOKEY, open, self.mnt / "finance/new", "wb")
+            self.assertEqual(os.stat(theirs).st_size, 20_000)
+            self.assertEqual(os.listdir(self.mnt / "finance"), ["theirs"])
+            self.assertEqual(self.read(mine), b"under the first key" * 1000)
+            self.write("beside", b"the first key still creates")
+            self.kms(*opened, "--key-id", other)
+            if opened == ["cancel-key-deletion"]:
+                self.assertErrno(errno.ENOKEY, open, theirs, "rb")
+                self.kms("enable-key", "--key-id", other)
+            self.assertEqual(self.read(theirs), b"under the second key" * 1000)
+        self.vault.remount()
+        self.assertEqual(self.read(theirs), b"under the second key" * 1000)
+
+    def test_a_key_disabled_before_the_mount_is_enabled_through_it(self):
+        _, theirs, other = self.two_keys()
+        self.kms("disable-key", "--key-id", other)
+        self.vault.remount()
+        self.assertErrno(errno.ENOKEY, open, theirs, "rb")
+        self.kms("enable-key", "--key-id", other)
+        self.assertEqual(self.read(theirs), b"under the second key" * 1000)
+
+    def test_manual_rotation_by_alias_and_its_rollback(self):
+        old = self.write("old", b"before", fsync=True)
+        first = self.key_of(old)
+        second = self.kms("create-key")["KeyMetadata"]["KeyId"]
+        self.kms("update-alias", "--alias-name", "alias/default", "--target-key-id", second)
+        new = self.write("new", b"after", fsync=True)
+        self.assertEqual(self.key_of(new), second)
+        self.assertEqual(self.read(old), b"before")
+        self.assertTrue(wait_until(lambda: self.key_of(old) == second, 5), "not re-wrapped to the new key")
+        self.kms("update-alias", "--alias-name", "alias/default", "--target-key-id", first)
+        self.assertEqual(self.key_of(self.write("back", b"back", fsync=True)), first)
+        self.assertEqual((self.read(old), self.read(new)), (b"before", b"after"))
+
+    def test_rotation_on_demand_and_the_schedule(self):
+        self.kms("enable-key-rotation", "--key-id", "alias/default", "--rotation-period-in-days", "90")
+        status = self.kms("get-key-rotation-status", "--key-id", "alias/default")
+        self.assertEqual((status["KeyRotationEnabled"], status["RotationPeriodInDays"]), (True, 90))
+        self.kms("rotate-key-on-demand", "--key-id", "alias/default")
+        self.assertEqual(self.vault.version(self.write("f", b"x", fsync=True)), 2)
+        self.assertEqual(self.kms("get-key-rotation-status", "--key-id", "alias/default"), status)
+        self.assertEqual(self.vault.ok("rotate", self.mnt, "--due"), "")
+        self.refused("ValidationException", "enable-key-rotation", "--key-id", "alias/default",
+                     "--rotation-period-in-days", "89")  # fmt: skip
+        self.refused("NotFoundException", "describe-key", "--key-id", "alias/none")
