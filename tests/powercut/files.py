@@ -202,7 +202,7 @@ class FileWorkload:
         """Now without any hole, so that a re-wrap can say so in the header, now with one or shorter."""
         if rng.random() < 0.5:
             return ["write", 0, max(size, rng.randint(8000, _SMALL))]
-        return op if op[0] != "write" and size_after(size, op) <= _SMALL else ["truncate", rng.randint(1, size)]
+        return op if op[0] != "write" and size_after(size, op) <= _SMALL else ["truncate", rng.randint(1, max(1, size))]
 
     def check(self, root, marks):
         """What was promised by these marks and isn't so: a list of sentences."""
