@@ -14,6 +14,7 @@ import random
 import shutil
 import stat
 import subprocess
+import threading
 import time
 
 from harness import (
@@ -286,17 +287,24 @@ class Model(MountedTest):
                 raise Mismatch(f"{when}, {name[:60]}: {brief(got.get(name))}, should be {brief(want.get(name))}")
 
     @staticmethod
-    def compare_on_disk(vault, theirs):
-        """What the reader in Python makes of the vault, if test.sh has installed what it needs."""
+    def read_on_disk(vault):
+        """What the reader in Python makes of the vault; None if test.sh has not installed what it needs."""
+        if "Damaged" in (vault.path / "events.jsonl").read_text():
+            raise Mismatch("the event log tells of damage")
         python = TARGET / "python/bin/python"
         if not python.exists():
-            return
+            return None
         done = subprocess.run(
             [python, ROOT / "tests/golden/reader.py", "--dump", vault.path, PASSPHRASE], capture_output=True, text=True
         )
         if done.returncode:
             raise Mismatch(f"the independent reader: {done.stderr.strip().splitlines()[-1]}")
-        found = {os.fsdecode(bytes.fromhex(path)): about for path, about in json.loads(done.stdout)["tree"].items()}
+        return {os.fsdecode(bytes.fromhex(path)): about for path, about in json.loads(done.stdout)["tree"].items()}
+
+    def compare_on_disk(self, vault, theirs):
+        found = self.read_on_disk(vault)
+        if found is None:
+            return
         want = theirs.snapshot()
         if found.keys() != want.keys():
             raise Mismatch(f"the independent reader finds {sorted(found)}, should be {sorted(want)}")
@@ -348,6 +356,65 @@ class Random(Model):
                     e = again
                 listing = "\n".join(f"    {op!r}," for op in short)
                 raise AssertionError(f"seed {seed}: {e}\n[\n{listing}\n]") from None
+
+
+class Stress(Model):
+    """Several processes' worth of random operations at once, in one tree, beside rotations and sweeps. What comes
+    out is not known beforehand; but no call may fail in a way that plain filesystems don't, nothing may be damaged,
+    and what the mount shows is what an independent reader finds on disk."""
+
+    NORMAL = {
+        errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.EINVAL, errno.ENODATA,
+        errno.EPERM, errno.ELOOP, errno.EMLINK, errno.ENAMETOOLONG,  # the last through a long symlink
+    }  # fmt: skip
+
+    def test_many_threads_in_one_tree(self):
+        seed = int(os.environ.get("REKEYFS_MODEL_SEED", time.time_ns() % 10**9))
+        print(f"        stress seed {seed}", flush=True)
+        vault = self.new_vault(self.dir)
+        vault.mount()
+        problems, stop = [], threading.Event()
+
+        def worker(k):
+            rng, world = random.Random(seed * 100 + k), World(vault.mnt)
+            while not stop.is_set():
+                op, *args = random_operation(rng)
+                if not op.startswith("@"):
+                    try:
+                        getattr(world, op)(*args)
+                    except OSError as e:
+                        if e.errno not in self.NORMAL:
+                            problems.append(f"{op}{args}: {e}")
+            world.close_all()
+
+        threads = [threading.Thread(target=worker, args=(k,)) for k in range(6)]
+        for t in threads:
+            t.start()
+        try:
+            for _ in range(4):
+                vault.rotate()
+                time.sleep(0.7)
+                vault.ok("rewrap", vault.mnt)
+        finally:
+            stop.set()
+            for t in threads:
+                t.join()
+        self.assertEqual(problems[:5], [])
+        before = World(vault.mnt).snapshot()
+        vault.remount()
+        self.compare(World(vault.mnt), Frozen(before), "after a remount")
+        vault.umount()
+        self.compare_on_disk(vault, Frozen(before))
+
+
+class Frozen:
+    """A snapshot that stands for a world."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def snapshot(self):
+        return self.rows
 
 
 class Known(Model):
