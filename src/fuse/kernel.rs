@@ -23,10 +23,11 @@ const MAX_WRITE: u32 = 1 << 20;
 const MAX_BACKGROUND: u16 = 64;
 
 /// What is asked for where the kernel has it. Not asked for on purpose: AUTO_INVAL_DATA (nobody else changes
-/// files), FLOCK_LOCKS and POSIX_LOCKS (the kernel then keeps locks by itself), ABORT_ERROR.
+/// files), FLOCK_LOCKS and POSIX_LOCKS (the kernel then keeps locks by itself), ABORT_ERROR, ATOMIC_O_TRUNC (after
+/// such an OPEN the kernel sets its own size to 0 once more, without the inode lock: a truncate or write of someone
+/// else in between would be in the file below and not in the kernel's).
 const WANTED: InitFlags = InitFlags::FUSE_ASYNC_READ
     .union(InitFlags::FUSE_ASYNC_DIO)
-    .union(InitFlags::FUSE_ATOMIC_O_TRUNC)
     .union(InitFlags::FUSE_BIG_WRITES)
     .union(InitFlags::FUSE_CACHE_SYMLINKS)
     .union(InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP)

@@ -35,8 +35,8 @@ impl Vault {
     /// Opens a regular file.
     ///
     /// # Errors
-    /// ENOKEY if its key can't be used, EIO if its header is damaged (but it can be opened to be cut to
-    /// nothing), EROFS, ENFILE.
+    /// ENOKEY if its key can't be used, EIO if its header is damaged (but it can be opened for writing, to be
+    /// cut to nothing: the kernel opens with O_TRUNC in two steps), EROFS, ENFILE.
     pub fn open(&self, ino: Ino, flags: OpenFlags, caller: &Caller) -> Result<Handle> {
         let inode = self.inode(ino)?;
         if inode.kind != FileKind::Regular {
@@ -45,7 +45,7 @@ impl Vault {
         if self.read_only && (flags.write || flags.truncate) {
             return Err(Error::ReadOnly);
         }
-        let purpose = if flags.truncate { Purpose::Empty } else { Purpose::Use };
+        let purpose = if flags.write || flags.truncate { Purpose::Empty } else { Purpose::Use };
         let file = self.file_of(&inode, purpose)?;
         if flags.write {
             file.check_writable()?;
