@@ -112,15 +112,30 @@ impl KeyringFile {
     /// [`KeyringError`], which tells a wrong secret from a missing, damaged, newer, rolled back or forked
     /// keyring.
     pub fn open(dir: &Path, secret: &Secret, options: &OpenOptions) -> Result<Opened, KeyringError> {
-        let dir = vault_dir::VaultDir::open(dir)?;
-        let bytes = dir.read()?;
+        let path = dir;
+        let dir = vault_dir::VaultDir::open(path)?;
+        let mut bytes = dir.read()?;
         let header = store::parse(&dir, &bytes)?.header;
         let (root, slot) = header
             .slots
             .unlock(header.vault, secret)
             .map_err(|source| KeyringError::Unlock { vault: dir.path().to_owned(), source })?;
-        let state = store::open(&dir, &bytes, Arc::new(root))?;
-        open_state(dir, state, slot, options)
+        let root = Arc::new(root);
+        loop {
+            let dir = vault_dir::VaultDir::open(path)?;
+            let state = store::open(&dir, &bytes, Arc::clone(&root))?;
+            let refused = match open_state(dir, state, slot, options) {
+                Err(refused @ KeyringError::RolledBack { .. }) => refused,
+                done => return done,
+            };
+            // Deriving the root key takes a second. Who saved meanwhile makes what was read before it look
+            // like a rollback; what is there now tells.
+            let now = vault_dir::VaultDir::open(path)?.read()?;
+            if now == bytes {
+                return Err(refused);
+            }
+            bytes = now;
+        }
     }
 }
 

@@ -265,6 +265,22 @@ fn what_is_created_after_a_rotation_bears_its_version() {
 }
 
 #[test]
+fn an_opening_beside_changes_is_no_rollback() {
+    let f = Fixture::new();
+    let keys = f.create(&[&key_file(1)]).keys;
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            (0..100).for_each(|_| drop(keys.rotate(&default_alias()).unwrap()));
+            done.store(true, Ordering::SeqCst);
+        });
+        while !done.load(Ordering::SeqCst) {
+            f.open(&key_file(1)).unwrap();
+        }
+    });
+}
+
+#[test]
 fn two_openings_may_change_a_vault_at_the_same_time() {
     let f = Fixture::new();
     let first = f.create(&[&key_file(1)]).keys;
