@@ -175,6 +175,7 @@ fn the_document_on_automatic_rotation_runs_as_written() {
     }
     let check = |line: String, key: &str| {
         let aliases = account.json(&line);
+        assert_eq!(aliases.as_object().unwrap().keys().collect::<Vec<_>>(), ["Aliases"]);
         let mut named = aliases["Aliases"].as_array().unwrap().iter();
         let found = named.find(|alias| alias["AliasName"] == "alias/TestCMK").unwrap();
         assert_eq!(found["AliasArn"], format!("{ARN}alias/TestCMK"));

@@ -81,3 +81,57 @@ fn run(keys: &Keys, shared: &Shared) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::crypto::password::KdfParams;
+    use crate::crypto::suite::Suite;
+    use crate::ids::{AliasName, KeyVersion, Timestamp};
+    use crate::keyring::kms::Call;
+    use crate::keyring::{Clock, HostMemory, KeyringFile, OpenOptions};
+    use crate::unlock::Secret;
+
+    struct Moved(AtomicI64);
+
+    impl Clock for Moved {
+        fn now(&self) -> Timestamp {
+            Timestamp(self.0.load(Ordering::SeqCst))
+        }
+    }
+
+    #[test]
+    fn what_fell_due_before_the_mount_is_rotated_at_its_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(Moved(AtomicI64::new(0)));
+        let options = OpenOptions {
+            host: HostMemory::at(dir.path().join("state")),
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            ..OpenOptions::default()
+        };
+        let secret = Secret::KeyFile(Zeroizing::new([1; 32]));
+        let kdf = KdfParams { memory_kib: 8 << 10, passes: 1, lanes: 1 };
+        let opened = KeyringFile::create(dir.path(), Suite::Aes256Gcm, &[&secret], kdf, &options).unwrap();
+        let keys = opened.keys;
+        let call = Call::EnableKeyRotation {
+            key_id: AliasName::default_alias().to_string(),
+            rotation_period_in_days: Some(90),
+        };
+        keys.call(&call).unwrap();
+        let version = || keys.current(&AliasName::default_alias()).unwrap().version;
+        drop(Scheduler::start(Arc::clone(&keys)).unwrap());
+        assert_eq!(version(), KeyVersion(1), "nothing is due");
+
+        clock.0.store(90 * 86_400_000, Ordering::SeqCst);
+        let scheduler = Scheduler::start(Arc::clone(&keys)).unwrap();
+        while version() == KeyVersion(1) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        drop(scheduler);
+        assert_eq!(version(), KeyVersion(2));
+    }
+}
