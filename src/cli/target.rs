@@ -5,11 +5,16 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::errors;
 use super::exit::{Exit, Failure, Outcome};
-use crate::control::{self, Client, ClientError, Entry, Reply, Request};
+use crate::control::{self, Client, ClientError, Entry, RefusalKind, Reply, Request};
 use crate::mount::mountinfo;
+
+/// How long a daemon that is busy is asked again, and how often.
+const BUSY_PATIENCE: Duration = Duration::from_secs(10);
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
 /// A resolved target.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -113,12 +118,23 @@ pub(super) fn connect(entry: &Entry) -> Outcome<Client> {
     Client::connect(&entry.socket).map_err(failure)
 }
 
-/// Asks a mount's daemon one thing.
+/// Asks a mount's daemon one thing. One that serves as many as it can is asked again for a while: it refuses
+/// before it has begun anything.
 ///
 /// # Errors
 /// As [`failure`] says.
 pub(super) fn ask(entry: &Entry, request: &Request) -> Outcome<Reply> {
-    connect(entry)?.call(request).map_err(failure)
+    let deadline = Instant::now() + BUSY_PATIENCE;
+    loop {
+        match connect(entry)?.call(request) {
+            Err(ClientError::Refused(refusal))
+                if refusal.kind == RefusalKind::Busy && Instant::now() < deadline =>
+            {
+                std::thread::sleep(BUSY_PAUSE);
+            }
+            answered => return answered.map_err(failure),
+        }
+    }
 }
 
 /// The failure of a request.

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 from harness import MountedTest, wait_until
 
@@ -89,6 +90,18 @@ class Kms(MountedTest):
         self.kms("update-alias", "--alias-name", "alias/default", "--target-key-id", first)
         self.assertEqual(self.key_of(self.write("back", b"back", fsync=True)), first)
         self.assertEqual((self.read(old), self.read(new)), (b"before", b"after"))
+
+    def test_fifty_processes_at_once_lose_no_update(self):
+        before = len(self.kms("list-keys")["Keys"])
+        with ThreadPoolExecutor(50) as pool:
+            made = list(pool.map(lambda _: self.kms("create-key")["KeyMetadata"]["KeyId"], range(50)))
+        listed = {key["KeyId"] for key in self.kms("list-keys")["Keys"]}
+        self.assertEqual(len(listed), before + 50)
+        self.assertLessEqual(set(made), listed)
+        self.vault.umount()
+        unlock = ("--vault", self.vault.path, "--passfile", self.vault.passfile)
+        kept = json.loads(self.vault.ok("kms", "list-keys", *unlock))["Keys"]
+        self.assertEqual({key["KeyId"] for key in kept}, listed)
 
     def test_rotation_on_demand_and_the_schedule(self):
         self.kms("enable-key-rotation", "--key-id", "alias/default", "--rotation-period-in-days", "90")
