@@ -6,7 +6,8 @@ use crate::content::layout::{BLOCK0_PAYLOAD, PAYLOAD};
 use crate::crypto::suite::Suite;
 use crate::ids::{LowerOffset, PlainOffset};
 use crate::storage::fault::Faults;
-use crate::vault::{Damage, Error, Whence};
+use crate::vault::testing::{READ_WRITE, me};
+use crate::vault::{Damage, Error, OpenFlags, Whence};
 
 #[test]
 fn every_byte_of_the_lower_file_flipped_is_an_error_or_nothing() {
@@ -83,8 +84,21 @@ fn a_file_cut_below_its_floor_by_someone_else_is_damaged() {
     let lower = std::fs::read_dir(run.test.tree()).unwrap().next().unwrap().unwrap().path();
     let file = std::fs::OpenOptions::new().write(true).open(lower).unwrap();
     file.set_len(4096 + 100).unwrap();
-    run.test.reopen();
-    assert!(matches!(run.test.open("f"), Err(Error::Corrupt(Damage::Size))));
+    // It opens for writing, so that it can be emptied; nothing of it is shown, nothing is written into it.
+    run.reopen();
+    assert!(matches!(run.content(), Err(Error::Corrupt(Damage::Size))));
+    let write = Op::Write { at: 50, len: 10, seed: 1 };
+    assert!(matches!(run.apply(&write), Err(Error::Corrupt(Damage::Size))));
+    assert!(matches!(run.apply(&Op::Truncate { size: 20 }), Err(Error::Corrupt(Damage::Size))));
+    run.test.vault.release(run.ino, run.handle).unwrap();
+    let read = OpenFlags { read: true, write: false, truncate: false };
+    assert!(matches!(run.test.vault.open(run.ino, read, &me()), Err(Error::Corrupt(Damage::Size))));
+    run.handle = run.test.vault.open(run.ino, READ_WRITE, &me()).unwrap();
+    for op in [Op::Truncate { size: 0 }, write] {
+        run.apply(&op).unwrap();
+        run.expect(&op);
+    }
+    run.check();
 }
 
 #[test]
