@@ -155,6 +155,21 @@ class Contents(MountedTest):
         self.assertEqual(os.stat(path).st_size, (1 << 20) + 4)
         sh("cp --sparse=always sparse copy && cmp sparse copy", self.mnt)
 
+    def test_what_a_writer_has_not_flushed_is_data(self):
+        """The kernel holds all of it: without it the file would look empty, and cp would copy zeros."""
+        path = self.mnt / "growing"
+        with open(path, "wb", buffering=0) as f:
+            f.write(b"x" * 200000)
+            fd = os.open(path, os.O_RDONLY)
+            try:
+                self.assertEqual(os.lseek(fd, 0, os.SEEK_DATA), 0)
+                self.assertEqual(os.lseek(fd, 150000, os.SEEK_DATA), 150000)
+                self.assertEqual(os.lseek(fd, 0, os.SEEK_HOLE), 200000)
+            finally:
+                os.close(fd)
+            f.write(b"y" * 200000)
+            sh("cp --sparse=auto growing copy && cmp growing copy", self.mnt)
+
     def test_fallocate_and_punch(self):
         path = self.write("f", b"d" * 100000, fsync=True)
         fd = os.open(path, os.O_RDWR)

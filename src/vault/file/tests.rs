@@ -9,7 +9,7 @@ use crate::content::layout::{BLOCK0_PAYLOAD, PAYLOAD};
 use crate::crypto::suite::Suite;
 use crate::ids::{AliasName, Handle, Ino, PlainOffset};
 use crate::keyring::RotateTarget;
-use crate::storage::fault::Faults;
+use crate::storage::fault::{After, Faults, Op as FaultOp, Plan};
 use crate::vault::testing::{TestVault, me};
 use crate::vault::{Damage, Error, FallocMode, SetAttr};
 
@@ -312,4 +312,27 @@ fn every_operation_failed_at_every_write_point() {
             run.check();
         }
     }
+}
+
+/// The descriptor reports a failed write-out once, and a sync of the vault's own can be the one to hear it.
+#[test]
+fn a_write_out_that_failed_in_a_sync_of_ours_is_reported_by_the_next_fsync() {
+    let mut run = Run::new(Suite::Aes256Gcm);
+    for op in [Op::Write { at: 0, len: 12_000, seed: 1 }, Op::Truncate { size: 10_000 }] {
+        run.apply(&op).unwrap();
+        run.expect(&op);
+    }
+    let errno = rustix::io::Errno::IO;
+    let faults = Faults::new(Plan { skip: 0, only: Some(FaultOp::Fdatasync), errno, after: After::Recover });
+    let grow = Op::Truncate { size: 20_000 };
+    {
+        let _scope = faults.on_this_thread();
+        // Growing after a cut makes the cut durable first.
+        assert!(matches!(run.apply(&grow), Err(Error::Lower(e)) if e == errno));
+    }
+    assert!(matches!(run.apply(&Op::Sync), Err(Error::Lower(e)) if e == errno));
+    run.apply(&Op::Sync).unwrap();
+    run.apply(&grow).unwrap();
+    run.expect(&grow);
+    run.check();
 }
