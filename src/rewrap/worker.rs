@@ -50,7 +50,10 @@ fn run(vault: &Vault) {
             }
         }
         if retry_at <= Instant::now() {
-            batch.extend(retry.drain().take(BATCH));
+            // Those that don't fit into this batch keep waiting.
+            let due: Vec<Ino> = retry.iter().copied().take(BATCH).collect();
+            retry.retain(|ino| !due.contains(ino));
+            batch.extend(due);
             retry_at = Instant::now() + RETRY;
         }
         if batch.is_empty() {
