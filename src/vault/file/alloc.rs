@@ -70,10 +70,14 @@ impl OpenFile {
             self.lower_floor(state, PageCount(first_whole))?;
             self.punch_blocks(first_whole, whole_end)?;
         }
-        for piece in layout::pieces(offset, (end.0 - offset.0) as usize) {
-            if (first_whole..whole_end).contains(&piece.page.0) {
-                continue;
-            }
+        // What is left: the ends of the range, which may lie terabytes apart.
+        let edges = if first_whole < whole_end {
+            let start = |page| layout::block_start(PageIndex(page)).min(end);
+            [(offset, start(first_whole)), (start(whole_end), end)]
+        } else {
+            [(offset, end), (end, end)]
+        };
+        for piece in edges.iter().flat_map(|(from, to)| layout::pieces(*from, (to.0 - from.0) as usize)) {
             let Some(sealed) = state.sealed()? else { continue };
             let mut scratch = Scratch::take();
             let payload = &mut scratch.payload[..layout::payload(piece.page) as usize];
