@@ -34,8 +34,12 @@ impl Display {
         self.seen = *progress;
         match &self.bar {
             Some(bar) => {
-                if let Some(total) = progress.total.filter(|_| bar.length().is_none()) {
+                let first = bar.length().is_none();
+                if let Some(total) = progress.total {
+                    // An estimate, which gets better.
                     bar.set_length(total);
+                }
+                if progress.total.is_some() && first {
                     // A template that doesn't parse would leave the spinner.
                     if let Ok(style) =
                         ProgressStyle::with_template("{bar:30} {pos}/{len} files, {msg} ({eta} left)")

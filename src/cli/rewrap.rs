@@ -54,7 +54,7 @@ fn verdict(target: &Target, report: &RewrapReport) -> Outcome {
     }
     if failed > 0 {
         let cause = format!(
-            "{failed} files could not be re-wrapped and stay as they were: damaged, without a usable key, or not writable"
+            "{failed} files or directories were left as they were: damaged, without a usable key, or not writable"
         );
         return Err(Failure::new(Exit::Other, vault, cause));
     }

@@ -98,7 +98,7 @@ impl Handler for Service {
             SweepOptions { max_rate },
             |p| {
                 let progress =
-                    Progress { seen: p.seen, rewrapped: p.rewrapped, failed: 0, total: Some(p.total) };
+                    Progress { seen: p.seen, rewrapped: p.rewrapped, failed: p.failed, total: p.total };
                 if self.stopping.load(Ordering::SeqCst) || !go_on(progress) {
                     self.halt.store(true, Ordering::SeqCst);
                 }
@@ -109,7 +109,7 @@ impl Handler for Service {
         let progress = Progress {
             seen: report.files,
             rewrapped: report.rewrapped,
-            failed: report.failed + report.skipped,
+            failed: report.failed + report.skipped + report.dirs_left_out,
             total: None,
         };
         Ok(RewrapReport { progress, complete: !report.stopped, versions: versions(report.census) })

@@ -1,8 +1,12 @@
 //! Moving files to the key version that their alias resolves to now: a worker that follows what is opened
-//! (lazy re-wrap), and a sweep over the whole tree that can be stopped and begun again at any instant.
+//! (lazy re-wrap), and a sweep over the whole tree that can be stopped and begun again at any instant; and
+//! counting them.
 
+mod count;
 mod sweep;
+mod walk;
 mod worker;
 
+pub use count::{Count, count};
 pub use sweep::{Progress, SweepOptions, SweepReport, sweep};
 pub use worker::Worker;

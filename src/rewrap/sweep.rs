@@ -1,16 +1,15 @@
 //! The sweep: every regular file of the tree, once. What is fresh is skipped, so a sweep that was stopped
 //! is resumed by beginning again; what was re-wrapped stays re-wrapped.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::ids::{BackingKeyId, Handle, Ino};
-use crate::vault::{Attr, FileKind, Result, Vault};
+use super::walk::walk;
+use crate::ids::{BackingKeyId, Ino, Timestamp};
+use crate::vault::{Result, Vault};
 
-/// Files re-wrapped between two syncs.
-const BATCH: usize = 256;
 /// The longest a sweep rests without asking whether it is to stop.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -24,12 +23,14 @@ pub struct SweepOptions {
 /// How far a sweep has come.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Progress {
-    /// Regular files there were when the sweep began.
-    pub total: u64,
+    /// Regular files there are, as far as that can be told: an estimate that gets better.
+    pub total: Option<u64>,
     /// Files looked at.
     pub seen: u64,
     /// Files re-wrapped.
     pub rewrapped: u64,
+    /// Files left as they were though they should have been re-wrapped.
+    pub failed: u64,
 }
 
 /// What a sweep did and found.
@@ -43,6 +44,8 @@ pub struct SweepReport {
     pub skipped: u64,
     /// Files whose re-wrap failed; their old slot stands.
     pub failed: u64,
+    /// Directories that could not be read: what is below them was not looked at.
+    pub dirs_left_out: u64,
     /// Whether it was stopped before the end.
     pub stopped: bool,
     /// Files wrapped by each backing key, as far as the sweep came.
@@ -59,15 +62,14 @@ pub fn sweep(
     mut progress: impl FnMut(Progress),
     stop: &AtomicBool,
 ) -> Result<SweepReport> {
-    let mut total = 0;
-    walk(vault, stop, &mut |files| total += files.len() as u64)?;
+    let at = Timestamp::now();
     let mut sweep = Sweep { vault, report: SweepReport::default(), census: HashMap::new() };
     let began = Instant::now();
-    walk(vault, stop, &mut |files| {
+    let walked = walk(vault, Ino::ROOT, stop, &mut |files, total| {
         sweep.files(files);
         let report = &sweep.report;
-        let now =
-            Progress { total: total.max(report.files), seen: report.files, rewrapped: report.rewrapped };
+        let failed = report.failed + report.skipped;
+        let now = Progress { total, seen: report.files, rewrapped: report.rewrapped, failed };
         progress(now);
         if let Some(rate) = options.max_rate {
             let due = Duration::from_secs_f64(report.files as f64 / f64::from(rate.get()));
@@ -81,6 +83,10 @@ pub fn sweep(
     report.census = sweep.census.into_iter().collect();
     report.census.sort();
     report.stopped = stop.load(Ordering::Relaxed);
+    report.dirs_left_out = walked.dirs_left_out;
+    if !report.stopped && walked.dirs_left_out == 0 {
+        vault.census_is_complete(at);
+    }
     Ok(report)
 }
 
@@ -95,7 +101,7 @@ impl Sweep<'_> {
         let mut stale = Vec::new();
         for ino in files {
             self.report.files += 1;
-            match self.vault.file_header_info(*ino) {
+            match self.vault.count_file(*ino) {
                 Ok(Some(info)) if info.stale => stale.push(*ino),
                 Ok(Some(info)) => *self.census.entry(info.backing).or_default() += 1,
                 Ok(None) => {}
@@ -119,79 +125,10 @@ impl Sweep<'_> {
             self.report.failed += again.failed.len() as u64;
         }
         for ino in stale {
-            if let Ok(Some(info)) = self.vault.file_header_info(ino) {
+            if let Ok(Some(info)) = self.vault.count_file(ino) {
                 *self.census.entry(info.backing).or_default() += 1;
             }
         }
-    }
-}
-
-/// Calls `each` with every regular file of the tree, up to [`BATCH`] at a time and each once however many
-/// names it has; they are known to the vault for the length of the call. Directories that can't be read are
-/// left out with a warning.
-fn walk(vault: &Vault, stop: &AtomicBool, each: &mut dyn FnMut(&[Ino])) -> Result<()> {
-    let mut walk = Walk { vault, stop, todo: vec![Ino::ROOT], linked: HashSet::new(), each };
-    while let Some(dir) = walk.todo.pop() {
-        let walked = walk.dir(dir);
-        if dir != Ino::ROOT {
-            vault.forget(dir, 1);
-        }
-        match walked {
-            Ok(()) => {}
-            Err(e) if dir == Ino::ROOT => return Err(e),
-            Err(e) => tracing::warn!(ino = dir.0, "left out by the sweep: {e}"),
-        }
-    }
-    Ok(())
-}
-
-struct Walk<'a> {
-    vault: &'a Vault,
-    stop: &'a AtomicBool,
-    todo: Vec<Ino>,
-    /// Files with several names that were met.
-    linked: HashSet<Ino>,
-    each: &'a mut dyn FnMut(&[Ino]),
-}
-
-impl Walk<'_> {
-    fn dir(&mut self, dir: Ino) -> Result<()> {
-        let handle = self.vault.opendir(dir)?;
-        let walked = self.entries(dir, handle);
-        self.vault.releasedir(dir, handle)?;
-        walked
-    }
-
-    fn entries(&mut self, dir: Ino, handle: Handle) -> Result<()> {
-        let mut cookie = 0;
-        while !self.stop.load(Ordering::Relaxed) {
-            let mut entries = Vec::with_capacity(BATCH);
-            let mut any = false;
-            self.vault.readdirplus(dir, handle, cookie, &mut |attr, _name, next_cookie| {
-                if entries.len() == BATCH {
-                    return false;
-                }
-                any = true;
-                cookie = next_cookie;
-                entries.extend(attr.copied());
-                true
-            })?;
-            if !any {
-                break;
-            }
-            let new = |attr: &&Attr| attr.nlink < 2 || self.linked.insert(attr.ino);
-            let regular = entries.iter().filter(|attr| attr.kind == FileKind::Regular);
-            let files: Vec<Ino> = regular.filter(new).map(|attr| attr.ino).collect();
-            (self.each)(&files);
-            for attr in entries {
-                if attr.kind == FileKind::Directory {
-                    self.todo.push(attr.ino);
-                } else {
-                    self.vault.forget(attr.ino, 1);
-                }
-            }
-        }
-        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use parking_lot::Mutex;
 
-use crate::ids::{BackingKeyId, Ino};
+use crate::ids::{BackingKeyId, Ino, Timestamp};
 
 #[derive(Default)]
 pub(super) struct Census(Mutex<Inner>);
@@ -15,6 +15,8 @@ struct Inner {
     /// Backing keys seen, and files wrapped by each; few, so an index into this stands for one.
     backings: Vec<(BackingKeyId, u64)>,
     files: HashMap<Ino, u32>,
+    /// When the last count of all files began, if there was one.
+    counted: Option<Timestamp>,
 }
 
 impl Census {
@@ -38,6 +40,16 @@ impl Census {
         let mut inner = self.0.lock();
         let before = inner.files.remove(&ino);
         inner.uncount(before);
+    }
+
+    /// A count that began then has noted every file there is.
+    pub(super) fn complete(&self, began: Timestamp) {
+        self.0.lock().counted = Some(began);
+    }
+
+    /// When the count began that made it complete; `None`: it holds what was used so far.
+    pub(super) fn counted(&self) -> Option<Timestamp> {
+        self.0.lock().counted
     }
 
     /// Backing keys in order, with the number of files seen wrapped by each.

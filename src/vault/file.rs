@@ -6,6 +6,7 @@
 //! it holds one.
 
 mod alloc;
+mod count;
 mod cut;
 mod load;
 mod read;

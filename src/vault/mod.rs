@@ -41,7 +41,7 @@ pub use types::{
 };
 
 use crate::events::Event;
-use crate::ids::{BackingKeyId, Ino};
+use crate::ids::{BackingKeyId, Ino, Timestamp};
 use crate::keyring::Keys;
 use crate::storage::{self, LowerFs};
 
@@ -113,6 +113,17 @@ impl Vault {
     /// Backing keys, with the number of files seen so far that each wraps.
     pub fn census(&self) -> Vec<(BackingKeyId, u64)> {
         self.census.counts()
+    }
+
+    /// When the last count of all files began; what was written, re-wrapped and removed since is noted too, so
+    /// that the census holds every file. `None`: it holds those that were used so far.
+    pub fn census_counted(&self) -> Option<Timestamp> {
+        self.census.counted()
+    }
+
+    /// Notes that [`Vault::count_file`] was asked of every file there is, from `began` on.
+    pub fn census_is_complete(&self, began: Timestamp) {
+        self.census.complete(began);
     }
 
     fn check_writable(&self) -> Result<()> {

@@ -121,7 +121,7 @@ impl Vault {
         }
     }
 
-    fn load_body(&self, fd: &OwnedFd, lower: LowerOffset, pages: PageCount) -> Result<Body> {
+    pub(super) fn load_body(&self, fd: &OwnedFd, lower: LowerOffset, pages: PageCount) -> Result<Body> {
         let mut slots = [0; SLOTS];
         storage::pread(fd.as_fd(), &mut slots, LowerOffset(0))?;
         match header::open(&slots, |slot| unwrap(&self.keys, slot)) {

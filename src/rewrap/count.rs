@@ -1,0 +1,76 @@
+//! A fresh count over the whole tree: what each file's header says now, rather than what was seen of it. It
+//! changes nothing below; the vault's census is complete after it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::sweep::Progress;
+use super::walk::walk;
+use crate::ids::{BackingKeyId, Ino, Timestamp};
+use crate::vault::{Result, Vault};
+
+/// What a count found.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Count {
+    /// Regular files, each once however many names it has.
+    pub files: u64,
+    /// Of these, empty ones: no key wraps them.
+    pub empty: u64,
+    /// Of these, those whose header doesn't open or could not be read. Which key they need isn't known.
+    pub unreadable: u64,
+    /// Directories that could not be read: what is below them isn't counted.
+    pub dirs_left_out: u64,
+    /// Whether it was stopped before the end.
+    pub stopped: bool,
+    /// Files by the backing key that each needs, in order. A file whose key can't be used counts under the one
+    /// that its header names; for all others the header was verified.
+    pub census: Vec<(BackingKeyId, u64)>,
+}
+
+impl Count {
+    /// Whether every file there is was met and told what it needs: only then does a backing key that isn't
+    /// in the census wrap nothing.
+    pub fn is_complete(&self) -> bool {
+        !self.stopped && self.unreadable == 0 && self.dirs_left_out == 0
+    }
+
+    /// How many files need this backing key.
+    pub fn of(&self, backing: BackingKeyId) -> u64 {
+        self.census.iter().find(|(known, _)| *known == backing).map_or(0, |(_, files)| *files)
+    }
+}
+
+/// Counts. `progress` is told after some hundred files each; it stops soon after `stop` is set.
+///
+/// # Errors
+/// If the root can't be read. What goes wrong below it is counted, and the count goes on.
+pub fn count(vault: &Vault, mut progress: impl FnMut(Progress), stop: &AtomicBool) -> Result<Count> {
+    let at = Timestamp::now();
+    let mut count = Count::default();
+    let mut census: HashMap<BackingKeyId, u64> = HashMap::new();
+    let walked = walk(vault, Ino::ROOT, stop, &mut |files, total| {
+        for ino in files {
+            count.files += 1;
+            match vault.count_file(*ino) {
+                Ok(Some(info)) => *census.entry(info.backing).or_default() += 1,
+                Ok(None) => count.empty += 1,
+                Err(e) => {
+                    tracing::warn!(ino = ino.0, "counted as unreadable: {e}");
+                    count.unreadable += 1;
+                }
+            }
+        }
+        progress(Progress { total, seen: count.files, rewrapped: 0, failed: count.unreadable });
+    })?;
+    count.census = census.into_iter().collect();
+    count.census.sort();
+    count.dirs_left_out = walked.dirs_left_out;
+    count.stopped = stop.load(Ordering::Relaxed);
+    if !count.stopped && count.dirs_left_out == 0 {
+        vault.census_is_complete(at);
+    }
+    Ok(count)
+}
+
+#[cfg(test)]
+mod tests;

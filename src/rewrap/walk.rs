@@ -1,0 +1,165 @@
+//! One walk over the whole tree, each regular file once however many names it has, with an estimate of how
+//! many there are that gets better as directories are done: nothing is walked twice for a progress bar.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::ids::{Handle, Ino};
+use crate::vault::{Attr, FileKind, Result, Vault};
+
+/// Files given at a time.
+pub(super) const BATCH: usize = 256;
+
+/// How a walk ended.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) struct Walked {
+    /// Regular files met.
+    pub(super) files: u64,
+    /// Directories that could not be read; what is below them was not met.
+    pub(super) dirs_left_out: u64,
+}
+
+/// Calls `each` with the regular files below a directory, up to [`BATCH`] at a time, and with an estimate of
+/// how many there are in all; they are known to the vault for the length of the call. Directories that can't
+/// be read are left out with a warning. Ends soon after `stop` is set.
+///
+/// # Errors
+/// If `top` itself can't be read.
+pub(super) fn walk(
+    vault: &Vault,
+    top: Ino,
+    stop: &AtomicBool,
+    each: &mut dyn FnMut(&[Ino], Option<u64>),
+) -> Result<Walked> {
+    let mut walk = Walk {
+        vault,
+        stop,
+        todo: vec![(top, 1.0)],
+        linked: HashSet::new(),
+        each,
+        estimate: Estimate::new(vault, top),
+        walked: Walked::default(),
+    };
+    let walked = walk.all(top);
+    // Stopped, or failed: what was counted as looked up is forgotten all the same.
+    for (dir, _) in std::mem::take(&mut walk.todo) {
+        walk.forget_dir(dir, top);
+    }
+    walked.map(|()| walk.walked)
+}
+
+struct Walk<'a> {
+    vault: &'a Vault,
+    stop: &'a AtomicBool,
+    /// Directories to be read, each with its share of the whole.
+    todo: Vec<(Ino, f64)>,
+    /// Files with several names that were met.
+    linked: HashSet<Ino>,
+    each: &'a mut dyn FnMut(&[Ino], Option<u64>),
+    estimate: Estimate,
+    walked: Walked,
+}
+
+impl Walk<'_> {
+    fn all(&mut self, top: Ino) -> Result<()> {
+        while !self.stop.load(Ordering::Relaxed) {
+            let Some((dir, share)) = self.todo.pop() else { break };
+            let below = self.todo.len();
+            let walked = self.dir(dir);
+            self.forget_dir(dir, top);
+            let found = (self.todo.len() - below) as f64;
+            for (_, of_child) in &mut self.todo[below..] {
+                *of_child = share / (found + 1.0);
+            }
+            self.estimate.done += share / (found + 1.0);
+            self.estimate.update(self.walked.files);
+            match walked {
+                Ok(()) => {}
+                Err(e) if dir == top => return Err(e),
+                Err(e) => {
+                    tracing::warn!(ino = dir.0, "a directory could not be read: {e}");
+                    self.walked.dirs_left_out += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The caller of the walk holds the top itself.
+    fn forget_dir(&self, dir: Ino, top: Ino) {
+        if dir != top {
+            self.vault.forget(dir, 1);
+        }
+    }
+
+    fn dir(&mut self, dir: Ino) -> Result<()> {
+        let handle = self.vault.opendir(dir)?;
+        let walked = self.entries(dir, handle);
+        self.vault.releasedir(dir, handle)?;
+        walked
+    }
+
+    fn entries(&mut self, dir: Ino, handle: Handle) -> Result<()> {
+        let mut cookie = 0;
+        while !self.stop.load(Ordering::Relaxed) {
+            let mut entries = Vec::with_capacity(BATCH);
+            let mut any = false;
+            self.vault.readdirplus(dir, handle, cookie, &mut |attr, _name, next_cookie| {
+                if entries.len() == BATCH {
+                    return false;
+                }
+                any = true;
+                cookie = next_cookie;
+                entries.extend(attr.copied());
+                true
+            })?;
+            if !any {
+                break;
+            }
+            let new = |attr: &&Attr| attr.nlink < 2 || self.linked.insert(attr.ino);
+            let regular = entries.iter().filter(|attr| attr.kind == FileKind::Regular);
+            let files: Vec<Ino> = regular.filter(new).map(|attr| attr.ino).collect();
+            self.walked.files += files.len() as u64;
+            (self.each)(&files, self.estimate.total(self.walked.files));
+            for attr in entries {
+                if attr.kind == FileKind::Directory {
+                    self.todo.push((attr.ino, 0.0));
+                } else {
+                    self.vault.forget(attr.ino, 1);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How many files there will have been: what was met, by the share of the tree that is done.
+struct Estimate {
+    /// From 0 to 1.
+    done: f64,
+    total: Option<u64>,
+    /// There are no more than that: the inodes in use on the lower filesystem.
+    most: u64,
+    /// The total is no guess, but that of a complete census.
+    counted: bool,
+}
+
+impl Estimate {
+    fn new(vault: &Vault, top: Ino) -> Self {
+        let stat = vault.statfs().ok().filter(|stat| stat.files > 0);
+        let most = stat.map_or(u64::MAX, |stat| stat.files.saturating_sub(stat.ffree));
+        let counted = top == Ino::ROOT && vault.census_counted().is_some();
+        let total = counted.then(|| vault.census().iter().map(|(_, files)| files).sum());
+        Self { done: 0.0, total, most, counted }
+    }
+
+    fn update(&mut self, files: u64) {
+        if !self.counted {
+            self.total = Some(((files as f64 / self.done) as u64).min(self.most));
+        }
+    }
+
+    fn total(&self, files: u64) -> Option<u64> {
+        self.total.map(|total| total.max(files))
+    }
+}

@@ -1,0 +1,71 @@
+//! Counting a file: which backing key it needs, by its header as it is on disk.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::Body;
+use crate::content::layout;
+use crate::crypto::suite::Suite;
+use crate::header::{Header, SLOTS, UnverifiedSlot};
+use crate::ids::{BackingKeyId, Ino, LowerOffset, Sequence};
+use crate::storage::{self, Access};
+use crate::vault::inode::Inode;
+use crate::vault::{Damage, Error, FileKind, HeaderInfo, Result, Vault};
+
+type Wrapping = (BackingKeyId, Suite, Sequence);
+
+impl Vault {
+    /// What wraps a file, noted in the census. The header is verified; where its key can't be used, it is what
+    /// the header claims that counts. `None` for an empty file and for what isn't a regular one.
+    ///
+    /// # Errors
+    /// EIO for a file without a header that opens; those of reading the lower file.
+    pub fn count_file(&self, ino: Ino) -> Result<Option<HeaderInfo>> {
+        let inode = self.inode(ino)?;
+        if inode.kind != FileKind::Regular {
+            return Ok(None);
+        }
+        let Some((backing, suite, sequence)) = self.count_inode(&inode)? else { return Ok(None) };
+        Ok(Some(HeaderInfo { backing, suite, sequence, stale: self.is_stale(&inode, backing)? }))
+    }
+
+    /// Under the locks that a change of the header takes, so that an older state can't be noted after a newer.
+    fn count_inode(&self, inode: &Inode) -> Result<Option<Wrapping>> {
+        let slot = inode.file.lock();
+        if let Some(file) = slot.upgrade() {
+            drop(slot);
+            let state = file.state.read();
+            let found = state.sealed()?.map(|sealed| wrapping(&sealed.header));
+            found.inspect(|(backing, ..)| self.count_wrapped(inode, *backing));
+            return Ok(found);
+        }
+        let fd = self.tree.open_lower(inode, Access::ReadOnly)?;
+        let lower = LowerOffset(storage::fstat(fd.as_fd())?.size);
+        let size = layout::plain_size(lower).map_err(|_| Damage::Size)?;
+        if size.0 == 0 {
+            return Ok(None);
+        }
+        let found = match self.load_body(&fd, lower, layout::page_count(size)) {
+            Ok(Body::Sealed(sealed)) => wrapping(&sealed.header),
+            Ok(Body::Bare) => return Ok(None),
+            Ok(Body::Unreadable(damage)) => return Err(damage.into()),
+            Err(Error::KeyNotUsable(_)) => claimed(&fd)?,
+            Err(e) => return Err(e),
+        };
+        self.count_wrapped(inode, found.0);
+        Ok(Some(found))
+    }
+}
+
+fn wrapping(header: &Header) -> Wrapping {
+    (header.backing(), header.suite(), header.sequence())
+}
+
+/// What the slot says that a mount would try first.
+fn claimed(fd: &OwnedFd) -> Result<Wrapping> {
+    let mut slots = [0; SLOTS];
+    storage::pread(fd.as_fd(), &mut slots, LowerOffset(0))?;
+    let [first, _] = UnverifiedSlot::parse_both(&slots);
+    let slot = first.ok_or(Damage::Header)?;
+    let suite = Suite::from_number(slot.suite_number()).ok_or(Error::Newer("an unknown content suite"))?;
+    Ok((slot.backing(), suite, slot.sequence()))
+}
