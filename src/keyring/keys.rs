@@ -10,6 +10,7 @@ use super::model::{Body, Key, KeyState, Manager};
 use super::state::Clock;
 use super::store::{Draft, Store};
 use super::table::Table;
+use super::watch::Watch;
 use crate::crypto::keys::{Dek, TreeKey, WrapContext, Wrapped, WrappingKey};
 use crate::crypto::suite::Suite;
 use crate::events::{Event, EventLog};
@@ -33,6 +34,7 @@ pub struct Keys {
     pub(super) table: RwLock<Table>,
     pub(super) log: Arc<EventLog>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) watch: Watch,
 }
 
 /// Which key to rotate.
@@ -156,6 +158,7 @@ impl Keys {
             table: RwLock::new(table),
             log,
             clock,
+            watch: Watch::default(),
         })
     }
 
@@ -286,13 +289,16 @@ impl Keys {
         Ok(rotation)
     }
 
-    /// Enables or disables a key. When this returns, it is durable and in effect for each look-up; files
-    /// that are open are the caller's.
+    /// Enables or disables a key. When this returns, it is durable and in effect for each look-up, and the
+    /// watch ([`Keys::set_watch`]) has dealt with the files that are open.
     ///
     /// # Errors
     /// [`KeyringError`], if the key isn't there, isn't the user's, or is pending deletion or import.
     pub fn set_enabled(&self, key: KeyId, enabled: bool) -> Result<(), KeyringError> {
         let now = self.clock.now();
+        if !enabled {
+            self.going(&[key]);
+        }
         let (changed, rotated) = self.change(false, |draft| {
             let key = known(&mut draft.body, key)?;
             let changed = key.set_enabled(enabled)?;
@@ -339,7 +345,9 @@ impl Keys {
         Ok(rotations)
     }
 
-    /// Saves a change of the keyring and takes it into use: durable first, then the swap under the gate.
+    /// Saves a change of the keyring and takes it into use: durable first, then the swap under the gate, then
+    /// the watch is told of the backing keys that went with it. A change that makes keys go is announced with
+    /// [`Keys::going`] before.
     pub(super) fn change<T>(
         &self,
         twice: bool,
@@ -351,8 +359,10 @@ impl Keys {
         let gate = self.gate.write();
         let mut table = self.table.write();
         let new = Table::new(self.vault, &store.state().body, Some(&table));
+        let gone = table.lost(&new);
         *table = new;
-        drop((table, gate));
+        drop((table, gate, store));
+        self.gone(&gone);
         Ok(out)
     }
 

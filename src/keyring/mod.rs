@@ -16,6 +16,7 @@ mod table;
 #[cfg(test)]
 mod testing;
 mod vault_dir;
+mod watch;
 
 pub use error::{KeyError, KeyringError, Unusable};
 pub use header::Header;
@@ -25,6 +26,7 @@ pub use model::{KeyState, Manager};
 pub use slots::{Proof, Revocation};
 pub use state::{Clock, SystemClock};
 pub use vault_dir::{FILE_NAME, PREV_NAME};
+pub use watch::KeyWatch;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -21,7 +21,7 @@ struct Entry {
     state: KeyState,
     current: KeyVersion,
     min_decryption: KeyVersion,
-    /// By version - 1; none where there is no material.
+    /// By version - 1; none where there is no material, or it can't be used.
     wrapping: Vec<Option<Arc<WrappingKey>>>,
 }
 
@@ -30,7 +30,9 @@ impl Table {
         let entry = |key: &super::model::Key| {
             let known = before.and_then(|t| t.keys.get(&key.id));
             let wrapping = key.versions.iter().enumerate().map(|(i, version)| {
-                let material = version.material.as_ref()?;
+                // Of a key that can't be used none stays in memory.
+                let usable = key.state == KeyState::Enabled && version.number >= key.min_decryption;
+                let material = version.material.as_ref().filter(|_| usable)?;
                 let cached = known.and_then(|e| e.wrapping.get(i)?.clone());
                 let id = BackingKeyId { key: key.id, version: version.number };
                 Some(cached.unwrap_or_else(|| Arc::new(material.wrapping_key(vault, id))))
@@ -72,6 +74,16 @@ impl Table {
             return Err(unusable(Unusable::Retired(id)));
         }
         wrapping.as_ref().ok_or_else(|| unusable(Unusable::NoMaterial(id)))
+    }
+
+    /// The backing keys that may be used now and may not in `new`.
+    pub(super) fn lost(&self, new: &Self) -> Vec<BackingKeyId> {
+        let ids = |(key, entry): (&KeyId, &Entry)| {
+            let key = *key;
+            (1..=entry.wrapping.len() as u32).map(move |n| BackingKeyId { key, version: KeyVersion(n) })
+        };
+        let lost = |id: &BackingKeyId| self.wrapping(*id).is_ok() && new.wrapping(*id).is_err();
+        self.keys.iter().flat_map(ids).filter(lost).collect()
     }
 
     fn entry(&self, key: KeyId) -> Result<&Entry, KeyError> {

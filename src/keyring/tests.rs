@@ -17,6 +17,7 @@ mod kms;
 mod layout;
 mod lifecycle;
 mod slots;
+mod watch;
 
 const KDF: KdfParams = KdfParams { memory_kib: 8 << 10, passes: 1, lanes: 1 };
 

@@ -74,6 +74,8 @@ impl Keys {
             }
             Call::ScheduleKeyDeletion { key_id, pending_window_in_days } => {
                 let (now, days) = (self.clock.now(), *pending_window_in_days);
+                let going = names::key(&self.table.read().body, key_id)?;
+                self.going(&[going]);
                 let (key, (window, date)) =
                     self.on_key(call, names::key, key_id, |key| key.schedule_deletion(days, now))?;
                 self.record_state(key, KeyState::PendingDeletion);

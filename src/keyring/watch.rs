@@ -1,0 +1,61 @@
+//! Who is told when backing keys stop being usable (disabled, pending deletion, material deleted or expired),
+//! so that data still under way is written while they wrap, and data keys they gave out are wiped afterwards.
+
+use std::sync::{Arc, Weak};
+
+use parking_lot::RwLock;
+
+use super::keys::Keys;
+use crate::ids::{BackingKeyId, KeyId};
+
+/// Whoever holds data keys. Called without any lock of the keyring, possibly from several threads at once; both
+/// may take as long as writing out files takes, and may look keys up but not change them.
+pub trait KeyWatch: Send + Sync {
+    /// These keys are about to go, if all goes well: they still wrap and unwrap. What has to be wrapped or
+    /// written is, now, as far as it can be. Nothing needs to be undone if they stay.
+    fn going(&self, keys: &[KeyId]);
+
+    /// These backing keys wrap and unwrap nothing from now on, and that is durable. When this returns, no
+    /// data key that they gave out is in memory, unless one of them is usable again by then.
+    fn gone(&self, backings: &[BackingKeyId]);
+}
+
+/// The one watch of a keyring in use.
+#[derive(Default)]
+pub(super) struct Watch(RwLock<Option<Weak<dyn KeyWatch>>>);
+
+impl Watch {
+    fn get(&self) -> Option<Arc<dyn KeyWatch>> {
+        self.0.read().as_ref().and_then(Weak::upgrade)
+    }
+}
+
+impl Keys {
+    /// Has `watch` told from now on, and no other.
+    pub fn set_watch(&self, watch: Weak<dyn KeyWatch>) {
+        *self.watch.0.write() = Some(watch);
+    }
+
+    /// To be called before a change is made that stops keys from being usable, outside of [`Keys::change`], which
+    /// finds by itself which backing keys went, and tells the watch when the change is durable and in use.
+    pub(super) fn going(&self, keys: &[KeyId]) {
+        let table = self.table.read();
+        let usable = |key: &KeyId| table.current(*key).is_ok_and(|current| table.wrapping(current).is_ok());
+        let keys: Vec<KeyId> = keys.iter().copied().filter(usable).collect();
+        drop(table);
+        if !keys.is_empty()
+            && let Some(watch) = self.watch.get()
+        {
+            watch.going(&keys);
+        }
+    }
+
+    /// Tells the watch what [`Keys::change`] found.
+    pub(super) fn gone(&self, backings: &[BackingKeyId]) {
+        if !backings.is_empty()
+            && let Some(watch) = self.watch.get()
+        {
+            watch.gone(backings);
+        }
+    }
+}
