@@ -1,11 +1,13 @@
 //! Lines of the log and the chain through them. Pure.
 
 use data_encoding::HEXLOWER;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Event, arn};
+use super::event::LINE_TORN;
+use super::{Actor, Event, arn};
 use crate::crypto::keys::EventKey;
-use crate::ids::Timestamp;
+use crate::crypto::sha256;
+use crate::ids::{Generation, Timestamp};
 
 /// What parts a line's content from its MAC; the MAC covers everything before it.
 const MAC_MARK: &str = ",\"mac\":\"";
@@ -20,40 +22,68 @@ pub struct Anchor {
 }
 
 /// What checking the whole log against its chain and the keyring's anchor found.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Verification {
     /// Events whose MAC fits the line before them.
     pub good: u64,
-    /// Lines that a crash tore; they are no sign of tampering by themselves.
+    /// What crashes tore, each closed by an event that says so: no sign of tampering.
     pub torn: u64,
+    /// Whether the log ends in a torn line: a crash, or it is being written now. The next event closes it.
+    pub torn_end: bool,
     /// Places where the chain doesn't fit: a line was changed, removed, added or moved.
     pub breaks: u64,
+    /// The line, from 1 on, of the first of them.
+    pub first_break: Option<u64>,
     /// Whether the log ends before the keyring's anchor, or has another event in its place.
     pub cut: bool,
+    /// How many events the keyring's anchor says that there are at least.
+    pub anchored: u64,
+}
+
+impl Verification {
+    /// Whether nothing was done to the log, as far as that can be told.
+    pub fn is_good(&self) -> bool {
+        self.breaks == 0 && !self.cut
+    }
+
+    fn broken(&mut self, line: u64) {
+        self.breaks += 1;
+        self.first_break.get_or_insert(line);
+    }
+}
+
+/// What is written beside the event itself.
+#[derive(Clone, Copy)]
+pub(super) struct Circumstances {
+    pub(super) now: Timestamp,
+    pub(super) actor: Actor,
+    /// The keyring generation that the event is a part of.
+    pub(super) generation: Option<Generation>,
+    pub(super) held_back: u64,
 }
 
 /// The line (without its end) of the event after `last`, and the place in the chain after it.
-pub(super) fn line(
-    key: &EventKey,
-    last: Anchor,
-    event: &Event,
-    now: Timestamp,
-    held_back: u64,
-) -> (String, Anchor) {
+pub(super) fn line(key: &EventKey, last: Anchor, event: &Event, beside: Circumstances) -> (String, Anchor) {
     let count = last.count + 1;
+    let mut detail = event.detail();
+    detail["uid"] = beside.actor.uid.into();
+    detail["pid"] = beside.actor.pid.into();
+    if let Some(generation) = beside.generation {
+        detail["generation"] = generation.0.into();
+    }
     let mut object = json!({
         "version": "0",
         "sequence": count,
         "detail-type": event.detail_type(),
         "source": "rekeyfs.kms",
         "account": "000000000000",
-        "time": now.to_string(),
+        "time": beside.now.to_string(),
         "region": "local",
         "resources": event.key().map(arn).into_iter().collect::<Vec<_>>(),
-        "detail": event.detail(),
+        "detail": detail,
     });
-    if held_back > 0 {
-        object["events-held-back"] = held_back.into();
+    if beside.held_back > 0 {
+        object["events-held-back"] = beside.held_back.into();
     }
     let mut text = object.to_string();
     text.pop(); // The closing brace: the MAC becomes the last member.
@@ -68,40 +98,116 @@ fn link(key: &EventKey, previous: &[u8; 32], content: &str) -> [u8; 32] {
     key.mac(&[previous.as_slice(), content.as_bytes()].concat())
 }
 
-/// The content and the place in the chain that a line states; none for a torn line.
-fn parse(line: &[u8]) -> Option<(&str, Anchor)> {
+/// What a whole line states.
+struct Parsed<'a> {
+    content: &'a str,
+    place: Anchor,
+    object: Value,
+}
+
+/// None for a torn line, or one that isn't ours.
+fn parse(line: &[u8]) -> Option<Parsed<'_>> {
     let text = std::str::from_utf8(line).ok()?;
     let at = text.rfind(MAC_MARK)?;
     let mac = text[at + MAC_MARK.len()..].strip_suffix("\"}")?;
     let mac = HEXLOWER.decode(mac.as_bytes()).ok()?.try_into().ok()?;
-    let object: serde_json::Value = serde_json::from_str(text).ok()?;
-    Some((&text[..at], Anchor { count: object.get("sequence")?.as_u64()?, mac }))
+    let object: Value = serde_json::from_str(text).ok()?;
+    let place = Anchor { count: object.get("sequence")?.as_u64()?, mac };
+    Some(Parsed { content: &text[..at], place, object })
 }
 
-/// The place that the last whole line of `tail` states.
-pub(super) fn last_place(tail: &[u8]) -> Option<Anchor> {
-    tail.split(|&b| b == b'\n').rev().find_map(|line| parse(line).map(|(_, place)| place))
+/// What the end of a log says.
+#[derive(Default)]
+pub(super) struct End<'a> {
+    /// The place that its last whole line states.
+    pub(super) place: Option<Anchor>,
+    /// The keyring generation that the last line with one states.
+    pub(super) generation: Option<Generation>,
+    /// What stands behind the last whole line, without its line feed; empty if nothing does.
+    pub(super) torn: &'a [u8],
 }
 
-/// Checks the whole log.
-pub(super) fn verify(key: &EventKey, log: &[u8], anchor: Anchor) -> Verification {
-    let mut found = Verification::default();
-    let mut last = Anchor::default();
-    let mut anchored = anchor.count == 0;
-    for line in log.split(|&b| b == b'\n').filter(|l| !l.is_empty()) {
-        let Some((content, place)) = parse(line) else {
-            found.torn += 1;
-            continue;
-        };
-        let fits = place.count == last.count + 1 && link(key, &last.mac, content) == place.mac;
-        if fits {
-            found.good += 1;
-        } else {
-            found.breaks += 1;
-        }
-        anchored |= place == anchor;
-        last = place;
+/// Reads the end of a log; `tail` may begin in the middle of a line.
+pub(super) fn end_of(tail: &[u8]) -> End<'_> {
+    let mut end = End::default();
+    let mut whole_to = 0;
+    let mut at = 0;
+    for line in tail.split_inclusive(|&b| b == b'\n') {
+        at += line.len();
+        let Some(parsed) = parse(line.strip_suffix(b"\n").unwrap_or(line)) else { continue };
+        end.place = Some(parsed.place);
+        end.generation = parsed.object["detail"]["generation"].as_u64().map(Generation).or(end.generation);
+        whole_to = at;
     }
-    found.cut = !anchored;
-    found
+    let rest = &tail[whole_to..];
+    end.torn = rest.strip_suffix(b"\n").unwrap_or(rest);
+    end
+}
+
+/// The event that closes what a crash tore.
+pub(super) fn torn(bytes: &[u8]) -> Event {
+    Event::LineTorn { bytes: bytes.len() as u64, sha256: HEXLOWER.encode(&sha256(bytes)) }
+}
+
+/// Checks a log line by line.
+pub(super) struct Verifier<'a> {
+    key: &'a EventKey,
+    anchor: Anchor,
+    last: Anchor,
+    line: u64,
+    /// Lines that can't be read, and the number of the first: torn by a crash if the next event says so.
+    unread: Option<(u64, Vec<u8>)>,
+    met: bool,
+    found: Verification,
+}
+
+impl<'a> Verifier<'a> {
+    pub(super) fn new(key: &'a EventKey, anchor: Anchor) -> Self {
+        let found = Verification { anchored: anchor.count, ..Verification::default() };
+        let met = anchor.count == 0;
+        Self { key, anchor, last: Anchor::default(), line: 0, unread: None, met, found }
+    }
+
+    /// The next line, without its line feed.
+    pub(super) fn line(&mut self, line: &[u8]) {
+        self.line += 1;
+        let Some(parsed) = parse(line) else {
+            match &mut self.unread {
+                Some((_, bytes)) => {
+                    bytes.push(b'\n');
+                    bytes.extend_from_slice(line);
+                }
+                None => self.unread = Some((self.line, line.to_vec())),
+            }
+            return;
+        };
+        let fits = parsed.place.count == self.last.count + 1
+            && link(self.key, &self.last.mac, parsed.content) == parsed.place.mac;
+        if let Some((first, bytes)) = self.unread.take() {
+            let said = parsed.object["detail-type"] == LINE_TORN
+                && parsed.object["detail"]["sha256"] == HEXLOWER.encode(&sha256(&bytes));
+            if fits && said {
+                self.found.torn += 1;
+            } else {
+                self.found.broken(first);
+            }
+        }
+        if fits {
+            self.found.good += 1;
+        } else {
+            self.found.broken(self.line);
+        }
+        self.met |= parsed.place == self.anchor;
+        self.last = parsed.place;
+    }
+
+    /// The end of the log, with what stands behind its last line feed.
+    pub(super) fn end(mut self, rest: &[u8]) -> Verification {
+        if !rest.is_empty() {
+            self.line(rest);
+        }
+        self.found.torn_end = self.unread.is_some();
+        self.found.cut = !self.met;
+        self.found
+    }
 }

@@ -1,11 +1,14 @@
-//! Keeps a reader of a damaged file from filling the disk with events.
+//! Keeps whoever opens what they may not, or reads a damaged file, from filling the disk with events.
 
 use crate::ids::Timestamp;
 
 const BURST: u32 = 50;
-const REFILL_MS: i64 = 1000;
+/// Milliseconds until one more may pass.
+pub(super) const REFILL_MS: i64 = 1000;
+/// The same once the log is large: an attacker has months of its kind in it already.
+pub(super) const REFILL_LARGE_MS: i64 = 600_000;
 
-/// A token bucket: 50 at once, then one a second. Counts what it holds back.
+/// A token bucket: 50 at once, then one at a time. Counts what it holds back.
 pub(super) struct Limit {
     tokens: u32,
     refilled: Timestamp,
@@ -17,14 +20,14 @@ impl Limit {
         Self { tokens: BURST, refilled: now, held_back: 0 }
     }
 
-    /// Whether one more may pass now.
-    pub(super) fn pass(&mut self, now: Timestamp) -> bool {
-        let periods = (now.0 - self.refilled.0) / REFILL_MS;
+    /// Whether one more may pass now, where one more comes each `refill` milliseconds.
+    pub(super) fn pass(&mut self, now: Timestamp, refill: i64) -> bool {
+        let periods = (now.0 - self.refilled.0) / refill;
         if periods > 0 {
             let more = u32::try_from(periods).unwrap_or(BURST);
             self.tokens = self.tokens.saturating_add(more).min(BURST);
-            self.refilled = Timestamp(self.refilled.0 + periods * REFILL_MS);
-        } else if periods < 0 {
+            self.refilled = Timestamp(self.refilled.0 + periods * refill);
+        } else if now.0 < self.refilled.0 {
             // The clock was set back: begin anew instead of waiting for it.
             self.refilled = now;
         }
@@ -34,10 +37,15 @@ impl Limit {
                 true
             }
             None => {
-                self.held_back += 1;
+                self.hold_back(1);
                 false
             }
         }
+    }
+
+    /// Counts events that passed and still could not be written.
+    pub(super) fn hold_back(&mut self, events: u64) {
+        self.held_back = self.held_back.saturating_add(events);
     }
 
     /// How many were held back since this was last asked.

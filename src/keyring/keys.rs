@@ -273,7 +273,7 @@ impl Keys {
     /// [`KeyringError`]; the old version stays in use then.
     pub fn rotate(&self, target: &RotateTarget) -> Result<Rotation, KeyringError> {
         let now = self.clock.now();
-        let rotation = self.change(false, |draft| {
+        self.change(false, |draft| {
             let key = resolve(&draft.body, target)?;
             let asked = match target {
                 RotateTarget::Alias(name) => Some(name.clone()),
@@ -282,11 +282,9 @@ impl Keys {
             let alias =
                 asked.or_else(|| draft.body.aliases.iter().find(|a| a.key == key).map(|a| a.name.clone()));
             let (old, new) = known(&mut draft.body, key)?.rotate(now)?;
+            draft.note(Event::KeyRotated { key, old, new });
             Ok(Rotation { alias, key, old, new })
-        })?;
-        let Rotation { key, old, new, .. } = rotation;
-        self.log.record(&Event::KeyRotated { key, old, new });
-        Ok(rotation)
+        })
     }
 
     /// Enables or disables a key. When this returns, it is durable and in effect for each look-up, and the
@@ -299,19 +297,20 @@ impl Keys {
         if !enabled {
             self.going(&[key]);
         }
-        let (changed, rotated) = self.change(false, |draft| {
-            let key = known(&mut draft.body, key)?;
-            let changed = key.set_enabled(enabled)?;
-            Ok((changed, key.rotate_if_due(now)?))
-        })?;
-        if changed {
-            let state = if enabled { KeyState::Enabled } else { KeyState::Disabled };
-            self.log.record(&Event::KeyStateChanged { key, state: state.name() });
-        }
-        if let Some((old, new)) = rotated {
-            self.log.record(&Event::KeyRotated { key, old, new });
-        }
-        Ok(())
+        self.change(false, |draft| {
+            let known = known(&mut draft.body, key)?;
+            let (changed, rotated) = (known.set_enabled(enabled)?, known.rotate_if_due(now)?);
+            let operation = if enabled { "EnableKey" } else { "DisableKey" };
+            draft.note(Event::KeyOperation { key, operation });
+            if changed {
+                let state = if enabled { KeyState::Enabled } else { KeyState::Disabled };
+                draft.note(Event::KeyStateChanged { key, state: state.name() });
+            }
+            if let Some((old, new)) = rotated {
+                draft.note(Event::KeyRotated { key, old, new });
+            }
+            Ok(())
+        })
     }
 
     /// Rotates every key whose schedule says so, the service-managed one included: that re-wraps the tree
@@ -324,7 +323,7 @@ impl Keys {
         if !self.table.read().body.keys.iter().any(|key| key.is_due(now)) {
             return Ok(Vec::new());
         }
-        let rotations = self.change(false, |draft| {
+        self.change(false, |draft| {
             let mut rotations = Vec::new();
             for key in &mut draft.body.keys {
                 if let Some((old, new)) = key.rotate_if_due(now)? {
@@ -336,13 +335,11 @@ impl Keys {
                     draft.body.aliases.iter().find(|a| a.key == rotation.key).map(|a| a.name.clone());
             }
             rewrap_tree_keys(draft.header.vault, &mut draft.body)?;
+            for Rotation { key, old, new, .. } in &rotations {
+                draft.note(Event::KeyRotated { key: *key, old: *old, new: *new });
+            }
             Ok(rotations)
-        })?;
-        for rotation in &rotations {
-            let Rotation { key, old, new, .. } = *rotation;
-            self.log.record(&Event::KeyRotated { key, old, new });
-        }
-        Ok(rotations)
+        })
     }
 
     /// Saves a change of the keyring and takes it into use: durable first, then the swap under the gate, then

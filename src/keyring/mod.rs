@@ -92,9 +92,9 @@ impl KeyringFile {
             header.slots.push(slot);
         }
         let first = first.ok_or(KeyringError::NoSecret)?;
-        let state = store::create(&dir, store::Draft { header, body: first_body(vault, now)?, root })?;
+        let state = store::create(&dir, store::Draft::first(header, first_body(vault, now)?, root))?;
         let opened = open_state(dir, state, first, options)?;
-        opened.keys.events().record(&Event::VaultCreated);
+        opened.keys.events().record_durably(&Event::VaultCreated);
         Ok(opened)
     }
 
@@ -151,8 +151,10 @@ fn open_state(
     let log = Arc::new(EventLog::new(dir.descriptor()?, key, anchor));
     let generation = state.body.generation;
     let store = store::Store::new(dir, state, options.host.clone());
-    if store.check_host(options.accept_rollback)? {
-        log.record(&Event::RollbackAccepted(generation));
+    match store.check_host(options.accept_rollback) {
+        Ok(true) => log.record_durably(&Event::RollbackAccepted(generation)),
+        Ok(false) => {}
+        Err(refused) => return Err(refused),
     }
     let keys = Keys::new(store, log, Arc::clone(&options.clock), slot)?;
     Ok(Opened { keys: Arc::new(keys), proof: Proof::of(slot) })

@@ -79,6 +79,7 @@ impl Keys {
         self.change(false, |draft| {
             same_root(&draft.root, &root, self)?;
             draft.header.slots.push(slot);
+            draft.note(Event::SlotAdded(id));
             Ok(())
         })?;
         let on_disk = self.store.lock().header_on_disk()?.slots;
@@ -86,7 +87,6 @@ impl Keys {
             self.take_out(id)?;
             return Err(KeyringError::NotVerified(secret.kind()));
         }
-        self.log.record(&Event::SlotAdded(id));
         Ok(id)
     }
 
@@ -95,9 +95,7 @@ impl Keys {
     /// # Errors
     /// [`KeyringError::UnknownSlot`], or [`KeyringError::LastSlot`] for the last one that can be opened.
     pub fn remove_slot(&self, _proof: &Proof, slot: SlotId) -> Result<(), KeyringError> {
-        self.take_out(slot)?;
-        self.log.record(&Event::SlotRemoved(slot));
-        Ok(())
+        self.take_out(slot)
     }
 
     /// Replaces a slot by a new one for `secret`: the new one is added and verified before the old one goes.
@@ -156,9 +154,9 @@ impl Keys {
             same_root(&draft.root, &old, self)?;
             draft.header.slots = slots;
             draft.root = new;
+            draft.note(Event::RootKeyReplaced);
             Ok(())
         })?;
-        self.log.record(&Event::RootKeyReplaced);
         Ok(Revocation { recovery: text, slots: list })
     }
 
@@ -168,7 +166,11 @@ impl Keys {
             if slots.kind_of(slot).is_some() && slots.usable() == 1 {
                 return Err(KeyringError::LastSlot(slot));
             }
-            if slots.remove(slot) { Ok(()) } else { Err(KeyringError::UnknownSlot(slot)) }
+            if !slots.remove(slot) {
+                return Err(KeyringError::UnknownSlot(slot));
+            }
+            draft.note(Event::SlotRemoved(slot));
+            Ok(())
         })
     }
 }

@@ -10,7 +10,7 @@ use super::model::Body;
 use super::vault_dir::VaultDir;
 use crate::crypto::keys::RootKey;
 use crate::crypto::sha256;
-use crate::events::EventLog;
+use crate::events::{Event, EventLog};
 use crate::ids::Generation;
 
 type Result<T> = std::result::Result<T, KeyringError>;
@@ -29,12 +29,24 @@ pub(super) struct Draft {
     pub(super) header: Header,
     pub(super) body: Body,
     pub(super) root: Arc<RootKey>,
+    events: Vec<Event>,
 }
 
 impl Draft {
+    /// The first keyring of a vault.
+    pub(super) fn first(header: Header, body: Body, root: Arc<RootKey>) -> Self {
+        Self { header, body, root, events: Vec::new() }
+    }
+
+    /// Notes what the change does, for the audit log: written ahead and durable before the keyring is saved,
+    /// so that no change is without its event.
+    pub(super) fn note(&mut self, event: Event) {
+        self.events.push(event);
+    }
+
     /// The keyring file, and what it will be once it is on disk.
     fn seal(self, dir: &VaultDir) -> Result<(Vec<u8>, State)> {
-        let Self { header, body, root } = self;
+        let Self { header, body, root, events: _ } = self;
         let encoded = body::encode(&body).map_err(|e| match e {
             BodyError::TooLarge => KeyringError::Full(e.to_string()),
             BodyError::Malformed(what) => dir.damaged(what),
@@ -120,6 +132,10 @@ impl Store {
     /// Changes the keyring. What `change` returns is returned once the new keyring is durable. With `twice`,
     /// it is saved once more, so that keyring.prev doesn't keep what the change took out either.
     ///
+    /// The events that the change notes are durable in `log` before it is saved, with the generation that it is
+    /// saved as. A crash between the two leaves events of a generation that the keyring never reached, which
+    /// the next change notes in its turn; a save that fails is noted at once.
+    ///
     /// # Errors
     /// What `change` says, in which case nothing was written; or why it can't be made durable, in which case
     /// the keyring on disk is either the old one or the new one.
@@ -139,11 +155,17 @@ impl Store {
         }
         let mut draft = self.draft();
         let out = change(&mut draft)?;
-        draft.body.event_anchor = log.durable_anchor();
+        let (events, generation) = (std::mem::take(&mut draft.events), draft.body.generation);
+        draft.body.event_anchor = log.record_change(&events, self.state.body.generation, generation);
         self.dir.discard_leftovers();
-        self.replace(draft)?;
-        if twice {
-            self.replace(self.draft())?;
+        let mut saved = self.replace(draft);
+        if twice && saved.is_ok() {
+            saved = self.replace(self.draft());
+        }
+        if let Err(error) = saved {
+            let failed = Generation(self.state.body.generation.0.saturating_add(1));
+            log.record_durably(&Event::ChangeFailed(failed));
+            return Err(error);
         }
         Ok(out)
     }
@@ -159,7 +181,7 @@ impl Store {
     fn draft(&self) -> Draft {
         let State { header, body, root, hash } = self.state.clone();
         let generation = Generation(body.generation.0.saturating_add(1));
-        Draft { header, body: Body { generation, previous: hash, ..body }, root }
+        Draft { header, body: Body { generation, previous: hash, ..body }, root, events: Vec::new() }
     }
 
     /// Takes up what other processes saved since, or what a save of ours that failed half-way left.

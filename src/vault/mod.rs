@@ -40,7 +40,7 @@ pub use types::{
     XattrMode,
 };
 
-use crate::events::Event;
+use crate::events::{Class, Event, FileRef};
 use crate::ids::{BackingKeyId, Ino, Timestamp};
 use crate::keyring::Keys;
 use crate::storage::{self, LowerFs};
@@ -137,6 +137,11 @@ impl Vault {
     fn note_damage(&self, ino: Ino, damage: Damage) {
         tracing::error!(ino = ino.0, "{damage} is damaged");
         let (part, page) = damage.place();
-        self.keys.events().record(&Event::Damage { ino, part, page, backing: None });
+        self.keys.events().record_limited(Class::Damage, || Event::Damage {
+            file: FileRef { ino, file: None, path: None },
+            part,
+            page,
+            backing: None,
+        });
     }
 }

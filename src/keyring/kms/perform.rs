@@ -59,9 +59,10 @@ impl Keys {
             }
             Call::RotateKeyOnDemand { key_id } => {
                 let now = self.clock.now();
-                let (key, (old, new)) =
-                    self.on_key(call, names::key_or_alias, key_id, |key| key.rotate_on_demand(now))?;
-                self.log.record(&Event::KeyRotated { key, old, new });
+                let (key, ()) = self.on_key_noting(call, names::key_or_alias, key_id, |key| {
+                    let (old, new) = key.rotate_on_demand(now)?;
+                    Ok(((), Some(Event::KeyRotated { key: key.id, old, new })))
+                })?;
                 Ok(json!({ "KeyId": key.to_string() }))
             }
             Call::ListKeyRotations { key_id, materials, page } => {
@@ -76,9 +77,10 @@ impl Keys {
                 let (now, days) = (self.clock.now(), *pending_window_in_days);
                 let going = names::key(&self.table.read().body, key_id)?;
                 self.going(&[going]);
-                let (key, (window, date)) =
-                    self.on_key(call, names::key, key_id, |key| key.schedule_deletion(days, now))?;
-                self.record_state(key, KeyState::PendingDeletion);
+                let (key, (window, date)) = self.on_key_noting(call, names::key, key_id, |key| {
+                    let out = key.schedule_deletion(days, now)?;
+                    Ok((out, Some(state_changed(key))))
+                })?;
                 Ok(json!({
                     "KeyId": arn(key),
                     "DeletionDate": shapes::date(date),
@@ -87,11 +89,10 @@ impl Keys {
                 }))
             }
             Call::CancelKeyDeletion { key_id } => {
-                let (key, state) = self.on_key(call, names::key, key_id, |key| {
+                let (key, ()) = self.on_key_noting(call, names::key, key_id, |key| {
                     key.cancel_deletion()?;
-                    Ok(key.state)
+                    Ok(((), Some(state_changed(key))))
                 })?;
-                self.record_state(key, state);
                 Ok(json!({ "KeyId": arn(key) }))
             }
             Call::GetKeyPolicy { key_id, policy_name } => {
@@ -122,12 +123,26 @@ impl Keys {
         asked: &str,
         change: impl FnOnce(&mut Key) -> Result<T>,
     ) -> Result<(KeyId, T)> {
-        let (id, out) = self.change(false, |draft| {
-            let id = find(&draft.body, asked)?;
-            Ok((id, change(known(&mut draft.body, id)?)?))
-        })?;
-        self.log.record(&Event::KeyOperation { key: id, operation: call.operation() });
-        Ok((id, out))
+        self.on_key_noting(call, find, asked, |key| Ok((change(key)?, None)))
+    }
+
+    /// As [`Keys::on_key`], with a further event that `change` may give.
+    fn on_key_noting<T>(
+        &self,
+        call: &Call,
+        find: fn(&Body, &str) -> Result<KeyId>,
+        asked: &str,
+        change: impl FnOnce(&mut Key) -> Result<(T, Option<Event>)>,
+    ) -> Result<(KeyId, T)> {
+        self.change(false, |draft| {
+            let key = find(&draft.body, asked)?;
+            let (out, event) = change(known(&mut draft.body, key)?)?;
+            draft.note(Event::KeyOperation { key, operation: call.operation() });
+            if let Some(event) = event {
+                draft.note(event);
+            }
+            Ok((key, out))
+        })
     }
 
     /// Looks at one key.
@@ -140,10 +155,6 @@ impl Keys {
         let table = self.table.read();
         let id = find(&table.body, asked)?;
         Ok(look(table.body.key(id).ok_or(KeyError::UnknownKey(id))?))
-    }
-
-    fn record_state(&self, key: KeyId, state: KeyState) {
-        self.log.record(&Event::KeyStateChanged { key, state: state.name() });
     }
 
     fn switch_key(&self, asked: &str, enabled: bool) -> Result<Value> {
@@ -166,9 +177,9 @@ impl Keys {
         let out = shapes::metadata(&key);
         self.change(false, |draft| {
             draft.body.keys.push(key);
+            draft.note(Event::KeyOperation { key: id, operation: "CreateKey" });
             Ok(())
         })?;
-        self.log.record(&Event::KeyOperation { key: id, operation: "CreateKey" });
         Ok(out)
     }
 
@@ -184,17 +195,16 @@ impl Keys {
     fn create_alias(&self, asked: &str, target: &str) -> Result<Value> {
         let name = names::own_alias(asked)?;
         let now = self.clock.now();
-        let key = self.change(false, |draft| {
+        self.change(false, |draft| {
             if draft.body.alias(&name).is_some() {
                 let message = format!("An alias with the name {} already exists", alias_arn(&name));
                 return Err(KmsError::new(KmsErrorName::AlreadyExistsException, message).into());
             }
             let key = new_target(&draft.body, target)?;
             draft.body.aliases.push(Alias { name, key, created: now, updated: now });
-            Ok(key)
-        })?;
-        self.log.record(&Event::KeyOperation { key, operation: "CreateAlias" });
-        Ok(Value::Null)
+            draft.note(Event::KeyOperation { key, operation: "CreateAlias" });
+            Ok(Value::Null)
+        })
     }
 
     fn update_alias(&self, asked: &str, target: &str) -> Result<Value> {
@@ -202,7 +212,7 @@ impl Keys {
         let whole = format!("{}{asked}", AliasName::PREFIX);
         let name = names::own_alias(if asked.starts_with(AliasName::PREFIX) { asked } else { &whole })?;
         let now = self.clock.now();
-        let key = self.change(false, |draft| {
+        self.change(false, |draft| {
             let key = match draft.body.alias(&name) {
                 Some(_) => new_target(&draft.body, target)?,
                 None => return Err(KeyError::UnknownAlias(name).into()),
@@ -210,10 +220,9 @@ impl Keys {
             let alias = draft.body.aliases.iter_mut().find(|alias| alias.name == name);
             let alias = alias.ok_or(KeyError::UnknownAlias(name))?;
             (alias.key, alias.updated) = (key, now);
-            Ok(key)
-        })?;
-        self.log.record(&Event::KeyOperation { key, operation: "UpdateAlias" });
-        Ok(Value::Null)
+            draft.note(Event::KeyOperation { key, operation: "UpdateAlias" });
+            Ok(Value::Null)
+        })
     }
 
     fn delete_alias(&self, asked: &str) -> Result<Value> {
@@ -225,16 +234,22 @@ impl Keys {
             );
             return Err(KmsError::new(KmsErrorName::ConflictException, message).into());
         }
-        let key = self.change(false, |draft| {
+        self.change(false, |draft| {
             let aliases = &mut draft.body.aliases;
             match aliases.iter().position(|alias| alias.name == name) {
-                Some(index) => Ok(aliases.remove(index).key),
+                Some(index) => {
+                    let key = aliases.remove(index).key;
+                    draft.note(Event::KeyOperation { key, operation: "DeleteAlias" });
+                    Ok(Value::Null)
+                }
                 None => Err(KeyError::UnknownAlias(name).into()),
             }
-        })?;
-        self.log.record(&Event::KeyOperation { key, operation: "DeleteAlias" });
-        Ok(Value::Null)
+        })
     }
+}
+
+fn state_changed(key: &Key) -> Event {
+    Event::KeyStateChanged { key: key.id, state: key.state.name() }
 }
 
 /// A key that an alias may come to point at.

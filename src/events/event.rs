@@ -1,0 +1,351 @@
+//! What is worth a line in the audit log, and the JSON of each.
+
+use serde_json::{Value, json};
+
+use crate::ids::{BackingKeyId, FileId, Generation, Ino, KeyId, KeyVersion, PageIndex, SlotId};
+
+/// Something worth a line in the audit log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// The vault was made.
+    VaultCreated,
+    /// The vault was mounted.
+    Mounted {
+        /// Where, as text; not UTF-8: with replacement characters.
+        mountpoint: String,
+        /// Whether writes are refused.
+        read_only: bool,
+    },
+    /// A mount ended in order. One that was killed leaves none.
+    Unmounted,
+    /// A key got a new version.
+    KeyRotated {
+        /// The key.
+        key: KeyId,
+        /// The version until now.
+        old: KeyVersion,
+        /// The version from now on.
+        new: KeyVersion,
+    },
+    /// A key changed its state.
+    KeyStateChanged {
+        /// The key.
+        key: KeyId,
+        /// The new state, as KMS names it.
+        state: &'static str,
+    },
+    /// A key, or an alias that points at it, was made or changed.
+    KeyOperation {
+        /// The key.
+        key: KeyId,
+        /// The operation, as KMS names it.
+        operation: &'static str,
+    },
+    /// An operation on keys that was refused or failed; nothing was changed.
+    OperationRefused {
+        /// The key, if there is one of that name.
+        key: Option<KeyId>,
+        /// The operation, as KMS names it.
+        operation: &'static str,
+        /// KMS's name of the reason.
+        code: String,
+        /// The sentence that the user was told.
+        message: String,
+    },
+    /// The material of a version is gone, and with it what it wrapped.
+    MaterialDeleted {
+        /// The version.
+        backing: BackingKeyId,
+        /// Why: `expired`, `deleted`, `trimmed`.
+        why: &'static str,
+    },
+    /// Versions of a key were shut, opened again, or deleted for good.
+    VersionsRetired {
+        /// The key.
+        key: KeyId,
+        /// Those below this one are shut.
+        below: KeyVersion,
+        /// Whether their material was deleted too.
+        trimmed: bool,
+    },
+    /// A key was deleted, with all its versions and aliases.
+    KeyDeleted(KeyId),
+    /// An unlock slot was added.
+    SlotAdded(SlotId),
+    /// An unlock slot was removed.
+    SlotRemoved(SlotId),
+    /// A new root key was drawn; the slots of the old one are gone.
+    RootKeyReplaced,
+    /// A secret opened no slot.
+    UnlockFailed {
+        /// How often, since this was last noted.
+        attempts: u64,
+        /// When the last of them was, as it was noted at the time: without a key, so anybody who can write
+        /// to the vault can have forged it.
+        last: Option<String>,
+    },
+    /// An older or diverged keyring than this host had seen was refused.
+    RollbackNoticed(Generation),
+    /// An older or diverged keyring than this host had seen was accepted on the user's word.
+    RollbackAccepted(Generation),
+    /// The log has events of changes that the keyring doesn't have: a crash came between the two, or an older
+    /// keyring was put back.
+    ChangesLost {
+        /// The newest generation that the log knows.
+        logged: Generation,
+        /// The keyring's.
+        found: Generation,
+    },
+    /// A keyring could not be saved: the events of this generation may not have taken effect.
+    ChangeFailed(Generation),
+    /// The keyring was written to a backup.
+    BackupExported(Generation),
+    /// The keyring was brought back from a backup.
+    BackupImported {
+        /// The generation that the backup had.
+        backup: Generation,
+        /// The newest generation that was known here, if one was.
+        known: Option<Generation>,
+    },
+    /// A re-wrap of the whole tree began.
+    SweepBegan,
+    /// A re-wrap of the whole tree ended.
+    SweepEnded {
+        /// Files looked at.
+        files: u64,
+        /// Of these, re-wrapped.
+        rewrapped: u64,
+        /// Of these, left as they were or failed.
+        failed: u64,
+        /// Whether it saw the whole tree.
+        complete: bool,
+    },
+    /// A file was not opened, created or cut.
+    AccessRefused {
+        /// The file.
+        file: FileRef,
+        /// Why.
+        reason: Refusal,
+        /// The backing key concerned, where it is known.
+        backing: Option<BackingKeyId>,
+    },
+    /// Ciphertext that failed authentication, or a record that makes no sense.
+    Damage {
+        /// The file or directory.
+        file: FileRef,
+        /// Which part of it: `page`, `header`, `directory record`, `xattr` and so on.
+        part: &'static str,
+        /// Which page, for a page.
+        page: Option<PageIndex>,
+        /// The backing key that its header names, where it could be read.
+        backing: Option<BackingKeyId>,
+    },
+    /// Rate-limited events that were held back since the last line.
+    HeldBack,
+    /// The log was shorter than the keyring's anchor says, or had another event in its place.
+    LogCut,
+    /// A crash tore what was being written; what is left of it stands before this line.
+    LineTorn {
+        /// How many bytes are left of it.
+        bytes: u64,
+        /// Their SHA-256, in hexadecimal.
+        sha256: String,
+    },
+}
+
+/// Which file an event is about. Never by its plain name: the log lies beside the ciphertext.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FileRef {
+    /// The inode number.
+    pub ino: Ino,
+    /// The id in its header, where that was read.
+    pub file: Option<FileId>,
+    /// A path of it in the vault directory, by lower names: `tree/…`. Bytes that aren't printable ASCII, and
+    /// `%`, are percent-encoded. None if it has no name any more.
+    pub path: Option<String>,
+}
+
+/// Why a file was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// Its key isn't usable: disabled, pending deletion, without material, or unknown.
+    KeyState,
+    /// The key's policy doesn't allow it.
+    Policy,
+    /// Its header failed authentication.
+    Authentication,
+}
+
+impl Refusal {
+    fn name(self) -> &'static str {
+        match self {
+            Self::KeyState => "key-state",
+            Self::Policy => "key-policy",
+            Self::Authentication => "authentication",
+        }
+    }
+}
+
+/// Events that users of a mount can bring about as fast as they like, each class with a limit of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Class {
+    /// [`Event::AccessRefused`].
+    Refusals,
+    /// [`Event::Damage`].
+    Damage,
+}
+
+/// A key's ARN: `arn:rekeyfs:kms:local:000000000000:key/UUID`.
+pub fn arn(key: KeyId) -> String {
+    format!("arn:rekeyfs:kms:local:000000000000:key/{key}")
+}
+
+impl Event {
+    /// EventBridge's `detail-type`.
+    pub fn detail_type(&self) -> &'static str {
+        match self {
+            Self::VaultCreated => "Vault Created",
+            Self::Mounted { .. } => "Vault Mounted",
+            Self::Unmounted => "Vault Unmounted",
+            Self::KeyRotated { .. } => "KMS CMK Rotation",
+            Self::KeyStateChanged { .. } => "KMS Key State Change",
+            Self::KeyOperation { .. } | Self::OperationRefused { .. } => "KMS Key Operation",
+            Self::MaterialDeleted { .. } => "Key Material Deleted",
+            Self::VersionsRetired { .. } => "Key Versions Retired",
+            Self::KeyDeleted(_) => "KMS CMK Deletion",
+            Self::SlotAdded(_) => "Unlock Slot Added",
+            Self::SlotRemoved(_) => "Unlock Slot Removed",
+            Self::RootKeyReplaced => "Root Key Replaced",
+            Self::UnlockFailed { .. } => "Unlock Failed",
+            Self::RollbackNoticed(_) => "Keyring Rollback Noticed",
+            Self::RollbackAccepted(_) => "Keyring Rollback Accepted",
+            Self::ChangesLost { .. } => "Keyring Changes Lost",
+            Self::ChangeFailed(_) => "Keyring Change Failed",
+            Self::BackupExported(_) => "Key Backup Exported",
+            Self::BackupImported { .. } => "Key Backup Imported",
+            Self::SweepBegan => "Re-wrap Sweep Began",
+            Self::SweepEnded { .. } => "Re-wrap Sweep Ended",
+            Self::AccessRefused { .. } => "File Access Refused",
+            Self::Damage { .. } => "Damaged Ciphertext",
+            Self::HeldBack => "Events Held Back",
+            Self::LogCut => "Event Log Cut",
+            Self::LineTorn { .. } => LINE_TORN,
+        }
+    }
+
+    /// The key that EventBridge lists under `resources`.
+    pub(super) fn key(&self) -> Option<KeyId> {
+        match self {
+            Self::KeyRotated { key, .. }
+            | Self::KeyStateChanged { key, .. }
+            | Self::KeyOperation { key, .. }
+            | Self::VersionsRetired { key, .. }
+            | Self::KeyDeleted(key) => Some(*key),
+            Self::OperationRefused { key, .. } => *key,
+            Self::MaterialDeleted { backing, .. } => Some(backing.key),
+            Self::AccessRefused { backing, .. } | Self::Damage { backing, .. } => backing.map(|b| b.key),
+            _ => None,
+        }
+    }
+
+    /// How it ended: `success`, `refused` or `failed`.
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::OperationRefused { .. }
+            | Self::AccessRefused { .. }
+            | Self::UnlockFailed { .. }
+            | Self::RollbackNoticed(_) => "refused",
+            Self::ChangesLost { .. }
+            | Self::ChangeFailed(_)
+            | Self::Damage { .. }
+            | Self::LogCut
+            | Self::LineTorn { .. } => "failed",
+            _ => "success",
+        }
+    }
+
+    /// What EventBridge has under `detail`, the outcome last.
+    pub(super) fn detail(&self) -> Value {
+        let mut detail = self.particulars();
+        detail["outcome"] = self.outcome().into();
+        detail
+    }
+
+    fn particulars(&self) -> Value {
+        match self {
+            Self::VaultCreated
+            | Self::Unmounted
+            | Self::RootKeyReplaced
+            | Self::SweepBegan
+            | Self::HeldBack
+            | Self::LogCut => json!({}),
+            Self::Mounted { mountpoint, read_only } => {
+                json!({"mountpoint": mountpoint, "read-only": read_only})
+            }
+            Self::KeyRotated { key, old, new } => {
+                json!({"key-id": key.to_string(), "previous-version": old.0, "version": new.0})
+            }
+            Self::KeyStateChanged { key, state } => json!({"key-id": key.to_string(), "key-state": state}),
+            Self::KeyOperation { key, operation } => {
+                json!({"key-id": key.to_string(), "event-name": operation})
+            }
+            Self::OperationRefused { key, operation, code, message } => json!({
+                "key-id": key.map(|key| key.to_string()),
+                "event-name": operation,
+                "error-code": code,
+                "error-message": message,
+            }),
+            Self::MaterialDeleted { backing, why } => with_backing(json!({"reason": why}), Some(*backing)),
+            Self::VersionsRetired { key, below, trimmed } => {
+                json!({"key-id": key.to_string(), "min-decryption-version": below.0, "trimmed": trimmed})
+            }
+            Self::KeyDeleted(key) => json!({"key-id": key.to_string()}),
+            Self::SlotAdded(slot) | Self::SlotRemoved(slot) => json!({"slot-id": slot.to_string()}),
+            Self::UnlockFailed { attempts, last } => json!({"attempts": attempts, "last-attempt": last}),
+            Self::RollbackNoticed(found) | Self::RollbackAccepted(found) => {
+                json!({"found-generation": found.0})
+            }
+            Self::ChangesLost { logged, found } => {
+                json!({"logged-generation": logged.0, "found-generation": found.0})
+            }
+            Self::ChangeFailed(generation) => json!({"failed-generation": generation.0}),
+            Self::BackupExported(generation) => json!({"backup-generation": generation.0}),
+            Self::BackupImported { backup, known } => {
+                json!({"backup-generation": backup.0, "known-generation": known.map(|known| known.0)})
+            }
+            Self::SweepEnded { files, rewrapped, failed, complete } => json!({
+                "files": files, "rewrapped": rewrapped, "not-rewrapped": failed, "complete": complete,
+            }),
+            Self::AccessRefused { file, reason, backing } => {
+                let detail = with_file(json!({"reason": reason.name()}), file);
+                with_backing(detail, *backing)
+            }
+            Self::Damage { file, part, page, backing } => {
+                let mut detail = with_file(json!({"part": part}), file);
+                if let Some(page) = page {
+                    detail["page"] = page.0.into();
+                }
+                with_backing(detail, *backing)
+            }
+            Self::LineTorn { bytes, sha256 } => json!({"bytes": bytes, "sha256": sha256}),
+        }
+    }
+}
+
+/// The `detail-type` of [`Event::LineTorn`], by which a check of the log knows it.
+pub(super) const LINE_TORN: &str = "Event Log Line Torn";
+
+fn with_file(mut detail: Value, file: &FileRef) -> Value {
+    detail["inode"] = file.ino.0.into();
+    detail["file-id"] = file.file.map(|id| id.to_string()).into();
+    detail["lower-path"] = file.path.clone().into();
+    detail
+}
+
+fn with_backing(mut detail: Value, backing: Option<BackingKeyId>) -> Value {
+    if let Some(backing) = backing {
+        detail["key-id"] = backing.key.to_string().into();
+        detail["version"] = backing.version.0.into();
+    }
+    detail
+}
