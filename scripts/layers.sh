@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # The layer rules, as greps over the source (sourced by check.sh, after lib.sh).
 # Layers from the bottom up; a module may name only those of a lower number. content, names and header are
 # neighbours that don't know each other.

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Shared by the other scripts (sourced, bash): places, packages, steps that are counted.
 
 set -u
@@ -50,6 +51,30 @@ install_missing() {
 need_build_tools() {
     command -v cargo >/dev/null 2>&1 || die "no cargo found: install a Rust toolchain from https://rustup.rs"
     install_missing cc:build-essential
+}
+
+# need_binary PATH: builds the release if nothing is there.
+need_binary() {
+    [ -x "$1" ] && return 0
+    need_build_tools
+    (cd "$ROOT" && cargo build --locked --release) || exit 2
+}
+
+# What mounts over loop images need.
+need_devices() {
+    [ -e /dev/fuse ] || die "no /dev/fuse here: load the fuse module"
+    [ -e /dev/loop-control ] || die "no loop devices here: load the loop module, or run where they are allowed"
+}
+
+# Becomes a command, run as root in namespaces of its own: however it ends, the kernel then takes down its mounts,
+# loop devices and processes.
+isolated() {
+    local command=(unshare --mount --propagation private --pid --fork --kill-child --mount-proc)
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null 2>&1 || die "this needs root: run it as root, or install sudo"
+        command=(sudo "${command[@]}")
+    fi
+    exec "${command[@]}" "$@"
 }
 
 # step NAME COMMAND...: runs it, keeps its output in a log, prints and counts the outcome.

@@ -17,18 +17,8 @@ for argument in "$@"; do
     -h | --help) exec env PYTHONDONTWRITEBYTECODE=1 python3 "$ROOT/tests/powercut/run.py" --help ;;
     esac
 done
-if [ ! -x "$BINARY" ]; then
-    need_build_tools
-    (cd "$ROOT" && cargo build --locked --release) || exit 2
-fi
-[ -e /dev/fuse ] || die "no /dev/fuse here: load the fuse module"
-[ -e /dev/loop-control ] || die "no loop devices here: load the loop module, or run where they are allowed"
+need_binary "$BINARY"
+need_devices
 
-# Namespaces of its own: however this ends, the kernel then takes down its mounts, loop devices and processes.
-ISOLATED=(unshare --mount --propagation private --pid --fork --kill-child --mount-proc)
-if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null 2>&1 || die "this needs root: run it as root, or install sudo"
-    ISOLATED=(sudo "${ISOLATED[@]}")
-fi
-exec "${ISOLATED[@]}" env PATH="$PATH" PYTHONDONTWRITEBYTECODE=1 \
+isolated env PATH="$PATH" PYTHONDONTWRITEBYTECODE=1 \
     python3 "$ROOT/tests/powercut/run.py" --binary "$BINARY" "$@"

@@ -90,5 +90,13 @@ else
     FAILED=$((FAILED + 1))
 fi
 
+echo "== conformance (the quick selection; scripts/conformance.sh runs all of it)"
+if [ -e /dev/fuse ] && [ -e /dev/loop-control ]; then
+    shown "conformance" env REKEYFS="$TARGET/release/rekeyfs" scripts/conformance.sh --quick
+else
+    skip "conformance" "no /dev/fuse or no loop devices"
+    FAILED=$((FAILED + 1))
+fi
+
 printf 'took %d s\n' $((SECONDS - STARTED))
 summary

@@ -11,14 +11,16 @@ import json
 import os
 import random
 import shutil
-import signal
 import sys
 import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "common"))
 
 import recording
 from databases import ROLLBACK, WAL
 from disk import Log, Rebuilder
 from files import APPEND, OVERWRITE, PUNCH, TRUNCATE
+from isolation import as_init
 from recording import Box, Interrupted
 from systems import SYSTEMS, Broken
 from trees import TREE
@@ -231,25 +233,6 @@ def report(options, seed, rows):
     if options.markdown:
         with open(options.markdown, "w", encoding="utf-8") as file:
             file.write(PAGE.format(seed=seed, kernel=os.uname().release, table=table(rows)))
-
-
-def as_init(work):
-    """The first process of a PID namespace: reaps what daemons leave, passes signals on, ends with its child."""
-    child = os.fork()
-    if child == 0:
-        status = 2
-        try:
-            status = work()
-        except Exception:
-            sys.excepthook(*sys.exc_info())
-        sys.stdout.flush()
-        os._exit(status)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _frame: os.kill(child, number))
-    while True:
-        pid, status = os.wait()
-        if pid == child:
-            return os.waitstatus_to_exitcode(status)
 
 
 if __name__ == "__main__":

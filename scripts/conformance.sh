@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Conformance: suites, programs and tests of what users see, each on ext4 and on rekeyfs over that ext4. Prints a table,
+# then N passed, M failed. For Debian as root or with sudo; installs what the suites need (packages with apt, pjdfstest
+# and fsx with cargo into target/tools); leaves nothing else behind.
+# Options: --help. The whole takes hours; --quick is what scripts/test.sh runs.
+. "$(dirname "$0")/lib.sh"
+
+BINARY=${REKEYFS:-$TARGET/release/rekeyfs}
+TOOLS=$TARGET/tools
+RUN=(env PATH="$PATH" PYTHONDONTWRITEBYTECODE=1 python3 "$ROOT/tests/conformance/run.py"
+    --binary "$BINARY" --tools "$TOOLS/bin" --image "$TARGET/conformance.img")
+install_missing python3:python3 mkfs.ext4:e2fsprogs mount:mount unshare:util-linux fusermount3:fuse3
+for argument in "$@"; do
+    case $argument in
+    -h | --help) exec "${RUN[@]}" --help ;;
+    esac
+done
+
+# crate NAME VERSION: a program from crates.io, kept in target/tools. It is built without much optimizing: that takes
+# less time than it would save.
+crate() {
+    [ "$("$TOOLS/bin/$1" --version 2>/dev/null)" = "$1 $2" ] && return 0
+    echo "building $1 $2 (once) ..."
+    local log
+    log=$(mktemp)
+    CARGO_PROFILE_DEV_DEBUG=false CARGO_TARGET_DIR=$TOOLS/build \
+        cargo install --quiet --profile dev --locked --root "$TOOLS" --version "=$2" "$1" >"$log" 2>&1 ||
+        { cat "$log" >&2; rm -f "$log"; die "cargo could not install $1 $2"; }
+    rm -f "$log"
+}
+
+# wanted SUITE: whether it was asked for (by name, or by naming none).
+wanted() {
+    local argument named=0
+    for argument in "$@"; do
+        [ "$argument" = "$SUITE" ] && return 0
+        case " $SUITES " in *" $argument "*) named=1 ;; esac
+    done
+    [ "$named" -eq 0 ]
+}
+
+SUITES="pjdfstest fsx"
+for SUITE in $SUITES; do
+    wanted "$@" || continue
+    case $SUITE in
+    pjdfstest | fsx)
+        need_build_tools
+        crate "$SUITE" "$([ "$SUITE" = fsx ] && echo 0.3.2 || echo 0.2.2)"
+        ;;
+    esac
+done
+need_binary "$BINARY"
+need_devices
+mkdir -p "$TARGET"
+isolated "${RUN[@]}" "$@"
