@@ -1,11 +1,11 @@
 # shellcheck shell=bash
 # The layer rules, as greps over the source (sourced by check.sh, after lib.sh).
 # Layers from the bottom up; a module may name only those of a lower number. content, names and header are
-# neighbours that don't know each other.
+# neighbours that don't know each other, and so are rewrap and fsck.
 
 declare -A LAYER=(
     [sys]=0 [ids]=1 [crypto]=2 [storage]=3 [content]=4 [names]=4 [header]=4 [events]=5 [unlock]=6 [keyring]=7
-    [vault]=8 [rewrap]=9 [control]=10 [fuse]=11 [mount]=12 [cli]=13
+    [vault]=8 [rewrap]=9 [fsck]=9 [control]=10 [fuse]=11 [mount]=12 [cli]=13
 )
 
 # Prints FILE:LINE:CODE for each line of src that matches, comments left out.

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+mod path;
 mod timestamp;
+pub use path::PathText;
 pub use timestamp::Timestamp;
 
 macro_rules! uuid_id {
@@ -113,11 +115,11 @@ impl Format {
 pub struct Sequence(pub u64);
 
 /// The index of a 4096-byte lower page, and of the block inside it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct PageIndex(pub u64);
 
 /// A count of pages, as in a header's floor.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct PageCount(pub u64);
 
 /// The index of a segment of 2^14 pages: what one content key seals.

@@ -4,14 +4,15 @@
 //! through an alias. All versions are kept, so old files always decrypt; rotation takes constant time and
 //! files move to the new version lazily. `docs/format.md` describes the bytes on disk.
 //!
-//! Layers, each importing only from those after it: `cli`, `mount`, `fuse`, `control`, `rewrap`, `vault`,
-//! `keyring`, `unlock`, `events`, (`content`, `names`, `header`), `storage`, `crypto`, `ids`, `sys`.
+//! Layers, each importing only from those after it: `cli`, `mount`, `fuse`, `control`, (`rewrap`, `fsck`),
+//! `vault`, `keyring`, `unlock`, `events`, (`content`, `names`, `header`), `storage`, `crypto`, `ids`, `sys`.
 
 pub mod cli;
 pub mod content;
 pub mod control;
 pub mod crypto;
 pub mod events;
+pub mod fsck;
 pub mod fuse;
 pub mod header;
 pub mod ids;

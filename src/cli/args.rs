@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::args_fsck::Fsck;
 use super::args_kms::Kms;
 use super::exit::{self, Exit, Failure};
 
@@ -41,6 +42,8 @@ pub(super) enum Command {
     Rewrap(Rewrap),
     /// Show a vault's keys, its mount, and how many files each key version wraps
     Status(Status),
+    /// Check that everything in a vault, mounted or not, is what was written
+    Fsck(Fsck),
     /// Show which key version wraps a file: one in a mount, or a ciphertext file
     Inspect(Inspect),
     /// Manage keys with the verbs, flags and answers of `aws kms`

@@ -148,7 +148,7 @@ impl Display for Failure {
 }
 
 /// Control characters, which a file name may hold, as escapes: they would break the line or the terminal.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.trim_end().chars() {
         if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }

@@ -13,21 +13,17 @@ use super::exit::{Exit, Failure, Outcome};
 pub(super) struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// From now on the first signal sets the flag; a second one ends the process at once.
+    /// From now on the first signal sets the flag; a second one ends the process at once, with `status`.
     ///
     /// # Errors
     /// If the handlers can't be set.
-    pub(super) fn watch() -> Outcome<Self> {
+    pub(super) fn watch(status: u8) -> Outcome<Self> {
         let flag = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
             // In this order: the flag is still unset when the first signal comes here.
-            flag::register_conditional_shutdown(
-                signal,
-                i32::from(Exit::Interrupted as u8),
-                Arc::clone(&flag),
-            )
-            .and_then(|_| flag::register(signal, Arc::clone(&flag)))
-            .map_err(|error| Failure::new(Exit::Other, "signal handlers", error))?;
+            flag::register_conditional_shutdown(signal, i32::from(status), Arc::clone(&flag))
+                .and_then(|_| flag::register(signal, Arc::clone(&flag)))
+                .map_err(|error| Failure::new(Exit::Other, "signal handlers", error))?;
         }
         Ok(Self(flag))
     }

@@ -2,9 +2,12 @@
 //! file a command, and how it ended becomes one line and an exit status.
 
 mod args;
+mod args_fsck;
 mod args_kms;
 mod errors;
 mod exit;
+mod fsck;
+mod fsck_display;
 mod init;
 mod inspect;
 mod interrupt;
@@ -36,21 +39,24 @@ use crate::mount::log;
 /// Runs the command that this process's arguments name.
 pub fn main() -> ExitCode {
     log::start();
+    let is_fsck = std::env::args_os().nth(1).is_some_and(|command| command == "fsck");
     match args::parse(std::env::args_os()).and_then(run) {
-        Ok(()) => Exit::Ok.into(),
+        Ok(status) => status.into(),
         Err(failure) => {
             match failure.exit {
                 // The line is AWS's, whole.
                 Exit::Kms => output::complain_bare(&failure),
                 _ => output::complain(&failure),
             }
-            failure.exit.into()
+            // fsck(8) has statuses of its own.
+            if is_fsck { fsck::status(failure.exit).into() } else { failure.exit.into() }
         }
     }
 }
 
-fn run(invocation: Invocation) -> Outcome {
-    match invocation {
+/// Returns the status.
+fn run(invocation: Invocation) -> Outcome<u8> {
+    let done = match invocation {
         Invocation::Show(text) => output::print(&text),
         Invocation::Fstab(args) => mount::run_fstab(&args),
         Invocation::Command(command) => match *command {
@@ -60,9 +66,11 @@ fn run(invocation: Invocation) -> Outcome {
             Command::Rotate(args) => rotate::run(&args),
             Command::Rewrap(args) => rewrap::run(&args),
             Command::Status(args) => status::run(&args),
+            Command::Fsck(args) => return fsck::run(&args),
             Command::Inspect(args) => inspect::run(&args),
             Command::Kms(args) => kms::run(&args),
             Command::Unlock(args) => unlock::run(&args.command),
         },
-    }
+    };
+    done.map(|()| Exit::Ok as u8)
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::args;
 use super::errors;
-use super::exit::Outcome;
+use super::exit::{Exit, Outcome};
 use super::interrupt::Interrupt;
 use super::progress::Display;
 use super::secrets::SecretPlan;
@@ -93,7 +93,7 @@ pub(super) fn rewrap(vault: &Path, args: &args::Open, max_rate: Option<NonZeroU3
     let offline = Offline::open(vault, args)?;
     let files = mount::open_vault(vault, &offline.opened.keys).map_err(|error| errors::mount(&error))?;
     let service = Service::new(files, None);
-    let interrupt = Interrupt::watch()?;
+    let interrupt = Interrupt::watch(Exit::Interrupted as u8)?;
     let mut display = Display::new();
     service
         .rewrap(max_rate, &mut |progress| {

@@ -19,7 +19,7 @@ pub(super) fn run(args: &args::Rewrap) -> Outcome {
     let report = match &target {
         Target::Mounted(entry) => {
             let client = target::connect(entry)?;
-            let interrupt = Interrupt::watch()?;
+            let interrupt = Interrupt::watch(Exit::Interrupted as u8)?;
             let mut display = Display::new();
             let reply = client.converse(
                 &Request::Rewrap { max_rate: args.max_rate },

@@ -3,6 +3,7 @@
 //! does: wrap, unwrap, rotate, change slots.
 
 mod body;
+mod check;
 mod error;
 mod header;
 mod host;

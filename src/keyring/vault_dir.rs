@@ -67,21 +67,29 @@ impl VaultDir {
 
     /// The whole keyring file.
     pub(super) fn read(&self) -> Result<Vec<u8>> {
-        let file = match storage::open_file(self.fd(), FILE_NAME.as_bytes(), Access::ReadOnly) {
+        self.read_file(FILE_NAME)?
+            .ok_or_else(|| KeyringError::Missing { vault: self.path.clone(), prev: self.has_prev() })
+    }
+
+    /// The whole of `keyring.prev`; `None`: there is none.
+    pub(super) fn read_prev(&self) -> Result<Option<Vec<u8>>> {
+        self.read_file(PREV_NAME)
+    }
+
+    fn read_file(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let file = match storage::open_file(self.fd(), name.as_bytes(), Access::ReadOnly) {
             Ok(file) => file,
-            Err(Errno::NOENT) => {
-                return Err(KeyringError::Missing { vault: self.path.clone(), prev: self.has_prev() });
-            }
-            Err(e) => return Err(self.io(FILE_NAME, "open it", e)),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(e) => return Err(self.io(name, "open it", e)),
         };
-        let stat = storage::fstat(file.as_fd()).map_err(|e| self.io(FILE_NAME, "stat it", e))?;
+        let stat = storage::fstat(file.as_fd()).map_err(|e| self.io(name, "stat it", e))?;
         if stat.kind() != FileKind::Regular {
             return Err(self.damaged("it is no regular file".to_owned()));
         }
         if stat.size > MAX_FILE_LEN {
             return Err(self.damaged("it is larger than any keyring".to_owned()));
         }
-        storage::read_all(file.as_fd(), stat.size as usize).map_err(|e| self.io(FILE_NAME, "read it", e))
+        storage::read_all(file.as_fd(), stat.size as usize).map(Some).map_err(|e| self.io(name, "read it", e))
     }
 
     /// Keeps others from changing the keyring as long as the descriptor is open.

@@ -21,6 +21,9 @@ pub struct Slot {
     wrapped: [u8; 60],
 }
 
+/// The kinds that this program can open, as in the header.
+const KNOWN: [&str; 3] = ["passphrase", "keyfile", "recovery"];
+
 /// The kind of secret and what else its KEK is made of.
 #[derive(Clone, Copy)]
 enum Lock {
@@ -40,6 +43,13 @@ pub struct SlotInfo {
     pub created: Option<Timestamp>,
     /// Argon2id costs of a passphrase slot.
     pub kdf: Option<KdfParams>,
+}
+
+impl SlotInfo {
+    /// Whether this program can open slots of its kind.
+    pub fn is_known(&self) -> bool {
+        KNOWN.contains(&self.kind.as_str())
+    }
 }
 
 impl Lock {
@@ -257,7 +267,7 @@ impl From<&Slot> for SlotJson {
 impl Entry {
     fn from_json(value: serde_json::Value) -> Result<Self, String> {
         let kind = value.get("type").and_then(|v| v.as_str()).ok_or("a slot without a type")?.to_owned();
-        if !["passphrase", "keyfile", "recovery"].contains(&kind.as_str()) {
+        if !KNOWN.contains(&kind.as_str()) {
             return Ok(Self::Unknown(value));
         }
         let json: SlotJson = serde_json::from_value(value).map_err(|e| format!("a {kind} slot: {e}"))?;

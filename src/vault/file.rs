@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use parking_lot::RwLock;
 
 pub(super) use load::{Purpose, key_error};
+pub use load::{holds_data, unwrap};
 pub use rewrap::BatchOutcome;
 pub(super) use stripes::Stripes;
 
@@ -200,6 +201,12 @@ impl OpenFile {
     pub(super) fn with_times_locked<T>(&self, f: impl FnOnce() -> T) -> T {
         let _state = self.state.read();
         f()
+    }
+
+    /// Runs `act` with all readers and writers shut out.
+    pub(super) fn while_still<T>(&self, act: impl FnOnce() -> T) -> T {
+        let _state = self.state.write();
+        act()
     }
 
     pub(super) fn check_writable(&self) -> Result<()> {

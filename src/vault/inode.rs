@@ -295,6 +295,16 @@ impl Table {
         }
     }
 
+    /// Counts a lookup of an inode by its number alone: one that isn't known yet is entered without a name, so
+    /// that whoever looks it up from now on finds it, and with it its `file` slot. The caller has a descriptor
+    /// of the lower file, which keeps the number from passing to another, and forgets the lookup again.
+    pub(super) fn adopt(&self, ino: Ino, kind: FileKind) -> Arc<Inode> {
+        let mut shard = self.shard(ino).lock();
+        let inode = shard.entry(ino).or_insert_with(|| Arc::new(Inode::new(ino, kind)));
+        inode.lookups.fetch_add(1, Ordering::Relaxed);
+        inode.clone()
+    }
+
     /// The kernel forgets `n` lookups. Returns the inode if that was the last of it.
     pub(super) fn forget(&self, ino: Ino, n: u64) -> Option<Arc<Inode>> {
         if ino == Ino::ROOT {

@@ -24,6 +24,7 @@ mod record;
 mod remove;
 mod rename;
 mod stale;
+mod still;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tree;
@@ -34,7 +35,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Weak};
 
 pub use error::{Damage, Error, Result};
-pub use file::BatchOutcome;
+pub use file::{BatchOutcome, holds_data, unwrap};
 pub use types::{
     Attr, Caller, DirEntry, FallocMode, FileKind, HeaderInfo, OpenFlags, PlusSink, SetAttr, StatFs, Whence,
     XattrMode,

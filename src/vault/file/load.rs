@@ -1,6 +1,6 @@
 //! From a lower file to an open one: its size, its header, and what is said of a damaged one.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32};
 
@@ -131,7 +131,7 @@ impl Vault {
             Err(OpenError::Key(e)) => Err(key_error(e)),
             Err(OpenError::Newer(what)) => Err(Error::Newer(what)),
             Err(OpenError::Damaged) => Ok(Body::Unreadable(Damage::Header)),
-            Err(OpenError::Missing) if holds_data(fd, lower)? => Ok(Body::Unreadable(Damage::Header)),
+            Err(OpenError::Missing) if holds_data(fd.as_fd(), lower)? => Ok(Body::Unreadable(Damage::Header)),
             Err(OpenError::Missing) => Ok(Body::Bare),
         }
     }
@@ -172,7 +172,11 @@ impl Vault {
     }
 }
 
-fn unwrap(keys: &Keys, slot: &UnverifiedSlot) -> std::result::Result<Dek, Refusal<KeyError>> {
+/// Unwraps the DEK that a slot bears: what [`header::open`] asks a keyring.
+///
+/// # Errors
+/// [`Refusal`], which tells a key that must not be used now from an unknown one and from a failed unwrap.
+pub fn unwrap(keys: &Keys, slot: &UnverifiedSlot) -> std::result::Result<Dek, Refusal<KeyError>> {
     let Some(suite) = Suite::from_number(slot.suite_number()) else {
         return Err(Refusal::Failed);
     };
@@ -192,20 +196,23 @@ pub(in crate::vault) fn key_error(e: KeyError) -> Error {
     }
 }
 
-/// Whether a file without a header holds anything but zeros in its pages. Only a file that was never synced
-/// and met a power cut gets here, so reading all of it is no matter.
-fn holds_data(fd: &OwnedFd, lower: LowerOffset) -> Result<bool> {
+/// Whether a file without a header holds anything but zeros in its pages; `lower` is its lower size. Only a file
+/// that was never synced and met a power cut gets here, so reading all of it is no matter.
+///
+/// # Errors
+/// What the lower filesystem says.
+pub fn holds_data(fd: BorrowedFd<'_>, lower: LowerOffset) -> storage::Result<bool> {
     let end = lower.0 / layout::PAGE * layout::PAGE;
     let mut buf = vec![0; 1 << 17];
     let mut at = 0;
     while at < end {
-        let Some(data) = storage::seek_data(fd.as_fd(), LowerOffset(at))? else { break };
+        let Some(data) = storage::seek_data(fd, LowerOffset(at))? else { break };
         at = data.0;
         if at >= end {
             break;
         }
         let want = (end - at).min(buf.len() as u64) as usize;
-        let n = storage::pread(fd.as_fd(), &mut buf[..want], LowerOffset(at))?;
+        let n = storage::pread(fd, &mut buf[..want], LowerOffset(at))?;
         if !block::is_zero(&buf[..n]) {
             return Ok(true);
         }

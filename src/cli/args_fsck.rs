@@ -1,0 +1,34 @@
+//! What `rekeyfs fsck` takes.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::args::Open;
+
+/// The statuses of `rekeyfs fsck`, which aren't those of the other commands.
+const STATUS: &str = "\
+Exit status, as fsck(8) has it; of 1, 4 and 32 the sum:
+   0  nothing is wrong; warnings, and files whose key can't be used now, don't count
+   1  something was put right
+   4  something is wrong and was left as it is
+   8  the vault could not be checked: no such path, wrong passphrase, damaged keyring, mount not reachable
+  16  the command line isn't right
+  32  stopped by SIGINT or SIGTERM
+
+docs/fsck.md explains each finding.";
+
+/// `rekeyfs fsck`.
+#[derive(Args, Debug)]
+#[command(after_help = STATUS)]
+pub(super) struct Fsck {
+    /// A vault's directory, a mountpoint, or any path inside a mount
+    pub(super) target: PathBuf,
+    /// Check only this file or directory: its path from the mount's root on, or in the mount
+    pub(super) path: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) open: Open,
+    /// Print JSON: one object a finding and a line, then one with the counts
+    #[arg(long)]
+    pub(super) json: bool,
+}

@@ -1,0 +1,80 @@
+//! Progress of a check on standard error: a spinner with the rate on a terminal, else a line now and then.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+
+use crate::fsck::Progress;
+
+/// How often a line is written where there is no terminal.
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Shows progress until it is dropped.
+pub(super) struct Display {
+    bar: Option<ProgressBar>,
+    began: Instant,
+    last_line: Instant,
+}
+
+impl Display {
+    /// A display of nothing yet.
+    pub(super) fn new() -> Self {
+        let bar = io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::no_length();
+            bar.set_style(ProgressStyle::default_spinner());
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        });
+        let now = Instant::now();
+        Self { bar, began: now, last_line: now }
+    }
+
+    /// Shows how far it is now.
+    pub(super) fn update(&mut self, progress: &Progress) {
+        match &self.bar {
+            Some(bar) => bar.set_message(line(progress, self.began.elapsed())),
+            None if self.last_line.elapsed() >= LINE_INTERVAL => {
+                self.last_line = Instant::now();
+                let _ = writeln!(io::stderr().lock(), "{}", line(progress, self.began.elapsed()));
+            }
+            None => {}
+        }
+    }
+
+    /// Writes something else to the terminal, with the display out of the way.
+    pub(super) fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
+        match &self.bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+}
+
+impl Drop for Display {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn line(progress: &Progress, elapsed: Duration) -> String {
+    let rate = progress.bytes as f64 / elapsed.as_secs_f64().max(0.001);
+    let found =
+        if progress.findings == 0 { String::new() } else { format!(", {} findings", progress.findings) };
+    format!("{} files, {}, {}/s{found}", progress.files, HumanBytes(progress.bytes), HumanBytes(rate as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_bytes_and_rate_are_told() {
+        let progress = Progress { files: 3, bytes: 4 << 20, findings: 0 };
+        assert_eq!(line(&progress, Duration::from_secs(2)), "3 files, 4.00 MiB, 2.00 MiB/s");
+        let progress = Progress { findings: 1, ..progress };
+        assert_eq!(line(&progress, Duration::from_secs(2)), "3 files, 4.00 MiB, 2.00 MiB/s, 1 findings");
+    }
+}

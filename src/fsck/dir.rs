@@ -1,0 +1,153 @@
+//! What stands in lower directories besides content: names, records, symlinks, attributes.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use super::finding::Code;
+use crate::crypto::keys::TreeKey;
+use crate::ids::DirId;
+use crate::names::{
+    DIR_RECORD, DirRecord, LowerKind, LowerName, NameCipher, OpenError, RecordCipher, SymlinkCipher,
+    XattrCipher,
+};
+use crate::storage::{self, Access, Errno};
+
+/// What the lower names of rekeyfs's own attributes start with.
+const XATTR_PREFIX: &[u8] = b"user.rkf.";
+
+/// What was found, and more about it.
+pub(super) type Found = (Code, String);
+
+/// The ciphers that hang on the tree key.
+pub(super) struct Ciphers {
+    key: Arc<TreeKey>,
+    pub(super) names: NameCipher,
+    records: RecordCipher,
+    symlinks: SymlinkCipher,
+    xattrs: XattrCipher,
+}
+
+impl Ciphers {
+    pub(super) fn new(key: Arc<TreeKey>) -> Self {
+        Self {
+            names: NameCipher::new(&key),
+            records: RecordCipher::new(&key),
+            symlinks: SymlinkCipher::new(&key),
+            xattrs: XattrCipher::new(&key),
+            key,
+        }
+    }
+
+    pub(super) fn root_id(&self) -> DirId {
+        self.key.root_dir_id()
+    }
+
+    pub(super) fn derived_id(&self, parent: DirId, entry: &[u8]) -> DirId {
+        self.key.dir_id(parent, entry)
+    }
+
+    /// The id that a directory's record holds; `None`: it has no record.
+    pub(super) fn stored_id(&self, dir: BorrowedFd<'_>) -> Result<Option<DirId>, Found> {
+        let damaged = |what: &str| (Code::DirRecordDamaged, what.to_owned());
+        let raw = match storage::open_file(dir, DIR_RECORD, Access::ReadOnly) {
+            Ok(file) => storage::read_all(file.as_fd(), DirRecord::MAX_LEN),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(e) => Err(e),
+        };
+        match raw {
+            Ok(raw) => match self.records.decode(&raw) {
+                Ok(record) => Ok(Some(record.id)),
+                Err(OpenError::Damaged) => Err(damaged("its record doesn't open")),
+                Err(OpenError::Newer) => Err((Code::Newer, "the directory record".to_owned())),
+            },
+            Err(Errno::FBIG | Errno::LOOP | Errno::NXIO | Errno::ISDIR | Errno::SPIPE) => {
+                Err(damaged("its record is no file, or too long"))
+            }
+            Err(e) => Err(lower(e, "its record")),
+        }
+    }
+
+    /// The plaintext name of an entry of the directory `dir` with this id.
+    pub(super) fn name(&self, dir: BorrowedFd<'_>, id: DirId, entry: &[u8]) -> Result<Vec<u8>, Found> {
+        if LowerKind::of(entry) != LowerKind::LongEntry {
+            let bad = "it doesn't decrypt: changed, moved here with other tools, or not rekeyfs's";
+            return self.names.decrypt(id, entry).map_err(|_| (Code::NameDamaged, bad.to_owned()));
+        }
+        let companion = LowerName::companion_of(entry);
+        let full = match storage::open_file(dir, &companion, Access::ReadOnly) {
+            Ok(file) => storage::read_all(file.as_fd(), LowerName::MAX_FULL),
+            Err(Errno::NOENT) => {
+                let lost = "the file that holds its name is gone; it is in no listing, but opens by its name";
+                return Err((Code::LongNameLost, lost.to_owned()));
+            }
+            Err(e) => Err(e),
+        };
+        let damaged = |what: &str| (Code::LongNameDamaged, what.to_owned());
+        match full {
+            Ok(full) => self
+                .names
+                .decrypt_long(id, entry, &full)
+                .map_err(|_| damaged("the file that holds its name doesn't fit it")),
+            Err(Errno::FBIG | Errno::LOOP | Errno::NXIO | Errno::ISDIR | Errno::SPIPE) => {
+                Err(damaged("what should hold its name is no file, or too long"))
+            }
+            Err(e) => Err(lower(e, "the file that holds its name")),
+        }
+    }
+
+    /// Checks the symlink `entry`; gone is fine.
+    pub(super) fn symlink(&self, dir: BorrowedFd<'_>, entry: &[u8]) -> Result<(), Found> {
+        match storage::readlink(dir, entry) {
+            Ok(target) => match self.symlinks.decode(&target) {
+                Ok(_) => Ok(()),
+                Err(OpenError::Damaged) => Err((Code::SymlinkDamaged, "its target doesn't open".to_owned())),
+                Err(OpenError::Newer) => Err((Code::Newer, "the symlink target".to_owned())),
+            },
+            Err(Errno::NOENT | Errno::INVAL) => Ok(()),
+            Err(e) => Err(lower(e, "its target")),
+        }
+    }
+
+    /// Checks the attributes that `list` names and `get` yields.
+    pub(super) fn xattrs(
+        &self,
+        list: storage::Result<Vec<Vec<u8>>>,
+        get: impl Fn(&[u8]) -> storage::Result<Option<Vec<u8>>>,
+        found: &mut Vec<Found>,
+    ) {
+        let names = match list {
+            Ok(names) => names,
+            Err(Errno::OPNOTSUPP | Errno::NOENT) => return,
+            Err(e) => return found.push(lower(e, "its attributes")),
+        };
+        for name in names.iter().filter(|name| name.starts_with(XATTR_PREFIX)) {
+            let shown = String::from_utf8_lossy(name);
+            let Some(plain) = self.xattrs.plain_name(name) else {
+                found.push((Code::XattrNameDamaged, format!("attribute {shown}: its name doesn't decrypt")));
+                continue;
+            };
+            match get(name) {
+                Ok(None) | Err(Errno::NOENT) => {}
+                Ok(Some(value)) => match self.xattrs.open_value(&plain, &value) {
+                    Ok(_) => {}
+                    Err(OpenError::Damaged) => {
+                        found
+                            .push((Code::XattrDamaged, format!("attribute {shown}: its value doesn't open")));
+                    }
+                    Err(OpenError::Newer) => found.push((Code::Newer, format!("attribute {shown}"))),
+                },
+                Err(e) => found.push(lower(e, &format!("attribute {shown}"))),
+            }
+        }
+    }
+}
+
+/// What an error of the lower filesystem is.
+pub(super) fn lower(e: Errno, what: &str) -> Found {
+    match e {
+        Errno::ACCESS | Errno::PERM => {
+            (Code::NotPermitted, format!("{what}: {e}; check it as its owner or as root"))
+        }
+        e => (Code::Unreadable, format!("{what}: the lower filesystem says: {e}")),
+    }
+}

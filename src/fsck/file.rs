@@ -1,0 +1,150 @@
+//! What is in front of a file's pages: its size, its two slots, and whether anything stands behind its end.
+
+use std::os::fd::BorrowedFd;
+
+use super::finding::Code;
+use crate::content::block;
+use crate::content::layout::{self, PAGE};
+use crate::header::{self, Header, OpenError, SLOT, SLOTS, SlotIndex};
+use crate::ids::{LowerOffset, PageCount, PlainOffset};
+use crate::keyring::{KeyError, Keys};
+use crate::storage;
+use crate::vault;
+
+/// A file whose pages can be opened.
+pub(super) struct Content {
+    /// The header in force.
+    pub(super) header: Header,
+    /// Its pages: as many as the lower size says, whether or not a file can have that size.
+    pub(super) pages: PageCount,
+    /// Pages below it are never zero: the highest floor of the slots that verify.
+    pub(super) floor: PageCount,
+}
+
+/// What there is to check behind the header.
+pub(super) enum Body {
+    /// Nothing: the file is empty, or all zeros without a header, as one that was never synced may be.
+    Nothing,
+    /// Pages.
+    Sealed(Box<Content>),
+    /// What can't be opened.
+    Closed,
+}
+
+/// What the front of a file shows.
+pub(super) struct Front {
+    pub(super) body: Body,
+    pub(super) found: Vec<(Code, String)>,
+}
+
+/// Looks at the front of a lower file.
+///
+/// # Errors
+/// What the lower filesystem says.
+pub(super) fn front(fd: BorrowedFd<'_>, keys: &Keys) -> storage::Result<Front> {
+    let lower = storage::fstat(fd)?.lower_size();
+    let mut found = Vec::new();
+    let body = match layout::plain_size(lower) {
+        Ok(PlainOffset(0)) => Body::Nothing,
+        Ok(size) => {
+            let body = body(fd, keys, lower, layout::page_count(size), &mut found)?;
+            if past_end(fd, lower)? && matches!(body, Body::Sealed(_)) {
+                let detail = "nothing reads it: it is of an append that a power cut overtook";
+                found.push((Code::DataPastEnd, detail.to_owned()));
+            }
+            body
+        }
+        Err(impossible) => {
+            let zero = if past_end(fd, lower)? { "hold data" } else { "are zero" };
+            let behind =
+                format!("{} bytes in all, of which those behind the last whole page {zero}", lower.0);
+            found.push((Code::SizeImpossible, format!("{impossible}: {behind}")));
+            match lower.0 / PAGE {
+                0 => Body::Closed,
+                pages => body(fd, keys, lower, PageCount(pages), &mut found)?,
+            }
+        }
+    };
+    Ok(Front { body, found })
+}
+
+fn body(
+    fd: BorrowedFd<'_>,
+    keys: &Keys,
+    lower: LowerOffset,
+    pages: PageCount,
+    found: &mut Vec<(Code, String)>,
+) -> storage::Result<Body> {
+    let mut slots = [0; SLOTS];
+    storage::pread(fd, &mut slots, LowerOffset(0))?;
+    let header = match header::open(&slots, |slot| vault::unwrap(keys, slot)) {
+        Ok(header) => header,
+        Err(OpenError::Missing) => {
+            if !vault::holds_data(fd, lower)? {
+                return Ok(Body::Nothing);
+            }
+            let detail = "it was never synced; truncate it to 0 or remove it";
+            found.push((Code::HeaderMissing, detail.to_owned()));
+            return Ok(Body::Closed);
+        }
+        Err(error) => {
+            found.push(why_closed(error));
+            return Ok(Body::Closed);
+        }
+    };
+    let floor = header.floor().max(check_other_slot(&slots, &header, keys, found));
+    if pages < header.floor() {
+        let detail = format!("{} pages, and the header promises {}", pages.0, header.floor().0);
+        found.push((Code::SizeBelowFloor, detail));
+    }
+    Ok(Body::Sealed(Box::new(Content { header, pages, floor })))
+}
+
+fn why_closed(error: OpenError<KeyError>) -> (Code, String) {
+    match error {
+        OpenError::Damaged | OpenError::Missing => (Code::HeaderDamaged, "no slot of it opens".to_owned()),
+        OpenError::Newer(what) => (Code::Newer, what.to_owned()),
+        OpenError::Key(error @ KeyError::NotUsable { .. }) => (Code::KeyNotUsable, error.to_string()),
+        OpenError::Key(error) => (Code::KeyUnknown, error.to_string()),
+    }
+}
+
+/// Holds the slot that isn't in force against the one that is; returns its floor if it verifies.
+fn check_other_slot(
+    slots: &[u8; SLOTS],
+    header: &Header,
+    keys: &Keys,
+    found: &mut Vec<(Code, String)>,
+) -> PageCount {
+    let other = header.index().other();
+    let range = |slot: SlotIndex| slot.offset().0 as usize..slot.offset().0 as usize + SLOT;
+    let mut alone = *slots;
+    alone[range(header.index())].fill(0);
+    let mut damaged = |what: &str| {
+        found.push((Code::SlotDamaged, format!("slot {other:?}: {what}; slot {:?} opens", header.index())));
+        PageCount(0)
+    };
+    if block::is_zero(&alone) {
+        // The first slot of a file is A; B is written with the first new header.
+        return if other == SlotIndex::A { damaged("it is zero") } else { PageCount(0) };
+    }
+    match header::open(&alone, |slot| vault::unwrap(keys, slot)) {
+        Ok(old) if old.file() != header.file() => damaged("it is of another file"),
+        Ok(old) => old.floor(),
+        // One that was left behind by a re-wrap: its key may have gone since.
+        Err(OpenError::Key(_)) => PageCount(0),
+        Err(OpenError::Newer(what)) => {
+            found.push((Code::Newer, format!("slot {other:?}: {what}")));
+            PageCount(0)
+        }
+        Err(OpenError::Damaged | OpenError::Missing) => damaged("it doesn't verify"),
+    }
+}
+
+/// Whether anything but zeros stands behind the last whole page.
+fn past_end(fd: BorrowedFd<'_>, lower: LowerOffset) -> storage::Result<bool> {
+    let mut rest = [0; PAGE as usize];
+    let rest = &mut rest[..(lower.0 % PAGE) as usize];
+    storage::pread(fd, rest, LowerOffset(lower.0 / PAGE * PAGE))?;
+    Ok(!block::is_zero(rest))
+}

@@ -1,0 +1,296 @@
+//! What a check can find. The codes are stable: scripts read them, and docs/fsck.md explains each.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{KeyId, KeyVersion, PageCount, PageIndex, PathText};
+
+/// What is wrong. In JSON, and for people, by its name in kebab-case.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Code {
+    /// No slot of a file's header opens.
+    HeaderDamaged,
+    /// A file has no header, and data.
+    HeaderMissing,
+    /// One slot doesn't verify; the other one does.
+    SlotDamaged,
+    /// A lower size that no file has.
+    SizeImpossible,
+    /// Fewer pages than the header's floor.
+    SizeBelowFloor,
+    /// Pages at or above the floor whose tag doesn't fit.
+    PageDamaged,
+    /// Pages below the floor whose tag doesn't fit.
+    PageDamagedBelowFloor,
+    /// Pages below the floor that are zero.
+    PageMissing,
+    /// Bytes behind the last page that aren't zero.
+    DataPastEnd,
+    /// A lower name that doesn't decrypt.
+    NameDamaged,
+    /// A long name whose companion is gone.
+    LongNameLost,
+    /// A long name whose companion isn't its own, or doesn't decrypt.
+    LongNameDamaged,
+    /// A companion without its entry.
+    LongNameOrphan,
+    /// A directory's record doesn't open.
+    DirRecordDamaged,
+    /// A symlink's target doesn't open.
+    SymlinkDamaged,
+    /// An attribute's name doesn't decrypt.
+    XattrNameDamaged,
+    /// An attribute's value doesn't open.
+    XattrDamaged,
+    /// A temporary file that an interrupted change left.
+    Temporary,
+    /// An entry that rekeyfs doesn't know, and leaves alone.
+    UnknownEntry,
+    /// Something of another filesystem, mounted over the tree.
+    OtherDevice,
+    /// A file has more hard links than names in the tree.
+    LinkCount,
+    /// The lower filesystem reports an error.
+    Unreadable,
+    /// This user may not read it.
+    NotPermitted,
+    /// The file's key is disabled, retired, pending deletion, or without material.
+    KeyNotUsable,
+    /// The keyring doesn't know the file's key or its version.
+    KeyUnknown,
+    /// Written by a newer program.
+    Newer,
+    /// `keyring.prev` doesn't open.
+    KeyringPrevDamaged,
+    /// Others than the owner may write the keyring, or everyone may read it.
+    KeyringExposed,
+    /// An unlock slot of a kind that this program doesn't know.
+    SlotUnknown,
+    /// Lines of the event log were changed, removed or moved.
+    EventsBroken,
+    /// The event log ends before the place that the keyring remembers.
+    EventsCut,
+    /// Lines of the event log that a crash tore.
+    EventsTorn,
+}
+
+/// How bad a finding is: what it means for the exit status.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// Something isn't what was written.
+    Error,
+    /// Harmless remains of an interrupted change.
+    Leftover,
+    /// It can't be checked; it isn't known to be damaged.
+    Unchecked,
+    /// Worth knowing; nothing is wrong with what is stored.
+    Warning,
+}
+
+impl Code {
+    /// Every code, in the order of docs/fsck.md.
+    pub const ALL: [Self; 32] = [
+        Self::HeaderDamaged,
+        Self::HeaderMissing,
+        Self::SlotDamaged,
+        Self::SizeImpossible,
+        Self::SizeBelowFloor,
+        Self::PageDamaged,
+        Self::PageDamagedBelowFloor,
+        Self::PageMissing,
+        Self::DataPastEnd,
+        Self::NameDamaged,
+        Self::LongNameLost,
+        Self::LongNameDamaged,
+        Self::LongNameOrphan,
+        Self::DirRecordDamaged,
+        Self::SymlinkDamaged,
+        Self::XattrNameDamaged,
+        Self::XattrDamaged,
+        Self::Temporary,
+        Self::UnknownEntry,
+        Self::OtherDevice,
+        Self::LinkCount,
+        Self::Unreadable,
+        Self::NotPermitted,
+        Self::KeyNotUsable,
+        Self::KeyUnknown,
+        Self::Newer,
+        Self::KeyringPrevDamaged,
+        Self::KeyringExposed,
+        Self::SlotUnknown,
+        Self::EventsBroken,
+        Self::EventsCut,
+        Self::EventsTorn,
+    ];
+
+    /// How bad it is.
+    pub fn severity(self) -> Severity {
+        match self {
+            Self::HeaderDamaged
+            | Self::HeaderMissing
+            | Self::SlotDamaged
+            | Self::SizeImpossible
+            | Self::SizeBelowFloor
+            | Self::PageDamaged
+            | Self::PageDamagedBelowFloor
+            | Self::PageMissing
+            | Self::NameDamaged
+            | Self::LongNameLost
+            | Self::LongNameDamaged
+            | Self::DirRecordDamaged
+            | Self::SymlinkDamaged
+            | Self::XattrNameDamaged
+            | Self::XattrDamaged
+            | Self::Unreadable
+            | Self::KeyringPrevDamaged
+            | Self::EventsBroken
+            | Self::EventsCut => Severity::Error,
+            Self::DataPastEnd | Self::LongNameOrphan | Self::Temporary => Severity::Leftover,
+            Self::NotPermitted | Self::KeyNotUsable | Self::KeyUnknown | Self::Newer => Severity::Unchecked,
+            Self::UnknownEntry
+            | Self::OtherDevice
+            | Self::LinkCount
+            | Self::KeyringExposed
+            | Self::SlotUnknown
+            | Self::EventsTorn => Severity::Warning,
+        }
+    }
+
+    /// Its name, as in JSON.
+    pub fn name(self) -> String {
+        // A unit variant is a string in JSON.
+        serde_json::to_value(self).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+    }
+}
+
+/// A run of pages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Pages {
+    /// The first.
+    pub first: PageIndex,
+    /// How many; at least 1.
+    pub count: PageCount,
+}
+
+impl std::fmt::Display for Pages {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.count.0 {
+            1 => write!(f, "page {}", self.first.0),
+            n => write!(f, "pages {}-{}", self.first.0, self.first.0 + n - 1),
+        }
+    }
+}
+
+/// What became of what was found.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "fate", rename_all = "kebab-case")]
+pub enum Fate {
+    /// It is as it was found.
+    Left,
+    /// It was put right.
+    Repaired {
+        /// How.
+        how: String,
+    },
+    /// It was moved out of the vault.
+    Quarantined {
+        /// Where it is now.
+        into: PathText,
+    },
+    /// It should have been repaired, and isn't.
+    Refused {
+        /// Why.
+        why: String,
+    },
+}
+
+/// One thing that was found.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Finding {
+    /// What it is.
+    pub code: Code,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Where, as a user of the mount sees it: from the mount's root on. Where a name doesn't decrypt it stands as
+    /// `.rekeyfs-bad.` and the lower name. Empty for what lies beside the tree.
+    pub path: PathText,
+    /// Where, in the vault's directory.
+    pub lower: PathText,
+    /// Which pages, if it is about some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pages: Option<Pages>,
+    /// More about it, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+    /// What became of it.
+    #[serde(flatten)]
+    pub fate: Fate,
+}
+
+/// Files of one version of a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct VersionCount {
+    /// The key.
+    pub key_id: KeyId,
+    /// Its version.
+    pub version: KeyVersion,
+    /// How many files' headers name it.
+    pub files: u64,
+}
+
+/// What a check came to.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Summary {
+    /// Whether it saw all that it was to see; else it was stopped.
+    pub complete: bool,
+    /// Regular files, each once however many names it has.
+    pub files: u64,
+    /// Directories.
+    pub directories: u64,
+    /// Symlinks.
+    pub symlinks: u64,
+    /// FIFOs, sockets and device nodes.
+    pub others: u64,
+    /// Lower bytes of file content that were read and checked; holes aren't read.
+    pub bytes: u64,
+    /// Findings of each severity that are as they were found.
+    pub errors: u64,
+    /// See `errors`.
+    pub leftovers: u64,
+    /// See `errors`.
+    pub unchecked: u64,
+    /// See `errors`.
+    pub warnings: u64,
+    /// Findings that were put right.
+    pub repaired: u64,
+    /// Findings whose file was moved out of the vault.
+    pub quarantined: u64,
+    /// Files by key and version.
+    pub versions: Vec<VersionCount>,
+}
+
+impl Summary {
+    /// Counts a finding.
+    pub(super) fn count(&mut self, finding: &Finding) {
+        let counter = match (&finding.fate, finding.severity) {
+            (Fate::Repaired { .. }, _) => &mut self.repaired,
+            (Fate::Quarantined { .. }, _) => &mut self.quarantined,
+            (Fate::Left | Fate::Refused { .. }, Severity::Error) => &mut self.errors,
+            (Fate::Left | Fate::Refused { .. }, Severity::Leftover) => &mut self.leftovers,
+            (Fate::Left | Fate::Refused { .. }, Severity::Unchecked) => &mut self.unchecked,
+            (Fate::Left | Fate::Refused { .. }, Severity::Warning) => &mut self.warnings,
+        };
+        *counter += 1;
+    }
+
+    /// The exit status, as fsck(8) has it: the sum of 1 (something was put right), 4 (something is left as it
+    /// was) and 32 (stopped).
+    pub fn status(&self) -> u8 {
+        let corrected = u8::from(self.repaired + self.quarantined > 0);
+        let left = if self.errors + self.leftovers > 0 { 4 } else { 0 };
+        let stopped = if self.complete { 0 } else { 32 };
+        corrected | left | stopped
+    }
+}

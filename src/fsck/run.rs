@@ -1,0 +1,210 @@
+//! A check from its beginning to its end: one thread walks, two open pages.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use parking_lot::Mutex;
+
+use super::file::{Body, Front, front};
+use super::finding::{Code, Summary};
+use super::pages::{Bad, Buffers, Runs, ranges, scan};
+use super::sink::{Sink, Watch};
+use super::vault_dir;
+use super::walk::{Job, Opened, Walk};
+use crate::ids::PathText;
+use crate::keyring::Keys;
+use crate::storage::{self, Errno};
+use crate::vault::Vault;
+
+/// Threads that open pages.
+const WORKERS: usize = 2;
+/// Pieces of work that wait for them, each with a descriptor at most.
+const WAITING: usize = 32;
+
+/// What is to be checked, and how.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Options {
+    /// Only what lies here, from the mount's root on; `None`: everything, the keyring and the event log too.
+    pub path: Option<PathText>,
+}
+
+/// Why there was no check.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// The path isn't one of this tree.
+    #[error("{path}: {cause}", path = .0.as_path().display(), cause = .1)]
+    Path(PathText, Errno),
+    /// The vault's directory can't be read.
+    #[error("the vault's directory: {0}")]
+    Vault(Errno),
+    /// No thread can be had.
+    #[error("no thread can be started: {0}")]
+    Thread(std::io::Error),
+}
+
+/// Checks the vault whose keyring is open. `vault` is the mount beside which this happens; without one, the caller
+/// holds the vault's lock. Changes nothing. Findings go to `watch`.
+///
+/// # Errors
+/// [`CheckError`], if there is nothing to check; what is found is no error.
+pub fn check(
+    keys: &Keys,
+    vault: Option<&Vault>,
+    options: &Options,
+    watch: &mut dyn Watch,
+) -> Result<Summary, CheckError> {
+    let dir = storage::open_dir(rustix::fs::CWD, path_bytes(keys.vault_path())).map_err(CheckError::Vault)?;
+    let tree = storage::open_dir(dir.as_fd(), b"tree").map_err(CheckError::Vault)?;
+    let sink = Sink::new(watch);
+    let path = options.path.clone().unwrap_or_else(|| PathText("/".into()));
+    let parts = components(&path)?;
+    if parts.is_empty() {
+        vault_dir::check(&dir, keys, vault.is_some(), &sink);
+    }
+    walk(keys, vault, &sink, tree, &parts).map_err(|e| match e {
+        Walked::Lower(e) => CheckError::Path(path.clone(), e),
+        Walked::Thread(e) => CheckError::Thread(e),
+    })?;
+    Ok(sink.summary())
+}
+
+fn path_bytes(path: &Path) -> &[u8] {
+    use std::os::unix::ffi::OsStrExt;
+    path.as_os_str().as_bytes()
+}
+
+fn components(path: &PathText) -> Result<Vec<&[u8]>, CheckError> {
+    let parts = path_bytes(path.as_path()).split(|&b| b == b'/').filter(|part| !matches!(*part, b"" | b"."));
+    let parts: Vec<&[u8]> = parts.collect();
+    if parts.contains(&&b".."[..]) { Err(CheckError::Path(path.clone(), Errno::INVAL)) } else { Ok(parts) }
+}
+
+enum Walked {
+    Lower(Errno),
+    Thread(std::io::Error),
+}
+
+fn walk(
+    keys: &Keys,
+    vault: Option<&Vault>,
+    sink: &Sink<'_>,
+    tree: OwnedFd,
+    path: &[&[u8]],
+) -> Result<(), Walked> {
+    let (send, receive) = sync_channel(WAITING);
+    let receive = Mutex::new(receive);
+    std::thread::scope(|scope| {
+        let worker = Worker { keys, vault, sink };
+        for _ in 0..WORKERS {
+            let receive = &receive;
+            std::thread::Builder::new()
+                .name("rekeyfs-fsck".into())
+                .spawn_scoped(scope, move || worker.run(receive))
+                .map_err(Walked::Thread)?;
+        }
+        // With the walk goes the sender, and with that the workers.
+        let mut walk = Walk::new(keys, vault, sink, send);
+        walk.run(tree, path).map_err(Walked::Lower)
+    })
+}
+
+#[derive(Clone, Copy)]
+struct Worker<'a, 'w> {
+    keys: &'a Keys,
+    vault: Option<&'a Vault>,
+    sink: &'a Sink<'w>,
+}
+
+impl Worker<'_, '_> {
+    fn run(self, jobs: &Mutex<Receiver<Job>>) {
+        let mut buffers = Buffers::new();
+        loop {
+            let job = jobs.lock().recv();
+            match job {
+                Ok(job) if !self.sink.stopped() => self.job(&job, &mut buffers),
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn job(self, job: &Job, buffers: &mut Buffers) {
+        let Job { file, pages } = job;
+        if !self.still_usable(file) {
+            return;
+        }
+        let mut runs = Runs::default();
+        let mut read = |bytes| {
+            self.sink.read(bytes);
+            self.sink.tick();
+            !self.sink.stopped()
+        };
+        let scanned = scan(file.fd.as_fd(), &file.content, pages.clone(), buffers, &mut runs, &mut read);
+        if let Err(e) = scanned {
+            return self.sink.find(&file.place, Code::Unreadable, None, format!("looking for data: {e}"));
+        }
+        match self.vault {
+            Some(vault) if !runs.0.is_empty() => self.look_again(vault, file, &runs, buffers),
+            _ => self.report(file, file.content.floor.0, &runs),
+        }
+    }
+
+    /// A file of a key that went meanwhile isn't read on: nobody is to have its DEK then.
+    fn still_usable(self, file: &Opened) -> bool {
+        match self.keys.usable(file.content.header.backing()) {
+            Ok(()) => true,
+            Err(error) => {
+                if !file.key_gone.swap(true, Ordering::Relaxed) {
+                    self.sink.find(&file.place, Code::KeyNotUsable, None, error.to_string());
+                }
+                false
+            }
+        }
+    }
+
+    /// What failed beside a mount may have been read while it was written, cut or emptied: read once more while
+    /// the mount leaves the file alone, from the header on.
+    fn look_again(self, vault: &Vault, file: &Opened, runs: &Runs, buffers: &mut Buffers) {
+        let fd = file.fd.as_fd();
+        let seen = vault.with_file_still(fd, || -> storage::Result<(Front, Runs)> {
+            let now = front(fd, self.keys)?;
+            let mut still = Runs::default();
+            let Body::Sealed(content) = &now.body else { return Ok((now, still)) };
+            for range in ranges(runs) {
+                let range = range.start..range.end.min(content.pages.0);
+                scan(fd, content, range, buffers, &mut still, &mut |_| true)?;
+            }
+            Ok((now, still))
+        });
+        match seen {
+            Ok(Ok((now, still))) => match now.body {
+                Body::Sealed(content) => self.report(file, content.floor.0, &still),
+                // Emptied.
+                Body::Nothing => {}
+                Body::Closed => {
+                    for (code, detail) in now.found {
+                        self.sink.find(&file.place, code, None, detail);
+                    }
+                }
+            },
+            Ok(Err(e)) => {
+                self.sink.find(&file.place, Code::Unreadable, None, format!("at the second look: {e}"))
+            }
+            Err(e) => self.sink.find(&file.place, Code::Unreadable, None, format!("at the second look: {e}")),
+        }
+    }
+
+    fn report(self, file: &Opened, floor: u64, runs: &Runs) {
+        for (bad, pages) in &runs.0 {
+            let (code, detail) = match bad {
+                Bad::Damaged if pages.first.0 < floor => (Code::PageDamagedBelowFloor, String::new()),
+                Bad::Damaged => (Code::PageDamaged, String::new()),
+                Bad::Missing => (Code::PageMissing, "zero, and the header says that it isn't".to_owned()),
+                Bad::Unreadable(e) => (Code::Unreadable, format!("the lower filesystem says: {e}")),
+            };
+            self.sink.find(&file.place, code, Some(*pages), detail);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What a check tells while it runs: findings, counts, and whether it is to go on. Shared by its threads.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use super::finding::{Code, Fate, Finding, Pages, Summary, VersionCount};
+use crate::ids::{BackingKeyId, PathText};
+
+/// How far a check is.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Progress {
+    /// Regular files begun.
+    pub files: u64,
+    /// Lower bytes read.
+    pub bytes: u64,
+    /// Errors and leftovers found.
+    pub findings: u64,
+}
+
+/// Whoever asked for a check. Called by one thread at a time.
+pub trait Watch: Send {
+    /// Something was found.
+    fn found(&mut self, finding: &Finding);
+
+    /// Several times a second. False: stop soon.
+    fn go_on(&mut self, progress: Progress) -> bool;
+}
+
+/// Where something stands.
+pub(super) struct Place {
+    /// From the mount's root on.
+    pub(super) path: Vec<u8>,
+    /// In the vault's directory.
+    pub(super) lower: Vec<u8>,
+}
+
+impl Place {
+    pub(super) fn child(&self, name: &[u8], entry: &[u8]) -> Self {
+        Self { path: [&self.path, &b"/"[..], name].concat(), lower: [&self.lower, &b"/"[..], entry].concat() }
+    }
+
+    /// A finding here, left as it is.
+    pub(super) fn finding(&self, code: Code, pages: Option<Pages>, detail: String) -> Finding {
+        let path = |bytes: &[u8]| {
+            use std::os::unix::ffi::OsStrExt;
+            PathText(std::ffi::OsStr::from_bytes(bytes).into())
+        };
+        Finding {
+            code,
+            severity: code.severity(),
+            path: path(&self.path),
+            lower: path(&self.lower),
+            pages,
+            detail,
+            fate: Fate::Left,
+        }
+    }
+}
+
+/// Where a check's threads report to.
+pub(super) struct Sink<'a> {
+    watch: Mutex<&'a mut dyn Watch>,
+    pub(super) counts: Mutex<Summary>,
+    versions: Mutex<HashMap<BackingKeyId, u64>>,
+    bytes: AtomicU64,
+    stopped: AtomicBool,
+}
+
+impl<'a> Sink<'a> {
+    pub(super) fn new(watch: &'a mut dyn Watch) -> Self {
+        Self {
+            watch: Mutex::new(watch),
+            counts: Mutex::default(),
+            versions: Mutex::default(),
+            bytes: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
+        }
+    }
+
+    /// Reports a finding.
+    pub(super) fn found(&self, finding: &Finding) {
+        self.counts.lock().count(finding);
+        self.watch.lock().found(finding);
+    }
+
+    /// Reports a finding at `place`.
+    pub(super) fn find(&self, place: &Place, code: Code, pages: Option<Pages>, detail: impl Into<String>) {
+        self.found(&place.finding(code, pages, detail.into()));
+    }
+
+    /// Counts bytes that were read.
+    pub(super) fn read(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts a file wrapped by this backing key.
+    pub(super) fn wrapped(&self, backing: BackingKeyId) {
+        *self.versions.lock().entry(backing).or_default() += 1;
+    }
+
+    /// Whether the check is to stop.
+    pub(super) fn stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    /// Tells how far it is, and hears whether to go on. The walk asks, and the workers where it only waits.
+    pub(super) fn tick(&self) {
+        let progress = {
+            let counts = self.counts.lock();
+            let findings = counts.errors + counts.leftovers;
+            Progress { files: counts.files, bytes: self.bytes.load(Ordering::Relaxed), findings }
+        };
+        if !self.watch.lock().go_on(progress) {
+            self.stopped.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The counts at the end.
+    pub(super) fn summary(&self) -> Summary {
+        let mut versions: Vec<_> = self.versions.lock().iter().map(|(b, n)| (*b, *n)).collect();
+        versions.sort_unstable();
+        let versions = versions
+            .into_iter()
+            .map(|(backing, files)| VersionCount { key_id: backing.key, version: backing.version, files })
+            .collect();
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        Summary { complete: !self.stopped(), bytes, versions, ..self.counts.lock().clone() }
+    }
+}

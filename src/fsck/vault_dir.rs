@@ -1,0 +1,116 @@
+//! What lies in a vault's directory beside the tree: the keyring and the one before it, the event log, leftovers.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use super::dir::lower;
+use super::finding::Code;
+use super::sink::{Place, Sink};
+use crate::events::Verification;
+use crate::keyring::{FILE_NAME, KeyringError, Keys, PREV_NAME};
+use crate::names::LowerKind;
+use crate::storage::{self, DirStream, FileKind};
+
+/// How long the writer of a line of the event log is given before the line counts as torn.
+const LINE_PATIENCE: Duration = Duration::from_millis(100);
+
+/// Mode bits that let others change the keyring, or everyone read it.
+const EXPOSED: u16 = 0o026;
+
+const KNOWN: [&str; 7] = ["keyring", "keyring.prev", "events.jsonl", "lock", "tree", super::UNDO_NAME, "."];
+
+fn place(name: &str) -> Place {
+    Place { path: Vec::new(), lower: name.as_bytes().to_vec() }
+}
+
+/// Checks the vault's directory. `mounted`: others may be writing.
+pub(super) fn check(dir: &OwnedFd, keys: &Keys, mounted: bool, sink: &Sink<'_>) {
+    if let Err(e) = entries(dir, keys, mounted, sink) {
+        let (code, detail) = lower(e, "its entries");
+        sink.find(&place("."), code, None, detail);
+    }
+    keyring(dir, keys, sink);
+    events(keys, mounted, sink);
+}
+
+fn entries(dir: &OwnedFd, keys: &Keys, mounted: bool, sink: &Sink<'_>) -> storage::Result<()> {
+    let mut stream = DirStream::new(storage::open_dir(dir.as_fd(), b".")?);
+    while let Some(entry) = stream.next()? {
+        if entry.name == b".." || KNOWN.iter().any(|known| known.as_bytes() == entry.name) {
+            continue;
+        }
+        let name = String::from_utf8_lossy(entry.name);
+        let at = Place { path: Vec::new(), lower: entry.name.to_vec() };
+        if LowerKind::of(entry.name) == LowerKind::Temporary {
+            // Under the keyring's lock no save is under way.
+            let there =
+                || storage::stat(dir.as_fd(), entry.name).is_ok_and(|s| s.kind() == FileKind::Regular);
+            let left = if mounted { keys.with_saves_locked(there).unwrap_or(false) } else { there() };
+            if left {
+                sink.find(&at, Code::Temporary, None, "of a save of the keyring that was interrupted");
+            }
+        } else {
+            sink.find(&at, Code::UnknownEntry, None, format!("{name} is nothing of rekeyfs's"));
+        }
+    }
+    Ok(())
+}
+
+fn keyring(dir: &OwnedFd, keys: &Keys, sink: &Sink<'_>) {
+    for name in [FILE_NAME, PREV_NAME] {
+        if let Ok(stat) = storage::stat(dir.as_fd(), name.as_bytes())
+            && stat.perm() & EXPOSED != 0
+        {
+            let detail = format!("mode {:o}: others can change or copy it; `chmod 600` it", stat.perm());
+            sink.find(&place(name), Code::KeyringExposed, None, detail);
+        }
+    }
+    match keys.check_prev() {
+        Ok(()) => {}
+        Err(error @ KeyringError::Io { .. }) => {
+            sink.find(&place(PREV_NAME), Code::Unreadable, None, error.to_string());
+        }
+        Err(error) => {
+            let detail = format!("it can't stand in for a lost keyring ({error}); the next save replaces it");
+            sink.find(&place(PREV_NAME), Code::KeyringPrevDamaged, None, detail);
+        }
+    }
+    match keys.slots() {
+        Ok(slots) => {
+            for slot in slots.iter().filter(|slot| !slot.is_known()) {
+                let id = slot.id.map(|id| format!(" {id}")).unwrap_or_default();
+                let detail =
+                    format!("unlock slot{id}: of the kind {:?}, which this program doesn't know", slot.kind);
+                sink.find(&place(FILE_NAME), Code::SlotUnknown, None, detail);
+            }
+        }
+        Err(error) => sink.find(&place(FILE_NAME), Code::Unreadable, None, error.to_string()),
+    }
+}
+
+fn events(keys: &Keys, mounted: bool, sink: &Sink<'_>) {
+    let at = place("events.jsonl");
+    let mut seen = keys.verify_events();
+    if mounted && !matches!(seen, Ok(Verification { torn: 0, breaks: 0, cut: false, .. })) {
+        std::thread::sleep(LINE_PATIENCE);
+        seen = keys.verify_events();
+    }
+    match seen {
+        Ok(Verification { torn, breaks, cut, .. }) => {
+            if breaks > 0 {
+                let detail = format!("{breaks} places where a line was changed, removed, added or moved");
+                sink.find(&at, Code::EventsBroken, None, detail);
+            }
+            if cut {
+                sink.find(&at, Code::EventsCut, None, "events that the keyring remembers are not in it");
+            }
+            if torn > 0 {
+                sink.find(&at, Code::EventsTorn, None, format!("{torn} lines that a crash tore"));
+            }
+        }
+        Err(e) => {
+            let (code, detail) = lower(e, "the event log");
+            sink.find(&at, code, None, detail);
+        }
+    }
+}

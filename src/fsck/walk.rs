@@ -1,0 +1,356 @@
+//! The walk over the tree: every directory, name, symlink and attribute, and the front of every file; pages go to
+//! the workers. A descriptor for each directory between the root and where the walk is, and for files in work.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::SyncSender;
+
+use super::dir::{Ciphers, Found, lower};
+use super::file::{Body, Content, Front, front};
+use super::finding::Code;
+use super::sink::{Place, Sink};
+use crate::ids::DirId;
+use crate::keyring::Keys;
+use crate::names::{LowerKind, LowerName, bad_name};
+use crate::storage::{self, Access, DirStream, Errno, FileKind, Stat};
+use crate::vault::Vault;
+
+/// Pages in one piece of work: 16 MiB, all of one segment.
+const JOB_PAGES: u64 = 4096;
+
+/// A file whose pages are to be checked.
+pub(super) struct Opened {
+    pub(super) fd: OwnedFd,
+    pub(super) content: Content,
+    pub(super) place: Place,
+    /// Whether it was said that its key can't be used any more.
+    pub(super) key_gone: AtomicBool,
+}
+
+/// Pages of a file.
+pub(super) struct Job {
+    pub(super) file: Arc<Opened>,
+    pub(super) pages: Range<u64>,
+}
+
+/// A directory in which the walk is.
+struct Dir {
+    fd: OwnedFd,
+    /// As it is derived from where the directory lies; unknown below one whose id is unknown.
+    derived: Option<DirId>,
+    /// `None`: its record is damaged.
+    id: Option<DirId>,
+    place: Place,
+}
+
+struct Pending {
+    parent: Arc<Dir>,
+    entry: Vec<u8>,
+    name: Vec<u8>,
+}
+
+struct Link {
+    names: u64,
+    known: u64,
+    place: Place,
+}
+
+/// What a walk works with.
+pub(super) struct Walk<'a, 'w> {
+    pub(super) keys: &'a Keys,
+    /// The mount beside which this happens.
+    pub(super) vault: Option<&'a Vault>,
+    pub(super) sink: &'a Sink<'w>,
+    pub(super) jobs: SyncSender<Job>,
+    ciphers: Ciphers,
+    dev: u64,
+    links: HashMap<u64, Link>,
+    todo: Vec<Pending>,
+}
+
+impl<'a, 'w> Walk<'a, 'w> {
+    pub(super) fn new(
+        keys: &'a Keys,
+        vault: Option<&'a Vault>,
+        sink: &'a Sink<'w>,
+        jobs: SyncSender<Job>,
+    ) -> Self {
+        let ciphers = Ciphers::new(keys.tree_key());
+        Self { keys, vault, sink, jobs, ciphers, dev: 0, links: HashMap::new(), todo: Vec::new() }
+    }
+
+    /// Walks what lies at `path` (its components, from the mount's root on) below the lower directory `tree`.
+    ///
+    /// # Errors
+    /// ENOENT and the like if there is no such path; what reading the root says.
+    pub(super) fn run(&mut self, tree: OwnedFd, path: &[&[u8]]) -> storage::Result<()> {
+        self.dev = storage::fstat(tree.as_fd())?.dev;
+        let place = Place { path: Vec::new(), lower: b"tree".to_vec() };
+        let mut dir = self.dir(tree, Some(self.ciphers.root_id()), place);
+        for (at, name) in path.iter().enumerate() {
+            let id = dir.id.ok_or(Errno::IO)?;
+            let entry = self.ciphers.names.locate(id, name).map_err(|_| Errno::NOENT)?.entry().to_vec();
+            let stat = storage::stat(dir.fd.as_fd(), &entry)?;
+            if at + 1 == path.len() && stat.kind() != FileKind::Directory {
+                self.entry(&Arc::new(dir), &entry);
+                return Ok(());
+            }
+            let fd = storage::open_dir(dir.fd.as_fd(), &entry)?;
+            let derived = dir.id.map(|id| self.ciphers.derived_id(id, &entry));
+            dir = self.dir(fd, derived, dir.place.child(name, &entry));
+        }
+        self.list(&Arc::new(dir));
+        while let Some(next) = self.todo.pop() {
+            if self.sink.stopped() {
+                return Ok(());
+            }
+            self.descend(&next);
+        }
+        // Names come and go beside a mount, and a part of the tree needn't hold them all.
+        if self.vault.is_none() && path.is_empty() && !self.sink.stopped() {
+            for link in self.links.values().filter(|link| link.known < link.names) {
+                let detail = format!("{} hard links, of which {} are in the tree", link.names, link.known);
+                self.sink.find(&link.place, Code::LinkCount, None, detail);
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs `look` while the mount, if there is one, leaves the directory alone.
+    fn still<T>(&self, dir: BorrowedFd<'_>, mut look: impl FnMut() -> T) -> T {
+        match self.vault {
+            Some(vault) => match vault.with_dir_still(dir, &mut look) {
+                Ok(seen) => seen,
+                Err(_) => look(),
+            },
+            None => look(),
+        }
+    }
+
+    /// A second look at what looked wrong, if there is a mount that may have changed it meanwhile.
+    fn again<T>(&self, dir: BorrowedFd<'_>, seen: T, look: impl FnMut() -> T) -> T {
+        if self.vault.is_some() { self.still(dir, look) } else { seen }
+    }
+
+    fn dir(&self, fd: OwnedFd, derived: Option<DirId>, place: Place) -> Dir {
+        self.sink.counts.lock().directories += 1;
+        let mut stored = self.ciphers.stored_id(fd.as_fd());
+        if stored.is_err() {
+            stored = self.again(fd.as_fd(), stored, || self.ciphers.stored_id(fd.as_fd()));
+        }
+        let id = match stored {
+            Ok(stored) => stored.or(derived),
+            Err((code, detail)) => {
+                self.sink.find(&place, code, None, detail + "; names below it aren't checked");
+                None
+            }
+        };
+        let mut found = Vec::new();
+        let get = |name: &[u8]| storage::getxattr(fd.as_fd(), name);
+        self.ciphers.xattrs(storage::listxattr(fd.as_fd()), get, &mut found);
+        self.report(&place, found);
+        Dir { fd, derived, id, place }
+    }
+
+    fn report(&self, place: &Place, found: Vec<Found>) {
+        for (code, detail) in found {
+            self.sink.find(place, code, None, detail);
+        }
+    }
+
+    fn descend(&mut self, next: &Pending) {
+        let place = next.parent.place.child(&next.name, &next.entry);
+        match storage::open_dir(next.parent.fd.as_fd(), &next.entry) {
+            Ok(fd) => {
+                let derived = next.parent.id.map(|id| self.ciphers.derived_id(id, &next.entry));
+                let dir = self.dir(fd, derived, place);
+                self.list(&Arc::new(dir));
+            }
+            // Moved or removed meanwhile.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+            Err(e) => self.report(&place, vec![lower(e, "the directory")]),
+        }
+    }
+
+    fn list(&mut self, dir: &Arc<Dir>) {
+        // The stream needs an offset of its own.
+        let stream = storage::open_dir(dir.fd.as_fd(), b".").map(DirStream::new);
+        if let Err(e) = stream.and_then(|stream| self.entries(dir, stream)) {
+            self.report(&dir.place, vec![lower(e, "its entries")]);
+        }
+    }
+
+    fn entries(&mut self, dir: &Arc<Dir>, mut stream: DirStream) -> storage::Result<()> {
+        let (mut companions, mut long) = (Vec::new(), HashSet::new());
+        while let Some(raw) = stream.next()? {
+            self.sink.tick();
+            if self.sink.stopped() {
+                return Ok(());
+            }
+            match LowerKind::of(raw.name) {
+                LowerKind::DirRecord => {}
+                LowerKind::Unknown if matches!(raw.name, b"." | b"..") => {}
+                LowerKind::Temporary => self.temporary(dir, raw.name),
+                LowerKind::Unknown => {
+                    let place = dir.place.child(&bad_name(raw.name), raw.name);
+                    let detail = "not of this version of rekeyfs; it is hidden and kept";
+                    self.sink.find(&place, Code::UnknownEntry, None, detail);
+                }
+                LowerKind::LongCompanion => companions.push(raw.name.to_vec()),
+                LowerKind::LongEntry => {
+                    long.insert(LowerName::companion_of(raw.name));
+                    let entry = raw.name.to_vec();
+                    self.entry(dir, &entry);
+                }
+                LowerKind::Name => {
+                    let entry = raw.name.to_vec();
+                    self.entry(dir, &entry);
+                }
+            }
+        }
+        for companion in companions.iter().filter(|companion| !long.contains(*companion)) {
+            self.orphan(dir, companion);
+        }
+        Ok(())
+    }
+
+    fn temporary(&self, dir: &Dir, entry: &[u8]) {
+        let there = self.still(dir.fd.as_fd(), || storage::stat(dir.fd.as_fd(), entry));
+        let Ok(stat) = there else { return };
+        let place = dir.place.child(&bad_name(entry), entry);
+        match stat.kind() {
+            FileKind::Regular => {
+                let detail = "a temporary file of a change that was interrupted";
+                self.sink.find(&place, Code::Temporary, None, detail);
+            }
+            _ => self.sink.find(&place, Code::UnknownEntry, None, "named as a temporary file, and no file"),
+        }
+    }
+
+    fn orphan(&self, dir: &Dir, companion: &[u8]) {
+        let entry = companion.strip_suffix(crate::names::LONG_SUFFIX).unwrap_or(companion);
+        let orphaned = self.still(dir.fd.as_fd(), || {
+            let gone = matches!(storage::stat(dir.fd.as_fd(), entry), Err(Errno::NOENT));
+            gone && storage::stat(dir.fd.as_fd(), companion).is_ok()
+        });
+        if orphaned {
+            let place = dir.place.child(&bad_name(companion), companion);
+            self.sink.find(&place, Code::LongNameOrphan, None, "it holds the name of an entry that is gone");
+        }
+    }
+
+    /// Checks an entry whose name is, or should be, encrypted.
+    fn entry(&mut self, dir: &Arc<Dir>, entry: &[u8]) {
+        let at = dir.fd.as_fd();
+        let named = match dir.id {
+            None => Ok(bad_name(entry)),
+            Some(id) => match self.ciphers.name(at, id, entry) {
+                Ok(name) => Ok(name),
+                bad => self.again(at, bad, || {
+                    // Also the id may have been read while the directory was being removed.
+                    let id = self.ciphers.stored_id(at)?.or(dir.derived).unwrap_or(id);
+                    self.ciphers.name(at, id, entry)
+                }),
+            },
+        };
+        let stat = match storage::stat(at, entry) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return,
+            Err(e) => return self.report(&dir.place.child(&bad_name(entry), entry), vec![lower(e, "it")]),
+        };
+        let (name, found) = match named {
+            Ok(name) => (name, None),
+            Err(found) => (bad_name(entry), Some(found)),
+        };
+        let place = dir.place.child(&name, entry);
+        if stat.dev != self.dev {
+            let detail = "of another filesystem; unmount what lies over the tree";
+            return self.sink.find(&place, Code::OtherDevice, None, detail);
+        }
+        self.report(&place, found.into_iter().collect());
+        match stat.kind() {
+            FileKind::Directory => {
+                self.todo.push(Pending { parent: dir.clone(), entry: entry.to_vec(), name });
+                return;
+            }
+            FileKind::Regular => return self.file(dir, entry, &stat, place),
+            FileKind::Symlink => {
+                self.sink.counts.lock().symlinks += 1;
+                self.report(&place, self.ciphers.symlink(at, entry).err().into_iter().collect());
+            }
+            FileKind::Fifo | FileKind::Socket | FileKind::CharDevice | FileKind::BlockDevice => {
+                self.sink.counts.lock().others += 1;
+            }
+        }
+        let mut found = Vec::new();
+        let get = |name: &[u8]| storage::getxattr_at(at, entry, name);
+        self.ciphers.xattrs(storage::listxattr_at(at, entry), get, &mut found);
+        self.report(&place, found);
+    }
+
+    fn file(&mut self, dir: &Dir, entry: &[u8], stat: &Stat, place: Place) {
+        if stat.nlink > 1 {
+            let known = self.links.get_mut(&stat.ino);
+            if let Some(link) = known {
+                link.known += 1;
+                return;
+            }
+            let (path, lower) = (place.path.clone(), place.lower.clone());
+            let link = Link { names: stat.nlink, known: 1, place: Place { path, lower } };
+            self.links.insert(stat.ino, link);
+        }
+        self.sink.counts.lock().files += 1;
+        let fd = match storage::open_file(dir.fd.as_fd(), entry, Access::ReadOnly) {
+            Ok(fd) => fd,
+            // Removed or replaced meanwhile.
+            Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return,
+            Err(e) => return self.report(&place, vec![lower(e, "the file")]),
+        };
+        match storage::fstat(fd.as_fd()) {
+            Ok(stat) if stat.kind() == FileKind::Regular => {}
+            _ => return,
+        }
+        let mut found = Vec::new();
+        let get = |name: &[u8]| storage::getxattr(fd.as_fd(), name);
+        self.ciphers.xattrs(storage::listxattr(fd.as_fd()), get, &mut found);
+        let front = match settled_front(fd.as_fd(), self.keys, self.vault) {
+            Ok(front) => front,
+            Err(e) => {
+                found.push(lower(e, "the header"));
+                return self.report(&place, found);
+            }
+        };
+        found.extend(front.found);
+        self.report(&place, found);
+        let Body::Sealed(content) = front.body else { return };
+        self.sink.wrapped(content.header.backing());
+        let pages = content.pages.0;
+        let file = Arc::new(Opened { fd, content: *content, place, key_gone: AtomicBool::new(false) });
+        let mut at = 0;
+        while at < pages && !self.sink.stopped() {
+            let end = pages.min(at + JOB_PAGES);
+            // The workers outlive the walk.
+            if self.jobs.send(Job { file: file.clone(), pages: at..end }).is_err() {
+                return;
+            }
+            at = end;
+        }
+    }
+}
+
+/// The front of a file; once more, with the file held still by the mount beside which this happens, if anything
+/// looks wrong.
+pub(super) fn settled_front(
+    fd: BorrowedFd<'_>,
+    keys: &Keys,
+    vault: Option<&Vault>,
+) -> storage::Result<Front> {
+    let seen = front(fd, keys);
+    let (Some(vault), true) = (vault, !matches!(&seen, Ok(front) if front.found.is_empty())) else {
+        return seen;
+    };
+    vault.with_file_still(fd, || front(fd, keys)).unwrap_or(seen)
+}

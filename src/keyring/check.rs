@@ -1,0 +1,39 @@
+//! What a check of the vault asks about the keyring's files; changes nothing.
+
+use std::sync::Arc;
+
+use super::error::KeyringError;
+use super::keys::Keys;
+use super::store;
+use crate::events::Verification;
+
+impl Keys {
+    /// Whether `keyring.prev`, if there is one, opens under the root key in use.
+    ///
+    /// # Errors
+    /// [`KeyringError::Damaged`], [`KeyringError::NewerFormat`]; [`KeyringError::Io`] if it can't be read.
+    pub fn check_prev(&self) -> Result<(), KeyringError> {
+        let held = self.store.lock();
+        let Some(bytes) = held.dir().read_prev()? else { return Ok(()) };
+        store::open(held.dir(), &bytes, Arc::clone(&held.state().root)).map(|_| ())
+    }
+
+    /// Calls `look` while no process saves the keyring.
+    ///
+    /// # Errors
+    /// [`KeyringError::Busy`] if that takes too long, [`KeyringError::Io`].
+    pub fn with_saves_locked<T>(&self, look: impl FnOnce() -> T) -> Result<T, KeyringError> {
+        let held = self.store.lock();
+        let _lock = held.dir().lock()?;
+        Ok(look())
+    }
+
+    /// Checks the event log against its chain and the place that the keyring remembers.
+    ///
+    /// # Errors
+    /// If the log can't be read.
+    pub fn verify_events(&self) -> crate::storage::Result<Verification> {
+        let anchor = self.store.lock().state().body.event_anchor;
+        self.log.verify(anchor)
+    }
+}
