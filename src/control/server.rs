@@ -19,6 +19,7 @@ use super::protocol::{
 };
 use super::registry::Endpoint;
 use super::wire::{self, LineReader, WireError};
+use crate::events::Actor;
 use crate::ids::Ino;
 use crate::keyring::kms::Call;
 
@@ -201,6 +202,10 @@ fn peer_may_ask(stream: &UnixStream) -> bool {
 }
 
 fn answer(shared: &Shared, mut stream: UnixStream) {
+    let _acting = rustix::net::sockopt::socket_peercred(&stream).ok().map(|peer| {
+        let pid = peer.pid.as_raw_nonzero().get().unsigned_abs();
+        Actor { uid: peer.uid.as_raw(), pid }.act()
+    });
     let request = match stream.try_clone() {
         Ok(clone) => LineReader::new(clone).next_line().and_then(|line| wire::decode(&line)),
         Err(error) => Err(WireError::Io(error)),

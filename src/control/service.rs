@@ -13,6 +13,7 @@ use super::protocol::{
     RewrapReport, RotateTarget, Rotated, Status, VersionStatus,
 };
 use super::server::Handler;
+use crate::events::Event;
 use crate::ids::{BackingKeyId, Ino};
 use crate::keyring::kms::{Call, KmsError};
 use crate::keyring::{self, KeyError, KeyInfo, KeyringError, Keys};
@@ -93,6 +94,8 @@ impl Handler for Service {
             return Err(Refusal::new(RefusalKind::Busy, message));
         };
         self.halt.store(self.stopping.load(Ordering::SeqCst), Ordering::SeqCst);
+        let events = self.vault.keys().events();
+        events.record(&Event::SweepBegan);
         let report = rewrap::sweep(
             &self.vault,
             SweepOptions { max_rate },
@@ -112,6 +115,12 @@ impl Handler for Service {
             failed: report.failed + report.skipped + report.dirs_left_out,
             total: None,
         };
+        events.record(&Event::SweepEnded {
+            files: progress.seen,
+            rewrapped: progress.rewrapped,
+            failed: progress.failed,
+            complete: !report.stopped,
+        });
         Ok(RewrapReport { progress, complete: !report.stopped, versions: versions(report.census) })
     }
 
@@ -180,7 +189,13 @@ pub fn rotate(keys: &Keys, target: &RotateTarget) -> Result<Rotated, KeyringErro
         RotateTarget::Alias(alias) => keyring::RotateTarget::Alias(alias.clone()),
         RotateTarget::Key(key) => keyring::RotateTarget::Key(*key),
     };
-    Ok(rotated(keys.rotate(&target)?))
+    match keys.rotate(&target) {
+        Ok(rotation) => Ok(rotated(rotation)),
+        Err(error) => {
+            keys.note_refused_rotation(&target, &error);
+            Err(error)
+        }
+    }
 }
 
 /// Rotates every key of an open keyring whose schedule says so.
@@ -198,7 +213,14 @@ pub fn rotate_due(keys: &Keys) -> Result<Vec<Rotated>, KeyringError> {
 pub fn kms(keys: &Keys, call: &Call) -> Result<KmsReply, KeyringError> {
     match keys.call(call) {
         Ok(answer) => Ok(KmsReply::Done { answer }),
-        Err(error) => KmsError::of(error).map(|error| KmsReply::Failed { error }),
+        Err(error) => {
+            let error = KmsError::of(error);
+            match &error {
+                Ok(refused) => keys.note_refused_call(call, &refused.name.to_string(), &refused.message),
+                Err(failed) => keys.note_refused_call(call, "KeyringError", &failed.to_string()),
+            }
+            error.map(|error| KmsReply::Failed { error })
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::ids::{BackingKeyId, FileId, Generation, Ino, KeyId, KeyVersion, PageIndex, SlotId};
+use super::Actor;
+use crate::ids::{BackingKeyId, FileId, Generation, Ino, KeyId, KeyVersion, PageIndex, SlotId, Timestamp};
 
 /// Something worth a line in the audit log.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -82,7 +83,7 @@ pub enum Event {
         attempts: u64,
         /// When the last of them was, as it was noted at the time: without a key, so anybody who can write
         /// to the vault can have forged it.
-        last: Option<String>,
+        last: Option<FailedUnlock>,
     },
     /// An older or diverged keyring than this host had seen was refused.
     RollbackNoticed(Generation),
@@ -122,7 +123,9 @@ pub enum Event {
     },
     /// A file was not opened, created or cut.
     AccessRefused {
-        /// The file.
+        /// `open`, `create` or `truncate`.
+        operation: &'static str,
+        /// The file; for `create` the directory.
         file: FileRef,
         /// Why.
         reason: Refusal,
@@ -163,6 +166,15 @@ pub struct FileRef {
     /// A path of it in the vault directory, by lower names: `tree/…`. Bytes that aren't printable ASCII, and
     /// `%`, are percent-encoded. None if it has no name any more.
     pub path: Option<String>,
+}
+
+/// A secret that opened nothing, as its process noted it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FailedUnlock {
+    /// When.
+    pub time: Timestamp,
+    /// Who.
+    pub actor: Actor,
 }
 
 /// Why a file was refused.
@@ -301,7 +313,12 @@ impl Event {
             }
             Self::KeyDeleted(key) => json!({"key-id": key.to_string()}),
             Self::SlotAdded(slot) | Self::SlotRemoved(slot) => json!({"slot-id": slot.to_string()}),
-            Self::UnlockFailed { attempts, last } => json!({"attempts": attempts, "last-attempt": last}),
+            Self::UnlockFailed { attempts, last } => json!({
+                "attempts": attempts,
+                "last-attempt": last.as_ref().map(|last| {
+                    json!({"time": last.time.to_string(), "uid": last.actor.uid, "pid": last.actor.pid})
+                }),
+            }),
             Self::RollbackNoticed(found) | Self::RollbackAccepted(found) => {
                 json!({"found-generation": found.0})
             }
@@ -316,8 +333,9 @@ impl Event {
             Self::SweepEnded { files, rewrapped, failed, complete } => json!({
                 "files": files, "rewrapped": rewrapped, "not-rewrapped": failed, "complete": complete,
             }),
-            Self::AccessRefused { file, reason, backing } => {
-                let detail = with_file(json!({"reason": reason.name()}), file);
+            Self::AccessRefused { operation, file, reason, backing } => {
+                let detail = json!({"event-name": operation, "reason": reason.name()});
+                let detail = with_file(detail, file);
                 with_backing(detail, *backing)
             }
             Self::Damage { file, part, page, backing } => {

@@ -6,12 +6,14 @@
 mod actor;
 mod chain;
 mod event;
+mod failed;
 mod limit;
 mod log;
 
 pub use actor::{Acting, Actor};
 pub use chain::{Anchor, Verification};
-pub use event::{Class, Event, FileRef, Refusal, arn};
+pub use event::{Class, Event, FailedUnlock, FileRef, Refusal, arn};
+pub use failed::{note_failed_unlock, take_failed_unlocks};
 pub use log::{EventLog, FILE_NAME};
 
 #[cfg(test)]

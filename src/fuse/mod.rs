@@ -17,6 +17,7 @@ pub use errno::errno;
 pub use kernel::KernelCache;
 pub use pool::Pool;
 
+use crate::events::Actor;
 use crate::ids::Ino;
 use crate::vault::Vault;
 
@@ -65,6 +66,12 @@ impl Adapter {
             tracing::warn!(%error, ino = ino.0, "the kernel may show a mode that has changed");
         }
     }
+}
+
+/// As [`guarded`], in the name of the process that sent the request.
+fn guarded_for(request: &fuser::Request, operation: &'static str, handler: impl FnOnce()) {
+    let _acting = Actor { uid: request.uid(), pid: request.pid() }.act();
+    guarded(operation, handler);
 }
 
 /// Runs a handler; a panic in it is logged and costs this request alone.

@@ -21,7 +21,7 @@ use fuser::{
 use super::kernel::{GENERATION, TTL, negotiate};
 use super::pool::Task;
 use super::replies::{attributes, empty, entry, sized};
-use super::{Adapter, convert, errno, guarded};
+use super::{Adapter, convert, errno, guarded, guarded_for};
 use crate::ids::{Handle, PlainOffset};
 use crate::vault::{FileKind, SetAttr};
 
@@ -38,8 +38,8 @@ impl Filesystem for Adapter {
         Ok(())
     }
 
-    fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        guarded("lookup", || match self.vault.lookup(convert::ino(parent), name.as_bytes()) {
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        guarded_for(request, "lookup", || match self.vault.lookup(convert::ino(parent), name.as_bytes()) {
             Err(error) if errno(&error).code() == libc::ENOENT => {
                 reply.entry(&TTL, &convert::no_entry(), GENERATION);
             }
@@ -51,8 +51,8 @@ impl Filesystem for Adapter {
         guarded("forget", || self.vault.forget(convert::ino(node), lookups));
     }
 
-    fn getattr(&self, _request: &Request, node: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
-        guarded("getattr", || attributes(reply, self.vault.getattr(convert::ino(node))));
+    fn getattr(&self, request: &Request, node: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
+        guarded_for(request, "getattr", || attributes(reply, self.vault.getattr(convert::ino(node))));
     }
 
     fn setattr(
@@ -73,7 +73,7 @@ impl Filesystem for Adapter {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        guarded("setattr", || {
+        guarded_for(request, "setattr", || {
             let change = SetAttr {
                 mode: mode.map(|mode| mode & PERMISSION_BITS),
                 uid,
@@ -88,8 +88,8 @@ impl Filesystem for Adapter {
         });
     }
 
-    fn readlink(&self, _request: &Request, node: INodeNo, reply: ReplyData) {
-        guarded("readlink", || match self.vault.readlink(convert::ino(node)) {
+    fn readlink(&self, request: &Request, node: INodeNo, reply: ReplyData) {
+        guarded_for(request, "readlink", || match self.vault.readlink(convert::ino(node)) {
             Ok(target) => reply.data(&target),
             Err(error) => reply.error(errno(&error)),
         });
@@ -105,7 +105,7 @@ impl Filesystem for Adapter {
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        guarded("mknod", || {
+        guarded_for(request, "mknod", || {
             let caller = convert::caller(request, umask);
             let parent = convert::ino(parent);
             entry(reply, self.vault.mknod(parent, name.as_bytes(), mode, u64::from(rdev), &caller));
@@ -121,23 +121,27 @@ impl Filesystem for Adapter {
         umask: u32,
         reply: ReplyEntry,
     ) {
-        guarded("mkdir", || {
+        guarded_for(request, "mkdir", || {
             let caller = convert::caller(request, umask);
             let mode = mode & PERMISSION_BITS;
             entry(reply, self.vault.mkdir(convert::ino(parent), name.as_bytes(), mode, &caller));
         });
     }
 
-    fn unlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        guarded("unlink", || empty(reply, self.vault.unlink(convert::ino(parent), name.as_bytes())));
+    fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        guarded_for(request, "unlink", || {
+            empty(reply, self.vault.unlink(convert::ino(parent), name.as_bytes()))
+        });
     }
 
-    fn rmdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        guarded("rmdir", || empty(reply, self.vault.rmdir(convert::ino(parent), name.as_bytes())));
+    fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        guarded_for(request, "rmdir", || {
+            empty(reply, self.vault.rmdir(convert::ino(parent), name.as_bytes()))
+        });
     }
 
     fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
-        guarded("symlink", || {
+        guarded_for(request, "symlink", || {
             let caller = convert::caller(request, 0);
             let target = target.as_os_str().as_bytes();
             entry(reply, self.vault.symlink(convert::ino(parent), name.as_bytes(), target, &caller));
@@ -146,7 +150,7 @@ impl Filesystem for Adapter {
 
     fn rename(
         &self,
-        _request: &Request,
+        request: &Request,
         parent: INodeNo,
         name: &OsStr,
         new_parent: INodeNo,
@@ -154,7 +158,7 @@ impl Filesystem for Adapter {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        guarded("rename", || {
+        guarded_for(request, "rename", || {
             let Some(flags) = convert::rename_flags(flags) else { return reply.error(Errno::EINVAL) };
             let from = (convert::ino(parent), name.as_bytes());
             let to = (convert::ino(new_parent), new_name.as_bytes());
@@ -164,20 +168,20 @@ impl Filesystem for Adapter {
 
     fn link(
         &self,
-        _request: &Request,
+        request: &Request,
         node: INodeNo,
         new_parent: INodeNo,
         new_name: &OsStr,
         reply: ReplyEntry,
     ) {
-        guarded("link", || {
+        guarded_for(request, "link", || {
             let new_parent = convert::ino(new_parent);
             entry(reply, self.vault.link(convert::ino(node), new_parent, new_name.as_bytes()));
         });
     }
 
     fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        guarded("open", || {
+        guarded_for(request, "open", || {
             let (ino, flags) = (convert::ino(node), convert::open_flags(flags));
             let suid = flags.truncate && self.has_suid(ino);
             match self.vault.open(ino, flags, &convert::caller(request, 0)) {
@@ -202,7 +206,7 @@ impl Filesystem for Adapter {
         flags: i32,
         reply: ReplyCreate,
     ) {
-        guarded("create", || {
+        guarded_for(request, "create", || {
             let caller = convert::caller(request, umask);
             let flags = convert::open_flags(OpenFlags(flags));
             let mode = mode & PERMISSION_BITS;
@@ -221,7 +225,7 @@ impl Filesystem for Adapter {
 
     fn read(
         &self,
-        _request: &Request,
+        request: &Request,
         node: INodeNo,
         _handle: FileHandle,
         offset: u64,
@@ -230,7 +234,7 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        guarded("read", || {
+        guarded_for(request, "read", || {
             BUFFER.with_borrow_mut(|buffer| {
                 let size = size as usize;
                 if buffer.len() < size {
@@ -247,7 +251,7 @@ impl Filesystem for Adapter {
 
     fn write(
         &self,
-        _request: &Request,
+        request: &Request,
         node: INodeNo,
         _handle: FileHandle,
         offset: u64,
@@ -257,7 +261,7 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        guarded("write", || {
+        guarded_for(request, "write", || {
             let ino = convert::ino(node);
             let clear_suid = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
             let suid = clear_suid && self.has_suid(ino);
@@ -276,7 +280,7 @@ impl Filesystem for Adapter {
 
     fn release(
         &self,
-        _request: &Request,
+        request: &Request,
         node: INodeNo,
         handle: FileHandle,
         _flags: OpenFlags,
@@ -284,7 +288,7 @@ impl Filesystem for Adapter {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        guarded("release", || {
+        guarded_for(request, "release", || {
             let (ino, handle) = (convert::ino(node), Handle(handle.0));
             if self.vault.release_may_sync(ino) {
                 self.pool.submit(Task::Release { ino, handle, reply });
@@ -296,17 +300,19 @@ impl Filesystem for Adapter {
 
     fn fsync(
         &self,
-        _request: &Request,
+        request: &Request,
         node: INodeNo,
         _handle: FileHandle,
         datasync: bool,
         reply: ReplyEmpty,
     ) {
-        guarded("fsync", || self.pool.submit(Task::SyncFile { ino: convert::ino(node), datasync, reply }));
+        guarded_for(request, "fsync", || {
+            self.pool.submit(Task::SyncFile { ino: convert::ino(node), datasync, reply })
+        });
     }
 
-    fn opendir(&self, _request: &Request, node: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        guarded("opendir", || match self.vault.opendir(convert::ino(node)) {
+    fn opendir(&self, request: &Request, node: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        guarded_for(request, "opendir", || match self.vault.opendir(convert::ino(node)) {
             Ok(handle) => {
                 let keep = FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE;
                 reply.opened(FileHandle(handle.0), keep);
@@ -317,13 +323,13 @@ impl Filesystem for Adapter {
 
     fn readdir(
         &self,
-        _request: &Request,
+        request: &Request,
         node: INodeNo,
         handle: FileHandle,
         cookie: u64,
         mut reply: ReplyDirectory,
     ) {
-        guarded("readdir", || {
+        guarded_for(request, "readdir", || {
             let done = self.vault.readdir(convert::ino(node), Handle(handle.0), cookie, &mut |entry| {
                 let name = OsStr::from_bytes(entry.name);
                 let kind = convert::file_type(entry.kind);
@@ -338,13 +344,13 @@ impl Filesystem for Adapter {
 
     fn readdirplus(
         &self,
-        _request: &Request,
+        request: &Request,
         node: INodeNo,
         handle: FileHandle,
         cookie: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        guarded("readdirplus", || {
+        guarded_for(request, "readdirplus", || {
             let directory = convert::ino(node);
             let done =
                 self.vault.readdirplus(directory, Handle(handle.0), cookie, &mut |attr, name, next| {
@@ -360,32 +366,32 @@ impl Filesystem for Adapter {
 
     fn releasedir(
         &self,
-        _request: &Request,
+        request: &Request,
         node: INodeNo,
         handle: FileHandle,
         _flags: OpenFlags,
         reply: ReplyEmpty,
     ) {
-        guarded("releasedir", || {
+        guarded_for(request, "releasedir", || {
             empty(reply, self.vault.releasedir(convert::ino(node), Handle(handle.0)));
         });
     }
 
     fn fsyncdir(
         &self,
-        _request: &Request,
+        request: &Request,
         node: INodeNo,
         _handle: FileHandle,
         datasync: bool,
         reply: ReplyEmpty,
     ) {
-        guarded("fsyncdir", || {
+        guarded_for(request, "fsyncdir", || {
             self.pool.submit(Task::SyncDirectory { ino: convert::ino(node), datasync, reply });
         });
     }
 
-    fn statfs(&self, _request: &Request, _node: INodeNo, reply: ReplyStatfs) {
-        guarded("statfs", || match self.vault.statfs() {
+    fn statfs(&self, request: &Request, _node: INodeNo, reply: ReplyStatfs) {
+        guarded_for(request, "statfs", || match self.vault.statfs() {
             Ok(s) => {
                 reply.statfs(s.blocks, s.bfree, s.bavail, s.files, s.ffree, s.bsize, s.namelen, s.frsize);
             }
@@ -395,7 +401,7 @@ impl Filesystem for Adapter {
 
     fn setxattr(
         &self,
-        _request: &Request,
+        request: &Request,
         node: INodeNo,
         name: &OsStr,
         value: &[u8],
@@ -403,7 +409,7 @@ impl Filesystem for Adapter {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        guarded("setxattr", || {
+        guarded_for(request, "setxattr", || {
             let Some(mode) = convert::xattr_mode(flags) else { return reply.error(Errno::EINVAL) };
             let done = self.vault.setxattr(convert::ino(node), name.as_bytes(), value, mode);
             if done.is_ok() {
@@ -413,15 +419,15 @@ impl Filesystem for Adapter {
         });
     }
 
-    fn getxattr(&self, _request: &Request, node: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        guarded("getxattr", || match self.vault.getxattr(convert::ino(node), name.as_bytes()) {
+    fn getxattr(&self, request: &Request, node: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        guarded_for(request, "getxattr", || match self.vault.getxattr(convert::ino(node), name.as_bytes()) {
             Ok(value) => sized(reply, size, &value),
             Err(error) => reply.error(errno(&error)),
         });
     }
 
-    fn listxattr(&self, _request: &Request, node: INodeNo, size: u32, reply: ReplyXattr) {
-        guarded("listxattr", || match self.vault.listxattr(convert::ino(node)) {
+    fn listxattr(&self, request: &Request, node: INodeNo, size: u32, reply: ReplyXattr) {
+        guarded_for(request, "listxattr", || match self.vault.listxattr(convert::ino(node)) {
             Ok(names) => {
                 let list: Vec<u8> = names.iter().flat_map(|n| n.iter().copied().chain([0])).collect();
                 sized(reply, size, &list);
@@ -430,8 +436,8 @@ impl Filesystem for Adapter {
         });
     }
 
-    fn removexattr(&self, _request: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        guarded("removexattr", || {
+    fn removexattr(&self, request: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        guarded_for(request, "removexattr", || {
             let done = self.vault.removexattr(convert::ino(node), name.as_bytes());
             if done.is_ok() {
                 self.after_xattr_change(convert::ino(node), name.as_bytes());
@@ -442,8 +448,8 @@ impl Filesystem for Adapter {
 
     /// Asked only where the kernel doesn't check permissions, so by root: root may do anything but execute
     /// what nobody may.
-    fn access(&self, _request: &Request, node: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
-        guarded("access", || {
+    fn access(&self, request: &Request, node: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+        guarded_for(request, "access", || {
             if !mask.contains(AccessFlags::X_OK) {
                 return reply.ok();
             }
@@ -459,7 +465,7 @@ impl Filesystem for Adapter {
 
     fn fallocate(
         &self,
-        _request: &Request,
+        request: &Request,
         node: INodeNo,
         _handle: FileHandle,
         offset: u64,
@@ -467,7 +473,7 @@ impl Filesystem for Adapter {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        guarded("fallocate", || {
+        guarded_for(request, "fallocate", || {
             let Some(mode) = convert::falloc_mode(mode) else {
                 return reply.error(Errno::from_i32(libc::EOPNOTSUPP));
             };
@@ -477,14 +483,14 @@ impl Filesystem for Adapter {
 
     fn lseek(
         &self,
-        _request: &Request,
+        request: &Request,
         node: INodeNo,
         _handle: FileHandle,
         offset: i64,
         whence: i32,
         reply: ReplyLseek,
     ) {
-        guarded("lseek", || {
+        guarded_for(request, "lseek", || {
             let (Ok(offset), Some(whence)) = (u64::try_from(offset), convert::whence(whence)) else {
                 return reply.error(Errno::EINVAL);
             };

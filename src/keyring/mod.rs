@@ -10,6 +10,7 @@ mod host;
 mod keys;
 pub mod kms;
 mod model;
+mod refusals;
 mod slots;
 mod state;
 mod store;
@@ -35,7 +36,7 @@ use std::sync::Arc;
 use crate::crypto::keys::{EventKey, RootKey, TreeKey};
 use crate::crypto::password::KdfParams;
 use crate::crypto::suite::Suite;
-use crate::events::{Anchor, Event, EventLog};
+use crate::events::{Anchor, Event, EventLog, note_failed_unlock, take_failed_unlocks};
 use crate::ids::{AliasName, BackingKeyId, Generation, SlotId, Timestamp, TreeKeyId, VaultId};
 use crate::unlock::{Secret, Slot};
 
@@ -119,22 +120,26 @@ impl KeyringFile {
         let dir = vault_dir::VaultDir::open(path)?;
         let mut bytes = dir.read()?;
         let header = store::parse(&dir, &bytes)?.header;
-        let (root, slot) = header
-            .slots
-            .unlock(header.vault, secret)
-            .map_err(|source| KeyringError::Unlock { vault: dir.path().to_owned(), source })?;
+        let (root, slot) = header.slots.unlock(header.vault, secret).map_err(|source| {
+            if source.is_wrong_secret() {
+                note_failed_unlock(dir.fd());
+            }
+            KeyringError::Unlock { vault: dir.path().to_owned(), source }
+        })?;
         let root = Arc::new(root);
         loop {
             let dir = vault_dir::VaultDir::open(path)?;
             let state = store::open(&dir, &bytes, Arc::clone(&root))?;
+            let (found, log) = (state.body.generation, event_log(&dir, &state)?);
             let refused = match open_state(dir, state, slot, options) {
-                Err(refused @ KeyringError::RolledBack { .. }) => refused,
+                Err(refused @ (KeyringError::RolledBack { .. } | KeyringError::Forked { .. })) => refused,
                 done => return done,
             };
             // Deriving the root key takes a second. Who saved meanwhile makes what was read before it look
             // like a rollback; what is there now tells.
             let now = vault_dir::VaultDir::open(path)?.read()?;
             if now == bytes {
+                log.record_durably(&Event::RollbackNoticed(found));
                 return Err(refused);
             }
             bytes = now;
@@ -148,17 +153,23 @@ fn open_state(
     slot: SlotId,
     options: &OpenOptions,
 ) -> Result<Opened, KeyringError> {
-    let (key, anchor) = (Arc::clone(&state.body.event_key), state.body.event_anchor);
-    let log = Arc::new(EventLog::new(dir.descriptor()?, key, anchor));
+    let log = Arc::new(event_log(&dir, &state)?);
+    let failed_unlocks = take_failed_unlocks(dir.fd());
     let generation = state.body.generation;
     let store = store::Store::new(dir, state, options.host.clone());
-    match store.check_host(options.accept_rollback) {
-        Ok(true) => log.record_durably(&Event::RollbackAccepted(generation)),
-        Ok(false) => {}
-        Err(refused) => return Err(refused),
+    if let Some(event) = failed_unlocks {
+        log.record(&event);
+    }
+    if store.check_host(options.accept_rollback)? {
+        log.record_durably(&Event::RollbackAccepted(generation));
     }
     let keys = Keys::new(store, log, Arc::clone(&options.clock), slot)?;
     Ok(Opened { keys: Arc::new(keys), proof: Proof::of(slot) })
+}
+
+fn event_log(dir: &vault_dir::VaultDir, state: &store::State) -> Result<EventLog, KeyringError> {
+    let (key, anchor) = (Arc::clone(&state.body.event_key), state.body.event_anchor);
+    Ok(EventLog::new(dir.descriptor()?, key, anchor))
 }
 
 fn first_body(vault: VaultId, now: Timestamp) -> Result<model::Body, KeyringError> {

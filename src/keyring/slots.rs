@@ -57,10 +57,12 @@ impl Keys {
             (store.header_on_disk()?, Arc::clone(&store.state().root))
         };
         let vault = self.vault_path().to_owned();
-        let (opened, slot) = header
-            .slots
-            .unlock(self.vault_id(), secret)
-            .map_err(|source| KeyringError::Unlock { vault: vault.clone(), source })?;
+        let (opened, slot) = header.slots.unlock(self.vault_id(), secret).map_err(|source| {
+            if source.is_wrong_secret() {
+                self.log.record(&Event::UnlockFailed { attempts: 1, last: None });
+            }
+            KeyringError::Unlock { vault: vault.clone(), source }
+        })?;
         if bool::from(opened.expose().ct_eq(root.expose())) {
             Ok(Proof(slot))
         } else {
@@ -73,6 +75,10 @@ impl Keys {
     /// # Errors
     /// [`KeyringError`]; if the new slot doesn't open it is taken out again.
     pub fn add_slot(&self, _proof: &Proof, secret: &Secret, kdf: KdfParams) -> Result<SlotId, KeyringError> {
+        self.noting_slot("AddUnlockSlot", None, self.add_verified(secret, kdf))
+    }
+
+    fn add_verified(&self, secret: &Secret, kdf: KdfParams) -> Result<SlotId, KeyringError> {
         let root = Arc::clone(&self.store.lock().state().root);
         let slot = Slot::seal(self.vault_id(), &root, secret, kdf, self.clock.now())?;
         let id = slot.id();
@@ -95,7 +101,7 @@ impl Keys {
     /// # Errors
     /// [`KeyringError::UnknownSlot`], or [`KeyringError::LastSlot`] for the last one that can be opened.
     pub fn remove_slot(&self, _proof: &Proof, slot: SlotId) -> Result<(), KeyringError> {
-        self.take_out(slot)
+        self.noting_slot("RemoveUnlockSlot", Some(slot), self.take_out(slot))
     }
 
     /// Replaces a slot by a new one for `secret`: the new one is added and verified before the old one goes.

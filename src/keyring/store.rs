@@ -10,7 +10,7 @@ use super::model::Body;
 use super::vault_dir::VaultDir;
 use crate::crypto::keys::RootKey;
 use crate::crypto::sha256;
-use crate::events::{Event, EventLog};
+use crate::events::{Anchor, Event, EventLog};
 use crate::ids::Generation;
 
 type Result<T> = std::result::Result<T, KeyringError>;
@@ -205,6 +205,12 @@ impl Store {
         }
         self.state = found;
         Ok(())
+    }
+
+    /// The audit log's anchor as it is on disk now.
+    pub(super) fn anchor_on_disk(&self) -> Result<Anchor> {
+        let found = open(&self.dir, &self.dir.read()?, Arc::clone(&self.state.root))?;
+        Ok(found.body.event_anchor)
     }
 
     /// The keyring's header as it is on disk now.

@@ -13,6 +13,7 @@ use crate::ids::{FileId, Format, KeyId, KeyVersion};
 use crate::unlock::{RecoveryKey, UnlockError};
 
 mod damage;
+mod events;
 mod kms;
 mod layout;
 mod lifecycle;

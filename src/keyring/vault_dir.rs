@@ -49,7 +49,8 @@ impl VaultDir {
         self.fd.try_clone().map_err(|e| self.io(".", "duplicate its descriptor", e))
     }
 
-    fn fd(&self) -> BorrowedFd<'_> {
+    /// Its descriptor.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 

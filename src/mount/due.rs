@@ -56,6 +56,7 @@ fn run(keys: &Keys, shared: &Shared) {
     let mut complained = false;
     while !*stopping {
         drop(stopping);
+        keys.events().tell_held_back();
         match keys.rotate_due() {
             Ok(rotations) => {
                 complained = false;

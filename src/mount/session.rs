@@ -16,6 +16,7 @@ use super::signals::{self, Pending};
 use super::unmount::{How, take_away};
 use super::{Prepared, attach, limits};
 use crate::control::{self, MountStatus, PathText, RegistryError, RuntimeDir, Service, VaultLocation};
+use crate::events::Event;
 use crate::fuse::{Adapter, KernelCache, Permissions, Pool};
 use crate::keyring::{KeyringFile, Keys, OpenOptions};
 use crate::unlock::Secret;
@@ -117,6 +118,9 @@ fn serve(prepared: &Prepared, vault: &Arc<Vault>, starting: &Starting) -> Result
     let session = Session::from_fd(adapter, device, who_may_enter(options), session_config())
         .map_err(MountError::Session)?;
     kernel.connect(session.notifier());
+    let events = vault.keys().events();
+    let mountpoint_text = mountpoint.to_string_lossy().into_owned();
+    events.record(&Event::Mounted { mountpoint: mountpoint_text, read_only: vault.read_only() });
     let workers = Workers::start(prepared, vault, &attached.0)?;
     let watch = signals.watch(attached.0.clone()).map_err(MountError::Daemon)?;
     starting.ready()?;
@@ -124,6 +128,7 @@ fn serve(prepared: &Prepared, vault: &Arc<Vault>, starting: &Starting) -> Result
     let ended = session.run().map_err(MountError::Session);
     drop(watch);
     workers.stop(vault);
+    events.record_durably(&Event::Unmounted);
     ended
 }
 

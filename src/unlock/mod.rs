@@ -33,5 +33,12 @@ pub enum UnlockError {
     NoMemory(SlotId, u32),
 }
 
+impl UnlockError {
+    /// Whether the secret was tried, or could have been, and isn't one of the vault's.
+    pub fn is_wrong_secret(&self) -> bool {
+        matches!(self, Self::WrongSecret(_) | Self::NoSuchSlot(_))
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -32,12 +32,8 @@ impl Handles {
 }
 
 impl Vault {
-    /// Opens a regular file.
-    ///
-    /// # Errors
-    /// ENOKEY if its key can't be used, EIO if its header is damaged (but it can be opened for writing, to be
-    /// cut to nothing: the kernel opens with O_TRUNC in two steps), EROFS, ENFILE.
-    pub fn open(&self, ino: Ino, flags: OpenFlags, caller: &Caller) -> Result<Handle> {
+    /// Opens a regular file: [`Vault::open`].
+    pub(super) fn open_file(&self, ino: Ino, flags: OpenFlags, caller: &Caller) -> Result<Handle> {
         let inode = self.inode(ino)?;
         if inode.kind != FileKind::Regular {
             return Err(Error::Invalid("not a regular file"));
@@ -61,12 +57,8 @@ impl Vault {
         Ok(self.handles.add(file, flags.write))
     }
 
-    /// Creates a regular file and opens it.
-    ///
-    /// # Errors
-    /// ENOKEY if the directory's alias resolves to a key that can't be used, EEXIST, what the lower
-    /// filesystem says.
-    pub fn create(
+    /// Creates a regular file and opens it: [`Vault::create`].
+    pub(super) fn create_file(
         &self,
         parent: Ino,
         name: &[u8],

@@ -21,6 +21,7 @@ mod model;
 mod ops;
 mod readdir;
 mod record;
+mod refused;
 mod remove;
 mod rename;
 mod stale;
@@ -41,7 +42,7 @@ pub use types::{
     XattrMode,
 };
 
-use crate::events::{Class, Event, FileRef};
+use crate::events::{Class, Event};
 use crate::ids::{BackingKeyId, Ino, Timestamp};
 use crate::keyring::Keys;
 use crate::storage::{self, LowerFs};
@@ -139,7 +140,7 @@ impl Vault {
         tracing::error!(ino = ino.0, "{damage} is damaged");
         let (part, page) = damage.place();
         self.keys.events().record_limited(Class::Damage, || Event::Damage {
-            file: FileRef { ino, file: None, path: None },
+            file: self.file_ref(ino),
             part,
             page,
             backing: None,

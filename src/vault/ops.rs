@@ -28,11 +28,8 @@ impl Vault {
         self.noted(ino, self.tree.getattr(ino))
     }
 
-    /// Changes attributes, the size first; returns those that are there then.
-    ///
-    /// # Errors
-    /// ENOKEY for a size when the key can't be used; EPERM and the like from below.
-    pub fn setattr(&self, ino: Ino, set: &SetAttr, caller: &Caller) -> Result<Attr> {
+    /// Changes attributes: [`Vault::setattr`].
+    pub(super) fn change_attributes(&self, ino: Ino, set: &SetAttr, caller: &Caller) -> Result<Attr> {
         self.check_writable()?;
         if let Some(size) = set.size {
             let inode = self.inode(ino)?;
@@ -57,11 +54,15 @@ impl Vault {
         self.noted(ino, self.tree.readlink(ino))
     }
 
-    /// Makes a FIFO, socket, device node or regular file.
-    ///
-    /// # Errors
-    /// EEXIST; ENOKEY for a regular file whose alias resolves to a key that can't be used.
-    pub fn mknod(&self, parent: Ino, name: &[u8], mode: u32, rdev: u64, caller: &Caller) -> Result<Attr> {
+    /// Makes a FIFO, socket, device node or regular file: [`Vault::mknod`].
+    pub(super) fn make_node(
+        &self,
+        parent: Ino,
+        name: &[u8],
+        mode: u32,
+        rdev: u64,
+        caller: &Caller,
+    ) -> Result<Attr> {
         self.check_writable()?;
         let made = self.tree.mknod(parent, name, mode, rdev, caller, |alias| self.check_alias(alias));
         self.noted(parent, made)

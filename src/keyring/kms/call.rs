@@ -114,6 +114,11 @@ impl Call {
         }
     }
 
+    /// Whether it is to change something.
+    pub fn changes(&self) -> bool {
+        !["Describe", "List", "Get"].iter().any(|looks| self.operation().starts_with(looks))
+    }
+
     /// The page asked for, of a list.
     pub fn page_mut(&mut self) -> Option<&mut Page> {
         match self {

@@ -11,4 +11,13 @@ mod shapes;
 pub use call::{Call, Materials, NewKey, Page, Tag};
 pub use error::{KmsError, KmsErrorName};
 
+use crate::ids::KeyId;
 use crate::keyring::Keys;
+use crate::keyring::model::Body;
+
+/// The key that a call names, if there is one.
+pub(super) fn key_named(body: &Body, call: &Call) -> Option<KeyId> {
+    let call = serde_json::to_value(call).ok()?;
+    let named = ["key_id", "target_key_id", "alias_name"].iter().find_map(|field| call[field].as_str());
+    names::key_or_alias(body, named?).ok()
+}

@@ -72,7 +72,7 @@ impl Vault {
 
     /// Registers the lower file of an inode that was just created, empty, through `fd`.
     pub(in crate::vault) fn file_created(&self, inode: &Inode, fd: OwnedFd) -> Arc<OpenFile> {
-        let file = Arc::new(self.open_file(inode.ino, fd, true, State::empty()));
+        let file = Arc::new(self.file_from(inode.ino, fd, true, State::empty()));
         *inode.file.lock() = Arc::downgrade(&file);
         file
     }
@@ -104,10 +104,10 @@ impl Vault {
             return Err(damage.into());
         }
         let (synced, tail_clean) = (layout::page_count(size), size.0 == 0);
-        Ok(self.open_file(ino, fd, writable, State { size, body, synced, tail_clean, ..State::empty() }))
+        Ok(self.file_from(ino, fd, writable, State { size, body, synced, tail_clean, ..State::empty() }))
     }
 
-    fn open_file(&self, ino: Ino, fd: OwnedFd, writable: bool, state: State) -> OpenFile {
+    fn file_from(&self, ino: Ino, fd: OwnedFd, writable: bool, state: State) -> OpenFile {
         OpenFile {
             ino,
             fd,

@@ -1,0 +1,176 @@
+//! The audit log follows the keyring: nothing changes without its event, and a crash between the two shows.
+use serde_json::Value;
+
+use super::*;
+use crate::keyring::kms::{self, Call};
+use crate::storage::Errno;
+use crate::storage::fault::{After, Faults, Op, Plan};
+
+impl Fixture {
+    fn events(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.vault().join(crate::events::FILE_NAME)).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn types(&self) -> Vec<String> {
+        self.events().iter().map(|event| event["detail-type"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+fn anchor(keys: &Keys) -> Anchor {
+    keys.store.lock().state().body.event_anchor
+}
+
+#[test]
+fn a_change_is_in_the_log_under_its_generation_and_the_anchor_covers_it() {
+    let f = Fixture::new();
+    let keys = f.create(&[&key_file(1)]).keys;
+    keys.rotate(&default_alias()).unwrap();
+    let last = f.events().pop().unwrap();
+    assert_eq!(last["detail-type"], "KMS CMK Rotation");
+    assert_eq!(last["detail"]["generation"], keys.generation().0);
+    assert_eq!(last["detail"]["uid"], rustix::process::geteuid().as_raw());
+    assert_eq!(last["detail"]["pid"], std::process::id());
+    assert_eq!(anchor(&keys).count, last["sequence"].as_u64().unwrap());
+
+    // Cut by that one event, the log is seen to be cut.
+    let text = String::from_utf8(f.read("events.jsonl")).unwrap();
+    let kept: Vec<&str> = text.lines().collect();
+    f.write("events.jsonl", format!("{}\n", kept[..kept.len() - 1].join("\n")).as_bytes());
+    let opened = f.open(&key_file(1)).unwrap().keys;
+    assert!(opened.verify_events().unwrap().cut);
+}
+
+#[test]
+fn each_verb_that_changes_something_is_in_the_log_done_or_refused() {
+    let f = Fixture::new();
+    let Opened { keys, proof } = f.create(&[&key_file(1)]);
+    let id = keys.keys()[0].id.to_string();
+    keys.call(&Call::DisableKey { key_id: id.clone() }).unwrap();
+    let refused = Call::RotateKeyOnDemand { key_id: "alias/default".to_owned() };
+    let error = kms::KmsError::of(keys.call(&refused).unwrap_err()).unwrap();
+    keys.note_refused_call(&refused, &error.name.to_string(), &error.message);
+    let event = f.events().pop().unwrap();
+    assert_eq!(event["detail"]["event-name"], "RotateKeyOnDemand");
+    assert_eq!(event["detail"]["error-code"], "DisabledException");
+    assert_eq!(
+        (&event["detail"]["outcome"], &event["detail"]["key-id"]),
+        (&"refused".into(), &id.as_str().into())
+    );
+    // One that only looks isn't.
+    let before = f.events().len();
+    keys.note_refused_call(&Call::DescribeKey { key_id: id.clone() }, "NotFoundException", "");
+    assert_eq!(f.events().len(), before);
+
+    assert!(keys.remove_slot(&proof, proof.slot()).is_err());
+    let slot = keys.add_slot(&proof, &key_file(2), KDF).unwrap();
+    keys.remove_slot(&proof, slot).unwrap();
+    keys.revoke(&proof, &[&key_file(1)], &[], KDF).unwrap();
+    assert!(keys.prove(&key_file(9)).is_err());
+    let types = f.types();
+    let expected = [
+        "KMS Key Operation",
+        "Unlock Slot Added",
+        "Unlock Slot Removed",
+        "Root Key Replaced",
+        "Unlock Failed",
+    ];
+    assert_eq!(types[types.len() - 5..], expected);
+    assert!(keys.verify_events().unwrap().is_good());
+}
+
+#[test]
+fn whatever_fails_or_stops_a_change_leaves_a_log_that_fits_its_keyring() {
+    for point in 0..200 {
+        for after in [After::Recover, After::Stop] {
+            let f = Fixture::new();
+            let keys = f.create(&[&key_file(1)]).keys;
+            keys.rotate(&default_alias()).unwrap();
+            let plan = Plan { skip: point, only: None, errno: Errno::IO, after };
+            let faults = Faults::new(plan);
+            let scope = faults.on_this_thread();
+            let rotated = keys.rotate(&default_alias());
+            drop(scope);
+            if !faults.fired() {
+                assert!(rotated.is_ok() && point > 5, "{point}");
+                return;
+            }
+            let found = f.open(&key_file(1)).unwrap().keys;
+            assert!(found.verify_events().unwrap().is_good(), "{point} {after:?}");
+            // The next change goes on, and what it found missing it says.
+            found.rotate(&default_alias()).unwrap();
+            let verified = found.verify_events().unwrap();
+            assert!(verified.is_good() && !verified.torn_end, "{point} {after:?}");
+            let versions = found.current(&AliasName::default_alias()).unwrap().version.0;
+            let logged = f.types().iter().filter(|kind| *kind == "KMS CMK Rotation").count();
+            let said = f
+                .types()
+                .iter()
+                .any(|kind| ["Keyring Changes Lost", "Keyring Change Failed"].contains(&kind.as_str()));
+            // Each version but the first has its event, unless the log itself couldn't be written.
+            assert!(logged + 1 >= versions as usize || rotated.is_ok(), "{point} {after:?}");
+            assert!(logged < versions as usize || said, "{point} {after:?}: {:?}", f.types());
+        }
+    }
+    panic!("a rotation has fewer steps");
+}
+
+#[test]
+fn a_log_that_cannot_be_written_fails_no_change() {
+    let f = Fixture::new();
+    let keys = f.create(&[&key_file(1)]).keys;
+    std::fs::remove_file(f.vault().join("events.jsonl")).unwrap();
+    std::fs::create_dir(f.vault().join("events.jsonl")).unwrap();
+    keys.rotate(&default_alias()).unwrap();
+    assert_eq!(anchor(&keys).count, 1, "what isn't durable is no anchor");
+    let full = Plan { skip: 0, only: Some(Op::Fdatasync), errno: Errno::NOSPC, after: After::Stop };
+    std::fs::remove_dir(f.vault().join("events.jsonl")).unwrap();
+    let faults = Faults::new(full);
+    let _scope = faults.on_this_thread();
+    keys.rotate(&default_alias()).unwrap();
+    assert!(faults.fired());
+}
+
+#[test]
+fn a_keyring_that_was_put_back_is_noted_when_refused_and_when_accepted() {
+    let f = Fixture::new();
+    let keys = f.create(&[&key_file(1)]).keys;
+    let old = f.read(FILE_NAME);
+    keys.rotate(&default_alias()).unwrap();
+    f.write(FILE_NAME, &old);
+    assert!(matches!(f.open(&key_file(1)), Err(KeyringError::RolledBack { .. })));
+    assert_eq!(f.types().pop().unwrap(), "Keyring Rollback Noticed");
+    let options = OpenOptions { accept_rollback: true, ..f.options() };
+    let opened = KeyringFile::open(&f.vault(), &key_file(1), &options).unwrap();
+    assert_eq!(f.types().pop().unwrap(), "Keyring Rollback Accepted");
+    // Also on a host that never saw the newer one, the log knows it.
+    opened.keys.rotate(&default_alias()).unwrap();
+    let lost = f.events().into_iter().find(|event| event["detail-type"] == "Keyring Changes Lost").unwrap();
+    assert_eq!(
+        (&lost["detail"]["logged-generation"], &lost["detail"]["found-generation"]),
+        (&2.into(), &1.into())
+    );
+    opened.keys.rotate(&default_alias()).unwrap();
+    assert_eq!(f.types().iter().filter(|kind| *kind == "Keyring Changes Lost").count(), 1);
+    assert!(opened.keys.verify_events().unwrap().is_good());
+}
+
+#[test]
+fn wrong_secrets_are_told_of_by_the_next_right_one() {
+    let f = Fixture::new();
+    drop(f.create(&[&key_file(1)]));
+    for wrong in [2, 3, 4] {
+        assert!(f.open(&key_file(wrong)).is_err());
+    }
+    assert!(!f.types().contains(&"Unlock Failed".to_owned()), "it takes the vault's keys to write the log");
+    f.open(&key_file(1)).unwrap();
+    let event = f.events().pop().unwrap();
+    assert_eq!((&event["detail-type"], &event["detail"]["attempts"]), (&"Unlock Failed".into(), &3.into()));
+    assert_eq!(event["detail"]["last-attempt"]["pid"], std::process::id());
+    f.open(&key_file(1)).unwrap();
+    assert_eq!(f.types().iter().filter(|kind| *kind == "Unlock Failed").count(), 1);
+    // A note that isn't one counts as one attempt.
+    f.write("unlock-failures", &[0xff; 4096]);
+    f.open(&key_file(1)).unwrap();
+    assert_eq!(f.events().pop().unwrap()["detail"]["attempts"], 1);
+}
