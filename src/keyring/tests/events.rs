@@ -123,7 +123,7 @@ fn a_log_that_cannot_be_written_fails_no_change() {
     std::fs::create_dir(f.vault().join("events.jsonl")).unwrap();
     keys.rotate(&default_alias()).unwrap();
     assert_eq!(anchor(&keys).count, 1, "what isn't durable is no anchor");
-    let full = Plan { skip: 0, only: Some(Op::Fdatasync), errno: Errno::NOSPC, after: After::Stop };
+    let full = Plan { skip: 0, only: Some(Op::Fdatasync), errno: Errno::NOSPC, after: After::Recover };
     std::fs::remove_dir(f.vault().join("events.jsonl")).unwrap();
     let faults = Faults::new(full);
     let _scope = faults.on_this_thread();
