@@ -72,6 +72,9 @@ else
     skip "golden reader" "its packages could not be installed"
 fi
 
+echo "== rekeyfs kms against LocalStack's KMS"
+shown "comparison with LocalStack's KMS" env REKEYFS="$TARGET/release/rekeyfs" scripts/oracle.sh
+
 echo "== mounted tests"
 if [ -e /dev/fuse ]; then
     shown "mounted tests" as_root env PATH="$PATH" REKEYFS="$TARGET/release/rekeyfs" \

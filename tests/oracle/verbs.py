@@ -1,0 +1,197 @@
+"""The script of verbs that both sides run. A line is a verb with its flags; `NAME = create-key …` binds `$NAME` to
+the new key's id and `$NAME.arn` to its ARN. A scenario begins on a fresh account and a fresh vault."""
+
+_STATEMENT = '"Sid":"use","Effect":"Allow","Principal":{"AWS":"*"},"Action":"kms:*","Resource":"*"'
+POLICY = '{"Version":"2012-10-17","Statement":[{' + _STATEMENT + "}]}"
+TAGS = "TagKey=team,TagValue=ledger"
+BAD_POLICY = '{"Version":"2012-10-17","Statement":'
+
+_NOBODY = "1234abcd-12ab-34cd-56ef-1234567890ab"
+
+# Verbs that a key in some state takes or refuses: the state matrix.
+_STATE_MATRIX = """
+    describe-key --key-id $k
+    get-key-policy --key-id $k --policy-name default
+    put-key-policy --key-id $k --policy-name default --policy $POLICY
+    get-key-rotation-status --key-id $k
+    list-key-rotations --key-id $k
+    enable-key-rotation --key-id $k
+    get-key-rotation-status --key-id $k
+    disable-key-rotation --key-id $k
+    rotate-key-on-demand --key-id $k
+    create-alias --alias-name alias/new --target-key-id $k
+    list-aliases --key-id $k
+    update-alias --alias-name alias/to --target-key-id $k
+    update-alias --alias-name alias/at --target-key-id $other
+    delete-alias --alias-name alias/mine
+    cancel-key-deletion --key-id $k
+"""
+
+_TWO_KEYS = """
+    k = create-key --description here
+    other = create-key
+    create-alias --alias-name alias/at --target-key-id $k
+    create-alias --alias-name alias/mine --target-key-id $k
+    create-alias --alias-name alias/to --target-key-id $other
+"""
+
+SCENARIOS = {
+    "making and describing a key": """
+        a = create-key
+        b = create-key --description finance --key-usage ENCRYPT_DECRYPT --origin AWS_KMS --tags $TAGS
+        c = create-key --policy $POLICY
+        describe-key --key-id $a
+        describe-key --key-id $b.arn
+        create-alias --alias-name alias/finance --target-key-id $b
+        describe-key --key-id alias/finance
+        list-keys
+        list-keys --limit 1000
+        list-keys --limit 0
+        list-keys --limit 1001
+        get-key-policy --key-id $a --policy-name default
+        get-key-policy --key-id $a
+        get-key-policy --key-id $c --policy-name default
+        get-key-policy --key-id $c --policy-name other
+        put-key-policy --key-id $a --policy-name default --policy $POLICY
+        put-key-policy --key-id $a --policy-name other --policy $POLICY
+        put-key-policy --key-id $a --policy-name default --policy $BAD_POLICY
+        get-key-policy --key-id $a --policy-name default
+    """,
+    "what isn't there": f"""
+        describe-key --key-id {_NOBODY}
+        describe-key --key-id alias/nothing
+        describe-key --key-id nonsense
+        enable-key --key-id {_NOBODY}
+        disable-key --key-id {_NOBODY}
+        enable-key-rotation --key-id {_NOBODY}
+        disable-key-rotation --key-id {_NOBODY}
+        get-key-rotation-status --key-id {_NOBODY}
+        list-key-rotations --key-id {_NOBODY}
+        rotate-key-on-demand --key-id {_NOBODY}
+        schedule-key-deletion --key-id {_NOBODY}
+        cancel-key-deletion --key-id {_NOBODY}
+        get-key-policy --key-id {_NOBODY} --policy-name default
+        put-key-policy --key-id {_NOBODY} --policy-name default --policy $POLICY
+        create-alias --alias-name alias/mine --target-key-id {_NOBODY}
+        update-alias --alias-name alias/nothing --target-key-id {_NOBODY}
+        delete-alias --alias-name alias/nothing
+        list-aliases --key-id {_NOBODY}
+    """,
+    "aliases": """
+        a = create-key
+        b = create-key
+        create-alias --alias-name alias/application-current --target-key-id $a
+        create-alias --alias-name alias/application-20180606 --target-key-id $a.arn
+        list-aliases
+        list-aliases --key-id $a
+        list-aliases --key-id $b.arn
+        create-alias --alias-name alias/application-current --target-key-id $b
+        update-alias --alias-name alias/application-current --target-key-id $b
+        list-aliases
+        describe-key --key-id alias/application-current
+        describe-key --key-id alias/application-20180606
+        update-alias --alias-name alias/application-current --target-key-id $a
+        list-aliases --key-id $a
+        create-alias --alias-name alias/Case --target-key-id $a
+        create-alias --alias-name alias/case --target-key-id $a
+        list-aliases --key-id $a
+        delete-alias --alias-name alias/Case
+        delete-alias --alias-name alias/Case
+        list-aliases --output text
+        create-alias --alias-name alias/TestCMK --target-key-id $a
+        update-alias --alias-name TestCMK --target-key-id $b
+        list-aliases --key-id $b
+        create-alias --alias-name no-prefix --target-key-id $a
+        create-alias --alias-name alias/ --target-key-id $a
+        create-alias --alias-name "alias/a b" --target-key-id $a
+        create-alias --alias-name alias/aws/mine --target-key-id $a
+        create-alias --alias-name alias/onto --target-key-id alias/case
+        update-alias --alias-name alias/nothing --target-key-id $a
+    """,
+    "automatic rotation": """
+        a = create-key
+        create-alias --alias-name alias/a --target-key-id $a
+        get-key-rotation-status --key-id $a
+        enable-key-rotation --key-id $a
+        get-key-rotation-status --key-id $a
+        enable-key-rotation --key-id $a --rotation-period-in-days 90
+        get-key-rotation-status --key-id $a.arn
+        enable-key-rotation --key-id $a --rotation-period-in-days 2560
+        get-key-rotation-status --key-id $a
+        enable-key-rotation --key-id $a --rotation-period-in-days 89
+        enable-key-rotation --key-id $a --rotation-period-in-days 2561
+        get-key-rotation-status --key-id $a
+        disable-key-rotation --key-id $a
+        get-key-rotation-status --key-id $a
+        disable-key-rotation --key-id $a
+        enable-key-rotation --key-id alias/a
+        get-key-rotation-status --key-id alias/a
+        disable-key-rotation --key-id alias/a
+        rotate-key-on-demand --key-id alias/a
+        list-key-rotations --key-id alias/a
+    """,
+    "rotation on demand": """
+        a = create-key
+        list-key-rotations --key-id $a
+        list-key-rotations --key-id $a --include-key-material ALL_KEY_MATERIAL
+        enable-key-rotation --key-id $a --rotation-period-in-days 180
+        rotate-key-on-demand --key-id $a
+        get-key-rotation-status --key-id $a
+        list-key-rotations --key-id $a
+        disable-key-rotation --key-id $a
+        rotate-key-on-demand --key-id $a.arn
+        list-key-rotations --key-id $a
+        list-key-rotations --key-id $a --include-key-material ROTATIONS_ONLY
+        list-key-rotations --key-id $a --include-key-material ALL_KEY_MATERIAL
+        describe-key --key-id $a
+        rotate-key-on-demand --key-id $a
+        rotate-key-on-demand --key-id $a
+        rotate-key-on-demand --key-id $a
+        rotate-key-on-demand --key-id $a
+        rotate-key-on-demand --key-id $a
+        rotate-key-on-demand --key-id $a
+        rotate-key-on-demand --key-id $a
+        rotate-key-on-demand --key-id $a
+        rotate-key-on-demand --key-id $a
+    """,
+    "a disabled key": f"""
+        {_TWO_KEYS}
+        disable-key --key-id $k
+        {_STATE_MATRIX}
+        disable-key --key-id $k
+        schedule-key-deletion --key-id $k --pending-window-in-days 7
+        cancel-key-deletion --key-id $k
+        describe-key --key-id $k
+        enable-key --key-id $k
+        enable-key --key-id $k
+        describe-key --key-id $k
+    """,
+    "a key pending deletion": f"""
+        {_TWO_KEYS}
+        enable-key-rotation --key-id $k
+        schedule-key-deletion --key-id $k
+        {_STATE_MATRIX}
+        schedule-key-deletion --key-id $other
+        disable-key --key-id $other
+        enable-key --key-id $other
+        enable-key-rotation --key-id $other
+        schedule-key-deletion --key-id $other
+        describe-key --key-id $other
+        describe-key --key-id $k
+        enable-key --key-id $k
+        get-key-rotation-status --key-id $k
+    """,
+    "the window of a deletion": """
+        a = create-key
+        schedule-key-deletion --key-id $a --pending-window-in-days 6
+        schedule-key-deletion --key-id $a --pending-window-in-days 31
+        describe-key --key-id $a
+        schedule-key-deletion --key-id $a --pending-window-in-days 7
+        describe-key --key-id $a
+        cancel-key-deletion --key-id $a
+        schedule-key-deletion --key-id $a.arn --pending-window-in-days 30
+        cancel-key-deletion --key-id $a.arn
+        cancel-key-deletion --key-id $a
+        schedule-key-deletion --key-id alias/nothing
+    """,
+}
