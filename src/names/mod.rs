@@ -22,7 +22,7 @@ pub use kind::{
 pub use record::{DirRecord, RecordCipher};
 pub use symlink::SymlinkCipher;
 pub use versioned::OpenError;
-pub use xattr::XattrCipher;
+pub use xattr::{XATTR_PREFIX, XattrCipher};
 
 /// It has no form that the lower filesystem can hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -7,7 +7,8 @@ use crate::crypto::keys::{SealKey, TreeKey};
 use crate::crypto::siv::SivKey;
 
 /// What the lower names start with.
-const PREFIX: &[u8] = b"user.rkf.";
+/// What the lower names of sealed attributes start with.
+pub const XATTR_PREFIX: &[u8] = b"user.rkf.";
 /// XATTR_NAME_MAX.
 const LOWER_MAX: usize = 255;
 
@@ -28,13 +29,13 @@ impl XattrCipher {
     /// # Errors
     /// [`TooLong`] over 168 bytes: ERANGE.
     pub fn lower_name(&self, name: &[u8]) -> Result<Vec<u8>, TooLong> {
-        let lower = [PREFIX, &encode64(&self.names.encrypt(None, name))].concat();
+        let lower = [XATTR_PREFIX, &encode64(&self.names.encrypt(None, name))].concat();
         if lower.len() > LOWER_MAX { Err(TooLong) } else { Ok(lower) }
     }
 
     /// The full plaintext name of a lower attribute; `None`: it isn't one of rekeyfs's, or its name is damaged.
     pub fn plain_name(&self, lower: &[u8]) -> Option<Vec<u8>> {
-        let sealed = decode64(lower.strip_prefix(PREFIX)?)?;
+        let sealed = decode64(lower.strip_prefix(XATTR_PREFIX)?)?;
         let mut name = self.names.decrypt(None, &sealed).ok()?;
         Some(std::mem::take(&mut *name))
     }

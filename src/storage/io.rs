@@ -1,6 +1,6 @@
 //! Content of lower files: reading, writing, sizes, holes, and what makes them durable.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::retry_on_intr;
@@ -134,6 +134,21 @@ pub fn fsync(fd: BorrowedFd<'_>) -> Result<()> {
 pub fn syncfs(fd: BorrowedFd<'_>) -> Result<()> {
     fault::point(Op::Syncfs)?;
     retry_on_intr(|| rustix::fs::syncfs(fd))
+}
+
+/// Has the kernel let go of what it has cached of a file and is on disk, as far as it likes to: reading it after
+/// that asks the disk.
+pub fn drop_cached(fd: BorrowedFd<'_>) {
+    // Advice: a filesystem that ignores it serves what it has.
+    let _ = rustix::fs::fadvise(fd, 0, None, rustix::fs::Advice::DontNeed);
+}
+
+/// Another descriptor for the same open file.
+///
+/// # Errors
+/// EMFILE.
+pub fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
+    rustix::io::fcntl_dupfd_cloexec(fd, 0)
 }
 
 /// Returns when no write-out of these `len` bytes is under way and none of them is dirty, so that they can be

@@ -31,10 +31,10 @@ pub use entries::{
     rename, reopen, rmdir, symlink, unlink,
 };
 pub use io::{
-    allocate_keep_size, fdatasync, fsync, pread, punch, pwrite_all, read_all, seek_data, seek_hole, syncfs,
-    truncate, wait_stable,
+    allocate_keep_size, drop_cached, duplicate, fdatasync, fsync, pread, punch, pwrite_all, read_all,
+    seek_data, seek_hole, syncfs, truncate, wait_stable,
 };
-pub use stat::{FileKind, LowerFs, Stat, StatFs, fstat, stat, statvfs};
+pub use stat::{FileKind, LowerFs, Stat, StatFs, birth, fstat, stat, statvfs};
 pub use xattr::{
     XattrMode, getxattr, getxattr_at, listxattr, listxattr_at, removexattr, removexattr_at, setxattr,
     setxattr_at,

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::os::fd::BorrowedFd;
 
-use rustix::fs::{AtFlags, FileType, StatVfsMountFlags};
+use rustix::fs::{AtFlags, FileType, StatVfsMountFlags, StatxFlags};
 use rustix::io::retry_on_intr;
 
-use super::{Result, Time};
+use super::{Errno, Result, Time};
 use crate::ids::LowerOffset;
 
 /// The kind of an inode.
@@ -110,6 +110,20 @@ impl Stat {
             ctime: time(st.st_ctime as i64, st.st_ctime_nsec as u32),
         }
     }
+}
+
+/// When the inode of a descriptor (O_PATH allowed) was made; `None` where the filesystem doesn't say.
+///
+/// # Errors
+/// What `statx(2)` says.
+pub fn birth(fd: BorrowedFd<'_>) -> Result<Option<Time>> {
+    let asked = StatxFlags::BTIME;
+    let found = match retry_on_intr(|| rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, asked)) {
+        Err(Errno::NOSYS) => return Ok(None),
+        found => found?,
+    };
+    let known = found.stx_mask & asked.bits() != 0;
+    Ok(known.then_some(Time { secs: found.stx_btime.tv_sec, nanos: found.stx_btime.tv_nsec }))
 }
 
 /// Stats `name`; the symlink itself if it is one.

@@ -1,6 +1,6 @@
 //! Open files: per inode, not per handle, one lower descriptor, one size, one DEK, one set of locks.
 //!
-//! Locks, in the order they are taken: the inode's `file` slot, then the inode lock (`state`: shared for
+//! Locks, in the order they are taken: the inode's gate, its `file` slot, then the inode lock (`state`: shared for
 //! reading and for writing inside the file, exclusive for all that changes size, header or tail), then block
 //! stripes in ascending order, then leaves (content-key cache, census). Nothing waits for the kernel while
 //! it holds one.
@@ -10,6 +10,7 @@ mod count;
 mod cut;
 mod load;
 mod read;
+mod reencrypt;
 mod rewrap;
 mod scratch;
 mod seek;
@@ -21,12 +22,13 @@ use std::collections::HashMap;
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
 pub(super) use load::{Purpose, key_error};
 pub use load::{holds_data, unwrap};
+pub(super) use reencrypt::Copied;
 pub use rewrap::BatchOutcome;
 pub(super) use stripes::Stripes;
 
@@ -49,6 +51,8 @@ pub(super) struct OpenFile {
     writers: AtomicU32,
     /// Whether anything was written since this was last cleared.
     changed: AtomicBool,
+    /// Changes of content or size that began.
+    edits: AtomicU64,
     /// Whether pages must be stable while they are written out (see [`storage::wait_stable`]).
     stable_pages_needed: bool,
     /// A write-out that failed in a sync of ours, which took the error from the descriptor: the next fsync

@@ -34,6 +34,7 @@ impl Handles {
 impl Vault {
     /// Opens a regular file: [`Vault::open`].
     pub(super) fn open_file(&self, ino: Ino, flags: OpenFlags, caller: &Caller) -> Result<Handle> {
+        let _gate = self.gates.enter(ino);
         let inode = self.inode(ino)?;
         if inode.kind != FileKind::Regular {
             return Err(Error::Invalid("not a regular file"));

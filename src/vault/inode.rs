@@ -97,6 +97,8 @@ pub(super) struct Inode {
     pub(super) kind: FileKind,
     /// Cleared once it is known that there is no `security.capability` to clear before a write.
     pub(super) may_have_capability: AtomicBool,
+    /// Another inode has its name and content now: whoever uses this one is to look again.
+    replaced: AtomicBool,
     place: Mutex<Place>,
     /// What its open handles share.
     pub(super) file: Mutex<super::FileSlot>,
@@ -110,9 +112,15 @@ impl Inode {
             children: AtomicU32::new(0),
             kind,
             may_have_capability: AtomicBool::new(true),
+            replaced: AtomicBool::new(false),
             place: Mutex::default(),
             file: Mutex::default(),
         }
+    }
+
+    /// Another inode has its name and content from now on.
+    pub(super) fn set_replaced(&self) {
+        self.replaced.store(true, Ordering::SeqCst);
     }
 
     /// The open file, if it has one.
@@ -196,9 +204,9 @@ impl Table {
     /// The inode of this number.
     ///
     /// # Errors
-    /// [`Error::Stale`] if it isn't known.
+    /// [`Error::Stale`] if it isn't known, or was replaced.
     pub(super) fn get(&self, ino: Ino) -> Result<Arc<Inode>> {
-        self.find(ino).ok_or(Error::Stale)
+        self.find(ino).filter(|inode| !inode.replaced.load(Ordering::SeqCst)).ok_or(Error::Stale)
     }
 
     /// Counts a lookup of the inode under this name. The caller holds the directory's lock, so that the

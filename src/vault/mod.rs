@@ -1,7 +1,7 @@
 //! What a filesystem does, without knowing FUSE: inodes, directories, handles, file content.
 //!
 //! Two halves: the namespace (`tree`: names, inodes, directories) and the content (`file`: sizes, pages,
-//! headers). Lock order, first to last: an inode's `file` slot, directory locks (ascending stripes), the
+//! headers). Lock order, first to last: an inode's gate, its `file` slot, directory locks (ascending stripes), the
 //! inode lock, block stripes (ascending), then the leaves: inode table shards, directory cache, handles,
 //! census, queue of stale files.
 
@@ -11,6 +11,7 @@ mod create;
 mod dirs;
 mod error;
 mod file;
+mod gates;
 mod handles;
 mod inode;
 mod locks;
@@ -24,6 +25,7 @@ mod record;
 mod refused;
 mod remove;
 mod rename;
+mod replace;
 mod stale;
 mod still;
 #[cfg(test)]
@@ -37,6 +39,7 @@ use std::sync::{Arc, Weak};
 
 pub use error::{Damage, Error, Result};
 pub use file::{BatchOutcome, holds_data, unwrap};
+pub use replace::Reencrypted;
 pub use types::{
     Attr, Caller, DirEntry, FallocMode, FileKind, HeaderInfo, OpenFlags, PlusSink, SetAttr, StatFs, Whence,
     XattrMode,
@@ -67,6 +70,7 @@ pub struct Vault {
     read_only: bool,
     lazy_rewrap: bool,
     stripes: file::Stripes,
+    gates: gates::Gates,
     handles: handles::Handles,
     census: census::Census,
     stale: stale::Queue,
@@ -91,6 +95,7 @@ impl Vault {
             read_only,
             lazy_rewrap: options.lazy_rewrap && !read_only,
             stripes: file::Stripes::default(),
+            gates: gates::Gates::default(),
             handles: handles::Handles::default(),
             census: census::Census::default(),
             stale: stale::Queue::default(),

@@ -31,6 +31,7 @@ impl Vault {
     /// Changes attributes: [`Vault::setattr`].
     pub(super) fn change_attributes(&self, ino: Ino, set: &SetAttr, caller: &Caller) -> Result<Attr> {
         self.check_writable()?;
+        let _gate = self.gates.enter(ino);
         if let Some(size) = set.size {
             let inode = self.inode(ino)?;
             if inode.kind != FileKind::Regular {
@@ -92,6 +93,7 @@ impl Vault {
     /// EEXIST, EPERM for a directory, EMLINK from below.
     pub fn link(&self, ino: Ino, parent: Ino, name: &[u8]) -> Result<Attr> {
         self.check_writable()?;
+        let _gate = self.gates.enter(ino);
         self.noted(parent, self.tree.link(ino, parent, name))
     }
 

@@ -166,7 +166,7 @@ impl Tree {
         Ok(None)
     }
 
-    fn is(&self, inode: &Inode, stat: &Stat) -> bool {
+    pub(super) fn is(&self, inode: &Inode, stat: &Stat) -> bool {
         self.ino(stat).is_ok_and(|ino| ino == inode.ino) && stat.kind() == inode.kind
     }
 

@@ -209,6 +209,7 @@ impl Vault {
     /// lower filesystem says.
     pub fn setxattr(&self, ino: Ino, name: &[u8], value: &[u8], mode: XattrMode) -> Result<()> {
         self.check_writable()?;
+        let _gate = self.gates.enter(ino);
         let inode = self.inode(ino)?;
         if let XattrKind::Virtual(which) = XattrKind::of(name) {
             let alias = changeable(&inode, which).and_then(|()| parse_alias(value))?;
@@ -232,6 +233,7 @@ impl Vault {
     /// ENODATA; EPERM for made-up attributes; EOPNOTSUPP, EROFS; what the lower filesystem says.
     pub fn removexattr(&self, ino: Ino, name: &[u8]) -> Result<()> {
         self.check_writable()?;
+        let _gate = self.gates.enter(ino);
         let inode = self.inode(ino)?;
         if let XattrKind::Virtual(which) = XattrKind::of(name) {
             changeable(&inode, which)?;

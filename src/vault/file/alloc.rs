@@ -25,9 +25,11 @@ impl Vault {
         if mode.punch_hole && !mode.keep_size {
             return Err(Error::NotSupported("PUNCH_HOLE without KEEP_SIZE"));
         }
+        let _gate = self.gates.enter(ino);
         let inode = self.inode(ino)?;
         let file = self.file_of(&inode, Purpose::Use)?;
         file.check_writable()?;
+        file.begin_edit();
         if mode.punch_hole || mode.zero_range {
             file.zero(&mut file.state.write(), offset, end)?;
         }

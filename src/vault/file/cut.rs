@@ -12,7 +12,7 @@ use crate::vault::inode::Inode;
 use crate::vault::{Error, Result, Vault};
 
 impl Vault {
-    /// Sets the size of a file. Bytes that are cut may read as zeros until the cut is durable; new ones
+    /// Sets the size of a file; the caller is inside its gate. Bytes that are cut may read as zeros until the cut is durable; new ones
     /// read as zeros.
     ///
     /// # Errors
@@ -24,6 +24,7 @@ impl Vault {
         let purpose = if size.0 == 0 { Purpose::Empty } else { Purpose::Use };
         let file = self.file_of(inode, purpose)?;
         file.check_writable()?;
+        file.begin_edit();
         let mut state = file.state.write();
         let has_header = matches!(state.body, Body::Sealed(_));
         if size.0 == 0 {

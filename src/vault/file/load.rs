@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64};
 
 use parking_lot::RwLock;
 
@@ -115,6 +115,7 @@ impl Vault {
             handles: AtomicU32::new(0),
             writers: AtomicU32::new(0),
             changed: AtomicBool::new(false),
+            edits: AtomicU64::new(0),
             stable_pages_needed: self.lower.stable_needed,
             lost: AtomicI32::new(0),
             state: RwLock::new(state),

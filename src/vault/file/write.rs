@@ -41,9 +41,11 @@ impl Vault {
     /// has to be read first is damaged, ENOSPC and the like from below: then a file that was to grow is cut
     /// back to what it was.
     pub fn write(&self, ino: Ino, offset: PlainOffset, data: &[u8], kill_priv: bool) -> Result<usize> {
+        let _gate = self.gates.enter(ino);
         let inode = self.inode(ino)?;
         let file = self.opened(&inode)?;
         file.check_writable()?;
+        file.begin_edit();
         if data.is_empty() {
             return Ok(0);
         }

@@ -9,9 +9,9 @@ use super::state::{Body, Entry, Fails, How, Id, Model, Node, ROOT};
 use super::{content, errno, observe};
 use crate::ids::{AliasName, Handle, Ino, PlainOffset};
 use crate::keyring::RotateTarget;
-use crate::storage::RenameFlags;
+use crate::storage::{Errno, RenameFlags};
 use crate::vault::testing::{READ_WRITE, TestVault, me};
-use crate::vault::{FallocMode, FileKind, Result, SetAttr, Vault};
+use crate::vault::{FallocMode, FileKind, Reencrypted, Result, SetAttr, Vault};
 
 const FIFO: u32 = 0o010_000;
 pub(super) const SECOND: &str = "alias/second";
@@ -30,12 +30,21 @@ pub(super) struct Run {
     open: Vec<(Id, Handle)>,
     /// Inodes that are gone but not forgotten.
     gone: Vec<(Ino, u64)>,
+    /// Inodes that were replaced by re-encrypted ones and are not forgotten.
+    replaced: Vec<(Ino, u64)>,
 }
 
 impl Run {
     pub(super) fn new(test: TestVault) -> Self {
         test.keys().create_key_for_test(SECOND.parse().unwrap());
-        Self { test, model: Model::new(), known: BTreeMap::new(), open: Vec::new(), gone: Vec::new() }
+        Self {
+            test,
+            model: Model::new(),
+            known: BTreeMap::new(),
+            open: Vec::new(),
+            gone: Vec::new(),
+            replaced: Vec::new(),
+        }
     }
 
     pub(super) fn vault(&self) -> Arc<Vault> {
@@ -162,6 +171,7 @@ impl Run {
                 self.rewrap_all();
                 Some(())
             }
+            Op::Reencrypt { file } => self.reencrypt(file),
             Op::Disable => {
                 self.disable_for_a_while();
                 Some(())
@@ -282,11 +292,9 @@ impl Run {
                 let (name, value) = (xattr_name(name), bytes(len, (len % 64).into()));
                 let xattrs = &mut self.model.nodes.get_mut(&id).unwrap().xattrs;
                 let want = match mode {
-                    crate::vault::XattrMode::Create if xattrs.contains_key(&name) => {
-                        Err(vec![crate::storage::Errno::EXIST])
-                    }
+                    crate::vault::XattrMode::Create if xattrs.contains_key(&name) => Err(vec![Errno::EXIST]),
                     crate::vault::XattrMode::Replace if !xattrs.contains_key(&name) => {
-                        Err(vec![crate::storage::Errno::NODATA])
+                        Err(vec![Errno::NODATA])
                     }
                     _ => Ok(xattrs.insert(name.clone(), value.clone())),
                 };
@@ -295,7 +303,7 @@ impl Run {
             Op::RemoveXattr { node, name } => {
                 let (id, ino) = self.node(node, with_xattrs)?;
                 let removed = self.model.nodes.get_mut(&id).unwrap().xattrs.remove(&xattr_name(name));
-                let want = removed.ok_or(vec![crate::storage::Errno::NODATA]);
+                let want = removed.ok_or(vec![Errno::NODATA]);
                 agree(op, vault.removexattr(ino, &xattr_name(name)), want)?;
             }
             Op::Chmod { node, which } => {
@@ -316,6 +324,27 @@ impl Run {
         Some(())
     }
 
+    /// The same file, but for its number: the kernel looks it up anew.
+    fn reencrypt(&mut self, file: u8) -> Option<()> {
+        let (id, ino) = self.file(file)?;
+        let empty = self.model.content(id).is_empty();
+        let linked = self.model.names_of(id).len() > 1;
+        match self.vault().reencrypt(ino, &false.into()).unwrap() {
+            Reencrypted::Done(_) => {
+                assert!(!linked && !empty && self.handle_of(id).is_none());
+                let entry = self.model.names_of(id).remove(0);
+                self.replaced.extend(self.known.remove(&id));
+                let ino = self.look_up(&entry);
+                self.check_new_header(id, ino);
+            }
+            Reencrypted::Linked => assert!(linked),
+            Reencrypted::InUse => assert!(self.handle_of(id).is_some()),
+            Reencrypted::Empty => assert!(empty),
+            Reencrypted::Stopped => panic!("nobody stopped it"),
+        }
+        Some(())
+    }
+
     fn set_alias(&mut self, op: &Op, dir: u8, alias: u8) -> Option<()> {
         let dirs = self.model.dirs();
         let id = dirs[usize::from(dir) % dirs.len()].0;
@@ -324,7 +353,7 @@ impl Run {
         let name = b"user.rekeyfs.alias";
         let alias = match alias {
             0 => {
-                let want = own.take().ok_or(vec![crate::storage::Errno::NODATA]);
+                let want = own.take().ok_or(vec![Errno::NODATA]);
                 return agree(op, vault.removexattr(ino, name), want).map(drop);
             }
             1 => SECOND,
@@ -332,7 +361,7 @@ impl Run {
             _ => "alias/missing",
         };
         let want = match alias {
-            "alias/missing" => Err(vec![crate::storage::Errno::NOKEY]),
+            "alias/missing" => Err(vec![Errno::NOKEY]),
             alias => Ok(own.replace(alias.to_owned())),
         };
         let got = vault.setxattr(ino, name, alias.as_bytes(), crate::vault::XattrMode::Set);
@@ -340,7 +369,7 @@ impl Run {
     }
 
     fn forget_all(&mut self) {
-        for (ino, n) in self.gone.drain(..) {
+        for (ino, n) in self.gone.drain(..).chain(self.replaced.drain(..)) {
             self.test.vault.forget(ino, n);
         }
         let open: Vec<Id> = self.open.iter().map(|(id, _)| *id).collect();
@@ -367,6 +396,7 @@ impl Run {
         self.known.clear();
         self.open.clear();
         self.gone.clear();
+        self.replaced.clear();
         self.model.sweep(|_| false);
         if keyring { self.test.reopen_keyring() } else { self.test.reopen() }
     }
@@ -411,6 +441,9 @@ impl Run {
         }
         for (ino, _) in &self.gone {
             assert_eq!(vault.getattr(*ino).unwrap().nlink, 0);
+        }
+        for (ino, _) in &self.replaced {
+            assert_eq!(vault.getattr(*ino).map_err(|e| errno(&e)).unwrap_err(), Errno::STALE);
         }
     }
 }

@@ -5,6 +5,7 @@ mod inodes;
 mod listing;
 mod modes;
 mod names;
+mod reencrypt;
 mod renames;
 mod threads;
 mod xattrs;

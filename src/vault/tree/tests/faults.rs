@@ -9,9 +9,19 @@ use crate::vault::XattrMode;
 const LONG: &str = "a name so long that its lower form does not fit into 255 bytes, which is what a companion \
                     file is for, and which takes a little more than one hundred and sixty bytes of plaintext";
 
-/// Runs `act` on a vault that `prepare` has filled, with lower calls stopping after n of them, for every n
-/// until all work; then opens the vault anew and has `check` look at it, told whether `act` succeeded.
-fn stop_everywhere(
+/// What becomes of the call that doesn't work, and of those after it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum How {
+    /// All fail, and the vault is opened anew by another process.
+    Stops,
+    /// One fails, and the vault goes on.
+    Fails,
+}
+
+/// Runs `act` on a vault that `prepare` has filled, with the lower calls after the first n stopped or one of them
+/// failed, for every n until all work; then has `check` look at it, told whether `act` succeeded.
+fn at_every_call(
+    how: How,
     prepare: impl Fn(&Vault),
     act: impl Fn(&Vault) -> Result<()>,
     check: impl Fn(&Vault, bool, u64),
@@ -19,12 +29,18 @@ fn stop_everywhere(
     for n in 0.. {
         let mut t = TestVault::new();
         prepare(&t.vault);
-        let faults = Faults::stop_after(n);
+        let faults = match how {
+            How::Stops => Faults::stop_after(n),
+            How::Fails => Faults::fail_once(n, Errno::NOSPC),
+        };
         let done = {
             let _scope = faults.on_this_thread();
             act(&t.vault)
         };
         assert!(done.is_ok() || faults.fired(), "{done:?} without a fault");
+        if how == How::Fails {
+            check(&t.vault, done.is_ok(), n);
+        }
         t.reopen();
         check(&t.vault, done.is_ok(), n);
         if !faults.fired() {
@@ -34,37 +50,15 @@ fn stop_everywhere(
     }
 }
 
-/// As [`stop_everywhere`], but one call fails and the vault goes on.
-fn fail_everywhere(
+/// Both ways.
+pub(super) fn everywhere(
     prepare: impl Fn(&Vault),
     act: impl Fn(&Vault) -> Result<()>,
     check: impl Fn(&Vault, bool, u64),
 ) {
-    for n in 0.. {
-        let mut t = TestVault::new();
-        prepare(&t.vault);
-        let faults = Faults::fail_once(n, Errno::NOSPC);
-        let done = {
-            let _scope = faults.on_this_thread();
-            act(&t.vault)
-        };
-        check(&t.vault, done.is_ok(), n);
-        t.reopen();
-        check(&t.vault, done.is_ok(), n);
-        if !faults.fired() {
-            assert!(done.is_ok());
-            return;
-        }
+    for how in [How::Stops, How::Fails] {
+        at_every_call(how, &prepare, &act, &check);
     }
-}
-
-fn everywhere(
-    prepare: impl Fn(&Vault),
-    act: impl Fn(&Vault) -> Result<()>,
-    check: impl Fn(&Vault, bool, u64),
-) {
-    stop_everywhere(&prepare, &act, &check);
-    fail_everywhere(&prepare, &act, &check);
 }
 
 /// One of two paths leads to the content, the other nowhere.
@@ -119,10 +113,10 @@ fn moving_a_directory_over_one_with_a_record() {
         v.tree.set_own_alias(victim, Some("alias/x".parse().unwrap()), XattrMode::Set).unwrap();
     };
     let act = |v: &Vault| rename(v, "a", "victim", PLAIN);
-    stop_everywhere(prepare, act, |v, done, n| {
+    at_every_call(How::Stops, prepare, act, |v, done, n| {
         assert!(at_one_of(v, "a/f", "victim/f", b"f") || !done, "{n}");
     });
-    fail_everywhere(prepare, act, |v, done, n| {
+    at_every_call(How::Fails, prepare, act, |v, done, n| {
         let moved = at_one_of(v, "a/f", "victim/f", b"f");
         assert!(moved || !done, "{n}");
         // Where it failed, the victim is what it was.

@@ -1,0 +1,276 @@
+//! Replacing a file by its re-encrypted self: a temporary file beside it, complete and durable, is renamed over
+//! it. A crash leaves the old file or the new one. The new file is another inode: the old one is known no more
+//! (ESTALE has the kernel look the name up again), and pinned so that its number isn't used while the kernel
+//! holds it.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::AtomicBool;
+
+use super::file::{Copied, OpenFile, Purpose};
+use super::inode::Inode;
+use super::locks::Mode;
+use super::record;
+use super::tree::Tree;
+use super::{Error, FileKind, Result, Vault};
+use crate::ids::{BackingKeyId, Ino, Time, TimeChange};
+use crate::names::XATTR_PREFIX;
+use crate::storage::{self, Errno, RenameFlags, Stat, TEMPORARY_PREFIX, XattrMode};
+
+/// How often metadata that changes meanwhile is copied again.
+const TRIES: usize = 8;
+const ACCESS_ACL: &[u8] = b"system.posix_acl_access";
+
+/// What became of a file that was to be re-encrypted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reencrypted {
+    /// It has a new DEK and file id, and is this inode now.
+    Done(Ino),
+    /// It is empty: there is nothing to encrypt.
+    Empty,
+    /// Left as it is: it has several names.
+    Linked,
+    /// Left as it is: it is open, or was changed meanwhile.
+    InUse,
+    /// Left as it is: the caller stopped it.
+    Stopped,
+}
+
+/// A file as it was when its content began to be copied.
+struct Seen {
+    /// Before it was read.
+    stat: Stat,
+    edits: u64,
+}
+
+/// An empty lower file beside one that is to be replaced.
+struct Beside {
+    parent: Ino,
+    entry: Vec<u8>,
+    temporary: Vec<u8>,
+    fd: OwnedFd,
+}
+
+impl Vault {
+    /// Gives a file a new DEK and file id: all of it is written anew under the version that its alias resolves
+    /// to now, made durable, read back from the disk and compared, given the old file's owner, mode, times,
+    /// extended attributes and ACLs, and renamed over it; durable when it returns. A crash at any instant leaves
+    /// the old file or the new one; a temporary file that it may leave too is hidden, and removed by the next
+    /// try. Takes as much space as the file while it runs.
+    ///
+    /// # Errors
+    /// ENOKEY if the file's key or that of its alias isn't usable; EIO where it is damaged; ENOSPC and the like
+    /// from below. The old file stands then, unless only the directory's sync failed.
+    pub fn reencrypt(&self, ino: Ino, stop: &AtomicBool) -> Result<Reencrypted> {
+        self.check_writable()?;
+        let (inode, file, seen) = {
+            let _gate = self.gates.close(ino);
+            let inode = self.inode(ino)?;
+            if inode.kind != FileKind::Regular {
+                return Err(Error::Invalid("only regular files have a data key"));
+            }
+            let stat = self.tree.stat(&inode)?;
+            let file = self.file_of(&inode, Purpose::Use)?;
+            file.check_writable()?;
+            if stat.nlink > 1 {
+                return Ok(Reencrypted::Linked);
+            }
+            if file.is_open() || stat.nlink == 0 {
+                return Ok(Reencrypted::InUse);
+            }
+            if file.backing().is_none() {
+                return Ok(Reencrypted::Empty);
+            }
+            let edits = file.edits();
+            (inode, file, Seen { stat, edits })
+        };
+        let Some(beside) = self.tree.create_beside(&inode)? else { return Ok(Reencrypted::InUse) };
+        let done = self.noted(ino, self.replace(&inode, &file, &seen, &beside, stop));
+        if !matches!(done, Ok(Reencrypted::Done(_))) {
+            self.tree.discard(&beside);
+        }
+        done
+    }
+
+    /// When a file's lower inode was made, if the lower filesystem says: not before its DEK was.
+    ///
+    /// # Errors
+    /// What the lower filesystem says.
+    pub fn born(&self, ino: Ino) -> Result<Option<Time>> {
+        let inode = self.inode(ino)?;
+        self.tree.with_fd(&inode, |fd| Ok(storage::birth(fd)?))
+    }
+
+    fn replace(
+        &self,
+        inode: &Inode,
+        file: &OpenFile,
+        seen: &Seen,
+        beside: &Beside,
+        stop: &AtomicBool,
+    ) -> Result<Reencrypted> {
+        let backing = match self.copy_under_new_dek(inode, file, seen.edits, beside.fd.as_fd(), stop)? {
+            Copied::All(backing) => backing,
+            Copied::Overtaken => return Ok(Reencrypted::InUse),
+            Copied::Stopped => return Ok(Reencrypted::Stopped),
+        };
+        for _ in 0..TRIES {
+            let metadata = Metadata::of(file.fd())?;
+            // Reading it has moved its time of last access, unless someone has set that since.
+            let untouched = metadata.stat.ctime == seen.stat.ctime;
+            let atime = if untouched { seen.stat.atime } else { metadata.stat.atime };
+            metadata.put_on(beside.fd.as_fd(), atime)?;
+            storage::fsync(beside.fd.as_fd())?;
+            let gate = self.gates.close(inode.ino);
+            if file.is_open() || file.edits() != seen.edits {
+                return Ok(Reencrypted::InUse);
+            }
+            if !Metadata::of(file.fd())?.is_still(&metadata) {
+                continue;
+            }
+            let done = self.commit(inode, beside, backing)?;
+            drop(gate);
+            if matches!(done, Reencrypted::Done(_)) {
+                self.tree.sync_dir(beside.parent)?;
+            }
+            return Ok(done);
+        }
+        Ok(Reencrypted::InUse)
+    }
+
+    /// The rename. The gate is closed: nobody opens or changes the file by its inode.
+    fn commit(&self, inode: &Inode, beside: &Beside, backing: BackingKeyId) -> Result<Reencrypted> {
+        let tree = &self.tree;
+        let new = tree.ino(&storage::fstat(beside.fd.as_fd())?)?;
+        let _lock = tree.locks.one(beside.parent, Mode::Exclusive);
+        let dir = tree.dir(beside.parent)?;
+        // Moved, or replaced by something else.
+        let there = match inode.entry_in(beside.parent) {
+            Some(entry) if *entry == *beside.entry => tree.stat_entry(&dir, &entry)?,
+            _ => None,
+        };
+        let Some(stat) = there.filter(|stat| tree.is(inode, stat)) else { return Ok(Reencrypted::InUse) };
+        if stat.nlink != 1 {
+            return Ok(Reencrypted::Linked);
+        }
+        inode.set_pin(tree.with_room(|| storage::open_path(dir.fd(), &beside.entry))?);
+        let renamed = record::in_own_dir(dir.fd(), |fd| {
+            storage::rename(fd, &beside.temporary, fd, &beside.entry, RenameFlags::empty())
+        });
+        if let Err(e) = renamed {
+            inode.unpin_if_named();
+            return Err(e);
+        }
+        inode.set_replaced();
+        tree.inodes.remove_location(inode, beside.parent, &beside.entry);
+        self.census.forget(inode.ino);
+        self.census.note(new, backing);
+        Ok(Reencrypted::Done(new))
+    }
+}
+
+impl Tree {
+    /// Makes the temporary file for an inode, readable by nobody else; one that an earlier try left is removed.
+    /// `None`: the inode has no name.
+    fn create_beside(&self, inode: &Inode) -> Result<Option<Beside>> {
+        let Some(location) = inode.location() else { return Ok(None) };
+        let temporary = [TEMPORARY_PREFIX, format!("reencrypt.{}", inode.ino).as_bytes()].concat();
+        let _lock = self.locks.one(location.parent, Mode::Exclusive);
+        let dir = self.dir(location.parent)?;
+        let create = |fd: BorrowedFd<'_>| {
+            match storage::unlink(fd, &temporary) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(e) => return Err(e),
+            }
+            self.with_room(|| storage::create_file(fd, &temporary, 0o600))
+        };
+        let fd = record::in_own_dir(dir.fd(), create)?;
+        Ok(Some(Beside { parent: location.parent, entry: location.entry.into(), temporary, fd }))
+    }
+
+    /// Makes a directory's names durable.
+    fn sync_dir(&self, ino: Ino) -> Result<()> {
+        let dir = match self.dir(ino) {
+            // Removed since: nothing in it has to last.
+            Err(Error::Stale) => return Ok(()),
+            dir => dir?,
+        };
+        match storage::fsync(dir.fd()) {
+            // It can't be read, so its descriptor is an O_PATH one.
+            Err(Errno::BADF) => {
+                let _lock = self.locks.one(ino, Mode::Exclusive);
+                record::in_own_dir(dir.fd(), storage::fsync)
+            }
+            done => Ok(done?),
+        }
+    }
+
+    /// Removes a temporary file. A failure leaves it, hidden: it is the first thing that the next try removes.
+    fn discard(&self, beside: &Beside) {
+        let _lock = self.locks.one(beside.parent, Mode::Exclusive);
+        if let Ok(dir) = self.dir(beside.parent) {
+            let _ = record::in_own_dir(dir.fd(), |fd| storage::unlink(fd, &beside.temporary));
+        }
+    }
+}
+
+/// What a file is besides its content.
+struct Metadata {
+    stat: Stat,
+    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Metadata {
+    fn of(fd: BorrowedFd<'_>) -> Result<Self> {
+        let mut xattrs = Vec::new();
+        for name in list(fd)? {
+            // One that is gone between the two calls is noticed by the comparison at the end.
+            if let Some(value) = storage::getxattr(fd, &name)? {
+                xattrs.push((name, value));
+            }
+        }
+        xattrs.sort();
+        Ok(Self { stat: storage::fstat(fd)?, xattrs })
+    }
+
+    /// Whether nothing has changed since it was `before`.
+    fn is_still(&self, before: &Self) -> bool {
+        let of = |stat: &Stat| (stat.mode, stat.uid, stat.gid, stat.size, stat.nlink, stat.atime, stat.mtime);
+        of(&self.stat) == of(&before.stat) && self.xattrs == before.xattrs
+    }
+
+    /// Makes a file have all of it. In this order: a change of owner clears bits of the mode, and an ACL is a
+    /// part of it.
+    fn put_on(&self, fd: BorrowedFd<'_>, atime: Time) -> Result<()> {
+        let stat = &self.stat;
+        let now = storage::fstat(fd)?;
+        if (now.uid, now.gid) != (stat.uid, stat.gid) {
+            storage::chown(fd, Some(stat.uid), Some(stat.gid))?;
+        }
+        for name in list(fd)? {
+            if !self.xattrs.iter().any(|(known, _)| *known == name) && is_ours(&name) {
+                storage::removexattr(fd, &name)?;
+            }
+        }
+        for (name, value) in &self.xattrs {
+            match storage::setxattr(fd, name, value, XattrMode::Set) {
+                // The lower filesystem's own, a security label say, which the new file has already.
+                Err(_) if !is_ours(name) => {}
+                done => done?,
+            }
+        }
+        storage::chmod(fd, stat.mode)?;
+        storage::set_times(fd, TimeChange::At(atime), TimeChange::At(stat.mtime))?;
+        Ok(())
+    }
+}
+
+fn list(fd: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>> {
+    match storage::listxattr(fd) {
+        Err(Errno::OPNOTSUPP) => Ok(Vec::new()),
+        done => Ok(done?),
+    }
+}
+
+fn is_ours(name: &[u8]) -> bool {
+    name.starts_with(XATTR_PREFIX) || name == ACCESS_ACL
+}
