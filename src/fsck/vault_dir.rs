@@ -91,12 +91,13 @@ fn keyring(dir: &OwnedFd, keys: &Keys, sink: &Sink<'_>) {
 fn events(keys: &Keys, mounted: bool, sink: &Sink<'_>) {
     let at = place("events.jsonl");
     let mut seen = keys.verify_events();
-    if mounted && !matches!(seen, Ok(Verification { torn: 0, breaks: 0, cut: false, .. })) {
+    if mounted && !matches!(seen, Ok(Verification { torn: 0, torn_end: false, breaks: 0, cut: false, .. })) {
         std::thread::sleep(LINE_PATIENCE);
         seen = keys.verify_events();
     }
     match seen {
-        Ok(Verification { torn, breaks, cut, .. }) => {
+        Ok(Verification { torn, torn_end, breaks, cut, .. }) => {
+            let torn = torn + u64::from(torn_end);
             if breaks > 0 {
                 let detail = format!("{breaks} places where a line was changed, removed, added or moved");
                 sink.find(&at, Code::EventsBroken, None, detail);

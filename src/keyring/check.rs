@@ -28,12 +28,17 @@ impl Keys {
         Ok(look())
     }
 
-    /// Checks the event log against its chain and the place that the keyring remembers.
+    /// Checks the event log against its chain and the place that the keyring on disk remembers, or the one in
+    /// use where that can't be read.
     ///
     /// # Errors
     /// If the log can't be read.
     pub fn verify_events(&self) -> crate::storage::Result<Verification> {
-        let anchor = self.store.lock().state().body.event_anchor;
+        // The anchor first: the log may grow meanwhile, and is never shorter than an anchor of its past.
+        let anchor = {
+            let held = self.store.lock();
+            held.anchor_on_disk().unwrap_or(held.state().body.event_anchor)
+        };
         self.log.verify(anchor)
     }
 }

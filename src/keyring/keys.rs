@@ -13,7 +13,7 @@ use super::table::Table;
 use super::watch::Watch;
 use crate::crypto::keys::{Dek, TreeKey, WrapContext, Wrapped, WrappingKey};
 use crate::crypto::suite::Suite;
-use crate::events::{Event, EventLog, Verification};
+use crate::events::{Event, EventLog};
 use crate::ids::{
     AliasName, BackingKeyId, FileId, Format, Generation, KeyId, KeyVersion, SlotId, Timestamp, VaultId,
 };
@@ -195,21 +195,6 @@ impl Keys {
     /// The vault's audit log.
     pub fn events(&self) -> &Arc<EventLog> {
         &self.log
-    }
-
-    /// Checks the whole audit log against its chain and the anchor of the keyring that is on disk now.
-    ///
-    /// # Errors
-    /// If the keyring or the log can't be read.
-    pub fn verify_events(&self) -> Result<Verification, KeyringError> {
-        // The anchor first: the log may grow meanwhile, and is never shorter than an anchor of its past.
-        let anchor = self.store.lock().anchor_on_disk()?;
-        let io = |source: crate::storage::Errno| KeyringError::Io {
-            path: self.path.join(crate::events::FILE_NAME),
-            what: "read it",
-            source: source.into(),
-        };
-        self.log.verify(anchor).map_err(io)
     }
 
     /// What an alias resolves to now. Says nothing of whether it is usable.
