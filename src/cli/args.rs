@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::args_fsck::Fsck;
+use super::args_key::Key;
 use super::args_kms::Kms;
 use super::exit::{self, Exit, Failure};
 
@@ -46,6 +47,8 @@ pub(super) enum Command {
     Fsck(Fsck),
     /// Show which key version wraps a file: one in a mount, or a ciphertext file
     Inspect(Inspect),
+    /// Retire old versions of a key
+    Key(Key),
     /// Manage keys with the verbs, flags and answers of `aws kms`
     Kms(Kms),
     /// List, add, remove or change what unlocks a vault

@@ -45,8 +45,8 @@ pub(super) enum Verb {
     RotateKeyOnDemand(Key),
     /// List a key's rotations
     ListKeyRotations(ListKeyRotations),
-    /// Make a key unusable until that is cancelled. This version never deletes key material: after the
-    /// window the key stays as it is
+    /// Make a key unusable, and delete it after a window unless that is cancelled. Refused while files need
+    /// it; counted again before it is deleted
     ScheduleKeyDeletion(ScheduleKeyDeletion),
     /// Take a scheduled deletion back; the key is disabled then
     CancelKeyDeletion(Key),
@@ -198,6 +198,10 @@ pub(super) struct ScheduleKeyDeletion {
     /// Days, 7 to 30 [default: 30]
     #[arg(long, value_name = "DAYS", allow_negative_numbers = true)]
     pub(super) pending_window_in_days: Option<i64>,
+    /// Do it, and delete the key after the window, though files need it; asks for an unlock secret, also on a
+    /// mounted vault
+    #[arg(long)]
+    pub(super) force: bool,
 }
 
 /// `rekeyfs kms get-key-policy`.

@@ -40,7 +40,11 @@ fn status_of_keyring(error: &KeyringError, io: Exit) -> Exit {
             KeyError::NotUsable { .. } | KeyError::UnknownKey(_) | KeyError::UnknownAlias(_) => Exit::Key,
             KeyError::Auth => Exit::Keyring,
         },
-        KeyringError::ServiceManaged(_) | KeyringError::Imported(_) | KeyringError::Kms(_) => Exit::Key,
+        KeyringError::ServiceManaged(_)
+        | KeyringError::Imported(_)
+        | KeyringError::Versions { .. }
+        | KeyringError::Kms(_) => Exit::Key,
+        KeyringError::NotAuthorized => Exit::Busy,
         KeyringError::UnknownSlot(_) | KeyringError::LastSlot(_) | KeyringError::NoSecret => Exit::Usage,
         KeyringError::RootKeyReplaced(_) | KeyringError::NotVerified(_) | KeyringError::Kdf(_) => Exit::Other,
     }

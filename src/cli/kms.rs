@@ -7,10 +7,15 @@ use serde_json::Value;
 
 use super::args_kms::{Common, Kms, Materials, Verb};
 use super::exit::{Exit, Failure, Outcome};
+use super::interrupt::Interrupt;
+use super::key;
 use super::kms_output;
 use super::offline::Offline;
+use super::output;
+use super::progress::Display;
 use super::target::{self, Target};
-use crate::control::{self, Entry, KmsReply, Reply, Request};
+use crate::control::{self, Entry, Handler, KmsReply, Reply, Request};
+use crate::keyring::Keys;
 use crate::keyring::kms::{Call, Materials as Listed, NewKey, Page, Tag};
 
 /// The variable that names the vault when `--vault` doesn't.
@@ -24,15 +29,39 @@ const PAGE: i64 = 1000;
 /// [`Exit::Kms`] with AWS's words for what KMS refuses; what resolving the target, asking the daemon or
 /// opening the vault may say.
 pub(super) fn run(args: &Kms) -> Outcome {
-    let (call, common) = plan(&args.verb)?;
+    let (mut call, common) = plan(&args.verb)?;
     let target = Target::resolve(&vault(common)?)?;
-    let asked = match target {
-        Target::Mounted(entry) => Answerer::Mounted(entry),
-        Target::Vault(vault) => Answerer::Vault(Offline::open(&vault, &common.open)?),
+    let asked = match &target {
+        Target::Mounted(entry) => Answerer::Mounted(entry.clone()),
+        Target::Vault(vault) => {
+            let offline = Offline::open(vault, &common.open)?;
+            // Who comes too late to cancel a deletion must not bring it about.
+            if !matches!(call, Call::CancelKeyDeletion { .. }) {
+                offline.delete_due(vault)?;
+            }
+            Answerer::Vault(offline, vault.clone())
+        }
     };
+    if let (Verb::ScheduleKeyDeletion(args), Call::ScheduleKeyDeletion { key_id, insist, .. }) =
+        (&args.verb, &mut call)
+    {
+        if args.force {
+            *insist = Some(match &asked {
+                Answerer::Mounted(_) => key::insist(&target, &common.open, key_id, Keys::deletion_order)?,
+                Answerer::Vault(offline, _) => offline.insist(key_id, Keys::deletion_order)?,
+            });
+        }
+    }
     let operation = call.operation();
+    let forced = matches!(&call, Call::ScheduleKeyDeletion { insist: Some(_), .. });
     let answer = asked.answer(call)?;
-    kms_output::print(operation, &answer, common.output)
+    kms_output::print(operation, &answer, common.output)?;
+    if forced {
+        output::complain(
+            &"backups whose files bear this key in their headers can't be opened any more once it is deleted",
+        );
+    }
+    Ok(())
 }
 
 fn vault(common: &Common) -> Outcome<PathBuf> {
@@ -46,17 +75,32 @@ fn vault(common: &Common) -> Outcome<PathBuf> {
 /// Who answers.
 enum Answerer {
     Mounted(Box<Entry>),
-    Vault(Offline),
+    Vault(Offline, PathBuf),
 }
 
 impl Answerer {
     fn once(&self, call: &Call) -> Outcome<Value> {
+        let counts = matches!(call, Call::ScheduleKeyDeletion { .. });
         let reply = match self {
-            Self::Mounted(entry) => match target::ask(entry, &Request::Kms { call: call.clone() })? {
-                Reply::Kms(reply) => reply,
-                _ => return Err(target::unexpected(entry)),
-            },
-            Self::Vault(offline) => {
+            Self::Mounted(entry) => {
+                let ask = if counts { target::ask_long } else { target::ask };
+                match ask(entry, &Request::Kms { call: call.clone() })? {
+                    Reply::Kms(reply) => reply,
+                    _ => return Err(target::unexpected(entry)),
+                }
+            }
+            Self::Vault(offline, vault) if counts => {
+                let service = offline.service(vault)?;
+                let (interrupt, mut display) =
+                    (Interrupt::watch(Exit::Interrupted as u8)?, Display::counting());
+                let done = service.kms(call, &mut |progress| {
+                    display.update(&progress);
+                    !interrupt.came()
+                });
+                drop(display);
+                done.map_err(|refusal| super::errors::refusal(&refusal))?
+            }
+            Self::Vault(offline, _) => {
                 control::kms(offline.keys(), call).map_err(|error| super::errors::keyring(&error))?
             }
         };
@@ -164,7 +208,8 @@ fn plan(verb: &Verb) -> Outcome<(Call, &Common)> {
         Verb::ScheduleKeyDeletion(args) => {
             let pending_window_in_days = args.pending_window_in_days;
             let key_id = args.key.key_id.clone();
-            (Call::ScheduleKeyDeletion { key_id, pending_window_in_days }, &args.key.common)
+            let insist = None;
+            (Call::ScheduleKeyDeletion { key_id, pending_window_in_days, insist }, &args.key.common)
         }
         Verb::CancelKeyDeletion(args) => {
             (Call::CancelKeyDeletion { key_id: args.key_id.clone() }, &args.common)

@@ -3,6 +3,7 @@
 
 mod args;
 mod args_fsck;
+mod args_key;
 mod args_kms;
 mod errors;
 mod exit;
@@ -11,6 +12,7 @@ mod fsck_display;
 mod init;
 mod inspect;
 mod interrupt;
+mod key;
 mod kms;
 mod kms_output;
 mod mount;
@@ -68,6 +70,7 @@ fn run(invocation: Invocation) -> Outcome<u8> {
             Command::Status(args) => status::run(&args),
             Command::Fsck(args) => return fsck::run(&args),
             Command::Inspect(args) => inspect::run(&args),
+            Command::Key(args) => key::run(&args.command),
             Command::Kms(args) => kms::run(&args),
             Command::Unlock(args) => unlock::run(&args.command),
         },

@@ -8,10 +8,12 @@ use super::args;
 use super::errors;
 use super::exit::{Exit, Outcome};
 use super::interrupt::Interrupt;
+use super::output;
 use super::progress::Display;
 use super::secrets::SecretPlan;
 use crate::control::{self, Handler, RewrapReport, RotateTarget, Rotated, Service, Status};
-use crate::keyring::{KeyringFile, Keys, OpenOptions, Opened};
+use crate::ids::KeyId;
+use crate::keyring::{Authority, KeyringFile, Keys, OpenOptions, Opened};
 use crate::mount::{self, VaultLock};
 use crate::unlock::Secret;
 
@@ -34,6 +36,48 @@ impl Offline {
     /// The keys.
     pub(super) fn keys(&self) -> &Keys {
         &self.opened.keys
+    }
+
+    /// The vault with its files.
+    ///
+    /// # Errors
+    /// Those of opening its tree.
+    pub(super) fn service(&self, vault: &Path) -> Outcome<Service> {
+        let files = mount::open_vault(vault, &self.opened.keys).map_err(|error| errors::mount(&error))?;
+        Ok(Service::new(files, None))
+    }
+
+    /// An order that is insisted on with the secret that opened this.
+    ///
+    /// # Errors
+    /// No such key.
+    pub(super) fn insist(&self, key_id: &str, order: impl FnOnce(KeyId) -> String) -> Outcome<Authority> {
+        let key = super::key::named(self.keys(), key_id)?;
+        Ok(self.keys().authority(&self.opened.proof, &order(key)))
+    }
+
+    /// Deletes the keys whose date has passed, and says of each what became of it.
+    ///
+    /// # Errors
+    /// If the files can't be counted or the keyring can't be saved.
+    pub(super) fn delete_due(&self, vault: &Path) -> Outcome {
+        if !self.keys().pending_deletions().iter().any(|pending| pending.due) {
+            return Ok(());
+        }
+        let service = self.service(vault)?;
+        let (interrupt, mut display) = (Interrupt::watch(Exit::Interrupted as u8)?, Display::counting());
+        let deleted = service.delete_due(&mut |progress| {
+            display.update(&progress);
+            !interrupt.came()
+        });
+        drop(display);
+        for deletion in deleted.map_err(|refusal| errors::refusal(&refusal))? {
+            output::complain(&match deletion.held_up {
+                None => format!("key {} is deleted, as its date has passed", deletion.key),
+                Some(why) => format!("the date of a key's deletion has passed, and it is held up: {why}"),
+            });
+        }
+        Ok(())
     }
 }
 
@@ -73,7 +117,9 @@ pub(super) fn rotate(vault: &Path, args: &args::Open, target: &RotateTarget) -> 
 /// As [`open_keyring`]; the lock; the rotation.
 pub(super) fn rotate_due(vault: &Path, args: &args::Open) -> Outcome<Vec<Rotated>> {
     let offline = Offline::open(vault, args)?;
-    control::rotate_due(offline.keys()).map_err(|error| errors::keyring(&error))
+    let rotated = control::rotate_due(offline.keys()).map_err(|error| errors::keyring(&error))?;
+    offline.delete_due(vault)?;
+    Ok(rotated)
 }
 
 /// The keys. Nothing is known of the files without walking them.

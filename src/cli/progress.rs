@@ -15,18 +15,28 @@ pub(super) struct Display {
     bar: Option<ProgressBar>,
     last_line: Instant,
     seen: Progress,
+    summary: fn(&Progress) -> String,
 }
 
 impl Display {
-    /// A display of nothing yet.
+    /// A display of a sweep.
     pub(super) fn new() -> Self {
+        Self::with(summary)
+    }
+
+    /// A display of a count, which changes nothing.
+    pub(super) fn counting() -> Self {
+        Self::with(|progress| format!("{} files counted", progress.seen))
+    }
+
+    fn with(summary: fn(&Progress) -> String) -> Self {
         let bar = io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::no_length();
             bar.set_style(ProgressStyle::default_spinner());
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
-        Self { bar, last_line: Instant::now(), seen: Progress::default() }
+        Self { bar, last_line: Instant::now(), seen: Progress::default(), summary }
     }
 
     /// Shows how far it is now.
@@ -48,11 +58,15 @@ impl Display {
                     }
                 }
                 bar.set_position(progress.seen);
-                bar.set_message(if progress.total.is_some() { counts(progress) } else { summary(progress) });
+                bar.set_message(if progress.total.is_some() {
+                    counts(progress)
+                } else {
+                    (self.summary)(progress)
+                });
             }
             None if self.last_line.elapsed() >= LINE_INTERVAL => {
                 self.last_line = Instant::now();
-                let _ = writeln!(io::stderr().lock(), "{}", summary(progress));
+                let _ = writeln!(io::stderr().lock(), "{}", (self.summary)(progress));
             }
             None => {}
         }

@@ -56,6 +56,13 @@ fn text(status: &Status) -> String {
             alias.state
         );
     }
+    for pending in &status.pending_deletions {
+        let insisted = if pending.insisted { ", though files need it" } else { "" };
+        let _ = writeln!(out, "\nkey {} will be deleted at {}{insisted}", pending.key_id, pending.date);
+        if let Some(why) = &pending.held_up {
+            let _ = writeln!(out, "  its date has passed, and it is held up: {why}");
+        }
+    }
     let (seen, stale, waiting) = (status.files_seen, status.files_stale, status.pending_rewraps);
     let _ = writeln!(
         out,

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::errors;
 use super::exit::{Exit, Failure, Outcome};
+use super::interrupt::Interrupt;
+use super::progress::Display;
 use crate::control::{self, Client, ClientError, Entry, RefusalKind, Reply, Request};
 use crate::mount::mountinfo;
 
@@ -135,6 +137,16 @@ pub(super) fn ask(entry: &Entry, request: &Request) -> Outcome<Reply> {
             answered => return answered.map_err(failure),
         }
     }
+}
+
+/// As [`ask`], for what looks at all files: it takes as long as it takes, shows progress, and a signal stops it.
+///
+/// # Errors
+/// As [`failure`] says.
+pub(super) fn ask_long(entry: &Entry, request: &Request) -> Outcome<Reply> {
+    let (interrupt, mut display) = (Interrupt::watch(Exit::Interrupted as u8)?, Display::counting());
+    let asked = connect(entry)?.converse(request, &mut |p| display.update(p), &mut || !interrupt.came());
+    asked.map_err(failure)
 }
 
 /// The failure of a request.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::ids::PathText;
 use crate::ids::{AliasName, KeyId, KeyVersion, VaultId};
 use crate::keyring::kms::{Call, KmsError};
+use crate::keyring::{Authority, Retirement};
 
 /// The protocol's number. It goes up when an old client or daemon would misunderstand a new message.
 pub const PROTOCOL: u32 = 1;
@@ -33,6 +34,11 @@ pub enum Request {
         /// Which, and its parameters.
         call: Call,
     },
+    /// Shut, open or trim old versions of a key. The reply is preceded by progress lines; hanging up stops it.
+    Retire {
+        /// What.
+        asked: Retire,
+    },
     /// Re-wrap all stale files. The reply is preceded by progress lines; hanging up stops the sweep.
     Rewrap {
         /// Files looked at in a second, at most.
@@ -55,6 +61,20 @@ pub enum RotateTarget {
     Key(KeyId),
 }
 
+/// An order to retire versions of a key.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retire {
+    /// Which key: its id or ARN, an alias or its ARN.
+    pub key_id: String,
+    /// Versions below this one.
+    pub below: KeyVersion,
+    /// What becomes of them.
+    pub what: Retirement,
+    /// Do it though files need them, and without counting.
+    pub insist: Option<Authority>,
+}
+
 /// What a daemon answers.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "kebab-case")]
@@ -70,7 +90,9 @@ pub enum Reply {
     },
     /// To [`Request::Kms`].
     Kms(KmsReply),
-    /// Before the reply to [`Request::Rewrap`], any number of times.
+    /// To [`Request::Retire`].
+    Retired(RetireReport),
+    /// Before the reply to a request that looks at all files, any number of times.
     Progress(Progress),
     /// To [`Request::Rewrap`].
     Rewrapped(RewrapReport),
@@ -117,6 +139,22 @@ pub struct Status {
     pub files_stale: u64,
     /// Stale files that were used and wait for their re-wrap.
     pub pending_rewraps: u64,
+    /// Keys that will be deleted.
+    #[serde(default)]
+    pub pending_deletions: Vec<PendingStatus>,
+}
+
+/// A key whose deletion is scheduled.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PendingStatus {
+    /// The key.
+    pub key_id: KeyId,
+    /// When; UTC.
+    pub date: String,
+    /// Whether it is deleted though files need it.
+    pub insisted: bool,
+    /// Why it is still there after its date, if it is.
+    pub held_up: Option<String>,
 }
 
 /// A mount.
@@ -181,6 +219,19 @@ pub struct Progress {
     /// How many files there are, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<u64>,
+}
+
+/// Versions of a key that were retired, or are open again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RetireReport {
+    /// The key.
+    pub key_id: KeyId,
+    /// Versions below this one unwrap nothing now.
+    pub min_decryption: KeyVersion,
+    /// How many versions lost their material by this.
+    pub trimmed: u32,
+    /// How many are open again but have no material.
+    pub lost: u32,
 }
 
 /// How a sweep ended.

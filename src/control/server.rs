@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::protocol::{
-    Inspected, KmsReply, Progress, Refusal, RefusalKind, Reply, Request, RewrapReport, RotateTarget, Rotated,
-    Status,
+    Inspected, KmsReply, Progress, Refusal, RefusalKind, Reply, Request, Retire, RetireReport, RewrapReport,
+    RotateTarget, Rotated, Status,
 };
 use super::registry::Endpoint;
 use super::wire::{self, LineReader, WireError};
@@ -50,11 +50,21 @@ pub trait Handler: Send + Sync + 'static {
     /// A refusal, which is sent to the client.
     fn rotate_due(&self) -> Result<Vec<Rotated>, Refusal>;
 
-    /// Does an operation of the KMS interface.
+    /// Does an operation of the KMS interface. `go_on` as for [`Handler::rewrap`], where files are counted.
     ///
     /// # Errors
     /// A refusal that isn't KMS's own, which is sent to the client.
-    fn kms(&self, call: &Call) -> Result<KmsReply, Refusal>;
+    fn kms(&self, call: &Call, go_on: &mut dyn FnMut(Progress) -> bool) -> Result<KmsReply, Refusal>;
+
+    /// Shuts, opens or trims versions of a key. `go_on` as for [`Handler::rewrap`].
+    ///
+    /// # Errors
+    /// A refusal, which is sent to the client.
+    fn retire(
+        &self,
+        asked: &Retire,
+        go_on: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<RetireReport, Refusal>;
 
     /// Re-wraps all stale files, looking at `max_rate` files in a second at most. `go_on` is told of progress at least once a second and returns false when
     /// the sweep is to stop; the files done by then stay done.
@@ -234,27 +244,25 @@ fn answer(shared: &Shared, mut stream: UnixStream) {
 
 fn perform(shared: &Shared, request: &Request, stream: &mut UnixStream) -> Reply {
     let handler = &shared.handler;
+    let mut sent: Option<Instant> = None;
+    let mut go_on = |progress| {
+        if shared.stopping.load(Ordering::SeqCst) {
+            return false;
+        }
+        if sent.is_some_and(|at| at.elapsed() < PROGRESS_INTERVAL) {
+            return true;
+        }
+        sent = Some(Instant::now());
+        wire::send(stream, &Reply::Progress(progress)).is_ok()
+    };
     let done = match request {
         Request::Status => handler.status().map(|status| Reply::Status(Box::new(status))),
         Request::Rotate { target } => handler.rotate(target).map(Reply::Rotated),
         Request::RotateDue => handler.rotate_due().map(|rotated| Reply::RotatedDue { rotated }),
-        Request::Kms { call } => handler.kms(call).map(Reply::Kms),
+        Request::Kms { call } => handler.kms(call, &mut go_on).map(Reply::Kms),
         Request::Inspect { ino } => handler.inspect(Ino(*ino)).map(Reply::Inspected),
-        Request::Rewrap { max_rate } => {
-            let mut sent: Option<Instant> = None;
-            handler
-                .rewrap(*max_rate, &mut |progress| {
-                    if shared.stopping.load(Ordering::SeqCst) {
-                        return false;
-                    }
-                    if sent.is_some_and(|at| at.elapsed() < PROGRESS_INTERVAL) {
-                        return true;
-                    }
-                    sent = Some(Instant::now());
-                    wire::send(stream, &Reply::Progress(progress)).is_ok()
-                })
-                .map(Reply::Rewrapped)
-        }
+        Request::Retire { asked } => handler.retire(asked, &mut go_on).map(Reply::Retired),
+        Request::Rewrap { max_rate } => handler.rewrap(*max_rate, &mut go_on).map(Reply::Rewrapped),
     };
     done.unwrap_or_else(Reply::Refused)
 }

@@ -1,6 +1,8 @@
 //! The answers themselves, from an open vault: what a mount serves on its socket, and what a command does to
 //! a vault that isn't mounted.
 
+mod endings;
+
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,8 +11,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::protocol::{
-    AliasStatus, Inspected, InspectedHeader, KmsReply, MountStatus, Progress, Refusal, RefusalKind,
-    RewrapReport, RotateTarget, Rotated, Status, VersionStatus,
+    AliasStatus, Inspected, InspectedHeader, KmsReply, MountStatus, PendingStatus, Progress, Refusal,
+    RefusalKind, Retire, RetireReport, RewrapReport, RotateTarget, Rotated, Status, VersionStatus,
 };
 use super::server::Handler;
 use crate::events::Event;
@@ -19,6 +21,9 @@ use crate::keyring::kms::{Call, KmsError};
 use crate::keyring::{self, KeyError, KeyInfo, KeyringError, Keys};
 use crate::rewrap::{self, SweepOptions};
 use crate::vault::{self, Vault};
+
+pub use endings::DueDeletion;
+use endings::HeldUp;
 
 /// How long a new sweep waits for one whose client just hung up: that one ends after its batch.
 const SWEEP_PATIENCE: Duration = Duration::from_secs(2);
@@ -33,6 +38,7 @@ pub struct Service {
     halt: AtomicBool,
     /// Every sweep is to stop.
     stopping: AtomicBool,
+    held_up: HeldUp,
 }
 
 impl Service {
@@ -44,6 +50,7 @@ impl Service {
             sweep: Mutex::new(()),
             halt: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            held_up: HeldUp::default(),
         }
     }
 }
@@ -51,7 +58,10 @@ impl Service {
 impl Handler for Service {
     fn status(&self) -> Result<Status, Refusal> {
         let versions = versions(self.vault.census());
-        let keys = status_of_keys(self.vault.keys());
+        let mut keys = status_of_keys(self.vault.keys());
+        for pending in &mut keys.pending_deletions {
+            pending.held_up = self.held_up(pending.key_id);
+        }
         let current = |seen: &&VersionStatus| {
             keys.aliases.iter().any(|alias| (alias.key_id, alias.version) == (seen.key_id, seen.version))
         };
@@ -75,8 +85,19 @@ impl Handler for Service {
         rotate_due(self.vault.keys()).map_err(|error| refusal_of_keyring(&error))
     }
 
-    fn kms(&self, call: &Call) -> Result<KmsReply, Refusal> {
-        kms(self.vault.keys(), call).map_err(|error| refusal_of_keyring(&error))
+    fn kms(&self, call: &Call, go_on: &mut dyn FnMut(Progress) -> bool) -> Result<KmsReply, Refusal> {
+        match call {
+            Call::ScheduleKeyDeletion { .. } => self.schedule_deletion(call, go_on),
+            _ => kms(self.vault.keys(), call).map_err(|error| refusal_of_keyring(&error)),
+        }
+    }
+
+    fn retire(
+        &self,
+        asked: &Retire,
+        go_on: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<RetireReport, Refusal> {
+        self.retire_versions(asked, go_on)
     }
 
     fn rewrap(
@@ -177,6 +198,16 @@ pub fn status_of_keys(keys: &Keys) -> Status {
         files_seen: 0,
         files_stale: 0,
         pending_rewraps: 0,
+        pending_deletions: keys.pending_deletions().iter().map(pending).collect(),
+    }
+}
+
+fn pending(pending: &keyring::PendingDeletion) -> PendingStatus {
+    PendingStatus {
+        key_id: pending.key,
+        date: pending.date.to_string(),
+        insisted: pending.insisted,
+        held_up: None,
     }
 }
 
@@ -239,7 +270,9 @@ fn refusal_of_keyring(error: &KeyringError) -> Refusal {
         KeyringError::Key(KeyError::NotUsable { .. })
         | KeyringError::ServiceManaged(_)
         | KeyringError::Imported(_)
+        | KeyringError::Versions { .. }
         | KeyringError::Kms(_) => RefusalKind::KeyNotUsable,
+        KeyringError::NotAuthorized => RefusalKind::Denied,
         KeyringError::Io { .. } | KeyringError::Full(_) => RefusalKind::KeyringNotWritten,
         KeyringError::Busy(_) => RefusalKind::Busy,
         KeyringError::Damaged { .. } | KeyringError::Missing { .. } => RefusalKind::Corrupt,

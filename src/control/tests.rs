@@ -36,7 +36,10 @@ impl Handler for Fake {
     fn rotate_due(&self) -> Result<Vec<Rotated>, Refusal> {
         Ok(vec![])
     }
-    fn kms(&self, call: &Call) -> Result<KmsReply, Refusal> {
+    fn retire(&self, _: &Retire, _: &mut dyn FnMut(Progress) -> bool) -> Result<RetireReport, Refusal> {
+        Err(Refusal::new(RefusalKind::NotFound, "no such key"))
+    }
+    fn kms(&self, call: &Call, _: &mut dyn FnMut(Progress) -> bool) -> Result<KmsReply, Refusal> {
         Ok(KmsReply::Done { answer: call.operation().into() })
     }
     fn rewrap(
@@ -73,6 +76,7 @@ fn status() -> Status {
         files_seen: 0,
         files_stale: 0,
         pending_rewraps: 0,
+        pending_deletions: vec![],
     }
 }
 

@@ -14,7 +14,7 @@ use super::random;
 use super::seal;
 use super::siv::SivKey;
 use super::suite::Suite;
-use crate::ids::{BackingKeyId, DirId, FileId, Format, SegmentIndex, SlotId, VaultId};
+use crate::ids::{BackingKeyId, DirId, FileId, Format, Generation, SegmentIndex, SlotId, VaultId};
 use crate::sys::locked::Locked;
 
 type Secret = Box<Zeroizing<[u8; 32]>>;
@@ -95,6 +95,13 @@ impl RootKey {
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, AuthError> {
         seal::open(&derived(self.expose(), labels::KEYRING, &[vault.as_bytes()]), aad, sealed)
+    }
+
+    /// The MAC by which whoever gave an unlock secret insists on an order: over the keyring's generation and
+    /// the order's words.
+    pub fn insist(&self, vault: VaultId, generation: Generation, order: &str) -> [u8; 32] {
+        let key = derived(self.expose(), labels::INSIST, &[vault.as_bytes()]);
+        mac(&key, &[&generation.0.to_le_bytes(), order.as_bytes()].concat())
     }
 }
 

@@ -10,6 +10,8 @@ pub struct Label(pub(super) &'static [u8]);
 
 /// Root key → key that seals the keyring body; context: vault id.
 pub const KEYRING: Label = Label(b"keyring");
+/// Root key → key of the MACs by which an order is insisted on (never stored); context: vault id.
+pub const INSIST: Label = Label(b"insist");
 /// Slot KEK → key that wraps the root key; context: vault id, slot id.
 pub const SLOT_WRAP: Label = Label(b"slot-wrap");
 /// Backing key material → wrapping key; context: vault id, key id, version u32.

@@ -143,6 +143,17 @@ pub enum KeyringError {
     /// Imported material is rotated by importing new material first.
     #[error("key {0} has imported material; import new material to rotate it")]
     Imported(KeyId),
+    /// These versions of a key can't be retired, or not be opened again.
+    #[error("key {key}: {why}")]
+    Versions {
+        /// The key.
+        key: KeyId,
+        /// Why, and what can be done.
+        why: String,
+    },
+    /// What insists on an order isn't for this one, or the keyring was saved since.
+    #[error("the unlock secret was given for another order, or the keyring was changed meanwhile; try again")]
+    NotAuthorized,
     /// What the KMS interface alone refuses.
     #[error(transparent)]
     Kms(#[from] super::kms::KmsError),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
-use super::error::{KeyError, KeyringError};
+use super::error::{KeyError, KeyringError, Unusable};
 use super::model::{Body, Key, KeyState, Manager};
 use super::state::Clock;
 use super::store::{Draft, Store};
@@ -30,7 +30,7 @@ pub struct Keys {
     /// The creation gate: held shared from choosing the current version until its header is written, and
     /// exclusively while another version becomes the current one. So when `rotate` returns, nothing more is
     /// created under the old one.
-    gate: RwLock<()>,
+    pub(super) gate: RwLock<()>,
     pub(super) table: RwLock<Table>,
     pub(super) log: Arc<EventLog>,
     pub(super) clock: Arc<dyn Clock>,
@@ -246,6 +246,7 @@ impl Keys {
         let table = self.table.read();
         let backing = table.current(key(&table)?)?;
         let key = Arc::clone(table.wrapping(backing)?);
+        table.count_wrap(backing.key);
         Ok(WrapGuard { _gate: gate, vault: self.vault, backing, key })
     }
 
@@ -262,6 +263,30 @@ impl Keys {
         wrapped: &Wrapped,
     ) -> Result<Dek, KeyError> {
         let key = Arc::clone(self.table.read().wrapping(backing)?);
+        key.unwrap_dek(&context(self.vault, backing, file, suite, format), wrapped)
+            .map_err(|_| KeyError::Auth)
+    }
+
+    /// Unwraps the DEK that a header bears though its key may not be used now: to tell which of a file's two
+    /// slots counts, and for nothing else.
+    ///
+    /// # Errors
+    /// [`KeyError`]: the key isn't known, has no material, or the wrap fails authentication.
+    pub fn unwrap_to_count(
+        &self,
+        backing: BackingKeyId,
+        file: FileId,
+        suite: Suite,
+        format: Format,
+        wrapped: &Wrapped,
+    ) -> Result<Dek, KeyError> {
+        let key = {
+            let table = self.table.read();
+            let version = table.body.key(backing.key).and_then(|key| key.version(backing.version));
+            let version = version.ok_or(KeyError::UnknownKey(backing.key))?;
+            let none = KeyError::NotUsable { key: backing.key, state: Unusable::NoMaterial(backing) };
+            version.material.as_ref().ok_or(none)?.wrapping_key(self.vault, backing)
+        };
         key.unwrap_dek(&context(self.vault, backing, file, suite, format), wrapped)
             .map_err(|_| KeyError::Auth)
     }

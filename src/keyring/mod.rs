@@ -4,13 +4,16 @@
 
 mod body;
 mod check;
+mod deletion;
 mod error;
 mod header;
 mod host;
+mod insist;
 mod keys;
 pub mod kms;
 mod model;
 mod refusals;
+mod retire;
 mod slots;
 mod state;
 mod store;
@@ -20,11 +23,14 @@ mod testing;
 mod vault_dir;
 mod watch;
 
+pub use deletion::PendingDeletion;
 pub use error::{KeyError, KeyringError, Unusable};
 pub use header::Header;
 pub use host::HostMemory;
+pub use insist::Authority;
 pub use keys::{AliasInfo, KeyInfo, Keys, RotateTarget, Rotation, VersionInfo, WrapGuard};
 pub use model::{KeyState, Manager};
+pub use retire::{RetireOrder, Retired, Retirement};
 pub use slots::{Proof, Revocation};
 pub use state::{Clock, SystemClock};
 pub use vault_dir::{FILE_NAME, PREV_NAME};

@@ -199,7 +199,7 @@ impl Key {
         Ok(())
     }
 
-    fn may_be_managed(&self) -> Result<(), KeyringError> {
+    pub(super) fn may_be_managed(&self) -> Result<(), KeyringError> {
         if self.manager == Manager::Service { Err(KeyringError::ServiceManaged(self.id)) } else { Ok(()) }
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::error::{KeyError, Unusable};
 use super::model::{Body, KeyState};
@@ -23,6 +24,8 @@ struct Entry {
     min_decryption: KeyVersion,
     /// By version - 1; none where there is no material, or it can't be used.
     wrapping: Vec<Option<Arc<WrappingKey>>>,
+    /// How often the current version was asked for to wrap with, since the keyring was opened.
+    wraps: Arc<AtomicU64>,
 }
 
 impl Table {
@@ -42,6 +45,7 @@ impl Table {
                 current: key.current,
                 min_decryption: key.min_decryption,
                 wrapping: wrapping.collect(),
+                wraps: known.map(|e| Arc::clone(&e.wraps)).unwrap_or_default(),
             }
         };
         Self {
@@ -74,6 +78,18 @@ impl Table {
             return Err(unusable(Unusable::Retired(id)));
         }
         wrapping.as_ref().ok_or_else(|| unusable(Unusable::NoMaterial(id)))
+    }
+
+    /// Notes that a key's current version is about to wrap.
+    pub(super) fn count_wrap(&self, key: KeyId) {
+        if let Ok(entry) = self.entry(key) {
+            entry.wraps.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How often that was noted.
+    pub(super) fn wraps(&self, key: KeyId) -> Result<u64, KeyError> {
+        Ok(self.entry(key)?.wraps.load(Ordering::Relaxed))
     }
 
     /// The backing keys that may be used now and may not in `new`.

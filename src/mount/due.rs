@@ -1,4 +1,4 @@
-//! The rotations that a schedule asks for, while a vault is mounted: checked when it is mounted and every
+//! What falls due while a vault is mounted, rotations and deletions: checked when it is mounted and every
 //! minute from then on. A check that finds nothing due costs a look at the keys in memory.
 
 use std::io;
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::control::Service;
 use crate::keyring::Keys;
 
 /// How late a rotation may be. By the wall clock and in small steps, so that a machine that slept isn't
@@ -31,11 +32,11 @@ impl Scheduler {
     ///
     /// # Errors
     /// If no thread can be had.
-    pub(super) fn start(keys: Arc<Keys>) -> io::Result<Self> {
+    pub(super) fn start(keys: Arc<Keys>, service: Arc<Service>) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let thread = std::thread::Builder::new().name("rekeyfs-due".into()).spawn({
             let shared = Arc::clone(&shared);
-            move || run(&keys, &shared)
+            move || run(&keys, &service, &shared)
         })?;
         Ok(Self { shared, thread: Some(thread) })
     }
@@ -51,7 +52,7 @@ impl Drop for Scheduler {
     }
 }
 
-fn run(keys: &Keys, shared: &Shared) {
+fn run(keys: &Keys, service: &Service, shared: &Shared) {
     let mut stopping = shared.stopping.lock();
     let mut complained = false;
     while !*stopping {
@@ -76,10 +77,26 @@ fn run(keys: &Keys, shared: &Shared) {
                 tracing::warn!("a rotation is due and can't be made: {error}");
             }
         }
+        delete_due(service, shared);
         stopping = shared.stopping.lock();
         if !*stopping {
             shared.wake.wait_for(&mut stopping, INTERVAL);
         }
+    }
+}
+
+/// Deletes the keys whose date has passed. What is held up is in the audit log and in the status.
+fn delete_due(service: &Service, shared: &Shared) {
+    match service.delete_due(&mut |_| !*shared.stopping.lock()) {
+        Ok(done) => {
+            for deletion in done {
+                match deletion.held_up {
+                    None => tracing::info!("key {} is deleted, as its date has passed", deletion.key),
+                    Some(why) => tracing::warn!("a key's date of deletion has passed: {why}"),
+                }
+            }
+        }
+        Err(refusal) => tracing::warn!("a key's date of deletion has passed: {refusal}"),
     }
 }
 
@@ -96,6 +113,7 @@ mod tests {
     use crate::keyring::kms::Call;
     use crate::keyring::{Clock, HostMemory, KeyringFile, OpenOptions};
     use crate::unlock::Secret;
+    use crate::vault::{Vault, VaultOptions};
 
     struct Moved(AtomicI64);
 
@@ -118,21 +136,40 @@ mod tests {
         let kdf = KdfParams { memory_kib: 8 << 10, passes: 1, lanes: 1 };
         let opened = KeyringFile::create(dir.path(), Suite::Aes256Gcm, &[&secret], kdf, &options).unwrap();
         let keys = opened.keys;
+        std::fs::create_dir(dir.path().join("tree")).unwrap();
+        let tree = std::fs::File::open(dir.path().join("tree")).unwrap();
+        let plain = VaultOptions { read_only: false, lazy_rewrap: false };
+        let vault = Vault::new(tree.into(), Arc::clone(&keys), plain).unwrap();
+        let service = Arc::new(Service::new(Arc::new(vault), None));
+        let start = || Scheduler::start(Arc::clone(&keys), Arc::clone(&service)).unwrap();
         let call = Call::EnableKeyRotation {
             key_id: AliasName::default_alias().to_string(),
             rotation_period_in_days: Some(90),
         };
         keys.call(&call).unwrap();
         let version = || keys.current(&AliasName::default_alias()).unwrap().version;
-        drop(Scheduler::start(Arc::clone(&keys)).unwrap());
+        drop(start());
         assert_eq!(version(), KeyVersion(1), "nothing is due");
 
         clock.0.store(90 * 86_400_000, Ordering::SeqCst);
-        let scheduler = Scheduler::start(Arc::clone(&keys)).unwrap();
+        let scheduler = start();
         while version() == KeyVersion(1) {
             std::thread::sleep(Duration::from_millis(1));
         }
         drop(scheduler);
         assert_eq!(version(), KeyVersion(2));
+
+        let doomed = keys.create_key_for_test("alias/doomed".parse().unwrap()).to_string();
+        let pending_window_in_days = Some(7);
+        keys.call(&Call::ScheduleKeyDeletion { key_id: doomed, pending_window_in_days, insist: None })
+            .unwrap();
+        drop(start());
+        assert_eq!(keys.keys().len(), 3, "its date has not come");
+        clock.0.fetch_add(7 * 86_400_000, Ordering::SeqCst);
+        let scheduler = start();
+        while keys.keys().len() == 3 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        drop(scheduler);
     }
 }

@@ -146,13 +146,25 @@ impl Workers {
         } else {
             None
         };
+        let service = Arc::new(Service::new(
+            Arc::clone(vault),
+            Some(MountStatus {
+                mountpoint: PathText(mount.mountpoint.clone()),
+                pid: rustix::process::getpid().as_raw_nonzero().get(),
+                read_only: vault.read_only(),
+                lazy_rewrap: prepared.options.lazy_rewrap,
+            }),
+        ));
         // Rotation changes the keyring, not the tree, but who mounts read-only wants nothing changed.
         let due = if vault.read_only() {
             None
         } else {
-            Some(Scheduler::start(Arc::clone(vault.keys())).map_err(MountError::Daemon)?)
+            Some(
+                Scheduler::start(Arc::clone(vault.keys()), Arc::clone(&service))
+                    .map_err(MountError::Daemon)?,
+            )
         };
-        let control = match serve_control(prepared, vault, mount) {
+        let control = match serve_control(prepared, vault, mount, service) {
             Ok(server) => Some(server),
             Err(error) => {
                 // The files are what matters most; `status` says that nobody answers.
@@ -177,20 +189,14 @@ fn serve_control(
     prepared: &Prepared,
     vault: &Arc<Vault>,
     mount: &Mount,
+    service: Arc<Service>,
 ) -> Result<control::Server, RegistryError> {
     let path = &prepared.vault;
     let io = |error| RegistryError::Io(path.clone(), error);
     let location = VaultLocation::of(vault.keys().vault_id(), path).map_err(io)?;
     let endpoint = RuntimeDir::create()?.bind(location)?;
     endpoint.publish(path, &mount.mountpoint, mount.device)?;
-    let status = MountStatus {
-        mountpoint: PathText(mount.mountpoint.clone()),
-        pid: rustix::process::getpid().as_raw_nonzero().get(),
-        read_only: vault.read_only(),
-        lazy_rewrap: prepared.options.lazy_rewrap,
-    };
-    let service = Service::new(Arc::clone(vault), Some(status));
-    control::serve(endpoint, Arc::new(service)).map_err(io)
+    control::serve(endpoint, service).map_err(io)
 }
 
 /// A mount that is taken away when this is dropped, if it is there still: nobody would serve it.

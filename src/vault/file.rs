@@ -9,6 +9,7 @@ mod alloc;
 mod count;
 mod cut;
 mod load;
+mod needs;
 mod read;
 mod reencrypt;
 mod rewrap;
@@ -28,6 +29,7 @@ use parking_lot::RwLock;
 
 pub(super) use load::{Purpose, key_error};
 pub use load::{holds_data, unwrap};
+pub(super) use needs::Needs;
 pub(super) use reencrypt::Copied;
 pub use rewrap::BatchOutcome;
 pub(super) use stripes::Stripes;

@@ -1,9 +1,9 @@
 //! What a filesystem does, without knowing FUSE: inodes, directories, handles, file content.
 //!
 //! Two halves: the namespace (`tree`: names, inodes, directories) and the content (`file`: sizes, pages,
-//! headers). Lock order, first to last: an inode's gate, its `file` slot, directory locks (ascending stripes), the
-//! inode lock, block stripes (ascending), then the leaves: inode table shards, directory cache, handles,
-//! census, queue of stale files.
+//! headers). Lock order, first to last: re-wraps under way, moves under way, an inode's gate, its `file` slot,
+//! directory locks (ascending stripes), the inode lock, block stripes (ascending), then the leaves: inode table
+//! shards, directory cache, handles, census, queue of stale files.
 
 mod attr;
 mod census;
@@ -19,6 +19,7 @@ mod long;
 mod lookup;
 #[cfg(test)]
 mod model;
+mod needs;
 mod ops;
 mod readdir;
 mod record;
@@ -37,8 +38,11 @@ mod xattr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Weak};
 
+use parking_lot::{Mutex, RwLock};
+
 pub use error::{Damage, Error, Result};
 pub use file::{BatchOutcome, holds_data, unwrap};
+pub use needs::{CountError, Needed};
 pub use replace::Reencrypted;
 pub use types::{
     Attr, Caller, DirEntry, FallocMode, FileKind, HeaderInfo, OpenFlags, PlusSink, SetAttr, StatFs, Whence,
@@ -74,6 +78,12 @@ pub struct Vault {
     handles: handles::Handles,
     census: census::Census,
     stale: stale::Queue,
+    /// Held shared over a batch of re-wraps, from choosing the backing keys until the headers bear them, and
+    /// over every other work that puts a header in a file's place: a count waits for them.
+    rewraps: RwLock<()>,
+    moves: needs::Moves,
+    /// Held by the one count that may run.
+    counting: Mutex<()>,
 }
 
 impl Vault {
@@ -99,6 +109,9 @@ impl Vault {
             handles: handles::Handles::default(),
             census: census::Census::default(),
             stale: stale::Queue::default(),
+            rewraps: RwLock::new(()),
+            moves: needs::Moves::default(),
+            counting: Mutex::new(()),
         })
     }
 

@@ -93,8 +93,13 @@ impl Vault {
     /// EEXIST, EPERM for a directory, EMLINK from below.
     pub fn link(&self, ino: Ino, parent: Ino, name: &[u8]) -> Result<Attr> {
         self.check_writable()?;
-        let _gate = self.gates.enter(ino);
-        self.noted(parent, self.tree.link(ino, parent, name))
+        let moving = self.moves.begin();
+        let linked = {
+            let _gate = self.gates.enter(ino);
+            self.noted(parent, self.tree.link(ino, parent, name))?
+        };
+        moving.done(self, parent, name);
+        Ok(linked)
     }
 
     /// Removes a name that isn't a directory's.
@@ -125,8 +130,13 @@ impl Vault {
     /// Those of `renameat2(2)`.
     pub fn rename(&self, from: (Ino, &[u8]), to: (Ino, &[u8]), flags: RenameFlags) -> Result<()> {
         self.check_writable()?;
+        let moving = self.moves.begin();
         if let Some(gone) = self.noted(from.0, self.tree.rename(from, to, flags))? {
             self.census.forget(gone);
+        }
+        moving.done(self, to.0, to.1);
+        if flags.contains(RenameFlags::EXCHANGE) {
+            moving.done(self, from.0, from.1);
         }
         Ok(())
     }

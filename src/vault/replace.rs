@@ -62,6 +62,7 @@ impl Vault {
     /// from below. The old file stands then, unless only the directory's sync failed.
     pub fn reencrypt(&self, ino: Ino, stop: &AtomicBool) -> Result<Reencrypted> {
         self.check_writable()?;
+        let _counts_wait = self.rewraps.read();
         let (inode, file, seen) = {
             let _gate = self.gates.close(ino);
             let inode = self.inode(ino)?;

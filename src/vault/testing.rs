@@ -8,7 +8,7 @@ use super::{Caller, OpenFlags, Vault, VaultOptions, XattrMode};
 use crate::crypto::password::KdfParams;
 use crate::crypto::suite::Suite;
 use crate::ids::{Handle, Ino};
-use crate::keyring::{HostMemory, KeyringFile, Keys, OpenOptions};
+use crate::keyring::{Clock, HostMemory, KeyringFile, Keys, OpenOptions, Opened, SystemClock};
 use crate::storage;
 use crate::unlock::Secret;
 
@@ -28,6 +28,7 @@ pub(crate) const READ_WRITE: OpenFlags = OpenFlags { read: true, write: true, tr
 /// A vault of its own, gone with the value.
 pub(crate) struct TestVault {
     dir: tempfile::TempDir,
+    clock: Arc<dyn Clock>,
     keys: Arc<Keys>,
     pub(crate) vault: Arc<Vault>,
 }
@@ -38,7 +39,12 @@ impl TestVault {
     }
 
     pub(crate) fn with_suite(suite: Suite) -> Self {
-        Self::in_dir(tempfile::tempdir().unwrap(), suite)
+        Self::in_dir(tempfile::tempdir().unwrap(), suite, Arc::new(SystemClock))
+    }
+
+    /// With a clock of its own.
+    pub(crate) fn at(clock: Arc<dyn Clock>) -> Self {
+        Self::in_dir(tempfile::tempdir().unwrap(), Suite::Aes256Gcm, clock)
     }
 
     /// On a tmpfs, where syncs cost nothing, if there is one that keeps user attributes.
@@ -47,17 +53,18 @@ impl TestVault {
             let file = std::fs::File::open(dir.path()).unwrap();
             storage::setxattr(file.as_fd(), b"user.test", b"", XattrMode::Set).is_ok()
         });
-        Self::in_dir(dir.unwrap_or_else(|| tempfile::tempdir().unwrap()), Suite::Aes256Gcm)
+        let dir = dir.unwrap_or_else(|| tempfile::tempdir().unwrap());
+        Self::in_dir(dir, Suite::Aes256Gcm, Arc::new(SystemClock))
     }
 
-    fn in_dir(dir: tempfile::TempDir, suite: Suite) -> Self {
+    fn in_dir(dir: tempfile::TempDir, suite: Suite, clock: Arc<dyn Clock>) -> Self {
         let path = dir.path().join("vault");
         std::fs::create_dir_all(path.join("tree")).unwrap();
         let kdf = KdfParams { memory_kib: 8 << 10, passes: 1, lanes: 1 };
-        let options = keyring_options(dir.path());
+        let options = keyring_options(dir.path(), &clock);
         let keys = KeyringFile::create(&path, suite, &[&secret()], kdf, &options).unwrap().keys;
         let vault = open(&path, &keys);
-        Self { dir, keys, vault }
+        Self { dir, clock, keys, vault }
     }
 
     /// The directory of ciphertext.
@@ -77,9 +84,14 @@ impl TestVault {
 
     /// As [`TestVault::reopen`], with the keyring read from disk again.
     pub(crate) fn reopen_keyring(&mut self) {
-        let (path, options) = (self.dir.path().join("vault"), keyring_options(self.dir.path()));
-        self.keys = KeyringFile::open(&path, &secret(), &options).unwrap().keys;
+        self.keys = self.unlocked().keys;
         self.reopen();
+    }
+
+    /// The keyring opened once more with the vault's secret, as another process does.
+    pub(crate) fn unlocked(&self) -> Opened {
+        let options = keyring_options(self.dir.path(), &self.clock);
+        KeyringFile::open(&self.dir.path().join("vault"), &secret(), &options).unwrap()
     }
 
     /// Creates an empty file in the root and closes it.
@@ -100,8 +112,9 @@ fn secret() -> Secret {
     Secret::Passphrase(zeroize::Zeroizing::new(b"test".to_vec()))
 }
 
-fn keyring_options(dir: &Path) -> OpenOptions {
-    OpenOptions { host: HostMemory::at(dir.join("state")), ..OpenOptions::default() }
+fn keyring_options(dir: &Path, clock: &Arc<dyn Clock>) -> OpenOptions {
+    let host = HostMemory::at(dir.join("state"));
+    OpenOptions { host, clock: Arc::clone(clock), ..OpenOptions::default() }
 }
 
 fn open(path: &Path, keys: &Arc<Keys>) -> Arc<Vault> {

@@ -251,7 +251,8 @@ impl Tree {
         }
     }
 
-    fn open_widened(&self, path: BorrowedFd<'_>, access: Access) -> Result<OwnedFd> {
+    /// Opens a file for which its mode has to be widened, and restores that.
+    pub(super) fn open_widened(&self, path: BorrowedFd<'_>, access: Access) -> Result<OwnedFd> {
         let before = storage::fstat(path)?.mode;
         // Not ours: then there is nothing to widen.
         storage::chmod(path, before | 0o600).map_err(|_| Errno::ACCESS)?;

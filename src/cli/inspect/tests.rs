@@ -71,6 +71,7 @@ fn staleness_is_told_only_where_it_is_known() {
         files_seen: 0,
         files_stale: 0,
         pending_rewraps: 0,
+        pending_deletions: vec![],
     };
     let at = |n, version| BackingKeyId { key: key(n), version: KeyVersion(version) };
     assert_eq!(stale(&status, at(9, 1)), Some(true));

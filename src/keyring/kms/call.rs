@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::keyring::insist::Authority;
+
 /// A part of a list.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Page {
@@ -79,8 +81,14 @@ pub enum Call {
     RotateKeyOnDemand { key_id: String },
     /// The rotations so far, aliases accepted.
     ListKeyRotations { key_id: String, materials: Materials, page: Page },
-    /// Make a key unusable, to be deleted.
-    ScheduleKeyDeletion { key_id: String, pending_window_in_days: Option<i64> },
+    /// Make a key unusable, to be deleted after a window. That files need it is for the caller to have
+    /// counted; `insist`: it is deleted though they do.
+    ScheduleKeyDeletion {
+        key_id: String,
+        pending_window_in_days: Option<i64>,
+        #[serde(default)]
+        insist: Option<Authority>,
+    },
     /// Take that back.
     CancelKeyDeletion { key_id: String },
     /// A key's policy.

@@ -122,6 +122,7 @@ impl KmsError {
             KeyringError::Key(KeyError::NotUsable { key, state }) => {
                 (Name::KMSInvalidStateException, format!("{} is {state}.", arn(key)))
             }
+            KeyringError::NotAuthorized => (Name::ConflictException, error.to_string()),
             KeyringError::Full(message) => (Name::LimitExceededException, message),
             other => return Err(other),
         };

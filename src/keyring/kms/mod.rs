@@ -10,6 +10,7 @@ mod shapes;
 
 pub use call::{Call, Materials, NewKey, Page, Tag};
 pub use error::{KmsError, KmsErrorName};
+pub(super) use names::{key as key_of, key_or_alias};
 
 use crate::ids::KeyId;
 use crate::keyring::Keys;

@@ -10,7 +10,7 @@ type Result<T> = std::result::Result<T, KeyringError>;
 const ARN_PREFIX: &str = "arn:rekeyfs:kms:local:000000000000:";
 
 /// The key of a key id or key ARN.
-pub(super) fn key(body: &Body, asked: &str) -> Result<KeyId> {
+pub(in crate::keyring) fn key(body: &Body, asked: &str) -> Result<KeyId> {
     let unprefixed = asked.strip_prefix(ARN_PREFIX).and_then(|rest| rest.strip_prefix("key/"));
     let invalid = || {
         KmsError::new(KmsErrorName::NotFoundException, format!("Invalid keyId '{}'", asked.escape_debug()))
@@ -20,7 +20,7 @@ pub(super) fn key(body: &Body, asked: &str) -> Result<KeyId> {
 }
 
 /// The key of a key id, key ARN, alias name or alias ARN.
-pub(super) fn key_or_alias(body: &Body, asked: &str) -> Result<KeyId> {
+pub(in crate::keyring) fn key_or_alias(body: &Body, asked: &str) -> Result<KeyId> {
     match alias_of(asked) {
         None => key(body, asked),
         Some(name) => {

@@ -6,6 +6,7 @@ use super::error::{KmsError, KmsErrorName, alias_arn};
 use super::{Call, Keys, NewKey, Tag, names, policy, shapes};
 use crate::events::{Event, arn};
 use crate::ids::{AliasName, KeyId};
+use crate::keyring::deletion::Scheduled;
 use crate::keyring::error::{KeyError, KeyringError, Unusable};
 use crate::keyring::keys::known;
 use crate::keyring::model::{self, Alias, Body, Key, KeyState, Manager};
@@ -73,14 +74,9 @@ impl Keys {
                 })?;
                 Ok(shapes::page("Rotations", items, page)?)
             }
-            Call::ScheduleKeyDeletion { key_id, pending_window_in_days } => {
-                let (now, days) = (self.clock.now(), *pending_window_in_days);
-                let going = names::key(&self.table.read().body, key_id)?;
-                self.going(&[going]);
-                let (key, (window, date)) = self.on_key_noting(call, names::key, key_id, |key| {
-                    let out = key.schedule_deletion(days, now)?;
-                    Ok((out, Some(state_changed(key))))
-                })?;
+            Call::ScheduleKeyDeletion { key_id, pending_window_in_days: days, insist } => {
+                let key = names::key(&self.table.read().body, key_id)?;
+                let Scheduled { key, window, date } = self.schedule_deletion(key, *days, insist.as_ref())?;
                 Ok(json!({
                     "KeyId": arn(key),
                     "DeletionDate": shapes::date(date),

@@ -188,7 +188,8 @@ fn the_states_of_a_key_allow_what_kms_allows() {
     let cancel = || Call::CancelKeyDeletion { key_id: id() };
     let not_pending = (KmsErrorName::KMSInvalidStateException, format!("{arn} is not pending deletion."));
     assert_eq!(refused(&keys, cancel()), not_pending);
-    let schedule = || Call::ScheduleKeyDeletion { key_id: id(), pending_window_in_days: Some(7) };
+    let schedule =
+        || Call::ScheduleKeyDeletion { key_id: id(), pending_window_in_days: Some(7), insist: None };
     let scheduled = keys.call(&schedule()).unwrap();
     let date = json!(1000.0 + 7.0 * 86_400.0);
     let expected = json!({
@@ -210,7 +211,7 @@ fn the_states_of_a_key_allow_what_kms_allows() {
     keys.call(&update_alias("alias/x", &other)).unwrap();
     keys.call(&Call::DeleteAlias { alias_name: "alias/y".into() }).unwrap();
     keys.call(&Call::GetKeyPolicy { key_id: id(), policy_name: None }).unwrap();
-    // Nothing deletes material: a key whose date has passed can still be brought back.
+    // Until it is deleted, a key whose date has passed can be brought back.
     f.clock.0.fetch_add(YEAR, Ordering::Relaxed);
     assert!(keys.rotate_due().unwrap().is_empty());
     assert_eq!(keys.call(&cancel()).unwrap(), json!({ "KeyId": arn }));

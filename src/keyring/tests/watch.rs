@@ -45,7 +45,7 @@ fn the_watch_hears_of_a_key_before_it_goes_and_when_it_is_gone() {
     assert_eq!(told(), [], "a rotation takes no key away");
     for shut in [
         Call::DisableKey { key_id: id() },
-        Call::ScheduleKeyDeletion { key_id: id(), pending_window_in_days: None },
+        Call::ScheduleKeyDeletion { key_id: id(), pending_window_in_days: None, insist: None },
     ] {
         let before = keys.generation();
         call(shut);

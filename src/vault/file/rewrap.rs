@@ -47,6 +47,7 @@ struct Candidate {
 impl Vault {
     /// Re-wraps those of these files that are stale: new slots, one sync, old slots.
     pub fn rewrap_batch(&self, inos: &[Ino]) -> BatchOutcome {
+        let _counts_wait = self.rewraps.read();
         let mut outcome = BatchOutcome::default();
         // A file with several names may be given once for each.
         let mut inos = inos.to_vec();

@@ -1,0 +1,50 @@
+//! `rekeyfs key` as clap takes it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::args::Open;
+
+/// `rekeyfs key`.
+#[derive(Args, Debug)]
+#[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+pub(super) struct Key {
+    #[command(subcommand)]
+    pub(super) command: KeyCommand,
+}
+
+/// The commands of `rekeyfs key`.
+#[derive(Subcommand, Debug)]
+pub(super) enum KeyCommand {
+    /// Shut old versions of a key, open them again, or delete their material. Files are counted first: it is
+    /// refused while one needs what is to go
+    Retire(Retire),
+}
+
+/// `rekeyfs key retire`.
+#[derive(Args, Debug)]
+pub(super) struct Retire {
+    /// A vault's directory, a mountpoint, or any path inside a mount
+    pub(super) target: PathBuf,
+    /// Which key: its id or ARN, an alias or its ARN
+    #[arg(long, value_name = "KEY")]
+    pub(super) key_id: String,
+    /// Versions below this one; the current version is the last that can stand here
+    #[arg(long, value_name = "VERSION")]
+    pub(super) below: u32,
+    /// Open them again
+    #[arg(long, conflicts_with_all = ["trim", "force"])]
+    pub(super) undo: bool,
+    /// Delete their material too. This can't be undone, and backups with older headers can't be opened then
+    #[arg(long)]
+    pub(super) trim: bool,
+    /// Do it though files need them, and without counting; asks for an unlock secret, also on a mounted vault
+    #[arg(long)]
+    pub(super) force: bool,
+    #[command(flatten)]
+    pub(super) open: Open,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}

@@ -1,0 +1,115 @@
+//! `rekeyfs key`: what there is to do with keys beside the verbs of AWS KMS.
+
+use super::args_key::{KeyCommand, Retire as Args};
+use super::exit::{Exit, Failure, Outcome};
+use super::interrupt::Interrupt;
+use super::offline::{self, Offline};
+use super::output;
+use super::progress::Display;
+use super::target::{self, Target};
+use super::{args, errors};
+use crate::control::{Handler, Reply, Request, Retire, RetireReport};
+use crate::ids::{KeyId, KeyVersion};
+use crate::keyring::{Authority, Keys, RetireOrder, Retirement};
+
+/// Runs one of them.
+///
+/// # Errors
+/// [`Exit::Key`] if files need what is to go, if there is no such key, or if its state or the version doesn't
+/// allow it; what resolving the target, asking the daemon or opening the vault may say.
+pub(super) fn run(command: &KeyCommand) -> Outcome {
+    match command {
+        KeyCommand::Retire(args) => retire(args),
+    }
+}
+
+fn retire(args: &Args) -> Outcome {
+    let what = match (args.undo, args.trim) {
+        (true, _) => Retirement::Open,
+        (false, true) => Retirement::Trim,
+        (false, false) => Retirement::Shut,
+    };
+    let target = Target::resolve(&args.target)?;
+    let below = KeyVersion(args.below);
+    let order = |key| RetireOrder { key, below, what }.to_string();
+    let mut asked = Retire { key_id: args.key_id.clone(), below, what, insist: None };
+    let report = match &target {
+        Target::Mounted(entry) => {
+            if args.force {
+                asked.insist = Some(insist(&target, &args.open, &args.key_id, order)?);
+            }
+            match target::ask_long(entry, &Request::Retire { asked })? {
+                Reply::Retired(report) => report,
+                _ => return Err(target::unexpected(entry)),
+            }
+        }
+        Target::Vault(vault) => {
+            let offline = Offline::open(vault, &args.open)?;
+            if args.force {
+                asked.insist = Some(offline.insist(&args.key_id, order)?);
+            }
+            let service = offline.service(vault)?;
+            let (interrupt, mut display) = (Interrupt::watch(Exit::Interrupted as u8)?, Display::counting());
+            let retired = service.retire(&asked, &mut |progress| {
+                display.update(&progress);
+                !interrupt.came()
+            });
+            drop(display);
+            if retired.is_err() && interrupt.came() {
+                return Err(Failure::new(Exit::Interrupted, vault.display(), "stopped; nothing is changed"));
+            }
+            retired.map_err(|refusal| errors::refusal(&refusal))?
+        }
+    };
+    if args.json {
+        output::print_json(&report)?
+    } else {
+        output::print(&text(&report, below, what))?
+    }
+    if what != Retirement::Open {
+        output::complain(
+            &"backups of files made before their last re-wrap may need these versions and can't be opened without them",
+        );
+    }
+    Ok(())
+}
+
+/// An order that is insisted on, on a mounted vault: the secret is given to the keyring, not to the daemon.
+///
+/// # Errors
+/// Those of opening a keyring; no such key.
+pub(super) fn insist(
+    target: &Target,
+    open: &args::Open,
+    key_id: &str,
+    order: impl FnOnce(KeyId) -> String,
+) -> Outcome<Authority> {
+    let opened = offline::open_keyring(target.vault(), open)?.opened;
+    let key = named(&opened.keys, key_id)?;
+    Ok(opened.keys.authority(&opened.proof, &order(key)))
+}
+
+/// The key that a user names.
+///
+/// # Errors
+/// [`Exit::Key`] if there is none.
+pub(super) fn named(keys: &Keys, key_id: &str) -> Outcome<KeyId> {
+    keys.key_named(key_id).map_err(|error| errors::keyring(&error))
+}
+
+fn text(report: &RetireReport, below: KeyVersion, what: Retirement) -> String {
+    let key = report.key_id;
+    let lost = match report.lost {
+        0 => String::new(),
+        n => format!(" ({n} of them without material, which was trimmed)"),
+    };
+    match what {
+        Retirement::Shut => {
+            format!("key {key}: versions below {below} are retired; --undo opens them again\n")
+        }
+        Retirement::Open => format!("key {key}: versions below {below} are open again{lost}\n"),
+        Retirement::Trim => {
+            format!("key {key}: versions below {below} are retired; {} were trimmed\n", report.trimmed)
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! What can't be taken back, or hardly: scheduling a key's deletion, the deletion itself, retiring versions.
+//! Before each, the files are counted afresh; a need, or a file of which it can't be told, is a refusal.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::{Service, kms, refusal_of_keyring, refusal_of_vault};
+use crate::control::protocol::{KmsReply, Progress, Refusal, RefusalKind, Retire, RetireReport};
+use crate::events::Event;
+use crate::ids::{BackingKeyId, KeyId};
+use crate::keyring::kms::{Call, KmsError, KmsErrorName};
+use crate::keyring::{KeyState, KeyringError, PendingDeletion, RetireOrder, Retirement};
+use crate::vault::{CountError, Needed};
+
+/// How long a deletion that is held up waits before the files are counted again.
+const COUNT_AGAIN: Duration = Duration::from_secs(3600);
+
+/// A function that is told of progress and says whether to go on.
+type GoOn<'a> = &'a mut dyn FnMut(Progress) -> bool;
+
+/// Deletions whose date has passed and that can't be carried out: why, and since when.
+#[derive(Default)]
+pub(super) struct HeldUp(Mutex<HashMap<KeyId, (String, Instant)>>);
+
+/// What became of a deletion whose date has passed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DueDeletion {
+    /// The key.
+    pub key: KeyId,
+    /// Why it is still there; nothing if it is deleted.
+    pub held_up: Option<String>,
+}
+
+impl Service {
+    /// Why a pending deletion is held up, if it is.
+    pub(super) fn held_up(&self, key: KeyId) -> Option<String> {
+        self.held_up.0.lock().get(&key).map(|(why, _)| why.clone())
+    }
+
+    fn count(&self, go_on: GoOn<'_>) -> Result<Needed, Refusal> {
+        let counted = self.vault.count_needs(&mut |seen| {
+            !self.stopping.load(std::sync::atomic::Ordering::SeqCst)
+                && go_on(Progress { seen, ..Progress::default() })
+        });
+        let path = self.vault.keys().vault_path().display().to_string();
+        counted.map_err(|error| match error {
+            CountError::Vault(error) => refusal_of_vault(&path, &error),
+            CountError::Stopped => Refusal::new(RefusalKind::Other, format!("{path}: {error}")),
+            CountError::Moving => Refusal::new(RefusalKind::Busy, format!("{path}: {error}")),
+        })
+    }
+
+    /// Schedules a deletion, unless files need the key and the call doesn't insist.
+    pub(super) fn schedule_deletion(&self, call: &Call, go_on: GoOn<'_>) -> Result<KmsReply, Refusal> {
+        let keys = self.vault.keys();
+        let done = |call: &Call| kms(keys, call).map_err(|error| refusal_of_keyring(&error));
+        let Call::ScheduleKeyDeletion { key_id, pending_window_in_days, insist: None } = call else {
+            return done(call);
+        };
+        let tried = keys.try_schedule_deletion(key_id, *pending_window_in_days);
+        let key = match tried.map_err(KmsError::of) {
+            Ok(key) => key,
+            Err(Ok(error)) => return Ok(KmsReply::Failed { error }),
+            Err(Err(error)) => return Err(refusal_of_keyring(&error)),
+        };
+        let key_error = |error| refusal_of_keyring(&KeyringError::Key(error));
+        let refused = |why| {
+            let error = KmsError { name: KmsErrorName::ConflictException, message: why };
+            Ok(KmsReply::Failed { error })
+        };
+        let gone = |backing: BackingKeyId| backing.key == key;
+        let enabled = keys.keys().iter().any(|info| info.id == key && info.state == KeyState::Enabled);
+        let wraps = keys.wraps_of(key).map_err(key_error)?;
+        if let Some(why) = in_the_way(&self.count(go_on)?, gone, &format!("key {key}")) {
+            return refused(why);
+        }
+        let reply = done(call)?;
+        if matches!(reply, KmsReply::Failed { .. }) || keys.wraps_of(key).map_err(key_error)? == wraps {
+            return Ok(reply);
+        }
+        // It was used while the files were counted; now it is closed, so that another count tells.
+        let needed = self.count(go_on);
+        let why = match &needed {
+            Ok(needed) => in_the_way(needed, gone, &format!("key {key}")),
+            Err(refusal) => Some(refusal.message.clone()),
+        };
+        let Some(why) = why else { return Ok(reply) };
+        done(&Call::CancelKeyDeletion { key_id: key.to_string() })?;
+        if enabled {
+            done(&Call::EnableKey { key_id: key.to_string() })?;
+        }
+        refused(why)
+    }
+
+    /// Shuts, opens or trims versions of a key.
+    pub(super) fn retire_versions(&self, asked: &Retire, go_on: GoOn<'_>) -> Result<RetireReport, Refusal> {
+        let keys = self.vault.keys();
+        let refusal = |error: KeyringError| refusal_of_keyring(&error);
+        let key = keys.key_named(&asked.key_id).map_err(refusal)?;
+        let order = RetireOrder { key, below: asked.below, what: asked.what };
+        keys.try_retire(&order).map_err(refusal)?;
+        if order.what != Retirement::Open && asked.insist.is_none() {
+            // Versions below the current one wrap nothing new: what is counted now stays so.
+            let gone = |backing: BackingKeyId| backing.key == key && backing.version < order.below;
+            let what = format!("versions below {} of key {key}", order.below);
+            if let Some(why) = in_the_way(&self.count(go_on)?, gone, &what) {
+                return Err(Refusal::new(RefusalKind::KeyNotUsable, why));
+            }
+        }
+        let done = keys.retire(&order, asked.insist.as_ref()).map_err(refusal)?;
+        Ok(RetireReport {
+            key_id: key,
+            min_decryption: done.min_decryption,
+            trimmed: done.trimmed,
+            lost: done.lost,
+        })
+    }
+
+    /// Deletes the keys whose date has passed and that no file needs, or whose deletion is insisted on. What
+    /// is held up is told, noted in the audit log and kept; it is counted again after an hour.
+    ///
+    /// # Errors
+    /// If the files can't be counted or the keyring can't be saved.
+    pub fn delete_due(&self, go_on: GoOn<'_>) -> Result<Vec<DueDeletion>, Refusal> {
+        let keys = self.vault.keys();
+        let pending = keys.pending_deletions();
+        self.held_up.0.lock().retain(|key, _| pending.iter().any(|p| p.key == *key && p.due));
+        let mut needed = None;
+        let mut done = Vec::new();
+        for pending in pending.into_iter().filter(|pending| pending.due) {
+            let key = pending.key;
+            if self.held_up.0.lock().get(&key).is_some_and(|(_, since)| since.elapsed() < COUNT_AGAIN) {
+                continue;
+            }
+            let why = self.why_not(&pending, &mut needed, go_on)?;
+            match &why {
+                None => keys.delete_due(&pending).map_err(|error| refusal_of_keyring(&error))?,
+                Some(why) => {
+                    let (code, message) = ("ConflictException".to_owned(), why.clone());
+                    let operation = "DeleteKey";
+                    keys.events().record(&Event::OperationRefused {
+                        key: Some(key),
+                        operation,
+                        code,
+                        message,
+                    });
+                    self.held_up.0.lock().insert(key, (why.clone(), Instant::now()));
+                }
+            }
+            done.push(DueDeletion { key, held_up: why });
+        }
+        Ok(done)
+    }
+
+    /// What keeps a key from being deleted. One count does for all keys.
+    fn why_not(
+        &self,
+        pending: &PendingDeletion,
+        needed: &mut Option<Needed>,
+        go_on: GoOn<'_>,
+    ) -> Result<Option<String>, Refusal> {
+        let key = pending.key;
+        if pending.is_default {
+            let why = format!("key {key}: alias/default points at it; point that at another key first");
+            return Ok(Some(why));
+        }
+        if pending.insisted {
+            return Ok(None);
+        }
+        let counted = match needed.take() {
+            Some(counted) => counted,
+            None => self.count(go_on)?,
+        };
+        let gone = |backing: BackingKeyId| backing.key == key;
+        let why = in_the_way(&counted, gone, &format!("key {key}"));
+        *needed = Some(counted);
+        Ok(why)
+    }
+}
+
+/// What speaks against the end of the backing keys that `gone` chooses, and what can be done.
+fn in_the_way(needed: &Needed, gone: impl Fn(BackingKeyId) -> bool, what: &str) -> Option<String> {
+    let files = needed.of(gone);
+    if files > 0 {
+        return Some(format!(
+            "{files} {} {what}; point aliases at another key if need be, move them with `rekeyfs rewrap`, and try \
+             again, or insist with --force: they can't be opened then",
+            if files == 1 { "file needs" } else { "files need" }
+        ));
+    }
+    let example = needed.example.as_deref().unwrap_or_default();
+    (needed.unreadable > 0).then(|| {
+        format!(
+            "it can't be told of {} files or directories whether they need {what} ({example}); repair or remove \
+             them, or insist with --force",
+            needed.unreadable
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,249 @@
+//! Nothing that files need goes: deletions and retirements are refused with the count, then done.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use super::*;
+use crate::control::Handler;
+use crate::control::protocol::RotateTarget;
+use crate::ids::{AliasName, Ino, KeyVersion, PlainOffset, Timestamp};
+use crate::keyring::{Authority, Clock, Keys};
+use crate::vault::testing::{TestVault, me};
+
+const DAY: i64 = 86_400_000;
+
+struct Moved(AtomicI64);
+
+impl Clock for Moved {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::SeqCst))
+    }
+}
+
+struct Fixture {
+    vault: TestVault,
+    clock: Arc<Moved>,
+    service: Service,
+    key: KeyId,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let clock = Arc::new(Moved(AtomicI64::new(0)));
+        let vault = TestVault::at(Arc::clone(&clock) as Arc<dyn Clock>);
+        let service = Service::new(Arc::clone(&vault.vault), None);
+        let key = vault.keys().current(&AliasName::default_alias()).unwrap().key;
+        Self { vault, clock, service, key }
+    }
+
+    fn written(&self, name: &str) -> Ino {
+        let ino = self.vault.make(name);
+        let (_, handle) = self.vault.open(name).unwrap();
+        self.vault.vault.write(ino, PlainOffset(0), b"content", false).unwrap();
+        self.vault.vault.release(ino, handle).unwrap();
+        ino
+    }
+
+    fn rotate(&self) {
+        self.service.rotate(&RotateTarget::Key(self.key)).unwrap();
+    }
+
+    fn retire(
+        &self,
+        below: u32,
+        what: Retirement,
+        insist: Option<Authority>,
+    ) -> Result<RetireReport, Refusal> {
+        let asked = Retire { key_id: self.key.to_string(), below: KeyVersion(below), what, insist };
+        self.service.retire(&asked, &mut |_| true)
+    }
+
+    fn schedule(&self, key: KeyId, insist: Option<Authority>) -> Result<(), KmsError> {
+        let call =
+            Call::ScheduleKeyDeletion { key_id: key.to_string(), pending_window_in_days: Some(7), insist };
+        match self.service.kms(&call, &mut |_| true).unwrap() {
+            KmsReply::Done { .. } => Ok(()),
+            KmsReply::Failed { error } => Err(error),
+        }
+    }
+
+    fn insist(&self, order: &str) -> Authority {
+        let opened = self.vault.unlocked();
+        opened.keys.authority(&opened.proof, order)
+    }
+
+    /// Another key, at which alias/default points from now on.
+    fn new_default(&self) -> KeyId {
+        let key = self.vault.keys().create_key_for_test("alias/next".parse().unwrap());
+        let alias_name = "alias/default".to_owned();
+        self.call(&Call::UpdateAlias { alias_name, target_key_id: key.to_string() });
+        key
+    }
+
+    fn call(&self, call: &Call) {
+        self.vault.keys().call(call).unwrap();
+    }
+
+    fn events(&self, kind: &str) -> usize {
+        let log = std::fs::read_to_string(self.vault.tree().with_file_name("events.jsonl")).unwrap();
+        log.matches(kind).count()
+    }
+}
+
+#[test]
+fn versions_are_retired_once_no_file_needs_them_and_that_can_be_undone() {
+    let f = Fixture::new();
+    let ino = f.written("file");
+    let lower = std::fs::read_dir(f.vault.tree()).unwrap().next().unwrap().unwrap().path();
+    let backup = std::fs::read(&lower).unwrap();
+    f.rotate();
+    f.rotate();
+    for below in [0, 1, 4, u32::MAX] {
+        assert_eq!(f.retire(below, Retirement::Shut, None).unwrap_err().kind, RefusalKind::KeyNotUsable);
+    }
+    let refused = f.retire(2, Retirement::Shut, None).unwrap_err();
+    assert!(refused.message.starts_with("1 file needs versions below 2 of key"), "{refused}");
+    assert!(refused.message.contains("rekeyfs rewrap"), "{refused}");
+    assert_eq!(f.vault.vault.rewrap_batch(&[ino]).rewrapped, 1);
+    let done = f.retire(3, Retirement::Shut, None).unwrap();
+    assert_eq!((done.min_decryption, done.trimmed), (KeyVersion(3), 0));
+    f.vault.open("file").unwrap();
+
+    // A backup of the file as it was can't be opened, until the versions are opened again.
+    std::fs::write(&lower, &backup).unwrap();
+    let fresh = Fixture { vault: f.vault, ..f };
+    let mut vault = fresh.vault;
+    vault.reopen_keyring();
+    assert!(matches!(vault.open("file"), Err(crate::vault::Error::KeyNotUsable(_))));
+    let service = Service::new(Arc::clone(&vault.vault), None);
+    let f = Fixture { vault, service, ..fresh };
+    let hole = f.retire(2, Retirement::Open, None).unwrap_err();
+    assert!(hole.message.contains("give --below 3 --undo"), "{hole}");
+    assert_eq!(f.retire(3, Retirement::Open, None).unwrap().min_decryption, KeyVersion(1));
+    f.vault.open("file").unwrap();
+}
+
+#[test]
+fn trimmed_material_is_gone_from_the_old_keyring_too() {
+    let f = Fixture::new();
+    f.written("file");
+    f.rotate();
+    let order = RetireOrder { key: f.key, below: KeyVersion(2), what: Retirement::Trim }.to_string();
+    assert!(f.retire(2, Retirement::Trim, None).is_err(), "a file needs it");
+    let other = f.insist(&Keys::deletion_order(f.key));
+    assert_eq!(f.retire(2, Retirement::Trim, Some(other)).unwrap_err().kind, RefusalKind::Denied);
+    let late = f.insist(&order);
+    f.rotate();
+    assert_eq!(f.retire(2, Retirement::Trim, Some(late)).unwrap_err().kind, RefusalKind::Denied);
+    let material = |f: &Fixture| {
+        let info = f.vault.keys().keys().into_iter().find(|info| info.id == f.key).unwrap();
+        info.versions.iter().map(|v| v.has_material).collect::<Vec<_>>()
+    };
+    assert_eq!(material(&f), [true, true, true]);
+    let generation = f.vault.keys().generation();
+    let done = f.retire(2, Retirement::Trim, Some(f.insist(&order))).unwrap();
+    assert_eq!((done.trimmed, done.min_decryption), (1, KeyVersion(2)));
+    assert_eq!(
+        f.vault.keys().generation().0,
+        generation.0 + 2,
+        "saved twice, so that the old one has it not"
+    );
+    assert_eq!(material(&f), [false, true, true]);
+    assert_eq!(f.retire(2, Retirement::Open, None).unwrap().lost, 1);
+    assert!(f.vault.open("file").is_err());
+}
+
+#[test]
+fn a_deletion_is_refused_while_files_need_the_key_and_deletes_its_aliases() {
+    let f = Fixture::new();
+    let ino = f.written("file");
+    let error = f.schedule(f.key, None).unwrap_err();
+    assert_eq!(error.name, KmsErrorName::ConflictException);
+    assert!(error.message.starts_with("1 file needs key"), "{}", error.message);
+    f.vault.open("file").unwrap();
+    f.new_default();
+    assert_eq!(f.vault.vault.rewrap_batch(&[ino]).rewrapped, 1);
+    f.schedule(f.key, None).unwrap();
+    f.call(&Call::CreateAlias {
+        alias_name: "alias/x".into(),
+        target_key_id: f.vault.keys().current(&AliasName::default_alias()).unwrap().key.to_string(),
+    });
+    f.clock.0.store(7 * DAY - 1, Ordering::SeqCst);
+    assert!(f.service.delete_due(&mut |_| true).unwrap().is_empty());
+    f.clock.0.store(7 * DAY, Ordering::SeqCst);
+    let done = f.service.delete_due(&mut |_| true).unwrap();
+    assert_eq!(done, [DueDeletion { key: f.key, held_up: None }]);
+    let describe = f.vault.keys().call(&Call::DescribeKey { key_id: f.key.to_string() });
+    let error = KmsError::of(describe.unwrap_err()).unwrap();
+    assert_eq!(error.name, KmsErrorName::NotFoundException);
+    let reopened = f.vault.unlocked().keys;
+    assert!(reopened.keys().iter().all(|info| info.id != f.key));
+    assert_eq!(f.events("KMS CMK Deletion"), 1);
+    f.vault.open("file").unwrap();
+}
+
+#[test]
+fn a_deletion_that_files_need_by_its_date_is_held_up() {
+    let f = Fixture::new();
+    let ino = f.written("file");
+    let (vault, _) = (&f.vault.vault, f.new_default());
+    let lower = std::fs::read_dir(f.vault.tree()).unwrap().next().unwrap().unwrap().path();
+    let backup = std::fs::read(&lower).unwrap();
+    assert_eq!(vault.rewrap_batch(&[ino]).rewrapped, 1);
+    f.schedule(f.key, None).unwrap();
+    // A backup is restored.
+    vault.unlink(Ino::ROOT, b"file").unwrap();
+    std::fs::write(&lower, &backup).unwrap();
+    f.clock.0.store(8 * DAY, Ordering::SeqCst);
+    let done = f.service.delete_due(&mut |_| true).unwrap();
+    assert!(done[0].held_up.as_ref().unwrap().starts_with("1 file needs key"), "{done:?}");
+    assert!(f.service.delete_due(&mut |_| true).unwrap().is_empty(), "not counted again at once");
+    assert_eq!(f.events("DeleteKey"), 1);
+    let status = f.service.status().unwrap().pending_deletions;
+    assert_eq!((status.len(), status[0].key_id), (1, f.key));
+    assert!(status[0].held_up.is_some() && !status[0].insisted);
+    // Cancelled and enabled, the file opens.
+    f.call(&Call::CancelKeyDeletion { key_id: f.key.to_string() });
+    f.call(&Call::EnableKey { key_id: f.key.to_string() });
+    f.vault.open("file").unwrap();
+    assert!(f.service.delete_due(&mut |_| true).unwrap().is_empty());
+    assert!(f.service.status().unwrap().pending_deletions.is_empty());
+}
+
+#[test]
+fn a_deletion_that_is_insisted_on_is_carried_out() {
+    let f = Fixture::new();
+    f.written("file");
+    let wrong = f.insist("something else");
+    assert_eq!(f.schedule(f.key, Some(wrong)).unwrap_err().name, KmsErrorName::ConflictException);
+    f.schedule(f.key, Some(f.insist(&Keys::deletion_order(f.key)))).unwrap();
+    f.clock.0.store(7 * DAY, Ordering::SeqCst);
+    // Without it no new file could be made.
+    let done = f.service.delete_due(&mut |_| true).unwrap();
+    assert!(done[0].held_up.as_ref().unwrap().contains("alias/default"), "{done:?}");
+    let next = f.vault.keys().create_key_for_test("alias/next".parse().unwrap());
+    f.call(&Call::UpdateAlias { alias_name: "alias/default".into(), target_key_id: next.to_string() });
+    let again = Service::new(Arc::clone(&f.vault.vault), None);
+    assert_eq!(again.delete_due(&mut |_| true).unwrap(), [DueDeletion { key: f.key, held_up: None }]);
+    assert!(f.vault.open("file").is_err());
+}
+
+#[test]
+fn a_file_made_while_files_are_counted_takes_the_scheduling_back() {
+    let f = Fixture::new();
+    let mut calls = 0;
+    let call =
+        Call::ScheduleKeyDeletion { key_id: f.key.to_string(), pending_window_in_days: None, insist: None };
+    f.vault.vault.mkdir(Ino::ROOT, b"dir", 0o755, &me()).unwrap();
+    let reply = f.service.kms(&call, &mut |_| {
+        calls += 1;
+        // The root was read already.
+        if calls == 2 {
+            f.written("late");
+        }
+        true
+    });
+    assert!(
+        matches!(reply.unwrap(), KmsReply::Failed { error } if error.message.starts_with("1 file needs"))
+    );
+    f.vault.open("late").unwrap();
+}

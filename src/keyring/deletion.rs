@@ -1,0 +1,140 @@
+//! The end of a key whose deletion was scheduled: due when its date has passed, refused while files need it
+//! unless its owner insisted, final when its material is in neither `keyring` nor `keyring.prev`.
+
+use super::error::{KeyError, KeyringError};
+use super::insist::Authority;
+use super::keys::{Keys, known};
+use super::kms::KmsError;
+use super::model::{Body, Extension, KeyState};
+use crate::events::Event;
+use crate::ids::{AliasName, KeyId, Timestamp};
+
+/// The extension of the body that lists the keys, 16 bytes each, whose deletion is insisted on.
+const INSISTED: u32 = 1;
+
+/// A key that is pending deletion.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PendingDeletion {
+    /// The key.
+    pub key: KeyId,
+    /// The end of its window.
+    pub date: Timestamp,
+    /// Whether that has passed.
+    pub due: bool,
+    /// Whether it is to be deleted though files need it.
+    pub insisted: bool,
+    /// Whether `alias/default` points at it: then new files could not be made.
+    pub is_default: bool,
+}
+
+/// What scheduling a deletion came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Scheduled {
+    /// The key.
+    pub(super) key: KeyId,
+    /// Days until then.
+    pub(super) window: u16,
+    /// The date.
+    pub(super) date: Timestamp,
+}
+
+impl Body {
+    fn insisted(&self, key: KeyId) -> bool {
+        let list = self.extensions.iter().find(|e| e.tag == INSISTED).map_or(&[][..], |e| &e.data);
+        list.chunks_exact(16).any(|id| id == key.as_bytes())
+    }
+
+    fn set_insisted(&mut self, key: KeyId, insisted: bool) {
+        let old = self.extensions.iter().position(|e| e.tag == INSISTED);
+        let mut data = old.map(|at| self.extensions.remove(at).data).unwrap_or_default();
+        data = data.chunks_exact(16).filter(|id| id != key.as_bytes()).flatten().copied().collect();
+        if insisted {
+            data.extend_from_slice(key.as_bytes());
+        }
+        if !data.is_empty() {
+            self.extensions.push(Extension { tag: INSISTED, data });
+        }
+    }
+}
+
+impl Keys {
+    /// The order for which [`Keys::authority`] is asked to insist on a deletion.
+    pub fn deletion_order(key: KeyId) -> String {
+        format!("ScheduleKeyDeletion {key}")
+    }
+
+    pub(super) fn schedule_deletion(
+        &self,
+        key: KeyId,
+        window_days: Option<i64>,
+        insist: Option<&Authority>,
+    ) -> Result<Scheduled, KeyringError> {
+        let now = self.clock.now();
+        self.going(&[key]);
+        let (window, date) = self.change(false, |draft| {
+            if let Some(authority) = insist {
+                draft.check(authority, &Self::deletion_order(key))?;
+            }
+            let scheduled = known(&mut draft.body, key)?.schedule_deletion(window_days, now)?;
+            draft.body.set_insisted(key, insist.is_some());
+            draft.note(Event::KeyOperation { key, operation: "ScheduleKeyDeletion" });
+            draft.note(Event::KeyStateChanged { key, state: KeyState::PendingDeletion.name() });
+            Ok(scheduled)
+        })?;
+        Ok(Scheduled { key, window, date })
+    }
+
+    /// Whether a deletion could be scheduled now, as far as the key's state and the window go. Gives the key.
+    ///
+    /// # Errors
+    /// What scheduling it would say.
+    pub fn try_schedule_deletion(&self, key_id: &str, window: Option<i64>) -> Result<KeyId, KeyringError> {
+        let (mut body, now) = (self.table.read().body.clone(), self.clock.now());
+        let key = super::kms::key_of(&body, key_id)?;
+        known(&mut body, key)?.schedule_deletion(window, now)?;
+        Ok(key)
+    }
+
+    /// The keys that are pending deletion, in the order of their creation.
+    pub fn pending_deletions(&self) -> Vec<PendingDeletion> {
+        let now = self.clock.now();
+        let table = self.table.read();
+        let body = &table.body;
+        let default = body.alias(&AliasName::default_alias()).map(|alias| alias.key);
+        let pending = |key: &super::model::Key| {
+            let date = key.deletion_date.filter(|_| key.state == KeyState::PendingDeletion)?;
+            Some(PendingDeletion {
+                key: key.id,
+                date,
+                due: date <= now,
+                insisted: body.insisted(key.id),
+                is_default: default == Some(key.id),
+            })
+        };
+        body.keys.iter().filter_map(pending).collect()
+    }
+
+    /// Deletes a key whose date has passed, with its aliases; its material is not in `keyring.prev` either. The
+    /// caller has counted that no file needs it, or the deletion is insisted on.
+    ///
+    /// # Errors
+    /// KMSInvalidStateException if the deletion was cancelled, or scheduled anew, since `pending` was seen;
+    /// the keyring can't be saved.
+    pub fn delete_due(&self, pending: &PendingDeletion) -> Result<(), KeyringError> {
+        let (id, now) = (pending.key, self.clock.now());
+        self.change(true, |draft| {
+            let body = &mut draft.body;
+            let key = body.key(id).ok_or(KeyError::UnknownKey(id))?;
+            let still = key.state == KeyState::PendingDeletion && key.deletion_date == Some(pending.date);
+            let default = body.alias(&AliasName::default_alias()).is_some_and(|alias| alias.key == id);
+            if !still || default || pending.date > now || body.insisted(id) != pending.insisted {
+                return Err(KmsError::not_pending_deletion(id).into());
+            }
+            body.set_insisted(id, false);
+            body.aliases.retain(|alias| alias.key != id);
+            body.keys.retain(|key| key.id != id);
+            draft.note(Event::KeyDeleted(id));
+            Ok(())
+        })
+    }
+}

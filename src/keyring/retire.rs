@@ -1,0 +1,161 @@
+//! Retiring old versions of a key: shutting them, which can be taken back, and trimming them, which can't.
+//! Whether files need them is for the caller to have counted.
+
+use serde::{Deserialize, Serialize};
+
+use super::error::{KeyError, KeyringError};
+use super::insist::Authority;
+use super::keys::{Keys, known};
+use super::kms::key_or_alias;
+use super::model::{Key, Version};
+use crate::events::Event;
+use crate::ids::{BackingKeyId, KeyId, KeyVersion};
+
+/// What is to become of the versions of a key below some version.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Retirement {
+    /// They are shut: they unwrap nothing.
+    Shut,
+    /// They are open again.
+    Open,
+    /// They are shut and their material is deleted, for good.
+    Trim,
+}
+
+impl Retirement {
+    /// The operation's name in the audit log.
+    const fn operation(self) -> &'static str {
+        match self {
+            Self::Shut => "RetireKeyVersions",
+            Self::Open => "RestoreKeyVersions",
+            Self::Trim => "TrimKeyVersions",
+        }
+    }
+}
+
+/// An order to retire, made from what a user typed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RetireOrder {
+    /// The key.
+    pub key: KeyId,
+    /// Versions below this one are meant.
+    pub below: KeyVersion,
+    /// What becomes of them.
+    pub what: Retirement,
+}
+
+impl std::fmt::Display for RetireOrder {
+    /// What an [`Authority`] is given for.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} below {}", self.what.operation(), self.key, self.below)
+    }
+}
+
+/// What became of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Retired {
+    /// Versions below this one unwrap nothing now.
+    pub min_decryption: KeyVersion,
+    /// How many versions lost their material by this.
+    pub trimmed: u32,
+    /// How many versions are open again but without material: it was trimmed before.
+    pub lost: u32,
+}
+
+impl Key {
+    /// Shuts, opens or trims the versions below `below`.
+    ///
+    /// # Errors
+    /// [`KeyringError::ServiceManaged`]; [`KeyringError::Versions`] if the current version would be among them,
+    /// or if opening them would leave a hole.
+    pub(super) fn retire(&mut self, below: KeyVersion, what: Retirement) -> Result<Retired, KeyringError> {
+        self.may_be_managed()?;
+        let refused = |why: String| Err(KeyringError::Versions { key: self.id, why });
+        if below < KeyVersion(2) || below > self.current {
+            let most = self.current;
+            return refused(format!("give --below 2 to {most}: the current version {most} stays in use"));
+        }
+        let mut done = Retired { min_decryption: self.min_decryption.max(below), trimmed: 0, lost: 0 };
+        match what {
+            Retirement::Shut => {}
+            Retirement::Open if below < self.min_decryption => {
+                let min = self.min_decryption;
+                return refused(format!("versions below {min} are retired; give --below {min} --undo"));
+            }
+            Retirement::Open => {
+                done.min_decryption = KeyVersion(1);
+                let old = self.versions.iter().filter(|version| version.number < below);
+                done.lost = old.filter(|version| version.material.is_none()).count() as u32;
+            }
+            Retirement::Trim => {
+                for version in self.versions.iter_mut().filter(|version| version.number < below) {
+                    done.trimmed += u32::from(version.material.take().is_some());
+                }
+            }
+        }
+        self.min_decryption = done.min_decryption;
+        Ok(done)
+    }
+}
+
+impl Keys {
+    /// The key of a key id, key ARN, alias name or alias ARN.
+    ///
+    /// # Errors
+    /// [`KeyringError`], if there is none.
+    pub fn key_named(&self, asked: &str) -> Result<KeyId, KeyringError> {
+        key_or_alias(&self.table.read().body, asked)
+    }
+
+    /// What an order would do to a key as it is now, without doing it.
+    ///
+    /// # Errors
+    /// Those of [`Keys::retire`].
+    pub fn try_retire(&self, order: &RetireOrder) -> Result<Retired, KeyringError> {
+        let mut body = self.table.read().body.clone();
+        known(&mut body, order.key)?.retire(order.below, order.what)
+    }
+
+    /// Carries an order out, durably; trimmed material isn't in `keyring.prev` either. The caller has counted
+    /// that no file needs the versions, or has an authority that insists.
+    ///
+    /// # Errors
+    /// [`KeyringError::NotAuthorized`] for another order's authority; [`KeyringError::Versions`] and others of
+    /// the key; the keyring can't be saved. Nothing is changed then.
+    pub fn retire(&self, order: &RetireOrder, insist: Option<&Authority>) -> Result<Retired, KeyringError> {
+        if order.what != Retirement::Open {
+            self.going(&[order.key]);
+        }
+        self.change(order.what == Retirement::Trim, |draft| {
+            if let Some(authority) = insist {
+                draft.check(authority, &order.to_string())?;
+            }
+            let key = known(&mut draft.body, order.key)?;
+            let before: Vec<_> = key.versions.iter().map(|v| v.material.is_some()).collect();
+            let done = key.retire(order.below, order.what)?;
+            let gone = |(version, had): (&Version, bool)| {
+                (had && version.material.is_none())
+                    .then_some(BackingKeyId { key: order.key, version: version.number })
+            };
+            let gone: Vec<_> = key.versions.iter().zip(before).filter_map(gone).collect();
+            let trimmed = order.what == Retirement::Trim;
+            draft.note(Event::VersionsRetired { key: order.key, below: done.min_decryption, trimmed });
+            for backing in gone {
+                draft.note(Event::MaterialDeleted { backing, why: "trimmed" });
+            }
+            Ok(done)
+        })
+    }
+
+    /// How often each key's current version was asked for to wrap with, after all that was asked for before
+    /// has been written: two equal answers with a count of files in between mean that none came in the
+    /// meantime. No [`super::WrapGuard`] may be held by this thread.
+    ///
+    /// # Errors
+    /// [`KeyError::UnknownKey`].
+    pub fn wraps_of(&self, key: KeyId) -> Result<u64, KeyError> {
+        let _nothing_in_flight = self.gate.write();
+        self.table.read().wraps(key)
+    }
+}

@@ -1,0 +1,60 @@
+//! Which backing keys one file needs to be opened, read from its header without regard to whether they may be
+//! used: only a slot that opens counts, and where none can be tried, both do.
+
+use std::os::fd::BorrowedFd;
+
+use super::Body;
+use crate::crypto::suite::Suite;
+use crate::header::{self, OpenError, Refusal, SLOTS, UnverifiedSlot};
+use crate::ids::{BackingKeyId, Format, Ino, LowerOffset};
+use crate::keyring::KeyError;
+use crate::storage;
+use crate::vault::{Result, Vault};
+
+/// What a file needs.
+pub(in crate::vault) enum Needs {
+    /// No key: it is empty, or has no header.
+    Nothing,
+    /// These: one, or both that its slots name.
+    Backings(Vec<BackingKeyId>),
+    /// It can't be told.
+    Unknown(&'static str),
+}
+
+impl Vault {
+    /// What the file behind a readable descriptor needs. An open one is asked, under its lock.
+    pub(in crate::vault) fn read_needs(&self, ino: Ino, fd: BorrowedFd<'_>) -> Result<Needs> {
+        let open = self.tree.inodes.find(ino).and_then(|inode| inode.file.lock().upgrade());
+        let state = open.as_ref().map(|file| file.state.read());
+        if let Some(state) = &state
+            && let Body::Sealed(sealed) = &state.body
+        {
+            return Ok(Needs::Backings(vec![sealed.header.backing()]));
+        }
+        let mut slots = [0; SLOTS];
+        storage::pread(fd, &mut slots, LowerOffset(0))?;
+        Ok(match header::open(&slots, |slot| self.try_slot(slot)) {
+            Ok(header) => Needs::Backings(vec![header.backing()]),
+            Err(OpenError::Missing) => Needs::Nothing,
+            Err(OpenError::Key(())) => {
+                let slots = UnverifiedSlot::parse_both(&slots).into_iter().flatten();
+                let mut backings: Vec<_> = slots.map(|slot| slot.backing()).collect();
+                backings.dedup();
+                Needs::Backings(backings)
+            }
+            Err(OpenError::Newer(what)) => Needs::Unknown(what),
+            Err(OpenError::Damaged) => Needs::Unknown("its header is damaged"),
+        })
+    }
+
+    fn try_slot(&self, slot: &UnverifiedSlot) -> std::result::Result<crate::crypto::keys::Dek, Refusal<()>> {
+        let suite = Suite::from_number(slot.suite_number()).ok_or(Refusal::Failed)?;
+        let opened =
+            self.keys.unwrap_to_count(slot.backing(), slot.file(), suite, Format::CURRENT, &slot.wrapped());
+        opened.map_err(|e| match e {
+            KeyError::Auth => Refusal::Failed,
+            KeyError::NotUsable { .. } => Refusal::NotUsable(()),
+            KeyError::UnknownKey(_) | KeyError::UnknownAlias(_) => Refusal::Unknown(()),
+        })
+    }
+}

@@ -1,0 +1,291 @@
+//! Which backing keys the files need: the count that comes before a key or a version of it goes. It reads
+//! every header of the lower tree, those under hidden names too, whatever the state of their keys, and says
+//! of which files it can't tell. Nothing is changed.
+//!
+//! Files move while they are counted: one that is renamed or linked into a directory that was read already
+//! would be missed, so the namespace notes what moves ([`Moves`]), and a directory that moved begins the count
+//! anew. That no new file takes up what is to go is for the caller: a version below the current one wraps
+//! nothing new, and re-wraps that chose it before are waited for here.
+
+use std::collections::{BTreeMap, HashSet};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+
+use super::file::Needs;
+use super::{Error, FileKind, Result, Vault};
+use crate::ids::{BackingKeyId, Ino};
+use crate::names::LowerKind;
+use crate::storage::{self, Access, DirStream, Errno, Stat};
+
+/// How often a count is begun anew because directories moved.
+const TRIES: u32 = 5;
+/// How often a header that makes no sense is read again: it may be in the middle of being written.
+const READS: u32 = 4;
+const READ_PAUSE: Duration = Duration::from_millis(5);
+/// Entries of a directory between two questions whether to go on.
+const STEP: u64 = 256;
+
+/// How many files need which backing keys.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Needed {
+    /// Regular files looked at.
+    pub files: u64,
+    /// Files that need each backing key.
+    pub by: BTreeMap<BackingKeyId, u64>,
+    /// Files and directories of which it can't be told.
+    pub unreadable: u64,
+    /// The lower path of one of these, and why.
+    pub example: Option<String>,
+}
+
+impl Needed {
+    /// Files that need one of the backing keys that `gone` chooses.
+    pub fn of(&self, gone: impl Fn(BackingKeyId) -> bool) -> u64 {
+        self.by.iter().filter(|(backing, _)| gone(**backing)).map(|(_, files)| files).sum()
+    }
+
+    fn unreadable(&mut self, path: &[u8], why: &dyn std::fmt::Display) {
+        self.unreadable += 1;
+        if self.example.is_none() {
+            self.example = Some(format!("tree/{}: {why}", String::from_utf8_lossy(path)));
+        }
+    }
+
+    fn note(&mut self, backings: &[BackingKeyId]) {
+        for backing in backings {
+            *self.by.entry(*backing).or_default() += 1;
+        }
+    }
+}
+
+/// Why there is no count.
+#[derive(Debug, thiserror::Error)]
+pub enum CountError {
+    /// The caller wanted no more.
+    #[error("stopped before all files were counted")]
+    Stopped,
+    /// Directories were moved all the time.
+    #[error("directories are being moved while files are counted, so that some could be missed; try again")]
+    Moving,
+    /// The tree can't be read.
+    #[error(transparent)]
+    Vault(#[from] Error),
+}
+
+/// What moved in the namespace since a count began; nothing is noted while none is under way.
+#[derive(Default)]
+pub(super) struct Moves(RwLock<Option<Mutex<Moved>>>);
+
+#[derive(Default)]
+struct Moved {
+    /// A directory moved, or something of which it can't be told.
+    anew: bool,
+    /// The backing keys of files that moved.
+    files: Vec<BackingKeyId>,
+}
+
+/// A move under way; counts begin before or after it, not meanwhile.
+pub(super) struct Moving<'a>(RwLockReadGuard<'a, Option<Mutex<Moved>>>);
+
+impl Moves {
+    /// Begins a rename or link. Comes before every other lock.
+    pub(super) fn begin(&self) -> Moving<'_> {
+        Moving(self.0.read())
+    }
+}
+
+impl Moving<'_> {
+    /// The move is done: `name` in `parent` is one of its places.
+    pub(super) fn done(&self, vault: &Vault, parent: Ino, name: &[u8]) {
+        let Some(moved) = &*self.0 else { return };
+        let found = vault.tree.lookup(parent, name).and_then(|attr| {
+            let needs = match attr.kind {
+                FileKind::Regular => vault.inode(attr.ino).and_then(|inode| {
+                    let path = vault.tree.path_fd(&inode)?.ok_or(Error::Stale)?;
+                    vault.needs_of(attr.ino, path.as_fd())
+                }),
+                FileKind::Directory => Err(Error::Stale),
+                _ => Ok(Needs::Nothing),
+            };
+            vault.forget(attr.ino, 1);
+            needs
+        });
+        let mut moved = moved.lock();
+        match found {
+            Ok(Needs::Backings(backings)) => moved.files.extend(backings),
+            // Moved on, or removed; who did that noted it.
+            Ok(Needs::Nothing) | Err(Error::NotFound) => {}
+            Ok(Needs::Unknown(_)) | Err(_) => moved.anew = true,
+        }
+    }
+}
+
+/// A directory on the way down.
+struct Level {
+    stream: DirStream,
+    /// The length of the path up to and with it.
+    path: usize,
+    below: Vec<Vec<u8>>,
+}
+
+struct Count<'a> {
+    vault: &'a Vault,
+    needed: Needed,
+    device: u64,
+    /// Files with several names that were met.
+    linked: HashSet<u64>,
+    path: Vec<u8>,
+    go_on: &'a mut dyn FnMut(u64) -> bool,
+}
+
+impl Vault {
+    /// Counts which backing keys the files need. Re-wraps under way are waited for first. `go_on` is told the
+    /// number of files looked at so far and returns false to stop.
+    ///
+    /// # Errors
+    /// [`CountError`]. What can't be read below the root is no error: it is told in the count.
+    pub fn count_needs(&self, go_on: &mut dyn FnMut(u64) -> bool) -> std::result::Result<Needed, CountError> {
+        let _only = self.counting.lock();
+        drop(self.rewraps.write());
+        for _ in 0..TRIES {
+            *self.moves.0.write() = Some(Mutex::default());
+            let counted = self.count_once(go_on);
+            let moved = self.moves.0.write().take().map(Mutex::into_inner).unwrap_or_default();
+            let mut needed = counted?;
+            if !moved.anew {
+                needed.note(&moved.files);
+                return Ok(needed);
+            }
+        }
+        Err(CountError::Moving)
+    }
+
+    fn count_once(&self, go_on: &mut dyn FnMut(u64) -> bool) -> std::result::Result<Needed, CountError> {
+        let root = self.tree.dir(Ino::ROOT)?;
+        let fd = storage::open_dir(root.fd(), b".").map_err(Error::from)?;
+        let device = storage::fstat(fd.as_fd()).map_err(Error::from)?.dev;
+        let mut count = Count {
+            vault: self,
+            needed: Needed::default(),
+            device,
+            linked: HashSet::new(),
+            path: Vec::new(),
+            go_on,
+        };
+        let mut levels = vec![count.read(fd)?];
+        while let Some(level) = levels.last_mut() {
+            count.path.truncate(level.path);
+            let Some(name) = level.below.pop() else {
+                levels.pop();
+                continue;
+            };
+            let opened = storage::open_dir(level.stream.fd().as_fd(), &name);
+            count.enter(&name);
+            match opened {
+                Ok(fd) => match storage::fstat(fd.as_fd()) {
+                    Ok(stat) if stat.dev == device => levels.push(count.read(fd)?),
+                    Ok(_) => {}
+                    Err(e) => count.unreadable(&e),
+                },
+                // Removed; one that was moved was noted.
+                Err(Errno::NOENT) => {}
+                Err(e) => count.unreadable(&e),
+            }
+        }
+        Ok(count.needed)
+    }
+
+    /// What a lower file needs, through a descriptor of any kind.
+    fn needs_of(&self, ino: Ino, fd: BorrowedFd<'_>) -> Result<Needs> {
+        let readable = match storage::reopen(fd, Access::ReadOnly) {
+            Err(Errno::ACCESS) => self.tree.open_widened(fd, Access::ReadOnly)?,
+            opened => opened?,
+        };
+        for _ in 1..READS {
+            match self.read_needs(ino, readable.as_fd())? {
+                Needs::Unknown(_) => std::thread::sleep(READ_PAUSE),
+                needs => return Ok(needs),
+            }
+        }
+        self.read_needs(ino, readable.as_fd())
+    }
+}
+
+impl Count<'_> {
+    fn enter(&mut self, name: &[u8]) {
+        if !self.path.is_empty() {
+            self.path.push(b'/');
+        }
+        self.path.extend_from_slice(name);
+    }
+
+    fn unreadable(&mut self, why: &dyn std::fmt::Display) {
+        self.needed.unreadable(&self.path, why);
+    }
+
+    /// Reads a directory: counts its files, notes its directories.
+    fn read(&mut self, fd: OwnedFd) -> std::result::Result<Level, CountError> {
+        let mut level = Level { stream: DirStream::new(fd), path: self.path.len(), below: Vec::new() };
+        let mut looked: u64 = 0;
+        loop {
+            if looked.is_multiple_of(STEP) && !(self.go_on)(self.needed.files) {
+                return Err(CountError::Stopped);
+            }
+            looked += 1;
+            let (name, kind) = match level.stream.next() {
+                Ok(Some(entry)) => (entry.name.to_vec(), entry.kind),
+                Ok(None) => return Ok(level),
+                Err(e) => {
+                    self.unreadable(&e);
+                    return Ok(level);
+                }
+            };
+            if name == b"." || name == b".." {
+                continue;
+            }
+            self.path.truncate(level.path);
+            if matches!(kind, Some(kind) if kind != FileKind::Regular && kind != FileKind::Directory) {
+                continue;
+            }
+            self.enter(&name);
+            let at = level.stream.fd().as_fd();
+            match storage::stat(at, &name) {
+                Ok(stat) if stat.dev != self.device => {}
+                Ok(stat) if stat.kind() == FileKind::Directory => level.below.push(name),
+                Ok(stat) if stat.kind() == FileKind::Regular => self.file(at, &name, &stat),
+                Ok(_) | Err(Errno::NOENT) => {}
+                Err(e) => self.unreadable(&e),
+            }
+        }
+    }
+
+    fn file(&mut self, at: BorrowedFd<'_>, name: &[u8], stat: &Stat) {
+        let kind = LowerKind::of(name);
+        // What a temporary file holds is under its name, or nowhere, before a re-wrap or re-encryption that
+        // was waited for is over: what is left of one that was killed opens nothing.
+        if matches!(kind, LowerKind::DirRecord | LowerKind::LongCompanion | LowerKind::Temporary) {
+            return;
+        }
+        self.needed.files += 1;
+        if stat.nlink > 1 && !self.linked.insert(stat.ino) {
+            return;
+        }
+        let needs = self.vault.tree.ino(stat).and_then(|ino| {
+            let path = storage::open_path(at, name)?;
+            self.vault.needs_of(ino, path.as_fd())
+        });
+        match needs {
+            Ok(Needs::Nothing) | Err(Error::Lower(Errno::NOENT)) => {}
+            Ok(Needs::Backings(backings)) => self.needed.note(&backings),
+            // Of no program known: it has no header that could need a key.
+            Ok(Needs::Unknown(_)) if kind == LowerKind::Unknown => {}
+            Ok(Needs::Unknown(why)) => self.unreadable(&why),
+            Err(e) => self.unreadable(&e),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

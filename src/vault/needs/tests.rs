@@ -1,0 +1,173 @@
+//! The count of what files need: every file once, whatever its key's state, its name or its place.
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use super::*;
+use crate::ids::{AliasName, KeyVersion, PlainOffset};
+use crate::keyring::RotateTarget;
+use crate::vault::testing::{TestVault, me};
+
+fn write(vault: &TestVault, name: &str) -> Ino {
+    let ino = vault.make(name);
+    let (ino, handle) = { (ino, vault.open(name).unwrap().1) };
+    vault.vault.write(ino, PlainOffset(0), b"content", false).unwrap();
+    vault.vault.release(ino, handle).unwrap();
+    ino
+}
+
+fn rotate(vault: &TestVault) {
+    vault.keys().rotate(&RotateTarget::Alias(AliasName::default_alias())).unwrap();
+}
+
+fn count(vault: &TestVault) -> Needed {
+    vault.vault.count_needs(&mut |_| true).unwrap()
+}
+
+fn versions(needed: &Needed) -> Vec<(u32, u64)> {
+    needed.by.iter().map(|(backing, files)| (backing.version.0, *files)).collect()
+}
+
+fn lower_file(vault: &TestVault) -> PathBuf {
+    let mut entries = std::fs::read_dir(vault.tree()).unwrap();
+    entries.find_map(|e| Some(e.unwrap().path()).filter(|p| p.is_file())).unwrap()
+}
+
+#[test]
+fn files_of_every_version_and_state_are_counted_once() {
+    let mut vault = TestVault::new();
+    let ino = write(&vault, "old");
+    write(&vault, &"long".repeat(60));
+    vault.make("empty");
+    vault.vault.link(ino, Ino::ROOT, b"again").unwrap();
+    vault.vault.symlink(Ino::ROOT, b"symlink", b"old", &me()).unwrap();
+    rotate(&vault);
+    let (ino, _open) = { (write(&vault, "new"), vault.open("new").unwrap()) };
+    vault.vault.mkdir(Ino::ROOT, b"dir", 0o755, &me()).unwrap();
+    vault
+        .vault
+        .rename(
+            (Ino::ROOT, b"new"),
+            (vault.vault.lookup(Ino::ROOT, b"dir").unwrap().ino, b"new"),
+            storage::RenameFlags::empty(),
+        )
+        .unwrap();
+    assert_eq!((versions(&count(&vault)), count(&vault).unreadable), (vec![(1, 2), (2, 1)], 0));
+    let key = vault.keys().current(&AliasName::default_alias()).unwrap().key;
+    vault.keys().set_enabled(key, false).unwrap();
+    assert_eq!(versions(&count(&vault)), [(1, 2), (2, 1)], "open files too");
+    let _ = ino;
+    vault.reopen();
+    let needed = count(&vault);
+    assert_eq!(versions(&needed), [(1, 2), (2, 1)], "its key is disabled");
+    assert_eq!(needed.files, 5, "two names of one file, one of it, the empty one, and the new one");
+    assert_eq!(needed.of(|backing| backing.version < KeyVersion(2)), 2);
+}
+
+#[test]
+fn only_the_slot_that_opens_counts_after_an_interrupted_re_wrap() {
+    let mut vault = TestVault::new();
+    let ino = write(&vault, "file");
+    let path = lower_file(&vault);
+    let mut old = [0; 512];
+    std::fs::File::open(&path).unwrap().read_exact_at(&mut old, 0).unwrap();
+    rotate(&vault);
+    assert_eq!(vault.vault.rewrap_batch(&[ino]).rewrapped, 1);
+    let lower = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    let mut new = [0; 512];
+    lower.read_exact_at(&mut new, 512).unwrap();
+    // As a power cut between the new slot and the old one leaves it.
+    lower.write_all_at(&old, 0).unwrap();
+    vault.reopen();
+    assert_eq!(versions(&count(&vault)), [(2, 1)]);
+    // As one in the middle of the new slot does.
+    lower.write_all_at(&[0xff; 16], 512 + 100).unwrap();
+    assert_eq!(versions(&count(&vault)), [(1, 1)]);
+    // Nothing opens it any more, and which key it needs can't be told.
+    lower.write_all_at(&[0xff; 16], 100).unwrap();
+    let needed = count(&vault);
+    assert_eq!((needed.by.len(), needed.unreadable), (0, 1));
+    assert!(needed.example.unwrap().contains("damaged"));
+}
+
+#[test]
+fn a_file_that_no_name_leads_to_any_more_is_counted() {
+    let mut vault = TestVault::new();
+    write(&vault, &"long".repeat(60));
+    let tree = vault.tree();
+    for entry in std::fs::read_dir(&tree).unwrap() {
+        let path = entry.unwrap().path();
+        if path.to_str().unwrap().ends_with(".name") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    write(&vault, "other");
+    std::fs::rename(
+        std::fs::read_dir(&tree)
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .find(|p| !p.to_str().unwrap().contains(".long"))
+            .unwrap(),
+        tree.join("not base64url"),
+    )
+    .unwrap();
+    std::fs::write(tree.join(".of-a-newer-program"), b"anything").unwrap();
+    vault.reopen();
+    let needed = count(&vault);
+    assert_eq!((versions(&needed), needed.unreadable), (vec![(1, 2)], 0));
+}
+
+#[test]
+fn a_file_that_moves_while_it_is_counted_is_not_missed() {
+    for (from, to) in [("a", "b"), ("b", "a")] {
+        let vault = TestVault::new();
+        for dir in ["a", "b"] {
+            vault.vault.mkdir(Ino::ROOT, dir.as_bytes(), 0o755, &me()).unwrap();
+        }
+        let ino = |dir: &str| vault.vault.lookup(Ino::ROOT, dir.as_bytes()).unwrap().ino;
+        write(&vault, "file");
+        let mv =
+            |a: Ino, b: Ino| vault.vault.rename((a, b"file"), (b, b"file"), storage::RenameFlags::empty());
+        mv(Ino::ROOT, ino(from)).unwrap();
+        let mut calls = 0;
+        let needed = vault.vault.count_needs(&mut |_| {
+            calls += 1;
+            // The root and one of the directories have been read.
+            if calls == 3 {
+                mv(ino(from), ino(to)).unwrap();
+            }
+            true
+        });
+        let needed = needed.unwrap();
+        assert!(needed.of(|_| true) >= 1, "{from} -> {to}");
+    }
+}
+
+#[test]
+fn a_directory_that_moves_begins_the_count_anew_but_not_for_ever() {
+    let vault = TestVault::new();
+    for dir in ["a", "b", "c"] {
+        vault.vault.mkdir(Ino::ROOT, dir.as_bytes(), 0o755, &me()).unwrap();
+    }
+    let ino = |name: &str| vault.vault.lookup(Ino::ROOT, name.as_bytes()).unwrap().ino;
+    write(&vault, "file");
+    vault.vault.rename((Ino::ROOT, b"file"), (ino("c"), b"file"), storage::RenameFlags::empty()).unwrap();
+    let swap = || {
+        vault.vault.rename((Ino::ROOT, b"b"), (Ino::ROOT, b"c"), storage::RenameFlags::EXCHANGE).unwrap();
+    };
+    let mut calls = 0;
+    let needed = vault.vault.count_needs(&mut |_| {
+        calls += 1;
+        if calls == 3 {
+            swap();
+        }
+        true
+    });
+    assert_eq!(needed.unwrap().of(|_| true), 1);
+    assert!(calls > 4, "it was begun anew");
+    let always = vault.vault.count_needs(&mut |_| {
+        swap();
+        true
+    });
+    assert!(matches!(always, Err(CountError::Moving)));
+    assert!(matches!(vault.vault.count_needs(&mut |_| false), Err(CountError::Stopped)));
+}
