@@ -9,7 +9,8 @@ use super::fsck_display::Display;
 use super::interrupt::Interrupt;
 use super::offline::Offline;
 use super::output;
-use super::target::Target;
+use super::target::{self, Target};
+use crate::control::{ClientError, Entry, Reply, Request};
 use crate::fsck::{self, Fate, Finding, Options, Progress, Severity, Summary, Watch};
 use crate::ids::PathText;
 
@@ -43,10 +44,7 @@ pub(super) fn run(args: &args::Fsck) -> Outcome<u8> {
     let interrupt = Interrupt::watch(CANCELLED)?;
     let mut report = Report { json: args.json, display: Display::new(), interrupt, unwritten: None };
     let summary = match &target {
-        Target::Mounted(_) => {
-            let cause = "it is mounted; unmount it to check it";
-            return Err(Failure::new(Exit::Busy, target.vault().display(), cause));
-        }
+        Target::Mounted(entry) => beside(entry, options.path, &mut report)?,
         Target::Vault(vault) => {
             let offline = Offline::open(vault, &args.open)?;
             fsck::check(offline.keys(), None, &options, &mut report)
@@ -55,6 +53,35 @@ pub(super) fn run(args: &args::Fsck) -> Outcome<u8> {
     };
     report.finish(target.vault(), &summary)?;
     Ok(summary.status())
+}
+
+/// Has a mount's daemon check what it serves: it has the keys, and holds still what it is to look at twice.
+fn beside(entry: &Entry, path: Option<PathText>, report: &mut Report) -> Outcome<Summary> {
+    let mut stopped = Summary::default();
+    let interrupt = report.interrupt.clone();
+    let reply = target::connect(entry)?.follow(
+        &Request::Fsck { path },
+        &mut |reply| match reply {
+            Reply::Found(finding) => {
+                stopped.count(&finding);
+                report.found(&finding);
+                None
+            }
+            Reply::Checking(progress) => {
+                (stopped.files, stopped.bytes) = (progress.files, progress.bytes);
+                report.display.update(&progress);
+                None
+            }
+            reply => Some(reply),
+        },
+        &mut || !interrupt.came(),
+    );
+    match reply {
+        Ok(Reply::Checked(summary)) => Ok(*summary),
+        Ok(_) => Err(target::unexpected(entry)),
+        Err(ClientError::Stopped) => Ok(Summary { complete: false, ..stopped }),
+        Err(error) => Err(target::failure(error)),
+    }
 }
 
 /// A path from the mount's root on: one that leads into the mount is cut to that.

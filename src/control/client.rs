@@ -85,9 +85,30 @@ impl Client {
     /// # Errors
     /// As [`Client::call`], and [`ClientError::Stopped`] when `go_on` said so.
     pub fn converse(
-        mut self,
+        self,
         request: &Request,
         progress: &mut dyn FnMut(&Progress),
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Reply, ClientError> {
+        let mut take = |reply| match reply {
+            Reply::Progress(p) => {
+                progress(&p);
+                None
+            }
+            reply => Some(reply),
+        };
+        self.follow(request, &mut take, go_on)
+    }
+
+    /// As [`Client::converse`], for any replies before the answer: `take` gets each, and returns the one that is
+    /// the answer.
+    ///
+    /// # Errors
+    /// As [`Client::converse`].
+    pub fn follow(
+        mut self,
+        request: &Request,
+        take: &mut dyn FnMut(Reply) -> Option<Reply>,
         go_on: &mut dyn FnMut() -> bool,
     ) -> Result<Reply, ClientError> {
         let socket = self.socket.clone();
@@ -103,14 +124,15 @@ impl Client {
                 Ok(line) => line,
             };
             match wire::decode(&line).map_err(&broken)? {
-                Reply::Progress(p) => {
-                    progress(&p);
+                Reply::Refused(refusal) => return Err(ClientError::Refused(refusal)),
+                reply => {
+                    if let Some(answer) = take(reply) {
+                        return Ok(answer);
+                    }
                     if !go_on() {
                         return Err(ClientError::Stopped);
                     }
                 }
-                Reply::Refused(refusal) => return Err(ClientError::Refused(refusal)),
-                reply => return Ok(reply),
             }
         }
     }

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
+use crate::fsck::{self, Finding};
 pub use crate::ids::PathText;
 use crate::ids::{AliasName, KeyId, KeyVersion, VaultId};
 use crate::keyring::kms::{Call, KmsError};
@@ -43,6 +44,11 @@ pub enum Request {
     Rewrap {
         /// Files looked at in a second, at most.
         max_rate: Option<NonZeroU32>,
+    },
+    /// Check what is stored. The reply is preceded by findings and progress lines; hanging up stops it.
+    Fsck {
+        /// Only what lies here, from the mount's root on.
+        path: Option<PathText>,
     },
     /// The header of a file that the kernel holds.
     Inspect {
@@ -96,6 +102,12 @@ pub enum Reply {
     Progress(Progress),
     /// To [`Request::Rewrap`].
     Rewrapped(RewrapReport),
+    /// Before the reply to [`Request::Fsck`], any number of times.
+    Found(Box<Finding>),
+    /// Before the reply to [`Request::Fsck`], any number of times.
+    Checking(fsck::Progress),
+    /// To [`Request::Fsck`].
+    Checked(Box<fsck::Summary>),
     /// To [`Request::Inspect`].
     Inspected(Inspected),
     /// It could not be done.

@@ -20,7 +20,8 @@ use super::protocol::{
 use super::registry::Endpoint;
 use super::wire::{self, LineReader, WireError};
 use crate::events::Actor;
-use crate::ids::Ino;
+use crate::fsck::{self, Finding, Summary, Watch};
+use crate::ids::{Ino, PathText};
 use crate::keyring::kms::Call;
 
 /// Connections served at a time; one more is told that the daemon is busy.
@@ -76,6 +77,12 @@ pub trait Handler: Send + Sync + 'static {
         max_rate: Option<NonZeroU32>,
         go_on: &mut dyn FnMut(Progress) -> bool,
     ) -> Result<RewrapReport, Refusal>;
+
+    /// Checks what is stored, or the part of it at `path`. `watch` hears of findings and of progress.
+    ///
+    /// # Errors
+    /// A refusal, which is sent to the client.
+    fn fsck(&self, path: Option<&PathText>, watch: &mut dyn Watch) -> Result<Summary, Refusal>;
 
     /// What the header of a file says that the kernel holds.
     ///
@@ -242,6 +249,28 @@ fn answer(shared: &Shared, mut stream: UnixStream) {
     }
 }
 
+/// Tells a client of a check what is found, and how far it is.
+struct Teller<'a> {
+    shared: &'a Shared,
+    stream: &'a mut UnixStream,
+    sent: Option<Instant>,
+    gone: bool,
+}
+
+impl Watch for Teller<'_> {
+    fn found(&mut self, finding: &Finding) {
+        self.gone |= wire::send(self.stream, &Reply::Found(Box::new(finding.clone()))).is_err();
+    }
+
+    fn go_on(&mut self, progress: fsck::Progress) -> bool {
+        if !self.gone && self.sent.is_none_or(|at| at.elapsed() >= PROGRESS_INTERVAL) {
+            self.sent = Some(Instant::now());
+            self.gone |= wire::send(self.stream, &Reply::Checking(progress)).is_err();
+        }
+        !self.gone && !self.shared.stopping.load(Ordering::SeqCst)
+    }
+}
+
 fn perform(shared: &Shared, request: &Request, stream: &mut UnixStream) -> Reply {
     let handler = &shared.handler;
     let mut sent: Option<Instant> = None;
@@ -263,6 +292,10 @@ fn perform(shared: &Shared, request: &Request, stream: &mut UnixStream) -> Reply
         Request::Inspect { ino } => handler.inspect(Ino(*ino)).map(Reply::Inspected),
         Request::Retire { asked } => handler.retire(asked, &mut go_on).map(Reply::Retired),
         Request::Rewrap { max_rate } => handler.rewrap(*max_rate, &mut go_on).map(Reply::Rewrapped),
+        Request::Fsck { path } => {
+            let mut teller = Teller { shared, stream, sent: None, gone: false };
+            handler.fsck(path.as_ref(), &mut teller).map(|summary| Reply::Checked(Box::new(summary)))
+        }
     };
     done.unwrap_or_else(Reply::Refused)
 }

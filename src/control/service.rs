@@ -16,7 +16,8 @@ use super::protocol::{
 };
 use super::server::Handler;
 use crate::events::Event;
-use crate::ids::{BackingKeyId, Ino};
+use crate::fsck::{self, CheckError, Summary, Watch};
+use crate::ids::{BackingKeyId, Ino, PathText};
 use crate::keyring::kms::{Call, KmsError};
 use crate::keyring::{self, KeyError, KeyInfo, KeyringError, Keys};
 use crate::rewrap::{self, SweepOptions};
@@ -34,6 +35,8 @@ pub struct Service {
     mount: Option<MountStatus>,
     /// Held by the one sweep that may run.
     sweep: Mutex<()>,
+    /// Held by the one check that may run.
+    check: Mutex<()>,
     /// The sweep under way is to stop.
     halt: AtomicBool,
     /// Every sweep is to stop.
@@ -48,6 +51,7 @@ impl Service {
             vault,
             mount,
             sweep: Mutex::new(()),
+            check: Mutex::new(()),
             halt: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             held_up: HeldUp::default(),
@@ -143,6 +147,22 @@ impl Handler for Service {
             complete: !report.stopped,
         });
         Ok(RewrapReport { progress, complete: !report.stopped, versions: versions(report.census) })
+    }
+
+    fn fsck(&self, path: Option<&PathText>, watch: &mut dyn Watch) -> Result<Summary, Refusal> {
+        let vault = self.vault.keys().vault_path().display();
+        let Some(_only) = self.check.try_lock_for(SWEEP_PATIENCE) else {
+            return Err(Refusal::new(RefusalKind::Busy, format!("{vault}: a check is under way already")));
+        };
+        let options = fsck::Options { path: path.cloned() };
+        let beside = Some(&*self.vault);
+        fsck::check(self.vault.keys(), beside, &options, watch).map_err(|error| {
+            let kind = match error {
+                CheckError::Path(..) => RefusalKind::NotFound,
+                CheckError::Vault(_) | CheckError::Thread(_) => RefusalKind::Other,
+            };
+            Refusal::new(kind, format!("{vault}: {error}"))
+        })
     }
 
     fn inspect(&self, ino: Ino) -> Result<Inspected, Refusal> {

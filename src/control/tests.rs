@@ -11,7 +11,8 @@ use rustix::process::getpid;
 use super::registry::entries_in;
 use super::wire::{LineReader, WireError, decode, encode};
 use super::*;
-use crate::ids::{AliasName, Ino, KeyId, KeyVersion, VaultId};
+use crate::fsck::{self, Code, Fate, Finding, Summary, Watch};
+use crate::ids::{AliasName, Ino, KeyId, KeyVersion, PathText, VaultId};
 use crate::keyring::kms::Call;
 
 struct Fake {
@@ -55,10 +56,28 @@ impl Handler for Fake {
         }
         Ok(RewrapReport { progress, complete: false, versions: vec![] })
     }
+    fn fsck(&self, path: Option<&PathText>, watch: &mut dyn Watch) -> Result<Summary, Refusal> {
+        let path = path.cloned().ok_or_else(|| Refusal::new(RefusalKind::NotFound, "everything: no"))?;
+        watch.found(&finding(path));
+        let complete = watch.go_on(fsck::Progress { files: 1, bytes: 2, findings: 1 });
+        Ok(Summary { complete, files: 1, ..Summary::default() })
+    }
     fn inspect(&self, ino: Ino) -> Result<Inspected, Refusal> {
         if ino == Ino(9) { Ok(Inspected { header: None }) } else { panic!("asked for {ino}") }
     }
     fn stop(&self) {}
+}
+
+fn finding(path: PathText) -> Finding {
+    Finding {
+        code: Code::PageDamaged,
+        severity: Code::PageDamaged.severity(),
+        lower: path.clone(),
+        path,
+        pages: None,
+        detail: String::new(),
+        fate: Fate::Left,
+    }
 }
 
 fn me() -> u32 {
@@ -88,6 +107,34 @@ fn server(dir: &std::path::Path) -> (Server, Arc<Fake>) {
     let fake = Arc::new(Fake { sweeps: AtomicU64::new(0) });
     let endpoint = RuntimeDir::create_at(&dir.join("run")).unwrap().bind(location(dir)).unwrap();
     (serve(endpoint, Arc::clone(&fake) as Arc<dyn Handler>).unwrap(), fake)
+}
+
+#[test]
+fn findings_come_before_the_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, _) = server(dir.path());
+    let ask = |path: Option<&str>, take: &mut dyn FnMut(Reply) -> Option<Reply>| {
+        let path = path.map(|path| PathText(path.into()));
+        let client = Client::connect(server.endpoint().socket()).unwrap();
+        client.follow(&Request::Fsck { path }, take, &mut || true)
+    };
+    let mut found = Vec::new();
+    let answer = ask(Some("/a\nb"), &mut |reply| match reply {
+        Reply::Found(one) => {
+            found.push(*one);
+            None
+        }
+        Reply::Checking(_) => None,
+        reply => Some(reply),
+    });
+    assert_eq!(found, [finding(PathText("/a\nb".into()))]);
+    let complete = Summary { complete: true, files: 1, ..Summary::default() };
+    assert_eq!(answer.unwrap(), Reply::Checked(Box::new(complete)));
+    let refused = ask(None, &mut Some).unwrap_err();
+    assert!(
+        matches!(refused, ClientError::Refused(Refusal { kind: RefusalKind::NotFound, .. })),
+        "{refused}"
+    );
 }
 
 #[test]

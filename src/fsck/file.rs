@@ -48,7 +48,9 @@ pub(super) fn front(fd: BorrowedFd<'_>, keys: &Keys) -> storage::Result<Front> {
         Ok(PlainOffset(0)) => Body::Nothing,
         Ok(size) => {
             let body = body(fd, keys, lower, layout::page_count(size), &mut found)?;
-            if past_end(fd, lower)? && matches!(body, Body::Sealed(_)) {
+            // Of a file that was cut by other tools these are the remains of a page.
+            let cut = found.iter().any(|(code, _)| *code == Code::SizeBelowFloor);
+            if !cut && matches!(body, Body::Sealed(_)) && past_end(fd, lower)? {
                 let detail = "nothing reads it: it is of an append that a power cut overtook";
                 found.push((Code::DataPastEnd, detail.to_owned()));
             }

@@ -70,7 +70,7 @@ pub enum Code {
     EventsBroken,
     /// The event log ends before the place that the keyring remembers.
     EventsCut,
-    /// Lines of the event log that a crash tore.
+    /// The last line of the event log was torn by a crash.
     EventsTorn,
 }
 
@@ -273,7 +273,7 @@ pub struct Summary {
 
 impl Summary {
     /// Counts a finding.
-    pub(super) fn count(&mut self, finding: &Finding) {
+    pub fn count(&mut self, finding: &Finding) {
         let counter = match (&finding.fate, finding.severity) {
             (Fate::Repaired { .. }, _) => &mut self.repaired,
             (Fate::Quarantined { .. }, _) => &mut self.quarantined,

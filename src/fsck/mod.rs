@@ -18,3 +18,6 @@ pub use sink::{Progress, Watch};
 
 /// The file in a vault's directory that keeps what a repair overwrote.
 pub const UNDO_NAME: &str = "fsck-undo.jsonl";
+
+#[cfg(test)]
+mod tests;

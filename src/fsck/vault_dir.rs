@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::dir::lower;
 use super::finding::Code;
 use super::sink::{Place, Sink};
-use crate::events::Verification;
 use crate::keyring::{FILE_NAME, KeyringError, Keys, PREV_NAME};
 use crate::names::LowerKind;
 use crate::storage::{self, DirStream, FileKind};
@@ -91,22 +90,28 @@ fn keyring(dir: &OwnedFd, keys: &Keys, sink: &Sink<'_>) {
 fn events(keys: &Keys, mounted: bool, sink: &Sink<'_>) {
     let at = place("events.jsonl");
     let mut seen = keys.verify_events();
-    if mounted && !matches!(seen, Ok(Verification { torn: 0, torn_end: false, breaks: 0, cut: false, .. })) {
+    if mounted && !matches!(&seen, Ok(found) if found.is_good() && !found.torn_end) {
         std::thread::sleep(LINE_PATIENCE);
         seen = keys.verify_events();
     }
     match seen {
-        Ok(Verification { torn, torn_end, breaks, cut, .. }) => {
-            let torn = torn + u64::from(torn_end);
-            if breaks > 0 {
-                let detail = format!("{breaks} places where a line was changed, removed, added or moved");
+        Ok(found) => {
+            if found.breaks > 0 {
+                let first =
+                    found.first_break.map(|line| format!(", first at line {line}")).unwrap_or_default();
+                let detail = format!(
+                    "{} places where a line was changed, removed, added or moved{first}",
+                    found.breaks
+                );
                 sink.find(&at, Code::EventsBroken, None, detail);
             }
-            if cut {
-                sink.find(&at, Code::EventsCut, None, "events that the keyring remembers are not in it");
+            if found.cut {
+                let detail = format!("it lacks events of the {} that the keyring remembers", found.anchored);
+                sink.find(&at, Code::EventsCut, None, detail);
             }
-            if torn > 0 {
-                sink.find(&at, Code::EventsTorn, None, format!("{torn} lines that a crash tore"));
+            if found.torn_end {
+                let detail = "its last line was torn by a crash; the next event closes it";
+                sink.find(&at, Code::EventsTorn, None, detail);
             }
         }
         Err(e) => {
