@@ -8,12 +8,9 @@ use crate::crypto::keys::TreeKey;
 use crate::ids::DirId;
 use crate::names::{
     DIR_RECORD, DirRecord, LowerKind, LowerName, NameCipher, OpenError, RecordCipher, SymlinkCipher,
-    XattrCipher,
+    XATTR_PREFIX, XattrCipher,
 };
 use crate::storage::{self, Access, Errno};
-
-/// What the lower names of rekeyfs's own attributes start with.
-const XATTR_PREFIX: &[u8] = b"user.rkf.";
 
 /// What was found, and more about it.
 pub(super) type Found = (Code, String);

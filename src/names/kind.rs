@@ -1,5 +1,6 @@
 //! What a lower name can be, and which plaintext names there are.
 
+use crate::ids::Ino;
 use crate::storage::TEMPORARY_PREFIX;
 
 /// The longest plaintext name, in bytes.
@@ -33,7 +34,21 @@ pub enum LowerKind {
     Unknown,
 }
 
+/// What follows the prefix of temporary files in the name of one that takes a whole file's new encryption; the
+/// inode number comes after it.
+const REENCRYPT: &[u8] = b"reencrypt.";
+
 impl LowerKind {
+    /// The name of the temporary file that is to replace the inode with this number.
+    pub fn reencryption_of(ino: Ino) -> Vec<u8> {
+        [TEMPORARY_PREFIX, REENCRYPT, ino.to_string().as_bytes()].concat()
+    }
+
+    /// Whether a temporary file is to replace another file.
+    pub fn is_reencryption(lower: &[u8]) -> bool {
+        lower.strip_prefix(TEMPORARY_PREFIX).is_some_and(|rest| rest.starts_with(REENCRYPT))
+    }
+
     /// Classifies a lower name.
     pub fn of(lower: &[u8]) -> Self {
         if lower.first() != Some(&b'.') {

@@ -13,8 +13,8 @@ use super::record;
 use super::tree::Tree;
 use super::{Error, FileKind, Result, Vault};
 use crate::ids::{BackingKeyId, Ino, Time, TimeChange};
-use crate::names::XATTR_PREFIX;
-use crate::storage::{self, Errno, RenameFlags, Stat, TEMPORARY_PREFIX, XattrMode};
+use crate::names::{LowerKind, XATTR_PREFIX};
+use crate::storage::{self, Errno, RenameFlags, Stat, XattrMode};
 
 /// How often metadata that changes meanwhile is copied again.
 const TRIES: usize = 8;
@@ -174,7 +174,7 @@ impl Tree {
     /// `None`: the inode has no name.
     fn create_beside(&self, inode: &Inode) -> Result<Option<Beside>> {
         let Some(location) = inode.location() else { return Ok(None) };
-        let temporary = [TEMPORARY_PREFIX, format!("reencrypt.{}", inode.ino).as_bytes()].concat();
+        let temporary = LowerKind::reencryption_of(inode.ino);
         let _lock = self.locks.one(location.parent, Mode::Exclusive);
         let dir = self.dir(location.parent)?;
         let create = |fd: BorrowedFd<'_>| {
