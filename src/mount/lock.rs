@@ -15,7 +15,8 @@ use super::mountinfo;
 
 const NAME: &str = "lock";
 
-/// How long a daemon on its way out is waited for: it has unmounted, and syncs the lower filesystem.
+/// How long one holder is waited for: a daemon on its way out has unmounted, and syncs the lower filesystem; a
+/// command derives its key and saves.
 const PATIENCE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(20);
 
@@ -39,7 +40,8 @@ struct Holder {
 
 impl VaultLock {
     /// Takes the lock of the vault in this directory. If its holder doesn't serve a mount (it is starting, or
-    /// on its way out, or a command that is at work), it is given up to 5 s.
+    /// on its way out, or a command that is at work), it is given up to 5 s; so is the next one, where many
+    /// commands come at once.
     ///
     /// # Errors
     /// [`MountError::InUse`], naming the holder; [`MountError::Vault`] if the lock file can't be opened.
@@ -51,13 +53,20 @@ impl VaultLock {
         let failed =
             |error| MountError::Vault { path: vault.to_owned(), action: "cannot open its lock", error };
         let mut file = open(&vault.join(NAME)).map_err(failed)?;
-        let deadline = Instant::now() + patience;
+        let mut deadline = Instant::now() + patience;
+        let mut waited_for = None;
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => break,
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::WOULDBLOCK) => {
                     let holder = read_holder(&mut file);
+                    // A record that is being written names nobody: that is no new holder.
+                    if let Some(pid) = holder.as_ref().map(|holder| holder.pid)
+                        && waited_for.replace(pid).is_some_and(|before| before != pid)
+                    {
+                        deadline = Instant::now() + patience;
+                    }
                     if Instant::now() >= deadline || holder.as_ref().is_some_and(Holder::serves) {
                         let holder = holder.map_or_else(|| "another process".to_owned(), |h| h.describe());
                         return Err(MountError::InUse { path: vault.to_owned(), holder });
@@ -169,6 +178,35 @@ mod tests {
         });
         VaultLock::take_within(vault.path(), Duration::from_secs(60)).unwrap();
         leaving.join().unwrap();
+    }
+
+    #[test]
+    fn each_holder_in_turn_is_given_its_time() {
+        let vault = tempfile::tempdir().unwrap();
+        let patience = Duration::from_millis(400);
+        let sign = |lock: &VaultLock, pid| {
+            let holder = Holder { pid, command: "rekeyfs kms".to_owned(), mountpoint: None };
+            write_holder(&lock.file, &holder).unwrap();
+        };
+        let lock = VaultLock::take(vault.path()).unwrap();
+        sign(&lock, 1);
+        // As a queue of commands: the lock is never free, but its holder changes.
+        let queue = std::thread::spawn(move || {
+            for pid in 2..=6 {
+                std::thread::sleep(patience / 2);
+                sign(&lock, pid);
+            }
+            std::thread::sleep(patience / 2);
+        });
+        let began = Instant::now();
+        VaultLock::take_within(vault.path(), patience).unwrap();
+        assert!(began.elapsed() > patience);
+        queue.join().unwrap();
+
+        let lock = VaultLock::take(vault.path()).unwrap();
+        sign(&lock, 7);
+        let refused = VaultLock::take_within(vault.path(), patience).unwrap_err();
+        assert!(refused.to_string().contains("process 7"), "{refused}");
     }
 
     #[test]
