@@ -8,6 +8,7 @@ use fuser::{Generation, INodeNo, InitFlags, KernelConfig, Notifier};
 
 use super::Permissions;
 use crate::ids::Ino;
+use crate::vault::PageCache;
 
 /// How long the kernel may keep names and attributes: the mount is the only one to change them.
 pub(super) const TTL: Duration = Duration::from_secs(24 * 60 * 60);
@@ -99,5 +100,11 @@ impl KernelCache {
             Some(session) => session.inval_inode(INodeNo(ino.0), offset, 0),
             None => Ok(()),
         }
+    }
+}
+
+impl PageCache for KernelCache {
+    fn drop_pages(&self, ino: Ino) -> io::Result<()> {
+        Self::drop_pages(self, ino)
     }
 }

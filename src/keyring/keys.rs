@@ -381,10 +381,10 @@ impl Keys {
         let gate = self.gate.write();
         let mut table = self.table.write();
         let new = Table::new(self.vault, &store.state().body, Some(&table));
-        let gone = table.lost(&new);
+        let (gone, back) = (table.lost(&new), !new.lost(&table).is_empty());
         *table = new;
         drop((table, gate, store));
-        self.gone(&gone);
+        self.tell(&gone, back);
         Ok(out)
     }
 

@@ -18,6 +18,9 @@ pub trait KeyWatch: Send + Sync {
     /// These backing keys wrap and unwrap nothing from now on, and that is durable. When this returns, no
     /// data key that they gave out is in memory, unless one of them is usable again by then.
     fn gone(&self, backings: &[BackingKeyId]);
+
+    /// Backing keys that didn't wrap and unwrap do so now, new ones too.
+    fn back(&self);
 }
 
 /// The one watch of a keyring in use.
@@ -50,12 +53,14 @@ impl Keys {
         }
     }
 
-    /// Tells the watch what [`Keys::change`] found.
-    pub(super) fn gone(&self, backings: &[BackingKeyId]) {
-        if !backings.is_empty()
-            && let Some(watch) = self.watch.get()
-        {
-            watch.gone(backings);
+    /// Tells the watch what [`Keys::change`] found: which backing keys went, and whether some came.
+    pub(super) fn tell(&self, gone: &[BackingKeyId], back: bool) {
+        let Some(watch) = self.watch.get() else { return };
+        if !gone.is_empty() {
+            watch.gone(gone);
+        }
+        if back {
+            watch.back();
         }
     }
 }

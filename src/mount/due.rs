@@ -140,7 +140,7 @@ mod tests {
         let tree = std::fs::File::open(dir.path().join("tree")).unwrap();
         let plain = VaultOptions { read_only: false, lazy_rewrap: false };
         let vault = Vault::new(tree.into(), Arc::clone(&keys), plain).unwrap();
-        let service = Arc::new(Service::new(Arc::new(vault), None));
+        let service = Arc::new(Service::new(vault, None));
         let start = || Scheduler::start(Arc::clone(&keys), Arc::clone(&service)).unwrap();
         let call = Call::EnableKeyRotation {
             key_id: AliasName::default_alias().to_string(),

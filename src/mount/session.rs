@@ -77,9 +77,8 @@ fn open_tree(vault: &Path, keys: &Arc<Keys>, options: VaultOptions) -> Result<Ar
         action: "cannot open its tree",
         error,
     })?;
-    let opened = Vault::new(tree.into(), Arc::clone(keys), options)
-        .map_err(|source| MountError::Tree { path: vault.to_owned(), source })?;
-    Ok(Arc::new(opened))
+    Vault::new(tree.into(), Arc::clone(keys), options)
+        .map_err(|source| MountError::Tree { path: vault.to_owned(), source })
 }
 
 fn warn_of(vault: &Vault, prepared: &Prepared) {
@@ -118,6 +117,7 @@ fn serve(prepared: &Prepared, vault: &Arc<Vault>, starting: &Starting) -> Result
     let session = Session::from_fd(adapter, device, who_may_enter(options), session_config())
         .map_err(MountError::Session)?;
     kernel.connect(session.notifier());
+    vault.set_page_cache(Arc::new(kernel));
     let events = vault.keys().events();
     let mountpoint_text = mountpoint.to_string_lossy().into_owned();
     events.record(&Event::Mounted { mountpoint: mountpoint_text, read_only: vault.read_only() });

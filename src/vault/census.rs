@@ -52,6 +52,14 @@ impl Census {
         self.0.lock().counted
     }
 
+    /// The files seen that are wrapped by one of these.
+    pub(super) fn wrapped_by(&self, backings: &[BackingKeyId]) -> Vec<Ino> {
+        let inner = self.0.lock();
+        let wanted: Vec<bool> = inner.backings.iter().map(|(known, _)| backings.contains(known)).collect();
+        let is_wanted = |index: &u32| wanted.get(*index as usize).is_some_and(|wanted| *wanted);
+        inner.files.iter().filter(|(_, index)| is_wanted(index)).map(|(ino, _)| *ino).collect()
+    }
+
     /// Backing keys in order, with the number of files seen wrapped by each.
     pub(super) fn counts(&self) -> Vec<(BackingKeyId, u64)> {
         let mut counts: Vec<_> = self.0.lock().backings.iter().filter(|(_, n)| *n > 0).copied().collect();

@@ -15,6 +15,7 @@ mod reencrypt;
 mod rewrap;
 mod scratch;
 mod seek;
+mod shut;
 mod stripes;
 mod sync;
 mod write;
@@ -32,6 +33,8 @@ pub use load::{holds_data, unwrap};
 pub(super) use needs::Needs;
 pub(super) use reencrypt::Copied;
 pub use rewrap::BatchOutcome;
+pub(super) use shut::Loaded;
+pub use shut::PageCache;
 pub(super) use stripes::Stripes;
 
 use super::{Damage, Error, Result};
@@ -60,6 +63,12 @@ pub(super) struct OpenFile {
     /// A write-out that failed in a sync of ours, which took the error from the descriptor: the next fsync
     /// reports it.
     lost: AtomicI32,
+    /// Whether the body is [`Body::Shut`]: changed with it, looked at without the lock.
+    shut: AtomicBool,
+    /// Whether the kernel is writing its pages out because the key goes.
+    writing_out: AtomicBool,
+    /// Where whoever wipes DEKs finds it.
+    _place: shut::Place,
     state: RwLock<State>,
 }
 
@@ -82,6 +91,9 @@ enum Body {
     Bare,
     /// A verified header.
     Sealed(Box<Sealed>),
+    /// There was one, under this backing key, which can't be used: no DEK is in memory. Nothing works but what
+    /// needs no key, until the header can be read again.
+    Shut(BackingKeyId),
     /// It can be cut to nothing or removed; reading and writing fail with this.
     Unreadable(Damage),
 }
@@ -152,8 +164,14 @@ impl State {
         match &self.body {
             Body::Bare => Ok(None),
             Body::Sealed(sealed) => Ok(Some(sealed)),
+            Body::Shut(_) => Err(self.shut_error()),
             Body::Unreadable(damage) => Err((*damage).into()),
         }
+    }
+
+    /// What is said of a file whose key has gone.
+    fn shut_error(&self) -> Error {
+        Error::KeyNotUsable("the key of an open file has gone".to_owned())
     }
 
     /// Pages below must be stable while they are written out: a torn one would cost promised bytes. Beside the
@@ -187,6 +205,7 @@ impl OpenFile {
     pub(super) fn backing(&self) -> Option<BackingKeyId> {
         match &self.state.read().body {
             Body::Sealed(sealed) => Some(sealed.header.backing()),
+            Body::Shut(backing) => Some(*backing),
             Body::Bare | Body::Unreadable(_) => None,
         }
     }

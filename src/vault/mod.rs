@@ -36,12 +36,12 @@ mod types;
 mod xattr;
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::{Mutex, RwLock};
 
 pub use error::{Damage, Error, Result};
-pub use file::{BatchOutcome, holds_data, unwrap};
+pub use file::{BatchOutcome, PageCache, holds_data, unwrap};
 pub use needs::{CountError, Needed};
 pub use replace::Reencrypted;
 pub use types::{
@@ -84,21 +84,24 @@ pub struct Vault {
     moves: needs::Moves,
     /// Held by the one count that may run.
     counting: Mutex<()>,
+    loaded: Arc<file::Loaded>,
+    page_cache: OnceLock<Arc<dyn PageCache>>,
 }
 
 impl Vault {
     /// Takes a vault into use: `tree` is its directory of ciphertext. Begins with one `syncfs` of the lower
-    /// filesystem: sizes that a killed mount left behind are durable before anything is built on them.
+    /// filesystem: sizes that a killed mount left behind are durable before anything is built on them. From now
+    /// on it is told of backing keys that go, and wipes the DEKs of open files.
     ///
     /// # Errors
     /// What the lower filesystem says; damage of the root's record.
-    pub fn new(tree: OwnedFd, keys: Arc<Keys>, options: VaultOptions) -> Result<Self> {
+    pub fn new(tree: OwnedFd, keys: Arc<Keys>, options: VaultOptions) -> Result<Arc<Self>> {
         let lower = LowerFs::probe(tree.as_fd())?;
         let read_only = options.read_only || lower.read_only;
         if !read_only {
             storage::syncfs(tree.as_fd())?;
         }
-        Ok(Self {
+        let vault = Arc::new(Self {
             tree: tree::Tree::open(tree, keys.tree_key())?,
             keys,
             lower,
@@ -112,7 +115,17 @@ impl Vault {
             rewraps: RwLock::new(()),
             moves: needs::Moves::default(),
             counting: Mutex::new(()),
-        })
+            loaded: Arc::default(),
+            page_cache: OnceLock::new(),
+        });
+        let watch: Weak<Self> = Arc::downgrade(&vault);
+        vault.keys.set_watch(watch);
+        Ok(vault)
+    }
+
+    /// Says where the files' pages are cached, once the vault is mounted; the first one stays.
+    pub fn set_page_cache(&self, cache: Arc<dyn PageCache>) {
+        let _ = self.page_cache.set(cache);
     }
 
     /// The keyring in use.

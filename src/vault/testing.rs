@@ -120,5 +120,5 @@ fn keyring_options(dir: &Path, clock: &Arc<dyn Clock>) -> OpenOptions {
 fn open(path: &Path, keys: &Arc<Keys>) -> Arc<Vault> {
     let tree: OwnedFd = std::fs::File::open(path.join("tree")).unwrap().into();
     let options = VaultOptions { read_only: false, lazy_rewrap: true };
-    Arc::new(Vault::new(tree, keys.clone(), options).unwrap())
+    Vault::new(tree, keys.clone(), options).unwrap()
 }

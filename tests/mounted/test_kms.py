@@ -65,19 +65,6 @@ class Kms(MountedTest):
         self.kms("enable-key", "--key-id", other)
         self.assertEqual(self.read(theirs), b"under the second key" * 1000)
 
-    def test_a_handle_opened_before_goes_on(self):
-        _, theirs, other = self.two_keys()
-        with open(theirs, "r+b") as f:
-            self.kms("disable-key", "--key-id", other)
-            f.write(b"UNDER")
-            f.flush()
-            os.fsync(f.fileno())
-            self.assertEqual(os.pread(f.fileno(), 9, 0), b"UNDER the")
-            self.assertErrno(errno.ENOKEY, open, theirs, "rb")
-        self.kms("enable-key", "--key-id", other)
-        self.vault.remount()
-        self.assertTrue(self.read(theirs).startswith(b"UNDER the second"))
-
     def test_manual_rotation_by_alias_and_its_rollback(self):
         old = self.write("old", b"before", fsync=True)
         first = self.key_of(old)

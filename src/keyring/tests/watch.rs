@@ -23,6 +23,8 @@ impl KeyWatch for Notes {
         keys.iter().for_each(|key| self.note("going", *key));
     }
 
+    fn back(&self) {}
+
     fn gone(&self, backings: &[BackingKeyId]) {
         backings.iter().for_each(|backing| self.note("gone", backing.key));
     }

@@ -34,7 +34,10 @@ impl Vault {
         if let Some(file) = slot.upgrade() {
             drop(slot);
             let state = file.state.read();
-            let found = state.sealed()?.map(|sealed| wrapping(&sealed.header));
+            let found = match &state.body {
+                Body::Shut(_) => Some(claimed(&file.fd)?),
+                _ => state.sealed()?.map(|sealed| wrapping(&sealed.header)),
+            };
             found.inspect(|(backing, ..)| self.count_wrapped(inode, *backing));
             return Ok(found);
         }
@@ -48,7 +51,7 @@ impl Vault {
             Ok(Body::Sealed(sealed)) => wrapping(&sealed.header),
             Ok(Body::Bare) => return Ok(None),
             Ok(Body::Unreadable(damage)) => return Err(damage.into()),
-            Err(Error::KeyNotUsable(_)) => claimed(&fd)?,
+            Ok(Body::Shut(_)) | Err(Error::KeyNotUsable(_)) => claimed(&fd)?,
             Err(e) => return Err(e),
         };
         self.count_wrapped(inode, found.0);

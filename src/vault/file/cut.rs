@@ -27,6 +27,9 @@ impl Vault {
         file.begin_edit();
         let mut state = file.state.write();
         let has_header = matches!(state.body, Body::Sealed(_));
+        if matches!(state.body, Body::Shut(_)) {
+            return Err(state.shut_error());
+        }
         if size.0 == 0 {
             file.empty(&mut state)?;
             self.census.forget(inode.ino);

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
@@ -34,18 +34,22 @@ impl Vault {
         let mut slot = inode.file.lock();
         if let Some(file) = slot.upgrade() {
             drop(slot);
+            self.reopen(&file)?;
             let state = file.state.read();
             match &state.body {
                 Body::Sealed(sealed) => self.keys.usable(sealed.header.backing()).map_err(key_error)?,
                 Body::Unreadable(damage) if purpose == Purpose::Use => return Err((*damage).into()),
+                Body::Shut(_) => return Err(state.shut_error()),
                 Body::Unreadable(_) | Body::Bare => {}
             }
             drop(state);
             return Ok(file);
         }
         let (fd, writable) = self.open_data(inode)?;
-        let file = Arc::new(self.load(inode.ino, fd, writable, purpose)?);
+        let file = self.load(inode.ino, fd, writable, purpose)?;
         if let Some(backing) = file.backing() {
+            // The key may have gone while its DEK was being unwrapped, before whoever wipes DEKs could see it.
+            self.keys.usable(backing).map_err(key_error)?;
             self.count_wrapped(inode, backing);
         }
         *slot = Arc::downgrade(&file);
@@ -64,7 +68,10 @@ impl Vault {
     pub(in crate::vault) fn opened(&self, inode: &Inode) -> Result<Arc<OpenFile>> {
         let open = inode.file.lock().upgrade();
         match open {
-            Some(file) => Ok(file),
+            Some(file) => {
+                self.reopen(&file)?;
+                Ok(file)
+            }
             // With the writeback cache the kernel may write after the last close it told us of.
             None => self.file_of(inode, Purpose::Use),
         }
@@ -72,7 +79,7 @@ impl Vault {
 
     /// Registers the lower file of an inode that was just created, empty, through `fd`.
     pub(in crate::vault) fn file_created(&self, inode: &Inode, fd: OwnedFd) -> Arc<OpenFile> {
-        let file = Arc::new(self.file_from(inode.ino, fd, true, State::empty()));
+        let file = self.file_from(inode.ino, fd, true, State::empty());
         *inode.file.lock() = Arc::downgrade(&file);
         file
     }
@@ -89,7 +96,7 @@ impl Vault {
         Ok((self.tree.open_lower(inode, Access::ReadOnly)?, false))
     }
 
-    fn load(&self, ino: Ino, fd: OwnedFd, writable: bool, purpose: Purpose) -> Result<OpenFile> {
+    fn load(&self, ino: Ino, fd: OwnedFd, writable: bool, purpose: Purpose) -> Result<Arc<OpenFile>> {
         let lower = LowerOffset(storage::fstat(fd.as_fd())?.size);
         let (size, body) = match layout::plain_size(lower) {
             Ok(size) if size.0 == 0 => (size, Body::Bare),
@@ -107,8 +114,8 @@ impl Vault {
         Ok(self.file_from(ino, fd, writable, State { size, body, synced, tail_clean, ..State::empty() }))
     }
 
-    fn file_from(&self, ino: Ino, fd: OwnedFd, writable: bool, state: State) -> OpenFile {
-        OpenFile {
+    fn file_from(&self, ino: Ino, fd: OwnedFd, writable: bool, state: State) -> Arc<OpenFile> {
+        Arc::new_cyclic(|file| OpenFile {
             ino,
             fd,
             writable,
@@ -118,8 +125,11 @@ impl Vault {
             edits: AtomicU64::new(0),
             stable_pages_needed: self.lower.stable_needed,
             lost: AtomicI32::new(0),
+            shut: AtomicBool::new(false),
+            writing_out: AtomicBool::new(false),
+            _place: self.loaded.enter(file.clone()),
             state: RwLock::new(state),
-        }
+        })
     }
 
     pub(super) fn load_body(&self, fd: &OwnedFd, lower: LowerOffset, pages: PageCount) -> Result<Body> {
@@ -149,7 +159,7 @@ impl Vault {
 
     fn header_info_of(&self, inode: &Inode) -> Result<Option<HeaderInfo>> {
         let open = inode.file.lock().upgrade();
-        let found = match open {
+        let found = match open.filter(|file| !file.shut.load(Ordering::Relaxed)) {
             Some(file) => file.state.read().sealed()?.map(|sealed| {
                 let header = &sealed.header;
                 (header.backing(), header.suite(), header.sequence())

@@ -123,7 +123,9 @@ impl Vault {
         let lower = storage::fstat(to)?.lower_size();
         let copy = match self.load_body(&fd, lower, layout::page_count(size))? {
             Body::Sealed(sealed) if lower == layout::lower_size(size) => sealed,
-            Body::Sealed(_) | Body::Bare | Body::Unreadable(_) => return Err(Damage::Header.into()),
+            Body::Sealed(_) | Body::Bare | Body::Shut(_) | Body::Unreadable(_) => {
+                return Err(Damage::Header.into());
+            }
         };
         file.each_chunk(edits, size, stop, &mut |chunk| {
             let got = read_chunk(&copy, to, chunk.first, chunk.pages.len() as u64, size)?;

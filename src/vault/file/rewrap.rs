@@ -126,7 +126,12 @@ impl Vault {
         let Some(sealed) = candidate.still(&mut state) else { return Ok(false) };
         file.write_slot_keeping_times(sealed.header.index(), next.bytes())?;
         sealed.header.advance(next);
-        self.count_wrapped(&candidate.inode, sealed.header.backing());
+        let backing = sealed.header.backing();
+        self.count_wrapped(&candidate.inode, backing);
+        // The key it moved to may have gone since, when the file was none of its files yet.
+        if self.keys.usable(backing).is_err() {
+            file.shut_with(&mut state.body, backing);
+        }
         Ok(true)
     }
 }
@@ -148,7 +153,7 @@ impl Candidate {
             Body::Sealed(sealed) if (sealed.header.file(), sealed.header.sequence()) == self.seen => {
                 Some(sealed)
             }
-            Body::Sealed(_) | Body::Bare | Body::Unreadable(_) => None,
+            Body::Sealed(_) | Body::Bare | Body::Shut(_) | Body::Unreadable(_) => None,
         }
     }
 }

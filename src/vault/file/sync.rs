@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 
-use super::OpenFile;
+use super::{OpenFile, Purpose};
 use crate::ids::{Ino, LowerOffset};
 use crate::storage;
 use crate::vault::{Result, Vault};
@@ -16,7 +16,11 @@ impl Vault {
     /// What the lower filesystem says; a failed fsync promises nothing.
     pub fn fsync(&self, ino: Ino, datasync: bool) -> Result<()> {
         let inode = self.inode(ino)?;
-        self.opened(&inode)?.sync(datasync)
+        // Not one that is shut: what was written before its key went is to be durable all the same.
+        match inode.opened() {
+            Some(file) => file.sync(datasync),
+            None => self.file_of(&inode, Purpose::Use)?.sync(datasync),
+        }
     }
 
     /// Whether closing a handle of the file may have to wait for the disk, to settle a cut.

@@ -2,6 +2,7 @@
 //! rotation and re-wrap; and at every point where the lower filesystem stops or fails.
 
 mod leftovers;
+mod shut;
 
 use proptest::prelude::*;
 

@@ -44,6 +44,23 @@ impl Vault {
         let _gate = self.gates.enter(ino);
         let inode = self.inode(ino)?;
         let file = self.opened(&inode)?;
+        let written = self.write_to(&inode, &file, offset, data, kill_priv);
+        if let Err(error) = &written
+            && file.writing_out.load(Ordering::Relaxed)
+        {
+            file.warn_of_loss(error);
+        }
+        written
+    }
+
+    fn write_to(
+        &self,
+        inode: &Inode,
+        file: &OpenFile,
+        offset: PlainOffset,
+        data: &[u8],
+        kill_priv: bool,
+    ) -> Result<usize> {
         file.check_writable()?;
         file.begin_edit();
         if data.is_empty() {
@@ -52,7 +69,7 @@ impl Vault {
         let end = offset.0.checked_add(data.len() as u64).filter(|end| *end <= layout::MAX_SIZE.0);
         let end = PlainOffset(end.ok_or(Error::TooBig)?);
         if kill_priv {
-            self.tree.kill_priv(&inode, file.fd())?;
+            self.tree.kill_priv(inode, file.fd())?;
         }
         let (first, last) = (layout::locate(offset).0, layout::locate(PlainOffset(end.0 - 1)).0);
         {
@@ -61,7 +78,7 @@ impl Vault {
                 && end <= state.size
                 && (state.tail_clean || Some(last) != state.last_page())
             {
-                let _blocks = self.stripes.lock(ino, first, last);
+                let _blocks = self.stripes.lock(inode.ino, first, last);
                 match file.write_blocks(&Plan::inside(&state, sealed), offset, data) {
                     Ok(()) => return Ok(data.len()),
                     // A block to be changed may have been read in the middle of another write: once more,
@@ -72,7 +89,7 @@ impl Vault {
             }
         }
         let mut state = file.state.write();
-        self.write_exclusive(&inode, &file, &mut state, offset, data)?;
+        self.write_exclusive(inode, file, &mut state, offset, data)?;
         Ok(data.len())
     }
 
