@@ -39,7 +39,9 @@ wanted() {
     [ "$named" -eq 0 ]
 }
 
-SUITES="pjdfstest fsx"
+QUICK=no
+case " $* " in *" --quick "*) QUICK=yes ;; esac
+SUITES="pjdfstest fsx stress_ng programs databases"
 for SUITE in $SUITES; do
     wanted "$@" || continue
     case $SUITE in
@@ -47,6 +49,11 @@ for SUITE in $SUITES; do
         need_build_tools
         crate "$SUITE" "$([ "$SUITE" = fsx ] && echo 0.3.2 || echo 0.2.2)"
         ;;
+    programs)
+        install_missing git:git rsync:rsync setfacl:acl setfattr:attr setcap:libcap2-bin make:make cc:build-essential
+        ;;
+    databases) [ "$QUICK" = yes ] || install_missing pg_ctlcluster:postgresql setpriv:util-linux ;;
+    stress_ng) install_missing stress-ng:stress-ng ;;
     esac
 done
 need_binary "$BINARY"

@@ -117,10 +117,10 @@ pub(super) fn open_flags(flags: fuser::OpenFlags) -> OpenFlags {
     OpenFlags { read, write, truncate: flags.0 & libc::O_TRUNC != 0 }
 }
 
-/// `None` for a whiteout, which only a union filesystem asks for, and for what isn't known.
+/// `None` for a flag that isn't known.
 pub(super) fn rename_flags(flags: fuser::RenameFlags) -> Option<RenameFlags> {
-    RenameFlags::from_bits(flags.bits())
-        .filter(|flags| (RenameFlags::NOREPLACE | RenameFlags::EXCHANGE).contains(*flags))
+    let known = RenameFlags::NOREPLACE | RenameFlags::EXCHANGE | RenameFlags::WHITEOUT;
+    RenameFlags::from_bits(flags.bits()).filter(|flags| known.contains(*flags))
 }
 
 /// `None` for flags that don't go together or aren't known.

@@ -141,7 +141,8 @@ pub fn rmdir(at: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
     retry_on_intr(|| rustix::fs::unlinkat(at, name, AtFlags::REMOVEDIR))
 }
 
-/// Renames `name` to `new_name`; with NOREPLACE never over another, with EXCHANGE swaps the two.
+/// Renames `name` to `new_name`; with NOREPLACE never over another, with EXCHANGE swaps the two, with WHITEOUT leaves
+/// a device 0/0 under the old name.
 ///
 /// # Errors
 /// EEXIST with NOREPLACE, and what `renameat2(2)` says.

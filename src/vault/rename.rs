@@ -45,15 +45,16 @@ impl Tree {
         side.dir_stat().map(|stat| self.ino(stat)).transpose()
     }
 
-    /// Renames, over what is there, or with NOREPLACE or EXCHANGE. Returns the inode whose last name was replaced.
+    /// Renames, over what is there or with NOREPLACE or EXCHANGE; with WHITEOUT (of a union filesystem) the lower
+    /// filesystem leaves a device 0/0 under the old name. Returns the inode whose last name was replaced.
     pub(super) fn rename(
         &self,
         from: (Ino, &[u8]),
         to: (Ino, &[u8]),
         flags: RenameFlags,
     ) -> Result<Option<Ino>> {
-        if !(RenameFlags::NOREPLACE | RenameFlags::EXCHANGE).contains(flags) || flags.bits().count_ones() > 1
-        {
+        let replacing = RenameFlags::NOREPLACE | RenameFlags::WHITEOUT;
+        if flags != RenameFlags::EXCHANGE && !replacing.contains(flags) {
             return Err(Error::Invalid("these rename flags"));
         }
         for _ in 0..TRIES {
@@ -88,7 +89,9 @@ impl Tree {
     fn rename_locked(&self, old: &Side, new: &Side, flags: RenameFlags) -> Result<Option<Ino>> {
         let exchange = flags.contains(RenameFlags::EXCHANGE);
         let stat = old.stat.as_ref().ok_or(Error::NotFound)?;
-        if new.bad || (exchange && old.bad) {
+        // The old name stays in use, for the other side or for a whiteout.
+        let stays = exchange || flags.contains(RenameFlags::WHITEOUT);
+        if new.bad || (stays && old.bad) {
             return Err(name_error(NameError::Reserved));
         }
         match &new.stat {
@@ -114,7 +117,7 @@ impl Tree {
             self.drop_companion(&new.dir, &new.name);
         }
         moved?;
-        if !exchange {
+        if !stays {
             self.drop_companion(&old.dir, &old.name);
         }
         if old.dir_stat().is_some() || (exchange && new.dir_stat().is_some()) {

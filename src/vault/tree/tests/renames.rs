@@ -1,4 +1,5 @@
 use super::*;
+use crate::vault::FileKind;
 
 #[test]
 fn a_moved_directory_keeps_its_children() {
@@ -67,12 +68,39 @@ fn flags_that_are_not_for_us_are_refused() {
     let t = TestVault::new();
     write(&t.vault, "a", b"a");
     write(&t.vault, "b", b"b");
-    for flags in [RenameFlags::WHITEOUT, RenameFlags::NOREPLACE | RenameFlags::EXCHANGE] {
+    let exchange = RenameFlags::EXCHANGE;
+    for flags in [RenameFlags::WHITEOUT | exchange, RenameFlags::NOREPLACE | exchange] {
         assert!(matches!(rename(&t.vault, "a", "b", flags), Err(Error::Invalid(_))));
     }
     assert!(matches!(rename(&t.vault, "a", "b", RenameFlags::NOREPLACE), Err(Error::Exists)));
     rename(&t.vault, "a", "c", RenameFlags::NOREPLACE).unwrap();
     assert_eq!(list(&t.vault, Ino::ROOT), [b"b", b"c"]);
+}
+
+#[test]
+fn a_whiteout_stays_under_the_old_name() {
+    let mut t = TestVault::new();
+    let v = t.vault.clone();
+    let long = "L".repeat(240);
+    mkdir(&v, "d");
+    for name in ["a", "d/g", &long] {
+        write(&v, name, name.as_bytes());
+    }
+    rename(&v, "a", "b", RenameFlags::WHITEOUT).unwrap();
+    rename(&v, &long, "c", RenameFlags::WHITEOUT | RenameFlags::NOREPLACE).unwrap();
+    rename(&v, "d", "moved", RenameFlags::WHITEOUT).unwrap();
+    for _ in 0..2 {
+        let v = &t.vault;
+        for (name, content) in [("b", "a"), ("c", &*long), ("moved/g", "d/g")] {
+            assert_eq!(read(v, name).unwrap(), content.as_bytes());
+        }
+        for name in ["a", "d", &long] {
+            let attr = v.lookup(Ino::ROOT, name.as_bytes()).unwrap();
+            assert_eq!((attr.kind, attr.rdev), (FileKind::CharDevice, 0), "{name}");
+        }
+        assert_eq!(list(v, Ino::ROOT).len(), 6);
+        t.reopen();
+    }
 }
 
 #[test]
