@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::args_events::Events;
 use super::args_fsck::Fsck;
 use super::args_key::Key;
 use super::args_kms::Kms;
@@ -49,6 +50,8 @@ pub(super) enum Command {
     Inspect(Inspect),
     /// Retire old versions of a key
     Key(Key),
+    /// Show the audit log, or check it
+    Events(Events),
     /// Manage keys with the verbs, flags and answers of `aws kms`
     Kms(Kms),
     /// List, add, remove or change what unlocks a vault

@@ -50,6 +50,8 @@ pub enum Exit {
     Busy = 43,
     /// No such alias or key, or its state doesn't allow it.
     Key = 44,
+    /// The event log was tampered with.
+    Tampered = 45,
     /// A `kms` verb was refused (the AWS CLI's status for that).
     Kms = 254,
 }
@@ -78,10 +80,11 @@ Exit status:
   42  not mounted
   43  the mount is busy
   44  no such alias or key, or its state doesn't allow it
+  45  events --verify: a line was changed, moved, added or taken out, or the log was cut
  254  a kms verb was refused, with AWS's name for the reason";
 
 impl Exit {
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 23] = [
         Self::Ok,
         Self::Other,
         Self::Usage,
@@ -103,6 +106,7 @@ impl Exit {
         Self::NotMounted,
         Self::Busy,
         Self::Key,
+        Self::Tampered,
         Self::Kms,
     ];
 

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
+use crate::events::Verification;
 use crate::fsck::{self, Finding};
 pub use crate::ids::PathText;
 use crate::ids::{AliasName, KeyId, KeyVersion, VaultId};
@@ -50,6 +51,13 @@ pub enum Request {
         /// Only what lies here, from the mount's root on.
         path: Option<PathText>,
     },
+    /// The plain names of lower paths in the event log.
+    PlainNames {
+        /// As the log states them.
+        paths: Vec<String>,
+    },
+    /// A check of the event log.
+    VerifyEvents,
     /// The header of a file that the kernel holds.
     Inspect {
         /// Its inode number.
@@ -108,6 +116,13 @@ pub enum Reply {
     Checking(fsck::Progress),
     /// To [`Request::Fsck`].
     Checked(Box<fsck::Summary>),
+    /// To [`Request::PlainNames`].
+    PlainNames {
+        /// For each path its plain one, relative to the mountpoint; none if it can't be known any more.
+        names: Vec<Option<PathText>>,
+    },
+    /// To [`Request::VerifyEvents`].
+    EventsVerified(Verification),
     /// To [`Request::Inspect`].
     Inspected(Inspected),
     /// It could not be done.

@@ -19,7 +19,7 @@ use super::protocol::{
 };
 use super::registry::Endpoint;
 use super::wire::{self, LineReader, WireError};
-use crate::events::Actor;
+use crate::events::{Actor, Verification};
 use crate::fsck::{self, Finding, Summary, Watch};
 use crate::ids::{Ino, PathText};
 use crate::keyring::kms::Call;
@@ -83,6 +83,18 @@ pub trait Handler: Send + Sync + 'static {
     /// # Errors
     /// A refusal, which is sent to the client.
     fn fsck(&self, path: Option<&PathText>, watch: &mut dyn Watch) -> Result<Summary, Refusal>;
+
+    /// The plain names of lower paths in the event log, each relative to the mountpoint.
+    ///
+    /// # Errors
+    /// A refusal, which is sent to the client.
+    fn plain_names(&self, paths: &[String]) -> Result<Vec<Option<PathText>>, Refusal>;
+
+    /// Checks the event log.
+    ///
+    /// # Errors
+    /// A refusal, which is sent to the client.
+    fn verify_events(&self) -> Result<Verification, Refusal>;
 
     /// What the header of a file says that the kernel holds.
     ///
@@ -289,6 +301,8 @@ fn perform(shared: &Shared, request: &Request, stream: &mut UnixStream) -> Reply
         Request::Rotate { target } => handler.rotate(target).map(Reply::Rotated),
         Request::RotateDue => handler.rotate_due().map(|rotated| Reply::RotatedDue { rotated }),
         Request::Kms { call } => handler.kms(call, &mut go_on).map(Reply::Kms),
+        Request::PlainNames { paths } => handler.plain_names(paths).map(|names| Reply::PlainNames { names }),
+        Request::VerifyEvents => handler.verify_events().map(Reply::EventsVerified),
         Request::Inspect { ino } => handler.inspect(Ino(*ino)).map(Reply::Inspected),
         Request::Retire { asked } => handler.retire(asked, &mut go_on).map(Reply::Retired),
         Request::Rewrap { max_rate } => handler.rewrap(*max_rate, &mut go_on).map(Reply::Rewrapped),

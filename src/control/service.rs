@@ -4,6 +4,7 @@
 mod endings;
 
 use std::num::NonZeroU32;
+use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use super::protocol::{
     RefusalKind, Retire, RetireReport, RewrapReport, RotateTarget, Rotated, Status, VersionStatus,
 };
 use super::server::Handler;
-use crate::events::Event;
+use crate::events::{Event, FILE_NAME, Verification};
 use crate::fsck::{self, CheckError, Summary, Watch};
 use crate::ids::{BackingKeyId, Ino, PathText};
 use crate::keyring::kms::{Call, KmsError};
@@ -162,6 +163,20 @@ impl Handler for Service {
                 CheckError::Vault(_) | CheckError::Thread(_) => RefusalKind::Other,
             };
             Refusal::new(kind, format!("{vault}: {error}"))
+        })
+    }
+
+    fn plain_names(&self, paths: &[String]) -> Result<Vec<Option<PathText>>, Refusal> {
+        let object = self.vault.keys().vault_path().display().to_string();
+        let names = self.vault.plain_names().map_err(|error| refusal_of_vault(&object, &error))?;
+        let text = |name: Vec<u8>| PathText(std::ffi::OsString::from_vec(name).into());
+        Ok(paths.iter().map(|path| names.of(path).map(text)).collect())
+    }
+
+    fn verify_events(&self) -> Result<Verification, Refusal> {
+        self.vault.keys().verify_events().map_err(|error| {
+            let log = self.vault.keys().vault_path().join(FILE_NAME);
+            Refusal::new(RefusalKind::Other, format!("{}: {}", log.display(), std::io::Error::from(error)))
         })
     }
 

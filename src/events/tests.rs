@@ -2,6 +2,8 @@
 use std::sync::Arc;
 
 use super::limit::Limit;
+use proptest::prelude::*;
+
 use super::*;
 use crate::crypto::keys::EventKey;
 use crate::events::limit::REFILL_MS;
@@ -175,4 +177,110 @@ fn the_limit_refills_and_survives_a_clock_set_back() {
     assert!(!limit.pass(Timestamp(1999), REFILL_MS));
     assert!(!limit.pass(Timestamp(-5_000), REFILL_MS));
     assert!(limit.pass(Timestamp(-3_500), REFILL_MS));
+}
+
+#[test]
+fn an_unreadable_line_is_torn_only_if_the_next_event_says_so() {
+    let f = Fixture::new();
+    let log = f.log(Anchor::default());
+    (0..3).for_each(|n| log.record(&rotated(n)));
+    let good = f.text();
+    let lines: Vec<_> = good.lines().collect();
+    for junk in ["", "{}", " ", "torn", "{\"mac\":\"00\"}"] {
+        f.write(&[lines[0], junk, lines[1], lines[2], ""].join("\n"));
+        let found = log.verify(Anchor::default()).unwrap();
+        assert_eq!((found.breaks, found.first_break), (1, Some(2)), "{junk:?}");
+    }
+    // Behind the last line anything may be a crash's; it is said, and closed by the next event.
+    f.write(&format!("{good}torn\nagain"));
+    assert!(log.verify(Anchor::default()).unwrap().torn_end);
+    let log = f.log(Anchor::default());
+    log.record(&rotated(9));
+    let found = log.verify(Anchor::default()).unwrap();
+    assert_eq!((found.good, found.torn, found.torn_end, found.breaks), (5, 1, false, 0));
+    // The event that closes it vouches for these bytes alone.
+    f.write(&f.text().replace("torn\nagain", "torn\nother"));
+    assert_eq!(log.verify(Anchor::default()).unwrap().first_break, Some(4));
+}
+
+#[test]
+fn an_event_is_in_the_name_of_who_asked() {
+    let f = Fixture::new();
+    let log = f.log(Anchor::default());
+    {
+        let _acting = Actor { uid: 77, pid: 88 }.act();
+        log.record(&rotated(1));
+    }
+    log.record(&rotated(2));
+    let events: Vec<serde_json::Value> =
+        f.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&events[0]["detail"]["uid"], &events[0]["detail"]["pid"]), (&77.into(), &88.into()));
+    assert_eq!(events[1]["detail"]["pid"], std::process::id());
+}
+
+/// Something that somebody does to the log.
+#[derive(Clone, Debug)]
+enum Tampering {
+    Edit { line: usize, at: usize, byte: u8 },
+    Swap(usize, usize),
+    Remove(usize),
+    Double(usize),
+    Insert(usize, String),
+    Truncate(usize),
+}
+
+fn tampering(lines: usize) -> impl Strategy<Value = Tampering> {
+    let line = || 0..lines;
+    prop_oneof![
+        (line(), any::<usize>(), any::<u8>()).prop_map(|(line, at, byte)| Tampering::Edit { line, at, byte }),
+        (line(), line()).prop_map(|(a, b)| Tampering::Swap(a, b)),
+        line().prop_map(Tampering::Remove),
+        line().prop_map(Tampering::Double),
+        (line(), "[ -~]{0,40}").prop_map(|(line, text)| Tampering::Insert(line, text)),
+        any::<usize>().prop_map(Tampering::Truncate),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+    #[test]
+    fn whatever_is_done_before_the_anchor_is_seen(done in tampering(8)) {
+        let f = Fixture::new();
+        let log = f.log(Anchor::default());
+        (0..8).for_each(|n| log.record(&rotated(n)));
+        let anchor = log.anchor();
+        log.record(&rotated(9));
+        let good = f.text().into_bytes();
+        let mut lines: Vec<Vec<u8>> = good.split_inclusive(|b| *b == b'\n').map(<[u8]>::to_vec).collect();
+        let anchored: usize = lines[..8].iter().map(Vec::len).sum();
+        match done {
+            Tampering::Edit { line, at, byte } => {
+                let at = at % lines[line].len();
+                lines[line][at] = byte;
+            }
+            Tampering::Swap(a, b) => lines.swap(a, b),
+            Tampering::Remove(line) => drop(lines.remove(line)),
+            Tampering::Double(line) => lines.insert(line, lines[line].clone()),
+            Tampering::Insert(line, text) => lines.insert(line, format!("{text}\n").into_bytes()),
+            Tampering::Truncate(at) => {
+                lines = vec![good[..at % (anchored - 1)].to_vec()];
+            }
+        }
+        let bad = lines.concat();
+        let path = f.dir.path().join("events.jsonl");
+        std::fs::write(&path, &bad).unwrap();
+        let found = log.verify(anchor).unwrap();
+        prop_assert_eq!(found.is_good(), bad == good, "{:?}", found);
+        prop_assert!(found.first_break.is_none_or(|line| line <= 10));
+    }
+
+    #[test]
+    fn any_bytes_are_checked_without_harm(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let f = Fixture::new();
+        std::fs::write(f.dir.path().join("events.jsonl"), &bytes).unwrap();
+        let log = f.log(Anchor::default());
+        prop_assert_eq!(log.verify(Anchor::default()).unwrap().good, 0);
+        log.record(&rotated(1));
+        prop_assert!(log.verify(Anchor::default()).unwrap().good >= 1);
+    }
 }

@@ -39,7 +39,7 @@ impl Tree {
 }
 
 /// The companion's content.
-fn read(dir: BorrowedFd<'_>, entry: &[u8]) -> Result<Vec<u8>> {
+pub(super) fn read(dir: BorrowedFd<'_>, entry: &[u8]) -> Result<Vec<u8>> {
     let companion = LowerName::companion_of(entry);
     let file = match storage::open_file(dir, &companion, Access::ReadOnly) {
         Ok(file) => file,

@@ -21,6 +21,7 @@ mod lookup;
 mod model;
 mod needs;
 mod ops;
+mod plain;
 mod readdir;
 mod record;
 mod refused;
@@ -43,6 +44,7 @@ use parking_lot::{Mutex, RwLock};
 pub use error::{Damage, Error, Result};
 pub use file::{BatchOutcome, PageCache, holds_data, unwrap};
 pub use needs::{CountError, Needed};
+pub use plain::PlainNames;
 pub use replace::Reencrypted;
 pub use types::{
     Attr, Caller, DirEntry, FallocMode, FileKind, HeaderInfo, OpenFlags, PlusSink, SetAttr, StatFs, Whence,

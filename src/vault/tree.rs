@@ -28,7 +28,7 @@ pub(super) struct TreeNames {
 }
 
 impl TreeNames {
-    fn new(key: Arc<TreeKey>) -> Self {
+    pub(super) fn new(key: Arc<TreeKey>) -> Self {
         Self {
             names: NameCipher::new(&key),
             records: RecordCipher::new(&key),

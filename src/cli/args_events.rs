@@ -1,0 +1,29 @@
+//! `rekeyfs events`, as it is typed.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::args::Open;
+
+/// `rekeyfs events`.
+#[derive(Args, Debug)]
+pub(super) struct Events {
+    /// A vault's directory, a mountpoint, or any path inside a mount
+    pub(super) target: PathBuf,
+    #[command(flatten)]
+    pub(super) open: Open,
+    /// Go on with what comes, until interrupted; also across an unmount and the next mount
+    #[arg(long, short, conflicts_with = "verify")]
+    pub(super) follow: bool,
+    /// Show nothing and check the log: exit status 45 if a line was changed, moved, added or taken out, or if
+    /// the log ends before the place that the keyring remembers
+    #[arg(long)]
+    pub(super) verify: bool,
+    /// Only events from this time on (UTC, as the log has it): 2026-11-22, or 2026-11-22T09:30
+    #[arg(long, value_name = "TIME", conflicts_with = "verify")]
+    pub(super) since: Option<String>,
+    /// Print the lines of the log as they are; with --verify, one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+}

@@ -1,0 +1,290 @@
+//! `rekeyfs events`: the audit log, its lower paths as plain ones. The log itself is read here; the names and
+//! the check are the daemon's where the vault is mounted, for they take keys.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::fs::File;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::args_events::Events;
+use super::exit::{Exit, Failure, Outcome, one_line};
+use super::offline;
+use super::output;
+use super::target::{self, Target};
+use crate::control::{PathText, Reply, Request};
+use crate::events::{self, Verification};
+use crate::keyring::Keys;
+use crate::vault::PlainNames;
+
+mod tail;
+
+use tail::Tail;
+
+/// How often a log that is followed is looked at.
+const POLL: Duration = Duration::from_millis(250);
+/// Bytes of paths asked of a daemon at a time: its answer must fit one message, too.
+const ASK_MAX: usize = 64 << 10;
+
+/// Shows or checks the log.
+///
+/// # Errors
+/// [`Exit::Usage`] for what is no time; [`Exit::Tampered`]; what resolving the target, opening the vault or
+/// reading the log may say.
+pub(super) fn run(args: &Events) -> Outcome {
+    let since = args.since.as_deref().map(time).transpose()?;
+    let target = Target::resolve(&args.target)?;
+    if args.verify {
+        return verify(args, &target);
+    }
+    let mut translator = match &target {
+        _ if args.json => Translator::None,
+        Target::Mounted(_) => Translator::Daemon,
+        Target::Vault(vault) => {
+            let keys = offline::open_keyring(vault, &args.open)?.opened.keys;
+            Translator::own(vault, &keys)?
+        }
+    };
+    let vault = target.vault().to_owned();
+    let path = vault.join(events::FILE_NAME);
+    let mut tail = Tail::new(path.clone());
+    loop {
+        let unread = |error| Failure::new(Exit::Other, path.display(), error);
+        let lines = tail.next_lines(args.follow).map_err(unread)?;
+        if !lines.is_empty() {
+            show(&lines, args.json, since.as_deref(), &vault, &mut translator)?;
+        } else if args.follow {
+            std::thread::sleep(POLL);
+        } else {
+            return Ok(());
+        }
+    }
+}
+
+fn verify(args: &Events, target: &Target) -> Outcome {
+    let found: Verification = match target {
+        Target::Mounted(entry) => match target::ask(entry, &Request::VerifyEvents)? {
+            Reply::EventsVerified(found) => found,
+            _ => return Err(target::unexpected(entry)),
+        },
+        Target::Vault(vault) => {
+            let keys = offline::open_keyring(vault, &args.open)?.opened.keys;
+            keys.verify_events().map_err(|error| {
+                let log = vault.join(events::FILE_NAME);
+                Failure::new(Exit::Other, log.display(), std::io::Error::from(error))
+            })?
+        }
+    };
+    if args.json {
+        output::print_json(&found)?;
+    } else {
+        output::print(&summary(&found))?;
+    }
+    if found.is_good() {
+        return Ok(());
+    }
+    let cause = match found.first_break {
+        Some(line) => format!(
+            "line {line} doesn't follow the one before it: something was changed, moved, added or taken out"
+        ),
+        None => "it ends before the place that the keyring remembers: something was cut off".to_owned(),
+    };
+    let log = target.vault().join(events::FILE_NAME);
+    Err(Failure::new(Exit::Tampered, log.display(), format!("{cause}; compare it with a backup")))
+}
+
+fn summary(found: &Verification) -> String {
+    let mut out =
+        format!("{} events in order, {} of them anchored in the keyring\n", found.good, found.anchored);
+    if found.torn > 0 {
+        let _ = writeln!(out, "{} lines torn by a crash, each closed by an event that says so", found.torn);
+    }
+    if found.torn_end {
+        out.push_str("the last line is torn: by a crash, or it is being written; the next event closes it\n");
+    }
+    if found.breaks > 0 {
+        let _ = writeln!(out, "{} places where the chain doesn't fit", found.breaks);
+    }
+    if found.cut {
+        out.push_str("the event that the keyring remembers as the last isn't there\n");
+    }
+    out
+}
+
+/// The beginning of a time as the log writes it.
+fn time(text: &str) -> Outcome<String> {
+    let pattern = "0000-00-00T00:00:00.000Z";
+    let fits =
+        |(typed, meant): (char, char)| if meant == '0' { typed.is_ascii_digit() } else { typed == meant };
+    let whole = text.len() >= 4 && text.len() <= pattern.len();
+    if whole && text.chars().zip(pattern.chars()).all(fits) {
+        return Ok(text.to_owned());
+    }
+    let cause = format!("{text:?} is no time; write it as 2026-11-22 or 2026-11-22T09:30, in UTC");
+    Err(Failure::new(Exit::Usage, "--since", cause))
+}
+
+fn show(
+    lines: &[Vec<u8>],
+    json: bool,
+    since: Option<&str>,
+    vault: &Path,
+    translator: &mut Translator,
+) -> Outcome {
+    let mut parsed: Vec<(&[u8], Option<Value>)> =
+        lines.iter().map(|line| (line.as_slice(), serde_json::from_slice(line).ok())).collect();
+    parsed.retain(|(_, event)| match (event, since) {
+        (Some(event), Some(since)) => event["time"].as_str().is_none_or(|time| time >= since),
+        _ => true,
+    });
+    let paths: HashSet<&str> = parsed.iter().filter_map(|(_, event)| lower_path(event.as_ref()?)).collect();
+    let names = translator.names(vault, paths);
+    let mut out = String::new();
+    for (line, event) in &parsed {
+        match event {
+            Some(_) if json => {
+                out.push_str(&String::from_utf8_lossy(line));
+                out.push('\n');
+            }
+            Some(event) => {
+                let name = lower_path(event).and_then(|path| names.get(path));
+                out.push_str(&human(event, name.map(PathBuf::as_path)));
+            }
+            None => output::complain(&format!(
+                "{}: a line of {} bytes that isn't an event: torn by a crash, or put there; --verify tells",
+                vault.join(events::FILE_NAME).display(),
+                line.len()
+            )),
+        }
+    }
+    output::print(&out)
+}
+
+fn lower_path(event: &Value) -> Option<&str> {
+    event["detail"]["lower-path"].as_str()
+}
+
+/// One line for people: time, what, how it ended, particulars, who.
+fn human(event: &Value, name: Option<&Path>) -> String {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let detail = &event["detail"];
+    let mut out = format!("{}  {}", text(&event["time"]), text(&event["detail-type"]));
+    match detail["outcome"].as_str() {
+        Some("success") | None => {}
+        Some(outcome) => {
+            let _ = write!(out, " ({outcome})");
+        }
+    }
+    out.push(':');
+    for (field, value) in detail.as_object().into_iter().flatten() {
+        match field.as_str() {
+            "outcome" | "uid" | "pid" => {}
+            _ if value.is_null() => {}
+            "lower-path" => {
+                let shown =
+                    name.map_or_else(|| text(value), |name| format!("{:?}", name.display().to_string()));
+                let _ = write!(out, " file {shown}");
+            }
+            "last-attempt" => {
+                let (time, uid) = (text(&value["time"]), text(&value["uid"]));
+                let _ = write!(out, " last {time} by uid {uid} pid {}", value["pid"]);
+            }
+            _ => {
+                let _ = write!(out, " {} {}", field.replace('-', " "), text(value));
+            }
+        }
+    }
+    let _ = write!(out, " by uid {} pid {}", detail["uid"], detail["pid"]);
+    if let Some(more) = event["events-held-back"].as_u64() {
+        let _ = write!(out, " ({more} more were held back before this)");
+    }
+    one_line(&out) + "\n"
+}
+
+/// What knows plain names.
+enum Translator {
+    /// Nobody.
+    None,
+    /// The mount's daemon, as long as there is one.
+    Daemon,
+    /// This process.
+    Own(Box<PlainNames>),
+}
+
+impl Translator {
+    fn own(vault: &Path, keys: &Arc<Keys>) -> Outcome<Self> {
+        let tree = vault.join("tree");
+        let root = File::open(&tree).map_err(|error| Failure::new(Exit::Vault, tree.display(), error))?;
+        Ok(Self::Own(Box::new(PlainNames::new(root.into(), keys.tree_key()))))
+    }
+
+    /// The plain names that can be known of these paths.
+    fn names(&mut self, vault: &Path, paths: HashSet<&str>) -> HashMap<String, PathBuf> {
+        let mut known = HashMap::new();
+        match self {
+            Self::None => {}
+            Self::Own(names) => {
+                let plain = |path: &str| Some((path.to_owned(), OsString::from_vec(names.of(path)?).into()));
+                known.extend(paths.into_iter().filter_map(plain));
+            }
+            Self::Daemon => {
+                let mut batch = Vec::new();
+                for path in paths {
+                    if batch.iter().map(String::len).sum::<usize>() + path.len() > ASK_MAX {
+                        ask(vault, std::mem::take(&mut batch), &mut known);
+                    }
+                    batch.push(path.to_owned());
+                }
+                ask(vault, batch, &mut known);
+            }
+        }
+        known
+    }
+}
+
+/// Without a daemon (it ended, or another mount has another one) the lower paths stay as they are.
+fn ask(vault: &Path, paths: Vec<String>, known: &mut HashMap<String, PathBuf>) {
+    if paths.is_empty() {
+        return;
+    }
+    let Ok(Target::Mounted(entry)) = Target::resolve(vault) else { return };
+    if let Ok(Reply::PlainNames { names }) =
+        target::ask(&entry, &Request::PlainNames { paths: paths.clone() })
+    {
+        let both = paths.into_iter().zip(names);
+        known.extend(both.filter_map(|(path, name)| Some((path, name.map(|PathText(name)| name)?))));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line_that_says_what_who_and_which_file() {
+        let event = serde_json::json!({
+            "time": "2026-11-22T01:02:03.004Z", "detail-type": "File Access Refused", "events-held-back": 7,
+            "detail": {"event-name": "open", "reason": "key-policy", "lower-path": "tree/AB", "file-id": null,
+                       "outcome": "refused", "uid": 1000, "pid": 42},
+        });
+        let told = "2026-11-22T01:02:03.004Z  File Access Refused (refused): event name open reason key-policy \
+                    file \"a\\nb\" by uid 1000 pid 42 (7 more were held back before this)\n";
+        assert_eq!(human(&event, Some(Path::new("a\nb"))), told);
+        assert!(human(&event, None).contains(" file tree/AB "));
+    }
+
+    #[test]
+    fn times_are_taken_as_the_log_writes_them() {
+        for good in ["2026", "2026-11-22", "2026-11-22T09:30", "2026-11-22T09:30:00.000Z"] {
+            assert!(time(good).is_ok(), "{good}");
+        }
+        for bad in ["", "22.11.2026", "yesterday", "2026-11-22 09:30", "2026-11-22T09:30:00.000Z+01"] {
+            assert!(time(bad).is_err(), "{bad}");
+        }
+    }
+}
