@@ -28,6 +28,18 @@ pub(super) struct Fsck {
     pub(super) path: Option<PathBuf>,
     #[command(flatten)]
     pub(super) open: Open,
+    /// Repair what can be repaired, and say so for each: sizes, slots, leftovers, and pages that read as an error and
+    /// that no header promises, which become zeros. What is overwritten is kept in the vault's fsck-undo.jsonl. The
+    /// vault must not be mounted
+    #[arg(long)]
+    pub(super) repair: bool,
+    /// Move files that can't be read whole into this directory, which is not in the vault, with a list of the pages
+    /// that can be read. The vault must not be mounted
+    #[arg(long, value_name = "DIR")]
+    pub(super) quarantine: Option<PathBuf>,
+    /// With --quarantine: write what can be read there too, decrypted, with zeros for the rest
+    #[arg(long, requires = "quarantine")]
+    pub(super) salvage: bool,
     /// Print JSON: one object a finding and a line, then one with the counts
     #[arg(long)]
     pub(super) json: bool,

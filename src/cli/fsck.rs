@@ -11,7 +11,7 @@ use super::offline::Offline;
 use super::output;
 use super::target::{self, Target};
 use crate::control::{ClientError, Entry, Reply, Request};
-use crate::fsck::{self, Fate, Finding, Options, Progress, Severity, Summary, Watch};
+use crate::fsck::{self, Fate, Finding, Mend, Options, Pages, Progress, Severity, Summary, Watch};
 use crate::ids::PathText;
 
 /// Status for what kept a vault from being checked.
@@ -42,13 +42,32 @@ pub(super) fn run(args: &args::Fsck) -> Outcome<u8> {
     };
     let options = Options { path: args.path.as_deref().map(|path| inside(mountpoint, path)) };
     let interrupt = Interrupt::watch(CANCELLED)?;
-    let mut report = Report { json: args.json, display: Display::new(), interrupt, unwritten: None };
+    let mend = Mend { repair: args.repair, quarantine: args.quarantine.clone(), salvage: args.salvage };
+    let changes = mend.repair || mend.quarantine.is_some();
+    let mut report = Report {
+        json: args.json,
+        display: Display::new(),
+        interrupt,
+        unwritten: None,
+        held_back: changes.then(Vec::new),
+    };
     let summary = match &target {
+        Target::Mounted(entry) if changes => {
+            let at = entry.mountpoint.as_path().display();
+            let cause = "it is mounted, and repairs and moves files only when it isn't; unmount it first";
+            return Err(Failure::new(Exit::Busy, at, cause));
+        }
         Target::Mounted(entry) => beside(entry, options.path, &mut report)?,
         Target::Vault(vault) => {
             let offline = Offline::open(vault, &args.open)?;
-            fsck::check(offline.keys(), None, &options, &mut report)
-                .map_err(|error| Failure::new(Exit::Vault, vault.display(), error))?
+            let failed = |error| Failure::new(Exit::Vault, vault.display(), error);
+            let checked = fsck::check(offline.keys(), None, &options, &mut report).map_err(failed)?;
+            match report.held_back.take() {
+                None => checked,
+                Some(found) => {
+                    fsck::mend(offline.keys(), &mend, found, checked, &mut report).map_err(failed)?
+                }
+            }
         }
     };
     report.finish(target.vault(), &summary)?;
@@ -97,10 +116,15 @@ struct Report {
     interrupt: Interrupt,
     /// Why a finding couldn't be written.
     unwritten: Option<Failure>,
+    /// Findings that are told once it is known what becomes of them.
+    held_back: Option<Vec<Finding>>,
 }
 
 impl Watch for Report {
     fn found(&mut self, finding: &Finding) {
+        if let Some(held_back) = &mut self.held_back {
+            return held_back.push(finding.clone());
+        }
         let text = if self.json { json_line(finding) } else { Ok(line(finding)) };
         let written = self.display.aside(|| text.and_then(|text| output::print(&text)));
         if let Err(failure) = written {
@@ -150,7 +174,11 @@ fn line(finding: &Finding) -> String {
     let _ = match &finding.fate {
         Fate::Left => Ok(()),
         Fate::Repaired { how } => write!(line, "; repaired: {how}"),
-        Fate::Quarantined { into } => write!(line, "; moved to {}", into.as_path().display()),
+        Fate::Quarantined { into, saved } => {
+            let saved: Vec<String> = saved.iter().map(Pages::to_string).collect();
+            let saved = if saved.is_empty() { "nothing".to_owned() } else { saved.join(", ") };
+            write!(line, "; moved to {}, readable: {saved}", into.as_path().display())
+        }
         Fate::Refused { why } => write!(line, "; not repaired: {why}"),
     };
     one_line(&line) + "\n"

@@ -160,7 +160,10 @@ impl Handler for Service {
         fsck::check(self.vault.keys(), beside, &options, watch).map_err(|error| {
             let kind = match error {
                 CheckError::Path(..) => RefusalKind::NotFound,
-                CheckError::Vault(_) | CheckError::Thread(_) => RefusalKind::Other,
+                CheckError::Vault(_)
+                | CheckError::Quarantine(..)
+                | CheckError::QuarantineInside(_)
+                | CheckError::Thread(_) => RefusalKind::Other,
             };
             Refusal::new(kind, format!("{vault}: {error}"))
         })

@@ -133,7 +133,11 @@ fn check_other_slot(
     match header::open(&alone, |slot| vault::unwrap(keys, slot)) {
         Ok(old) if old.file() != header.file() => damaged("it is of another file"),
         Ok(old) => old.floor(),
-        // One that was left behind by a re-wrap: its key may have gone since.
+        Err(OpenError::Key(error @ KeyError::UnknownKey(_))) => {
+            found.push((Code::KeyUnknown, format!("slot {other:?}: {error}; the other slot opens")));
+            PageCount(0)
+        }
+        // One that was left behind by a re-wrap: its key may have been disabled or retired since.
         Err(OpenError::Key(_)) => PageCount(0),
         Err(OpenError::Newer(what)) => {
             found.push((Code::Newer, format!("slot {other:?}: {what}")));

@@ -198,6 +198,8 @@ pub enum Fate {
     Quarantined {
         /// Where it is now.
         into: PathText,
+        /// Pages of it that can be read.
+        saved: Vec<Pages>,
     },
     /// It should have been repaired, and isn't.
     Refused {

@@ -6,18 +6,21 @@
 mod dir;
 mod file;
 mod finding;
+mod mend;
 mod pages;
+mod quarantine;
+mod repair;
 mod run;
 mod sink;
+mod undo;
 mod vault_dir;
 mod walk;
 
 pub use finding::{Code, Fate, Finding, Pages, Severity, Summary, VersionCount};
+pub use mend::{Mend, mend};
 pub use run::{CheckError, Options, check};
 pub use sink::{Progress, Watch};
-
-/// The file in a vault's directory that keeps what a repair overwrote.
-pub const UNDO_NAME: &str = "fsck-undo.jsonl";
+pub use undo::UNDO_NAME;
 
 #[cfg(test)]
 mod tests;

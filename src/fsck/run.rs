@@ -1,7 +1,7 @@
 //! A check from its beginning to its end: one thread walks, two open pages.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, sync_channel};
 
@@ -39,6 +39,12 @@ pub enum CheckError {
     /// The vault's directory can't be read.
     #[error("the vault's directory: {0}")]
     Vault(Errno),
+    /// The directory that is to take what can't be read.
+    #[error("{}: {}", .0.display(), .1)]
+    Quarantine(PathBuf, Errno),
+    /// It lies in the vault.
+    #[error("{}: it lies in the vault; name a directory elsewhere", .0.display())]
+    QuarantineInside(PathBuf),
     /// No thread can be had.
     #[error("no thread can be started: {0}")]
     Thread(std::io::Error),
@@ -55,7 +61,7 @@ pub fn check(
     options: &Options,
     watch: &mut dyn Watch,
 ) -> Result<Summary, CheckError> {
-    let dir = storage::open_dir(rustix::fs::CWD, path_bytes(keys.vault_path())).map_err(CheckError::Vault)?;
+    let dir = open_vault(keys)?;
     let tree = storage::open_dir(dir.as_fd(), b"tree").map_err(CheckError::Vault)?;
     let sink = Sink::new(watch);
     let path = options.path.clone().unwrap_or_else(|| PathText("/".into()));
@@ -68,6 +74,11 @@ pub fn check(
         Walked::Thread(e) => CheckError::Thread(e),
     })?;
     Ok(sink.summary())
+}
+
+/// The vault's directory.
+pub(super) fn open_vault(keys: &Keys) -> Result<OwnedFd, CheckError> {
+    storage::open_dir(rustix::fs::CWD, path_bytes(keys.vault_path())).map_err(CheckError::Vault)
 }
 
 fn path_bytes(path: &Path) -> &[u8] {

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A path as it stands in JSON: text, or `{"base64": …}` where it isn't UTF-8, so that no byte is lost.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct PathText(pub PathBuf);
 
 impl PathText {

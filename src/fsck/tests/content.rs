@@ -35,6 +35,8 @@ fn a_slot_beside_a_good_one() {
     f.t.keys().rotate(&crate::keyring::RotateTarget::Alias(alias)).unwrap();
     assert_eq!(f.t.vault.rewrap_batch(&[ino]).rewrapped, 1);
     assert_eq!(f.check().0, []);
+    f.patch("a", 32, b"xx");
+    assert_eq!(f.only_code(), Code::KeyUnknown, "the slot that isn't in force");
     f.patch("a", 0, &[0; 512]);
     assert!(f.only().detail.contains("slot A"), "{:?}", f.only());
 }

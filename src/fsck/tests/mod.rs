@@ -3,6 +3,7 @@
 mod content;
 mod flips;
 mod names;
+mod repair;
 
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
