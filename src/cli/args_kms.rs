@@ -52,8 +52,8 @@ pub(super) enum Verb {
     CancelKeyDeletion(Key),
     /// Show a key's policy
     GetKeyPolicy(GetKeyPolicy),
-    /// Replace a key's policy. This version doesn't enforce policies, so it takes only one that allows
-    /// everybody to use the key
+    /// Replace a key's policy: which users may create, open and change the files of the key, whatever their modes
+    /// say. Asked when a file is opened; handles that are open go on
     PutKeyPolicy(PutKeyPolicy),
 }
 
@@ -106,6 +106,9 @@ pub(super) struct CreateKey {
     /// Its policy as JSON, or file://PATH
     #[arg(long)]
     pub(super) policy: Option<String>,
+    /// Take a policy by which the vault's owner can't use the key
+    #[arg(long)]
+    pub(super) bypass_policy_lockout_safety_check: bool,
     /// TagKey=NAME,TagValue=VALUE for each tag, or a JSON list of them
     #[arg(long, num_args = 1..)]
     pub(super) tags: Vec<String>,
@@ -222,7 +225,11 @@ pub(super) struct PutKeyPolicy {
     /// default
     #[arg(long, value_name = "NAME")]
     pub(super) policy_name: Option<String>,
-    /// The policy as JSON, or file://PATH
+    /// The policy as JSON, or file://PATH. A Principal is "*" or {"AWS": "uid:NUMBER"}, root (uid:0) too; the Actions
+    /// that matter are kms:Encrypt (create, truncate, open for writing) and kms:Decrypt (open)
     #[arg(long)]
     pub(super) policy: String,
+    /// Take a policy by which the vault's owner can't use the key
+    #[arg(long)]
+    pub(super) bypass_policy_lockout_safety_check: bool,
 }

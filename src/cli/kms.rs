@@ -160,6 +160,7 @@ fn plan(verb: &Verb) -> Outcome<(Call, &Common)> {
                 key_usage: args.key_usage.clone(),
                 origin: args.origin.clone(),
                 policy: args.policy.as_deref().map(text_or_file).transpose()?,
+                bypass_policy_lockout_safety_check: args.bypass_policy_lockout_safety_check,
                 tags: tags(&args.tags)?,
             };
             (Call::CreateKey { key }, &args.common)
@@ -221,7 +222,11 @@ fn plan(verb: &Verb) -> Outcome<(Call, &Common)> {
         Verb::PutKeyPolicy(args) => {
             let (key_id, policy_name) = (args.key.key_id.clone(), args.policy_name.clone());
             let policy = text_or_file(&args.policy)?;
-            (Call::PutKeyPolicy { key_id, policy_name, policy }, &args.key.common)
+            let bypass_policy_lockout_safety_check = args.bypass_policy_lockout_safety_check;
+            (
+                Call::PutKeyPolicy { key_id, policy_name, policy, bypass_policy_lockout_safety_check },
+                &args.key.common,
+            )
         }
     })
 }

@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use super::error::{KeyError, KeyringError, Unusable};
+use super::kms::KeyUse;
 use super::model::{Body, Key, KeyState, Manager};
 use super::state::Clock;
 use super::store::{Draft, Store};
@@ -35,6 +37,8 @@ pub struct Keys {
     pub(super) log: Arc<EventLog>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) watch: Watch,
+    /// Whether any key's policy keeps anybody from anything: looked at before the table is.
+    restricted: AtomicBool,
 }
 
 /// Which key to rotate.
@@ -147,6 +151,7 @@ impl Keys {
         let table = Table::new(vault, &state.body, None);
         let tree = unwrap_tree_key(vault, &state.body)
             .ok_or_else(|| store.dir().damaged("its tree key can't be unwrapped".to_owned()))?;
+        let restricted = AtomicBool::new(table.restricts());
         Ok(Self {
             vault,
             suite,
@@ -159,6 +164,7 @@ impl Keys {
             log,
             clock,
             watch: Watch::default(),
+            restricted,
         })
     }
 
@@ -220,6 +226,17 @@ impl Keys {
     /// [`KeyError::NotUsable`] with the reason, or [`KeyError::UnknownKey`].
     pub fn usable(&self, backing: BackingKeyId) -> Result<(), KeyError> {
         self.table.read().wrapping(backing).map(|_| ())
+    }
+
+    /// Whether any policy keeps anybody from anything. If not, [`Keys::permits`] need not be asked.
+    pub fn restricts(&self) -> bool {
+        self.restricted.load(Ordering::Acquire)
+    }
+
+    /// Whether the policy of a key lets a user use it so, root like anybody else. Says nothing of whether it
+    /// is usable.
+    pub fn permits(&self, key: KeyId, uid: u32, uses: &[KeyUse]) -> bool {
+        self.table.read().permits(key, uid, uses)
     }
 
     /// Passes the creation gate for the key that an alias points at.
@@ -382,6 +399,7 @@ impl Keys {
         let mut table = self.table.write();
         let new = Table::new(self.vault, &store.state().body, Some(&table));
         let (gone, back) = (table.lost(&new), !new.lost(&table).is_empty());
+        self.restricted.store(new.restricts(), Ordering::Release);
         *table = new;
         drop((table, gate, store));
         self.tell(&gone, back);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::error::{KeyError, Unusable};
+use super::kms::{KeyUse, Policy};
 use super::model::{Body, KeyState};
 use crate::crypto::keys::WrappingKey;
 use crate::ids::{AliasName, BackingKeyId, KeyId, KeyVersion, VaultId};
@@ -26,6 +27,8 @@ struct Entry {
     wrapping: Vec<Option<Arc<WrappingKey>>>,
     /// How often the current version was asked for to wrap with, since the keyring was opened.
     wraps: Arc<AtomicU64>,
+    /// None if everybody may do everything.
+    policy: Option<Policy>,
 }
 
 impl Table {
@@ -46,6 +49,7 @@ impl Table {
                 min_decryption: key.min_decryption,
                 wrapping: wrapping.collect(),
                 wraps: known.map(|e| Arc::clone(&e.wraps)).unwrap_or_default(),
+                policy: Policy::stored(&key.policy, key.id),
             }
         };
         Self {
@@ -90,6 +94,17 @@ impl Table {
     /// How often that was noted.
     pub(super) fn wraps(&self, key: KeyId) -> Result<u64, KeyError> {
         Ok(self.entry(key)?.wraps.load(Ordering::Relaxed))
+    }
+
+    /// Whether any policy keeps anybody from anything.
+    pub(super) fn restricts(&self) -> bool {
+        self.keys.values().any(|entry| entry.policy.is_some())
+    }
+
+    /// Whether the key's policy lets this user do all of this; a key that isn't there has none.
+    pub(super) fn permits(&self, key: KeyId, uid: u32, uses: &[KeyUse]) -> bool {
+        let policy = self.keys.get(&key).and_then(|entry| entry.policy.as_ref());
+        policy.is_none_or(|policy| uses.iter().all(|used_for| policy.allows(uid, *used_for)))
     }
 
     /// The backing keys that may be used now and may not in `new`.

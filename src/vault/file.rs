@@ -196,6 +196,11 @@ impl State {
 }
 
 impl OpenFile {
+    /// Its inode.
+    pub(super) fn ino(&self) -> Ino {
+        self.ino
+    }
+
     /// The lower descriptor.
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()

@@ -29,6 +29,11 @@ impl Handles {
         self.open.lock().insert(handle, OpenHandle { file, write });
         handle
     }
+
+    /// Whether it is a handle of this inode that was opened for writing.
+    pub(super) fn writes(&self, handle: Handle, ino: Ino) -> bool {
+        self.open.lock().get(&handle).is_some_and(|open| open.write && open.file.ino() == ino)
+    }
 }
 
 impl Vault {
@@ -44,6 +49,7 @@ impl Vault {
         }
         let purpose = if flags.write || flags.truncate { Purpose::Empty } else { Purpose::Use };
         let file = self.file_of(&inode, purpose)?;
+        self.permit_open(&inode, &file, flags, caller)?;
         if flags.write {
             file.check_writable()?;
         }
@@ -68,8 +74,10 @@ impl Vault {
         caller: &Caller,
     ) -> Result<(Attr, Handle)> {
         self.check_writable()?;
-        let (inode, fd, attr) =
-            self.tree.create_file(parent, name, mode, caller, |alias| self.check_alias(alias))?;
+        let (inode, fd, attr) = self.tree.create_file(parent, name, mode, caller, |alias| {
+            self.permit_new(alias, caller, flags.uses_of_new())?;
+            self.check_alias(alias)
+        })?;
         let file = self.file_created(&inode, fd);
         Ok((attr, self.handles.add(file, flags.write)))
     }

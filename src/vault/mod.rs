@@ -21,6 +21,7 @@ mod lookup;
 mod model;
 mod needs;
 mod ops;
+mod permit;
 mod plain;
 mod readdir;
 mod record;

@@ -4,6 +4,7 @@
 use super::file::Purpose;
 use super::{Attr, Caller, Error, FileKind, Result, SetAttr, StatFs, Vault};
 use crate::ids::{AliasName, Ino, PlainOffset};
+use crate::keyring::kms::KeyUse;
 use crate::storage::{self, RenameFlags};
 
 impl Vault {
@@ -37,6 +38,7 @@ impl Vault {
             if inode.kind != FileKind::Regular {
                 return Err(Error::Invalid("only regular files have a size to set"));
             }
+            self.permit_size(&inode, set, caller)?;
             self.truncate(&inode, PlainOffset(size))?;
             if caller.uid != 0 {
                 let file = self.file_of(&inode, Purpose::Empty)?;
@@ -65,7 +67,10 @@ impl Vault {
         caller: &Caller,
     ) -> Result<Attr> {
         self.check_writable()?;
-        let made = self.tree.mknod(parent, name, mode, rdev, caller, |alias| self.check_alias(alias));
+        let made = self.tree.mknod(parent, name, mode, rdev, caller, |alias| {
+            self.permit_new(alias, caller, &[KeyUse::Encrypt])?;
+            self.check_alias(alias)
+        });
         self.noted(parent, made)
     }
 

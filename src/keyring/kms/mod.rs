@@ -11,6 +11,8 @@ mod shapes;
 pub use call::{Call, Materials, NewKey, Page, Tag};
 pub use error::{KmsError, KmsErrorName};
 pub(super) use names::{key as key_of, key_or_alias};
+pub use policy::KeyUse;
+pub(super) use policy::Policy;
 
 use crate::ids::KeyId;
 use crate::keyring::Keys;

@@ -98,11 +98,11 @@ impl Keys {
                     json!({ "Policy": text, "PolicyName": "default" })
                 })
             }
-            Call::PutKeyPolicy { key_id, policy_name, policy } => {
+            Call::PutKeyPolicy { key_id, policy_name, policy, bypass_policy_lockout_safety_check } => {
                 default_policy(policy_name.as_deref())?;
-                policy::check(policy)?;
                 self.on_key(call, names::key, key_id, |key| {
                     own(key)?;
+                    policy::check(policy, key.id, owner(), *bypass_policy_lockout_safety_check)?;
                     key.policy.clone_from(policy);
                     Ok(())
                 })?;
@@ -164,7 +164,7 @@ impl Keys {
         let mut key = Key::create(Manager::Customer, &asked.description, now);
         check_new(asked)?;
         if let Some(text) = &asked.policy {
-            policy::check(text)?;
+            policy::check(text, key.id, owner(), asked.bypass_policy_lockout_safety_check)?;
             key.policy.clone_from(text);
         }
         let tag = |tag: &Tag| model::Tag { key: tag.tag_key.clone(), value: tag.tag_value.clone() };
@@ -261,6 +261,12 @@ fn new_target(body: &Body, asked: &str) -> Result<KeyId> {
 
 fn own(key: &Key) -> Result<()> {
     if key.manager == Manager::Service { Err(KeyringError::ServiceManaged(key.id)) } else { Ok(()) }
+}
+
+/// Whom a policy must not lock out: the user as whom the vault is open, who is its owner. Root may ask in that user's
+/// place, and could not use the files of a mount that lets nobody else in.
+fn owner() -> u32 {
+    rustix::process::geteuid().as_raw()
 }
 
 fn default_policy(name: Option<&str>) -> Result<()> {

@@ -1,11 +1,14 @@
-//! Key policies: AWS's JSON, as far as it is understood. What isn't understood is refused, never ignored.
+//! Key policies: AWS's JSON, as far as it is understood. What isn't understood is refused, never ignored; what is
+//! kept is [`Policy`], which answers one question: may this user use the key for that.
 //!
-//! Nothing enforces a policy yet, so that only one that allows everybody everything is taken: a policy that
-//! looked like protection and gave none would be worse than a refusal.
+//! A policy governs the use of a key for files. Administration is the control socket's, so that no policy takes it
+//! from the vault's owner.
 
 use serde::Deserialize;
 
 use super::error::{KmsError, KmsErrorName};
+use crate::events::arn;
+use crate::ids::KeyId;
 
 /// The policy of a key that was given none.
 pub(super) const DEFAULT: &str = concat!(
@@ -16,9 +19,165 @@ pub(super) const DEFAULT: &str = concat!(
 /// The longest policy, in bytes (as AWS).
 const MAX_LEN: usize = 32 << 10;
 
+/// The actions of KMS: a policy that names none of these has a slip in it. Those but the first two change nothing
+/// here; policies written for AWS have them.
+const ACTIONS: [&str; 50] = [
+    "kms:Encrypt",
+    "kms:Decrypt",
+    "kms:CancelKeyDeletion",
+    "kms:ConnectCustomKeyStore",
+    "kms:CreateAlias",
+    "kms:CreateCustomKeyStore",
+    "kms:CreateGrant",
+    "kms:CreateKey",
+    "kms:DeleteAlias",
+    "kms:DeleteCustomKeyStore",
+    "kms:DeleteImportedKeyMaterial",
+    "kms:DeriveSharedSecret",
+    "kms:DescribeCustomKeyStores",
+    "kms:DescribeKey",
+    "kms:DisableKey",
+    "kms:DisableKeyRotation",
+    "kms:DisconnectCustomKeyStore",
+    "kms:EnableKey",
+    "kms:EnableKeyRotation",
+    "kms:GenerateDataKey",
+    "kms:GenerateDataKeyPair",
+    "kms:GenerateDataKeyPairWithoutPlaintext",
+    "kms:GenerateDataKeyWithoutPlaintext",
+    "kms:GenerateMac",
+    "kms:GenerateRandom",
+    "kms:GetKeyPolicy",
+    "kms:GetKeyRotationStatus",
+    "kms:GetParametersForImport",
+    "kms:GetPublicKey",
+    "kms:ImportKeyMaterial",
+    "kms:ListAliases",
+    "kms:ListGrants",
+    "kms:ListKeyPolicies",
+    "kms:ListKeyRotations",
+    "kms:ListKeys",
+    "kms:ListResourceTags",
+    "kms:ListRetirableGrants",
+    "kms:PutKeyPolicy",
+    "kms:ReEncryptFrom",
+    "kms:ReEncryptTo",
+    "kms:RetireGrant",
+    "kms:RevokeGrant",
+    "kms:RotateKeyOnDemand",
+    "kms:ScheduleKeyDeletion",
+    "kms:Sign",
+    "kms:TagResource",
+    "kms:UntagResource",
+    "kms:UpdateAlias",
+    "kms:UpdateKeyDescription",
+    "kms:Verify",
+];
+
+/// What a key is used for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyUse {
+    /// kms:Encrypt: to create a file, to cut it, to open it for writing.
+    Encrypt,
+    /// kms:Decrypt: to open a file.
+    Decrypt,
+}
+
+/// A policy that is understood.
+#[derive(PartialEq, Eq, Debug)]
+pub(in crate::keyring) struct Policy(Vec<Rule>);
+
+#[derive(PartialEq, Eq, Debug)]
+struct Rule {
+    effect: Effect,
+    who: Who,
+    encrypt: bool,
+    decrypt: bool,
+}
+
+#[derive(PartialEq, Eq, Debug)]
+enum Who {
+    Everybody,
+    Users(Vec<u32>),
+}
+
+impl Rule {
+    fn is_about(&self, uid: u32, used_for: KeyUse) -> bool {
+        let what = match used_for {
+            KeyUse::Encrypt => self.encrypt,
+            KeyUse::Decrypt => self.decrypt,
+        };
+        what && match &self.who {
+            Who::Everybody => true,
+            Who::Users(users) => users.contains(&uid),
+        }
+    }
+}
+
+impl Policy {
+    /// The policy that this text is, for this key.
+    ///
+    /// # Errors
+    /// `MalformedPolicyDocumentException` for what isn't understood, `LimitExceededException` over 32 KiB.
+    pub(super) fn parse(text: &str, key: KeyId) -> Result<Self, KmsError> {
+        if text.len() > MAX_LEN {
+            let message = format!("The policy has {} bytes; at most {MAX_LEN} are taken.", text.len());
+            return Err(KmsError::new(KmsErrorName::LimitExceededException, message));
+        }
+        let document: Document = serde_json::from_str(text).map_err(|error| malformed(&error.to_string()))?;
+        if !["2012-10-17", "2008-10-17"].contains(&document.version.as_str()) {
+            return Err(malformed(&format!("Version {:?} isn't known", document.version)));
+        }
+        document.statement.as_slice().iter().map(|s| rule(s, key)).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The policy of a key as it is stored: an empty text is the default. Of one that this program doesn't
+    /// understand nothing is ignored: it allows nothing. `None`: everybody may do everything.
+    pub(in crate::keyring) fn stored(text: &str, key: KeyId) -> Option<Self> {
+        if text.is_empty() {
+            return None;
+        }
+        let policy = Self::parse(text, key).unwrap_or(Self(Vec::new()));
+        let open = policy.0.iter().all(|rule| rule.effect == Effect::Allow)
+            && [|rule: &Rule| rule.encrypt, |rule: &Rule| rule.decrypt]
+                .iter()
+                .all(|used| policy.0.iter().any(|rule| rule.who == Who::Everybody && used(rule)));
+        (!open).then_some(policy)
+    }
+
+    /// Whether a user may use the key so: if a statement allows it and none denies it. Allocates nothing.
+    pub(in crate::keyring) fn allows(&self, uid: u32, used_for: KeyUse) -> bool {
+        let mut allowed = false;
+        for rule in self.0.iter().filter(|rule| rule.is_about(uid, used_for)) {
+            match rule.effect {
+                Effect::Deny => return false,
+                Effect::Allow => allowed = true,
+            }
+        }
+        allowed
+    }
+}
+
+/// Checks a policy that `writer` wants stored for a key. One by which the writer couldn't use the key is refused as a
+/// slip unless `bypass` says that it is meant.
+///
+/// # Errors
+/// Those of [`Policy::parse`]; `MalformedPolicyDocumentException` for a lock-out.
+pub(super) fn check(text: &str, key: KeyId, writer: u32, bypass: bool) -> Result<(), KmsError> {
+    let policy = Policy::parse(text, key)?;
+    if bypass || [KeyUse::Encrypt, KeyUse::Decrypt].iter().all(|used_for| policy.allows(writer, *used_for)) {
+        return Ok(());
+    }
+    let message = format!(
+        "The new key policy would lock out the vault's owner: allow \"uid:{writer}\" kms:Encrypt and kms:Decrypt, or \
+         give --bypass-policy-lockout-safety-check."
+    );
+    Err(KmsError::new(KmsErrorName::MalformedPolicyDocumentException, message))
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-struct Policy {
+struct Document {
     version: String,
     #[serde(rename = "Id")]
     _id: Option<String>,
@@ -36,7 +195,7 @@ struct Statement {
     resource: OneOrMany<String>,
 }
 
-#[derive(Deserialize, PartialEq, Eq)]
+#[derive(Deserialize, PartialEq, Eq, Clone, Copy, Debug)]
 enum Effect {
     Allow,
     Deny,
@@ -72,83 +231,93 @@ impl<T> OneOrMany<T> {
     }
 }
 
-/// Checks a policy that is to be stored.
-///
-/// # Errors
-/// `MalformedPolicyDocumentException` for what isn't understood, `UnsupportedOperationException` for what is
-/// but can't be enforced, `LimitExceededException` over 32 KiB.
-pub(super) fn check(text: &str) -> Result<(), KmsError> {
-    if text.len() > MAX_LEN {
-        let message = format!("The policy has {} bytes; at most {MAX_LEN} are taken.", text.len());
-        return Err(KmsError::new(KmsErrorName::LimitExceededException, message));
+fn rule(statement: &Statement, key: KeyId) -> Result<Rule, KmsError> {
+    let who = principals(&statement.principal)?;
+    let [encrypt, decrypt] = actions(&statement.action)?;
+    let resources = statement.resource.as_slice();
+    if resources.is_empty() {
+        return Err(malformed("a statement without a Resource"));
     }
-    let policy: Policy = serde_json::from_str(text).map_err(|error| malformed(&error.to_string()))?;
-    if !["2012-10-17", "2008-10-17"].contains(&policy.version.as_str()) {
-        return Err(malformed(&format!("Version {:?} isn't known", policy.version)));
+    let own = arn(key);
+    if let Some(other) = resources.iter().find(|resource| *resource != "*" && **resource != own) {
+        return Err(malformed(&format!(
+            "Resource {other:?} isn't understood; it is \"*\" or the key's own ARN"
+        )));
     }
-    let mut everybody = [false; 2];
-    let mut restricts = false;
-    for statement in policy.statement.as_slice() {
-        let for_all = principals(&statement.principal)?;
-        let actions = actions(&statement.action)?;
-        if statement.resource.as_slice().iter().any(|r| r != "*") || statement.resource.as_slice().is_empty()
-        {
-            return Err(malformed("a Resource other than \"*\" isn't understood"));
-        }
-        restricts |= statement.effect == Effect::Deny;
-        if statement.effect == Effect::Allow && for_all {
-            for (granted, action) in everybody.iter_mut().zip(actions) {
-                *granted |= action;
-            }
-        }
-    }
-    if restricts || everybody != [true; 2] {
-        let message = "This version doesn't enforce key policies, so it takes only one that allows everybody \
-                       kms:Encrypt and kms:Decrypt.";
-        return Err(KmsError::new(KmsErrorName::UnsupportedOperationException, message));
-    }
-    Ok(())
+    Ok(Rule { effect: statement.effect, who, encrypt, decrypt })
 }
 
-/// Whether they are everybody.
-fn principals(principal: &Principal) -> Result<bool, KmsError> {
+fn principals(principal: &Principal) -> Result<Who, KmsError> {
     let names = match principal {
-        Principal::Everybody(name) if name == "*" => return Ok(true),
+        Principal::Everybody(name) if name == "*" => return Ok(Who::Everybody),
         Principal::Everybody(name) => return Err(malformed(&format!("Principal {name:?} isn't understood"))),
         Principal::Named(named) => named.aws.as_slice(),
     };
+    if names.is_empty() {
+        return Err(malformed("a Principal without names"));
+    }
+    let mut users = Vec::with_capacity(names.len());
     let mut everybody = false;
     for name in names {
-        let uid = name.strip_prefix("uid:").is_some_and(|uid| uid.parse::<u32>().is_ok());
         if name == "*" {
             everybody = true;
-        } else if !uid {
-            return Err(malformed(&format!(
-                "Principal {name:?} isn't understood; it is \"*\" or \"uid:NUMBER\""
-            )));
+        } else {
+            users.push(user(name)?);
         }
     }
-    if names.is_empty() { Err(malformed("a Principal without names")) } else { Ok(everybody) }
+    Ok(if everybody { Who::Everybody } else { Who::Users(users) })
+}
+
+/// The number in `uid:NUMBER`: digits alone, and not the one that stands for none.
+fn user(name: &str) -> Result<u32, KmsError> {
+    let digits = name.strip_prefix("uid:").filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    digits.and_then(|digits| digits.parse().ok()).filter(|uid| *uid != u32::MAX).ok_or_else(|| {
+        malformed(&format!("Principal {name:?} isn't understood; it is \"*\" or \"uid:NUMBER\""))
+    })
 }
 
 /// Whether kms:Encrypt and kms:Decrypt are among them.
 fn actions(asked: &OneOrMany<String>) -> Result<[bool; 2], KmsError> {
-    let mut found = [false; 2];
-    for action in asked.as_slice() {
-        match action.as_str() {
-            "kms:*" => found = [true; 2],
-            "kms:Encrypt" => found[0] = true,
-            "kms:Decrypt" => found[1] = true,
-            other => {
-                return Err(malformed(&format!(
-                    "Action {other:?} isn't understood; it is kms:Encrypt, kms:Decrypt or kms:*"
-                )));
+    let asked = asked.as_slice();
+    if asked.is_empty() {
+        return Err(malformed("a statement without an Action"));
+    }
+    let is_known = |pattern: &&String| ACTIONS.iter().any(|action| matches(pattern, action));
+    if let Some(unknown) = asked.iter().find(|pattern| !is_known(pattern)) {
+        return Err(malformed(&format!(
+            "Action {unknown:?} is no action of KMS, such as kms:Decrypt or kms:*"
+        )));
+    }
+    Ok(["kms:Encrypt", "kms:Decrypt"].map(|action| asked.iter().any(|pattern| matches(pattern, action))))
+}
+
+/// Whether a name is what a pattern says: `*` stands for any characters, `?` for one, case doesn't count (as AWS).
+/// Takes time in the product of both lengths at most.
+fn matches(pattern: &str, name: &str) -> bool {
+    let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
+    let (mut p, mut n) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while n < name.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p, n));
+                p += 1;
+            }
+            Some(byte) if *byte == b'?' || byte.eq_ignore_ascii_case(&name[n]) => (p, n) = (p + 1, n + 1),
+            _ => {
+                // The last star takes one character more.
+                let Some((at, from)) = star else { return false };
+                star = Some((at, from + 1));
+                (p, n) = (at + 1, from + 1);
             }
         }
     }
-    if found == [false; 2] { Err(malformed("a statement without an Action")) } else { Ok(found) }
+    pattern[p..].iter().all(|byte| *byte == b'*')
 }
 
 fn malformed(what: &str) -> KmsError {
     KmsError::new(KmsErrorName::MalformedPolicyDocumentException, format!("The policy is malformed: {what}."))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! The KMS interface on a real keyring: names, states, errors, lists; what is due rotates and stays readable.
 use serde_json::{Value, json};
 
+use super::super::kms::KeyUse;
 use super::super::kms::{Call, KmsError, KmsErrorName, Materials, NewKey, Page, Tag};
 use super::*;
 
@@ -33,6 +34,7 @@ fn put_policy(keys: &Keys, key: &str, policy: &Value) -> Result<Value, KeyringEr
         key_id: key.into(),
         policy_name: Some("default".into()),
         policy: policy.to_string(),
+        bypass_policy_lockout_safety_check: false,
     })
 }
 
@@ -308,35 +310,27 @@ fn policies_are_kept_or_refused_never_ignored() {
     put_policy(&keys, &other, &serde_json::from_str(&get(&key)).unwrap()).unwrap();
     assert_eq!(get(&default_key(&keys)), get(&default_key(&f.open(&key_file(1)).unwrap().keys)));
 
-    let mut conditional = everybody.clone();
-    conditional["Condition"] = json!({});
-    let malformed = [
-        json!({}),
-        json!([]),
-        policy(json!([conditional])),
-        policy(json!([statement("Allow", json!({"AWS": "arn:aws:iam::1:root"}), json!("kms:*"))])),
-        policy(json!([statement("Allow", json!({"Service": "x"}), json!("kms:*"))])),
-        policy(json!([statement("Allow", json!("uid:7"), json!("kms:*"))])),
-        policy(json!([statement("Allow", json!({"AWS": "uid:-1"}), json!("kms:*"))])),
-        policy(json!([statement("Perhaps", json!("*"), json!("kms:*"))])),
-        policy(json!([statement("Allow", json!("*"), json!("s3:Get"))])),
-        json!({ "Version": "1999", "Statement": [everybody.clone()] }),
-    ];
-    for policy in malformed {
-        let error = KmsError::of(put_policy(&keys, &key, &policy).unwrap_err()).unwrap();
-        assert_eq!(error.name, KmsErrorName::MalformedPolicyDocumentException, "{policy}");
-    }
-    let restricting = [
-        policy(json!([])),
-        policy(json!([statement("Allow", json!({"AWS": "uid:7"}), json!("kms:*"))])),
-        policy(json!([statement("Allow", json!("*"), json!("kms:Decrypt"))])),
-        policy(json!([everybody, statement("Deny", json!({"AWS": ["uid:7"]}), json!("kms:Decrypt"))])),
-    ];
-    for policy in restricting {
-        let error = KmsError::of(put_policy(&keys, &key, &policy).unwrap_err()).unwrap();
-        assert_eq!(error.name, KmsErrorName::UnsupportedOperationException, "{policy}");
+    let owner = rustix::process::geteuid().as_raw();
+    let others = json!({ "AWS": format!("uid:{}", owner.wrapping_add(1)) });
+    for refused in [json!({}), policy(json!([statement("Allow", others, json!("kms:*"))]))] {
+        let error = KmsError::of(put_policy(&keys, &key, &refused).unwrap_err()).unwrap();
+        assert_eq!(error.name, KmsErrorName::MalformedPolicyDocumentException, "{refused}");
     }
     assert_eq!(get(&key), fine.to_string());
+
+    let denied =
+        policy(json!([everybody, statement("Deny", json!({"AWS": ["uid:7"]}), json!("kms:Decrypt"))]));
+    let id: KeyId = key.parse().unwrap();
+    assert!(!keys.restricts() && keys.permits(id, 7, &[KeyUse::Encrypt, KeyUse::Decrypt]));
+    put_policy(&keys, &key, &denied).unwrap();
+    for keys in [&keys, &f.open(&key_file(1)).unwrap().keys] {
+        assert!(keys.restricts() && keys.permits(id, 7, &[KeyUse::Encrypt]));
+        assert!(!keys.permits(id, 7, &[KeyUse::Encrypt, KeyUse::Decrypt]));
+        assert!(keys.permits(id, 8, &[KeyUse::Decrypt]));
+        assert!(keys.permits(other.parse().unwrap(), 7, &[KeyUse::Decrypt]), "another key's");
+    }
+    put_policy(&keys, &key, &fine).unwrap();
+    assert!(!keys.restricts());
 }
 
 fn default_key(keys: &Keys) -> String {

@@ -40,7 +40,10 @@ fn a_policy_allows_what_a_statement_allows_and_none_denies() {
         (json!([statement("Allow", json!("*"), json!(["kms:*crypt"]))]), ["ed", "ed", "ed"]),
         (json!([statement("Allow", json!("*"), json!(["kms:En*"]))]), ["e", "e", "e"]),
         (json!([statement("Allow", json!("*"), json!(["kms:?ecrypt"]))]), ["d", "d", "d"]),
-        (json!([statement("Allow", json!("*"), json!(["kms:ReEncrypt*", "kms:GenerateDataKey*"]))]), ["", "", ""]),
+        (
+            json!([statement("Allow", json!("*"), json!(["kms:ReEncrypt*", "kms:GenerateDataKey*"]))]),
+            ["", "", ""],
+        ),
         (
             // Deny wins, before and after.
             json!([
@@ -158,9 +161,13 @@ fn a_policy_that_locks_its_writer_out_has_to_be_meant() {
 fn patterns_end_whatever_they_are() {
     let stars = "*a".repeat(40);
     assert!(!matches(&stars, &"a".repeat(60).replace("aaaaa", "b")));
-    for (pattern, name, expected) in
-        [("", "", true), ("*", "", true), ("?", "", false), ("a*b*c", "aXbYc", true), ("a*b*c", "aXbY", false)]
-    {
+    for (pattern, name, expected) in [
+        ("", "", true),
+        ("*", "", true),
+        ("?", "", false),
+        ("a*b*c", "aXbYc", true),
+        ("a*b*c", "aXbY", false),
+    ] {
         assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
     }
 }
