@@ -406,6 +406,12 @@ impl Keys {
         Ok(out)
     }
 
+    /// Sees to it that the keyring can be saved on a full disk (docs/format.md, "Reserve"). For who has the
+    /// vault to itself and may write; fails silently where there is no room now.
+    pub fn keep_reserve(&self) {
+        self.store.lock().keep_reserve();
+    }
+
     /// The aliases in use, in the order of their creation.
     pub fn aliases(&self) -> Vec<AliasInfo> {
         let info = |a: &super::model::Alias| AliasInfo {

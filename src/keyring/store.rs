@@ -22,6 +22,8 @@ pub(super) struct State {
     pub(super) body: Body,
     pub(super) root: Arc<RootKey>,
     hash: [u8; 32],
+    /// Bytes of the file.
+    len: u64,
 }
 
 /// What a change is made on.
@@ -55,8 +57,8 @@ impl Draft {
             header.encode().ok_or_else(|| KeyringError::Full("the vault has too many slots".to_owned()))?;
         let sealed = root.seal_keyring(header.vault, &bytes, &encoded);
         bytes.extend_from_slice(&sealed);
-        let hash = sha256(&bytes);
-        Ok((bytes, State { header, body, root, hash }))
+        let (hash, len) = (sha256(&bytes), bytes.len() as u64);
+        Ok((bytes, State { header, body, root, hash, len }))
     }
 }
 
@@ -75,13 +77,14 @@ pub(super) fn open(dir: &VaultDir, bytes: &[u8], root: Arc<RootKey>) -> Result<S
         dir.damaged("the root key doesn't open its body, so bytes of it have changed".to_owned())
     })?;
     let body = body::decode(&opened).map_err(|e| dir.damaged(format!("its body: {e}")))?;
-    Ok(State { header: parts.header, body, root, hash: sha256(bytes) })
+    Ok(State { header: parts.header, body, root, hash: sha256(bytes), len: bytes.len() as u64 })
 }
 
 /// Writes the first keyring of a vault.
 pub(super) fn create(dir: &VaultDir, draft: Draft) -> Result<State> {
     let (bytes, state) = draft.seal(dir)?;
     dir.create(&bytes)?;
+    dir.keep_reserve(state.len);
     Ok(state)
 }
 
@@ -167,7 +170,18 @@ impl Store {
             log.record_durably(&Event::ChangeFailed(failed));
             return Err(error);
         }
+        self.dir.keep_reserve(self.state.len);
         Ok(out)
+    }
+
+    /// Makes the room that is kept for saving on a full disk, where it isn't there: an older program, or a save
+    /// that used it up, leaves a vault without.
+    pub(super) fn keep_reserve(&self) {
+        if self.state.header.ro_compat == 0
+            && let Ok(_lock) = self.dir.lock()
+        {
+            self.dir.keep_reserve(self.state.len);
+        }
     }
 
     fn replace(&mut self, draft: Draft) -> Result<()> {
@@ -179,7 +193,7 @@ impl Store {
     }
 
     fn draft(&self) -> Draft {
-        let State { header, body, root, hash } = self.state.clone();
+        let State { header, body, root, hash, .. } = self.state.clone();
         let generation = Generation(body.generation.0.saturating_add(1));
         Draft { header, body: Body { generation, previous: hash, ..body }, root, events: Vec::new() }
     }

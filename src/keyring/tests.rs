@@ -14,9 +14,11 @@ use crate::unlock::{RecoveryKey, UnlockError};
 
 mod damage;
 mod events;
+mod faults;
 mod kms;
 mod layout;
 mod lifecycle;
+mod reserve;
 mod slots;
 mod watch;
 
@@ -41,6 +43,19 @@ impl Fixture {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("vault")).unwrap();
         Self { dir, clock: Arc::new(TestClock(AtomicI64::new(1_000_000))) }
+    }
+
+    /// In memory where the system has such a place: for tests that make very many changes.
+    fn in_memory() -> Self {
+        let memory = std::path::Path::new("/dev/shm");
+        let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+        std::fs::create_dir(dir.path().join("vault")).unwrap();
+        Self { dir, clock: Arc::new(TestClock(AtomicI64::new(1_000_000))) }
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.vault()).unwrap();
+        entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
     }
 
     fn vault(&self) -> PathBuf {

@@ -10,6 +10,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use super::body;
 use super::error::KeyringError;
+use super::reserve::is_no_room;
 use crate::ids::LowerOffset;
 use crate::storage::{self, Access, DirStream, Errno, FileKind, RenameFlags, TEMPORARY_PREFIX};
 
@@ -130,8 +131,7 @@ impl VaultDir {
     pub(super) fn replace(&self, bytes: &[u8]) -> Result<()> {
         let name = self.write_temporary(bytes)?;
         let placed = self.keep_prev().and_then(|()| {
-            storage::rename(self.fd(), &name, self.fd(), FILE_NAME.as_bytes(), RenameFlags::empty())
-                .map_err(|e| self.io(FILE_NAME, "replace it", e))
+            self.rename_over(&name, FILE_NAME).map_err(|e| self.io(FILE_NAME, "replace it", e))
         });
         if let Err(e) = placed {
             self.discard(&name);
@@ -140,24 +140,40 @@ impl VaultDir {
         self.sync()
     }
 
-    /// Writes a durable file under a unique temporary name and returns the name.
+    /// Writes a durable file under a unique temporary name and returns the name; where there is no room for
+    /// it, into the reserve, or what that leaves free.
     fn write_temporary(&self, bytes: &[u8]) -> Result<Vec<u8>> {
+        let mut written = self.write_anew(bytes);
+        if written.as_ref().is_err_and(|e| is_no_room(*e)) {
+            written = self.write_into_reserve(bytes);
+        }
+        if written.as_ref().is_err_and(|e| is_no_room(*e)) {
+            written = self.write_anew(bytes);
+        }
+        written.map_err(|e| self.io(FILE_NAME, "write a new one", e))
+    }
+
+    fn write_anew(&self, bytes: &[u8]) -> storage::Result<Vec<u8>> {
         let name = storage::temporary_name();
         let written = storage::create_file(self.fd(), &name, 0o600).and_then(|file| {
             self.keep_owner(file.as_fd());
             storage::pwrite_all(file.as_fd(), bytes, LowerOffset(0))?;
             storage::fsync(file.as_fd())
         });
-        written.map_err(|e| {
+        if let Err(e) = written {
             self.discard(&name);
-            self.io(FILE_NAME, "write a new one", e)
-        })?;
+            return Err(e);
+        }
         Ok(name)
+    }
+
+    fn rename_over(&self, from: &[u8], to: &str) -> storage::Result<()> {
+        self.with_room(|| storage::rename(self.fd(), from, self.fd(), to.as_bytes(), RenameFlags::empty()))
     }
 
     /// Gives a new keyring the old one's owner and mode, where that is allowed: root may work on a vault of
     /// someone else, who must be able to open it afterwards.
-    fn keep_owner(&self, file: BorrowedFd<'_>) {
+    pub(super) fn keep_owner(&self, file: BorrowedFd<'_>) {
         let old = storage::stat(self.fd(), FILE_NAME.as_bytes());
         let (Ok(old), Ok(new)) = (old, storage::fstat(file)) else { return };
         let same = (old.uid, old.gid) == (new.uid, new.gid);
@@ -172,21 +188,21 @@ impl VaultDir {
     fn keep_prev(&self) -> Result<()> {
         let failed = |e| self.io(PREV_NAME, "keep the old keyring", e);
         let mut name = storage::temporary_name();
-        match storage::link(self.fd(), FILE_NAME.as_bytes(), self.fd(), &name) {
+        match self.with_room(|| storage::link(self.fd(), FILE_NAME.as_bytes(), self.fd(), &name)) {
             Ok(()) => {}
             Err(Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK) => {
                 name = self.write_temporary(&self.read()?)?
             }
             Err(e) => return Err(failed(e)),
         }
-        let kept = storage::rename(self.fd(), &name, self.fd(), PREV_NAME.as_bytes(), RenameFlags::empty());
+        let kept = self.rename_over(&name, PREV_NAME);
         // Also after success: renaming one link of a file over another link of it leaves both.
         self.discard(&name);
         kept.map_err(failed)
     }
 
     /// Removes a temporary file; at worst it stays and the next change removes it.
-    fn discard(&self, name: &[u8]) {
+    pub(super) fn discard(&self, name: &[u8]) {
         let _ = storage::unlink(self.fd(), name);
     }
 

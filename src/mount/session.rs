@@ -51,6 +51,9 @@ pub(super) fn run(prepared: Prepared, secret: Secret, starting: &Starting) -> Re
     let vault = open_tree(&prepared.vault, &keys, prepared.options.vault_options())?;
     warn_of(&vault, &prepared);
     let writable = !vault.read_only();
+    if writable {
+        keys.keep_reserve();
+    }
     let served = serve(&prepared, &vault, starting);
     drop(vault);
     if writable {

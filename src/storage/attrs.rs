@@ -4,26 +4,21 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, Uid};
-use rustix::io::retry_on_intr;
 
-use super::fault::{self, Op};
-use super::{Errno, Result, Time, TimeChange, magic_link, open_path};
+use super::fault::Op;
+use super::{Errno, Result, Time, TimeChange, changing, magic_link, open_path};
 
 /// Sets the 12 low bits of the mode.
 ///
 /// # Errors
 /// EOPNOTSUPP for a symlink, and what `fchmod(2)` says.
 pub fn chmod(fd: BorrowedFd<'_>, mode: u32) -> Result<()> {
-    fault::point(Op::Chmod)?;
     let mode = Mode::from_raw_mode(mode & 0o7777);
-    match retry_on_intr(|| rustix::fs::fchmod(fd, mode)) {
+    changing(Op::Chmod, || match rustix::fs::fchmod(fd, mode) {
         // An O_PATH descriptor.
-        Err(Errno::BADF) => {
-            let path = magic_link(fd);
-            retry_on_intr(|| rustix::fs::chmodat(CWD, path.as_str(), mode, AtFlags::empty()))
-        }
+        Err(Errno::BADF) => rustix::fs::chmodat(CWD, magic_link(fd).as_str(), mode, AtFlags::empty()),
         done => done,
-    }
+    })
 }
 
 /// [`chmod`] of a name.
@@ -57,10 +52,9 @@ fn change_owner(
     gid: Option<u32>,
     flags: AtFlags,
 ) -> Result<()> {
-    fault::point(Op::Chown)?;
     let uid = uid.filter(|&id| id != u32::MAX).map(Uid::from_raw);
     let gid = gid.filter(|&id| id != u32::MAX).map(Gid::from_raw);
-    retry_on_intr(|| rustix::fs::chownat(at, name, uid, gid, flags))
+    changing(Op::Chown, || rustix::fs::chownat(at, name, uid, gid, flags))
 }
 
 /// Sets the times of last access and of last change of content.
@@ -86,9 +80,8 @@ fn change_times(
     mtime: TimeChange,
     flags: AtFlags,
 ) -> Result<()> {
-    fault::point(Op::SetTimes)?;
     let times = Timestamps { last_access: timespec(atime), last_modification: timespec(mtime) };
-    retry_on_intr(|| rustix::fs::utimensat(at, name, &times, flags))
+    changing(Op::SetTimes, || rustix::fs::utimensat(at, name, &times, flags))
 }
 
 fn timespec(change: TimeChange) -> Timespec {

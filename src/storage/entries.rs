@@ -5,8 +5,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::retry_on_intr;
 
-use super::fault::{self, Op};
-use super::{Result, magic_link};
+use super::fault::Op;
+use super::{Result, changing, magic_link};
 
 /// What a lower file is opened for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,9 +70,8 @@ pub fn reopen(fd: BorrowedFd<'_>, access: Access) -> Result<OwnedFd> {
 /// # Errors
 /// EEXIST, and what `openat(2)` says.
 pub fn create_file(at: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<OwnedFd> {
-    fault::point(Op::Create)?;
     let flags = Access::ReadWrite.flags() | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-    open(at, name, flags, Mode::from_raw_mode(mode))
+    changing(Op::Create, || open(at, name, flags, Mode::from_raw_mode(mode)))
 }
 
 /// Makes the directory `name`. The umask applies.
@@ -80,8 +79,7 @@ pub fn create_file(at: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<OwnedFd
 /// # Errors
 /// What `mkdirat(2)` says.
 pub fn mkdir(at: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<()> {
-    fault::point(Op::Mkdir)?;
-    retry_on_intr(|| rustix::fs::mkdirat(at, name, Mode::from_raw_mode(mode)))
+    changing(Op::Mkdir, || rustix::fs::mkdirat(at, name, Mode::from_raw_mode(mode)))
 }
 
 /// Makes the node `name`; `mode` includes the file type, `dev` is the device number as a stat encodes it.
@@ -89,9 +87,8 @@ pub fn mkdir(at: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<()> {
 /// # Errors
 /// What `mknodat(2)` says.
 pub fn mknod(at: BorrowedFd<'_>, name: &[u8], mode: u32, dev: u64) -> Result<()> {
-    fault::point(Op::Mknod)?;
     let kind = FileType::from_raw_mode(mode);
-    retry_on_intr(|| rustix::fs::mknodat(at, name, kind, Mode::from_raw_mode(mode), dev))
+    changing(Op::Mknod, || rustix::fs::mknodat(at, name, kind, Mode::from_raw_mode(mode), dev))
 }
 
 /// Makes the symlink `name` with these bytes as its target.
@@ -99,8 +96,7 @@ pub fn mknod(at: BorrowedFd<'_>, name: &[u8], mode: u32, dev: u64) -> Result<()>
 /// # Errors
 /// What `symlinkat(2)` says.
 pub fn symlink(at: BorrowedFd<'_>, name: &[u8], target: &[u8]) -> Result<()> {
-    fault::point(Op::Symlink)?;
-    retry_on_intr(|| rustix::fs::symlinkat(target, at, name))
+    changing(Op::Symlink, || rustix::fs::symlinkat(target, at, name))
 }
 
 /// Gives what `fd` (O_PATH allowed; not a directory) stands for the further name `new_name`.
@@ -108,10 +104,9 @@ pub fn symlink(at: BorrowedFd<'_>, name: &[u8], target: &[u8]) -> Result<()> {
 /// # Errors
 /// ENOENT if it has no name left, and what `linkat(2)` says.
 pub fn link_fd(fd: BorrowedFd<'_>, new_at: BorrowedFd<'_>, new_name: &[u8]) -> Result<()> {
-    fault::point(Op::Link)?;
     // AT_EMPTY_PATH would ask for CAP_DAC_READ_SEARCH; the magic link doesn't.
     let source = magic_link(fd);
-    retry_on_intr(|| rustix::fs::linkat(CWD, source.as_str(), new_at, new_name, AtFlags::SYMLINK_FOLLOW))
+    changing(Op::Link, || rustix::fs::linkat(CWD, source.as_str(), new_at, new_name, AtFlags::SYMLINK_FOLLOW))
 }
 
 /// Gives the file `name` the further name `new_name`.
@@ -119,8 +114,7 @@ pub fn link_fd(fd: BorrowedFd<'_>, new_at: BorrowedFd<'_>, new_name: &[u8]) -> R
 /// # Errors
 /// What `linkat(2)` says.
 pub fn link(at: BorrowedFd<'_>, name: &[u8], new_at: BorrowedFd<'_>, new_name: &[u8]) -> Result<()> {
-    fault::point(Op::Link)?;
-    retry_on_intr(|| rustix::fs::linkat(at, name, new_at, new_name, AtFlags::empty()))
+    changing(Op::Link, || rustix::fs::linkat(at, name, new_at, new_name, AtFlags::empty()))
 }
 
 /// Removes the name `name`, which isn't a directory's.
@@ -128,8 +122,7 @@ pub fn link(at: BorrowedFd<'_>, name: &[u8], new_at: BorrowedFd<'_>, new_name: &
 /// # Errors
 /// What `unlinkat(2)` says.
 pub fn unlink(at: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
-    fault::point(Op::Unlink)?;
-    retry_on_intr(|| rustix::fs::unlinkat(at, name, AtFlags::empty()))
+    changing(Op::Unlink, || rustix::fs::unlinkat(at, name, AtFlags::empty()))
 }
 
 /// Removes the empty directory `name`.
@@ -137,8 +130,7 @@ pub fn unlink(at: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
 /// # Errors
 /// What `unlinkat(2)` with AT_REMOVEDIR says.
 pub fn rmdir(at: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
-    fault::point(Op::Rmdir)?;
-    retry_on_intr(|| rustix::fs::unlinkat(at, name, AtFlags::REMOVEDIR))
+    changing(Op::Rmdir, || rustix::fs::unlinkat(at, name, AtFlags::REMOVEDIR))
 }
 
 /// Renames `name` to `new_name`; with NOREPLACE never over another, with EXCHANGE swaps the two, with WHITEOUT leaves
@@ -153,12 +145,13 @@ pub fn rename(
     new_name: &[u8],
     flags: RenameFlags,
 ) -> Result<()> {
-    fault::point(Op::Rename)?;
-    if flags.is_empty() {
-        // Some filesystems know no renameat2.
-        return retry_on_intr(|| rustix::fs::renameat(at, name, new_at, new_name));
-    }
-    retry_on_intr(|| rustix::fs::renameat_with(at, name, new_at, new_name, flags))
+    changing(Op::Rename, || {
+        if flags.is_empty() {
+            // Some filesystems know no renameat2.
+            return rustix::fs::renameat(at, name, new_at, new_name);
+        }
+        rustix::fs::renameat_with(at, name, new_at, new_name, flags)
+    })
 }
 
 /// The target of the symlink `name`.

@@ -1,5 +1,5 @@
-//! Fault injection for tests: fails the n-th mutating call, once or it and every later one, and records the
-//! order of calls. Compiled in with `cfg(test)` and the feature `fault-injection` only; otherwise
+//! Fault injection for tests: fails the n-th mutating call, once or it and every later one, cuts a write short,
+//! and records the order of calls. Compiled in with `cfg(test)` and the feature `fault-injection` only; otherwise
 //! `point` is an empty inline function.
 
 #[cfg(any(test, feature = "fault-injection"))]
@@ -67,6 +67,19 @@ pub(super) fn point(_op: Op) -> Result<()> {
     Ok(())
 }
 
+/// [`point`] of a write of `len` bytes at `offset`: how many of them are to be written now.
+#[cfg(any(test, feature = "fault-injection"))]
+pub(super) fn write_point(offset: u64, len: usize) -> Result<usize> {
+    plan::write_point(offset, len)
+}
+
+/// All of them: fault injection isn't compiled in.
+#[cfg(not(any(test, feature = "fault-injection")))]
+#[inline(always)]
+pub(super) fn write_point(_offset: u64, len: usize) -> Result<usize> {
+    Ok(len)
+}
+
 #[cfg(any(test, feature = "fault-injection"))]
 mod plan {
     use std::cell::RefCell;
@@ -86,6 +99,8 @@ mod plan {
         Recover,
         /// They fail, all of them: what is on disk now is what a killed process leaves.
         Stop,
+        /// So many of them work, then all fail (EIO): a process that is killed while it deals with an error.
+        StopAfter(u64),
     }
 
     /// Which call fails.
@@ -105,6 +120,10 @@ mod plan {
         plan: Option<Plan>,
         matched: u64,
         fired: bool,
+        /// How many calls came after the failed one.
+        since: u64,
+        /// The write to cut short, by its place among all calls.
+        short: Option<u64>,
         calls: Vec<Op>,
     }
 
@@ -113,7 +132,13 @@ mod plan {
             self.calls.push(op);
             let Some(plan) = self.plan else { return Ok(()) };
             if self.fired {
-                return if plan.after == After::Stop { Err(plan.errno) } else { Ok(()) };
+                self.since += 1;
+                return match plan.after {
+                    After::Recover => Ok(()),
+                    After::Stop => Err(plan.errno),
+                    After::StopAfter(calls) if self.since <= calls => Ok(()),
+                    After::StopAfter(_) => Err(Errno::IO),
+                };
             }
             if plan.only.is_some_and(|only| only != op) {
                 return Ok(());
@@ -136,17 +161,33 @@ mod plan {
     static PROCESS: Mutex<Option<Shared>> = Mutex::new(None);
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
+    fn in_force() -> Option<Shared> {
+        let thread = THREAD.with_borrow(Clone::clone);
+        if thread.is_none() && PROCESS_ARMED.load(Ordering::Acquire) {
+            return PROCESS.lock().clone();
+        }
+        thread
+    }
+
     pub(super) fn point(op: Op) -> Result<()> {
-        if let Some(state) = THREAD.with_borrow(Clone::clone) {
-            return state.lock().call(op);
-        }
-        if PROCESS_ARMED.load(Ordering::Acquire) {
-            let state = PROCESS.lock().clone();
-            if let Some(state) = state {
-                return state.lock().call(op);
-            }
-        }
-        Ok(())
+        in_force().map_or(Ok(()), |state| state.lock().call(op))
+    }
+
+    pub(super) fn write_point(offset: u64, len: usize) -> Result<usize> {
+        let Some(state) = in_force() else { return Ok(len) };
+        let mut state = state.lock();
+        let number = state.calls.len() as u64;
+        state.call(Op::Pwrite)?;
+        Ok(if state.short == Some(number) { before_a_page(offset, len) } else { len })
+    }
+
+    /// The first half of a write, up to a page boundary, which is where kernels cut them: inside a page it is
+    /// whole.
+    fn before_a_page(offset: u64, len: usize) -> usize {
+        let half = (offset + len as u64 / 2) & !4095;
+        let first = (offset & !4095) + 4096;
+        let end = half.max(first).min(offset + len as u64);
+        usize::try_from(end - offset).unwrap_or(len)
     }
 
     /// A plan and what has come of it. Does nothing before it is put in force on a thread or the process.
@@ -175,7 +216,16 @@ mod plan {
         }
 
         fn with(plan: Option<Plan>) -> Self {
-            Self(Arc::new(Mutex::new(State { plan, matched: 0, fired: false, calls: Vec::new() })))
+            let state = State { plan, matched: 0, fired: false, since: 0, short: None, calls: Vec::new() };
+            Self(Arc::new(Mutex::new(state)))
+        }
+
+        /// In addition, a write across pages that is the call after `skip` others writes its first part only,
+        /// and the rest is written by a further call.
+        #[must_use]
+        pub fn short_after(self, skip: u64) -> Self {
+            self.0.lock().short = Some(skip);
+            self
         }
 
         /// In force on this thread until the scope is dropped; goes before one for the process. Several
@@ -203,6 +253,17 @@ mod plan {
         /// The calls that have come by, in their order.
         pub fn log(&self) -> Vec<Op> {
             self.0.lock().calls.clone()
+        }
+
+        /// Whether calls fail for good by now.
+        pub fn stopped(&self) -> bool {
+            let state = self.0.lock();
+            state.fired
+                && match state.plan.map(|plan| plan.after) {
+                    None | Some(After::Recover) => false,
+                    Some(After::Stop) => true,
+                    Some(After::StopAfter(calls)) => state.since > calls,
+                }
         }
 
         /// Whether the planned failure has happened.

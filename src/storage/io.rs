@@ -6,7 +6,7 @@ use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::retry_on_intr;
 
 use super::fault::{self, Op};
-use super::{Errno, Result};
+use super::{Errno, Result, changing};
 use crate::ids::LowerOffset;
 use crate::sys;
 
@@ -45,10 +45,14 @@ pub fn read_all(fd: BorrowedFd<'_>, limit: usize) -> Result<Vec<u8>> {
 /// # Errors
 /// What `pwrite(2)` says.
 pub fn pwrite_all(fd: BorrowedFd<'_>, buf: &[u8], offset: LowerOffset) -> Result<()> {
-    fault::point(Op::Pwrite)?;
     let mut done = 0;
     while done < buf.len() {
-        match retry_on_intr(|| rustix::io::pwrite(fd, &buf[done..], offset.0 + done as u64))? {
+        let (at, left) = (offset.0 + done as u64, &buf[done..]);
+        let written = retry_on_intr(|| {
+            let len = fault::write_point(at, left.len())?;
+            rustix::io::pwrite(fd, &left[..len], at)
+        });
+        match written? {
             0 => return Err(Errno::IO),
             n => done += n,
         }
@@ -61,8 +65,7 @@ pub fn pwrite_all(fd: BorrowedFd<'_>, buf: &[u8], offset: LowerOffset) -> Result
 /// # Errors
 /// What `ftruncate(2)` says.
 pub fn truncate(fd: BorrowedFd<'_>, size: LowerOffset) -> Result<()> {
-    fault::point(Op::Truncate)?;
-    retry_on_intr(|| rustix::fs::ftruncate(fd, size.0))
+    changing(Op::Truncate, || rustix::fs::ftruncate(fd, size.0))
 }
 
 /// Makes a hole of `len` bytes at `offset`; the size stays.
@@ -70,9 +73,8 @@ pub fn truncate(fd: BorrowedFd<'_>, size: LowerOffset) -> Result<()> {
 /// # Errors
 /// EOPNOTSUPP where the filesystem can't, and what `fallocate(2)` says.
 pub fn punch(fd: BorrowedFd<'_>, offset: LowerOffset, len: u64) -> Result<()> {
-    fault::point(Op::Punch)?;
     let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-    retry_on_intr(|| rustix::fs::fallocate(fd, mode, offset.0, len))
+    changing(Op::Punch, || rustix::fs::fallocate(fd, mode, offset.0, len))
 }
 
 /// Allocates blocks for `len` bytes at `offset`; the size stays.
@@ -80,8 +82,7 @@ pub fn punch(fd: BorrowedFd<'_>, offset: LowerOffset, len: u64) -> Result<()> {
 /// # Errors
 /// EOPNOTSUPP where the filesystem can't, and what `fallocate(2)` says.
 pub fn allocate_keep_size(fd: BorrowedFd<'_>, offset: LowerOffset, len: u64) -> Result<()> {
-    fault::point(Op::Allocate)?;
-    retry_on_intr(|| rustix::fs::fallocate(fd, FallocateFlags::KEEP_SIZE, offset.0, len))
+    changing(Op::Allocate, || rustix::fs::fallocate(fd, FallocateFlags::KEEP_SIZE, offset.0, len))
 }
 
 /// The first offset at or after `offset` that isn't in a hole; `None`: there is none.
@@ -114,8 +115,7 @@ fn seek(fd: BorrowedFd<'_>, to: SeekFrom) -> Result<Option<LowerOffset>> {
 /// # Errors
 /// What `fdatasync(2)` says; EIO may mean that what was written before is lost.
 pub fn fdatasync(fd: BorrowedFd<'_>) -> Result<()> {
-    fault::point(Op::Fdatasync)?;
-    retry_on_intr(|| rustix::fs::fdatasync(fd))
+    changing(Op::Fdatasync, || rustix::fs::fdatasync(fd))
 }
 
 /// Makes content and all metadata durable; of a directory: its names.
@@ -123,8 +123,7 @@ pub fn fdatasync(fd: BorrowedFd<'_>) -> Result<()> {
 /// # Errors
 /// As [`fdatasync`].
 pub fn fsync(fd: BorrowedFd<'_>) -> Result<()> {
-    fault::point(Op::Fsync)?;
-    retry_on_intr(|| rustix::fs::fsync(fd))
+    changing(Op::Fsync, || rustix::fs::fsync(fd))
 }
 
 /// Makes the whole filesystem of `fd` durable.
@@ -132,8 +131,7 @@ pub fn fsync(fd: BorrowedFd<'_>) -> Result<()> {
 /// # Errors
 /// As [`fdatasync`].
 pub fn syncfs(fd: BorrowedFd<'_>) -> Result<()> {
-    fault::point(Op::Syncfs)?;
-    retry_on_intr(|| rustix::fs::syncfs(fd))
+    changing(Op::Syncfs, || rustix::fs::syncfs(fd))
 }
 
 /// Has the kernel let go of what it has cached of a file and is on disk, as far as it likes to: reading it after
@@ -157,6 +155,5 @@ pub fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
 /// # Errors
 /// What `sync_file_range(2)` says.
 pub fn wait_stable(fd: BorrowedFd<'_>, offset: LowerOffset, len: u64) -> Result<()> {
-    fault::point(Op::WaitStable)?;
-    retry_on_intr(|| sys::sync_file_range(fd, offset.0, len))
+    changing(Op::WaitStable, || sys::sync_file_range(fd, offset.0, len))
 }

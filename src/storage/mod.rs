@@ -43,6 +43,14 @@ pub use xattr::{
 /// The result of a lower call.
 pub type Result<T> = std::result::Result<T, Errno>;
 
+/// Makes a call that changes something, past its fault point; once more where it was interrupted.
+fn changing<T>(op: fault::Op, call: impl Fn() -> Result<T>) -> Result<T> {
+    rustix::io::retry_on_intr(|| {
+        fault::point(op)?;
+        call()
+    })
+}
+
 /// The magic link of a descriptor of ours: the way from an O_PATH descriptor to what it stands for.
 fn magic_link(fd: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())

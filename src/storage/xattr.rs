@@ -7,8 +7,8 @@ use rustix::buffer::spare_capacity;
 use rustix::fs::{self as lower, XattrFlags};
 use rustix::io::retry_on_intr;
 
-use super::fault::{self, Op};
-use super::{Errno, Result, magic_link};
+use super::fault::Op;
+use super::{Errno, Result, changing, magic_link};
 
 /// How a set treats an existing value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,19 +99,19 @@ impl Place<'_> {
     }
 
     fn set(&self, xattr: &[u8], value: &[u8], mode: XattrMode) -> Result<()> {
-        retry_on_intr(|| match self {
+        match self {
             Self::Open(fd) => lower::fsetxattr(fd, xattr, value, mode.flags()),
             Self::Link(path) => lower::setxattr(path.as_str(), xattr, value, mode.flags()),
             Self::Name(path) => lower::lsetxattr(path.as_slice(), xattr, value, mode.flags()),
-        })
+        }
     }
 
     fn remove(&self, xattr: &[u8]) -> Result<()> {
-        retry_on_intr(|| match self {
+        match self {
             Self::Open(fd) => lower::fremovexattr(fd, xattr),
             Self::Link(path) => lower::removexattr(path.as_str(), xattr),
             Self::Name(path) => lower::lremovexattr(path.as_slice(), xattr),
-        })
+        }
     }
 }
 
@@ -156,8 +156,7 @@ pub fn getxattr_at(at: BorrowedFd<'_>, name: &[u8], xattr: &[u8]) -> Result<Opti
 /// # Errors
 /// EEXIST or ENODATA as `mode` says; ERANGE, E2BIG or ENOSPC where it is too long; what `fsetxattr(2)` says.
 pub fn setxattr(fd: BorrowedFd<'_>, xattr: &[u8], value: &[u8], mode: XattrMode) -> Result<()> {
-    fault::point(Op::SetXattr)?;
-    with_fd(fd, |place| place.set(xattr, value, mode))
+    changing(Op::SetXattr, || with_fd(fd, |place| place.set(xattr, value, mode)))
 }
 
 /// [`setxattr`] of a name.
@@ -171,8 +170,7 @@ pub fn setxattr_at(
     value: &[u8],
     mode: XattrMode,
 ) -> Result<()> {
-    fault::point(Op::SetXattr)?;
-    Place::name(at, name).set(xattr, value, mode)
+    changing(Op::SetXattr, || Place::name(at, name).set(xattr, value, mode))
 }
 
 /// Removes an attribute.
@@ -180,8 +178,7 @@ pub fn setxattr_at(
 /// # Errors
 /// ENODATA if there is none of this name, and what `fremovexattr(2)` says.
 pub fn removexattr(fd: BorrowedFd<'_>, xattr: &[u8]) -> Result<()> {
-    fault::point(Op::RemoveXattr)?;
-    with_fd(fd, |place| place.remove(xattr))
+    changing(Op::RemoveXattr, || with_fd(fd, |place| place.remove(xattr)))
 }
 
 /// [`removexattr`] of a name.
@@ -189,8 +186,7 @@ pub fn removexattr(fd: BorrowedFd<'_>, xattr: &[u8]) -> Result<()> {
 /// # Errors
 /// As [`removexattr`].
 pub fn removexattr_at(at: BorrowedFd<'_>, name: &[u8], xattr: &[u8]) -> Result<()> {
-    fault::point(Op::RemoveXattr)?;
-    Place::name(at, name).remove(xattr)
+    changing(Op::RemoveXattr, || Place::name(at, name).remove(xattr))
 }
 
 /// The names of all attributes that the daemon may see.

@@ -58,6 +58,60 @@ fn every_mutating_call_can_be_failed_and_then_does_nothing() {
 }
 
 #[test]
+fn an_interrupted_call_is_made_again() {
+    for (op, call) in CALLS {
+        let dir = Dir::new();
+        let file = dir.file(b"f");
+        setxattr(file.as_fd(), b"user.x", b"", XattrMode::Set).unwrap();
+        mkdir(dir.fd(), b"d", 0o700).unwrap();
+        let faults = Faults::fail_once(0, Errno::INTR);
+        let _scope = faults.on_this_thread();
+        assert_eq!(call(&dir, &file), Ok(()), "{op:?}");
+        assert_eq!(faults.log(), [*op, *op]);
+    }
+}
+
+#[test]
+fn a_short_write_is_completed_or_leaves_whole_pages() {
+    let dir = Dir::new();
+    let file = dir.file(b"f");
+    let data: Vec<u8> = (0..5 * 4096).map(|i| (i % 251) as u8).collect();
+    for (offset, len, first) in [(0, 5 * 4096, 2 * 4096), (1024, 4096, 3072), (4096 + 512, 512, 512)] {
+        let at = LowerOffset(offset);
+        truncate(file.as_fd(), AT0).unwrap();
+        let faults = Faults::record().short_after(0);
+        {
+            let _scope = faults.on_this_thread();
+            pwrite_all(file.as_fd(), &data[..len], at).unwrap();
+        }
+        assert_eq!(faults.calls(), if first < len { 2 } else { 1 }, "{len} bytes at {offset}");
+        assert_eq!(read_all(file.as_fd(), 1 << 20).unwrap()[offset as usize..], data[..len]);
+
+        truncate(file.as_fd(), AT0).unwrap();
+        let faults = Faults::fail_once(1, Errno::NOSPC).short_after(0);
+        let _scope = faults.on_this_thread();
+        let done = pwrite_all(file.as_fd(), &data[..len], at);
+        assert_eq!(done, if first < len { Err(Errno::NOSPC) } else { Ok(()) });
+        let written = read_all(file.as_fd(), 1 << 20).unwrap();
+        assert_eq!(written[offset as usize..], data[..first], "{len} bytes at {offset}");
+    }
+}
+
+#[test]
+fn a_process_can_be_stopped_while_it_deals_with_an_error() {
+    let dir = Dir::new();
+    let file = dir.file(b"f");
+    let plan = Plan { skip: 1, only: None, errno: Errno::NOSPC, after: After::StopAfter(1) };
+    let faults = Faults::new(plan);
+    let _scope = faults.on_this_thread();
+    let write = || pwrite_all(file.as_fd(), b"x", AT0);
+    assert_eq!([write(), write(), write()], [Ok(()), Err(Errno::NOSPC), Ok(())]);
+    assert!(faults.fired() && !faults.stopped());
+    assert_eq!([write(), write()], [Err(Errno::IO), Err(Errno::IO)]);
+    assert!(faults.stopped());
+}
+
+#[test]
 fn a_plan_fails_the_call_it_names() {
     let dir = Dir::new();
     let file = dir.file(b"f");

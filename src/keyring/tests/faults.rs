@@ -1,0 +1,200 @@
+//! Every verb that changes the keyring, failed and stopped at each of its write points in turn: what is on disk
+//! is the old keyring or the new one, whole and opened by a secret, never none; and the next change goes through.
+use super::super::kms::{Call, NewKey};
+use super::*;
+use crate::crypto::keys::Wrapped;
+use crate::ids::BackingKeyId;
+use crate::storage::Errno;
+use crate::storage::fault::{After, Faults, Op, Plan};
+
+/// A verb: what it is called here, and how it is done.
+type Verb = (&'static str, fn(&World, &Opened) -> Result<(), KeyringError>);
+
+/// A vault with two slots, a second key behind an alias, a third one that waits for its deletion, and a DEK
+/// wrapped under the first.
+struct World {
+    f: Fixture,
+    /// The files of the vault and of the host's memory as each step begins.
+    files: Vec<(PathBuf, Vec<u8>)>,
+    second: String,
+    third: String,
+    file: FileId,
+    backing: BackingKeyId,
+    wrapped: Wrapped,
+    print: [u8; 32],
+}
+
+const VERBS: &[Verb] = &[
+    ("rotate", |_, o| o.keys.rotate(&default_alias()).map(drop)),
+    ("rotate what is due", |w, o| {
+        w.f.clock.0.fetch_add(400 * 86_400_000, Ordering::Relaxed);
+        assert!(!o.keys.rotate_due()?.is_empty());
+        Ok(())
+    }),
+    ("disable", |w, o| o.keys.set_enabled(w.second.parse().unwrap(), false)),
+    ("RotateKeyOnDemand", |w, o| call(o, Call::RotateKeyOnDemand { key_id: w.second.clone() })),
+    ("CreateKey", |_, o| call(o, Call::CreateKey { key: NewKey::default() })),
+    ("CreateAlias", |w, o| {
+        call(o, Call::CreateAlias { alias_name: "alias/new".into(), target_key_id: w.second.clone() })
+    }),
+    ("UpdateAlias", |w, o| {
+        call(o, Call::UpdateAlias { alias_name: "alias/default".into(), target_key_id: w.second.clone() })
+    }),
+    ("DeleteAlias", |_, o| call(o, Call::DeleteAlias { alias_name: "alias/second".into() })),
+    ("EnableKeyRotation", |w, o| {
+        call(o, Call::EnableKeyRotation { key_id: w.second.clone(), rotation_period_in_days: Some(90) })
+    }),
+    ("ScheduleKeyDeletion", |w, o| {
+        call(o, Call::ScheduleKeyDeletion { key_id: w.second.clone(), pending_window_in_days: Some(7) })
+    }),
+    ("CancelKeyDeletion", |w, o| call(o, Call::CancelKeyDeletion { key_id: w.third.clone() })),
+    ("add a slot", |_, o| o.keys.add_slot(&o.proof, &key_file(3), KDF).map(drop)),
+    ("remove a slot", |_, o| o.keys.remove_slot(&o.proof, o.keys.prove(&key_file(2))?.slot())),
+    ("change a slot", |_, o| {
+        let old = o.keys.prove(&key_file(2))?.slot();
+        o.keys.change_slot(&o.proof, old, &key_file(3), KDF).map(drop)
+    }),
+    ("revoke", |_, o| o.keys.revoke(&o.proof, &[&key_file(1)], &[], KDF).map(drop)),
+];
+
+fn call(opened: &Opened, call: Call) -> Result<(), KeyringError> {
+    opened.keys.call(&call).map(drop)
+}
+
+fn files_below(dir: &std::path::Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(files_below(&path));
+        } else {
+            let bytes = std::fs::read(&path).unwrap();
+            files.push((path, bytes));
+        }
+    }
+    files
+}
+
+impl World {
+    fn new() -> Self {
+        let f = Fixture::in_memory();
+        let keys = f.create(&[&key_file(1), &key_file(2)]).keys;
+        let made = || {
+            let key = keys.call(&Call::CreateKey { key: NewKey::default() }).unwrap();
+            key["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned()
+        };
+        let (second, third) = (made(), made());
+        let alias = Call::CreateAlias { alias_name: "alias/second".into(), target_key_id: second.clone() };
+        keys.call(&alias).unwrap();
+        keys.call(&Call::ScheduleKeyDeletion { key_id: third.clone(), pending_window_in_days: None })
+            .unwrap();
+        let id = keys.keys()[0].id.to_string();
+        keys.call(&Call::EnableKeyRotation { key_id: id, rotation_period_in_days: None }).unwrap();
+        let (file, dek) = (FileId::random(), Dek::generate());
+        let guard = keys.begin_wrap(&AliasName::default_alias()).unwrap();
+        let (backing, wrapped) = (guard.backing(), guard.wrap(file, Suite::Aes256Gcm, &dek));
+        drop(guard);
+        let files = files_below(f.dir.path());
+        Self { f, files, second, third, file, backing, wrapped, print: print_of(&dek) }
+    }
+
+    /// Everything as it was at the beginning, for a new process.
+    fn reset(&self) -> Opened {
+        for (path, _) in files_below(self.f.dir.path()) {
+            std::fs::remove_file(path).unwrap();
+        }
+        for (path, bytes) in &self.files {
+            std::fs::write(path, bytes).unwrap();
+        }
+        self.f.clock.0.store(1_000_000, Ordering::Relaxed);
+        self.f.open(&key_file(1)).unwrap()
+    }
+
+    /// Every keyring opens with the first secret and unwraps what was wrapped before.
+    fn check(&self, when: &str) -> Opened {
+        let opened = self.f.open(&key_file(1)).unwrap_or_else(|e| panic!("{when}: {e}"));
+        let dek =
+            opened.keys.unwrap(self.backing, self.file, Suite::Aes256Gcm, Format::CURRENT, &self.wrapped);
+        let dek = dek.unwrap_or_else(|e| panic!("{when}: {e}"));
+        assert_eq!(print_of(&dek), self.print, "{when}");
+        opened
+    }
+
+    /// The next change goes through and leaves nothing of the one that failed.
+    fn goes_on(&self, opened: &Opened, when: &str) {
+        opened.keys.rotate(&default_alias()).unwrap_or_else(|e| panic!("{when}: the next change: {e}"));
+        let names = self.f.names();
+        assert!(!names.iter().any(|name| name.starts_with(".tmp.")), "{when}: {names:?}");
+        for reserve in RESERVE_NAMES {
+            assert!(names.iter().any(|name| name == reserve), "{when}: {names:?}");
+        }
+        self.check(when);
+    }
+}
+
+/// Walks each verb through its write points with the plan that `faults` makes for each; `goes` says of which
+/// calls the failure must not be noticed.
+fn walk(faults: impl Fn(u64) -> Faults, goes: impl Fn(Op) -> bool) {
+    let world = World::new();
+    for (name, verb) in VERBS {
+        for skip in 0.. {
+            let opened = world.reset();
+            let before = opened.keys.generation();
+            let (faults, when) = (faults(skip), format!("{name}, after {skip} calls"));
+            let done = {
+                let _scope = faults.on_this_thread();
+                verb(&world, &opened)
+            };
+            if !faults.fired() {
+                assert!(done.is_ok() && skip > 5, "{when}: {:?}", done.err());
+                break;
+            }
+            let after = world.check(&when);
+            assert!(after.keys.generation() >= before, "{when}");
+            match done {
+                Ok(()) => assert!(after.keys.generation() > before, "{when}"),
+                Err(e) => assert!(!goes(faults.log()[skip as usize]), "{when}: {e}"),
+            }
+            // First the process that saw the failure, then one that starts.
+            if !faults.stopped() && after.keys.generation() == opened.keys.generation() {
+                world.goes_on(&opened, &when);
+            }
+            world.goes_on(&world.check(&when), &when);
+        }
+    }
+}
+
+#[test]
+fn a_verb_that_is_stopped_anywhere_leaves_the_old_or_the_new_keyring() {
+    walk(Faults::stop_after, |_| false);
+}
+
+#[test]
+fn a_verb_that_fails_anywhere_leaves_the_old_or_the_new_keyring() {
+    walk(|skip| Faults::fail_once(skip, Errno::IO), |_| false);
+}
+
+/// What a full disk refuses is done with the room that is kept; syncing the directory needs none.
+#[test]
+fn a_verb_goes_through_where_the_disk_is_full() {
+    walk(|skip| Faults::fail_once(skip, Errno::NOSPC), |op| op != Op::Fsync);
+}
+
+#[test]
+fn a_verb_goes_through_where_it_is_interrupted() {
+    walk(|skip| Faults::fail_once(skip, Errno::INTR), |_| true);
+}
+
+/// A full disk at the first new file or its content, and a kill at each call that follows.
+#[test]
+fn a_verb_that_is_stopped_while_it_uses_the_reserve_leaves_the_old_or_the_new_keyring() {
+    for only in [Op::Create, Op::Fsync] {
+        walk(
+            |more| {
+                let after = After::StopAfter(more);
+                Faults::new(Plan { skip: 0, only: Some(only), errno: Errno::NOSPC, after })
+            },
+            |_| false,
+        );
+    }
+}
