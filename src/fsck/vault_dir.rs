@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::dir::lower;
 use super::finding::Code;
 use super::sink::{Place, Sink};
-use crate::keyring::{FILE_NAME, KeyringError, Keys, PREV_NAME};
+use crate::keyring::{FILE_NAME, KeyringError, Keys, PREV_NAME, RESERVE_NAMES};
 use crate::names::LowerKind;
 use crate::storage::{self, DirStream, FileKind};
 
@@ -35,7 +35,8 @@ pub(super) fn check(dir: &OwnedFd, keys: &Keys, mounted: bool, sink: &Sink<'_>) 
 fn entries(dir: &OwnedFd, keys: &Keys, mounted: bool, sink: &Sink<'_>) -> storage::Result<()> {
     let mut stream = DirStream::new(storage::open_dir(dir.as_fd(), b".")?);
     while let Some(entry) = stream.next()? {
-        if entry.name == b".." || KNOWN.iter().any(|known| known.as_bytes() == entry.name) {
+        let mut known = KNOWN.iter().chain(&RESERVE_NAMES);
+        if entry.name == b".." || known.any(|known| known.as_bytes() == entry.name) {
             continue;
         }
         let name = String::from_utf8_lossy(entry.name);

@@ -1,6 +1,7 @@
 //! Content against a model: what was written is what is read, whatever the boundaries, across reopening,
 //! rotation and re-wrap; and at every point where the lower filesystem stops or fails.
 
+mod faults;
 mod leftovers;
 mod shut;
 
@@ -12,7 +13,7 @@ use crate::ids::{AliasName, Handle, Ino, PlainOffset};
 use crate::keyring::RotateTarget;
 use crate::storage::fault::{After, Faults, Op as FaultOp, Plan};
 use crate::vault::testing::{TestVault, me};
-use crate::vault::{Damage, Error, FallocMode, SetAttr};
+use crate::vault::{Error, FallocMode, SetAttr};
 
 /// Sizes and offsets worth trying.
 fn edges() -> Vec<u64> {
@@ -64,6 +65,7 @@ fn op() -> impl Strategy<Value = Op> {
 
 struct Run {
     test: TestVault,
+    name: String,
     ino: Ino,
     handle: Handle,
     model: Vec<u8>,
@@ -74,7 +76,15 @@ impl Run {
         let test = TestVault::with_suite(suite);
         test.make("f");
         let (ino, handle) = test.open("f").unwrap();
-        Self { test, ino, handle, model: Vec::new() }
+        Self { test, name: "f".to_owned(), ino, handle, model: Vec::new() }
+    }
+
+    /// Goes on with another, new file.
+    fn start_over(&mut self, name: String) {
+        self.test.vault.release(self.ino, self.handle).unwrap();
+        self.test.make(&name);
+        (self.ino, self.handle) = self.test.open(&name).unwrap();
+        (self.name, self.model) = (name, Vec::new());
     }
 
     fn apply(&mut self, op: &Op) -> crate::vault::Result<()> {
@@ -147,7 +157,7 @@ impl Run {
 
     fn reopen(&mut self) {
         self.test.reopen();
-        (self.ino, self.handle) = self.test.open("f").unwrap();
+        (self.ino, self.handle) = self.test.open(&self.name).unwrap();
     }
 
     fn content(&self) -> crate::vault::Result<Vec<u8>> {
@@ -205,112 +215,6 @@ fn every_pair_of_edges_written_cut_and_grown() {
                 run.expect(&op);
                 run.check();
             }
-        }
-    }
-}
-
-/// What can be in a byte after an operation was stopped in its middle: what was there, what was to come, or
-/// a zero.
-fn stopped_content_is_plausible(run: &Run, before: &[u8], after: &[u8]) {
-    let got = match run.content() {
-        Ok(got) => got,
-        // The header of a file that had none may have been stopped on its way.
-        Err(Error::Corrupt(Damage::Header)) if before.is_empty() => return,
-        Err(e) => panic!("{e}"),
-    };
-    assert!(got.len() == before.len() || got.len() == after.len(), "size {}", got.len());
-    for (at, byte) in got.iter().enumerate() {
-        let old = before.get(at).copied().unwrap_or(0);
-        let new = after.get(at).copied().unwrap_or(0);
-        assert!([old, new, 0].contains(byte), "byte {at} is {byte}, was {old}, should become {new}");
-    }
-}
-
-/// Ends at each of its write points in turn: the process dies there, and the vault is opened again.
-#[test]
-fn every_operation_stopped_at_every_write_point() {
-    let setup =
-        [Op::Write { at: 0, len: 20_000, seed: 1 }, Op::Sync, Op::Truncate { size: 15_000 }, Op::Rotate];
-    let ops = [
-        Op::Write { at: 14_000, len: 9000, seed: 2 },
-        Op::Write { at: 100, len: 50, seed: 3 },
-        Op::Write { at: 40_000, len: 1, seed: 3 },
-        Op::Truncate { size: 0 },
-        Op::Truncate { size: 5000 },
-        Op::Truncate { size: 60_000 },
-        Op::Punch { at: 1000, len: 9000 },
-        Op::Zero { at: 9000, len: 9000, keep_size: false },
-        Op::Rewrap,
-    ];
-    for op in &ops {
-        for skip in 0.. {
-            let mut run = Run::new(Suite::Aes256Gcm);
-            for op in &setup {
-                run.apply(op).unwrap();
-                run.expect(op);
-            }
-            let before = run.model.clone();
-            run.expect(op);
-            let after = run.model.clone();
-            let faults = Faults::stop_after(skip);
-            {
-                let _scope = faults.on_this_thread();
-                let vault = run.test.vault.clone();
-                if matches!(op, Op::Rewrap) {
-                    vault.rewrap_batch(&[run.ino]);
-                } else {
-                    let _ = run.apply(op);
-                }
-                drop(vault);
-            }
-            if !faults.fired() {
-                run.check();
-                break;
-            }
-            run.reopen();
-            stopped_content_is_plausible(&run, &before, &after);
-            // The file can be used on: grown over what was left behind, which must not come back.
-            let next = Op::Truncate { size: 70_000 };
-            run.apply(&next).unwrap();
-            let got = run.content().unwrap();
-            assert!(got[60_000..].iter().all(|b| *b == 0));
-        }
-    }
-}
-
-/// Fails once at each write point: the operation fails or not, the file stays usable and plausible.
-#[test]
-fn every_operation_failed_at_every_write_point() {
-    for op in [
-        Op::Write { at: 9000, len: 9000, seed: 2 },
-        Op::Write { at: 0, len: 3, seed: 9 },
-        Op::Truncate { size: 5000 },
-        Op::Truncate { size: 30_000 },
-        Op::Punch { at: 0, len: 9000 },
-    ] {
-        for skip in 0.. {
-            let mut run = Run::new(Suite::Aes256Gcm);
-            for op in [Op::Write { at: 0, len: 12_000, seed: 1 }, Op::Truncate { size: 10_000 }] {
-                run.apply(&op).unwrap();
-                run.expect(&op);
-            }
-            let before = run.model.clone();
-            run.expect(&op);
-            let faults = Faults::fail_once(skip, rustix::io::Errno::NOSPC);
-            let done = {
-                let _scope = faults.on_this_thread();
-                run.apply(&op)
-            };
-            if !faults.fired() {
-                break;
-            }
-            if done.is_ok() {
-                run.check();
-            }
-            stopped_content_is_plausible(&run, &before, &run.model);
-            let again = run.apply(&op);
-            assert!(again.is_ok(), "{op:?} after a failure: {again:?}");
-            run.check();
         }
     }
 }

@@ -267,6 +267,16 @@ fn an_operation_that_fails_anywhere_is_done_or_not() {
     });
 }
 
+#[test]
+fn an_operation_that_is_interrupted_anywhere_is_done() {
+    walk(|world, when, case, skip, [_, after]| {
+        let (fired, done) = with_fault(world, case.1, &Faults::fail_once(skip, Errno::INTR));
+        done.unwrap_or_else(|e| panic!("{when}: {e}"));
+        world.observe().assert_is(after, when);
+        fired
+    });
+}
+
 /// As above, and repeated in the same process, whose memory of the directories has seen the failure.
 #[test]
 fn an_operation_that_failed_can_be_repeated_at_once() {
