@@ -19,7 +19,7 @@ pub use pool::Pool;
 
 use crate::events::Actor;
 use crate::ids::Ino;
-use crate::vault::Vault;
+use crate::vault::{Error, Vault};
 
 const SUID_SGID: u16 = 0o6000;
 
@@ -47,10 +47,20 @@ impl Adapter {
         Self { vault, pool, permissions, kernel }
     }
 
-    /// Whether clearing suid and sgid changes the mode. The kernel has that done here, but keeps the mode it
-    /// knew, which it has to be told to ask for again.
-    fn has_suid(&self, ino: Ino) -> bool {
-        self.vault.getattr(ino).is_ok_and(|attr| attr.perm & SUID_SGID != 0)
+    /// Does what may clear suid and sgid. The kernel has that done here, but keeps the mode it knew, which it has
+    /// to be told to ask for again if that changes it.
+    fn clearing_suid<T>(
+        &self,
+        ino: Ino,
+        clears: bool,
+        act: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let suid = clears && self.vault.getattr(ino).is_ok_and(|attr| attr.perm & SUID_SGID != 0);
+        let done = act();
+        if suid {
+            self.refresh_attributes(ino);
+        }
+        done
     }
 
     /// An ACL is part of the mode. Where the kernel checks permissions it knows; else it has to be told.

@@ -183,14 +183,9 @@ impl Filesystem for Adapter {
     fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         guarded_for(request, "open", || {
             let (ino, flags) = (convert::ino(node), convert::open_flags(flags));
-            let suid = flags.truncate && self.has_suid(ino);
-            match self.vault.open(ino, flags, &convert::caller(request, 0)) {
-                Ok(handle) => {
-                    if suid {
-                        self.refresh_attributes(ino);
-                    }
-                    reply.opened(FileHandle(handle.0), FopenFlags::FOPEN_KEEP_CACHE);
-                }
+            let open = || self.vault.open(ino, flags, &convert::caller(request, 0));
+            match self.clearing_suid(ino, flags.truncate, open) {
+                Ok(handle) => reply.opened(FileHandle(handle.0), FopenFlags::FOPEN_KEEP_CACHE),
                 Err(error) => reply.error(errno(&error)),
             }
         });
@@ -264,15 +259,10 @@ impl Filesystem for Adapter {
         guarded_for(request, "write", || {
             let ino = convert::ino(node);
             let clear_suid = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-            let suid = clear_suid && self.has_suid(ino);
-            match self.vault.write(ino, PlainOffset(offset), data, clear_suid) {
-                Ok(written) => {
-                    if suid {
-                        self.refresh_attributes(ino);
-                    }
-                    // A write is at most 1 MiB.
-                    reply.written(written as u32);
-                }
+            let write = || self.vault.write(ino, PlainOffset(offset), data, clear_suid);
+            match self.clearing_suid(ino, clear_suid, write) {
+                // A write is at most 1 MiB.
+                Ok(written) => reply.written(written as u32),
                 Err(error) => reply.error(errno(&error)),
             }
         });
@@ -477,7 +467,11 @@ impl Filesystem for Adapter {
             let Some(mode) = convert::falloc_mode(mode) else {
                 return reply.error(Errno::from_i32(libc::EOPNOTSUPP));
             };
-            empty(reply, self.vault.fallocate(convert::ino(node), PlainOffset(offset), length, mode));
+            let ino = convert::ino(node);
+            // The kernel leaves suid and sgid to us here too, and says nothing of the caller's capabilities.
+            let clear_suid = request.uid() != 0;
+            let allocate = || self.vault.fallocate(ino, PlainOffset(offset), length, mode, clear_suid);
+            empty(reply, self.clearing_suid(ino, clear_suid, allocate));
         });
     }
 

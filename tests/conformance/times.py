@@ -179,10 +179,10 @@ class Times(Cases):
     def test_atime_of_a_read_that_the_page_cache_serves(self):
         path = self.dir / "f"
         path.write_bytes(b"x" * 5000)
-        path.read_bytes()
         now = time.time_ns()
-        os.utime(path, ns=(now - 3600 * SECOND, now - 1800 * SECOND))
-        path.read_bytes()
+        for _ in range(2):
+            os.utime(path, ns=(now - 3600 * SECOND, now - 1800 * SECOND))
+            path.read_bytes()
         equal(os.stat(path).st_atime_ns >= now - SECOND, True, "atime after a cached read")
 
     def test_atime_with_o_noatime(self):

@@ -12,11 +12,18 @@ use crate::storage;
 use crate::vault::{Error, FallocMode, Result, Vault};
 
 impl Vault {
-    /// `fallocate(2)`: plain, KEEP_SIZE, PUNCH_HOLE and ZERO_RANGE.
+    /// `fallocate(2)`: plain, KEEP_SIZE, PUNCH_HOLE and ZERO_RANGE. `kill_priv`: as with [`Vault::write`].
     ///
     /// # Errors
     /// EINVAL for an empty range, EOPNOTSUPP where the lower filesystem can't punch or reserve.
-    pub fn fallocate(&self, ino: Ino, offset: PlainOffset, len: u64, mode: FallocMode) -> Result<()> {
+    pub fn fallocate(
+        &self,
+        ino: Ino,
+        offset: PlainOffset,
+        len: u64,
+        mode: FallocMode,
+        kill_priv: bool,
+    ) -> Result<()> {
         let end = offset.0.checked_add(len).filter(|end| *end <= layout::MAX_SIZE.0);
         let end = PlainOffset(end.ok_or(Error::TooBig)?);
         if len == 0 {
@@ -30,6 +37,9 @@ impl Vault {
         let file = self.file_of(&inode, Purpose::Use)?;
         file.check_writable()?;
         file.begin_edit();
+        if kill_priv {
+            self.tree.kill_priv(&inode, file.fd())?;
+        }
         if mode.punch_hole || mode.zero_range {
             file.zero(&mut file.state.write(), offset, end)?;
         }

@@ -99,15 +99,15 @@ impl Run {
             }
             Op::Punch { at, len } => {
                 let mode = FallocMode { keep_size: true, punch_hole: true, ..FallocMode::default() };
-                vault.fallocate(self.ino, PlainOffset(at), len, mode)
+                vault.fallocate(self.ino, PlainOffset(at), len, mode, false)
             }
             Op::Zero { at, len, keep_size } => {
                 let mode = FallocMode { keep_size, zero_range: true, ..FallocMode::default() };
-                vault.fallocate(self.ino, PlainOffset(at), len, mode)
+                vault.fallocate(self.ino, PlainOffset(at), len, mode, false)
             }
             Op::Allocate { at, len, keep_size } => {
                 let mode = FallocMode { keep_size, ..FallocMode::default() };
-                vault.fallocate(self.ino, PlainOffset(at), len, mode)
+                vault.fallocate(self.ino, PlainOffset(at), len, mode, false)
             }
             Op::Sync => vault.fsync(self.ino, true),
             Op::Reopen => {

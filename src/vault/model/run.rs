@@ -272,7 +272,7 @@ impl Run {
             Op::Punch { file, at, len } => {
                 let (id, ino) = self.file(file)?;
                 let mode = FallocMode { keep_size: true, punch_hole: true, ..FallocMode::default() };
-                vault.fallocate(ino, PlainOffset(at.into()), len.into(), mode).unwrap();
+                vault.fallocate(ino, PlainOffset(at.into()), len.into(), mode, false).unwrap();
                 let content = self.model.content(id);
                 let end = content.len().min(usize::from(at) + usize::from(len));
                 content.get_mut(at.into()..end).unwrap_or_default().fill(0);

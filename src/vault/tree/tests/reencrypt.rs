@@ -75,7 +75,7 @@ fn holes_and_what_was_cut_stay_what_they_are() {
     v.setattr(ino, &set(big), &me()).unwrap();
     v.write(ino, PlainOffset(30 << 20), b"far", false).unwrap();
     let punch = FallocMode { keep_size: true, punch_hole: true, ..FallocMode::default() };
-    v.fallocate(ino, PlainOffset(3044), 4068, punch).unwrap();
+    v.fallocate(ino, PlainOffset(3044), 4068, punch, false).unwrap();
     v.setattr(small, &set(9_000), &me()).unwrap();
     let blocks = v.getattr(ino).unwrap().blocks;
     let new = renewed(v, "f");
