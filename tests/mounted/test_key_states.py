@@ -129,7 +129,8 @@ class KeyStates(MountedTest):
     def test_pending_deletion_cancel_and_enable(self):
         with open(self.theirs, "rb", buffering=0) as f:
             self.assertEqual(f.read(1), b"t")
-            self.kms("schedule-key-deletion", "--key-id", self.other, "--pending-window-in-days", "7")
+            self.kms("schedule-key-deletion", "--key-id", self.other, "--pending-window-in-days", "7",
+                     "--force", "--passfile", self.vault.passfile)  # fmt: skip
             self.assertErrnoIn(ENOKEY_OR_EIO, f.read, 1)
             self.assertErrno(errno.ENOKEY, open, self.mnt / "finance/new", "xb")
             self.kms("cancel-key-deletion", "--key-id", self.other)
@@ -175,7 +176,7 @@ class KeyStates(MountedTest):
         def work(n):
             path = self.mnt / f"finance/w{n}"
             try:
-                with open(path, "xb", buffering=0) as f:
+                with open(path, "r+b", buffering=0) as f:
                     while not stop.is_set():
                         try:
                             os.pwrite(f.fileno(), bytes([n + 65]) * 10_000, n * 1000)
@@ -188,6 +189,8 @@ class KeyStates(MountedTest):
                 if error.errno not in ENOKEY_OR_EIO:
                     trouble.append(error)
 
+        for n in range(16):
+            self.write(f"finance/w{n}", b"")
         writers = [threading.Thread(target=work, args=(n,)) for n in range(16)]
         for writer in writers:
             writer.start()

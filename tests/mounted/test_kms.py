@@ -38,7 +38,11 @@ class Kms(MountedTest):
         mine, theirs, other = self.two_keys()
         for shut, opened in (
             (["disable-key"], ["enable-key"]),
-            (["schedule-key-deletion", "--pending-window-in-days", "7"], ["cancel-key-deletion"]),
+            (
+                # Its files need it: that has to be insisted on.
+                ["schedule-key-deletion", "--pending-window-in-days", "7", "--force", "--passfile", self.vault.passfile],
+                ["cancel-key-deletion"],
+            ),
         ):
             self.kms(*shut, "--key-id", other)
             self.assertErrno(errno.ENOKEY, open, theirs, "rb")
