@@ -1,4 +1,4 @@
-//! Memory for long-lived secrets: locked into RAM, left out of core dumps, wiped when freed.
+//! Memory for long-lived secrets: locked into RAM, left out of core dumps and of forked children, wiped when freed.
 //! Pages are taken from the kernel 64 KiB at a time and handed out in 64-byte cells; where the lock limit
 //! (RLIMIT_MEMLOCK) is reached, cells come from unlocked pages and [`all_locked`] turns false.
 
@@ -100,6 +100,7 @@ fn map_chunk() -> NonNull<u8> {
     // SAFETY: the range was just mapped; advice and locking change no content.
     let locked = unsafe {
         rustix::mm::madvise(base.as_ptr(), CHUNK, Advice::LinuxDontDump)
+            .and_then(|()| rustix::mm::madvise(base.as_ptr(), CHUNK, Advice::LinuxDontFork))
             .and_then(|()| rustix::mm::mlock(base.as_ptr(), CHUNK))
     };
     if locked.is_err() {

@@ -1,0 +1,54 @@
+"""Every secret of a vault, computed from its passphrase by the independent implementation: what the test of a
+mount's memory looks for.
+
+    secrets_of.py VAULT PASSPHRASE      prints a JSON object: role -> the secret in hex. Test vaults only.
+"""
+
+import json
+import os
+import stat
+import sys
+import uuid
+
+import reader
+import rekeyfs_format as f
+
+
+class Recording(reader.Vault):
+    """Keeps what unlocking came by."""
+
+    def unlock(self, slot, secret):
+        slot_id = uuid.UUID(slot["id"]).bytes
+        salt, kdf = reader.base64.b64decode(slot["salt"]), slot["kdf"]
+        kek = f.argon2id(secret, salt, kdf["memory_kib"], kdf["passes"], kdf["lanes"])
+        self.found = {"kek": kek, "slot-wrap": f.derive(kek, b"slot-wrap", self.id + slot_id)}
+        root = super().unlock(slot, secret)
+        self.found |= {"root": root, "keyring": f.keyring_key(root, self.id)}
+        return root
+
+
+def secrets_of(directory, passphrase):
+    vault = Recording(directory, passphrase.encode())
+    found = {**vault.found, "tree": vault.tree.key, "event": vault.body["event_key"]}
+    for (key, version), material in vault.materials.items():
+        where = f"{uuid.UUID(bytes=key)}/{version}"
+        found[f"material {where}"] = material
+        found[f"wrapping {where}"] = f.wrapping_key(material, vault.id, key, version)
+    for lower, _, names in os.walk(os.fsencode(vault.dir / "tree")):
+        for name in names:
+            path = os.path.join(lower, name)
+            st = os.lstat(path)
+            if name.startswith(b".") or not stat.S_ISREG(st.st_mode) or not st.st_size:
+                continue
+            with open(path, "rb") as raw:
+                raw = raw.read(512)
+            slot = f.Slot.parse(raw)
+            dek = slot.unwrap(vault.material(slot.key, slot.version), vault.id, raw)
+            found[f"dek {st.st_ino}"] = dek
+            found[f"header-mac {st.st_ino}"] = f.derive(dek, b"header-mac", slot.file)
+            found[f"content {st.st_ino}"] = f.content_key(dek, slot.suite, slot.file, 0)
+    return {role: secret.hex() for role, secret in found.items()}
+
+
+if __name__ == "__main__":
+    print(json.dumps(secrets_of(*sys.argv[1:])))
