@@ -34,7 +34,9 @@ that is recorded write by write. A cut rebuilds the disk as of an instant: every
 random part, all or none of the later writes, in blocks of 4 KiB. Then ext4 replays its journal, the filesystem is
 mounted, and every promise made before that instant is checked: what fsync covered, names whose directory was synced,
 transactions that were committed, versions whose rotation returned, passphrases whose change returned. A cut is lost if
-one of them doesn't hold, or if what is found can't be worked on with.
+one of them doesn't hold, or if what is found can't be worked on with. Before that `rekeyfs fsck` checks the vault; where
+it finds something, `fsck --repair --quarantine` must leave it nothing to find on a copy of the disk, and the promises
+must hold there too.
 
 {table}
 """

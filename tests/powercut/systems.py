@@ -8,6 +8,8 @@ import time
 
 
 _WRONG_PASSPHRASE = 12
+# rekeyfs fsck: something is wrong; it could not look (a wrong passphrase is one reason).
+_FSCK_LEFT, _FSCK_FAILED = 4, 8
 
 
 class Broken(Exception):
@@ -72,6 +74,13 @@ class Ext4:
         """Promises of the filesystem itself that don't hold: a list of sentences."""
         return []
 
+    def needs_repair(self, _marks):
+        """Whether its own check, if it has one, finds something to repair."""
+        return False
+
+    def repair(self, _marks):
+        """Repairs it, so that its own check finds nothing more; Broken if it does."""
+
     def under(self):
         """Where its lower files are."""
         return self.root
@@ -111,6 +120,7 @@ class Rekeyfs(Ext4):
         self._binary = box.binary
         self._vault = os.path.join(box.lower, "vault")
         self._box = box
+        self._said = ""
         self.root = box.mnt
         self._env = dict(os.environ, XDG_STATE_HOME=os.path.join(box.lower, "state"), XDG_RUNTIME_DIR=box.runtime)
 
@@ -128,17 +138,48 @@ class Rekeyfs(Ext4):
         self._run("init", self._vault, "--passfile", self._passfile(0), "--kdf-memory", "8", "--no-recovery-key")
 
     def mount(self, marks=()):
+        def mount(passphrase):
+            self._run("mount", self._vault, self.root, "--passfile", self._passfile(passphrase))
+
+        self._unlocked(marks, _WRONG_PASSPHRASE, mount)
+
+    @staticmethod
+    def _unlocked(marks, wrong, work):
+        """Calls `work` with the number of the passphrase that counts: the last one that was promised, or, if that
+        fails with the status `wrong`, the one whose change was under way."""
         promised = max((mark["passphrase"] for mark in marks if mark.get("slot") == "changed"), default=0)
         tried = max((mark["passphrase"] for mark in marks if mark.get("slot") == "change"), default=0)
         try:
-            self._mount(promised)
+            return work(promised)
         except Broken as problem:
-            if problem.status != _WRONG_PASSPHRASE or tried == promised:
+            if problem.status != wrong or tried == promised:
                 raise
-            self._mount(tried)
+            return work(tried)
 
-    def _mount(self, passphrase):
-        self._run("mount", self._vault, self.root, "--passfile", self._passfile(passphrase))
+    def _fsck(self, marks, *options):
+        """Runs fsck; returns its status, which is 8 or more only as Broken."""
+
+        def fsck(passphrase):
+            self._run("fsck", self._vault, "--passfile", self._passfile(passphrase), *options)
+            return 0
+
+        try:
+            return self._unlocked(marks, _FSCK_FAILED, fsck)
+        except Broken as problem:
+            if problem.status is None or problem.status >= _FSCK_FAILED:
+                raise
+            self._said = str(problem)
+            return problem.status
+
+    def needs_repair(self, marks):
+        return bool(self._fsck(marks) & _FSCK_LEFT)
+
+    def repair(self, marks):
+        # A file that was never synced may lack its header, which nothing repairs: it is moved out.
+        place = self._box.fresh("quarantine")
+        self._fsck(marks, "--repair", "--quarantine", place)
+        if self._fsck(marks) != 0:
+            raise Broken(f"fsck after fsck --repair: {self._said}")
 
     def umount(self):
         self._run("umount", self.root)
