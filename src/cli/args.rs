@@ -131,8 +131,12 @@ pub(super) struct Rotate {
     /// Which key, by its id
     #[arg(long, value_name = "ID")]
     pub(super) key_id: Option<String>,
+    /// Make a new key with the old one's policy, tags and rotation, and point the alias at it; the old key keeps
+    /// its files, and an alias with today's date
+    #[arg(long, conflicts_with = "key_id")]
+    pub(super) new_key: bool,
     /// Every key whose automatic rotation is due, and no other. A mount does that by itself
-    #[arg(long, conflicts_with_all = ["alias", "key_id"])]
+    #[arg(long, conflicts_with_all = ["alias", "key_id", "new_key"])]
     pub(super) due: bool,
     /// Print JSON
     #[arg(long)]

@@ -5,6 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::args::Open;
+use super::args_import::{
+    DeleteImportedKeyMaterial, GetParametersForImport, ImportKeyMaterial, TagResource, UntagResource,
+    UpdateKeyDescription,
+};
 
 /// `rekeyfs kms`.
 #[derive(Args, Debug)]
@@ -50,6 +54,22 @@ pub(super) enum Verb {
     ScheduleKeyDeletion(ScheduleKeyDeletion),
     /// Take a scheduled deletion back; the key is disabled then
     CancelKeyDeletion(Key),
+    /// Get what is needed to wrap key material for import-key-material
+    GetParametersForImport(GetParametersForImport),
+    /// Give a key of --origin EXTERNAL its material
+    ImportKeyMaterial(ImportKeyMaterial),
+    /// Delete imported material: files can't be opened until the same material is imported again
+    DeleteImportedKeyMaterial(DeleteImportedKeyMaterial),
+    /// Add tags to a key
+    TagResource(TagResource),
+    /// Remove tags from a key
+    UntagResource(UntagResource),
+    /// List a key's tags
+    ListResourceTags(Key),
+    /// Change what a key is said to be for
+    UpdateKeyDescription(UpdateKeyDescription),
+    /// List the names of a key's policies
+    ListKeyPolicies(Key),
     /// Show a key's policy
     GetKeyPolicy(GetKeyPolicy),
     /// Replace a key's policy: which users may create, open and change the files of the key, whatever their modes
@@ -100,7 +120,7 @@ pub(super) struct CreateKey {
     /// ENCRYPT_DECRYPT
     #[arg(long)]
     pub(super) key_usage: Option<String>,
-    /// AWS_KMS: material made here
+    /// AWS_KMS: material made here; EXTERNAL: it will be imported
     #[arg(long)]
     pub(super) origin: Option<String>,
     /// Its policy as JSON, or file://PATH

@@ -9,6 +9,7 @@ use super::args_kms::{Common, Kms, Materials, Verb};
 use super::exit::{Exit, Failure, Outcome};
 use super::interrupt::Interrupt;
 use super::key;
+use super::kms_import;
 use super::kms_output;
 use super::offline::Offline;
 use super::output;
@@ -51,6 +52,11 @@ pub(super) fn run(args: &Kms) -> Outcome {
                 Answerer::Vault(offline, _) => offline.insist(key_id, Keys::deletion_order)?,
             });
         }
+    }
+    if let Verb::ImportKeyMaterial(args) = &args.verb
+        && let Some(file) = &args.key_material_file
+    {
+        kms_import::wrap_file(file, &mut call, |parameters| asked.once(parameters))?;
     }
     let operation = call.operation();
     let forced = matches!(&call, Call::ScheduleKeyDeletion { insist: Some(_), .. });
@@ -214,6 +220,35 @@ fn plan(verb: &Verb) -> Outcome<(Call, &Common)> {
         }
         Verb::CancelKeyDeletion(args) => {
             (Call::CancelKeyDeletion { key_id: args.key_id.clone() }, &args.common)
+        }
+        Verb::GetParametersForImport(args) => {
+            let (wrapping_algorithm, wrapping_key_spec) =
+                (args.wrapping_algorithm.clone(), args.wrapping_key_spec.clone());
+            let key_id = args.key.key_id.clone();
+            let call = Call::GetParametersForImport { key_id, wrapping_algorithm, wrapping_key_spec };
+            (call, &args.key.common)
+        }
+        Verb::ImportKeyMaterial(args) => (kms_import::call(args)?, &args.key.common),
+        Verb::DeleteImportedKeyMaterial(args) => {
+            let (key_id, key_material_id) = (args.key.key_id.clone(), args.key_material_id.clone());
+            (Call::DeleteImportedKeyMaterial { key_id, key_material_id }, &args.key.common)
+        }
+        Verb::TagResource(args) => {
+            (Call::TagResource { key_id: args.key.key_id.clone(), tags: tags(&args.tags)? }, &args.key.common)
+        }
+        Verb::UntagResource(args) => {
+            let (key_id, tag_keys) = (args.key.key_id.clone(), args.tag_keys.clone());
+            (Call::UntagResource { key_id, tag_keys }, &args.key.common)
+        }
+        Verb::ListResourceTags(args) => {
+            (Call::ListResourceTags { key_id: args.key_id.clone(), page: all() }, &args.common)
+        }
+        Verb::UpdateKeyDescription(args) => {
+            let (key_id, description) = (args.key_id.clone(), args.description.clone());
+            (Call::UpdateKeyDescription { key_id, description }, &args.common)
+        }
+        Verb::ListKeyPolicies(args) => {
+            (Call::ListKeyPolicies { key_id: args.key_id.clone(), page: all() }, &args.common)
         }
         Verb::GetKeyPolicy(args) => {
             let (key_id, policy_name) = (args.key.key_id.clone(), args.policy_name.clone());

@@ -4,6 +4,7 @@
 mod args;
 mod args_events;
 mod args_fsck;
+mod args_import;
 mod args_key;
 mod args_kms;
 mod errors;
@@ -16,6 +17,7 @@ mod inspect;
 mod interrupt;
 mod key;
 mod kms;
+mod kms_import;
 mod kms_output;
 mod mount;
 mod offline;

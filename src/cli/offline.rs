@@ -11,8 +11,8 @@ use super::interrupt::Interrupt;
 use super::output;
 use super::progress::Display;
 use super::secrets::SecretPlan;
-use crate::control::{self, Handler, RewrapReport, RotateTarget, Rotated, Service, Status};
-use crate::ids::KeyId;
+use crate::control::{self, Handler, Renewed, RewrapReport, RotateTarget, Rotated, Service, Status};
+use crate::ids::{AliasName, KeyId};
 use crate::keyring::{Authority, KeyringFile, Keys, OpenOptions, Opened};
 use crate::mount::{self, VaultLock};
 use crate::unlock::Secret;
@@ -109,6 +109,15 @@ pub(super) fn open_keyring(vault: &Path, args: &args::Open) -> Outcome<Unlocked>
 pub(super) fn rotate(vault: &Path, args: &args::Open, target: &RotateTarget) -> Outcome<Rotated> {
     let offline = Offline::open(vault, args)?;
     control::rotate(&offline.opened.keys, target).map_err(|error| errors::keyring(&error))
+}
+
+/// Makes a new key in the place of the one that an alias points at.
+///
+/// # Errors
+/// As [`open_keyring`]; the lock; the keyring.
+pub(super) fn renew(vault: &Path, args: &args::Open, alias: &AliasName) -> Outcome<Renewed> {
+    let offline = Offline::open(vault, args)?;
+    control::renew(offline.keys(), alias).map_err(|error| errors::keyring(&error))
 }
 
 /// Rotates the keys whose schedule says so.

@@ -5,7 +5,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::offline;
 use super::output;
 use super::target::{self, Target};
-use crate::control::{Reply, Request, RotateTarget, Rotated};
+use crate::control::{Renewed, Reply, Request, RotateTarget, Rotated};
 use crate::ids::AliasName;
 
 /// Rotates a key, in the mount if there is one.
@@ -19,6 +19,9 @@ pub(super) fn run(args: &args::Rotate) -> Outcome {
     }
     let which = which(args)?;
     let target = Target::resolve(&args.target)?;
+    if let (true, RotateTarget::Alias(alias)) = (args.new_key, &which) {
+        return run_new_key(args, &target, alias);
+    }
     let rotated = match &target {
         Target::Mounted(entry) => match target::ask(entry, &Request::Rotate { target: which })? {
             Reply::Rotated(rotated) => rotated,
@@ -27,6 +30,24 @@ pub(super) fn run(args: &args::Rotate) -> Outcome {
         Target::Vault(vault) => offline::rotate(vault, &args.open, &which)?,
     };
     if args.json { output::print_json(&rotated) } else { output::print(&text(&rotated)) }
+}
+
+/// Puts a new key in the place of the one that an alias points at.
+fn run_new_key(args: &args::Rotate, target: &Target, alias: &AliasName) -> Outcome {
+    let renewed = match target {
+        Target::Mounted(entry) => {
+            match target::ask(entry, &Request::RotateNewKey { alias: alias.clone() })? {
+                Reply::Renewed(renewed) => renewed,
+                _ => return Err(target::unexpected(entry)),
+            }
+        }
+        Target::Vault(vault) => offline::renew(vault, &args.open, alias)?,
+    };
+    if args.json {
+        return output::print_json(&renewed);
+    }
+    let Renewed { alias, old_key_id, new_key_id, dated_alias } = &renewed;
+    output::print(&format!("{alias}: key {old_key_id} -> {new_key_id}; {dated_alias} is the old one's\n"))
 }
 
 /// Rotates what is due; nothing being due is fine.

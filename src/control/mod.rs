@@ -12,12 +12,12 @@ mod wire;
 pub use client::{Client, ClientError};
 pub use protocol::{
     AliasStatus, Inspected, InspectedHeader, KmsReply, MAX_MESSAGE, MountStatus, PROTOCOL, PathText,
-    PendingStatus, Progress, Refusal, RefusalKind, Reply, Request, Retire, RetireReport, RewrapReport,
-    RotateTarget, Rotated, Status, VersionStatus,
+    PendingStatus, Progress, Refusal, RefusalKind, Renewed, Reply, Request, Retire, RetireReport,
+    RewrapReport, RotateTarget, Rotated, Status, VersionStatus,
 };
 pub use registry::{Endpoint, Entry, RegistryError, RuntimeDir, VaultLocation, entries};
 pub use server::{Handler, Server, serve};
-pub use service::{DueDeletion, Service, kms, rotate, rotate_due, status_of_keys};
+pub use service::{DueDeletion, Service, kms, renew, rotate, rotate_due, status_of_keys};
 
 #[cfg(test)]
 mod tests;

@@ -29,6 +29,11 @@ pub enum Request {
         /// Which key.
         target: RotateTarget,
     },
+    /// Make a new key in the place of the one that an alias points at.
+    RotateNewKey {
+        /// The alias.
+        alias: AliasName,
+    },
     /// Rotate every key whose schedule says so.
     RotateDue,
     /// An operation of the KMS interface.
@@ -97,6 +102,8 @@ pub enum Reply {
     Status(Box<Status>),
     /// To [`Request::Rotate`].
     Rotated(Rotated),
+    /// To [`Request::RotateNewKey`].
+    Renewed(Renewed),
     /// To [`Request::RotateDue`].
     RotatedDue {
         /// The rotations; may be none.
@@ -232,6 +239,19 @@ pub struct Rotated {
     pub old_version: KeyVersion,
     /// Its current version now.
     pub new_version: KeyVersion,
+}
+
+/// A key that took another's place at an alias.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Renewed {
+    /// The alias.
+    pub alias: AliasName,
+    /// The key that it pointed at.
+    pub old_key_id: KeyId,
+    /// The key that it points at now.
+    pub new_key_id: KeyId,
+    /// Another alias, by which the old key is found.
+    pub dated_alias: AliasName,
 }
 
 /// How far a sweep is.

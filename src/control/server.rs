@@ -14,14 +14,14 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::protocol::{
-    Inspected, KmsReply, Progress, Refusal, RefusalKind, Reply, Request, Retire, RetireReport, RewrapReport,
-    RotateTarget, Rotated, Status,
+    Inspected, KmsReply, Progress, Refusal, RefusalKind, Renewed, Reply, Request, Retire, RetireReport,
+    RewrapReport, RotateTarget, Rotated, Status,
 };
 use super::registry::Endpoint;
 use super::wire::{self, LineReader, WireError};
 use crate::events::{Actor, Verification};
 use crate::fsck::{self, Finding, Summary, Watch};
-use crate::ids::{Ino, PathText};
+use crate::ids::{AliasName, Ino, PathText};
 use crate::keyring::kms::Call;
 
 /// Connections served at a time; one more is told that the daemon is busy.
@@ -44,6 +44,12 @@ pub trait Handler: Send + Sync + 'static {
     /// # Errors
     /// A refusal, which is sent to the client.
     fn rotate(&self, target: &RotateTarget) -> Result<Rotated, Refusal>;
+
+    /// Makes a new key in the place of the one that an alias points at.
+    ///
+    /// # Errors
+    /// A refusal, which is sent to the client.
+    fn renew(&self, alias: &AliasName) -> Result<Renewed, Refusal>;
 
     /// Rotates every key whose schedule says so.
     ///
@@ -299,6 +305,7 @@ fn perform(shared: &Shared, request: &Request, stream: &mut UnixStream) -> Reply
     let done = match request {
         Request::Status => handler.status().map(|status| Reply::Status(Box::new(status))),
         Request::Rotate { target } => handler.rotate(target).map(Reply::Rotated),
+        Request::RotateNewKey { alias } => handler.renew(alias).map(Reply::Renewed),
         Request::RotateDue => handler.rotate_due().map(|rotated| Reply::RotatedDue { rotated }),
         Request::Kms { call } => handler.kms(call, &mut go_on).map(Reply::Kms),
         Request::PlainNames { paths } => handler.plain_names(paths).map(|names| Reply::PlainNames { names }),

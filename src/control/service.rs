@@ -13,12 +13,12 @@ use parking_lot::Mutex;
 
 use super::protocol::{
     AliasStatus, Inspected, InspectedHeader, KmsReply, MountStatus, PendingStatus, Progress, Refusal,
-    RefusalKind, Retire, RetireReport, RewrapReport, RotateTarget, Rotated, Status, VersionStatus,
+    RefusalKind, Renewed, Retire, RetireReport, RewrapReport, RotateTarget, Rotated, Status, VersionStatus,
 };
 use super::server::Handler;
 use crate::events::{Event, FILE_NAME, Verification};
 use crate::fsck::{self, CheckError, Summary, Watch};
-use crate::ids::{BackingKeyId, Ino, PathText};
+use crate::ids::{AliasName, BackingKeyId, Ino, PathText};
 use crate::keyring::kms::{Call, KmsError};
 use crate::keyring::{self, KeyError, KeyInfo, KeyringError, Keys};
 use crate::rewrap::{self, SweepOptions};
@@ -84,6 +84,10 @@ impl Handler for Service {
 
     fn rotate(&self, target: &RotateTarget) -> Result<Rotated, Refusal> {
         rotate(self.vault.keys(), target).map_err(|error| refusal_of_keyring(&error))
+    }
+
+    fn renew(&self, alias: &AliasName) -> Result<Renewed, Refusal> {
+        renew(self.vault.keys(), alias).map_err(|error| refusal_of_keyring(&error))
     }
 
     fn rotate_due(&self) -> Result<Vec<Rotated>, Refusal> {
@@ -265,6 +269,15 @@ pub fn rotate(keys: &Keys, target: &RotateTarget) -> Result<Rotated, KeyringErro
             Err(error)
         }
     }
+}
+
+/// Makes a new key in the place of the one that an alias points at.
+///
+/// # Errors
+/// As [`Keys::renew`].
+pub fn renew(keys: &Keys, alias: &AliasName) -> Result<Renewed, KeyringError> {
+    let keyring::Renewal { alias, old, new, dated } = keys.renew(alias)?;
+    Ok(Renewed { alias, old_key_id: old, new_key_id: new, dated_alias: dated })
 }
 
 /// Rotates every key of an open keyring whose schedule says so.

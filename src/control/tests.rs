@@ -35,6 +35,9 @@ impl Handler for Fake {
             RotateTarget::Key(key) => Err(Refusal::new(RefusalKind::NotFound, format!("{key}: no such key"))),
         }
     }
+    fn renew(&self, alias: &AliasName) -> Result<Renewed, Refusal> {
+        Err(Refusal::new(RefusalKind::NotFound, format!("there is no {alias}")))
+    }
     fn rotate_due(&self) -> Result<Vec<Rotated>, Refusal> {
         Ok(vec![])
     }

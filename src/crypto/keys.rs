@@ -14,7 +14,7 @@ use super::random;
 use super::seal;
 use super::siv::SivKey;
 use super::suite::Suite;
-use crate::ids::{BackingKeyId, DirId, FileId, Format, Generation, SegmentIndex, SlotId, VaultId};
+use crate::ids::{BackingKeyId, DirId, FileId, Format, Generation, KeyId, SegmentIndex, SlotId, VaultId};
 use crate::sys::locked::Locked;
 
 type Secret = Box<Zeroizing<[u8; 32]>>;
@@ -105,6 +105,13 @@ impl RootKey {
     }
 }
 
+impl RootKey {
+    /// The key that seals import tokens.
+    pub fn import_token_key(&self, vault: VaultId) -> SealKey {
+        SealKey(derived(self.expose(), labels::IMPORT_TOKEN, &[vault.as_bytes()]))
+    }
+}
+
 impl SlotKek {
     /// Wraps the root key for an unlock slot: AES-256-GCM under the slot-wrap key. Returns
     /// nonce (12) ‖ ciphertext (32) ‖ tag (16).
@@ -130,6 +137,11 @@ impl SlotKek {
 }
 
 impl KeyMaterial {
+    /// An id by which imported material is known again, and from which it can't be found.
+    pub fn material_id(&self, key: KeyId) -> [u8; 32] {
+        **derived(self.expose(), labels::MATERIAL_ID, &[key.as_bytes()])
+    }
+
     /// The wrapping key of this version.
     pub fn wrapping_key(&self, vault: VaultId, id: BackingKeyId) -> WrappingKey {
         let version = id.version.0.to_le_bytes();

@@ -12,6 +12,10 @@ pub struct Label(pub(super) &'static [u8]);
 pub const KEYRING: Label = Label(b"keyring");
 /// Root key → key of the MACs by which an order is insisted on (never stored); context: vault id.
 pub const INSIST: Label = Label(b"insist");
+/// Root key → key that seals import tokens; context: vault id.
+pub const IMPORT_TOKEN: Label = Label(b"import-token");
+/// Imported key material → its id, by which it is known again; context: key id.
+pub const MATERIAL_ID: Label = Label(b"material-id");
 /// Slot KEK → key that wraps the root key; context: vault id, slot id.
 pub const SLOT_WRAP: Label = Label(b"slot-wrap");
 /// Backing key material → wrapping key; context: vault id, key id, version u32.

@@ -3,6 +3,7 @@
 //! Debug, Clone, Copy or serde, and all are wiped when dropped.
 
 pub mod derive;
+pub mod import;
 pub mod keys;
 pub mod labels;
 pub mod page;

@@ -101,11 +101,23 @@ impl HostMemory {
         }
     }
 
-    /// Remembers a keyring that is durable. What can't be written is warned of: a vault must open on a host
-    /// whose state directory is read-only.
+    /// Remembers a keyring that is durable, unless a newer one is remembered: who opens a keyring may be overtaken
+    /// by who saves the next. What can't be written is warned of: a vault must open on a host whose state
+    /// directory is read-only.
     pub(super) fn remember(&self, vault: VaultId, path: &Path, seen: Seen) {
+        self.put(vault, path, seen, |known| known.generation < seen.generation);
+    }
+
+    /// As [`HostMemory::remember`], for a keyring that was accepted on the user's word, whatever is remembered.
+    pub(super) fn remember_accepted(&self, vault: VaultId, path: &Path, seen: Seen) {
+        self.put(vault, path, seen, |known| known != seen);
+    }
+
+    fn put(&self, vault: VaultId, path: &Path, seen: Seen, replaces: impl FnOnce(Seen) -> bool) {
         let Some(file) = self.file(vault, path) else { return };
-        if self.recall(vault, path) == Some(seen) {
+        // Looking and writing are one step for all processes of this host.
+        let _lock = file.parent().and_then(lock);
+        if !self.recall(vault, path).is_none_or(replaces) {
             return;
         }
         if let Err(e) = write(&file, &Record::new(vault, path, seen)) {
@@ -124,6 +136,12 @@ impl HostMemory {
         let place = HEXLOWER.encode(&sha256(path.as_os_str().as_bytes())[..8]);
         Some(self.dir.as_ref()?.join(format!("{vault}-{place}.seen")))
     }
+}
+
+/// Locks the directory until the file is closed; none if it isn't there yet.
+fn lock(dir: &Path) -> Option<fs::File> {
+    let dir = fs::File::open(dir).ok()?;
+    rustix::fs::flock(&dir, rustix::fs::FlockOperation::LockExclusive).ok().map(|()| dir)
 }
 
 fn write(file: &Path, record: &Record) -> io::Result<()> {

@@ -148,7 +148,7 @@ impl Keys {
     ) -> Result<Self, KeyringError> {
         let state = store.state();
         let (vault, suite) = (state.header.vault, state.header.suite);
-        let table = Table::new(vault, &state.body, None);
+        let table = Table::new(vault, &state.body, None, clock.now());
         let tree = unwrap_tree_key(vault, &state.body)
             .ok_or_else(|| store.dir().damaged("its tree key can't be unwrapped".to_owned()))?;
         let restricted = AtomicBool::new(table.restricts());
@@ -397,7 +397,7 @@ impl Keys {
         let out = store.change(&self.log, twice, change)?;
         let gate = self.gate.write();
         let mut table = self.table.write();
-        let new = Table::new(self.vault, &store.state().body, Some(&table));
+        let new = Table::new(self.vault, &store.state().body, Some(&table), self.clock.now());
         let (gone, back) = (table.lost(&new), !new.lost(&table).is_empty());
         self.restricted.store(new.restricts(), Ordering::Release);
         *table = new;

@@ -8,11 +8,13 @@ mod deletion;
 mod error;
 mod header;
 mod host;
+mod import;
 mod insist;
 mod keys;
 pub mod kms;
 mod model;
 mod refusals;
+mod renew;
 mod reserve;
 mod retire;
 mod slots;
@@ -31,6 +33,7 @@ pub use host::HostMemory;
 pub use insist::Authority;
 pub use keys::{AliasInfo, KeyInfo, Keys, RotateTarget, Rotation, VersionInfo, WrapGuard};
 pub use model::{KeyState, Manager};
+pub use renew::Renewal;
 pub use reserve::RESERVE_NAMES;
 pub use retire::{RetireOrder, Retired, Retirement};
 pub use slots::{Proof, Revocation};
@@ -172,6 +175,10 @@ fn open_state(
         log.record_durably(&Event::RollbackAccepted(generation));
     }
     let keys = Keys::new(store, log, Arc::clone(&options.clock), slot)?;
+    // It isn't used any more in any case; a vault must open on a disk that is full or read-only.
+    if let Err(error) = keys.expire_due() {
+        tracing::warn!("key material has expired and can't be deleted: {error}");
+    }
     Ok(Opened { keys: Arc::new(keys), proof: Proof::of(slot) })
 }
 

@@ -89,10 +89,11 @@ impl Key {
     /// Returns the version until now and the one from now on.
     ///
     /// # Errors
-    /// If the key is service-managed, imported, or not enabled.
+    /// If the key is service-managed or not enabled, or if it is imported and no new material waits.
     pub(super) fn rotate(&mut self, now: Timestamp) -> Result<Change, KeyringError> {
-        self.may_rotate()?;
-        self.add_version(Cause::Manual, now)
+        self.may_be_managed()?;
+        self.usable()?;
+        self.next_version(Cause::Manual, now)
     }
 
     /// As [`Key::rotate`], counted: a key takes 25 of them.
@@ -100,11 +101,12 @@ impl Key {
     /// # Errors
     /// As [`Key::rotate`], and `LimitExceededException`.
     pub(super) fn rotate_on_demand(&mut self, now: Timestamp) -> Result<Change, KeyringError> {
-        self.may_rotate()?;
+        self.may_be_managed()?;
+        self.usable()?;
         if self.rotation.on_demand_count >= ON_DEMAND_LIMIT {
             return Err(KmsError::on_demand_limit(self.id, ON_DEMAND_LIMIT).into());
         }
-        let change = self.add_version(Cause::OnDemand, now)?;
+        let change = self.next_version(Cause::OnDemand, now)?;
         self.rotation.on_demand_count += 1;
         Ok(change)
     }
@@ -133,7 +135,7 @@ impl Key {
     /// Switches automatic rotation on. Doing it again restarts the period, and may change it.
     ///
     /// # Errors
-    /// As [`Key::rotate`], and `ValidationException` for a period that isn't in 90..=2560 days.
+    /// If the key is service-managed, imported or not enabled; `ValidationException` for a period that isn't in 90..=2560 days.
     pub(super) fn enable_rotation(
         &mut self,
         period_days: Option<i64>,
@@ -150,7 +152,7 @@ impl Key {
     /// Switches automatic rotation off. All versions stay.
     ///
     /// # Errors
-    /// As [`Key::rotate`].
+    /// If the key is service-managed, imported or not enabled.
     pub(super) fn disable_rotation(&mut self) -> Result<(), KeyringError> {
         self.may_rotate()?;
         self.rotation = RotationSchedule { enabled: false, next: None, ..self.rotation };
@@ -193,8 +195,7 @@ impl Key {
         if self.state != KeyState::PendingDeletion {
             return Err(KmsError::not_pending_deletion(self.id).into());
         }
-        let has_material = self.version(self.current).is_some_and(|v| v.material.is_some());
-        self.state = if has_material { KeyState::Disabled } else { KeyState::PendingImport };
+        self.state = if self.has_all_material() { KeyState::Disabled } else { KeyState::PendingImport };
         self.deletion_date = None;
         Ok(())
     }
@@ -207,6 +208,18 @@ impl Key {
         self.may_be_managed()?;
         self.usable()?;
         if self.origin == Origin::External { Err(KeyringError::Imported(self.id)) } else { Ok(()) }
+    }
+
+    /// A version with material made here, or the imported one that waits for this.
+    fn next_version(&mut self, cause: Cause, now: Timestamp) -> Result<Change, KeyringError> {
+        if self.origin == Origin::Local {
+            return self.add_version(cause, now);
+        }
+        let old = self.current;
+        let version = self.waiting_version()?;
+        (version.rotated, version.cause) = (Some(now), cause);
+        self.current = version.number;
+        Ok((old, self.current))
     }
 
     fn add_version(&mut self, cause: Cause, now: Timestamp) -> Result<Change, KeyringError> {

@@ -116,7 +116,9 @@ impl Store {
         let (vault, found) = (self.dir.path().to_owned(), body.generation);
         match verdict {
             Verdict::Fine => {}
-            _ if accept_rollback => {}
+            _ if accept_rollback => {
+                self.host.remember_accepted(header.vault, self.dir.path(), self.seen());
+            }
             Verdict::RolledBack(seen) => return Err(KeyringError::RolledBack { vault, found, seen }),
             Verdict::Forked => return Err(KeyringError::Forked { vault, found }),
         }

@@ -9,7 +9,7 @@ use super::error::{KeyError, Unusable};
 use super::kms::{KeyUse, Policy};
 use super::model::{Body, KeyState};
 use crate::crypto::keys::WrappingKey;
-use crate::ids::{AliasName, BackingKeyId, KeyId, KeyVersion, VaultId};
+use crate::ids::{AliasName, BackingKeyId, KeyId, KeyVersion, Timestamp, VaultId};
 
 /// A snapshot of the keys; a change makes a new one that shares the wrapping keys.
 pub(super) struct Table {
@@ -32,12 +32,14 @@ struct Entry {
 }
 
 impl Table {
-    pub(super) fn new(vault: VaultId, body: &Body, before: Option<&Self>) -> Self {
+    /// Lays a body out. Material that has expired by `now` isn't used any more, though it is still there.
+    pub(super) fn new(vault: VaultId, body: &Body, before: Option<&Self>, now: Timestamp) -> Self {
         let entry = |key: &super::model::Key| {
             let known = before.and_then(|t| t.keys.get(&key.id));
             let wrapping = key.versions.iter().enumerate().map(|(i, version)| {
                 // Of a key that can't be used none stays in memory.
                 let usable = key.state == KeyState::Enabled && version.number >= key.min_decryption;
+                let usable = usable && !version.is_expired(now);
                 let material = version.material.as_ref().filter(|_| usable)?;
                 let cached = known.and_then(|e| e.wrapping.get(i)?.clone());
                 let id = BackingKeyId { key: key.id, version: version.number };

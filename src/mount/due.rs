@@ -77,6 +77,12 @@ fn run(keys: &Keys, service: &Service, shared: &Shared) {
                 tracing::warn!("a rotation is due and can't be made: {error}");
             }
         }
+        match keys.expire_due() {
+            Ok(expired) => {
+                expired.iter().for_each(|key| tracing::warn!("key {key}: its material has expired"))
+            }
+            Err(error) => tracing::warn!("key material has expired and can't be deleted: {error}"),
+        }
         delete_due(service, shared);
         stopping = shared.stopping.lock();
         if !*stopping {

@@ -30,7 +30,7 @@ pub struct NewKey {
     pub description: String,
     /// `ENCRYPT_DECRYPT`, or nothing.
     pub key_usage: Option<String>,
-    /// `AWS_KMS`, or nothing.
+    /// `AWS_KMS`, or nothing; `EXTERNAL`: its material will be imported.
     pub origin: Option<String>,
     /// Its policy as JSON; without one everybody may use it.
     pub policy: Option<String>,
@@ -100,6 +100,29 @@ pub enum Call {
     },
     /// Take that back.
     CancelKeyDeletion { key_id: String },
+    /// What is needed to wrap key material on its way in.
+    GetParametersForImport { key_id: String, wrapping_algorithm: String, wrapping_key_spec: String },
+    /// Take wrapped key material in; it and the token in base64.
+    ImportKeyMaterial {
+        key_id: String,
+        import_token: String,
+        encrypted_key_material: String,
+        expiration_model: Option<String>,
+        valid_to: Option<String>,
+        import_type: Option<String>,
+    },
+    /// Delete imported key material: the current one, or that of an id.
+    DeleteImportedKeyMaterial { key_id: String, key_material_id: Option<String> },
+    /// Add tags, or change their values.
+    TagResource { key_id: String, tags: Vec<Tag> },
+    /// Remove the tags of these keys.
+    UntagResource { key_id: String, tag_keys: Vec<String> },
+    /// A key's tags.
+    ListResourceTags { key_id: String, page: Page },
+    /// Replace a key's description.
+    UpdateKeyDescription { key_id: String, description: String },
+    /// The names of a key's policies: there is one.
+    ListKeyPolicies { key_id: String, page: Page },
     /// A key's policy.
     GetKeyPolicy { key_id: String, policy_name: Option<String> },
     /// Replace it.
@@ -132,6 +155,14 @@ impl Call {
             Self::ListKeyRotations { .. } => "ListKeyRotations",
             Self::ScheduleKeyDeletion { .. } => "ScheduleKeyDeletion",
             Self::CancelKeyDeletion { .. } => "CancelKeyDeletion",
+            Self::GetParametersForImport { .. } => "GetParametersForImport",
+            Self::ImportKeyMaterial { .. } => "ImportKeyMaterial",
+            Self::DeleteImportedKeyMaterial { .. } => "DeleteImportedKeyMaterial",
+            Self::TagResource { .. } => "TagResource",
+            Self::UntagResource { .. } => "UntagResource",
+            Self::ListResourceTags { .. } => "ListResourceTags",
+            Self::UpdateKeyDescription { .. } => "UpdateKeyDescription",
+            Self::ListKeyPolicies { .. } => "ListKeyPolicies",
             Self::GetKeyPolicy { .. } => "GetKeyPolicy",
             Self::PutKeyPolicy { .. } => "PutKeyPolicy",
         }
@@ -147,6 +178,8 @@ impl Call {
         match self {
             Self::ListKeys { page }
             | Self::ListAliases { page, .. }
+            | Self::ListResourceTags { page, .. }
+            | Self::ListKeyPolicies { page, .. }
             | Self::ListKeyRotations { page, .. } => Some(page),
             _ => None,
         }

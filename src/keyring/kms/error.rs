@@ -40,8 +40,16 @@ names! {
     ConflictException,
     /// The key is disabled.
     DisabledException,
+    /// The import token is too old.
+    ExpiredImportTokenException,
+    /// It isn't the key material that was imported before.
+    IncorrectKeyMaterialException,
     /// The alias name is reserved.
     InvalidAliasNameException,
+    /// The wrapped key material doesn't unwrap.
+    InvalidCiphertextException,
+    /// The import token isn't one for this key.
+    InvalidImportTokenException,
     /// The marker isn't one that a list gave.
     InvalidMarkerException,
     /// The key's state doesn't allow it.
@@ -64,11 +72,11 @@ pub(super) fn alias_arn(name: &AliasName) -> String {
 }
 
 impl KmsError {
-    pub(super) fn new(name: KmsErrorName, message: impl Into<String>) -> Self {
+    pub(in crate::keyring) fn new(name: KmsErrorName, message: impl Into<String>) -> Self {
         Self { name, message: message.into() }
     }
 
-    pub(super) fn validation(message: impl Into<String>) -> Self {
+    pub(in crate::keyring) fn validation(message: impl Into<String>) -> Self {
         Self::new(KmsErrorName::ValidationException, message)
     }
 
@@ -92,6 +100,21 @@ impl KmsError {
 
     pub(in crate::keyring) fn not_pending_deletion(key: KeyId) -> Self {
         Self::new(KmsErrorName::KMSInvalidStateException, format!("{} is not pending deletion.", arn(key)))
+    }
+
+    pub(in crate::keyring) fn not_external(key: KeyId) -> Self {
+        let message = format!("{} origin is AWS_KMS which is not valid for this operation.", arn(key));
+        Self::new(KmsErrorName::UnsupportedOperationException, message)
+    }
+
+    pub(in crate::keyring) fn material_waits(key: KeyId) -> Self {
+        let message = format!("{} has new key material that waits for rotate-key-on-demand.", arn(key));
+        Self::new(KmsErrorName::KMSInvalidStateException, message)
+    }
+
+    pub(in crate::keyring) fn nothing_waits(key: KeyId) -> Self {
+        let message = format!("{} has no new key material to rotate to; import it first.", arn(key));
+        Self::new(KmsErrorName::KMSInvalidStateException, message)
     }
 
     /// What a refusal of the keyring is called here; those that are no matter of the interface (I/O, a

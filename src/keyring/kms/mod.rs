@@ -3,10 +3,12 @@
 
 mod call;
 mod error;
+mod import;
 mod names;
 mod perform;
 mod policy;
 mod shapes;
+mod tags;
 
 pub use call::{Call, Materials, NewKey, Page, Tag};
 pub use error::{KmsError, KmsErrorName};

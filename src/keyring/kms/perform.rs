@@ -3,21 +3,19 @@
 use serde_json::{Value, json};
 
 use super::error::{KmsError, KmsErrorName, alias_arn};
-use super::{Call, Keys, NewKey, Tag, names, policy, shapes};
+use super::import::Import;
+use super::{Call, Keys, NewKey, names, policy, shapes, tags};
 use crate::events::{Event, arn};
 use crate::ids::{AliasName, KeyId};
 use crate::keyring::deletion::Scheduled;
 use crate::keyring::error::{KeyError, KeyringError, Unusable};
 use crate::keyring::keys::known;
-use crate::keyring::model::{self, Alias, Body, Key, KeyState, Manager};
+use crate::keyring::model::{Alias, Body, Key, KeyState, Manager};
 
 type Result<T> = std::result::Result<T, KeyringError>;
 
 /// The longest description, in characters.
 const DESCRIPTION_MAX: usize = 8192;
-const TAGS_MAX: usize = 50;
-const TAG_KEY_MAX: usize = 128;
-const TAG_VALUE_MAX: usize = 256;
 
 impl Keys {
     /// Does one operation. Changes are durable and in use when it returns. Gives the answer as AWS shapes it;
@@ -91,6 +89,63 @@ impl Keys {
                 })?;
                 Ok(json!({ "KeyId": arn(key) }))
             }
+            Call::GetParametersForImport { key_id, wrapping_algorithm, wrapping_key_spec } => {
+                self.parameters_for_import(key_id, wrapping_algorithm, wrapping_key_spec)
+            }
+            Call::ImportKeyMaterial {
+                key_id,
+                import_token,
+                encrypted_key_material,
+                expiration_model,
+                valid_to,
+                import_type,
+            } => {
+                let asked = Import {
+                    key_id,
+                    token: import_token,
+                    material: encrypted_key_material,
+                    expiration_model: expiration_model.as_deref(),
+                    valid_to: valid_to.as_deref(),
+                    import_type: import_type.as_deref(),
+                };
+                self.import_key_material(call, &asked)
+            }
+            Call::DeleteImportedKeyMaterial { key_id, key_material_id } => {
+                self.delete_imported(call, key_id, key_material_id.as_deref())
+            }
+            Call::TagResource { key_id, tags } => {
+                self.on_key(call, names::key, key_id, |key| {
+                    key.may_be_labelled()?;
+                    tags::add(&mut key.tags, tags)
+                })?;
+                Ok(Value::Null)
+            }
+            Call::UntagResource { key_id, tag_keys } => {
+                self.on_key(call, names::key, key_id, |key| {
+                    key.may_be_labelled()?;
+                    key.tags.retain(|tag| !tag_keys.contains(&tag.key));
+                    Ok(())
+                })?;
+                Ok(Value::Null)
+            }
+            Call::ListResourceTags { key_id, page } => {
+                let mut items = Vec::new();
+                self.of_key(names::key, key_id, |key| {
+                    items = tags::list(&key.tags);
+                    Value::Null
+                })?;
+                Ok(shapes::page("Tags", items, page)?)
+            }
+            Call::UpdateKeyDescription { key_id, description } => {
+                check_description(description)?;
+                let key = names::key(&self.table.read().body, key_id)?;
+                self.describe(key, description)?;
+                Ok(Value::Null)
+            }
+            Call::ListKeyPolicies { key_id, page } => {
+                self.of_key(names::key, key_id, |_| Value::Null)?;
+                Ok(shapes::page("PolicyNames", vec![("default".to_owned(), "default".into())], page)?)
+            }
             Call::GetKeyPolicy { key_id, policy_name } => {
                 default_policy(policy_name.as_deref())?;
                 self.of_key(names::key, key_id, |key| {
@@ -161,14 +216,16 @@ impl Keys {
 
     fn create_key(&self, asked: &NewKey) -> Result<Value> {
         let now = self.clock.now();
-        let mut key = Key::create(Manager::Customer, &asked.description, now);
+        let mut key = match asked.origin.as_deref() {
+            Some("EXTERNAL") => Key::external(&asked.description, now),
+            _ => Key::create(Manager::Customer, &asked.description, now),
+        };
         check_new(asked)?;
         if let Some(text) = &asked.policy {
             policy::check(text, key.id, owner(), asked.bypass_policy_lockout_safety_check)?;
             key.policy.clone_from(text);
         }
-        let tag = |tag: &Tag| model::Tag { key: tag.tag_key.clone(), value: tag.tag_value.clone() };
-        key.tags = asked.tags.iter().map(tag).collect();
+        key.tags = asked.tags.iter().map(tags::stored).collect();
         let id = key.id;
         let out = shapes::metadata(&key);
         self.change(false, |draft| {
@@ -290,28 +347,22 @@ fn check_new(asked: &NewKey) -> Result<()> {
         }
     }
     match asked.origin.as_deref() {
-        None | Some("AWS_KMS") => {}
+        None | Some("AWS_KMS" | "EXTERNAL") => {}
         Some(origin) => {
-            let message = format!("Origin {} isn't supported; it is AWS_KMS.", origin.escape_debug());
+            let message =
+                format!("Origin {} isn't supported; it is AWS_KMS or EXTERNAL.", origin.escape_debug());
             return Err(unsupported(message).into());
         }
     }
-    let length = asked.description.chars().count();
+    check_description(&asked.description)?;
+    tags::check(&asked.tags)
+}
+
+fn check_description(text: &str) -> Result<()> {
+    let length = text.chars().count();
     if length > DESCRIPTION_MAX {
         let message =
             format!("The description has {length} characters; at most {DESCRIPTION_MAX} are taken.");
-        return Err(KmsError::validation(message).into());
-    }
-    let mut seen = std::collections::HashSet::new();
-    let fits = |tag: &Tag| {
-        (1..=TAG_KEY_MAX).contains(&tag.tag_key.chars().count())
-            && tag.tag_value.chars().count() <= TAG_VALUE_MAX
-    };
-    if asked.tags.len() > TAGS_MAX || !asked.tags.iter().all(|tag| fits(tag) && seen.insert(&tag.tag_key)) {
-        let message = format!(
-            "A key takes {TAGS_MAX} tags with different keys of 1 to {TAG_KEY_MAX} characters and values of at \
-             most {TAG_VALUE_MAX}."
-        );
         return Err(KmsError::validation(message).into());
     }
     Ok(())

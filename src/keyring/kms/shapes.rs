@@ -1,5 +1,7 @@
 //! What the operations answer, spelled as AWS spells it.
 
+use std::cmp::Ordering;
+
 use serde_json::{Map, Value, json};
 
 use super::error::{KmsError, KmsErrorName, alias_arn};
@@ -41,10 +43,27 @@ pub(super) fn metadata(key: &Key) -> Value {
     };
     out["Origin"] = origin.into();
     out["KeyManager"] = manager.into();
+    if let Some(version) = key.version(key.current) {
+        expiration(key, version, &mut out);
+    }
     out["KeySpec"] = "SYMMETRIC_DEFAULT".into();
     out["EncryptionAlgorithms"] = json!(["SYMMETRIC_DEFAULT"]);
     out["MultiRegion"] = false.into();
     json!({ "KeyMetadata": out })
+}
+
+/// Until when imported material is good, where it is there.
+fn expiration(key: &Key, version: &Version, out: &mut Value) {
+    if key.origin == Origin::Local || version.material.is_none() {
+        return;
+    }
+    out["ExpirationModel"] = match version.expires {
+        Some(at) => {
+            out["ValidTo"] = date(at);
+            "KEY_MATERIAL_EXPIRES".into()
+        }
+        None => "KEY_MATERIAL_DOES_NOT_EXPIRE".into(),
+    };
 }
 
 pub(super) fn alias(alias: &Alias) -> Value {
@@ -70,14 +89,25 @@ pub(super) fn rotation_status(key: &Key) -> Value {
 
 /// The newest first, as AWS lists them.
 pub(super) fn rotations(key: &Key, materials: Materials) -> Vec<(String, Value)> {
-    let listed = |version: &&Version| materials == Materials::All || version.rotated.is_some();
+    let listed = |version: &&Version| {
+        (materials == Materials::All && version.was_imported()) || version.rotated.is_some()
+    };
     let item = |version: &Version| {
-        let state = if version.number == key.current { "CURRENT" } else { "NON_CURRENT" };
+        let state = match version.number.cmp(&key.current) {
+            Ordering::Less => "NON_CURRENT",
+            Ordering::Equal => "CURRENT",
+            Ordering::Greater => "PENDING_ROTATION",
+        };
         let mut out = json!({
             "KeyId": key.id.to_string(),
             "KeyMaterialId": hex(&version.material_id),
             "KeyMaterialState": state,
         });
+        if key.origin == Origin::External {
+            let there = version.material.is_some();
+            out["ImportState"] = if there { "IMPORTED" } else { "PENDING_IMPORT" }.into();
+            expiration(key, version, &mut out);
+        }
         if let Some(at) = version.rotated {
             let kind = if version.cause == Cause::Schedule { "AUTOMATIC" } else { "ON_DEMAND" };
             out["RotationDate"] = date(at);
@@ -88,7 +118,7 @@ pub(super) fn rotations(key: &Key, materials: Materials) -> Vec<(String, Value)>
     key.versions.iter().rev().filter(listed).map(item).collect()
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     data_encoding::HEXLOWER.encode(bytes)
 }
 

@@ -82,7 +82,7 @@ fn keys_that_can_not_be_made_are_refused() {
     let tag = |key: &str| Tag { tag_key: key.into(), tag_value: String::new() };
     for (key, name) in [
         (
-            NewKey { origin: Some("EXTERNAL".into()), ..NewKey::default() },
+            NewKey { origin: Some("AWS_CLOUDHSM".into()), ..NewKey::default() },
             KmsErrorName::UnsupportedOperationException,
         ),
         (

@@ -129,7 +129,9 @@ fn imported_material_is_not_rotated_automatically() {
     let mut key = Key { origin: Origin::External, ..customer() };
     let unsupported = Some(KmsErrorName::UnsupportedOperationException);
     assert_eq!(name_of(key.enable_rotation(None, day(0))), unsupported);
-    assert_eq!(name_of(key.rotate_on_demand(day(0))), unsupported);
+    assert_eq!(name_of(key.disable_rotation()), unsupported);
+    assert_eq!(rotations(&mut key, 0..5000), [0; 0]);
+    assert_eq!(name_of(key.rotate_on_demand(day(0))), Some(KmsErrorName::KMSInvalidStateException));
 }
 
 #[test]

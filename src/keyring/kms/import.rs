@@ -1,0 +1,247 @@
+//! Importing key material: parameters given out, wrapped material taken in, material deleted, what has expired.
+//!
+//! Nothing is kept between the two halves: the import token holds the private key, sealed under a key of the root
+//! key's, with the key it is for and its end.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::error::{KmsError, KmsErrorName as Name};
+use super::{Call, Keys, names, shapes};
+use crate::crypto::import::{self, ImportKey, Oaep};
+use crate::events::{Event, arn};
+use crate::ids::{KeyId, Timestamp};
+use crate::keyring::error::KeyringError;
+use crate::keyring::import::ImportType;
+use crate::keyring::keys::known;
+use crate::keyring::model::{Key, KeyState};
+
+type Result<T> = std::result::Result<T, KeyringError>;
+
+/// How long an import token is good for, in milliseconds: a day, as with AWS.
+const TOKEN_LIFE: i64 = 86_400_000;
+/// How far ahead material may expire, in milliseconds: a year, as with AWS.
+const EXPIRY_MAX: i64 = 365 * 86_400_000;
+
+/// What a token says.
+struct Token {
+    key: KeyId,
+    oaep: Oaep,
+    ends: Timestamp,
+    private: Zeroizing<Vec<u8>>,
+}
+
+impl Token {
+    fn seal(&self, keys: &Keys) -> Vec<u8> {
+        let oaep = match self.oaep {
+            Oaep::Sha256 => 0,
+            Oaep::Sha1 => 1,
+        };
+        // Of its final length, so that growing leaves no copy behind.
+        let mut plain = Zeroizing::new(Vec::with_capacity(25 + self.private.len()));
+        plain.extend_from_slice(self.key.as_bytes());
+        plain.push(oaep);
+        plain.extend_from_slice(&self.ends.0.to_le_bytes());
+        plain.extend_from_slice(&self.private);
+        let root = std::sync::Arc::clone(&keys.store.lock().state().root);
+        root.import_token_key(keys.vault_id()).seal(&[], &plain)
+    }
+
+    fn open(keys: &Keys, sealed: &[u8]) -> Option<Self> {
+        let root = std::sync::Arc::clone(&keys.store.lock().state().root);
+        let plain = root.import_token_key(keys.vault_id()).open(&[], sealed).ok()?;
+        let (key, rest) = plain.split_first_chunk::<16>()?;
+        let (oaep, rest) = rest.split_first()?;
+        let (ends, private) = rest.split_first_chunk::<8>()?;
+        let oaep = match oaep {
+            0 => Oaep::Sha256,
+            1 => Oaep::Sha1,
+            _ => return None,
+        };
+        Some(Self {
+            key: KeyId::from_bytes(*key),
+            oaep,
+            ends: Timestamp(i64::from_le_bytes(*ends)),
+            private: Zeroizing::new(private.to_vec()),
+        })
+    }
+}
+
+/// What is asked of an import, beside the material.
+pub(super) struct Import<'a> {
+    pub(super) key_id: &'a str,
+    pub(super) token: &'a str,
+    pub(super) material: &'a str,
+    pub(super) expiration_model: Option<&'a str>,
+    pub(super) valid_to: Option<&'a str>,
+    pub(super) import_type: Option<&'a str>,
+}
+
+impl Keys {
+    pub(super) fn parameters_for_import(&self, key_id: &str, algorithm: &str, spec: &str) -> Result<Value> {
+        let key = {
+            let table = self.table.read();
+            let key = names::key(&table.body, key_id)?;
+            table.body.key(key).map(Key::may_import).transpose()?;
+            key
+        };
+        let oaep = match algorithm {
+            "RSAES_OAEP_SHA_256" => Oaep::Sha256,
+            "RSAES_OAEP_SHA_1" => Oaep::Sha1,
+            other => return Err(unsupported("WrappingAlgorithm", other, "RSAES_OAEP_SHA_256").into()),
+        };
+        let bits = match spec {
+            "RSA_2048" => 2048,
+            "RSA_3072" => 3072,
+            "RSA_4096" => 4096,
+            other => return Err(unsupported("WrappingKeySpec", other, "RSA_2048, _3072 or _4096").into()),
+        };
+        let pair = ImportKey::generate(bits).ok_or_else(|| {
+            let why = "This build of rekeyfs has no RSA: it was made without the feature aws-lc.";
+            KmsError::new(Name::UnsupportedOperationException, why)
+        })?;
+        let ends = Timestamp(self.clock.now().0.saturating_add(TOKEN_LIFE));
+        let token = Token { key, oaep, ends, private: pair.private }.seal(self);
+        Ok(json!({
+            "KeyId": arn(key),
+            "ImportToken": BASE64.encode(token),
+            "PublicKey": BASE64.encode(pair.public),
+            "ParametersValidTo": shapes::date(ends),
+        }))
+    }
+
+    pub(super) fn import_key_material(&self, call: &Call, asked: &Import<'_>) -> Result<Value> {
+        let now = self.clock.now();
+        let key = names::key(&self.table.read().body, asked.key_id)?;
+        let kind = match asked.import_type {
+            None => None,
+            Some("NEW_KEY_MATERIAL") => Some(ImportType::New),
+            Some("EXISTING_KEY_MATERIAL") => Some(ImportType::Existing),
+            Some(other) => return Err(unknown_value("importType", other).into()),
+        };
+        let expires = expiry(asked, now)?;
+        let token = BASE64.decode(asked.token).ok().and_then(|sealed| Token::open(self, &sealed));
+        let token = token.filter(|token| token.key == key).ok_or_else(|| {
+            KmsError::new(Name::InvalidImportTokenException, "The import token isn't one of this key.")
+        })?;
+        if token.ends <= now {
+            let why = "The import token has expired; get new parameters.";
+            return Err(KmsError::new(Name::ExpiredImportTokenException, why).into());
+        }
+        let wrapped = BASE64.decode(asked.material).ok();
+        let material = wrapped.and_then(|w| import::unwrap(&token.private, token.oaep, &w).ok());
+        let material = material.ok_or_else(|| {
+            let why = "It doesn't unwrap to 32 bytes of key material with the key of this import token.";
+            KmsError::new(Name::InvalidCiphertextException, why)
+        })?;
+        let id = self.change(false, |draft| {
+            let known = known(&mut draft.body, key)?;
+            let before = known.state;
+            let id = known.import(material, kind, expires, now)?;
+            let state = known.state;
+            draft.note(Event::KeyOperation { key, operation: call.operation() });
+            if state != before {
+                draft.note(Event::KeyStateChanged { key, state: state.name() });
+            }
+            Ok(id)
+        })?;
+        Ok(json!({ "KeyId": arn(key), "KeyMaterialId": shapes::hex(&id) }))
+    }
+
+    pub(super) fn delete_imported(&self, call: &Call, key_id: &str, material: Option<&str>) -> Result<Value> {
+        let key = names::key(&self.table.read().body, key_id)?;
+        let parse = |text: &str| {
+            let bytes = data_encoding::HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok();
+            bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| unknown_value("keyMaterialId", text))
+        };
+        let wanted: Option<[u8; 32]> = material.map(parse).transpose()?;
+        self.going(&[key]);
+        let id = self.change(true, |draft| {
+            let known = known(&mut draft.body, key)?;
+            let before = known.state;
+            let gone = known.delete_material(wanted.as_ref())?;
+            let id = wanted.or_else(|| Some(known.version(known.current)?.material_id));
+            let state = known.state;
+            draft.note(Event::KeyOperation { key, operation: call.operation() });
+            if let Some(backing) = gone {
+                draft.note(Event::MaterialDeleted { backing, why: "deleted" });
+            }
+            if state != before {
+                draft.note(Event::KeyStateChanged { key, state: state.name() });
+            }
+            Ok(id.unwrap_or_default())
+        })?;
+        Ok(json!({ "KeyId": arn(key), "KeyMaterialId": shapes::hex(&id) }))
+    }
+
+    /// Deletes imported material whose date has passed; it is not in `keyring.prev` either. Saves nothing if
+    /// there is none. Returns the keys that lost material.
+    ///
+    /// # Errors
+    /// If the keyring can't be saved.
+    pub fn expire_due(&self) -> Result<Vec<KeyId>> {
+        let now = self.clock.now();
+        let expired = |key: &&Key| key.versions.iter().any(|version| version.is_expired(now));
+        let due: Vec<KeyId> = self.table.read().body.keys.iter().filter(expired).map(|key| key.id).collect();
+        if due.is_empty() {
+            return Ok(due);
+        }
+        self.going(&due);
+        self.change(true, |draft| {
+            let mut notes = Vec::new();
+            for key in &mut draft.body.keys {
+                let before = key.state;
+                let gone = key.expire(now);
+                notes.extend(gone.into_iter().map(|b| Event::MaterialDeleted { backing: b, why: "expired" }));
+                if key.state != before {
+                    let state = KeyState::PendingImport.name();
+                    notes.push(Event::KeyStateChanged { key: key.id, state });
+                }
+            }
+            notes.into_iter().for_each(|event| draft.note(event));
+            Ok(())
+        })?;
+        Ok(due)
+    }
+}
+
+/// When the material expires.
+fn expiry(asked: &Import<'_>, now: Timestamp) -> Result<Option<Timestamp>> {
+    let refused = |why: &str| Err(KmsError::validation(why).into());
+    match (asked.expiration_model.unwrap_or("KEY_MATERIAL_EXPIRES"), asked.valid_to) {
+        ("KEY_MATERIAL_DOES_NOT_EXPIRE", None) => Ok(None),
+        ("KEY_MATERIAL_DOES_NOT_EXPIRE", Some(_)) => {
+            refused("Key material that doesn't expire has no ValidTo; leave it out.")
+        }
+        ("KEY_MATERIAL_EXPIRES", None) => refused(
+            "Key material that expires needs a ValidTo; or say that the ExpirationModel is \
+             KEY_MATERIAL_DOES_NOT_EXPIRE.",
+        ),
+        ("KEY_MATERIAL_EXPIRES", Some(text)) => {
+            let Some(at) = Timestamp::parse(text) else {
+                return refused(
+                    "ValidTo isn't a time; write seconds since 1970 or a date like 2027-01-31T12:00:00Z.",
+                );
+            };
+            if at <= now || at.0 > now.0.saturating_add(EXPIRY_MAX) {
+                return refused("ValidTo must be in the future, and at most 365 days ahead.");
+            }
+            Ok(Some(at))
+        }
+        (other, _) => Err(unknown_value("expirationModel", other).into()),
+    }
+}
+
+fn unsupported(what: &str, given: &str, wanted: &str) -> KmsError {
+    let message = format!("{what} {} isn't supported; it is {wanted}.", given.escape_debug());
+    KmsError::new(Name::UnsupportedOperationException, message)
+}
+
+fn unknown_value(what: &str, given: &str) -> KmsError {
+    let given = given.escape_debug();
+    KmsError::validation(format!(
+        "1 validation error detected: Value '{given}' at '{what}' isn't one of its values"
+    ))
+}
