@@ -11,6 +11,8 @@ use super::wire::{self, LineReader, WireError};
 
 /// How long a reply may take; a rotation waits for the disk.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long that of a KMS operation may: a key that goes waits until the data of its open files is on disk.
+const KMS_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 /// How often a waiting client looks whether it is to stop.
 const POLL: Duration = Duration::from_millis(200);
 
@@ -70,10 +72,12 @@ impl Client {
     /// # Errors
     /// [`ClientError::Refused`] with what the daemon said; [`ClientError::Broken`].
     pub fn call(self, request: &Request) -> Result<Reply, ClientError> {
-        let deadline = Instant::now() + REPLY_TIMEOUT;
+        let patience = if matches!(request, Request::Kms { .. }) { KMS_TIMEOUT } else { REPLY_TIMEOUT };
+        let deadline = Instant::now() + patience;
         self.converse(request, &mut |_| {}, &mut || Instant::now() < deadline).map_err(|error| match error {
             ClientError::Stopped => {
-                ClientError::Broken(PathBuf::from("control socket"), "no answer in a minute".into())
+                let waited = format!("no answer in {} s", patience.as_secs());
+                ClientError::Broken(PathBuf::from("control socket"), waited)
             }
             other => other,
         })

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use super::error::{KeyError, KeyringError, Unusable};
-use super::kms::KeyUse;
 use super::model::{Body, Key, KeyState, Manager};
 use super::state::Clock;
 use super::store::{Draft, Store};
@@ -38,7 +37,7 @@ pub struct Keys {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) watch: Watch,
     /// Whether any key's policy keeps anybody from anything: looked at before the table is.
-    restricted: AtomicBool,
+    pub(super) restricted: AtomicBool,
 }
 
 /// Which key to rotate.
@@ -226,17 +225,6 @@ impl Keys {
     /// [`KeyError::NotUsable`] with the reason, or [`KeyError::UnknownKey`].
     pub fn usable(&self, backing: BackingKeyId) -> Result<(), KeyError> {
         self.table.read().wrapping(backing).map(|_| ())
-    }
-
-    /// Whether any policy keeps anybody from anything. If not, [`Keys::permits`] need not be asked.
-    pub fn restricts(&self) -> bool {
-        self.restricted.load(Ordering::Acquire)
-    }
-
-    /// Whether the policy of a key lets a user use it so, root like anybody else. Says nothing of whether it
-    /// is usable.
-    pub fn permits(&self, key: KeyId, uid: u32, uses: &[KeyUse]) -> bool {
-        self.table.read().permits(key, uid, uses)
     }
 
     /// Passes the creation gate for the key that an alias points at.

@@ -4,11 +4,14 @@
 //! A policy governs the use of a key for files. Administration is the control socket's, so that no policy takes it
 //! from the vault's owner.
 
+use std::sync::atomic::Ordering;
+
 use serde::Deserialize;
 
 use super::error::{KmsError, KmsErrorName};
 use crate::events::arn;
 use crate::ids::KeyId;
+use crate::keyring::Keys;
 
 /// The policy of a key that was given none.
 pub(super) const DEFAULT: &str = concat!(
@@ -155,6 +158,19 @@ impl Policy {
             }
         }
         allowed
+    }
+}
+
+impl Keys {
+    /// Whether any policy keeps anybody from anything. If not, [`Keys::permits`] need not be asked.
+    pub fn restricts(&self) -> bool {
+        self.restricted.load(Ordering::Acquire)
+    }
+
+    /// Whether the policy of a key lets a user use it so, root like anybody else. Says nothing of whether it
+    /// is usable.
+    pub fn permits(&self, key: KeyId, uid: u32, uses: &[KeyUse]) -> bool {
+        self.table.read().permits(key, uid, uses)
     }
 }
 

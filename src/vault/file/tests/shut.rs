@@ -19,11 +19,14 @@ use crate::vault::{Error, PageCache, SetAttr, Vault, XattrMode};
 
 const OTHER: &str = "alias/other";
 
+/// An offset, and what is written there.
+type Write = (u64, Vec<u8>);
+
 /// What the kernel holds of a mount: writes that haven't come yet.
 #[derive(Default)]
 struct Kernel {
     vault: Mutex<Weak<Vault>>,
-    dirty: Mutex<HashMap<Ino, Vec<(u64, Vec<u8>)>>>,
+    dirty: Mutex<HashMap<Ino, Vec<Write>>>,
     dropped: Mutex<Vec<Ino>>,
     failed: Mutex<Vec<Error>>,
 }
