@@ -1,5 +1,6 @@
 """Bad input, damage and interruption: a clear refusal, nothing lost, never wrong plaintext."""
 
+import contextlib
 import errno
 import json
 import os
@@ -611,6 +612,38 @@ class FullDisk(MountedTest):
         finally:
             os.close(fd)
         self.assertEqual(self.read(self.mnt / "kept1"), kept[self.mnt / "kept1"])
+
+    def test_a_key_goes_though_its_data_finds_no_room(self):
+        data = os.urandom(50_000)
+        path = self.write("f", data, fsync=True)
+        key = os.getxattr(path, "user.rekeyfs.key-id").decode()
+        kms = lambda verb: self.vault.run("kms", verb, "--key-id", key, "--vault", self.mnt)  # noqa: E731
+        filler = self.dir / "disk/filler"
+        with open(path, "r+b", buffering=0) as f:
+            os.pwrite(f.fileno(), os.urandom(8 << 20), 1 << 20)
+            with open(filler, "wb", buffering=0) as full:
+                for step in (1 << 20, 4096):
+                    with contextlib.suppress(OSError):
+                        while full.write(bytes(step)) == step:
+                            pass
+            done = kms("disable-key")
+            if done.returncode:
+                # Not even the keyring had room: the key is as it was, and the verb says why.
+                self.assertIn("No space left", done.stderr)
+                os.unlink(filler)
+                self.assertEqual(kms("disable-key").returncode, 0)
+            else:
+                os.unlink(filler)
+            with self.assertRaises(OSError) as told:
+                os.fsync(f.fileno())
+            self.assertIn(told.exception.errno, (errno.ENOSPC, errno.EIO))
+            self.assertErrno(errno.ENOKEY, open, path, "rb")
+            self.assertEqual(kms("enable-key").returncode, 0)
+            self.assertEqual(os.pread(f.fileno(), len(data), 0), data)
+            os.pwrite(f.fileno(), b"again", 0)
+            os.fsync(f.fileno())
+        self.vault.remount()
+        self.assertEqual(self.read(path)[: len(data)], b"again" + data[5:])
 
     def test_rotate_and_rewrap_on_a_full_disk(self):
         data = os.urandom(50_000)
