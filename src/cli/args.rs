@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::args_backup::KeyBackup;
 use super::args_events::Events;
 use super::args_fsck::Fsck;
 use super::args_key::Key;
@@ -50,6 +51,8 @@ pub(super) enum Command {
     Inspect(Inspect),
     /// Retire old versions of a key
     Key(Key),
+    /// Back all keys up to a file, or make a lost keyring from one
+    KeyBackup(KeyBackup),
     /// Show the audit log, or check it
     Events(Events),
     /// Manage keys with the verbs, flags and answers of `aws kms`

@@ -34,6 +34,8 @@ fn status_of_keyring(error: &KeyringError, io: Exit) -> Exit {
         },
         KeyringError::RolledBack { .. } | KeyringError::Forked { .. } => Exit::RolledBack,
         KeyringError::Busy(_) => Exit::InUse,
+        KeyringError::Backup { .. } => Exit::Backup,
+        KeyringError::KeyringThere(_) => Exit::Vault,
         KeyringError::Io { .. } => io,
         KeyringError::Full(_) => Exit::KeyringNotWritten,
         KeyringError::Key(error) => match error {

@@ -52,6 +52,8 @@ pub enum Exit {
     Key = 44,
     /// The event log was tampered with.
     Tampered = 45,
+    /// The key backup can't be written or read, or is another vault's.
+    Backup = 46,
     /// A `kms` verb was refused (the AWS CLI's status for that).
     Kms = 254,
 }
@@ -81,10 +83,11 @@ Exit status:
   43  the mount is busy
   44  no such alias or key, or its state doesn't allow it
   45  events --verify: a line was changed, moved, added or taken out, or the log was cut
+  46  the key backup can't be written or read, is damaged, or is another vault's
  254  a kms verb was refused, with AWS's name for the reason";
 
 impl Exit {
-    const ALL: [Self; 23] = [
+    const ALL: [Self; 24] = [
         Self::Ok,
         Self::Other,
         Self::Usage,
@@ -107,6 +110,7 @@ impl Exit {
         Self::Busy,
         Self::Key,
         Self::Tampered,
+        Self::Backup,
         Self::Kms,
     ];
 

@@ -2,11 +2,13 @@
 //! file a command, and how it ended becomes one line and an exit status.
 
 mod args;
+mod args_backup;
 mod args_events;
 mod args_fsck;
 mod args_import;
 mod args_key;
 mod args_kms;
+mod backup;
 mod errors;
 mod events;
 mod exit;
@@ -75,6 +77,7 @@ fn run(invocation: Invocation) -> Outcome<u8> {
             Command::Fsck(args) => return fsck::run(&args),
             Command::Inspect(args) => inspect::run(&args),
             Command::Key(args) => key::run(&args.command),
+            Command::KeyBackup(args) => backup::run(&args.command),
             Command::Events(args) => events::run(&args),
             Command::Kms(args) => kms::run(&args),
             Command::Unlock(args) => unlock::run(&args.command),

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use super::args;
+use super::args_backup::BackupPass;
 use super::exit::{Exit, Failure, Outcome};
 use super::options::Options;
 use crate::unlock::{KdfChoice, RecoveryKey, Secret};
@@ -58,10 +59,25 @@ impl From<&args::Pass> for Source {
     }
 }
 
+impl From<&BackupPass> for Source {
+    fn from(pass: &BackupPass) -> Self {
+        match (&pass.backup_passfile, &pass.backup_extpass) {
+            (Some(file), _) => Self::File(file.clone()),
+            (_, Some(command)) => Self::Command(command.clone()),
+            (None, None) => Self::Ask,
+        }
+    }
+}
+
 impl SecretPlan {
     /// What the options of a command say.
     pub(super) fn new(open: &args::Open) -> Self {
         Self { source: (&open.pass).into(), recovery: open.recovery_key }
+    }
+
+    /// The passphrase of a key backup.
+    pub(super) fn of_backup(pass: &BackupPass) -> Self {
+        Self { source: pass.into(), recovery: false }
     }
 
     /// As [`SecretPlan::new`], with `-o` options beside it. The command's own options come first.
@@ -107,6 +123,11 @@ impl SecretPlan {
 impl NewSecretPlan {
     /// The first secret of a vault.
     pub(super) fn first(pass: &args::Pass, kdf: &args::Kdf) -> Self {
+        Self { source: Some(pass.into()), kdf: kdf_choice(kdf) }
+    }
+
+    /// The passphrase of a key backup that is to be made.
+    pub(super) fn of_backup(pass: &BackupPass, kdf: &args::Kdf) -> Self {
         Self { source: Some(pass.into()), kdf: kdf_choice(kdf) }
     }
 

@@ -146,6 +146,11 @@ impl EventLog {
         self.sync(&mut self.state.lock());
     }
 
+    /// The keyring generation of the last change in the log, if its end can be read. Not authenticated.
+    pub fn logged_generation(&self) -> Option<Generation> {
+        self.last_generation(&mut self.state.lock())
+    }
+
     /// Checks the whole log against its chain and `anchor`, the keyring's, which was read before this is
     /// called: the log may grow meanwhile. A missing log is an empty one.
     ///

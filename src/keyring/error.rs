@@ -157,6 +157,20 @@ pub enum KeyringError {
     /// What the KMS interface alone refuses.
     #[error(transparent)]
     Kms(#[from] super::kms::KmsError),
+    /// A key backup can't be written, read, or used here.
+    #[error("{} {what}", .path.display())]
+    Backup {
+        /// The backup.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// An import would replace a keyring that looks whole.
+    #[error(
+        "{}: it has a keyring that isn't visibly damaged; if no secret opens it any more, --force puts it aside          and takes the backup",
+        .0.display()
+    )]
+    KeyringThere(PathBuf),
     /// There is no such slot.
     #[error("there is no unlock slot {0}; `rekeyfs unlock list` shows them")]
     UnknownSlot(SlotId),

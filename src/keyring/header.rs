@@ -8,10 +8,27 @@ use crate::crypto::suite::Suite;
 use crate::ids::VaultId;
 use crate::unlock::Slots;
 
-const MAGIC: &[u8; 4] = b"RKFK";
 const FORMAT: u16 = 1;
 const FIXED_LEN: usize = 18;
 const MAX_JSON_LEN: usize = 1 << 20;
+
+/// What a file is. The same frame and header; the AAD of the seal tells them apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    /// The keyring of a vault.
+    Keyring,
+    /// A backup of its keys.
+    Backup,
+}
+
+impl Kind {
+    const fn magic(self) -> &'static [u8; 4] {
+        match self {
+            Self::Keyring => b"RKFK",
+            Self::Backup => b"RKFB",
+        }
+    }
+}
 
 /// What is known of a vault without a secret. Not authenticated until the keyring is opened.
 #[derive(Clone)]
@@ -58,12 +75,12 @@ impl Header {
     }
 
     /// Every byte before the nonce. None if there are more slots than the header's length field allows.
-    pub(super) fn encode(&self) -> Option<Vec<u8>> {
+    pub(super) fn encode(&self, kind: Kind) -> Option<Vec<u8>> {
         let json = Json { vault: self.vault, suite: self.suite.name().to_owned(), slots: self.slots.clone() };
         let json = serde_json::to_vec(&json).ok().filter(|json| json.len() <= MAX_JSON_LEN)?;
         let len = u32::try_from(json.len()).ok()?;
         let mut out = Vec::with_capacity(FIXED_LEN + json.len());
-        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(kind.magic());
         out.extend_from_slice(&FORMAT.to_le_bytes());
         out.extend_from_slice(&0u32.to_le_bytes());
         out.extend_from_slice(&self.ro_compat.to_le_bytes());
@@ -77,11 +94,13 @@ impl Header {
 ///
 /// # Errors
 /// [`HeaderError`]; never a panic, whatever the bytes.
-pub(super) fn parse(file: &[u8]) -> Result<Parts<'_>, HeaderError> {
+pub(super) fn parse(file: &[u8], kind: Kind) -> Result<Parts<'_>, HeaderError> {
     let damaged = |what: &str| HeaderError::Damaged(what.to_owned());
     let mut rest = file;
-    if take(&mut rest)? != *MAGIC {
-        return Err(damaged("it doesn't begin with RKFK"));
+    let magic = kind.magic();
+    if take(&mut rest)? != *magic {
+        let what = format!("it doesn't begin with {}", String::from_utf8_lossy(magic));
+        return Err(HeaderError::Damaged(what));
     }
     let format = u16::from_le_bytes(take(&mut rest)?);
     let incompat = u32::from_le_bytes(take(&mut rest)?);

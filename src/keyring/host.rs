@@ -125,6 +125,11 @@ impl HostMemory {
         }
     }
 
+    /// The generation that this host has seen last, if it remembers one.
+    pub(super) fn generation(&self, vault: VaultId, path: &Path) -> Option<Generation> {
+        self.recall(vault, path).map(|seen| seen.generation)
+    }
+
     fn recall(&self, vault: VaultId, path: &Path) -> Option<Seen> {
         let record: Record = serde_json::from_slice(&fs::read(self.file(vault, path)?).ok()?).ok()?;
         let hash = HEXLOWER.decode(record.sha256.as_bytes()).ok()?.try_into().ok()?;

@@ -2,6 +2,7 @@
 //! unlock slots (docs/format.md, "Keyring"). [`KeyringFile`] makes and opens it, [`Keys`] is what an open one
 //! does: wrap, unwrap, rotate, change slots.
 
+mod backup;
 mod body;
 mod check;
 mod deletion;
@@ -26,6 +27,7 @@ mod testing;
 mod vault_dir;
 mod watch;
 
+pub use backup::{BackupInfo, Imported};
 pub use deletion::PendingDeletion;
 pub use error::{KeyError, KeyringError, Unusable};
 pub use header::Header;

@@ -11,7 +11,7 @@ use super::keys::Keys;
 use crate::crypto::keys::RootKey;
 use crate::crypto::password::KdfParams;
 use crate::events::Event;
-use crate::ids::SlotId;
+use crate::ids::{SlotId, VaultId};
 use crate::unlock::{RecoveryKey, Secret, Slot, SlotInfo, Slots};
 
 /// That a secret of the vault was given; changing slots asks for one even where the vault is unlocked.
@@ -147,14 +147,11 @@ impl Keys {
         let text = recovery.to_text();
         let recovery = Secret::Recovery(recovery);
         let mut slots = Slots::default();
-        for secret in keep.iter().chain(add).copied().chain([&recovery]) {
-            let slot = Slot::seal(vault, &new, secret, kdf, now)?;
-            let id = slot.id();
-            slots.push(slot);
-            if !slots.verify(vault, id, secret, &new) {
-                return Err(KeyringError::NotVerified(secret.kind()));
-            }
+        let secrets = || keep.iter().chain(add).copied().chain([&recovery]);
+        for secret in secrets() {
+            slots.push(Slot::seal(vault, &new, secret, kdf, now)?);
         }
+        let slots = slots.verified(vault, secrets(), &new)?;
         let list = slots.list();
         self.change(true, |draft| {
             same_root(&draft.root, &old, self)?;
@@ -178,6 +175,32 @@ impl Keys {
             draft.note(Event::SlotRemoved(slot));
             Ok(())
         })
+    }
+}
+
+impl Slots {
+    /// These slots, as the header's bytes will have them, each unlocked with the secret it was made for: before
+    /// the old ones go.
+    ///
+    /// # Errors
+    /// [`KeyringError::NotVerified`].
+    pub(super) fn verified<'a>(
+        &self,
+        vault: VaultId,
+        secrets: impl Iterator<Item = &'a Secret>,
+        root: &RootKey,
+    ) -> Result<Self, KeyringError> {
+        let written = serde_json::to_vec(self).and_then(|bytes| serde_json::from_slice::<Self>(&bytes));
+        for (index, secret) in secrets.enumerate() {
+            let opens = |slots: &Self| {
+                let id = slots.list().get(index).and_then(|slot| slot.id);
+                id.is_some_and(|id| slots.verify(vault, id, secret, root))
+            };
+            if !written.as_ref().is_ok_and(opens) {
+                return Err(KeyringError::NotVerified(secret.kind()));
+            }
+        }
+        written.map_err(|_| KeyringError::NoSecret)
     }
 }
 

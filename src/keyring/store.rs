@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::body::{self, BodyError};
 use super::error::KeyringError;
-use super::header::{self, Header, HeaderError};
+use super::header::{self, Header, HeaderError, Kind};
 use super::host::{HostMemory, Seen, Verdict};
 use super::model::Body;
 use super::vault_dir::VaultDir;
@@ -53,18 +53,24 @@ impl Draft {
             BodyError::TooLarge => KeyringError::Full(e.to_string()),
             BodyError::Malformed(what) => dir.damaged(what),
         })?;
-        let mut bytes =
-            header.encode().ok_or_else(|| KeyringError::Full("the vault has too many slots".to_owned()))?;
-        let sealed = root.seal_keyring(header.vault, &bytes, &encoded);
-        bytes.extend_from_slice(&sealed);
+        let bytes = sealed(&header, Kind::Keyring, &root, &encoded)?;
         let (hash, len) = (sha256(&bytes), bytes.len() as u64);
         Ok((bytes, State { header, body, root, hash, len }))
     }
 }
 
+/// A whole file: frame, header, sealed body.
+pub(super) fn sealed(header: &Header, kind: Kind, root: &RootKey, body: &[u8]) -> Result<Vec<u8>> {
+    let full = || KeyringError::Full("the vault has too many slots".to_owned());
+    let mut bytes = header.encode(kind).ok_or_else(full)?;
+    let sealed = root.seal_keyring(header.vault, &bytes, body);
+    bytes.extend_from_slice(&sealed);
+    Ok(bytes)
+}
+
 /// Takes a keyring file apart; nothing of it is authenticated yet.
 pub(super) fn parse<'a>(dir: &VaultDir, bytes: &'a [u8]) -> Result<header::Parts<'a>> {
-    header::parse(bytes).map_err(|e| match e {
+    header::parse(bytes, Kind::Keyring).map_err(|e| match e {
         HeaderError::Damaged(what) => dir.damaged(what),
         HeaderError::Newer(what) => KeyringError::NewerFormat { vault: dir.path().to_owned(), what },
     })
@@ -130,7 +136,8 @@ impl Store {
         Seen { generation: self.state.body.generation, hash: self.state.hash }
     }
 
-    fn remember(&self) {
+    /// Has this host remember the keyring as the one it has seen.
+    pub(super) fn remember(&self) {
         self.host.remember(self.state.header.vault, self.dir.path(), self.seen());
     }
 
@@ -223,10 +230,14 @@ impl Store {
         Ok(())
     }
 
+    /// The keyring as it is on disk now, if its root key is the one in use.
+    pub(super) fn on_disk(&self) -> Result<State> {
+        open(&self.dir, &self.dir.read()?, Arc::clone(&self.state.root))
+    }
+
     /// The audit log's anchor as it is on disk now.
     pub(super) fn anchor_on_disk(&self) -> Result<Anchor> {
-        let found = open(&self.dir, &self.dir.read()?, Arc::clone(&self.state.root))?;
-        Ok(found.body.event_anchor)
+        Ok(self.on_disk()?.body.event_anchor)
     }
 
     /// The keyring's header as it is on disk now.

@@ -12,6 +12,7 @@ use crate::crypto::keys::Dek;
 use crate::ids::{FileId, Format, KeyId, KeyVersion};
 use crate::unlock::{RecoveryKey, UnlockError};
 
+mod backup;
 mod damage;
 mod events;
 mod faults;

@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use super::body;
 use super::error::KeyringError;
 use super::reserve::is_no_room;
-use crate::ids::LowerOffset;
+use crate::ids::{Generation, LowerOffset};
 use crate::storage::{self, Access, DirStream, Errno, FileKind, RenameFlags, TEMPORARY_PREFIX};
 
 /// The keyring's name in the vault directory.
@@ -19,7 +19,7 @@ pub const FILE_NAME: &str = "keyring";
 /// The generation before it.
 pub const PREV_NAME: &str = "keyring.prev";
 /// The largest file: frame and header are at most 1 MiB and a bit.
-const MAX_FILE_LEN: u64 = (body::MAX_LEN + (2 << 20)) as u64;
+pub(super) const MAX_FILE_LEN: u64 = (body::MAX_LEN + (2 << 20)) as u64;
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 type Result<T> = std::result::Result<T, KeyringError>;
@@ -124,6 +124,17 @@ impl VaultDir {
             }
         })?;
         self.sync()
+    }
+
+    /// Gives the keyring another name, durably, which is returned: an import is about to put another in its
+    /// place, and what is there may be all that is left. keyring.prev stays what it is. Only under the lock.
+    pub(super) fn set_aside(&self, by: Generation) -> Result<String> {
+        let name = format!("{FILE_NAME}.replaced-by-{}", by.0);
+        let fd = self.fd();
+        storage::rename(fd, FILE_NAME.as_bytes(), fd, name.as_bytes(), RenameFlags::NOREPLACE)
+            .map_err(|e| self.io(FILE_NAME, "rename it", e))?;
+        self.sync()?;
+        Ok(name)
     }
 
     /// Puts a keyring in the place of the present one, which becomes `keyring.prev`; durable when this

@@ -1,6 +1,7 @@
 """Opens committed vaults without rekeyfs: from the passphrase to the plaintext of every file.
 
     reader.py VAULT.tar...      compares each with VAULT.json beside it
+    reader.py key-backup.bin    compares a key backup with key-backup.json beside it
     reader.py --dump DIR PASSPHRASE [KEYFILE-AS-HEX RECOVERY-KEY]
                                 prints what a vault directory holds, as that JSON (how VAULT.json was made)
 
@@ -129,22 +130,47 @@ def recovery_bytes(text):
     return raw[:32]
 
 
+def split_frame(raw, expected_magic):
+    """Header, AAD and sealed body of a keyring file or key backup."""
+    magic, fmt, incompat, _ro_compat, length = struct.unpack_from("<4sHIII", raw)
+    if (magic, fmt, incompat) != (expected_magic, 1, 0):
+        raise f.Damaged("keyring frame")
+    return json.loads(raw[18 : 18 + length]), raw[: 18 + length], raw[18 + length :]
+
+
+def unlock_slot(vault, slot, secret):
+    """The root key that a slot seals."""
+    slot_id, kind = uuid.UUID(slot["id"]).bytes, SLOT_TYPES[slot["type"]]
+    if slot["type"] == "passphrase":
+        salt, k = base64.b64decode(slot["salt"]), slot["kdf"]
+        costs = (k["memory_kib"], k["passes"], k["lanes"])
+        secret = f.argon2id(secret, salt, *costs)
+        aad = f.slot_aad(vault, slot_id, kind, salt, *costs)
+    else:
+        aad = f.slot_aad(vault, slot_id, kind)
+    return f.slot_unwrap(secret, vault, slot_id, aad, base64.b64decode(slot["wrapped"]))
+
+
+def read_key_backup(raw, passphrase):
+    """Vault id and keyring body in a key backup."""
+    header, aad, sealed = split_frame(raw, b"RKFB")
+    vault = uuid.UUID(header["vault"]).bytes
+    (slot,) = header["slots"]
+    root = unlock_slot(vault, slot, passphrase)
+    return vault, read_body(f.xopen(f.keyring_key(root, vault), aad, sealed))
+
+
 class Vault:
     """An opened vault. Each of the three secrets opens a slot of its kind, to the same root key."""
 
     def __init__(self, directory, passphrase, keyfile=b"", recovery=""):
         self.dir = pathlib.Path(directory)
-        raw = (self.dir / "keyring").read_bytes()
-        magic, fmt, incompat, _ro_compat, length = struct.unpack_from("<4sHIII", raw)
-        if (magic, fmt, incompat) != (b"RKFK", 1, 0):
-            raise f.Damaged("keyring frame")
-        aad, sealed = raw[: 18 + length], raw[18 + length :]
-        header = json.loads(raw[18 : 18 + length])
+        header, aad, sealed = split_frame((self.dir / "keyring").read_bytes(), b"RKFK")
         self.id = uuid.UUID(header["vault"]).bytes
         self.suite = SUITE_NUMBERS[header["suite"]]
         self.slots = [s["type"] for s in header["slots"]]
         secrets = {"passphrase": passphrase, "keyfile": keyfile, "recovery": recovery and recovery_bytes(recovery)}
-        roots = {self.unlock(slot, secrets[slot["type"]]) for slot in header["slots"]}
+        roots = {unlock_slot(self.id, slot, secrets[slot["type"]]) for slot in header["slots"]}
         if len(roots) != 1:
             raise f.Damaged("slots with different root keys")
         (root,) = roots
@@ -163,22 +189,22 @@ class Vault:
     def material(self, key, version):
         return self.materials.get((key, version))
 
-    def unlock(self, slot, secret):
-        slot_id, kind = uuid.UUID(slot["id"]).bytes, SLOT_TYPES[slot["type"]]
-        if slot["type"] == "passphrase":
-            salt, k = base64.b64decode(slot["salt"]), slot["kdf"]
-            costs = (k["memory_kib"], k["passes"], k["lanes"])
-            secret = f.argon2id(secret, salt, *costs)
-            aad = f.slot_aad(self.id, slot_id, kind, salt, *costs)
-        else:
-            aad = f.slot_aad(self.id, slot_id, kind)
-        return f.slot_unwrap(secret, self.id, slot_id, aad, base64.b64decode(slot["wrapped"]))
-
     def check_events(self):
         """The chain through events.jsonl, and that it reaches the keyring's anchor. Returns the detail types."""
         mac, anchored, types = bytes(32), self.body["event_count"] == 0, []
-        for count, line in enumerate((self.dir / "events.jsonl").read_bytes().splitlines(), 1):
+        count, torn = 0, []
+        for line in (self.dir / "events.jsonl").read_bytes().split(b"\n")[:-1]:
+            if not line.endswith(b'"}') or b',"mac":"' not in line:
+                torn.append(line)
+                continue
+            count += 1
             content, tail = line.rsplit(b',"mac":"', 1)
+            if torn:
+                # Torn by a crash, if this event says so.
+                said = json.loads(line)["detail"].get("sha256")
+                if said != hashlib.sha256(b"\n".join(torn)).hexdigest():
+                    raise f.Damaged(f"what is before event {count} is none")
+                torn = []
             mac = f.hmac256(self.body["event_key"], mac + content)
             if mac.hex().encode() != tail[:64] or json.loads(line)["sequence"] != count:
                 raise f.Damaged(f"event {count} does not follow")
@@ -288,12 +314,32 @@ def check(tar):
     print(f"{tar}: {len(expected['tree'])} entries as expected")
 
 
+def check_key_backup(path):
+    expected = json.loads(pathlib.Path(path).with_suffix(".json").read_text())
+    vault, body = read_key_backup(pathlib.Path(path).read_bytes(), expected["passphrase"].encode())
+    found = dict(about_backup(vault, body), passphrase=expected["passphrase"])
+    if found != expected:
+        raise SystemExit(f"{path}: {found}, not {expected}")
+    print(f"{path}: {len(found['keys'])} keys as expected")
+
+
+def about_backup(vault, body):
+    materials = lambda key: [v["material"] and v["material"].hex() for v in key["versions"]]  # noqa: E731
+    return {
+        "vault_id": str(uuid.UUID(bytes=vault)), "generation": body["generation"],
+        "keys": [{"id": str(uuid.UUID(bytes=k["id"])), "materials": materials(k)} for k in body["keys"]],
+    }  # fmt: skip
+
+
 def main():
     if sys.argv[1:2] == ["--dump"]:
         print(json.dumps(dump(*sys.argv[2:]), indent=1))
         return
-    for tar in sys.argv[1:]:
-        check(tar)
+    for path in sys.argv[1:]:
+        if path.endswith(".bin"):
+            check_key_backup(path)
+        else:
+            check(path)
 
 
 if __name__ == "__main__":

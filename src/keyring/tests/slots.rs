@@ -61,7 +61,7 @@ fn a_new_root_key_shuts_out_old_files_and_dropped_secrets() {
     }
     // Neither the file nor the one before it opens under the old root key.
     let old_root = Arc::new({
-        let parts = header::parse(&old_file).unwrap();
+        let parts = header::parse(&old_file, header::Kind::Keyring).unwrap();
         parts.header.slots.unlock(keys.vault_id(), &key_file(1)).unwrap().0
     });
     let dir = vault_dir::VaultDir::open(&f.vault()).unwrap();
@@ -84,7 +84,7 @@ fn slots_of_unknown_kinds_are_kept() {
     f.create(&[&key_file(1)]);
     // As a newer program would write it: sealed anew with one more slot in the header.
     let bytes = f.read(FILE_NAME);
-    let parts = header::parse(&bytes).unwrap();
+    let parts = header::parse(&bytes, header::Kind::Keyring).unwrap();
     let (root, _) = parts.header.slots.unlock(parts.header.vault, &key_file(1)).unwrap();
     let body = root.open_keyring(parts.header.vault, parts.aad, parts.sealed).unwrap();
     let json = String::from_utf8(parts.aad[18..].to_vec()).unwrap();

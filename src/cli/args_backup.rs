@@ -1,0 +1,71 @@
+//! `rekeyfs key-backup`, as it is typed.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::args::{Kdf, NewSecret, Open};
+
+/// `rekeyfs key-backup`.
+#[derive(Args, Debug)]
+#[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+pub(super) struct KeyBackup {
+    #[command(subcommand)]
+    pub(super) command: KeyBackupCommand,
+}
+
+/// The commands of `rekeyfs key-backup`.
+#[derive(Subcommand, Debug)]
+pub(super) enum KeyBackupCommand {
+    /// Write all keys to a file, sealed under a passphrase of its own. Asks for a secret of the vault, also while
+    /// it is mounted
+    Export(Export),
+    /// Make the keyring of a vault that lost it from a backup, with new unlock slots
+    Import(Import),
+}
+
+/// `rekeyfs key-backup export`.
+#[derive(Args, Debug)]
+pub(super) struct Export {
+    /// A vault's directory, a mountpoint, or any path inside a mount
+    pub(super) target: PathBuf,
+    /// The file to write; it must not exist
+    pub(super) file: PathBuf,
+    #[command(flatten)]
+    pub(super) open: Open,
+    #[command(flatten)]
+    pub(super) backup: BackupPass,
+    #[command(flatten)]
+    pub(super) kdf: Kdf,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// `rekeyfs key-backup import`.
+#[derive(Args, Debug)]
+pub(super) struct Import {
+    /// The vault's directory; it must not be mounted
+    pub(super) vault: PathBuf,
+    /// The backup
+    pub(super) file: PathBuf,
+    #[command(flatten)]
+    pub(super) backup: BackupPass,
+    #[command(flatten)]
+    pub(super) new: NewSecret,
+    /// Also where the vault has a keyring that isn't visibly damaged; it is kept under another name
+    #[arg(long)]
+    pub(super) force: bool,
+}
+
+/// Where the passphrase of a backup comes from; without any, it is asked for.
+#[derive(Args, Debug)]
+pub(super) struct BackupPass {
+    /// Take the backup's passphrase from the first line of a file
+    #[arg(long, value_name = "FILE", conflicts_with = "backup_extpass")]
+    pub(super) backup_passfile: Option<PathBuf>,
+    /// Take the backup's passphrase from the first line that a shell command prints
+    #[arg(long, value_name = "COMMAND")]
+    pub(super) backup_extpass: Option<OsString>,
+}

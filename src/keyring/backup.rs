@@ -1,0 +1,221 @@
+//! Backups of a keyring: all keys in one file of their own, sealed under a root key of its own with one
+//! passphrase slot, so that a lost keyring isn't a lost vault (docs/format.md, "Key backups").
+
+use std::fs::{self, File, OpenOptions as FileOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::error::KeyringError;
+use super::header::{Header, Kind};
+use super::keys::Keys;
+use super::slots::Proof;
+use super::store::{Draft, sealed};
+use super::vault_dir::{self, VaultDir};
+use super::{KeyringFile, OpenOptions, body, header, model, store};
+use crate::crypto::keys::RootKey;
+use crate::crypto::password::KdfParams;
+use crate::events::{Event, EventLog};
+use crate::ids::{Generation, VaultId};
+use crate::unlock::{RecoveryKey, Secret, Slot, SlotInfo, Slots};
+
+type Result<T> = std::result::Result<T, KeyringError>;
+
+/// What a backup holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BackupInfo {
+    /// The vault that it is of.
+    pub vault: VaultId,
+    /// The generation that the keyring had.
+    pub generation: Generation,
+    /// How many keys, the service-managed one included.
+    pub keys: usize,
+}
+
+/// A keyring that was made from a backup.
+pub struct Imported {
+    /// What the backup held.
+    pub backup: BackupInfo,
+    /// The newest generation of this vault's keyring that this host or the event log knows, if one does. Where
+    /// it is newer than the backup's, what was changed since then is lost.
+    pub known: Option<Generation>,
+    /// The generation that the keyring has now.
+    pub generation: Generation,
+    /// The text of the new recovery key, to be shown once.
+    pub recovery: Zeroizing<String>,
+    /// The slots that there are now; all are new ones.
+    pub slots: Vec<SlotInfo>,
+    /// What the keyring that was there is called now, if there was one.
+    pub replaced: Option<String>,
+}
+
+impl Keys {
+    /// Writes all keys to `file`, which must not exist, sealed under `secret`, a passphrase. When this returns
+    /// the file is durable, was read back, and opened with the passphrase to the same keys.
+    ///
+    /// # Errors
+    /// [`KeyringError::Backup`] if it can't be written or doesn't open; there is no file then.
+    pub fn export_backup(
+        &self,
+        _proof: &Proof,
+        secret: &Secret,
+        kdf: KdfParams,
+        file: &Path,
+    ) -> Result<BackupInfo> {
+        let (head, body) = {
+            let held = self.store.lock();
+            let state = held.on_disk()?;
+            (Header::new(state.header.vault, state.header.suite), state.body)
+        };
+        let info = BackupInfo { vault: head.vault, generation: body.generation, keys: body.keys.len() };
+        let root = RootKey::generate();
+        let mut head = head;
+        head.slots.push(Slot::seal(head.vault, &root, secret, kdf, self.clock.now())?);
+        let encoded = body::encode(&body).map_err(|e| KeyringError::Full(e.to_string()))?;
+        let bytes = sealed(&head, Kind::Backup, &root, &encoded)?;
+        write_new(file, &bytes).map_err(|e| failed(file, "can't be written", &e))?;
+        let back = read(file, secret)
+            .and_then(|(_, body)| body::encode(&body).map_err(|e| KeyringError::Full(e.to_string())));
+        match back {
+            Ok(back) if *back == *encoded => {}
+            _ => {
+                // It is worth nothing, and must not be taken for a backup.
+                let _ = fs::remove_file(file);
+                let what = "doesn't open to what was written, so it was removed: faulty memory or disk?";
+                return Err(KeyringError::Backup { path: file.to_owned(), what: what.to_owned() });
+            }
+        }
+        self.log.record_durably(&Event::BackupExported(info.generation));
+        Ok(info)
+    }
+}
+
+impl KeyringFile {
+    /// Makes the keyring of the vault in `dir` from a backup: a new root key, a slot for each of `secrets` and
+    /// one for a new recovery key. The keyring that is there, damaged or (with `force`) not, is kept under another
+    /// name; keyring.prev is left alone. The caller holds the vault's lock. Durable, and opened with each secret,
+    /// when this returns; a crash leaves the old keyring, the new one, or none, and then this can be done again.
+    ///
+    /// # Errors
+    /// [`KeyringError::Backup`] if the backup can't be read or is another vault's; [`KeyringError::Unlock`] for a
+    /// wrong passphrase of the backup; [`KeyringError::KeyringThere`] without `force` if the vault has a keyring
+    /// that isn't visibly damaged; I/O.
+    pub fn import_backup(
+        dir: &Path,
+        file: &Path,
+        passphrase: &Secret,
+        secrets: &[&Secret],
+        kdf: KdfParams,
+        force: bool,
+        options: &OpenOptions,
+    ) -> Result<Imported> {
+        let dir = VaultDir::open(dir)?;
+        let _lock = dir.lock()?;
+        let there = there(&dir, force)?;
+        let (head, mut body) = read(file, passphrase)?;
+        if there.vault.is_some_and(|vault| vault != head.vault) {
+            let what = format!("is of vault {}, not of the one in {}", head.vault, dir.path().display());
+            return Err(KeyringError::Backup { path: file.to_owned(), what });
+        }
+        let backup = BackupInfo { vault: head.vault, generation: body.generation, keys: body.keys.len() };
+        let log = EventLog::new(dir.descriptor()?, Arc::clone(&body.event_key), body.event_anchor);
+        let seen = options.host.generation(head.vault, dir.path());
+        let known = seen.max(log.logged_generation());
+        let (root, slots, recovery) = new_slots(head.vault, secrets, kdf, options)?;
+        // Newer than whatever was there: what this host has seen must not look like the future.
+        body.generation = Generation(known.max(Some(backup.generation)).map_or(0, |g| g.0).saturating_add(1));
+        body.previous = there.hash;
+        let imported = Event::BackupImported { backup: backup.generation, known };
+        body.event_anchor = log.record_change(&[imported], backup.generation, body.generation);
+        let (generation, list) = (body.generation, slots.list());
+        let mut head = Header::new(head.vault, head.suite);
+        head.slots = slots;
+        let replaced = there.exists.then(|| dir.set_aside(generation)).transpose()?;
+        let state = store::create(&dir, Draft::first(head, body, root))?;
+        store::Store::new(dir, state, options.host.clone()).remember();
+        Ok(Imported { backup, known, generation, recovery, slots: list, replaced })
+    }
+}
+
+/// A new root key with a slot for each secret and for a new recovery key. Each slot was unlocked, as the bytes
+/// that will be on disk have it.
+fn new_slots(
+    vault: VaultId,
+    secrets: &[&Secret],
+    kdf: KdfParams,
+    options: &OpenOptions,
+) -> Result<(Arc<RootKey>, Slots, Zeroizing<String>)> {
+    let (root, recovery) = (Arc::new(RootKey::generate()), RecoveryKey::generate());
+    let text = recovery.to_text();
+    let recovery = Secret::Recovery(recovery);
+    let mut slots = Slots::default();
+    for secret in secrets.iter().copied().chain([&recovery]) {
+        slots.push(Slot::seal(vault, &root, secret, kdf, options.clock.now())?);
+    }
+    let slots = slots.verified(vault, secrets.iter().copied().chain([&recovery]), &root)?;
+    Ok((root, slots, text))
+}
+
+/// What is in the keyring's place.
+struct There {
+    exists: bool,
+    vault: Option<VaultId>,
+    hash: [u8; 32],
+}
+
+fn there(dir: &VaultDir, force: bool) -> Result<There> {
+    let bytes = match dir.read() {
+        Ok(bytes) => bytes,
+        Err(KeyringError::Missing { .. }) => return Ok(There { exists: false, vault: None, hash: [0; 32] }),
+        Err(e) => return Err(e),
+    };
+    let hash = crate::crypto::sha256(&bytes);
+    match store::parse(dir, &bytes) {
+        Ok(_) if !force => Err(KeyringError::KeyringThere(dir.path().to_owned())),
+        Ok(parts) => Ok(There { exists: true, vault: Some(parts.header.vault), hash }),
+        Err(KeyringError::Damaged { .. }) => Ok(There { exists: true, vault: None, hash }),
+        Err(newer) => Err(newer),
+    }
+}
+
+/// Reads a backup and opens it.
+fn read(file: &Path, secret: &Secret) -> Result<(Header, model::Body)> {
+    let damaged = |what: String| KeyringError::Backup { path: file.to_owned(), what };
+    let limit = vault_dir::MAX_FILE_LEN;
+    let meta = fs::metadata(file).map_err(|e| failed(file, "can't be read", &e))?;
+    if !meta.is_file() || meta.len() > limit {
+        return Err(damaged("is no key backup".to_owned()));
+    }
+    let bytes = fs::read(file).map_err(|e| failed(file, "can't be read", &e))?;
+    let parts = header::parse(&bytes, Kind::Backup).map_err(|e| damaged(format!("is no key backup: {e}")))?;
+    let vault = parts.header.vault;
+    let unlocked = parts.header.slots.unlock(vault, secret);
+    let (root, _) = unlocked.map_err(|source| KeyringError::Unlock { vault: file.to_owned(), source })?;
+    let opened = root
+        .open_keyring(vault, parts.aad, parts.sealed)
+        .map_err(|_| damaged("is damaged: bytes of it have changed; use another copy".to_owned()))?;
+    let body = body::decode(&opened).map_err(|e| damaged(format!("is damaged: {e}")))?;
+    Ok((parts.header, body))
+}
+
+/// Writes a new file, durable with its name. Takes it away again where that fails.
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = FileOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let written = file
+        .write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .and_then(|()| File::open(parent).and_then(|dir| dir.sync_all()));
+    if written.is_err() {
+        // The first error is the one to tell.
+        let _ = fs::remove_file(path);
+    }
+    written
+}
+
+fn failed(path: &Path, what: &str, error: &io::Error) -> KeyringError {
+    KeyringError::Backup { path: path.to_owned(), what: format!("{what}: {error}") }
+}

@@ -1,0 +1,136 @@
+//! Key backups: a lost keyring isn't a lost vault, and a good one isn't replaced unasked.
+use super::*;
+
+impl Fixture {
+    fn import(&self, file: &Path, pass: &str, force: bool) -> Result<Imported, KeyringError> {
+        let (pass, new) = (passphrase(pass), key_file(7));
+        KeyringFile::import_backup(&self.vault(), file, &pass, &[&new], KDF, force, &self.options())
+    }
+
+    fn export(&self, opened: &Opened, name: &str) -> PathBuf {
+        let file = self.dir.path().join(name);
+        opened.keys.export_backup(&opened.proof, &passphrase("backup"), KDF, &file).unwrap();
+        file
+    }
+}
+
+fn last_event(f: &Fixture) -> serde_json::Value {
+    let text = String::from_utf8(f.read("events.jsonl")).unwrap();
+    serde_json::from_str(text.lines().last().unwrap()).unwrap()
+}
+
+#[test]
+fn a_lost_or_damaged_keyring_comes_back_with_new_slots() {
+    for damage in [None, Some(&b"garbage"[..])] {
+        let f = Fixture::new();
+        let opened = f.create(&[&key_file(1)]);
+        opened.keys.rotate(&default_alias()).unwrap();
+        let backing = opened.keys.current(&AliasName::default_alias()).unwrap();
+        let (file, suite, dek) = (FileId::from_bytes([3; 16]), Suite::Aes256Gcm, Dek::generate());
+        let wrapped = opened.keys.begin_wrap(&AliasName::default_alias()).unwrap().wrap(file, suite, &dek);
+        let backup = f.export(&opened, "backup");
+        let prev = f.read(PREV_NAME);
+        match damage {
+            None => std::fs::remove_file(f.vault().join(FILE_NAME)).unwrap(),
+            Some(bytes) => f.write(FILE_NAME, bytes),
+        }
+        let imported = f.import(&backup, "backup", false).unwrap();
+        assert_eq!((imported.backup.keys, imported.backup.generation), (2, opened.keys.generation()));
+        assert_eq!(imported.known, Some(opened.keys.generation()));
+        assert_eq!(last_event(&f)["detail-type"], "Key Backup Imported");
+        assert_eq!(imported.replaced.is_some(), damage.is_some());
+        if let (Some(name), Some(bytes)) = (&imported.replaced, damage) {
+            assert_eq!(f.read(name), bytes);
+        }
+        assert_eq!(f.read(PREV_NAME), prev, "kept for recovery by hand");
+
+        assert!(f.open(&key_file(1)).err().unwrap().is_wrong_secret());
+        let recovery = Secret::Recovery(RecoveryKey::parse(imported.recovery.as_bytes()).unwrap());
+        assert!(f.open(&recovery).is_ok());
+        let keys = f.open(&key_file(7)).unwrap().keys;
+        assert_eq!(keys.generation(), imported.generation);
+        assert!(keys.unwrap(backing, file, suite, Format::CURRENT, &wrapped).is_ok());
+        assert!(keys.verify_events().unwrap().is_good());
+        keys.rotate(&default_alias()).unwrap();
+    }
+}
+
+#[test]
+fn a_good_keyring_and_another_vaults_are_not_replaced() {
+    let f = Fixture::new();
+    let opened = f.create(&[&key_file(1)]);
+    let backup = f.export(&opened, "backup");
+    let before = f.read(FILE_NAME);
+    assert!(matches!(f.import(&backup, "backup", false), Err(KeyringError::KeyringThere(_))));
+    assert!(f.import(&backup, "wrong", true).err().unwrap().is_wrong_secret());
+    let other = Fixture::new();
+    let others = other.export(&other.create(&[&key_file(1)]), "backup");
+    assert!(matches!(f.import(&others, "backup", true), Err(KeyringError::Backup { .. })));
+    assert_eq!(f.read(FILE_NAME), before);
+    // An existing file is never overwritten by an export.
+    let again = opened.keys.export_backup(&opened.proof, &passphrase("x"), KDF, &backup);
+    assert!(matches!(again, Err(KeyringError::Backup { .. })));
+    assert!(f.import(&backup, "backup", true).is_ok());
+    assert!(f.open(&key_file(7)).is_ok());
+}
+
+#[test]
+fn an_older_backup_is_said_to_be_one_and_the_keyring_is_newer_than_what_was_seen() {
+    let f = Fixture::new();
+    let opened = f.create(&[&key_file(1)]);
+    let backup = f.export(&opened, "backup");
+    for _ in 0..3 {
+        opened.keys.rotate(&default_alias()).unwrap();
+    }
+    let newest = opened.keys.generation();
+    std::fs::remove_file(f.vault().join(FILE_NAME)).unwrap();
+    // Also on a host that saw none of it: the log tells.
+    std::fs::remove_dir_all(f.dir.path().join("state")).unwrap();
+    let imported = f.import(&backup, "backup", false).unwrap();
+    assert_eq!((imported.known, imported.backup.generation), (Some(newest), Generation(1)));
+    assert!(imported.generation > newest);
+    let event = last_event(&f);
+    assert_eq!(
+        (&event["detail"]["backup-generation"], &event["detail"]["known-generation"]),
+        (&1.into(), &newest.0.into())
+    );
+    assert!(f.open(&key_file(7)).is_ok(), "no rollback");
+}
+
+#[test]
+fn every_flipped_byte_of_a_backup_is_refused_and_it_is_no_keyring() {
+    let f = Fixture::new();
+    let opened = f.create(&[&key_file(1)]);
+    let backup = f.export(&opened, "backup");
+    let good = std::fs::read(&backup).unwrap();
+    std::fs::remove_file(f.vault().join(FILE_NAME)).unwrap();
+    for at in (0..good.len()).step_by(23) {
+        let mut bad = good.clone();
+        bad[at] ^= 1;
+        std::fs::write(&backup, bad).unwrap();
+        assert!(f.import(&backup, "backup", false).is_err(), "byte {at}");
+    }
+    std::fs::write(&backup, &good).unwrap();
+    assert!(!f.vault().join(FILE_NAME).exists());
+    f.write(FILE_NAME, &good);
+    assert!(matches!(f.open(&passphrase("backup")), Err(KeyringError::Damaged { .. })));
+}
+
+#[test]
+fn the_committed_backup_opens() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let expected = std::fs::read_to_string(golden.join("key-backup.json")).unwrap();
+    let expected: serde_json::Value = serde_json::from_str(&expected).unwrap();
+    let f = Fixture::new();
+    let pass = expected["passphrase"].as_str().unwrap();
+    let imported = f.import(&golden.join("key-backup.bin"), pass, false).unwrap();
+    assert_eq!(expected["vault_id"], imported.backup.vault.to_string());
+    assert_eq!(expected["generation"], imported.backup.generation.0);
+    let keys = f.open(&key_file(7)).unwrap().keys.keys();
+    let found: Vec<_> = keys.iter().map(|key| (key.id.to_string(), key.versions.len())).collect();
+    let of = |key: &serde_json::Value| {
+        (key["id"].as_str().unwrap().to_owned(), key["materials"].as_array().unwrap().len())
+    };
+    let wanted: Vec<_> = expected["keys"].as_array().unwrap().iter().map(of).collect();
+    assert_eq!(found, wanted);
+}

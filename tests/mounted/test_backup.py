@@ -1,0 +1,92 @@
+"""A lost keyring: back from a key backup, or from keyring.prev by hand as the message says."""
+
+import json
+import shutil
+
+from harness import MountedTest
+
+NEW = "a new passphrase"
+BACKUP_EXIT, VAULT_EXIT, WRONG_EXIT, IN_USE_EXIT = 46, 6, 12, 40
+
+
+class Backup(MountedTest):
+    def setUp(self):
+        super().setUp()
+        self.backup = self.dir / "key-backup"
+        self.backup_pass, self.new_pass = self.dir / "backup-pass", self.dir / "new-pass"
+        self.backup_pass.write_text("the backup's\n")
+        self.new_pass.write_text(NEW + "\n")
+
+    def export(self, *args):
+        return self.vault.run(
+            "key-backup", "export", self.vault.path, self.backup, "--passfile", self.vault.passfile,
+            "--backup-passfile", self.backup_pass, "--kdf-memory", "8", *args,
+        )  # fmt: skip
+
+    def restore(self, *args):
+        return self.vault.run(
+            "key-backup", "import", self.vault.path, self.backup, "--backup-passfile", self.backup_pass,
+            "--new-passfile", self.new_pass, "--kdf-memory", "8", *args,
+        )  # fmt: skip
+
+    def test_a_vault_whose_keyring_is_lost_is_read_again(self):
+        self.write("f", b"all there is", fsync=True)
+        self.vault.rotate()
+        self.write("g", b"and more", fsync=True)
+        # Also while mounted it asks for a secret of the vault.
+        wrong = self.vault.run(
+            "key-backup", "export", self.mnt, self.backup, "--extpass", "echo no", "--backup-passfile", self.backup_pass
+        )
+        self.assertRefused(wrong, status=WRONG_EXIT)
+        self.assertFalse(self.backup.exists())
+        done = self.export("--json")
+        self.assertEqual((done.returncode, json.loads(done.stdout)["keys"]), (0, 2), done.stderr)
+        self.assertEqual(self.backup.stat().st_mode & 0o777, 0o600)
+        self.assertRefused(self.export(), "already", status=BACKUP_EXIT)
+
+        self.assertRefused(self.restore(), "mounted", status=IN_USE_EXIT)
+        self.vault.umount()
+        self.assertRefused(self.restore(), "--force", status=VAULT_EXIT)
+        (self.vault.path / "keyring").unlink()
+        (self.vault.path / "keyring.prev").unlink()
+        done = self.restore()
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("Recovery key", done.stdout)
+        self.assertRefused(self.vault.try_mount(), status=WRONG_EXIT)
+        self.vault.passfile.write_text(NEW + "\n")
+        self.vault.mount()
+        self.assertEqual((self.read(self.mnt / "f"), self.read(self.mnt / "g")), (b"all there is", b"and more"))
+        self.assertEqual(self.vault.run("events", self.mnt, "--verify").returncode, 0)
+
+    def test_an_older_backup_says_what_is_lost(self):
+        self.write("old", b"old", fsync=True)
+        self.assertEqual(self.export().returncode, 0)
+        self.vault.rotate()
+        self.write("new", b"new", fsync=True)
+        self.vault.umount()
+        (self.vault.path / "keyring").write_bytes(b"torn to pieces")
+        done = self.restore()
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("older than the last keyring known", done.stdout)
+        self.assertIn("kept as keyring.replaced-by-", done.stdout)
+        self.vault.passfile.write_text(NEW + "\n")
+        self.vault.mount()
+        self.assertEqual(self.read(self.mnt / "old"), b"old")
+        with self.assertRaises(OSError):
+            self.read(self.mnt / "new")
+
+    def test_keyring_prev_by_hand_as_the_message_says(self):
+        self.write("f", b"kept", fsync=True)
+        self.vault.rotate()
+        self.vault.umount()
+        keyring, prev = self.vault.path / "keyring", self.vault.path / "keyring.prev"
+        keyring.write_bytes(keyring.read_bytes()[:-1])
+        self.assertRefused(self.vault.try_mount(), "keyring.prev", "--accept-rollback", status=8)
+        shutil.copy(prev, self.dir / "safe-place")
+        shutil.copy(prev, keyring)
+        self.assertRefused(self.vault.try_mount(), "older", status=41)
+        self.vault.mount("--accept-rollback")
+        self.assertEqual(self.read(self.mnt / "f"), b"kept")
+        types = [json.loads(line)["detail-type"] for line in (self.vault.path / "events.jsonl").read_text().splitlines()]
+        self.assertIn("Keyring Rollback Noticed", types)
+        self.assertIn("Keyring Rollback Accepted", types)
