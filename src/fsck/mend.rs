@@ -43,8 +43,7 @@ pub fn mend(
         options.quarantine.as_ref().map(|dir| Quarantine::open(keys, dir, options.salvage)).transpose()?;
     let (errors, leftovers, unchecked, warnings) = Default::default();
     let mut summary = Summary { errors, leftovers, unchecked, warnings, ..checked };
-    let mut findings = 0;
-    for mut finding in found {
+    for (before, mut finding) in found.into_iter().enumerate() {
         if summary.complete {
             if options.repair {
                 finding.fate = repair(keys, &vault, &finding);
@@ -56,7 +55,7 @@ pub fn mend(
                 finding.fate = fate;
             }
         }
-        findings += 1;
+        let findings = before as u64 + 1;
         summary.count(&finding);
         watch.found(&finding);
         summary.complete &= watch.go_on(Progress { files: summary.files, bytes: summary.bytes, findings });

@@ -100,17 +100,24 @@ impl<'a> Quarantine<'a> {
             return Ok(Some(Fate::Refused { why }));
         }
         let front = front(fd, self.keys)?;
+        let saved = match &front.body {
+            Body::Sealed(content) => readable(fd, content)?,
+            Body::Nothing | Body::Closed => Vec::new(),
+        };
+        if let Body::Sealed(content) = &front.body
+            && !front.found.iter().any(|(code, _)| is_loss(*code))
+            && saved.iter().map(|run| run.count.0).sum::<u64>() == content.pages.0
+        {
+            // It was not about the content.
+            return Ok(None);
+        }
         let (name, place) = self.new_directory()?;
         let copy = storage::create_file(place.as_fd(), b"ciphertext", 0o600)?;
         copy_sparse(fd, copy.as_fd(), stat.size)?;
-        let mut saved = Vec::new();
-        if let Body::Sealed(content) = &front.body {
-            saved = readable(fd, content)?;
-            if self.salvage {
-                let plain = storage::create_file(place.as_fd(), b"salvaged", 0o600)?;
-                salvage(fd, content, &saved, plain.as_fd())?;
-                storage::fsync(plain.as_fd())?;
-            }
+        if let (Body::Sealed(content), true) = (&front.body, self.salvage) {
+            let plain = storage::create_file(place.as_fd(), b"salvaged", 0o600)?;
+            salvage(fd, content, &saved, plain.as_fd())?;
+            storage::fsync(plain.as_fd())?;
         }
         let found: Vec<_> =
             front.found.iter().map(|(code, detail)| json!({"code": code, "detail": detail})).collect();

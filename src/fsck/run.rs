@@ -150,7 +150,7 @@ impl Worker<'_, '_> {
         let mut read = |bytes| {
             self.sink.read(bytes);
             self.sink.tick();
-            !self.sink.stopped()
+            !self.sink.stopped() && self.still_usable(file)
         };
         let scanned = scan(file.fd.as_fd(), &file.content, pages.clone(), buffers, &mut runs, &mut read);
         if let Err(e) = scanned {

@@ -2,12 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::finding::{Code, Fate, Finding, Pages, Summary, VersionCount};
 use crate::ids::{BackingKeyId, PathText};
+
+/// How long whoever asked hears nothing, in ms.
+const TICK_MS: u64 = 50;
 
 /// How far a check is.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
@@ -67,6 +71,9 @@ pub(super) struct Sink<'a> {
     versions: Mutex<HashMap<BackingKeyId, u64>>,
     bytes: AtomicU64,
     stopped: AtomicBool,
+    began: Instant,
+    /// When `watch` is to hear of the progress next, in ms from the beginning.
+    next_tick: AtomicU64,
 }
 
 impl<'a> Sink<'a> {
@@ -77,6 +84,8 @@ impl<'a> Sink<'a> {
             versions: Mutex::default(),
             bytes: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
+            began: Instant::now(),
+            next_tick: AtomicU64::new(0),
         }
     }
 
@@ -106,8 +115,17 @@ impl<'a> Sink<'a> {
         self.stopped.load(Ordering::Relaxed)
     }
 
-    /// Tells how far it is, and hears whether to go on. The walk asks, and the workers where it only waits.
+    /// Tells how far it is, and hears whether to go on, if it is time for that. Called for each entry and for each
+    /// MiB.
     pub(super) fn tick(&self) {
+        let now = self.began.elapsed().as_millis() as u64;
+        let due = self.next_tick.load(Ordering::Relaxed);
+        let next = now + TICK_MS;
+        if now < due
+            || self.next_tick.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_err()
+        {
+            return;
+        }
         let progress = {
             let counts = self.counts.lock();
             let findings = counts.errors + counts.leftovers;

@@ -216,3 +216,53 @@ fn the_quarantine_is_outside_and_takes_no_linked_file() {
     assert_eq!(summary.status(), 4);
     assert!(f.lower("a").exists() && f.lower("b").exists());
 }
+
+/// Stopped after any write, the file is in the vault, or whole in the quarantine, or both.
+#[test]
+fn a_quarantine_stopped_at_any_write_has_the_file_somewhere() {
+    for n in 0.. {
+        let mut f = Fixture::new();
+        f.file("good", 9000);
+        f.file(&"n".repeat(220), 9000);
+        f.patch(&"n".repeat(220), PAGE + 100, b"xxxx");
+        let lower = f.lower(&"n".repeat(220));
+        let damaged = std::fs::read(&lower).unwrap();
+        let good = read(&mut f, "good").unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        let options = Mend { quarantine: Some(outside.path().join("q")), salvage: true, ..Mend::default() };
+        let (found, checked) = f.check();
+        let faults = Faults::stop_after(n);
+        {
+            let _scope = faults.on_this_thread();
+            let _ = mend(f.t.keys(), &options, found, checked, &mut Seen::default());
+        }
+        if !lower.exists() {
+            assert_eq!(std::fs::read(outside.path().join("q/000001/ciphertext")).unwrap(), damaged);
+        }
+        mend_with(&f, &Mend { repair: true, ..options });
+        assert_eq!(f.check().0, [], "stopped after {n}");
+        assert!(read(&mut f, "good").unwrap() == good);
+        if !faults.fired() {
+            assert!(n > 8, "the walk has stopped early");
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_file_whose_content_is_whole_stays() {
+    let f = Fixture::new();
+    f.file("a", 10);
+    let mut finding = {
+        f.patch("a", 1500, b"xxxx");
+        f.only()
+    };
+    finding.code = Code::Unreadable;
+    assert_eq!(repair(&f).1.repaired, 1);
+    let outside = tempfile::tempdir().unwrap();
+    let options = Mend { quarantine: Some(outside.path().to_owned()), ..Mend::default() };
+    let mut seen = Seen::default();
+    mend(f.t.keys(), &options, vec![finding], f.check().1, &mut seen).unwrap();
+    assert_eq!(seen.0[0].fate, Fate::Left);
+    assert!(f.lower("a").exists());
+}
