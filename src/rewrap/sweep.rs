@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::walk::walk;
+use super::walk::{is_gone, walk};
 use crate::ids::{BackingKeyId, Ino, Timestamp};
 use crate::vault::{Result, Vault};
 
@@ -102,9 +102,10 @@ impl Sweep<'_> {
         for ino in files {
             self.report.files += 1;
             match self.vault.count_file(*ino) {
-                Ok(Some(info)) if info.stale => stale.push(*ino),
+                Ok(Some(info)) if info.stale => stale.push((*ino, info.backing)),
                 Ok(Some(info)) => *self.census.entry(info.backing).or_default() += 1,
                 Ok(None) => {}
+                Err(_) if is_gone(self.vault, *ino) => {}
                 Err(e) => {
                     tracing::warn!(ino = ino.0, "left out by the sweep: {e}");
                     self.report.skipped += 1;
@@ -114,19 +115,29 @@ impl Sweep<'_> {
         if stale.is_empty() {
             return;
         }
-        let outcome = self.vault.rewrap_batch(&stale);
-        self.report.rewrapped += outcome.rewrapped;
-        self.report.skipped += outcome.skipped;
+        let inos: Vec<Ino> = stale.iter().map(|(ino, _)| *ino).collect();
+        let mut failed = self.vault.rewrap_batch(&inos).failed;
         // Some were overtaken, by the lazy re-wrap or by a write that emptied them: these are fresh now, or
         // can be re-wrapped in a second go.
-        if !outcome.failed.is_empty() {
-            let again = self.vault.rewrap_batch(&outcome.failed);
-            self.report.rewrapped += again.rewrapped + again.skipped;
-            self.report.failed += again.failed.len() as u64;
+        if !failed.is_empty() {
+            failed = self.vault.rewrap_batch(&failed).failed;
         }
-        for ino in stale {
-            if let Ok(Some(info)) = self.vault.count_file(ino) {
-                *self.census.entry(info.backing).or_default() += 1;
+        // What counts is where each is now, whoever moved it; it may be stale again by a rotation meanwhile.
+        for (ino, before) in stale {
+            match self.vault.count_file(ino) {
+                Ok(Some(info)) => {
+                    *self.census.entry(info.backing).or_default() += 1;
+                    if !info.stale || info.backing != before {
+                        self.report.rewrapped += 1;
+                    } else if failed.contains(&ino) {
+                        self.report.failed += 1;
+                    } else {
+                        self.report.skipped += 1;
+                    }
+                }
+                Ok(None) => {}
+                Err(_) if is_gone(self.vault, ino) => {}
+                Err(_) => self.report.skipped += 1,
             }
         }
     }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::ids::{Handle, Ino};
-use crate::vault::{Attr, FileKind, Result, Vault};
+use crate::vault::{Attr, Error, FileKind, Result, Vault};
 
 /// Files given at a time.
 pub(super) const BATCH: usize = 256;
@@ -48,6 +48,15 @@ pub(super) fn walk(
     walked.map(|()| walk.walked)
 }
 
+/// Whether a file or directory lost its last name since it was met: nothing that a walk leaves out.
+pub(super) fn is_gone(vault: &Vault, ino: Ino) -> bool {
+    match vault.getattr(ino) {
+        Ok(attr) => attr.nlink == 0,
+        Err(Error::Stale | Error::NotFound) => true,
+        Err(_) => false,
+    }
+}
+
 struct Walk<'a> {
     vault: &'a Vault,
     stop: &'a AtomicBool,
@@ -66,6 +75,7 @@ impl Walk<'_> {
             let Some((dir, share)) = self.todo.pop() else { break };
             let below = self.todo.len();
             let walked = self.dir(dir);
+            let gone = walked.is_err() && dir != top && is_gone(self.vault, dir);
             self.forget_dir(dir, top);
             let found = (self.todo.len() - below) as f64;
             for (_, of_child) in &mut self.todo[below..] {
@@ -75,6 +85,7 @@ impl Walk<'_> {
             self.estimate.update(self.walked.files);
             match walked {
                 Ok(()) => {}
+                Err(_) if gone => {}
                 Err(e) if dir == top => return Err(e),
                 Err(e) => {
                     tracing::warn!(ino = dir.0, "a directory could not be read: {e}");

@@ -21,7 +21,7 @@ from ground import Ground  # noqa: E402
 from isolation import as_init  # noqa: E402
 from suite import command  # noqa: E402
 
-SUITES = ("pjdfstest", "fsx", "stress_ng", "programs", "databases", "locks", "times", "users")
+SUITES = ("pjdfstest", "fsx", "stress_ng", "programs", "databases", "locks", "times", "users", "threads", "size")
 PAGE = """# Conformance
 
 Written by `scripts/conformance.sh{arguments}` (rekeyfs {version}, Linux {kernel}, {processors} processors, {minutes}
