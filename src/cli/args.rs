@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::args_backup::KeyBackup;
 use super::args_events::Events;
+use super::args_files::{Reencrypt, Status};
 use super::args_fsck::Fsck;
 use super::args_key::Key;
 use super::args_kms::Kms;
@@ -43,7 +44,10 @@ pub(super) enum Command {
     Rotate(Rotate),
     /// Re-wrap every file that an older key version wraps; can be stopped and started again at any time
     Rewrap(Rewrap),
-    /// Show a vault's keys, its mount, and how many files each key version wraps
+    /// Encrypt files anew under data keys of their own: against a data key that may be known, where re-wrapping
+    /// doesn't help. Files that are open or have several names are left
+    Reencrypt(Reencrypt),
+    /// Show a vault's keys, its mount, how many files each key version wraps, and what is to come
     Status(Status),
     /// Check that everything in a vault, mounted or not, is what was written
     Fsck(Fsck),
@@ -157,18 +161,6 @@ pub(super) struct Rewrap {
     #[arg(long, value_name = "FILES")]
     pub(super) max_rate: Option<NonZeroU32>,
     /// Print the result as JSON
-    #[arg(long)]
-    pub(super) json: bool,
-}
-
-/// `rekeyfs status`.
-#[derive(Args, Debug)]
-pub(super) struct Status {
-    /// A vault's directory, a mountpoint, or any path inside a mount
-    pub(super) target: PathBuf,
-    #[command(flatten)]
-    pub(super) open: Open,
-    /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
 }

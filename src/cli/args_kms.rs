@@ -21,6 +21,17 @@ pub(super) struct Kms {
 /// The verbs.
 #[derive(Subcommand, Debug)]
 pub(super) enum Verb {
+    #[command(flatten)]
+    OfKeys(KeyVerb),
+    /// Re-wrap the data keys of files under another key; contents stay as they are (`rekeyfs reencrypt` encrypts
+    /// them anew). A file whose directory has an alias of another key moves back at its next use: set the
+    /// directory's user.rekeyfs.alias for it to stay
+    ReEncrypt(ReEncrypt),
+}
+
+/// The verbs that are about keys and aliases.
+#[derive(Subcommand, Debug)]
+pub(super) enum KeyVerb {
     /// Make a key
     CreateKey(CreateKey),
     /// Show a key's metadata
@@ -225,6 +236,20 @@ pub(super) struct ScheduleKeyDeletion {
     /// mounted vault
     #[arg(long)]
     pub(super) force: bool,
+}
+
+/// `rekeyfs kms re-encrypt`.
+#[derive(Args, Debug)]
+pub(super) struct ReEncrypt {
+    /// Files in a mount; there is an answer for each
+    #[arg(required = true)]
+    pub(super) files: Vec<PathBuf>,
+    /// The key's id or ARN, an alias or its ARN
+    #[arg(long, value_name = "KEY")]
+    pub(super) destination_key_id: String,
+    /// How the answers are printed
+    #[arg(long, value_enum, default_value_t = Output::Json)]
+    pub(super) output: Output,
 }
 
 /// `rekeyfs kms get-key-policy`.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::args_kms::{Common, Kms, Materials, Verb};
+use super::args_kms::{Common, KeyVerb, Kms, Materials, Verb};
 use super::exit::{Exit, Failure, Outcome};
 use super::interrupt::Interrupt;
 use super::key;
@@ -14,6 +14,7 @@ use super::kms_output;
 use super::offline::Offline;
 use super::output;
 use super::progress::Display;
+use super::re_encrypt;
 use super::target::{self, Target};
 use crate::control::{self, Entry, Handler, KmsReply, Reply, Request};
 use crate::keyring::Keys;
@@ -30,7 +31,14 @@ const PAGE: i64 = 1000;
 /// [`Exit::Kms`] with AWS's words for what KMS refuses; what resolving the target, asking the daemon or
 /// opening the vault may say.
 pub(super) fn run(args: &Kms) -> Outcome {
-    let (mut call, common) = plan(&args.verb)?;
+    match &args.verb {
+        Verb::OfKeys(verb) => of_keys(verb),
+        Verb::ReEncrypt(args) => re_encrypt::run(args),
+    }
+}
+
+fn of_keys(verb: &KeyVerb) -> Outcome {
+    let (mut call, common) = plan(verb)?;
     let target = Target::resolve(&vault(common)?)?;
     let asked = match &target {
         Target::Mounted(entry) => Answerer::Mounted(entry.clone()),
@@ -43,8 +51,8 @@ pub(super) fn run(args: &Kms) -> Outcome {
             Answerer::Vault(offline, vault.clone())
         }
     };
-    if let (Verb::ScheduleKeyDeletion(args), Call::ScheduleKeyDeletion { key_id, insist, .. }) =
-        (&args.verb, &mut call)
+    if let (KeyVerb::ScheduleKeyDeletion(args), Call::ScheduleKeyDeletion { key_id, insist, .. }) =
+        (verb, &mut call)
     {
         if args.force {
             *insist = Some(match &asked {
@@ -53,7 +61,7 @@ pub(super) fn run(args: &Kms) -> Outcome {
             });
         }
     }
-    if let Verb::ImportKeyMaterial(args) = &args.verb
+    if let KeyVerb::ImportKeyMaterial(args) = verb
         && let Some(file) = &args.key_material_file
     {
         kms_import::wrap_file(file, &mut call, |parameters| asked.once(parameters))?;
@@ -157,10 +165,10 @@ fn append(whole: &mut Value, part: Value) {
     }
 }
 
-fn plan(verb: &Verb) -> Outcome<(Call, &Common)> {
+fn plan(verb: &KeyVerb) -> Outcome<(Call, &Common)> {
     let all = Page::default;
     Ok(match verb {
-        Verb::CreateKey(args) => {
+        KeyVerb::CreateKey(args) => {
             let key = NewKey {
                 description: args.description.clone(),
                 key_usage: args.key_usage.clone(),
@@ -171,40 +179,42 @@ fn plan(verb: &Verb) -> Outcome<(Call, &Common)> {
             };
             (Call::CreateKey { key }, &args.common)
         }
-        Verb::DescribeKey(args) => (Call::DescribeKey { key_id: args.key_id.clone() }, &args.common),
-        Verb::ListKeys(args) => {
+        KeyVerb::DescribeKey(args) => (Call::DescribeKey { key_id: args.key_id.clone() }, &args.common),
+        KeyVerb::ListKeys(args) => {
             let page = Page { limit: args.limit, marker: args.marker.clone() };
             (Call::ListKeys { page }, &args.common)
         }
-        Verb::CreateAlias(args) => {
+        KeyVerb::CreateAlias(args) => {
             let (alias_name, target_key_id) = (args.alias_name.clone(), args.target_key_id.clone());
             (Call::CreateAlias { alias_name, target_key_id }, &args.common)
         }
-        Verb::UpdateAlias(args) => {
+        KeyVerb::UpdateAlias(args) => {
             let (alias_name, target_key_id) = (args.alias_name.clone(), args.target_key_id.clone());
             (Call::UpdateAlias { alias_name, target_key_id }, &args.common)
         }
-        Verb::DeleteAlias(args) => (Call::DeleteAlias { alias_name: args.alias_name.clone() }, &args.common),
-        Verb::ListAliases(args) => {
+        KeyVerb::DeleteAlias(args) => {
+            (Call::DeleteAlias { alias_name: args.alias_name.clone() }, &args.common)
+        }
+        KeyVerb::ListAliases(args) => {
             (Call::ListAliases { key_id: args.key_id.clone(), page: all() }, &args.common)
         }
-        Verb::EnableKey(args) => (Call::EnableKey { key_id: args.key_id.clone() }, &args.common),
-        Verb::DisableKey(args) => (Call::DisableKey { key_id: args.key_id.clone() }, &args.common),
-        Verb::EnableKeyRotation(args) => {
+        KeyVerb::EnableKey(args) => (Call::EnableKey { key_id: args.key_id.clone() }, &args.common),
+        KeyVerb::DisableKey(args) => (Call::DisableKey { key_id: args.key_id.clone() }, &args.common),
+        KeyVerb::EnableKeyRotation(args) => {
             let rotation_period_in_days = args.rotation_period_in_days;
             let key_id = args.key.key_id.clone();
             (Call::EnableKeyRotation { key_id, rotation_period_in_days }, &args.key.common)
         }
-        Verb::DisableKeyRotation(args) => {
+        KeyVerb::DisableKeyRotation(args) => {
             (Call::DisableKeyRotation { key_id: args.key_id.clone() }, &args.common)
         }
-        Verb::GetKeyRotationStatus(args) => {
+        KeyVerb::GetKeyRotationStatus(args) => {
             (Call::GetKeyRotationStatus { key_id: args.key_id.clone() }, &args.common)
         }
-        Verb::RotateKeyOnDemand(args) => {
+        KeyVerb::RotateKeyOnDemand(args) => {
             (Call::RotateKeyOnDemand { key_id: args.key_id.clone() }, &args.common)
         }
-        Verb::ListKeyRotations(args) => {
+        KeyVerb::ListKeyRotations(args) => {
             let materials = match args.include_key_material {
                 Materials::All => Listed::All,
                 Materials::RotationsOnly => Listed::RotationsOnly,
@@ -212,49 +222,49 @@ fn plan(verb: &Verb) -> Outcome<(Call, &Common)> {
             let key_id = args.key.key_id.clone();
             (Call::ListKeyRotations { key_id, materials, page: all() }, &args.key.common)
         }
-        Verb::ScheduleKeyDeletion(args) => {
+        KeyVerb::ScheduleKeyDeletion(args) => {
             let pending_window_in_days = args.pending_window_in_days;
             let key_id = args.key.key_id.clone();
             let insist = None;
             (Call::ScheduleKeyDeletion { key_id, pending_window_in_days, insist }, &args.key.common)
         }
-        Verb::CancelKeyDeletion(args) => {
+        KeyVerb::CancelKeyDeletion(args) => {
             (Call::CancelKeyDeletion { key_id: args.key_id.clone() }, &args.common)
         }
-        Verb::GetParametersForImport(args) => {
+        KeyVerb::GetParametersForImport(args) => {
             let (wrapping_algorithm, wrapping_key_spec) =
                 (args.wrapping_algorithm.clone(), args.wrapping_key_spec.clone());
             let key_id = args.key.key_id.clone();
             let call = Call::GetParametersForImport { key_id, wrapping_algorithm, wrapping_key_spec };
             (call, &args.key.common)
         }
-        Verb::ImportKeyMaterial(args) => (kms_import::call(args)?, &args.key.common),
-        Verb::DeleteImportedKeyMaterial(args) => {
+        KeyVerb::ImportKeyMaterial(args) => (kms_import::call(args)?, &args.key.common),
+        KeyVerb::DeleteImportedKeyMaterial(args) => {
             let (key_id, key_material_id) = (args.key.key_id.clone(), args.key_material_id.clone());
             (Call::DeleteImportedKeyMaterial { key_id, key_material_id }, &args.key.common)
         }
-        Verb::TagResource(args) => {
+        KeyVerb::TagResource(args) => {
             (Call::TagResource { key_id: args.key.key_id.clone(), tags: tags(&args.tags)? }, &args.key.common)
         }
-        Verb::UntagResource(args) => {
+        KeyVerb::UntagResource(args) => {
             let (key_id, tag_keys) = (args.key.key_id.clone(), args.tag_keys.clone());
             (Call::UntagResource { key_id, tag_keys }, &args.key.common)
         }
-        Verb::ListResourceTags(args) => {
+        KeyVerb::ListResourceTags(args) => {
             (Call::ListResourceTags { key_id: args.key_id.clone(), page: all() }, &args.common)
         }
-        Verb::UpdateKeyDescription(args) => {
+        KeyVerb::UpdateKeyDescription(args) => {
             let (key_id, description) = (args.key_id.clone(), args.description.clone());
             (Call::UpdateKeyDescription { key_id, description }, &args.common)
         }
-        Verb::ListKeyPolicies(args) => {
+        KeyVerb::ListKeyPolicies(args) => {
             (Call::ListKeyPolicies { key_id: args.key_id.clone(), page: all() }, &args.common)
         }
-        Verb::GetKeyPolicy(args) => {
+        KeyVerb::GetKeyPolicy(args) => {
             let (key_id, policy_name) = (args.key.key_id.clone(), args.policy_name.clone());
             (Call::GetKeyPolicy { key_id, policy_name }, &args.key.common)
         }
-        Verb::PutKeyPolicy(args) => {
+        KeyVerb::PutKeyPolicy(args) => {
             let (key_id, policy_name) = (args.key.key_id.clone(), args.policy_name.clone());
             let policy = text_or_file(&args.policy)?;
             let bypass_policy_lockout_safety_check = args.bypass_policy_lockout_safety_check;

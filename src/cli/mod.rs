@@ -4,6 +4,7 @@
 mod args;
 mod args_backup;
 mod args_events;
+mod args_files;
 mod args_fsck;
 mod args_import;
 mod args_key;
@@ -26,6 +27,8 @@ mod offline;
 mod options;
 mod output;
 mod progress;
+mod re_encrypt;
+mod reencrypt;
 mod rewrap;
 mod rotate;
 mod secrets;
@@ -73,6 +76,7 @@ fn run(invocation: Invocation) -> Outcome<u8> {
             Command::Umount(args) => umount::run(&args),
             Command::Rotate(args) => rotate::run(&args),
             Command::Rewrap(args) => rewrap::run(&args),
+            Command::Reencrypt(args) => reencrypt::run(&args),
             Command::Status(args) => status::run(&args),
             Command::Fsck(args) => return fsck::run(&args),
             Command::Inspect(args) => inspect::run(&args),

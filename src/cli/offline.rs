@@ -6,15 +6,18 @@ use std::path::Path;
 
 use super::args;
 use super::errors;
-use super::exit::{Exit, Outcome};
+use super::exit::{Exit, Failure, Outcome};
 use super::interrupt::Interrupt;
 use super::output;
 use super::progress::Display;
 use super::secrets::SecretPlan;
-use crate::control::{self, Handler, Renewed, RewrapReport, RotateTarget, Rotated, Service, Status};
-use crate::ids::{AliasName, KeyId};
+use crate::control::{
+    self, Handler, Progress, Renewed, RewrapReport, RotateTarget, Rotated, Service, Status,
+};
+use crate::ids::{AliasName, KeyId, Timestamp};
 use crate::keyring::{Authority, KeyringFile, Keys, OpenOptions, Opened};
 use crate::mount::{self, VaultLock};
+use crate::rewrap::ReencryptReport;
 use crate::unlock::Secret;
 
 /// An unmounted vault, locked and opened.
@@ -138,6 +141,43 @@ pub(super) fn rotate_due(vault: &Path, args: &args::Open) -> Outcome<Vec<Rotated
 pub(super) fn status(vault: &Path, args: &args::Open) -> Outcome<Status> {
     let offline = Offline::open(vault, args)?;
     Ok(control::status_of_keys(&offline.opened.keys))
+}
+
+/// The keys, and how many files each version wraps, counted now.
+///
+/// # Errors
+/// As [`open_keyring`]; the lock; the vault; [`Exit::Interrupted`].
+pub(super) fn count(vault: &Path, args: &args::Open) -> Outcome<Status> {
+    let offline = Offline::open(vault, args)?;
+    let service = offline.service(vault)?;
+    let (interrupt, mut display) = (Interrupt::watch(Exit::Interrupted as u8)?, Display::counting());
+    let counted = service.count(&mut |progress| {
+        display.update(&progress);
+        !interrupt.came()
+    });
+    if interrupt.came() {
+        return Err(Failure::new(
+            Exit::Interrupted,
+            vault.display(),
+            "stopped before all files were counted",
+        ));
+    }
+    counted.map_err(|refusal| errors::refusal(&refusal))
+}
+
+/// Re-encrypts all files made before `before`.
+///
+/// # Errors
+/// As [`open_keyring`]; the lock; the vault.
+pub(super) fn reencrypt(
+    vault: &Path,
+    args: &args::Open,
+    before: Option<Timestamp>,
+    go_on: &mut dyn FnMut(Progress) -> bool,
+) -> Outcome<ReencryptReport> {
+    let service = Offline::open(vault, args)?;
+    let files = service.service(vault)?;
+    files.reencrypt_all(before, go_on).map_err(|refusal| errors::refusal(&refusal))
 }
 
 /// Re-wraps all stale files.

@@ -29,6 +29,11 @@ impl Display {
         Self::with(|progress| format!("{} files counted", progress.seen))
     }
 
+    /// A display of a re-encryption.
+    pub(super) fn reencrypting() -> Self {
+        Self::with(reencrypted)
+    }
+
     fn with(summary: fn(&Progress) -> String) -> Self {
         let bar = io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::no_length();
@@ -52,17 +57,16 @@ impl Display {
                 if progress.total.is_some() && first {
                     // A template that doesn't parse would leave the spinner.
                     if let Ok(style) =
-                        ProgressStyle::with_template("{bar:30} {pos}/{len} files, {msg} ({eta} left)")
+                        ProgressStyle::with_template("{bar:30} {pos}/{len} files {msg} ({eta} left)")
                     {
                         bar.set_style(style);
                     }
                 }
                 bar.set_position(progress.seen);
-                bar.set_message(if progress.total.is_some() {
-                    counts(progress)
-                } else {
-                    (self.summary)(progress)
-                });
+                let message = (self.summary)(progress);
+                // The bar itself tells how many were seen.
+                let told = message.split_once(", ").map_or("", |(_, rest)| rest);
+                bar.set_message(if progress.total.is_some() { told.to_owned() } else { message });
             }
             None if self.last_line.elapsed() >= LINE_INTERVAL => {
                 self.last_line = Instant::now();
@@ -84,6 +88,12 @@ impl Drop for Display {
             bar.finish_and_clear();
         }
     }
+}
+
+/// The counts of a re-encryption in words.
+pub(super) fn reencrypted(progress: &Progress) -> String {
+    let left = if progress.failed == 0 { String::new() } else { format!(", {} left", progress.failed) };
+    format!("{} files seen, {} re-encrypted{left}", progress.seen, progress.rewrapped)
 }
 
 fn counts(progress: &Progress) -> String {

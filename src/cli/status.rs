@@ -1,13 +1,21 @@
-//! `rekeyfs status`.
+//! `rekeyfs status`: keys and versions with the files on each, a bar for each on a terminal, and what is to come.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::io::IsTerminal;
 
-use super::args;
-use super::exit::Outcome;
+use super::args_files as args;
+use super::exit::{Exit, Outcome};
+use super::interrupt::Interrupt;
 use super::offline;
 use super::output;
+use super::progress::Display;
 use super::target::{self, Target};
-use crate::control::{Reply, Request, Status};
+use crate::control::{ClientError, Entry, KeyStatus, Reply, Request, Status};
+use crate::ids::{KeyId, KeyVersion};
+
+/// Cells of a bar that stands for all files.
+const BAR: u64 = 30;
 
 /// Shows the state of a vault.
 ///
@@ -15,64 +23,159 @@ use crate::control::{Reply, Request, Status};
 /// What resolving the target, asking the daemon or opening the vault may say.
 pub(super) fn run(args: &args::Status) -> Outcome {
     let status = match &Target::resolve(&args.target)? {
+        Target::Mounted(entry) if args.count => count(entry)?,
         Target::Mounted(entry) => match target::ask(entry, &Request::Status)? {
             Reply::Status(status) => *status,
             _ => return Err(target::unexpected(entry)),
         },
+        Target::Vault(vault) if args.count => offline::count(vault, &args.open)?,
         Target::Vault(vault) => offline::status(vault, &args.open)?,
     };
-    if args.json { output::print_json(&status) } else { output::print(&text(&status)) }
+    if args.json {
+        return output::print_json(&status);
+    }
+    let bar = std::io::stdout().is_terminal().then(|| if in_utf8() { '█' } else { '#' });
+    output::print(&text(&status, bar))
 }
 
-fn text(status: &Status) -> String {
+fn count(entry: &Entry) -> Outcome<Status> {
+    let client = target::connect(entry)?;
+    let (interrupt, mut display) = (Interrupt::watch(Exit::Interrupted as u8)?, Display::counting());
+    let reply = client.converse(&Request::Count, &mut |p| display.update(p), &mut || !interrupt.came());
+    match reply {
+        Ok(Reply::Status(status)) => Ok(*status),
+        Ok(_) => Err(target::unexpected(entry)),
+        Err(error @ ClientError::Stopped) => Err(target::failure(error)),
+        Err(error) => Err(target::failure(error)),
+    }
+}
+
+/// Whether the terminal shows more than ASCII, by the variables that say so, the strongest first.
+fn in_utf8() -> bool {
+    let set = |name: &&str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(set).unwrap_or_default();
+    let locale = locale.to_string_lossy().to_ascii_lowercase();
+    locale.contains("utf-8") || locale.contains("utf8")
+}
+
+/// The columns are the same whether there are bars or not; no column but the last is of variable width.
+fn text(status: &Status, bar: Option<char>) -> String {
     let mut out = String::new();
     // Writing to a string can't fail.
     let _ = writeln!(out, "vault      {}", status.vault_id);
     let _ = writeln!(out, "directory  {}", status.vault.as_path().display());
     let _ = writeln!(out, "suite      {}", status.suite);
     match &status.mount {
-        None => {
-            let _ = writeln!(out, "mount      not mounted");
-        }
+        None => out.push_str("mount      not mounted\n"),
         Some(mount) => {
             let notes = [(mount.read_only, ", read-only"), (!mount.lazy_rewrap, ", lazy re-wrap off")];
             let notes: String = notes.iter().filter(|(on, _)| *on).map(|(_, note)| *note).collect();
-            let _ = writeln!(
-                out,
-                "mount      {} (process {}{notes})",
-                mount.mountpoint.as_path().display(),
-                mount.pid
-            );
+            let (at, pid) = (mount.mountpoint.as_path().display(), mount.pid);
+            let _ = writeln!(out, "mount      {at} (process {pid}{notes})");
         }
     }
-    let _ = writeln!(out, "\nalias                 key                                   version  state");
-    for alias in &status.aliases {
-        let _ = writeln!(
-            out,
-            "{:<20}  {}  {:>7}  {}",
-            alias.alias.as_str(),
-            alias.key_id,
-            alias.version.0,
-            alias.state
-        );
-    }
-    for pending in &status.pending_deletions {
-        let insisted = if pending.insisted { ", though files need it" } else { "" };
-        let _ = writeln!(out, "\nkey {} will be deleted at {}{insisted}", pending.key_id, pending.date);
-        if let Some(why) = &pending.held_up {
-            let _ = writeln!(out, "  its date has passed, and it is held up: {why}");
-        }
-    }
-    let (seen, stale, waiting) = (status.files_seen, status.files_stale, status.pending_rewraps);
-    let _ = writeln!(
-        out,
-        "\n{seen} files seen so far, {stale} of them stale, {waiting} waiting for their re-wrap"
-    );
-    if !status.versions.is_empty() {
-        let _ = writeln!(out, "key                                   version  files seen");
-    }
-    for version in &status.versions {
-        let _ = writeln!(out, "{}  {:>7}  {:>10}", version.key_id, version.version.0, version.files);
-    }
+    aliases(status, &mut out);
+    versions(status, bar, &mut out);
+    to_come(status, &mut out);
     out
 }
+
+fn aliases(status: &Status, out: &mut String) {
+    let _ = writeln!(out, "\n{:<36}  {:>7}  {:<15}  alias", "key", "version", "state");
+    for alias in &status.aliases {
+        let (key, version) = (alias.key_id.to_string(), alias.version.0);
+        let _ = writeln!(out, "{key:<36}  {version:>7}  {:<15}  {}", alias.state, alias.alias.as_str());
+    }
+}
+
+/// A line for each version that wraps files, and for each current one.
+fn versions(status: &Status, bar: Option<char>, out: &mut String) {
+    let mut rows: BTreeMap<(KeyId, KeyVersion), u64> = BTreeMap::new();
+    for seen in &status.versions {
+        rows.insert((seen.key_id, seen.version), seen.files);
+    }
+    for key in status.keys.iter().filter(|key| !key.service_managed) {
+        rows.entry((key.key_id, key.current)).or_default();
+    }
+    let all: u64 = rows.values().sum();
+    let _ =
+        writeln!(out, "\n{:<36}  {:>7}  {:<11}  {:>10}  {:>6}", "key", "version", "use", "files", "share");
+    for ((key_id, version), files) in &rows {
+        let key = status.keys.iter().find(|key| key.key_id == *key_id);
+        let share = if all == 0 { 0.0 } else { *files as f64 * 100.0 / all as f64 };
+        let (id, number, used) = (key_id.to_string(), version.0, used(key, *version));
+        let _ = write!(out, "{id:<36}  {number:>7}  {used:<11}  {files:>10}  {share:>5.1}%");
+        if let Some(cell) = bar.filter(|_| *files > 0) {
+            // Some files are never none.
+            let cells = (files * BAR).div_ceil(all.max(1));
+            let _ = write!(out, "  {}", cell.to_string().repeat(cells as usize));
+        }
+        out.push('\n');
+    }
+    let _ = match (&status.counted, &status.mount) {
+        (Some(at), Some(_)) => {
+            writeln!(
+                out,
+                "{all} files that hold data, counted at {at} and kept count of since; {} stale",
+                status.files_stale
+            )
+        }
+        (Some(at), None) => {
+            writeln!(out, "{all} files that hold data, counted at {at}; {} stale", status.files_stale)
+        }
+        (None, Some(_)) => writeln!(
+            out,
+            "{all} files seen since it was mounted, {} stale; there may be others: --count counts all",
+            status.files_stale
+        ),
+        (None, None) => writeln!(out, "the files are not counted: --count counts them"),
+    };
+}
+
+fn used(key: Option<&KeyStatus>, version: KeyVersion) -> &'static str {
+    let Some(key) = key else { return "unknown key" };
+    let has_material = key.versions.iter().any(|known| known.version == version && known.has_material);
+    match () {
+        () if !has_material => "no material",
+        () if version < key.min_decryption => "retired",
+        () if version == key.current => "current",
+        () => "old",
+    }
+}
+
+fn to_come(status: &Status, out: &mut String) {
+    let mut lines = Vec::new();
+    for key in &status.keys {
+        let what = if key.service_managed { " (names and attributes)" } else { "" };
+        if let (Some(at), Some(days)) = (&key.next_rotation, key.rotation_period_days) {
+            lines.push((at.clone(), format!("key {}{what} rotates, as every {days} days", key.key_id)));
+        }
+        for version in &key.versions {
+            if let (Some(at), true) = (&version.expires, version.has_material) {
+                let number = version.version.0;
+                lines.push((at.clone(), format!("key {}: material of version {number} expires", key.key_id)));
+            }
+        }
+    }
+    for pending in &status.pending_deletions {
+        let note = match (&pending.held_up, pending.insisted) {
+            (Some(why), _) => format!("; held up: {why}"),
+            (None, true) => ", though files need it".to_owned(),
+            (None, false) => String::new(),
+        };
+        lines.push((pending.date.clone(), format!("key {} is deleted{note}", pending.key_id)));
+    }
+    lines.sort();
+    if !lines.is_empty() {
+        out.push_str("\nto come\n");
+    }
+    for (at, what) in lines {
+        let _ = writeln!(out, "{at}  {what}");
+    }
+    if status.pending_rewraps > 0 {
+        let _ = writeln!(out, "{} files wait for their re-wrap", status.pending_rewraps);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::events::Verification;
 use crate::fsck::{self, Finding};
 pub use crate::ids::PathText;
-use crate::ids::{AliasName, KeyId, KeyVersion, VaultId};
+use crate::ids::{AliasName, KeyId, KeyVersion, Timestamp, VaultId};
 use crate::keyring::kms::{Call, KmsError};
 use crate::keyring::{Authority, Retirement};
 
@@ -63,6 +63,22 @@ pub enum Request {
     },
     /// A check of the event log.
     VerifyEvents,
+    /// Count all files, then the state. The reply is preceded by progress lines; hanging up stops it.
+    Count,
+    /// Re-encrypt a file that the kernel holds. The reply is preceded by progress lines; hanging up stops it.
+    Reencrypt {
+        /// Its inode number.
+        ino: u64,
+        /// Not if it was made at or after this time.
+        before: Option<Timestamp>,
+    },
+    /// Re-wrap the DEK of a file that the kernel holds under a key of the caller's choice: KMS's ReEncrypt.
+    RewrapTo {
+        /// Its inode number.
+        ino: u64,
+        /// Which key: its id or ARN, an alias or its ARN.
+        key_id: String,
+    },
     /// The header of a file that the kernel holds.
     Inspect {
         /// Its inode number.
@@ -98,7 +114,7 @@ pub struct Retire {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "kebab-case")]
 pub enum Reply {
-    /// To [`Request::Status`].
+    /// To [`Request::Status`] and [`Request::Count`].
     Status(Box<Status>),
     /// To [`Request::Rotate`].
     Rotated(Rotated),
@@ -109,7 +125,7 @@ pub enum Reply {
         /// The rotations; may be none.
         rotated: Vec<Rotated>,
     },
-    /// To [`Request::Kms`].
+    /// To [`Request::Kms`] and [`Request::RewrapTo`].
     Kms(KmsReply),
     /// To [`Request::Retire`].
     Retired(RetireReport),
@@ -130,10 +146,36 @@ pub enum Reply {
     },
     /// To [`Request::VerifyEvents`].
     EventsVerified(Verification),
+    /// To [`Request::Reencrypt`].
+    Reencrypted {
+        /// What became of the file.
+        outcome: FileReencrypted,
+    },
     /// To [`Request::Inspect`].
     Inspected(Inspected),
     /// It could not be done.
     Refused(Refusal),
+}
+
+/// What became of a file that was to be re-encrypted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileReencrypted {
+    /// It has a new DEK, and is this inode now.
+    Done {
+        /// Its inode number.
+        ino: u64,
+    },
+    /// It is empty, and has none.
+    Empty,
+    /// Left: it was made after the time that was given.
+    Newer,
+    /// Left: it has several names.
+    Linked,
+    /// Left: it is open, or was changed meanwhile.
+    InUse,
+    /// Left: the client hung up, or the mount ends.
+    Stopped,
 }
 
 /// What an operation of the KMS interface came to.
@@ -165,6 +207,13 @@ pub struct Status {
     pub mount: Option<MountStatus>,
     /// The aliases and what they resolve to.
     pub aliases: Vec<AliasStatus>,
+    /// The keys and their versions.
+    #[serde(default)]
+    pub keys: Vec<KeyStatus>,
+    /// When all files were counted, UTC; what was written, moved and removed since is counted too. None: `versions` has
+    /// the files that were used in this mount so far.
+    #[serde(default)]
+    pub counted: Option<String>,
     /// Files by key and version, as far as they were seen.
     pub versions: Vec<VersionStatus>,
     /// How many files were seen.
@@ -176,6 +225,42 @@ pub struct Status {
     /// Keys that will be deleted.
     #[serde(default)]
     pub pending_deletions: Vec<PendingStatus>,
+}
+
+/// A key.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeyStatus {
+    /// Its id.
+    pub key_id: KeyId,
+    /// Its description; may be empty.
+    pub description: String,
+    /// Whether rekeyfs itself manages it.
+    pub service_managed: bool,
+    /// Its state, as in `kms describe-key`.
+    pub state: String,
+    /// The version that wraps.
+    pub current: KeyVersion,
+    /// Versions below this one are retired.
+    pub min_decryption: KeyVersion,
+    /// Days between automatic rotations, if it has them.
+    pub rotation_period_days: Option<u16>,
+    /// When it rotates next by itself; UTC.
+    pub next_rotation: Option<String>,
+    /// Its versions.
+    pub versions: Vec<KeyVersionStatus>,
+}
+
+/// A version of a key.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeyVersionStatus {
+    /// Its number.
+    pub version: KeyVersion,
+    /// When it was made; UTC.
+    pub created: String,
+    /// Whether its material is there.
+    pub has_material: bool,
+    /// When imported material expires, if it does; UTC.
+    pub expires: Option<String>,
 }
 
 /// A key whose deletion is scheduled.

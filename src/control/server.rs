@@ -14,14 +14,14 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::protocol::{
-    Inspected, KmsReply, Progress, Refusal, RefusalKind, Renewed, Reply, Request, Retire, RetireReport,
-    RewrapReport, RotateTarget, Rotated, Status,
+    FileReencrypted, Inspected, KmsReply, Progress, Refusal, RefusalKind, Renewed, Reply, Request, Retire,
+    RetireReport, RewrapReport, RotateTarget, Rotated, Status,
 };
 use super::registry::Endpoint;
 use super::wire::{self, LineReader, WireError};
 use crate::events::{Actor, Verification};
 use crate::fsck::{self, Finding, Summary, Watch};
-use crate::ids::{AliasName, Ino, PathText};
+use crate::ids::{AliasName, Ino, PathText, Timestamp};
 use crate::keyring::kms::Call;
 
 /// Connections served at a time; one more is told that the daemon is busy.
@@ -101,6 +101,30 @@ pub trait Handler: Send + Sync + 'static {
     /// # Errors
     /// A refusal, which is sent to the client.
     fn verify_events(&self) -> Result<Verification, Refusal>;
+
+    /// Counts all files, and gives the state then. `go_on` as for [`Handler::rewrap`].
+    ///
+    /// # Errors
+    /// A refusal, which is sent to the client.
+    fn count(&self, go_on: &mut dyn FnMut(Progress) -> bool) -> Result<Status, Refusal>;
+
+    /// Re-encrypts a file that the kernel holds, unless it was made at or after `before`. `go_on` as for
+    /// [`Handler::rewrap`].
+    ///
+    /// # Errors
+    /// A refusal, which is sent to the client.
+    fn reencrypt(
+        &self,
+        ino: Ino,
+        before: Option<Timestamp>,
+        go_on: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<FileReencrypted, Refusal>;
+
+    /// Re-wraps the DEK of a file that the kernel holds under the current version of a key.
+    ///
+    /// # Errors
+    /// A refusal that isn't KMS's own, which is sent to the client.
+    fn rewrap_to(&self, ino: Ino, key_id: &str) -> Result<KmsReply, Refusal>;
 
     /// What the header of a file says that the kernel holds.
     ///
@@ -310,6 +334,11 @@ fn perform(shared: &Shared, request: &Request, stream: &mut UnixStream) -> Reply
         Request::Kms { call } => handler.kms(call, &mut go_on).map(Reply::Kms),
         Request::PlainNames { paths } => handler.plain_names(paths).map(|names| Reply::PlainNames { names }),
         Request::VerifyEvents => handler.verify_events().map(Reply::EventsVerified),
+        Request::Count => handler.count(&mut go_on).map(|status| Reply::Status(Box::new(status))),
+        Request::Reencrypt { ino, before } => {
+            handler.reencrypt(Ino(*ino), *before, &mut go_on).map(|outcome| Reply::Reencrypted { outcome })
+        }
+        Request::RewrapTo { ino, key_id } => handler.rewrap_to(Ino(*ino), key_id).map(Reply::Kms),
         Request::Inspect { ino } => handler.inspect(Ino(*ino)).map(Reply::Inspected),
         Request::Retire { asked } => handler.retire(asked, &mut go_on).map(Reply::Retired),
         Request::Rewrap { max_rate } => handler.rewrap(*max_rate, &mut go_on).map(Reply::Rewrapped),

@@ -2,6 +2,7 @@
 //! a vault that isn't mounted.
 
 mod endings;
+mod files;
 
 use std::num::NonZeroU32;
 use std::os::unix::ffi::OsStringExt;
@@ -12,13 +13,14 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::protocol::{
-    AliasStatus, Inspected, InspectedHeader, KmsReply, MountStatus, PendingStatus, Progress, Refusal,
-    RefusalKind, Renewed, Retire, RetireReport, RewrapReport, RotateTarget, Rotated, Status, VersionStatus,
+    AliasStatus, FileReencrypted, Inspected, InspectedHeader, KeyStatus, KeyVersionStatus, KmsReply,
+    MountStatus, PendingStatus, Progress, Refusal, RefusalKind, Renewed, Retire, RetireReport, RewrapReport,
+    RotateTarget, Rotated, Status, VersionStatus,
 };
 use super::server::Handler;
 use crate::events::{Event, FILE_NAME, Verification};
 use crate::fsck::{self, CheckError, Summary, Watch};
-use crate::ids::{AliasName, BackingKeyId, Ino, PathText};
+use crate::ids::{AliasName, BackingKeyId, Ino, PathText, Timestamp};
 use crate::keyring::kms::{Call, KmsError};
 use crate::keyring::{self, KeyError, KeyInfo, KeyringError, Keys};
 use crate::rewrap::{self, SweepOptions};
@@ -76,6 +78,7 @@ impl Handler for Service {
             files_seen,
             files_stale: files_seen - fresh,
             versions,
+            counted: self.vault.census_counted().map(|at| at.to_string()),
             pending_rewraps: self.vault.stale_waiting() as u64,
             mount: self.mount.clone(),
             ..keys
@@ -187,6 +190,24 @@ impl Handler for Service {
         })
     }
 
+    fn count(&self, go_on: &mut dyn FnMut(Progress) -> bool) -> Result<Status, Refusal> {
+        self.count_files(go_on)?;
+        self.status()
+    }
+
+    fn reencrypt(
+        &self,
+        ino: Ino,
+        before: Option<Timestamp>,
+        go_on: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<FileReencrypted, Refusal> {
+        self.reencrypt_file(ino, before, go_on)
+    }
+
+    fn rewrap_to(&self, ino: Ino, key_id: &str) -> Result<KmsReply, Refusal> {
+        self.rewrap_file_to(ino, key_id)
+    }
+
     fn inspect(&self, ino: Ino) -> Result<Inspected, Refusal> {
         let info = self
             .vault
@@ -236,11 +257,33 @@ pub fn status_of_keys(keys: &Keys) -> Status {
         suite: keys.suite().to_string(),
         mount: None,
         aliases: aliases.collect(),
+        keys: known.iter().map(key_status).collect(),
+        counted: None,
         versions: Vec::new(),
         files_seen: 0,
         files_stale: 0,
         pending_rewraps: 0,
         pending_deletions: keys.pending_deletions().iter().map(pending).collect(),
+    }
+}
+
+fn key_status(key: &KeyInfo) -> KeyStatus {
+    let version = |version: &keyring::VersionInfo| KeyVersionStatus {
+        version: version.number,
+        created: version.created.to_string(),
+        has_material: version.has_material,
+        expires: version.expires.map(|at| at.to_string()),
+    };
+    KeyStatus {
+        key_id: key.id,
+        description: key.description.clone(),
+        service_managed: key.manager == keyring::Manager::Service,
+        state: key.state.name().to_owned(),
+        current: key.current,
+        min_decryption: key.min_decryption,
+        rotation_period_days: key.rotation_days,
+        next_rotation: key.next_rotation.map(|at| at.to_string()),
+        versions: key.versions.iter().map(version).collect(),
     }
 }
 

@@ -13,7 +13,7 @@ use super::wire::{LineReader, WireError, decode, encode};
 use super::*;
 use crate::events::Verification;
 use crate::fsck::{self, Code, Fate, Finding, Summary, Watch};
-use crate::ids::{AliasName, Ino, KeyId, KeyVersion, PathText, VaultId};
+use crate::ids::{AliasName, Ino, KeyId, KeyVersion, PathText, Timestamp, VaultId};
 use crate::keyring::kms::Call;
 
 struct Fake {
@@ -72,6 +72,21 @@ impl Handler for Fake {
     fn verify_events(&self) -> Result<Verification, Refusal> {
         Ok(Verification { good: 3, ..Verification::default() })
     }
+    fn count(&self, _go_on: &mut dyn FnMut(Progress) -> bool) -> Result<Status, Refusal> {
+        Ok(status())
+    }
+    fn reencrypt(
+        &self,
+        _ino: Ino,
+        _before: Option<Timestamp>,
+        go_on: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<FileReencrypted, Refusal> {
+        go_on(Progress::default());
+        Ok(FileReencrypted::Empty)
+    }
+    fn rewrap_to(&self, _ino: Ino, key_id: &str) -> Result<KmsReply, Refusal> {
+        Ok(KmsReply::Done { answer: key_id.into() })
+    }
     fn inspect(&self, ino: Ino) -> Result<Inspected, Refusal> {
         if ino == Ino(9) { Ok(Inspected { header: None }) } else { panic!("asked for {ino}") }
     }
@@ -101,6 +116,8 @@ fn status() -> Status {
         suite: "aes-256-gcm".into(),
         mount: None,
         aliases: vec![],
+        keys: vec![],
+        counted: None,
         versions: vec![],
         files_seen: 0,
         files_stale: 0,

@@ -92,6 +92,10 @@ pub struct KeyInfo {
     pub current: KeyVersion,
     /// Versions below this one are retired.
     pub min_decryption: KeyVersion,
+    /// Days between automatic rotations, if it has them.
+    pub rotation_days: Option<u16>,
+    /// When it rotates next by itself.
+    pub next_rotation: Option<Timestamp>,
     /// Its versions, from 1 on: when each was made, and whether its material is there.
     pub versions: Vec<VersionInfo>,
 }
@@ -105,6 +109,8 @@ pub struct VersionInfo {
     pub created: Timestamp,
     /// Whether its material is there.
     pub has_material: bool,
+    /// When imported material expires, if it does.
+    pub expires: Option<Timestamp>,
 }
 
 /// The right to wrap under the current version of one key; rotations wait while it is held, so it is held
@@ -422,6 +428,7 @@ fn key_info(key: &Key) -> KeyInfo {
         number: v.number,
         created: v.created,
         has_material: v.material.is_some(),
+        expires: v.expires,
     };
     KeyInfo {
         id: key.id,
@@ -431,6 +438,8 @@ fn key_info(key: &Key) -> KeyInfo {
         created: key.created,
         current: key.current,
         min_decryption: key.min_decryption,
+        rotation_days: key.rotates().then_some(key.rotation.period_days),
+        next_rotation: key.rotation.next.filter(|_| key.rotates()),
         versions: key.versions.iter().map(version).collect(),
     }
 }

@@ -27,19 +27,6 @@ pub struct Count {
     pub census: Vec<(BackingKeyId, u64)>,
 }
 
-impl Count {
-    /// Whether every file there is was met and told what it needs: only then does a backing key that isn't
-    /// in the census wrap nothing.
-    pub fn is_complete(&self) -> bool {
-        !self.stopped && self.unreadable == 0 && self.dirs_left_out == 0
-    }
-
-    /// How many files need this backing key.
-    pub fn of(&self, backing: BackingKeyId) -> u64 {
-        self.census.iter().find(|(known, _)| *known == backing).map_or(0, |(_, files)| *files)
-    }
-}
-
 /// Counts. `progress` is told after some hundred files each; it stops soon after `stop` is set.
 ///
 /// # Errors

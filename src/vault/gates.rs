@@ -2,21 +2,46 @@
 //! file is about to be, or is, replaced by another one under its name. Striped by inode number; taken before
 //! every other lock, and once by an operation.
 
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::collections::HashSet;
+
+use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::ids::Ino;
 
 const STRIPES: usize = 256;
 
-pub(super) struct Gates(Box<[RwLock<()>]>);
+pub(super) struct Gates {
+    stripes: Box<[RwLock<()>]>,
+    claimed: Mutex<HashSet<Ino>>,
+}
+
+/// The right to replace an inode, until it is dropped.
+pub(super) struct Claim<'a> {
+    gates: &'a Gates,
+    ino: Ino,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.gates.claimed.lock().remove(&self.ino);
+    }
+}
 
 impl Default for Gates {
     fn default() -> Self {
-        Self((0..STRIPES).map(|_| RwLock::new(())).collect())
+        let stripes = (0..STRIPES).map(|_| RwLock::new(())).collect();
+        Self { stripes, claimed: Mutex::default() }
     }
 }
 
 impl Gates {
+    /// The right to replace an inode; `None`: someone else is at it.
+    pub(super) fn claim(&self, ino: Ino) -> Option<Claim<'_>> {
+        let new = self.claimed.lock().insert(ino);
+        // Made only if it is ours: dropping one gives the claim up.
+        new.then(|| Claim { gates: self, ino })
+    }
+
     /// Held by an operation from before it looks for the inode until it is done with it.
     pub(super) fn enter(&self, ino: Ino) -> RwLockReadGuard<'_, ()> {
         self.of(ino).read()
@@ -28,6 +53,6 @@ impl Gates {
     }
 
     fn of(&self, ino: Ino) -> &RwLock<()> {
-        &self.0[(ino.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize % STRIPES]
+        &self.stripes[(ino.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize % STRIPES]
     }
 }

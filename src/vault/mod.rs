@@ -46,7 +46,7 @@ pub use error::{Damage, Error, Result};
 pub use file::{BatchOutcome, PageCache, holds_data, unwrap};
 pub use needs::{CountError, Needed};
 pub use plain::PlainNames;
-pub use replace::Reencrypted;
+pub use replace::{GoOn, Reencrypted};
 pub use types::{
     Attr, Caller, DirEntry, FallocMode, FileKind, HeaderInfo, OpenFlags, PlusSink, SetAttr, StatFs, Whence,
     XattrMode,

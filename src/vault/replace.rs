@@ -4,7 +4,6 @@
 //! holds it.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::AtomicBool;
 
 use super::file::{Copied, OpenFile, Purpose};
 use super::inode::Inode;
@@ -19,6 +18,9 @@ use crate::storage::{self, Errno, RenameFlags, Stat, XattrMode};
 /// How often metadata that changes meanwhile is copied again.
 const TRIES: usize = 8;
 const ACCESS_ACL: &[u8] = b"system.posix_acl_access";
+
+/// Asked now and then whether long work is to go on.
+pub type GoOn<'a> = dyn FnMut() -> bool + 'a;
 
 /// What became of a file that was to be re-encrypted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,14 +57,27 @@ impl Vault {
     /// to now, made durable, read back from the disk and compared, given the old file's owner, mode, times,
     /// extended attributes and ACLs, and renamed over it; durable when it returns. A crash at any instant leaves
     /// the old file or the new one; a temporary file that it may leave too is hidden, and removed by the next
-    /// try. Takes as much space as the file while it runs.
+    /// try. Takes as much space as the file while it runs; `go_on` is asked after some pages each.
     ///
     /// # Errors
     /// ENOKEY if the file's key or that of its alias isn't usable; EIO where it is damaged; ENOSPC and the like
     /// from below. The old file stands then, unless only the directory's sync failed.
-    pub fn reencrypt(&self, ino: Ino, stop: &AtomicBool) -> Result<Reencrypted> {
+    pub fn reencrypt(&self, ino: Ino, go_on: &mut GoOn<'_>) -> Result<Reencrypted> {
         self.check_writable()?;
-        let _counts_wait = self.rewraps.read();
+        let done = {
+            let _counts_wait = self.rewraps.read();
+            // Two at once would use one temporary file.
+            let Some(_claim) = self.gates.claim(ino) else { return Ok(Reencrypted::InUse) };
+            self.reencrypt_claimed(ino, go_on)?
+        };
+        if matches!(done, Reencrypted::Done(_)) {
+            // Its pages are of no use any more, and what the kernel knows of it makes it look the name up again.
+            self.drop_pages(ino);
+        }
+        Ok(done)
+    }
+
+    fn reencrypt_claimed(&self, ino: Ino, go_on: &mut GoOn<'_>) -> Result<Reencrypted> {
         let (inode, file, seen) = {
             let _gate = self.gates.close(ino);
             let inode = self.inode(ino)?;
@@ -85,7 +100,7 @@ impl Vault {
             (inode, file, Seen { stat, edits })
         };
         let Some(beside) = self.tree.create_beside(&inode)? else { return Ok(Reencrypted::InUse) };
-        let done = self.noted(ino, self.replace(&inode, &file, &seen, &beside, stop));
+        let done = self.noted(ino, self.replace(&inode, &file, &seen, &beside, go_on));
         if !matches!(done, Ok(Reencrypted::Done(_))) {
             self.tree.discard(&beside);
         }
@@ -107,9 +122,9 @@ impl Vault {
         file: &OpenFile,
         seen: &Seen,
         beside: &Beside,
-        stop: &AtomicBool,
+        go_on: &mut GoOn<'_>,
     ) -> Result<Reencrypted> {
-        let backing = match self.copy_under_new_dek(inode, file, seen.edits, beside.fd.as_fd(), stop)? {
+        let backing = match self.copy_under_new_dek(inode, file, seen.edits, beside.fd.as_fd(), go_on)? {
             Copied::All(backing) => backing,
             Copied::Overtaken => return Ok(Reencrypted::InUse),
             Copied::Stopped => return Ok(Reencrypted::Stopped),

@@ -67,6 +67,8 @@ fn staleness_is_told_only_where_it_is_known() {
         suite: String::new(),
         mount: None,
         aliases: vec![alias("alias/default", 9), alias(AliasName::tree().as_str(), 1)],
+        keys: vec![],
+        counted: None,
         versions: vec![],
         files_seen: 0,
         files_stale: 0,

@@ -7,6 +7,7 @@ mod import;
 mod names;
 mod perform;
 mod policy;
+mod re_encrypt;
 mod shapes;
 mod tags;
 

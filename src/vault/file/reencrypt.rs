@@ -4,7 +4,7 @@
 //! everything durable, then read back; so the floor can be sealed with the first header.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::read::open_block;
 use super::scratch::CHUNK_PAGES;
@@ -17,7 +17,7 @@ use crate::header::{Header, SLOTS};
 use crate::ids::{BackingKeyId, FileId, LowerOffset, PageCount, PageIndex, PlainOffset};
 use crate::storage;
 use crate::vault::inode::Inode;
-use crate::vault::{Damage, Result, Vault};
+use crate::vault::{Damage, GoOn, Result, Vault};
 
 /// How a copy ended.
 pub(in crate::vault) enum Copied {
@@ -68,7 +68,7 @@ impl Vault {
         file: &OpenFile,
         edits: u64,
         to: BorrowedFd<'_>,
-        stop: &AtomicBool,
+        go_on: &mut GoOn<'_>,
     ) -> Result<Copied> {
         let alias = self.tree.alias_of(inode)?;
         let size = file.state.read().size;
@@ -81,7 +81,7 @@ impl Vault {
         let mut sealed = Sealed::new(header);
         storage::truncate(to, layout::lower_size(size))?;
         let mut floor = layout::page_count(size);
-        let pass = file.each_chunk(edits, size, stop, &mut |chunk| {
+        let pass = file.each_chunk(edits, size, go_on, &mut |chunk| {
             let hole = chunk.pages.iter().position(Option::is_none);
             floor = hole.map_or(floor, |at| floor.min(PageCount(chunk.first.0 + at as u64)));
             write_chunk(&sealed, to, chunk)
@@ -101,7 +101,7 @@ impl Vault {
         storage::pwrite_all(to, &slots, LowerOffset(0))?;
         drop(gate);
         storage::fdatasync(to)?;
-        self.compare(file, edits, size, to, stop).map(|pass| match pass {
+        self.compare(file, edits, size, to, go_on).map(|pass| match pass {
             Pass::Whole => Copied::All(backing),
             Pass::Overtaken => Copied::Overtaken,
             Pass::Stopped => Copied::Stopped,
@@ -116,7 +116,7 @@ impl Vault {
         edits: u64,
         size: PlainOffset,
         to: BorrowedFd<'_>,
-        stop: &AtomicBool,
+        go_on: &mut GoOn<'_>,
     ) -> Result<Pass> {
         storage::drop_cached(to);
         let fd = storage::duplicate(to)?;
@@ -127,7 +127,7 @@ impl Vault {
                 return Err(Damage::Header.into());
             }
         };
-        file.each_chunk(edits, size, stop, &mut |chunk| {
+        file.each_chunk(edits, size, go_on, &mut |chunk| {
             let got = read_chunk(&copy, to, chunk.first, chunk.pages.len() as u64, size)?;
             match got.pages.iter().zip(&chunk.pages).position(|(got, want)| got != want) {
                 None => Ok(()),
@@ -139,18 +139,18 @@ impl Vault {
 
 impl OpenFile {
     /// Calls `act` with all pages but those of long holes, in order. Ends early when the file is changed, or when
-    /// `stop` is set.
+    /// `go_on` says no.
     fn each_chunk(
         &self,
         edits: u64,
         size: PlainOffset,
-        stop: &AtomicBool,
+        go_on: &mut GoOn<'_>,
         act: &mut dyn FnMut(&Chunk) -> Result<()>,
     ) -> Result<Pass> {
         let end = layout::page_count(size).0;
         let mut first = 0;
         while first < end {
-            if stop.load(Ordering::Relaxed) {
+            if !go_on() {
                 return Ok(Pass::Stopped);
             }
             if first > 0 {

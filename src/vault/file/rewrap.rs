@@ -14,13 +14,15 @@ use super::{Body, OpenFile, Purpose, Sealed, State};
 use crate::content::block;
 use crate::content::layout::{self, PAGE};
 use crate::header::{NextSlot, SLOT, SlotIndex};
-use crate::ids::{BackingKeyId, FileId, Ino, LowerOffset, PageCount, PageIndex, Sequence, TimeChange};
-use crate::storage;
+use crate::ids::{BackingKeyId, FileId, Ino, KeyId, LowerOffset, PageCount, PageIndex, Sequence, TimeChange};
+use crate::storage::{self, Errno};
 use crate::vault::inode::Inode;
-use crate::vault::{Result, Vault};
+use crate::vault::{Error, Result, Vault};
 
 /// From this many files on, one syncfs is cheaper than an fdatasync for each.
 const SYNCFS_FROM: usize = 8;
+/// How often a re-wrap to a key of the caller's choice is tried.
+const TRIES: usize = 3;
 /// The floor is raised only in files up to this many pages: all of them have to be read for it.
 const FLOOR_PAGES: u64 = 16;
 
@@ -47,6 +49,39 @@ struct Candidate {
 impl Vault {
     /// Re-wraps those of these files that are stale: new slots, one sync, old slots.
     pub fn rewrap_batch(&self, inos: &[Ino]) -> BatchOutcome {
+        self.rewrap_each(inos, &|inode, backing| self.rewrap_target(inode, backing))
+    }
+
+    /// Re-wraps one file under the current version of a key, whatever its alias says; durable when it returns. It
+    /// is stale then, and moves back at its next use, if its alias resolves to another key.
+    ///
+    /// # Errors
+    /// ENOKEY if the file's key or that one can't be used, EIO if the header is damaged, what the lower filesystem
+    /// says. The old slot stands then.
+    pub fn rewrap_to(&self, ino: Ino, key: KeyId) -> Result<()> {
+        self.check_writable()?;
+        let target = |backing: BackingKeyId| -> Result<Option<BackingKeyId>> {
+            let current = self.keys.current_of(key).map_err(super::load::key_error)?;
+            Ok(Some(current).filter(|current| *current != backing))
+        };
+        // A lazy re-wrap, or a rotation, may come in between.
+        for _ in 0..TRIES {
+            let file = self.file_of(&*self.inode(ino)?, Purpose::Use)?;
+            file.check_writable()?;
+            let backing = file.backing().ok_or(Error::Invalid("the file is empty: it has no data key"))?;
+            if target(backing)?.is_none() {
+                return Ok(());
+            }
+            self.rewrap_each(&[ino], &|_, backing| target(backing));
+        }
+        Err(Error::Lower(Errno::AGAIN))
+    }
+
+    fn rewrap_each(
+        &self,
+        inos: &[Ino],
+        target: &dyn Fn(&Inode, BackingKeyId) -> Result<Option<BackingKeyId>>,
+    ) -> BatchOutcome {
         let _counts_wait = self.rewraps.read();
         let mut outcome = BatchOutcome::default();
         // A file with several names may be given once for each.
@@ -55,7 +90,7 @@ impl Vault {
         inos.dedup();
         let mut batch: Vec<Candidate> = Vec::with_capacity(inos.len());
         for ino in inos {
-            match self.rewrap_candidate(ino) {
+            match self.rewrap_candidate(ino, target) {
                 Ok(Some(candidate)) => batch.push(candidate),
                 Ok(None) => outcome.skipped += 1,
                 Err(e) => {
@@ -88,14 +123,18 @@ impl Vault {
         outcome
     }
 
-    fn rewrap_candidate(&self, ino: Ino) -> Result<Option<Candidate>> {
+    fn rewrap_candidate(
+        &self,
+        ino: Ino,
+        target: &dyn Fn(&Inode, BackingKeyId) -> Result<Option<BackingKeyId>>,
+    ) -> Result<Option<Candidate>> {
         let inode = self.inode(ino)?;
         let file = self.file_of(&inode, Purpose::Use)?;
         file.check_writable()?;
         let mut state = file.state.write();
         let Some(sealed) = state.sealed()? else { return Ok(None) };
         let seen = (sealed.header.file(), sealed.header.sequence());
-        let Some(backing) = self.rewrap_target(&inode, sealed.header.backing())? else { return Ok(None) };
+        let Some(backing) = target(&inode, sealed.header.backing())? else { return Ok(None) };
         // The sync that follows promises these pages.
         state.synced = state.pages();
         file.changed.store(false, Ordering::Relaxed);

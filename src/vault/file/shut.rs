@@ -128,7 +128,7 @@ impl Vault {
         }
     }
 
-    fn drop_pages(&self, ino: Ino) {
+    pub(in crate::vault) fn drop_pages(&self, ino: Ino) {
         if let Some(kernel) = self.page_cache.get()
             && let Err(error) = kernel.drop_pages(ino)
         {

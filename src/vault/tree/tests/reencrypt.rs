@@ -10,10 +10,8 @@ use crate::keyring::RotateTarget;
 use crate::vault::testing::READ_WRITE;
 use crate::vault::{FallocMode, Reencrypted, SetAttr, XattrMode};
 
-static RUN: AtomicBool = AtomicBool::new(false);
-
 fn reencrypt(v: &Vault, path: &str) -> Result<Reencrypted> {
-    v.reencrypt(find(v, path)?, &RUN)
+    v.reencrypt(find(v, path)?, &mut || true)
 }
 
 fn renewed(v: &Vault, path: &str) -> Ino {
@@ -175,7 +173,7 @@ fn what_has_no_key_several_names_or_a_handle_is_left() {
     v.link(ino, Ino::ROOT, b"g").unwrap();
     assert_eq!(reencrypt(v, "f").unwrap(), Reencrypted::Linked);
     unlink(v, "g").unwrap();
-    assert_eq!(v.reencrypt(find(v, "f").unwrap(), &AtomicBool::new(true)).unwrap(), Reencrypted::Stopped);
+    assert_eq!(v.reencrypt(find(v, "f").unwrap(), &mut || false).unwrap(), Reencrypted::Stopped);
     assert_eq!(lower(&t.tree()).iter().filter(|name| name.starts_with('.')).count(), 0);
     let id = t.keys().current(&AliasName::default_alias()).unwrap().key;
     t.keys().set_enabled(id, false).unwrap();
@@ -205,14 +203,14 @@ fn the_old_inode_is_stale_until_it_is_forgotten() {
     let t = TestVault::new();
     let v = &t.vault;
     let old = write(v, "f", b"content");
-    let new = match v.reencrypt(old, &RUN).unwrap() {
+    let new = match v.reencrypt(old, &mut || true).unwrap() {
         Reencrypted::Done(new) => new,
         other => panic!("{other:?}"),
     };
     assert!(matches!(v.open(old, READ_WRITE, &me()), Err(Error::Stale)));
     assert!(matches!(v.getattr(old), Err(Error::Stale)));
     assert!(matches!(v.link(old, Ino::ROOT, b"g"), Err(Error::Stale)));
-    assert!(matches!(v.reencrypt(old, &RUN), Err(Error::Stale)));
+    assert!(matches!(v.reencrypt(old, &mut || true), Err(Error::Stale)));
     for i in 0..20 {
         assert_ne!(write(v, &format!("n{i}"), b"x"), old);
     }
@@ -288,6 +286,15 @@ fn no_write_is_lost_to_it() {
     let stop = AtomicBool::new(false);
     let mut renewals = 0;
     std::thread::scope(|scope| {
+        // Another one that is at it all the time.
+        scope.spawn(|| {
+            while !stop.load(Ordering::SeqCst) {
+                match reencrypt(v, "f") {
+                    Ok(Reencrypted::Done(_) | Reencrypted::InUse) | Err(Error::Stale) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        });
         let writer = scope.spawn(|| {
             for round in 0..300u32 {
                 let data = round.to_le_bytes();

@@ -1,0 +1,68 @@
+//! `rekeyfs kms re-encrypt`: the DEKs of files in a mount, re-wrapped by its daemon under a key of choice.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use super::args_kms::ReEncrypt;
+use super::exit::{Exit, Failure, Outcome};
+use super::kms_output;
+use super::output;
+use super::target;
+use crate::control::{KmsReply, Reply, Request};
+
+const OPERATION: &str = "ReEncrypt";
+
+/// Re-wraps each file; one that fails is reported and the others are still done.
+///
+/// # Errors
+/// That of the first file that failed: [`Exit::Kms`] with AWS's words for what KMS refuses.
+pub(super) fn run(args: &ReEncrypt) -> Outcome {
+    let mut failed = None;
+    for path in &args.files {
+        match re_encrypt(path, args) {
+            Ok(()) => {}
+            Err(failure) if failed.is_none() => failed = Some(failure),
+            Err(failure) => output::complain(&failure),
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+fn re_encrypt(path: &Path, args: &ReEncrypt) -> Outcome {
+    let failed = |error: io::Error| Failure::new(Exit::Other, path.display(), error);
+    // While this is open the kernel, and so the mount, knows the inode.
+    let held = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path);
+    let held = held.map_err(failed)?;
+    let meta = held.metadata().map_err(failed)?;
+    let entries = target::known();
+    let Some(entry) = entries.iter().find(|entry| entry.mount_dev == meta.dev()) else {
+        let cause = "not in a mount that can be asked; mount its vault first";
+        return Err(Failure::new(Exit::NotMounted, path.display(), cause));
+    };
+    let ino = meta.ino();
+    let key_id = args.destination_key_id.clone();
+    match target::ask(entry, &Request::RewrapTo { ino, key_id })? {
+        Reply::Kms(KmsReply::Done { answer }) => kms_output::print(OPERATION, &answer, args.output)?,
+        Reply::Kms(KmsReply::Failed { error }) => {
+            let (name, message, path) = (error.name, error.message, path.display());
+            let line = format!(
+                "An error occurred ({name}) when calling the {OPERATION} operation: {message} ({path})"
+            );
+            return Err(Failure::line(Exit::Kms, line));
+        }
+        _ => return Err(target::unexpected(entry)),
+    }
+    match target::ask(entry, &Request::Inspect { ino })? {
+        Reply::Inspected(now) if now.header.as_ref().is_some_and(|header| header.stale) => {
+            output::complain(&format_args!(
+                "{}: its alias resolves to another key, to which its next use or a sweep moves it back; set \
+                 user.rekeyfs.alias of its directory for it to stay",
+                path.display()
+            ));
+        }
+        _ => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,243 @@
+//! `rekeyfs reencrypt`: the files of a mount are found here and handed to its daemon one by one, so that each can
+//! be named; those of a vault that isn't mounted are found by their ciphertext.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use super::args_files as args;
+use super::exit::{Exit, Failure, Outcome};
+use super::interrupt::Interrupt;
+use super::offline;
+use super::output;
+use super::progress::{self, Display};
+use super::target::{self, Target};
+use crate::control::{ClientError, Entry, FileReencrypted, PathText, Progress, Reply, Request};
+use crate::ids::{Ino, Timestamp};
+
+/// What was done.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+struct Report {
+    /// Regular files looked at.
+    files: u64,
+    reencrypted: u64,
+    /// Empty, or made after the time that was given.
+    nothing_to_do: u64,
+    left: Vec<Left>,
+    /// Those that are left and not named here.
+    left_unnamed: u64,
+    complete: bool,
+    /// With this in --before another run goes on where this one ended: seconds since 1970.
+    before: u32,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+struct Left {
+    path: PathText,
+    why: String,
+}
+
+/// Re-encrypts what was named. What is done stays done, however it ends.
+///
+/// # Errors
+/// [`Exit::Interrupted`] when a signal stopped it; [`Exit::Other`] if files were left as they are; what resolving
+/// the paths, asking the daemon or opening the vault may say.
+pub(super) fn run(args: &args::Reencrypt) -> Outcome {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = u32::try_from(since_1970).unwrap_or(u32::MAX);
+    let mut run = Run {
+        recursive: args.recursive,
+        before: args.before,
+        interrupt: Interrupt::watch(Exit::Interrupted as u8)?,
+        report: Report { before: args.before.unwrap_or(now), ..Report::default() },
+        display: Display::reencrypting(),
+        total: args.recursive.then_some(0),
+    };
+    let targets: Vec<(PathBuf, Target)> =
+        args.paths.iter().map(|path| Ok((path.clone(), Target::resolve(path)?))).collect::<Outcome<_>>()?;
+    if args.recursive {
+        for (path, target) in &targets {
+            if let Target::Mounted(entry) = target {
+                run.each(path, entry, &mut |run, _| {
+                    run.total = run.total.map(|n| n + 1);
+                    Ok(())
+                })?;
+            }
+        }
+    }
+    for (path, target) in &targets {
+        match target {
+            Target::Mounted(entry) => run.each(path, entry, &mut |run, file| run.file(file, entry))?,
+            Target::Vault(vault) if args.recursive => run.vault(vault, args)?,
+            Target::Vault(vault) => {
+                let cause = "a vault that isn't mounted; -r re-encrypts all of its files";
+                return Err(Failure::new(Exit::Usage, vault.display(), cause));
+            }
+        }
+    }
+    run.report.complete = !run.interrupt.came();
+    drop(run.display);
+    tell(args, &run.report)
+}
+
+fn tell(args: &args::Reencrypt, report: &Report) -> Outcome {
+    let left = report.left.len() as u64 + report.left_unnamed;
+    for one in &report.left {
+        output::complain(&format_args!("{}: left as it is: {}", one.path.as_path().display(), one.why));
+    }
+    if args.json {
+        output::print_json(report)?;
+    } else {
+        let counts =
+            Progress { seen: report.files, rewrapped: report.reencrypted, failed: left, total: None };
+        output::print(&format!("{}\n", progress::reencrypted(&counts)))?;
+    }
+    let object = args.paths.first().map(|path| path.display().to_string()).unwrap_or_default();
+    if !report.complete {
+        let cause = format!(
+            "stopped before the end; what is done stays done, run it again with --before {} to go on",
+            report.before
+        );
+        return Err(Failure::new(Exit::Interrupted, object, cause));
+    }
+    if left > 0 {
+        let cause = format!("{left} files or directories were left as they are; see above");
+        return Err(Failure::new(Exit::Other, object, cause));
+    }
+    Ok(())
+}
+
+struct Run {
+    recursive: bool,
+    before: Option<u32>,
+    interrupt: Interrupt,
+    report: Report,
+    display: Display,
+    /// Files there are.
+    total: Option<u64>,
+}
+
+impl Run {
+    fn left(&mut self, path: &Path, why: impl std::fmt::Display) {
+        self.report.left.push(Left { path: path.into(), why: why.to_string() });
+    }
+
+    /// Calls `act` with each regular file at or below a path in a mount. What can't be read is noted once: in the
+    /// pass that acts.
+    fn each(
+        &mut self,
+        top: &Path,
+        entry: &Entry,
+        act: &mut dyn FnMut(&mut Self, &Path) -> Outcome,
+    ) -> Outcome {
+        let counting = self.report.files == 0 && self.total == Some(0);
+        let mut todo = vec![top.to_owned()];
+        while let Some(path) = todo.pop() {
+            if self.interrupt.came() {
+                return Ok(());
+            }
+            let meta = match fs::symlink_metadata(&path) {
+                Ok(meta) => meta,
+                // Removed meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && path != top => continue,
+                Err(error) => {
+                    if !counting {
+                        self.left(&path, error);
+                    }
+                    continue;
+                }
+            };
+            if meta.is_file() {
+                act(self, &path)?;
+            } else if meta.is_dir() && self.recursive && meta.dev() == entry.mount_dev {
+                let listed = fs::read_dir(&path)
+                    .and_then(|dir| dir.map(|found| Ok(found?.path())).collect::<io::Result<Vec<_>>>());
+                match listed {
+                    Ok(names) => todo.extend(names),
+                    Err(error) if !counting => self.left(&path, error),
+                    Err(_) => {}
+                }
+            } else if path == top && !counting {
+                let why = if meta.is_dir() { "a directory; -r goes into it" } else { "no regular file" };
+                self.left(&path, why);
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, path: &Path, entry: &Entry) -> Outcome {
+        self.report.files += 1;
+        // While this is open the kernel, and so the mount, knows the inode. It is no open file to the mount.
+        let held = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path);
+        let asked = held.and_then(|held| Ok((held.metadata()?, held)));
+        let (meta, held): (_, File) = match asked {
+            Ok(found) => found,
+            Err(error) => {
+                self.left(path, error);
+                return Ok(());
+            }
+        };
+        if !meta.is_file() || meta.dev() != entry.mount_dev {
+            self.left(path, "it was replaced meanwhile");
+            return Ok(());
+        }
+        let before = self.before.map(|secs| Timestamp(i64::from(secs) * 1000));
+        let request = Request::Reencrypt { ino: meta.ino(), before };
+        let client = target::connect(entry)?;
+        let interrupt = self.interrupt.clone();
+        let outcome = match client.converse(&request, &mut |_| {}, &mut || !interrupt.came()) {
+            Ok(Reply::Reencrypted { outcome }) => outcome,
+            Ok(_) => return Err(target::unexpected(entry)),
+            Err(ClientError::Stopped) => FileReencrypted::Stopped,
+            Err(ClientError::Refused(refusal)) => {
+                self.left(path, refusal);
+                return Ok(());
+            }
+            Err(error) => return Err(target::failure(error)),
+        };
+        drop(held);
+        match outcome {
+            FileReencrypted::Done { .. } => {
+                // Has the kernel look the name up: what it knew is gone.
+                let _ = fs::symlink_metadata(path);
+                self.report.reencrypted += 1;
+            }
+            FileReencrypted::Empty | FileReencrypted::Newer => self.report.nothing_to_do += 1,
+            FileReencrypted::Linked => self.left(path, "it has several names (hard links)"),
+            FileReencrypted::InUse => self.left(path, "it is open in some program, or was changed meanwhile"),
+            // One that the daemon stopped without being asked to is still to be done.
+            FileReencrypted::Stopped if self.interrupt.came() => self.report.files -= 1,
+            FileReencrypted::Stopped => self.left(path, "the mount is ending"),
+        }
+        self.show();
+        Ok(())
+    }
+
+    fn show(&mut self) {
+        let failed = self.report.left.len() as u64 + self.report.left_unnamed;
+        let Report { files, reencrypted, .. } = self.report;
+        self.display.update(&Progress { seen: files, rewrapped: reencrypted, failed, total: self.total });
+    }
+
+    fn vault(&mut self, vault: &Path, args: &args::Reencrypt) -> Outcome {
+        let before = self.before.map(|secs| Timestamp(i64::from(secs) * 1000));
+        let (interrupt, display) = (self.interrupt.clone(), &mut self.display);
+        let done = offline::reencrypt(vault, &args.open, before, &mut |progress| {
+            display.update(&progress);
+            !interrupt.came()
+        })?;
+        self.report.files += done.files;
+        self.report.reencrypted += done.reencrypted;
+        self.report.nothing_to_do += done.nothing_to_do;
+        self.report.left_unnamed += done.left.saturating_sub(done.named.len() as u64);
+        for (Ino(ino), why) in done.named {
+            let why = format!("{why} (its ciphertext: find {}/tree -inum {ino})", vault.display());
+            self.left(vault, why);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,102 @@
+//! What is shown is the same with and without bars, and says what it knows.
+use super::*;
+use crate::control::{AliasStatus, KeyVersionStatus, MountStatus, PendingStatus, VersionStatus};
+use crate::ids::VaultId;
+
+fn status() -> Status {
+    let (key, other) = (KeyId::from_bytes([1; 16]), KeyId::from_bytes([2; 16]));
+    let version = |number| KeyVersionStatus {
+        version: KeyVersion(number),
+        created: "2026-01-01T00:00:00.000Z".to_owned(),
+        has_material: number != 1,
+        expires: (number == 2).then(|| "2027-03-01T00:00:00.000Z".to_owned()),
+    };
+    let files = |key_id, number, files| VersionStatus { key_id, version: KeyVersion(number), files };
+    Status {
+        vault_id: VaultId::from_bytes([9; 16]),
+        vault: std::path::Path::new("/v").into(),
+        suite: "aes-256-gcm".to_owned(),
+        mount: Some(MountStatus {
+            mountpoint: std::path::Path::new("/m").into(),
+            pid: 7,
+            read_only: false,
+            lazy_rewrap: true,
+        }),
+        aliases: vec![AliasStatus {
+            alias: "alias/default".parse().unwrap(),
+            key_id: key,
+            version: KeyVersion(4),
+            state: "Enabled".to_owned(),
+        }],
+        keys: vec![KeyStatus {
+            key_id: key,
+            description: String::new(),
+            service_managed: false,
+            state: "Enabled".to_owned(),
+            current: KeyVersion(4),
+            min_decryption: KeyVersion(3),
+            rotation_period_days: Some(365),
+            next_rotation: Some("2027-01-01T00:00:00.000Z".to_owned()),
+            versions: (1..=4).map(version).collect(),
+        }],
+        counted: None,
+        versions: vec![files(key, 1, 1), files(key, 2, 99), files(key, 3, 300), files(other, 1, 600)],
+        files_seen: 1000,
+        files_stale: 1000,
+        pending_rewraps: 5,
+        pending_deletions: vec![PendingStatus {
+            key_id: other,
+            date: "2026-12-01T00:00:00.000Z".to_owned(),
+            insisted: true,
+            held_up: None,
+        }],
+    }
+}
+
+#[test]
+fn every_version_has_its_line_and_a_bar_by_its_share() {
+    let shown = text(&status(), Some('#'));
+    let uses: Vec<_> = ["no material", "retired", "old", "current", "unknown key"]
+        .iter()
+        .map(|used| shown.lines().find(|line| line.contains(used)).map(|line| line.matches('#').count()))
+        .collect();
+    assert_eq!(uses, [Some(1), Some(3), Some(9), Some(0), Some(18)], "{shown}");
+    assert!(shown.contains("   600   60.0%") && shown.contains("     1    0.1%"), "{shown}");
+}
+
+#[test]
+fn without_bars_the_columns_are_the_same_and_end_there() {
+    let (plain, bars) = (text(&status(), None), text(&status(), Some('█')));
+    assert!(plain.is_ascii() && !plain.contains('\x1b'));
+    for (plain, bars) in plain.lines().zip(bars.lines()) {
+        assert_eq!(bars.trim_end_matches(['█', ' ']), plain.trim_end());
+    }
+    let table: Vec<usize> = plain
+        .lines()
+        .skip_while(|line| !line.contains("share"))
+        .take_while(|line| line.starts_with("key") || line.contains('%'))
+        .map(str::len)
+        .collect();
+    assert!(table.len() == 6 && table.iter().all(|len| *len == table[0]), "{plain}");
+}
+
+#[test]
+fn what_is_to_come_is_told_in_its_order() {
+    let shown = text(&status(), None);
+    let at: Vec<_> = ["is deleted, though files need it", "rotates, as every 365 days", "version 2 expires"]
+        .iter()
+        .map(|what| shown.find(what).unwrap_or_else(|| panic!("{what}: {shown}")))
+        .collect();
+    assert!(at.is_sorted());
+    assert!(shown.ends_with("5 files wait for their re-wrap\n"));
+}
+
+#[test]
+fn a_census_that_is_no_count_says_so() {
+    let mut status = status();
+    assert!(text(&status, None).contains("--count counts all"));
+    status.counted = Some("2026-11-22T02:00:00.000Z".to_owned());
+    assert!(text(&status, None).contains("counted at 2026-11-22T02:00:00.000Z and kept count of since"));
+    (status.counted, status.mount) = (None, None);
+    assert!(text(&status, None).contains("the files are not counted"));
+}

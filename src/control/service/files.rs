@@ -1,0 +1,133 @@
+//! What is done to single files, and the count of all: re-encryption, re-wraps to a key of the caller's choice.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::super::protocol::{FileReencrypted, KmsReply, Progress, Refusal, RefusalKind};
+use super::{Service, refusal_of_keyring, refusal_of_vault};
+use crate::events::{Event, arn};
+use crate::ids::{Ino, Timestamp};
+use crate::keyring::kms::{KmsError, KmsErrorName};
+use crate::keyring::{KeyringError, Keys};
+use crate::rewrap::{self, FileOutcome, ReencryptReport};
+use crate::vault::{Error, Reencrypted};
+
+/// How often a file that is in use is tried again, and how long that waits.
+const CLOSE_TRIES: u32 = 4;
+const CLOSE_PAUSE: Duration = Duration::from_millis(50);
+
+impl Service {
+    /// Counts all files; the census is complete then.
+    pub(super) fn count_files(&self, go_on: &mut dyn FnMut(Progress) -> bool) -> Result<(), Refusal> {
+        let path = self.vault.keys().vault_path().display().to_string();
+        let halt = AtomicBool::new(self.stopping.load(Ordering::SeqCst));
+        let counted = rewrap::count(
+            &self.vault,
+            |p| {
+                if self.stopping.load(Ordering::SeqCst) || !go_on(progress(p)) {
+                    halt.store(true, Ordering::SeqCst);
+                }
+            },
+            &halt,
+        );
+        match counted.map_err(|error| refusal_of_vault(&path, &error))? {
+            count if count.stopped => {
+                let message = format!("{path}: stopped before all files were counted");
+                Err(Refusal::new(RefusalKind::Other, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Re-encrypts one file.
+    pub(super) fn reencrypt_file(
+        &self,
+        ino: Ino,
+        before: Option<Timestamp>,
+        go_on: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<FileReencrypted, Refusal> {
+        let mut go_on = || !self.stopping.load(Ordering::SeqCst) && go_on(Progress::default());
+        let mut tries = 0;
+        let outcome = loop {
+            let outcome = rewrap::reencrypt_file(&self.vault, ino, before, &mut go_on)
+                .map_err(|error| refusal_of_vault(&format!("inode {ino}"), &error))?;
+            // The kernel tells of the last close a little after it.
+            if outcome != FileOutcome::Was(Reencrypted::InUse) || tries == CLOSE_TRIES {
+                break outcome;
+            }
+            tries += 1;
+            std::thread::sleep(CLOSE_PAUSE);
+        };
+        Ok(match outcome {
+            FileOutcome::Newer => FileReencrypted::Newer,
+            FileOutcome::Was(Reencrypted::Done(new)) => FileReencrypted::Done { ino: new.0 },
+            FileOutcome::Was(Reencrypted::Empty) => FileReencrypted::Empty,
+            FileOutcome::Was(Reencrypted::Linked) => FileReencrypted::Linked,
+            FileOutcome::Was(Reencrypted::InUse) => FileReencrypted::InUse,
+            FileOutcome::Was(Reencrypted::Stopped) => FileReencrypted::Stopped,
+        })
+    }
+
+    /// Re-encrypts all files of a vault that isn't mounted.
+    ///
+    /// # Errors
+    /// If the root can't be read.
+    pub fn reencrypt_all(
+        &self,
+        before: Option<Timestamp>,
+        go_on: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<ReencryptReport, Refusal> {
+        let path = self.vault.keys().vault_path().display().to_string();
+        let halt = AtomicBool::new(false);
+        rewrap::reencrypt_all(
+            &self.vault,
+            before,
+            |p| {
+                if !go_on(progress(p)) {
+                    halt.store(true, Ordering::SeqCst);
+                }
+            },
+            &halt,
+        )
+        .map_err(|error| refusal_of_vault(&path, &error))
+    }
+
+    /// KMS's ReEncrypt, for a file's DEK.
+    pub(super) fn rewrap_file_to(&self, ino: Ino, key_id: &str) -> Result<KmsReply, Refusal> {
+        let keys: &Keys = self.vault.keys();
+        let failed = |error: KeyringError| match KmsError::of(error) {
+            Ok(error) => Ok(KmsReply::Failed { error }),
+            Err(error) => Err(refusal_of_keyring(&error)),
+        };
+        let named =
+            |name, message: &str| Ok(KmsReply::Failed { error: KmsError { name, message: message.into() } });
+        let to = match keys.re_encrypt_target(key_id) {
+            Ok(to) => to,
+            Err(error) => return failed(error),
+        };
+        let object = format!("inode {ino}");
+        let from = match self.vault.count_file(ino) {
+            Ok(Some(info)) => info.backing,
+            Ok(None) => {
+                let message = "The file has no data key: it is empty, or no regular file.";
+                return named(KmsErrorName::ValidationException, message);
+            }
+            Err(Error::Corrupt(_)) => {
+                return named(KmsErrorName::InvalidCiphertextException, "The file's header is damaged.");
+            }
+            Err(error) => return Err(refusal_of_vault(&object, &error)),
+        };
+        if let Err(error) = keys.usable(from) {
+            return failed(error.into());
+        }
+        self.vault.rewrap_to(ino, to).map_err(|error| refusal_of_vault(&object, &error))?;
+        keys.events().record(&Event::KeyOperation { key: to, operation: "ReEncrypt" });
+        Ok(KmsReply::Done { answer: json!({ "SourceKeyId": arn(from.key), "KeyId": arn(to) }) })
+    }
+}
+
+fn progress(p: rewrap::Progress) -> Progress {
+    Progress { seen: p.seen, rewrapped: p.rewrapped, failed: p.failed, total: p.total }
+}

@@ -1,0 +1,111 @@
+//! Re-encrypting all files below a directory, one after the other. What is done stays done: a run that was
+//! stopped goes on by leaving out what was made after it began.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::sweep::Progress;
+use super::walk::walk;
+use crate::ids::{Ino, Timestamp};
+use crate::vault::{GoOn, Reencrypted, Result, Vault};
+
+/// Files that a report names.
+const NAMED: usize = 100;
+
+/// What became of one file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FileOutcome {
+    /// What the vault says.
+    Was(Reencrypted),
+    /// Left as it is: its lower file, and so its DEK, was made after the time that was given.
+    Newer,
+}
+
+/// What a run did and found.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct ReencryptReport {
+    /// Regular files looked at.
+    pub files: u64,
+    /// Files that have a new DEK.
+    pub reencrypted: u64,
+    /// Empty files, and those made after the time that was given.
+    pub nothing_to_do: u64,
+    /// Files left as they were, and directories that could not be read.
+    pub left: u64,
+    /// The first of the files that were left, by inode number, and why.
+    pub named: Vec<(Ino, String)>,
+    /// Whether it was stopped before the end.
+    pub stopped: bool,
+}
+
+/// Re-encrypts one file, unless it was made at or after `before`.
+///
+/// # Errors
+/// As [`Vault::reencrypt`].
+pub fn reencrypt_file(
+    vault: &Vault,
+    ino: Ino,
+    before: Option<Timestamp>,
+    go_on: &mut GoOn<'_>,
+) -> Result<FileOutcome> {
+    if let Some(before) = before
+        && let Some(born) = vault.born(ino)?
+        && born.secs.saturating_mul(1000).saturating_add(i64::from(born.nanos / 1_000_000)) >= before.0
+    {
+        return Ok(FileOutcome::Newer);
+    }
+    vault.reencrypt(ino, go_on).map(FileOutcome::Was)
+}
+
+/// Re-encrypts all files of a vault that were made before `before`. `progress` is told after each; the run ends
+/// soon after `stop` is set.
+///
+/// # Errors
+/// If the root can't be read. What goes wrong below it is counted, and the run goes on.
+pub fn reencrypt_all(
+    vault: &Vault,
+    before: Option<Timestamp>,
+    mut progress: impl FnMut(Progress),
+    stop: &AtomicBool,
+) -> Result<ReencryptReport> {
+    let mut report = ReencryptReport::default();
+    // The new file may come again in the listing that the old one was in.
+    let mut done: HashSet<Ino> = HashSet::new();
+    let walked = walk(vault, Ino::ROOT, stop, &mut |files, total| {
+        for ino in files {
+            if stop.load(Ordering::Relaxed) || done.contains(ino) {
+                continue;
+            }
+            report.files += 1;
+            let mut left = |why: String| {
+                report.left += 1;
+                if report.named.len() < NAMED {
+                    report.named.push((*ino, why));
+                }
+            };
+            match reencrypt_file(vault, *ino, before, &mut || !stop.load(Ordering::Relaxed)) {
+                Ok(FileOutcome::Was(Reencrypted::Done(new))) => {
+                    done.insert(new);
+                    report.reencrypted += 1;
+                }
+                Ok(FileOutcome::Newer | FileOutcome::Was(Reencrypted::Empty)) => report.nothing_to_do += 1,
+                Ok(FileOutcome::Was(Reencrypted::Stopped)) => report.files -= 1,
+                Ok(FileOutcome::Was(Reencrypted::Linked)) => left("it has several names".to_owned()),
+                Ok(FileOutcome::Was(Reencrypted::InUse)) => left("it is in use".to_owned()),
+                Err(e) => left(e.to_string()),
+            }
+            progress(Progress {
+                total,
+                seen: report.files,
+                rewrapped: report.reencrypted,
+                failed: report.left,
+            });
+        }
+    })?;
+    report.left += walked.dirs_left_out;
+    report.stopped = stop.load(Ordering::Relaxed);
+    Ok(report)
+}
+
+#[cfg(test)]
+mod tests;
