@@ -1,7 +1,8 @@
-//! Room for the keyring on a full disk: two files beside it whose blocks are allocated and never read. A save
-//! that finds neither room nor a free inode renames one to a temporary name and writes the new keyring into it;
-//! two, because a change that takes out material or a slot is saved twice. They are made again once there is
-//! room: by the next change, or the next mount. Losing one, at any instant, costs nothing but this room.
+//! Room for the keyring on a full disk: files beside it whose blocks are allocated and never read. A save that
+//! finds neither room nor a free inode renames one to a temporary name and writes the new keyring into it. Six:
+//! changing an unlock slot saves three times, a rotation is to go before it, and names can take room, too. They
+//! are made again once there is room: by the next change, or the next mount. Losing one, at any instant, costs
+//! nothing but this room.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -11,7 +12,14 @@ use crate::ids::LowerOffset;
 use crate::storage::{self, Access, Errno, FileKind, RenameFlags, Stat};
 
 /// The names of the reserve files in the vault directory.
-pub const RESERVE_NAMES: [&str; 2] = ["keyring.reserve", "keyring.reserve2"];
+pub const RESERVE_NAMES: [&str; 6] = [
+    "keyring.reserve",
+    "keyring.reserve2",
+    "keyring.reserve3",
+    "keyring.reserve4",
+    "keyring.reserve5",
+    "keyring.reserve6",
+];
 
 /// A reserve's size in bytes is a multiple of this.
 const UNIT: u64 = 64 << 10;
@@ -80,7 +88,8 @@ impl VaultDir {
         for name in RESERVE_NAMES {
             let temporary = storage::temporary_name();
             let moved = self.open_reserve(name).and_then(|file| {
-                storage::rename(self.fd(), name.as_bytes(), self.fd(), &temporary, RenameFlags::NOREPLACE)?;
+                let (fd, name) = (self.fd(), name.as_bytes());
+                self.with_room(|| storage::rename(fd, name, fd, &temporary, RenameFlags::NOREPLACE))?;
                 Ok(file)
             });
             let Ok(file) = moved else { continue };
@@ -115,14 +124,24 @@ impl VaultDir {
         if stat.kind() == FileKind::Regular && stat.nlink == 1 { Ok(file) } else { Err(Errno::INVAL) }
     }
 
+    /// Cut first: XFS frees the blocks of a removed file some time later. And synced: blocks are free once the
+    /// journal says so. An error of either shows in the call that follows.
+    fn give_up(&self, name: &str) {
+        if let Ok(file) = self.open_reserve(name) {
+            let _ =
+                storage::truncate(file.as_fd(), LowerOffset(0)).and_then(|()| storage::fsync(file.as_fd()));
+        }
+        self.discard(name.as_bytes());
+    }
+
     /// Makes a call that takes room for a name; as long as there is none, a reserve is given up for it.
     pub(super) fn with_room<T>(&self, call: impl Fn() -> storage::Result<T>) -> storage::Result<T> {
         let mut done = call();
-        for name in RESERVE_NAMES {
+        for name in RESERVE_NAMES.iter().rev() {
             if !done.as_ref().is_err_and(|error| is_no_room(*error)) {
                 break;
             }
-            self.discard(name.as_bytes());
+            self.give_up(name);
             done = call();
         }
         done
