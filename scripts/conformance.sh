@@ -41,7 +41,7 @@ wanted() {
 
 QUICK=no
 case " $* " in *" --quick "*) QUICK=yes ;; esac
-SUITES="pjdfstest fsx stress_ng programs databases locks times users threads size"
+SUITES="pjdfstest fsx stress_ng programs databases locks times users mounts threads size"
 for SUITE in $SUITES; do
     wanted "$@" || continue
     case $SUITE in
@@ -49,7 +49,7 @@ for SUITE in $SUITES; do
         need_build_tools
         crate "$SUITE" "$([ "$SUITE" = fsx ] && echo 0.3.2 || echo 0.2.2)"
         ;;
-    programs | users)
+    programs | users | mounts)
         install_missing git:git rsync:rsync setfacl:acl setfattr:attr setcap:libcap2-bin make:make cc:build-essential
         ;;
     databases) [ "$QUICK" = yes ] || install_missing pg_ctlcluster:postgresql setpriv:util-linux ;;
