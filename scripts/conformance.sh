@@ -41,7 +41,7 @@ wanted() {
 
 QUICK=no
 case " $* " in *" --quick "*) QUICK=yes ;; esac
-SUITES="pjdfstest fsx stress_ng programs databases locks times users mounts threads size"
+SUITES="pjdfstest fsx stress_ng programs databases locks times users mounts calls threads size"
 for SUITE in $SUITES; do
     wanted "$@" || continue
     case $SUITE in

@@ -10,6 +10,18 @@ DIFFERENCES = {
         "birth_time": "the kernel asks for it with FUSE_STATX, which fuser 0.18 doesn't pass on",
         "atime_with_o_noatime": "one lower descriptor serves all who have the file open; atime is the lower filesystem's to keep",
     },
+    "calls": {
+        "attribute_names_of_255_bytes": "docs/format.md: the name is encrypted and encoded within the lower "
+        "filesystem's 255 bytes, which leaves 168",
+        "fallocate_collapse_range": "the kernel's FUSE passes on PUNCH_HOLE, ZERO_RANGE and KEEP_SIZE alone",
+        "fallocate_insert_range": "the kernel's FUSE passes on PUNCH_HOLE, ZERO_RANGE and KEEP_SIZE alone",
+        "file_flags": "append-only and immutable lower files would shut out the header's re-wrap; rekeyfs has no flags of "
+        "its own",
+        "o_tmpfile": "the kernel asks with FUSE_TMPFILE, which fuser 0.18 doesn't know; programs fall back to a named file",
+        "swap_files": "the kernel's FUSE has no swap_activate, and bmap only for block devices",
+        "symlink_targets_of_4095_bytes": "docs/format.md: the target is encrypted and encoded within the lower "
+        "filesystem's 4,095 bytes, which leaves 3,030",
+    },
     "users": {
         "setgid_without_group_execute_written_by_one_outside_the_group": "ext4 drops the bit if the writer isn't in the "
         "file's group; FUSE_HANDLE_KILLPRIV_V2 has it dropped only with the group's execute bit, and FUSE tells no one's "

@@ -21,8 +21,8 @@ from ground import Ground  # noqa: E402
 from isolation import as_init  # noqa: E402
 from suite import command  # noqa: E402
 
-SUITES = ("pjdfstest", "fsx", "stress_ng", "programs", "databases", "locks", "times", "users", "mounts", "threads",
-          "size")  # fmt: skip
+SUITES = ("pjdfstest", "fsx", "stress_ng", "programs", "databases", "locks", "times", "users", "mounts", "calls",
+          "threads", "size")  # fmt: skip
 PAGE = """# Conformance
 
 Written by `scripts/conformance.sh{arguments}` (rekeyfs {version}, Linux {kernel}, {processors} processors, {minutes}

@@ -92,6 +92,7 @@ class Cases(Suite):
         self.dir = self.place.root / case[:40]
         self.dir.mkdir()
         os.chmod(self.dir, 0o777)
+        self.descriptors = []  # closed when the case is over
         before = os.getcwd()
         signal.signal(signal.SIGALRM, self._too_long)
         signal.alarm(self.seconds)
@@ -103,10 +104,12 @@ class Cases(Suite):
         except Exception as error:  # of a test: anything is its failure
             where = traceback.extract_tb(error.__traceback__)
             lines = [f"{pathlib.Path(frame.filename).name}:{frame.lineno}" for frame in where[1:]]
-            return Outcome(case, FAILED, f"{type(error).__name__}: {str(error)[:1500]} ({', '.join(lines)})")
+            return Outcome(case, FAILED, f"{type(error).__name__}: {str(error)[:600]} ({', '.join(lines)})")
         finally:
             signal.alarm(0)
             os.chdir(before)
+            for fd in self.descriptors:
+                os.close(fd)
             shutil.rmtree(self.dir, ignore_errors=True)
 
     def _too_long(self, _number, _frame):
