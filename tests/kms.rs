@@ -258,3 +258,60 @@ fn what_is_not_kmss_refusal_keeps_its_own_status() {
         .unwrap();
     assert_eq!(unnamed.status.code(), Some(2), "{unnamed:?}");
 }
+
+#[test]
+fn keys_of_an_unmounted_vault_are_imported_renewed_retired_and_deleted() {
+    let account = Account::new();
+    let run = |args: &[&str]| account.command(&[args, &["--keyfile", "key"]].concat());
+    let made = account.json("create-key --origin EXTERNAL --tags TagKey=a,TagValue=1");
+    let key = made["KeyMetadata"]["KeyId"].as_str().unwrap();
+    assert_eq!(account.json(&format!("list-resource-tags --key-id {key}"))["Tags"][0]["TagValue"], "1");
+    std::fs::write(account.path("material"), [3; 32]).unwrap();
+    std::fs::write(account.path("short"), [3; 31]).unwrap();
+    let import = |file: &str| {
+        let model = "--expiration-model KEY_MATERIAL_DOES_NOT_EXPIRE";
+        format!("import-key-material --key-id {key} --key-material-file {file} {model}")
+    };
+    assert_eq!(account.run(&import("short")).status.code(), Some(9));
+    let state = || account.json(&format!("describe-key --key-id {key}"))["KeyMetadata"]["KeyState"].clone();
+    assert_eq!(state(), "PendingImport");
+    let done = account.run(&import("material"));
+    if cfg!(feature = "aws-lc") {
+        assert!(done.status.success(), "{done:?}");
+        assert_eq!(state(), "Enabled");
+        account.json(&format!("delete-imported-key-material --key-id {key}"));
+        assert_eq!(state(), "PendingImport");
+    } else {
+        let said = String::from_utf8(done.stderr).unwrap();
+        assert!(said.contains("UnsupportedOperationException"), "{said}");
+    }
+
+    let renewed = run(&["rotate", "vault", "--new-key", "--json"]);
+    let renewed: Value = serde_json::from_slice(&renewed.stdout).unwrap();
+    let old = renewed["old_key_id"].as_str().unwrap();
+    let by_alias = account.json("describe-key --key-id alias/default");
+    assert_eq!(by_alias["KeyMetadata"]["KeyId"], renewed["new_key_id"]);
+
+    // There are no files, so nothing needs it.
+    assert!(run(&["rotate", "vault", "--key-id", old]).status.success());
+    let retire = |more: &[&str]| run(&[&["key", "retire", "vault", "--key-id", old], more].concat());
+    for refused in [&["--below", "3"][..], &["--below", "1"]] {
+        assert_eq!(retire(refused).status.code(), Some(44), "{refused:?}");
+    }
+    let trimmed = retire(&["--below", "2", "--trim", "--json"]);
+    let trimmed: Value = serde_json::from_slice(&trimmed.stdout).unwrap();
+    assert_eq!((&trimmed["min_decryption"], &trimmed["trimmed"]), (&json!(2), &json!(1)));
+    assert!(retire(&["--below", "2", "--undo"]).status.success());
+
+    // A file of which it can't be told is in the way, unless one insists.
+    std::fs::write(account.path("vault/tree/x"), [b"RKFS".as_slice(), &[1; 5000]].concat()).unwrap();
+    account.refused(
+        &format!("schedule-key-deletion --key-id {old}"),
+        "ScheduleKeyDeletion",
+        "ConflictException",
+    );
+    let forced = account.run(&format!("schedule-key-deletion --key-id {old} --force"));
+    assert!(forced.status.success() && !forced.stderr.is_empty(), "{forced:?}");
+    let status = run(&["status", "vault"]);
+    assert!(String::from_utf8(status.stdout).unwrap().contains(&format!("key {old} will be deleted at")));
+}

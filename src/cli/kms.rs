@@ -53,13 +53,12 @@ fn of_keys(verb: &KeyVerb) -> Outcome {
     };
     if let (KeyVerb::ScheduleKeyDeletion(args), Call::ScheduleKeyDeletion { key_id, insist, .. }) =
         (verb, &mut call)
+        && args.force
     {
-        if args.force {
-            *insist = Some(match &asked {
-                Answerer::Mounted(_) => key::insist(&target, &common.open, key_id, Keys::deletion_order)?,
-                Answerer::Vault(offline, _) => offline.insist(key_id, Keys::deletion_order)?,
-            });
-        }
+        *insist = Some(match &asked {
+            Answerer::Mounted(_) => key::insist(&target, &common.open, key_id, Keys::deletion_order)?,
+            Answerer::Vault(offline, _) => offline.insist(key_id, Keys::deletion_order)?,
+        });
     }
     if let KeyVerb::ImportKeyMaterial(args) = verb
         && let Some(file) = &args.key_material_file
