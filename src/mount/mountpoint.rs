@@ -12,7 +12,7 @@ pub(super) fn check(options: &MountOptions, vault: &Path) -> Result<PathBuf, Mou
     let asked = &options.mountpoint;
     let refuse = |problem: String| MountError::Mountpoint { path: asked.clone(), problem };
     let mut metadata = std::fs::metadata(asked);
-    if metadata.as_ref().is_err_and(is_dead) {
+    if metadata.as_ref().is_err_and(is_dead) || (metadata.is_ok() && nobody_answers(asked)) {
         clean_up(asked)?;
         metadata = std::fs::metadata(asked);
     }
@@ -47,6 +47,12 @@ pub(super) fn check(options: &MountOptions, vault: &Path) -> Result<PathBuf, Mou
 /// What the kernel answers for a mount whose daemon is gone.
 pub(super) fn is_dead(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ENOTCONN)
+}
+
+/// Whether a filesystem's daemon is gone, though the kernel still knows the attributes of its root: how much room
+/// there is has to be asked for.
+fn nobody_answers(path: &Path) -> bool {
+    rustix::fs::statfs(path).is_err_and(|error| is_dead(&error.into()))
 }
 
 fn clean_up(asked: &Path) -> Result<(), MountError> {

@@ -12,11 +12,9 @@ import sys
 
 from harness import (
     BIN,
-    FALLOC_KEEP_SIZE,
     PASSPHRASE,
     WRONG_PASSPHRASE_EXIT,
     MountedTest,
-    fallocate,
     is_gone,
     sh,
     wait_until,
@@ -510,6 +508,16 @@ class Interrupted(MountedTest):
                 self.assertEqual(data.strip(b"u").strip(b"\0"), b"")
         self.write("after", b"works")
 
+    def test_a_mount_follows_a_sigkill_whose_attributes_the_kernel_still_knows(self):
+        for _ in range(3):
+            self.mnt.stat()
+            self.vault.kill()
+            done = self.vault.try_mount()
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn("unmounted what a killed daemon had left there", done.stderr)
+            self.vault.pid = self.vault.daemon_pid()
+            self.write("f", b"works", fsync=True)
+
     def test_umount_of_a_stale_mountpoint(self):
         self.vault.kill()
         self.vault.run("umount", self.mnt)
@@ -555,120 +563,6 @@ class Interrupted(MountedTest):
         daemon.send_signal(signal.SIGTERM)
         self.assertEqual(daemon.wait(10), 0)
         self.assertFalse(self.vault.is_mounted())
-
-
-class FullDisk(MountedTest):
-    options = None
-
-    def setUp(self):
-        super().setUp()
-        self.need_root()
-        self.need_tools("mkfs.ext4", "mount", "losetup")
-        sh("truncate -s 64M image && mkfs.ext4 -q -b 4096 -m 0 image && mkdir disk", self.dir)
-        mounted = subprocess.run(["mount", "-o", "loop", "image", "disk"], cwd=self.dir, capture_output=True, text=True)
-        if mounted.returncode:
-            self.skipTest(f"no loop mounts here: {mounted.stderr.strip()}")
-        self.addCleanup(subprocess.run, ["umount", "-l", str(self.dir / "disk")])
-        (self.dir / "b").mkdir()
-        self.vault = self.new_vault(self.dir / "b", vault=self.dir / "disk/vault")
-        self.mnt = self.vault.mnt
-        self.vault.mount()
-
-    def test_enospc_in_the_middle_of_a_write_loses_nothing_else(self):
-        kept = {}
-        for i in range(10):
-            data = os.urandom(200_000)
-            kept[self.write(f"kept{i}", data, fsync=True)] = data
-        path = self.mnt / "filler"
-        with self.assertRaises(OSError) as raised:
-            with open(path, "wb", buffering=0) as f:
-                while True:
-                    f.write(b"F" * (1 << 20))
-                    os.fsync(f.fileno())
-        self.assertEqual(raised.exception.errno, errno.ENOSPC)
-        for p, data in kept.items():
-            self.assertEqual(self.read(p), data)
-        with self.assertRaises(OSError):
-            with open(next(iter(kept)), "ab", buffering=0) as f:
-                f.write(os.urandom(1 << 20))
-                os.fsync(f.fileno())
-        size = path.stat().st_size
-        self.assertLessEqual(size, 64 << 20)
-        content = self.read(path)
-        self.assertEqual(content.strip(b"F").strip(b"\0"), b"")
-        os.unlink(path)
-        data = os.urandom(300_000)
-        kept_after = self.write("after", data, fsync=True)
-        self.vault.remount()
-        first = next(iter(kept))
-        self.assertEqual(self.read(first)[:200_000], kept.pop(first))
-        for p, data_ in kept.items():
-            self.assertEqual(self.read(p), data_)
-        self.assertEqual(self.read(kept_after), data)
-        fd = os.open(self.mnt / "kept1", os.O_RDWR)
-        try:
-            with self.assertRaises(OSError):
-                fallocate(fd, FALLOC_KEEP_SIZE, 0, 1 << 30)
-        finally:
-            os.close(fd)
-        self.assertEqual(self.read(self.mnt / "kept1"), kept[self.mnt / "kept1"])
-
-    def test_a_key_goes_though_its_data_finds_no_room(self):
-        data = os.urandom(50_000)
-        path = self.write("f", data, fsync=True)
-        key = os.getxattr(path, "user.rekeyfs.key-id").decode()
-        kms = lambda verb: self.vault.run("kms", verb, "--key-id", key, "--vault", self.mnt)  # noqa: E731
-        filler = self.dir / "disk/filler"
-        with open(path, "r+b", buffering=0) as f:
-            os.pwrite(f.fileno(), os.urandom(8 << 20), 1 << 20)
-            with open(filler, "wb", buffering=0) as full:
-                for step in (1 << 20, 4096):
-                    with contextlib.suppress(OSError):
-                        while full.write(bytes(step)) == step:
-                            pass
-            done = kms("disable-key")
-            if done.returncode:
-                # Not even the keyring had room: the key is as it was, and the verb says why.
-                self.assertIn("No space left", done.stderr)
-                os.unlink(filler)
-                self.assertEqual(kms("disable-key").returncode, 0)
-            else:
-                os.unlink(filler)
-            with self.assertRaises(OSError) as told:
-                os.fsync(f.fileno())
-            self.assertIn(told.exception.errno, (errno.ENOSPC, errno.EIO))
-            self.assertErrno(errno.ENOKEY, open, path, "rb")
-            self.assertEqual(kms("enable-key").returncode, 0)
-            self.assertEqual(os.pread(f.fileno(), len(data), 0), data)
-            os.pwrite(f.fileno(), b"again", 0)
-            os.fsync(f.fileno())
-        self.vault.remount()
-        self.assertEqual(self.read(path)[: len(data)], b"again" + data[5:])
-
-    def test_rotate_and_rewrap_on_a_full_disk(self):
-        data = os.urandom(50_000)
-        path = self.write("f", data, fsync=True)
-        with open(self.dir / "disk/filler", "wb", buffering=0) as f:
-            try:
-                while True:
-                    f.write(bytes(1 << 20))
-            except OSError:
-                pass
-            try:
-                while True:
-                    f.write(bytes(4096))
-            except OSError:
-                pass
-        done = self.vault.run("rotate", self.mnt)
-        self.assertNotIn("panicked", done.stderr)
-        self.assertEqual(self.read(path), data)
-        os.unlink(self.dir / "disk/filler")
-        self.vault.rotate()
-        self.assertEqual(self.read(path), data)
-        newest = 3 if done.returncode == 0 else 2
-        self.assertTrue(wait_until(lambda: self.read(path) and self.vault.version(path) >= newest, 20))
-        self.vault.remount()
-        self.assertEqual(self.read(path), data)
 
 
 class Unprivileged(MountedTest):
