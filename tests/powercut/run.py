@@ -49,7 +49,7 @@ def parse(arguments):
     parser.add_argument("--system", action="append", choices=sorted(SYSTEMS), help="only this (default: all)")
     parser.add_argument("--workload", action="append", choices=list(WORKLOADS), help="only this (default: all)")
     parser.add_argument("--beside", choices=("none", "rotate", "both"), default="both",
-                        help="rotate, rewrap, unlock change beside the workload: without, with, or each in turn")
+                        help="rotate, rewrap, kms verbs, unlock change beside the workload: without, with, or each in turn")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a recording (2)")
     parser.add_argument("--binary", required=True, help="the rekeyfs to test")
     parser.add_argument("--json", metavar="FILE", help="write the outcome here too")
@@ -181,7 +181,7 @@ def replay(box, options, progress):
 def table(rows):
     lines = ["| filesystem | workload | cuts | lost |", "|--|--|--:|--:|"]
     for row in rows:
-        workload = row["workload"] + (", rotate, rewrap, unlock change beside" if row["beside"] else "")
+        workload = row["workload"] + (", rotate, rewrap, kms verbs, unlock change beside" if row["beside"] else "")
         lost = "the workload failed" if "error" in row else row["lost"]
         lines.append(f"| {row['system']} | {workload} | {row['cuts']} | {lost} |")
     for system in dict.fromkeys(row["system"] for row in rows):

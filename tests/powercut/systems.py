@@ -12,6 +12,15 @@ _WRONG_PASSPHRASE = 12
 _FSCK_LEFT, _FSCK_FAILED = 4, 8
 
 
+# Verbs with the states that they promise, in turn.
+_STATES = (
+    (("disable-key", "Disabled"),),
+    (("disable-key", "Disabled"), ("enable-key", "Enabled")),
+    (("schedule-key-deletion", "PendingDeletion"),),
+    (("schedule-key-deletion", "PendingDeletion"), ("cancel-key-deletion", "Disabled")),
+)
+
+
 class Broken(Exception):
     """A filesystem can't be used after a cut: itself a loss."""
 
@@ -188,13 +197,16 @@ class Rekeyfs(Ext4):
         return os.path.join(self._vault, "tree")
 
     def beside(self, mark, rng, stop):
-        """Rotates, re-wraps and changes the passphrase until `stop` says so; marks promise what returned."""
+        """Rotates, re-wraps, makes keys and aliases and changes the passphrase until `stop` says so; marks promise what
+        returned."""
         passphrase = 0
         while not stop():
             pick = rng.random()
-            if pick < 0.5:
+            if pick < 0.3:
+                self._kms_verb(mark, rng)
+            elif pick < 0.6:
                 mark({"version": json.loads(self._run("rotate", self.root, "--json"))["new_version"]})
-            elif pick < 0.8:
+            elif pick < 0.85:
                 self._run("rewrap", self.root)
             else:
                 passphrase += 1
@@ -204,13 +216,58 @@ class Rekeyfs(Ext4):
                 mark({"slot": "changed", "passphrase": passphrase})
             time.sleep(rng.random() * 0.1)
 
+    def _kms(self, *arguments):
+        printed = self._run("kms", *arguments, "--vault", self.root)
+        return json.loads(printed) if printed else None
+
+    def _kms_verb(self, mark, rng):
+        """A key with an alias of its own, and the verbs that change its state: its files are none of the workload's."""
+        key = self._kms("create-key")["KeyMetadata"]["KeyId"]
+        mark({"kms": key, "state": "Enabled"})
+        alias = f"alias/{key}"
+        self._kms("create-alias", "--alias-name", alias, "--target-key-id", key)
+        mark({"kms": key, "alias": alias})
+        for verb, state in rng.choice(_STATES):
+            mark({"kms": key, "trying": state})
+            self._kms(verb, "--key-id", key)
+            mark({"kms": key, "state": state})
+
     def check(self, marks):
+        return self._check_rotation(marks) + self._check_kms(marks)
+
+    def _check_rotation(self, marks):
         promised = max((mark["version"] for mark in marks if "version" in mark), default=None)
         if promised is None:
             return []
         status = json.loads(self._run("status", self.root, "--json"))
         version = max(alias["version"] for alias in status["aliases"] if alias["alias"] == "alias/default")
         return [] if version >= promised else [f"rotation to version {promised} was promised, the vault has {version}"]
+
+    def _check_kms(self, marks):
+        states, aliases = {}, {}
+        for mark in marks:
+            if "state" in mark:
+                states[mark["kms"]] = {mark["state"]}
+            elif "trying" in mark:
+                states[mark["kms"]].add(mark["trying"])
+            elif "kms" in mark:
+                aliases[mark["alias"]] = mark["kms"]
+        if not states:
+            return []
+        problems = []
+        found = {alias["AliasName"]: alias["TargetKeyId"] for alias in self._kms("list-aliases")["Aliases"]}
+        for alias, key in aliases.items():
+            if found.get(alias) != key:
+                problems.append(f"{alias} was promised for {key}, it is of {found.get(alias)}")
+        # The last ones: each look costs a process.
+        for key, allowed in list(states.items())[-4:]:
+            try:
+                state = self._kms("describe-key", "--key-id", key)["KeyMetadata"]["KeyState"]
+            except Broken as problem:
+                state = str(problem)
+            if state not in allowed:
+                problems.append(f"key {key} was promised to be {' or '.join(sorted(allowed))}, it is: {state}")
+        return problems
 
 
 SYSTEMS = {system.name: system for system in (Ext4, Gocryptfs, Rekeyfs)}
