@@ -20,6 +20,7 @@ pub(super) struct Kms {
 
 /// The verbs.
 #[derive(Subcommand, Debug)]
+#[allow(clippy::large_enum_variant)] // There is one, once, and clap flattens no box.
 pub(super) enum Verb {
     #[command(flatten)]
     OfKeys(KeyVerb),

@@ -8,6 +8,7 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use super::error::{KeyError, KeyringError, Unusable};
 use super::model::{Body, Key, KeyState, Manager};
+use super::renew::resolve;
 use super::state::Clock;
 use super::store::{Draft, Store};
 use super::table::Table;
@@ -441,15 +442,6 @@ fn key_info(key: &Key) -> KeyInfo {
         rotation_days: key.rotates().then_some(key.rotation.period_days),
         next_rotation: key.rotation.next.filter(|_| key.rotates()),
         versions: key.versions.iter().map(version).collect(),
-    }
-}
-
-fn resolve(body: &Body, target: &RotateTarget) -> Result<KeyId, KeyError> {
-    match target {
-        RotateTarget::Key(key) => Ok(*key),
-        RotateTarget::Alias(name) => {
-            body.alias(name).map(|a| a.key).ok_or_else(|| KeyError::UnknownAlias(name.clone()))
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! files, and a dated alias by which it is found.
 
 use super::error::{KeyError, KeyringError};
-use super::keys::{Keys, known};
+use super::keys::{Keys, RotateTarget, known};
 use super::kms::KmsError;
 use super::model::{Alias, Body, Key, KeyState, Manager};
 use crate::events::Event;
@@ -87,6 +87,19 @@ impl Key {
                 state: super::error::Unusable::State(self.state),
             })),
             KeyState::Enabled | KeyState::Disabled | KeyState::PendingImport => Ok(()),
+        }
+    }
+}
+
+/// The key that is to be rotated.
+///
+/// # Errors
+/// [`KeyError::UnknownAlias`].
+pub(super) fn resolve(body: &Body, target: &RotateTarget) -> Result<KeyId, KeyError> {
+    match target {
+        RotateTarget::Key(key) => Ok(*key),
+        RotateTarget::Alias(name) => {
+            body.alias(name).map(|a| a.key).ok_or_else(|| KeyError::UnknownAlias(name.clone()))
         }
     }
 }
