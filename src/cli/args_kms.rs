@@ -23,7 +23,7 @@ pub(super) struct Kms {
 #[allow(clippy::large_enum_variant)] // There is one, once, and clap flattens no box.
 pub(super) enum Verb {
     #[command(flatten)]
-    OfKeys(KeyVerb),
+    OfKeys(Box<KeyVerb>),
     /// Re-wrap the data keys of files under another key; contents stay as they are (`rekeyfs reencrypt` encrypts
     /// them anew). A file whose directory has an alias of another key moves back at its next use: set the
     /// directory's user.rekeyfs.alias for it to stay
