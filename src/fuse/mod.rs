@@ -84,9 +84,51 @@ fn guarded_for(request: &fuser::Request, operation: &'static str, handler: impl 
     guarded(operation, handler);
 }
 
-/// Runs a handler; a panic in it is logged and costs this request alone.
+/// Runs a handler; a panic in it is logged with its cause and costs this request alone.
 fn guarded(operation: &'static str, handler: impl FnOnce()) {
-    if catch_unwind(AssertUnwindSafe(handler)).is_err() {
-        tracing::error!(operation, "a handler panicked; its request was answered with EIO");
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(handler)) {
+        let cause = panic.downcast_ref::<String>().map(String::as_str);
+        let cause = cause.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it gave no cause");
+        tracing::error!(operation, cause, "a handler panicked; its request was answered with EIO");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().extend_from_slice(line);
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_handler_that_panics_is_logged_with_its_cause_and_stops_nothing() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let three = [0; 3];
+            let at = std::hint::black_box(7);
+            guarded("lookup", || _ = std::hint::black_box(three[at]));
+            guarded("getattr", || panic!("a plain text"));
+        });
+        let said = String::from_utf8(log.0.lock().clone()).unwrap();
+        for expected in ["lookup", "the index is 7", "getattr", "a plain text", "EIO"] {
+            assert!(said.contains(expected), "{expected}: {said}");
+        }
     }
 }

@@ -37,6 +37,8 @@ pub fn start() {
         .with_ansi(false)
         .with_writer(Output)
         .try_init();
+    // The standard library's own goes to standard error, which a daemon hasn't got.
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{}", panic.to_string().replace('\n', " "))));
 }
 
 /// From here on lines go to the system log, or nowhere if there is none.
