@@ -48,7 +48,7 @@ def parse(arguments):
     parser.add_argument("--binary", required=True, help="the rekeyfs to test")
     parser.add_argument("--tools", type=pathlib.Path, required=True, help="where pjdfstest and fsx are")
     parser.add_argument("--image", type=pathlib.Path, required=True, help="where the loop image is made (sparse)")
-    parser.add_argument("--markdown", metavar="FILE", help="write the table here, as a page")
+    parser.add_argument("--markdown", type=os.path.abspath, metavar="FILE", help="write the table here, as a page")
     options = parser.parse_args(arguments)
     for name in options.suite:
         if name not in SUITES:
