@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 
 use super::model::Body;
 
-/// The largest body, in bytes: some 150,000 versions.
-pub(super) const MAX_LEN: usize = 16 << 20;
+/// The largest body, in bytes: some 700,000 versions.
+pub(super) const MAX_LEN: usize = 64 << 20;
 
 const CONFIG: Configuration<LittleEndian, Fixint, Limit<MAX_LEN>> =
     bincode::config::legacy().with_limit::<MAX_LEN>();
@@ -18,7 +18,7 @@ const CONFIG: Configuration<LittleEndian, Fixint, Limit<MAX_LEN>> =
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BodyError {
     /// Larger than [`MAX_LEN`].
-    #[error("the keyring has grown beyond 16 MiB; retire and trim old key versions")]
+    #[error("the keyring has grown beyond 64 MiB; retire and trim old key versions")]
     TooLarge,
     /// Not what this format says.
     #[error("{0}")]
@@ -58,7 +58,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Body, BodyError> {
     Ok(body)
 }
 
-/// Byte arrays of any length, raw (serde itself stops at 32).
+/// Byte arrays of any length that is a multiple of 8, raw (serde itself stops at 32 bytes, and takes each by
+/// itself). They go as 64-bit words, whose bytes are these bytes: a large keyring has millions of them.
 pub(super) mod raw {
     use std::fmt;
 
@@ -66,13 +67,16 @@ pub(super) mod raw {
     use serde::ser::SerializeTuple;
     use serde::{Deserializer, Serializer};
 
+    const WORD: usize = 8;
+
     pub(in crate::keyring) fn serialize<S: Serializer, const N: usize>(
         bytes: &[u8; N],
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        let mut tuple = serializer.serialize_tuple(N)?;
-        for byte in bytes {
-            tuple.serialize_element(byte)?;
+        const { assert!(N.is_multiple_of(WORD)) }
+        let mut tuple = serializer.serialize_tuple(N / WORD)?;
+        for word in bytes.as_chunks::<WORD>().0 {
+            tuple.serialize_element(&u64::from_le_bytes(*word))?;
         }
         tuple.end()
     }
@@ -97,13 +101,15 @@ pub(super) mod raw {
                 write!(f, "{N} bytes")
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-                for byte in self.0.iter_mut() {
-                    *byte = seq.next_element()?.ok_or_else(|| A::Error::custom("too few bytes"))?;
+                for word in self.0.as_chunks_mut::<WORD>().0 {
+                    let next: u64 = seq.next_element()?.ok_or_else(|| A::Error::custom("too few bytes"))?;
+                    *word = next.to_le_bytes();
                 }
                 Ok(())
             }
         }
-        deserializer.deserialize_tuple(N, Fill(out))
+        const { assert!(N.is_multiple_of(WORD)) }
+        deserializer.deserialize_tuple(N / WORD, Fill(out))
     }
 }
 

@@ -11,9 +11,9 @@ use super::model::{Body, Key, KeyState, Manager};
 use super::renew::resolve;
 use super::state::Clock;
 use super::store::{Draft, Store};
-use super::table::Table;
+use super::table::{Backing, Table};
 use super::watch::Watch;
-use crate::crypto::keys::{Dek, TreeKey, WrapContext, Wrapped, WrappingKey};
+use crate::crypto::keys::{Dek, TreeKey, WrapContext, Wrapped};
 use crate::crypto::suite::Suite;
 use crate::events::{Event, EventLog};
 use crate::ids::{
@@ -122,7 +122,7 @@ pub struct WrapGuard<'a> {
     _gate: RwLockReadGuard<'a, ()>,
     vault: VaultId,
     backing: BackingKeyId,
-    key: Arc<WrappingKey>,
+    key: Arc<Backing>,
 }
 
 impl WrapGuard<'_> {
@@ -133,7 +133,7 @@ impl WrapGuard<'_> {
 
     /// Wraps a DEK under it, for a header of the current format.
     pub fn wrap(&self, file: FileId, suite: Suite, dek: &Dek) -> Wrapped {
-        self.key.wrap_dek(&context(self.vault, self.backing, file, suite, Format::CURRENT), dek)
+        self.key.key().wrap_dek(&context(self.vault, self.backing, file, suite, Format::CURRENT), dek)
     }
 }
 
@@ -275,7 +275,8 @@ impl Keys {
         wrapped: &Wrapped,
     ) -> Result<Dek, KeyError> {
         let key = Arc::clone(self.table.read().wrapping(backing)?);
-        key.unwrap_dek(&context(self.vault, backing, file, suite, format), wrapped)
+        key.key()
+            .unwrap_dek(&context(self.vault, backing, file, suite, format), wrapped)
             .map_err(|_| KeyError::Auth)
     }
 

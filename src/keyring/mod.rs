@@ -4,6 +4,8 @@
 
 mod backup;
 mod body;
+#[cfg(any(test, feature = "benchmarks"))]
+mod bulk;
 mod check;
 mod deletion;
 mod error;

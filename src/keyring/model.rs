@@ -1,6 +1,7 @@
 //! What a keyring holds. The order and types of these fields are the format of the sealed body (body.rs):
 //! changing them takes a new format number or an incompat bit.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -279,7 +280,8 @@ impl Body {
                 return Err("a key whose current version isn't there");
             }
         }
-        if self.aliases.iter().any(|a| self.key(a.key).is_none()) {
+        let known: HashSet<KeyId> = self.keys.iter().map(|key| key.id).collect();
+        if self.aliases.iter().any(|alias| !known.contains(&alias.key)) {
             return Err("an alias to a key that isn't there");
         }
         if self.tree_keys.iter().all(|t| t.id != self.current_tree_key) {

@@ -1,63 +1,129 @@
 //! The keyring in use, laid out for the data path: what an alias points at, which version wraps, and the
-//! wrapping key of each version, derived once.
+//! wrapping key of each version, derived when it is first needed. What a change leaves as it is, the next
+//! table shares.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::error::{KeyError, Unusable};
 use super::kms::{KeyUse, Policy};
-use super::model::{Body, KeyState};
-use crate::crypto::keys::WrappingKey;
+use super::model::{Body, Key, KeyState, Version};
+use crate::crypto::keys::{KeyMaterial, WrappingKey};
 use crate::ids::{AliasName, BackingKeyId, KeyId, KeyVersion, Timestamp, VaultId};
 
-/// A snapshot of the keys; a change makes a new one that shares the wrapping keys.
+/// A snapshot of the keys.
 pub(super) struct Table {
     /// What it was made of; its clone shares the secrets.
     pub(super) body: Body,
     aliases: HashMap<AliasName, KeyId>,
-    keys: HashMap<KeyId, Entry>,
+    keys: HashMap<KeyId, Arc<Entry>>,
 }
 
 struct Entry {
+    id: KeyId,
     state: KeyState,
     current: KeyVersion,
     min_decryption: KeyVersion,
     /// By version - 1; none where there is no material, or it can't be used.
-    wrapping: Vec<Option<Arc<WrappingKey>>>,
+    backings: Vec<Option<Arc<Backing>>>,
     /// How often the current version was asked for to wrap with, since the keyring was opened.
     wraps: Arc<AtomicU64>,
-    /// None if everybody may do everything.
+    policy_text: String,
+    /// What it says; none if everybody may do everything.
     policy: Option<Policy>,
+}
+
+/// One version that may be used.
+pub(super) struct Backing {
+    vault: VaultId,
+    id: BackingKeyId,
+    material: Arc<KeyMaterial>,
+    derived: OnceLock<WrappingKey>,
+}
+
+impl Backing {
+    /// Its wrapping key. Deriving one takes microseconds: too long to do it for each of many thousands that
+    /// are never used.
+    pub(super) fn key(&self) -> &WrappingKey {
+        self.derived.get_or_init(|| self.material.wrapping_key(self.vault, self.id))
+    }
+}
+
+/// The material of a version that may be used. Of a key that can't be used none stays in the table.
+fn usable<'a>(key: &Key, version: &'a Version, now: Timestamp) -> Option<&'a Arc<KeyMaterial>> {
+    let usable = key.state == KeyState::Enabled && version.number >= key.min_decryption;
+    let usable = usable && !version.is_expired(now);
+    version.material.as_ref().filter(|_| usable)
+}
+
+impl Entry {
+    fn new(vault: VaultId, key: &Key, known: Option<&Arc<Self>>, now: Timestamp) -> Arc<Self> {
+        if let Some(known) = known.filter(|known| known.is_of(key, now)) {
+            return Arc::clone(known);
+        }
+        let backing = |(index, version): (usize, &Version)| {
+            let material = usable(key, version, now)?;
+            let before = known.and_then(|entry| entry.backings.get(index)?.as_ref());
+            if let Some(before) = before.filter(|before| Arc::ptr_eq(&before.material, material)) {
+                return Some(Arc::clone(before));
+            }
+            let id = BackingKeyId { key: key.id, version: version.number };
+            let material = Arc::clone(material);
+            Some(Arc::new(Backing { vault, id, material, derived: OnceLock::new() }))
+        };
+        Arc::new(Self {
+            id: key.id,
+            state: key.state,
+            current: key.current,
+            min_decryption: key.min_decryption,
+            backings: key.versions.iter().enumerate().map(backing).collect(),
+            wraps: known.map(|entry| Arc::clone(&entry.wraps)).unwrap_or_default(),
+            policy_text: key.policy.clone(),
+            policy: Policy::stored(&key.policy, key.id),
+        })
+    }
+
+    /// Whether it is what this key would give.
+    fn is_of(&self, key: &Key, now: Timestamp) -> bool {
+        let same = |(backing, version): (&Option<Arc<Backing>>, &Version)| match (
+            backing,
+            usable(key, version, now),
+        ) {
+            (Some(backing), Some(material)) => Arc::ptr_eq(&backing.material, material),
+            (None, None) => true,
+            _ => false,
+        };
+        (self.state, self.current, self.min_decryption) == (key.state, key.current, key.min_decryption)
+            && self.policy_text == key.policy
+            && self.backings.len() == key.versions.len()
+            && self.backings.iter().zip(&key.versions).all(same)
+    }
+
+    /// The version with that number, if it may be used.
+    fn backing(&self, version: KeyVersion) -> Result<&Arc<Backing>, KeyError> {
+        let id = BackingKeyId { key: self.id, version };
+        let unusable = |state| KeyError::NotUsable { key: self.id, state };
+        if self.state != KeyState::Enabled {
+            return Err(unusable(Unusable::State(self.state)));
+        }
+        let index = version.0.checked_sub(1).ok_or(KeyError::UnknownKey(self.id))?;
+        let backing = self.backings.get(index as usize).ok_or(KeyError::UnknownKey(self.id))?;
+        if version < self.min_decryption {
+            return Err(unusable(Unusable::Retired(id)));
+        }
+        backing.as_ref().ok_or_else(|| unusable(Unusable::NoMaterial(id)))
+    }
 }
 
 impl Table {
     /// Lays a body out. Material that has expired by `now` isn't used any more, though it is still there.
     pub(super) fn new(vault: VaultId, body: &Body, before: Option<&Self>, now: Timestamp) -> Self {
-        let entry = |key: &super::model::Key| {
-            let known = before.and_then(|t| t.keys.get(&key.id));
-            let wrapping = key.versions.iter().enumerate().map(|(i, version)| {
-                // Of a key that can't be used none stays in memory.
-                let usable = key.state == KeyState::Enabled && version.number >= key.min_decryption;
-                let usable = usable && !version.is_expired(now);
-                let material = version.material.as_ref().filter(|_| usable)?;
-                let cached = known.and_then(|e| e.wrapping.get(i)?.clone());
-                let id = BackingKeyId { key: key.id, version: version.number };
-                Some(cached.unwrap_or_else(|| Arc::new(material.wrapping_key(vault, id))))
-            });
-            Entry {
-                state: key.state,
-                current: key.current,
-                min_decryption: key.min_decryption,
-                wrapping: wrapping.collect(),
-                wraps: known.map(|e| Arc::clone(&e.wraps)).unwrap_or_default(),
-                policy: Policy::stored(&key.policy, key.id),
-            }
-        };
+        let known = |key: &Key| before.and_then(|table| table.keys.get(&key.id));
         Self {
             body: body.clone(),
             aliases: body.aliases.iter().map(|a| (a.name.clone(), a.key)).collect(),
-            keys: body.keys.iter().map(|k| (k.id, entry(k))).collect(),
+            keys: body.keys.iter().map(|key| (key.id, Entry::new(vault, key, known(key), now))).collect(),
         }
     }
 
@@ -71,19 +137,9 @@ impl Table {
         Ok(BackingKeyId { key, version: entry.current })
     }
 
-    /// The wrapping key of a backing key that may be used.
-    pub(super) fn wrapping(&self, id: BackingKeyId) -> Result<&Arc<WrappingKey>, KeyError> {
-        let entry = self.entry(id.key)?;
-        let unusable = |state| KeyError::NotUsable { key: id.key, state };
-        if entry.state != KeyState::Enabled {
-            return Err(unusable(Unusable::State(entry.state)));
-        }
-        let index = id.version.0.checked_sub(1).ok_or(KeyError::UnknownKey(id.key))?;
-        let wrapping = entry.wrapping.get(index as usize).ok_or(KeyError::UnknownKey(id.key))?;
-        if id.version < entry.min_decryption {
-            return Err(unusable(Unusable::Retired(id)));
-        }
-        wrapping.as_ref().ok_or_else(|| unusable(Unusable::NoMaterial(id)))
+    /// A backing key that may be used.
+    pub(super) fn wrapping(&self, id: BackingKeyId) -> Result<&Arc<Backing>, KeyError> {
+        self.entry(id.key)?.backing(id.version)
     }
 
     /// Notes that a key's current version is about to wrap.
@@ -111,15 +167,22 @@ impl Table {
 
     /// The backing keys that may be used now and may not in `new`.
     pub(super) fn lost(&self, new: &Self) -> Vec<BackingKeyId> {
-        let ids = |(key, entry): (&KeyId, &Entry)| {
-            let key = *key;
-            (1..=entry.wrapping.len() as u32).map(move |n| BackingKeyId { key, version: KeyVersion(n) })
-        };
-        let lost = |id: &BackingKeyId| self.wrapping(*id).is_ok() && new.wrapping(*id).is_err();
-        self.keys.iter().flat_map(ids).filter(lost).collect()
+        let mut lost = Vec::new();
+        for (key, entry) in &self.keys {
+            let next = new.keys.get(key);
+            if next.is_some_and(|next| Arc::ptr_eq(next, entry)) {
+                continue;
+            }
+            let versions = (1..=entry.backings.len() as u32).map(KeyVersion);
+            let gone = |version: &KeyVersion| {
+                entry.backing(*version).is_ok() && !next.is_some_and(|next| next.backing(*version).is_ok())
+            };
+            lost.extend(versions.filter(gone).map(|version| BackingKeyId { key: *key, version }));
+        }
+        lost
     }
 
-    fn entry(&self, key: KeyId) -> Result<&Entry, KeyError> {
+    fn entry(&self, key: KeyId) -> Result<&Arc<Entry>, KeyError> {
         self.keys.get(&key).ok_or(KeyError::UnknownKey(key))
     }
 }

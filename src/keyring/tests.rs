@@ -22,6 +22,7 @@ mod layout;
 mod lifecycle;
 mod renew;
 mod reserve;
+mod scale;
 mod slots;
 mod watch;
 

@@ -1,0 +1,37 @@
+//! Large keyrings. The limits are for an unoptimized build on a loaded machine: they tell a cost that grows with
+//! the square of the size, or with each version that nobody uses; benches/keyring.rs tells how long it takes.
+use std::time::Instant;
+
+use super::super::kms::Call;
+use super::*;
+
+const KEYS: usize = 2_000;
+const VERSIONS: u32 = 25;
+
+#[test]
+fn thousands_of_keys_of_25_versions_open_and_change() {
+    let f = Fixture::new();
+    let made = f.create(&[&key_file(1)]).keys;
+    made.add_many(KEYS, VERSIONS).unwrap();
+    drop(made);
+
+    let began = Instant::now();
+    let keys = f.open(&key_file(1)).unwrap().keys;
+    let loaded = began.elapsed();
+    assert_eq!(keys.keys().len(), KEYS + 2);
+    assert!(loaded < Duration::from_secs(10), "loading took {loaded:?}");
+
+    let alias: AliasName = "alias/many-1999".parse().unwrap();
+    let began = Instant::now();
+    let call = Call::RotateKeyOnDemand { key_id: alias.as_str().to_owned() };
+    keys.call(&call).unwrap();
+    let changed = began.elapsed();
+    assert_eq!(keys.current(&alias).unwrap().version, KeyVersion(VERSIONS + 1));
+    assert!(changed < Duration::from_secs(10), "a verb took {changed:?}");
+
+    let first = BackingKeyId { version: KeyVersion(1), ..keys.current(&alias).unwrap() };
+    assert_eq!(keys.usable(first), Ok(()));
+    let began = Instant::now();
+    keys.call(&Call::DescribeKey { key_id: alias.as_str().to_owned() }).unwrap();
+    assert!(began.elapsed() < Duration::from_secs(1));
+}

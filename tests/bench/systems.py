@@ -1,0 +1,221 @@
+"""The filesystems that are compared. Each peer runs with the options that its own documentation gives for speed; the
+class says which. All lie side by side on one lower filesystem."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+
+PASSWORD = "benchmark"
+
+
+def command(*words, env=None, stdin=None):
+    """Runs a command and returns what it printed; its failure is an error that says what it said."""
+    # A file, not a pipe: a daemon that the command leaves behind would hold the pipe open.
+    with tempfile.TemporaryFile("w+") as out:
+        done = subprocess.run(
+            [str(word) for word in words], env={**os.environ, **(env or {})}, check=False, timeout=600,
+            input=stdin, stdin=subprocess.DEVNULL if stdin is None else None,
+            stdout=out, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        out.seek(0)
+        said = out.read()
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(map(str, words))}: exit status {done.returncode}: {said.strip()[-800:]}")
+    return said
+
+
+class Native:
+    """The lower filesystem itself. It has no caches of its own, so a remount changes nothing."""
+
+    name = "native"
+    needs = ()
+    options = ""
+
+    def __init__(self, base, tools):
+        self.base = pathlib.Path(base) / self.name
+        self.lower = self.base / "lower"
+        self.root = self.base / "mnt"
+        self.tools = tools
+        for directory in (self.lower, self.root):
+            directory.mkdir(parents=True)
+        self.passfile = self.base / "passphrase"
+        self.passfile.write_text(f"{PASSWORD}\n")
+        self.create()
+        self.mount()
+
+    @classmethod
+    def available(cls, tools):
+        """Whether its programs are here."""
+        return all(shutil.which(program) or program in tools for program in cls.needs)
+
+    def version(self):
+        """What the report calls it."""
+        return f"Linux {os.uname().release}"
+
+    def create(self):
+        """Makes the filesystem."""
+
+    def mount(self):
+        """Brings it up at `root`."""
+
+    def umount(self):
+        """Takes it down; what was written is on the lower filesystem."""
+
+    def remount(self):
+        """Empties its caches and the kernel's caches of it; those of the lower filesystem stay warm."""
+        self.umount()
+        self.mount()
+
+
+class Mounted(Native):
+    """What is taken down with umount(8)."""
+
+    def umount(self):
+        for _ in range(200):
+            if subprocess.run(["umount", self.root], check=False, capture_output=True).returncode == 0:
+                break
+            time.sleep(0.02)
+        else:
+            raise RuntimeError(f"{self.name}: can't be unmounted")
+
+
+class Rekeyfs(Mounted):
+    """With its defaults."""
+
+    name = "rekeyfs"
+
+    def _run(self, *words):
+        env = {"XDG_RUNTIME_DIR": str(self.base / "run"), "XDG_STATE_HOME": str(self.base / "state")}
+        for directory in env.values():
+            pathlib.Path(directory).mkdir(mode=0o700, exist_ok=True)
+        return command(self.tools["rekeyfs"], *words, env=env)
+
+    def version(self):
+        return command(self.tools["rekeyfs"], "--version").strip()
+
+    def create(self):
+        self.vault = self.lower / "vault"
+        self._run("init", self.vault, "--passfile", self.passfile, "--kdf-memory", "8", "--no-recovery-key")
+
+    def mount(self):
+        self._run("mount", self.vault, self.root, "--passfile", self.passfile)
+
+    def umount(self):
+        self._run("umount", self.root)
+
+    def rotate(self):
+        """A rotation of the mounted vault, and the seconds it took."""
+        began = time.perf_counter()
+        self._run("rotate", self.root)
+        return time.perf_counter() - began
+
+    def rewrap(self):
+        """A sweep over all files, and the seconds it took."""
+        began = time.perf_counter()
+        self._run("rewrap", self.root)
+        return time.perf_counter() - began
+
+
+class Gocryptfs(Mounted):
+    """`-noprealloc` saves one fallocate a write (its manual page names it for speed). The scrypt cost only matters to
+    mounting."""
+
+    name = "gocryptfs"
+    needs = ("gocryptfs",)
+    options = "-noprealloc"
+
+    def version(self):
+        return command("gocryptfs", "-version").split(";")[0].strip()
+
+    def create(self):
+        command("gocryptfs", "-init", "-q", "-scryptn", "10", "-passfile", self.passfile, self.lower)
+
+    def mount(self):
+        command("gocryptfs", "-q", "-nosyslog", "-noprealloc", "-passfile", self.passfile, self.lower, self.root)
+
+
+class Securefs(Mounted):
+    """The lite format (4, its default and fastest). `--noflock` saves a lock for each open, `--attr-timeout` keeps
+    attributes for longer than 30 s."""
+
+    name = "securefs"
+    needs = ("securefs",)
+    options = "--noflock --attr-timeout 3600"
+
+    def version(self):
+        # Debian's build doesn't know its own version.
+        return "securefs " + command("dpkg-query", "-W", "-f", "${Version}", "securefs")
+
+    def create(self):
+        command("securefs", "create", "--format", "4", "--pass", PASSWORD, "--rounds", "1", self.lower)
+
+    def mount(self):
+        command("securefs", "mount", "-b", "--noflock", "--attr-timeout", "3600", "--pass", PASSWORD,
+                "--log", self.base / "log", self.lower, self.root)  # fmt: skip
+        _await_mount(self.root)
+
+
+class Encfs(Mounted):
+    """`big_writes` lets the kernel hand over more than 4 KiB at once (FUSE 2 needs to be told)."""
+
+    name = "encfs"
+    needs = ("encfs",)
+    options = "--standard -o big_writes"
+
+    def version(self):
+        return re.search(r"version ([0-9.]+)", command("encfs", "--version"))[0].replace("version", "EncFS")
+
+    def create(self):
+        """The first mount makes it."""
+
+    def mount(self):
+        command("encfs", "--standard", "-S", self.lower, self.root, "-o", "big_writes", stdin=f"{PASSWORD}\n")
+
+
+class Cryfs(Mounted):
+    """AES-256-GCM, which is faster than its default where the processor has AES instructions."""
+
+    name = "cryfs"
+    needs = ("cryfs",)
+    options = "--cipher aes-256-gcm"
+
+    def version(self):
+        return command("cryfs", "--version", env=self._env()).splitlines()[0].replace("Version ", "")
+
+    @staticmethod
+    def _env():
+        return {"CRYFS_FRONTEND": "noninteractive", "CRYFS_NO_UPDATE_CHECK": "true"}
+
+    def mount(self):
+        env = {**self._env(), "HOME": str(self.base)}
+        command("cryfs", "--cipher", "aes-256-gcm", self.lower, self.root, env=env, stdin=f"{PASSWORD}\n")
+
+
+class Passthrough(Mounted):
+    """libfuse's example in C++, without encryption: what FUSE alone costs. With its defaults, which cache all that the
+    kernel offers."""
+
+    name = "passthrough_hp"
+    needs = ("passthrough_hp",)
+
+    def version(self):
+        return "libfuse " + self.tools.get("libfuse", "")
+
+    def mount(self):
+        command(self.tools["passthrough_hp"], self.lower, self.root)
+        _await_mount(self.root)
+
+
+def _await_mount(root):
+    for _ in range(500):
+        if os.path.ismount(root):
+            return
+        time.sleep(0.01)
+    raise RuntimeError(f"{root}: not mounted after 5 s")
+
+
+SYSTEMS = (Rekeyfs, Gocryptfs, Securefs, Encfs, Cryfs, Passthrough, Native)

@@ -1,0 +1,204 @@
+"""What is measured. A group is a chain of workloads that share files: it runs as a whole on one system after the other,
+each round anew. Every workload gives a rate: more is better."""
+
+import json
+import os
+import pathlib
+import random
+import shutil
+import subprocess
+import time
+from typing import NamedTuple
+
+from systems import command
+
+MIB = 1 << 20
+PAGE = 4096
+
+
+class Sizes(NamedTuple):
+    """How much each workload does."""
+
+    stream_mib: int
+    random_reads: int
+    random_writes: int
+    synced_writes: int
+    appends: int
+    directories: int
+    files: int
+    tree_copies: int
+    crates: int
+
+
+FULL = Sizes(256, 40_000, 40_000, 400, 50_000, 100, 40, 10, 12)
+QUICK = Sizes(16, 2_000, 2_000, 20, 2_000, 20, 5, 1, 2)
+
+
+class Rates(dict):
+    """The rates of a group: workload to units a second."""
+
+    def time(self, workload, amount, work):
+        """Runs `work()`, which does `amount` units."""
+        began = time.perf_counter()
+        work()
+        self[workload] = amount / (time.perf_counter() - began)
+
+
+def _write(path, mib):
+    block = os.urandom(MIB)
+    with open(path, "wb", buffering=0) as file:
+        for _ in range(mib):
+            file.write(block)
+        os.fsync(file.fileno())
+
+
+def _read(path):
+    block = bytearray(MIB)
+    with open(path, "rb", buffering=0) as file:
+        while file.readinto(block):
+            pass
+
+
+def _fio(path, mib, amount, *options, threads=1):
+    """Runs fio and gives operations a second, the sync at the end included."""
+    said = command(
+        "fio", "--name=bench", f"--filename={path}", f"--size={mib}m", "--bs=4k", "--ioengine=psync", "--thread",
+        "--fallocate=none", "--norandommap", "--randseed=1", f"--number_ios={amount // threads}",
+        f"--numjobs={threads}", "--output-format=json", *options,
+    )  # fmt: skip
+    jobs = json.loads(said[said.index("{") :])["jobs"]
+    done = sum(job[way]["total_ios"] for job in jobs for way in ("read", "write"))
+    return done / max(max(job["job_runtime"] for job in jobs) / 1000, 0.001)
+
+
+def stream(system, sizes, rates):
+    """One large file: sequential, then random."""
+    path, mib = system.root / "stream", sizes.stream_mib
+    rates.time("sequential write (MiB/s)", mib, lambda: _write(path, mib))
+    system.remount()
+    rates.time("sequential read, cold (MiB/s)", mib, lambda: _read(path))
+    rates.time("sequential read, warm (MiB/s)", mib, lambda: _read(path))
+    for threads in (1, 4):
+        system.remount()
+        workload = f"random 4 KiB read, {threads} thread{'s' if threads > 1 else ''} (1/s)"
+        rates[workload] = _fio(path, mib, sizes.random_reads, "--rw=randread", "--invalidate=0", threads=threads)
+    rates["random 4 KiB write, fsync at end (1/s)"] = _fio(
+        path, mib, sizes.random_writes, "--rw=randwrite", "--end_fsync=1"
+    )
+    rng, page = random.Random(1), os.urandom(PAGE)
+    with open(path, "r+b", buffering=0) as file:
+
+        def synced():
+            for _ in range(sizes.synced_writes):
+                os.pwrite(file.fileno(), page, rng.randrange(mib * MIB // PAGE) * PAGE)
+                os.fdatasync(file.fileno())
+
+        rates.time("random 4 KiB write, fdatasync each (1/s)", sizes.synced_writes, synced)
+    path.unlink()
+
+
+def append(system, sizes, rates):
+    """100 bytes at a time, as logs grow."""
+    path, line = system.root / "log", b"x" * 99 + b"\n"
+
+    def work():
+        with open(path, "ab", buffering=0) as file:
+            for _ in range(sizes.appends):
+                file.write(line)
+
+    rates.time("100-byte appends (1/s)", sizes.appends, work)
+    path.unlink()
+
+
+def small_files(system, sizes, rates):
+    """Files of 4 KiB in many directories."""
+    root, data = system.root / "small", os.urandom(PAGE)
+    count = sizes.directories * sizes.files
+    paths = [root / f"d{d}" / f"file-{n}" for d in range(sizes.directories) for n in range(sizes.files)]
+    for d in range(sizes.directories):
+        (root / f"d{d}").mkdir(parents=True)
+
+    def create():
+        for path in paths:
+            with open(path, "wb", buffering=0) as file:
+                file.write(data)
+
+    def read():
+        for path in paths:
+            with open(path, "rb", buffering=0) as file:
+                file.read()
+
+    def stat():
+        command("find", root, "-type", "f", "-size", "+1M")
+
+    rates.time("create 4 KiB files (1/s)", count, create)
+    system.remount()
+    rates.time("stat of a tree, cold (files/s)", count, stat)
+    rates.time("stat of a tree, warm (files/s)", count, stat)
+    system.remount()
+    rates.time("read 4 KiB files, cold (1/s)", count, read)
+    rates.time("rm -rf of small files (1/s)", count, lambda: command("rm", "-rf", root))
+
+
+def source_tree(system, sizes, rates):
+    """A repository of source: unpacked, looked at, removed."""
+    archive, count = system.tools["archive"], int(system.tools["archive files"])
+    root = system.root / "source"
+    root.mkdir()
+    rates.time("untar of a source tree (files/s)", count, lambda: command("tar", "-xf", archive, "-C", root))
+    system.remount()
+    status = ("git", "-C", root, "-c", "safe.directory=*", "status", "--porcelain")
+    rates.time("git status, cold (files/s)", count, lambda: command(*status))
+    system.remount()
+    search = ["grep", "-rqF", "a text that is in no file of it", str(root)]
+    rates.time("grep -r, cold (files/s)", count, lambda: subprocess.run(search, check=False))
+    rates.time("rm -rf of the tree (files/s)", count, lambda: command("rm", "-rf", root))
+
+
+def build(system, sizes, rates):
+    """cargo builds a workspace of small crates, several at a time."""
+    root = system.root / "build"
+    shutil.copytree(system.tools["workspace"], root)
+    env = {"CARGO_TARGET_DIR": str(root / "target"), "CARGO_INCREMENTAL": "0"}
+    words = ("cargo", "build", "--offline", "--quiet", "--manifest-path", root / "Cargo.toml")
+    rates.time("parallel cargo build (crates/min)", sizes.crates * 60, lambda: command(*words, env=env))
+    shutil.rmtree(root)
+
+
+GROUPS = {
+    "stream": stream,
+    "append": append,
+    "small": small_files,
+    "source": source_tree,
+    "build": build,
+}
+
+
+def make_inputs(directory, repository, sizes):
+    """The archive and the workspace that the groups take: the same for all systems."""
+    directory = pathlib.Path(directory)
+    tree = directory / "tree"
+    for copy in range(sizes.tree_copies):
+        for part in ("src", "tests", "docs", "scripts"):
+            shutil.copytree(repository / part, tree / f"copy-{copy}" / part, ignore=shutil.ignore_patterns("*.tar"))
+    git = ("git", "-C", tree, "-c", "user.name=bench", "-c", "user.email=bench@localhost")
+    command(*git, "init", "-q")
+    command(*git, "add", "-A")
+    command(*git, "commit", "-qm", "tree")
+    archive = directory / "tree.tar"
+    command("tar", "-cf", archive, "-C", tree, ".")
+    workspace = directory / "workspace"
+    names = [f"part{number}" for number in range(sizes.crates)]
+    for name in names:
+        (workspace / name / "src").mkdir(parents=True)
+        manifest = f'[package]\nname = "{name}"\nversion = "0.1.0"\nedition = "2021"\n'
+        (workspace / name / "Cargo.toml").write_text(manifest)
+        for module in range(10):
+            code = "".join(f"pub fn f{n}(x: u64) -> u64 {{ x.wrapping_mul({n + 1}) }}\n" for n in range(50))
+            (workspace / name / "src" / f"m{module}.rs").write_text(code)
+        modules = "".join(f"pub mod m{module};\n" for module in range(10))
+        (workspace / name / "src" / "lib.rs").write_text(modules)
+    members = ", ".join(f'"{name}"' for name in names)
+    (workspace / "Cargo.toml").write_text(f'[workspace]\nresolver = "2"\nmembers = [{members}]\n')
+    files = sum(len(files) for _, _, files in os.walk(tree))
+    return {"archive": str(archive), "archive files": str(files), "workspace": str(workspace)}
