@@ -9,6 +9,8 @@ _ARN = re.compile(r"arn:(?:aws|rekeyfs):kms:[a-z0-9-]+:\d{12}:")
 _ACCOUNT = re.compile(r"\d{12}")
 _MATERIAL = re.compile(r"\b[0-9a-f]{64}\b")
 _DAY = 86400
+# Made anew for each answer.
+_BLOBS = {"PublicKey", "ImportToken"}
 # Lists whose order neither AWS's documentation nor its answers fix, and what an item is of.
 _UNORDERED = {"Keys": "KeyId", "Aliases": "TargetKeyId", "Rotations": "KeyId", "Tags": None}
 
@@ -51,6 +53,8 @@ class Account:
             mine = [item for item in value if owner is None or item[owner] in self._names]
             items = [self.plain(item) for item in mine]
             return sorted(items, key=lambda item: json.dumps(item, sort_keys=True)) if field in _UNORDERED else items
+        if field in _BLOBS and isinstance(value, str):
+            return f"<{field}>"
         if field == "AWSAccountId" and _ACCOUNT.fullmatch(str(value)):
             return "<account>"
         if isinstance(value, str):

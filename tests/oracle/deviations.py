@@ -40,9 +40,9 @@ DEVIATIONS = (
         "AWS answers the policy's name too (GetKeyPolicy, API reference)",
     ),
     Deviation(
-        "list-keys*",
+        "list-*",
         "answer.Truncated: absent | false",
-        "AWS answers it (ListKeys, API reference); the aws command drops it once it has walked all pages",
+        "AWS answers it (API reference of each list); the aws command drops it once it has walked all pages",
     ),
     Deviation(
         "schedule-key-deletion *",
@@ -126,6 +126,36 @@ DEVIATIONS = (
         "cancel-key-deletion *",
         'refused: "DisabledException * | "KMSInvalidStateException *',
         "AWS: `is not pending deletion`; CancelKeyDeletion has no DisabledException",
+    ),
+    # Keys for imported material.
+    Deviation(
+        "e*able-key-rotation --key-id $a",
+        "*absent*",
+        "AWS: not for imported material, of which there is none yet; LocalStack enables it",
+    ),
+    Deviation("get-key-rotation-status --key-id $a", "answer.KeyRotationEnabled: true | false", "as above"),
+    Deviation("get-key-rotation-status --key-id $a", "answer.RotationPeriodInDays: 365 | absent", "as above"),
+    Deviation(
+        "rotate-key-on-demand --key-id $a",
+        'refused: "InternalFailure * | "KMSInvalidStateException *',
+        "LocalStack can't rotate imported material",
+    ),
+    Deviation("enable-key --key-id $a", "*absent*", "AWS: KMSInvalidStateException while an import is pending"),
+    Deviation("disable-key --key-id $a", "*absent*", "as above"),
+    Deviation(
+        "get-parameters-for-import *",
+        'answer.ParametersValidTo: "<date: +100 days>" | "<date: +1 days>"',
+        "AWS: 24 hours (GetParametersForImport)",
+    ),
+    Deviation(
+        "import-key-material *",
+        'refused: "NotFoundException * | "ValidationException *',
+        "a token that nobody gave out; AWS calls it InvalidImportTokenException, which neither of them has",
+    ),
+    Deviation(
+        "delete-imported-key-material *",
+        'answer: null | {"KeyId": *, "KeyMaterialId": *}',
+        "AWS answers both (DeleteImportedKeyMaterial, API reference)",
     ),
     # Text.
     Deviation(

@@ -19,7 +19,7 @@ from localstack import Server
 from model import Model
 from systems import Aws, Rekeyfs
 
-_CONSTANTS = {"POLICY": verbs.POLICY, "BAD_POLICY": verbs.BAD_POLICY, "TAGS": verbs.TAGS}
+_CONSTANTS = {"POLICY": verbs.POLICY, "BAD_POLICY": verbs.BAD_POLICY, "TAGS": verbs.TAGS, "TOKEN": verbs.TOKEN}
 
 
 class Side:

@@ -4,6 +4,7 @@ the new key's id and `$NAME.arn` to its ARN. A scenario begins on a fresh accoun
 _STATEMENT = '"Sid":"use","Effect":"Allow","Principal":{"AWS":"*"},"Action":"kms:*","Resource":"*"'
 POLICY = '{"Version":"2012-10-17","Statement":[{' + _STATEMENT + "}]}"
 TAGS = "TagKey=team,TagValue=ledger"
+TOKEN = "bm90IGEgdG9rZW4="
 BAD_POLICY = '{"Version":"2012-10-17","Statement":'
 
 _NOBODY = "1234abcd-12ab-34cd-56ef-1234567890ab"
@@ -193,5 +194,37 @@ SCENARIOS = {
         cancel-key-deletion --key-id $a.arn
         cancel-key-deletion --key-id $a
         schedule-key-deletion --key-id alias/nothing
+    """,
+    "tags": """
+        a = create-key --tags $TAGS
+        list-resource-tags --key-id $a
+        tag-resource --key-id $a --tags TagKey=team,TagValue=audit TagKey=cost,TagValue=
+        list-resource-tags --key-id $a.arn
+        untag-resource --key-id $a --tag-keys team absent
+        list-resource-tags --key-id $a
+        disable-key --key-id $a
+        tag-resource --key-id $a --tags TagKey=state,TagValue=disabled
+        schedule-key-deletion --key-id $a
+        tag-resource --key-id $a --tags TagKey=state,TagValue=pending
+        untag-resource --key-id $a --tag-keys state
+        list-resource-tags --key-id $a
+        list-resource-tags --key-id alias/nothing
+    """,
+    "a key for imported material": """
+        a = create-key --origin EXTERNAL
+        describe-key --key-id $a
+        enable-key-rotation --key-id $a
+        get-key-rotation-status --key-id $a
+        rotate-key-on-demand --key-id $a
+        enable-key --key-id $a
+        disable-key --key-id $a
+        get-parameters-for-import --key-id $a --wrapping-algorithm RSAES_OAEP_SHA_256 --wrapping-key-spec RSA_2048
+        import-key-material --key-id $a --import-token $TOKEN --encrypted-key-material $TOKEN
+        delete-imported-key-material --key-id $a
+        schedule-key-deletion --key-id $a
+        describe-key --key-id $a
+        cancel-key-deletion --key-id $a
+        b = create-key
+        get-parameters-for-import --key-id $b --wrapping-algorithm RSAES_OAEP_SHA_256 --wrapping-key-spec RSA_2048
     """,
 }
