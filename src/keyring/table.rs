@@ -175,7 +175,7 @@ impl Table {
             }
             let versions = (1..=entry.backings.len() as u32).map(KeyVersion);
             let gone = |version: &KeyVersion| {
-                entry.backing(*version).is_ok() && !next.is_some_and(|next| next.backing(*version).is_ok())
+                entry.backing(*version).is_ok() && next.is_none_or(|next| next.backing(*version).is_err())
             };
             lost.extend(versions.filter(gone).map(|version| BackingKeyId { key: *key, version }));
         }
