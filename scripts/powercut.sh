@@ -9,7 +9,7 @@ BINARY=${REKEYFS:-$TARGET/release/rekeyfs}
 install_missing python3:python3 mkfs.ext4:e2fsprogs mount:mount unshare:util-linux
 case " $* " in
 *gocryptfs*) install_missing gocryptfs:gocryptfs ;;
-*" --system "* | *" --system="* | *" --replay"*) ;;
+*" --system "* | *" --system="* | *" --replay"* | *" --stable-pages "*) ;;
 *) install_missing gocryptfs:gocryptfs ;;
 esac
 for argument in "$@"; do

@@ -83,7 +83,7 @@ class Box:
         os.rmdir(self.path)
 
 
-def _fork(work):
+def fork(work):
     """Runs `work` in a child process that dies with this one; returns its id."""
     sys.stdout.flush()
     child = os.fork()
@@ -118,7 +118,8 @@ def _finish(child, what, seconds):
         time.sleep(0.01)
 
 
-def _mount_image(image, place):
+def mount_image(image, place):
+    """Mounts the ext4 of an image."""
     # commit=1: the journal commits each second by itself, so that metadata gets ahead of what was synced.
     run("mount", "-t", "ext4", "-o", "loop,commit=1,noatime", image, place)
 
@@ -131,12 +132,12 @@ def record(box, directory, system, workload, beside, seed, seconds):
         file.truncate(IMAGE_SIZE)
     run("mkfs.ext4", "-q", "-b", "4096", "-J", "size=4", "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0", base)
     try:
-        _mount_image(base, box.lower)
+        mount_image(base, box.lower)
         system.prepare()
         unmount(box.lower)
         copy(base, current)
         serving = recorder.start(current, directory, box.rec)
-        _mount_image(os.path.join(box.rec, "disk.img"), box.lower)
+        mount_image(os.path.join(box.rec, "disk.img"), box.lower)
         system.mount()
         _work(box, system, workload, beside, seed, seconds)
         system.umount()
@@ -159,10 +160,10 @@ def _work(box, system, workload, beside, seed, seconds):
         return time.monotonic() > started + seconds
 
     mark({"run": "begin"})
-    helpers = [_fork(lambda: _stir(box, system, random.Random(f"{seed} stir"), stop))]
+    helpers = [fork(lambda: _stir(box, system, random.Random(f"{seed} stir"), stop))]
     if beside:
-        helpers.append(_fork(lambda: system.beside(mark, random.Random(f"{seed} beside"), stop)))
-    worker = _fork(lambda: workload.run(system.root, mark, seed, stop))
+        helpers.append(fork(lambda: system.beside(mark, random.Random(f"{seed} beside"), stop)))
+    worker = fork(lambda: workload.run(system.root, mark, seed, stop))
     try:
         _finish(worker, f"{workload.name} on {system.name}", seconds + 60)
         for helper in helpers:
@@ -204,15 +205,15 @@ def check(box, system, workload, marks):
     own check finds something to repair, the promises hold as the disk is and on a copy that was repaired."""
     problems = []
     try:
-        _mount_image(box.image, box.lower)
+        mount_image(box.image, box.lower)
         if system.needs_repair(marks):
             unmount(box.lower)
             copy(box.image, box.spare)
-            _mount_image(box.spare, box.lower)
+            mount_image(box.spare, box.lower)
             system.repair(marks)
             problems = [f"after fsck --repair: {problem}" for problem in _promises(box, system, workload, marks)]
             unmount(box.lower)
-            _mount_image(box.image, box.lower)
+            mount_image(box.image, box.lower)
         return problems + _promises(box, system, workload, marks)
     except Broken as problem:
         return problems + [str(problem)]
@@ -246,7 +247,7 @@ def _checked_apart(work):
         # Short enough for the pipe to take it before anyone reads.
         os.write(write, json.dumps([problem[:1000] for problem in problems[:12]]).encode())
 
-    child = _fork(report)
+    child = fork(report)
     os.close(write)
     try:
         _finish(child, "the check", _CHECK_SECONDS)

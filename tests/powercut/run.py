@@ -17,6 +17,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "common"))
 
 import recording
+import stable
 from databases import ROLLBACK, WAL
 from disk import Log, Rebuilder
 from files import APPEND, OVERWRITE, PUNCH, TRUNCATE
@@ -51,6 +52,8 @@ def parse(arguments):
     parser.add_argument("--beside", choices=("none", "rotate", "both"), default="both",
                         help="rotate, rewrap, kms verbs, unlock change beside the workload: without, with, or each in turn")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a recording (2)")
+    parser.add_argument("--stable-pages", action="store_true",
+                        help="no cuts: rewrite pages while they are written out, and judge what reaches the disk")
     parser.add_argument("--binary", required=True, help="the rekeyfs to test")
     parser.add_argument("--json", metavar="FILE", help="write the outcome here too")
     parser.add_argument("--markdown", metavar="FILE", help="write the table here, as a page")
@@ -199,6 +202,8 @@ def main(options):
     try:
         if options.replay:
             return 0 if replay(box, options, progress) else 1
+        if options.stable_pages:
+            return stable.run(box)
         print(f"seed {seed}", flush=True)
         for name in options.system or ("ext4", "rekeyfs", "gocryptfs"):
             if name == "gocryptfs" and not shutil.which("gocryptfs"):

@@ -190,6 +190,17 @@ class Rekeyfs(Ext4):
         if self._fsck(marks) != 0:
             raise Broken(f"fsck after fsck --repair: {self._said}")
 
+    def damaged_pages(self):
+        """How many pages fsck can't open."""
+        with tempfile.TemporaryFile("w+") as out:
+            command = (self._binary, "fsck", self._vault, "--passfile", self._passfile(0), "--json")
+            subprocess.run(command, env=self._env, stdin=subprocess.DEVNULL, stdout=out, check=False)
+            out.seek(0)
+            *findings, summary = [json.loads(line) for line in out] or [{}]
+        if not summary.get("complete"):
+            raise Broken("rekeyfs fsck did not check all of it")
+        return sum(finding["pages"]["count"] for finding in findings if finding["code"].startswith("page-damaged"))
+
     def umount(self):
         self._run("umount", self.root)
 
