@@ -1,5 +1,5 @@
 //! Fault injection for tests: fails the n-th mutating call, once or it and every later one, cuts a write short,
-//! and records the order of calls. Compiled in with `cfg(test)` and the feature `fault-injection` only; otherwise
+//! and records the order of calls; or has a daemon panic in one. Compiled in with `cfg(test)` and the feature `fault-injection` only; otherwise
 //! `point` is an empty inline function.
 
 #[cfg(any(test, feature = "fault-injection"))]
@@ -84,8 +84,8 @@ pub(super) fn write_point(_offset: u64, len: usize) -> Result<usize> {
 mod plan {
     use std::cell::RefCell;
     use std::marker::PhantomData;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, LazyLock};
 
     use parking_lot::{Mutex, MutexGuard};
 
@@ -169,11 +169,30 @@ mod plan {
         thread
     }
 
+    /// In the environment of a daemon under test: names of [`Op`]s, with commas; the first call of each panics.
+    const PANICS: &str = "REKEYFS_PANICS";
+    static TO_PANIC: LazyLock<Mutex<Vec<String>>> = LazyLock::new(|| {
+        let named = std::env::var(PANICS).unwrap_or_default();
+        Mutex::new(named.split(',').map(str::to_owned).collect())
+    });
+
+    fn panic_if_asked(op: Op) {
+        let name = format!("{op:?}");
+        let mut to_panic = TO_PANIC.lock();
+        if let Some(at) = to_panic.iter().position(|asked| *asked == name) {
+            to_panic.remove(at);
+            drop(to_panic);
+            panic!("{PANICS} asks for a panic in {name}");
+        }
+    }
+
     pub(super) fn point(op: Op) -> Result<()> {
+        panic_if_asked(op);
         in_force().map_or(Ok(()), |state| state.lock().call(op))
     }
 
     pub(super) fn write_point(offset: u64, len: usize) -> Result<usize> {
+        panic_if_asked(Op::Pwrite);
         let Some(state) = in_force() else { return Ok(len) };
         let mut state = state.lock();
         let number = state.calls.len() as u64;
