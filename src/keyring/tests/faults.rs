@@ -1,8 +1,9 @@
 //! Every verb that changes the keyring, failed and stopped at each of its write points in turn: what is on disk
 //! is the old keyring or the new one, whole and opened by a secret, never none; and the next change goes through.
-use super::super::kms::{Call, NewKey};
+use super::super::kms::{Call, NewKey, Tag};
+use super::super::retire::{RetireOrder, Retirement};
 use super::*;
-use crate::crypto::keys::Wrapped;
+use crate::crypto::keys::{KeyMaterial, Wrapped};
 use crate::ids::BackingKeyId;
 use crate::storage::Errno;
 use crate::storage::fault::{After, Faults, Op, Plan};
@@ -10,14 +11,18 @@ use crate::storage::fault::{After, Faults, Op, Plan};
 /// A verb: what it is called here, and how it is done.
 type Verb = (&'static str, fn(&World, &Opened) -> Result<(), KeyringError>);
 
-/// A vault with two slots, a second key behind an alias, a third one that waits for its deletion, and a DEK
-/// wrapped under the first.
+/// A vault with two slots, a second key of two versions behind an alias, a third one that waits for its deletion,
+/// one with imported material, and a DEK wrapped under the first.
 struct World {
     f: Fixture,
     /// The files of the vault and of the host's memory as each step begins.
     files: Vec<(PathBuf, Vec<u8>)>,
     second: String,
     third: String,
+    imported: String,
+    /// Brings that material in once more, with a date.
+    #[cfg(feature = "aws-lc")]
+    import: Call,
     file: FileId,
     backing: BackingKeyId,
     wrapped: Wrapped,
@@ -55,6 +60,30 @@ const VERBS: &[Verb] = &[
         )
     }),
     ("CancelKeyDeletion", |w, o| call(o, Call::CancelKeyDeletion { key_id: w.third.clone() })),
+    ("rotate --new-key", |_, o| o.keys.renew(&AliasName::default_alias()).map(drop)),
+    ("retire", |w, o| retire(w, o, Retirement::Shut)),
+    ("trim", |w, o| retire(w, o, Retirement::Trim)),
+    ("PutKeyPolicy", |w, o| {
+        let policy = r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":"*","Action":"kms:*","Resource":"*"}}"#;
+        call(
+            o,
+            Call::PutKeyPolicy {
+                key_id: w.second.clone(),
+                policy_name: None,
+                policy: policy.into(),
+                bypass_policy_lockout_safety_check: false,
+            },
+        )
+    }),
+    ("TagResource", |w, o| call(o, Call::TagResource { key_id: w.second.clone(), tags: tags("new") })),
+    ("UntagResource", |w, o| {
+        call(o, Call::UntagResource { key_id: w.second.clone(), tag_keys: vec!["a".into()] })
+    }),
+    #[cfg(feature = "aws-lc")]
+    ("ImportKeyMaterial", |w, o| call(o, w.import.clone())),
+    ("DeleteImportedKeyMaterial", |w, o| {
+        call(o, Call::DeleteImportedKeyMaterial { key_id: w.imported.clone(), key_material_id: None })
+    }),
     ("add a slot", |_, o| o.keys.add_slot(&o.proof, &key_file(3), KDF).map(drop)),
     ("remove a slot", |_, o| o.keys.remove_slot(&o.proof, o.keys.prove(&key_file(2))?.slot())),
     ("change a slot", |_, o| {
@@ -63,6 +92,54 @@ const VERBS: &[Verb] = &[
     }),
     ("revoke", |_, o| o.keys.revoke(&o.proof, &[&key_file(1)], &[], KDF).map(drop)),
 ];
+
+fn retire(world: &World, opened: &Opened, what: Retirement) -> Result<(), KeyringError> {
+    let order = RetireOrder { key: world.second.parse().unwrap(), below: KeyVersion(2), what };
+    opened.keys.retire(&order, None).map(drop)
+}
+
+fn tags(value: &str) -> Vec<Tag> {
+    vec![Tag { tag_key: "a".into(), tag_value: value.into() }]
+}
+
+/// A key with imported material.
+fn import_key(keys: &Keys, material: [u8; 32]) -> String {
+    let key = NewKey { origin: Some("EXTERNAL".into()), ..NewKey::default() };
+    let made = keys.call(&Call::CreateKey { key }).unwrap();
+    let text = made["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned();
+    let id: KeyId = text.parse().unwrap();
+    keys.change(false, |draft| {
+        let key = draft.body.keys.iter_mut().find(|key| key.id == id).unwrap();
+        key.import(KeyMaterial::from_bytes(&material), None, None, Timestamp(0))
+    })
+    .unwrap();
+    text
+}
+
+#[cfg(feature = "aws-lc")]
+fn import_again(keys: &Keys, key_id: &str, material: [u8; 32]) -> Call {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD as BASE64;
+
+    use crate::crypto::import::{Oaep, wrap};
+
+    let parameters = keys.call(&Call::GetParametersForImport {
+        key_id: key_id.into(),
+        wrapping_algorithm: "RSAES_OAEP_SHA_256".into(),
+        wrapping_key_spec: "RSA_2048".into(),
+    });
+    let parameters = parameters.unwrap();
+    let text = |field: &str| parameters[field].as_str().unwrap().to_owned();
+    let public = BASE64.decode(text("PublicKey")).unwrap();
+    Call::ImportKeyMaterial {
+        key_id: key_id.into(),
+        import_token: text("ImportToken"),
+        encrypted_key_material: BASE64.encode(wrap(&public, Oaep::Sha256, &material).unwrap()),
+        expiration_model: None,
+        valid_to: Some("86400".into()),
+        import_type: None,
+    }
+}
 
 fn call(opened: &Opened, call: Call) -> Result<(), KeyringError> {
     opened.keys.call(&call).map(drop)
@@ -87,7 +164,8 @@ impl World {
         let f = Fixture::in_memory();
         let keys = f.create(&[&key_file(1), &key_file(2)]).keys;
         let made = || {
-            let key = keys.call(&Call::CreateKey { key: NewKey::default() }).unwrap();
+            let key = NewKey { tags: tags("old"), ..NewKey::default() };
+            let key = keys.call(&Call::CreateKey { key }).unwrap();
             key["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned()
         };
         let (second, third) = (made(), made());
@@ -101,12 +179,28 @@ impl World {
         .unwrap();
         let id = keys.keys()[0].id.to_string();
         keys.call(&Call::EnableKeyRotation { key_id: id, rotation_period_in_days: None }).unwrap();
+        keys.rotate(&RotateTarget::Key(second.parse().unwrap())).unwrap();
+        let imported = import_key(&keys, [9; 32]);
+        #[cfg(feature = "aws-lc")]
+        let import = import_again(&keys, &imported, [9; 32]);
         let (file, dek) = (FileId::random(), Dek::generate());
         let guard = keys.begin_wrap(&AliasName::default_alias()).unwrap();
         let (backing, wrapped) = (guard.backing(), guard.wrap(file, Suite::Aes256Gcm, &dek));
         drop(guard);
         let files = files_below(f.dir.path());
-        Self { f, files, second, third, file, backing, wrapped, print: print_of(&dek) }
+        Self {
+            f,
+            files,
+            second,
+            third,
+            imported,
+            #[cfg(feature = "aws-lc")]
+            import,
+            file,
+            backing,
+            wrapped,
+            print: print_of(&dek),
+        }
     }
 
     /// Everything as it was at the beginning, for a new process.
