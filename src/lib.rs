@@ -5,7 +5,8 @@
 //! files move to the new version lazily. `docs/format.md` describes the bytes on disk.
 //!
 //! Layers, each importing only from those after it: `cli`, `mount`, `fuse`, `control`, (`rewrap`, `fsck`),
-//! `vault`, `keyring`, `unlock`, `events`, (`content`, `names`, `header`), `storage`, `crypto`, `ids`, `sys`.
+//! `vault`, `keyring`, `unlock`, `events`, (`content`, `names`, `header`), `storage`, `crypto`, `ids`, `sys`. Above
+//! all of them, and in no release, is `fuzzing`.
 
 pub mod cli;
 pub mod content;
@@ -14,6 +15,8 @@ pub mod crypto;
 pub mod events;
 pub mod fsck;
 pub mod fuse;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod header;
 pub mod ids;
 pub mod keyring;

@@ -3,6 +3,8 @@
 //! root are served. No key material and no unlock secret ever passes through here.
 
 mod client;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod protocol;
 mod registry;
 mod server;

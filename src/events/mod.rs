@@ -7,6 +7,8 @@ mod actor;
 mod chain;
 mod event;
 mod failed;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod limit;
 mod log;
 

@@ -190,7 +190,13 @@ fn read(file: &Path, secret: &Secret) -> Result<(Header, model::Body)> {
         return Err(damaged("is no key backup".to_owned()));
     }
     let bytes = fs::read(file).map_err(|e| failed(file, "can't be read", &e))?;
-    let parts = header::parse(&bytes, Kind::Backup).map_err(|e| damaged(format!("is no key backup: {e}")))?;
+    open(file, &bytes, secret)
+}
+
+/// Opens a backup, whose path is for messages.
+pub(super) fn open(file: &Path, bytes: &[u8], secret: &Secret) -> Result<(Header, model::Body)> {
+    let damaged = |what: String| KeyringError::Backup { path: file.to_owned(), what };
+    let parts = header::parse(bytes, Kind::Backup).map_err(|e| damaged(format!("is no key backup: {e}")))?;
     let vault = parts.header.vault;
     let unlocked = parts.header.slots.unlock(vault, secret);
     let (root, _) = unlocked.map_err(|source| KeyringError::Unlock { vault: file.to_owned(), source })?;

@@ -9,6 +9,8 @@ mod bulk;
 mod check;
 mod deletion;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod header;
 mod host;
 mod import;

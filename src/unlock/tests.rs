@@ -198,3 +198,19 @@ fn costs_scale_with_the_machine() {
     assert!(calibrate(KdfChoice::MemoryMib(7)).is_err());
     assert!(calibrate(KdfChoice::MemoryMib(4097)).is_err());
 }
+
+#[test]
+fn numbers_in_a_slot_of_an_unknown_kind_are_kept_to_the_last_bit() {
+    let mut bits = 0x9e37_79b9_7f4a_7c15_u64;
+    for _ in 0..2000 {
+        bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let number = f64::from_bits(bits);
+        if !number.is_finite() {
+            continue;
+        }
+        let slots: Slots = serde_json::from_str(&format!(r#"[{{"type":"newer","n":{number:e}}}]"#)).unwrap();
+        let text = serde_json::to_string(&slots).unwrap();
+        let written = text.split(['}', ':']).nth(2).unwrap();
+        assert_eq!(written.parse::<f64>().unwrap().to_bits(), number.to_bits(), "{number:e} in {text}");
+    }
+}

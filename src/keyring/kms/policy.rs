@@ -7,6 +7,7 @@
 use std::sync::atomic::Ordering;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::error::{KmsError, KmsErrorName};
 use crate::events::arn;
@@ -122,10 +123,14 @@ impl Policy {
     ///
     /// # Errors
     /// `MalformedPolicyDocumentException` for what isn't understood, `LimitExceededException` over 32 KiB.
-    pub(super) fn parse(text: &str, key: KeyId) -> Result<Self, KmsError> {
+    pub(in crate::keyring) fn parse(text: &str, key: KeyId) -> Result<Self, KmsError> {
         if text.len() > MAX_LEN {
             let message = format!("The policy has {} bytes; at most {MAX_LEN} are taken.", text.len());
             return Err(KmsError::new(KmsErrorName::LimitExceededException, message));
+        }
+        let shape: Value = serde_json::from_str(text).map_err(|error| malformed(&error.to_string()))?;
+        if !names_its_fields(&shape) {
+            return Err(malformed("it, a Statement or a Principal is a list of values without names"));
         }
         let document: Document = serde_json::from_str(text).map_err(|error| malformed(&error.to_string()))?;
         if !["2012-10-17", "2008-10-17"].contains(&document.version.as_str()) {
@@ -245,6 +250,18 @@ impl<T> OneOrMany<T> {
             Self::Many(many) => many,
         }
     }
+}
+
+/// Whether what must be an object is one. serde also takes a struct as a list of its fields' values, whose order AWS
+/// doesn't know.
+fn names_its_fields(document: &Value) -> bool {
+    let statements = match document.get("Statement") {
+        Some(Value::Array(many)) => many.as_slice(),
+        one => one.map_or(&[][..], std::slice::from_ref),
+    };
+    let names =
+        |statement: &Value| statement.is_object() && !statement.get("Principal").is_some_and(Value::is_array);
+    document.is_object() && statements.iter().all(names)
 }
 
 fn rule(statement: &Statement, key: KeyId) -> Result<Rule, KmsError> {

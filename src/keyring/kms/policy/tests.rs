@@ -171,3 +171,18 @@ fn patterns_end_whatever_they_are() {
         assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
     }
 }
+
+#[test]
+fn lists_of_values_without_names_are_no_policies() {
+    let listed = json!(["s", "Allow", "*", "kms:*", "*"]);
+    let texts = [
+        json!(["2012-10-17", null, []]).to_string(),
+        json!(["2012-10-17", null, [listed]]).to_string(),
+        policy(listed.clone()),
+        policy(json!([listed])),
+        policy(statement("Allow", json!([["uid:0"]]), json!("kms:*"))),
+    ];
+    for text in texts {
+        assert!(Policy::parse(&text, key()).is_err(), "{text}");
+    }
+}
