@@ -11,7 +11,11 @@ use zeroize::Zeroizing;
 use super::{AuthError, random};
 
 /// Bytes that sealing adds: nonce and tag.
-pub const OVERHEAD: usize = 24 + 16;
+pub const OVERHEAD: usize = NONCE + TAG;
+/// Bytes of a nonce, which comes first and is random for each sealing.
+pub const NONCE: usize = 24;
+/// Bytes of a tag, which comes last.
+pub const TAG: usize = 16;
 
 pub(super) fn seal(key: &[u8; 32], aad: &[u8], plaintext: &[u8]) -> Vec<u8> {
     let nonce: [u8; 24] = random::array();

@@ -7,7 +7,7 @@ use super::error::KeyringError;
 use super::header::{self, Header, HeaderError, Kind};
 use super::host::{HostMemory, Seen, Verdict};
 use super::model::Body;
-use super::vault_dir::VaultDir;
+use super::vault_dir::{Mark, VaultDir};
 use crate::crypto::keys::RootKey;
 use crate::crypto::sha256;
 use crate::events::{Anchor, Event, EventLog};
@@ -22,6 +22,7 @@ pub(super) struct State {
     pub(super) body: Body,
     pub(super) root: Arc<RootKey>,
     hash: [u8; 32],
+    mark: Mark,
     /// Bytes of the file.
     len: u64,
 }
@@ -54,8 +55,9 @@ impl Draft {
             BodyError::Malformed(what) => dir.damaged(what),
         })?;
         let bytes = sealed(&header, Kind::Keyring, &root, &encoded)?;
-        let (hash, len) = (sha256(&bytes), bytes.len() as u64);
-        Ok((bytes, State { header, body, root, hash, len }))
+        let aad = parse(dir, &bytes)?.aad.len();
+        let (hash, mark, len) = (sha256(&bytes), Mark::of(&bytes, aad), bytes.len() as u64);
+        Ok((bytes, State { header, body, root, hash, mark, len }))
     }
 }
 
@@ -83,7 +85,8 @@ pub(super) fn open(dir: &VaultDir, bytes: &[u8], root: Arc<RootKey>) -> Result<S
         dir.damaged("the root key doesn't open its body, so bytes of it have changed".to_owned())
     })?;
     let body = body::decode(&opened).map_err(|e| dir.damaged(format!("its body: {e}")))?;
-    Ok(State { header: parts.header, body, root, hash: sha256(bytes), len: bytes.len() as u64 })
+    let mark = Mark::of(bytes, parts.aad.len());
+    Ok(State { header: parts.header, body, root, hash: sha256(bytes), mark, len: bytes.len() as u64 })
 }
 
 /// Writes the first keyring of a vault.
@@ -209,10 +212,10 @@ impl Store {
 
     /// Takes up what other processes saved since, or what a save of ours that failed half-way left.
     fn refresh(&mut self) -> Result<()> {
-        let bytes = self.dir.read()?;
-        if sha256(&bytes) == self.state.hash {
+        if self.dir.bears(&self.state.mark)? {
             return Ok(());
         }
+        let bytes = self.dir.read()?;
         let vault = self.dir.path().to_owned();
         let parts = parse(&self.dir, &bytes)?;
         if self.state.root.open_keyring(parts.header.vault, parts.aad, parts.sealed).is_err() {

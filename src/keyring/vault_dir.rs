@@ -11,6 +11,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use super::body;
 use super::error::KeyringError;
 use super::reserve::is_no_room;
+use crate::crypto::seal::{NONCE, TAG};
 use crate::ids::{Generation, LowerOffset};
 use crate::storage::{self, Access, DirStream, Errno, FileKind, RenameFlags, TEMPORARY_PREFIX};
 
@@ -28,6 +29,23 @@ type Result<T> = std::result::Result<T, KeyringError>;
 pub(super) struct VaultDir {
     fd: OwnedFd,
     path: PathBuf,
+}
+
+/// Tells a keyring file from every other that was ever saved, without reading all of it: its length, what is before
+/// its body, the nonce (random for each save) and the tag.
+#[derive(Clone)]
+pub(super) struct Mark {
+    len: u64,
+    head: Vec<u8>,
+    tag: [u8; TAG],
+}
+
+impl Mark {
+    /// Of the bytes of a keyring whose sealed body begins after `aad` bytes.
+    pub(super) fn of(bytes: &[u8], aad: usize) -> Self {
+        let head = bytes.get(..aad + NONCE).unwrap_or(bytes).to_vec();
+        Self { len: bytes.len() as u64, head, tag: bytes.last_chunk().copied().unwrap_or_default() }
+    }
 }
 
 impl VaultDir {
@@ -79,6 +97,24 @@ impl VaultDir {
     }
 
     fn read_file(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let Some((file, size)) = self.open_file(name)? else { return Ok(None) };
+        storage::read_all(file.as_fd(), size as usize).map(Some).map_err(|e| self.io(name, "read it", e))
+    }
+
+    /// Whether the keyring file is the one that this was taken of.
+    pub(super) fn bears(&self, mark: &Mark) -> Result<bool> {
+        let Some((file, size)) = self.open_file(FILE_NAME)? else { return Ok(false) };
+        if size != mark.len {
+            return Ok(false);
+        }
+        let (mut head, mut tag) = (vec![0; mark.head.len()], [0; TAG]);
+        let io = |e| self.io(FILE_NAME, "read it", e);
+        let read = storage::pread(file.as_fd(), &mut head, LowerOffset(0)).map_err(io)?
+            + storage::pread(file.as_fd(), &mut tag, LowerOffset(size - TAG as u64)).map_err(io)?;
+        Ok(read == head.len() + TAG && head == mark.head && tag == mark.tag)
+    }
+
+    fn open_file(&self, name: &str) -> Result<Option<(OwnedFd, u64)>> {
         let file = match storage::open_file(self.fd(), name.as_bytes(), Access::ReadOnly) {
             Ok(file) => file,
             Err(Errno::NOENT) => return Ok(None),
@@ -91,7 +127,7 @@ impl VaultDir {
         if stat.size > MAX_FILE_LEN {
             return Err(self.damaged("it is larger than any keyring".to_owned()));
         }
-        storage::read_all(file.as_fd(), stat.size as usize).map(Some).map_err(|e| self.io(name, "read it", e))
+        Ok(Some((file, stat.size)))
     }
 
     /// Keeps others from changing the keyring as long as the descriptor is open.
