@@ -16,7 +16,9 @@ use super::offline;
 use super::output;
 use super::progress::{self, Display};
 use super::target::{self, Target};
-use crate::control::{ClientError, Entry, FileReencrypted, PathText, Progress, Reply, Request};
+use crate::control::{
+    ClientError, Entry, FileReencrypted, PathText, Progress, ReencryptionEnded, Reply, Request,
+};
 use crate::ids::{Ino, Timestamp};
 
 /// What was done.
@@ -58,11 +60,11 @@ pub(super) fn run(args: &args::Reencrypt) -> Outcome {
         total: args.recursive.then_some(0),
     };
     let targets: Vec<(PathBuf, Target)> =
-        args.paths.iter().map(|path| Ok((path.clone(), Target::resolve(path)?))).collect::<Outcome<_>>()?;
+        args.paths.iter().map(|path| resolve(path, args.recursive)).collect::<Outcome<_>>()?;
     if args.recursive {
         for (path, target) in &targets {
             if let Target::Mounted(entry) = target {
-                run.each(path, entry, &mut |run, _| {
+                run.each(path, entry, Pass::Counts, &mut |run, _| {
                     run.total = run.total.map(|n| n + 1);
                     Ok(())
                 })?;
@@ -71,17 +73,38 @@ pub(super) fn run(args: &args::Reencrypt) -> Outcome {
     }
     for (path, target) in &targets {
         match target {
-            Target::Mounted(entry) => run.each(path, entry, &mut |run, file| run.file(file, entry))?,
-            Target::Vault(vault) if args.recursive => run.vault(vault, args)?,
-            Target::Vault(vault) => {
-                let cause = "a vault that isn't mounted; -r re-encrypts all of its files";
-                return Err(Failure::new(Exit::Usage, vault.display(), cause));
-            }
+            Target::Mounted(entry) => run.mounted(path, entry)?,
+            Target::Vault(vault) => run.vault(vault, args)?,
         }
     }
     run.report.complete = !run.interrupt.came();
     drop(run.display);
     tell(args, &run.report)
+}
+
+/// Where a path leads, and what to look at there: for the directory of a mounted vault, its mount.
+fn resolve(path: &Path, recursive: bool) -> Outcome<(PathBuf, Target)> {
+    let target = Target::resolve(path)?;
+    let outside = match &target {
+        Target::Vault(_) => true,
+        Target::Mounted(entry) => fs::metadata(path).is_ok_and(|meta| meta.dev() != entry.mount_dev),
+    };
+    if outside && !recursive {
+        let cause = "a vault's directory; -r re-encrypts all of its files";
+        return Err(Failure::new(Exit::Usage, path.display(), cause));
+    }
+    Ok(match target {
+        Target::Mounted(entry) if outside => (entry.mountpoint.as_path().to_owned(), Target::Mounted(entry)),
+        target => (path.to_owned(), target),
+    })
+}
+
+/// Has a daemon note in the event log that a run began or ended.
+fn note(entry: &Entry, ended: Option<ReencryptionEnded>) -> Outcome {
+    match target::ask(entry, &Request::NoteReencryption { ended })? {
+        Reply::Noted => Ok(()),
+        _ => Err(target::unexpected(entry)),
+    }
 }
 
 fn tell(args: &args::Reencrypt, report: &Report) -> Outcome {
@@ -111,6 +134,15 @@ fn tell(args: &args::Reencrypt, report: &Report) -> Outcome {
     Ok(())
 }
 
+/// What files are looked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    /// To know how many there are.
+    Counts,
+    /// To re-encrypt them.
+    Acts,
+}
+
 struct Run {
     recursive: bool,
     before: Option<u32>,
@@ -126,15 +158,45 @@ impl Run {
         self.report.left.push(Left { path: path.into(), why: why.to_string() });
     }
 
+    /// Re-encrypts what is at or below a path in a mount.
+    fn mounted(&mut self, path: &Path, entry: &Entry) -> Outcome {
+        let mut act = |run: &mut Self, file: &Path| run.file(file, entry);
+        if !self.recursive {
+            return self.each(path, entry, Pass::Acts, &mut act);
+        }
+        note(entry, None)?;
+        let before = self.counts();
+        let done = self.each(path, entry, Pass::Acts, &mut act);
+        let now = self.counts();
+        let noted = note(
+            entry,
+            Some(ReencryptionEnded {
+                files: now.files - before.files,
+                reencrypted: now.reencrypted - before.reencrypted,
+                left: now.left - before.left,
+                complete: done.is_ok() && !self.interrupt.came(),
+            }),
+        );
+        // Of two failures the first one tells more.
+        done.and(noted)
+    }
+
+    fn counts(&self) -> ReencryptionEnded {
+        let Report { files, reencrypted, .. } = self.report;
+        let left = self.report.left.len() as u64 + self.report.left_unnamed;
+        ReencryptionEnded { files, reencrypted, left, complete: false }
+    }
+
     /// Calls `act` with each regular file at or below a path in a mount. What can't be read is noted once: in the
     /// pass that acts.
     fn each(
         &mut self,
         top: &Path,
         entry: &Entry,
+        pass: Pass,
         act: &mut dyn FnMut(&mut Self, &Path) -> Outcome,
     ) -> Outcome {
-        let counting = self.report.files == 0 && self.total == Some(0);
+        let counting = pass == Pass::Counts;
         let mut todo = vec![top.to_owned()];
         while let Some(path) = todo.pop() {
             if self.interrupt.came() {
@@ -218,9 +280,13 @@ impl Run {
     }
 
     fn show(&mut self) {
-        let failed = self.report.left.len() as u64 + self.report.left_unnamed;
-        let Report { files, reencrypted, .. } = self.report;
-        self.display.update(&Progress { seen: files, rewrapped: reencrypted, failed, total: self.total });
+        let ReencryptionEnded { files, reencrypted, left, .. } = self.counts();
+        self.display.update(&Progress {
+            seen: files,
+            rewrapped: reencrypted,
+            failed: left,
+            total: self.total,
+        });
     }
 
     fn vault(&mut self, vault: &Path, args: &args::Reencrypt) -> Outcome {

@@ -72,6 +72,11 @@ pub enum Request {
         /// Not if it was made at or after this time.
         before: Option<Timestamp>,
     },
+    /// Note in the event log that all files below directories are re-encrypted, one by one, by whoever asks.
+    NoteReencryption {
+        /// What came of it, once it has ended.
+        ended: Option<ReencryptionEnded>,
+    },
     /// Re-wrap the DEK of a file that the kernel holds under a key of the caller's choice: KMS's ReEncrypt.
     RewrapTo {
         /// Its inode number.
@@ -151,10 +156,25 @@ pub enum Reply {
         /// What became of the file.
         outcome: FileReencrypted,
     },
+    /// To [`Request::NoteReencryption`].
+    Noted,
     /// To [`Request::Inspect`].
     Inspected(Inspected),
     /// It could not be done.
     Refused(Refusal),
+}
+
+/// What came of a re-encryption of all files below directories.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ReencryptionEnded {
+    /// Files looked at.
+    pub files: u64,
+    /// Of these, those that have a new DEK.
+    pub reencrypted: u64,
+    /// Files left as they were, and directories that could not be read.
+    pub left: u64,
+    /// Whether it saw all of them.
+    pub complete: bool,
 }
 
 /// What became of a file that was to be re-encrypted.

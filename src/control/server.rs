@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::protocol::{
-    FileReencrypted, Inspected, KmsReply, Progress, Refusal, RefusalKind, Renewed, Reply, Request, Retire,
-    RetireReport, RewrapReport, RotateTarget, Rotated, Status,
+    FileReencrypted, Inspected, KmsReply, Progress, ReencryptionEnded, Refusal, RefusalKind, Renewed, Reply,
+    Request, Retire, RetireReport, RewrapReport, RotateTarget, Rotated, Status,
 };
 use super::registry::Endpoint;
 use super::wire::{self, LineReader, WireError};
@@ -119,6 +119,9 @@ pub trait Handler: Send + Sync + 'static {
         before: Option<Timestamp>,
         go_on: &mut dyn FnMut(Progress) -> bool,
     ) -> Result<FileReencrypted, Refusal>;
+
+    /// Notes in the event log that a re-encryption of all files below directories began, or how it ended.
+    fn note_reencryption(&self, ended: Option<ReencryptionEnded>);
 
     /// Re-wraps the DEK of a file that the kernel holds under the current version of a key.
     ///
@@ -337,6 +340,10 @@ fn perform(shared: &Shared, request: &Request, stream: &mut UnixStream) -> Reply
         Request::Count => handler.count(&mut go_on).map(|status| Reply::Status(Box::new(status))),
         Request::Reencrypt { ino, before } => {
             handler.reencrypt(Ino(*ino), *before, &mut go_on).map(|outcome| Reply::Reencrypted { outcome })
+        }
+        Request::NoteReencryption { ended } => {
+            handler.note_reencryption(*ended);
+            Ok(Reply::Noted)
         }
         Request::RewrapTo { ino, key_id } => handler.rewrap_to(Ino(*ino), key_id).map(Reply::Kms),
         Request::Inspect { ino } => handler.inspect(Ino(*ino)).map(Reply::Inspected),

@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 
 use super::protocol::{
     AliasStatus, FileReencrypted, Inspected, InspectedHeader, KeyStatus, KeyVersionStatus, KmsReply,
-    MountStatus, PendingStatus, Progress, Refusal, RefusalKind, Renewed, Retire, RetireReport, RewrapReport,
-    RotateTarget, Rotated, Status, VersionStatus,
+    MountStatus, PendingStatus, Progress, ReencryptionEnded, Refusal, RefusalKind, Renewed, Retire,
+    RetireReport, RewrapReport, RotateTarget, Rotated, Status, VersionStatus,
 };
 use super::server::Handler;
 use crate::events::{Event, FILE_NAME, Verification};
@@ -28,6 +28,7 @@ use crate::vault::{self, Vault};
 
 pub use endings::DueDeletion;
 use endings::HeldUp;
+use files::reencryption;
 
 /// How long a new sweep waits for one whose client just hung up: that one ends after its batch.
 const SWEEP_PATIENCE: Duration = Duration::from_secs(2);
@@ -202,6 +203,10 @@ impl Handler for Service {
         go_on: &mut dyn FnMut(Progress) -> bool,
     ) -> Result<FileReencrypted, Refusal> {
         self.reencrypt_file(ino, before, go_on)
+    }
+
+    fn note_reencryption(&self, ended: Option<ReencryptionEnded>) {
+        self.vault.keys().events().record(&reencryption(ended));
     }
 
     fn rewrap_to(&self, ino: Ino, key_id: &str) -> Result<KmsReply, Refusal> {

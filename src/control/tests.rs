@@ -84,6 +84,7 @@ impl Handler for Fake {
         go_on(Progress::default());
         Ok(FileReencrypted::Empty)
     }
+    fn note_reencryption(&self, _ended: Option<ReencryptionEnded>) {}
     fn rewrap_to(&self, _ino: Ino, key_id: &str) -> Result<KmsReply, Refusal> {
         Ok(KmsReply::Done { answer: key_id.into() })
     }

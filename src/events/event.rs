@@ -121,6 +121,28 @@ pub enum Event {
         /// Whether it saw the whole tree.
         complete: bool,
     },
+    /// A file was written anew under another DEK.
+    FileReencrypted {
+        /// The file that is there now, at the path that both have had.
+        file: FileRef,
+        /// The inode number of the one that it replaced.
+        replaced: Ino,
+        /// What wraps the new DEK.
+        backing: BackingKeyId,
+    },
+    /// A re-encryption of all files below directories began.
+    ReencryptionBegan,
+    /// A re-encryption of all files below directories ended, as the command that did it counted.
+    ReencryptionEnded {
+        /// Files looked at.
+        files: u64,
+        /// Of these, those that have a new DEK.
+        reencrypted: u64,
+        /// Files left as they were, and directories that could not be read.
+        left: u64,
+        /// Whether it saw all of them.
+        complete: bool,
+    },
     /// A file was not opened, created or cut.
     AccessRefused {
         /// `open`, `create` or `truncate`.
@@ -205,6 +227,8 @@ pub enum Class {
     Refusals,
     /// [`Event::Damage`].
     Damage,
+    /// [`Event::FileReencrypted`].
+    Reencryptions,
 }
 
 /// A key's ARN: `arn:rekeyfs:kms:local:000000000000:key/UUID`.
@@ -237,6 +261,9 @@ impl Event {
             Self::BackupImported { .. } => "Key Backup Imported",
             Self::SweepBegan => "Re-wrap Sweep Began",
             Self::SweepEnded { .. } => "Re-wrap Sweep Ended",
+            Self::FileReencrypted { .. } => "File Re-encrypted",
+            Self::ReencryptionBegan => "Re-encryption Began",
+            Self::ReencryptionEnded { .. } => "Re-encryption Ended",
             Self::AccessRefused { .. } => "File Access Refused",
             Self::Damage { .. } => "Damaged Ciphertext",
             Self::HeldBack => "Events Held Back",
@@ -254,7 +281,9 @@ impl Event {
             | Self::VersionsRetired { key, .. }
             | Self::KeyDeleted(key) => Some(*key),
             Self::OperationRefused { key, .. } => *key,
-            Self::MaterialDeleted { backing, .. } => Some(backing.key),
+            Self::MaterialDeleted { backing, .. } | Self::FileReencrypted { backing, .. } => {
+                Some(backing.key)
+            }
             Self::AccessRefused { backing, .. } | Self::Damage { backing, .. } => backing.map(|b| b.key),
             _ => None,
         }
@@ -289,6 +318,7 @@ impl Event {
             | Self::Unmounted
             | Self::RootKeyReplaced
             | Self::SweepBegan
+            | Self::ReencryptionBegan
             | Self::HeldBack
             | Self::LogCut => json!({}),
             Self::Mounted { mountpoint, read_only } => {
@@ -332,6 +362,12 @@ impl Event {
             }
             Self::SweepEnded { files, rewrapped, failed, complete } => json!({
                 "files": files, "rewrapped": rewrapped, "not-rewrapped": failed, "complete": complete,
+            }),
+            Self::FileReencrypted { file, replaced, backing } => {
+                with_backing(with_file(json!({"replaced-inode": replaced.0}), file), Some(*backing))
+            }
+            Self::ReencryptionEnded { files, reencrypted, left, complete } => json!({
+                "files": files, "reencrypted": reencrypted, "not-reencrypted": left, "complete": complete,
             }),
             Self::AccessRefused { operation, file, reason, backing } => {
                 let detail = json!({"event-name": operation, "reason": reason.name()});

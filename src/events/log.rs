@@ -36,7 +36,7 @@ pub struct EventLog {
     dir: OwnedFd,
     key: Arc<EventKey>,
     /// By [`Class`]. Taken before `state`, never with it held.
-    limits: [Mutex<Limit>; 2],
+    limits: [Mutex<Limit>; 3],
     state: Mutex<State>,
 }
 
@@ -64,12 +64,7 @@ impl EventLog {
     pub fn new(dir: OwnedFd, key: Arc<EventKey>, anchor: Anchor) -> Self {
         let now = Timestamp::now();
         let state = State { place: anchor, durable: anchor, size: None, generation: None, failing: false };
-        Self {
-            dir,
-            key,
-            limits: [Mutex::new(Limit::new(now)), Mutex::new(Limit::new(now))],
-            state: Mutex::new(state),
-        }
+        Self { dir, key, limits: [(); 3].map(|()| Mutex::new(Limit::new(now))), state: Mutex::new(state) }
     }
 
     /// Appends an event, in the name of [`Actor::current`]. Never fails its caller: what can't be written is
@@ -184,6 +179,7 @@ impl EventLog {
         &self.limits[match class {
             Class::Refusals => 0,
             Class::Damage => 1,
+            Class::Reencryptions => 2,
         }]
     }
 

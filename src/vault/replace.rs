@@ -11,6 +11,7 @@ use super::locks::Mode;
 use super::record;
 use super::tree::Tree;
 use super::{Error, FileKind, Result, Vault};
+use crate::events::{Class, Event, FileRef};
 use crate::ids::{BackingKeyId, Ino, Time, TimeChange};
 use crate::names::{LowerKind, XATTR_PREFIX};
 use crate::storage::{self, Errno, RenameFlags, Stat, XattrMode};
@@ -86,7 +87,7 @@ impl Vault {
             }
             let stat = self.tree.stat(&inode)?;
             let file = self.file_of(&inode, Purpose::Use)?;
-            file.check_writable()?;
+            self.demand_writable(&inode, &file)?;
             if stat.nlink > 1 {
                 return Ok(Reencrypted::Linked);
             }
@@ -124,11 +125,12 @@ impl Vault {
         beside: &Beside,
         go_on: &mut GoOn<'_>,
     ) -> Result<Reencrypted> {
-        let backing = match self.copy_under_new_dek(inode, file, seen.edits, beside.fd.as_fd(), go_on)? {
-            Copied::All(backing) => backing,
-            Copied::Overtaken => return Ok(Reencrypted::InUse),
-            Copied::Stopped => return Ok(Reencrypted::Stopped),
-        };
+        let (id, backing) =
+            match self.copy_under_new_dek(inode, file, seen.edits, beside.fd.as_fd(), go_on)? {
+                Copied::All(id, backing) => (id, backing),
+                Copied::Overtaken => return Ok(Reencrypted::InUse),
+                Copied::Stopped => return Ok(Reencrypted::Stopped),
+            };
         for _ in 0..TRIES {
             let metadata = Metadata::of(file.fd())?;
             // Reading it has moved its time of last access, unless someone has set that since.
@@ -143,9 +145,15 @@ impl Vault {
             if !Metadata::of(file.fd())?.is_still(&metadata) {
                 continue;
             }
+            let path = self.file_ref(inode.ino).path;
             let done = self.commit(inode, beside, backing)?;
             drop(gate);
-            if matches!(done, Reencrypted::Done(_)) {
+            if let Reencrypted::Done(new) = done {
+                self.keys.events().record_limited(Class::Reencryptions, || Event::FileReencrypted {
+                    file: FileRef { ino: new, file: Some(id), path },
+                    replaced: inode.ino,
+                    backing,
+                });
                 self.tree.sync_dir(beside.parent)?;
             }
             return Ok(done);

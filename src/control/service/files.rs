@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::super::protocol::{FileReencrypted, KmsReply, Progress, Refusal, RefusalKind};
+use super::super::protocol::{FileReencrypted, KmsReply, Progress, ReencryptionEnded, Refusal, RefusalKind};
 use super::{Service, refusal_of_keyring, refusal_of_vault};
 use crate::events::{Event, arn};
 use crate::ids::{Ino, Timestamp};
@@ -81,7 +81,9 @@ impl Service {
     ) -> Result<ReencryptReport, Refusal> {
         let path = self.vault.keys().vault_path().display().to_string();
         let halt = AtomicBool::new(false);
-        rewrap::reencrypt_all(
+        let events = self.vault.keys().events();
+        events.record(&reencryption(None));
+        let report = rewrap::reencrypt_all(
             &self.vault,
             before,
             |p| {
@@ -91,7 +93,14 @@ impl Service {
             },
             &halt,
         )
-        .map_err(|error| refusal_of_vault(&path, &error))
+        .map_err(|error| refusal_of_vault(&path, &error))?;
+        events.record(&reencryption(Some(ReencryptionEnded {
+            files: report.files,
+            reencrypted: report.reencrypted,
+            left: report.left,
+            complete: !report.stopped,
+        })));
+        Ok(report)
     }
 
     /// KMS's ReEncrypt, for a file's DEK.
@@ -125,6 +134,16 @@ impl Service {
         self.vault.rewrap_to(ino, to).map_err(|error| refusal_of_vault(&object, &error))?;
         keys.events().record(&Event::KeyOperation { key: to, operation: "ReEncrypt" });
         Ok(KmsReply::Done { answer: json!({ "SourceKeyId": arn(from.key), "KeyId": arn(to) }) })
+    }
+}
+
+/// The event of a re-encryption of many files: that it began, or how it ended.
+pub(super) fn reencryption(ended: Option<ReencryptionEnded>) -> Event {
+    match ended {
+        None => Event::ReencryptionBegan,
+        Some(ReencryptionEnded { files, reencrypted, left, complete }) => {
+            Event::ReencryptionEnded { files, reencrypted, left, complete }
+        }
     }
 }
 

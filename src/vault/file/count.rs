@@ -1,11 +1,12 @@
 //! Counting a file: which backing key it needs, by its header as it is on disk.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use super::Body;
+use super::load::claimed;
 use crate::content::layout;
 use crate::crypto::suite::Suite;
-use crate::header::{Header, SLOTS, UnverifiedSlot};
+use crate::header::Header;
 use crate::ids::{BackingKeyId, Ino, LowerOffset, Sequence};
 use crate::storage::{self, Access};
 use crate::vault::inode::Inode;
@@ -35,7 +36,7 @@ impl Vault {
             drop(slot);
             let state = file.state.read();
             let found = match &state.body {
-                Body::Shut(_) => Some(claimed(&file.fd)?),
+                Body::Shut(_) => Some(claimed(file.fd.as_fd())?.ok_or(Damage::Header)?),
                 _ => state.sealed()?.map(|sealed| wrapping(&sealed.header)),
             };
             found.inspect(|(backing, ..)| self.count_wrapped(inode, *backing));
@@ -51,7 +52,7 @@ impl Vault {
             Ok(Body::Sealed(sealed)) => wrapping(&sealed.header),
             Ok(Body::Bare) => return Ok(None),
             Ok(Body::Unreadable(damage)) => return Err(damage.into()),
-            Ok(Body::Shut(_)) | Err(Error::KeyNotUsable(_)) => claimed(&fd)?,
+            Ok(Body::Shut(_)) | Err(Error::KeyNotUsable(_)) => claimed(fd.as_fd())?.ok_or(Damage::Header)?,
             Err(e) => return Err(e),
         };
         self.count_wrapped(inode, found.0);
@@ -61,14 +62,4 @@ impl Vault {
 
 fn wrapping(header: &Header) -> Wrapping {
     (header.backing(), header.suite(), header.sequence())
-}
-
-/// What the slot says that a mount would try first.
-fn claimed(fd: &OwnedFd) -> Result<Wrapping> {
-    let mut slots = [0; SLOTS];
-    storage::pread(fd.as_fd(), &mut slots, LowerOffset(0))?;
-    let [first, _] = UnverifiedSlot::parse_both(&slots);
-    let slot = first.ok_or(Damage::Header)?;
-    let suite = Suite::from_number(slot.suite_number()).ok_or(Error::Newer("an unknown content suite"))?;
-    Ok((slot.backing(), suite, slot.sequence()))
 }

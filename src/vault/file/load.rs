@@ -12,7 +12,7 @@ use crate::content::layout::{self, ImpossibleSize};
 use crate::crypto::keys::Dek;
 use crate::crypto::suite::Suite;
 use crate::header::{self, OpenError, Refusal, SLOTS, UnverifiedSlot};
-use crate::ids::{BackingKeyId, Format, Ino, LowerOffset, PageCount, PlainOffset};
+use crate::ids::{BackingKeyId, Format, Ino, LowerOffset, PageCount, PlainOffset, Sequence};
 use crate::keyring::{KeyError, Keys};
 use crate::storage::{self, Access, Errno};
 use crate::vault::inode::Inode;
@@ -96,6 +96,20 @@ impl Vault {
         Ok((self.tree.open_lower(inode, Access::ReadOnly)?, false))
     }
 
+    /// Refuses a file that could be opened for reading only, by what opening it for writing says. The mount is
+    /// writable.
+    ///
+    /// # Errors
+    /// What the lower filesystem says; EAGAIN if it says nothing any more.
+    pub(in crate::vault) fn demand_writable(&self, inode: &Inode, file: &OpenFile) -> Result<()> {
+        if file.check_writable().is_ok() {
+            return Ok(());
+        }
+        let _slot = inode.file.lock();
+        self.tree.open_lower(inode, Access::ReadWrite)?;
+        Err(Error::Lower(Errno::AGAIN))
+    }
+
     fn load(&self, ino: Ino, fd: OwnedFd, writable: bool, purpose: Purpose) -> Result<Arc<OpenFile>> {
         let lower = LowerOffset(storage::fstat(fd.as_fd())?.size);
         let (size, body) = match layout::plain_size(lower) {
@@ -158,29 +172,46 @@ impl Vault {
     }
 
     fn header_info_of(&self, inode: &Inode) -> Result<Option<HeaderInfo>> {
-        let open = inode.file.lock().upgrade();
-        let found = match open.filter(|file| !file.shut.load(Ordering::Relaxed)) {
-            Some(file) => file.state.read().sealed()?.map(|sealed| {
-                let header = &sealed.header;
-                (header.backing(), header.suite(), header.sequence())
-            }),
-            None => {
-                let fd = self.tree.open_lower(inode, Access::ReadOnly)?;
-                let mut slots = [0; SLOTS];
-                if storage::pread(fd.as_fd(), &mut slots, LowerOffset(0))? == 0 || block::is_zero(&slots) {
-                    return Ok(None);
+        let found = {
+            // Held while the lower file is opened, as opening asks; and let go of before its alias is looked up,
+            // which takes it too.
+            let slot = inode.file.lock();
+            match slot.upgrade() {
+                Some(file) => {
+                    drop(slot);
+                    file.stated()?
                 }
-                let [first, _] = UnverifiedSlot::parse_both(&slots);
-                let slot = first.ok_or(Damage::Header)?;
-                let suite = Suite::from_number(slot.suite_number())
-                    .ok_or(Error::Newer("an unknown content suite"))?;
-                Some((slot.backing(), suite, slot.sequence()))
+                None => claimed(self.tree.open_lower(inode, Access::ReadOnly)?.as_fd())?,
             }
         };
         let Some((backing, suite, sequence)) = found else { return Ok(None) };
         let stale = self.is_stale(inode, backing)?;
         Ok(Some(HeaderInfo { backing, suite, sequence, stale }))
     }
+}
+
+impl OpenFile {
+    /// What its header says; unverified once its key has gone.
+    fn stated(&self) -> Result<Option<(BackingKeyId, Suite, Sequence)>> {
+        if self.shut.load(Ordering::Relaxed) {
+            return claimed(self.fd.as_fd());
+        }
+        let state = self.state.read();
+        let of = |sealed: &Sealed| (sealed.header.backing(), sealed.header.suite(), sealed.header.sequence());
+        Ok(state.sealed()?.map(of))
+    }
+}
+
+/// What the slot says, unverified, that a mount would try first; `None` if there is neither.
+pub(super) fn claimed(fd: BorrowedFd<'_>) -> Result<Option<(BackingKeyId, Suite, Sequence)>> {
+    let mut slots = [0; SLOTS];
+    if storage::pread(fd, &mut slots, LowerOffset(0))? == 0 || block::is_zero(&slots) {
+        return Ok(None);
+    }
+    let [first, _] = UnverifiedSlot::parse_both(&slots);
+    let slot = first.ok_or(Damage::Header)?;
+    let suite = Suite::from_number(slot.suite_number()).ok_or(Error::Newer("an unknown content suite"))?;
+    Ok(Some((slot.backing(), suite, slot.sequence())))
 }
 
 /// Unwraps the DEK that a slot bears: what [`header::open`] asks a keyring.

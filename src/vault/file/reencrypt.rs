@@ -21,8 +21,8 @@ use crate::vault::{Damage, GoOn, Result, Vault};
 
 /// How a copy ended.
 pub(in crate::vault) enum Copied {
-    /// All of it is durable and was read back; it is wrapped by this backing key.
-    All(BackingKeyId),
+    /// All of it is durable and was read back; the file id of the copy, and what wraps it.
+    All(FileId, BackingKeyId),
     /// The file was changed meanwhile.
     Overtaken,
     /// The caller stopped it.
@@ -102,7 +102,7 @@ impl Vault {
         drop(gate);
         storage::fdatasync(to)?;
         self.compare(file, edits, size, to, go_on).map(|pass| match pass {
-            Pass::Whole => Copied::All(backing),
+            Pass::Whole => Copied::All(id, backing),
             Pass::Overtaken => Copied::Overtaken,
             Pass::Stopped => Copied::Stopped,
         })

@@ -49,7 +49,8 @@ struct Candidate {
 impl Vault {
     /// Re-wraps those of these files that are stale: new slots, one sync, old slots.
     pub fn rewrap_batch(&self, inos: &[Ino]) -> BatchOutcome {
-        self.rewrap_each(inos, &|inode, backing| self.rewrap_target(inode, backing))
+        let put_off = &mut |ino: Ino, e: Error| tracing::info!(ino = ino.0, "re-wrap put off: {e}");
+        self.rewrap_each(inos, &|inode, backing| self.rewrap_target(inode, backing), put_off)
     }
 
     /// Re-wraps one file under the current version of a key, whatever its alias says; durable when it returns. It
@@ -57,7 +58,7 @@ impl Vault {
     ///
     /// # Errors
     /// ENOKEY if the file's key or that one can't be used, EIO if the header is damaged, what the lower filesystem
-    /// says. The old slot stands then.
+    /// says; EAGAIN if others moved it each time that it was tried. The old slot stands then.
     pub fn rewrap_to(&self, ino: Ino, key: KeyId) -> Result<()> {
         self.check_writable()?;
         let target = |backing: BackingKeyId| -> Result<Option<BackingKeyId>> {
@@ -66,21 +67,28 @@ impl Vault {
         };
         // A lazy re-wrap, or a rotation, may come in between.
         for _ in 0..TRIES {
-            let file = self.file_of(&*self.inode(ino)?, Purpose::Use)?;
-            file.check_writable()?;
+            let inode = self.inode(ino)?;
+            let file = self.file_of(&inode, Purpose::Use)?;
+            self.demand_writable(&inode, &file)?;
             let backing = file.backing().ok_or(Error::Invalid("the file is empty: it has no data key"))?;
             if target(backing)?.is_none() {
                 return Ok(());
             }
-            self.rewrap_each(&[ino], &|_, backing| target(backing));
+            let mut failed = None;
+            self.rewrap_each(&[ino], &|_, backing| target(backing), &mut |_, e| failed = Some(e));
+            if let Some(e) = failed {
+                return Err(e);
+            }
         }
         Err(Error::Lower(Errno::AGAIN))
     }
 
+    /// Re-wraps those of these files that have a `target`. `wrong` is told of each that an error kept from it.
     fn rewrap_each(
         &self,
         inos: &[Ino],
         target: &dyn Fn(&Inode, BackingKeyId) -> Result<Option<BackingKeyId>>,
+        wrong: &mut dyn FnMut(Ino, Error),
     ) -> BatchOutcome {
         let _counts_wait = self.rewraps.read();
         let mut outcome = BatchOutcome::default();
@@ -94,7 +102,7 @@ impl Vault {
                 Ok(Some(candidate)) => batch.push(candidate),
                 Ok(None) => outcome.skipped += 1,
                 Err(e) => {
-                    tracing::debug!(ino = ino.0, "not re-wrapped: {e}");
+                    wrong(ino, e);
                     outcome.skipped += 1;
                 }
             }
@@ -106,8 +114,8 @@ impl Vault {
                     Ok(true) => kept.push(candidate),
                     Ok(false) => outcome.failed.push(candidate.inode.ino),
                     Err(e) => {
-                        tracing::info!(ino = candidate.inode.ino.0, "re-wrap put off: {e}");
                         outcome.failed.push(candidate.inode.ino);
+                        wrong(candidate.inode.ino, e);
                     }
                 }
             }

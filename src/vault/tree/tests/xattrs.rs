@@ -172,3 +172,19 @@ fn privileges_are_cleared() {
     v.setattr(ino, &set, &me()).unwrap();
     assert!(matches!(v.getxattr(ino, b"security.capability"), Err(Error::NoData)));
 }
+
+/// Opening a lower file may widen its mode for a moment: no chmod may come in between, nor another opening.
+#[test]
+fn a_header_is_looked_at_under_the_file_slot() {
+    let t = TestVault::new();
+    let ino = write(&t.vault, "f", b"content");
+    let inode = t.vault.inode(ino).unwrap();
+    std::thread::scope(|scope| {
+        let slot = inode.file.lock();
+        let asked = scope.spawn(|| t.vault.file_header_info(ino).unwrap().is_some());
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        assert!(!asked.is_finished());
+        drop(slot);
+        assert!(asked.join().unwrap());
+    });
+}

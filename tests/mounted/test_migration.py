@@ -1,0 +1,258 @@
+"""What a person sees of the move from one key version to the next, and `kms re-encrypt`, which moves single files."""
+
+import errno
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import time
+
+from harness import BIN, MountedTest, wait_until
+
+KMS, NOT_MOUNTED, FAILED = 254, 42, 1
+UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+
+
+class Migration(MountedTest):
+    options = ("--no-rewrap",)
+
+    def files(self, count):
+        return [self.write(f"f{i}", b"%d" % i * 1000, fsync=True) for i in range(count)]
+
+    def kms(self, *args):
+        return self.vault.ok("kms", *args, "--vault", self.mnt if self.vault.pid else self.vault.path, *self.vault._unlock())
+
+    def key(self):
+        return json.loads(self.kms("create-key"))["KeyMetadata"]["KeyId"]
+
+    def default_key(self):
+        return self.vault.status()["aliases"][0]["key_id"]
+
+    def counted(self):
+        target = self.mnt if self.vault.pid else self.vault.path
+        return json.loads(self.vault.ok("status", target, "--count", "--json", *self.vault._unlock()))
+
+    def by_version(self, status):
+        return {seen["version"]: seen["files"] for seen in status["versions"]}
+
+    def rows(self, text):
+        """The table of versions: (version, use, files, rest of the line)."""
+        row = re.compile(rf"^{UUID} +(\d+)  (current|old|retired|no material|unknown key) +(\d+) +(\d+\.\d)%(.*)$", re.M)
+        return [(int(m[2]), m[3], int(m[4]), m[6]) for m in row.finditer(text)]
+
+
+class Status(Migration):
+    def test_counts_are_exact_after_half_a_re_wrap(self):
+        files = self.files(20)
+        self.write("empty", b"")
+        os.link(files[0], self.mnt / "again")
+        os.symlink("f1", self.mnt / "symlink")
+        self.vault.rotate()
+        self.vault.remount("--no-rewrap")
+        self.assertIsNone(self.vault.status()["counted"])
+        key = self.default_key()
+        for path in files[:7]:
+            self.vault.ok("kms", "re-encrypt", path, "--destination-key-id", key)
+        for path in files[18:]:
+            os.unlink(path)
+        status = self.counted()
+        self.assertEqual(self.by_version(status), {1: 11, 2: 7})
+        self.assertEqual((status["files_seen"], status["files_stale"]), (18, 11))
+        # Kept count of from then on, also of what nobody has opened since the count.
+        self.vault.ok("reencrypt", files[8])
+        os.unlink(files[9])
+        self.write("f10", b"anew")
+        self.write("more", b"x", fsync=True)
+        self.assertEqual(self.by_version(self.vault.status()), {1: 8, 2: 10})
+        self.assertEqual(self.by_version(self.counted()), {1: 8, 2: 10})
+        self.vault.ok("rewrap", self.mnt)
+        self.assertEqual(self.by_version(self.vault.status()), {2: 18})
+        self.vault.umount()
+        unmounted = self.counted()
+        self.assertEqual((self.by_version(unmounted), unmounted["mount"]), ({2: 18}, None))
+        self.assertEqual(self.vault.status()["versions"], [])
+
+    def test_json_has_every_field(self):
+        self.files(3)
+        mounted = self.counted()
+        fields = {
+            "vault_id", "vault", "suite", "mount", "aliases", "keys", "counted", "versions", "files_seen",
+            "files_stale", "pending_rewraps", "pending_deletions",
+        }  # fmt: skip
+        self.assertEqual(set(mounted), fields)
+        self.assertEqual(set(mounted["mount"]), {"mountpoint", "pid", "read_only", "lazy_rewrap"})
+        self.assertEqual(set(mounted["versions"][0]), {"key_id", "version", "files"})
+        key = {"key_id", "description", "service_managed", "state", "current", "min_decryption", "rotation_period_days",
+               "next_rotation", "versions"}  # fmt: skip
+        self.assertLessEqual(key, set(mounted["keys"][0]))
+        self.vault.umount()
+        self.assertEqual(set(self.vault.status()), fields)
+
+    def test_a_pipe_gets_no_escapes_and_a_terminal_bars(self):
+        self.files(6)
+        self.vault.rotate()
+        self.write("new", b"x", fsync=True)
+        self.write("newer", b"x", fsync=True)
+        text = self.vault.ok("status", self.mnt, "--count")
+        self.assertTrue(text.isascii() and "\x1b" not in text and "#" not in text, text)
+        self.assertEqual(self.rows(text), [(1, "old", 6, ""), (2, "current", 2, "")])
+        self.assertIn("8 files that hold data, counted at", text)
+        self.assertIn("; 6 stale", text)
+        lines = [line for line in text.splitlines() if re.search(r"\d%$|share$", line)]
+        self.assertEqual(len({len(line) for line in lines}), 1, text)
+        for locale, cell in (("C.UTF-8", "█"), ("C", "#")):
+            with self.subTest(locale):
+                rows = self.rows(self.on_a_terminal("status", self.mnt, LC_ALL=locale))
+                self.assertEqual([row[3].strip().count(cell) for row in rows], [23, 8], rows)
+        self.vault.umount()
+        text = self.vault.ok("status", self.vault.path, "--passfile", self.vault.passfile)
+        self.assertIn("not mounted", text)
+        self.assertIn("--count counts them", text)
+
+    def on_a_terminal(self, *args, **env):
+        master, slave = pty.openpty()
+        with subprocess.Popen([BIN, *map(str, args)], env={**self.vault.env, "TERM": "xterm", **env}, stdin=slave,
+                              stdout=slave, stderr=slave) as running:  # fmt: skip
+            os.close(slave)
+            out = b""
+            while select.select([master], [], [], 20)[0]:
+                try:
+                    data = os.read(master, 65536)
+                except OSError:
+                    break
+                if not data:
+                    break
+                out += data
+            self.assertEqual(running.wait(10), 0, out)
+        os.close(master)
+        return out.decode().replace("\r\n", "\n")
+
+    def test_what_is_to_come(self):
+        key, other = self.default_key(), self.key()
+        self.kms("enable-key-rotation", "--key-id", key, "--rotation-period-in-days", "90")
+        self.kms("schedule-key-deletion", "--key-id", other, "--pending-window-in-days", "7")
+        status = self.vault.status()
+        rotates = next(known["next_rotation"] for known in status["keys"] if known["key_id"] == key)
+        (pending,) = status["pending_deletions"]
+        self.assertEqual(pending["key_id"], other)
+        deleted = time.time() + 7 * 86400
+        self.assertEqual(pending["date"][:10], time.strftime("%Y-%m-%d", time.gmtime(deleted)))
+        for mounted in (True, False):
+            if not mounted:
+                self.vault.umount()
+            target = self.mnt if mounted else self.vault.path
+            text = self.vault.ok("status", target, *self.vault._unlock())
+            _, coming = text.split("\nto come\n")
+            self.assertIn(f"{rotates}  key {key} rotates, as every 90 days", coming)
+            self.assertIn(f"{pending['date']}  key {other} is deleted", coming)
+            dates = [line.split()[0] for line in coming.splitlines() if "key" in line]
+            self.assertEqual(dates, sorted(dates))
+
+
+class ReEncrypt(Migration):
+    def re_encrypt(self, path, key, *args):
+        return self.vault.run("kms", "re-encrypt", path, "--destination-key-id", key, *args)
+
+    def arn(self, key):
+        return f"arn:rekeyfs:kms:local:000000000000:key/{key}"
+
+    def test_the_key_moves_and_nothing_else(self):
+        (path,) = self.files(1)
+        os.utime(path, ns=(1_111_111_111_111_111_111, 1_222_222_222_222_222_222))
+        old, new = self.default_key(), self.key()
+        ino, content = os.stat(path).st_ino, self.read(path)
+        done = self.re_encrypt(path, new)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(json.loads(done.stdout), {"SourceKeyId": self.arn(old), "KeyId": self.arn(new)})
+        self.assertTrue(done.stdout.startswith('{\n    "'), done.stdout)
+        # Its alias says otherwise: that is told.
+        self.assertIn("user.rekeyfs.alias", done.stderr)
+        st = os.stat(path)
+        self.assertEqual((st.st_ino, st.st_mtime_ns), (ino, 1_222_222_222_222_222_222))
+        inspected = json.loads(self.vault.ok("inspect", "--json", path))
+        self.assertEqual((inspected["key_id"], inspected["version"]), (new, 1))
+        below = json.loads(self.vault.ok("inspect", "--json", self.vault.lower(path)))
+        self.assertEqual((below["key_id"], below["version"]), (new, 1))
+        self.vault.remount("--no-rewrap")
+        self.assertEqual(os.getxattr(path, "user.rekeyfs.key-id").decode(), new)
+        self.assertEqual(self.read(path), content)
+
+    def test_output_is_as_that_of_aws(self):
+        one, two = self.files(2)
+        old, new = self.default_key(), self.key()
+        text = self.vault.ok("kms", "re-encrypt", one, two, "--destination-key-id", self.arn(new), "--output", "text")
+        # Columns by the fields' names, as aws sorts them: KeyId, SourceKeyId.
+        self.assertEqual(text.splitlines(), [f"{self.arn(new)}\t{self.arn(old)}"] * 2)
+        self.kms("create-alias", "--alias-name", "alias/new", "--target-key-id", new)
+        table = self.vault.ok("kms", "re-encrypt", one, "--destination-key-id", "alias/new", "--output", "table")
+        self.assertIn("ReEncrypt", table.splitlines()[1])
+        self.assertRegex(table, rf"\| KeyId +\| {self.arn(new)} +\|")
+        self.assertRegex(table, rf"\| SourceKeyId +\| {self.arn(new)} +\|")
+
+    def test_refusals_have_the_names_of_kms(self):
+        (path,) = self.files(1)
+        empty = self.write("empty", b"")
+        old, new = self.default_key(), self.key()
+        self.kms("disable-key", "--key-id", new)
+        tree = next(k["key_id"] for k in self.vault.status()["keys"] if k["service_managed"])
+        cases = [
+            (path, new, "DisabledException"), (path, "alias/none", "NotFoundException"), (empty, old, "ValidationException"),
+            (path, "11111111-2222-4333-8444-555555555555", "NotFoundException"), (self.mnt, old, "ValidationException"),
+            (path, tree, ""),
+        ]  # fmt: skip
+        for file, key, name in cases:
+            with self.subTest(f"{file.name} {name}"):
+                done = self.re_encrypt(file, key)
+                self.assertRefused(done, "when calling the ReEncrypt operation", name, str(file), status=KMS)
+                self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+        self.kms("enable-key", "--key-id", new)
+        self.kms("disable-key", "--key-id", old)
+        self.assertRefused(self.re_encrypt(path, new), "DisabledException", status=KMS)
+        self.kms("enable-key", "--key-id", old)
+        outside = self.dir / "outside"
+        outside.write_bytes(b"x")
+        self.assertRefused(self.re_encrypt(outside, new), "not in a mount", status=NOT_MOUNTED)
+        self.assertRefused(self.re_encrypt(self.mnt / "none", new), "no such file", status=FAILED)
+        # One that fails doesn't keep the others.
+        done = self.vault.run("kms", "re-encrypt", outside, path, "--destination-key-id", new)
+        self.assertEqual(done.returncode, NOT_MOUNTED)
+        self.assertEqual(json.loads(done.stdout)["KeyId"], self.arn(new))
+        self.assertEqual(os.getxattr(path, "user.rekeyfs.key-id").decode(), new)
+
+    def test_a_file_in_its_directorys_alias_stays(self):
+        (path,) = self.files(1)
+        new = self.key()
+        self.kms("create-alias", "--alias-name", "alias/finance", "--target-key-id", new)
+        os.setxattr(self.mnt, "user.rekeyfs.alias", b"alias/finance")
+        done = self.re_encrypt(path, "alias/finance")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.vault.remount()
+        self.read(path)
+        time.sleep(1)
+        self.assertEqual(os.getxattr(path, "user.rekeyfs.key-id").decode(), new)
+
+    def test_without_staying_it_moves_back_when_it_is_used(self):
+        (path,) = self.files(1)
+        old, new = self.default_key(), self.key()
+        self.assertEqual(self.re_encrypt(path, new).returncode, 0)
+        self.vault.remount()
+        self.read(path)
+        key = lambda: os.getxattr(path, "user.rekeyfs.key-id").decode()  # noqa: E731
+        self.assertTrue(wait_until(lambda: key() == old, 5))
+
+    def test_what_the_filesystem_below_refuses_is_what_is_said(self):
+        self.need_root()
+        self.need_tools("chattr")
+        (path,) = self.files(1)
+        lower, new = self.vault.lower(path), self.key()
+        if subprocess.run(["chattr", "+i", lower], capture_output=True).returncode:
+            self.skipTest("the filesystem here has no immutable files")
+        self.addCleanup(subprocess.run, ["chattr", "-i", lower], capture_output=True)
+        done = self.re_encrypt(path, new)
+        self.assertRefused(done, os.strerror(errno.EPERM))
+        self.assertNotIn(os.strerror(errno.EAGAIN), done.stderr)
+        subprocess.run(["chattr", "-i", lower], check=True)
+        self.vault.remount("--no-rewrap")
+        self.assertEqual(self.re_encrypt(path, new).returncode, 0)
