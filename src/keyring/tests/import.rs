@@ -1,8 +1,6 @@
 //! Imported material: as a state machine over years, and through the interface with real RSA.
-use serde_json::{Value, json};
-
 use super::super::import::ImportType;
-use super::super::kms::{Call, KmsError, KmsErrorName, Materials, NewKey, Page};
+use super::super::kms::{KmsError, KmsErrorName};
 use super::super::model::{Cause, Key};
 use super::*;
 use crate::crypto::keys::KeyMaterial;
@@ -119,9 +117,11 @@ fn what_waits_and_what_is_retired_is_not_missed() {
 mod interface {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD as BASE64;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::crypto::import::{Oaep, wrap};
+    use crate::keyring::kms::{Call, Materials, NewKey, Page};
 
     struct Imported {
         f: Fixture,
