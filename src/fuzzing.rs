@@ -222,6 +222,8 @@ pub fn dir_record(data: &[u8]) {
     let (id, rest) = take::<16>(data);
     let alias = std::str::from_utf8(rest).ok().and_then(|text| text.parse::<AliasName>().ok());
     let record = DirRecord { id: DirId(id), alias };
+    // Under another key: libFuzzer learns from comparisons, and would hand what is sealed here back as input.
+    let cipher = RecordCipher::new(&TreeKey::from_bytes(&[7; 32]));
     let lower = cipher.encode(&record);
     assert!(lower.len() <= DirRecord::MAX_LEN);
     assert_eq!(cipher.decode(&lower).as_ref(), Ok(&record));
