@@ -14,22 +14,21 @@ import reader
 import rekeyfs_format as f
 
 
-class Recording(reader.Vault):
-    """Keeps what unlocking came by."""
-
-    def unlock(self, slot, secret):
-        slot_id = uuid.UUID(slot["id"]).bytes
-        salt, kdf = reader.base64.b64decode(slot["salt"]), slot["kdf"]
-        kek = f.argon2id(secret, salt, kdf["memory_kib"], kdf["passes"], kdf["lanes"])
-        self.found = {"kek": kek, "slot-wrap": f.derive(kek, b"slot-wrap", self.id + slot_id)}
-        root = super().unlock(slot, secret)
-        self.found |= {"root": root, "keyring": f.keyring_key(root, self.id)}
-        return root
-
-
 def secrets_of(directory, passphrase):
-    vault = Recording(directory, passphrase.encode())
-    found = {**vault.found, "tree": vault.tree.key, "event": vault.body["event_key"]}
+    vault = reader.Vault(directory, passphrase.encode())
+    header, _, _ = reader.split_frame((vault.dir / "keyring").read_bytes(), b"RKFK")
+    (slot,) = header["slots"]
+    salt, kdf = reader.base64.b64decode(slot["salt"]), slot["kdf"]
+    kek = f.argon2id(passphrase.encode(), salt, kdf["memory_kib"], kdf["passes"], kdf["lanes"])
+    root = reader.unlock_slot(vault.id, slot, passphrase.encode())
+    found = {
+        "kek": kek,
+        "slot-wrap": f.derive(kek, b"slot-wrap", vault.id + uuid.UUID(slot["id"]).bytes),
+        "root": root,
+        "keyring": f.keyring_key(root, vault.id),
+        "tree": vault.tree.key,
+        "event": vault.body["event_key"],
+    }
     for (key, version), material in vault.materials.items():
         where = f"{uuid.UUID(bytes=key)}/{version}"
         found[f"material {where}"] = material

@@ -106,7 +106,8 @@ class Online(FsckTest):
             self.write(f"f{number}", os.urandom(200_000))
         os.sync()
         check = subprocess.Popen([BIN, "fsck", str(self.mnt), "--json"], env=self.vault.env, text=True,
-                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip
         check.send_signal(signal.SIGSTOP)
         check.send_signal(signal.SIGINT)
         check.send_signal(signal.SIGCONT)
