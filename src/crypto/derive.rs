@@ -5,6 +5,7 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 
 use super::labels::{Label, PREFIX};
+use super::stack;
 
 /// Fills `out` with the key that `label` and `context` (its parts are concatenated) name below `ikm`.
 /// `out` is at most 64 bytes here, far below HKDF's limit of 8160.
@@ -18,6 +19,6 @@ pub fn derive<const N: usize>(ikm: &[u8], label: Label, context: &[&[u8]], out: 
     info[2] = label.0;
     let parts = context.len().min(5);
     info[3..3 + parts].copy_from_slice(&context[..parts]);
-    let expanded = Hkdf::<Sha256>::new(None, ikm).expand_multi_info(&info, out);
+    let expanded = stack::wiped(|| Hkdf::<Sha256>::new(None, ikm).expand_multi_info(&info, out));
     debug_assert!(expanded.is_ok(), "N is checked above");
 }

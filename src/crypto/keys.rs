@@ -13,6 +13,7 @@ use super::page::ContentKey;
 use super::random;
 use super::seal;
 use super::siv::SivKey;
+use super::stack;
 use super::suite::Suite;
 use crate::ids::{BackingKeyId, DirId, FileId, Format, Generation, KeyId, SegmentIndex, SlotId, VaultId};
 use crate::sys::locked::Locked;
@@ -20,11 +21,13 @@ use crate::sys::locked::Locked;
 type Secret = Box<Zeroizing<[u8; 32]>>;
 
 pub(super) fn mac(key: &[u8; 32], data: &[u8]) -> [u8; 32] {
-    let Ok(mut mac) = <Hmac<Sha256> as KeyInit>::new_from_slice(key) else {
-        panic!("HMAC takes keys of any length (RFC 2104)")
-    };
-    mac.update(data);
-    mac.finalize().into_bytes().into()
+    stack::wiped(|| {
+        let Ok(mut mac) = <Hmac<Sha256> as KeyInit>::new_from_slice(key) else {
+            panic!("HMAC takes keys of any length (RFC 2104)")
+        };
+        mac.update(data);
+        mac.finalize().into_bytes().into()
+    })
 }
 
 fn derived(ikm: &[u8; 32], label: Label, context: &[&[u8]]) -> Secret {

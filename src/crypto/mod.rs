@@ -11,6 +11,7 @@ pub mod password;
 pub mod random;
 pub mod seal;
 pub mod siv;
+mod stack;
 pub mod suite;
 
 /// Authentication failed. Says nothing about why, on purpose.
