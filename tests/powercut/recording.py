@@ -212,6 +212,7 @@ def check(box, system, workload, marks):
             mount_image(box.spare, box.lower)
             system.repair(marks)
             problems = [f"after fsck --repair: {problem}" for problem in _promises(box, system, workload, marks)]
+            system.set_aside(marks)
             unmount(box.lower)
             mount_image(box.image, box.lower)
         return problems + _promises(box, system, workload, marks)

@@ -36,8 +36,8 @@ random part, all or none of the later writes, in blocks of 4 KiB. Then ext4 repl
 mounted, and every promise made before that instant is checked: what fsync covered, names whose directory was synced,
 transactions that were committed, versions whose rotation returned, passphrases whose change returned. A cut is lost if
 one of them doesn't hold, or if what is found can't be worked on with. Before that `rekeyfs fsck` checks the vault; where
-it finds something, `fsck --repair --quarantine` must leave it nothing to find on a copy of the disk, and the promises
-must hold there too.
+it finds something, the promises must hold on a copy of the disk after `fsck --repair` too, and `fsck --repair
+--quarantine` must then leave it nothing to find.
 
 {table}
 """

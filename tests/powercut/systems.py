@@ -88,7 +88,10 @@ class Ext4:
         return False
 
     def repair(self, _marks):
-        """Repairs it, so that its own check finds nothing more; Broken if it does."""
+        """Repairs it as far as that can be done in place."""
+
+    def set_aside(self, _marks):
+        """Moves out what can't be repaired; Broken if its own check finds anything after that."""
 
     def under(self):
         """Where its lower files are."""
@@ -184,11 +187,13 @@ class Rekeyfs(Ext4):
         return bool(self._fsck(marks) & _FSCK_LEFT)
 
     def repair(self, marks):
-        # A file that was never synced may lack its header, which nothing repairs: it is moved out.
-        place = self._box.fresh("quarantine")
-        self._fsck(marks, "--repair", "--quarantine", place)
+        self._fsck(marks, "--repair")
+
+    def set_aside(self, marks):
+        # What nothing repairs is moved out, such as a file that was never synced and lacks its header.
+        self._fsck(marks, "--repair", "--quarantine", self._box.fresh("quarantine"))
         if self._fsck(marks) != 0:
-            raise Broken(f"fsck after fsck --repair: {self._said}")
+            raise Broken(f"fsck after fsck --repair --quarantine: {self._said}")
 
     def damaged_pages(self):
         """How many pages fsck can't open."""
