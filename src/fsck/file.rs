@@ -17,7 +17,7 @@ pub(super) struct Content {
     pub(super) header: Header,
     /// Its pages: as many as the lower size says, whether or not a file can have that size.
     pub(super) pages: PageCount,
-    /// Pages below it are never zero: the highest floor of the slots that verify.
+    /// Pages below it are never zero: the floor of the header in force.
     pub(super) floor: PageCount,
 }
 
@@ -94,7 +94,9 @@ fn body(
             return Ok(Body::Closed);
         }
     };
-    let floor = header.floor().max(check_other_slot(&slots, &header, keys, found));
+    check_other_slot(&slots, &header, keys, found);
+    // Of the header in force alone: a punch lowers it there before it zeroes pages, and leaves the other slot's.
+    let floor = header.floor();
     if pages < header.floor() {
         let detail = format!("{} pages, and the header promises {}", pages.0, header.floor().0);
         found.push((Code::SizeBelowFloor, detail));
