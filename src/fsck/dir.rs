@@ -1,48 +1,19 @@
 //! What stands in lower directories besides content: names, records, symlinks, attributes.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
 
 use super::finding::Code;
-use crate::crypto::keys::TreeKey;
 use crate::ids::DirId;
-use crate::names::{
-    DIR_RECORD, DirRecord, LowerKind, LowerName, NameCipher, OpenError, RecordCipher, SymlinkCipher,
-    XATTR_PREFIX, XattrCipher,
-};
+use crate::names::{DIR_RECORD, DirRecord, LowerKind, LowerName, OpenError, TreeCiphers, XATTR_PREFIX};
 use crate::storage::{self, Access, Errno};
 
 /// What was found, and more about it.
 pub(super) type Found = (Code, String);
 
-/// The ciphers that hang on the tree key.
-pub(super) struct Ciphers {
-    key: Arc<TreeKey>,
-    pub(super) names: NameCipher,
-    records: RecordCipher,
-    symlinks: SymlinkCipher,
-    xattrs: XattrCipher,
-}
+/// What tells whether entries are whole.
+pub(super) struct Judge(pub(super) TreeCiphers);
 
-impl Ciphers {
-    pub(super) fn new(key: Arc<TreeKey>) -> Self {
-        Self {
-            names: NameCipher::new(&key),
-            records: RecordCipher::new(&key),
-            symlinks: SymlinkCipher::new(&key),
-            xattrs: XattrCipher::new(&key),
-            key,
-        }
-    }
-
-    pub(super) fn root_id(&self) -> DirId {
-        self.key.root_dir_id()
-    }
-
-    pub(super) fn derived_id(&self, parent: DirId, entry: &[u8]) -> DirId {
-        self.key.dir_id(parent, entry)
-    }
-
+impl Judge {
     /// The id that a directory's record holds; `None`: it has no record.
     pub(super) fn stored_id(&self, dir: BorrowedFd<'_>) -> Result<Option<DirId>, Found> {
         let damaged = |what: &str| (Code::DirRecordDamaged, what.to_owned());
@@ -52,7 +23,7 @@ impl Ciphers {
             Err(e) => Err(e),
         };
         match raw {
-            Ok(raw) => match self.records.decode(&raw) {
+            Ok(raw) => match self.0.records.decode(&raw) {
                 Ok(record) => Ok(Some(record.id)),
                 Err(OpenError::Damaged) => Err(damaged("its record doesn't open")),
                 Err(OpenError::Newer) => Err((Code::Newer, "the directory record".to_owned())),
@@ -68,7 +39,7 @@ impl Ciphers {
     pub(super) fn name(&self, dir: BorrowedFd<'_>, id: DirId, entry: &[u8]) -> Result<Vec<u8>, Found> {
         if LowerKind::of(entry) != LowerKind::LongEntry {
             let bad = "it doesn't decrypt: changed, moved here with other tools, or not rekeyfs's";
-            return self.names.decrypt(id, entry).map_err(|_| (Code::NameDamaged, bad.to_owned()));
+            return self.0.names.decrypt(id, entry).map_err(|_| (Code::NameDamaged, bad.to_owned()));
         }
         let companion = LowerName::companion_of(entry);
         let full = match storage::open_file(dir, &companion, Access::ReadOnly) {
@@ -82,6 +53,7 @@ impl Ciphers {
         let damaged = |what: &str| (Code::LongNameDamaged, what.to_owned());
         match full {
             Ok(full) => self
+                .0
                 .names
                 .decrypt_long(id, entry, &full)
                 .map_err(|_| damaged("the file that holds its name doesn't fit it")),
@@ -95,7 +67,7 @@ impl Ciphers {
     /// Checks the symlink `entry`; gone is fine.
     pub(super) fn symlink(&self, dir: BorrowedFd<'_>, entry: &[u8]) -> Result<(), Found> {
         match storage::readlink(dir, entry) {
-            Ok(target) => match self.symlinks.decode(&target) {
+            Ok(target) => match self.0.symlinks.decode(&target) {
                 Ok(_) => Ok(()),
                 Err(OpenError::Damaged) => Err((Code::SymlinkDamaged, "its target doesn't open".to_owned())),
                 Err(OpenError::Newer) => Err((Code::Newer, "the symlink target".to_owned())),
@@ -119,13 +91,13 @@ impl Ciphers {
         };
         for name in names.iter().filter(|name| name.starts_with(XATTR_PREFIX)) {
             let shown = String::from_utf8_lossy(name);
-            let Some(plain) = self.xattrs.plain_name(name) else {
+            let Some(plain) = self.0.xattrs.plain_name(name) else {
                 found.push((Code::XattrNameDamaged, format!("attribute {shown}: its name doesn't decrypt")));
                 continue;
             };
             match get(name) {
                 Ok(None) | Err(Errno::NOENT) => {}
-                Ok(Some(value)) => match self.xattrs.open_value(&plain, &value) {
+                Ok(Some(value)) => match self.0.xattrs.open_value(&plain, &value) {
                     Ok(_) => {}
                     Err(OpenError::Damaged) => {
                         found

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::SyncSender;
 
-use super::dir::{Ciphers, Found, lower};
+use super::dir::{Found, Judge, lower};
 use super::file::{Body, Content, Front, front};
 use super::finding::Code;
 use super::sink::{Place, Sink};
 use crate::ids::DirId;
 use crate::keyring::Keys;
-use crate::names::{LowerKind, LowerName, bad_name};
+use crate::names::{LowerKind, LowerName, TreeCiphers, bad_name};
 use crate::storage::{self, Access, DirStream, Errno, FileKind, Stat};
 use crate::vault::Vault;
 
@@ -65,7 +65,7 @@ pub(super) struct Walk<'a, 'w> {
     pub(super) vault: Option<&'a Vault>,
     pub(super) sink: &'a Sink<'w>,
     pub(super) jobs: SyncSender<Job>,
-    ciphers: Ciphers,
+    judge: Judge,
     dev: u64,
     links: HashMap<u64, Link>,
     todo: Vec<Pending>,
@@ -78,8 +78,8 @@ impl<'a, 'w> Walk<'a, 'w> {
         sink: &'a Sink<'w>,
         jobs: SyncSender<Job>,
     ) -> Self {
-        let ciphers = Ciphers::new(keys.tree_key());
-        Self { keys, vault, sink, jobs, ciphers, dev: 0, links: HashMap::new(), todo: Vec::new() }
+        let judge = Judge(TreeCiphers::new(keys.tree_key()));
+        Self { keys, vault, sink, jobs, judge, dev: 0, links: HashMap::new(), todo: Vec::new() }
     }
 
     /// Walks what lies at `path` (its components, from the mount's root on) below the lower directory `tree`.
@@ -89,17 +89,17 @@ impl<'a, 'w> Walk<'a, 'w> {
     pub(super) fn run(&mut self, tree: OwnedFd, path: &[&[u8]]) -> storage::Result<()> {
         self.dev = storage::fstat(tree.as_fd())?.dev;
         let place = Place { path: Vec::new(), lower: b"tree".to_vec() };
-        let mut dir = self.dir(tree, Some(self.ciphers.root_id()), place);
+        let mut dir = self.dir(tree, Some(self.judge.0.root_id()), place);
         for (at, name) in path.iter().enumerate() {
             let id = dir.id.ok_or(Errno::IO)?;
-            let entry = self.ciphers.names.locate(id, name).map_err(|_| Errno::NOENT)?.entry().to_vec();
+            let entry = self.judge.0.names.locate(id, name).map_err(|_| Errno::NOENT)?.entry().to_vec();
             let stat = storage::stat(dir.fd.as_fd(), &entry)?;
             if at + 1 == path.len() && stat.kind() != FileKind::Directory {
                 self.entry(&Arc::new(dir), &entry);
                 return Ok(());
             }
             let fd = storage::open_dir(dir.fd.as_fd(), &entry)?;
-            let derived = dir.id.map(|id| self.ciphers.derived_id(id, &entry));
+            let derived = dir.id.map(|id| self.judge.0.derived_id(id, &entry));
             dir = self.dir(fd, derived, dir.place.child(name, &entry));
         }
         self.list(&Arc::new(dir));
@@ -137,9 +137,9 @@ impl<'a, 'w> Walk<'a, 'w> {
 
     fn dir(&self, fd: OwnedFd, derived: Option<DirId>, place: Place) -> Dir {
         self.sink.counts.lock().directories += 1;
-        let mut stored = self.ciphers.stored_id(fd.as_fd());
+        let mut stored = self.judge.stored_id(fd.as_fd());
         if stored.is_err() {
-            stored = self.again(fd.as_fd(), stored, || self.ciphers.stored_id(fd.as_fd()));
+            stored = self.again(fd.as_fd(), stored, || self.judge.stored_id(fd.as_fd()));
         }
         let id = match stored {
             Ok(stored) => stored.or(derived),
@@ -150,7 +150,7 @@ impl<'a, 'w> Walk<'a, 'w> {
         };
         let mut found = Vec::new();
         let get = |name: &[u8]| storage::getxattr(fd.as_fd(), name);
-        self.ciphers.xattrs(storage::listxattr(fd.as_fd()), get, &mut found);
+        self.judge.xattrs(storage::listxattr(fd.as_fd()), get, &mut found);
         self.report(&place, found);
         Dir { fd, derived, id, place }
     }
@@ -165,7 +165,7 @@ impl<'a, 'w> Walk<'a, 'w> {
         let place = next.parent.place.child(&next.name, &next.entry);
         match storage::open_dir(next.parent.fd.as_fd(), &next.entry) {
             Ok(fd) => {
-                let derived = next.parent.id.map(|id| self.ciphers.derived_id(id, &next.entry));
+                let derived = next.parent.id.map(|id| self.judge.0.derived_id(id, &next.entry));
                 let dir = self.dir(fd, derived, place);
                 self.list(&Arc::new(dir));
             }
@@ -251,12 +251,12 @@ impl<'a, 'w> Walk<'a, 'w> {
         let at = dir.fd.as_fd();
         let named = match dir.id {
             None => Ok(bad_name(entry)),
-            Some(id) => match self.ciphers.name(at, id, entry) {
+            Some(id) => match self.judge.name(at, id, entry) {
                 Ok(name) => Ok(name),
                 bad => self.again(at, bad, || {
                     // Also the id may have been read while the directory was being removed.
-                    let id = self.ciphers.stored_id(at)?.or(dir.derived).unwrap_or(id);
-                    self.ciphers.name(at, id, entry)
+                    let id = self.judge.stored_id(at)?.or(dir.derived).unwrap_or(id);
+                    self.judge.name(at, id, entry)
                 }),
             },
         };
@@ -283,7 +283,7 @@ impl<'a, 'w> Walk<'a, 'w> {
             FileKind::Regular => return self.file(dir, entry, &stat, place),
             FileKind::Symlink => {
                 self.sink.counts.lock().symlinks += 1;
-                self.report(&place, self.ciphers.symlink(at, entry).err().into_iter().collect());
+                self.report(&place, self.judge.symlink(at, entry).err().into_iter().collect());
             }
             FileKind::Fifo | FileKind::Socket | FileKind::CharDevice | FileKind::BlockDevice => {
                 self.sink.counts.lock().others += 1;
@@ -291,7 +291,7 @@ impl<'a, 'w> Walk<'a, 'w> {
         }
         let mut found = Vec::new();
         let get = |name: &[u8]| storage::getxattr_at(at, entry, name);
-        self.ciphers.xattrs(storage::listxattr_at(at, entry), get, &mut found);
+        self.judge.xattrs(storage::listxattr_at(at, entry), get, &mut found);
         self.report(&place, found);
     }
 
@@ -319,7 +319,7 @@ impl<'a, 'w> Walk<'a, 'w> {
         }
         let mut found = Vec::new();
         let get = |name: &[u8]| storage::getxattr(fd.as_fd(), name);
-        self.ciphers.xattrs(storage::listxattr(fd.as_fd()), get, &mut found);
+        self.judge.xattrs(storage::listxattr(fd.as_fd()), get, &mut found);
         let front = match settled_front(fd.as_fd(), self.keys, self.vault) {
             Ok(front) => front,
             Err(e) => {

@@ -11,6 +11,7 @@ mod cipher;
 mod kind;
 mod record;
 mod symlink;
+mod tree;
 mod versioned;
 mod xattr;
 
@@ -21,6 +22,7 @@ pub use kind::{
 };
 pub use record::{DirRecord, RecordCipher};
 pub use symlink::SymlinkCipher;
+pub use tree::TreeCiphers;
 pub use versioned::OpenError;
 pub use xattr::{XATTR_PREFIX, XattrCipher};
 

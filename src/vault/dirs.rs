@@ -15,6 +15,7 @@ use parking_lot::{Mutex, RwLock};
 use super::tree::{Tree, out_of_descriptors};
 use super::{Error, Result};
 use crate::ids::{AliasName, DirId, Ino};
+use crate::names::TreeCiphers;
 use crate::storage::{self, Errno};
 
 const SHARDS: usize = 16;
@@ -264,7 +265,7 @@ impl Tree {
 
 /// A directory from its descriptor: by its record, or else by the derived id.
 pub(super) fn make_dir(
-    names: &super::tree::TreeNames,
+    names: &TreeCiphers,
     fd: OwnedFd,
     ino: Ino,
     derive: impl FnOnce() -> DirId,

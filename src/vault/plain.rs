@@ -5,24 +5,23 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use super::dirs::open_dir;
-use super::tree::TreeNames;
 use super::{Result, Vault, long, record};
 use crate::crypto::keys::TreeKey;
 use crate::ids::{DirId, Ino};
-use crate::names::LowerKind;
+use crate::names::{LowerKind, TreeCiphers};
 use crate::storage;
 
 /// Translates lower paths.
 pub struct PlainNames {
     root: OwnedFd,
     root_id: DirId,
-    names: TreeNames,
+    names: TreeCiphers,
 }
 
 impl PlainNames {
     /// Of the tree with this root and key.
     pub fn new(root: OwnedFd, key: Arc<TreeKey>) -> Self {
-        Self { root, root_id: key.root_dir_id(), names: TreeNames::new(key) }
+        Self { root, root_id: key.root_dir_id(), names: TreeCiphers::new(key) }
     }
 
     /// The plain path, relative to the mountpoint, of a lower path in an event: `tree/…`, bytes percent-encoded.

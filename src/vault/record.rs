@@ -6,9 +6,9 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::dirs::Dir;
-use super::tree::{Tree, TreeNames, opening};
+use super::tree::{Tree, opening};
 use super::{Damage, Result};
-use crate::names::{DIR_RECORD, DirRecord};
+use crate::names::{DIR_RECORD, DirRecord, TreeCiphers};
 use crate::storage::{self, Access, Errno, TimeChange};
 
 const MODE: u32 = 0o600;
@@ -17,7 +17,7 @@ const MODE: u32 = 0o600;
 ///
 /// # Errors
 /// Damage if there is one that isn't valid: its id must not be derived then.
-pub(super) fn read(names: &TreeNames, dir: BorrowedFd<'_>) -> Result<Option<DirRecord>> {
+pub(super) fn read(names: &TreeCiphers, dir: BorrowedFd<'_>) -> Result<Option<DirRecord>> {
     match raw(dir) {
         Ok(None) => Ok(None),
         Ok(Some(bytes)) => names.records.decode(&bytes).map(Some).map_err(opening(Damage::DirRecord)),

@@ -11,38 +11,12 @@ use super::locks::{DirLocks, Mode};
 use super::readdir::DirHandles;
 use super::{Attr, Damage, Error, FileKind, Result, Vault};
 use crate::crypto::keys::TreeKey;
-use crate::ids::{AliasName, DirId, Ino};
-use crate::names::{LowerName, NameCipher, NameError, OpenError, RecordCipher, SymlinkCipher, XattrCipher};
+use crate::ids::{AliasName, Ino};
+use crate::names::{LowerName, NameError, OpenError, TreeCiphers};
 use crate::storage::{self, Access, Errno, Stat};
 
 /// Directories kept open, at the least and at the most.
 const OPEN_DIRS: std::ops::RangeInclusive<u64> = 64..=4096;
-
-/// The ciphers that hang on the tree key.
-pub(super) struct TreeNames {
-    key: Arc<TreeKey>,
-    pub(super) names: NameCipher,
-    pub(super) records: RecordCipher,
-    pub(super) symlinks: SymlinkCipher,
-    pub(super) xattrs: XattrCipher,
-}
-
-impl TreeNames {
-    pub(super) fn new(key: Arc<TreeKey>) -> Self {
-        Self {
-            names: NameCipher::new(&key),
-            records: RecordCipher::new(&key),
-            symlinks: SymlinkCipher::new(&key),
-            xattrs: XattrCipher::new(&key),
-            key,
-        }
-    }
-
-    /// The derived id of a directory.
-    pub(super) fn derived_id(&self, parent: DirId, entry: &[u8]) -> DirId {
-        self.key.dir_id(parent, entry)
-    }
-}
 
 /// The lower tree.
 pub(super) struct Tree {
@@ -51,7 +25,7 @@ pub(super) struct Tree {
     pub(super) inodes: Table,
     pub(super) dirs: DirCache,
     pub(super) locks: DirLocks,
-    pub(super) names: TreeNames,
+    pub(super) names: TreeCiphers,
     pub(super) handles: DirHandles,
 }
 
@@ -63,7 +37,7 @@ impl Tree {
     pub(super) fn open(root: OwnedFd, key: Arc<TreeKey>) -> Result<Self> {
         let stat = storage::fstat(root.as_fd())?;
         let root_id = key.root_dir_id();
-        let names = TreeNames::new(key);
+        let names = TreeCiphers::new(key);
         let root = dirs::make_dir(&names, root, Ino::ROOT, || root_id)?;
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
         let open_dirs = (limit / 4).clamp(*OPEN_DIRS.start(), *OPEN_DIRS.end()) as usize;
