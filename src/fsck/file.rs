@@ -13,12 +13,11 @@ use crate::vault;
 
 /// A file whose pages can be opened.
 pub(super) struct Content {
-    /// The header in force.
+    /// The header in force. Pages below its floor are never zero; the other slot's floor says nothing: a punch
+    /// lowers the one in force before it zeroes pages, and leaves the other.
     pub(super) header: Header,
     /// Its pages: as many as the lower size says, whether or not a file can have that size.
     pub(super) pages: PageCount,
-    /// Pages below it are never zero: the floor of the header in force.
-    pub(super) floor: PageCount,
 }
 
 /// What there is to check behind the header.
@@ -95,13 +94,11 @@ fn body(
         }
     };
     check_other_slot(&slots, &header, keys, found);
-    // Of the header in force alone: a punch lowers it there before it zeroes pages, and leaves the other slot's.
-    let floor = header.floor();
     if pages < header.floor() {
         let detail = format!("{} pages, and the header promises {}", pages.0, header.floor().0);
         found.push((Code::SizeBelowFloor, detail));
     }
-    Ok(Body::Sealed(Box::new(Content { header, pages, floor })))
+    Ok(Body::Sealed(Box::new(Content { header, pages })))
 }
 
 fn why_closed(error: OpenError<KeyError>) -> (Code, String) {
@@ -113,40 +110,31 @@ fn why_closed(error: OpenError<KeyError>) -> (Code, String) {
     }
 }
 
-/// Holds the slot that isn't in force against the one that is; returns its floor if it verifies.
-fn check_other_slot(
-    slots: &[u8; SLOTS],
-    header: &Header,
-    keys: &Keys,
-    found: &mut Vec<(Code, String)>,
-) -> PageCount {
+/// Holds the slot that isn't in force against the one that is.
+fn check_other_slot(slots: &[u8; SLOTS], header: &Header, keys: &Keys, found: &mut Vec<(Code, String)>) {
     let other = header.index().other();
     let range = |slot: SlotIndex| slot.offset().0 as usize..slot.offset().0 as usize + SLOT;
     let mut alone = *slots;
     alone[range(header.index())].fill(0);
-    let mut damaged = |what: &str| {
-        found.push((Code::SlotDamaged, format!("slot {other:?}: {what}; slot {:?} opens", header.index())));
-        PageCount(0)
-    };
+    let damaged =
+        |what: &str| (Code::SlotDamaged, format!("slot {other:?}: {what}; slot {:?} opens", header.index()));
     if block::is_zero(&alone) {
         // The first slot of a file is A; B is written with the first new header.
-        return if other == SlotIndex::A { damaged("it is zero") } else { PageCount(0) };
+        if other == SlotIndex::A {
+            found.push(damaged("it is zero"));
+        }
+        return;
     }
-    match header::open(&alone, |slot| vault::unwrap(keys, slot)) {
+    found.push(match header::open(&alone, |slot| vault::unwrap(keys, slot)) {
         Ok(old) if old.file() != header.file() => damaged("it is of another file"),
-        Ok(old) => old.floor(),
         Err(OpenError::Key(error @ KeyError::UnknownKey(_))) => {
-            found.push((Code::KeyUnknown, format!("slot {other:?}: {error}; the other slot opens")));
-            PageCount(0)
+            (Code::KeyUnknown, format!("slot {other:?}: {error}; the other slot opens"))
         }
         // One that was left behind by a re-wrap: its key may have been disabled or retired since.
-        Err(OpenError::Key(_)) => PageCount(0),
-        Err(OpenError::Newer(what)) => {
-            found.push((Code::Newer, format!("slot {other:?}: {what}")));
-            PageCount(0)
-        }
+        Ok(_) | Err(OpenError::Key(_)) => return,
+        Err(OpenError::Newer(what)) => (Code::Newer, format!("slot {other:?}: {what}")),
         Err(OpenError::Damaged | OpenError::Missing) => damaged("it doesn't verify"),
-    }
+    });
 }
 
 /// Whether anything but zeros stands behind the last whole page.

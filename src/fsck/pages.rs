@@ -74,7 +74,7 @@ pub(super) fn scan(
     while at < range.end {
         let data = storage::seek_data(fd, LowerOffset(at * PAGE))?.map_or(range.end, |data| data.0 / PAGE);
         let data = data.clamp(at, range.end);
-        runs.add(Bad::Missing, at..data.min(content.floor.0).max(at));
+        runs.add(Bad::Missing, at..data.min(content.header.floor().0).max(at));
         at = data;
         let end = range.end.min(at + CHUNK);
         if at == end {
@@ -121,7 +121,7 @@ fn chunk(
         let payload = &mut buffers.payload[..layout::payload(page) as usize];
         match block::open(&key, page, block, payload) {
             Ok(Opened::Data) => {}
-            Ok(Opened::Hole) if page.0 >= content.floor.0 => {}
+            Ok(Opened::Hole) if page.0 >= content.header.floor().0 => {}
             Ok(Opened::Hole) => runs.add(Bad::Missing, page.0..page.0 + 1),
             Err(_) => runs.add(Bad::Damaged, page.0..page.0 + 1),
         }

@@ -169,7 +169,7 @@ impl Repair<'_> {
         self.change(|fd| {
             let content = self.content(fd, None)?;
             let range = first.0..first.0 + count.0;
-            if range.start < content.floor.0 || range.end > content.pages.0 {
+            if range.start < content.header.floor().0 || range.end > content.pages.0 {
                 return Err(CHANGED);
             }
             let mut runs = Runs::default();

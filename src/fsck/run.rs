@@ -158,7 +158,7 @@ impl Worker<'_, '_> {
         }
         match self.vault {
             Some(vault) if !runs.0.is_empty() => self.look_again(vault, file, &runs, buffers),
-            _ => self.report(file, file.content.floor.0, &runs),
+            _ => self.report(file, file.content.header.floor().0, &runs),
         }
     }
 
@@ -191,7 +191,7 @@ impl Worker<'_, '_> {
         });
         match seen {
             Ok(Ok((now, still))) => match now.body {
-                Body::Sealed(content) => self.report(file, content.floor.0, &still),
+                Body::Sealed(content) => self.report(file, content.header.floor().0, &still),
                 // Emptied.
                 Body::Nothing => {}
                 Body::Closed => {

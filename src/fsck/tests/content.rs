@@ -118,6 +118,24 @@ fn below_the_floor() {
 }
 
 #[test]
+fn a_punch_lowers_the_floor_of_one_slot() {
+    let f = Fixture::new();
+    let ino = f.file("a", 40_000);
+    for _ in 0..2 {
+        let alias = crate::ids::AliasName::default_alias();
+        f.t.keys().rotate(&crate::keyring::RotateTarget::Alias(alias)).unwrap();
+        assert_eq!(f.t.vault.rewrap_batch(&[ino]).rewrapped, 1);
+    }
+    let (_, handle) = f.t.open("a").unwrap();
+    let punch = crate::vault::FallocMode { keep_size: true, punch_hole: true, zero_range: false };
+    f.t.vault.fallocate(ino, PlainOffset(8000), 16_000, punch, false).unwrap();
+    f.close(ino, handle);
+    let lower = std::fs::read(f.lower("a")).unwrap();
+    assert_eq!(lower[3 * PAGE as usize..4 * PAGE as usize], [0; PAGE as usize], "a page became a hole");
+    assert_eq!(f.check().0, [], "the slot that isn't in force still promises it");
+}
+
+#[test]
 fn what_stands_behind_the_end() {
     let f = Fixture::new();
     f.file("a", 10);
