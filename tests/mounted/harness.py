@@ -248,6 +248,18 @@ class MountedTest(unittest.TestCase):
         for word in words:
             self.assertIn(word.lower(), done.stderr.lower())
 
+    def kms(self, *args):
+        """The answer of a verb, asked through the mount: no secret is given."""
+        printed = self.vault.ok("kms", *args, "--vault", self.mnt)
+        return json.loads(printed) if printed else None
+
+    def assertKmsError(self, name, *args):
+        """A verb is refused with this error; gives what it said."""
+        done = self.vault.run("kms", *args, "--vault", self.mnt)
+        self.assertEqual(done.returncode, 254, done.stderr)
+        self.assertIn(f"An error occurred ({name}) when calling the ", done.stderr)
+        return done.stderr
+
     def need_tools(self, *tools):
         for tool in tools:
             if not shutil.which(tool):

@@ -19,9 +19,6 @@ class Events(MountedTest):
     def types(self):
         return [event["detail-type"] for event in self.lines()]
 
-    def kms(self, *args):
-        return self.vault.ok("kms", *args, "--vault", self.mnt)
-
     def verify(self, target, *args):
         return self.vault.run("events", target, "--verify", *args)
 

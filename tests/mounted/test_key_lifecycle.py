@@ -11,17 +11,6 @@ from harness import MountedTest, wait_until
 
 
 class KeyLifecycle(MountedTest):
-    def kms(self, *args):
-        """The answer of a verb, asked through the mount: no secret is given."""
-        printed = self.vault.ok("kms", *args, "--vault", self.mnt)
-        return json.loads(printed) if printed else None
-
-    def refused(self, name, *args):
-        done = self.vault.run("kms", *args, "--vault", self.mnt)
-        self.assertEqual(done.returncode, 254, done.stderr)
-        self.assertIn(f"An error occurred ({name}) when calling the ", done.stderr)
-        return done.stderr
-
     def retire(self, *args):
         key = ("--key-id", "alias/default")
         return self.vault.run("key", "retire", self.mnt, *key, *args)
@@ -63,7 +52,7 @@ class KeyLifecycle(MountedTest):
     def test_a_deletion_is_refused_with_the_count_and_shown_by_status(self):
         files = [self.write(f"file{n}", b"x" * 5000, fsync=True) for n in range(3)]
         old = os.getxattr(files[0], "user.rekeyfs.key-id").decode()
-        said = self.refused("ConflictException", "schedule-key-deletion", "--key-id", old)
+        said = self.assertKmsError("ConflictException", "schedule-key-deletion", "--key-id", old)
         self.assertIn(f"3 files need key {old}", said)
         self.assertEqual(self.read(files[0]), b"x" * 5000)
         renewed = json.loads(self.vault.ok("rotate", self.mnt, "--new-key", "--json"))
@@ -96,9 +85,9 @@ class KeyLifecycle(MountedTest):
         self.assertErrno(errno.ENOKEY, open, self.mnt / "dir/new", "wb")
         other = self.dir / "other"
         other.write_bytes(os.urandom(32))
-        self.refused("IncorrectKeyMaterialException", *of_file, other, *forever)
+        self.assertKmsError("IncorrectKeyMaterialException", *of_file, other, *forever)
         soon = str(int(os.stat(self.dir).st_mtime) + 10**9)
-        self.refused("ValidationException", *of_file, material, "--valid-to", soon)
+        self.assertKmsError("ValidationException", *of_file, material, "--valid-to", soon)
         self.kms(*of_file, material, *forever)
         self.assertEqual(self.read(path), b"under imported material")
         # New material waits for a rotation; the file moves to it.

@@ -2,7 +2,6 @@
 
 import ctypes
 import errno
-import json
 import mmap
 import os
 import signal
@@ -41,10 +40,6 @@ class KeyStates(MountedTest):
             os.setxattr(self.mnt / name, "user.rekeyfs.alias", alias)
         self.mine = self.write("plain/mine", b"m" * LENGTH, fsync=True)
         self.theirs = self.write("finance/theirs", b"t" * LENGTH, fsync=True)
-
-    def kms(self, *args):
-        printed = self.vault.ok("kms", *args, "--vault", self.mnt)
-        return json.loads(printed) if printed else None
 
     def disable(self):
         self.kms("disable-key", "--key-id", self.other)

@@ -9,16 +9,6 @@ from harness import MountedTest, wait_until
 
 
 class Kms(MountedTest):
-    def kms(self, *args):
-        """The answer of a verb, asked through the mount: no secret is given."""
-        printed = self.vault.ok("kms", *args, "--vault", self.mnt)
-        return json.loads(printed) if printed else None
-
-    def refused(self, name, *args):
-        done = self.vault.run("kms", *args, "--vault", self.mnt)
-        self.assertEqual(done.returncode, 254, done.stderr)
-        self.assertIn(f"An error occurred ({name}) when calling the ", done.stderr)
-
     def key_of(self, path):
         return os.getxattr(path, "user.rekeyfs.key-id").decode()
 
@@ -102,6 +92,6 @@ class Kms(MountedTest):
         self.assertEqual(self.vault.version(self.write("f", b"x", fsync=True)), 2)
         self.assertEqual(self.kms("get-key-rotation-status", "--key-id", "alias/default"), status)
         self.assertEqual(self.vault.ok("rotate", self.mnt, "--due"), "")
-        self.refused("ValidationException", "enable-key-rotation", "--key-id", "alias/default",
+        self.assertKmsError("ValidationException", "enable-key-rotation", "--key-id", "alias/default",
                      "--rotation-period-in-days", "89")  # fmt: skip
-        self.refused("NotFoundException", "describe-key", "--key-id", "alias/none")
+        self.assertKmsError("NotFoundException", "describe-key", "--key-id", "alias/none")

@@ -89,10 +89,6 @@ class Policy(MountedTest):
             for name in dirs + files + ["."]:
                 os.chmod(os.path.join(directory, name), 0o777)
 
-    def kms(self, *args):
-        printed = self.vault.ok("kms", *args, "--vault", self.mnt)
-        return json.loads(printed) if printed else None
-
     def put(self, *statements, bypass=False):
         policy = {"Version": "2012-10-17", "Statement": [
             {"Effect": effect, "Principal": {"AWS": who}, "Action": actions, "Resource": "*"}
