@@ -7,6 +7,7 @@ cd "$ROOT" || exit 1
 need_build_tools
 
 step "cargo fmt" cargo fmt --all --check
+step "cargo fmt, fuzz targets" cargo fmt --manifest-path fuzz/Cargo.toml --check
 step "clippy" cargo clippy --locked --all-targets --features fault-injection,benchmarks -- -D warnings
 step "clippy, RustCrypto engine" cargo clippy --locked --all-targets --no-default-features -- -D warnings
 step "clippy, as released" cargo clippy --locked --all-targets -- -D warnings
