@@ -4,7 +4,8 @@
 # target/bench (or where --out says). For Debian as root or with sudo; installs the peers with apt and builds
 # passthrough_hp from Debian's source of fuse3 under target/; leaves nothing else behind. An idle machine gives figures
 # worth reading.
-# Options: --help. With --micro: the microbenchmarks, for both cipher engines.
+# Options: --help. With --micro: the microbenchmarks, for both cipher engines. With --regressions: the short comparison
+# with passthrough_hp that scripts/test.sh makes; --record writes what it compares with anew.
 . "$(dirname "$0")/lib.sh"
 
 BINARY=${REKEYFS:-$TARGET/release/rekeyfs}
@@ -23,8 +24,11 @@ case " $* " in
     ;;
 esac
 
-install_missing fio:fio git:git fusermount3:fuse3 mkfs.ext4:e2fsprogs mount:mount unshare:util-linux \
-    gocryptfs:gocryptfs securefs:securefs encfs:encfs cryfs:cryfs
+install_missing fio:fio git:git fusermount3:fuse3 mkfs.ext4:e2fsprogs mount:mount unshare:util-linux
+case " $* " in
+*" --regressions "* | *" --record "* | *" --soak "*) ;;
+*) install_missing gocryptfs:gocryptfs securefs:securefs encfs:encfs cryfs:cryfs ;;
+esac
 need_binary "$BINARY"
 need_devices
 mkdir -p "$PLACE"

@@ -12,18 +12,26 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "common"))
 
 import keys
+import page
 import picture
+import regressions
 import report
+import soak
 from isolation import as_init
-from systems import SYSTEMS, Rekeyfs, command
-from workloads import FULL, GROUPS, QUICK, Rates, make_inputs
+from limits import NotFinishedError, limited
+from priority import raise_all
+from systems import SYSTEMS, AllowOther, Rekeyfs, command
+from workloads import FULL, GROUPS, PREPARATION, QUICK, Rates, make_inputs
 
 IMAGE_GIB = 12
+# What a mount option is measured with.
+OPTION_GROUPS = ("small", "source")
 
 
 @contextlib.contextmanager
@@ -40,46 +48,123 @@ def lower(kind, image):
         try:
             yield pathlib.Path(place)
         finally:
-            subprocess.run(["umount", place], check=False)
+            # A daemon that was unmounted above may need a moment to let go.
+            for _ in range(100):
+                if subprocess.run(["umount", place], check=False, capture_output=True).returncode == 0:
+                    break
+                time.sleep(0.05)
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(image)
 
 
+class Measured:
+    """What the rounds on one lower filesystem gave: rates by workload and system, each a list by round; workloads that
+    a system didn't finish; seconds that each system took in the first round."""
+
+    def __init__(self):
+        self.rates, self.unfinished, self.seconds = {}, {}, {}
+
+    def run(self, system, group, options, sizes):
+        """One group on one system. False if it did not finish."""
+        rates, began = Rates(options.limit), time.monotonic()
+        try:
+            with limited():
+                GROUPS[group](system, sizes, rates)
+        except NotFinishedError:
+            print(f"\rnot finished in time: {rates.current}, {system.name}\033[K", flush=True)
+            if rates.current != PREPARATION:
+                self.unfinished.setdefault(rates.current, {})[system.name] = options.limit
+            system.renew()
+            return False
+        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+            print(f"\rfailed: {rates.current}, {system.name}: {error}\033[K", flush=True)
+            if isinstance(system, Rekeyfs):
+                raise
+            system.renew()
+            return False
+        finally:
+            self.seconds[system.name] = self.seconds.get(system.name, 0) + time.monotonic() - began
+            for workload, rate in rates.items():
+                self.rates.setdefault(workload, {}).setdefault(system.name, []).append(rate)
+        return True
+
+
+def rounds(kind, running, groups, options, sizes):
+    """All systems through all rounds, one after the other in an order that moves on."""
+    measured, gave_up = Measured(), set()
+    for number in range(options.rounds):
+        for group in groups:
+            for step in range(len(running)):
+                system = running[(number + step) % len(running)]
+                if number >= system.rounds or (system.name, group) in gave_up:
+                    continue
+                print(f"\r{kind}, round {number + 1} of {options.rounds}: {group}, {system.name}\033[K", end="",
+                      file=sys.stderr, flush=True)
+                if not measured.run(system, group, options, sizes):
+                    gave_up.add((system.name, group))
+        if number == 0:
+            first = sum(measured.seconds.values())
+            rest = sum(measured.seconds[system.name] * (min(options.rounds, system.rounds) - 1) for system in running)
+            print(f"\r{kind}: the first round took {first:.0f} s; about {rest:.0f} s are left for the others\033[K",
+                  flush=True)
+    return measured
+
+
+@contextlib.contextmanager
+def told(name):
+    """What fails within it is said and left out."""
+    try:
+        yield
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+        print(f"did not run: {name}: {error}", flush=True)
+
+
 def measure(kind, options, tools, sizes):
-    """All rounds on one lower filesystem: the rates by workload, system and round, and what was compared."""
-    rates, machine = {}, {}
+    """Everything on one lower filesystem: the results, and what was compared."""
+    result, compared = {}, {}
     with lower(kind, options.image) as place:
         inputs = place / "inputs"
         inputs.mkdir()
         tools = tools | make_inputs(inputs, ROOT, sizes)
-        wanted = [system for system in SYSTEMS if not options.systems or system.name in options.systems]
+        wanted = [
+            system for system in SYSTEMS
+            if (system.name in options.systems if options.systems else not system.extra or system.available(tools))
+        ]  # fmt: skip
         missing = [system.name for system in wanted if not system.available(tools)]
         for name in missing:
             print(f"did not run: {name} is not here", flush=True)
-        running = [system(place, tools) for system in wanted if system.name not in missing]
+        running = []
         try:
-            machine = {system.name: {"version": system.version(), "options": system.options} for system in running}
-            for number in range(options.rounds):
-                for group in options.groups or GROUPS:
-                    for step in range(len(running)):
-                        system = running[(number + step) % len(running)]
-                        print(f"\r{kind}, round {number + 1} of {options.rounds}: {group}, {system.name}\033[K", end="",
-                              file=sys.stderr, flush=True)
-                        got = Rates()
-                        try:
-                            GROUPS[group](system, sizes, got)
-                        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-                            print(f"\rfailed: {kind}, {group}, {system.name}: {error}", flush=True)
-                            if isinstance(system, Rekeyfs):
-                                raise
-                        for workload, rate in got.items():
-                            rates.setdefault(workload, {}).setdefault(system.name, []).append(rate)
+            for system in wanted:
+                if system.name not in missing:
+                    with contextlib.ExitStack() as stack:
+                        if not issubclass(system, Rekeyfs):
+                            stack.enter_context(told(system.name))
+                        running.append(system(place, tools))
+            compared = {system.name: {"version": system.version(), "options": system.options} for system in running}
+            measured = rounds(kind, running, options.groups or GROUPS, options, sizes)
+            result = {"rounds": measured.rates, "unfinished": measured.unfinished}
         finally:
             for system in running:
                 with contextlib.suppress(Exception):
                     system.umount()
-        print("\r\033[K", end="", file=sys.stderr)
-    return rates, machine
+        if Rekeyfs.name in compared and not options.groups:
+            both = [Rekeyfs(place / "options", tools), AllowOther(place / "options", tools)]
+            try:
+                result["options"] = rounds(kind, both, OPTION_GROUPS, options, sizes).rates
+            finally:
+                for system in both:
+                    system.umount()
+    result["medians"] = {
+        workload: {name: statistics.median(values) for name, values in by_system.items()}
+        for workload, by_system in result["rounds"].items()
+    }
+    if Rekeyfs.name in compared and not options.groups:
+        with lower(kind, options.image) as place:
+            print(f"\r{kind}: rotations, sweeps, memory\033[K", end="", file=sys.stderr, flush=True)
+            result["keys"] = keys.measure(place, tools, options.quick)
+    print("\r\033[K", end="", file=sys.stderr)
+    return result, compared
 
 
 def machine():
@@ -95,26 +180,32 @@ def machine():
 def run(options):
     sizes = QUICK if options.quick else FULL
     tools = {"rekeyfs": str(options.binary.resolve())} | dict(pair.split("=", 1) for pair in options.tool)
+    if options.soak:
+        with lower(options.lower[0], options.image) as place:
+            soak.soak(place, tools, options.soak)
+        return 0
+    if options.regressions or options.record:
+        with lower("tmpfs", options.image) as place, limited():
+            raise_all()
+            return regressions.check(place, ROOT, tools, options.record)
+    began = time.monotonic()
     result = {"machine": machine(), "rounds": options.rounds, "quick": options.quick, "lower": {}, "systems": {}}
     for kind in options.lower:
-        rates, compared = measure(kind, options, tools, sizes)
-        medians = {
-            workload: {name: statistics.median(values) for name, values in by_system.items()}
-            for workload, by_system in rates.items()
-        }
-        result["lower"][kind] = {"medians": medians, "rounds": rates}
-        result["systems"] = compared
-        if not options.systems or Rekeyfs.name in options.systems:
-            with lower(kind, options.image) as place:
-                result["lower"][kind]["keys"] = keys.measure(Rekeyfs(place, tools), 300 if options.quick else 100_000)
+        result["lower"][kind], result["systems"] = measure(kind, options, tools, sizes)
         print(report.table(kind, result), flush=True)
+    result["minutes"] = round((time.monotonic() - began) / 60, 1)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "performance.json").write_text(json.dumps(result, indent=1) + "\n")
-    for kind in options.lower:
-        (options.out / f"performance-{kind}.svg").write_text(picture.draw(kind, result))
-    (options.out / "performance.md").write_text(report.page(result))
-    print(f"written: {options.out}/performance.md, performance.json and the pictures")
+    write(result, options.out)
     return 0
+
+
+def write(result, out):
+    """The page and the pictures, from what performance.json holds."""
+    for kind in result["lower"]:
+        (out / f"performance-{kind}.svg").write_text(picture.draw(kind, result))
+    (out / "performance.md").write_text(page.page(result))
+    print(f"written: {out}/performance.md, performance.json and the pictures; took {result['minutes']} minutes")
 
 
 def main():
@@ -128,7 +219,17 @@ def main():
     parser.add_argument("--lower", action="append", choices=("tmpfs", "ext4"), help="on which [default: both]")
     parser.add_argument("--system", action="append", dest="systems", help="only this system; can be repeated")
     parser.add_argument("--group", action="append", dest="groups", choices=tuple(GROUPS), help="only this group")
+    parser.add_argument("--limit", type=int, default=30, help="seconds that a workload may take [default: 30]")
+    parser.add_argument("--soak", type=float, metavar="MINUTES",
+                        help="instead of all that: a mixed load, and what memory the daemon has over time")
+    parser.add_argument("--regressions", action="store_true",
+                        help="instead of all that: the short comparison of scripts/test.sh with passthrough_hp")
+    parser.add_argument("--record", action="store_true", help="the same, and its ratios become the committed ones")
+    parser.add_argument("--redraw", action="store_true", help="write page and pictures anew from performance.json")
     options = parser.parse_args()
+    if options.redraw:
+        write(json.loads((options.out / "performance.json").read_text()), options.out)
+        return 0
     options.lower = options.lower or ["tmpfs", "ext4"]
     return as_init(lambda: run(options))
 

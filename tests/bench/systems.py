@@ -1,6 +1,7 @@
 """The filesystems that are compared. Each peer runs with the options that its own documentation gives for speed; the
 class says which. All lie side by side on one lower filesystem."""
 
+import contextlib
 import os
 import pathlib
 import re
@@ -34,6 +35,10 @@ class Native:
     name = "native"
     needs = ()
     options = ""
+    #: Compared only where its program is given.
+    extra = False
+    #: In how many rounds it takes part at most.
+    rounds = 1000
 
     def __init__(self, base, tools):
         self.base = pathlib.Path(base) / self.name
@@ -65,6 +70,13 @@ class Native:
     def umount(self):
         """Takes it down; what was written is on the lower filesystem."""
 
+    def renew(self):
+        """Begins anew with an empty filesystem, whatever state the old one is in."""
+        if os.path.ismount(self.root):
+            subprocess.run(["umount", "--force", "--lazy", self.root], check=False, capture_output=True)
+        shutil.rmtree(self.base)
+        self.__init__(self.base.parent, self.tools)
+
     def remount(self):
         """Empties its caches and the kernel's caches of it; those of the lower filesystem stay warm."""
         self.umount()
@@ -87,22 +99,23 @@ class Rekeyfs(Mounted):
     """With its defaults."""
 
     name = "rekeyfs"
+    needs = ("rekeyfs",)
 
     def _run(self, *words):
         env = {"XDG_RUNTIME_DIR": str(self.base / "run"), "XDG_STATE_HOME": str(self.base / "state")}
         for directory in env.values():
             pathlib.Path(directory).mkdir(mode=0o700, exist_ok=True)
-        return command(self.tools["rekeyfs"], *words, env=env)
+        return command(self.tools[self.needs[0]], *words, env=env)
 
     def version(self):
-        return command(self.tools["rekeyfs"], "--version").strip()
+        return self._run("--version").strip()
 
     def create(self):
         self.vault = self.lower / "vault"
         self._run("init", self.vault, "--passfile", self.passfile, "--kdf-memory", "8", "--no-recovery-key")
 
     def mount(self):
-        self._run("mount", self.vault, self.root, "--passfile", self.passfile)
+        self._run("mount", self.vault, self.root, "--passfile", self.passfile, *self.options.split())
 
     def umount(self):
         self._run("umount", self.root)
@@ -118,6 +131,31 @@ class Rekeyfs(Mounted):
         began = time.perf_counter()
         self._run("rewrap", self.root)
         return time.perf_counter() - began
+
+
+    def memory(self):
+        """Bytes of memory that the daemon has resident, and the most it ever had."""
+        for process in pathlib.Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if str(self.vault).encode() in (process / "cmdline").read_bytes().split(b"\0"):
+                    lines = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
+                    return tuple(int(lines[key].split()[0]) << 10 for key in ("VmRSS", "VmHWM"))
+        raise RuntimeError(f"{self.vault}: no process has it mounted")
+
+
+class NullCipher(Rekeyfs):
+    """rekeyfs built with `--features null-cipher`: what its own code costs without encryption."""
+
+    name = "rekeyfs-null"
+    needs = ("rekeyfs-null",)
+    extra = True
+
+
+class AllowOther(Rekeyfs):
+    """As other users are let in: the kernel then checks permissions, for which it asks for attributes."""
+
+    name = "rekeyfs --allow-other"
+    options = "--allow-other"
 
 
 class Gocryptfs(Mounted):
@@ -177,10 +215,12 @@ class Encfs(Mounted):
 
 
 class Cryfs(Mounted):
-    """AES-256-GCM, which is faster than its default where the processor has AES instructions."""
+    """AES-256-GCM, which is faster than its default where the processor has AES instructions. Each mount computes a
+    scrypt of some 20 s that no option weakens, and a round has eight mounts: so it takes part in the first only."""
 
     name = "cryfs"
     needs = ("cryfs",)
+    rounds = 1
     options = "--cipher aes-256-gcm"
 
     def version(self):
@@ -203,7 +243,7 @@ class Passthrough(Mounted):
     needs = ("passthrough_hp",)
 
     def version(self):
-        return "libfuse " + self.tools.get("libfuse", "")
+        return "passthrough_hp of libfuse " + self.tools.get("libfuse", "")
 
     def mount(self):
         command(self.tools["passthrough_hp"], self.lower, self.root)
@@ -218,4 +258,4 @@ def _await_mount(root):
     raise RuntimeError(f"{root}: not mounted after 5 s")
 
 
-SYSTEMS = (Rekeyfs, Gocryptfs, Securefs, Encfs, Cryfs, Passthrough, Native)
+SYSTEMS = (Rekeyfs, NullCipher, Gocryptfs, Securefs, Encfs, Cryfs, Passthrough, Native)

@@ -10,9 +10,13 @@ import subprocess
 import time
 from typing import NamedTuple
 
+from limits import arm
+from priority import raise_all
 from systems import command
 
 MIB = 1 << 20
+#: What a group is at between its workloads.
+PREPARATION = "preparation"
 PAGE = 4096
 
 
@@ -35,13 +39,37 @@ QUICK = Sizes(16, 2_000, 2_000, 20, 2_000, 20, 5, 1, 2)
 
 
 class Rates(dict):
-    """The rates of a group: workload to units a second."""
+    """The rates of a group: workload to units a second. Each workload has `limit` seconds."""
+
+    def __init__(self, limit):
+        super().__init__()
+        self.limit = limit
+        #: What runs now.
+        self.current = ""
+        self._between()
+
+    def _between(self):
+        """Between workloads: what is prepared and mounted isn't measured, and has longer."""
+        self.current = PREPARATION
+        arm(5 * self.limit)
+
+    def take(self, workload, work):
+        """Runs `work()`, which tells the rate."""
+        self.current = workload
+        raise_all()
+        arm(self.limit)
+        self[workload] = work()
+        self._between()
 
     def time(self, workload, amount, work):
         """Runs `work()`, which does `amount` units."""
-        began = time.perf_counter()
-        work()
-        self[workload] = amount / (time.perf_counter() - began)
+
+        def timed():
+            began = time.perf_counter()
+            work()
+            return amount / (time.perf_counter() - began)
+
+        self.take(workload, timed)
 
 
 def _write(path, mib):
@@ -81,10 +109,11 @@ def stream(system, sizes, rates):
     for threads in (1, 4):
         system.remount()
         workload = f"random 4 KiB read, {threads} thread{'s' if threads > 1 else ''} (1/s)"
-        rates[workload] = _fio(path, mib, sizes.random_reads, "--rw=randread", "--invalidate=0", threads=threads)
-    rates["random 4 KiB write, fsync at end (1/s)"] = _fio(
-        path, mib, sizes.random_writes, "--rw=randwrite", "--end_fsync=1"
-    )
+        options = ("--rw=randread", "--invalidate=0")
+        rates.take(workload, lambda n=threads: _fio(path, mib, sizes.random_reads, *options, threads=n))
+    options = ("--rw=randwrite", "--end_fsync=1")
+    workload = "random 4 KiB write, fsync at end (1/s)"
+    rates.take(workload, lambda: _fio(path, mib, sizes.random_writes, *options))
     rng, page = random.Random(1), os.urandom(PAGE)
     with open(path, "r+b", buffering=0) as file:
 

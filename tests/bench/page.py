@@ -1,0 +1,68 @@
+"""docs/performance.md: the figures between the prose of performance.md.in."""
+
+import pathlib
+
+import goals
+import report
+
+_PROSE = pathlib.Path(__file__).with_name("performance.md.in")
+
+
+def _markdown(lines, left=1):
+    if not lines:
+        return ["Not measured."]
+    count = len(lines[0])
+    out = [f"| {' | '.join(lines[0])} |", "|--" * min(left, count) + "|--:" * (count - left) + "|"]
+    return out + [f"| {' | '.join(line)} |" for line in lines[1:]]
+
+
+def _systems(result):
+    lines = [["system", "version", "options beyond its defaults"]]
+    lines += [[name, of["version"], f"`{of['options']}`" if of["options"] else ""]
+              for name, of in result["systems"].items()]  # fmt: skip
+    return _markdown(lines, left=3)
+
+
+def _goals(result):
+    kinds = list(result["lower"])
+    columns = {}
+    for kind in kinds:
+        for goal, measured, mark in goals.summary(kind, result):
+            columns.setdefault(goal, {})[kind] = f"**{mark}**: {measured}"
+    lines = [["goal", *kinds]]
+    lines += [[goal, *(at.get(kind, "-") for kind in kinds)] for goal, at in columns.items()]
+    return _markdown(lines, left=len(kinds) + 1)
+
+
+def _figures(result):
+    out = []
+    for kind in result["lower"]:
+        out += [f"## On {kind}", "", f"![rates on {kind}](performance-{kind}.svg)", ""]
+        out += ["What rekeyfs reaches of the others' rates (medians of the rounds, least and most):", ""]
+        out += [*_markdown(report.ratios(kind, result, spread=True), left=2), "", "Rates:", ""]
+        out += _markdown(report.rates(kind, result))
+        out += [line for said in report.keys(kind, result) for line in ("", f"- {said}")]
+        out += [""]
+    return out[:-1]
+
+
+def _options(result):
+    out = []
+    for kind in result["lower"]:
+        out += [f"On {kind}:", "", *_markdown(report.options(kind, result)), ""]
+    return out[:-1]
+
+
+def page(result):
+    """The whole page."""
+    run = f"{result['machine']}. All systems in each of {result['rounds']} rounds; it took {result['minutes']} minutes."
+    if result["quick"]:
+        run += "\n\n**Tiny sizes (`--quick`): these figures say nothing about speed.**"
+    text = _PROSE.read_text()
+    parts = {
+        "RUN": [run], "SYSTEMS": _systems(result), "GOALS": _goals(result), "FIGURES": _figures(result),
+        "OPTIONS": _options(result),
+    }  # fmt: skip
+    for name, lines in parts.items():
+        text = text.replace(f"@{name}@", "\n".join(lines))
+    return text
