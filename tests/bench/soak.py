@@ -39,8 +39,9 @@ def soak(place, tools, minutes):
     began = time.monotonic()
     until = began + minutes * 60
     threads = [
-        threading.Thread(target=_work, args=(system.root / str(seed), seed, until, failures)) for seed in range(_THREADS)
-    ]
+        threading.Thread(target=_work, args=(system.root / str(seed), seed, until, failures))
+        for seed in range(_THREADS)
+    ]  # fmt: skip
     try:
         for thread in threads:
             thread.start()
