@@ -3,9 +3,14 @@
 //! `point` is an empty inline function.
 
 #[cfg(any(test, feature = "fault-injection"))]
-pub use plan::{After, Faults, Plan, ProcessScope, ThreadScope};
+pub use plan::{After, Faults, Part, Plan, ProcessScope, ThreadScope};
 
 use super::Result;
+
+#[cfg(test)]
+mod mishap;
+#[cfg(test)]
+pub(crate) use mishap::Mishap;
 
 /// The kinds of calls that have a fault point.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -103,6 +108,32 @@ mod plan {
         StopAfter(u64),
     }
 
+    /// How much of a write is made before it is cut short.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub enum Part {
+        /// The first half, up to a page boundary, which is where kernels cut writes: inside a page it is whole.
+        Pages,
+        /// The first byte.
+        Byte,
+        /// The first half, wherever that ends.
+        Half,
+        /// All but the last byte.
+        AllButOne,
+    }
+
+    impl Part {
+        /// How many of `len` bytes at `offset`: at least one, and all of a single one.
+        fn of(self, offset: u64, len: usize) -> usize {
+            let part = match self {
+                Self::Pages => return before_a_page(offset, len),
+                Self::Byte => 1,
+                Self::Half => len / 2,
+                Self::AllButOne => len.saturating_sub(1),
+            };
+            part.max(1).min(len)
+        }
+    }
+
     /// Which call fails.
     #[derive(Clone, Copy, Debug)]
     pub struct Plan {
@@ -122,8 +153,8 @@ mod plan {
         fired: bool,
         /// How many calls came after the failed one.
         since: u64,
-        /// The write to cut short, by its place among all calls.
-        short: Option<u64>,
+        /// The write to cut short, by its place among all calls, and what of it is made.
+        short: Option<(u64, Part)>,
         calls: Vec<Op>,
     }
 
@@ -197,11 +228,12 @@ mod plan {
         let mut state = state.lock();
         let number = state.calls.len() as u64;
         state.call(Op::Pwrite)?;
-        Ok(if state.short == Some(number) { before_a_page(offset, len) } else { len })
+        Ok(match state.short {
+            Some((at, part)) if at == number => part.of(offset, len),
+            _ => len,
+        })
     }
 
-    /// The first half of a write, up to a page boundary, which is where kernels cut them: inside a page it is
-    /// whole.
     fn before_a_page(offset: u64, len: usize) -> usize {
         let half = (offset + len as u64 / 2) & !4095;
         let first = (offset & !4095) + 4096;
@@ -239,11 +271,11 @@ mod plan {
             Self(Arc::new(Mutex::new(state)))
         }
 
-        /// In addition, a write across pages that is the call after `skip` others writes its first part only,
-        /// and the rest is written by a further call.
+        /// In addition, a write that is the call after `skip` others writes this part of it only, and the rest is
+        /// written by a further call.
         #[must_use]
-        pub fn short_after(self, skip: u64) -> Self {
-            self.0.lock().short = Some(skip);
+        pub fn short_after(self, skip: u64, part: Part) -> Self {
+            self.0.lock().short = Some((skip, part));
             self
         }
 

@@ -79,7 +79,7 @@ fn a_short_write_is_completed_or_leaves_whole_pages() {
     for (offset, len, first) in [(0, 5 * 4096, 2 * 4096), (1024, 4096, 3072), (4096 + 512, 512, 512)] {
         let at = LowerOffset(offset);
         truncate(file.as_fd(), AT0).unwrap();
-        let faults = Faults::record().short_after(0);
+        let faults = Faults::record().short_after(0, Part::Pages);
         {
             let _scope = faults.on_this_thread();
             pwrite_all(file.as_fd(), &data[..len], at).unwrap();
@@ -88,12 +88,36 @@ fn a_short_write_is_completed_or_leaves_whole_pages() {
         assert_eq!(read_all(file.as_fd(), 1 << 20).unwrap()[offset as usize..], data[..len]);
 
         truncate(file.as_fd(), AT0).unwrap();
-        let faults = Faults::fail_once(1, Errno::NOSPC).short_after(0);
+        let faults = Faults::fail_once(1, Errno::NOSPC).short_after(0, Part::Pages);
         let _scope = faults.on_this_thread();
         let done = pwrite_all(file.as_fd(), &data[..len], at);
         assert_eq!(done, if first < len { Err(Errno::NOSPC) } else { Ok(()) });
         let written = read_all(file.as_fd(), 1 << 20).unwrap();
         assert_eq!(written[offset as usize..], data[..first], "{len} bytes at {offset}");
+    }
+}
+
+#[test]
+fn a_write_is_cut_short_at_any_byte() {
+    let dir = Dir::new();
+    let file = dir.file(b"f");
+    let data: Vec<u8> = (0..999).map(|i| (i % 251) as u8).collect();
+    for (part, first) in [(Part::Byte, 1), (Part::Half, 499), (Part::AllButOne, 998)] {
+        truncate(file.as_fd(), AT0).unwrap();
+        {
+            let _scope = Faults::stop_after(1).short_after(0, part).on_this_thread();
+            assert_eq!(pwrite_all(file.as_fd(), &data, AT0), Err(Errno::IO));
+        }
+        assert_eq!(read_all(file.as_fd(), 1 << 20).unwrap(), data[..first], "{part:?}");
+        // Completed by a further call; of a single byte there is no part.
+        for (data, calls) in [(data.as_slice(), 2), (b"x", 1)] {
+            truncate(file.as_fd(), AT0).unwrap();
+            let faults = Faults::record().short_after(0, part);
+            let _scope = faults.on_this_thread();
+            pwrite_all(file.as_fd(), data, AT0).unwrap();
+            assert_eq!(faults.calls(), calls);
+            assert_eq!(read_all(file.as_fd(), 1 << 20).unwrap(), data, "{part:?}");
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::ids::{AliasName, Handle, Ino, PlainOffset};
 use crate::keyring::RotateTarget;
 use crate::storage::fault::{After, Faults, Op as FaultOp, Plan};
 use crate::vault::testing::{TestVault, me};
-use crate::vault::{Error, FallocMode, SetAttr};
+use crate::vault::{Error, FallocMode, OpenFlags, SetAttr};
 
 /// Sizes and offsets worth trying.
 fn edges() -> Vec<u64> {
@@ -32,15 +32,43 @@ fn bytes(seed: u8, len: usize) -> Vec<u8> {
 
 #[derive(Clone, Debug)]
 enum Op {
-    Write { at: u64, len: usize, seed: u8 },
-    Truncate { size: u64 },
-    Punch { at: u64, len: u64 },
-    Zero { at: u64, len: u64, keep_size: bool },
-    Allocate { at: u64, len: u64, keep_size: bool },
+    Write {
+        at: u64,
+        len: usize,
+        seed: u8,
+    },
+    Truncate {
+        size: u64,
+    },
+    Punch {
+        at: u64,
+        len: u64,
+    },
+    Zero {
+        at: u64,
+        len: u64,
+        keep_size: bool,
+    },
+    Allocate {
+        at: u64,
+        len: u64,
+        keep_size: bool,
+    },
     Sync,
+    SyncAll,
     Reopen,
     Rotate,
     Rewrap,
+    /// To the default alias's key, as a command asks for it.
+    RewrapTo,
+    /// A write that clears suid and the like.
+    WriteKillingPriv {
+        at: u64,
+        len: usize,
+        seed: u8,
+    },
+    /// Opened with O_TRUNC, and closed.
+    OpenTruncating,
 }
 
 fn offset() -> impl Strategy<Value = u64> {
@@ -60,6 +88,10 @@ fn op() -> impl Strategy<Value = Op> {
         2 => Just(Op::Reopen),
         1 => Just(Op::Rotate),
         1 => Just(Op::Rewrap),
+        1 => Just(Op::RewrapTo),
+        1 => Just(Op::OpenTruncating),
+        1 => (offset(), 1usize..9000, any::<u8>())
+            .prop_map(|(at, len, seed)| Op::WriteKillingPriv { at, len, seed }),
     ]
 }
 
@@ -110,6 +142,24 @@ impl Run {
                 vault.fallocate(self.ino, PlainOffset(at), len, mode, false)
             }
             Op::Sync => vault.fsync(self.ino, true),
+            Op::SyncAll => vault.fsync(self.ino, false),
+            Op::RewrapTo => {
+                let key = self.test.keys().current(&AliasName::default_alias()).unwrap().key;
+                // There is nothing to re-wrap in an empty file.
+                if self.model.is_empty() { Ok(()) } else { vault.rewrap_to(self.ino, key) }
+            }
+            Op::WriteKillingPriv { at, len, seed } => {
+                let set = SetAttr { mode: Some(0o4755), ..SetAttr::default() };
+                vault.setattr(self.ino, &set, &me())?;
+                vault.write(self.ino, PlainOffset(at), &bytes(seed, len), true)?;
+                assert_eq!(vault.getattr(self.ino)?.perm, 0o755);
+                Ok(())
+            }
+            Op::OpenTruncating => {
+                let flags = OpenFlags { read: false, write: true, truncate: true };
+                let handle = vault.open(self.ino, flags, &me())?;
+                vault.release(self.ino, handle)
+            }
             Op::Reopen => {
                 vault.release(self.ino, self.handle)?;
                 self.reopen();
@@ -136,11 +186,12 @@ impl Run {
             }
         };
         match *op {
-            Op::Write { at, len, seed } => {
+            Op::Write { at, len, seed } | Op::WriteKillingPriv { at, len, seed } => {
                 grow(&mut self.model, at + len as u64);
                 self.model[at as usize..at as usize + len].copy_from_slice(&bytes(seed, len));
             }
             Op::Truncate { size } => self.model.resize(size as usize, 0),
+            Op::OpenTruncating => self.model.clear(),
             Op::Punch { at, len } | Op::Zero { at, len, .. } => {
                 if let Op::Zero { keep_size: false, .. } = op {
                     grow(&mut self.model, at + len);
@@ -151,7 +202,8 @@ impl Run {
                 }
             }
             Op::Allocate { at, len, keep_size: false } => grow(&mut self.model, at + len),
-            Op::Allocate { .. } | Op::Sync | Op::Reopen | Op::Rotate | Op::Rewrap => {}
+            Op::Allocate { .. } | Op::Sync | Op::SyncAll | Op::Reopen => {}
+            Op::Rotate | Op::Rewrap | Op::RewrapTo => {}
         }
     }
 

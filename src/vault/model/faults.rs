@@ -1,14 +1,15 @@
-//! Every operation on names stopped, and failed, at each of its write points in turn: the tree is what it was
-//! or what it was to become, all of it readable, and the operation can be repeated.
+//! Every operation on names and attributes with all that can befall a lower call befalling each of its calls in
+//! turn: the tree is what it was or what it was to become, all of it readable, and the operation can be repeated.
+//! Operations on content have a walk of their own beside them.
 
 use std::sync::Arc;
 
 use super::{Snapshot, content, errno, observe};
-use crate::ids::{Ino, PlainOffset};
-use crate::storage::fault::{Faults, Op};
+use crate::ids::{AliasName, Ino, PlainOffset, Time, TimeChange};
+use crate::storage::fault::{Faults, Mishap, Op};
 use crate::storage::{Errno, RenameFlags};
 use crate::vault::testing::{READ_WRITE, TestVault, me};
-use crate::vault::{Result, SetAttr, Vault, XattrMode};
+use crate::vault::{Reencrypted, Result, SetAttr, Vault, XattrMode};
 
 const ALIAS: &[u8] = b"user.rekeyfs.alias";
 
@@ -132,6 +133,30 @@ impl World {
         self.vault().setattr(self.ino(path), &set, &me()).map(drop)
     }
 
+    fn mknod(&self, path: &str, mode: u32) -> Result<()> {
+        let (dir, name) = self.at(path);
+        self.vault().mknod(dir, &name, mode, 0, &me()).map(drop)
+    }
+
+    fn owner_and_times(&self, path: &str) -> Result<()> {
+        let at = Some(TimeChange::At(Time { secs: 1_000_000, nanos: 5 }));
+        let (uid, gid) = (Some(me().uid), Some(me().gid));
+        let set = SetAttr { uid, gid, atime: at, mtime: at, ..SetAttr::default() };
+        self.vault().setattr(self.ino(path), &set, &me()).map(drop)
+    }
+
+    fn reencrypt(&self, path: &str) -> Result<()> {
+        match self.vault().reencrypt(self.ino(path), &mut || true)? {
+            Reencrypted::Done(_) => Ok(()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn rewrap(&self, path: &str) -> Result<()> {
+        let second: AliasName = "alias/second".parse().unwrap();
+        self.vault().rewrap_to(self.ino(path), self.test.keys().current(&second).unwrap().key)
+    }
+
     fn observe(&self) -> Snapshot {
         observe(self.vault()).unwrap()
     }
@@ -146,6 +171,8 @@ const CASES: &[Case] = &[
     ("symlink, long name", |w| w.symlink("LONG-new")),
     ("link", |w| w.link("f", "d/new")),
     ("link, long names", |w| w.link("LONG-k", "LONG-new")),
+    ("mknod of a FIFO", |w| w.mknod("new", 0o010_644)),
+    ("mknod of a file, long name", |w| w.mknod("d/LONG-new", 0o100_644)),
     ("unlink", |w| w.unlink("d/f")),
     ("unlink of one of two links", |w| w.unlink("f")),
     ("unlink, long name", |w| w.unlink("d/LONG-g")),
@@ -174,6 +201,8 @@ const CASES: &[Case] = &[
     ("exchange of files", |w| w.exchange("f", "d/f")),
     ("setxattr, new", |w| w.vault().setxattr(w.ino("f"), b"user.a", b"new", XattrMode::Set)),
     ("setxattr, changed", |w| w.vault().setxattr(w.ino("d/f"), b"user.a", b"new", XattrMode::Set)),
+    ("setxattr, made", |w| w.vault().setxattr(w.ino("f"), b"user.a", b"new", XattrMode::Create)),
+    ("setxattr, replaced", |w| w.vault().setxattr(w.ino("d/f"), b"user.a", b"new", XattrMode::Replace)),
     ("removexattr", |w| w.vault().removexattr(w.ino("d/f"), b"user.a")),
     ("alias of a directory", |w| w.set_alias("d", b"alias/second")),
     ("alias of the root", |w| w.set_alias("", b"alias/second")),
@@ -183,30 +212,54 @@ const CASES: &[Case] = &[
     ("chmod of a file", |w| w.chmod("LONG-k")),
 ];
 
-/// Does `go` with a fault; true if it happened.
-fn with_fault(world: &World, go: fn(&World) -> Result<()>, faults: &Faults) -> (bool, Result<()>) {
-    let done = {
-        let _scope = faults.on_this_thread();
-        go(world)
-    };
-    (faults.fired(), done)
+/// Operations of which the tree shows nothing.
+const UNSEEN: &[Case] = &[
+    ("fsyncdir", |w| w.vault().fsyncdir(w.ino("d"), false)),
+    ("fsyncdir of the data", |w| w.vault().fsyncdir(w.ino("d"), true)),
+    ("owner and times of a directory", |w| w.owner_and_times("d")),
+    ("owner and times of a symlink", |w| w.owner_and_times("sym")),
+    ("owner and times of a file", |w| w.owner_and_times("LONG-k")),
+    ("re-encryption", |w| w.reencrypt("e/i")),
+    ("re-encryption, long name", |w| w.reencrypt("LONG-k")),
+    ("re-wrap of one file", |w| w.rewrap("d/f")),
+];
+
+/// Does an operation with a plan in force.
+fn with_faults(world: &World, case: &Case, faults: &Faults) -> Result<()> {
+    let _scope = faults.on_this_thread();
+    case.1(world)
 }
 
-/// Begins with the tree before and after the operation, then walks through its write points.
-fn walk(mut at_point: impl FnMut(&mut World, &str, &Case, u64, &[Snapshot; 2]) -> bool) {
+/// Takes each operation to each of its lower calls, and there has befall it what `tried` picks. `look` is told what
+/// came of it, and how the tree was before and is to be after.
+fn walk(
+    tried: fn(Mishap) -> bool,
+    mut look: impl FnMut(&mut World, &str, &Case, Result<()>, &[Snapshot; 2]),
+) {
+    walk_from(tried, |_| (), |world, when, case, done, states, ()| look(world, when, case, done, states));
+}
+
+/// As [`walk`]; `begin` is called before each operation, and what it returns is handed on.
+fn walk_from<T>(
+    tried: fn(Mishap) -> bool,
+    begin: impl Fn(&World) -> T,
+    mut look: impl FnMut(&mut World, &str, &Case, Result<()>, &[Snapshot; 2], T),
+) {
     let mut world = World::new();
     let before = world.observe();
-    for case in CASES {
+    for case in CASES.iter().chain(UNSEEN) {
         world.reset();
-        case.1(&world).unwrap();
+        let calls = calls(&world, case.1);
         let states = [before.clone(), world.observe()];
-        assert!(states[0] != states[1], "{} changes nothing", case.0);
-        for skip in 0.. {
-            world.reset();
-            let when = format!("{}, after {skip} calls", case.0);
-            if !at_point(&mut world, &when, case, skip, &states) {
-                assert!(skip > 0, "{} has no write point", case.0);
-                break;
+        assert_eq!(states[0] == states[1], UNSEEN.iter().any(|unseen| unseen.0 == case.0), "{}", case.0);
+        assert!(!calls.is_empty(), "{} has no write point", case.0);
+        for (skip, call) in calls.into_iter().enumerate() {
+            for mishap in Mishap::all_of(call).into_iter().filter(|mishap| tried(*mishap)) {
+                world.reset();
+                let begun = begin(&world);
+                let when = format!("{}, {mishap:?} at {call:?} after {skip} calls", case.0);
+                let done = with_faults(&world, case, &mishap.at(skip as u64));
+                look(&mut world, &when, case, done, &states, begun);
             }
         }
     }
@@ -220,11 +273,7 @@ fn without_alias(tree: &Snapshot) -> Snapshot {
 
 #[test]
 fn an_operation_that_is_stopped_anywhere_is_done_or_not() {
-    walk(|world, when, case, skip, [before, after]| {
-        let (fired, _) = with_fault(world, case.1, &Faults::stop_after(skip));
-        if !fired {
-            return false;
-        }
+    walk(Mishap::stops, |world, when, case, _, [before, after]| {
         world.test.reopen();
         let seen = world.observe();
         if seen != *after {
@@ -237,17 +286,13 @@ fn an_operation_that_is_stopped_anywhere_is_done_or_not() {
         }
         world.test.reopen();
         world.observe().assert_is(after, when);
-        true
     });
 }
 
 #[test]
 fn an_operation_that_fails_anywhere_is_done_or_not() {
-    walk(|world, when, case, skip, [before, after]| {
-        let (fired, done) = with_fault(world, case.1, &Faults::fail_once(skip, Errno::NOSPC));
-        if !fired {
-            return false;
-        }
+    let full = |mishap| matches!(mishap, Mishap::Full | Mishap::TornFull(_));
+    walk(full, |world, when, case, done, [before, after]| {
         // In the same process first: what it remembers is what is there.
         let seen = world.observe();
         match done {
@@ -263,36 +308,31 @@ fn an_operation_that_fails_anywhere_is_done_or_not() {
         }
         world.test.reopen();
         world.observe().assert_is(after, when);
-        true
     });
 }
 
 #[test]
 fn an_operation_that_is_interrupted_anywhere_is_done() {
-    walk(|world, when, case, skip, [_, after]| {
-        let (fired, done) = with_fault(world, case.1, &Faults::fail_once(skip, Errno::INTR));
+    walk(Mishap::is_no_failure, |world, when, _, done, [_, after]| {
         done.unwrap_or_else(|e| panic!("{when}: {e}"));
         world.observe().assert_is(after, when);
-        fired
     });
 }
 
-/// As above, and repeated in the same process, whose memory of the directories has seen the failure.
+/// Repeated in the same process, whose memory of the directories has seen the failure.
 #[test]
 fn an_operation_that_failed_can_be_repeated_at_once() {
-    walk(|world, when, case, skip, [_, after]| {
-        let (fired, _) = with_fault(world, case.1, &Faults::fail_once(skip, Errno::IO));
-        if !fired {
-            return false;
-        }
-        if world.observe() != *after {
-            case.1(world).unwrap_or_else(|e| panic!("{when}: repeated: {e}"));
-        }
-        world.observe().assert_is(after, when);
-        world.test.reopen();
-        world.observe().assert_is(after, when);
-        true
-    });
+    walk(
+        |mishap| mishap == Mishap::Io,
+        |world, when, case, _, [_, after]| {
+            if world.observe() != *after {
+                case.1(world).unwrap_or_else(|e| panic!("{when}: repeated: {e}"));
+            }
+            world.observe().assert_is(after, when);
+            world.test.reopen();
+            world.observe().assert_is(after, when);
+        },
+    );
 }
 
 /// What an operation does below, in order.
@@ -344,16 +384,21 @@ fn storing_a_record_leaves_no_trace_in_the_times() {
 /// An open file, and a directory the kernel knows, stay usable through all of it.
 #[test]
 fn what_is_known_stays_usable_through_failures() {
-    walk(|world, when, case, skip, _| {
+    let begin = |world: &World| {
         let vault = Arc::clone(&world.test.vault);
         let (open, sub) = (world.ino("d/f"), world.ino("d/sub"));
         let inner = vault.lookup(sub, b"h").unwrap().ino;
         let handle = vault.open(open, READ_WRITE, &me()).unwrap();
-        let (fired, _) = with_fault(world, case.1, &Faults::fail_once(skip, Errno::IO));
-        assert_eq!(content(&vault, open).unwrap(), "d/f".repeat(900).as_bytes(), "{when}");
-        assert_eq!(content(&vault, inner).unwrap(), "d/sub/h".repeat(900).as_bytes(), "{when}");
-        assert_eq!(vault.lookup(sub, b"h").unwrap().ino, inner, "{when}");
-        vault.release(open, handle).unwrap();
-        fired
-    });
+        (vault, open, handle, sub, inner)
+    };
+    walk_from(
+        |mishap| mishap == Mishap::Io,
+        begin,
+        |_, when, _, _, _, (vault, open, handle, sub, inner)| {
+            assert_eq!(content(&vault, open).unwrap(), "d/f".repeat(900).as_bytes(), "{when}");
+            assert_eq!(content(&vault, inner).unwrap(), "d/sub/h".repeat(900).as_bytes(), "{when}");
+            assert_eq!(vault.lookup(sub, b"h").unwrap().ino, inner, "{when}");
+            vault.release(open, handle).unwrap();
+        },
+    );
 }

@@ -1,47 +1,11 @@
 //! Every operation on content at each of its write points in turn: stopped for good, failed once, interrupted,
-//! a write cut short and completed, failed or stopped behind its first part. What is read afterwards is what
+//! a write cut short and completed, failed or stopped behind a part of it. What is read afterwards is what
 //! was there, what was to come, or zeros; the file can be used on.
 
 use super::*;
 use crate::keyring::kms::Call;
-use crate::storage::Errno;
+use crate::storage::fault::Mishap;
 use crate::vault::Damage;
-
-/// What happens at a write point.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Fault {
-    /// The process dies.
-    Stop,
-    /// The process dies behind the first part of a write.
-    TornStop,
-    Io,
-    Full,
-    /// A write finds the disk full behind its first part.
-    TornFull,
-    Interrupted,
-    Short,
-}
-
-impl Fault {
-    const ALL: [Self; 7] =
-        [Self::Stop, Self::TornStop, Self::Io, Self::Full, Self::TornFull, Self::Interrupted, Self::Short];
-
-    fn at(self, skip: u64) -> Faults {
-        match self {
-            Self::Stop => Faults::stop_after(skip),
-            Self::TornStop => Faults::stop_after(skip + 1).short_after(skip),
-            Self::Io => Faults::fail_once(skip, Errno::IO),
-            Self::Full => Faults::fail_once(skip, Errno::NOSPC),
-            Self::TornFull => Faults::fail_once(skip + 1, Errno::NOSPC).short_after(skip),
-            Self::Interrupted => Faults::fail_once(skip, Errno::INTR),
-            Self::Short => Faults::record().short_after(skip),
-        }
-    }
-
-    fn is_for(self, call: FaultOp) -> bool {
-        call == FaultOp::Pwrite || !matches!(self, Self::TornStop | Self::TornFull | Self::Short)
-    }
-}
 
 /// Files as the operations find them: what was done to a new one.
 const SETUPS: &[&[Op]] = &[
@@ -62,7 +26,11 @@ const OPS: &[Op] = &[
     Op::Zero { at: 4000, len: 9000, keep_size: true },
     Op::Allocate { at: 9000, len: 9000, keep_size: false },
     Op::Sync,
+    Op::SyncAll,
     Op::Rewrap,
+    Op::RewrapTo,
+    Op::WriteKillingPriv { at: 9000, len: 14_000, seed: 2 },
+    Op::OpenTruncating,
 ];
 
 struct Walk {
@@ -88,7 +56,7 @@ impl Walk {
             self.run.apply(op).unwrap();
             self.run.expect(op);
         }
-        if matches!(op, Op::Rewrap) {
+        if matches!(op, Op::Rewrap | Op::RewrapTo) {
             self.keys.swap(0, 1);
             let [target_key_id, _] = self.keys.clone();
             let alias_name = "alias/default".to_owned();
@@ -117,56 +85,89 @@ impl Walk {
         faults.log()
     }
 
-    fn step(&mut self, setup: &[Op], op: &Op, fault: Fault, skip: u64) {
+    fn step(&mut self, setup: &[Op], op: &Op, mishap: Mishap, skip: u64) {
         let before = self.begin(setup, op);
         self.run.expect(op);
-        let faults = fault.at(skip);
-        let done = self.apply(op, &faults);
-        let when = format!("{op:?} on {setup:?}, {fault:?} after {skip} calls: {done:?}");
-        match fault {
-            Fault::Interrupted | Fault::Short => {
-                done.unwrap_or_else(|e| panic!("{when}: {e}"));
+        let done = self.apply(op, &mishap.at(skip));
+        let when = format!("{op:?} on {setup:?}, {mishap:?} after {skip} calls: {done:?}");
+        let torn = mishap.tears_a_page();
+        // What a torn page may answer until it is written as a whole, or cut off.
+        let harmless = |e: &Error| torn && matches!(e, Error::Corrupt(_));
+        if mishap.is_no_failure() {
+            done.unwrap_or_else(|e| panic!("{when}: {e}"));
+            self.run.check();
+        } else if mishap.stops() {
+            self.run.reopen();
+            is_plausible(&self.run, &before, torn, &when);
+            // Grown over what was left behind, which must not come back.
+            match self.run.apply(&Op::Truncate { size: 70_000 }) {
+                Err(e) if !harmless(&e) => panic!("{when}: {e}"),
+                _ => {}
+            }
+            let mut grown = vec![0xAA; 70_000];
+            let got = self.run.test.vault.read(self.run.ino, PlainOffset(60_000), &mut grown);
+            let got = got.unwrap_or_else(|e| if harmless(&e) { 0 } else { panic!("{when}: {e}") });
+            assert!(grown[..got].iter().all(|byte| *byte == 0), "{when}");
+        } else {
+            is_plausible(&self.run, &before, torn, &when);
+            if done.is_ok() && !matches!(op, Op::Rewrap) {
                 self.run.check();
             }
-            Fault::Stop | Fault::TornStop => {
-                self.run.reopen();
-                is_plausible(&self.run, &before, &when);
-                // Grown over what was left behind, which must not come back.
-                self.run.apply(&Op::Truncate { size: 70_000 }).unwrap_or_else(|e| panic!("{when}: {e}"));
-                let got = self.run.content().unwrap_or_else(|e| panic!("{when}: {e}"));
-                assert!(got[60_000..].iter().all(|byte| *byte == 0), "{when}");
-            }
-            Fault::Io | Fault::Full | Fault::TornFull => {
-                is_plausible(&self.run, &before, &when);
-                if done.is_ok() && !matches!(op, Op::Rewrap) {
+            // The descriptor owes an error for a sync that failed.
+            let _ = self.run.apply(&Op::Sync);
+            match self.run.apply(op) {
+                Err(e) if !harmless(&e) => panic!("{when}: again: {e}"),
+                Err(_) => {}
+                Ok(()) if torn => is_plausible(&self.run, &before, torn, &when),
+                Ok(()) => {
+                    self.run.check();
+                    self.run.reopen();
                     self.run.check();
                 }
-                // The descriptor owes an error for a sync that failed.
-                let _ = self.run.apply(&Op::Sync);
-                self.run.apply(op).unwrap_or_else(|e| panic!("{when}: again: {e}"));
-                self.run.check();
-                self.run.reopen();
-                self.run.check();
             }
+        }
+        if torn {
+            // Emptied, the file is as good as new.
+            self.run.apply(&Op::Truncate { size: 0 }).unwrap_or_else(|e| panic!("{when}: emptied: {e}"));
+            self.run.model.clear();
+            let anew = Op::Write { at: 0, len: 9000, seed: 7 };
+            self.run.apply(&anew).unwrap_or_else(|e| panic!("{when}: anew: {e}"));
+            self.run.expect(&anew);
+            self.run.check();
         }
     }
 }
 
-/// Each byte is what was there, what was to come, or a zero.
-fn is_plausible(run: &Run, before: &[u8], when: &str) {
+/// Each byte is what was there, what was to come, or a zero; with `torn`, one block can't be read.
+fn is_plausible(run: &Run, before: &[u8], torn: bool, when: &str) {
     let after = &run.model;
-    let got = match run.content() {
-        Ok(got) => got,
-        // The header of a file that had none may have been stopped on its way.
-        Err(Error::Corrupt(Damage::Header)) if before.is_empty() => return,
-        Err(e) => panic!("{when}: {e}"),
-    };
-    assert!(got.len() == before.len() || got.len() == after.len(), "{when}: size {}", got.len());
-    for (at, byte) in got.iter().enumerate() {
-        let old = before.get(at).copied().unwrap_or(0);
-        let new = after.get(at).copied().unwrap_or(0);
-        assert!([old, new, 0].contains(byte), "{when}: byte {at} is {byte}, was {old}, should become {new}");
+    let size = run.test.vault.getattr(run.ino).unwrap_or_else(|e| panic!("{when}: {e}")).size as usize;
+    assert!(size == before.len() || size == after.len(), "{when}: size {size}");
+    let mut unreadable = 0;
+    let (mut at, mut len) = (0, BLOCK0_PAYLOAD as usize);
+    while at < size {
+        let mut block = vec![0xAA; len.min(size - at)];
+        match run.test.vault.read(run.ino, PlainOffset(at as u64), &mut block) {
+            Ok(got) => assert_eq!(got, block.len(), "{when}: at {at}"),
+            // The header of a file that had none may have been stopped on its way.
+            Err(Error::Corrupt(Damage::Header)) if before.is_empty() => return,
+            Err(Error::Corrupt(_)) if torn => {
+                unreadable += 1;
+                block.fill(0);
+            }
+            Err(e) => panic!("{when}: at {at}: {e}"),
+        }
+        for (at, byte) in (at..).zip(block) {
+            let old = before.get(at).copied().unwrap_or(0);
+            let new = after.get(at).copied().unwrap_or(0);
+            assert!(
+                [old, new, 0].contains(&byte),
+                "{when}: byte {at} is {byte}, was {old}, should become {new}"
+            );
+        }
+        (at, len) = (at + len, PAYLOAD as usize);
     }
+    assert!(unreadable <= 1, "{when}: {unreadable} blocks can't be read");
 }
 
 fn walk(setup: &[Op]) {
@@ -174,8 +175,8 @@ fn walk(setup: &[Op]) {
     for op in OPS {
         let calls = walk.calls(setup, op);
         for (skip, call) in calls.into_iter().enumerate() {
-            for fault in Fault::ALL.into_iter().filter(|fault| fault.is_for(call)) {
-                walk.step(setup, op, fault, skip as u64);
+            for mishap in Mishap::all_of(call) {
+                walk.step(setup, op, mishap, skip as u64);
             }
         }
     }

@@ -3,7 +3,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::faults::everywhere;
 use super::*;
 use crate::ids::{AliasName, BackingKeyId, Time, TimeChange};
 use crate::keyring::RotateTarget;
@@ -220,36 +219,6 @@ fn the_old_inode_is_stale_until_it_is_forgotten() {
     assert_eq!(read(v, "f").unwrap(), b"content");
     unlink(v, "f").unwrap();
     assert_eq!(v.census().iter().map(|(_, n)| n).sum::<u64>(), 20);
-}
-
-#[test]
-fn interrupted_anywhere_the_old_or_the_new_file_is_there() {
-    let content = bytes(12_000);
-    let note = b"user.note";
-    everywhere(
-        |v| {
-            let ino = write(v, "f", &content);
-            v.setxattr(ino, note, b"value", XattrMode::Set).unwrap();
-            let set = SetAttr { mode: Some(0o640), ..SetAttr::default() };
-            v.setattr(ino, &set, &me()).unwrap();
-            v.forget(ino, 1);
-        },
-        |v| match reencrypt(v, "f")? {
-            Reencrypted::Done(_) => Ok(()),
-            other => panic!("{other:?}"),
-        },
-        |v, _, n| {
-            for _ in 0..2 {
-                assert_eq!(read(v, "f").unwrap(), content, "{n}");
-                let ino = find(v, "f").unwrap();
-                assert_eq!(v.getxattr(ino, note).unwrap(), b"value", "{n}");
-                assert_eq!(v.getattr(ino).unwrap().perm, 0o640, "{n}");
-                assert_eq!(list(v, Ino::ROOT), [b"f".to_vec()], "{n}");
-                // Once more works, and clears away what was left.
-                renewed(v, "f");
-            }
-        },
-    );
 }
 
 #[test]
