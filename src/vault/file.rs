@@ -96,6 +96,20 @@ enum Body {
     Shut(BackingKeyId),
     /// It can be cut to nothing or removed; reading and writing fail with this.
     Unreadable(Damage),
+    /// Pages of a file that was never synced, whose page 0 and with it the header never reached the disk before a
+    /// power cut: no one can ever open them. Reading fails; a change gives them up.
+    Unsynced,
+}
+
+impl Body {
+    /// What keeps a file from being used like this, if anything does.
+    fn damage(&self, purpose: Purpose) -> Option<Damage> {
+        match self {
+            Self::Unreadable(damage) if purpose != Purpose::Empty => Some(*damage),
+            Self::Unsynced if purpose == Purpose::Use => Some(Damage::Header),
+            _ => None,
+        }
+    }
 }
 
 /// A header and the content keys derived from it.
@@ -166,6 +180,7 @@ impl State {
             Body::Sealed(sealed) => Ok(Some(sealed)),
             Body::Shut(_) => Err(self.shut_error()),
             Body::Unreadable(damage) => Err((*damage).into()),
+            Body::Unsynced => Err(Damage::Header.into()),
         }
     }
 
@@ -211,7 +226,7 @@ impl OpenFile {
         match &self.state.read().body {
             Body::Sealed(sealed) => Some(sealed.header.backing()),
             Body::Shut(backing) => Some(*backing),
-            Body::Bare | Body::Unreadable(_) => None,
+            Body::Bare | Body::Unreadable(_) | Body::Unsynced => None,
         }
     }
 

@@ -34,12 +34,13 @@ impl Vault {
         }
         let _gate = self.gates.enter(ino);
         let inode = self.inode(ino)?;
-        let file = self.file_of(&inode, Purpose::Use)?;
+        let file = self.file_of(&inode, Purpose::Change)?;
         file.check_writable()?;
         file.begin_edit();
         if kill_priv {
             self.tree.kill_priv(&inode, file.fd())?;
         }
+        self.give_up_unsynced(&file, &mut file.state.write())?;
         if mode.punch_hole || mode.zero_range {
             file.zero(&mut file.state.write(), offset, end)?;
         }

@@ -9,7 +9,7 @@ use crate::header::{SLOT, SlotIndex};
 use crate::ids::{LowerOffset, PageCount, PageIndex, PlainOffset};
 use crate::storage;
 use crate::vault::inode::Inode;
-use crate::vault::{Error, Result, Vault};
+use crate::vault::{Damage, Error, Result, Vault};
 
 impl Vault {
     /// Sets the size of a file; the caller is inside its gate. Bytes that are cut may read as zeros until the cut is durable; new ones
@@ -21,11 +21,14 @@ impl Vault {
         if size > layout::MAX_SIZE {
             return Err(Error::TooBig);
         }
-        let purpose = if size.0 == 0 { Purpose::Empty } else { Purpose::Use };
+        let purpose = if size.0 == 0 { Purpose::Empty } else { Purpose::Change };
         let file = self.file_of(inode, purpose)?;
         file.check_writable()?;
         file.begin_edit();
         let mut state = file.state.write();
+        if size.0 > 0 {
+            self.give_up_unsynced(&file, &mut state)?;
+        }
         let has_header = matches!(state.body, Body::Sealed(_));
         if matches!(state.body, Body::Shut(_)) {
             return Err(state.shut_error());
@@ -59,6 +62,24 @@ impl Vault {
         }
         drop(state);
         self.settle(&file)
+    }
+
+    /// Before a file is changed that was never synced and lost its header to a power cut: what is left of its
+    /// pages, which no one can open, is given up for zeros, as if it had never been written. A program that finds
+    /// such a file in its way, as a database does when it recovers, can then write it anew. It is an event.
+    pub(super) fn give_up_unsynced(&self, file: &OpenFile, state: &mut State) -> Result<()> {
+        if !matches!(state.body, Body::Unsynced) {
+            return Ok(());
+        }
+        self.note_damage(file.ino, Damage::Header);
+        tracing::warn!(
+            ino = file.ino.0,
+            "a file that was never synced before a power cut is changed: what was in it is zeros now"
+        );
+        let end = (state.pages().0 + 1) * layout::PAGE;
+        storage::punch(file.fd.as_fd(), LowerOffset(0), end)?;
+        (state.body, state.synced) = (Body::Bare, PageCount(0));
+        Ok(())
     }
 }
 

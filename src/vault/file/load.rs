@@ -21,8 +21,10 @@ use crate::vault::{Damage, Error, FileKind, HeaderInfo, Result, Vault};
 /// What an open file is wanted for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::vault) enum Purpose {
-    /// To read or write: a damaged header is EIO.
+    /// To read: a damaged header is EIO.
     Use,
+    /// To be changed: one that a power cut took before the file was ever synced will do.
+    Change,
     /// To be cut to nothing: a damaged one will do.
     Empty,
 }
@@ -38,9 +40,12 @@ impl Vault {
             let state = file.state.read();
             match &state.body {
                 Body::Sealed(sealed) => self.keys.usable(sealed.header.backing()).map_err(key_error)?,
-                Body::Unreadable(damage) if purpose == Purpose::Use => return Err((*damage).into()),
                 Body::Shut(_) => return Err(state.shut_error()),
-                Body::Unreadable(_) | Body::Bare => {}
+                body => {
+                    if let Some(damage) = body.damage(purpose) {
+                        return Err(damage.into());
+                    }
+                }
             }
             drop(state);
             return Ok(file);
@@ -73,7 +78,7 @@ impl Vault {
                 Ok(file)
             }
             // With the writeback cache the kernel may write after the last close it told us of.
-            None => self.file_of(inode, Purpose::Use),
+            None => self.file_of(inode, Purpose::Change),
         }
     }
 
@@ -118,9 +123,7 @@ impl Vault {
             // Any size will do: all that can be done with the file is to cut it to nothing.
             Err(ImpossibleSize) => (PlainOffset(lower.0), Body::Unreadable(Damage::Size)),
         };
-        if let Body::Unreadable(damage) = body
-            && purpose == Purpose::Use
-        {
+        if let Some(damage) = body.damage(purpose) {
             self.note_damage(ino, damage);
             return Err(damage.into());
         }
@@ -156,8 +159,10 @@ impl Vault {
             Err(OpenError::Key(e)) => Err(key_error(e)),
             Err(OpenError::Newer(what)) => Err(Error::Newer(what)),
             Err(OpenError::Damaged) => Ok(Body::Unreadable(Damage::Header)),
-            Err(OpenError::Missing) if holds_data(fd.as_fd(), lower)? => Ok(Body::Unreadable(Damage::Header)),
-            Err(OpenError::Missing) => Ok(Body::Bare),
+            Err(OpenError::Missing) if !holds_data(fd.as_fd(), lower)? => Ok(Body::Bare),
+            // A sync gives page 0 its block. One that has a block and no header lost it in another way.
+            Err(OpenError::Missing) if page_0_is_a_hole(fd.as_fd())? => Ok(Body::Unsynced),
+            Err(OpenError::Missing) => Ok(Body::Unreadable(Damage::Header)),
         }
     }
 
@@ -236,6 +241,11 @@ pub(in crate::vault) fn key_error(e: KeyError) -> Error {
         }
         KeyError::Auth => Damage::Header.into(),
     }
+}
+
+/// Whether page 0 has no block on the lower filesystem.
+fn page_0_is_a_hole(fd: BorrowedFd<'_>) -> storage::Result<bool> {
+    Ok(storage::seek_data(fd, LowerOffset(0))?.is_none_or(|data| data.0 >= layout::PAGE))
 }
 
 /// Whether a file without a header holds anything but zeros in its pages; `lower` is its lower size. Only a file

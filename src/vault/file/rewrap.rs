@@ -200,7 +200,7 @@ impl Candidate {
             Body::Sealed(sealed) if (sealed.header.file(), sealed.header.sequence()) == self.seen => {
                 Some(sealed)
             }
-            Body::Sealed(_) | Body::Bare | Body::Shut(_) | Body::Unreadable(_) => None,
+            Body::Sealed(_) | Body::Bare | Body::Shut(_) | Body::Unreadable(_) | Body::Unsynced => None,
         }
     }
 }

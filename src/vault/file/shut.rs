@@ -160,7 +160,7 @@ impl OpenFile {
     fn sealed_by(&self) -> Option<BackingKeyId> {
         match &self.state.read().body {
             Body::Sealed(sealed) => Some(sealed.header.backing()),
-            Body::Bare | Body::Shut(_) | Body::Unreadable(_) => None,
+            Body::Bare | Body::Shut(_) | Body::Unreadable(_) | Body::Unsynced => None,
         }
     }
 

@@ -74,7 +74,8 @@ impl Vault {
         let (first, last) = (layout::locate(offset).0, layout::locate(PlainOffset(end.0 - 1)).0);
         {
             let state = file.state.read();
-            if let Some(sealed) = state.sealed()?
+            if !matches!(state.body, Body::Unsynced)
+                && let Some(sealed) = state.sealed()?
                 && end <= state.size
                 && (state.tail_clean || Some(last) != state.last_page())
             {
@@ -102,6 +103,7 @@ impl Vault {
         data: &[u8],
     ) -> Result<()> {
         let end = PlainOffset(offset.0 + data.len() as u64);
+        self.give_up_unsynced(file, state)?;
         file.clean_tail(state, Some((offset, end)))?;
         if state.sealed()?.is_some() {
             return file.write_or_cut_back(state, None, offset, data);

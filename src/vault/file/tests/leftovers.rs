@@ -1,10 +1,13 @@
 //! What a lower file may hold that this program didn't leave there in order: flipped bytes, zeroed pages,
 //! leftovers of power cuts, slots of broken-off re-wraps.
 
+use std::os::fd::AsFd;
+
 use super::{Op, Run, assert_same};
 use crate::content::layout::{BLOCK0_PAYLOAD, PAYLOAD};
 use crate::crypto::suite::Suite;
-use crate::ids::{LowerOffset, PlainOffset};
+use crate::ids::{Ino, LowerOffset, PlainOffset};
+use crate::storage;
 use crate::storage::fault::Faults;
 use crate::vault::testing::{READ_WRITE, me};
 use crate::vault::{Damage, Error, OpenFlags, Whence};
@@ -229,6 +232,72 @@ fn a_bare_file_grows_over_what_a_power_cut_left_behind() {
         run.reopen();
         run.check();
     }
+}
+
+/// A file of 20,000 bytes whose page 0 `take` takes from the lower file, as found by a new process, closed.
+fn without_page_0(take: impl Fn(&std::path::Path)) -> Run {
+    let mut run = Run::new(Suite::Aes256Gcm);
+    run.apply(&Op::Write { at: 0, len: 20_000, seed: 1 }).unwrap();
+    run.test.vault.release(run.ino, run.handle).unwrap();
+    take(&std::fs::read_dir(run.test.tree()).unwrap().next().unwrap().unwrap().path());
+    run.test.reopen();
+    let ino = run.test.vault.lookup(Ino::ROOT, b"f").unwrap().ino;
+    let read = OpenFlags { read: true, write: false, truncate: false };
+    assert!(matches!(run.test.vault.open(ino, read, &me()), Err(Error::Corrupt(Damage::Header))));
+    (run.ino, run.handle) = run.test.open("f").unwrap();
+    let mut out = [0xAA; 100];
+    for at in [0, 5000, 19_000] {
+        let got = run.test.vault.read(run.ino, PlainOffset(at), &mut out);
+        assert!(matches!(got, Err(Error::Corrupt(Damage::Header))), "never zeros: {got:?}");
+    }
+    run
+}
+
+fn punch_page_0(lower: &std::path::Path) {
+    let file = std::fs::OpenOptions::new().write(true).open(lower).unwrap();
+    storage::punch(file.as_fd(), LowerOffset(0), 4096).unwrap();
+}
+
+/// Found by PostgreSQL, whose recovery writes a file anew that a power cut left so, and could not.
+#[test]
+fn a_file_that_was_never_synced_and_lost_its_header_can_be_written_anew() {
+    for op in [
+        Op::Write { at: 0, len: 20_000, seed: 2 },
+        Op::Write { at: 9000, len: 10, seed: 2 },
+        Op::Write { at: 30_000, len: 10, seed: 2 },
+        Op::Truncate { size: 5000 },
+        Op::Truncate { size: 60_000 },
+        Op::Punch { at: 100, len: 9000 },
+        Op::Allocate { at: 0, len: 30_000, keep_size: false },
+    ] {
+        let mut run = without_page_0(punch_page_0);
+        run.model = vec![0; 20_000];
+        run.apply(&op).unwrap();
+        run.expect(&op);
+        run.check();
+        run.apply(&Op::Sync).unwrap();
+        run.reopen();
+        run.check();
+        let events = std::fs::read_to_string(run.test.tree().join("../events.jsonl")).unwrap();
+        assert!(events.contains("\"part\":\"header\""), "{op:?}: {events}");
+    }
+}
+
+/// A header that is gone from a page 0 that is there may have been promised.
+#[test]
+fn a_header_that_was_overwritten_with_zeros_stays_an_error_for_writers_too() {
+    let zero = |lower: &std::path::Path| {
+        let mut bytes = std::fs::read(lower).unwrap();
+        bytes[..4096].fill(0);
+        let file = std::fs::OpenOptions::new().write(true).open(lower).unwrap();
+        storage::pwrite_all(file.as_fd(), &bytes, LowerOffset(0)).unwrap();
+    };
+    let mut run = without_page_0(zero);
+    for op in [Op::Write { at: 0, len: 20_000, seed: 2 }, Op::Truncate { size: 5000 }] {
+        assert!(matches!(run.apply(&op), Err(Error::Corrupt(Damage::Header))), "{op:?}");
+    }
+    run.apply(&Op::Truncate { size: 0 }).unwrap();
+    run.apply(&Op::Write { at: 0, len: 10, seed: 2 }).unwrap();
 }
 
 /// It was walked block by block, under the inode lock.
