@@ -167,6 +167,15 @@ pub enum Event {
     },
     /// Rate-limited events that were held back since the last line.
     HeldBack,
+    /// Events that could be neither written nor kept until there was room.
+    EventsLost {
+        /// How many.
+        events: u64,
+        /// When the first of them happened.
+        since: Timestamp,
+        /// When the last of them did.
+        until: Timestamp,
+    },
     /// The log was shorter than the keyring's anchor says, or had another event in its place.
     LogCut,
     /// A crash tore what was being written; what is left of it stands before this line.
@@ -267,6 +276,7 @@ impl Event {
             Self::AccessRefused { .. } => "File Access Refused",
             Self::Damage { .. } => "Damaged Ciphertext",
             Self::HeldBack => "Events Held Back",
+            Self::EventsLost { .. } => "Events Lost",
             Self::LogCut => "Event Log Cut",
             Self::LineTorn { .. } => LINE_TORN,
         }
@@ -300,6 +310,7 @@ impl Event {
             | Self::ChangeFailed(_)
             | Self::Damage { .. }
             | Self::LogCut
+            | Self::EventsLost { .. }
             | Self::LineTorn { .. } => "failed",
             _ => "success",
         }
@@ -380,6 +391,9 @@ impl Event {
                     detail["page"] = page.0.into();
                 }
                 with_backing(detail, *backing)
+            }
+            Self::EventsLost { events, since, until } => {
+                json!({"events": events, "since": since.to_string(), "until": until.to_string()})
             }
             Self::LineTorn { bytes, sha256 } => json!({"bytes": bytes, "sha256": sha256}),
         }

@@ -2,34 +2,33 @@
 //!
 //! What changes keys is written ahead and durable before the keyring is saved ([`EventLog::record_change`]):
 //! no change is without its event, and the anchor saved with it covers that event. Everything else is
-//! appended when it happens and becomes durable with the next of these.
+//! appended when it happens and becomes durable with the next of these; what can't be written then waits in
+//! memory until it can, and is counted where there is too much of it.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustix::fs::FlockOperation;
-use rustix::io::retry_on_intr;
 
 use super::chain::{self, Anchor, Circumstances, Verification, Verifier};
+use super::file::{CHUNK, LOCK_PATIENCE_MS, lock, read_tail, whole_size, write_again};
 use super::limit::{Limit, REFILL_LARGE_MS, REFILL_MS};
-use super::{Actor, Class, Event};
+use super::room::{Rank, Room};
+use super::waiting::{Noted, Waiting};
+use super::{Class, Event};
 use crate::crypto::keys::EventKey;
 use crate::ids::{Generation, LowerOffset, Timestamp};
 use crate::storage::{self, Access, Errno, FileKind, Result};
 
 /// The log's name in the vault directory.
 pub const FILE_NAME: &str = "events.jsonl";
-/// Lines are far shorter than this, so the last whole one is in it.
-const TAIL: u64 = 64 << 10;
 /// From this size on, in bytes, events that users can bring about at will come ten minutes apart.
 const LARGE: u64 = 64 << 20;
-/// How much is read at a time when the whole log is checked.
-const CHUNK: usize = 1 << 20;
-/// How long whoever records something waits for another process that is writing, in milliseconds. Rate-limited
-/// events don't wait at all.
-const LOCK_PATIENCE_MS: u32 = 100;
+/// How long a change of keys, which isn't made without its event, waits for another process that is writing, in
+/// milliseconds.
+const CHANGE_PATIENCE_MS: u32 = 5_000;
+/// So many events that had to wait are written at a time: a disk that is full again keeps what it took.
+const BATCH: usize = 32;
 
 /// The audit log of one vault.
 pub struct EventLog {
@@ -49,30 +48,57 @@ struct State {
     size: Option<LowerOffset>,
     /// The keyring generation of the last change in the log, as far as it was seen.
     generation: Option<Generation>,
+    /// Where the first byte lies that this process wrote and that isn't known to be durable.
+    unsynced: Option<LowerOffset>,
+    /// Whether a sync failed since: the kernel may take pages for clean then that never reached the disk.
+    sync_failed: bool,
+    /// Whether this process has written any of it.
+    wrote: bool,
+    room: Room,
+    waiting: Waiting,
     failing: bool,
 }
 
-/// One line to be written, with what it states beside the event.
+/// One line to be written: an event and what is stated beside it.
 struct Line<'a> {
     event: &'a Event,
-    generation: Option<Generation>,
-    held_back: u64,
+    beside: Circumstances,
+}
+
+impl<'a> Line<'a> {
+    fn of(noted: &'a Noted) -> Self {
+        let Noted { event, at, actor } = noted;
+        Self { event, beside: Circumstances { now: *at, actor: *actor, generation: None, held_back: 0 } }
+    }
 }
 
 impl EventLog {
     /// The log in the vault directory `dir`. Nothing is read or written yet; `anchor` is the keyring's.
     pub fn new(dir: OwnedFd, key: Arc<EventKey>, anchor: Anchor) -> Self {
         let now = Timestamp::now();
-        let state = State { place: anchor, durable: anchor, size: None, generation: None, failing: false };
+        let state = State {
+            place: anchor,
+            durable: anchor,
+            size: None,
+            generation: None,
+            unsynced: None,
+            sync_failed: false,
+            wrote: false,
+            room: Room::default(),
+            waiting: Waiting::default(),
+            failing: false,
+        };
         Self { dir, key, limits: [(); 3].map(|()| Mutex::new(Limit::new(now))), state: Mutex::new(state) }
     }
 
-    /// Appends an event, in the name of [`Actor::current`]. Never fails its caller: what can't be written is
-    /// warned of (once in a row) and dropped. Durable with the next change of the keyring.
+    /// Appends an event, in the name of [`Actor::current`](super::Actor::current). Never fails its caller: what
+    /// can't be written now (that is warned of, once in a row) waits in memory, and is written before the next
+    /// event that can be. Durable with the next change of the keyring.
     pub fn record(&self, event: &Event) {
-        let held_back = self.take_held_back();
         let mut state = self.state.lock();
-        self.write(&mut state, &[Line { event, generation: None, held_back }], LOCK_PATIENCE_MS);
+        state.waiting.push(Noted::now(event.clone()));
+        drop(state);
+        self.write_waiting();
     }
 
     /// As [`EventLog::record`], for what users of a mount can bring about as fast as they like: `event` is made
@@ -88,24 +114,53 @@ impl EventLog {
             return;
         }
         drop(limit);
-        let event = event();
+        let noted = Noted::now(event());
         let held_back = self.take_held_back();
         let written = self.state.try_lock().is_some_and(|mut state| {
-            self.write(&mut state, &[Line { event: &event, generation: None, held_back }], 0)
+            let mut line = Line::of(&noted);
+            line.beside.held_back = held_back;
+            state.waiting.is_empty() && self.write(&mut state, &[line], Rank::Limited, 0).is_ok()
         });
         if !written {
             self.limit(class).lock().hold_back(1 + held_back);
         }
     }
 
-    /// Writes a line that says how many events were held back, if any were.
-    pub fn tell_held_back(&self) {
+    /// Writes what had to wait, and a line that says how many events were held back, if any were: to be called
+    /// now and then.
+    pub fn catch_up(&self) {
+        self.write_waiting();
         let held_back = self.take_held_back();
         if held_back > 0 {
+            let noted = Noted::now(Event::HeldBack);
+            let mut line = Line::of(&noted);
+            line.beside.held_back = held_back;
             let mut state = self.state.lock();
-            let line = Line { event: &Event::HeldBack, generation: None, held_back };
-            self.write(&mut state, &[line], LOCK_PATIENCE_MS);
+            let told = self.write(&mut state, &[line], Rank::Ordinary, LOCK_PATIENCE_MS);
+            drop(state);
+            self.hold_back_again(told, held_back);
         }
+    }
+
+    /// Writes what had to wait, before the process ends. What can't be written is lost: a line says how many
+    /// events these were and when they happened, in room that is kept for it.
+    pub fn settle(&self) {
+        self.write_waiting();
+        let mut state = self.state.lock();
+        if state.waiting.is_empty() {
+            return;
+        }
+        let lost = state.waiting.lose_all();
+        if let Some(event) = state.waiting.lost() {
+            let noted = Noted::now(event);
+            match self.write(&mut state, &[Line::of(&noted)], Rank::Closing, LOCK_PATIENCE_MS) {
+                Ok(()) => state.waiting.told(),
+                // A vault that was only read keeps no log.
+                Err(Errno::ROFS) if !state.wrote => {}
+                Err(e) => tracing::error!("{lost} events could not be recorded in {FILE_NAME}: {e}"),
+            }
+        }
+        self.sync(&mut state).unwrap_or_else(|e| warn_of_sync(e));
     }
 
     /// Appends the events of a change of the keyring that is about to be saved as `generation`, in one write,
@@ -115,30 +170,63 @@ impl EventLog {
     ///
     /// The caller holds the keyring's lock. A log whose last change made another, newer generation than
     /// `found` has events of changes that were lost; that is noted first.
-    pub fn record_change(&self, events: &[Event], found: Generation, generation: Generation) -> Anchor {
+    ///
+    /// # Errors
+    /// Why the events can't be written or made durable: the change is not to be made then.
+    pub fn record_change(
+        &self,
+        events: &[Event],
+        found: Generation,
+        generation: Generation,
+    ) -> Result<Anchor> {
         let held_back = self.take_held_back();
         let mut state = self.state.lock();
         let lost = self.last_generation(&mut state).filter(|logged| *logged > found);
-        let lost = lost.map(|logged| Event::ChangesLost { logged, found });
-        let before = lost.iter().map(|event| (event, None));
-        let lines = before.chain(events.iter().map(|event| (event, Some(generation))));
-        let mut lines: Vec<Line<'_>> =
-            lines.map(|(event, generation)| Line { event, generation, held_back: 0 }).collect();
-        if let Some(first) = lines.first_mut() {
-            first.held_back = held_back;
-            self.write(&mut state, &lines, LOCK_PATIENCE_MS);
+        let lost = lost.map(|logged| Noted::now(Event::ChangesLost { logged, found }));
+        let noted: Vec<Noted> = events.iter().cloned().map(Noted::now).collect();
+        let mut lines: Vec<Line<'_>> = lost.iter().map(Line::of).collect();
+        lines.extend(noted.iter().map(|noted| {
+            let mut line = Line::of(noted);
+            line.beside.generation = Some(generation);
+            line
+        }));
+        let Some(first) = lines.first_mut() else {
+            self.sync(&mut state).unwrap_or_else(|e| warn_of_sync(e));
+            let durable = state.durable;
+            drop(state);
+            self.hold_back_again(Err(Errno::AGAIN), held_back);
+            return Ok(durable);
+        };
+        first.beside.held_back = held_back;
+        let written = self
+            .write(&mut state, &lines, Rank::Change, CHANGE_PATIENCE_MS)
+            // Once more: a write that was cut short may have found the room that it lacked.
+            .or_else(|e| match e {
+                Errno::WOULDBLOCK => Err(e),
+                _ => self.write(&mut state, &lines, Rank::Change, CHANGE_PATIENCE_MS),
+            });
+        if written.is_ok() {
             state.generation = Some(generation);
-        } else if held_back > 0 {
-            self.limit(Class::Refusals).lock().hold_back(held_back);
         }
-        self.sync(&mut state);
-        state.durable
+        let done = written.and_then(|()| self.sync(&mut state).or_else(|_| self.sync(&mut state)));
+        let durable = state.durable;
+        if written.is_ok() && done.is_err() {
+            state.waiting.push(Noted::now(Event::ChangeFailed(generation)));
+        }
+        drop(state);
+        self.hold_back_again(written, held_back);
+        done.map(|()| durable)
     }
 
     /// As [`EventLog::record`], and durable when this returns.
     pub fn record_durably(&self, event: &Event) {
         self.record(event);
-        self.sync(&mut self.state.lock());
+        self.sync(&mut self.state.lock()).unwrap_or_else(|e| warn_of_sync(e));
+    }
+
+    /// The last place in the log that is known to be durable.
+    pub fn durable(&self) -> Anchor {
+        self.state.lock().durable
     }
 
     /// The keyring generation of the last change in the log, if its end can be read. Not authenticated.
@@ -187,17 +275,65 @@ impl EventLog {
         self.limits.iter().map(|limit| limit.lock().take_held_back()).sum()
     }
 
-    /// Makes what was written durable. Where that fails, the anchor stays where it was.
-    fn sync(&self, state: &mut State) {
+    /// Counts as held back again what was taken for a line that could not be written.
+    fn hold_back_again(&self, written: Result<()>, held_back: u64) {
+        if written.is_err() && held_back > 0 {
+            self.limit(Class::Refusals).lock().hold_back(held_back);
+        }
+    }
+
+    /// Writes the events that wait, as far as there is room, and then how many were lost, if any were.
+    fn write_waiting(&self) {
+        loop {
+            let held_back = self.take_held_back();
+            let mut state = self.state.lock();
+            let waiting = std::mem::take(&mut state.waiting);
+            let lost = waiting.lost().map(Noted::now);
+            let mut lines: Vec<Line<'_>> = waiting.first(BATCH).chain(&lost).map(Line::of).collect();
+            let count = lines.len();
+            if let Some(first) = lines.first_mut() {
+                first.beside.held_back = held_back;
+            }
+            let written = match count {
+                0 => Err(Errno::AGAIN),
+                _ => self.write(&mut state, &lines, Rank::Ordinary, LOCK_PATIENCE_MS),
+            };
+            state.waiting = waiting;
+            if written.is_ok() {
+                state.waiting.written(count - usize::from(lost.is_some()));
+                if lost.is_some() {
+                    state.waiting.told();
+                }
+            }
+            let more = written.is_ok() && !state.waiting.is_empty();
+            drop(state);
+            self.hold_back_again(written, held_back);
+            if !more {
+                return;
+            }
+        }
+    }
+
+    /// Makes what was written durable. Where that fails, the anchor stays where it was, and what isn't known
+    /// to be on disk is written once more before the next try.
+    fn sync(&self, state: &mut State) -> Result<()> {
         if state.durable == state.place {
-            return;
+            return Ok(());
         }
-        let synced =
-            self.open(Access::ReadOnly).and_then(|f| f.map_or(Ok(()), |f| storage::fdatasync(f.as_fd())));
-        match synced {
-            Ok(()) => state.durable = state.place,
-            Err(e) => tracing::warn!("{FILE_NAME} can't be synced, so a power cut may take events: {e}"),
+        let Some(file) = self.open(if state.sync_failed { Access::ReadWrite } else { Access::ReadOnly })?
+        else {
+            return Ok(());
+        };
+        if let Some(from) = state.unsynced.filter(|_| state.sync_failed) {
+            lock(&file, LOCK_PATIENCE_MS)?;
+            write_again(file.as_fd(), from)?;
         }
+        if let Err(e) = storage::fdatasync(file.as_fd()) {
+            state.sync_failed = true;
+            return Err(e);
+        }
+        (state.durable, state.unsynced, state.sync_failed) = (state.place, None, false);
+        Ok(())
     }
 
     /// The log, or none if it isn't there.
@@ -242,41 +378,38 @@ impl EventLog {
         }
     }
 
-    /// Appends, and warns where that fails. Returns whether it was written.
-    fn write(&self, state: &mut State, lines: &[Line<'_>], patience_ms: u32) -> bool {
-        match self.append(state, lines, patience_ms) {
-            Ok(()) => {
-                state.failing = false;
-                true
-            }
+    /// Appends, and warns where that fails.
+    fn write(&self, state: &mut State, lines: &[Line<'_>], rank: Rank, patience_ms: u32) -> Result<()> {
+        let done = self.append(state, lines, rank, patience_ms);
+        match done {
+            Ok(()) => state.failing = false,
             // Without patience someone else's write is no failure, and a read-only filesystem keeps no log.
-            Err(Errno::WOULDBLOCK) if patience_ms == 0 => false,
-            Err(Errno::ROFS) => true,
+            Err(Errno::WOULDBLOCK) if patience_ms == 0 => {}
+            Err(Errno::ROFS) => {}
             Err(e) => {
                 if !std::mem::replace(&mut state.failing, true) {
-                    tracing::warn!("{FILE_NAME} can't be written, so events are lost: {e}");
+                    tracing::warn!("{FILE_NAME} can't be written, so events have to wait: {e}");
                 }
-                false
             }
         }
+        done
     }
 
-    fn append(&self, state: &mut State, lines: &[Line<'_>], patience_ms: u32) -> Result<()> {
+    fn append(&self, state: &mut State, lines: &[Line<'_>], rank: Rank, patience_ms: u32) -> Result<()> {
         let file = self.open_or_create()?;
         lock(&file, patience_ms)?;
         let size = storage::fstat(file.as_fd())?.lower_size();
-        let (now, actor) = (Timestamp::now(), Actor::current());
         let mut text = String::new();
         let mut last = state.place;
         let mut add = |last: &mut Anchor, line: &Line<'_>| {
-            let beside = Circumstances { now, actor, generation: line.generation, held_back: line.held_back };
-            let (line, place) = chain::line(&self.key, *last, line.event, beside);
+            let (line, place) = chain::line(&self.key, *last, line.event, line.beside);
             text.push_str(&line);
             text.push('\n');
             *last = place;
         };
         let mut unfinished = false;
         if state.size != Some(size) {
+            state.room.forget();
             let tail = read_tail(file.as_fd(), size)?;
             unfinished = !tail.is_empty() && !tail.ends_with(b"\n");
             let end = chain::end_of(&tail);
@@ -284,21 +417,23 @@ impl EventLog {
             match end.place {
                 Some(place) if place.count > last.count || place == last => last = place,
                 None if last.count == 0 => {}
-                _ => add(&mut last, &Line { event: &Event::LogCut, generation: None, held_back: 0 }),
+                _ => add(&mut last, &Line::of(&Noted::now(Event::LogCut))),
             }
             if !end.torn.is_empty() {
-                let event = chain::torn(end.torn);
-                add(&mut last, &Line { event: &event, generation: None, held_back: 0 });
+                add(&mut last, &Line::of(&Noted::now(chain::torn(end.torn))));
             }
         }
         lines.iter().for_each(|line| add(&mut last, line));
         if unfinished {
             text.insert(0, '\n');
         }
+        state.room.for_line(file.as_fd(), size, text.len() as u64, rank)?;
         // Whatever happens now, the size is another one, and a failed write is looked at again.
         state.size = None;
+        state.unsynced.get_or_insert(size);
         storage::pwrite_all(file.as_fd(), text.as_bytes(), size)?;
         state.place = last;
+        state.wrote = true;
         state.size = Some(LowerOffset(size.0 + text.len() as u64));
         Ok(())
     }
@@ -316,32 +451,12 @@ impl EventLog {
     }
 }
 
-/// The size when nobody is in the middle of a write, if that can be had.
-fn whole_size(file: &OwnedFd) -> Result<LowerOffset> {
-    // Held for one stat: writers don't wait for a check of the whole log.
-    let locked = lock(file, LOCK_PATIENCE_MS);
-    let size = storage::fstat(file.as_fd())?.lower_size();
-    if locked.is_ok() {
-        retry_on_intr(|| rustix::fs::flock(file, FlockOperation::Unlock))?;
+impl Drop for EventLog {
+    fn drop(&mut self) {
+        self.settle();
     }
-    Ok(size)
 }
 
-/// Locks the log until the descriptor is closed. Whoever records an event must not hang because someone else
-/// sits on the lock.
-fn lock(file: &OwnedFd, patience_ms: u32) -> Result<()> {
-    for tried in 0..=patience_ms {
-        match retry_on_intr(|| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)) {
-            Err(Errno::WOULDBLOCK) if tried < patience_ms => std::thread::sleep(Duration::from_millis(1)),
-            locked => return locked,
-        }
-    }
-    Err(Errno::WOULDBLOCK)
-}
-
-fn read_tail(file: BorrowedFd<'_>, size: LowerOffset) -> Result<Vec<u8>> {
-    let mut tail = vec![0; size.0.min(TAIL) as usize];
-    let read = storage::pread(file, &mut tail, LowerOffset(size.0.saturating_sub(TAIL)))?;
-    tail.truncate(read);
-    Ok(tail)
+fn warn_of_sync(error: Errno) {
+    tracing::warn!("{FILE_NAME} can't be synced, so a power cut may take events: {error}");
 }

@@ -7,10 +7,13 @@ mod actor;
 mod chain;
 mod event;
 mod failed;
+mod file;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod limit;
 mod log;
+mod room;
+mod waiting;
 
 pub use actor::{Acting, Actor};
 pub use chain::{Anchor, Verification};

@@ -129,7 +129,12 @@ impl KeyringFile {
         body.generation = Generation(known.max(Some(backup.generation)).map_or(0, |g| g.0).saturating_add(1));
         body.previous = there.hash;
         let imported = Event::BackupImported { backup: backup.generation, known };
-        body.event_anchor = log.record_change(&[imported], backup.generation, body.generation);
+        // A vault that has lost its keyring gets it back, whatever is the matter with its log.
+        body.event_anchor =
+            log.record_change(&[imported], backup.generation, body.generation).unwrap_or_else(|error| {
+                tracing::warn!("{}: the import can't be recorded: {error}", dir.path().display());
+                log.durable()
+            });
         let (generation, list) = (body.generation, slots.list());
         let mut head = Header::new(head.vault, head.suite);
         head.slots = slots;

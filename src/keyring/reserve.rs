@@ -24,11 +24,6 @@ pub const RESERVE_NAMES: [&str; 6] = [
 /// A reserve's size in bytes is a multiple of this.
 const UNIT: u64 = 64 << 10;
 
-/// Whether an error says that there is no room: no blocks, no inodes, or no quota for them.
-pub(super) fn is_no_room(error: Errno) -> bool {
-    matches!(error, Errno::NOSPC | Errno::DQUOT)
-}
-
 /// Room for a keyring of `len` bytes that has doubled.
 fn wanted(len: u64) -> u64 {
     len.saturating_mul(2).max(1).div_ceil(UNIT) * UNIT
@@ -108,7 +103,7 @@ impl VaultDir {
                 }
                 Err(error) => {
                     self.discard(&temporary);
-                    if !is_no_room(error) {
+                    if !storage::is_no_room(error) {
                         return Err(error);
                     }
                 }
@@ -138,7 +133,7 @@ impl VaultDir {
     pub(super) fn with_room<T>(&self, call: impl Fn() -> storage::Result<T>) -> storage::Result<T> {
         let mut done = call();
         for name in RESERVE_NAMES.iter().rev() {
-            if !done.as_ref().is_err_and(|error| is_no_room(*error)) {
+            if !done.as_ref().is_err_and(|error| storage::is_no_room(*error)) {
                 break;
             }
             self.give_up(name);

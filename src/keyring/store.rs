@@ -10,7 +10,7 @@ use super::model::Body;
 use super::vault_dir::{Mark, VaultDir};
 use crate::crypto::keys::RootKey;
 use crate::crypto::sha256;
-use crate::events::{Anchor, Event, EventLog};
+use crate::events::{self, Anchor, Event, EventLog};
 use crate::ids::Generation;
 
 type Result<T> = std::result::Result<T, KeyringError>;
@@ -152,8 +152,8 @@ impl Store {
     /// the next change notes in its turn; a save that fails is noted at once.
     ///
     /// # Errors
-    /// What `change` says, in which case nothing was written; or why it can't be made durable, in which case
-    /// the keyring on disk is either the old one or the new one.
+    /// What `change` says, or that its events can't be made durable, in which case nothing was changed; or why it
+    /// can't be made durable itself, in which case the keyring on disk is either the old one or the new one.
     pub(super) fn change<T>(
         &mut self,
         log: &EventLog,
@@ -171,7 +171,12 @@ impl Store {
         let mut draft = self.draft();
         let out = change(&mut draft)?;
         let (events, generation) = (std::mem::take(&mut draft.events), draft.body.generation);
-        draft.body.event_anchor = log.record_change(&events, self.state.body.generation, generation);
+        let recorded = log.record_change(&events, self.state.body.generation, generation);
+        draft.body.event_anchor = recorded.map_err(|source| KeyringError::Io {
+            path: self.dir.path().join(events::FILE_NAME),
+            what: "record the change, which was not made",
+            source: source.into(),
+        })?;
         self.dir.discard_leftovers();
         let mut saved = self.replace(draft);
         if twice && saved.is_ok() {

@@ -10,7 +10,6 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use super::body;
 use super::error::KeyringError;
-use super::reserve::is_no_room;
 use crate::crypto::seal::{NONCE, TAG};
 use crate::ids::{Generation, LowerOffset};
 use crate::storage::{self, Access, DirStream, Errno, FileKind, RenameFlags, TEMPORARY_PREFIX};
@@ -191,10 +190,10 @@ impl VaultDir {
     /// it, into the reserve, or what that leaves free.
     fn write_temporary(&self, bytes: &[u8]) -> Result<Vec<u8>> {
         let mut written = self.write_anew(bytes);
-        if written.as_ref().is_err_and(|e| is_no_room(*e)) {
+        if written.as_ref().is_err_and(|e| storage::is_no_room(*e)) {
             written = self.write_into_reserve(bytes);
         }
-        if written.as_ref().is_err_and(|e| is_no_room(*e)) {
+        if written.as_ref().is_err_and(|e| storage::is_no_room(*e)) {
             written = self.write_anew(bytes);
         }
         written.map_err(|e| self.io(FILE_NAME, "write a new one", e))

@@ -57,7 +57,7 @@ fn run(keys: &Keys, service: &Service, shared: &Shared) {
     let mut complained = false;
     while !*stopping {
         drop(stopping);
-        keys.events().tell_held_back();
+        keys.events().catch_up();
         match keys.rotate_due() {
             Ok(rotations) => {
                 complained = false;

@@ -132,6 +132,7 @@ fn serve(prepared: &Prepared, vault: &Arc<Vault>, starting: &Starting) -> Result
     drop(watch);
     workers.stop(vault);
     events.record_durably(&Event::Unmounted);
+    events.settle();
     ended
 }
 

@@ -85,6 +85,11 @@ pub fn allocate_keep_size(fd: BorrowedFd<'_>, offset: LowerOffset, len: u64) -> 
     changing(Op::Allocate, || rustix::fs::fallocate(fd, FallocateFlags::KEEP_SIZE, offset.0, len))
 }
 
+/// Whether an error says that there is no room: no blocks, no inodes, or no quota for them.
+pub fn is_no_room(error: Errno) -> bool {
+    matches!(error, Errno::NOSPC | Errno::DQUOT)
+}
+
 /// The first offset at or after `offset` that isn't in a hole; `None`: there is none.
 ///
 /// # Errors

@@ -31,8 +31,8 @@ pub use entries::{
     rename, reopen, rmdir, symlink, unlink,
 };
 pub use io::{
-    allocate_keep_size, drop_cached, duplicate, fdatasync, fsync, pread, punch, pwrite_all, read_all,
-    seek_data, seek_hole, syncfs, truncate, wait_stable,
+    allocate_keep_size, drop_cached, duplicate, fdatasync, fsync, is_no_room, pread, punch, pwrite_all,
+    read_all, seek_data, seek_hole, syncfs, truncate, wait_stable,
 };
 pub use stat::{FileKind, LowerFs, Stat, StatFs, birth, fstat, stat, statvfs};
 pub use xattr::{

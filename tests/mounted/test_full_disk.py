@@ -2,6 +2,7 @@
 changed. On loop devices of their own."""
 
 import errno
+import json
 import os
 import subprocess
 
@@ -9,6 +10,7 @@ from harness import FALLOC_KEEP_SIZE, MountedTest, fallocate, sh, wait_until
 
 MIB = 1 << 20
 KEPT = 200_000
+REFUSALS = 150  # more lines than the log has room for on a full disk
 
 
 class OnADisk(MountedTest):
@@ -73,6 +75,15 @@ class OnADisk(MountedTest):
                     self.assertEqual(e.errno, errno.ENOSPC)
         self.assertErrno(errno.ENOSPC, self.write, "no-room", os.urandom(KEPT), fsync=True)
         self.make_room(self.mnt / "no-room")
+
+    def fill_what_was_freed(self):
+        """Once more, when the journal has let go of the blocks of what was removed."""
+        with open(self.disk / "filler", "ab", buffering=0) as f:
+            os.fsync(f.fileno())
+            with self.assertRaises(OSError):
+                while True:
+                    f.write(os.urandom(4096))
+                    os.fsync(f.fileno())
 
     def make_room(self, path):
         if path.exists():
@@ -153,7 +164,44 @@ class FullDisk:
 
 
 class Ext4(FullDisk, OnADisk):
-    pass
+    def events(self):
+        return [json.loads(line) for line in (self.disk / "vault" / "events.jsonl").read_text().splitlines()]
+
+    def test_no_event_is_lost_unsaid_on_a_full_disk(self):
+        kept = self.keep(1)
+        self.leave(3 * MIB)
+        self.fill_to_the_last_block()
+        self.fill_what_was_freed()
+        before = self.version_in_use()
+        refused = ["kms", "enable-key-rotation", "--key-id", "alias/nothing", "--vault", self.mnt]
+        for _ in range(REFUSALS):
+            self.assertRefused(self.vault.run(*refused))
+        self.assertKept(kept)
+        # What is refused takes none of the room that changes of keys have.
+        for n in (1, 2, 3):
+            self.assertEqual(self.vault.rotate()["new_version"], before + n)
+        there = [e["detail-type"] for e in self.events()]
+        self.assertEqual(there.count("KMS CMK Rotation"), before + 2)
+        self.assertLess(there.count("KMS Key Operation"), REFUSALS)
+        # Still full when the mount ends: what waited is counted.
+        self.vault.umount()
+        events = self.events()
+        lost = [e for e in events if e["detail-type"] == "Events Lost"]
+        self.assertEqual(len(lost), 1)
+        written = sum(e["detail-type"] == "KMS Key Operation" for e in events)
+        unmounted = sum(e["detail-type"] == "Vault Unmounted" for e in events)
+        self.assertEqual(lost[0]["detail"]["events"], REFUSALS - written + 1 - unmounted)
+        self.assertLessEqual(lost[0]["detail"]["since"], lost[0]["detail"]["until"])
+        self.vault.mount()
+        self.assertRefused(self.vault.run(*refused))
+        # With room again, what waits is written before the next event.
+        os.unlink(self.disk / "filler")
+        self.make_room(self.disk / "ballast")
+        self.vault.rotate()
+        self.assertRefused(self.vault.run(*refused))
+        self.vault.umount()
+        self.assertEqual(sum(e["detail-type"] == "KMS Key Operation" for e in self.events()), written + 2)
+        self.vault.ok("events", self.vault.path, "--verify", "--passfile", self.vault.passfile)
 
 
 class Xfs(FullDisk, OnADisk):

@@ -97,7 +97,7 @@ fn a_storm_of_refusals_fills_no_disk_and_holds_nobody_up() {
             });
         }
     });
-    vault.keys().events().tell_held_back();
+    vault.keys().events().catch_up();
     let after = events(&vault);
     let new = &after[before..];
     assert!(new.len() < 200, "{}", new.len());

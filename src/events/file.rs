@@ -1,0 +1,61 @@
+//! The log's file: its lock, its end, and writing it once more.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::fs::FlockOperation;
+use rustix::io::retry_on_intr;
+
+use crate::ids::LowerOffset;
+use crate::storage::{self, Errno, Result};
+
+/// Lines are far shorter than this, so the last whole one is in it.
+const TAIL: u64 = 64 << 10;
+/// How much is read at a time.
+pub(super) const CHUNK: usize = 1 << 20;
+/// How long whoever records something waits for another process that is writing, in milliseconds. Rate-limited
+/// events don't wait at all.
+pub(super) const LOCK_PATIENCE_MS: u32 = 100;
+
+/// Writes what is there from `from` on once more, so that a sync has it to write.
+pub(super) fn write_again(file: BorrowedFd<'_>, from: LowerOffset) -> Result<()> {
+    let (mut at, mut chunk) = (from, vec![0; CHUNK]);
+    loop {
+        let read = storage::pread(file, &mut chunk, at)?;
+        if read == 0 {
+            return Ok(());
+        }
+        storage::pwrite_all(file, &chunk[..read], at)?;
+        at.0 += read as u64;
+    }
+}
+
+/// The size when nobody is in the middle of a write, if that can be had.
+pub(super) fn whole_size(file: &OwnedFd) -> Result<LowerOffset> {
+    // Held for one stat: writers don't wait for a check of the whole log.
+    let locked = lock(file, LOCK_PATIENCE_MS);
+    let size = storage::fstat(file.as_fd())?.lower_size();
+    if locked.is_ok() {
+        retry_on_intr(|| rustix::fs::flock(file, FlockOperation::Unlock))?;
+    }
+    Ok(size)
+}
+
+/// Locks the log until the descriptor is closed. Whoever records an event must not hang because someone else
+/// sits on the lock.
+pub(super) fn lock(file: &OwnedFd, patience_ms: u32) -> Result<()> {
+    for tried in 0..=patience_ms {
+        match retry_on_intr(|| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)) {
+            Err(Errno::WOULDBLOCK) if tried < patience_ms => std::thread::sleep(Duration::from_millis(1)),
+            locked => return locked,
+        }
+    }
+    Err(Errno::WOULDBLOCK)
+}
+
+pub(super) fn read_tail(file: BorrowedFd<'_>, size: LowerOffset) -> Result<Vec<u8>> {
+    let mut tail = vec![0; size.0.min(TAIL) as usize];
+    let read = storage::pread(file, &mut tail, LowerOffset(size.0.saturating_sub(TAIL)))?;
+    tail.truncate(read);
+    Ok(tail)
+}

@@ -1,0 +1,92 @@
+//! Events that could not be written yet, in their order. There is a limit to what memory is spent on them: what
+//! comes after that is counted, and an event of its own says how many these were, and when.
+
+use std::collections::VecDeque;
+
+use super::{Actor, Event};
+use crate::ids::Timestamp;
+
+/// So many are kept.
+const MOST: usize = 1000;
+
+/// An event, when it happened and in whose name.
+pub(super) struct Noted {
+    pub(super) event: Event,
+    pub(super) at: Timestamp,
+    pub(super) actor: Actor,
+}
+
+impl Noted {
+    /// Happens now, in the name of [`Actor::current`].
+    pub(super) fn now(event: Event) -> Self {
+        Self { event, at: Timestamp::now(), actor: Actor::current() }
+    }
+}
+
+/// Events that are counted and no more.
+#[derive(Clone, Copy)]
+struct Lost {
+    events: u64,
+    since: Timestamp,
+    until: Timestamp,
+}
+
+/// The events that wait.
+#[derive(Default)]
+pub(super) struct Waiting {
+    kept: VecDeque<Noted>,
+    /// All of them later than those that are kept.
+    lost: Option<Lost>,
+}
+
+impl Waiting {
+    /// Adds one behind the others.
+    pub(super) fn push(&mut self, noted: Noted) {
+        if self.lost.is_none() && self.kept.len() < MOST {
+            self.kept.push_back(noted);
+        } else {
+            self.lose(noted.at);
+        }
+    }
+
+    fn lose(&mut self, at: Timestamp) {
+        let lost = self.lost.get_or_insert(Lost { events: 0, since: at, until: at });
+        lost.events += 1;
+        lost.since = lost.since.min(at);
+        lost.until = lost.until.max(at);
+    }
+
+    /// Gives up all that is kept; returns how many are lost by now.
+    pub(super) fn lose_all(&mut self) -> u64 {
+        for noted in std::mem::take(&mut self.kept) {
+            self.lose(noted.at);
+        }
+        self.lost.map_or(0, |lost| lost.events)
+    }
+
+    /// Whether nothing waits and nothing was lost.
+    pub(super) fn is_empty(&self) -> bool {
+        self.kept.is_empty() && self.lost.is_none()
+    }
+
+    /// The first `most` of them. Those are written next.
+    pub(super) fn first(&self, most: usize) -> impl ExactSizeIterator<Item = &Noted> {
+        self.kept.range(..most.min(self.kept.len()))
+    }
+
+    /// The first `n` have been written.
+    pub(super) fn written(&mut self, n: usize) {
+        self.kept.drain(..n.min(self.kept.len()));
+    }
+
+    /// The event that says how many were lost, once nothing else waits.
+    pub(super) fn lost(&self) -> Option<Event> {
+        let lost = self.lost.filter(|_| self.kept.is_empty())?;
+        Some(Event::EventsLost { events: lost.events, since: lost.since, until: lost.until })
+    }
+
+    /// That event has been written.
+    pub(super) fn told(&mut self) {
+        self.lost = None;
+    }
+}
