@@ -88,7 +88,7 @@ fi
 
 echo "== power cuts (210 of them)"
 if [ -e /dev/fuse ] && [ -e /dev/loop-control ]; then
-    shown "power cuts" env REKEYFS="$TARGET/release/rekeyfs" scripts/powercut.sh --system ext4 --system rekeyfs --cuts 10
+    shown "power cuts" env REKEYFS="$TARGET/release/rekeyfs" scripts/powercut.sh --system ext4 --system rekeyfs --cuts 10 --except postgresql
     shown "stable pages" env REKEYFS="$TARGET/release/rekeyfs" scripts/powercut.sh --stable-pages
 else
     skip "power cuts" "no /dev/fuse or no loop devices"

@@ -22,11 +22,17 @@ RECORD = struct.Struct("<BxxxIQQ")  # kind, length, offset on the disk, offset i
 
 _IN_HEADER = struct.Struct("<IIQQIIIHH")
 _OUT_HEADER = struct.Struct("<IiQ")
-_ROOT, _DISK, _MARKS = 1, 2, 3
-_NAMES = {b"disk.img": _DISK, b"mark": _MARKS}
+_ROOT, DISK, _MARKS = 1, 2, 3
+_NAMES = {b"disk.img": DISK, b"mark": _MARKS}
 _MAX_WRITE = 1 << 20
 _BIG_WRITES, _MAX_PAGES = 1 << 5, 1 << 22
 _DIRECT_IO = 1
+
+
+def extent_of(body):
+    """Where a write request begins, and its length."""
+    _, offset, size = struct.unpack_from("<QQI", body)
+    return offset, size
 
 
 class Recorder:
@@ -49,7 +55,7 @@ class Recorder:
     def attr(self, node):
         if node == _ROOT:
             mode, size = stat.S_IFDIR | 0o700, 0
-        elif node == _DISK:
+        elif node == DISK:
             mode, size = stat.S_IFREG | 0o600, self.size
         else:
             mode, size = stat.S_IFREG | 0o600, 0
@@ -75,12 +81,12 @@ class Recorder:
 
     def read(self, node, body):
         _, offset, size = struct.unpack_from("<QQI", body)
-        return os.pread(self.disk, size, offset) if node == _DISK else b""
+        return os.pread(self.disk, size, offset) if node == DISK else b""
 
     def write(self, node, body):
-        _, offset, size = struct.unpack_from("<QQI", body)
+        offset, size = extent_of(body)
         payload = body[40:40 + size]
-        if node == _DISK:
+        if node == DISK:
             os.pwrite(self.disk, payload, offset)
             self.record(WRITE, offset, payload)
         else:
@@ -96,7 +102,7 @@ class Recorder:
         return b""
 
     def fsync(self, node, _body):
-        if node == _DISK:
+        if node == DISK:
             self.record(FLUSH, 0, b"")
         return b""
 
@@ -142,7 +148,7 @@ class Recorder:
             os.write(fuse, _OUT_HEADER.pack(_OUT_HEADER.size + len(payload), code, unique) + payload)
 
 
-def start(image, logdir, mountpoint):
+def start(image, logdir, mountpoint, kind=Recorder):
     """Mounts a recorder over `image` and serves it from a child process, whose id is returned."""
     fuse = os.open("/dev/fuse", os.O_RDWR)
     mount("recorder", mountpoint, "fuse", MS_NOSUID | MS_NODEV, f"fd={fuse},rootmode=40000,user_id=0,group_id=0")
@@ -151,7 +157,7 @@ def start(image, logdir, mountpoint):
         status = 1
         try:
             die_with_parent()
-            recorder = Recorder(image, logdir)
+            recorder = kind(image, logdir)
             recorder.serve(fuse)
             recorder.close()
             status = 0

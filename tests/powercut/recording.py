@@ -37,7 +37,7 @@ class Box:
     def __init__(self, binary):
         self.binary = binary
         self.path = tempfile.mkdtemp(prefix="powercut-")
-        kernel.mount("powercut", self.path, "tmpfs", 0, "mode=700")
+        kernel.mount("powercut", self.path, "tmpfs", 0, "mode=711")
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _interrupt)
         self.lower = self._directory("lower")
@@ -134,6 +134,10 @@ def record(box, directory, system, workload, beside, seed, seconds):
     try:
         mount_image(base, box.lower)
         system.prepare()
+        if hasattr(workload, "prepare"):
+            system.mount()
+            workload.prepare(system.root)
+            system.umount()
         unmount(box.lower)
         copy(base, current)
         serving = recorder.start(current, directory, box.rec)

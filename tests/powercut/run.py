@@ -22,15 +22,17 @@ from databases import ROLLBACK, WAL
 from disk import Log, Rebuilder
 from files import APPEND, OVERWRITE, PUNCH, TRUNCATE
 from isolation import as_init
+from postgres import POSTGRES, programs
 from recording import Box, Interrupted
 from systems import SYSTEMS, Broken
 from trees import TREE
 
-WORKLOADS = {workload.name: workload for workload in (APPEND, OVERWRITE, TREE, TRUNCATE, PUNCH, WAL, ROLLBACK)}
+WORKLOADS = {workload.name: workload for workload in (APPEND, OVERWRITE, TREE, TRUNCATE, PUNCH, WAL, ROLLBACK,
+                                                    POSTGRES)}
 CUTS_A_RECORDING = 60
 PAGE = """# Power cuts
 
-Written by `scripts/powercut.sh` (seed {seed}, Linux {kernel}). The lower filesystem is ext4 with 4 KiB blocks on a disk
+Written by `scripts/powercut.sh` ({runs}). The lower filesystem is ext4 with 4 KiB blocks on a disk
 that is recorded write by write. A cut rebuilds the disk as of an instant: everything before the last flush, and a
 random part, all or none of the later writes, in blocks of 4 KiB. Then ext4 replays its journal, the filesystem is
 mounted, and every promise made before that instant is checked: what fsync covered, names whose directory was synced,
@@ -49,6 +51,8 @@ def parse(arguments):
     parser.add_argument("--seed", type=int, default=None, help="draws workloads and cuts (default: drawn, and printed)")
     parser.add_argument("--system", action="append", choices=sorted(SYSTEMS), help="only this (default: all)")
     parser.add_argument("--workload", action="append", choices=list(WORKLOADS), help="only this (default: all)")
+    parser.add_argument("--except", action="append", choices=list(WORKLOADS), default=[], dest="left_out",
+                        help="all workloads but this")
     parser.add_argument("--beside", choices=("none", "rotate", "both"), default="both",
                         help="rotate, rewrap, kms verbs, unlock change beside the workload: without, with, or each in turn")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a recording (2)")
@@ -57,6 +61,8 @@ def parse(arguments):
     parser.add_argument("--binary", required=True, help="the rekeyfs to test")
     parser.add_argument("--json", metavar="FILE", help="write the outcome here too")
     parser.add_argument("--markdown", metavar="FILE", help="write the table here, as a page")
+    parser.add_argument("--merge", action="store_true",
+                        help="with --markdown: keep the lines of the page that is there and that this run has none for")
     parser.add_argument("--keep", metavar="DIR", help="keep the recordings that show a loss here")
     parser.add_argument("--replay", metavar="DIR", help="judge a kept recording again")
     parser.add_argument("--cut", type=int, help="with --replay: only this cut, and leave a copy of the disk beside it")
@@ -181,16 +187,35 @@ def replay(box, options, progress):
     return not lost
 
 
-def table(rows):
-    lines = ["| filesystem | workload | cuts | lost |", "|--|--|--:|--:|"]
+def lines_of(rows):
+    """The lines of the table: (filesystem, workload, cuts, lost)."""
     for row in rows:
         workload = row["workload"] + (", rotate, rewrap, kms verbs, unlock change beside" if row["beside"] else "")
-        lost = "the workload failed" if "error" in row else row["lost"]
-        lines.append(f"| {row['system']} | {workload} | {row['cuts']} | {lost} |")
-    for system in dict.fromkeys(row["system"] for row in rows):
-        mine = [row for row in rows if row["system"] == system]
-        lines.append(f"| {system} | all | {sum(row['cuts'] for row in mine)} | {sum(row['lost'] for row in mine)} |")
-    return "\n".join(lines)
+        yield row["system"], workload, row["cuts"], "the workload failed" if "error" in row else row["lost"]
+
+
+def table(lines):
+    text = ["| filesystem | workload | cuts | lost |", "|--|--|--:|--:|"]
+    text += [f"| {system} | {workload} | {cuts} | {lost} |" for system, workload, cuts, lost in lines]
+    for system in dict.fromkeys(line[0] for line in lines):
+        mine = [line for line in lines if line[0] == system]
+        lost = sum(lost for *_, lost in mine if isinstance(lost, int))
+        text.append(f"| {system} | all | {sum(cuts for _, _, cuts, _ in mine)} | {lost} |")
+    return "\n".join(text)
+
+
+def merged(path, lines):
+    """The lines of a page that was written before, with these in the place of theirs or behind those of their
+    filesystem; and what the page says of the runs that it is from."""
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    said = text.split("Written by `scripts/powercut.sh` (", 1)[1].split(").", 1)[0]
+    old = [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in text.splitlines() if line[:2] == "| "]
+    kept = {(system, workload): (system, workload, int(cuts), int(lost) if lost.isdigit() else lost)
+            for system, workload, cuts, lost in old[1:] if workload != "all"}
+    kept.update({line[:2]: line for line in lines})
+    systems = list(dict.fromkeys(system for system, _ in kept))
+    return sorted(kept.values(), key=lambda line: systems.index(line[0])), said
 
 
 def main(options):
@@ -198,6 +223,7 @@ def main(options):
     progress = Progress()
     seed = random.randrange(10 ** 6) if options.seed is None else options.seed
     box = Box(options.binary)
+    POSTGRES.use(box)
     rows = []
     try:
         if options.replay:
@@ -205,13 +231,17 @@ def main(options):
         if options.stable_pages:
             return stable.run(box)
         print(f"seed {seed}", flush=True)
+        workloads = [name for name in options.workload or WORKLOADS if name not in options.left_out]
+        if POSTGRES.name in workloads and not programs():
+            print("did not run: postgresql: it is not installed")
+            workloads.remove(POSTGRES.name)
         for name in options.system or ("ext4", "rekeyfs", "gocryptfs"):
             if name == "gocryptfs" and not shutil.which("gocryptfs"):
                 print("did not run: gocryptfs: it is not installed")
                 continue
             besides = {"none": (False,), "rotate": (True,), "both": (False, True)}[options.beside]
             for beside in besides if SYSTEMS[name].rotates else (False,):
-                for workload in options.workload or WORKLOADS:
+                for workload in workloads:
                     rows.append(measure(box, options, seed, name, WORKLOADS[workload], beside, progress))
     except Interrupted:
         print("\ninterrupted", flush=True)
@@ -230,7 +260,8 @@ def failed(row):
 
 def report(options, seed, rows):
     """Prints the table and writes it where that is asked for."""
-    print("\n" + table(rows))
+    lines = list(lines_of(rows))
+    print("\n" + table(lines))
     judged = [row for row in rows if row["system"] != "gocryptfs"]
     failures = sum(failed(row) for row in judged)
     print(f"{len(judged) - failures} passed, {failures} failed", flush=True)
@@ -238,8 +269,13 @@ def report(options, seed, rows):
         with open(options.json, "w", encoding="utf-8") as file:
             json.dump({"seed": seed, "rows": rows}, file, indent=1)
     if options.markdown:
+        runs = f"seed {seed}, Linux {os.uname().release}"
+        if options.merge:
+            lines, before = merged(options.markdown, lines)
+            own = " and ".join(dict.fromkeys(row["workload"] for row in rows))
+            runs = f"{before}; {own} in a run of its own: {runs}"
         with open(options.markdown, "w", encoding="utf-8") as file:
-            file.write(PAGE.format(seed=seed, kernel=os.uname().release, table=table(rows)))
+            file.write(PAGE.format(runs=runs, table=table(lines)))
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ class Gocryptfs(Ext4):
         run("gocryptfs", "-init", "-q", "-scryptn", "10", "-passfile", self._passfile, self._cipher)
 
     def mount(self, _marks=()):
-        run("gocryptfs", "-q", "-nosyslog", "-passfile", self._passfile, self._cipher, self.root)
+        run("gocryptfs", "-q", "-nosyslog", "-allow_other", "-passfile", self._passfile, self._cipher, self.root)
 
     def umount(self):
         unmount(self.root)
@@ -151,7 +151,7 @@ class Rekeyfs(Ext4):
 
     def mount(self, marks=()):
         def mount(passphrase):
-            self._run("mount", self._vault, self.root, "--passfile", self._passfile(passphrase))
+            self._run("mount", self._vault, self.root, "--allow-other", "--passfile", self._passfile(passphrase))
 
         self._unlocked(marks, _WRONG_PASSPHRASE, mount)
 
