@@ -103,5 +103,13 @@ else
     FAILED=$((FAILED + 1))
 fi
 
+echo "== speed beside libfuse's passthrough_hp (a short run; scripts/bench.sh measures)"
+if [ -e /dev/fuse ] && [ -e /dev/loop-control ]; then
+    shown "speed" env REKEYFS="$TARGET/release/rekeyfs" scripts/bench.sh --regressions
+else
+    skip "speed" "no /dev/fuse or no loop devices"
+    FAILED=$((FAILED + 1))
+fi
+
 printf 'took %d s\n' $((SECONDS - STARTED))
 summary

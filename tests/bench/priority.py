@@ -12,7 +12,8 @@ def raise_all():
     nothing."""
     for process in pathlib.Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, int(process.name), _NICE)
+            for thread in (process / "task").iterdir():
+                os.setpriority(os.PRIO_PROCESS, int(thread.name), _NICE)
         # Where the kernel groups processes by session, it is the group that counts.
         with contextlib.suppress(OSError):
             (process / "autogroup").write_text(str(_NICE))

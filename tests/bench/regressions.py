@@ -1,8 +1,9 @@
 """The short run that scripts/test.sh makes: rekeyfs beside libfuse's passthrough_hp, which pays the same price for FUSE
 and none for what rekeyfs does. A workload whose ratio is well below the committed one (ratios.json) has become slower.
 
-Noise only ever slows a workload down, so the best of several interleaved rounds counts, on both sides. What seems slower
-is measured again before it counts."""
+Noise only ever slows a workload down, so the best of several interleaved rounds counts, on both sides, and what seems
+slower is measured again before it counts. The tolerance is what other load on the machine doesn't use up; 50 us more for
+each request go beyond it in every workload that isn't answered from the kernel's caches or by large requests."""
 
 import json
 import pathlib
@@ -14,11 +15,11 @@ from workloads import GROUPS, Rates, Sizes, make_inputs
 
 COMMITTED = pathlib.Path(__file__).with_name("ratios.json")
 #: How far below the committed ratio a workload may be.
-TOLERANCE = 0.35
+TOLERANCE = 0.45
 _SIZES = Sizes(64, 8_000, 8_000, 100, 20_000, 20, 40, 1, 1)
 _GROUPS = ("stream", "append", "small", "source")
 # At least this many rounds, and more for as many seconds; what seems slower is measured so many times more.
-_ROUNDS, _SECONDS, _AGAIN, _LIMIT = 3, 30, 4, 120
+_ROUNDS, _SECONDS, _AGAIN, _LIMIT = 3, 30, 6, 120
 # The committed ratios are the least of so many runs.
 _BATCHES = 4
 
