@@ -109,7 +109,7 @@ pub(super) struct Mount {
     /// Honour device nodes
     #[arg(long)]
     pub(super) dev: bool,
-    /// Mount options, as mount(8) takes them: ro, allow_other, suid, dev, noexec, norewrap, nonempty,
+    /// Mount options, as mount(8) takes them: ro, allow_other, suid, dev, noexec, noatime, norewrap, nonempty,
     /// fsname=NAME, passfile=FILE, extpass=COMMAND, keyfile=FILE, recovery_key, accept_rollback
     #[arg(short = 'o', value_name = "OPTS")]
     pub(super) options: Vec<OsString>,

@@ -85,6 +85,7 @@ pub(super) fn status_of_mount(error: &MountError) -> Exit {
         MountError::Busy(_) => Exit::Busy,
         MountError::Keyring(error) => status_of_keyring(error, Exit::KeyringMissing),
         MountError::Unmount { .. }
+        | MountError::Remount { .. }
         | MountError::Daemon(_)
         | MountError::Session(_)
         | MountError::Died(_)

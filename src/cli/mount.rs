@@ -1,13 +1,15 @@
 //! `rekeyfs mount`, and the same as mount(8) calls it for fstab.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::args;
 use super::errors;
 use super::exit::{Exit, Failure, Outcome};
 use super::options::Options;
 use super::secrets::SecretPlan;
-use crate::mount::{self, MountOptions};
+use super::target::{self, Target};
+use crate::control::{Reply, Request};
+use crate::mount::{self, FlagChanges, MountOptions};
 
 /// A mount to be made.
 #[derive(Debug)]
@@ -31,6 +33,7 @@ impl Plan {
             suid: listed.suid,
             dev: listed.dev,
             noexec: listed.noexec,
+            no_atime: listed.no_atime,
             nonempty: listed.nonempty,
             accept_rollback: listed.accept_rollback || open.is_some_and(|open| open.accept_rollback),
             fsname: listed.fsname.clone(),
@@ -41,6 +44,10 @@ impl Plan {
 
     fn of_command(args: &args::Mount) -> Outcome<Self> {
         let mut listed = parse(&args.options, false)?;
+        if listed.remount.is_some() {
+            let problem = "-o remount: mount(8) does that: `mount -o remount,ro MOUNTPOINT`";
+            return Err(Failure::line(Exit::Usage, problem));
+        }
         listed.allow_other |= args.allow_other;
         listed.read_only |= args.read_only;
         listed.no_rewrap |= args.no_rewrap;
@@ -78,8 +85,23 @@ pub(super) fn run(args: &args::Mount) -> Outcome {
 /// # Errors
 /// As [`run`].
 pub(super) fn run_fstab(args: &args::Fstab) -> Outcome {
+    if let Some(changes) = parse(&args.options, args.sloppy)?.remount {
+        return if args.fake { Ok(()) } else { remount(&args.mountpoint, &changes) };
+    }
     let plan = Plan::of_fstab(args)?;
     if args.fake { Ok(()) } else { plan.carry_out() }
+}
+
+fn remount(mountpoint: &Path, changes: &FlagChanges) -> Outcome {
+    if changes.read_only == Some(false)
+        && let Target::Mounted(entry) = Target::resolve(mountpoint)?
+        && let Reply::Status(status) = target::ask(&entry, &Request::Status)?
+        && status.mount.is_some_and(|mount| mount.read_only)
+    {
+        let cause = "its daemon was started read-only; unmount it, then mount it writable";
+        return Err(Failure::new(Exit::Usage, mountpoint.display(), cause));
+    }
+    mount::remount(mountpoint, changes).map_err(|error| errors::mount(&error))
 }
 
 fn parse(lists: &[std::ffi::OsString], sloppy: bool) -> Outcome<Options> {

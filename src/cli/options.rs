@@ -4,6 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
+use crate::mount::FlagChanges;
+
 /// The options that mean something here.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct Options {
@@ -17,6 +19,8 @@ pub(super) struct Options {
     pub(super) dev: bool,
     /// `noexec`.
     pub(super) noexec: bool,
+    /// `noatime`.
+    pub(super) no_atime: bool,
     /// `nonempty`.
     pub(super) nonempty: bool,
     /// `norewrap`.
@@ -25,6 +29,8 @@ pub(super) struct Options {
     pub(super) accept_rollback: bool,
     /// `recovery_key`.
     pub(super) recovery_key: bool,
+    /// `remount`: change the flags of a mount that is there, those that the list names.
+    pub(super) remount: Option<FlagChanges>,
     /// `fsname=`.
     pub(super) fsname: Option<OsString>,
     /// `passfile=`.
@@ -53,11 +59,8 @@ const IGNORED: &[&[u8]] = &[
     b"_netdev",
     b"_rnetdev",
     b"async",
-    b"atime",
-    b"noatime",
     b"diratime",
     b"nodiratime",
-    b"relatime",
     b"norelatime",
     b"strictatime",
     b"nostrictatime",
@@ -68,6 +71,8 @@ const IGNORED: &[&[u8]] = &[
     b"default_permissions",
 ];
 const IGNORED_WITH_VALUE: &[&[u8]] = &[b"comment", b"user", b"uhelper", b"helper", b"subtype"];
+/// What mount(8) reads from the list of mounts and passes on when it remounts.
+const OF_THE_MOUNT: &[&[u8]] = &[b"user_id", b"group_id", b"blksize", b"max_read"];
 
 impl Options {
     /// Reads the lists of one or several `-o`; of contradicting options the last counts. A backslash takes
@@ -76,11 +81,13 @@ impl Options {
     /// # Errors
     /// One line naming the option.
     pub(super) fn parse(lists: &[OsString], sloppy: bool) -> Result<Self, String> {
+        let all: Vec<_> = lists.iter().flat_map(|list| split(list)).collect();
         let mut options = Self::default();
-        for list in lists {
-            for option in split(list) {
-                options.apply(&option, sloppy)?;
-            }
+        if all.iter().any(|option| option == b"remount") {
+            options.remount = Some(FlagChanges::default());
+        }
+        for option in &all {
+            options.apply(option, sloppy)?;
         }
         let sources = [options.passfile.is_some(), options.extpass.is_some(), options.keyfile.is_some()];
         if sources.iter().filter(|given| **given).count() > 1 {
@@ -114,12 +121,26 @@ impl Options {
             b"extpass" => self.extpass = Some(text()),
             b"keyfile" => self.keyfile = Some(text().into()),
             _ if IGNORED_WITH_VALUE.contains(&name) || sloppy => {}
+            _ if OF_THE_MOUNT.contains(&name) && self.remount.is_some() => {}
             _ => return Err(unknown(&shown())),
         }
         Ok(())
     }
 
     fn apply_flag(&mut self, name: &[u8], sloppy: bool) -> Result<(), String> {
+        if let Some(changes) = &mut self.remount {
+            match name {
+                b"ro" => changes.read_only = Some(true),
+                b"rw" => changes.read_only = Some(false),
+                b"suid" => changes.suid = Some(true),
+                b"nosuid" => changes.suid = Some(false),
+                b"dev" => changes.dev = Some(true),
+                b"nodev" => changes.dev = Some(false),
+                b"exec" => changes.noexec = Some(false),
+                b"noexec" => changes.noexec = Some(true),
+                _ => {}
+            }
+        }
         match name {
             b"" => {}
             b"ro" => self.read_only = true,
@@ -131,6 +152,8 @@ impl Options {
             b"nodev" => self.dev = false,
             b"exec" => self.noexec = false,
             b"noexec" => self.noexec = true,
+            b"noatime" => self.no_atime = true,
+            b"atime" | b"relatime" => self.no_atime = false,
             b"nonempty" => self.nonempty = true,
             b"rewrap" => self.no_rewrap = false,
             b"norewrap" | b"no_rewrap" => self.no_rewrap = true,
@@ -139,7 +162,7 @@ impl Options {
             b"fsname" | b"passfile" | b"extpass" | b"keyfile" => {
                 return Err(format!("-o {0}: it takes a value, {0}=…", String::from_utf8_lossy(name)));
             }
-            b"remount" => return Err("-o remount: not supported; unmount, then mount again".into()),
+            b"remount" => {}
             _ if IGNORED.contains(&name) || sloppy => {}
             _ => return Err(unknown(&String::from_utf8_lossy(name))),
         }
@@ -194,14 +217,29 @@ mod tests {
     #[test]
     fn what_fstab_holds_for_others_is_accepted() {
         let generic = "rw,noauto,nofail,user,_netdev,x-systemd.automount,x-systemd.idle-timeout=5,users,\
-                       defaults,user=me,comment=x,X-mount.mkdir,noatime,default_permissions,,";
+                       defaults,user=me,comment=x,X-mount.mkdir,relatime,default_permissions,,";
         assert_eq!(parse(generic).unwrap(), Options::default());
     }
 
     #[test]
     fn the_last_of_contradicting_options_counts() {
-        let got = Options::parse(&["suid,nosuid,ro".into(), "rw,nodev,dev".into()], false).unwrap();
-        assert!(!got.suid && !got.read_only && got.dev);
+        let lists = ["suid,nosuid,ro,noatime,relatime".into(), "rw,nodev,dev".into()];
+        let got = Options::parse(&lists, false).unwrap();
+        assert!(!got.suid && !got.read_only && got.dev && !got.no_atime);
+        assert!(parse("relatime,noatime").unwrap().no_atime);
+    }
+
+    #[test]
+    fn a_remount_changes_what_the_list_names_last_and_takes_what_the_list_of_mounts_holds() {
+        let list =
+            "rw,nosuid,nodev,relatime,user_id=0,group_id=0,default_permissions,allow_other,remount,ro,exec";
+        let changes =
+            FlagChanges { read_only: Some(true), suid: Some(false), dev: Some(false), noexec: Some(false) };
+        assert_eq!(parse(list).unwrap().remount, Some(changes));
+        assert_eq!(parse("remount").unwrap().remount, Some(FlagChanges::default()));
+        assert_eq!(parse("ro").unwrap().remount, None);
+        assert!(parse("user_id=0").unwrap_err().contains("-o user_id=0"), "without remount");
+        assert!(parse("remount,nonsense").is_err());
     }
 
     #[test]
@@ -212,7 +250,6 @@ mod tests {
             ("nonsense=1", "-o nonsense=1"),
             ("passfile", "takes a value"),
             ("passfile=", "empty"),
-            ("remount,ro", "unmount"),
             ("passfile=/a,keyfile=/b", "only one"),
             ("recovery_key,keyfile=/b", "only one"),
         ] {

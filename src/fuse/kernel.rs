@@ -41,14 +41,15 @@ const WANTED: InitFlags = InitFlags::FUSE_ASYNC_READ
     .union(InitFlags::FUSE_READDIRPLUS_AUTO)
     .union(InitFlags::FUSE_WRITEBACK_CACHE);
 
-/// Settles the session's features with the kernel.
-pub(super) fn negotiate(config: &mut KernelConfig, permissions: Permissions) {
+/// Settles the session's features with the kernel; those of them that it has.
+pub(super) fn negotiate(config: &mut KernelConfig, permissions: Permissions) -> InitFlags {
     let mut wanted = WANTED;
     if permissions == Permissions::Kernel {
         // This makes the kernel check permissions, whatever the mount options say.
         wanted |= InitFlags::FUSE_POSIX_ACL;
     }
-    if let Err(refused) = config.add_capabilities(wanted & config.capabilities()) {
+    let agreed = wanted & config.capabilities();
+    if let Err(refused) = config.add_capabilities(agreed) {
         tracing::warn!(?refused, "the kernel took back features it had offered");
     }
     if let Err(nearest) = config.set_max_write(MAX_WRITE) {
@@ -60,6 +61,7 @@ pub(super) fn negotiate(config: &mut KernelConfig, permissions: Permissions) {
     if let Err(nearest) = config.set_time_granularity(Duration::from_nanos(1)) {
         tracing::warn!(?nearest, "times of a nanosecond refused");
     }
+    agreed
 }
 
 /// A way to make the kernel forget what it has cached of an inode. It does nothing until it is connected to

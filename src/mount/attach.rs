@@ -89,6 +89,7 @@ fn directly(
     flags.set(MountFlags::NOSUID, !options.suid);
     flags.set(MountFlags::NODEV, !options.dev);
     flags.set(MountFlags::NOEXEC, options.noexec);
+    flags.set(MountFlags::NOATIME, options.no_atime);
     flags.set(MountFlags::RDONLY, options.read_only);
     match mount(source, mountpoint, FILESYSTEM_TYPE, flags, data.as_c_str()) {
         Ok(()) => Ok(device.into()),
@@ -139,6 +140,7 @@ fn helper_options(options: &MountOptions, source: &OsStr, permissions: Permissio
         (options.allow_other, ",allow_other"),
         (permissions == Permissions::Kernel, ",default_permissions"),
         (options.noexec, ",noexec"),
+        (options.no_atime, ",noatime"),
         (options.read_only, ",ro"),
     ];
     for (_, name) in flags.into_iter().filter(|(wanted, _)| *wanted) {

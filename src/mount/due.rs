@@ -144,7 +144,7 @@ mod tests {
         let keys = opened.keys;
         std::fs::create_dir(dir.path().join("tree")).unwrap();
         let tree = std::fs::File::open(dir.path().join("tree")).unwrap();
-        let plain = VaultOptions { read_only: false, lazy_rewrap: false };
+        let plain = VaultOptions { read_only: false, lazy_rewrap: false, no_atime: false };
         let vault = Vault::new(tree.into(), Arc::clone(&keys), plain).unwrap();
         let service = Arc::new(Service::new(vault, None));
         let start = || Scheduler::start(Arc::clone(&keys), Arc::clone(&service)).unwrap();

@@ -59,6 +59,14 @@ pub enum MountError {
     /// Programs still use the mount.
     #[error("{}: busy: a program has files or its working directory in there (`fuser -vm` names it)", .0.display())]
     Busy(PathBuf),
+    /// Its flags could not be changed.
+    #[error("{}: cannot remount: {problem}", path.display())]
+    Remount {
+        /// The mountpoint.
+        path: PathBuf,
+        /// Why.
+        problem: String,
+    },
     /// Not unmounted for another reason.
     #[error("{}: cannot unmount: {problem}", path.display())]
     Unmount {

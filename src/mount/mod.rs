@@ -14,6 +14,7 @@ pub mod log;
 pub mod mountinfo;
 mod mountpoint;
 mod options;
+mod remount;
 mod session;
 mod signals;
 mod unmount;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 pub use error::{Failure, MountError};
 pub use lock::{VaultLock, holder};
 pub use options::MountOptions;
+pub use remount::{FlagChanges, remount};
 pub use session::open_vault;
 pub use unmount::{How, unmount};
 

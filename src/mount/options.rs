@@ -28,6 +28,8 @@ pub struct MountOptions {
     pub dev: bool,
     /// Refuse to execute.
     pub noexec: bool,
+    /// Let reading change no time of last access; else the lower filesystem's own options decide.
+    pub no_atime: bool,
     /// Mount over a directory that isn't empty.
     pub nonempty: bool,
     /// Take a keyring older than, or another one than, what this host has seen.
@@ -49,6 +51,7 @@ impl MountOptions {
             suid: false,
             dev: false,
             noexec: false,
+            no_atime: false,
             nonempty: false,
             accept_rollback: false,
             fsname: None,
@@ -56,7 +59,7 @@ impl MountOptions {
     }
 
     pub(super) fn vault_options(&self) -> VaultOptions {
-        VaultOptions { read_only: self.read_only, lazy_rewrap: self.lazy_rewrap }
+        VaultOptions { read_only: self.read_only, lazy_rewrap: self.lazy_rewrap, no_atime: self.no_atime }
     }
 
     /// # Errors

@@ -70,7 +70,7 @@ pub(super) fn run(prepared: Prepared, secret: Secret, starting: &Starting) -> Re
 /// # Errors
 /// [`MountError::Tree`], [`MountError::Vault`].
 pub fn open_vault(vault: &Path, keys: &Arc<Keys>) -> Result<Arc<Vault>, MountError> {
-    open_tree(vault, keys, VaultOptions { read_only: false, lazy_rewrap: false })
+    open_tree(vault, keys, VaultOptions { read_only: false, lazy_rewrap: false, no_atime: false })
 }
 
 /// The vault syncs the lower filesystem first.

@@ -46,7 +46,7 @@ pub(super) fn detach(mountpoint: &Path) -> Result<(), MountError> {
 }
 
 /// An absolute path without symlinks, also of a mount whose daemon is gone.
-fn resolve(path: &Path) -> Result<PathBuf, MountError> {
+pub(super) fn resolve(path: &Path) -> Result<PathBuf, MountError> {
     std::fs::canonicalize(path)
         .or_else(|_| mountpoint::resolve_parent(path))
         .map_err(|error| MountError::Unmount { path: path.to_owned(), problem: error.to_string() })

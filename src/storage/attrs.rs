@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, Uid};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, Uid};
 
 use super::fault::Op;
 use super::{Errno, Result, Time, TimeChange, changing, magic_link, open_path};
@@ -82,6 +82,15 @@ fn change_times(
 ) -> Result<()> {
     let times = Timestamps { last_access: timespec(atime), last_modification: timespec(mtime) };
     changing(Op::SetTimes, || rustix::fs::utimensat(at, name, &times, flags))
+}
+
+/// From now on reading through the descriptor leaves the time of last access alone.
+///
+/// # Errors
+/// EPERM for a file of someone else.
+pub fn keep_atime(fd: BorrowedFd<'_>) -> Result<()> {
+    let flags = rustix::fs::fcntl_getfl(fd)?;
+    rustix::fs::fcntl_setfl(fd, flags | OFlags::NOATIME)
 }
 
 fn timespec(change: TimeChange) -> Timespec {

@@ -63,8 +63,7 @@ impl Tree {
                 let (atime, mtime) =
                     (set.atime.unwrap_or(TimeChange::Keep), set.mtime.unwrap_or(TimeChange::Keep));
                 match inode.opened() {
-                    // Not while a re-wrap is between taking and restoring them.
-                    Some(file) => file.with_times_locked(|| storage::set_times(fd, atime, mtime))?,
+                    Some(file) => file.set_times(atime, mtime)?,
                     None => storage::set_times(fd, atime, mtime)?,
                 }
             }

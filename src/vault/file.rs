@@ -18,6 +18,7 @@ mod seek;
 mod shut;
 mod stripes;
 mod sync;
+mod times;
 mod write;
 
 use std::collections::HashMap;
@@ -67,6 +68,8 @@ pub(super) struct OpenFile {
     shut: AtomicBool,
     /// Whether the kernel is writing its pages out because the key goes.
     writing_out: AtomicBool,
+    /// The mtime that the kernel knows.
+    mtime: times::Mtime,
     /// Where whoever wipes DEKs finds it.
     _place: shut::Place,
     state: RwLock<State>,
@@ -240,12 +243,6 @@ impl OpenFile {
     pub(super) fn drop_handle(&self, write: bool) {
         self.writers.fetch_sub(write.into(), Ordering::Relaxed);
         self.handles.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Runs `f`, which changes time stamps, while no re-wrap is between taking and restoring them.
-    pub(super) fn with_times_locked<T>(&self, f: impl FnOnce() -> T) -> T {
-        let _state = self.state.read();
-        f()
     }
 
     /// Runs `act` with all readers and writers shut out.

@@ -1,8 +1,8 @@
 //! Handles: what open and create give out and release takes back.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
@@ -78,7 +78,7 @@ impl Vault {
             self.permit_new(alias, caller, flags.uses_of_new())?;
             self.check_alias(alias)
         })?;
-        let file = self.file_created(&inode, fd);
+        let file = self.file_created(&inode, fd, attr.mtime);
         Ok((attr, self.handles.add(file, flags.write)))
     }
 
@@ -86,9 +86,24 @@ impl Vault {
     ///
     /// # Errors
     /// EBADF; what the lower filesystem says when a cut has to be made durable before the file is let go.
-    pub fn release(&self, _ino: Ino, handle: Handle) -> Result<()> {
+    pub fn release(&self, ino: Ino, handle: Handle) -> Result<()> {
         let open = self.handles.open.lock().remove(&handle).ok_or(Error::BadHandle)?;
         open.file.drop_handle(open.write);
-        self.settle(&open.file)
+        self.put_mtime_back_if_closed(&open.file);
+        let settled = self.settle(&open.file);
+        drop(open);
+        self.empty_slot(ino);
+        settled
+    }
+
+    /// Lets go of the memory of a file that no one has open any more: what is weakly referred to keeps it.
+    fn empty_slot(&self, ino: Ino) {
+        if let Some(inode) = self.tree.inodes.find(ino)
+            // Whoever holds it is opening the file.
+            && let Some(mut slot) = inode.file.try_lock()
+            && slot.strong_count() == 0
+        {
+            *slot = Weak::new();
+        }
     }
 }

@@ -38,6 +38,7 @@ mod types;
 mod xattr;
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::{Mutex, RwLock};
@@ -67,6 +68,8 @@ pub struct VaultOptions {
     pub read_only: bool,
     /// Queue stale files for re-wrap when they are opened.
     pub lazy_rewrap: bool,
+    /// Let reading change no time of last access.
+    pub no_atime: bool,
 }
 
 /// An unlocked vault in use. The caller holds the vault's lock: nobody else changes the tree.
@@ -76,6 +79,8 @@ pub struct Vault {
     lower: LowerFs,
     read_only: bool,
     lazy_rewrap: bool,
+    /// See [`Vault::set_kernel_keeps_times`].
+    kernel_keeps_times: AtomicBool,
     stripes: file::Stripes,
     gates: gates::Gates,
     handles: handles::Handles,
@@ -105,11 +110,12 @@ impl Vault {
             storage::syncfs(tree.as_fd())?;
         }
         let vault = Arc::new(Self {
-            tree: tree::Tree::open(tree, keys.tree_key())?,
+            tree: tree::Tree::open(tree, keys.tree_key(), options.no_atime)?,
             keys,
             lower,
             read_only,
             lazy_rewrap: options.lazy_rewrap && !read_only,
+            kernel_keeps_times: AtomicBool::new(false),
             stripes: file::Stripes::default(),
             gates: gates::Gates::default(),
             handles: handles::Handles::default(),

@@ -55,7 +55,7 @@ impl Tree {
         let dir = self.dir(ino)?;
         let fd = self.with_room(|| storage::open_dir(dir.fd(), b"."))?;
         let handle = Handle(self.handles.next.fetch_add(1, Ordering::Relaxed) + 1);
-        let open = OpenDir { ino, stream: Mutex::new(DirStream::new(fd)) };
+        let open = OpenDir { ino, stream: Mutex::new(DirStream::new(self.for_reading(fd))) };
         self.handles.open.lock().insert(handle, Arc::new(open));
         Ok(handle)
     }

@@ -119,6 +119,6 @@ fn keyring_options(dir: &Path, clock: &Arc<dyn Clock>) -> OpenOptions {
 
 fn open(path: &Path, keys: &Arc<Keys>) -> Arc<Vault> {
     let tree: OwnedFd = std::fs::File::open(path.join("tree")).unwrap().into();
-    let options = VaultOptions { read_only: false, lazy_rewrap: true };
+    let options = VaultOptions { read_only: false, lazy_rewrap: true, no_atime: false };
     Vault::new(tree, keys.clone(), options).unwrap()
 }

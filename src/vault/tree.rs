@@ -27,6 +27,7 @@ pub(super) struct Tree {
     pub(super) locks: DirLocks,
     pub(super) names: TreeCiphers,
     pub(super) handles: DirHandles,
+    no_atime: bool,
 }
 
 impl Tree {
@@ -34,7 +35,7 @@ impl Tree {
     ///
     /// # Errors
     /// Damage of the root's record; what the lower filesystem says.
-    pub(super) fn open(root: OwnedFd, key: Arc<TreeKey>) -> Result<Self> {
+    pub(super) fn open(root: OwnedFd, key: Arc<TreeKey>, no_atime: bool) -> Result<Self> {
         let stat = storage::fstat(root.as_fd())?;
         let root_id = key.root_dir_id();
         let names = TreeCiphers::new(key);
@@ -49,6 +50,7 @@ impl Tree {
             locks: DirLocks::new(),
             names,
             handles: DirHandles::default(),
+            no_atime,
         })
     }
 
@@ -223,6 +225,17 @@ impl Tree {
             }
             Err(e) => Err(e),
         }
+    }
+
+    /// A descriptor that is to be read through: with `no_atime` that leaves the time of last access alone. Not so
+    /// for a file of someone else where the daemon isn't root, as open(2) has it.
+    pub(super) fn for_reading(&self, fd: OwnedFd) -> OwnedFd {
+        if self.no_atime
+            && let Err(e) = storage::keep_atime(fd.as_fd())
+        {
+            tracing::debug!("reading will change a time of last access: {e}");
+        }
+        fd
     }
 
     /// Opens a file for which its mode has to be widened, and restores that.

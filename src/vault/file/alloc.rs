@@ -9,6 +9,7 @@ use crate::content::block::Opened;
 use crate::content::layout;
 use crate::ids::{Ino, LowerOffset, PageCount, PageIndex, PlainOffset};
 use crate::storage;
+use crate::vault::inode::Inode;
 use crate::vault::{Error, FallocMode, Result, Vault};
 
 impl Vault {
@@ -41,6 +42,19 @@ impl Vault {
             self.tree.kill_priv(&inode, file.fd())?;
         }
         self.give_up_unsynced(&file, &mut file.state.write())?;
+        let done = self.allocate(&inode, &file, offset, end, mode);
+        self.mtime_moved(&file);
+        done
+    }
+
+    fn allocate(
+        &self,
+        inode: &Inode,
+        file: &OpenFile,
+        offset: PlainOffset,
+        end: PlainOffset,
+        mode: FallocMode,
+    ) -> Result<()> {
         if mode.punch_hole || mode.zero_range {
             file.zero(&mut file.state.write(), offset, end)?;
         }
@@ -49,7 +63,7 @@ impl Vault {
         }
         let size = file.state.read().size;
         if end > size && !mode.keep_size {
-            self.truncate(&inode, end)?;
+            self.truncate(inode, end)?;
         }
         let state = file.state.write();
         if state.sealed()?.is_none() {

@@ -61,6 +61,7 @@ impl Vault {
             file.set_lower_size(size)?;
         }
         drop(state);
+        self.mtime_moved(&file);
         self.settle(&file)
     }
 

@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
+use super::times::Mtime;
 use super::{Body, OpenFile, Sealed, State};
 use crate::content::block;
 use crate::content::layout::{self, ImpossibleSize};
 use crate::crypto::keys::Dek;
 use crate::crypto::suite::Suite;
 use crate::header::{self, OpenError, Refusal, SLOTS, UnverifiedSlot};
-use crate::ids::{BackingKeyId, Format, Ino, LowerOffset, PageCount, PlainOffset, Sequence};
+use crate::ids::{BackingKeyId, Format, Ino, LowerOffset, PageCount, PlainOffset, Sequence, Time};
 use crate::keyring::{KeyError, Keys};
 use crate::storage::{self, Access, Errno};
 use crate::vault::inode::Inode;
@@ -82,9 +83,10 @@ impl Vault {
         }
     }
 
-    /// Registers the lower file of an inode that was just created, empty, through `fd`.
-    pub(in crate::vault) fn file_created(&self, inode: &Inode, fd: OwnedFd) -> Arc<OpenFile> {
-        let file = self.file_from(inode.ino, fd, true, State::empty());
+    /// Registers the lower file of an inode that was just created, empty, through `fd`, and whose mtime the
+    /// kernel will be told.
+    pub(in crate::vault) fn file_created(&self, inode: &Inode, fd: OwnedFd, mtime: Time) -> Arc<OpenFile> {
+        let file = self.file_from(inode.ino, fd, true, mtime, State::empty());
         *inode.file.lock() = Arc::downgrade(&file);
         file
     }
@@ -116,7 +118,8 @@ impl Vault {
     }
 
     fn load(&self, ino: Ino, fd: OwnedFd, writable: bool, purpose: Purpose) -> Result<Arc<OpenFile>> {
-        let lower = LowerOffset(storage::fstat(fd.as_fd())?.size);
+        let stat = storage::fstat(fd.as_fd())?;
+        let lower = LowerOffset(stat.size);
         let (size, body) = match layout::plain_size(lower) {
             Ok(size) if size.0 == 0 => (size, Body::Bare),
             Ok(size) => (size, self.load_body(&fd, lower, layout::page_count(size))?),
@@ -128,13 +131,14 @@ impl Vault {
             return Err(damage.into());
         }
         let (synced, tail_clean) = (layout::page_count(size), size.0 == 0);
-        Ok(self.file_from(ino, fd, writable, State { size, body, synced, tail_clean, ..State::empty() }))
+        let state = State { size, body, synced, tail_clean, ..State::empty() };
+        Ok(self.file_from(ino, fd, writable, stat.mtime, state))
     }
 
-    fn file_from(&self, ino: Ino, fd: OwnedFd, writable: bool, state: State) -> Arc<OpenFile> {
+    fn file_from(&self, ino: Ino, fd: OwnedFd, writable: bool, mtime: Time, state: State) -> Arc<OpenFile> {
         Arc::new_cyclic(|file| OpenFile {
             ino,
-            fd,
+            fd: self.tree.for_reading(fd),
             writable,
             handles: AtomicU32::new(0),
             writers: AtomicU32::new(0),
@@ -144,6 +148,7 @@ impl Vault {
             lost: AtomicI32::new(0),
             shut: AtomicBool::new(false),
             writing_out: AtomicBool::new(false),
+            mtime: Mtime::new(mtime),
             _place: self.loaded.enter(file.clone()),
             state: RwLock::new(state),
         })

@@ -18,7 +18,12 @@ impl Vault {
         let inode = self.inode(ino)?;
         // Not one that is shut: what was written before its key went is to be durable all the same.
         match inode.opened() {
-            Some(file) => file.sync(datasync),
+            Some(file) => {
+                if !datasync {
+                    file.put_mtime_back();
+                }
+                file.sync(datasync)
+            }
             None => self.file_of(&inode, Purpose::Use)?.sync(datasync),
         }
     }

@@ -4,6 +4,7 @@
 mod faults;
 mod leftovers;
 mod shut;
+mod times;
 
 use proptest::prelude::*;
 
@@ -292,4 +293,17 @@ fn a_write_out_that_failed_in_a_sync_of_ours_is_reported_by_the_next_fsync() {
     run.apply(&grow).unwrap();
     run.expect(&grow);
     run.check();
+}
+
+#[test]
+fn a_closed_file_leaves_no_memory_of_its_own_behind() {
+    let t = TestVault::new();
+    let ino = t.make("f");
+    let (same, handle) = t.open("f").unwrap();
+    assert_eq!(same, ino);
+    let inode = t.vault.inode(ino).unwrap();
+    assert_eq!(inode.file.lock().strong_count(), 1);
+    t.vault.release(ino, handle).unwrap();
+    // A reference to what is gone would keep its memory.
+    assert!(inode.file.lock().ptr_eq(&std::sync::Weak::new()));
 }

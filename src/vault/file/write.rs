@@ -45,6 +45,7 @@ impl Vault {
         let inode = self.inode(ino)?;
         let file = self.opened(&inode)?;
         let written = self.write_to(&inode, &file, offset, data, kill_priv);
+        self.mtime_moved(&file);
         if let Err(error) = &written
             && file.writing_out.load(Ordering::Relaxed)
         {

@@ -1,0 +1,80 @@
+//! `mount -o remount`: the flags that the kernel keeps of a mount change, under its daemon as it runs.
+
+use std::path::Path;
+
+use rustix::fs::{StatVfsMountFlags, statvfs};
+use rustix::mount::{MountFlags, mount_remount};
+
+use super::error::MountError;
+use super::mountinfo;
+use super::unmount::resolve;
+
+/// What is to change; `None` stays as it is.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct FlagChanges {
+    /// Refuse writes. The kernel then sends none; the daemon goes on and may still re-wrap files.
+    pub read_only: Option<bool>,
+    /// Honour set-user-id bits and file capabilities.
+    pub suid: Option<bool>,
+    /// Honour device nodes.
+    pub dev: Option<bool>,
+    /// Refuse to execute.
+    pub noexec: Option<bool>,
+}
+
+/// Changes flags of the vault mounted at `mountpoint`. What was written before is with the daemon when the mount
+/// is read-only.
+///
+/// # Errors
+/// [`MountError::NotMounted`]; [`MountError::Remount`] with what the kernel says: EPERM for others than root, EBUSY
+/// for a mount that is to be read-only while files are open for writing.
+pub fn remount(mountpoint: &Path, changes: &FlagChanges) -> Result<(), MountError> {
+    let path = resolve(mountpoint)?;
+    if !mountinfo::at(&path).is_some_and(|mount| mount.is_vault()) {
+        return Err(MountError::NotMounted(mountpoint.to_owned()));
+    }
+    let failed =
+        |error: rustix::io::Errno| MountError::Remount { path: path.clone(), problem: error.to_string() };
+    let now = statvfs(&path).map_err(failed)?.f_flag;
+    mount_remount(&path, changes.applied_to(now), c"").map_err(failed)
+}
+
+impl FlagChanges {
+    /// The flags to remount with: all that are to be, not only those that change.
+    fn applied_to(&self, now: StatVfsMountFlags) -> MountFlags {
+        let mut flags = MountFlags::empty();
+        for (flag, old, change) in [
+            (MountFlags::RDONLY, StatVfsMountFlags::RDONLY, self.read_only),
+            (MountFlags::NOSUID, StatVfsMountFlags::NOSUID, self.suid.map(|on| !on)),
+            (MountFlags::NODEV, StatVfsMountFlags::NODEV, self.dev.map(|on| !on)),
+            (MountFlags::NOEXEC, StatVfsMountFlags::NOEXEC, self.noexec),
+        ] {
+            flags.set(flag, change.unwrap_or(now.contains(old)));
+        }
+        flags
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_said_stays() {
+        let now = StatVfsMountFlags::NOSUID | StatVfsMountFlags::NODEV;
+        let flags = |changes: FlagChanges| changes.applied_to(now);
+        assert_eq!(flags(FlagChanges::default()), MountFlags::NOSUID | MountFlags::NODEV);
+        let read_only = FlagChanges { read_only: Some(true), ..FlagChanges::default() };
+        assert_eq!(flags(read_only), MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV);
+        let others = FlagChanges { suid: Some(true), noexec: Some(true), ..FlagChanges::default() };
+        assert_eq!(flags(others), MountFlags::NODEV | MountFlags::NOEXEC);
+        assert_eq!(others.applied_to(StatVfsMountFlags::RDONLY), MountFlags::RDONLY | MountFlags::NOEXEC);
+    }
+
+    #[test]
+    fn only_a_mounted_vault_is_remounted() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = remount(dir.path(), &FlagChanges::default()).unwrap_err();
+        assert!(matches!(error, MountError::NotMounted(_)), "{error}");
+    }
+}

@@ -1,0 +1,87 @@
+//! Whose mtime counts. With the writeback cache the kernel has the time stamps of a file, shows them, and sends
+//! SETATTR when one of them has changed; its writes come later and move the lower mtime. A write in the tick of
+//! the clock in which the file was made, or written back already, changes nothing for the kernel: it sends no
+//! SETATTR, and what it shows would be another time once it has forgotten the inode. So what it knows is kept
+//! here and put back when it is done: at the last close, and before an fsync.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+
+use super::OpenFile;
+use crate::ids::{Time, TimeChange};
+use crate::storage;
+use crate::vault::{Result, Vault};
+
+/// The mtime that the kernel knows, and whether the lower file may have another. The lock is a leaf.
+pub(super) struct Mtime {
+    known: Mutex<Time>,
+    moved: AtomicBool,
+}
+
+impl Mtime {
+    /// The lower file has the one that the kernel was, or will be, told.
+    pub(super) fn new(known: Time) -> Self {
+        Self { known: Mutex::new(known), moved: AtomicBool::new(false) }
+    }
+}
+
+impl Vault {
+    /// Says, as the session begins, whether the kernel keeps time stamps of regular files itself and sends the
+    /// changes: as it does with the writeback cache.
+    pub fn set_kernel_keeps_times(&self, keeps: bool) {
+        self.kernel_keeps_times.store(keeps, Ordering::Relaxed);
+    }
+
+    /// Called after each change of content or size, whether it succeeded or not.
+    pub(super) fn mtime_moved(&self, file: &OpenFile) {
+        if !self.kernel_keeps_times.load(Ordering::Relaxed) {
+            return;
+        }
+        file.mtime.moved.store(true, Ordering::Release);
+        // The kernel may write after the last close that it told of.
+        self.put_mtime_back_if_closed(file);
+    }
+
+    /// At the last close.
+    pub(in crate::vault) fn put_mtime_back_if_closed(&self, file: &OpenFile) {
+        if file.handles.load(Ordering::Relaxed) == 0 {
+            file.put_mtime_back();
+        }
+    }
+}
+
+impl OpenFile {
+    /// Sets times, not while a re-wrap is between taking and restoring them.
+    ///
+    /// # Errors
+    /// What the lower filesystem says.
+    pub(in crate::vault) fn set_times(&self, atime: TimeChange, mtime: TimeChange) -> Result<()> {
+        let _state = self.state.read();
+        let mut known = self.mtime.known.lock();
+        if mtime != TimeChange::Keep {
+            // Before: a write that comes in between moves it again.
+            self.mtime.moved.store(false, Ordering::Release);
+        }
+        storage::set_times(self.fd(), atime, mtime)?;
+        match mtime {
+            TimeChange::At(time) => *known = time,
+            TimeChange::Now => *known = storage::fstat(self.fd())?.mtime,
+            TimeChange::Keep => {}
+        }
+        Ok(())
+    }
+
+    /// Gives the lower file the mtime that the kernel knows, if a change of content has moved it since. Not a
+    /// failure of whatever calls: the data is there, and the time is that of its way to the lower file.
+    pub(super) fn put_mtime_back(&self) {
+        if !self.mtime.moved.swap(false, Ordering::Acquire) {
+            return;
+        }
+        let _state = self.state.read();
+        let known = self.mtime.known.lock();
+        if let Err(e) = storage::set_times(self.fd(), TimeChange::Keep, TimeChange::At(*known)) {
+            tracing::debug!(ino = self.ino.0, "an mtime could not be put back: {e}");
+        }
+    }
+}
