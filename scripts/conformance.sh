@@ -2,13 +2,15 @@
 # Conformance: suites, programs and tests of what users see, each on ext4 and on rekeyfs over that ext4. Prints a table,
 # then N passed, M failed. For Debian as root or with sudo; installs what the suites need (packages with apt, pjdfstest
 # and fsx with cargo into target/tools); leaves nothing else behind.
-# Options: --help. The whole takes hours; --quick is what scripts/test.sh runs.
+# Options: --help. The whole takes hours, so suites can be run one by one: the result of each is kept in
+# target/conformance, and --markdown FILE makes one page of them, each row with its size, date and build.
+# --quick is what scripts/test.sh runs.
 . "$(dirname "$0")/lib.sh"
 
 BINARY=${REKEYFS:-$TARGET/release/rekeyfs}
 TOOLS=$TARGET/tools
 RUN=(env PATH="$PATH" PYTHONDONTWRITEBYTECODE=1 python3 "$ROOT/tests/conformance/run.py"
-    --binary "$BINARY" --tools "$TOOLS/bin" --image "$TARGET/conformance.img")
+    --binary "$BINARY" --tools "$TOOLS/bin" --image "$TARGET/conformance.img" --results "$TARGET/conformance")
 install_missing python3:python3 mkfs.ext4:e2fsprogs mount:mount unshare:util-linux fusermount3:fuse3
 for argument in "$@"; do
     case $argument in

@@ -39,6 +39,16 @@ class Databases(Cases):
         postgres = f", PostgreSQL {command(found[-1], '--version').stdout.split()[2]}" if found else ""
         return f"SQLite {sqlite3.sqlite_version}{postgres}"
 
+    def size(self):
+        postgres = "" if self.options.quick else f", pgbench of {self._seconds() * 3 // 2} s"
+        return f"{WRITERS} writers of {self._turns():,} transactions{postgres}"
+
+    def _turns(self):
+        return 30 if self.options.quick else 1000
+
+    def _seconds(self):
+        return 10 if self.options.minutes < 5 else 60
+
     def test_sqlite_wal(self):
         self._sqlite("wal")
 
@@ -60,7 +70,7 @@ class Databases(Cases):
         db.executemany("insert into account values (?, 1000)", [(number,) for number in range(100)])
         db.commit()
         db.close()
-        turns = 30 if self.options.quick else 1000
+        turns = self._turns()
         context = multiprocessing.get_context("fork")
         with self.place.rotating():
             workers = [context.Process(target=_transfer, args=(path, seed, turns)) for seed in range(WRITERS)]
@@ -107,7 +117,7 @@ class Databases(Cases):
             equal(sums, "t|t", "pgbench's sums agree")
             postgres("pg_amcheck", "--install-missing", "--heapallindexed", "--parent-check", "-d", "postgres")
 
-        seconds = 10 if self.options.minutes < 5 else 60
+        seconds = self._seconds()
         postgres("initdb", "-k", "-A", "trust", "-D", data)
         start()
         try:

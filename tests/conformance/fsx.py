@@ -1,5 +1,6 @@
 """fsx: random operations on one file, every read held against what it should be."""
 
+import concurrent.futures
 import os
 import pathlib
 
@@ -26,6 +27,9 @@ posix_fadvise = 2
 copy_file_range = 4
 """
 
+ROTATING = ", rotations and sweeps beside"
+AT_ONCE = 3  # they wait for the disk most of the time
+
 
 class Fsx(Suite):
     """Several seeds, in turn with O_DIRECT and with rotations and sweeps beside; msync after each write to memory
@@ -38,29 +42,37 @@ class Fsx(Suite):
     def version(self):
         return "fsx " + command(self.options.tools / "fsx", "--version").stdout.split()[-1]
 
+    def _plan(self):
+        """How many runs, each with a seed of its own, and of how many operations."""
+        cases = 4 if self.options.quick else 12
+        return cases, -(-self.options.ops // cases)
+
+    def size(self):
+        cases, operations = self._plan()
+        return f"{cases * operations:,} operations, {cases} seeds"
+
     def run(self):
         shim = self.options.work / "fsx_shim.so"
         command("cc", "-shared", "-fPIC", "-O1", "-o", shim, pathlib.Path(__file__).with_name("fsx_shim.c"), "-ldl")
-        cases = 4 if self.options.quick else 12
-        operations = max(self.options.ops // cases, 1)
-        for number in range(cases):
-            seed = self.options.seed * 100 + number
-            direct = number % 2 == 1
-            if self.place.vault is None:
-                if direct:
-                    continue  # fsx doesn't align its buffers, which ext4's O_DIRECT needs and FUSE's doesn't
-                yield self._case(shim, seed, max(operations // 10, 1), direct, number)
-            elif number % 4 < 2:
-                with self.place.rotating():
-                    outcome = self._case(shim, seed, operations, direct, number, ", rotations and sweeps beside")
-                yield outcome
-            else:
-                yield self._case(shim, seed, operations, direct, number)
+        cases, operations = self._plan()
+        if self.place.vault is None:
+            # fsx doesn't align its buffers, which ext4's O_DIRECT needs and FUSE's doesn't.
+            yield from self._at_once(shim, max(operations // 10, 1), range(0, cases, 2))
+            return
+        with self.place.rotating():
+            outcomes = list(self._at_once(shim, operations, [n for n in range(cases) if n % 4 < 2], ROTATING))
+        yield from outcomes
+        yield from self._at_once(shim, operations, [n for n in range(cases) if n % 4 >= 2])
 
-    def _case(self, shim, seed, operations, direct, number, beside=""):
-        lazy = number % 3 > 0
+    def _at_once(self, shim, operations, numbers, beside=""):
+        """Runs of fsx, some at once, each on a file of its own."""
+        with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+            yield from pool.map(lambda number: self._case(shim, operations, number, beside), numbers)
+
+    def _case(self, shim, operations, number, beside):
+        seed, direct, lazy = self.options.seed * 100 + number, number % 2 == 1, number % 3 > 0
         title = f"seed {seed}, {operations} operations{', O_DIRECT' if direct else ''}{'' if lazy else ', msync'}{beside}"
-        config = self.options.work / "fsx.toml"
+        config = self.options.work / f"fsx-{seed}.toml"
         config.write_text(CONFIG.format(lazy=str(lazy).lower()))
         environment = {**os.environ, "LD_PRELOAD": str(shim), **({"FSX_DIRECT": "1"} if direct else {})}
         done = command(

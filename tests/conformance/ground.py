@@ -9,7 +9,7 @@ import tempfile
 import threading
 
 import harness
-from suite import command
+from suite import command, remove
 
 IMAGE_GIB = 40
 
@@ -90,7 +90,7 @@ class Ground:
         try:
             yield Place("ext4", root)
         finally:
-            self._remove(root)
+            remove(root)
 
     @contextlib.contextmanager
     def rekeyfs(self, name, options):
@@ -104,9 +104,4 @@ class Ground:
             yield Place("rekeyfs", vault.mnt, vault)
         finally:
             vault.close()
-            self._remove(base)
-
-    @staticmethod
-    def _remove(path):
-        # rm, not shutil: its speed counts with a million files, and it goes as deep as a tree is.
-        subprocess.run(["rm", "-rf", "--one-file-system", path], check=False, capture_output=True)
+            remove(base)

@@ -79,13 +79,37 @@ class Mounts(Cases):
         self._with("allow_other", lambda mnt: look(mnt, False, False))
         self._with("allow_other,suid,dev", lambda mnt: look(mnt, True, True))
 
+    def test_option_noatime(self):
+        """Reading changes no atime, of files and directories, for root and for a user; without it, it does."""
+        for uid in (None, NOBODY):
+            for option in ("noatime", "relatime"):
+                vault = self._vault(uid)
+                vault.mount("-o", option)
+                try:
+                    self._read_all(vault, uid, option == "noatime")
+                finally:
+                    vault.close()
+
+    def _read_all(self, vault, uid, kept):
+        user = NOBODY if uid else 0
+        done = as_user(user, "mkdir d; echo x > d/f; touch -ad 2001-01-01 d/f d", vault.mnt)
+        equal(done.returncode, 0, done.stderr)
+        # So that reading reaches the daemon.
+        vault.umount()
+        vault.mount("-o", "noatime" if kept else "relatime")
+        line = next(line for line in pathlib.Path("/proc/self/mounts").read_text().splitlines() if str(vault.mnt) in line)
+        equal(("noatime" if kept else "relatime") in line.split()[3].split(","), True, line)
+        done = as_user(user, "cat d/f; ls d; stat -c %x d/f d", vault.mnt)
+        old = [stamp.startswith("2001-01-01") for stamp in done.stdout.splitlines()[2:]]
+        equal((done.returncode, old), (0, [kept, kept]), f"{done.stdout} {done.stderr}")
+
     def test_options_fsname_nonempty_and_those_for_others(self):
         def look(mnt):
             line = next(line for line in pathlib.Path("/proc/self/mounts").read_text().splitlines() if str(mnt) in line)
             equal(line.split()[0], "a\\040name", "source")
             equal(line.split()[2], "fuse.rekeyfs", "type")
 
-        self._with("fsname=a name,nonempty,noatime,_netdev,x-systemd.automount,user=root,nofail,defaults", look)
+        self._with("fsname=a name,nonempty,relatime,_netdev,x-systemd.automount,user=root,nofail,defaults", look)
         vault = self._vault()
         done = vault.try_mount("-o", "no_such_option")
         equal(done.returncode != 0 and "no_such_option" in done.stderr, True, done.stderr)
@@ -144,6 +168,7 @@ class Mounts(Cases):
             command("mount", vault.mnt, env=vault.env)
             sh("chmod 755 .; echo x > f; chmod 644 f", vault.mnt)
             equal(as_user(DAEMON, f"cat {vault.mnt}/f", "/").stdout, "x\n", "allow_other from fstab")
+            self._remounted(vault)
             command("umount", vault.mnt)
             equal(os.listdir(vault.mnt), [], "unmounted")
             run_as = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
@@ -153,6 +178,31 @@ class Mounts(Cases):
         finally:
             for place in (vault.mnt, theirs.mnt, "/etc/fstab", sbin):
                 subprocess.run(["umount", "-l", place], check=False, capture_output=True)
+
+    def _remounted(self, vault):
+        """mount -o remount through the helper: what the list names changes, the rest stays."""
+        def flags():
+            line = next(line for line in pathlib.Path("/proc/self/mounts").read_text().splitlines() if str(vault.mnt) in line)
+            return {"ro", "rw", "nosuid", "nodev", "noexec"} & set(line.split()[3].split(","))
+
+        equal(flags(), {"rw", "nosuid", "nodev"}, "flags of the mount")
+        with open(vault.mnt / "f", "r+b") as file:
+            done = command("mount", "-o", "remount,ro", vault.mnt, env=vault.env, check=False)
+            equal((done.returncode != 0, "busy" in done.stdout), (True, True), done.stdout)
+            file.write(b"y")
+        command("mount", "-o", "remount,ro,noexec", vault.mnt, env=vault.env)
+        equal(flags(), {"ro", "nosuid", "nodev", "noexec"}, "flags after remount,ro,noexec")
+        for call in ((vault.mnt / "f").write_bytes, (vault.mnt / "g").write_bytes):
+            refused(errno.EROFS, call, b"z")
+        equal((vault.mnt / "f").read_bytes(), b"y\n", "what was written before")
+        vault.rotate()
+        command("mount", "-o", "remount,rw", vault.mnt, env=vault.env)
+        equal(flags(), {"rw", "nosuid", "nodev", "noexec"}, "flags after remount,rw")
+        (vault.mnt / "f").write_bytes(b"x\n")
+        command("umount", vault.mnt)
+        command("mount", "-o", "ro", vault.mnt, env=vault.env)
+        done = command("mount", "-o", "remount,rw", vault.mnt, env=vault.env, check=False)
+        equal((done.returncode != 0, "mount it writable" in done.stdout), (True, True), done.stdout)
 
     def test_remount_read_only(self):
         """As a shutdown does it: mount -o remount,ro, straight to the kernel."""

@@ -22,6 +22,12 @@ class StressNg(Suite):
     def version(self):
         return "stress-ng " + command("stress-ng", "--version").stdout.split()[2].strip(",")
 
+    def size(self):
+        return f"{len(QUICK if self.options.quick else self._all())} stressors, 2 workers, {self._seconds()} s each"
+
+    def _seconds(self):
+        return 1 if self.options.quick else 5
+
     def run(self):
         for stressor in QUICK if self.options.quick else self._all():
             yield self._stress(stressor)
@@ -35,9 +41,8 @@ class StressNg(Suite):
         directory = self.place.root / stressor
         directory.mkdir()
         os.chmod(directory, 0o777)
-        seconds = 1 if self.options.quick else 5
         done = command(
-            "stress-ng", f"--{stressor}", 2, "--verify", "--timeout", f"{seconds}s", "--temp-path", directory,
+            "stress-ng", f"--{stressor}", 2, "--verify", "--timeout", f"{self._seconds()}s", "--temp-path", directory,
             "--seed", self.options.seed, check=False, timeout=600, cwd=directory,
         )  # fmt: skip
         said = [line.split("] ", 1)[-1] for line in done.stdout.splitlines() if "info:" not in line]

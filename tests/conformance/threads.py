@@ -146,8 +146,8 @@ class Threads(Cases):
     about = f"{THREADS} threads, mixed operations on the same files and directories, contents verified"
     seconds = 6 * 3600
 
-    def version(self):
-        return f"this repository's, {self.options.minutes:g} minutes"
+    def size(self):
+        return f"{THREADS} threads, {self.options.minutes:g} minutes"
 
     def test_mixed_operations(self):
         until = time.monotonic() + self.options.minutes * 60 / (1 if self.place.vault else 4)

@@ -6,6 +6,7 @@ import stat
 import time
 
 from suite import Cases, command, equal
+from test_times import CHANGES
 
 SECOND = 10**9
 
@@ -135,6 +136,48 @@ class Times(Cases):
             ("", "chmod of a file in it", lambda: os.chmod(d / "y", 0o600)),
         ):
             equal(self._changed(d, call), wanted, f"directory: {what}")
+
+    def _changed_files(self):
+        """A file for each way to change one; what is seen of them."""
+        for name, change in CHANGES.items():
+            change(self.dir / name)
+        return {name: os.stat(self.dir / name) for name in CHANGES}
+
+    def _same(self, before, stamp):
+        moved = {}
+        for name, seen in before.items():
+            now = getattr(os.stat(self.dir / name), stamp)
+            if now != getattr(seen, stamp):
+                moved[name] = now - getattr(seen, stamp)
+        equal(moved, {}, f"nanoseconds by which {stamp} moved")
+
+    def test_mtimes_once_the_kernel_has_forgotten_the_files_and_after_a_remount(self):
+        before = self._changed_files()
+        self._again()
+        self._same(before, "st_mtime_ns")
+        if self.place.vault:
+            os.chdir("/")
+            self.place.vault.remount(*self.mount_options)
+            self._same(before, "st_mtime_ns")
+
+    def test_ctimes_once_the_kernel_has_forgotten_the_files(self):
+        before = self._changed_files()
+        for name, seen in before.items():
+            equal(os.stat(self.dir / name).st_ctime_ns >= seen.st_ctime_ns, True, f"{name}: never back")
+        self._again()
+        self._same(before, "st_ctime_ns")
+
+    def test_truncate_to_the_size_it_has(self):
+        path = self.dir / "f"
+        path.write_bytes(bytes(9000))
+        equal(self._changed(path, lambda: os.truncate(path, 9000)), "mc", "truncate")
+
+    def test_ftruncate_to_the_size_it_has(self):
+        path = self.dir / "f"
+        path.write_bytes(bytes(9000))
+        fd = os.open(path, os.O_RDWR)
+        equal(self._changed(path, lambda: os.ftruncate(fd, 9000)), "mc", "ftruncate")
+        os.close(fd)
 
     def test_mmap_writes_change_mtime(self):
         import mmap
