@@ -160,7 +160,7 @@ impl EventLog {
                 Err(e) => tracing::error!("{lost} events could not be recorded in {FILE_NAME}: {e}"),
             }
         }
-        self.sync(&mut state).unwrap_or_else(|e| warn_of_sync(e));
+        self.sync(&mut state).unwrap_or_else(warn_of_sync);
     }
 
     /// Appends the events of a change of the keyring that is about to be saved as `generation`, in one write,
@@ -191,7 +191,7 @@ impl EventLog {
             line
         }));
         let Some(first) = lines.first_mut() else {
-            self.sync(&mut state).unwrap_or_else(|e| warn_of_sync(e));
+            self.sync(&mut state).unwrap_or_else(warn_of_sync);
             let durable = state.durable;
             drop(state);
             self.hold_back_again(Err(Errno::AGAIN), held_back);
@@ -221,7 +221,7 @@ impl EventLog {
     /// As [`EventLog::record`], and durable when this returns.
     pub fn record_durably(&self, event: &Event) {
         self.record(event);
-        self.sync(&mut self.state.lock()).unwrap_or_else(|e| warn_of_sync(e));
+        self.sync(&mut self.state.lock()).unwrap_or_else(warn_of_sync);
     }
 
     /// The last place in the log that is known to be durable.
