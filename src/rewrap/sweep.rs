@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::walk::{is_gone, walk};
 use crate::ids::{BackingKeyId, Ino, Timestamp};
-use crate::vault::{Result, Vault};
+use crate::vault::{BatchOutcome, Result, Vault};
 
 /// The longest a sweep rests without asking whether it is to stop.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -116,14 +116,22 @@ impl Sweep<'_> {
             return;
         }
         let inos: Vec<Ino> = stale.iter().map(|(ino, _)| *ino).collect();
-        let mut failed = self.vault.rewrap_batch(&inos).failed;
+        let BatchOutcome { mut moved, mut failed, .. } = self.vault.rewrap_batch(&inos);
         // Some were overtaken, by the lazy re-wrap or by a write that emptied them: these are fresh now, or
         // can be re-wrapped in a second go.
         if !failed.is_empty() {
-            failed = self.vault.rewrap_batch(&failed).failed;
+            let again = self.vault.rewrap_batch(&failed);
+            moved.extend(again.moved);
+            failed = again.failed;
         }
-        // What counts is where each is now, whoever moved it; it may be stale again by a rotation meanwhile.
-        for (ino, before) in stale {
+        self.report.rewrapped += moved.len() as u64;
+        let moved: HashMap<Ino, BackingKeyId> = moved.into_iter().collect();
+        for backing in moved.values() {
+            *self.census.entry(*backing).or_default() += 1;
+        }
+        // What counts of the others is where each is now, whoever moved it; it may be stale again by a rotation
+        // meanwhile.
+        for (ino, before) in stale.into_iter().filter(|(ino, _)| !moved.contains_key(ino)) {
             match self.vault.count_file(ino) {
                 Ok(Some(info)) => {
                     *self.census.entry(info.backing).or_default() += 1;

@@ -32,7 +32,9 @@ fn every_stale_file_is_rewrapped_once() {
     let mut seen = 0;
     let report = sweep(&test.vault, SweepOptions::default(), |p| seen = p.seen, &stop).unwrap();
     assert_eq!((report.files, report.rewrapped, report.failed, seen), (files, files, 0, files));
-    assert_eq!(report.census.iter().map(|(_, n)| n).sum::<u64>(), files);
+    let current = test.keys().current(&AliasName::default_alias()).unwrap();
+    assert_eq!(report.census, [(current, files)]);
+    assert_eq!(test.vault.census(), [(current, files)]);
     let again = sweep(&test.vault, SweepOptions::default(), |_| {}, &stop).unwrap();
     assert_eq!((again.files, again.rewrapped, again.skipped), (files, 0, 0));
 }

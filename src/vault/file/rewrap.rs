@@ -31,6 +31,8 @@ const FLOOR_PAGES: u64 = 16;
 pub struct BatchOutcome {
     /// Files that are wrapped by the current backing key now, and were not before.
     pub rewrapped: u64,
+    /// These files, each with what wrapped it then.
+    pub moved: Vec<(Ino, BackingKeyId)>,
     /// Files that need no re-wrap, or can't be re-wrapped now since a key isn't usable.
     pub skipped: u64,
     /// Files whose re-wrap failed or was overtaken; their old slot stands, and they can be tried again.
@@ -42,6 +44,7 @@ struct Candidate {
     inode: Arc<Inode>,
     file: Arc<OpenFile>,
     seen: (FileId, Sequence),
+    /// What it is to be wrapped by; once it is, what wraps it.
     backing: BackingKeyId,
     next: Option<NextSlot>,
 }
@@ -128,6 +131,7 @@ impl Vault {
         let batch = keep(batch, &|candidate| Ok(many || candidate.sync()?));
         let batch = keep(batch, &|candidate| self.overwrite_old_slot(candidate));
         outcome.rewrapped += batch.len() as u64;
+        outcome.moved.extend(batch.iter().map(|candidate| (candidate.inode.ino, candidate.backing)));
         outcome
     }
 
@@ -174,6 +178,7 @@ impl Vault {
         file.write_slot_keeping_times(sealed.header.index(), next.bytes())?;
         sealed.header.advance(next);
         let backing = sealed.header.backing();
+        candidate.backing = backing;
         self.count_wrapped(&candidate.inode, backing);
         // The key it moved to may have gone since, when the file was none of its files yet.
         if self.keys.usable(backing).is_err() {
