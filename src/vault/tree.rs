@@ -199,32 +199,35 @@ impl Tree {
         })
     }
 
-    /// Opens the lower file of an inode, for writing also where its mode forbids that to its owner: what the
-    /// caller may do, the kernel has checked by the mode. The caller holds the inode's `file` slot, so that
+    /// Opens and stats the lower file of an inode, for writing also where its mode forbids that to its owner: what
+    /// the caller may do, the kernel has checked by the mode. The caller holds the inode's `file` slot, so that
     /// no chmod comes in between.
     ///
     /// # Errors
     /// [`Error::Stale`] if its names lead elsewhere; what opening says.
-    pub(super) fn open_lower(&self, inode: &Inode, access: Access) -> Result<OwnedFd> {
+    pub(super) fn open_lower(&self, inode: &Inode, access: Access) -> Result<(OwnedFd, Stat)> {
         let opened = self.by_name(inode, |dir, entry| {
             let fd = self.with_room(|| storage::open_file(dir, entry, access))?;
-            Ok(self.is(inode, &storage::fstat(fd.as_fd())?).then_some(fd))
+            let stat = storage::fstat(fd.as_fd())?;
+            Ok(self.is(inode, &stat).then_some((fd, stat)))
         });
-        match opened {
-            Ok(Some(fd)) => Ok(fd),
+        let fd = match opened {
+            Ok(Some(opened)) => return Ok(opened),
             Ok(None) => {
                 let pin = inode.pin().ok_or(Error::Stale)?;
                 match self.with_room(|| storage::reopen(pin.as_fd(), access)) {
-                    Err(Errno::ACCESS) => self.open_widened(pin.as_fd(), access),
-                    done => Ok(done?),
+                    Err(Errno::ACCESS) => self.open_widened(pin.as_fd(), access)?,
+                    done => done?,
                 }
             }
             Err(Error::Lower(Errno::ACCESS)) => {
                 let path = self.path_fd(inode)?.ok_or(Error::Stale)?;
-                self.open_widened(path.as_fd(), access)
+                self.open_widened(path.as_fd(), access)?
             }
-            Err(e) => Err(e),
-        }
+            Err(e) => return Err(e),
+        };
+        let stat = storage::fstat(fd.as_fd())?;
+        Ok((fd, stat))
     }
 
     /// A descriptor that is to be read through: with `no_atime` that leaves the time of last access alone. Not so

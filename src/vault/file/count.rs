@@ -7,8 +7,8 @@ use super::load::claimed;
 use crate::content::layout;
 use crate::crypto::suite::Suite;
 use crate::header::Header;
-use crate::ids::{BackingKeyId, Ino, LowerOffset, Sequence};
-use crate::storage::{self, Access};
+use crate::ids::{BackingKeyId, Ino, Sequence};
+use crate::storage::Access;
 use crate::vault::inode::Inode;
 use crate::vault::{Damage, Error, FileKind, HeaderInfo, Result, Vault};
 
@@ -42,8 +42,8 @@ impl Vault {
             found.inspect(|(backing, ..)| self.count_wrapped(inode, *backing));
             return Ok(found);
         }
-        let fd = self.tree.open_lower(inode, Access::ReadOnly)?;
-        let lower = LowerOffset(storage::fstat(fd.as_fd())?.size);
+        let (fd, stat) = self.tree.open_lower(inode, Access::ReadOnly)?;
+        let lower = stat.lower_size();
         let size = layout::plain_size(lower).map_err(|_| Damage::Size)?;
         if size.0 == 0 {
             return Ok(None);

@@ -15,7 +15,7 @@ use crate::crypto::suite::Suite;
 use crate::header::{self, OpenError, Refusal, SLOTS, UnverifiedSlot};
 use crate::ids::{BackingKeyId, Format, Ino, LowerOffset, PageCount, PlainOffset, Sequence, Time};
 use crate::keyring::{KeyError, Keys};
-use crate::storage::{self, Access, Errno};
+use crate::storage::{self, Access, Errno, Stat};
 use crate::vault::inode::Inode;
 use crate::vault::{Damage, Error, FileKind, HeaderInfo, Result, Vault};
 
@@ -51,8 +51,8 @@ impl Vault {
             drop(state);
             return Ok(file);
         }
-        let (fd, writable) = self.open_data(inode)?;
-        let file = self.load(inode.ino, fd, writable, purpose)?;
+        let opened = self.open_data(inode)?;
+        let file = self.load(inode.ino, opened, purpose)?;
         if let Some(backing) = file.backing() {
             // The key may have gone while its DEK was being unwrapped, before whoever wipes DEKs could see it.
             self.keys.usable(backing).map_err(key_error)?;
@@ -91,16 +91,18 @@ impl Vault {
         file
     }
 
-    fn open_data(&self, inode: &Inode) -> Result<(OwnedFd, bool)> {
+    /// The lower file, what a stat says of it, and whether it can be written.
+    fn open_data(&self, inode: &Inode) -> Result<(OwnedFd, Stat, bool)> {
         if !self.read_only {
             match self.tree.open_lower(inode, Access::ReadWrite) {
-                Ok(fd) => return Ok((fd, true)),
+                Ok((fd, stat)) => return Ok((fd, stat, true)),
                 // Immutable, append-only, or someone else's: it may still be read.
                 Err(Error::Lower(Errno::ROFS | Errno::PERM | Errno::ACCESS | Errno::TXTBSY)) => {}
                 Err(e) => return Err(e),
             }
         }
-        Ok((self.tree.open_lower(inode, Access::ReadOnly)?, false))
+        let (fd, stat) = self.tree.open_lower(inode, Access::ReadOnly)?;
+        Ok((fd, stat, false))
     }
 
     /// Refuses a file that could be opened for reading only, by what opening it for writing says. The mount is
@@ -117,9 +119,13 @@ impl Vault {
         Err(Error::Lower(Errno::AGAIN))
     }
 
-    fn load(&self, ino: Ino, fd: OwnedFd, writable: bool, purpose: Purpose) -> Result<Arc<OpenFile>> {
-        let stat = storage::fstat(fd.as_fd())?;
-        let lower = LowerOffset(stat.size);
+    fn load(
+        &self,
+        ino: Ino,
+        (fd, stat, writable): (OwnedFd, Stat, bool),
+        purpose: Purpose,
+    ) -> Result<Arc<OpenFile>> {
+        let lower = stat.lower_size();
         let (size, body) = match layout::plain_size(lower) {
             Ok(size) if size.0 == 0 => (size, Body::Bare),
             Ok(size) => (size, self.load_body(&fd, lower, layout::page_count(size))?),
@@ -191,7 +197,7 @@ impl Vault {
                     drop(slot);
                     file.stated()?
                 }
-                None => claimed(self.tree.open_lower(inode, Access::ReadOnly)?.as_fd())?,
+                None => claimed(self.tree.open_lower(inode, Access::ReadOnly)?.0.as_fd())?,
             }
         };
         let Some((backing, suite, sequence)) = found else { return Ok(None) };
