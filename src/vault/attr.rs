@@ -1,5 +1,8 @@
 //! Attributes: from what the lower filesystem says to what users see, and changes of them.
 
+use std::os::fd::AsFd;
+
+use super::inode::Inode;
 use super::tree::{Tree, opening};
 use super::{Attr, Damage, Error, FileKind, Result, SetAttr};
 use crate::content::layout;
@@ -47,6 +50,9 @@ impl Tree {
             return Ok(());
         }
         let inode = self.inodes.get(ino)?;
+        if !owner && set.mode.is_none() && set.atime.is_none() && self.is_gone(&inode)? {
+            return Ok(());
+        }
         self.with_fd(&inode, |fd| {
             if owner {
                 if inode.kind == FileKind::Regular {
@@ -69,6 +75,16 @@ impl Tree {
             }
             Ok(())
         })
+    }
+
+    /// Whether a regular file has no name left, nor is open: nobody can come to see its times. The kernel, which has
+    /// its own, sends them once more when the last name goes.
+    fn is_gone(&self, inode: &Inode) -> Result<bool> {
+        if inode.kind != FileKind::Regular || inode.parent().is_some() || inode.opened().is_some() {
+            return Ok(false);
+        }
+        let Some(pin) = inode.pin() else { return Ok(false) };
+        Ok(storage::fstat(pin.as_fd())?.nlink == 0)
     }
 
     /// The target of a symlink.

@@ -1,5 +1,7 @@
 use super::*;
-use crate::vault::FileKind;
+use crate::ids::{Time, TimeChange};
+use crate::storage::fault::{Faults, Op};
+use crate::vault::{FileKind, SetAttr};
 
 #[test]
 fn a_file_is_found_by_whichever_name_is_left() {
@@ -156,4 +158,36 @@ fn times_of_anything_but_the_file_behind_a_symlink() {
     let set = crate::vault::SetAttr { mtime: Some(TimeChange::At(at)), ..Default::default() };
     assert_eq!(v.setattr(link, &set, &me()).unwrap().mtime, at);
     assert_eq!(v.readlink(link).unwrap(), b"f");
+}
+
+/// The kernel sends a file's times once more when its last name goes: nobody can come to see them.
+#[test]
+fn the_times_of_a_file_that_is_gone_are_not_written() {
+    let t = TestVault::new();
+    let v = &t.vault;
+    let mtime = SetAttr { mtime: Some(TimeChange::At(Time { secs: 5, nanos: 0 })), ..SetAttr::default() };
+    let written = |ino| {
+        let faults = Faults::record();
+        let scope = faults.on_this_thread();
+        v.setattr(ino, &mtime, &me()).unwrap();
+        drop(scope);
+        faults.log().contains(&Op::SetTimes)
+    };
+    let gone = write(v, "gone", b"x");
+    assert!(written(gone));
+    unlink(v, "gone").unwrap();
+    assert!(!written(gone));
+
+    let linked = write(v, "a", b"x");
+    v.link(linked, Ino::ROOT, b"b").unwrap();
+    unlink(v, "a").unwrap();
+    assert!(written(linked), "by its other name");
+    assert_eq!(v.getattr(linked).unwrap().mtime.secs, 5);
+
+    let open = write(v, "open", b"x");
+    let handle = v.open(open, READ, &me()).unwrap();
+    unlink(v, "open").unwrap();
+    assert!(written(open));
+    assert_eq!(v.getattr(open).unwrap().mtime.secs, 5);
+    v.release(open, handle).unwrap();
 }
