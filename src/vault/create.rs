@@ -72,7 +72,8 @@ impl Tree {
             check(&self.alias_in(dir)?)?;
             let create = || storage::create_file(dir.fd(), entry, mode & 0o7777);
             let fd = self.with_room(|| storage::as_caller(caller.lower(), create))?;
-            let (inode, attr) = self.remember(dir, entry, &storage::fstat(fd.as_fd())?)?;
+            let attr = self.attr(&storage::fstat(fd.as_fd())?)?;
+            let inode = self.inodes.remember_made(attr.ino, dir.ino, entry)?;
             Ok((inode, fd, attr))
         })
     }

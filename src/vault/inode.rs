@@ -105,13 +105,13 @@ pub(super) struct Inode {
 }
 
 impl Inode {
-    fn new(ino: Ino, kind: FileKind) -> Self {
+    fn new(ino: Ino, kind: FileKind, may_have_capability: bool) -> Self {
         Self {
             ino,
             lookups: AtomicU64::new(0),
             children: AtomicU32::new(0),
             kind,
-            may_have_capability: AtomicBool::new(true),
+            may_have_capability: AtomicBool::new(may_have_capability),
             replaced: AtomicBool::new(false),
             place: Mutex::default(),
             file: Mutex::default(),
@@ -186,7 +186,7 @@ impl Table {
             linked_pins: Mutex::default(),
             linked_pins_max,
         };
-        let root = Inode::new(Ino::ROOT, FileKind::Directory);
+        let root = Inode::new(Ino::ROOT, FileKind::Directory, true);
         root.lookups.store(1, Ordering::Relaxed);
         table.shard(Ino::ROOT).lock().insert(Ino::ROOT, Arc::new(root));
         table
@@ -219,6 +219,23 @@ impl Table {
     /// # Errors
     /// [`Error::Stale`] if the parent isn't known.
     pub(super) fn remember(&self, ino: Ino, kind: FileKind, parent: Ino, entry: &[u8]) -> Result<Arc<Inode>> {
+        self.enter(ino, kind, parent, entry, true)
+    }
+
+    /// As [`Table::remember`], of a file that was made just now, and so has no capabilities: unless someone else
+    /// was here first, who may have set some.
+    pub(super) fn remember_made(&self, ino: Ino, parent: Ino, entry: &[u8]) -> Result<Arc<Inode>> {
+        self.enter(ino, FileKind::Regular, parent, entry, false)
+    }
+
+    fn enter(
+        &self,
+        ino: Ino,
+        kind: FileKind,
+        parent: Ino,
+        entry: &[u8],
+        may_have_capability: bool,
+    ) -> Result<Arc<Inode>> {
         if ino == Ino::ROOT || !self.hold(parent) {
             return Err(Error::Stale);
         }
@@ -229,13 +246,15 @@ impl Table {
                 Entry::Occupied(known) if known.get().kind == kind => known.get().clone(),
                 Entry::Occupied(mut known) => {
                     let old = known.get();
-                    let new = Inode::new(ino, kind);
+                    let new = Inode::new(ino, kind, true);
                     new.lookups.store(old.lookups.load(Ordering::Relaxed), Ordering::Relaxed);
                     new.children.store(old.children.load(Ordering::Relaxed), Ordering::Relaxed);
                     displaced = Some(known.insert(Arc::new(new)));
                     known.get().clone()
                 }
-                Entry::Vacant(free) => free.insert(Arc::new(Inode::new(ino, kind))).clone(),
+                Entry::Vacant(free) => {
+                    free.insert(Arc::new(Inode::new(ino, kind, may_have_capability))).clone()
+                }
             };
             inode.lookups.fetch_add(1, Ordering::Relaxed);
             inode
@@ -308,7 +327,7 @@ impl Table {
     /// of the lower file, which keeps the number from passing to another, and forgets the lookup again.
     pub(super) fn adopt(&self, ino: Ino, kind: FileKind) -> Arc<Inode> {
         let mut shard = self.shard(ino).lock();
-        let inode = shard.entry(ino).or_insert_with(|| Arc::new(Inode::new(ino, kind)));
+        let inode = shard.entry(ino).or_insert_with(|| Arc::new(Inode::new(ino, kind, true)));
         inode.lookups.fetch_add(1, Ordering::Relaxed);
         inode.clone()
     }

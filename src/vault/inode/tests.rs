@@ -126,3 +126,14 @@ fn an_inode_is_small() {
     let shared = size_of::<Inode>() + 2 * size_of::<usize>();
     assert!(shared + 8 + 8 + entry * 16 / 7 <= 200, "{shared} + {entry}");
 }
+
+/// Whoever was first to look it up may have given it some before its maker came to enter it.
+#[test]
+fn only_a_file_that_its_maker_enters_is_known_to_have_no_capabilities() {
+    let table = Table::new(8);
+    let may_have = |inode: &Inode| inode.may_have_capability.load(Ordering::Relaxed);
+    assert!(!may_have(&table.remember_made(Ino(10), Ino::ROOT, b"a").unwrap()));
+    assert!(!may_have(&file(&table, 10, Ino::ROOT, "a")));
+    assert!(may_have(&file(&table, 20, Ino::ROOT, "b")));
+    assert!(may_have(&table.remember_made(Ino(20), Ino::ROOT, b"b").unwrap()));
+}
