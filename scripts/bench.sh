@@ -5,7 +5,8 @@
 # passthrough_hp from Debian's source of fuse3 under target/; leaves nothing else behind. An idle machine gives figures
 # worth reading.
 # Options: --help. With --micro: the microbenchmarks, for both cipher engines. With --regressions: the short comparison
-# with passthrough_hp that scripts/test.sh makes; --record writes what it compares with anew.
+# with passthrough_hp that scripts/test.sh makes; --record writes what it compares with anew. With --null-cipher: beside
+# rekeyfs one that encrypts nothing (built under target/null-cipher), which tells what encryption costs.
 . "$(dirname "$0")/lib.sh"
 
 BINARY=${REKEYFS:-$TARGET/release/rekeyfs}
@@ -65,4 +66,14 @@ fi
 TOOLS=()
 [ -x "$PLACE/passthrough_hp" ] &&
     TOOLS=(--tool "passthrough_hp=$PLACE/passthrough_hp" --tool "libfuse=$(pkg-config --modversion fuse3)")
-isolated "${RUN[@]}" "${TOOLS[@]}" "$@"
+ARGS=()
+for word in "$@"; do
+    if [ "$word" != --null-cipher ]; then
+        ARGS+=("$word")
+        continue
+    fi
+    need_build_tools
+    (cd "$ROOT" && cargo build --locked --release --features null-cipher --target-dir "$TARGET/null-cipher") || exit 2
+    TOOLS+=(--tool "rekeyfs-null=$TARGET/null-cipher/release/rekeyfs")
+done
+isolated "${RUN[@]}" "${TOOLS[@]}" "${ARGS[@]}"

@@ -11,6 +11,7 @@ step "cargo fmt, fuzz targets" cargo fmt --manifest-path fuzz/Cargo.toml --check
 step "clippy" cargo clippy --locked --all-targets --features fault-injection,benchmarks -- -D warnings
 step "clippy, RustCrypto engine" cargo clippy --locked --all-targets --no-default-features -- -D warnings
 step "clippy, as released" cargo clippy --locked --all-targets -- -D warnings
+step "clippy, null cipher" cargo clippy --locked --all-targets --features null-cipher -- -D warnings
 step "rustdoc" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 
 layer_checks
@@ -20,6 +21,12 @@ scripts_parse() {
     for f in scripts/*.sh .ci/run; do bash -n "$f" || return 1; done
 }
 step "scripts parse" scripts_parse
+# What encrypts nothing is for benchmarks: it is in no default, and nothing else builds it.
+null_cipher_is_not_released() {
+    ! grep -nE '^(default|[a-z-]+) = .*null-cipher' Cargo.toml &&
+        ! grep -rnE --exclude=bench.sh --exclude=check.sh -e 'null-cipher|--all-features' scripts .ci
+}
+step "the null cipher is in no release" null_cipher_is_not_released
 if command -v shellcheck >/dev/null 2>&1; then
     step "shellcheck" shellcheck -x -S warning scripts/*.sh
 fi

@@ -14,12 +14,20 @@ use super::args_fsck::Fsck;
 use super::args_key::Key;
 use super::args_kms::Kms;
 use super::exit::{self, Exit, Failure};
+use crate::crypto::suite::Suite;
+
+/// What `--version` says.
+const VERSION: &str = if cfg!(feature = "null-cipher") {
+    concat!(env!("CARGO_PKG_VERSION"), " (null cipher: for benchmarks, encrypts nothing)")
+} else {
+    env!("CARGO_PKG_VERSION")
+};
 
 /// The commands and options of `rekeyfs`.
 #[derive(Parser, Debug)]
 #[command(
     name = "rekeyfs",
-    version,
+    version = VERSION,
     about = "An encrypted filesystem whose keys rotate while it is mounted",
     after_help = exit::HELP,
     subcommand_required = true,
@@ -75,7 +83,7 @@ pub(super) struct Init {
     #[command(flatten)]
     pub(super) kdf: Kdf,
     /// The cipher of file contents: aes-256-gcm or chacha20-poly1305
-    #[arg(long, value_name = "SUITE", default_value = "aes-256-gcm")]
+    #[arg(long, value_name = "SUITE", default_value = Suite::KNOWN[0].name())]
     pub(super) suite: String,
     /// Make no recovery key
     #[arg(long)]
@@ -318,7 +326,8 @@ pub(super) struct NewSecret {
 
 /// `rekeyfs VAULT MOUNTPOINT -o OPTS`, as mount(8) calls it for fstab.
 #[derive(Parser, Debug)]
-#[command(name = "mount.fuse.rekeyfs", version, about = "Mount a rekeyfs vault, as mount(8) calls it", after_help = exit::HELP)]
+#[command(name = "mount.fuse.rekeyfs", version = VERSION, about = "Mount a rekeyfs vault, as mount(8) calls it")]
+#[command(after_help = exit::HELP)]
 pub(super) struct Fstab {
     /// The vault's directory
     pub(super) vault: PathBuf,

@@ -14,24 +14,34 @@ pub enum Suite {
     /// 2: ChaCha20-Poly1305 (RFC 8439).
     #[serde(rename = "chacha20-poly1305")]
     ChaCha20Poly1305,
+    /// 255: none; contents and names stay as they are. Only in the benchmark build (feature `null-cipher`), which
+    /// knows no other suite: it opens no vault of a real build, and no real build opens its vaults.
+    #[cfg(feature = "null-cipher")]
+    #[serde(rename = "null")]
+    Null,
 }
 
 impl Suite {
+    /// The suites that vaults of this build may have, the default one first.
+    #[cfg(not(feature = "null-cipher"))]
+    pub const KNOWN: &'static [Self] = &[Self::Aes256Gcm, Self::ChaCha20Poly1305];
+    /// The suites that vaults of this build may have, the default one first.
+    #[cfg(feature = "null-cipher")]
+    pub const KNOWN: &'static [Self] = &[Self::Null];
+
     /// The number on disk. 3 is reserved for AES-256-GCM-SIV.
     pub const fn number(self) -> u8 {
         match self {
             Self::Aes256Gcm => 1,
             Self::ChaCha20Poly1305 => 2,
+            #[cfg(feature = "null-cipher")]
+            Self::Null => 255,
         }
     }
 
     /// The suite with that number, if this program knows it.
-    pub const fn from_number(number: u8) -> Option<Self> {
-        match number {
-            1 => Some(Self::Aes256Gcm),
-            2 => Some(Self::ChaCha20Poly1305),
-            _ => None,
-        }
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::KNOWN.iter().copied().find(|suite| suite.number() == number)
     }
 
     /// The name users see and type.
@@ -39,6 +49,8 @@ impl Suite {
         match self {
             Self::Aes256Gcm => "aes-256-gcm",
             Self::ChaCha20Poly1305 => "chacha20-poly1305",
+            #[cfg(feature = "null-cipher")]
+            Self::Null => "null",
         }
     }
 }
@@ -52,10 +64,25 @@ impl fmt::Display for Suite {
 impl FromStr for Suite {
     type Err = String;
     fn from_str(s: &str) -> Result<Self, String> {
-        match s {
-            "aes-256-gcm" => Ok(Self::Aes256Gcm),
-            "chacha20-poly1305" => Ok(Self::ChaCha20Poly1305),
-            other => Err(format!("unknown suite {other:?}: aes-256-gcm and chacha20-poly1305 are known")),
+        Self::KNOWN.iter().copied().find(|suite| suite.name() == s).ok_or_else(|| {
+            let known: Vec<_> = Self::KNOWN.iter().map(|suite| suite.name()).collect();
+            format!("unknown suite {s:?}: known to this program: {}", known.join(", "))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_that_encrypts_shares_no_suite_with_the_one_that_does_not() {
+        let (real, null) = ([(1, "aes-256-gcm"), (2, "chacha20-poly1305")], (255, "null"));
+        for (number, name) in real {
+            assert_eq!(Suite::from_number(number).is_some(), cfg!(not(feature = "null-cipher")));
+            assert_eq!(name.parse::<Suite>().ok(), Suite::from_number(number));
         }
+        assert_eq!(Suite::from_number(null.0).is_some(), cfg!(feature = "null-cipher"));
+        assert_eq!(null.1.parse::<Suite>().ok(), Suite::from_number(null.0));
     }
 }

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
 
 use crate::content::layout::{PAGE, PAYLOAD};
+use crate::crypto::page::Nonce;
 
 /// Pages read or written in one lower call: enough to make the call cheap, small enough for the L2 cache.
 pub(super) const CHUNK_PAGES: u64 = 32;
@@ -14,7 +15,7 @@ pub(super) struct Buffers {
     /// One block's payload.
     pub(super) payload: Vec<u8>,
     /// The nonces of a request.
-    pub(super) nonces: Vec<u8>,
+    pub(super) nonces: Vec<Nonce>,
 }
 
 thread_local! {

@@ -12,7 +12,7 @@ use super::scratch::{Buffers, Scratch};
 use super::{Body, OpenFile, Sealed, State};
 use crate::content::block;
 use crate::content::layout::{self, Piece};
-use crate::crypto::random;
+use crate::crypto::page;
 use crate::header::{Header, SLOT, SLOTS};
 use crate::ids::{FileId, Ino, LowerOffset, PageCount, PageIndex, PlainOffset};
 use crate::storage;
@@ -216,7 +216,9 @@ impl OpenFile {
         let range = layout::block_range(page);
         let lower = &mut scratch.lower[..(range.end - range.start) as usize];
         block::payload_of(lower).copy_from_slice(payload);
-        block::seal(&sealed.key(page), page, &random::array(), lower);
+        let mut nonce = [[0; 12]];
+        page::fresh_nonces(&mut nonce);
+        block::seal(&sealed.key(page), page, &nonce[0], lower);
         storage::pwrite_all(self.fd.as_fd(), lower, LowerOffset(range.start))?;
         Ok(())
     }
@@ -255,10 +257,9 @@ impl OpenFile {
         let Buffers { lower, payload: _, nonces } = &mut *scratch;
         let first = layout::locate(offset).0;
         let last = layout::locate(PlainOffset(offset.0 + data.len() as u64 - 1)).0;
-        nonces.resize((last.0 - first.0 + 1) as usize * 12, 0);
-        random::fill(nonces);
-        let (fresh, _) = nonces.as_chunks::<12>();
-        let mut fresh = fresh.iter();
+        nonces.resize((last.0 - first.0 + 1) as usize, [0; 12]);
+        page::fresh_nonces(nonces);
+        let mut fresh = nonces.iter();
         let mut slot = plan.slot;
         if let Some(bytes) = slot
             && first.0 != 0
