@@ -14,6 +14,8 @@ pub(super) struct Buffers {
     pub(super) lower: Vec<u8>,
     /// One block's payload.
     pub(super) payload: Vec<u8>,
+    /// Lower bytes of the first and the last block of a write.
+    pub(super) ends: Vec<u8>,
     /// The nonces of a request.
     pub(super) nonces: Vec<Nonce>,
 }
@@ -31,6 +33,7 @@ impl Scratch {
             Box::new(Buffers {
                 lower: vec![0; (CHUNK_PAGES * PAGE) as usize],
                 payload: vec![0; PAYLOAD as usize],
+                ends: vec![0; 2 * PAGE as usize],
                 nonces: Vec::new(),
             })
         });

@@ -272,6 +272,26 @@ fn every_pair_of_edges_written_cut_and_grown() {
     }
 }
 
+#[test]
+fn writes_of_many_pages_keep_what_is_around_them() {
+    let mut run = Run::new(Suite::Aes256Gcm);
+    let pages = |n: u64| BLOCK0_PAYLOAD + n * PAYLOAD;
+    let len = |n: u64| (n * PAYLOAD) as usize;
+    let writes = [
+        Op::Write { at: 0, len: len(120), seed: 1 },
+        Op::Write { at: 100, len: len(40), seed: 2 },
+        Op::Write { at: pages(5) - 1, len: len(33) + 2, seed: 3 },
+        Op::Write { at: pages(7) + 9, len: len(69), seed: 4 },
+        Op::Write { at: pages(90), len: len(40) + 5, seed: 5 },
+        Op::Write { at: pages(200) - 7, len: len(70), seed: 6 },
+    ];
+    for op in writes.iter().flat_map(|write| [write, &Op::Reopen]) {
+        run.apply(op).unwrap();
+        run.expect(op);
+        run.check();
+    }
+}
+
 /// The descriptor reports a failed write-out once, and a sync of the vault's own can be the one to hear it.
 #[test]
 fn a_write_out_that_failed_in_a_sync_of_ours_is_reported_by_the_next_fsync() {

@@ -7,7 +7,7 @@
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 
-use super::read::{block_in, chunk_end, lower_start, open_block};
+use super::read::{chunk_end, lower_start, open_block};
 use super::scratch::{Buffers, Scratch};
 use super::{Body, OpenFile, Sealed, State};
 use crate::content::block;
@@ -254,9 +254,10 @@ impl OpenFile {
     fn write_blocks(&self, plan: &Plan<'_>, offset: PlainOffset, data: &[u8]) -> Result<()> {
         self.changed.store(true, Ordering::Relaxed);
         let mut scratch = Scratch::take();
-        let Buffers { lower, payload: _, nonces } = &mut *scratch;
+        let Buffers { lower, ends, nonces, payload: _ } = &mut *scratch;
         let first = layout::locate(offset).0;
         let last = layout::locate(PlainOffset(offset.0 + data.len() as u64 - 1)).0;
+        let old = self.read_ends(plan, offset, data.len(), ends)?;
         nonces.resize((last.0 - first.0 + 1) as usize, [0; 12]);
         page::fresh_nonces(nonces);
         let mut fresh = nonces.iter();
@@ -282,8 +283,9 @@ impl OpenFile {
                 let range = layout::block_range(piece.page);
                 let at = lead + (range.start - start) as usize;
                 let lower = &mut chunk[at..at + (range.end - range.start) as usize];
-                self.fill_payload(plan, &piece, &data[piece.buffer.clone()], lower)?;
-                block::seal(&plan.sealed.key(piece.page), piece.page, nonce, lower);
+                let (data, key) = (&data[piece.buffer.clone()], plan.sealed.key(piece.page));
+                fill_payload(plan, &piece, &old, data, lower)?;
+                block::seal(&key, piece.page, nonce, lower);
             }
             if first.0 < plan.guarded.0 {
                 self.wait_stable(start..end)?;
@@ -293,24 +295,66 @@ impl OpenFile {
         Ok(())
     }
 
-    /// Puts a block's payload into its place in `lower`: `data`, and around it what was there, or zeros.
-    fn fill_payload(&self, plan: &Plan<'_>, piece: &Piece, data: &[u8], lower: &mut [u8]) -> Result<()> {
-        if plan.needs_old(piece) {
-            let mut scratch = Scratch::take();
-            let Buffers { lower: old, payload, nonces: _ } = &mut *scratch;
-            let range = layout::block_range(piece.page);
-            let old = &mut old[..(range.end - range.start) as usize];
-            let got = storage::pread(self.fd.as_fd(), old, LowerOffset(range.start))?;
-            old[got..].fill(0);
-            let payload = &mut payload[..layout::payload(piece.page) as usize];
-            open_block(plan.sealed, piece.page, block_in(old, piece.page, piece.page), payload)?;
-            block::payload_of(lower).copy_from_slice(payload);
-        } else {
-            let payload = block::payload_of(lower);
-            payload[..piece.within.start].fill(0);
-            payload[piece.within.end..].fill(0);
+    /// Reads what a write changes without replacing it: at most its first and its last block, which have their
+    /// stripes locked (or all others are shut out). In one call if they are neighbours.
+    fn read_ends<'a>(
+        &self,
+        plan: &Plan<'_>,
+        offset: PlainOffset,
+        len: usize,
+        buffer: &'a mut [u8],
+    ) -> Result<Ends<'a>> {
+        let end = offset.0 + len as u64;
+        let last = layout::block_start(layout::locate(PlainOffset(end - 1)).0).max(offset);
+        let pieces = layout::pieces(offset, len).take(1);
+        let pieces = pieces.chain(layout::pieces(last, (end - last.0) as usize).filter(|_| last > offset));
+        let mut blocks = pieces.filter(|piece| plan.needs_old(piece)).map(|piece| piece.page);
+        let (first, second) = (blocks.next(), blocks.next());
+        let mut at = 0;
+        let mut read = |blocks: std::ops::Range<u64>| {
+            let lower = &mut buffer[at..at + (blocks.end - blocks.start) as usize];
+            let got = storage::pread(self.fd.as_fd(), lower, LowerOffset(blocks.start))?;
+            lower[got..].fill(0);
+            at += lower.len();
+            Ok::<_, Error>(())
+        };
+        match (first.map(layout::block_range), second.map(layout::block_range)) {
+            (Some(first), Some(second)) if first.end == second.start => read(first.start..second.end)?,
+            (first, second) => first.into_iter().chain(second).try_for_each(read)?,
         }
-        block::payload_of(lower)[piece.within.clone()].copy_from_slice(data);
-        Ok(())
+        Ok(Ends { first, second, lower: buffer })
     }
+}
+
+/// What the ends of a write held: the lower bytes of at most two blocks, one after the other.
+struct Ends<'a> {
+    first: Option<PageIndex>,
+    second: Option<PageIndex>,
+    lower: &'a [u8],
+}
+
+impl Ends<'_> {
+    /// The lower bytes of a block, if it was read.
+    fn of(&self, page: PageIndex) -> Option<&[u8]> {
+        let len = |page| (layout::block_range(page).end - layout::block_range(page).start) as usize;
+        let first = self.first.map_or(0, len);
+        if self.first == Some(page) {
+            Some(&self.lower[..first])
+        } else {
+            (self.second == Some(page)).then(|| &self.lower[first..first + len(page)])
+        }
+    }
+}
+
+/// Puts a block's payload into its place in `lower`: `data`, and around it what was there, or zeros.
+fn fill_payload(plan: &Plan<'_>, piece: &Piece, old: &Ends<'_>, data: &[u8], lower: &mut [u8]) -> Result<()> {
+    let payload = block::payload_of(lower);
+    if let Some(old) = old.of(piece.page) {
+        open_block(plan.sealed, piece.page, old, payload)?;
+    } else {
+        payload[..piece.within.start].fill(0);
+        payload[piece.within.end..].fill(0);
+    }
+    payload[piece.within.clone()].copy_from_slice(data);
+    Ok(())
 }
