@@ -20,7 +20,7 @@ use fuser::{
 
 use super::kernel::{GENERATION, TTL, negotiate};
 use super::pool::Task;
-use super::replies::{attributes, empty, entry, sized};
+use super::replies::{attributes, empty, entry, page_aligned, sized};
 use super::{Adapter, convert, errno, guarded, guarded_for};
 use crate::ids::{Handle, PlainOffset};
 use crate::vault::{FileKind, SetAttr};
@@ -232,11 +232,7 @@ impl Filesystem for Adapter {
     ) {
         guarded_for(request, "read", || {
             BUFFER.with_borrow_mut(|buffer| {
-                let size = size as usize;
-                if buffer.len() < size {
-                    buffer.resize(size, 0);
-                }
-                let into = &mut buffer[..size];
+                let into = page_aligned(buffer, size as usize);
                 match self.vault.read(convert::ino(node), PlainOffset(offset), into) {
                     Ok(got) => reply.data(&into[..got]),
                     Err(error) => reply.error(errno(&error)),

@@ -6,6 +6,9 @@ use super::kernel::{GENERATION, TTL};
 use super::{convert, errno};
 use crate::vault::{Attr, Result};
 
+/// Bytes of a page of memory.
+const PAGE: usize = 4096;
+
 pub(super) fn entry(reply: ReplyEntry, result: Result<Attr>) {
     match result {
         Ok(attr) => reply.entry(&TTL, &convert::file_attr(&attr), GENERATION),
@@ -34,4 +37,14 @@ pub(super) fn sized(reply: ReplyXattr, room: u32, value: &[u8]) {
         Ok(length) if length <= room => reply.data(value),
         _ => reply.error(Errno::ERANGE),
     }
+}
+
+/// `size` bytes of `buffer`, which grows if need be, from a page boundary on: the kernel takes an answer page by page,
+/// and each in two pieces where it begins in the middle of one.
+pub(super) fn page_aligned(buffer: &mut Vec<u8>, size: usize) -> &mut [u8] {
+    if buffer.len() < size + PAGE {
+        buffer.resize(size + PAGE, 0);
+    }
+    let at = buffer.as_ptr().align_offset(PAGE).min(PAGE);
+    &mut buffer[at..at + size]
 }

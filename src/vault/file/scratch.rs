@@ -6,8 +6,9 @@ use std::ops::{Deref, DerefMut};
 use crate::content::layout::{PAGE, PAYLOAD};
 use crate::crypto::page::Nonce;
 
-/// Pages read or written in one lower call: enough to make the call cheap, small enough for the L2 cache.
-pub(super) const CHUNK_PAGES: u64 = 32;
+/// Pages read or written in one lower call: enough for a read of 128 KiB, the kernel's read-ahead, wherever it begins in
+/// its first block; small enough for the L2 cache.
+pub(super) const CHUNK_PAGES: u64 = 34;
 
 pub(super) struct Buffers {
     /// Lower bytes of a chunk, with room for both header slots.
