@@ -86,7 +86,7 @@ impl Vault {
     /// Registers the lower file of an inode that was just created, empty, through `fd`, and whose mtime the
     /// kernel will be told.
     pub(in crate::vault) fn file_created(&self, inode: &Inode, fd: OwnedFd, mtime: Time) -> Arc<OpenFile> {
-        let file = self.file_from(inode.ino, fd, true, mtime, State::empty());
+        let file = self.file_from(inode.ino, self.tree.for_reading(fd), true, mtime, State::empty());
         *inode.file.lock() = Arc::downgrade(&file);
         file
     }
@@ -125,6 +125,8 @@ impl Vault {
         (fd, stat, writable): (OwnedFd, Stat, bool),
         purpose: Purpose,
     ) -> Result<Arc<OpenFile>> {
+        // Before the header is read.
+        let fd = self.tree.for_reading(fd);
         let lower = stat.lower_size();
         let (size, body) = match layout::plain_size(lower) {
             Ok(size) if size.0 == 0 => (size, Body::Bare),
@@ -144,7 +146,7 @@ impl Vault {
     fn file_from(&self, ino: Ino, fd: OwnedFd, writable: bool, mtime: Time, state: State) -> Arc<OpenFile> {
         Arc::new_cyclic(|file| OpenFile {
             ino,
-            fd: self.tree.for_reading(fd),
+            fd,
             writable,
             handles: AtomicU32::new(0),
             writers: AtomicU32::new(0),
