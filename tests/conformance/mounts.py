@@ -92,14 +92,14 @@ class Mounts(Cases):
 
     def _read_all(self, vault, uid, kept):
         user = NOBODY if uid else 0
-        done = as_user(user, "mkdir d; echo x > d/f; touch -ad 2001-01-01 d/f d", vault.mnt)
+        done = as_user(user, f"cd {vault.mnt}; mkdir d; echo x > d/f; touch -ad 2001-01-01 d/f d", "/")
         equal(done.returncode, 0, done.stderr)
         # So that reading reaches the daemon.
         vault.umount()
         vault.mount("-o", "noatime" if kept else "relatime")
         line = next(line for line in pathlib.Path("/proc/self/mounts").read_text().splitlines() if str(vault.mnt) in line)
         equal(("noatime" if kept else "relatime") in line.split()[3].split(","), True, line)
-        done = as_user(user, "cat d/f; ls d; stat -c %x d/f d", vault.mnt)
+        done = as_user(user, f"cd {vault.mnt}; cat d/f; ls d; stat -c %x d/f d", "/")
         old = [stamp.startswith("2001-01-01") for stamp in done.stdout.splitlines()[2:]]
         equal((done.returncode, old), (0, [kept, kept]), f"{done.stdout} {done.stderr}")
 
