@@ -324,9 +324,12 @@ impl Run {
         Some(())
     }
 
-    /// The same file, but for its number: the kernel looks it up anew.
+    /// The same file, but for its number: the kernel looks it up anew. Whoever asks for it comes by a name: the
+    /// one that the vault knew may be gone, of a file that had several.
     fn reencrypt(&mut self, file: u8) -> Option<()> {
-        let (id, ino) = self.file(file)?;
+        let (id, _) = self.file(file)?;
+        let name = self.model.names_of(id).first().cloned()?;
+        let ino = self.look_up(&name);
         let empty = self.model.content(id).is_empty();
         let linked = self.model.names_of(id).len() > 1;
         match self.vault().reencrypt(ino, &mut || true).unwrap() {

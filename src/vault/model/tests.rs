@@ -56,6 +56,24 @@ fn no_file_moves_to_a_disabled_key() {
 }
 
 #[test]
+fn a_file_is_reencrypted_by_a_name_that_it_still_has() {
+    let create = |n, keep_open| Op::Create { at: Spot::Name(0, n), keep_open };
+    let ops = [
+        create(4, false),
+        Op::Link { from: 0, to: Spot::Name(0, 1) },
+        create(0, false),
+        Op::ForgetAll,
+        create(5, true),
+        Op::Write { file: 136, at: 0, len: 1, seed: 0 },
+        Op::Open { file: 38 },
+        Op::Unlink { at: Spot::Entry(29) },
+        Op::Reencrypt { file: 16 },
+        create(0, false),
+    ];
+    run(TestVault::in_memory(), &ops);
+}
+
+#[test]
 fn a_file_without_a_name_is_not_counted() {
     let at = Spot::Name(0, 0);
     let write = Op::Write { file: 0, at: 0, len: 10, seed: 1 };
