@@ -6,6 +6,7 @@
 mod convert;
 mod errno;
 mod kernel;
+mod linger;
 mod operations;
 mod pool;
 mod replies;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 pub use errno::errno;
 pub use kernel::KernelCache;
+pub use linger::Linger;
 pub use pool::Pool;
 
 use crate::events::Actor;
@@ -39,12 +41,20 @@ pub struct Adapter {
     pool: Pool,
     permissions: Permissions,
     kernel: KernelCache,
+    linger: Option<Linger>,
 }
 
 impl Adapter {
-    /// An adapter for `vault`, which runs syncs on `pool`. `kernel` is connected once the session exists.
-    pub fn new(vault: Arc<Vault>, pool: Pool, permissions: Permissions, kernel: KernelCache) -> Self {
-        Self { vault, pool, permissions, kernel }
+    /// An adapter for `vault`, which runs syncs on `pool`. `kernel` is connected once the session exists. Threads
+    /// sleep between requests unless `linger` says otherwise.
+    pub fn new(
+        vault: Arc<Vault>,
+        pool: Pool,
+        permissions: Permissions,
+        kernel: KernelCache,
+        linger: Option<Linger>,
+    ) -> Self {
+        Self { vault, pool, permissions, kernel, linger }
     }
 
     /// Does what may clear suid and sgid. The kernel has that done here, but keeps the mode it knew, which it has
@@ -70,18 +80,23 @@ impl Adapter {
         }
     }
 
+    /// As [`guarded`], in the name of the process that sent the request; the thread looks out for the next one then.
+    fn guarded_for(&self, request: &fuser::Request, operation: &'static str, handler: impl FnOnce()) {
+        {
+            let _acting = Actor { uid: request.uid(), pid: request.pid() }.act();
+            guarded(operation, handler);
+        }
+        if let Some(linger) = &self.linger {
+            linger.look_out();
+        }
+    }
+
     /// Has the kernel ask for an inode's attributes before it next uses them.
     fn refresh_attributes(&self, ino: Ino) {
         if let Err(error) = self.kernel.drop_attributes(ino) {
             tracing::warn!(%error, ino = ino.0, "the kernel may show a mode that has changed");
         }
     }
-}
-
-/// As [`guarded`], in the name of the process that sent the request.
-fn guarded_for(request: &fuser::Request, operation: &'static str, handler: impl FnOnce()) {
-    let _acting = Actor { uid: request.uid(), pid: request.pid() }.act();
-    guarded(operation, handler);
 }
 
 /// Runs a handler; a panic in it is logged with its cause and costs this request alone.

@@ -21,7 +21,7 @@ use fuser::{
 use super::kernel::{GENERATION, TTL, negotiate};
 use super::pool::Task;
 use super::replies::{attributes, empty, entry, page_aligned, sized};
-use super::{Adapter, convert, errno, guarded, guarded_for};
+use super::{Adapter, convert, errno, guarded};
 use crate::ids::{Handle, PlainOffset};
 use crate::vault::{FileKind, SetAttr};
 
@@ -40,11 +40,13 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        guarded_for(request, "lookup", || match self.vault.lookup(convert::ino(parent), name.as_bytes()) {
-            Err(error) if errno(&error).code() == libc::ENOENT => {
-                reply.entry(&TTL, &convert::no_entry(), GENERATION);
+        self.guarded_for(request, "lookup", || {
+            match self.vault.lookup(convert::ino(parent), name.as_bytes()) {
+                Err(error) if errno(&error).code() == libc::ENOENT => {
+                    reply.entry(&TTL, &convert::no_entry(), GENERATION);
+                }
+                result => entry(reply, result),
             }
-            result => entry(reply, result),
         });
     }
 
@@ -53,7 +55,7 @@ impl Filesystem for Adapter {
     }
 
     fn getattr(&self, request: &Request, node: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
-        guarded_for(request, "getattr", || attributes(reply, self.vault.getattr(convert::ino(node))));
+        self.guarded_for(request, "getattr", || attributes(reply, self.vault.getattr(convert::ino(node))));
     }
 
     fn setattr(
@@ -74,7 +76,7 @@ impl Filesystem for Adapter {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        guarded_for(request, "setattr", || {
+        self.guarded_for(request, "setattr", || {
             let change = SetAttr {
                 mode: mode.map(|mode| mode & PERMISSION_BITS),
                 uid,
@@ -90,7 +92,7 @@ impl Filesystem for Adapter {
     }
 
     fn readlink(&self, request: &Request, node: INodeNo, reply: ReplyData) {
-        guarded_for(request, "readlink", || match self.vault.readlink(convert::ino(node)) {
+        self.guarded_for(request, "readlink", || match self.vault.readlink(convert::ino(node)) {
             Ok(target) => reply.data(&target),
             Err(error) => reply.error(errno(&error)),
         });
@@ -106,7 +108,7 @@ impl Filesystem for Adapter {
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        guarded_for(request, "mknod", || {
+        self.guarded_for(request, "mknod", || {
             let caller = convert::caller(request, umask);
             let parent = convert::ino(parent);
             entry(reply, self.vault.mknod(parent, name.as_bytes(), mode, u64::from(rdev), &caller));
@@ -122,7 +124,7 @@ impl Filesystem for Adapter {
         umask: u32,
         reply: ReplyEntry,
     ) {
-        guarded_for(request, "mkdir", || {
+        self.guarded_for(request, "mkdir", || {
             let caller = convert::caller(request, umask);
             let mode = mode & PERMISSION_BITS;
             entry(reply, self.vault.mkdir(convert::ino(parent), name.as_bytes(), mode, &caller));
@@ -130,19 +132,19 @@ impl Filesystem for Adapter {
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        guarded_for(request, "unlink", || {
+        self.guarded_for(request, "unlink", || {
             empty(reply, self.vault.unlink(convert::ino(parent), name.as_bytes()))
         });
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        guarded_for(request, "rmdir", || {
+        self.guarded_for(request, "rmdir", || {
             empty(reply, self.vault.rmdir(convert::ino(parent), name.as_bytes()))
         });
     }
 
     fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
-        guarded_for(request, "symlink", || {
+        self.guarded_for(request, "symlink", || {
             let caller = convert::caller(request, 0);
             let target = target.as_os_str().as_bytes();
             entry(reply, self.vault.symlink(convert::ino(parent), name.as_bytes(), target, &caller));
@@ -159,7 +161,7 @@ impl Filesystem for Adapter {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        guarded_for(request, "rename", || {
+        self.guarded_for(request, "rename", || {
             let Some(flags) = convert::rename_flags(flags) else { return reply.error(Errno::EINVAL) };
             let from = (convert::ino(parent), name.as_bytes());
             let to = (convert::ino(new_parent), new_name.as_bytes());
@@ -175,14 +177,14 @@ impl Filesystem for Adapter {
         new_name: &OsStr,
         reply: ReplyEntry,
     ) {
-        guarded_for(request, "link", || {
+        self.guarded_for(request, "link", || {
             let new_parent = convert::ino(new_parent);
             entry(reply, self.vault.link(convert::ino(node), new_parent, new_name.as_bytes()));
         });
     }
 
     fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        guarded_for(request, "open", || {
+        self.guarded_for(request, "open", || {
             let (ino, flags) = (convert::ino(node), convert::open_flags(flags));
             let open = || self.vault.open(ino, flags, &convert::caller(request, 0));
             match self.clearing_suid(ino, flags.truncate, open) {
@@ -202,7 +204,7 @@ impl Filesystem for Adapter {
         flags: i32,
         reply: ReplyCreate,
     ) {
-        guarded_for(request, "create", || {
+        self.guarded_for(request, "create", || {
             let caller = convert::caller(request, umask);
             let flags = convert::open_flags(OpenFlags(flags));
             let mode = mode & PERMISSION_BITS;
@@ -230,7 +232,7 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        guarded_for(request, "read", || {
+        self.guarded_for(request, "read", || {
             BUFFER.with_borrow_mut(|buffer| {
                 let into = page_aligned(buffer, size as usize);
                 match self.vault.read(convert::ino(node), PlainOffset(offset), into) {
@@ -253,7 +255,7 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        guarded_for(request, "write", || {
+        self.guarded_for(request, "write", || {
             let ino = convert::ino(node);
             let clear_suid = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
             let write = || self.vault.write(ino, PlainOffset(offset), data, clear_suid);
@@ -275,7 +277,7 @@ impl Filesystem for Adapter {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        guarded_for(request, "release", || {
+        self.guarded_for(request, "release", || {
             let (ino, handle) = (convert::ino(node), Handle(handle.0));
             if self.vault.release_may_sync(ino) {
                 self.pool.submit(Task::Release { ino, handle, reply });
@@ -293,13 +295,13 @@ impl Filesystem for Adapter {
         datasync: bool,
         reply: ReplyEmpty,
     ) {
-        guarded_for(request, "fsync", || {
+        self.guarded_for(request, "fsync", || {
             self.pool.submit(Task::SyncFile { ino: convert::ino(node), datasync, reply })
         });
     }
 
     fn opendir(&self, request: &Request, node: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        guarded_for(request, "opendir", || match self.vault.opendir(convert::ino(node)) {
+        self.guarded_for(request, "opendir", || match self.vault.opendir(convert::ino(node)) {
             Ok(handle) => {
                 let keep = FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE;
                 reply.opened(FileHandle(handle.0), keep);
@@ -316,7 +318,7 @@ impl Filesystem for Adapter {
         cookie: u64,
         mut reply: ReplyDirectory,
     ) {
-        guarded_for(request, "readdir", || {
+        self.guarded_for(request, "readdir", || {
             let done = self.vault.readdir(convert::ino(node), Handle(handle.0), cookie, &mut |entry| {
                 let name = OsStr::from_bytes(entry.name);
                 let kind = convert::file_type(entry.kind);
@@ -337,7 +339,7 @@ impl Filesystem for Adapter {
         cookie: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        guarded_for(request, "readdirplus", || {
+        self.guarded_for(request, "readdirplus", || {
             let directory = convert::ino(node);
             let done =
                 self.vault.readdirplus(directory, Handle(handle.0), cookie, &mut |attr, name, next| {
@@ -359,7 +361,7 @@ impl Filesystem for Adapter {
         _flags: OpenFlags,
         reply: ReplyEmpty,
     ) {
-        guarded_for(request, "releasedir", || {
+        self.guarded_for(request, "releasedir", || {
             empty(reply, self.vault.releasedir(convert::ino(node), Handle(handle.0)));
         });
     }
@@ -372,13 +374,13 @@ impl Filesystem for Adapter {
         datasync: bool,
         reply: ReplyEmpty,
     ) {
-        guarded_for(request, "fsyncdir", || {
+        self.guarded_for(request, "fsyncdir", || {
             self.pool.submit(Task::SyncDirectory { ino: convert::ino(node), datasync, reply });
         });
     }
 
     fn statfs(&self, request: &Request, _node: INodeNo, reply: ReplyStatfs) {
-        guarded_for(request, "statfs", || match self.vault.statfs() {
+        self.guarded_for(request, "statfs", || match self.vault.statfs() {
             Ok(s) => {
                 reply.statfs(s.blocks, s.bfree, s.bavail, s.files, s.ffree, s.bsize, s.namelen, s.frsize);
             }
@@ -396,7 +398,7 @@ impl Filesystem for Adapter {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        guarded_for(request, "setxattr", || {
+        self.guarded_for(request, "setxattr", || {
             let Some(mode) = convert::xattr_mode(flags) else { return reply.error(Errno::EINVAL) };
             let done = self.vault.setxattr(convert::ino(node), name.as_bytes(), value, mode);
             if done.is_ok() {
@@ -407,14 +409,16 @@ impl Filesystem for Adapter {
     }
 
     fn getxattr(&self, request: &Request, node: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        guarded_for(request, "getxattr", || match self.vault.getxattr(convert::ino(node), name.as_bytes()) {
-            Ok(value) => sized(reply, size, &value),
-            Err(error) => reply.error(errno(&error)),
+        self.guarded_for(request, "getxattr", || {
+            match self.vault.getxattr(convert::ino(node), name.as_bytes()) {
+                Ok(value) => sized(reply, size, &value),
+                Err(error) => reply.error(errno(&error)),
+            }
         });
     }
 
     fn listxattr(&self, request: &Request, node: INodeNo, size: u32, reply: ReplyXattr) {
-        guarded_for(request, "listxattr", || match self.vault.listxattr(convert::ino(node)) {
+        self.guarded_for(request, "listxattr", || match self.vault.listxattr(convert::ino(node)) {
             Ok(names) => {
                 let list: Vec<u8> = names.iter().flat_map(|n| n.iter().copied().chain([0])).collect();
                 sized(reply, size, &list);
@@ -424,7 +428,7 @@ impl Filesystem for Adapter {
     }
 
     fn removexattr(&self, request: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        guarded_for(request, "removexattr", || {
+        self.guarded_for(request, "removexattr", || {
             let done = self.vault.removexattr(convert::ino(node), name.as_bytes());
             if done.is_ok() {
                 self.after_xattr_change(convert::ino(node), name.as_bytes());
@@ -436,7 +440,7 @@ impl Filesystem for Adapter {
     /// Asked only where the kernel doesn't check permissions, so by root: root may do anything but execute
     /// what nobody may.
     fn access(&self, request: &Request, node: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
-        guarded_for(request, "access", || {
+        self.guarded_for(request, "access", || {
             if !mask.contains(AccessFlags::X_OK) {
                 return reply.ok();
             }
@@ -460,7 +464,7 @@ impl Filesystem for Adapter {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        guarded_for(request, "fallocate", || {
+        self.guarded_for(request, "fallocate", || {
             let Some(mode) = convert::falloc_mode(mode) else {
                 return reply.error(Errno::from_i32(libc::EOPNOTSUPP));
             };
@@ -481,7 +485,7 @@ impl Filesystem for Adapter {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        guarded_for(request, "lseek", || {
+        self.guarded_for(request, "lseek", || {
             let (Ok(offset), Some(whence)) = (u64::try_from(offset), convert::whence(whence)) else {
                 return reply.error(Errno::EINVAL);
             };

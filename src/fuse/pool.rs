@@ -1,9 +1,13 @@
-//! The threads on which requests run that wait for something: syncs for the disk, and seeks for the kernel's
-//! own pages. A session thread reads no new request before its handler returns, so either would stop the
-//! mount. Started as needed, up to a bound; requests beyond it wait in line.
+//! Where requests run that may wait for something: syncs for the disk, and seeks for the kernel's own pages. A session
+//! thread reads no new request before its handler returns, so if all of them waited the mount would stop: these run
+//! on threads of the pool's own, started as needed up to a bound; requests beyond it wait in line. Where syncs have
+//! lately been quick (memory, a disk with a cache of its own) they keep their session threads, but for half of them:
+//! it spares two switches of threads each.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use fuser::{ReplyEmpty, ReplyLseek};
 use parking_lot::{Condvar, Mutex};
@@ -12,6 +16,9 @@ use super::replies::empty;
 use super::{KernelCache, errno, guarded};
 use crate::ids::{Handle, Ino, PlainOffset};
 use crate::vault::{Result, Vault, Whence};
+
+/// A sync that takes no longer isn't worth another thread, in ns: twice what waking one takes at its slowest.
+const QUICK: u64 = 100_000;
 
 /// A request that a program waits for.
 pub(super) enum Task {
@@ -34,14 +41,15 @@ struct Shared {
     queue: Mutex<Queue>,
     arrived: Condvar,
     limit: usize,
+    seats: Seats,
 }
 
 /// Runs what waits off the session threads. Dropping it lets the queued tasks finish and their threads end.
 pub struct Pool(Arc<Shared>);
 
 impl Pool {
-    /// A pool of at most `limit` threads (at least 1); none runs yet.
-    pub fn new(vault: Arc<Vault>, kernel: KernelCache, limit: usize) -> Self {
+    /// A pool of at most `limit` threads (at least 1), of which none runs yet, beside so many session threads.
+    pub fn new(vault: Arc<Vault>, kernel: KernelCache, limit: usize, session_threads: usize) -> Self {
         let queue = Queue { waiting: VecDeque::new(), threads: 0, idle: 0, closed: false };
         Self(Arc::new(Shared {
             vault,
@@ -49,11 +57,26 @@ impl Pool {
             queue: Mutex::new(queue),
             arrived: Condvar::new(),
             limit: limit.max(1),
+            seats: Seats::new(session_threads / 2),
         }))
     }
 
-    /// Queues a task; it replies when done. If no thread can be had, it runs here.
+    /// Runs a task, here or on a thread of the pool's; it replies when done.
     pub(super) fn submit(&self, task: Task) {
+        let sync = match task {
+            Task::SyncFile { .. } | Task::SyncDirectory { .. } | Task::Release { .. } => true,
+            // It has the kernel write its pages out, which takes session threads.
+            Task::Seek { .. } => false,
+        };
+        let seat = if sync { self.0.seats.take() } else { None };
+        match seat {
+            Some(_seat) => self.0.run(task),
+            None => self.queue(task),
+        }
+    }
+
+    /// If no thread can be had, it runs here.
+    fn queue(&self, task: Task) {
         let mut queue = self.0.queue.lock();
         queue.waiting.push_back(task);
         if queue.idle < queue.waiting.len() && queue.threads < self.0.limit {
@@ -85,6 +108,45 @@ impl Drop for Pool {
     }
 }
 
+/// Which syncs may run on session threads.
+struct Seats {
+    most: usize,
+    taken: AtomicUsize,
+    /// What syncs have taken lately, in ns: one slow sync is remembered for some quick ones.
+    lately: AtomicU64,
+}
+
+/// Leave to wait on a session thread, until it is dropped.
+struct Seat<'a>(&'a Seats);
+
+impl Seats {
+    /// At most so many at once. Syncs count as slow until one was seen.
+    fn new(most: usize) -> Self {
+        Self { most, taken: AtomicUsize::new(0), lately: AtomicU64::new(QUICK + 1) }
+    }
+
+    fn take(&self) -> Option<Seat<'_>> {
+        if self.lately.load(Ordering::Relaxed) > QUICK {
+            return None;
+        }
+        let next = |taken| (taken < self.most).then_some(taken + 1);
+        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok().then(|| Seat(self))
+    }
+
+    /// Remembers what a sync took. One that overtakes another here loses nothing that matters.
+    fn learn(&self, took: Duration) {
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let lately = self.lately.load(Ordering::Relaxed);
+        self.lately.store(took.max(lately - lately / 4), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Shared {
     fn work(&self) {
         let mut queue = self.queue.lock();
@@ -105,16 +167,27 @@ impl Shared {
 
     fn run(&self, task: Task) {
         guarded("fsync, release or lseek", || match task {
-            Task::SyncFile { ino, datasync, reply } => empty(reply, self.vault.fsync(ino, datasync)),
-            Task::SyncDirectory { ino, datasync, reply } => {
-                empty(reply, self.vault.fsyncdir(ino, datasync));
+            Task::SyncFile { ino, datasync, reply } => {
+                empty(reply, self.timed(|| self.vault.fsync(ino, datasync)));
             }
-            Task::Release { ino, handle, reply } => empty(reply, self.vault.release(ino, handle)),
+            Task::SyncDirectory { ino, datasync, reply } => {
+                empty(reply, self.timed(|| self.vault.fsyncdir(ino, datasync)));
+            }
+            Task::Release { ino, handle, reply } => {
+                empty(reply, self.timed(|| self.vault.release(ino, handle)));
+            }
             Task::Seek { ino, offset, whence, reply } => match self.seek(ino, offset, whence) {
                 Ok(found) => reply.offset(i64::try_from(found.0).unwrap_or(i64::MAX)),
                 Err(error) => reply.error(errno(&error)),
             },
         });
+    }
+
+    fn timed(&self, sync: impl FnOnce() -> Result<()>) -> Result<()> {
+        let began = Instant::now();
+        let done = sync();
+        self.seats.learn(began.elapsed());
+        done
     }
 
     /// The kernel doesn't write its pages out before it asks: what it holds would look like a hole, or like
@@ -126,5 +199,60 @@ impl Shared {
             tracing::warn!(%error, ino = ino.0, "the kernel kept its pages before a seek");
         }
         self.vault.lseek(ino, offset, whence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SLOW: Duration = Duration::from_millis(5);
+    const FAST: Duration = Duration::from_micros(3);
+
+    /// Seats as they are where syncs are quick.
+    fn quick(most: usize) -> Seats {
+        let seats = Seats::new(most);
+        seats.learn(FAST);
+        seats
+    }
+
+    #[test]
+    fn no_more_session_threads_wait_than_may_and_each_seat_is_free_again() {
+        let seats = quick(2);
+        let at_once = AtomicUsize::new(0);
+        std::thread::scope(|threads| {
+            for _ in 0..8 {
+                threads.spawn(|| {
+                    for _ in 0..2_000 {
+                        let Some(_seat) = seats.take() else { continue };
+                        assert!(at_once.fetch_add(1, Ordering::SeqCst) < 2);
+                        std::thread::yield_now();
+                        at_once.fetch_sub(1, Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+        let first = seats.take();
+        let second = seats.take();
+        assert!(first.is_some() && second.is_some());
+        assert!(seats.take().is_none());
+        drop(first);
+        assert!(seats.take().is_some());
+        assert!(quick(0).take().is_none());
+    }
+
+    #[test]
+    fn syncs_take_a_seat_where_they_have_been_quick_lately() {
+        let seats = Seats::new(1);
+        assert!(seats.take().is_none(), "nothing is known yet");
+        seats.learn(FAST);
+        assert!(seats.take().is_some());
+        seats.learn(SLOW);
+        seats.learn(FAST);
+        assert!(seats.take().is_none(), "a slow one is remembered");
+        for _ in 0..20 {
+            seats.learn(FAST);
+        }
+        assert!(seats.take().is_some(), "and forgotten");
     }
 }

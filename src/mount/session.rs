@@ -17,7 +17,7 @@ use super::unmount::{How, take_away};
 use super::{Prepared, attach, limits};
 use crate::control::{self, MountStatus, PathText, RegistryError, RuntimeDir, Service, VaultLocation};
 use crate::events::Event;
-use crate::fuse::{Adapter, KernelCache, Permissions, Pool};
+use crate::fuse::{Adapter, KernelCache, Linger, Permissions, Pool};
 use crate::keyring::{KeyringFile, Keys, OpenOptions};
 use crate::unlock::Secret;
 use crate::vault::{Vault, VaultOptions};
@@ -110,13 +110,14 @@ fn serve(prepared: &Prepared, vault: &Arc<Vault>, starting: &Starting) -> Result
     let permissions = permissions(options);
     let signals = Pending::collect().map_err(MountError::Daemon)?;
     let kernel = KernelCache::new();
-    let pool = Pool::new(Arc::clone(vault), kernel.clone(), SYNC_THREADS);
-    let adapter = Adapter::new(Arc::clone(vault), pool, permissions, kernel.clone());
+    let pool = Pool::new(Arc::clone(vault), kernel.clone(), SYNC_THREADS, session_threads());
 
     let device = attach::attach(options, path, mountpoint, permissions)?;
     // From here on the kernel may send requests, which wait until the session runs: nothing in this thread
     // may look into the mount. The list of mounts tells what is needed of it.
     let attached = Attached::find(mountpoint)?;
+    let linger = Linger::new(device.try_clone().map_err(MountError::Session)?);
+    let adapter = Adapter::new(Arc::clone(vault), pool, permissions, kernel.clone(), linger);
     let session = Session::from_fd(adapter, device, who_may_enter(options), session_config())
         .map_err(MountError::Session)?;
     kernel.connect(session.notifier());
@@ -238,10 +239,14 @@ fn who_may_enter(options: &MountOptions) -> SessionACL {
     if options.allow_other { SessionACL::All } else { SessionACL::RootAndOwner }
 }
 
-fn session_config() -> Config {
+fn session_threads() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    cores.clamp(*SESSION_THREADS.start(), *SESSION_THREADS.end())
+}
+
+fn session_config() -> Config {
     let mut config = Config::default();
-    config.n_threads = Some(cores.clamp(*SESSION_THREADS.start(), *SESSION_THREADS.end()));
+    config.n_threads = Some(session_threads());
     config.clone_fd = attach::can_clone();
     config
 }
