@@ -169,7 +169,9 @@ impl EventLog {
     /// its anchor. `found` is the generation of the keyring that the change is made on.
     ///
     /// The caller holds the keyring's lock. A log whose last change made another, newer generation than
-    /// `found` has events of changes that were lost; that is noted first.
+    /// `found` has events of changes that were lost; that is noted first. `make_room` is called while the disk is
+    /// full, and returns whether it gave up something: what is allocated behind the log is of no use to a
+    /// filesystem that writes the log's last block in another place (Btrfs).
     ///
     /// # Errors
     /// Why the events can't be written or made durable: the change is not to be made then.
@@ -178,6 +180,7 @@ impl EventLog {
         events: &[Event],
         found: Generation,
         generation: Generation,
+        make_room: &mut dyn FnMut() -> bool,
     ) -> Result<Anchor> {
         let held_back = self.take_held_back();
         let mut state = self.state.lock();
@@ -198,17 +201,23 @@ impl EventLog {
             return Ok(durable);
         };
         first.beside.held_back = held_back;
-        let written = self
-            .write(&mut state, &lines, Rank::Change, CHANGE_PATIENCE_MS)
-            // Once more: a write that was cut short may have found the room that it lacked.
-            .or_else(|e| match e {
-                Errno::WOULDBLOCK => Err(e),
-                _ => self.write(&mut state, &lines, Rank::Change, CHANGE_PATIENCE_MS),
-            });
+        let mut again = |done: Result<()>| done.is_err_and(storage::is_no_room) && make_room();
+        let write = |state: &mut State| self.write(state, &lines, Rank::Change, CHANGE_PATIENCE_MS);
+        // Once more: a write that was cut short may have found the room that it lacked.
+        let mut written = write(&mut state).or_else(|e| match e {
+            Errno::WOULDBLOCK => Err(e),
+            _ => write(&mut state),
+        });
+        while again(written) {
+            written = write(&mut state);
+        }
         if written.is_ok() {
             state.generation = Some(generation);
         }
-        let done = written.and_then(|()| self.sync(&mut state).or_else(|_| self.sync(&mut state)));
+        let mut done = written.and_then(|()| self.sync(&mut state).or_else(|_| self.sync(&mut state)));
+        while written.is_ok() && again(done) {
+            done = self.sync(&mut state);
+        }
         let durable = state.durable;
         if written.is_ok() && done.is_err() {
             state.waiting.push(Noted::now(Event::ChangeFailed(generation)));

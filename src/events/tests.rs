@@ -48,7 +48,7 @@ fn damage() -> Event {
 impl EventLog {
     /// The end of the log as anchor, durable.
     fn anchor(&self) -> Anchor {
-        self.record_change(&[], Generation(1), Generation(2)).unwrap()
+        self.record_change(&[], Generation(1), Generation(2), &mut || false).unwrap()
     }
 }
 

@@ -130,8 +130,9 @@ impl KeyringFile {
         body.previous = there.hash;
         let imported = Event::BackupImported { backup: backup.generation, known };
         // A vault that has lost its keyring gets it back, whatever is the matter with its log.
-        body.event_anchor =
-            log.record_change(&[imported], backup.generation, body.generation).unwrap_or_else(|error| {
+        body.event_anchor = log
+            .record_change(&[imported], backup.generation, body.generation, &mut || false)
+            .unwrap_or_else(|error| {
                 tracing::warn!("{}: the import can't be recorded: {error}", dir.path().display());
                 log.durable()
             });

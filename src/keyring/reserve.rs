@@ -129,14 +129,18 @@ impl VaultDir {
         self.discard(name.as_bytes());
     }
 
+    /// Gives up a reserve, the last one that is there, and returns whether that is gone. Only under the lock.
+    pub(super) fn give_up_reserve(&self) -> bool {
+        let is_there = |name: &str| storage::stat(self.fd(), name.as_bytes()).is_ok();
+        let Some(last) = RESERVE_NAMES.iter().rev().find(|name| is_there(name)) else { return false };
+        self.give_up(last);
+        !is_there(last)
+    }
+
     /// Makes a call that takes room for a name; as long as there is none, a reserve is given up for it.
     pub(super) fn with_room<T>(&self, call: impl Fn() -> storage::Result<T>) -> storage::Result<T> {
         let mut done = call();
-        for name in RESERVE_NAMES.iter().rev() {
-            if !done.as_ref().is_err_and(|error| storage::is_no_room(*error)) {
-                break;
-            }
-            self.give_up(name);
+        while done.as_ref().is_err_and(|error| storage::is_no_room(*error)) && self.give_up_reserve() {
             done = call();
         }
         done

@@ -171,7 +171,8 @@ impl Store {
         let mut draft = self.draft();
         let out = change(&mut draft)?;
         let (events, generation) = (std::mem::take(&mut draft.events), draft.body.generation);
-        let recorded = log.record_change(&events, self.state.body.generation, generation);
+        let found = self.state.body.generation;
+        let recorded = log.record_change(&events, found, generation, &mut || self.dir.give_up_reserve());
         draft.body.event_anchor = recorded.map_err(|source| KeyringError::Io {
             path: self.dir.path().join(events::FILE_NAME),
             what: "record the change, which was not made",

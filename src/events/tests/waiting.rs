@@ -29,7 +29,7 @@ fn what_can_not_be_written_waits_and_is_written_in_its_order() {
     f.block();
     (1..4).for_each(|n| log.record(&rotated(n)));
     log.record_limited(Class::Damage, damage);
-    assert!(log.record_change(&[rotated(9)], Generation(1), Generation(2)).is_err());
+    assert!(log.record_change(&[rotated(9)], Generation(1), Generation(2), &mut || false).is_err());
     assert!(log.verify(Anchor::default()).is_err());
     let blocked = Timestamp::now();
     f.unblock();
@@ -138,6 +138,28 @@ fn no_event_is_lost_to_what_befalls_one_call() {
 }
 
 #[test]
+fn a_change_on_a_full_disk_has_room_made_for_its_event() {
+    let f = Fixture::new();
+    let log = f.log(Anchor::default());
+    log.record(&rotated(1));
+    let full = Plan { skip: 0, only: Some(Op::Pwrite), errno: Errno::NOSPC, after: After::Stop };
+    let mut scope = Some(Faults::new(full).on_this_thread());
+    let mut asked = 0;
+    let anchor = log.record_change(&[rotated(2)], Generation(1), Generation(2), &mut || {
+        asked += 1;
+        if asked == 2 {
+            scope = None;
+        }
+        true
+    });
+    assert_eq!((anchor.unwrap().count, asked), (2, 2));
+    let full = Plan { skip: 0, only: Some(Op::Pwrite), errno: Errno::NOSPC, after: After::Stop };
+    let _scope = Faults::new(full).on_this_thread();
+    let refused = log.record_change(&[rotated(3)], Generation(2), Generation(3), &mut || false);
+    assert!(refused.is_err(), "nothing is left to be given up");
+}
+
+#[test]
 fn a_change_whose_event_is_not_durable_is_refused_and_said_to_have_failed() {
     let f = Fixture::new();
     let log = f.log(Anchor::default());
@@ -146,7 +168,10 @@ fn a_change_whose_event_is_not_durable_is_refused_and_said_to_have_failed() {
     let stop = Plan { skip: 0, only: Some(Op::Fdatasync), errno: Errno::IO, after: After::Stop };
     {
         let _scope = Faults::new(stop).on_this_thread();
-        assert_eq!(log.record_change(&[rotated(2)], Generation(1), Generation(2)), Err(Errno::IO));
+        assert_eq!(
+            log.record_change(&[rotated(2)], Generation(1), Generation(2), &mut || false),
+            Err(Errno::IO)
+        );
     }
     assert_eq!(log.durable(), before);
     log.record_durably(&rotated(3));
