@@ -2,8 +2,8 @@
 and none for what rekeyfs does. A workload whose ratio is well below the committed one (ratios.json) has become slower.
 
 Noise only ever slows a workload down, so the best of several interleaved rounds counts, on both sides, and what seems
-slower is measured again before it counts. The tolerance is what other load on the machine doesn't use up; 50 us more for
-each request go beyond it in every workload that isn't answered from the kernel's caches or by large requests."""
+slower is measured again before it counts. The tolerance is what other load on the machine doesn't use up: a workload
+counts as slower that takes two and a half times as long, beside passthrough_hp, as it did."""
 
 import json
 import pathlib
@@ -15,7 +15,7 @@ from workloads import GROUPS, Rates, Sizes, make_inputs
 
 COMMITTED = pathlib.Path(__file__).with_name("ratios.json")
 #: How far below the committed ratio a workload may be.
-TOLERANCE = 0.45
+TOLERANCE = 0.6
 _SIZES = Sizes(64, 8_000, 8_000, 100, 20_000, 20, 40, 1, 1)
 _GROUPS = ("stream", "append", "small", "source")
 # At least this many rounds, and more for as many seconds; what seems slower is measured so many times more.
