@@ -14,6 +14,16 @@ from files import sync_directory
 _ROWS = 60
 
 
+def is_as_promised(rows, changes, done, begun):
+    """Whether the rows are those after transaction `done` or a later one up to `begun`, of which each made `changes`."""
+    state = {}
+    for number in range(1, begun + 1):
+        if number > done and rows == state:
+            break
+        state.update(changes(number))
+    return rows == state
+
+
 def _changes(seed, number):
     """The rows that a transaction writes: key -> value."""
     rng = random.Random(f"{seed} {number}")
@@ -64,12 +74,7 @@ class SqliteWorkload:
             if verdict != "ok":
                 return [f"integrity_check says: {verdict[:200]}"]
             rows = {key: value for key, value in db.execute("SELECT k, v FROM t")}
-            state = {}
-            for number in range(1, begun + 1):
-                if number > done and rows == state:
-                    break
-                state.update(_changes(seed, number))
-            if rows != state:
+            if not is_as_promised(rows, lambda number: _changes(seed, number), done, begun):
                 last = db.execute("SELECT max(n) FROM t").fetchone()[0]
                 return [f"the rows are not those of transaction {done} nor {begun}; the last one found is {last}"]
             db.execute("INSERT OR REPLACE INTO t VALUES (?, ?, ?)", (_ROWS, 0, b"after the cut"))

@@ -15,6 +15,7 @@ import struct
 import subprocess
 import time
 
+from databases import is_as_promised
 from files import sync_directory
 
 USER = "postgres"
@@ -250,12 +251,7 @@ class PostgresWorkload:
     @staticmethod
     def _checked(db, seed, done, begun):
         rows = {int(key): value for key, value in db.query("SELECT k, v FROM t")}
-        state = {}
-        for number in range(1, begun + 1):
-            if number > done and rows == state:
-                break
-            state.update(_changes(seed, number))
-        if rows != state:
+        if not is_as_promised(rows, lambda number: _changes(seed, number), done, begun):
             last = db.query("SELECT max(n) FROM t")[0][0]
             return [f"the rows are not those of transaction {done} nor {begun}; the last one found is {last}"]
         db.query(_INDEXES)

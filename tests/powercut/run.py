@@ -273,7 +273,8 @@ def report(options, seed, rows):
         if options.merge:
             lines, before = merged(options.markdown, lines)
             own = " and ".join(dict.fromkeys(row["workload"] for row in rows))
-            runs = f"{before}; {own} in a run of its own: {runs}"
+            # The same run, for another system, is told of once.
+            runs = "; ".join(dict.fromkeys([*before.split("; "), f"{own} in a run of its own: {runs}"]))
         with open(options.markdown, "w", encoding="utf-8") as file:
             file.write(PAGE.format(runs=runs, table=table(lines)))
 
