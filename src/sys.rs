@@ -75,6 +75,16 @@ pub fn set_fsgid(gid: u32) -> rustix::io::Result<()> {
     if now as u32 == gid { Ok(()) } else { Err(rustix::io::Errno::PERM) }
 }
 
+/// Has the allocator give memory that is free back to the system, wherever it lies, as far as it knows how to.
+/// Takes milliseconds, in which other threads may have to wait for memory.
+pub fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: no pointers; the allocator locks what it works on.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 fn last_errno() -> rustix::io::Errno {
     rustix::io::Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(rustix::io::Errno::IO)
 }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use fuser::{Config, Session, SessionACL};
 
@@ -142,6 +143,7 @@ struct Workers {
     control: Option<control::Server>,
     rewrap: Option<rewrap::Worker>,
     due: Option<Scheduler>,
+    memory: JoinHandle<()>,
 }
 
 impl Workers {
@@ -177,7 +179,12 @@ impl Workers {
                 None
             }
         };
-        Ok(Self { control, rewrap, due })
+        let memory = std::thread::Builder::new().name("rekeyfs-memory".into()).spawn({
+            let vault = Arc::clone(vault);
+            move || vault.give_memory_back()
+        });
+        let memory = memory.map_err(MountError::Daemon)?;
+        Ok(Self { control, rewrap, due, memory })
     }
 
     /// Ends them: sweeps stop at the next file, requests under way are answered.
@@ -186,6 +193,9 @@ impl Workers {
         vault.close_queues();
         if let Some(rewrap) = self.rewrap {
             rewrap.join();
+        }
+        if self.memory.join().is_err() {
+            tracing::error!("the thread that gives memory back panicked");
         }
     }
 }

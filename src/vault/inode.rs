@@ -391,6 +391,16 @@ impl Table {
         }
     }
 
+    /// Gives up room that inodes no longer known have left.
+    pub(super) fn shrink(&self) {
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            // Room to grow is left, so that it isn't taken back at once.
+            let room = shard.len() * 2;
+            shard.shrink_to(room);
+        }
+    }
+
     /// How many inodes are known.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {

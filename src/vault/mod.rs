@@ -11,6 +11,7 @@ mod create;
 mod dirs;
 mod error;
 mod file;
+mod forgotten;
 mod gates;
 mod handles;
 mod inode;
@@ -86,6 +87,7 @@ pub struct Vault {
     handles: handles::Handles,
     census: census::Census,
     stale: stale::Queue,
+    forgotten: forgotten::Forgotten,
     /// Held shared over a batch of re-wraps, from choosing the backing keys until the headers bear them, and
     /// over every other work that puts a header in a file's place: a count waits for them.
     rewraps: RwLock<()>,
@@ -121,6 +123,7 @@ impl Vault {
             handles: handles::Handles::default(),
             census: census::Census::default(),
             stale: stale::Queue::default(),
+            forgotten: forgotten::Forgotten::default(),
             rewraps: RwLock::new(()),
             moves: needs::Moves::default(),
             counting: Mutex::new(()),

@@ -16,11 +16,6 @@ impl Vault {
         self.noted(parent, self.tree.lookup(parent, name))
     }
 
-    /// The kernel forgets `n` lookups of an inode.
-    pub fn forget(&self, ino: Ino, n: u64) {
-        self.tree.inodes.forget(ino, n);
-    }
-
     /// Attributes of a known inode.
     ///
     /// # Errors

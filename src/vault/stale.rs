@@ -68,10 +68,11 @@ impl Vault {
         self.stale.waiting.lock().order.len()
     }
 
-    /// Wakes whoever waits in [`Vault::next_stale`], for good.
+    /// Wakes whoever waits in [`Vault::next_stale`] or [`Vault::give_memory_back`], for good.
     pub fn close_queues(&self) {
         self.stale.waiting.lock().closed = true;
         self.stale.filled.notify_all();
+        self.forgotten.close();
     }
 }
 

@@ -120,6 +120,23 @@ fn lookups_and_forgets_race_without_losing_count() {
 }
 
 #[test]
+fn the_table_shrinks_with_what_it_knows() {
+    let table = Table::new(8);
+    let room = || table.shards.iter().map(|shard| shard.lock().capacity()).sum::<usize>();
+    for ino in 10..30_000 {
+        file(&table, ino, Ino::ROOT, &format!("f{ino}"));
+    }
+    let most = room();
+    for ino in 110..30_000 {
+        table.forget(Ino(ino), 1);
+    }
+    assert!(room() > most / 2, "it is left for the next ones");
+    table.shrink();
+    assert!(room() < most / 20, "{} of {most}", room());
+    assert!((10..110).all(|ino| table.find(Ino(ino)).is_some()));
+}
+
+#[test]
 fn an_inode_is_small() {
     // With its share of the table, twice its entries at worst, and the allocator's headers: 200 bytes.
     let entry = size_of::<(Ino, Arc<Inode>)>() + 1;
