@@ -3,13 +3,18 @@
 //! its next request some microseconds after a reply: so after its reply a thread asks the device, for a moment,
 //! whether one has come, and only then returns to fuser's read.
 //!
-//! Nothing depends on it: whoever looks out goes on to read(2) in any case, at the latest after a [`WINDOW`], so
-//! no request is lost or held back, whatever the other threads do. One thread looks out at a time.
+//! One thread looks out at a time. As long as it finds requests and none piles up, the other threads keep away from
+//! read(2): the kernel would wake one of them for each request, in vain, on the core that the program runs on.
+//!
+//! Nothing depends on it: whoever looks out goes on to read(2) in any case, at the latest after a [`WINDOW`], and
+//! whoever keeps away at the latest a [`WATCH`] after the one that looks out has last found something; so no request is
+//! lost, and none waits for longer, whatever the other threads do.
 
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// How long a thread looks out. What it is to save, the wake-up of a sleeping thread, takes 10 to 50 µs; within the
@@ -26,11 +31,55 @@ const WORTH: u32 = 2;
 /// takes.
 const PROBE: u32 = 64;
 
+/// How long a thread that keeps away trusts in the others: what a request may wait for one that is stuck with another.
+const WATCH: Duration = Duration::from_millis(1);
+
+/// Requests pile up where more than every third look finds that one waited already. The count up and down of that:
+/// how much a look that finds one adds, where it ends, and from where on they do.
+const WAITED: u32 = 2;
+const PILE_MAX: u32 = 16;
+const PILE: u32 = 8;
+
 /// What a session thread does between two requests.
 pub struct Linger {
     device: OwnedFd,
     /// Held by the thread that looks out, through all of it. Nobody waits for it.
     pace: Mutex<Pace>,
+    away: Away,
+}
+
+/// The threads that keep away from the device.
+#[derive(Default)]
+struct Away {
+    /// Counts looks.
+    beat: AtomicU32,
+    /// Whether every thread is needed.
+    crowded: AtomicBool,
+    lock: Mutex<()>,
+    back: Condvar,
+}
+
+impl Away {
+    /// One thread has looked out.
+    fn looked(&self, crowded: bool) {
+        self.beat.fetch_add(1, Ordering::Relaxed);
+        if self.crowded.swap(crowded, Ordering::Relaxed) != crowded && crowded {
+            self.back.notify_all();
+        }
+    }
+
+    /// Keeps away while another thread looks out and gets on.
+    fn keep(&self) {
+        let mut lock = self.lock.lock();
+        loop {
+            let beat = self.beat.load(Ordering::Relaxed);
+            let over =
+                self.crowded.load(Ordering::Relaxed) || !self.back.wait_for(&mut lock, WATCH).timed_out();
+            if over || self.beat.load(Ordering::Relaxed) == beat {
+                return;
+            }
+        }
+    }
 }
 
 impl Linger {
@@ -38,16 +87,19 @@ impl Linger {
     /// `None` on a single core, where whoever looks out keeps others from sending anything.
     pub fn new(device: OwnedFd) -> Option<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        (cores > 1).then(|| Self { device, pace: Mutex::default() })
+        (cores > 1).then(|| Self { device, pace: Mutex::default(), away: Away::default() })
     }
 
     /// To be called once a request is answered. Returns when another one waits, or the device is gone, or the window
-    /// is over; at once while another thread looks out.
+    /// is over; where another thread looks out, once that one needs help.
     pub(super) fn look_out(&self) {
-        let Some(mut pace) = self.pace.try_lock() else { return };
+        let Some(mut pace) = self.pace.try_lock() else { return self.away.keep() };
         if pace.is_worth_it() {
             let seen = watch(|| self.may_read(), Instant::now);
             pace.learn(seen);
+            let crowded = pace.crowded();
+            drop(pace);
+            self.away.looked(crowded);
         }
     }
 
@@ -91,11 +143,13 @@ struct Pace {
     patience: u32,
     /// Requests since it was given up.
     passed: u32,
+    /// See [`PILE`].
+    pile: u32,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { patience: PATIENCE, passed: 0 }
+        Self { patience: PATIENCE, passed: 0, pile: 0 }
     }
 }
 
@@ -119,6 +173,15 @@ impl Pace {
             Seen::Came => (self.patience + WORTH).min(PATIENCE),
             Seen::Nothing => self.patience.saturating_sub(1),
         };
+        self.pile = match seen {
+            Seen::Waiting => (self.pile + WAITED).min(PILE_MAX),
+            Seen::Came | Seen::Nothing => self.pile.saturating_sub(1),
+        };
+    }
+
+    /// Whether requests pile up.
+    fn crowded(&self) -> bool {
+        self.pile >= PILE
     }
 }
 
@@ -179,9 +242,53 @@ mod tests {
     }
 
     #[test]
+    fn requests_pile_up_where_most_looks_find_one_that_waited() {
+        let crowded = |every: u32| {
+            let mut pace = Pace::default();
+            for n in 0..300 {
+                pace.learn(if n % every == 0 { Seen::Waiting } else { Seen::Came });
+            }
+            pace.crowded()
+        };
+        assert!(crowded(1) && crowded(2));
+        assert!(!crowded(3) && !crowded(5));
+    }
+
+    #[test]
+    fn who_keeps_away_is_back_when_the_other_gets_stuck_or_needs_help() {
+        let away = Away::default();
+        std::thread::scope(|threads| {
+            let stuck = threads.spawn(|| away.keep());
+            let began = Instant::now();
+            while began.elapsed() < WATCH * 50 {
+                // Beats may be late on a busy machine: who was away is back then, as it should be.
+                away.looked(false);
+            }
+            // No more beats.
+            stuck.join().unwrap();
+
+            let trusting = threads.spawn(|| {
+                let began = Instant::now();
+                away.keep();
+                began.elapsed()
+            });
+            let mut crowded = false;
+            while !trusting.is_finished() {
+                away.looked(crowded);
+                crowded = true;
+            }
+            trusting.join().unwrap();
+            assert!(away.crowded.load(Ordering::Relaxed));
+            away.keep();
+            away.looked(false);
+            assert!(!away.crowded.load(Ordering::Relaxed));
+        });
+    }
+
+    #[test]
     fn it_ends_when_there_is_something_to_read_and_when_the_other_side_is_gone() {
         let (device, mut kernel) = UnixStream::pair().unwrap();
-        let linger = Linger { device: device.into(), pace: Mutex::default() };
+        let linger = Linger { device: device.into(), pace: Mutex::default(), away: Away::default() };
         assert!(!linger.may_read());
         linger.look_out();
         kernel.write_all(b"x").unwrap();

@@ -21,7 +21,7 @@ use fuser::{
 use super::kernel::{GENERATION, TTL, negotiate};
 use super::pool::Task;
 use super::replies::{attributes, empty, entry, page_aligned, sized};
-use super::{Adapter, convert, errno, guarded};
+use super::{Adapter, convert, errno};
 use crate::ids::{Handle, PlainOffset};
 use crate::vault::{FileKind, SetAttr};
 
@@ -50,8 +50,8 @@ impl Filesystem for Adapter {
         });
     }
 
-    fn forget(&self, _request: &Request, node: INodeNo, lookups: u64) {
-        guarded("forget", || self.vault.forget(convert::ino(node), lookups));
+    fn forget(&self, request: &Request, node: INodeNo, lookups: u64) {
+        self.guarded_for(request, "forget", || self.vault.forget(convert::ino(node), lookups));
     }
 
     fn getattr(&self, request: &Request, node: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
