@@ -11,6 +11,8 @@ NULL_GOAL = 0.85
 ROTATE_GOAL_MS, STALE_GOAL = 50, 1.05
 SWEEP_GOAL, SWEEP_TOUCH_GOAL = 20_000, 0.5
 MEMORY_GOAL, INODE_GOAL = 50e6, 200
+#: What the last quarter of a long load may have above the quarter before, which noise explains.
+GROWTH_GOAL = 1.05
 
 
 class Ratio(NamedTuple):
@@ -123,7 +125,25 @@ def _keys(kind, of):
            _mark(of["memory after"] <= allowed))  # fmt: skip
 
 
+def growth(soak):
+    """The memory in the third quarter of a long load, and in the last one: medians, in bytes."""
+    memory = [of for _, of in soak["memory"]]
+    quarter = max(len(memory) // 4, 1)
+    return statistics.median(memory[-2 * quarter : -quarter] or memory), statistics.median(memory[-quarter:])
+
+
+def _soak(soak):
+    before, after = growth(soak)
+    yield (f"no growth of that in {soak['minutes']:.0f} minutes of mixed load",
+           f"{before / 1e6:.1f} MB in the third quarter, {after / 1e6:.1f} MB in the last",
+           _mark(after <= GROWTH_GOAL * before))  # fmt: skip
+
+
 def summary(kind, result):
     """Each goal, what was measured, and whether that meets it."""
     of = result["lower"][kind]
-    return [*_speed(of["rounds"]), *(_keys(kind, of["keys"]) if "keys" in of else ())]
+    soak = result.get("soak")
+    return [
+        *_speed(of["rounds"]), *(_keys(kind, of["keys"]) if "keys" in of else ()),
+        *(_soak(soak) if soak and soak["lower"] == kind else ()),
+    ]  # fmt: skip

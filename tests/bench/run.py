@@ -182,7 +182,8 @@ def run(options):
     tools = {"rekeyfs": str(options.binary.resolve())} | dict(pair.split("=", 1) for pair in options.tool)
     if options.soak:
         with lower(options.lower[0], options.image) as place:
-            soak.soak(place, tools, options.soak)
+            load = soak.soak(place, tools, options.soak)
+        write(kept(options.out) | {"soak": {"lower": options.lower[0]} | load}, options.out)
         return 0
     if options.regressions or options.record:
         with lower("tmpfs", options.image) as place, limited():
@@ -194,14 +195,25 @@ def run(options):
         result["lower"][kind], result["systems"] = measure(kind, options, tools, sizes)
         print(report.table(kind, result), flush=True)
     result["minutes"] = round((time.monotonic() - began) / 60, 1)
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "performance.json").write_text(json.dumps(result, indent=1) + "\n")
+    if "soak" in kept(options.out):
+        result["soak"] = kept(options.out)["soak"]
     write(result, options.out)
     return 0
 
 
+def kept(out):
+    """What performance.json holds of earlier runs."""
+    with contextlib.suppress(FileNotFoundError):
+        return json.loads((out / "performance.json").read_text())
+    return {}
+
+
 def write(result, out):
-    """The page and the pictures, from what performance.json holds."""
+    """performance.json, and the page and the pictures that are made of it."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "performance.json").write_text(json.dumps(result, indent=1) + "\n")
+    if "lower" not in result:
+        return
     for kind in result["lower"]:
         (out / f"performance-{kind}.svg").write_text(picture.draw(kind, result))
     (out / "performance.md").write_text(page.page(result))
@@ -221,14 +233,15 @@ def main():
     parser.add_argument("--group", action="append", dest="groups", choices=tuple(GROUPS), help="only this group")
     parser.add_argument("--limit", type=int, default=30, help="seconds that a workload may take [default: 30]")
     parser.add_argument("--soak", type=float, metavar="MINUTES",
-                        help="instead of all that: a mixed load, and what memory the daemon has over time")
+                        help="instead of all that: a mixed load, and what memory the daemon has over time; goes into "
+                        "the report that is there")
     parser.add_argument("--regressions", action="store_true",
                         help="instead of all that: the short comparison of scripts/test.sh with passthrough_hp")
     parser.add_argument("--record", action="store_true", help="the same, and its ratios become the committed ones")
     parser.add_argument("--redraw", action="store_true", help="write page and pictures anew from performance.json")
     options = parser.parse_args()
     if options.redraw:
-        write(json.loads((options.out / "performance.json").read_text()), options.out)
+        write(kept(options.out), options.out)
         return 0
     options.lower = options.lower or ["tmpfs", "ext4"]
     return as_init(lambda: run(options))

@@ -34,7 +34,7 @@ def _work(root, seed, until, failures):
 
 
 def soak(place, tools, minutes):
-    """Runs it; prints and returns the memory (seconds since the start, bytes)."""
+    """Runs it; prints the memory, and returns the minutes and it: seconds since the start, bytes."""
     system, failures, memory = Rekeyfs(place, tools), [], []
     began = time.monotonic()
     until = began + minutes * 60
@@ -56,4 +56,4 @@ def soak(place, tools, minutes):
         system.umount()
     if failures:
         raise failures[0]
-    return memory
+    return {"minutes": minutes, "rotations": len(memory), "memory": memory}

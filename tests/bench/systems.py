@@ -15,10 +15,11 @@ PASSWORD = "benchmark"
 
 def command(*words, env=None, stdin=None):
     """Runs a command and returns what it printed; its failure is an error that says what it said."""
-    # A file, not a pipe: a daemon that the command leaves behind would hold the pipe open.
+    # A file, not a pipe: a daemon that the command leaves behind would hold the pipe open. No timeout: Python would look
+    # every 50 ms whether it is over; who measures arms a limit.
     with tempfile.TemporaryFile("w+") as out:
         done = subprocess.run(
-            [str(word) for word in words], env={**os.environ, **(env or {})}, check=False, timeout=600,
+            [str(word) for word in words], env={**os.environ, **(env or {})}, check=False,
             input=stdin, stdin=subprocess.DEVNULL if stdin is None else None,
             stdout=out, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
