@@ -5,7 +5,8 @@
 # passthrough_hp from Debian's source of fuse3 under target/; leaves nothing else behind. An idle machine gives figures
 # worth reading.
 # Options: --help. With --micro: the microbenchmarks, for both cipher engines. With --regressions: the short comparison
-# with passthrough_hp that scripts/test.sh makes; --record writes what it compares with anew. With --null-cipher: beside
+# with passthrough_hp that scripts/test.sh makes; --record writes what it compares with anew. With --transport: FUSE
+# over io_uring beside /dev/fuse, by a newer libfuse's passthrough_hp, built under target/. With --null-cipher: beside
 # rekeyfs one that encrypts nothing (built under target/null-cipher), which tells what encryption costs.
 . "$(dirname "$0")/lib.sh"
 
@@ -27,36 +28,59 @@ esac
 
 install_missing fio:fio git:git fusermount3:fuse3 mkfs.ext4:e2fsprogs mount:mount unshare:util-linux
 case " $* " in
-*" --regressions "* | *" --record "* | *" --soak "*) ;;
+*" --regressions "* | *" --record "* | *" --soak "* | *" --transport "*) ;;
 *) install_missing gocryptfs:gocryptfs securefs:securefs encfs:encfs cryfs:cryfs ;;
 esac
 need_binary "$BINARY"
 need_devices
 mkdir -p "$PLACE"
 
-# passthrough_hp: libfuse's example, in C++, from Debian's source package (fetched through lists of its own, so that the
-# system's list of sources stays as it is).
+# sources_of DIRECTORY PACKAGE...: Debian's sources of them, by the lists in DIRECTORY/parts (lists of its own, so that
+# the system's list of sources stays as it is).
+sources_of() {
+    local place=$1 lists
+    shift
+    mkdir -p "$place/lists/partial"
+    lists=(-o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts="$place/parts"
+        -o Dir::State::lists="$place/lists" -o APT::Sandbox::User=root)
+    (cd "$place" && as_root apt-get "${lists[@]}" update && as_root apt-get "${lists[@]}" source "$@")
+}
+
+# passthrough_hp: libfuse's example, in C++, from the source package of the libfuse that is installed.
 passthrough() {
-    local sources=$PLACE/apt lists
+    local sources=$PLACE/apt file example
     install_missing g++:g++ dpkg-source:dpkg-dev pkg-config:pkg-config
     pkg-config --exists fuse3 || install_missing no-such-command:libfuse3-dev
-    rm -rf "$sources" "$PLACE"/fuse3-*
-    mkdir -p "$sources/parts" "$sources/lists/partial"
-    lists=(-o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts="$sources/parts"
-        -o Dir::State::lists="$sources/lists" -o APT::Sandbox::User=root)
-    local file
+    rm -rf "$sources"
+    mkdir -p "$sources/parts"
     for file in /etc/apt/sources.list.d/*.sources; do
         [ -e "$file" ] && sed 's/^Types:.*/Types: deb-src/' "$file" >"$sources/parts/$(basename "$file")"
     done
     for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
         [ -e "$file" ] && sed -n 's/^deb /deb-src /p' "$file" >"$sources/parts/$(basename "$file" .list).list"
     done
-    (cd "$PLACE" && as_root apt-get "${lists[@]}" update && as_root apt-get "${lists[@]}" source fuse3) || return 1
-    local example
-    example=$(echo "$PLACE"/fuse3-*/example)
+    sources_of "$sources" fuse3 || return 1
+    example=$(echo "$sources"/fuse3-*/example)
     # shellcheck disable=SC2046
     g++ -O2 -std=c++17 -DHAVE_UTIMENSAT -DHAVE_POSIX_FALLOCATE -DHAVE_SETXATTR "$example/passthrough_hp.cc" \
         -o "$PLACE/passthrough_hp" $(pkg-config --cflags --libs fuse3)
+}
+
+# The same of Debian's unstable release, whose libfuse (3.18 and later) speaks io_uring; with the liburing of there.
+passthrough_uring() {
+    local sources=$PLACE/apt-unstable fuse uring
+    install_missing g++:g++ dpkg-source:dpkg-dev pkg-config:pkg-config meson:meson ninja:ninja-build make:make
+    pkg-config --exists numa || install_missing no-such-command:libnuma-dev
+    rm -rf "$sources"
+    mkdir -p "$sources/parts"
+    printf '%s\n' 'Types: deb-src' 'URIs: http://deb.debian.org/debian' 'Suites: sid' 'Components: main' \
+        'Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg' >"$sources/parts/unstable.sources"
+    sources_of "$sources" fuse3 liburing || return 1
+    fuse=$(echo "$sources"/fuse3-*/) uring=$(echo "$sources"/liburing-*/)
+    (cd "$uring" && ./configure --prefix="$sources/prefix" && make -C src install && make liburing.pc) || return 1
+    (cd "$fuse" && PKG_CONFIG_PATH=$uring meson setup --buildtype=release --default-library=static --prefer-static \
+        -Dutils=false -Dtests=false build && ninja -C build example/passthrough_hp) || return 1
+    cp "$fuse/build/example/passthrough_hp" "$PLACE/passthrough_hp-uring"
 }
 if [ ! -x "$PLACE/passthrough_hp" ]; then
     echo "building passthrough_hp (once) ..."
@@ -66,6 +90,17 @@ fi
 TOOLS=()
 [ -x "$PLACE/passthrough_hp" ] &&
     TOOLS=(--tool "passthrough_hp=$PLACE/passthrough_hp" --tool "libfuse=$(pkg-config --modversion fuse3)")
+case " $* " in
+*" --transport "*)
+    if [ ! -x "$PLACE/passthrough_hp-uring" ]; then
+        echo "building a passthrough_hp that speaks io_uring (once) ..."
+        passthrough_uring >"$PLACE/passthrough-uring.log" 2>&1 ||
+            echo "did not run: it can't be built: see $PLACE/passthrough-uring.log"
+    fi
+    [ -x "$PLACE/passthrough_hp-uring" ] && TOOLS+=(--tool "passthrough_hp-uring=$PLACE/passthrough_hp-uring"
+        --tool "libfuse-uring=$(basename "$PLACE"/apt-unstable/fuse3-*/)")
+    ;;
+esac
 ARGS=()
 for word in "$@"; do
     if [ "$word" != --null-cipher ]; then

@@ -8,7 +8,8 @@ import report
 _PROSE = pathlib.Path(__file__).with_name("performance.md.in")
 
 
-def _markdown(lines, left=1):
+def markdown(lines, left=1):
+    """Heading and lines as a table; so many columns are text."""
     if not lines:
         return ["Not measured."]
     count = len(lines[0])
@@ -20,7 +21,7 @@ def _systems(result):
     lines = [["system", "version", "options beyond its defaults"]]
     lines += [[name, of["version"], f"`{of['options']}`" if of["options"] else ""]
               for name, of in result["systems"].items()]  # fmt: skip
-    return _markdown(lines, left=3)
+    return markdown(lines, left=3)
 
 
 def _goals(result):
@@ -31,7 +32,7 @@ def _goals(result):
             columns.setdefault(goal, {})[kind] = f"**{mark}**: {measured}"
     lines = [["goal", *kinds]]
     lines += [[goal, *(at.get(kind, "-") for kind in kinds)] for goal, at in columns.items()]
-    return _markdown(lines, left=len(kinds) + 1)
+    return markdown(lines, left=len(kinds) + 1)
 
 
 def _figures(result):
@@ -39,8 +40,8 @@ def _figures(result):
     for kind in result["lower"]:
         out += [f"## On {kind}", "", f"![rates on {kind}](performance-{kind}.svg)", ""]
         out += ["What rekeyfs reaches of the others' rates (medians of the rounds, least and most):", ""]
-        out += [*_markdown(report.ratios(kind, result, spread=True), left=2), "", "Rates:", ""]
-        out += _markdown(report.rates(kind, result))
+        out += [*markdown(report.ratios(kind, result, spread=True), left=2), "", "Rates:", ""]
+        out += markdown(report.rates(kind, result))
         out += [line for said in report.keys(kind, result) for line in ("", f"- {said}")]
         out += [""]
     return out[:-1]
@@ -49,7 +50,7 @@ def _figures(result):
 def _options(result):
     out = []
     for kind in result["lower"]:
-        out += [f"On {kind}:", "", *_markdown(report.options(kind, result)), ""]
+        out += [f"On {kind}:", "", *markdown(report.options(kind, result)), ""]
     return out[:-1]
 
 

@@ -88,7 +88,8 @@ def keys(kind, result):
     ]
 
 
-def _aligned(lines):
+def aligned(lines):
+    """Heading and lines in columns of equal width."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return [
         "  ".join(cell.ljust(width) if column == 0 else cell.rjust(width)
@@ -99,9 +100,9 @@ def _aligned(lines):
 
 def table(kind, result):
     """For the terminal."""
-    text = [f"on {kind}, medians of {result['rounds']} rounds:", *_aligned(rates(kind, result)), ""]
-    text += [*_aligned(ratios(kind, result, spread=False)), ""]
+    text = [f"on {kind}, medians of {result['rounds']} rounds:", *aligned(rates(kind, result)), ""]
+    text += [*aligned(ratios(kind, result, spread=False)), ""]
     text += [f"{mark}: {goal}: {measured}" for goal, measured, mark in goals.summary(kind, result)]
     changed = options(kind, result)
-    text += ["", *_aligned(changed)] if changed else []
+    text += ["", *aligned(changed)] if changed else []
     return "\n".join([*text, *keys(kind, result)])

@@ -23,6 +23,7 @@ import picture
 import regressions
 import report
 import soak
+import transport
 from isolation import as_init
 from limits import NotFinishedError, limited
 from priority import raise_all
@@ -189,6 +190,8 @@ def run(options):
         with lower("tmpfs", options.image) as place, limited():
             raise_all()
             return regressions.check(place, ROOT, tools, options.record)
+    if options.transport:
+        return transports(options, tools, sizes)
     began = time.monotonic()
     result = {"machine": machine(), "rounds": options.rounds, "quick": options.quick, "lower": {}, "systems": {}}
     for kind in options.lower:
@@ -206,6 +209,38 @@ def kept(out):
     with contextlib.suppress(FileNotFoundError):
         return json.loads((out / "performance.json").read_text())
     return {}
+
+
+def transports(options, tools, sizes):
+    """rekeyfs, or passthrough_hp, beside itself with another transport."""
+    variants = dict(pair.split("=", 1) for pair in options.variant)
+    wanted, tools = transport.compared(variants), tools | variants
+    with transport.switched_on() as there, lower("tmpfs", options.image) as place:
+        missing = [system.name for system in wanted if not system.available(tools)]
+        if not there or missing:
+            what = f"{missing[0]} is not here" if there else "this kernel has no FUSE over io_uring (Linux 6.14 has)"
+            print(f"did not run: {what}")
+            return 1
+        inputs = place / "inputs"
+        inputs.mkdir()
+        tools = tools | make_inputs(inputs, ROOT, sizes)
+        running = []
+        try:
+            for system in wanted:
+                running.append(system(place, tools))
+            measured = rounds("tmpfs", running, options.groups or transport.GROUPS, options, sizes)
+            figures = {
+                "machine": machine(), "version": running[0].version(), "quick": options.quick,
+                "systems": [system.name for system in running], "rounds": measured.rates,
+            }  # fmt: skip
+            if isinstance(running[0], Rekeyfs):
+                figures["forgets"] = transport.forgets(running[0], 1000 if options.quick else 20_000)
+        finally:
+            for system in running:
+                system.umount()
+    options.out.mkdir(parents=True, exist_ok=True)
+    print("\n".join(transport.write(options.out, wanted[0].name, figures)))
+    return 0
 
 
 def write(result, out):
@@ -238,6 +273,10 @@ def main():
     parser.add_argument("--regressions", action="store_true",
                         help="instead of all that: the short comparison of scripts/test.sh with passthrough_hp")
     parser.add_argument("--record", action="store_true", help="the same, and its ratios become the committed ones")
+    parser.add_argument("--transport", action="store_true",
+                        help="instead of all that: passthrough_hp over io_uring beside itself over /dev/fuse, on tmpfs")
+    parser.add_argument("--variant", action="append", default=[], metavar="NAME=PATH",
+                        help="with --transport: a rekeyfs built otherwise, beside rekeyfs; can be repeated")
     parser.add_argument("--redraw", action="store_true", help="write page and pictures anew from performance.json")
     options = parser.parse_args()
     if options.redraw:

@@ -136,12 +136,13 @@ class Rekeyfs(Mounted):
 
     def memory(self):
         """Bytes of memory that the daemon has resident, and the most it ever had."""
-        for process in pathlib.Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if str(self.vault).encode() in (process / "cmdline").read_bytes().split(b"\0"):
-                    lines = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
-                    return tuple(int(lines[key].split()[0]) << 10 for key in ("VmRSS", "VmHWM"))
-        raise RuntimeError(f"{self.vault}: no process has it mounted")
+        lines = dict(line.split(":", 1) for line in (daemon(self.vault) / "status").read_text().splitlines())
+        return tuple(int(lines[key].split()[0]) << 10 for key in ("VmRSS", "VmHWM"))
+
+    def processor_time(self):
+        """Nanoseconds that the threads of the daemon have run, the ended ones excluded."""
+        threads = (daemon(self.vault) / "task").iterdir()
+        return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads)
 
 
 class NullCipher(Rekeyfs):
@@ -252,8 +253,17 @@ class Passthrough(Mounted):
         return "passthrough_hp of libfuse " + self.tools.get("libfuse", "")
 
     def mount(self):
-        command(self.tools["passthrough_hp"], self.lower, self.root)
+        command(self.tools[self.needs[0]], *self.options.split(), self.lower, self.root)
         _await_mount(self.root)
+
+
+def daemon(path):
+    """The directory in /proc of the process that was given this path."""
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if str(path).encode() in (process / "cmdline").read_bytes().split(b"\0"):
+                return process
+    raise RuntimeError(f"{path}: no process has it mounted")
 
 
 def _await_mount(root):
