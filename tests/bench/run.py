@@ -228,12 +228,13 @@ def transports(options, tools, sizes):
         try:
             for system in wanted:
                 running.append(system(place, tools))
-            measured = rounds("tmpfs", running, options.groups or transport.GROUPS, options, sizes)
+            groups = options.groups or transport.GROUPS
+            measured = rounds("tmpfs", running, groups, options, sizes)
             figures = {
                 "machine": machine(), "version": running[0].version(), "quick": options.quick,
                 "systems": [system.name for system in running], "rounds": measured.rates,
             }  # fmt: skip
-            if isinstance(running[0], Rekeyfs):
+            if isinstance(running[0], Rekeyfs) and "small" in groups:
                 figures["forgets"] = transport.forgets(running[0], 1000 if options.quick else 20_000)
         finally:
             for system in running:

@@ -126,7 +126,7 @@ def write(out, key, figures):
     """Adds these figures to those of other groups of the same systems, writes the page anew, and returns the table."""
     kept = json.loads((out / FIGURES).read_text()) if (out / FIGURES).exists() else {}
     if key in kept and all(kept[key][what] == figures[what] for what in ("machine", "version", "systems", "quick")):
-        figures["rounds"] = kept[key]["rounds"] | figures["rounds"]
+        figures = kept[key] | figures | {"rounds": kept[key]["rounds"] | figures["rounds"]}
     kept[key] = figures
     (out / FIGURES).write_text(json.dumps(kept, indent=1) + "\n")
     text = _PROSE.read_text()
