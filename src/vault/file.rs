@@ -155,9 +155,29 @@ impl Sealed {
         KeyRef::Other(self.others.write().entry(segment).or_insert(key).clone())
     }
 
+    /// The content keys for the blocks of one request.
+    fn keys(&self) -> SegmentKeys<'_> {
+        SegmentKeys { sealed: self, last: None }
+    }
+
     /// A hole where the header says that there is none.
     fn forbids_hole(&self, page: PageIndex) -> bool {
         page.0 < self.header.floor().0
+    }
+}
+
+/// Looks up a segment's key once for all blocks that follow each other in it: the table of keys is shared with the
+/// other threads, and a look into it moves two cache lines between cores.
+struct SegmentKeys<'a> {
+    sealed: &'a Sealed,
+    last: Option<(SegmentIndex, KeyRef<'a>)>,
+}
+
+impl SegmentKeys<'_> {
+    fn of(&mut self, page: PageIndex) -> &ContentKey {
+        let segment = layout::segment(page);
+        let known = self.last.take().filter(|(of, _)| *of == segment);
+        &self.last.insert(known.unwrap_or_else(|| (segment, self.sealed.key(page)))).1
     }
 }
 

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use super::scratch::{CHUNK_PAGES, Scratch};
-use super::{OpenFile, Sealed, State};
+use super::{OpenFile, Sealed, SegmentKeys, State};
 use crate::content::block::{self, Opened};
 use crate::content::layout::{self, Piece};
 use crate::ids::{Ino, LowerOffset, PageIndex, PlainOffset};
@@ -43,7 +43,7 @@ impl OpenFile {
             out.fill(0);
             return Ok(len);
         };
-        let mut scratch = Scratch::take();
+        let (mut scratch, mut keys) = (Scratch::take(), sealed.keys());
         let mut pieces = layout::pieces(offset, len).peekable();
         while let Some(first) = pieces.peek().map(|piece| piece.page) {
             let buffers = &mut *scratch;
@@ -53,7 +53,7 @@ impl OpenFile {
             lower[got..].fill(0);
             while let Some(piece) = pieces.next_if(|piece| layout::block_range(piece.page).end <= end) {
                 let lower = block_in(lower, first, piece.page);
-                read_piece(sealed, &piece, lower, &mut buffers.payload, out)?;
+                read_piece(&mut keys, &piece, lower, &mut buffers.payload, out)?;
             }
         }
         Ok(len)
@@ -66,7 +66,7 @@ impl OpenFile {
         let lower = &mut scratch.lower[..(range.end - range.start) as usize];
         let got = storage::pread(self.fd.as_fd(), lower, LowerOffset(range.start))?;
         lower[got..].fill(0);
-        open_block(sealed, page, lower, payload)
+        open_block(&mut sealed.keys(), page, lower, payload)
     }
 }
 
@@ -89,15 +89,15 @@ pub(super) fn block_in(chunk: &[u8], first: PageIndex, page: PageIndex) -> &[u8]
 }
 
 pub(super) fn open_block(
-    sealed: &Sealed,
+    keys: &mut SegmentKeys<'_>,
     page: PageIndex,
     lower: &[u8],
     payload: &mut [u8],
 ) -> Result<Opened> {
-    let opened = block::open(&sealed.key(page), page, lower, payload)
-        .map_err(|_| Error::from(Damage::Page(page.0)))?;
+    let opened =
+        block::open(keys.of(page), page, lower, payload).map_err(|_| Error::from(Damage::Page(page.0)))?;
     if opened == Opened::Hole {
-        if sealed.forbids_hole(page) {
+        if keys.sealed.forbids_hole(page) {
             return Err(Damage::Page(page.0).into());
         }
         payload.fill(0);
@@ -106,7 +106,7 @@ pub(super) fn open_block(
 }
 
 fn read_piece(
-    sealed: &Sealed,
+    keys: &mut SegmentKeys<'_>,
     piece: &Piece,
     lower: &[u8],
     payload: &mut [u8],
@@ -114,10 +114,10 @@ fn read_piece(
 ) -> Result<()> {
     let out = &mut out[piece.buffer.clone()];
     if piece.is_whole() {
-        open_block(sealed, piece.page, lower, out)?;
+        open_block(keys, piece.page, lower, out)?;
     } else {
         let payload = &mut payload[..layout::payload(piece.page) as usize];
-        open_block(sealed, piece.page, lower, payload)?;
+        open_block(keys, piece.page, lower, payload)?;
         out.copy_from_slice(&payload[piece.within.clone()]);
     }
     Ok(())

@@ -12,7 +12,7 @@ use super::{Body, OpenFile, Sealed};
 use crate::content::block::{self, Opened};
 use crate::content::layout::{self, PAYLOAD};
 use crate::crypto::keys::Dek;
-use crate::crypto::random;
+use crate::crypto::page;
 use crate::header::{Header, SLOTS};
 use crate::ids::{BackingKeyId, FileId, LowerOffset, PageCount, PageIndex, PlainOffset};
 use crate::storage;
@@ -197,11 +197,12 @@ fn read_chunk(
     let mut lower = vec![0; (end - start) as usize];
     storage::pread(fd, &mut lower, LowerOffset(start))?;
     let mut chunk = Chunk { first, pages: Vec::with_capacity(pages as usize) };
+    let mut keys = sealed.keys();
     for page in (first.0..first.0 + pages).map(PageIndex) {
         let range = layout::block_range(page);
         let block = &lower[(range.start - start) as usize..(range.end - start) as usize];
         let mut payload = vec![0; layout::payload(page) as usize];
-        let opened = open_block(sealed, page, block, &mut payload)?;
+        let opened = open_block(&mut keys, page, block, &mut payload)?;
         let counts = (size.0 - layout::block_start(page).0).min(PAYLOAD) as usize;
         if let Some(past) = payload.get_mut(counts..) {
             past.fill(0);
@@ -214,8 +215,10 @@ fn read_chunk(
 /// Seals pages and writes them, those between two holes with one call.
 fn write_chunk(sealed: &Sealed, to: BorrowedFd<'_>, chunk: &Chunk) -> Result<()> {
     let mut run: Vec<u8> = Vec::new();
-    let mut run_start = 0;
-    for (page, payload) in (chunk.first.0..).map(PageIndex).zip(&chunk.pages) {
+    let (mut run_start, mut keys) = (0, sealed.keys());
+    let mut nonces = vec![[0; 12]; chunk.pages.len()];
+    page::fresh_nonces(&mut nonces);
+    for ((page, payload), nonce) in (chunk.first.0..).map(PageIndex).zip(&chunk.pages).zip(&nonces) {
         let range = layout::block_range(page);
         match payload {
             Some(payload) => {
@@ -225,7 +228,7 @@ fn write_chunk(sealed: &Sealed, to: BorrowedFd<'_>, chunk: &Chunk) -> Result<()>
                 let at = run.len();
                 run.resize(at + (range.end - range.start) as usize, 0);
                 block::payload_of(&mut run[at..]).copy_from_slice(payload);
-                block::seal(&sealed.key(page), page, &random::array(), &mut run[at..]);
+                block::seal(keys.of(page), page, nonce, &mut run[at..]);
             }
             None if !run.is_empty() => {
                 storage::pwrite_all(to, &run, LowerOffset(run_start))?;

@@ -8,9 +8,9 @@ mod times;
 
 use proptest::prelude::*;
 
-use crate::content::layout::{BLOCK0_PAYLOAD, PAYLOAD};
+use crate::content::layout::{self, BLOCK0_PAYLOAD, PAYLOAD, SEGMENT_PAGES};
 use crate::crypto::suite::Suite;
-use crate::ids::{AliasName, Handle, Ino, PlainOffset};
+use crate::ids::{AliasName, Handle, Ino, PageIndex, PlainOffset};
 use crate::keyring::RotateTarget;
 use crate::storage::fault::{After, Faults, Op as FaultOp, Plan};
 use crate::vault::testing::{TestVault, me};
@@ -289,6 +289,30 @@ fn writes_of_many_pages_keep_what_is_around_them() {
         run.apply(op).unwrap();
         run.expect(op);
         run.check();
+    }
+}
+
+#[test]
+fn a_request_that_spans_segments_uses_the_key_of_each_blocks_own() {
+    let t = TestVault::new();
+    t.make("f");
+    let (ino, _handle) = t.open("f").unwrap();
+    let read = |at: u64, len: usize| {
+        let mut out = vec![0; len];
+        assert_eq!(t.vault.read(ino, PlainOffset(at), &mut out).unwrap(), len);
+        out
+    };
+    for segment in [1, 2] {
+        let boundary = layout::block_start(PageIndex(segment * SEGMENT_PAGES)).0;
+        let (start, mut data) = (boundary - 3 * PAYLOAD, bytes(segment as u8, 6 * PAYLOAD as usize));
+        t.vault.write(ino, PlainOffset(start), &data, false).unwrap();
+        t.vault.write(ino, PlainOffset(boundary - 10), &[7; 20], false).unwrap();
+        data[3 * PAYLOAD as usize - 10..][..20].fill(7);
+        assert_same(&read(start, data.len()), &data);
+        // A request for one block knows no other segment's key.
+        for (n, block) in data.chunks(PAYLOAD as usize).enumerate() {
+            assert_same(&read(start + n as u64 * PAYLOAD, block.len()), block);
+        }
     }
 }
 

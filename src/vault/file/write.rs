@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use super::read::{chunk_end, lower_start, open_block};
 use super::scratch::{Buffers, Scratch};
-use super::{Body, OpenFile, Sealed, State};
+use super::{Body, OpenFile, Sealed, SegmentKeys, State};
 use crate::content::block;
 use crate::content::layout::{self, Piece};
 use crate::crypto::page;
@@ -260,7 +260,7 @@ impl OpenFile {
         let old = self.read_ends(plan, offset, data.len(), ends)?;
         nonces.resize((last.0 - first.0 + 1) as usize, [0; 12]);
         page::fresh_nonces(nonces);
-        let mut fresh = nonces.iter();
+        let (mut fresh, mut keys) = (nonces.iter(), plan.sealed.keys());
         let mut slot = plan.slot;
         if let Some(bytes) = slot
             && first.0 != 0
@@ -283,9 +283,8 @@ impl OpenFile {
                 let range = layout::block_range(piece.page);
                 let at = lead + (range.start - start) as usize;
                 let lower = &mut chunk[at..at + (range.end - range.start) as usize];
-                let (data, key) = (&data[piece.buffer.clone()], plan.sealed.key(piece.page));
-                fill_payload(plan, &piece, &old, data, lower)?;
-                block::seal(&key, piece.page, nonce, lower);
+                fill_payload(&mut keys, &piece, &old, &data[piece.buffer.clone()], lower)?;
+                block::seal(keys.of(piece.page), piece.page, nonce, lower);
             }
             if first.0 < plan.guarded.0 {
                 self.wait_stable(start..end)?;
@@ -347,10 +346,16 @@ impl Ends<'_> {
 }
 
 /// Puts a block's payload into its place in `lower`: `data`, and around it what was there, or zeros.
-fn fill_payload(plan: &Plan<'_>, piece: &Piece, old: &Ends<'_>, data: &[u8], lower: &mut [u8]) -> Result<()> {
+fn fill_payload(
+    keys: &mut SegmentKeys<'_>,
+    piece: &Piece,
+    old: &Ends<'_>,
+    data: &[u8],
+    lower: &mut [u8],
+) -> Result<()> {
     let payload = block::payload_of(lower);
     if let Some(old) = old.of(piece.page) {
-        open_block(plan.sealed, piece.page, old, payload)?;
+        open_block(keys, piece.page, old, payload)?;
     } else {
         payload[..piece.within.start].fill(0);
         payload[piece.within.end..].fill(0);
