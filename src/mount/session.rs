@@ -187,7 +187,7 @@ impl Workers {
         Ok(Self { control, rewrap, due, memory })
     }
 
-    /// Ends them: sweeps stop at the next file, requests under way are answered.
+    /// Ends them: sweeps stop after their batch, requests under way are answered.
     fn stop(self, vault: &Vault) {
         drop((self.control, self.due));
         vault.close_queues();

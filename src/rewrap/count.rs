@@ -1,11 +1,12 @@
 //! A fresh count over the whole tree: what each file's header says now, rather than what was seen of it. It
 //! changes nothing below; the vault's census is complete after it.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::sweep::Progress;
-use super::walk::walk;
+use super::walk::{BATCH, walk};
 use crate::ids::{BackingKeyId, Ino, Timestamp};
 use crate::vault::{Result, Vault};
 
@@ -35,7 +36,7 @@ pub fn count(vault: &Vault, mut progress: impl FnMut(Progress), stop: &AtomicBoo
     let at = Timestamp::now();
     let mut count = Count::default();
     let mut census: HashMap<BackingKeyId, u64> = HashMap::new();
-    let walked = walk(vault, Ino::ROOT, stop, &mut |files, total| {
+    let walked = walk(vault, Ino::ROOT, &Cell::new(BATCH), stop, &mut |files, total| {
         for ino in files {
             count.files += 1;
             match vault.count_file(*ino) {

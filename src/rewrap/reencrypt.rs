@@ -1,11 +1,12 @@
 //! Re-encrypting all files below a directory, one after the other. What is done stays done: a run that was
 //! stopped goes on by leaving out what was made after it began.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::sweep::Progress;
-use super::walk::walk;
+use super::walk::{BATCH, walk};
 use crate::ids::{Ino, Timestamp};
 use crate::vault::{GoOn, Reencrypted, Result, Vault};
 
@@ -71,7 +72,7 @@ pub fn reencrypt_all(
     let mut report = ReencryptReport::default();
     // The new file may come again in the listing that the old one was in.
     let mut done: HashSet<Ino> = HashSet::new();
-    let walked = walk(vault, Ino::ROOT, stop, &mut |files, total| {
+    let walked = walk(vault, Ino::ROOT, &Cell::new(BATCH), stop, &mut |files, total| {
         for ino in files {
             if stop.load(Ordering::Relaxed) || done.contains(ino) {
                 continue;

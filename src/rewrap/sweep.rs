@@ -1,14 +1,21 @@
 //! The sweep: every regular file of the tree, once. What is fresh is skipped, so a sweep that was stopped
 //! is resumed by beginning again; what was re-wrapped stays re-wrapped.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::walk::{is_gone, walk};
+use super::walk::{BATCH, is_gone, walk};
 use crate::ids::{BackingKeyId, Ino, Timestamp};
 use crate::vault::{BatchOutcome, Result, Vault};
+
+/// Files in a batch, at most; each of them is open meanwhile.
+const MOST: usize = 2048;
+/// How long a batch should take. Each is synced twice, which takes a disk milliseconds however little there is to sync;
+/// but a sweep that is to stop ends its batch first.
+const TAKES: std::ops::RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(1);
 
 /// The longest a sweep rests without asking whether it is to stop.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -65,8 +72,12 @@ pub fn sweep(
     let at = Timestamp::now();
     let mut sweep = Sweep { vault, report: SweepReport::default(), census: HashMap::new() };
     let began = Instant::now();
-    let walked = walk(vault, Ino::ROOT, stop, &mut |files, total| {
+    let most = most(options.max_rate);
+    let batch = Cell::new(BATCH.min(most));
+    let walked = walk(vault, Ino::ROOT, &batch, stop, &mut |files, total| {
+        let batch_began = Instant::now();
         sweep.files(files);
+        batch.set(next(batch.get(), batch_began.elapsed(), most));
         let report = &sweep.report;
         let failed = report.failed + report.skipped;
         let now = Progress { total, seen: report.files, rewrapped: report.rewrapped, failed };
@@ -88,6 +99,27 @@ pub fn sweep(
         vault.census_is_complete(at);
     }
     Ok(report)
+}
+
+/// The most files in a batch: as may be open for it, and not more than a second's where the rate is limited.
+fn most(max_rate: Option<NonZeroU32>) -> usize {
+    let descriptors =
+        rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    let most = MOST.min(usize::try_from(descriptors / 8).unwrap_or(MOST));
+    let rate = max_rate.map_or(most, |rate| usize::try_from(rate.get()).unwrap_or(most));
+    most.min(rate).max(1)
+}
+
+/// How many files are in the next batch, if one of `batch` has taken so long.
+fn next(batch: usize, took: Duration, most: usize) -> usize {
+    let next = if took < *TAKES.start() {
+        batch * 2
+    } else if took > *TAKES.end() {
+        batch / 2
+    } else {
+        batch
+    };
+    next.clamp(1, most)
 }
 
 struct Sweep<'a> {

@@ -1,13 +1,14 @@
 //! One walk over the whole tree, each regular file once however many names it has, with an estimate of how
 //! many there are that gets better as directories are done: nothing is walked twice for a progress bar.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::ids::{Handle, Ino};
-use crate::vault::{Attr, Error, FileKind, Result, Vault};
+use crate::vault::{Error, FileKind, Result, Vault};
 
-/// Files given at a time.
+/// Entries listed at a time, and files that are given at a time where nothing speaks for more.
 pub(super) const BATCH: usize = 256;
 
 /// How a walk ended.
@@ -19,21 +20,24 @@ pub(super) struct Walked {
     pub(super) dirs_left_out: u64,
 }
 
-/// Calls `each` with the regular files below a directory, up to [`BATCH`] at a time, and with an estimate of
-/// how many there are in all; they are known to the vault for the length of the call. Directories that can't
-/// be read are left out with a warning. Ends soon after `stop` is set.
+/// Calls `each` with the regular files below a directory, about `batch` at a time (which it may change), and with an
+/// estimate of how many there are in all; they are known to the vault for the length of the call. Directories that
+/// can't be read are left out with a warning. Ends soon after `stop` is set.
 ///
 /// # Errors
 /// If `top` itself can't be read.
 pub(super) fn walk(
     vault: &Vault,
     top: Ino,
+    batch: &Cell<usize>,
     stop: &AtomicBool,
     each: &mut dyn FnMut(&[Ino], Option<u64>),
 ) -> Result<Walked> {
     let mut walk = Walk {
         vault,
         stop,
+        batch,
+        found: Vec::new(),
         todo: vec![(top, 1.0)],
         linked: HashSet::new(),
         each,
@@ -45,6 +49,7 @@ pub(super) fn walk(
     for (dir, _) in std::mem::take(&mut walk.todo) {
         walk.forget_dir(dir, top);
     }
+    walk.forget_found();
     walked.map(|()| walk.walked)
 }
 
@@ -60,6 +65,9 @@ pub(super) fn is_gone(vault: &Vault, ino: Ino) -> bool {
 struct Walk<'a> {
     vault: &'a Vault,
     stop: &'a AtomicBool,
+    batch: &'a Cell<usize>,
+    /// Files met and not given yet; each counts as looked up.
+    found: Vec<Ino>,
     /// Directories to be read, each with its share of the whole.
     todo: Vec<(Ino, f64)>,
     /// Files with several names that were met.
@@ -93,7 +101,21 @@ impl Walk<'_> {
                 }
             }
         }
+        if !self.stop.load(Ordering::Relaxed) {
+            self.give();
+        }
         Ok(())
+    }
+
+    fn give(&mut self) {
+        (self.each)(&self.found, self.estimate.total(self.walked.files));
+        self.forget_found();
+    }
+
+    fn forget_found(&mut self) {
+        for ino in self.found.drain(..) {
+            self.vault.forget(ino, 1);
+        }
     }
 
     /// The caller of the walk holds the top itself.
@@ -127,17 +149,18 @@ impl Walk<'_> {
             if !any {
                 break;
             }
-            let new = |attr: &&Attr| attr.nlink < 2 || self.linked.insert(attr.ino);
-            let regular = entries.iter().filter(|attr| attr.kind == FileKind::Regular);
-            let files: Vec<Ino> = regular.filter(new).map(|attr| attr.ino).collect();
-            self.walked.files += files.len() as u64;
-            (self.each)(&files, self.estimate.total(self.walked.files));
             for attr in entries {
-                if attr.kind == FileKind::Directory {
-                    self.todo.push((attr.ino, 0.0));
-                } else {
-                    self.vault.forget(attr.ino, 1);
+                match attr.kind {
+                    FileKind::Directory => self.todo.push((attr.ino, 0.0)),
+                    FileKind::Regular if attr.nlink < 2 || self.linked.insert(attr.ino) => {
+                        self.found.push(attr.ino);
+                        self.walked.files += 1;
+                    }
+                    _ => self.vault.forget(attr.ino, 1),
                 }
+            }
+            if self.found.len() >= self.batch.get() {
+                self.give();
             }
         }
         Ok(())

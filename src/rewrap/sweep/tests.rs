@@ -1,8 +1,10 @@
 //! A sweep meets every file once and leaves nothing stale.
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
-use super::{Sweep, SweepOptions, SweepReport, sweep};
+use super::{MOST, Sweep, SweepOptions, SweepReport, TAKES, most, next, sweep};
 use crate::crypto::suite::Suite;
 use crate::ids::{AliasName, Ino, PlainOffset};
 use crate::keyring::RotateTarget;
@@ -55,7 +57,7 @@ fn a_stopped_sweep_goes_on_where_it_was() {
     let stop = AtomicBool::new(false);
     let first = sweep(
         &test.vault,
-        SweepOptions::default(),
+        SweepOptions { max_rate: NonZeroU32::new(100) },
         |_| stop.store(true, std::sync::atomic::Ordering::Relaxed),
         &stop,
     )
@@ -79,4 +81,23 @@ fn what_is_gone_since_it_was_met_is_no_failure() {
     let report = &sweep.report;
     // One is still there without a name, as an open file would be.
     assert_eq!((report.files, report.rewrapped, report.skipped, report.failed), (3, 2, 0, 0));
+}
+
+#[test]
+fn batches_grow_where_they_are_quick_and_shrink_where_they_are_slow() {
+    let took = |ms| Duration::from_millis(ms);
+    assert_eq!(next(256, took(10), MOST), 512);
+    assert_eq!(next(MOST, took(10), MOST), MOST);
+    assert_eq!(next(512, *TAKES.start(), MOST), 512);
+    assert_eq!(next(512, *TAKES.end(), MOST), 512);
+    assert_eq!(next(512, took(1_001), MOST), 256);
+    assert_eq!(next(1, took(60_000), MOST), 1);
+}
+
+#[test]
+fn no_batch_is_more_than_a_second_of_a_limited_rate() {
+    let rate = |rate| NonZeroU32::new(rate);
+    assert_eq!(most(rate(3)), 3);
+    assert_eq!(most(rate(u32::MAX)), most(None));
+    assert!((1..=MOST).contains(&most(None)));
 }
