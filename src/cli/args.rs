@@ -111,14 +111,17 @@ pub(super) struct Mount {
     /// Don't re-wrap stale files when they are used
     #[arg(long)]
     pub(super) no_rewrap: bool,
+    /// Hand each write over at once: the kernel gathers none in its cache
+    #[arg(long)]
+    pub(super) no_writeback: bool,
     /// Honour set-user-id bits and file capabilities
     #[arg(long)]
     pub(super) suid: bool,
     /// Honour device nodes
     #[arg(long)]
     pub(super) dev: bool,
-    /// Mount options, as mount(8) takes them: ro, allow_other, suid, dev, noexec, noatime, norewrap, nonempty,
-    /// fsname=NAME, passfile=FILE, extpass=COMMAND, keyfile=FILE, recovery_key, accept_rollback
+    /// Mount options, as mount(8) takes them: ro, allow_other, suid, dev, noexec, noatime, norewrap, nowriteback,
+    /// nonempty, fsname=NAME, passfile=FILE, extpass=COMMAND, keyfile=FILE, recovery_key, accept_rollback
     #[arg(short = 'o', value_name = "OPTS")]
     pub(super) options: Vec<OsString>,
 }

@@ -32,6 +32,7 @@ fn every_command_takes_its_options() {
         "rekeyfs init v --passfile p --kdf-memory 8 --suite chacha20-poly1305 --no-recovery-key",
         "rekeyfs init v --keyfile k",
         "rekeyfs mount v m -f --allow-other --read-only --no-rewrap --suid --dev --accept-rollback --extpass x",
+        "rekeyfs mount v m --no-writeback",
         "rekeyfs mount v m --recovery-key --passfile r -o ro -o nodev",
         "rekeyfs umount m --lazy",
         "rekeyfs rotate m --json",

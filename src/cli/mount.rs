@@ -30,6 +30,7 @@ impl Plan {
             allow_other: listed.allow_other,
             read_only: listed.read_only,
             lazy_rewrap: !listed.no_rewrap,
+            writeback: !listed.no_writeback,
             suid: listed.suid,
             dev: listed.dev,
             noexec: listed.noexec,
@@ -51,6 +52,7 @@ impl Plan {
         listed.allow_other |= args.allow_other;
         listed.read_only |= args.read_only;
         listed.no_rewrap |= args.no_rewrap;
+        listed.no_writeback |= args.no_writeback;
         listed.suid |= args.suid;
         listed.dev |= args.dev;
         let mut plan = Self::new(args.vault.clone(), args.mountpoint.clone(), &listed, Some(&args.open))?;
@@ -127,7 +129,7 @@ mod tests {
     #[test]
     fn nothing_is_on_by_default() {
         let options = plan("rekeyfs mount v m").unwrap().options;
-        assert!(options.lazy_rewrap);
+        assert!(options.lazy_rewrap && options.writeback);
         assert!(!(options.allow_other || options.read_only || options.suid || options.dev || options.noexec));
         assert!(!(options.foreground || options.accept_rollback || options.nonempty));
     }
@@ -135,17 +137,20 @@ mod tests {
     #[test]
     fn options_and_o_options_say_the_same() {
         let typed = plan(
-            "rekeyfs mount v m --allow-other --read-only --no-rewrap --suid --dev --accept-rollback --passfile p",
+            "rekeyfs mount v m --allow-other --read-only --no-rewrap --no-writeback --suid --dev \
+             --accept-rollback --passfile p",
         );
-        let listed =
-            plan("rekeyfs mount v m -o allow_other,ro,norewrap -o suid,dev,accept_rollback,passfile=p");
+        let listed = plan(
+            "rekeyfs mount v m -o allow_other,ro,norewrap -o nowriteback,suid,dev,accept_rollback,passfile=p",
+        );
         let fstab = plan(
-            "mount.fuse.rekeyfs v m -o allow_other,ro,norewrap,suid,dev,accept_rollback,passfile=p,noauto",
+            "mount.fuse.rekeyfs v m -o allow_other,ro,norewrap,nowriteback,suid,dev,accept_rollback,\
+             passfile=p,noauto",
         );
         let (typed, listed, fstab) = (typed.unwrap(), listed.unwrap(), fstab.unwrap());
         assert_eq!(format!("{typed:?}"), format!("{listed:?}"));
         assert_eq!(format!("{typed:?}"), format!("{fstab:?}"));
-        assert!(!typed.options.lazy_rewrap && typed.options.suid);
+        assert!(!typed.options.lazy_rewrap && !typed.options.writeback && typed.options.suid);
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub(super) struct Options {
     pub(super) nonempty: bool,
     /// `norewrap`.
     pub(super) no_rewrap: bool,
+    /// `nowriteback`.
+    pub(super) no_writeback: bool,
     /// `accept_rollback`.
     pub(super) accept_rollback: bool,
     /// `recovery_key`.
@@ -157,6 +159,8 @@ impl Options {
             b"nonempty" => self.nonempty = true,
             b"rewrap" => self.no_rewrap = false,
             b"norewrap" | b"no_rewrap" => self.no_rewrap = true,
+            b"writeback" => self.no_writeback = false,
+            b"nowriteback" | b"no_writeback" => self.no_writeback = true,
             b"accept_rollback" => self.accept_rollback = true,
             b"recovery_key" => self.recovery_key = true,
             b"fsname" | b"passfile" | b"extpass" | b"keyfile" => {
@@ -199,7 +203,8 @@ mod tests {
 
     #[test]
     fn known_options() {
-        let got = parse("allow_other,ro,suid,dev,fsname=a=b,passfile=/x\\,y,norewrap,noexec").unwrap();
+        let got =
+            parse("allow_other,ro,suid,dev,fsname=a=b,passfile=/x\\,y,norewrap,nowriteback,noexec").unwrap();
         let want = Options {
             read_only: true,
             allow_other: true,
@@ -207,6 +212,7 @@ mod tests {
             dev: true,
             noexec: true,
             no_rewrap: true,
+            no_writeback: true,
             fsname: Some("a=b".into()),
             passfile: Some("/x,y".into()),
             ..Options::default()

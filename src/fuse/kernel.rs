@@ -38,12 +38,14 @@ const WANTED: InitFlags = InitFlags::FUSE_ASYNC_READ
     .union(InitFlags::FUSE_HANDLE_KILLPRIV_V2)
     .union(InitFlags::FUSE_MAX_PAGES)
     .union(InitFlags::FUSE_PARALLEL_DIROPS)
-    .union(InitFlags::FUSE_READDIRPLUS_AUTO)
-    .union(InitFlags::FUSE_WRITEBACK_CACHE);
+    .union(InitFlags::FUSE_READDIRPLUS_AUTO);
 
 /// Settles the session's features with the kernel; those of them that it has.
-pub(super) fn negotiate(config: &mut KernelConfig, permissions: Permissions) -> InitFlags {
+pub(super) fn negotiate(config: &mut KernelConfig, permissions: Permissions, writeback: bool) -> InitFlags {
     let mut wanted = WANTED;
+    if writeback {
+        wanted |= InitFlags::FUSE_WRITEBACK_CACHE;
+    }
     if permissions == Permissions::Kernel {
         // This makes the kernel check permissions, whatever the mount options say.
         wanted |= InitFlags::FUSE_POSIX_ACL;

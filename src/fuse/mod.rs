@@ -40,21 +40,24 @@ pub struct Adapter {
     vault: Arc<Vault>,
     pool: Pool,
     permissions: Permissions,
+    writeback: bool,
     kernel: KernelCache,
     linger: Option<Linger>,
 }
 
 impl Adapter {
-    /// An adapter for `vault`, which runs syncs on `pool`. `kernel` is connected once the session exists. Threads
-    /// sleep between requests unless `linger` says otherwise.
+    /// An adapter for `vault`, which runs syncs on `pool`. The kernel is asked to gather writes in its cache if
+    /// `writeback` says so. `kernel` is connected once the session exists. Threads sleep between requests unless
+    /// `linger` says otherwise.
     pub fn new(
         vault: Arc<Vault>,
         pool: Pool,
         permissions: Permissions,
+        writeback: bool,
         kernel: KernelCache,
         linger: Option<Linger>,
     ) -> Self {
-        Self { vault, pool, permissions, kernel, linger }
+        Self { vault, pool, permissions, writeback, kernel, linger }
     }
 
     /// Does what may clear suid and sgid. The kernel has that done here, but keeps the mode it knew, which it has

@@ -34,7 +34,7 @@ thread_local! {
 
 impl Filesystem for Adapter {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        let agreed = negotiate(config, self.permissions);
+        let agreed = negotiate(config, self.permissions, self.writeback);
         self.vault.set_kernel_keeps_times(agreed.contains(InitFlags::FUSE_WRITEBACK_CACHE));
         Ok(())
     }

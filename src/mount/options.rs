@@ -22,6 +22,9 @@ pub struct MountOptions {
     pub read_only: bool,
     /// Re-wrap stale files when they are used.
     pub lazy_rewrap: bool,
+    /// Have the kernel gather writes in its cache; else each is handed over at once, and the times of a file are
+    /// those of its writes.
+    pub writeback: bool,
     /// Honour set-user-id bits and file capabilities.
     pub suid: bool,
     /// Honour device nodes.
@@ -48,6 +51,7 @@ impl MountOptions {
             allow_other: false,
             read_only: false,
             lazy_rewrap: true,
+            writeback: true,
             suid: false,
             dev: false,
             noexec: false,

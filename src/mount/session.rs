@@ -118,7 +118,8 @@ fn serve(prepared: &Prepared, vault: &Arc<Vault>, starting: &Starting) -> Result
     // may look into the mount. The list of mounts tells what is needed of it.
     let attached = Attached::find(mountpoint)?;
     let linger = Linger::new(device.try_clone().map_err(MountError::Session)?);
-    let adapter = Adapter::new(Arc::clone(vault), pool, permissions, kernel.clone(), linger);
+    let adapter =
+        Adapter::new(Arc::clone(vault), pool, permissions, options.writeback, kernel.clone(), linger);
     let session = Session::from_fd(adapter, device, who_may_enter(options), session_config())
         .map_err(MountError::Session)?;
     kernel.connect(session.notifier());

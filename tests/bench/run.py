@@ -27,12 +27,12 @@ import transport
 from isolation import as_init
 from limits import NotFinishedError, limited
 from priority import raise_all
-from systems import SYSTEMS, AllowOther, Rekeyfs, command
+from systems import SYSTEMS, AllowOther, NoWriteback, Rekeyfs, command
 from workloads import FULL, GROUPS, PREPARATION, QUICK, Rates, make_inputs
 
 IMAGE_GIB = 12
 # What a mount option is measured with.
-OPTION_GROUPS = ("small", "source")
+OPTION_GROUPS = ("stream", "append", "small", "source")
 
 
 @contextlib.contextmanager
@@ -150,11 +150,11 @@ def measure(kind, options, tools, sizes):
                 with contextlib.suppress(Exception):
                     system.umount()
         if Rekeyfs.name in compared and not options.groups:
-            both = [Rekeyfs(place / "options", tools), AllowOther(place / "options", tools)]
+            others = [of(place / "options", tools) for of in (Rekeyfs, AllowOther, NoWriteback)]
             try:
-                result["options"] = rounds(kind, both, OPTION_GROUPS, options, sizes).rates
+                result["options"] = rounds(kind, others, OPTION_GROUPS, options, sizes).rates
             finally:
-                for system in both:
+                for system in others:
                     system.umount()
     result["medians"] = {
         workload: {name: statistics.median(values) for name, values in by_system.items()}

@@ -160,6 +160,13 @@ class AllowOther(Rekeyfs):
     options = "--allow-other"
 
 
+class NoWriteback(Rekeyfs):
+    """Each write is a request."""
+
+    name = "rekeyfs --no-writeback"
+    options = "--no-writeback"
+
+
 class Gocryptfs(Mounted):
     """`-noprealloc` saves one fallocate a write (its manual page names it for speed), `-kernel_cache` keeps what was read
     in the kernel when a file is opened again. Its cipher is AES-GCM, which `gocryptfs -speed` finds fastest where the

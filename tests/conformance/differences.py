@@ -9,10 +9,10 @@ DIFFERENCES = {
     "times": {
         "birth_time": "the kernel asks for it with FUSE_STATX, which fuser 0.18 doesn't pass on",
         "truncate_to_the_size_it_has": "with the writeback cache the kernel's FUSE has the times, and changes none unless "
-        "truncate(2) changes the size; ftruncate does",
+        "truncate(2) changes the size; ftruncate does; `mount --no-writeback` has both as ext4",
         "ctimes_once_the_kernel_has_forgotten_the_files": "no system call sets a ctime: the lower file has the time at which "
         "the kernel wrote it back, at the latest when it was closed, and that is what is seen once the kernel, which keeps "
-        "its own with the writeback cache, has forgotten the file",
+        "its own with the writeback cache, has forgotten the file; `mount --no-writeback` has them as ext4",
         "atime_with_o_noatime": "one lower descriptor serves all who have the file open; atime is the lower filesystem's to keep",
     },
     "calls": {

@@ -238,6 +238,19 @@ class ContentsChaCha(Contents):
     suite = "chacha20-poly1305"
 
 
+class ContentsWithoutWriteback(Contents):
+    options = ("--no-writeback",)
+
+    def test_each_write_is_in_the_lower_file_at_once(self):
+        with open(self.mnt / "f", "wb", buffering=0) as file:
+            lower = max((path for path in (self.vault.path / "tree").rglob("*") if path.is_file()), key=os.path.getctime)
+            sizes = []
+            for _ in range(3):
+                file.write(b"x" * 4068)
+                sizes.append(lower.stat().st_size)
+        self.assertEqual([size - sizes[0] for size in sizes], [0, 4096, 8192])
+
+
 class Metadata(MountedTest):
     def test_times_modes_and_owners(self):
         path = self.write("f", b"x")
