@@ -122,7 +122,7 @@ pub enum KeyringError {
     #[error("{}/keyring has a new root key since it was opened; unlock it again", .0.display())]
     RootKeyReplaced(PathBuf),
     /// A system call failed.
-    #[error("{}: can't {what}: {source}", .path.display())]
+    #[error("{}: can't {what}: {source}{}", .path.display(), remedy(.source))]
     Io {
         /// The file or directory.
         path: PathBuf,
@@ -192,6 +192,17 @@ impl KeyringError {
     /// Whether the secret was a wrong one of a kind that the vault has.
     pub fn is_wrong_secret(&self) -> bool {
         matches!(self, Self::Unlock { source: UnlockError::WrongSecret(_), .. })
+    }
+}
+
+/// What helps where a system call fails for want of something that the user can give.
+fn remedy(error: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    match error.kind() {
+        StorageFull => "; free some there",
+        QuotaExceeded => "; free some, or have the quota raised",
+        ReadOnlyFilesystem => "; remount it writable",
+        _ => "",
     }
 }
 

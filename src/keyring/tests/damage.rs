@@ -201,7 +201,10 @@ fn a_full_disk_changes_nothing() {
     {
         let _scope = faults.on_this_thread();
         let error = keys.rotate(&default_alias()).err().unwrap();
-        assert!(error.to_string().contains("No space left"), "{error}");
+        assert!(
+            error.to_string().contains("No space left on device (os error 28); free some there"),
+            "{error}"
+        );
     }
     assert_eq!(f.read(FILE_NAME), before);
     assert_eq!(keys.current(&AliasName::default_alias()).unwrap().version, KeyVersion(1));
