@@ -235,3 +235,20 @@ class NoInodes(OnADisk):
         os.unlink(self.disk / "many/0")
         self.write("new", b"x", fsync=True)
         self.assertEqual(self.vault.rotate()["new_version"], before + 2)
+
+
+class FullWithoutWriteback(OnADisk):
+    size = 24
+
+    def test_the_write_that_finds_the_disk_full_says_so(self):
+        self.vault.remount("--no-writeback")
+        kept = self.keep(5)
+        fd = os.open(self.mnt / "f", os.O_WRONLY | os.O_CREAT)
+        written = 0
+        with self.assertRaises(OSError) as full:
+            while True:
+                written += os.write(fd, os.urandom(65536))
+        self.assertEqual(full.exception.errno, errno.ENOSPC)
+        self.assertEqual(os.fstat(fd).st_size, written)
+        os.close(fd)
+        self.assertKept(kept)
