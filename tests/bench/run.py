@@ -198,10 +198,26 @@ def run(options):
         result["lower"][kind], result["systems"] = measure(kind, options, tools, sizes)
         print(report.table(kind, result), flush=True)
     result["minutes"] = round((time.monotonic() - began) / 60, 1)
-    if "soak" in kept(options.out):
-        result["soak"] = kept(options.out)["soak"]
-    write(result, options.out)
+    write(joined(kept(options.out), result), options.out)
     return 0
+
+
+def joined(before, result):
+    """The result, and what an earlier run of the same systems measured on another lower filesystem."""
+    if "soak" in before:
+        result["soak"] = before["soak"]
+    same = ("machine", "rounds", "quick")
+    if "lower" not in before or any(before[what] != result[what] for what in same):
+        return result
+    both = before["systems"].keys() & result["systems"].keys()
+    if any(before["systems"][name] != result["systems"][name] for name in both):
+        return result
+    others = {kind: of for kind, of in before["lower"].items() if kind not in result["lower"]}
+    if others:
+        result["minutes"] = round(result["minutes"] + before["minutes"], 1)
+        result["lower"] = others | result["lower"]
+        result["systems"] = before["systems"] | result["systems"]
+    return result
 
 
 def kept(out):
@@ -264,7 +280,8 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "target" / "bench", help="where the report goes")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: tells that all works, not how fast it is")
     parser.add_argument("--rounds", type=int, default=5, help="how often each workload is run [default: 5]")
-    parser.add_argument("--lower", action="append", choices=("tmpfs", "ext4"), help="on which [default: both]")
+    parser.add_argument("--lower", action="append", choices=("tmpfs", "ext4"), help="on which [default: both]; the report "
+                        "keeps what it has of the other, if all else is the same")
     parser.add_argument("--system", action="append", dest="systems", help="only this system; can be repeated")
     parser.add_argument("--group", action="append", dest="groups", choices=tuple(GROUPS), help="only this group")
     parser.add_argument("--limit", type=int, default=30, help="seconds that a workload may take [default: 30]")
