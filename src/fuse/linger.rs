@@ -7,8 +7,8 @@
 //! read(2): the kernel would wake one of them for each request, in vain, on the core that the program runs on.
 //!
 //! Nothing depends on it: whoever looks out goes on to read(2) in any case, at the latest after a [`WINDOW`], and
-//! whoever keeps away at the latest a [`WATCH`] after the one that looks out has last found something; so no request is
-//! lost, and none waits for longer, whatever the other threads do.
+//! whoever keeps away at the latest two [`WATCH`]es after another has last looked out; so no request is lost, and none
+//! waits for longer, whatever the other threads do.
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -31,7 +31,8 @@ const WORTH: u32 = 2;
 /// takes.
 const PROBE: u32 = 64;
 
-/// How long a thread that keeps away trusts in the others: what a request may wait for one that is stuck with another.
+/// How often a thread that keeps away looks whether the others get on. A request waits for up to two of these for one
+/// that is stuck with another.
 const WATCH: Duration = Duration::from_millis(1);
 
 /// Requests pile up where more than every third look finds that one waited already. The count up and down of that:

@@ -20,7 +20,7 @@ pub(super) struct Walked {
     pub(super) dirs_left_out: u64,
 }
 
-/// Calls `each` with the regular files below a directory, about `batch` at a time (which it may change), and with an
+/// Calls `each` with the regular files below a directory, up to `batch` at a time (which it may change), and with an
 /// estimate of how many there are in all; they are known to the vault for the length of the call. Directories that
 /// can't be read are left out with a warning. Ends soon after `stop` is set.
 ///
@@ -101,14 +101,15 @@ impl Walk<'_> {
                 }
             }
         }
-        if !self.stop.load(Ordering::Relaxed) {
-            self.give();
-        }
+        self.give();
         Ok(())
     }
 
+    /// Once it is to stop, what was met since is left.
     fn give(&mut self) {
-        (self.each)(&self.found, self.estimate.total(self.walked.files));
+        if !self.stop.load(Ordering::Relaxed) {
+            (self.each)(&self.found, self.estimate.total(self.walked.files));
+        }
         self.forget_found();
     }
 
@@ -155,12 +156,12 @@ impl Walk<'_> {
                     FileKind::Regular if attr.nlink < 2 || self.linked.insert(attr.ino) => {
                         self.found.push(attr.ino);
                         self.walked.files += 1;
+                        if self.found.len() >= self.batch.get() {
+                            self.give();
+                        }
                     }
                     _ => self.vault.forget(attr.ino, 1),
                 }
-            }
-            if self.found.len() >= self.batch.get() {
-                self.give();
             }
         }
         Ok(())

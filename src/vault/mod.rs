@@ -3,7 +3,7 @@
 //! Two halves: the namespace (`tree`: names, inodes, directories) and the content (`file`: sizes, pages,
 //! headers). Lock order, first to last: re-wraps under way, moves under way, an inode's gate, its `file` slot,
 //! directory locks (ascending stripes), the inode lock, block stripes (ascending), then the leaves: inode table
-//! shards, directory cache, handles, census, queue of stale files.
+//! shards, directory cache, handles, census, queue of stale files, count of forgotten inodes.
 
 mod attr;
 mod census;
