@@ -17,13 +17,21 @@ use std::sync::Arc;
 pub use errno::errno;
 pub use kernel::KernelCache;
 pub use linger::Linger;
+use linger::Served;
 pub use pool::Pool;
 
 use crate::events::Actor;
 use crate::ids::Ino;
+use crate::sys::schedule::ThreadId;
 use crate::vault::{Error, Vault};
 
 const SUID_SGID: u16 = 0o6000;
+
+/// From so many bytes on, what is done with them takes longer than to wake a thread on another core does.
+const BULK: usize = 64 << 10;
+
+/// What stands in requests that the kernel sends by itself.
+const NO_THREAD: ThreadId = ThreadId(0);
 
 /// Who checks permissions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -85,12 +93,24 @@ impl Adapter {
 
     /// As [`guarded`], in the name of the process that sent the request; the thread looks out for the next one then.
     fn guarded_for(&self, request: &fuser::Request, operation: &'static str, handler: impl FnOnce()) {
+        self.guarded_with(request, 0, operation, handler);
+    }
+
+    /// As [`Self::guarded_for`], for a request with so many bytes of data.
+    fn guarded_with(
+        &self,
+        request: &fuser::Request,
+        bytes: usize,
+        operation: &'static str,
+        handler: impl FnOnce(),
+    ) {
         {
             let _acting = Actor { uid: request.uid(), pid: request.pid() }.act();
             guarded(operation, handler);
         }
         if let Some(linger) = &self.linger {
-            linger.look_out();
+            let caller = Some(ThreadId(request.pid())).filter(|&caller| caller != NO_THREAD);
+            linger.look_out(Served { caller, bulk: bytes >= BULK });
         }
     }
 

@@ -232,7 +232,7 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.guarded_for(request, "read", || {
+        self.guarded_with(request, size as usize, "read", || {
             BUFFER.with_borrow_mut(|buffer| {
                 let into = page_aligned(buffer, size as usize);
                 match self.vault.read(convert::ino(node), PlainOffset(offset), into) {
@@ -255,7 +255,7 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        self.guarded_for(request, "write", || {
+        self.guarded_with(request, data.len(), "write", || {
             let ino = convert::ino(node);
             let clear_suid = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
             let write = || self.vault.write(ino, PlainOffset(offset), data, clear_suid);

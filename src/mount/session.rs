@@ -257,7 +257,7 @@ fn session_threads() -> usize {
 
 fn session_config() -> Config {
     let mut config = Config::default();
-    config.n_threads = Some(session_threads());
+    config.n_threads = Some(session_threads() + Linger::EXTRA_THREADS);
     config.clone_fd = attach::can_clone();
     config
 }

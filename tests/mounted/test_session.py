@@ -124,6 +124,55 @@ class Session(unittest.TestCase):
         time.sleep(2)
         self.assertLessEqual(cpu_seconds(self.v.pid) - before, 0.05)
 
+    def companion(self):
+        """The time in ns that the daemon's thread of SCHED_IDLE has run; None if there is no such thread."""
+        for thread in pathlib.Path(f"/proc/{self.v.pid}/task").iterdir():
+            if os.sched_getscheduler(int(thread.name)) == os.SCHED_IDLE:
+                return int((thread / "schedstat").read_text().split()[0])
+        return None
+
+    def work_alone(self, times):
+        for n in range(times):
+            path = self.v.mnt / f"alone-{n}"
+            path.write_bytes(b"x" * 100)
+            path.unlink()
+
+    def test_a_program_that_works_alone_is_served_on_its_core_and_nothing_waits_for_that(self):
+        cores = len(os.sched_getaffinity(0))
+        if cores < 2:
+            self.skipTest("takes two cores")
+
+        def works():
+            before = self.companion() or 0
+            self.work_alone(200)
+            return (self.companion() or 0) > before
+
+        if not wait_until(works, 30):
+            self.assertGreater(os.getloadavg()[0], cores, "the machine isn't busy, and yet the core isn't shared")
+        # What comes last on its core holds up nobody where all cores are busy, nor two programs at once.
+        hogs = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(cores * 2)]
+        try:
+            began = time.monotonic()
+            self.work_alone(300)
+            with load(self.v.mnt):
+                self.work_alone(300)
+            self.assertLess(time.monotonic() - began, 60)
+            pid, began = self.v.pid, time.monotonic()
+            self.v.umount()
+            self.assertLess(time.monotonic() - began, PROMPTLY)
+            self.ends(pid)
+        finally:
+            for hog in hogs:
+                hog.kill()
+                hog.wait()
+        self.v.mount()
+        self.work_alone(300)
+        pid, began = self.v.pid, time.monotonic()
+        self.v.umount()
+        self.assertLess(time.monotonic() - began, 2, "a thread that nobody called for was waited for")
+        self.ends(pid)
+        self.v.mount()
+
     def test_many_syncs_at_once_are_all_answered_and_others_are_served_meanwhile(self):
         files = [open(self.v.mnt / f"file-{n}", "wb", buffering=0) for n in range(40)]
 
