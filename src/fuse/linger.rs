@@ -47,7 +47,7 @@ pub struct Linger {
 pub(super) struct Served {
     /// Who sent it. None if the kernel did by itself.
     pub(super) caller: Option<ThreadId>,
-    /// Whether it took or gave so much data that a second core is worth more than a quick switch.
+    /// Whether it had so much data, or waits for a disk, that a second core is worth more than a quick switch.
     pub(super) bulk: bool,
 }
 

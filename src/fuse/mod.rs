@@ -93,14 +93,14 @@ impl Adapter {
 
     /// As [`guarded`], in the name of the process that sent the request; the thread looks out for the next one then.
     fn guarded_for(&self, request: &fuser::Request, operation: &'static str, handler: impl FnOnce()) {
-        self.guarded_with(request, 0, operation, handler);
+        self.guarded_with(request, false, operation, handler);
     }
 
-    /// As [`Self::guarded_for`], for a request with so many bytes of data.
+    /// As [`Self::guarded_for`], for a request that takes long if it is `bulk`.
     fn guarded_with(
         &self,
         request: &fuser::Request,
-        bytes: usize,
+        bulk: bool,
         operation: &'static str,
         handler: impl FnOnce(),
     ) {
@@ -110,7 +110,7 @@ impl Adapter {
         }
         if let Some(linger) = &self.linger {
             let caller = Some(ThreadId(request.pid())).filter(|&caller| caller != NO_THREAD);
-            linger.look_out(Served { caller, bulk: bytes >= BULK });
+            linger.look_out(Served { caller, bulk });
         }
     }
 

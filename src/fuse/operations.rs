@@ -21,7 +21,7 @@ use fuser::{
 use super::kernel::{GENERATION, TTL, negotiate};
 use super::pool::Task;
 use super::replies::{attributes, empty, entry, page_aligned, sized};
-use super::{Adapter, convert, errno};
+use super::{Adapter, BULK, convert, errno};
 use crate::ids::{Handle, PlainOffset};
 use crate::vault::{FileKind, SetAttr};
 
@@ -232,7 +232,7 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.guarded_with(request, size as usize, "read", || {
+        self.guarded_with(request, size as usize >= BULK, "read", || {
             BUFFER.with_borrow_mut(|buffer| {
                 let into = page_aligned(buffer, size as usize);
                 match self.vault.read(convert::ino(node), PlainOffset(offset), into) {
@@ -255,7 +255,7 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        self.guarded_with(request, data.len(), "write", || {
+        self.guarded_with(request, data.len() >= BULK, "write", || {
             let ino = convert::ino(node);
             let clear_suid = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
             let write = || self.vault.write(ino, PlainOffset(offset), data, clear_suid);
@@ -295,7 +295,7 @@ impl Filesystem for Adapter {
         datasync: bool,
         reply: ReplyEmpty,
     ) {
-        self.guarded_for(request, "fsync", || {
+        self.guarded_with(request, self.pool.syncs_are_slow(), "fsync", || {
             self.pool.submit(Task::SyncFile { ino: convert::ino(node), datasync, reply })
         });
     }
@@ -374,7 +374,7 @@ impl Filesystem for Adapter {
         datasync: bool,
         reply: ReplyEmpty,
     ) {
-        self.guarded_for(request, "fsyncdir", || {
+        self.guarded_with(request, self.pool.syncs_are_slow(), "fsyncdir", || {
             self.pool.submit(Task::SyncDirectory { ino: convert::ino(node), datasync, reply });
         });
     }

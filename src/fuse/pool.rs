@@ -75,6 +75,11 @@ impl Pool {
         }
     }
 
+    /// Whether syncs have lately taken so long that they run on threads of the pool's.
+    pub(super) fn syncs_are_slow(&self) -> bool {
+        self.0.seats.are_slow()
+    }
+
     /// If no thread can be had, it runs here.
     fn queue(&self, task: Task) {
         let mut queue = self.0.queue.lock();
@@ -126,11 +131,15 @@ impl Seats {
     }
 
     fn take(&self) -> Option<Seat<'_>> {
-        if self.lately.load(Ordering::Relaxed) > QUICK {
+        if self.are_slow() {
             return None;
         }
         let next = |taken| (taken < self.most).then_some(taken + 1);
         self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok().then(|| Seat(self))
+    }
+
+    fn are_slow(&self) -> bool {
+        self.lately.load(Ordering::Relaxed) > QUICK
     }
 
     /// Remembers what a sync took. One that overtakes another here loses nothing that matters.

@@ -144,7 +144,8 @@ struct Workers {
     control: Option<control::Server>,
     rewrap: Option<rewrap::Worker>,
     due: Option<Scheduler>,
-    memory: JoinHandle<()>,
+    /// Those that work for the vault until its queues are closed.
+    helpers: Vec<JoinHandle<()>>,
 }
 
 impl Workers {
@@ -180,12 +181,18 @@ impl Workers {
                 None
             }
         };
-        let memory = std::thread::Builder::new().name("rekeyfs-memory".into()).spawn({
+        let helper = |name: &str, work: fn(&Vault)| {
             let vault = Arc::clone(vault);
-            move || vault.give_memory_back()
-        });
-        let memory = memory.map_err(MountError::Daemon)?;
-        Ok(Self { control, rewrap, due, memory })
+            std::thread::Builder::new()
+                .name(name.into())
+                .spawn(move || work(&vault))
+                .map_err(MountError::Daemon)
+        };
+        let helpers = vec![
+            helper("rekeyfs-memory", Vault::give_memory_back)?,
+            helper("rekeyfs-removed", Vault::free_removed)?,
+        ];
+        Ok(Self { control, rewrap, due, helpers })
     }
 
     /// Ends them: sweeps stop after their batch, requests under way are answered.
@@ -195,8 +202,10 @@ impl Workers {
         if let Some(rewrap) = self.rewrap {
             rewrap.join();
         }
-        if self.memory.join().is_err() {
-            tracing::error!("the thread that gives memory back panicked");
+        for helper in self.helpers {
+            if helper.join().is_err() {
+                tracing::error!("a thread that works for the vault panicked");
+            }
         }
     }
 }

@@ -66,8 +66,9 @@ impl Forgotten {
 impl Vault {
     /// The kernel forgets `n` lookups of an inode.
     pub fn forget(&self, ino: Ino, n: u64) {
-        if self.tree.inodes.forget(ino, n).is_some() {
+        if let Some(gone) = self.tree.inodes.forget(ino, n) {
             self.forgotten.note();
+            self.let_go(gone);
         }
     }
 

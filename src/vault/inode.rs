@@ -105,7 +105,7 @@ pub(super) struct Inode {
 }
 
 impl Inode {
-    fn new(ino: Ino, kind: FileKind, may_have_capability: bool) -> Self {
+    pub(super) fn new(ino: Ino, kind: FileKind, may_have_capability: bool) -> Self {
         Self {
             ino,
             lookups: AtomicU64::new(0),

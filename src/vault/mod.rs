@@ -3,7 +3,8 @@
 //! Two halves: the namespace (`tree`: names, inodes, directories) and the content (`file`: sizes, pages,
 //! headers). Lock order, first to last: re-wraps under way, moves under way, an inode's gate, its `file` slot,
 //! directory locks (ascending stripes), the inode lock, block stripes (ascending), then the leaves: inode table
-//! shards, directory cache, handles, census, queue of stale files, count of forgotten inodes.
+//! shards, directory cache, handles, census, queue of stale files, count of forgotten inodes, queue
+//! of removed files.
 
 mod attr;
 mod census;
@@ -28,6 +29,7 @@ mod readdir;
 mod record;
 mod refused;
 mod remove;
+mod removed;
 mod rename;
 mod replace;
 mod stale;
@@ -88,6 +90,7 @@ pub struct Vault {
     census: census::Census,
     stale: stale::Queue,
     forgotten: forgotten::Forgotten,
+    removed: removed::Removed,
     /// Held shared over a batch of re-wraps, from choosing the backing keys until the headers bear them, and
     /// over every other work that puts a header in a file's place: a count waits for them.
     rewraps: RwLock<()>,
@@ -124,6 +127,7 @@ impl Vault {
             census: census::Census::default(),
             stale: stale::Queue::default(),
             forgotten: forgotten::Forgotten::default(),
+            removed: removed::Removed::default(),
             rewraps: RwLock::new(()),
             moves: needs::Moves::default(),
             counting: Mutex::new(()),

@@ -75,7 +75,7 @@ impl Vault {
     /// EEXIST, what the lower filesystem says.
     pub fn mkdir(&self, parent: Ino, name: &[u8], mode: u32, caller: &Caller) -> Result<Attr> {
         self.check_writable()?;
-        self.noted(parent, self.tree.mkdir(parent, name, mode, caller))
+        self.noted(parent, self.with_space(|| self.tree.mkdir(parent, name, mode, caller)))
     }
 
     /// Makes a symlink.
@@ -84,7 +84,7 @@ impl Vault {
     /// ENAMETOOLONG for a target of more than 3,030 bytes.
     pub fn symlink(&self, parent: Ino, name: &[u8], target: &[u8], caller: &Caller) -> Result<Attr> {
         self.check_writable()?;
-        self.noted(parent, self.tree.symlink(parent, name, target, caller))
+        self.noted(parent, self.with_space(|| self.tree.symlink(parent, name, target, caller)))
     }
 
     /// Gives an inode a further name.

@@ -37,7 +37,8 @@ impl Vault {
         flags: OpenFlags,
         caller: &Caller,
     ) -> Result<(Attr, Handle)> {
-        self.noting_refusal("create", parent, self.create_file(parent, name, mode, flags, caller))
+        let created = self.with_space(|| self.create_file(parent, name, mode, flags, caller));
+        self.noting_refusal("create", parent, created)
     }
 
     /// Changes attributes, the size first; returns those that are there then.
@@ -55,7 +56,8 @@ impl Vault {
     /// # Errors
     /// EEXIST; as [`Vault::create`] for a regular file.
     pub fn mknod(&self, parent: Ino, name: &[u8], mode: u32, rdev: u64, caller: &Caller) -> Result<Attr> {
-        self.noting_refusal("create", parent, self.make_node(parent, name, mode, rdev, caller))
+        let made = self.with_space(|| self.make_node(parent, name, mode, rdev, caller));
+        self.noting_refusal("create", parent, made)
     }
 
     /// Notes an operation that was refused. `ino` is the file, or the directory of one that wasn't made.

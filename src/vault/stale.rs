@@ -68,11 +68,12 @@ impl Vault {
         self.stale.waiting.lock().order.len()
     }
 
-    /// Wakes whoever waits in [`Vault::next_stale`] or [`Vault::give_memory_back`], for good.
+    /// Wakes whoever waits in [`Vault::next_stale`], [`Vault::give_memory_back`] or [`Vault::free_removed`], for good.
     pub fn close_queues(&self) {
         self.stale.waiting.lock().closed = true;
         self.stale.filled.notify_all();
         self.forgotten.close();
+        self.removed.close();
     }
 }
 

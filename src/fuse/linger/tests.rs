@@ -46,7 +46,7 @@ fn one_caller_is_served_by_one_thread_and_others_take_over_from_it() {
     let (device, mut kernel) = UnixStream::pair().unwrap();
     let Some(linger) = Linger::new(device.try_clone().unwrap().into()) else { return };
     let caller = ThreadId(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs());
-    std::thread::scope(|threads| {
+    let left = std::thread::scope(|threads| {
         for _ in 0..3 {
             threads.spawn(|| {
                 let (mut device, linger) = (&device, &linger);
@@ -73,8 +73,15 @@ fn one_caller_is_served_by_one_thread_and_others_take_over_from_it() {
         ask(b"s", 3);
         ask(b"q", REQUESTS);
         ask(b"b", 10);
-        assert!(!linger.companion.serving(), "large requests are for all");
+        // Large requests are for all. On a busy machine it takes the companion a while to leave.
+        let began = Instant::now();
+        while linger.companion.serving() && began.elapsed() < Duration::from_secs(10) {
+            ask(b"b", 1);
+        }
+        let left = !linger.companion.serving();
         ask(b"q", REQUESTS);
         kernel.shutdown(std::net::Shutdown::Both).unwrap();
+        left
     });
+    assert!(left);
 }

@@ -42,7 +42,7 @@ impl Vault {
             self.tree.kill_priv(&inode, file.fd())?;
         }
         self.give_up_unsynced(&file, &mut file.state.write())?;
-        let done = self.allocate(&inode, &file, offset, end, mode);
+        let done = self.with_space(|| self.allocate(&inode, &file, offset, end, mode));
         self.mtime_moved(&file);
         done
     }

@@ -44,7 +44,7 @@ impl Vault {
         let _gate = self.gates.enter(ino);
         let inode = self.inode(ino)?;
         let file = self.opened(&inode)?;
-        let written = self.write_to(&inode, &file, offset, data, kill_priv);
+        let written = self.with_space(|| self.write_to(&inode, &file, offset, data, kill_priv));
         self.mtime_moved(&file);
         if let Err(error) = &written
             && file.writing_out.load(Ordering::Relaxed)
