@@ -25,7 +25,7 @@ use pace::{Pace, Seen};
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::sys::schedule::{Runnable, ThreadId};
+use crate::sys::schedule::{Cores, Runnable, ThreadId};
 
 /// How long a thread looks out. What it is to save, the wake-up of a sleeping thread, takes 10 to 50 µs; within the
 /// window the program has to be woken, too, for the reply before. Twice as long finds hardly more.
@@ -60,13 +60,14 @@ impl Linger {
     pub fn new(device: OwnedFd) -> Option<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let runnable = Runnable::open().ok()?;
+        let companion = Arc::new(Companion::new(Cores::allowed().ok()?));
         (cores > 1).then(|| Self {
             device,
             cores,
             runnable,
             pace: Mutex::default(),
             away: Away::default(),
-            companion: Arc::default(),
+            companion,
         })
     }
 

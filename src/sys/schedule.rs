@@ -3,11 +3,36 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// A processor core, by the kernel's number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Core(usize);
+
+/// A set of cores.
+#[derive(Clone, Debug)]
+pub struct Cores(CpuSet);
+
+impl Cores {
+    /// Those that the calling thread may run on.
+    ///
+    /// # Errors
+    /// What the system call says.
+    pub fn allowed() -> rustix::io::Result<Self> {
+        sched_getaffinity(None).map(Self)
+    }
+
+    /// Each of them.
+    #[cfg(test)]
+    pub(crate) fn each(&self) -> impl Iterator<Item = Core> {
+        (0..CpuSet::MAX_CPU).map(Core).filter(|&core| self.contains(core))
+    }
+
+    /// Whether a core is one of them.
+    pub fn contains(&self, core: Core) -> bool {
+        core.0 < CpuSet::MAX_CPU && self.0.is_set(core.0)
+    }
+}
 
 /// A thread, of whatever process, by the kernel's number for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,10 +50,10 @@ pub fn run_when_idle() -> rustix::io::Result<()> {
     if r == 0 { Ok(()) } else { Err(super::last_errno()) }
 }
 
-/// Has the calling thread run on this core alone.
+/// Has the calling thread run on this core alone, even if it might not before.
 ///
 /// # Errors
-/// EINVAL if it may not run there.
+/// EINVAL if the process may never run there.
 pub fn run_on(core: Core) -> rustix::io::Result<()> {
     if core.0 >= CpuSet::MAX_CPU {
         return Err(rustix::io::Errno::INVAL);
@@ -99,7 +124,10 @@ mod tests {
         std::thread::spawn(|| {
             let me = ThreadId(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs());
             let core = core_of(me).unwrap();
+            let before = Cores::allowed().unwrap();
+            assert!(before.contains(core) && !before.contains(Core(usize::MAX)));
             run_on(core).unwrap();
+            assert!(Cores::allowed().unwrap().contains(core));
             assert_eq!(core_of(me), Some(core));
             assert_eq!(rustix::thread::sched_getcpu(), core.0);
             run_when_idle().unwrap();

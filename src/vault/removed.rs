@@ -58,6 +58,8 @@ impl Removed {
         while queue.under_way {
             self.changed.wait(&mut queue);
         }
+        drop(queue);
+        drop(waiting);
         any
     }
 

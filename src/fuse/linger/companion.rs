@@ -22,7 +22,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::Served;
 use super::away::WATCH;
-use crate::sys::schedule::{Core, ThreadId, core_of, run_on, run_when_idle};
+use crate::sys::schedule::{Core, Cores, ThreadId, core_of, run_on, run_when_idle};
 
 /// Between two requests served; beyond it the other threads are back in any case.
 const LATE: Duration = WATCH.saturating_mul(2);
@@ -48,10 +48,11 @@ thread_local! {
 }
 
 /// The companion, as all session threads know it.
-#[derive(Default)]
 pub(super) struct Companion {
     /// The number of the call that it serves, or 0. Written with the lock of `post` held.
     serving: AtomicU32,
+    /// Where it may run: an administrator may have said where not.
+    allowed: Cores,
     post: Mutex<Post>,
     called: Condvar,
 }
@@ -88,6 +89,11 @@ pub(super) enum Called {
 }
 
 impl Companion {
+    /// A companion that may run on these cores; nobody is it yet.
+    pub(super) fn new(allowed: Cores) -> Self {
+        Self { serving: AtomicU32::new(0), allowed, post: Mutex::default(), called: Condvar::new() }
+    }
+
     /// Whether the calling thread is it.
     pub(super) fn is_me() -> bool {
         STAY.with_borrow(Option::is_some)
@@ -104,7 +110,7 @@ impl Companion {
         if post.holder == Holder::Impossible || post.over {
             return Called::Nobody;
         }
-        let Some(core) = core_of(caller) else { return Called::Nobody };
+        let Some(core) = self.core_of(caller) else { return Called::Nobody };
         let mut who = Called::Other;
         if post.holder == Holder::Nobody {
             if let Err(error) = run_when_idle() {
@@ -136,10 +142,15 @@ impl Companion {
                 || match verdict {
                     Verdict::Stay => false,
                     Verdict::Leave => true,
-                    Verdict::Check => stay.is_crowded_out(busy()) || !stay.follow(core_of(stay.caller)),
+                    Verdict::Check => stay.is_crowded_out(busy()) || !stay.follow(self.core_of(stay.caller)),
                 };
             if leaves { Err(stay.count) } else { Ok(()) }
         })
+    }
+
+    /// Where a caller is, if that can be told and the companion may go there.
+    fn core_of(&self, caller: ThreadId) -> Option<Core> {
+        core_of(caller).filter(|&core| self.allowed.contains(core))
     }
 
     /// To be called by the companion when it leaves: returns when it is called again, or the session ends.

@@ -103,7 +103,7 @@ fn policy() -> String {
 #[test]
 fn it_is_one_thread_that_comes_when_called_and_goes_when_dismissed() {
     const SCHED_IDLE: &str = "5";
-    let companion = Arc::new(Companion::default());
+    let companion = Arc::new(Companion::new(Cores::allowed().unwrap()));
     let caller = this_thread();
     let (say, said) = mpsc::channel();
     let (go, gone) = mpsc::channel::<()>();
@@ -145,4 +145,32 @@ fn it_is_one_thread_that_comes_when_called_and_goes_when_dismissed() {
     thread.join().unwrap();
     assert!(!companion.serving());
     assert_eq!(companion.call(caller), Called::Nobody, "the session ends");
+}
+
+#[test]
+fn it_goes_nowhere_it_may_not_run() {
+    let all = Cores::allowed().unwrap();
+    let (say, said) = mpsc::channel();
+    let (end, ended) = mpsc::channel::<()>();
+    // A caller on another core than the one that is allowed.
+    let here = core_of(this_thread()).unwrap();
+    let caller = std::thread::spawn(move || {
+        let elsewhere = all.each().find(|&core| core != here);
+        say.send(elsewhere.map(|core| run_on(core).map(|()| this_thread()).unwrap())).unwrap();
+        let _ = ended.recv();
+    });
+    if let Some(there) = said.recv().unwrap() {
+        std::thread::spawn(move || {
+            run_on(here).unwrap();
+            let companion = Companion::new(Cores::allowed().unwrap());
+            assert_eq!(companion.call(there), Called::Nobody);
+            assert_eq!(companion.call(this_thread()), Called::Me);
+            let mut stay = Stay::new(1, there, Instant::now());
+            assert!(!stay.follow(companion.core_of(there)));
+        })
+        .join()
+        .unwrap();
+    }
+    drop(end);
+    caller.join().unwrap();
 }
