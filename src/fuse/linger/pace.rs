@@ -6,14 +6,14 @@ use super::Served;
 use crate::sys::schedule::ThreadId;
 
 /// Looks in vain, beyond what finds make up for, after which it is given up.
-pub(super) const PATIENCE: u32 = 16;
+const PATIENCE: u32 = 16;
 
 /// What a find makes up for: it goes on while every third look finds a request.
 const WORTH: u32 = 2;
 
 /// Once given up it is tried again after so many requests: 50 µs for 64 of them is a small part of what serving them
 /// takes. As often it is asked whether the machine is busy.
-pub(super) const PROBE: u32 = 64;
+const PROBE: u32 = 64;
 
 /// Requests pile up where more than every third look finds that one waited already. The count up and down of that:
 /// how much a look that finds one adds, where it ends, and from where on they do.
