@@ -33,7 +33,7 @@ case " $* " in
 esac
 need_binary "$BINARY"
 need_devices
-mkdir -p "$PLACE"
+need_room 4 "$PLACE"
 
 # sources_of DIRECTORY PACKAGE...: Debian's sources of them, by the lists in DIRECTORY/parts (lists of its own, so that
 # the system's list of sources stays as it is).

@@ -60,5 +60,5 @@ for SUITE in $SUITES; do
 done
 need_binary "$BINARY"
 need_devices
-mkdir -p "$TARGET"
+need_room "$([ "$QUICK" = yes ] && echo 4 || echo 24)" "$TARGET"
 isolated "${RUN[@]}" "$@"

@@ -60,6 +60,16 @@ need_binary() {
     (cd "$ROOT" && cargo build --locked --release) || exit 2
 }
 
+# need_room GIB DIRECTORY: makes the directory, and makes sure that so much room is left there. A disk that fills up
+# during a test looks like a filesystem that fails.
+need_room() {
+    local mib
+    mkdir -p "$2" || exit 1
+    mib=$(df --output=avail -B 1M "$2" | tail -n 1)
+    [ "$mib" -ge $(($1 * 1024)) ] ||
+        die "$2 has $mib MiB left, this needs $(($1 * 1024)): make room, or set CARGO_TARGET_DIR to where there is some"
+}
+
 # What mounts over loop images need.
 need_devices() {
     [ -e /dev/fuse ] || die "no /dev/fuse here: load the fuse module"

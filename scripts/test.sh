@@ -11,6 +11,9 @@ install_missing fusermount3:fuse3 fio:fio git:git rsync:rsync setfacl:acl setfat
 python3 -c 'import ensurepip, venv' 2>/dev/null || install_missing no-such-command:python3-venv
 [ -e /dev/fuse ] || as_root modprobe fuse 2>/dev/null || true
 mkdir -p "$LOGS"
+need_room 8 "$TARGET"
+# What incremental builds keep is for the next change of a developer: here it is 2 GB for nothing.
+export CARGO_INCREMENTAL=${CARGO_INCREMENTAL:-0}
 
 # count NAME LOG STATUS: adds up the 'N passed' and 'M failed' of a log's summary lines; a run that broke off
 # without one counts as a failure.
