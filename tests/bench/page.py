@@ -39,6 +39,9 @@ def _figures(result):
     out = []
     for kind in result["lower"]:
         out += [f"## On {kind}", "", f"![rates on {kind}](performance-{kind}.svg)", ""]
+        stolen = result["lower"][kind].get("stolen")
+        if stolen:
+            out += [f"The machine's host took {min(stolen):.1%} to {max(stolen):.1%} of the processors in a round.", ""]
         out += ["What rekeyfs reaches of the others' rates (medians of the rounds, least and most):", ""]
         out += [*markdown(report.ratios(kind, result, spread=True), left=2), "", "Rates:", ""]
         out += markdown(report.rates(kind, result))

@@ -25,10 +25,11 @@ import report
 import soak
 import transport
 from isolation import as_init
-from limits import NotFinishedError, limited
+from limits import limited
 from priority import raise_all
+from rounds import rounds
 from systems import SYSTEMS, AllowOther, NoWriteback, Rekeyfs, command
-from workloads import FULL, GROUPS, PREPARATION, QUICK, Rates, make_inputs
+from workloads import FULL, GROUPS, QUICK, make_inputs
 
 IMAGE_GIB = 12
 # What a mount option is measured with.
@@ -56,59 +57,6 @@ def lower(kind, image):
                 time.sleep(0.05)
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(image)
-
-
-class Measured:
-    """What the rounds on one lower filesystem gave: rates by workload and system, each a list by round; workloads that
-    a system didn't finish; seconds that each system took in the first round."""
-
-    def __init__(self):
-        self.rates, self.unfinished, self.seconds = {}, {}, {}
-
-    def run(self, system, group, options, sizes):
-        """One group on one system. False if it did not finish."""
-        rates, began = Rates(options.limit), time.monotonic()
-        try:
-            with limited():
-                GROUPS[group](system, sizes, rates)
-        except NotFinishedError:
-            print(f"\rnot finished in time: {rates.current}, {system.name}\033[K", flush=True)
-            if rates.current != PREPARATION:
-                self.unfinished.setdefault(rates.current, {})[system.name] = options.limit
-            system.renew()
-            return False
-        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-            print(f"\rfailed: {rates.current}, {system.name}: {error}\033[K", flush=True)
-            if isinstance(system, Rekeyfs):
-                raise
-            system.renew()
-            return False
-        finally:
-            self.seconds[system.name] = self.seconds.get(system.name, 0) + time.monotonic() - began
-            for workload, rate in rates.items():
-                self.rates.setdefault(workload, {}).setdefault(system.name, []).append(rate)
-        return True
-
-
-def rounds(kind, running, groups, options, sizes):
-    """All systems through all rounds, one after the other in an order that moves on."""
-    measured, gave_up = Measured(), set()
-    for number in range(options.rounds):
-        for group in groups:
-            for step in range(len(running)):
-                system = running[(number + step) % len(running)]
-                if number >= system.rounds or (system.name, group) in gave_up:
-                    continue
-                print(f"\r{kind}, round {number + 1} of {options.rounds}: {group}, {system.name}\033[K", end="",
-                      file=sys.stderr, flush=True)
-                if not measured.run(system, group, options, sizes):
-                    gave_up.add((system.name, group))
-        if number == 0:
-            first = sum(measured.seconds.values())
-            rest = sum(measured.seconds[system.name] * (min(options.rounds, system.rounds) - 1) for system in running)
-            print(f"\r{kind}: the first round took {first:.0f} s; about {rest:.0f} s are left for the others\033[K",
-                  flush=True)
-    return measured
 
 
 @contextlib.contextmanager
@@ -144,7 +92,7 @@ def measure(kind, options, tools, sizes):
                         running.append(system(place, tools))
             compared = {system.name: {"version": system.version(), "options": system.options} for system in running}
             measured = rounds(kind, running, options.groups or GROUPS, options, sizes)
-            result = {"rounds": measured.rates, "unfinished": measured.unfinished}
+            result = {"rounds": measured.rates, "unfinished": measured.unfinished, "stolen": measured.stolen}
         finally:
             for system in running:
                 with contextlib.suppress(Exception):
