@@ -26,6 +26,7 @@ mod ops;
 mod permit;
 mod plain;
 mod readdir;
+mod recent;
 mod record;
 mod refused;
 mod remove;

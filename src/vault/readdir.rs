@@ -175,7 +175,7 @@ impl Tree {
     /// The number and name under which a lower entry is shown; `None`: it isn't.
     fn shown_name(&self, dir: &Dir, raw: &RawEntry<'_>) -> Result<Option<(Ino, Vec<u8>)>> {
         let name = match LowerKind::of(raw.name) {
-            LowerKind::Name => self.names.names.show(dir.id, raw.name),
+            LowerKind::Name => self.shown(dir, raw.name),
             LowerKind::LongEntry => self.long_name(dir, raw.name)?,
             LowerKind::LongCompanion | LowerKind::DirRecord | LowerKind::Temporary | LowerKind::Unknown => {
                 return Ok(None);

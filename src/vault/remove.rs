@@ -21,11 +21,16 @@ impl Tree {
         let _lock = self.locks.one(parent, Mode::Exclusive);
         let dir = self.dir(parent)?;
         let name = self.locate(&dir, name)?;
-        let stat = self.stat_entry(&dir, name.entry())?.ok_or(Error::NotFound)?;
+        // What is stated can be what is pinned: that spares a call.
+        let fd = self.open_path(&dir, name.entry()).map_err(|e| match e {
+            Errno::NOENT => Error::NotFound,
+            e => e.into(),
+        })?;
+        let stat = storage::fstat(fd.as_fd())?;
         if stat.kind() == FileKind::Directory {
             return Err(Error::IsADirectory);
         }
-        let inode = self.pin_if_last(&dir, name.entry(), &stat)?;
+        let inode = self.pin_with(&dir, name.entry(), &stat, || Ok(fd))?;
         if let Err(e) = storage::unlink(dir.fd(), name.entry()) {
             inode.inspect(|inode| inode.unpin_if_named());
             return Err(e.into());

@@ -9,6 +9,7 @@ use super::dirs::{self, Dir, DirCache};
 use super::inode::{Inode, Table};
 use super::locks::{DirLocks, Mode};
 use super::readdir::DirHandles;
+use super::recent::RecentNames;
 use super::{Attr, Damage, Error, FileKind, Result, Vault};
 use crate::crypto::keys::TreeKey;
 use crate::ids::{AliasName, Ino};
@@ -26,6 +27,7 @@ pub(super) struct Tree {
     pub(super) dirs: DirCache,
     pub(super) locks: DirLocks,
     pub(super) names: TreeCiphers,
+    recent: RecentNames,
     pub(super) handles: DirHandles,
     no_atime: bool,
 }
@@ -49,6 +51,7 @@ impl Tree {
             dirs: DirCache::new(root, open_dirs),
             locks: DirLocks::new(),
             names,
+            recent: RecentNames::default(),
             handles: DirHandles::default(),
             no_atime,
         })
@@ -90,13 +93,36 @@ impl Tree {
 
     /// The lower name under which an existing entry is looked for.
     pub(super) fn locate(&self, dir: &Dir, name: &[u8]) -> Result<LowerName> {
-        self.names.names.locate(dir.id, name).map_err(name_error)
+        self.derived(dir, name, || self.names.names.locate(dir.id, name).map_err(name_error))
     }
 
     /// The lower name for a new entry.
     pub(super) fn new_name(&self, dir: &Dir, name: &[u8]) -> Result<LowerName> {
         crate::names::check_new(name).map_err(name_error)?;
-        Ok(self.names.names.encrypt(dir.id, name))
+        self.derived(dir, name, || Ok(self.names.names.encrypt(dir.id, name)))
+    }
+
+    fn derived(
+        &self,
+        dir: &Dir,
+        name: &[u8],
+        derive: impl FnOnce() -> Result<LowerName>,
+    ) -> Result<LowerName> {
+        if let Some(entry) = self.recent.get(dir.id, name) {
+            return Ok(LowerName::Short(entry));
+        }
+        let lower = derive()?;
+        if let LowerName::Short(entry) = &lower {
+            self.recent.keep(dir.id, name, entry);
+        }
+        Ok(lower)
+    }
+
+    /// The plaintext name under which a lower one that isn't rekeyfs's own, nor long, is shown.
+    pub(super) fn shown(&self, dir: &Dir, entry: &[u8]) -> Vec<u8> {
+        let name = self.names.names.show(dir.id, entry);
+        self.recent.keep(dir.id, &name, entry);
+        name
     }
 
     /// What an entry is; `None`: there is none. The caller holds the directory's lock.
@@ -107,6 +133,11 @@ impl Tree {
             Err(Errno::NOENT) => Ok(None),
             Err(e) => Err(e.into()),
         }
+    }
+
+    /// An O_PATH descriptor of an entry.
+    pub(super) fn open_path(&self, dir: &Dir, entry: &[u8]) -> storage::Result<OwnedFd> {
+        self.with_room(|| storage::open_path(dir.fd(), entry))
     }
 
     /// Counts a lookup of an entry. The caller has held the directory's lock since before the stat.
@@ -262,9 +293,20 @@ impl Tree {
     /// Keeps an inode that is about to lose this name reachable, if the kernel knows it and it is the last that
     /// is known. The caller holds the directory's lock exclusively.
     pub(super) fn pin_if_last(&self, dir: &Dir, entry: &[u8], stat: &Stat) -> Result<Option<Arc<Inode>>> {
+        self.pin_with(dir, entry, stat, || self.open_path(dir, entry))
+    }
+
+    /// As [`Tree::pin_if_last`], with the descriptor that `open` gives.
+    pub(super) fn pin_with(
+        &self,
+        dir: &Dir,
+        entry: &[u8],
+        stat: &Stat,
+        open: impl FnOnce() -> storage::Result<OwnedFd>,
+    ) -> Result<Option<Arc<Inode>>> {
         let Some(inode) = self.inodes.find(self.ino(stat)?) else { return Ok(None) };
         if inode.is_last_name(dir.ino, entry) && inode.pin().is_none() {
-            inode.set_pin(self.with_room(|| storage::open_path(dir.fd(), entry))?);
+            inode.set_pin(open()?);
             if stat.nlink > 1 && inode.kind != FileKind::Directory {
                 self.inodes.pinned_with_links(&inode);
             }
