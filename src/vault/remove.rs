@@ -22,11 +22,12 @@ impl Tree {
         let dir = self.dir(parent)?;
         let name = self.locate(&dir, name)?;
         // What is stated can be what is pinned: that spares a call.
-        let fd = self.open_path(&dir, name.entry()).map_err(|e| match e {
+        let fd = self.open_path(dir.fd(), name.entry()).map_err(|e| match e {
             Errno::NOENT => Error::NotFound,
             e => e.into(),
         })?;
         let stat = storage::fstat(fd.as_fd())?;
+        let ino = self.ino(&stat)?;
         if stat.kind() == FileKind::Directory {
             return Err(Error::IsADirectory);
         }
@@ -39,7 +40,7 @@ impl Tree {
             self.inodes.remove_location(&inode, parent, name.entry());
         }
         self.drop_companion(&dir, &name);
-        Ok(if stat.nlink == 1 { Some(self.ino(&stat)?) } else { None })
+        Ok((stat.nlink == 1).then_some(ino))
     }
 
     /// Removes an empty directory.

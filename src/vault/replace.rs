@@ -176,7 +176,7 @@ impl Vault {
         if stat.nlink != 1 {
             return Ok(Reencrypted::Linked);
         }
-        inode.set_pin(tree.with_room(|| storage::open_path(dir.fd(), &beside.entry))?);
+        inode.set_pin(tree.open_path(dir.fd(), &beside.entry)?);
         let renamed = record::in_own_dir(dir.fd(), |fd| {
             storage::rename(fd, &beside.temporary, fd, &beside.entry, RenameFlags::empty())
         });

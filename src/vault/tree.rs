@@ -136,8 +136,8 @@ impl Tree {
     }
 
     /// An O_PATH descriptor of an entry.
-    pub(super) fn open_path(&self, dir: &Dir, entry: &[u8]) -> storage::Result<OwnedFd> {
-        self.with_room(|| storage::open_path(dir.fd(), entry))
+    pub(super) fn open_path(&self, dir: BorrowedFd<'_>, entry: &[u8]) -> storage::Result<OwnedFd> {
+        self.with_room(|| storage::open_path(dir, entry))
     }
 
     /// Counts a lookup of an entry. The caller has held the directory's lock since before the stat.
@@ -225,7 +225,7 @@ impl Tree {
     /// An O_PATH descriptor of an inode with a name.
     pub(super) fn path_fd(&self, inode: &Inode) -> Result<Option<OwnedFd>> {
         self.by_name(inode, |dir, entry| {
-            let fd = self.with_room(|| storage::open_path(dir, entry))?;
+            let fd = self.open_path(dir, entry)?;
             Ok(self.is(inode, &storage::fstat(fd.as_fd())?).then_some(fd))
         })
     }
@@ -293,7 +293,7 @@ impl Tree {
     /// Keeps an inode that is about to lose this name reachable, if the kernel knows it and it is the last that
     /// is known. The caller holds the directory's lock exclusively.
     pub(super) fn pin_if_last(&self, dir: &Dir, entry: &[u8], stat: &Stat) -> Result<Option<Arc<Inode>>> {
-        self.pin_with(dir, entry, stat, || self.open_path(dir, entry))
+        self.pin_with(dir, entry, stat, || self.open_path(dir.fd(), entry))
     }
 
     /// As [`Tree::pin_if_last`], with the descriptor that `open` gives.

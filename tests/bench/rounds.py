@@ -17,7 +17,8 @@ STOLEN_LIMIT = 0.05
 def ticks():
     """What the processors did since the machine started: their time in all, and what the host took of it (steal; 0 on
     hardware)."""
-    fields = [int(field) for field in pathlib.Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]]
+    line = pathlib.Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0]
+    fields = [int(field) for field in line.split()[1:9]]
     return sum(fields), fields[7]
 
 
@@ -34,9 +35,9 @@ class Measured:
     def __init__(self):
         self.rates, self.unfinished, self.stolen = {}, {}, []
 
-    def add(self, other):
-        """Appends the rounds of another."""
-        self.stolen += other.stolen
+    def add(self, stolen, other):
+        """Appends a round, from which the host took such a share."""
+        self.stolen.append(stolen)
         for workload, by_system in other.unfinished.items():
             self.unfinished.setdefault(workload, {}).update(by_system)
         for workload, by_system in other.rates.items():
@@ -68,8 +69,8 @@ class Measured:
 
 
 def _once(kind, number, running, groups, options, sizes, gave_up):
-    """One round. `gave_up` has what isn't tried any more, and gets more of it."""
-    measured, before = Measured(), ticks()
+    """One round without what was given up: what it gave, and what is to be given up, too."""
+    measured, gives_up = Measured(), set()
     for group in groups:
         for step in range(len(running)):
             system = running[(number + step) % len(running)]
@@ -78,27 +79,27 @@ def _once(kind, number, running, groups, options, sizes, gave_up):
             print(f"\r{kind}, round {number + 1} of {options.rounds}: {group}, {system.name}\033[K", end="",
                   file=sys.stderr, flush=True)
             if not measured.run(system, group, options, sizes):
-                gave_up.add((system.name, group))
-    measured.stolen.append(stolen_since(before))
-    return measured
+                gives_up.add((system.name, group))
+    return measured, gives_up
 
 
 def rounds(kind, running, groups, options, sizes):
     """All systems through so many rounds from which the host took no more than STOLEN_LIMIT of the processors; or, of
     twice as many, those from which it took the least."""
-    made, gave_up = [], set()
-    while True:
-        calm = sum(one.stolen[0] <= STOLEN_LIMIT for one in made)
-        if calm >= options.rounds or len(made) == 2 * options.rounds:
-            break
-        began = time.monotonic()
+    made, calm, gave_up = [], 0, set()
+    while calm < options.rounds and len(made) < 2 * options.rounds:
+        began, before = time.monotonic(), ticks()
         taking_part = [system for system in running if calm < system.rounds]
-        one = _once(kind, calm, taking_part, groups, options, sizes, gave_up)
-        made.append(one)
-        again = "; it is made again" if one.stolen[0] > STOLEN_LIMIT else ""
-        print(f"\r{kind}: a round of {time.monotonic() - began:.0f} s; the host took {one.stolen[0]:.1%} of the "
+        measured, gives_up = _once(kind, calm, taking_part, groups, options, sizes, gave_up)
+        stolen = stolen_since(before)
+        made.append((stolen, measured))
+        again = "; it is made again"
+        if stolen <= STOLEN_LIMIT:
+            # What a round that doesn't count gave up is tried again.
+            calm, gave_up, again = calm + 1, gave_up | gives_up, ""
+        print(f"\r{kind}: a round of {time.monotonic() - began:.0f} s; the host took {stolen:.1%} of the "
               f"processors{again}\033[K", flush=True)
-    measured = Measured()
-    for one in sorted(made, key=lambda one: one.stolen[0])[: options.rounds]:
-        measured.add(one)
-    return measured
+    all_of_them = Measured()
+    for stolen, measured in sorted(made, key=lambda one: one[0])[: options.rounds]:
+        all_of_them.add(stolen, measured)
+    return all_of_them
