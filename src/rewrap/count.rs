@@ -37,7 +37,7 @@ pub fn count(vault: &Vault, mut progress: impl FnMut(Progress), stop: &AtomicBoo
     let mut count = Count::default();
     let mut census: HashMap<BackingKeyId, u64> = HashMap::new();
     let walked = walk(vault, Ino::ROOT, &Cell::new(BATCH), stop, &mut |files, total| {
-        for ino in files {
+        for ino in files.iter() {
             count.files += 1;
             match vault.count_file(*ino) {
                 Ok(Some(info)) => *census.entry(info.backing).or_default() += 1,

@@ -73,7 +73,7 @@ pub fn reencrypt_all(
     // The new file may come again in the listing that the old one was in.
     let mut done: HashSet<Ino> = HashSet::new();
     let walked = walk(vault, Ino::ROOT, &Cell::new(BATCH), stop, &mut |files, total| {
-        for ino in files {
+        for ino in files.iter() {
             if stop.load(Ordering::Relaxed) || done.contains(ino) {
                 continue;
             }

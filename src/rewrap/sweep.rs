@@ -2,20 +2,24 @@
 //! is resumed by beginning again; what was re-wrapped stays re-wrapped.
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-use super::walk::{BATCH, is_gone, walk};
+use super::walk::{BATCH, Found, is_gone, walk};
 use crate::ids::{BackingKeyId, Ino, Timestamp};
 use crate::vault::{BatchOutcome, Result, Vault};
 
+/// Batches in work at a time, unless the rate is limited: while one waits for the disk, another has a core.
+const TOGETHER: usize = 2;
 /// Files in a batch, at most; each of them is open meanwhile.
-const MOST: usize = 2048;
-/// How long a batch should take. Each is synced twice, which takes a disk milliseconds however little there is to sync;
-/// but a sweep that is to stop ends its batch first.
-const TAKES: std::ops::RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(1);
+const MOST: usize = 4096;
+/// How long a batch should take. Each is synced twice, which takes a disk tens of milliseconds however little there is
+/// to sync; but a sweep that is to stop ends its batches first.
+const TAKES: std::ops::RangeInclusive<Duration> = Duration::from_millis(700)..=Duration::from_secs(2);
 
 /// The longest a sweep rests without asking whether it is to stop.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -70,42 +74,53 @@ pub fn sweep(
     stop: &AtomicBool,
 ) -> Result<SweepReport> {
     let at = Timestamp::now();
-    let mut sweep = Sweep { vault, report: SweepReport::default(), census: HashMap::new() };
     let began = Instant::now();
     let most = most(options.max_rate);
+    let together = if options.max_rate.is_some() { 1 } else { TOGETHER };
     let batch = Cell::new(BATCH.min(most));
-    let walked = walk(vault, Ino::ROOT, &batch, stop, &mut |files, total| {
-        let batch_began = Instant::now();
-        sweep.files(files);
-        batch.set(next(batch.get(), batch_began.elapsed(), most));
-        let report = &sweep.report;
-        let failed = report.failed + report.skipped;
-        let now = Progress { total, seen: report.files, rewrapped: report.rewrapped, failed };
-        progress(now);
-        if let Some(rate) = options.max_rate {
-            let due = Duration::from_secs_f64(report.files as f64 / f64::from(rate.get()));
-            while !stop.load(Ordering::Relaxed) && began.elapsed() < due {
-                std::thread::sleep(due.saturating_sub(began.elapsed()).min(PAUSE));
-                progress(now);
+    let mut tally = Tally::default();
+    let walked = std::thread::scope(|scope| {
+        let mut in_work = VecDeque::new();
+        let mut end_oldest = |in_work: &mut VecDeque<(Batch<'_>, Option<u64>)>| {
+            let Some((oldest, total)) = in_work.pop_front() else { return };
+            let (of_batch, took) = oldest.end();
+            tally.add(of_batch);
+            batch.set(next(batch.get(), took, most));
+            let failed = tally.failed + tally.skipped;
+            let now = Progress { total, seen: tally.files, rewrapped: tally.rewrapped, failed };
+            progress(now);
+            if let Some(rate) = options.max_rate {
+                let due = Duration::from_secs_f64(tally.files as f64 / f64::from(rate.get()));
+                while !stop.load(Ordering::Relaxed) && began.elapsed() < due {
+                    std::thread::sleep(due.saturating_sub(began.elapsed()).min(PAUSE));
+                    progress(now);
+                }
             }
+        };
+        let walked = walk(vault, Ino::ROOT, &batch, stop, &mut |files, total| {
+            in_work.push_back((Batch::begin(scope, vault, files), total));
+            if in_work.len() >= together {
+                end_oldest(&mut in_work);
+            }
+        });
+        while !in_work.is_empty() {
+            end_oldest(&mut in_work);
         }
+        walked
     })?;
-    let mut report = sweep.report;
-    report.census = sweep.census.into_iter().collect();
-    report.census.sort();
-    report.stopped = stop.load(Ordering::Relaxed);
-    report.dirs_left_out = walked.dirs_left_out;
-    if !report.stopped && walked.dirs_left_out == 0 {
+    let stopped = stop.load(Ordering::Relaxed);
+    if !stopped && walked.dirs_left_out == 0 {
         vault.census_is_complete(at);
     }
-    Ok(report)
+    Ok(tally.report(walked.dirs_left_out, stopped))
 }
 
-/// The most files in a batch: as may be open for it, and not more than a second's where the rate is limited.
+/// The most files in a batch: all in work may use half of the descriptors; and not more than a second's where the rate is
+/// limited.
 fn most(max_rate: Option<NonZeroU32>) -> usize {
     let descriptors =
         rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-    let most = MOST.min(usize::try_from(descriptors / 8).unwrap_or(MOST));
+    let most = MOST.min(usize::try_from(descriptors / 2).unwrap_or(MOST) / TOGETHER);
     let rate = max_rate.map_or(most, |rate| usize::try_from(rate.get()).unwrap_or(most));
     most.min(rate).max(1)
 }
@@ -122,25 +137,92 @@ fn next(batch: usize, took: Duration, most: usize) -> usize {
     next.clamp(1, most)
 }
 
-struct Sweep<'a> {
-    vault: &'a Vault,
-    report: SweepReport,
+/// Files that a thread of their own works on.
+enum Batch<'scope> {
+    InWork(ScopedJoinHandle<'scope, (Tally, Duration)>),
+    /// There was no thread to be had.
+    Done(Tally, Duration),
+}
+
+impl<'scope> Batch<'scope> {
+    fn begin<'env>(scope: &'scope Scope<'scope, 'env>, vault: &'env Vault, files: Found<'env>) -> Self {
+        let files = Arc::new(files);
+        let work = {
+            let files = Arc::clone(&files);
+            move || Tally::of(vault, &files)
+        };
+        match std::thread::Builder::new().name("rekeyfs-sweep".into()).spawn_scoped(scope, work) {
+            Ok(thread) => Self::InWork(thread),
+            Err(_) => {
+                let (tally, took) = Tally::of(vault, &files);
+                Self::Done(tally, took)
+            }
+        }
+    }
+
+    /// What became of the files, and how long it took.
+    fn end(self) -> (Tally, Duration) {
+        match self {
+            Self::InWork(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Self::Done(tally, took) => (tally, took),
+        }
+    }
+}
+
+/// What a sweep has done so far: see [`SweepReport`].
+#[derive(Default)]
+struct Tally {
+    files: u64,
+    rewrapped: u64,
+    skipped: u64,
+    failed: u64,
     census: HashMap<BackingKeyId, u64>,
 }
 
-impl Sweep<'_> {
-    fn files(&mut self, files: &[Ino]) {
+impl Tally {
+    fn of(vault: &Vault, files: &[Ino]) -> (Self, Duration) {
+        let began = Instant::now();
+        let mut tally = Self::default();
+        tally.sweep(vault, files);
+        (tally, began.elapsed())
+    }
+
+    fn add(&mut self, other: Self) {
+        self.files += other.files;
+        self.rewrapped += other.rewrapped;
+        self.skipped += other.skipped;
+        self.failed += other.failed;
+        for (backing, files) in other.census {
+            *self.census.entry(backing).or_default() += files;
+        }
+    }
+
+    fn report(self, dirs_left_out: u64, stopped: bool) -> SweepReport {
+        let mut census: Vec<_> = self.census.into_iter().collect();
+        census.sort();
+        SweepReport {
+            files: self.files,
+            rewrapped: self.rewrapped,
+            skipped: self.skipped,
+            failed: self.failed,
+            dirs_left_out,
+            stopped,
+            census,
+        }
+    }
+
+    fn sweep(&mut self, vault: &Vault, files: &[Ino]) {
         let mut stale = Vec::new();
         for ino in files {
-            self.report.files += 1;
-            match self.vault.count_file(*ino) {
+            self.files += 1;
+            match vault.count_file(*ino) {
                 Ok(Some(info)) if info.stale => stale.push((*ino, info.backing)),
                 Ok(Some(info)) => *self.census.entry(info.backing).or_default() += 1,
                 Ok(None) => {}
-                Err(_) if is_gone(self.vault, *ino) => {}
+                Err(_) if is_gone(vault, *ino) => {}
                 Err(e) => {
                     tracing::warn!(ino = ino.0, "left out by the sweep: {e}");
-                    self.report.skipped += 1;
+                    self.skipped += 1;
                 }
             }
         }
@@ -148,15 +230,15 @@ impl Sweep<'_> {
             return;
         }
         let inos: Vec<Ino> = stale.iter().map(|(ino, _)| *ino).collect();
-        let BatchOutcome { mut moved, mut failed, .. } = self.vault.rewrap_batch(&inos);
+        let BatchOutcome { mut moved, mut failed, .. } = vault.rewrap_batch(&inos);
         // Some were overtaken, by the lazy re-wrap or by a write that emptied them: these are fresh now, or
         // can be re-wrapped in a second go.
         if !failed.is_empty() {
-            let again = self.vault.rewrap_batch(&failed);
+            let again = vault.rewrap_batch(&failed);
             moved.extend(again.moved);
             failed = again.failed;
         }
-        self.report.rewrapped += moved.len() as u64;
+        self.rewrapped += moved.len() as u64;
         let moved: HashMap<Ino, BackingKeyId> = moved.into_iter().collect();
         for backing in moved.values() {
             *self.census.entry(*backing).or_default() += 1;
@@ -164,20 +246,20 @@ impl Sweep<'_> {
         // What counts of the others is where each is now, whoever moved it; it may be stale again by a rotation
         // meanwhile.
         for (ino, before) in stale.into_iter().filter(|(ino, _)| !moved.contains_key(ino)) {
-            match self.vault.count_file(ino) {
+            match vault.count_file(ino) {
                 Ok(Some(info)) => {
                     *self.census.entry(info.backing).or_default() += 1;
                     if !info.stale || info.backing != before {
-                        self.report.rewrapped += 1;
+                        self.rewrapped += 1;
                     } else if failed.contains(&ino) {
-                        self.report.failed += 1;
+                        self.failed += 1;
                     } else {
-                        self.report.skipped += 1;
+                        self.skipped += 1;
                     }
                 }
                 Ok(None) => {}
-                Err(_) if is_gone(self.vault, ino) => {}
-                Err(_) => self.report.skipped += 1,
+                Err(_) if is_gone(vault, ino) => {}
+                Err(_) => self.skipped += 1,
             }
         }
     }

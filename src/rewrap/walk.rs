@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::collections::HashSet;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::ids::{Handle, Ino};
@@ -10,6 +11,27 @@ use crate::vault::{Error, FileKind, Result, Vault};
 
 /// Entries listed at a time, and files that are given at a time where nothing speaks for more.
 pub(super) const BATCH: usize = 256;
+
+/// Regular files that a walk met. The vault knows them for as long as this is there.
+pub(super) struct Found<'a> {
+    vault: &'a Vault,
+    inos: Vec<Ino>,
+}
+
+impl Deref for Found<'_> {
+    type Target = [Ino];
+    fn deref(&self) -> &[Ino] {
+        &self.inos
+    }
+}
+
+impl Drop for Found<'_> {
+    fn drop(&mut self) {
+        for ino in self.inos.drain(..) {
+            self.vault.forget(ino, 1);
+        }
+    }
+}
 
 /// How a walk ended.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -21,23 +43,23 @@ pub(super) struct Walked {
 }
 
 /// Calls `each` with the regular files below a directory, up to `batch` at a time (which it may change), and with an
-/// estimate of how many there are in all; they are known to the vault for the length of the call. Directories that
-/// can't be read are left out with a warning. Ends soon after `stop` is set.
+/// estimate of how many there are in all. Directories that can't be read are left out with a warning. Ends soon after
+/// `stop` is set.
 ///
 /// # Errors
 /// If `top` itself can't be read.
-pub(super) fn walk(
-    vault: &Vault,
+pub(super) fn walk<'a>(
+    vault: &'a Vault,
     top: Ino,
     batch: &Cell<usize>,
     stop: &AtomicBool,
-    each: &mut dyn FnMut(&[Ino], Option<u64>),
+    each: &mut dyn FnMut(Found<'a>, Option<u64>),
 ) -> Result<Walked> {
     let mut walk = Walk {
         vault,
         stop,
         batch,
-        found: Vec::new(),
+        found: Found { vault, inos: Vec::new() },
         todo: vec![(top, 1.0)],
         linked: HashSet::new(),
         each,
@@ -49,7 +71,6 @@ pub(super) fn walk(
     for (dir, _) in std::mem::take(&mut walk.todo) {
         walk.forget_dir(dir, top);
     }
-    walk.forget_found();
     walked.map(|()| walk.walked)
 }
 
@@ -62,22 +83,22 @@ pub(super) fn is_gone(vault: &Vault, ino: Ino) -> bool {
     }
 }
 
-struct Walk<'a> {
+struct Walk<'a, 'b> {
     vault: &'a Vault,
-    stop: &'a AtomicBool,
-    batch: &'a Cell<usize>,
-    /// Files met and not given yet; each counts as looked up.
-    found: Vec<Ino>,
+    stop: &'b AtomicBool,
+    batch: &'b Cell<usize>,
+    /// Files met and not given yet.
+    found: Found<'a>,
     /// Directories to be read, each with its share of the whole.
     todo: Vec<(Ino, f64)>,
     /// Files with several names that were met.
     linked: HashSet<Ino>,
-    each: &'a mut dyn FnMut(&[Ino], Option<u64>),
+    each: &'b mut dyn FnMut(Found<'a>, Option<u64>),
     estimate: Estimate,
     walked: Walked,
 }
 
-impl Walk<'_> {
+impl Walk<'_, '_> {
     fn all(&mut self, top: Ino) -> Result<()> {
         while !self.stop.load(Ordering::Relaxed) {
             let Some((dir, share)) = self.todo.pop() else { break };
@@ -107,15 +128,9 @@ impl Walk<'_> {
 
     /// Once it is to stop, what was met since is left.
     fn give(&mut self) {
+        let found = std::mem::replace(&mut self.found, Found { vault: self.vault, inos: Vec::new() });
         if !self.stop.load(Ordering::Relaxed) {
-            (self.each)(&self.found, self.estimate.total(self.walked.files));
-        }
-        self.forget_found();
-    }
-
-    fn forget_found(&mut self) {
-        for ino in self.found.drain(..) {
-            self.vault.forget(ino, 1);
+            (self.each)(found, self.estimate.total(self.walked.files));
         }
     }
 
@@ -154,7 +169,7 @@ impl Walk<'_> {
                 match attr.kind {
                     FileKind::Directory => self.todo.push((attr.ino, 0.0)),
                     FileKind::Regular if attr.nlink < 2 || self.linked.insert(attr.ino) => {
-                        self.found.push(attr.ino);
+                        self.found.inos.push(attr.ino);
                         self.walked.files += 1;
                         if self.found.len() >= self.batch.get() {
                             self.give();
