@@ -16,7 +16,7 @@ from workloads import GROUPS, Rates, Sizes, make_inputs
 COMMITTED = pathlib.Path(__file__).with_name("ratios.json")
 #: How far below the committed ratio a workload may be.
 TOLERANCE = 0.6
-_SIZES = Sizes(64, 8_000, 8_000, 100, 20_000, 20, 40, 1, 1)
+_SIZES = Sizes(64, 8_000, 8_000, 100, 20_000, 20, 40, 1, 1, 1)
 _GROUPS = ("stream", "append", "small", "source")
 # At least this many rounds, and more for as many seconds; what seems slower is measured so many times more.
 _ROUNDS, _SECONDS, _AGAIN, _LIMIT = 3, 30, 6, 120

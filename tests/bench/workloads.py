@@ -34,10 +34,11 @@ class Sizes(NamedTuple):
     files: int
     tree_copies: int
     crates: int
+    builds: int
 
 
-FULL = Sizes(256, 40_000, 40_000, 400, 50_000, 100, 40, 10, 12)
-QUICK = Sizes(16, 2_000, 2_000, 20, 2_000, 20, 5, 1, 2)
+FULL = Sizes(256, 40_000, 40_000, 400, 50_000, 100, 40, 10, 12, 3)
+QUICK = Sizes(16, 2_000, 2_000, 20, 2_000, 20, 5, 1, 2, 1)
 
 
 class Rates(dict):
@@ -189,12 +190,23 @@ def source_tree(system, sizes, rates):
 
 
 def build(system, sizes, rates):
-    """cargo builds a workspace of small crates, several at a time."""
+    """cargo builds a workspace of small crates, several at a time, and does so anew a few times: one takes a second."""
     root = system.root / "build"
     shutil.copytree(system.tools["workspace"], root)
-    env = {"CARGO_TARGET_DIR": str(root / "target"), "CARGO_INCREMENTAL": "0"}
+    target = root / "target"
+    env = {"CARGO_TARGET_DIR": str(target), "CARGO_INCREMENTAL": "0"}
     words = ("cargo", "build", "--offline", "--quiet", "--manifest-path", root / "Cargo.toml")
-    rates.time("parallel cargo build (crates/min)", sizes.crates * 60, lambda: command(*words, env=env))
+
+    def work():
+        seconds = 0
+        for _ in range(sizes.builds):
+            began = time.perf_counter()
+            command(*words, env=env)
+            seconds += time.perf_counter() - began
+            shutil.rmtree(target)
+        return sizes.builds * sizes.crates * 60 / seconds
+
+    rates.take("parallel cargo build (crates/min)", work)
     shutil.rmtree(root)
 
 
