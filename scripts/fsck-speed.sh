@@ -8,7 +8,7 @@ MIB=${1:-2048}
 BINARY=${REKEYFS:-$TARGET/release/rekeyfs}
 need_binary "$BINARY"
 install_missing openssl:openssl fusermount3:fuse3
-mkdir -p "$TARGET"
+need_room $(((MIB + 2047) / 1024)) "$TARGET"
 DIR=$(mktemp -d "$TARGET/fsck-speed-XXXXXX")
 export XDG_STATE_HOME=$DIR/state XDG_RUNTIME_DIR=$DIR/run
 mkdir -m 700 "$DIR/run" "$DIR/mnt"
