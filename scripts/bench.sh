@@ -4,10 +4,11 @@
 # target/bench (or where --out says). For Debian as root or with sudo; installs the peers with apt and builds
 # passthrough_hp from Debian's source of fuse3 under target/; leaves nothing else behind. An idle machine gives figures
 # worth reading.
-# Options: --help. With --micro: the microbenchmarks, for both cipher engines. With --regressions: the short comparison
-# with passthrough_hp that scripts/test.sh makes; --record writes what it compares with anew. With --transport: FUSE
-# over io_uring beside /dev/fuse, by a newer libfuse's passthrough_hp, built under target/. With --null-cipher: beside
-# rekeyfs one that encrypts nothing (built under target/null-cipher), which tells what encryption costs.
+# Options: --help. With --micro: the microbenchmarks, for both cipher engines. With --null-cipher: beside rekeyfs one
+# that encrypts nothing (built into target/null-cipher), which tells what encryption costs. With --regressions: the
+# short comparison with that one and with passthrough_hp that scripts/test.sh makes; --record writes what it compares
+# with anew. With --transport: FUSE over io_uring beside /dev/fuse, by a newer libfuse's passthrough_hp, built under
+# target/.
 . "$(dirname "$0")/lib.sh"
 
 BINARY=${REKEYFS:-$TARGET/release/rekeyfs}
@@ -28,7 +29,8 @@ esac
 
 install_missing fio:fio git:git fusermount3:fuse3 mkfs.ext4:e2fsprogs mount:mount unshare:util-linux
 case " $* " in
-*" --regressions "* | *" --record "* | *" --soak "* | *" --transport "*) ;;
+*" --regressions "* | *" --record "*) set -- "$@" --null-cipher ;;
+*" --soak "* | *" --transport "*) ;;
 *) install_missing gocryptfs:gocryptfs securefs:securefs encfs:encfs cryfs:cryfs ;;
 esac
 need_binary "$BINARY"
@@ -108,7 +110,9 @@ for word in "$@"; do
         continue
     fi
     need_build_tools
-    (cd "$ROOT" && cargo build --locked --release --features null-cipher --target-dir "$TARGET/null-cipher") || exit 2
+    # With the dependencies that are built already: only what comes out has a place of its own.
+    (cd "$ROOT" && CARGO_BUILD_BUILD_DIR=$TARGET cargo build --locked --release --features null-cipher \
+        --target-dir "$TARGET/null-cipher") || exit 2
     TOOLS+=(--tool "rekeyfs-null=$TARGET/null-cipher/release/rekeyfs")
 done
 isolated "${RUN[@]}" "${TOOLS[@]}" "${ARGS[@]}"

@@ -106,7 +106,7 @@ else
     FAILED=$((FAILED + 1))
 fi
 
-echo "== speed beside libfuse's passthrough_hp (a short run; scripts/bench.sh measures)"
+echo "== speed beside libfuse's passthrough_hp, and beside no cipher (a short run; scripts/bench.sh measures)"
 if [ -e /dev/fuse ] && [ -e /dev/loop-control ]; then
     shown "speed" env REKEYFS="$TARGET/release/rekeyfs" scripts/bench.sh --regressions
 else

@@ -1,16 +1,17 @@
 """The short run that scripts/test.sh makes: rekeyfs beside libfuse's passthrough_hp, which pays the same price for FUSE
-and none for what rekeyfs does. A workload whose ratio is well below the committed one (ratios.json) has become slower.
+and none for what rekeyfs does, and beside the same source without a cipher, which pays all but encryption. A workload
+whose ratio is well below the committed one (ratios.json) has become slower.
 
-Noise only ever slows a workload down, so the best of several interleaved rounds counts, on both sides, and what seems
+Noise only ever slows a workload down, so the best of several interleaved rounds counts, on all sides, and what seems
 slower is measured again before it counts. The tolerance is what other load on the machine doesn't use up: a workload
-counts as slower that takes two and a half times as long, beside passthrough_hp, as it did."""
+counts as slower that takes two and a half times as long, beside one of the two, as it did."""
 
 import json
 import pathlib
 import sys
 import time
 
-from systems import Passthrough, Rekeyfs
+from systems import NullCipher, Passthrough, Rekeyfs
 from workloads import GROUPS, Rates, Sizes, make_inputs
 
 COMMITTED = pathlib.Path(__file__).with_name("ratios.json")
@@ -33,14 +34,20 @@ def _round(systems, group, best):
             at[system.name] = max(at.get(system.name, 0), rate)
 
 
-def _ratio(at):
-    return at[Rekeyfs.name] / at[Passthrough.name]
+def _ratio(at, rival):
+    return at[Rekeyfs.name] / at[rival]
+
+
+def _ratios(best):
+    """By rival, then by workload."""
+    rivals = dict.fromkeys(name for at in best.values() for name in at if name not in ("group", Rekeyfs.name))
+    return {rival: {workload: _ratio(at, rival) for workload, at in best.items()} for rival in rivals}
 
 
 def _slower(best, committed):
     return [
-        workload for workload, at in best.items()
-        if _ratio(at) < (1 - TOLERANCE) * committed.get(workload, 0)
+        (rival, workload) for rival, ratios in _ratios(best).items() for workload, ratio in ratios.items()
+        if ratio < (1 - TOLERANCE) * committed[rival].get(workload, 0)
     ]  # fmt: skip
 
 
@@ -49,10 +56,13 @@ def check(place, repository, tools, record):
     inputs = place / "inputs"
     inputs.mkdir()
     tools = tools | make_inputs(inputs, repository, _SIZES)
-    if not Passthrough.available(tools):
-        print("did not run: speed: passthrough_hp is not here")
+    rivals = [rival for rival in (Passthrough, NullCipher) if rival.available(tools)]
+    for rival in (Passthrough, NullCipher):
+        if rival not in rivals:
+            print(f"did not run: speed beside {rival.name}, which is not here")
+    if not rivals:
         return 0
-    systems = [system(place, tools) for system in (Rekeyfs, Passthrough)]
+    systems = [system(place, tools) for system in (Rekeyfs, *rivals)]
     try:
         if record:
             return _record(systems)
@@ -73,9 +83,12 @@ def _batch(systems):
 
 
 def _record(systems):
-    batches = [_batch(systems) for _ in range(_BATCHES)]
-    ratios = {workload: round(min(_ratio(best[workload]) for best in batches), 2) for workload in batches[0]}
-    said = "the best rate of rekeyfs divided by passthrough_hp's, on tmpfs; the least of several runs"
+    batches = [_ratios(_batch(systems)) for _ in range(_BATCHES)]
+    ratios = {
+        rival: {workload: round(min(batch[rival][workload] for batch in batches), 2) for workload in by_workload}
+        for rival, by_workload in batches[0].items()
+    }
+    said = "the best rate of rekeyfs divided by each rival's, on tmpfs; the least of several runs"
     COMMITTED.write_text(json.dumps({"what": said, "ratios": ratios}, indent=1) + "\n")
     print(f"written: {COMMITTED}")
     return 0
@@ -84,17 +97,19 @@ def _record(systems):
 def _compare(systems, committed):
     best = _batch(systems)
     for _ in range(_AGAIN):
-        for group in dict.fromkeys(best[workload]["group"] for workload in _slower(best, committed)):
+        for group in dict.fromkeys(best[workload]["group"] for _, workload in _slower(best, committed)):
             print(f"again: {group}", file=sys.stderr, flush=True)
             _round(systems, group, best)
             _round(systems[::-1], group, best)
-    slower = _slower(best, committed)
-    for workload, at in best.items():
-        mark = "FAILED" if workload in slower else "ok    "
-        print(f"{mark}  {workload}: {_ratio(at):.2f} of passthrough_hp, {committed.get(workload, 0):.2f} committed")
-    missing = [workload for workload in committed if workload not in best]
-    for workload in missing:
-        print(f"FAILED  {workload}: committed, and no longer measured")
-    failed = len(slower) + len(missing)
-    print(f"{len(best) - len(slower)} passed, {failed} failed")
-    return 1 if failed else 0
+    slower, passed, failed = _slower(best, committed), 0, 0
+    for rival, ratios in _ratios(best).items():
+        for workload, ratio in ratios.items():
+            mark = "FAILED" if (rival, workload) in slower else "ok    "
+            print(f"{mark}  {workload}: {ratio:.2f} of {rival}, {committed[rival].get(workload, 0):.2f} committed")
+        missing = [workload for workload in committed[rival] if workload not in ratios]
+        for workload in missing:
+            print(f"FAILED  {workload}: committed for {rival}, and no longer measured")
+        failed += len(missing)
+        passed += len(ratios)
+    print(f"{passed - len(slower)} passed, {failed + len(slower)} failed")
+    return 1 if failed or slower else 0

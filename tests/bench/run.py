@@ -237,7 +237,7 @@ def main():
                         help="instead of all that: a mixed load, and what memory the daemon has over time; goes into "
                         "the report that is there")
     parser.add_argument("--regressions", action="store_true",
-                        help="instead of all that: the short comparison of scripts/test.sh with passthrough_hp")
+                        help="instead of all that: the short comparison of scripts/test.sh")
     parser.add_argument("--record", action="store_true", help="the same, and its ratios become the committed ones")
     parser.add_argument("--transport", action="store_true",
                         help="instead of all that: passthrough_hp over io_uring beside itself over /dev/fuse, on tmpfs")
