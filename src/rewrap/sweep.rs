@@ -84,8 +84,8 @@ pub fn sweep(
         let mut end_oldest = |in_work: &mut VecDeque<(Batch<'_>, Option<u64>)>| {
             let Some((oldest, total)) = in_work.pop_front() else { return };
             let (of_batch, took) = oldest.end();
+            batch.set(next(of_batch.files as usize, took, most));
             tally.add(of_batch);
-            batch.set(next(batch.get(), took, most));
             let failed = tally.failed + tally.skipped;
             let now = Progress { total, seen: tally.files, rewrapped: tally.rewrapped, failed };
             progress(now);
