@@ -84,13 +84,14 @@ pub fn sweep(
         let mut end_oldest = |in_work: &mut VecDeque<(Batch<'_>, Option<u64>)>| {
             let Some((oldest, total)) = in_work.pop_front() else { return };
             let (of_batch, took) = oldest.end();
-            batch.set(next(of_batch.files as usize, took, most));
+            batch.set(next(of_batch.report.files as usize, took, most));
             tally.add(of_batch);
-            let failed = tally.failed + tally.skipped;
-            let now = Progress { total, seen: tally.files, rewrapped: tally.rewrapped, failed };
+            let report = &tally.report;
+            let failed = report.failed + report.skipped;
+            let now = Progress { total, seen: report.files, rewrapped: report.rewrapped, failed };
             progress(now);
             if let Some(rate) = options.max_rate {
-                let due = Duration::from_secs_f64(tally.files as f64 / f64::from(rate.get()));
+                let due = Duration::from_secs_f64(report.files as f64 / f64::from(rate.get()));
                 while !stop.load(Ordering::Relaxed) && began.elapsed() < due {
                     std::thread::sleep(due.saturating_sub(began.elapsed()).min(PAUSE));
                     progress(now);
@@ -115,8 +116,8 @@ pub fn sweep(
     Ok(tally.report(walked.dirs_left_out, stopped))
 }
 
-/// The most files in a batch: all in work may use half of the descriptors; and not more than a second's where the rate is
-/// limited.
+/// The most files in a batch: all in work may use half of the descriptors; and not more than a second's where the
+/// rate is limited.
 fn most(max_rate: Option<NonZeroU32>) -> usize {
     let descriptors =
         rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
@@ -169,13 +170,11 @@ impl<'scope> Batch<'scope> {
     }
 }
 
-/// What a sweep has done so far: see [`SweepReport`].
+/// What a sweep has done so far.
 #[derive(Default)]
 struct Tally {
-    files: u64,
-    rewrapped: u64,
-    skipped: u64,
-    failed: u64,
+    /// Its counts of files; the rest is known at the end.
+    report: SweepReport,
     census: HashMap<BackingKeyId, u64>,
 }
 
@@ -188,10 +187,10 @@ impl Tally {
     }
 
     fn add(&mut self, other: Self) {
-        self.files += other.files;
-        self.rewrapped += other.rewrapped;
-        self.skipped += other.skipped;
-        self.failed += other.failed;
+        self.report.files += other.report.files;
+        self.report.rewrapped += other.report.rewrapped;
+        self.report.skipped += other.report.skipped;
+        self.report.failed += other.report.failed;
         for (backing, files) in other.census {
             *self.census.entry(backing).or_default() += files;
         }
@@ -200,21 +199,13 @@ impl Tally {
     fn report(self, dirs_left_out: u64, stopped: bool) -> SweepReport {
         let mut census: Vec<_> = self.census.into_iter().collect();
         census.sort();
-        SweepReport {
-            files: self.files,
-            rewrapped: self.rewrapped,
-            skipped: self.skipped,
-            failed: self.failed,
-            dirs_left_out,
-            stopped,
-            census,
-        }
+        SweepReport { dirs_left_out, stopped, census, ..self.report }
     }
 
     fn sweep(&mut self, vault: &Vault, files: &[Ino]) {
         let mut stale = Vec::new();
         for ino in files {
-            self.files += 1;
+            self.report.files += 1;
             match vault.count_file(*ino) {
                 Ok(Some(info)) if info.stale => stale.push((*ino, info.backing)),
                 Ok(Some(info)) => *self.census.entry(info.backing).or_default() += 1,
@@ -222,7 +213,7 @@ impl Tally {
                 Err(_) if is_gone(vault, *ino) => {}
                 Err(e) => {
                     tracing::warn!(ino = ino.0, "left out by the sweep: {e}");
-                    self.skipped += 1;
+                    self.report.skipped += 1;
                 }
             }
         }
@@ -238,7 +229,7 @@ impl Tally {
             moved.extend(again.moved);
             failed = again.failed;
         }
-        self.rewrapped += moved.len() as u64;
+        self.report.rewrapped += moved.len() as u64;
         let moved: HashMap<Ino, BackingKeyId> = moved.into_iter().collect();
         for backing in moved.values() {
             *self.census.entry(*backing).or_default() += 1;
@@ -250,16 +241,16 @@ impl Tally {
                 Ok(Some(info)) => {
                     *self.census.entry(info.backing).or_default() += 1;
                     if !info.stale || info.backing != before {
-                        self.rewrapped += 1;
+                        self.report.rewrapped += 1;
                     } else if failed.contains(&ino) {
-                        self.failed += 1;
+                        self.report.failed += 1;
                     } else {
-                        self.skipped += 1;
+                        self.report.skipped += 1;
                     }
                 }
                 Ok(None) => {}
                 Err(_) if is_gone(vault, ino) => {}
-                Err(_) => self.skipped += 1,
+                Err(_) => self.report.skipped += 1,
             }
         }
     }
