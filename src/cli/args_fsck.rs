@@ -9,7 +9,7 @@ use super::args::Open;
 /// The statuses of `rekeyfs fsck`, which aren't those of the other commands.
 const STATUS: &str = "\
 Exit status, as fsck(8) has it; of 1, 4 and 32 the sum:
-   0  nothing is wrong; warnings, and files whose key can't be used now, don't count
+   0  nothing is wrong; warnings, and files whose key can't be used now, don't count (with --keyring: these do)
    1  something was put right
    4  something is wrong and was left as it is
    8  the vault could not be checked: no such path, wrong passphrase, damaged keyring, mount not reachable
@@ -26,6 +26,11 @@ pub(super) struct Fsck {
     pub(super) target: PathBuf,
     /// Check only this file or directory: its path from the mount's root on, or in the mount
     pub(super) path: Option<PathBuf>,
+    /// TARGET is a copy of a vault, or of its tree alone: check it with this keyring (VAULT/keyring) or key backup,
+    /// and tell which key versions its files need and whether both keyrings, this one and the copy's own, open
+    /// them. The secret asked for is one of this keyring. Nothing is written, to the copy or beside the keyring
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["repair", "quarantine"])]
+    pub(super) keyring: Option<PathBuf>,
     #[command(flatten)]
     pub(super) open: Open,
     /// Repair what can be repaired, and say so for each: sizes, slots, leftovers, and pages that read as an error and

@@ -1,19 +1,27 @@
 //! `rekeyfs fsck`. Findings go to standard output as they come, progress to standard error.
 
 use std::fmt::Write as _;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::args_fsck as args;
+use super::errors;
 use super::exit::{Exit, Failure, Outcome, one_line};
 use super::fsck_display::Display;
 use super::interrupt::Interrupt;
-use super::offline::Offline;
+use super::offline::{self, Offline};
 use super::output;
 use super::target::{self, Target};
 use crate::control::{ClientError, Entry, Reply, Request};
-use crate::fsck::{self, Fate, Finding, Mend, Options, Pages, Progress, Severity, Summary, Watch};
+use crate::fsck::{
+    self, CopiedTree, Fate, Finding, Mend, Options, Pages, Progress, Severity, Summary, Unopened, Watch,
+};
 use crate::ids::PathText;
+use crate::keyring::{FILE_NAME, Looked};
+use crate::mount::VaultLock;
 
+/// Status for what is wrong and was left.
+const LEFT: u8 = 4;
 /// Status for what kept a vault from being checked.
 const OPERATIONAL: u8 = 8;
 /// Status for a command line that isn't right.
@@ -35,22 +43,19 @@ pub(super) fn status(exit: Exit) -> u8 {
 /// # Errors
 /// What resolving the target and opening the vault may say; [`Exit::Vault`] for a path that isn't in it.
 pub(super) fn run(args: &args::Fsck) -> Outcome<u8> {
+    if let Some(keyring) = &args.keyring {
+        return copy(args, keyring);
+    }
     let target = Target::resolve(&args.target)?;
     let mountpoint = match &target {
         Target::Mounted(entry) => Some(entry.mountpoint.as_path()),
         Target::Vault(_) => None,
     };
-    let options = Options { path: args.path.as_deref().map(|path| inside(mountpoint, path)) };
-    let interrupt = Interrupt::watch(CANCELLED)?;
+    let path = args.path.as_deref().map(|path| inside(mountpoint, path));
+    let mut options = Options { path, ..Options::default() };
     let mend = Mend { repair: args.repair, quarantine: args.quarantine.clone(), salvage: args.salvage };
     let changes = mend.repair || mend.quarantine.is_some();
-    let mut report = Report {
-        json: args.json,
-        display: Display::new(),
-        interrupt,
-        unwritten: None,
-        held_back: changes.then(Vec::new),
-    };
+    let mut report = Report::new(args)?;
     let summary = match &target {
         Target::Mounted(entry) if changes => {
             let at = entry.mountpoint.as_path().display();
@@ -58,20 +63,54 @@ pub(super) fn run(args: &args::Fsck) -> Outcome<u8> {
             return Err(Failure::new(Exit::Busy, at, cause));
         }
         Target::Mounted(entry) => beside(entry, options.path, &mut report)?,
-        Target::Vault(vault) => {
+        Target::Vault(vault) if changes => {
+            report.held_back = Some(Vec::new());
             let offline = Offline::open(vault, &args.open)?;
             let failed = |error| Failure::new(Exit::Vault, vault.display(), error);
             let checked = fsck::check(offline.keys(), None, &options, &mut report).map_err(failed)?;
-            match report.held_back.take() {
-                None => checked,
-                Some(found) => {
-                    fsck::mend(offline.keys(), &mend, found, checked, &mut report).map_err(failed)?
-                }
-            }
+            let found = report.held_back.take().unwrap_or_default();
+            fsck::mend(offline.keys(), &mend, found, checked, &mut report).map_err(failed)?
+        }
+        Target::Vault(vault) => {
+            let _lock = VaultLock::look(vault).map_err(|error| errors::mount(&error))?;
+            let looked = offline::look_at_keyring(&vault.join(FILE_NAME), &args.open)?;
+            options.behind = behind(&looked, args);
+            let failed = |error| Failure::new(Exit::Vault, vault.display(), error);
+            fsck::check(&looked.keys, None, &options, &mut report).map_err(failed)?
         }
     };
     report.finish(target.vault(), &summary)?;
     Ok(summary.status())
+}
+
+/// Checks a copy of a vault with the keyring given. Files that it doesn't open count as wrong here, whatever the state
+/// of their keys: the question is whether they can be had back.
+fn copy(args: &args::Fsck, keyring: &Path) -> Outcome<u8> {
+    let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Vault, args.target.display(), error);
+    let copied = args.target.canonicalize().map_err(|error| failed(&error))?;
+    let meta = copied.metadata().map_err(|error| failed(&error))?;
+    if let Some(mount) = target::known().iter().find(|entry| entry.mount_dev == meta.dev()) {
+        let cause = format!("it is in a mount of {}; name a copy of that", mount.vault.as_path().display());
+        return Err(failed(&cause));
+    }
+    let copied = CopiedTree::at(&copied);
+    let lock = copied.vault.as_deref().map(VaultLock::look).transpose();
+    let _lock = lock.map_err(|error| errors::mount(&error))?;
+    let file = if keyring.is_dir() { keyring.join(FILE_NAME) } else { keyring.to_owned() };
+    let looked = offline::look_at_keyring(&file, &args.open)?;
+    let options = Options {
+        path: args.path.as_deref().map(|path| inside(None, path)),
+        behind: behind(&looked, args),
+        copy: Some(copied),
+    };
+    let mut report = Report::new(args)?;
+    let summary = fsck::check(&looked.keys, None, &options, &mut report).map_err(|error| failed(&error))?;
+    report.finish(&args.target, &summary)?;
+    Ok(summary.status() | if summary.unopened.is_empty() { 0 } else { LEFT })
+}
+
+fn behind(looked: &Looked, args: &args::Fsck) -> Option<String> {
+    looked.behind.as_ref().filter(|_| !args.open.accept_rollback).map(ToString::to_string)
 }
 
 /// Has a mount's daemon check what it serves: it has the keys, and holds still what it is to look at twice.
@@ -139,6 +178,12 @@ impl Watch for Report {
 }
 
 impl Report {
+    fn new(args: &args::Fsck) -> Outcome<Self> {
+        let interrupt = Interrupt::watch(CANCELLED)?;
+        let (json, display) = (args.json, Display::new());
+        Ok(Self { json, display, interrupt, unwritten: None, held_back: None })
+    }
+
     fn finish(self, vault: &Path, summary: &Summary) -> Outcome {
         drop(self.display);
         if let Some(failure) = self.unwritten {
@@ -147,6 +192,11 @@ impl Report {
         output::print(&if self.json { json_line(summary)? } else { text(vault, summary) })
     }
 }
+
+/// What to do about versions that the keyring doesn't have.
+const LACKS: &str = "a copy's keyring that was read before a rotation, and its tree after it, part like this: check it \
+    with a newer keyring (--keyring VAULT/keyring, or a key backup), and if that opens these files, copy it into the \
+    place of the copy's own (docs/backup.md)\n";
 
 fn json_line(value: &impl serde::Serialize) -> Outcome<String> {
     let line = serde_json::to_string(value);
@@ -194,6 +244,13 @@ fn text(vault: &Path, summary: &Summary) -> String {
     for version in &summary.versions {
         let _ =
             writeln!(text, "{} files of key {} version {}", version.files, version.key_id, version.version);
+    }
+    for closed in &summary.unopened {
+        let Unopened { files, key_id, version, why, .. } = closed;
+        let _ = writeln!(text, "{files} files of key {key_id} version {version} weren't opened: {why}");
+    }
+    if summary.unopened.iter().any(|closed| closed.unknown) {
+        text += LACKS;
     }
     let counts = [
         (summary.errors, "errors"),

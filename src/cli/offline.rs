@@ -15,7 +15,7 @@ use crate::control::{
     self, Handler, Progress, Renewed, RewrapReport, RotateTarget, Rotated, Service, Status,
 };
 use crate::ids::{AliasName, KeyId, Timestamp};
-use crate::keyring::{Authority, KeyringFile, Keys, OpenOptions, Opened};
+use crate::keyring::{Authority, KeyringFile, Keys, Looked, OpenOptions, Opened};
 use crate::mount::{self, VaultLock};
 use crate::rewrap::ReencryptReport;
 use crate::unlock::Secret;
@@ -103,6 +103,16 @@ pub(super) fn open_keyring(vault: &Path, args: &args::Open) -> Outcome<Unlocked>
     let secret = SecretPlan::new(args).read(vault)?;
     let opened = KeyringFile::open(vault, &secret, &options).map_err(|error| errors::opening(&error))?;
     Ok(Unlocked { opened, secret })
+}
+
+/// Opens a keyring or key backup to look at what its keys open, with the secret that the options say.
+///
+/// # Errors
+/// Those of reading a secret and of opening a keyring.
+pub(super) fn look_at_keyring(file: &Path, args: &args::Open) -> Outcome<Looked> {
+    let sealed = KeyringFile::look(file).map_err(|error| errors::opening(&error))?;
+    let secret = SecretPlan::new(args).read(file)?;
+    sealed.open(&secret, &OpenOptions::default()).map_err(|error| errors::opening(&error))
 }
 
 /// Rotates a key.

@@ -163,7 +163,7 @@ impl Handler for Service {
         let Some(_only) = self.check.try_lock_for(SWEEP_PATIENCE) else {
             return Err(Refusal::new(RefusalKind::Busy, format!("{vault}: a check is under way already")));
         };
-        let options = fsck::Options { path: path.cloned() };
+        let options = fsck::Options { path: path.cloned(), ..fsck::Options::default() };
         let beside = Some(&*self.vault);
         fsck::check(self.vault.keys(), beside, &options, watch).map_err(|error| {
             let kind = match error {

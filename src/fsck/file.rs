@@ -5,8 +5,8 @@ use std::os::fd::BorrowedFd;
 use super::finding::Code;
 use crate::content::block;
 use crate::content::layout::{self, PAGE};
-use crate::header::{self, Header, OpenError, SLOT, SLOTS, SlotIndex};
-use crate::ids::{LowerOffset, PageCount, PlainOffset};
+use crate::header::{self, Header, OpenError, SLOT, SLOTS, SlotIndex, UnverifiedSlot};
+use crate::ids::{BackingKeyId, LowerOffset, PageCount, PlainOffset};
 use crate::keyring::{KeyError, Keys};
 use crate::storage;
 use crate::vault;
@@ -34,6 +34,8 @@ pub(super) enum Body {
 pub(super) struct Front {
     pub(super) body: Body,
     pub(super) found: Vec<(Code, String)>,
+    /// Where only the key is missing: the backing key that the newest slot names, unverified.
+    pub(super) lacks: Option<BackingKeyId>,
 }
 
 /// Looks at the front of a lower file.
@@ -42,11 +44,11 @@ pub(super) struct Front {
 /// What the lower filesystem says.
 pub(super) fn front(fd: BorrowedFd<'_>, keys: &Keys) -> storage::Result<Front> {
     let lower = storage::fstat(fd)?.lower_size();
-    let mut found = Vec::new();
+    let (mut found, mut lacks) = (Vec::new(), None);
     let body = match layout::plain_size(lower) {
         Ok(PlainOffset(0)) => Body::Nothing,
         Ok(size) => {
-            let body = body(fd, keys, lower, layout::page_count(size), &mut found)?;
+            let body = body(fd, keys, lower, layout::page_count(size), &mut found, &mut lacks)?;
             // Of a file that was cut by other tools these are the remains of a page.
             let cut = found.iter().any(|(code, _)| *code == Code::SizeBelowFloor);
             if !cut && matches!(body, Body::Sealed(_)) && past_end(fd, lower)? {
@@ -62,11 +64,11 @@ pub(super) fn front(fd: BorrowedFd<'_>, keys: &Keys) -> storage::Result<Front> {
             found.push((Code::SizeImpossible, format!("{impossible}: {behind}")));
             match lower.0 / PAGE {
                 0 => Body::Closed,
-                pages => body(fd, keys, lower, PageCount(pages), &mut found)?,
+                pages => body(fd, keys, lower, PageCount(pages), &mut found, &mut lacks)?,
             }
         }
     };
-    Ok(Front { body, found })
+    Ok(Front { body, found, lacks })
 }
 
 fn body(
@@ -75,6 +77,7 @@ fn body(
     lower: LowerOffset,
     pages: PageCount,
     found: &mut Vec<(Code, String)>,
+    lacks: &mut Option<BackingKeyId>,
 ) -> storage::Result<Body> {
     let mut slots = [0; SLOTS];
     storage::pread(fd, &mut slots, LowerOffset(0))?;
@@ -89,6 +92,9 @@ fn body(
             return Ok(Body::Closed);
         }
         Err(error) => {
+            if matches!(error, OpenError::Key(_)) {
+                *lacks = UnverifiedSlot::parse_both(&slots)[0].as_ref().map(UnverifiedSlot::backing);
+            }
             found.push(why_closed(error));
             return Ok(Body::Closed);
         }

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{KeyId, KeyVersion, PageCount, PageIndex, PathText};
+use crate::ids::{BackingKeyId, KeyId, KeyVersion, PageCount, PageIndex, PathText};
+use crate::keyring::{KeyError, Keys};
 
 /// What is wrong. In JSON, and for people, by its name in kebab-case.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -64,6 +65,10 @@ pub enum Code {
     KeyringPrevDamaged,
     /// Others than the owner may write the keyring, or everyone may read it.
     KeyringExposed,
+    /// Another keyring than this host has seen, or a copy without one that can be held against the one given.
+    KeyringDiffers,
+    /// The keyring of a copy can't open files of it that the one given does.
+    KeyringLacks,
     /// An unlock slot of a kind that this program doesn't know.
     SlotUnknown,
     /// Lines of the event log were changed, removed or moved.
@@ -90,7 +95,7 @@ pub enum Severity {
 
 impl Code {
     /// Every code, in the order of docs/fsck.md.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 34] = [
         Self::HeaderDamaged,
         Self::HeaderMissing,
         Self::SlotDamaged,
@@ -119,6 +124,8 @@ impl Code {
         Self::Newer,
         Self::KeyringPrevDamaged,
         Self::KeyringExposed,
+        Self::KeyringDiffers,
+        Self::KeyringLacks,
         Self::SlotUnknown,
         Self::EventsBroken,
         Self::EventsCut,
@@ -145,6 +152,7 @@ impl Code {
             | Self::XattrDamaged
             | Self::Unreadable
             | Self::KeyringPrevDamaged
+            | Self::KeyringLacks
             | Self::EventsBroken
             | Self::EventsCut => Severity::Error,
             Self::DataPastEnd | Self::LongNameOrphan | Self::Temporary => Severity::Leftover,
@@ -153,6 +161,7 @@ impl Code {
             | Self::OtherDevice
             | Self::LinkCount
             | Self::KeyringExposed
+            | Self::KeyringDiffers
             | Self::SlotUnknown
             | Self::EventsTorn => Severity::Warning,
         }
@@ -242,6 +251,32 @@ pub struct VersionCount {
     pub files: u64,
 }
 
+/// Files that weren't opened because the keyring can't unwrap this version of a key.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Unopened {
+    /// The key.
+    pub key_id: KeyId,
+    /// Its version.
+    pub version: KeyVersion,
+    /// How many files' headers name it; unverified.
+    pub files: u64,
+    /// Whether the keyring doesn't have it; else it has it and may not use it now.
+    pub unknown: bool,
+    /// Why, for people.
+    pub why: String,
+}
+
+impl Unopened {
+    pub(super) fn new(backing: BackingKeyId, files: u64, keys: &Keys) -> Self {
+        let (unknown, why) = match keys.usable(backing) {
+            Err(KeyError::NotUsable { state, .. }) => (false, format!("the key is {state}")),
+            Err(_) => (true, "the keyring doesn't have it".to_owned()),
+            Ok(()) => (false, "it became usable during the check".to_owned()),
+        };
+        Self { key_id: backing.key, version: backing.version, files, unknown, why }
+    }
+}
+
 /// What a check came to.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub struct Summary {
@@ -271,6 +306,9 @@ pub struct Summary {
     pub quarantined: u64,
     /// Files by key and version.
     pub versions: Vec<VersionCount>,
+    /// Files for which the keyring has no key that may be used now, by key and version.
+    #[serde(default)]
+    pub unopened: Vec<Unopened>,
 }
 
 impl Summary {

@@ -3,6 +3,7 @@
 //! looks wrong is looked at once more while the mount holds the inode still. Rules of the format stay where they
 //! are (`header`, `content`, `names`); here they are only asked.
 
+mod copy;
 mod dir;
 mod file;
 mod finding;
@@ -16,9 +17,9 @@ mod undo;
 mod vault_dir;
 mod walk;
 
-pub use finding::{Code, Fate, Finding, Pages, Severity, Summary, VersionCount};
+pub use finding::{Code, Fate, Finding, Pages, Severity, Summary, Unopened, VersionCount};
 pub use mend::{Mend, mend};
-pub use run::{CheckError, Options, check};
+pub use run::{CheckError, CopiedTree, Options, check};
 pub use sink::{Progress, Watch};
 pub use undo::UNDO_NAME;
 

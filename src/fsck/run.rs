@@ -11,8 +11,8 @@ use super::file::{Body, Front, front};
 use super::finding::{Code, Summary};
 use super::pages::{Bad, Buffers, Runs, ranges, scan};
 use super::sink::{Sink, Watch};
-use super::vault_dir;
 use super::walk::{Job, Opened, Walk};
+use super::{copy, vault_dir};
 use crate::ids::PathText;
 use crate::keyring::Keys;
 use crate::storage::{self, Errno};
@@ -28,6 +28,32 @@ const WAITING: usize = 32;
 pub struct Options {
     /// Only what lies here, from the mount's root on; `None`: everything, the keyring and the event log too.
     pub path: Option<PathText>,
+    /// A copy of the vault's tree, checked with the keys of a keyring that lies elsewhere.
+    pub copy: Option<CopiedTree>,
+    /// Why the keyring isn't the one that this host has seen last, if it isn't.
+    pub behind: Option<String>,
+}
+
+/// Where a copy of a vault lies.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CopiedTree {
+    /// The copy of `tree`.
+    pub tree: PathBuf,
+    /// The directory in which it lies, if that is a copy of the whole vault.
+    pub vault: Option<PathBuf>,
+}
+
+impl CopiedTree {
+    /// The copy at `path`: a directory that was made from a vault's, with its tree in it, or from the tree alone.
+    pub fn at(path: &Path) -> Self {
+        let tree = path.join("tree");
+        // No entry of a tree has so short a name.
+        if tree.is_dir() {
+            Self { tree, vault: Some(path.to_owned()) }
+        } else {
+            Self { tree: path.to_owned(), vault: None }
+        }
+    }
 }
 
 /// Why there was no check.
@@ -51,7 +77,7 @@ pub enum CheckError {
 }
 
 /// Checks the vault whose keyring is open. `vault` is the mount beside which this happens; without one, the caller
-/// holds the vault's lock. Changes nothing. Findings go to `watch`.
+/// keeps mounts away from what is checked. Changes nothing. Findings go to `watch`.
 ///
 /// # Errors
 /// [`CheckError`], if there is nothing to check; what is found is no error.
@@ -61,19 +87,34 @@ pub fn check(
     options: &Options,
     watch: &mut dyn Watch,
 ) -> Result<Summary, CheckError> {
-    let dir = open_vault(keys)?;
-    let tree = storage::open_dir(dir.as_fd(), b"tree").map_err(CheckError::Vault)?;
+    let (dir, tree) = match &options.copy {
+        Some(copied) => (None, storage::open_dir(rustix::fs::CWD, path_bytes(&copied.tree))),
+        None => {
+            let dir = open_vault(keys)?;
+            let tree = storage::open_dir(dir.as_fd(), b"tree");
+            (Some(dir), tree)
+        }
+    };
+    let tree = tree.map_err(CheckError::Vault)?;
     let sink = Sink::new(watch);
     let path = options.path.clone().unwrap_or_else(|| PathText("/".into()));
     let parts = components(&path)?;
-    if parts.is_empty() {
-        vault_dir::check(&dir, keys, vault.is_some(), &sink);
+    if let Some(dir) = &dir
+        && parts.is_empty()
+    {
+        vault_dir::check(dir, keys, vault.is_some(), &sink);
     }
     walk(keys, vault, &sink, tree, &parts).map_err(|e| match e {
         Walked::Lower(e) => CheckError::Path(path.clone(), e),
         Walked::Thread(e) => CheckError::Thread(e),
     })?;
-    Ok(sink.summary())
+    if let (Some(behind), true) = (&options.behind, parts.is_empty()) {
+        copy::tell_behind(behind, &sink);
+    }
+    if let Some(vault) = options.copy.as_ref().and_then(|copied| copied.vault.as_ref()) {
+        copy::check_keyring(vault, keys, &sink);
+    }
+    Ok(sink.summary(keys))
 }
 
 /// The vault's directory.

@@ -7,8 +7,9 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::finding::{Code, Fate, Finding, Pages, Summary, VersionCount};
+use super::finding::{Code, Fate, Finding, Pages, Summary, Unopened, VersionCount};
 use crate::ids::{BackingKeyId, PathText};
+use crate::keyring::Keys;
 
 /// How long whoever asked hears nothing, in ms.
 const TICK_MS: u64 = 50;
@@ -69,6 +70,7 @@ pub(super) struct Sink<'a> {
     watch: Mutex<&'a mut dyn Watch>,
     pub(super) counts: Mutex<Summary>,
     versions: Mutex<HashMap<BackingKeyId, u64>>,
+    unopened: Mutex<HashMap<BackingKeyId, u64>>,
     bytes: AtomicU64,
     stopped: AtomicBool,
     began: Instant,
@@ -82,6 +84,7 @@ impl<'a> Sink<'a> {
             watch: Mutex::new(watch),
             counts: Mutex::default(),
             versions: Mutex::default(),
+            unopened: Mutex::default(),
             bytes: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
             began: Instant::now(),
@@ -110,6 +113,16 @@ impl<'a> Sink<'a> {
         *self.versions.lock().entry(backing).or_default() += 1;
     }
 
+    /// Counts a file that isn't opened for want of this backing key.
+    pub(super) fn lacks(&self, backing: BackingKeyId) {
+        *self.unopened.lock().entry(backing).or_default() += 1;
+    }
+
+    /// The backing keys of the files that were opened.
+    pub(super) fn opened(&self) -> Vec<BackingKeyId> {
+        sorted(&self.versions).into_iter().map(|(backing, _)| backing).collect()
+    }
+
     /// Whether the check is to stop.
     pub(super) fn stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
@@ -136,15 +149,23 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// The counts at the end.
-    pub(super) fn summary(&self) -> Summary {
-        let mut versions: Vec<_> = self.versions.lock().iter().map(|(b, n)| (*b, *n)).collect();
-        versions.sort_unstable();
-        let versions = versions
+    /// The counts at the end; `keys` tell why files weren't opened.
+    pub(super) fn summary(&self, keys: &Keys) -> Summary {
+        let versions = sorted(&self.versions)
             .into_iter()
             .map(|(backing, files)| VersionCount { key_id: backing.key, version: backing.version, files })
             .collect();
+        let unopened = sorted(&self.unopened)
+            .into_iter()
+            .map(|(backing, files)| Unopened::new(backing, files, keys))
+            .collect();
         let bytes = self.bytes.load(Ordering::Relaxed);
-        Summary { complete: !self.stopped(), bytes, versions, ..self.counts.lock().clone() }
+        Summary { complete: !self.stopped(), bytes, versions, unopened, ..self.counts.lock().clone() }
     }
+}
+
+fn sorted(counts: &Mutex<HashMap<BackingKeyId, u64>>) -> Vec<(BackingKeyId, u64)> {
+    let mut counts: Vec<_> = counts.lock().iter().map(|(backing, n)| (*backing, *n)).collect();
+    counts.sort_unstable();
+    counts
 }

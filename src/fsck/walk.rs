@@ -329,6 +329,9 @@ impl<'a, 'w> Walk<'a, 'w> {
         };
         found.extend(front.found);
         self.report(&place, found);
+        if let Some(backing) = front.lacks {
+            self.sink.lacks(backing);
+        }
         let Body::Sealed(content) = front.body else { return };
         self.sink.wrapped(content.header.backing());
         let pages = content.pages.0;

@@ -22,7 +22,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    const fn magic(self) -> &'static [u8; 4] {
+    pub(super) const fn magic(self) -> &'static [u8; 4] {
         match self {
             Self::Keyring => b"RKFK",
             Self::Backup => b"RKFB",

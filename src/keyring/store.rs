@@ -72,7 +72,12 @@ pub(super) fn sealed(header: &Header, kind: Kind, root: &RootKey, body: &[u8]) -
 
 /// Takes a keyring file apart; nothing of it is authenticated yet.
 pub(super) fn parse<'a>(dir: &VaultDir, bytes: &'a [u8]) -> Result<header::Parts<'a>> {
-    header::parse(bytes, Kind::Keyring).map_err(|e| match e {
+    parse_as(dir, bytes, Kind::Keyring)
+}
+
+/// As [`parse`], for a file of either kind.
+pub(super) fn parse_as<'a>(dir: &VaultDir, bytes: &'a [u8], kind: Kind) -> Result<header::Parts<'a>> {
+    header::parse(bytes, kind).map_err(|e| match e {
         HeaderError::Damaged(what) => dir.damaged(what),
         HeaderError::Newer(what) => KeyringError::NewerFormat { vault: dir.path().to_owned(), what },
     })
@@ -80,7 +85,12 @@ pub(super) fn parse<'a>(dir: &VaultDir, bytes: &'a [u8]) -> Result<header::Parts
 
 /// Opens a keyring file's body.
 pub(super) fn open(dir: &VaultDir, bytes: &[u8], root: Arc<RootKey>) -> Result<State> {
-    let parts = parse(dir, bytes)?;
+    open_as(dir, bytes, Kind::Keyring, root)
+}
+
+/// As [`open`], for a file of either kind. What is made of a backup is to be looked at only.
+pub(super) fn open_as(dir: &VaultDir, bytes: &[u8], kind: Kind, root: Arc<RootKey>) -> Result<State> {
+    let parts = parse_as(dir, bytes, kind)?;
     let opened = root.open_keyring(parts.header.vault, parts.aad, parts.sealed).map_err(|_| {
         dir.damaged("the root key doesn't open its body, so bytes of it have changed".to_owned())
     })?;
@@ -120,19 +130,28 @@ impl Store {
     /// Refuses a keyring that this host knows to be an old or a diverged one, unless told to accept it.
     /// Returns whether it had to be accepted.
     pub(super) fn check_host(&self, accept_rollback: bool) -> Result<bool> {
-        let State { header, body, .. } = &self.state;
-        let verdict = self.host.judge(header.vault, self.dir.path(), self.seen(), &body.previous);
-        let (vault, found) = (self.dir.path().to_owned(), body.generation);
-        match verdict {
-            Verdict::Fine => {}
-            _ if accept_rollback => {
-                self.host.remember_accepted(header.vault, self.dir.path(), self.seen());
+        let behind = self.behind();
+        let rolled_back = behind.is_some();
+        match behind {
+            Some(refused) if !accept_rollback => return Err(refused),
+            Some(_) => {
+                self.host.remember_accepted(self.state.header.vault, self.dir.path(), self.seen());
             }
-            Verdict::RolledBack(seen) => return Err(KeyringError::RolledBack { vault, found, seen }),
-            Verdict::Forked => return Err(KeyringError::Forked { vault, found }),
+            None => {}
         }
         self.remember();
-        Ok(verdict != Verdict::Fine)
+        Ok(rolled_back)
+    }
+
+    /// Why this is an old or a diverged keyring, if this host knows that it is. Changes nothing.
+    pub(super) fn behind(&self) -> Option<KeyringError> {
+        let State { header, body, .. } = &self.state;
+        let (vault, found) = (self.dir.path().to_owned(), body.generation);
+        match self.host.judge(header.vault, self.dir.path(), self.seen(), &body.previous) {
+            Verdict::Fine => None,
+            Verdict::RolledBack(seen) => Some(KeyringError::RolledBack { vault, found, seen }),
+            Verdict::Forked => Some(KeyringError::Forked { vault, found }),
+        }
     }
 
     fn seen(&self) -> Seen {

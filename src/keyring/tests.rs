@@ -20,6 +20,7 @@ mod import;
 mod kms;
 mod layout;
 mod lifecycle;
+mod look;
 mod renew;
 mod reserve;
 mod scale;

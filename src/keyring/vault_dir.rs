@@ -95,6 +95,12 @@ impl VaultDir {
         self.read_file(PREV_NAME)
     }
 
+    /// The whole of a file here, of whatever name.
+    pub(super) fn read_named(&self, name: &str) -> Result<Vec<u8>> {
+        let none = || self.io(name, "read the keyring", io::Error::from(io::ErrorKind::NotFound));
+        self.read_file(name)?.ok_or_else(none)
+    }
+
     fn read_file(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let Some((file, size)) = self.open_file(name)? else { return Ok(None) };
         storage::read_all(file.as_fd(), size as usize).map(Some).map_err(|e| self.io(name, "read it", e))

@@ -53,32 +53,28 @@ impl VaultLock {
         let failed =
             |error| MountError::Vault { path: vault.to_owned(), action: "cannot open its lock", error };
         let mut file = open(&vault.join(NAME)).map_err(failed)?;
-        let mut deadline = Instant::now() + patience;
-        let mut waited_for = None;
-        loop {
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => break,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::WOULDBLOCK) => {
-                    let holder = read_holder(&mut file);
-                    // A record that is being written names nobody: that is no new holder.
-                    if let Some(pid) = holder.as_ref().map(|holder| holder.pid)
-                        && waited_for.replace(pid).is_some_and(|before| before != pid)
-                    {
-                        deadline = Instant::now() + patience;
-                    }
-                    if Instant::now() >= deadline || holder.as_ref().is_some_and(Holder::serves) {
-                        let holder = holder.map_or_else(|| "another process".to_owned(), |h| h.describe());
-                        return Err(MountError::InUse { path: vault.to_owned(), holder });
-                    }
-                    std::thread::sleep(POLL);
-                }
-                Err(error) => return Err(failed(error.into())),
-            }
-        }
+        wait(vault, &mut file, FlockOperation::NonBlockingLockExclusive, patience)?;
         let lock = Self { vault: vault.to_owned(), file };
         lock.sign(None);
         Ok(lock)
+    }
+
+    /// Keeps mounts away from a vault that is only looked at, a copy maybe, on a medium that can't be written
+    /// maybe: nothing is written, not who holds it either. Others may look at the same time. `None`: it has no lock
+    /// file, so it was never mounted where it lies.
+    ///
+    /// # Errors
+    /// As [`VaultLock::take`].
+    pub fn look(vault: &Path) -> Result<Option<Self>, MountError> {
+        let failed =
+            |error| MountError::Vault { path: vault.to_owned(), action: "cannot open its lock", error };
+        let mut file = match open_to_look(&vault.join(NAME)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        wait(vault, &mut file, FlockOperation::NonBlockingLockShared, PATIENCE)?;
+        Ok(Some(Self { vault: vault.to_owned(), file }))
     }
 
     /// Writes down that this process holds the lock, and where it mounts the vault. Called again after a fork.
@@ -115,6 +111,56 @@ impl Holder {
         let mounted = self.mountpoint.as_ref().map(|at| format!(", mounted at {at}")).unwrap_or_default();
         format!("process {} ({}){mounted}", self.pid, self.command)
     }
+}
+
+/// Locks the file as `how` says, with patience for each of its holders.
+fn wait(vault: &Path, file: &mut File, how: FlockOperation, patience: Duration) -> Result<(), MountError> {
+    let mut deadline = Instant::now() + patience;
+    let mut waited_for = None;
+    loop {
+        match flock(&*file, how) {
+            Ok(()) => return Ok(()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let holder = read_holder(file);
+                // A record that is being written names nobody: that is no new holder.
+                if let Some(pid) = holder.as_ref().map(|holder| holder.pid)
+                    && waited_for.replace(pid).is_some_and(|before| before != pid)
+                {
+                    deadline = Instant::now() + patience;
+                }
+                let over = Instant::now() >= deadline;
+                if over || holder.as_ref().is_some_and(Holder::serves) {
+                    // Who only looks at the vault shares the lock, and doesn't sign: the record is an old one.
+                    let looked_at = is_looked_at(file);
+                    if over || !looked_at {
+                        let described = holder.filter(|_| !looked_at).map(|holder| holder.describe());
+                        let another =
+                            if looked_at { "`rekeyfs fsck`, which reads it" } else { "another process" };
+                        let holder = described.unwrap_or_else(|| another.to_owned());
+                        return Err(MountError::InUse { path: vault.to_owned(), holder });
+                    }
+                }
+                std::thread::sleep(POLL);
+            }
+            Err(error) => {
+                let (path, action) = (vault.to_owned(), "cannot take its lock");
+                return Err(MountError::Vault { path, action, error: error.into() });
+            }
+        }
+    }
+}
+
+/// Whether those who hold the lock share it.
+fn is_looked_at(file: &File) -> bool {
+    let shared = flock(file, FlockOperation::NonBlockingLockShared).is_ok();
+    // Not kept meanwhile: two who wait to have it for themselves would wait for each other.
+    shared && flock(file, FlockOperation::Unlock).is_ok()
+}
+
+fn open_to_look(path: &Path) -> io::Result<File> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
+    File::options().read(true).custom_flags(flags).open(path)
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -207,6 +253,22 @@ mod tests {
         sign(&lock, 7);
         let refused = VaultLock::take_within(vault.path(), patience).unwrap_err();
         assert!(refused.to_string().contains("process 7"), "{refused}");
+    }
+
+    #[test]
+    fn looking_shares_the_lock_and_writes_nothing() {
+        let vault = tempfile::tempdir().unwrap();
+        assert!(VaultLock::look(vault.path()).unwrap().is_none());
+        assert!(!vault.path().join(NAME).exists());
+        drop(VaultLock::take(vault.path()).unwrap());
+        let record = std::fs::read(vault.path().join(NAME)).unwrap();
+        let looks = [VaultLock::look(vault.path()).unwrap(), VaultLock::look(vault.path()).unwrap()];
+        assert!(looks.iter().all(Option::is_some));
+        let refused = VaultLock::take_within(vault.path(), Duration::ZERO).unwrap_err().to_string();
+        assert!(refused.contains("rekeyfs fsck"), "{refused}");
+        assert_eq!(std::fs::read(vault.path().join(NAME)).unwrap(), record);
+        drop(looks);
+        drop(VaultLock::take_within(vault.path(), Duration::ZERO).unwrap());
     }
 
     #[test]

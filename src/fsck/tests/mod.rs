@@ -1,6 +1,7 @@
 //! Vaults damaged in one way each, and what a check says of them.
 
 mod content;
+mod copy;
 mod flips;
 mod names;
 mod repair;
@@ -82,7 +83,8 @@ impl Fixture {
 
     pub(super) fn check_at(&self, path: Option<&str>) -> (Vec<Finding>, Summary) {
         let mut seen = Seen::default();
-        let options = Options { path: path.map(|path| crate::ids::PathText(path.into())) };
+        let path = path.map(|path| crate::ids::PathText(path.into()));
+        let options = Options { path, ..Options::default() };
         let summary = check(self.t.keys(), None, &options, &mut seen).unwrap();
         (seen.0, summary)
     }
@@ -145,7 +147,7 @@ fn a_path_limits_the_check() {
     assert_eq!(f.check_at(Some("/good")).0, []);
     assert_eq!(f.check_at(Some("bad")).0.len(), 1);
     assert_eq!(f.check_at(Some("/")).0.len(), 1);
-    let gone = Options { path: Some(crate::ids::PathText("/none".into())) };
+    let gone = Options { path: Some(crate::ids::PathText("/none".into())), ..Options::default() };
     let refused = check(f.t.keys(), None, &gone, &mut Seen::default()).unwrap_err();
     assert!(matches!(refused, CheckError::Path(..)), "{refused}");
 }

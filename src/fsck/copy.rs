@@ -1,0 +1,44 @@
+//! A copy of a vault that is checked with a keyring from elsewhere: whether the copy's own keyring would do too. One
+//! that was copied before a rotation doesn't open what was written or re-wrapped after it.
+
+use std::path::Path;
+
+use super::finding::Code;
+use super::sink::{Place, Sink};
+use crate::keyring::{Beside, FILE_NAME, Keys};
+
+fn keyring() -> Place {
+    Place { path: Vec::new(), lower: FILE_NAME.as_bytes().to_vec() }
+}
+
+/// Tells why the keyring isn't the one that this host has seen last. No copy of the past has that one.
+pub(super) fn tell_behind(why: &str, sink: &Sink<'_>) {
+    let detail = format!("as it may be in a copy; but for the vault itself: {why}");
+    sink.find(&keyring(), Code::KeyringDiffers, None, detail);
+}
+
+/// Holds the keyring of the copy in `vault` against what the files that were opened need.
+pub(super) fn check_keyring(vault: &Path, keys: &Keys, sink: &Sink<'_>) {
+    let (opened, mut lacks) = (sink.opened(), Vec::new());
+    let remedy = "copy the keyring by which this check was made into its place";
+    let detail = match keys.compare_copy(vault, &opened, &mut lacks) {
+        Beside::Open(_) if lacks.is_empty() => return,
+        Beside::Open(generation) => {
+            let versions: Vec<String> =
+                lacks.iter().map(|b| format!("version {} of key {}", b.version, b.key)).collect();
+            let versions = versions.join(", ");
+            format!("the copy's own keyring, of generation {}, lacks {versions}; {remedy}", generation.0)
+        }
+        Beside::Missing => {
+            let detail = format!("the copy has no keyring of its own; {remedy}, or keep that one elsewhere");
+            return sink.find(&keyring(), Code::KeyringDiffers, None, detail);
+        }
+        // Under a root key of its own, as after `unlock remove --revoke`, or when a key backup was given.
+        Beside::Closed => {
+            let detail = "the copy's own keyring doesn't open under this one's root key, so it can't be told what \
+                          it opens; check it by itself: fsck without --keyring";
+            return sink.find(&keyring(), Code::KeyringDiffers, None, detail);
+        }
+    };
+    sink.find(&keyring(), Code::KeyringLacks, None, detail);
+}

@@ -1,0 +1,115 @@
+//! Looking at a keyring: it is opened to tell what its keys open, from wherever it lies, and nothing is written:
+//! no event, no note of a wrong secret, no memory of its generation, no material that has expired is deleted. So
+//! copies can be looked at, on media that can't be written too. That it is an old one is told, and no refusal.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::error::KeyringError;
+use super::header::Kind;
+use super::store::{self, Store};
+use super::vault_dir::{FILE_NAME, VaultDir};
+use super::{KeyringFile, Keys, OpenOptions, event_log};
+use crate::ids::{BackingKeyId, Generation};
+use crate::unlock::Secret;
+
+/// A keyring that is only looked at.
+pub struct Looked {
+    /// Its keys. Nothing may be changed through them.
+    pub keys: Arc<Keys>,
+    /// Why it couldn't be opened for use without being told to accept it: this host has seen a newer one.
+    pub behind: Option<KeyringError>,
+}
+
+/// How the keyring of a copy compares with the one by which the copy was checked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Beside {
+    /// There is none.
+    Missing,
+    /// It is damaged, of another vault, or sealed under another root key: it can't be told what it holds.
+    Closed,
+    /// It opens, and has this generation.
+    Open(Generation),
+}
+
+/// A keyring or key backup that was read, and is still sealed.
+pub struct Sealed {
+    dir: VaultDir,
+    file: PathBuf,
+    bytes: Vec<u8>,
+    kind: Kind,
+}
+
+impl KeyringFile {
+    /// Reads the keyring or key backup in `file`, to be looked at.
+    ///
+    /// # Errors
+    /// [`KeyringError`], if it isn't there or can't be taken apart: no secret opens it then.
+    pub fn look(file: &Path) -> Result<Sealed, KeyringError> {
+        let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let name = file.file_name().and_then(|name| name.to_str()).unwrap_or(".");
+        let dir = VaultDir::open(parent)?;
+        let bytes = if name == FILE_NAME { dir.read() } else { dir.read_named(name) };
+        let bytes = bytes.map_err(|error| named(file, error))?;
+        let kind = if bytes.starts_with(Kind::Backup.magic()) { Kind::Backup } else { Kind::Keyring };
+        store::parse_as(&dir, &bytes, kind).map_err(|error| named(file, error))?;
+        Ok(Sealed { dir, file: file.to_owned(), bytes, kind })
+    }
+}
+
+impl Sealed {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// As [`KeyringFile::open`], but for those of an old or diverged keyring.
+    pub fn open(self, secret: &Secret, options: &OpenOptions) -> Result<Looked, KeyringError> {
+        let Self { dir, file, bytes, kind } = self;
+        let header = store::parse_as(&dir, &bytes, kind)?.header;
+        let unlocked = header.slots.unlock(header.vault, secret);
+        let (root, slot) = unlocked.map_err(|source| KeyringError::Unlock { vault: file.clone(), source })?;
+        let state =
+            store::open_as(&dir, &bytes, kind, Arc::new(root)).map_err(|error| named(&file, error))?;
+        let log = Arc::new(event_log(&dir, &state)?);
+        let store = Store::new(dir, state, options.host.clone());
+        // A key backup is none of the keyrings that a host remembers.
+        let behind = if kind == Kind::Keyring { store.behind() } else { None };
+        let keys = Keys::new(store, log, Arc::clone(&options.clock), slot)?;
+        Ok(Looked { keys: Arc::new(keys), behind })
+    }
+}
+
+/// What is said of the keyring of a vault's directory names the wrong file where the name is another one.
+fn named(file: &Path, error: KeyringError) -> KeyringError {
+    match error {
+        KeyringError::Damaged { what, .. } if !file.ends_with(FILE_NAME) => {
+            KeyringError::Backup { path: file.to_owned(), what: format!("can't be used: {what}") }
+        }
+        error => error,
+    }
+}
+
+impl Keys {
+    /// Looks at the keyring in the directory of a copy of this vault, and adds those of `needed` to `lacks` that it
+    /// can't unwrap.
+    pub fn compare_copy(
+        &self,
+        copy: &Path,
+        needed: &[BackingKeyId],
+        lacks: &mut Vec<BackingKeyId>,
+    ) -> Beside {
+        let Ok(dir) = VaultDir::open(copy) else { return Beside::Missing };
+        let bytes = match dir.read() {
+            Ok(bytes) => bytes,
+            Err(KeyringError::Missing { .. }) => return Beside::Missing,
+            Err(_) => return Beside::Closed,
+        };
+        let root = Arc::clone(&self.store.lock().state().root);
+        let Ok(state) = store::open(&dir, &bytes, root) else { return Beside::Closed };
+        let held = |backing: &BackingKeyId| {
+            let version = state.body.key(backing.key).and_then(|key| key.version(backing.version));
+            version.is_some_and(|version| version.material.is_some())
+        };
+        lacks.extend(needed.iter().filter(|backing| !held(backing)));
+        Beside::Open(state.body.generation)
+    }
+}
