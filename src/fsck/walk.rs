@@ -178,8 +178,11 @@ impl<'a, 'w> Walk<'a, 'w> {
     fn list(&mut self, dir: &Arc<Dir>) {
         // The stream needs an offset of its own.
         let stream = storage::open_dir(dir.fd.as_fd(), b".").map(DirStream::new);
-        if let Err(e) = stream.and_then(|stream| self.entries(dir, stream)) {
-            self.report(&dir.place, vec![lower(e, "its entries")]);
+        match stream.and_then(|stream| self.entries(dir, stream)) {
+            Ok(()) => {}
+            // Removed since it was opened.
+            Err(Errno::NOENT) if self.vault.is_some() => {}
+            Err(e) => self.report(&dir.place, vec![lower(e, "its entries")]),
         }
     }
 
