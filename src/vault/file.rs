@@ -1,22 +1,26 @@
 //! Open files: per inode, not per handle, one lower descriptor, one size, one DEK, one set of locks.
 //!
 //! Locks, in the order they are taken: the inode's gate, its `file` slot, then the inode lock (`state`: shared for
-//! reading and for writing inside the file, exclusive for all that changes size, header or tail), then block
-//! stripes in ascending order, then leaves (content-key cache, census). Nothing waits for the kernel while
-//! it holds one.
+//! reading and for writing inside the file, exclusive for all that changes size, header, tail or holes), then one
+//! range of the file's blocks ([`ranges`]), all that the write touches, then leaves (content-key cache, census).
+//! Nothing waits for the kernel while it holds one.
+//!
+//! Readers take no range: what they see of a write beside them may be half of it, block by block, as on ext4, and a
+//! block that is torn is read again under the exclusive lock. Whoever waits for a range holds the inode lock shared, as
+//! its holder does: no one who has a range waits for the inode lock.
 
 mod alloc;
 mod count;
 mod cut;
 mod load;
 mod needs;
+mod ranges;
 mod read;
 mod reencrypt;
 mod rewrap;
 mod scratch;
 mod seek;
 mod shut;
-mod stripes;
 mod sync;
 mod times;
 mod write;
@@ -36,7 +40,6 @@ pub(super) use reencrypt::Copied;
 pub use rewrap::BatchOutcome;
 pub(super) use shut::Loaded;
 pub use shut::PageCache;
-pub(super) use stripes::Stripes;
 
 use super::{Damage, Error, Result};
 use crate::content::layout;
@@ -73,6 +76,8 @@ pub(super) struct OpenFile {
     /// Where whoever wipes DEKs finds it.
     _place: shut::Place,
     state: RwLock<State>,
+    /// Blocks being written under the shared inode lock.
+    ranges: ranges::Ranges,
 }
 
 /// What the inode lock guards.

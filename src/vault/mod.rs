@@ -2,7 +2,7 @@
 //!
 //! Two halves: the namespace (`tree`: names, inodes, directories) and the content (`file`: sizes, pages,
 //! headers). Lock order, first to last: re-wraps under way, moves under way, an inode's gate, its `file` slot,
-//! directory locks (ascending stripes), the inode lock, block stripes (ascending), then the leaves: inode table
+//! directory locks (ascending stripes), the inode lock, a range of its blocks, then the leaves: inode table
 //! shards, directory cache, handles, census, queue of stale files, count of forgotten inodes, queue
 //! of removed files.
 
@@ -85,7 +85,6 @@ pub struct Vault {
     lazy_rewrap: bool,
     /// See [`Vault::set_kernel_keeps_times`].
     kernel_keeps_times: AtomicBool,
-    stripes: file::Stripes,
     gates: gates::Gates,
     handles: handles::Handles,
     census: census::Census,
@@ -122,7 +121,6 @@ impl Vault {
             read_only,
             lazy_rewrap: options.lazy_rewrap && !read_only,
             kernel_keeps_times: AtomicBool::new(false),
-            stripes: file::Stripes::default(),
             gates: gates::Gates::default(),
             handles: handles::Handles::default(),
             census: census::Census::default(),

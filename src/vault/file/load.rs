@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
+use super::ranges::Ranges;
 use super::times::Mtime;
 use super::{Body, OpenFile, Sealed, State};
 use crate::content::block;
@@ -159,6 +160,7 @@ impl Vault {
             mtime: Mtime::new(mtime),
             _place: self.loaded.enter(file.clone()),
             state: RwLock::new(state),
+            ranges: Ranges::default(),
         })
     }
 

@@ -3,6 +3,7 @@
 
 mod faults;
 mod leftovers;
+mod overlap;
 mod shut;
 mod times;
 

@@ -1,4 +1,4 @@
-//! Writing. Inside the file: shared inode lock, first and last block under their stripes. Growing, a first
+//! Writing. Inside the file: shared inode lock, and the range of its blocks. Growing, a first
 //! write, and the first write into the last block: exclusive.
 //!
 //! Order of writes when a file grows (docs/format.md, "Growing"): the tail is made clean; the lower size
@@ -80,7 +80,7 @@ impl Vault {
                 && end <= state.size
                 && (state.tail_clean || Some(last) != state.last_page())
             {
-                let _blocks = self.stripes.lock(inode.ino, first, last);
+                let _blocks = file.ranges.lock(first, last);
                 match file.write_blocks(&Plan::inside(&state, sealed), offset, data) {
                     Ok(()) => return Ok(data.len()),
                     // A block to be changed may have been read in the middle of another write: once more,
@@ -294,8 +294,8 @@ impl OpenFile {
         Ok(())
     }
 
-    /// Reads what a write changes without replacing it: at most its first and its last block, which have their
-    /// stripes locked (or all others are shut out). In one call if they are neighbours.
+    /// Reads what a write changes without replacing it: at most its first and its last block, which are
+    /// locked with all between (or all others are shut out). In one call if they are neighbours.
     fn read_ends<'a>(
         &self,
         plan: &Plan<'_>,
