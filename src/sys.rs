@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 pub mod locked;
 pub mod process;
 pub mod schedule;
+pub mod signals;
 
 /// `sync_file_range(2)` over `[offset, offset + len)` with WAIT_BEFORE, WRITE and WAIT_AFTER: when it
 /// returns, no write-out of these pages is under way, so they may be changed without mixing contents.

@@ -120,6 +120,11 @@ impl RuntimeDir {
         if !is_only_of(&meta, uid) {
             return Err(RegistryError::Unsafe(path.to_owned(), uid));
         }
+        // Made under a umask that masked even the owner's bits.
+        if meta.mode() & 0o700 != 0o700 {
+            fs::set_permissions(path, Permissions::from_mode(0o700))
+                .map_err(|e| RegistryError::Io(path.to_owned(), e))?;
+        }
         Ok(Self { path: path.to_owned() })
     }
 

@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::io::Errno;
@@ -23,6 +23,8 @@ use super::error::MountError;
 use super::mountinfo::FILESYSTEM_TYPE;
 use super::options::MountOptions;
 use crate::fuse::Permissions;
+
+const HELPER: &str = "fusermount3";
 
 const DEVICE: &str = "/dev/fuse";
 
@@ -150,9 +152,20 @@ fn helper_options(options: &MountOptions, source: &OsStr, permissions: Permissio
     OsString::from_vec(list)
 }
 
+/// Where fusermount3 is looked for where PATH doesn't lead to it: the mount may have been started without one.
+const HELPER_DIRS: [&str; 3] = ["/usr/bin", "/bin", "/usr/local/bin"];
+
+/// The way to fusermount3.
+fn helper() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).chain(HELPER_DIRS.map(PathBuf::from));
+    let mut found = places.filter(|dir| dir.is_absolute()).map(|dir| dir.join(HELPER));
+    found.find(|helper| helper.is_file()).unwrap_or_else(|| HELPER.into())
+}
+
 /// fusermount3, its output kept for messages.
 pub(super) fn fusermount(arguments: &[&OsStr]) -> Command {
-    let mut command = Command::new("fusermount3");
+    let mut command = Command::new(helper());
     // Ctrl-C in the terminal of a mount in the foreground is for the mount alone.
     command.process_group(0);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());

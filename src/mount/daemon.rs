@@ -111,13 +111,12 @@ impl Starting {
         Self { to_parent: Cell::new(None) }
     }
 
-    /// Tells the parent that the mount serves, and lets go of the terminal and the working directory.
+    /// Tells the parent that the mount serves, and lets go of the terminal.
     ///
     /// # Errors
     /// The parent is gone (interrupted from the terminal): whoever asked wants no mount any more.
     pub(super) fn ready(&self) -> Result<(), MountError> {
         let Some(mut to_parent) = self.to_parent.take() else { return Ok(()) };
-        let _ = rustix::process::chdir("/");
         log::leave_terminal();
         if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
             let _ = rustix::stdio::dup2_stdin(&null);

@@ -1,10 +1,78 @@
-//! What the process asks of the kernel for itself before it has secrets or threads.
+//! What the process asks of the kernel for itself before it has secrets or threads: memory that others can't read, and
+//! limits lifted that would end a mount or make it fail.
+
+use std::fmt;
 
 use rustix::fd::AsFd;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
 /// How far the descriptor table is grown in one go: 512 KiB of kernel memory at most.
 const DESCRIPTORS_AT_START: u64 = 1 << 16;
+
+/// Seconds of CPU time that are kept for unmounting, where that time is limited for good.
+const TIME_TO_UNMOUNT: u64 = 10;
+
+/// A limit that can't be lifted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Remaining {
+    resource: Resource,
+    hard: u64,
+}
+
+impl fmt::Display for Remaining {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let n = self.hard;
+        match self.resource {
+            Resource::Fsize => {
+                write!(
+                    f,
+                    "files of over {n} bytes can't be written (EFBIG), because of the hard limit that this"
+                )?;
+                f.write_str(" process was given (ulimit -f); mount without it")
+            }
+            Resource::Cpu => {
+                write!(
+                    f,
+                    "it will be unmounted after {} s of CPU time, because of the hard limit of",
+                    cpu_soft(n)
+                )?;
+                write!(f, " {n} s that this process was given (ulimit -t); mount without it")
+            }
+            _ => {
+                write!(
+                    f,
+                    "the daemon ends when it needs more than {n} bytes of memory, because of the hard limit"
+                )?;
+                f.write_str(" that this process was given (ulimit -v, -d); mount without it")
+            }
+        }
+    }
+}
+
+/// Lifts the limits on file sizes, CPU time, memory and threads, and returns those that would be felt and remain: root
+/// alone can go beyond a hard limit. Of a limited CPU time the last seconds are kept, in which SIGXCPU unmounts.
+pub(super) fn lift() -> Vec<Remaining> {
+    raise(Resource::Nproc);
+    let lifted = [Resource::Fsize, Resource::Cpu, Resource::As, Resource::Data].into_iter();
+    lifted.filter_map(lift_one).collect()
+}
+
+fn lift_one(resource: Resource) -> Option<Remaining> {
+    // Ignored on failure: only root may, and a container's root may not.
+    let _ = setrlimit(resource, Rlimit { current: None, maximum: None });
+    let maximum = getrlimit(resource).maximum;
+    let current = match (resource, maximum) {
+        (Resource::Cpu, Some(hard)) => Some(cpu_soft(hard)),
+        _ => maximum,
+    };
+    let _ = setrlimit(resource, Rlimit { current, maximum });
+    maximum.map(|hard| Remaining { resource, hard })
+}
+
+/// The soft limit of CPU time below this hard one: at that the kernel kills.
+fn cpu_soft(hard: u64) -> u64 {
+    hard.saturating_sub(TIME_TO_UNMOUNT).max(hard / 2)
+}
 
 /// Keeps other processes of the same user from reading this one's memory (ptrace, /proc, core dumps).
 pub(super) fn protect_memory() {
@@ -39,4 +107,24 @@ fn raise(resource: Resource) {
 
 fn lower_to_zero(resource: Resource) {
     let _ = setrlimit(resource, Rlimit { current: Some(0), maximum: Some(0) });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_limited_cpu_time_some_is_kept_for_unmounting() {
+        assert_eq!([0, 1, 2, 12, 20, 3600].map(cpu_soft), [0, 0, 1, 6, 10, 3590]);
+    }
+
+    #[test]
+    fn what_remains_is_told_with_its_option() {
+        for (resource, option) in
+            [(Resource::Fsize, "-f"), (Resource::Cpu, "-t"), (Resource::As, "-v"), (Resource::Data, "-d")]
+        {
+            let text = Remaining { resource, hard: 7 }.to_string();
+            assert!(text.contains(option) && text.contains('7') && !text.contains('\n'), "{text}");
+        }
+    }
 }

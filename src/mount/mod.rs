@@ -8,6 +8,7 @@ mod attach;
 mod daemon;
 mod due;
 mod error;
+pub mod inherited;
 mod limits;
 mod lock;
 pub mod log;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 
 pub use error::{Failure, MountError};
 pub use lock::{VaultLock, holder};
+pub use mountpoint::nobody_answers;
 pub use options::MountOptions;
 pub use remount::{FlagChanges, remount};
 pub use session::open_vault;

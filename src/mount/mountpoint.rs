@@ -51,7 +51,7 @@ pub(super) fn is_dead(error: &io::Error) -> bool {
 
 /// Whether a filesystem's daemon is gone, though the kernel still knows the attributes of its root: how much room
 /// there is has to be asked for.
-fn nobody_answers(path: &Path) -> bool {
+pub fn nobody_answers(path: &Path) -> bool {
     rustix::fs::statfs(path).is_err_and(|error| is_dead(&error.into()))
 }
 

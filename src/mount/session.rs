@@ -15,7 +15,7 @@ use super::mountinfo::{self, Mount};
 use super::options::MountOptions;
 use super::signals::{self, Pending};
 use super::unmount::{How, take_away};
-use super::{Prepared, attach, limits};
+use super::{Prepared, attach, inherited, limits};
 use crate::control::{self, MountStatus, PathText, RegistryError, RuntimeDir, Service, VaultLocation};
 use crate::events::Event;
 use crate::fuse::{Adapter, KernelCache, Linger, Permissions, Pool};
@@ -38,6 +38,7 @@ const TREE: &str = "tree";
 
 /// Unlocks, mounts, serves until the mount is gone, and leaves everything on disk.
 pub(super) fn run(prepared: Prepared, secret: Secret, starting: &Starting) -> Result<(), MountError> {
+    inherited::reset_for_mount(&prepared.vault, prepared.options.foreground);
     limits::protect_memory();
     limits::raise_descriptors();
     prepared.lock.sign(Some(&prepared.mountpoint));

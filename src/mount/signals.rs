@@ -1,15 +1,17 @@
-//! SIGTERM, SIGINT and SIGHUP unmount: cleanly if nobody uses the mount, else out of the tree, after which
-//! the daemon serves those who have files open until the last is gone. No signal ends it with data in flight.
+//! SIGTERM, SIGINT, SIGHUP, and SIGXCPU before a limit on CPU time kills, unmount: cleanly if nobody uses the mount,
+//! else out of the tree, after which the daemon serves those who have files open until the last is gone. No signal
+//! that can be caught ends it with data in flight.
 
 use std::io;
 use std::thread::JoinHandle;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXCPU};
 use signal_hook::iterator::{Handle, Signals};
 
 use super::error::MountError;
 use super::mountinfo::{self, Mount};
 use super::unmount::{How, take_away};
+use crate::sys::signals::is_ignored;
 
 /// Signals that have come wait here until there is a mount to take away.
 pub(super) struct Pending(Signals);
@@ -21,9 +23,10 @@ pub(super) struct Watch {
 }
 
 impl Pending {
-    /// Collects signals from now on.
+    /// Collects signals from now on. SIGINT and SIGHUP that are ignored, by nohup(1) say, stay so.
     pub(super) fn collect() -> io::Result<Self> {
-        Signals::new([SIGTERM, SIGINT, SIGHUP]).map(Self)
+        let optional = [SIGINT, SIGHUP].into_iter().filter(|signal| !is_ignored(*signal));
+        Signals::new(optional.chain([SIGTERM, SIGXCPU])).map(Self)
     }
 
     /// Acts on them: takes `mount` away.

@@ -19,6 +19,14 @@ def as_user(command, cwd):
     )  # fmt: skip
 
 
+def open_device_to_users(test):
+    """Where no udev runs nobody has opened the FUSE device to users; it is as it was after the test."""
+    mode = stat.S_IMODE(os.stat("/dev/fuse").st_mode)
+    if not mode & stat.S_IWOTH:
+        os.chmod("/dev/fuse", 0o666)
+        test.addCleanup(os.chmod, "/dev/fuse", mode)
+
+
 def mode(path):
     return stat.S_IMODE(os.stat(path).st_mode)
 
@@ -116,11 +124,7 @@ class Unprivileged(MountedTest):
         self.need_root()
         self.need_tools("setpriv", "fusermount3")
         super().setUp()
-        mode = stat.S_IMODE(os.stat("/dev/fuse").st_mode)
-        if not mode & stat.S_IWOTH:
-            # Where no udev runs nobody has opened the device to users.
-            os.chmod("/dev/fuse", 0o666)
-            self.addCleanup(os.chmod, "/dev/fuse", mode)
+        open_device_to_users(self)
         theirs = self.dir / "theirs"
         theirs.mkdir()
         os.chmod(self.dir, 0o755)
