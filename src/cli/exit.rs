@@ -54,6 +54,8 @@ pub enum Exit {
     Tampered = 45,
     /// The key backup can't be written or read, or is another vault's.
     Backup = 46,
+    /// Whoever reads standard output has closed it, as `head` does: what a shell says of a tool that SIGPIPE ended.
+    Pipe = 141,
     /// A `kms` verb was refused (the AWS CLI's status for that).
     Kms = 254,
 }
@@ -84,10 +86,11 @@ Exit status:
   44  no such alias or key, or its state doesn't allow it
   45  events --verify: a line was changed, moved, added or taken out, or the log was cut
   46  the key backup can't be written or read, is damaged, or is another vault's
+ 141  standard output was closed before all was written, as by `head`
  254  a kms verb was refused, with AWS's name for the reason";
 
 impl Exit {
-    const ALL: [Self; 24] = [
+    const ALL: [Self; 25] = [
         Self::Ok,
         Self::Other,
         Self::Usage,
@@ -111,6 +114,7 @@ impl Exit {
         Self::Key,
         Self::Tampered,
         Self::Backup,
+        Self::Pipe,
         Self::Kms,
     ];
 

@@ -34,6 +34,7 @@ pub(super) fn status(exit: Exit) -> u8 {
     match exit {
         Exit::Usage => USAGE,
         Exit::Interrupted => CANCELLED,
+        Exit::Pipe => Exit::Pipe as u8,
         _ => OPERATIONAL,
     }
 }

@@ -45,16 +45,18 @@ use args::{Command, Invocation};
 
 use exit::Outcome;
 
-use crate::mount::log;
+use crate::mount::{inherited, log};
 
 /// Runs the command that this process's arguments name.
 pub fn main() -> ExitCode {
+    inherited::reset_for_command();
     log::start();
     let is_fsck = std::env::args_os().nth(1).is_some_and(|command| command == "fsck");
     match args::parse(std::env::args_os()).and_then(run) {
         Ok(status) => status.into(),
         Err(failure) => {
             match failure.exit {
+                Exit::Pipe => {}
                 // The line is AWS's, whole.
                 Exit::Kms => output::complain_bare(&failure),
                 _ => output::complain(&failure),

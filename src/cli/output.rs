@@ -9,7 +9,8 @@ use super::exit::{Exit, Failure, Outcome};
 /// Writes a text to standard output.
 ///
 /// # Errors
-/// If it can't be written: a full disk must not look like success to a script.
+/// If it can't be written: a full disk must not look like success to a script. [`Exit::Pipe`] if its reader has closed
+/// it, of which nothing is said.
 pub(super) fn print(text: &str) -> Outcome {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(unwritten)
@@ -37,5 +38,6 @@ pub(super) fn complain_bare(line: &impl std::fmt::Display) {
 }
 
 fn unwritten(error: io::Error) -> Failure {
-    Failure::new(Exit::Other, "standard output", error)
+    let exit = if error.kind() == io::ErrorKind::BrokenPipe { Exit::Pipe } else { Exit::Other };
+    Failure::new(exit, "standard output", error)
 }

@@ -12,7 +12,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::interrupt::Interrupt;
 use super::progress::Display;
 use crate::control::{self, Client, ClientError, Entry, RefusalKind, Reply, Request};
-use crate::mount::mountinfo;
+use crate::mount::{self, mountinfo};
 
 /// How long a daemon that is busy is asked again, and how often.
 const BUSY_PATIENCE: Duration = Duration::from_secs(10);
@@ -50,6 +50,9 @@ impl Target {
             return Ok(Self::Mounted(Box::new(entry.clone())));
         }
         if mountinfo::mounts().iter().any(|mount| mount.is_vault() && mount.device == meta.dev()) {
+            if mount::nobody_answers(path) {
+                return Err(unreachable_path(path, &rustix::io::Errno::NOTCONN.into()));
+            }
             let cause =
                 "a mount whose daemon can't be asked from here; ask as the user who mounted it, or as root";
             return Err(Failure::new(Exit::Control, path.display(), cause));
