@@ -4,7 +4,7 @@
 # neighbours that don't know each other, and so are rewrap and fsck.
 
 declare -A LAYER=(
-    [sys]=0 [ids]=1 [crypto]=2 [storage]=3 [content]=4 [names]=4 [header]=4 [events]=5 [unlock]=6 [keyring]=7
+    [sys]=0 [printable]=0 [ids]=1 [crypto]=2 [storage]=3 [content]=4 [names]=4 [header]=4 [events]=5 [unlock]=6 [keyring]=7
     [vault]=8 [rewrap]=9 [fsck]=9 [control]=10 [fuse]=11 [mount]=12 [cli]=13 [fuzzing]=14
 )
 

@@ -22,6 +22,7 @@ pub mod ids;
 pub mod keyring;
 pub mod mount;
 pub mod names;
+pub mod printable;
 pub mod rewrap;
 pub mod storage;
 pub mod sys;

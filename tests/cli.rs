@@ -161,13 +161,34 @@ fn slots_are_added_changed_and_removed() {
 
     let before = std::fs::read(home.path("vault/keyring")).unwrap();
     let change = ["unlock", "change", "vault", "--revoke", "--keyfile", "key", "--new-passfile", "other"];
-    let printed = home.ok(&[&change[..], &["--kdf-memory", "8"]].concat());
+    // A passphrase doesn't take the place of a key file unless that is said.
+    home.refused(&change, 2, "--slot");
+    let key_file = slots["slots"][2]["id"].as_str().unwrap();
+    let printed = home.ok(&[&change[..], &["--kdf-memory", "8", "--slot", key_file]].concat());
     assert_eq!(recovery_key(&printed).len(), 63);
     home.refused(&["status", "vault", "--keyfile", "key"], 12, "no key file");
     home.refused(&["status", "vault", "--recovery-key", "--passfile", "recovery"], 12, "wrong recovery key");
     home.ok(&["status", "vault", "--passfile", "other"]);
     std::fs::write(home.path("vault/keyring"), before).unwrap();
     home.refused(&["status", "vault", "--keyfile", "key"], 41, "--accept-rollback");
+}
+
+#[test]
+fn a_forgotten_passphrase_is_replaced_and_the_recovery_key_stays() {
+    let home = Home::new();
+    let printed = home.ok(&["init", "vault", "--passfile", "pass", "--kdf-memory", "8"]);
+    std::fs::write(home.path("recovery"), recovery_key(&printed)).unwrap();
+    let by_recovery = ["unlock", "change", "vault", "--recovery-key", "--passfile", "recovery"];
+    let to_other = ["--new-passfile", "other", "--kdf-memory", "8"];
+    home.refused(&[&by_recovery[..], &to_other].concat(), 2, "--slot");
+    let slots = home.json(&["unlock", "list", "vault"]);
+    let passphrase = slots["slots"][0]["id"].as_str().unwrap();
+    let said = home.ok(&[&by_recovery[..], &to_other, &["--slot", passphrase]].concat());
+    assert!(said.starts_with(&format!("slot {passphrase} (passphrase) is replaced by slot ")), "{said}");
+    assert!(said.ends_with(" (passphrase)\n"), "{said}");
+    home.ok(&["status", "vault", "--recovery-key", "--passfile", "recovery"]);
+    home.ok(&["status", "vault", "--passfile", "other"]);
+    home.refused(&["status", "vault", "--passfile", "pass"], 12, "wrong passphrase");
 }
 
 #[test]

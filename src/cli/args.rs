@@ -247,7 +247,7 @@ pub(super) struct UnlockRemove {
 pub(super) struct UnlockChange {
     /// A vault's directory, a mountpoint, or any path inside a mount
     pub(super) target: PathBuf,
-    /// The slot to change; without it, the one that the given secret opens
+    /// The slot to replace; without it, the one that the given secret opens, if the new secret is of its kind
     #[arg(long, value_name = "ID")]
     pub(super) slot: Option<String>,
     #[command(flatten)]

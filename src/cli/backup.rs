@@ -12,6 +12,7 @@ use super::secrets::{NewSecretPlan, SecretPlan};
 use super::target::{self, Target};
 use crate::keyring::{Imported, KeyringFile, OpenOptions};
 use crate::mount::VaultLock;
+use crate::printable;
 use crate::unlock::{self, KdfChoice, Secret};
 
 /// Runs one of the two.
@@ -51,7 +52,7 @@ fn export(args: &Export) -> Outcome {
     output::print(&format!(
         "{}: {} keys of vault {}, generation {}; read back and opened. Key versions made from now on are not in \
          it: make another backup after a rotation\n",
-        args.file.display(),
+        printable::path(&args.file),
         info.keys,
         info.vault,
         info.generation.0

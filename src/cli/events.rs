@@ -20,6 +20,7 @@ use super::target::{self, Target};
 use crate::control::{PathText, Reply, Request};
 use crate::events::{self, Verification};
 use crate::keyring::Keys;
+use crate::printable;
 use crate::vault::PlainNames;
 
 mod tail;
@@ -162,7 +163,7 @@ fn show(
             )),
         }
     }
-    output::print(&out)
+    if json { output::print_json_text(&out) } else { output::print(&out) }
 }
 
 fn lower_path(event: &Value) -> Option<&str> {
@@ -186,8 +187,7 @@ fn human(event: &Value, name: Option<&Path>) -> String {
             "outcome" | "uid" | "pid" => {}
             _ if value.is_null() => {}
             "lower-path" => {
-                let shown =
-                    name.map_or_else(|| text(value), |name| format!("{:?}", name.display().to_string()));
+                let shown = name.map_or_else(|| text(value), |name| format!("\"{}\"", printable::path(name)));
                 let _ = write!(out, " file {shown}");
             }
             "last-attempt" => {

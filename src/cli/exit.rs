@@ -4,6 +4,8 @@
 use std::fmt::Display;
 use std::process::ExitCode;
 
+use crate::printable;
+
 /// What the process ends with. The numbers are stable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -159,13 +161,9 @@ impl Display for Failure {
     }
 }
 
-/// Control characters, which a file name may hold, as escapes: they would break the line or the terminal.
+/// A text as one line (see [`printable`]).
 pub(super) fn one_line(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.trim_end().chars() {
-        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
-    }
-    out
+    printable::line(text.trim_end()).into_owned()
 }
 
 #[cfg(test)]

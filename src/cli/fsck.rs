@@ -19,6 +19,7 @@ use crate::fsck::{
 use crate::ids::PathText;
 use crate::keyring::{FILE_NAME, Looked};
 use crate::mount::VaultLock;
+use crate::printable;
 
 /// Status for what is wrong and was left.
 const LEFT: u8 = 4;
@@ -165,8 +166,9 @@ impl Watch for Report {
         if let Some(held_back) = &mut self.held_back {
             return held_back.push(finding.clone());
         }
-        let text = if self.json { json_line(finding) } else { Ok(line(finding)) };
-        let written = self.display.aside(|| text.and_then(|text| output::print(&text)));
+        let written = self
+            .display
+            .aside(|| if self.json { print_json_line(finding) } else { output::print(&line(finding)) });
         if let Err(failure) = written {
             self.unwritten.get_or_insert(failure);
         }
@@ -190,7 +192,7 @@ impl Report {
         if let Some(failure) = self.unwritten {
             return Err(failure);
         }
-        output::print(&if self.json { json_line(summary)? } else { text(vault, summary) })
+        if self.json { print_json_line(summary) } else { output::print(&text(vault, summary)) }
     }
 }
 
@@ -199,9 +201,10 @@ const LACKS: &str = "a copy's keyring that was read before a rotation, and its t
     with a newer keyring (--keyring VAULT/keyring, or a key backup), and if that opens these files, copy it into the \
     place of the copy's own (docs/backup.md)\n";
 
-fn json_line(value: &impl serde::Serialize) -> Outcome<String> {
+fn print_json_line(value: &impl serde::Serialize) -> Outcome {
     let line = serde_json::to_string(value);
-    line.map(|line| line + "\n").map_err(|error| Failure::new(Exit::Other, "standard output", error))
+    let line = line.map_err(|error| Failure::new(Exit::Other, "standard output", error))?;
+    output::print_json_text(&(line + "\n"))
 }
 
 /// A finding as one line: how bad, what, where.
@@ -215,7 +218,7 @@ fn line(finding: &Finding) -> String {
     let mut line = format!("{severity}: {}: ", finding.code.name());
     let shown = if finding.path.as_path().as_os_str().is_empty() { &finding.lower } else { &finding.path };
     // Writing to a string can't fail.
-    let _ = write!(line, "{}", shown.as_path().display());
+    let _ = write!(line, "{}", printable::path(shown.as_path()));
     if let Some(pages) = &finding.pages {
         let _ = write!(line, ": {pages}");
     }
@@ -228,7 +231,7 @@ fn line(finding: &Finding) -> String {
         Fate::Quarantined { into, saved } => {
             let saved: Vec<String> = saved.iter().map(Pages::to_string).collect();
             let saved = if saved.is_empty() { "nothing".to_owned() } else { saved.join(", ") };
-            write!(line, "; moved to {}, readable: {saved}", into.as_path().display())
+            write!(line, "; moved to {}, readable: {saved}", printable::path(into.as_path()))
         }
         Fate::Refused { why } => write!(line, "; not repaired: {why}"),
     };
@@ -239,7 +242,7 @@ fn text(vault: &Path, summary: &Summary) -> String {
     let Summary { files, directories, symlinks, others, .. } = summary;
     let mut text = format!(
         "{}: {files} files, {directories} directories, {symlinks} symlinks, {others} others, {} of content\n",
-        one_line(&vault.display().to_string()),
+        printable::path(vault),
         indicatif::HumanBytes(summary.bytes)
     );
     for version in &summary.versions {

@@ -18,6 +18,7 @@ use crate::crypto::suite::Suite;
 use crate::header::{SLOTS, UnverifiedSlot};
 use crate::ids::{BackingKeyId, FileId, Format, KeyId, KeyVersion};
 use crate::mount::mountinfo::{self, Mount};
+use crate::printable;
 
 /// Where the answer comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -230,7 +231,7 @@ fn kind(meta: &Metadata) -> &'static str {
 }
 
 fn text(row: &Row) -> String {
-    let path = row.path.as_path().display();
+    let path = printable::path(row.path.as_path());
     let (Some(key), Some(version)) = (row.key_id, row.version) else {
         return format!("{path}: empty, wrapped at its first write\n");
     };

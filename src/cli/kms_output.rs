@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::args_kms::Output;
 use super::exit::{Exit, Failure, Outcome};
 use super::output;
+use crate::printable;
 
 /// Columns of the text form that AWS's documentation doesn't show: its lines of ALIASES end in the key id.
 const NOT_IN_TEXT: [(&str, &str); 2] = [("ALIASES", "CreationDate"), ("ALIASES", "LastUpdatedDate")];
@@ -19,11 +20,11 @@ pub(super) fn print(operation: &str, answer: &Value, how: Output) -> Outcome {
     if answer.is_null() {
         return Ok(());
     }
-    output::print(&match how {
-        Output::Json => json(answer)?,
-        Output::Text => text(answer),
-        Output::Table => table(operation, answer),
-    })
+    match how {
+        Output::Json => output::print_json_text(&json(answer)?),
+        Output::Text => output::print(&text(answer)),
+        Output::Table => output::print(&table(operation, answer)),
+    }
 }
 
 fn json(answer: &Value) -> Outcome<String> {
@@ -64,7 +65,11 @@ fn text_of(name: Option<&str>, value: &Value, out: &mut String) {
 
 fn text_row(name: Option<&str>, object: &Map<String, Value>, scalars: &[String], out: &mut String) {
     if !scalars.is_empty() {
-        line(name, scalars.iter().map(|field| object.get(field).map(plain).unwrap_or_default()), out);
+        line(
+            name,
+            scalars.iter().map(|field| object.get(field).map(|v| cell(field, v)).unwrap_or_default()),
+            out,
+        );
     }
     let mut nested: Vec<_> = object.iter().filter(|(_, value)| is_nested(value)).collect();
     nested.sort_unstable_by_key(|(field, _)| *field);
@@ -77,6 +82,14 @@ fn line(name: Option<&str>, values: impl Iterator<Item = String>, out: &mut Stri
     let whole: Vec<String> = name.map(str::to_owned).into_iter().chain(values).collect();
     out.push_str(&whole.join("\t"));
     out.push('\n');
+}
+
+/// A field's value. A policy is a text of several lines, which goes into a file as it is.
+fn cell(field: &str, value: &Value) -> String {
+    match value {
+        Value::String(policy) if field == "Policy" => policy.clone(),
+        value => plain(value),
+    }
 }
 
 /// The names of the scalar fields that any of them has, sorted.
@@ -93,10 +106,10 @@ fn is_nested(value: &Value) -> bool {
     value.is_object() || value.is_array()
 }
 
-/// A scalar as the AWS CLI, a Python program, writes it.
+/// A scalar as the AWS CLI, a Python program, writes it, on one line.
 fn plain(value: &Value) -> String {
     match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) => printable::line(text).into_owned(),
         Value::Bool(true) => "True".to_owned(),
         Value::Bool(false) => "False".to_owned(),
         Value::Null => "None".to_owned(),

@@ -45,12 +45,13 @@ use args::{Command, Invocation};
 
 use exit::Outcome;
 
-use crate::mount::{inherited, log};
+use crate::mount::{inherited, log, protect_memory};
 
 /// Runs the command that this process's arguments name.
 pub fn main() -> ExitCode {
     inherited::reset_for_command();
     log::start();
+    protect_memory();
     let is_fsck = std::env::args_os().nth(1).is_some_and(|command| command == "fsck");
     match args::parse(std::env::args_os()).and_then(run) {
         Ok(status) => status.into(),

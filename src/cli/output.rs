@@ -5,13 +5,26 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::exit::{Exit, Failure, Outcome};
+use crate::printable;
 
-/// Writes a text to standard output.
+/// Writes lines to standard output; what isn't safe on a terminal is escaped.
 ///
 /// # Errors
 /// If it can't be written: a full disk must not look like success to a script. [`Exit::Pipe`] if its reader has closed
 /// it, of which nothing is said.
 pub(super) fn print(text: &str) -> Outcome {
+    write(&printable::lines(text))
+}
+
+/// Writes JSON to standard output; characters that aren't safe on a terminal are escaped as JSON has it.
+///
+/// # Errors
+/// As [`print`].
+pub(super) fn print_json_text(text: &str) -> Outcome {
+    write(&printable::json(text))
+}
+
+fn write(text: &str) -> Outcome {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(unwritten)
 }
@@ -24,17 +37,17 @@ pub(super) fn print_json(value: &impl Serialize) -> Outcome {
     let mut text = serde_json::to_string_pretty(value)
         .map_err(|error| Failure::new(Exit::Other, "standard output", error))?;
     text.push('\n');
-    print(&text)
+    print_json_text(&text)
 }
 
 /// Writes `rekeyfs: …` to standard error, if it can be written.
 pub(super) fn complain(line: &impl std::fmt::Display) {
-    let _ = writeln!(io::stderr().lock(), "rekeyfs: {line}");
+    let _ = writeln!(io::stderr().lock(), "rekeyfs: {}", printable::line(&line.to_string()));
 }
 
 /// As [`complain`], without the program's name.
 pub(super) fn complain_bare(line: &impl std::fmt::Display) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let _ = writeln!(io::stderr().lock(), "{}", printable::line(&line.to_string()));
 }
 
 fn unwritten(error: io::Error) -> Failure {

@@ -20,6 +20,7 @@ use crate::control::{
     ClientError, Entry, FileReencrypted, PathText, Progress, ReencryptionEnded, Reply, Request,
 };
 use crate::ids::{Ino, Timestamp};
+use crate::printable;
 
 /// What was done.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
@@ -110,7 +111,11 @@ fn note(entry: &Entry, ended: Option<ReencryptionEnded>) -> Outcome {
 fn tell(args: &args::Reencrypt, report: &Report) -> Outcome {
     let left = report.left.len() as u64 + report.left_unnamed;
     for one in &report.left {
-        output::complain(&format_args!("{}: left as it is: {}", one.path.as_path().display(), one.why));
+        output::complain(&format_args!(
+            "{}: left as it is: {}",
+            printable::path(one.path.as_path()),
+            one.why
+        ));
     }
     if args.json {
         output::print_json(report)?;

@@ -15,7 +15,7 @@ use super::args;
 use super::args_backup::BackupPass;
 use super::exit::{Exit, Failure, Outcome};
 use super::options::Options;
-use crate::unlock::{KdfChoice, RecoveryKey, Secret};
+use crate::unlock::{KdfChoice, RecoveryKey, Secret, SecretKind};
 
 /// The longest passphrase, in bytes.
 const MAX_LEN: usize = 4096;
@@ -141,6 +141,15 @@ impl NewSecretPlan {
             (None, None, None) => Some(Source::Ask),
         };
         Self { source, kdf: kdf_choice(&new.kdf) }
+    }
+
+    /// The kind of secret that it will be.
+    pub(super) fn kind(&self) -> SecretKind {
+        match &self.source {
+            None => SecretKind::Recovery,
+            Some(Source::KeyFile(_)) => SecretKind::KeyFile,
+            Some(Source::File(_) | Source::Command(_) | Source::Ask) => SecretKind::Passphrase,
+        }
     }
 
     /// Reads it, on a terminal twice, or draws a recovery key.

@@ -13,6 +13,7 @@ use super::progress::Display;
 use super::target::{self, Target};
 use crate::control::{ClientError, Entry, KeyStatus, Reply, Request, Status};
 use crate::ids::{KeyId, KeyVersion};
+use crate::printable;
 
 /// Cells of a bar that stands for all files.
 const BAR: u64 = 30;
@@ -63,14 +64,14 @@ fn text(status: &Status, bar: Option<char>) -> String {
     let mut out = String::new();
     // Writing to a string can't fail.
     let _ = writeln!(out, "vault      {}", status.vault_id);
-    let _ = writeln!(out, "directory  {}", status.vault.as_path().display());
+    let _ = writeln!(out, "directory  {}", printable::path(status.vault.as_path()));
     let _ = writeln!(out, "suite      {}", status.suite);
     match &status.mount {
         None => out.push_str("mount      not mounted\n"),
         Some(mount) => {
             let notes = [(mount.read_only, ", read-only"), (!mount.lazy_rewrap, ", lazy re-wrap off")];
             let notes: String = notes.iter().filter(|(on, _)| *on).map(|(_, note)| *note).collect();
-            let (at, pid) = (mount.mountpoint.as_path().display(), mount.pid);
+            let (at, pid) = (printable::path(mount.mountpoint.as_path()), mount.pid);
             let _ = writeln!(out, "mount      {at} (process {pid}{notes})");
         }
     }

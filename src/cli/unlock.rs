@@ -15,8 +15,9 @@ use super::secrets::{self, NewSecretPlan};
 use super::target::Target;
 use crate::crypto::password::KdfParams;
 use crate::ids::{SlotId, VaultId};
-use crate::keyring::{KeyringError, KeyringFile};
+use crate::keyring::{KeyringError, KeyringFile, Opened};
 use crate::mount::VaultLock;
+use crate::printable;
 use crate::unlock::{self, KdfChoice, Secret, SlotInfo};
 
 /// Runs one of the four.
@@ -75,7 +76,11 @@ fn list(args: &args::UnlockList) -> Outcome {
             })
             .unwrap_or_default();
         // Writing to a string can't fail.
-        let line = format!("{id:<36}  {:<10}  {:<20}  {costs}", slot.kind, slot.created.unwrap_or_default());
+        let line = format!(
+            "{id:<36}  {:<10}  {:<20}  {costs}",
+            printable::line(&slot.kind),
+            slot.created.unwrap_or_default()
+        );
         let _ = writeln!(out, "{}", line.trim_end());
     }
     output::print(&out)
@@ -84,7 +89,7 @@ fn list(args: &args::UnlockList) -> Outcome {
 fn add(args: &args::UnlockAdd) -> Outcome {
     let target = Target::resolve(&args.target)?;
     let opened = offline::open_keyring(target.vault(), &args.open)?.opened;
-    let new = New::read(&target, &args.new)?;
+    let new = New::read(&target, &args.new, None)?;
     new.show()?;
     let id =
         opened.keys.add_slot(&opened.proof, &new.secret, new.kdf).map_err(|error| errors::keyring(&error))?;
@@ -96,7 +101,7 @@ fn remove(args: &args::UnlockRemove) -> Outcome {
     let target = Target::resolve(&args.target)?;
     if args.revoke.revoke {
         let revocation = Revocation::prepare(&target, &args.open, &args.revoke)?;
-        let kdf = calibrate(KdfChoice::Calibrated)?;
+        let kdf = calibrate(KdfChoice::Calibrated, None)?;
         return revocation.carry_out(slot, true, &[], kdf);
     }
     let opened = offline::open_keyring(target.vault(), &args.open)?.opened;
@@ -113,20 +118,44 @@ fn change(args: &args::UnlockChange) -> Outcome {
             return Err(Failure::new(Exit::Usage, "command line", cause));
         }
         let revocation = Revocation::prepare(&target, &args.open, &args.revoke)?;
-        let new = New::read(&target, &args.new)?;
-        let own = revocation.unlocked.opened.proof.slot();
-        let slot = slot.unwrap_or(own);
+        let opened = &revocation.unlocked.opened;
+        let own = opened.proof.slot();
+        let (slot, old) = replaced(opened, slot, &args.new)?;
+        let new = New::read(&target, &args.new, old.kdf)?;
         return revocation.carry_out(slot, slot != own, &[&new.secret], new.kdf);
     }
     let opened = offline::open_keyring(target.vault(), &args.open)?.opened;
-    let slot = slot.unwrap_or_else(|| opened.proof.slot());
-    let new = New::read(&target, &args.new)?;
+    let (slot, old) = replaced(&opened, slot, &args.new)?;
+    let new = New::read(&target, &args.new, old.kdf)?;
     new.show()?;
     let id = opened
         .keys
         .change_slot(&opened.proof, slot, &new.secret, new.kdf)
         .map_err(|error| errors::keyring(&error))?;
-    output::print(&format!("slot {slot} is replaced by slot {id} ({})\n", new.secret.kind()))
+    let (was, is) = (printable::line(&old.kind), new.secret.kind());
+    output::print(&format!("slot {slot} ({was}) is replaced by slot {id} ({is})\n"))
+}
+
+/// The slot that `unlock change` replaces: the one that is named, else the one that was opened, if the new secret is
+/// of its kind. Whoever opens a vault with the recovery key because a passphrase is forgotten means the
+/// passphrase's slot, and would be left without a recovery key.
+fn replaced(opened: &Opened, named: Option<SlotId>, new: &args::NewSecret) -> Outcome<(SlotId, SlotInfo)> {
+    let slots = opened.keys.slots().map_err(|error| errors::keyring(&error))?;
+    let own = opened.proof.slot();
+    let slot = named.unwrap_or(own);
+    let Some(old) = slots.into_iter().find(|info| info.id == Some(slot)) else {
+        return Err(errors::keyring(&KeyringError::UnknownSlot(slot)));
+    };
+    let kind = NewSecretPlan::new(new).kind();
+    if named.is_none() && old.kind != kind.name() {
+        let cause = format!(
+            "the secret that was given opens this slot, of kind {}, and the new one is a {kind}; name the slot to \
+             replace with --slot (`rekeyfs unlock list` shows them), or use `rekeyfs unlock add`",
+            old.kind
+        );
+        return Err(Failure::new(Exit::Usage, format!("unlock slot {own}"), cause));
+    }
+    Ok((slot, old))
 }
 
 /// A change of the root key. The vault is locked for it: a mount would go on under the old one.
@@ -172,8 +201,9 @@ impl Revocation {
     }
 }
 
-fn calibrate(choice: KdfChoice) -> Outcome<KdfParams> {
-    unlock::calibrate(choice).map_err(|error| Failure::new(Exit::Usage, "--kdf-memory", error))
+fn calibrate(choice: KdfChoice, old: Option<KdfParams>) -> Outcome<KdfParams> {
+    unlock::calibrate_in_place_of(choice, old)
+        .map_err(|error| Failure::new(Exit::Usage, "--kdf-memory", error))
 }
 
 /// A new secret with the costs of its slot.
@@ -183,9 +213,10 @@ struct New {
 }
 
 impl New {
-    fn read(target: &Target, args: &args::NewSecret) -> Outcome<Self> {
+    /// `old` are the costs of the slot that it replaces: lower ones are taken only where they are asked for.
+    fn read(target: &Target, args: &args::NewSecret, old: Option<KdfParams>) -> Outcome<Self> {
         let plan = NewSecretPlan::new(args);
-        let kdf = calibrate(plan.kdf)?;
+        let kdf = calibrate(plan.kdf, old)?;
         Ok(Self { secret: plan.read(target.vault())?, kdf })
     }
 

@@ -1,5 +1,6 @@
-//! One type per key role (docs/format.md, "Keys"). Long-lived roots sit in locked memory, derived and
-//! per-file keys on the heap; all are initialised in place and wiped when dropped.
+//! One type per key role (docs/format.md, "Keys"). What lasts as long as a mount sits in locked memory: roots,
+//! materials, wrapping keys, and all that is derived from the tree key. Keys of one file or of one operation are on
+//! the heap. All are initialised in place and wiped when dropped.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -34,6 +35,10 @@ fn derived(ikm: &[u8; 32], label: Label, context: &[&[u8]]) -> Secret {
     let mut out = Box::new(Zeroizing::new([0; 32]));
     derive(ikm, label, context, &mut out);
     out
+}
+
+fn derived_locked(ikm: &[u8; 32], label: Label, context: &[&[u8]]) -> Locked<32> {
+    Locked::init(|out| derive(ikm, label, context, out))
 }
 
 macro_rules! locked_key {
@@ -111,7 +116,7 @@ impl RootKey {
 impl RootKey {
     /// The key that seals import tokens.
     pub fn import_token_key(&self, vault: VaultId) -> SealKey {
-        SealKey(derived(self.expose(), labels::IMPORT_TOKEN, &[vault.as_bytes()]))
+        SealKey(derived_locked(self.expose(), labels::IMPORT_TOKEN, &[vault.as_bytes()]))
     }
 }
 
@@ -148,7 +153,8 @@ impl KeyMaterial {
     /// The wrapping key of this version.
     pub fn wrapping_key(&self, vault: VaultId, id: BackingKeyId) -> WrappingKey {
         let version = id.version.0.to_le_bytes();
-        WrappingKey(derived(self.expose(), labels::WRAP, &[vault.as_bytes(), id.key.as_bytes(), &version]))
+        let context: [&[u8]; 3] = [vault.as_bytes(), id.key.as_bytes(), &version];
+        WrappingKey(derived_locked(self.expose(), labels::WRAP, &context))
     }
 }
 
@@ -185,12 +191,12 @@ impl WrapContext {
 pub type Wrapped = [u8; 72];
 
 /// The key that one version of a key wraps with: XChaCha20-Poly1305.
-pub struct WrappingKey(Secret);
+pub struct WrappingKey(Locked<32>);
 
 impl WrappingKey {
     /// Wraps a DEK.
     pub fn wrap_dek(&self, context: &WrapContext, dek: &Dek) -> Wrapped {
-        seal::wrap32(&self.0, &context.aad(), &dek.0)
+        seal::wrap32(self.0.expose(), &context.aad(), &dek.0)
     }
 
     /// Unwraps a DEK.
@@ -199,13 +205,13 @@ impl WrappingKey {
     /// [`AuthError`] if the key, the context or any byte is another one.
     pub fn unwrap_dek(&self, context: &WrapContext, wrapped: &Wrapped) -> Result<Dek, AuthError> {
         let mut dek = Dek(Box::new(Zeroizing::new([0; 32])));
-        seal::unwrap32(&self.0, &context.aad(), wrapped, &mut dek.0)?;
+        seal::unwrap32(self.0.expose(), &context.aad(), wrapped, &mut dek.0)?;
         Ok(dek)
     }
 
     /// Wraps a tree key.
     pub fn wrap_tree(&self, context: &WrapContext, tree: &TreeKey) -> Wrapped {
-        seal::wrap32(&self.0, &context.aad(), tree.expose())
+        seal::wrap32(self.0.expose(), &context.aad(), tree.expose())
     }
 
     /// Unwraps a tree key.
@@ -213,7 +219,7 @@ impl WrappingKey {
     /// # Errors
     /// As [`WrappingKey::unwrap_dek`].
     pub fn unwrap_tree(&self, context: &WrapContext, wrapped: &Wrapped) -> Result<TreeKey, AuthError> {
-        Locked::try_init(|out| seal::unwrap32(&self.0, &context.aad(), wrapped, out)).map(TreeKey)
+        Locked::try_init(|out| seal::unwrap32(self.0.expose(), &context.aad(), wrapped, out)).map(TreeKey)
     }
 }
 
@@ -300,27 +306,27 @@ impl TreeKey {
 
     /// The key of directory records.
     pub fn dir_record_key(&self) -> SealKey {
-        SealKey(derived(self.expose(), labels::DIR_RECORD, &[]))
+        SealKey(derived_locked(self.expose(), labels::DIR_RECORD, &[]))
     }
 
     /// The key of symlink targets.
     pub fn symlink_key(&self) -> SealKey {
-        SealKey(derived(self.expose(), labels::SYMLINK, &[]))
+        SealKey(derived_locked(self.expose(), labels::SYMLINK, &[]))
     }
 
     /// The key of xattr values.
     pub fn xattr_value_key(&self) -> SealKey {
-        SealKey(derived(self.expose(), labels::XATTR_VALUE, &[]))
+        SealKey(derived_locked(self.expose(), labels::XATTR_VALUE, &[]))
     }
 }
 
 /// A derived key that seals small things (records, symlink targets, xattr values) with XChaCha20-Poly1305.
-pub struct SealKey(Secret);
+pub struct SealKey(Locked<32>);
 
 impl SealKey {
     /// Returns nonce (24) ‖ ciphertext ‖ tag (16).
     pub fn seal(&self, aad: &[u8], plaintext: &[u8]) -> Vec<u8> {
-        seal::seal(&self.0, aad, plaintext)
+        seal::seal(self.0.expose(), aad, plaintext)
     }
 
     /// Opens what [`SealKey::seal`] made.
@@ -328,6 +334,6 @@ impl SealKey {
     /// # Errors
     /// [`AuthError`] if the key, the AAD or any byte is another one, or it is shorter than 40 bytes.
     pub fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, AuthError> {
-        seal::open(&self.0, aad, sealed)
+        seal::open(self.0.expose(), aad, sealed)
     }
 }

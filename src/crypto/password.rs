@@ -25,6 +25,16 @@ impl KdfParams {
     /// Highest number of lanes.
     pub const MAX_LANES: u32 = 16;
 
+    /// These costs, but none of them lower than in `other`: what replaces a slot is no easier to guess.
+    #[must_use]
+    pub fn at_least(self, other: Self) -> Self {
+        Self {
+            memory_kib: self.memory_kib.max(other.memory_kib),
+            passes: self.passes.max(other.passes),
+            lanes: self.lanes.max(other.lanes),
+        }
+    }
+
     /// Whether these are within the caps; parameters from disk are checked before they are run, else a
     /// changed keyring could take all memory.
     pub fn within_caps(&self) -> bool {

@@ -126,7 +126,8 @@ impl Keys {
 
     /// Draws a new root key, so that old keyring files and old secrets open nothing that is saved from now
     /// on. New slots are made for each secret of `keep`, which must open a slot now, for each of `add`, and
-    /// for a new recovery key; every other slot is dropped.
+    /// for a new recovery key; every other slot is dropped. Passphrases get the costs `kdf`, those of `keep` at
+    /// least the costs that they have now.
     ///
     /// # Errors
     /// [`KeyringError`]; a secret of `keep` that opens no slot is refused. Nothing is changed then.
@@ -137,9 +138,14 @@ impl Keys {
         add: &[&Secret],
         kdf: KdfParams,
     ) -> Result<Revocation, KeyringError> {
+        let slots = self.slots()?;
+        let mut costs = Vec::with_capacity(keep.len() + add.len() + 1);
         for secret in keep {
-            self.prove(secret)?;
+            let slot = self.prove(secret)?.slot();
+            let now = slots.iter().find(|info| info.id == Some(slot)).and_then(|info| info.kdf);
+            costs.push(now.map_or(kdf, |now| kdf.at_least(now)));
         }
+        costs.resize(keep.len() + add.len() + 1, kdf);
         let (vault, now) = (self.vault_id(), self.clock.now());
         let old = Arc::clone(&self.store.lock().state().root);
         let new = Arc::new(RootKey::generate());
@@ -148,7 +154,7 @@ impl Keys {
         let recovery = Secret::Recovery(recovery);
         let mut slots = Slots::default();
         let secrets = || keep.iter().chain(add).copied().chain([&recovery]);
-        for secret in secrets() {
+        for (secret, kdf) in secrets().zip(costs) {
             slots.push(Slot::seal(vault, &new, secret, kdf, now)?);
         }
         let slots = slots.verified(vault, secrets(), &new)?;

@@ -74,10 +74,12 @@ fn cpu_soft(hard: u64) -> u64 {
     hard.saturating_sub(TIME_TO_UNMOUNT).max(hard / 2)
 }
 
-/// Keeps other processes of the same user from reading this one's memory (ptrace, /proc, core dumps).
-pub(super) fn protect_memory() {
+/// Keeps other processes of the same user from reading this one's memory (ptrace, /proc, core dumps), and lifts the
+/// limit of locked memory. At the start of every command: most of them come to hold keys. Children that are forked
+/// have it too; programs that are started don't, but for the limits.
+pub fn protect_memory() {
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-        tracing::warn!(%error, "other processes of this user can read the daemon's memory");
+        tracing::warn!(%error, "other processes of this user can read this one's memory");
     }
     lower_to_zero(Resource::Core);
     if rustix::process::geteuid().is_root() {

@@ -9,6 +9,8 @@ use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::printable;
+
 /// The system log's socket; set once the terminal is let go of.
 static SYSTEM: OnceLock<Option<UnixDatagram>> = OnceLock::new();
 
@@ -94,7 +96,9 @@ impl Write for Line {
             Self::Terminal => {
                 let mut terminal = io::stderr().lock();
                 terminal.write_all(b"rekeyfs: ")?;
-                terminal.write_all(line.trim_ascii_start())?;
+                terminal.write_all(
+                    printable::lines(&String::from_utf8_lossy(line.trim_ascii_start())).as_bytes(),
+                )?;
             }
             Self::System { priority } => {
                 if let Some(Some(socket)) = SYSTEM.get() {

@@ -23,6 +23,7 @@ mod unmount;
 use std::path::{Path, PathBuf};
 
 pub use error::{Failure, MountError};
+pub use limits::protect_memory;
 pub use lock::{VaultLock, holder};
 pub use mountpoint::nobody_answers;
 pub use options::MountOptions;

@@ -39,7 +39,6 @@ const TREE: &str = "tree";
 /// Unlocks, mounts, serves until the mount is gone, and leaves everything on disk.
 pub(super) fn run(prepared: Prepared, secret: Secret, starting: &Starting) -> Result<(), MountError> {
     inherited::reset_for_mount(&prepared.vault, prepared.options.foreground);
-    limits::protect_memory();
     limits::raise_descriptors();
     prepared.lock.sign(Some(&prepared.mountpoint));
     let failed = |action| {

@@ -7,7 +7,7 @@ mod recovery;
 mod secret;
 mod slot;
 
-pub use calibrate::{KdfChoice, MIN_MEMORY_MIB, calibrate};
+pub use calibrate::{KdfChoice, MIN_MEMORY_MIB, calibrate, calibrate_in_place_of};
 pub use recovery::{RecoveryKey, RecoveryKeyError};
 pub use secret::{KEY_FILE_LEN, KeyFileError, Secret, SecretKind};
 pub use slot::{Slot, SlotInfo, Slots};

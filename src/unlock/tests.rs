@@ -200,6 +200,17 @@ fn costs_scale_with_the_machine() {
 }
 
 #[test]
+fn a_slot_costs_no_less_than_the_one_it_replaces_unless_a_number_is_given() {
+    let old = KdfParams { memory_kib: 2 << 20, passes: KdfParams::MAX_PASSES, lanes: 4 };
+    assert_eq!(calibrate_in_place_of(KdfChoice::Calibrated, Some(old)), Ok(old));
+    let cheap = KdfParams { memory_kib: 8, passes: 1, lanes: 1 };
+    let new = calibrate_in_place_of(KdfChoice::Calibrated, Some(cheap)).unwrap();
+    assert!(new.memory_kib >= 64 << 10 && new.passes >= 3 && new.within_caps());
+    let given = KdfParams { memory_kib: 8 << 10, passes: 3, lanes: 1 };
+    assert_eq!(calibrate_in_place_of(KdfChoice::MemoryMib(8), Some(old)), Ok(given));
+}
+
+#[test]
 fn numbers_in_a_slot_of_an_unknown_kind_are_kept_to_the_last_bit() {
     let mut bits = 0x9e37_79b9_7f4a_7c15_u64;
     for _ in 0..2000 {

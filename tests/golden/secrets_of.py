@@ -29,6 +29,12 @@ def secrets_of(directory, passphrase):
         "tree": vault.tree.key,
         "event": vault.body["event_key"],
     }
+    for label in (b"dir-record", b"symlink", b"xattr-value"):
+        found[label.decode()] = f.derive(vault.tree.key, label)
+    for label in (b"names", b"xattr-name"):
+        found[label.decode()] = f.derive(vault.tree.key, label, length=64)
+    for label in (b"insist", b"import-token"):
+        found[label.decode()] = f.derive(root, label, vault.id)
     for (key, version), material in vault.materials.items():
         where = f"{uuid.UUID(bytes=key)}/{version}"
         found[f"material {where}"] = material

@@ -42,6 +42,21 @@ fn changing_slots_takes_a_right_secret() {
 }
 
 #[test]
+fn a_passphrase_that_is_kept_at_a_new_root_key_costs_no_less_than_before() {
+    let f = Fixture::new();
+    let Opened { keys, proof } = f.create(&[&key_file(1)]);
+    let dear = KdfParams { memory_kib: KDF.memory_kib * 2, passes: KDF.passes + 1, lanes: 1 };
+    keys.add_slot(&proof, &passphrase("kept"), dear).unwrap();
+    let revoked = keys.revoke(&proof, &[&passphrase("kept")], &[&passphrase("new")], KDF).unwrap();
+    let costs: Vec<_> = revoked.slots.iter().map(|slot| slot.kdf).collect();
+    assert_eq!(costs, [Some(dear), Some(KDF), None]);
+    let dearer = KdfParams { memory_kib: KDF.memory_kib * 4, ..KDF };
+    let kept = f.open(&passphrase("kept")).unwrap();
+    let revoked = kept.keys.revoke(&kept.proof, &[&passphrase("kept")], &[], dearer).unwrap();
+    assert_eq!(revoked.slots[0].kdf, Some(dearer.at_least(dear)));
+}
+
+#[test]
 fn a_new_root_key_shuts_out_old_files_and_dropped_secrets() {
     let f = Fixture::new();
     let Opened { keys, proof } = f.create(&[&key_file(1), &passphrase("kept"), &key_file(3)]);
