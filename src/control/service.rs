@@ -70,11 +70,18 @@ impl Handler for Service {
         for pending in &mut keys.pending_deletions {
             pending.held_up = self.held_up(pending.key_id);
         }
-        let current = |seen: &&VersionStatus| {
-            keys.aliases.iter().any(|alias| (alias.key_id, alias.version) == (seen.key_id, seen.version))
+        let of_current = |census: Vec<(BackingKeyId, u64)>| -> u64 {
+            let is_current = |backing: BackingKeyId| {
+                keys.aliases
+                    .iter()
+                    .any(|alias| (alias.key_id, alias.version) == (backing.key, backing.version))
+            };
+            census.into_iter().filter(|(backing, _)| is_current(*backing)).map(|(_, files)| files).sum()
         };
         let files_seen = versions.iter().map(|seen| seen.files).sum();
-        let fresh: u64 = versions.iter().filter(current).map(|seen| seen.files).sum();
+        // A file has left a version once neither of its slots bears it.
+        let half = of_current(self.vault.census_of_differing_slots());
+        let fresh = of_current(self.vault.census()).saturating_sub(half);
         Ok(Status {
             files_seen,
             files_stale: files_seen - fresh,

@@ -168,6 +168,11 @@ impl UnverifiedSlot {
         self.index
     }
 
+    /// The backing keys that it and the other slot, in the same `bytes`, claim.
+    pub fn keys(&self, bytes: &[u8; SLOTS]) -> SlotKeys {
+        SlotKeys { backing: self.backing(), other: OtherSlot::of(bytes, self.index.other()) }
+    }
+
     /// The wrapped DEK, for the keyring that unwraps it.
     pub fn wrapped(&self) -> Wrapped {
         self.fields.wrapped()
@@ -196,12 +201,63 @@ impl UnverifiedSlot {
         }
     }
 
-    fn verify(self, dek: Dek) -> Result<Header, AuthError> {
+    fn verify(self, dek: Dek, other: OtherSlot) -> Result<Header, AuthError> {
         let mac_key = dek.header_mac_key(self.file());
         mac_key.verify(&self.fields.0, &self.mac)?;
         let suite = Suite::from_number(self.suite_number()).ok_or(AuthError)?;
         let offered = Offered::default();
-        Ok(Header { fields: self.fields, index: self.index, suite, dek, mac_key, offered })
+        let (fields, index) = (self.fields, self.index);
+        Ok(Header { fields, index, suite, dek, mac_key, other, copied: false, offered })
+    }
+}
+
+/// What stands in the slot that isn't in force. Whoever has the backing key that it names opens the file too, as
+/// long as the slot is there: no file has left a backing key before both of its slots have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OtherSlot {
+    /// Zeros: none was written yet.
+    Empty,
+    /// A slot that names this backing key; it isn't verified.
+    Names(BackingKeyId),
+    /// It can't be told: it is no slot, or one was written over it and isn't known to be durable.
+    Unknown,
+}
+
+impl OtherSlot {
+    fn of(bytes: &[u8; SLOTS], index: SlotIndex) -> Self {
+        let at = index.offset().0 as usize;
+        let Some(slot) = bytes[at..].first_chunk::<SLOT>() else { return Self::Unknown };
+        match UnverifiedSlot::parse(slot, index) {
+            Some(slot) => Self::Names(slot.backing()),
+            None if slot.iter().all(|b| *b == 0) => Self::Empty,
+            None => Self::Unknown,
+        }
+    }
+}
+
+/// The backing keys that a file's slots name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SlotKeys {
+    /// Of the slot in force: what opens the file.
+    pub backing: BackingKeyId,
+    /// Of the other one.
+    pub other: OtherSlot,
+}
+
+impl SlotKeys {
+    /// Whether no slot needs, or may need, another backing key than this one.
+    pub fn only(&self, backing: BackingKeyId) -> bool {
+        self.backing == backing
+            && match self.other {
+                OtherSlot::Empty => true,
+                OtherSlot::Names(other) => other == backing,
+                OtherSlot::Unknown => false,
+            }
+    }
+
+    /// Whether the other slot bears, or may bear, another backing key than the one in force.
+    pub fn differ(&self) -> bool {
+        !self.only(self.backing)
     }
 }
 
@@ -247,7 +303,8 @@ pub fn open<E>(
         }
         match unwrap(&slot) {
             Ok(dek) => {
-                if let Ok(header) = slot.verify(dek) {
+                let other = OtherSlot::of(bytes, slot.index.other());
+                if let Ok(header) = slot.verify(dek, other) {
                     return Ok(header);
                 }
             }
@@ -266,6 +323,9 @@ pub struct Header {
     suite: Suite,
     dek: Dek,
     mac_key: HeaderMacKey,
+    other: OtherSlot,
+    /// The last slot that was made for the other place is a copy of this one.
+    copied: bool,
     offered: Offered,
 }
 
@@ -290,7 +350,8 @@ impl Header {
         fields.set(48, &backing.version.0.to_le_bytes());
         fields.set(64, wrapped);
         let mac_key = dek.header_mac_key(file);
-        Self { fields, index: SlotIndex::A, suite, dek, mac_key, offered: Offered::default() }
+        let (index, other, offered) = (SlotIndex::A, OtherSlot::Empty, Offered::default());
+        Self { fields, index, suite, dek, mac_key, other, copied: false, offered }
     }
 
     /// The slot's bytes, sealed.
@@ -300,11 +361,12 @@ impl Header {
 
     /// The slot of the same file that goes into the other slot: the DEK wrapped by `rewrapped`'s backing key
     /// (none: as it is) and `floor`. Its sequence is past that of every slot made before, also of those that
-    /// the header never advanced to. Reserved bytes are kept.
+    /// the header never advanced to. Reserved bytes are kept. From here on it isn't known what the other slot holds.
     pub fn next_slot(&mut self, rewrapped: Option<(BackingKeyId, &Wrapped)>, floor: PageCount) -> NextSlot {
         let mut fields = self.fields.clone();
         let sequence = self.sequence().0.max(self.offered.sequence) + 1;
         self.offered = Offered { sequence, floor: self.offered.floor.max(floor.0) };
+        self.other_is_unknown();
         fields.set(8, &sequence.to_le_bytes());
         fields.set(56, &floor.0.to_le_bytes());
         if let Some((backing, wrapped)) = rewrapped {
@@ -318,11 +380,37 @@ impl Header {
 
     /// Takes over a slot made by [`Header::next_slot`], once it is durable.
     pub fn advance(&mut self, next: NextSlot) {
+        self.copied = false;
+        self.other = OtherSlot::Names(self.backing());
         self.fields = next.fields;
         self.index = next.index;
         if self.sequence().0 >= self.offered.sequence {
             self.offered = Offered::default();
         }
+    }
+
+    /// This slot's bytes for the other place. What is there isn't known until [`Header::copy_is_durable`].
+    pub fn copy_for_other(&mut self) -> [u8; SLOT] {
+        self.other_is_unknown();
+        self.copied = true;
+        self.to_slot()
+    }
+
+    /// The copy for the other slot is durable, if that is what was last written there.
+    pub fn copy_is_durable(&mut self) {
+        if self.copied {
+            self.other = OtherSlot::Names(self.backing());
+        }
+    }
+
+    /// What the other slot holds, or will hold after a power cut, can't be told.
+    pub fn other_is_unknown(&mut self) {
+        (self.other, self.copied) = (OtherSlot::Unknown, false);
+    }
+
+    /// The backing keys that both slots name.
+    pub fn keys(&self) -> SlotKeys {
+        SlotKeys { backing: self.backing(), other: self.other }
     }
 
     /// Which slot the header stands in.

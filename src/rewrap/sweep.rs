@@ -240,7 +240,7 @@ impl Tally {
             match vault.count_file(ino) {
                 Ok(Some(info)) => {
                     *self.census.entry(info.backing).or_default() += 1;
-                    if !info.stale || info.backing != before {
+                    if !info.stale || (info.backing != before && !info.slots().differ()) {
                         self.report.rewrapped += 1;
                     } else if failed.contains(&ino) {
                         self.report.failed += 1;

@@ -34,7 +34,7 @@ pub use io::{
     allocate_keep_size, drop_cached, duplicate, fdatasync, fsync, is_no_room, pread, punch, pwrite_all,
     read_all, seek_data, seek_hole, syncfs, truncate, wait_stable,
 };
-pub use stat::{FileKind, LowerFs, Stat, StatFs, birth, fstat, stat, statvfs};
+pub use stat::{FileKind, LowerFs, Stat, StatFs, birth, fstat, is_mount_point, stat, statvfs};
 pub use xattr::{
     XattrMode, getxattr, getxattr_at, listxattr, listxattr_at, removexattr, removexattr_at, setxattr,
     setxattr_at,

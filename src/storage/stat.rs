@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::os::fd::BorrowedFd;
 
-use rustix::fs::{AtFlags, FileType, StatVfsMountFlags, StatxFlags};
+use rustix::fs::{AtFlags, FileType, StatVfsMountFlags, StatxAttributes, StatxFlags};
 use rustix::io::retry_on_intr;
 
 use super::{Errno, Result, Time};
@@ -124,6 +124,13 @@ pub fn birth(fd: BorrowedFd<'_>) -> Result<Option<Time>> {
     };
     let known = found.stx_mask & asked.bits() != 0;
     Ok(known.then_some(Time { secs: found.stx_btime.tv_sec, nanos: found.stx_btime.tv_nsec }))
+}
+
+/// Whether a mount point lies over `name`, of whatever filesystem. Where the kernel doesn't say (before Linux 5.8), no.
+pub fn is_mount_point(at: BorrowedFd<'_>, name: &[u8]) -> bool {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    let found = retry_on_intr(|| rustix::fs::statx(at, name, flags, StatxFlags::empty()));
+    found.is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
 /// Stats `name`; the symlink itself if it is one.

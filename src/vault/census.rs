@@ -1,10 +1,11 @@
 //! The census: how many files each backing key wraps, of those this mount has seen. A cache for people to
 //! look at; before anything is retired or deleted, a sweep counts afresh.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use parking_lot::Mutex;
 
+use crate::header::SlotKeys;
 use crate::ids::{BackingKeyId, Ino, Timestamp};
 
 #[derive(Default)]
@@ -12,21 +13,23 @@ pub(super) struct Census(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// Backing keys seen, and files wrapped by each; few, so an index into this stands for one.
-    backings: Vec<(BackingKeyId, u64)>,
+    /// Backing keys seen, each apart for files whose other slot bears another one, and files wrapped by each; few,
+    /// so an index into this stands for one.
+    backings: Vec<((BackingKeyId, bool), u64)>,
     files: HashMap<Ino, u32>,
     /// When the last count of all files began, if there was one.
     counted: Option<Timestamp>,
 }
 
 impl Census {
-    /// The file is wrapped by this backing key.
-    pub(super) fn note(&self, ino: Ino, backing: BackingKeyId) {
+    /// The file has these slots.
+    pub(super) fn note(&self, ino: Ino, keys: SlotKeys) {
         let mut inner = self.0.lock();
-        let index = match inner.backings.iter().position(|(known, _)| *known == backing) {
+        let entry = (keys.backing, keys.differ());
+        let index = match inner.backings.iter().position(|(known, _)| *known == entry) {
             Some(index) => index,
             None => {
-                inner.backings.push((backing, 0));
+                inner.backings.push((entry, 0));
                 inner.backings.len() - 1
             }
         };
@@ -55,16 +58,26 @@ impl Census {
     /// The files seen that are wrapped by one of these.
     pub(super) fn wrapped_by(&self, backings: &[BackingKeyId]) -> Vec<Ino> {
         let inner = self.0.lock();
-        let wanted: Vec<bool> = inner.backings.iter().map(|(known, _)| backings.contains(known)).collect();
+        let wanted: Vec<bool> =
+            inner.backings.iter().map(|((known, _), _)| backings.contains(known)).collect();
         let is_wanted = |index: &u32| wanted.get(*index as usize).is_some_and(|wanted| *wanted);
         inner.files.iter().filter(|(_, index)| is_wanted(index)).map(|(ino, _)| *ino).collect()
     }
 
     /// Backing keys in order, with the number of files seen wrapped by each.
     pub(super) fn counts(&self) -> Vec<(BackingKeyId, u64)> {
-        let mut counts: Vec<_> = self.0.lock().backings.iter().filter(|(_, n)| *n > 0).copied().collect();
-        counts.sort();
-        counts
+        let mut counts: BTreeMap<BackingKeyId, u64> = BTreeMap::new();
+        for ((backing, _), n) in self.0.lock().backings.iter().filter(|(_, n)| *n > 0) {
+            *counts.entry(*backing).or_default() += n;
+        }
+        counts.into_iter().collect()
+    }
+
+    /// As [`Census::counts`], of the files whose other slot bears another backing key.
+    pub(super) fn counts_that_differ(&self) -> Vec<(BackingKeyId, u64)> {
+        let inner = self.0.lock();
+        let differing = inner.backings.iter().filter(|((_, differs), n)| *differs && *n > 0);
+        differing.map(|((backing, _), n)| (*backing, *n)).collect()
     }
 }
 

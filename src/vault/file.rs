@@ -44,7 +44,7 @@ pub use shut::PageCache;
 use super::{Damage, Error, Result};
 use crate::content::layout;
 use crate::crypto::page::ContentKey;
-use crate::header::Header;
+use crate::header::{Header, SlotKeys};
 use crate::ids::{BackingKeyId, Ino, PageCount, PageIndex, PlainOffset, SegmentIndex};
 use crate::storage;
 
@@ -255,6 +255,14 @@ impl OpenFile {
             Body::Sealed(sealed) => Some(sealed.header.backing()),
             Body::Shut(backing) => Some(*backing),
             Body::Bare | Body::Unreadable(_) | Body::Unsynced => None,
+        }
+    }
+
+    /// The backing keys that its slots name; `None` while it has no DEK in memory.
+    pub(super) fn slot_keys(&self) -> Option<SlotKeys> {
+        match &self.state.read().body {
+            Body::Sealed(sealed) => Some(sealed.header.keys()),
+            Body::Shut(_) | Body::Bare | Body::Unreadable(_) | Body::Unsynced => None,
         }
     }
 

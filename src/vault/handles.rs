@@ -58,8 +58,8 @@ impl Vault {
             if caller.uid != 0 {
                 self.tree.kill_priv(&inode, file.fd())?;
             }
-        } else if let Some(backing) = file.backing() {
-            self.queue_if_stale(&inode, backing);
+        } else if let Some(keys) = file.slot_keys() {
+            self.queue_if_stale(&inode, keys);
         }
         Ok(self.handles.add(file, flags.write))
     }

@@ -163,6 +163,12 @@ impl Vault {
         self.census.counts()
     }
 
+    /// As [`Vault::census`], of the files of which one slot is still to be re-wrapped: it bears, or may bear, another
+    /// backing key than the one in force.
+    pub fn census_of_differing_slots(&self) -> Vec<(BackingKeyId, u64)> {
+        self.census.counts_that_differ()
+    }
+
     /// When the last count of all files began; what was written, re-wrapped and removed since is noted too, so
     /// that the census holds every file. `None`: it holds those that were used so far.
     pub fn census_counted(&self) -> Option<Timestamp> {

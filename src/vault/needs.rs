@@ -1,6 +1,7 @@
 //! Which backing keys the files need: the count that comes before a key or a version of it goes. It reads
 //! every header of the lower tree, those under hidden names too, whatever the state of their keys, and says
-//! of which files it can't tell. Nothing is changed.
+//! of which files it can't tell: what can't be seen, for it lies on another filesystem or below a mount point, can't
+//! be read or makes no sense, counts as unknown, never as nothing. Nothing is changed.
 //!
 //! Files move while they are counted: one that is renamed or linked into a directory that was read already
 //! would be missed, so the namespace notes what moves ([`Moves`]), and a directory that moved begins the count
@@ -32,18 +33,24 @@ const STEP: u64 = 256;
 pub struct Needed {
     /// Regular files looked at.
     pub files: u64,
-    /// Files that need each backing key.
-    pub by: BTreeMap<BackingKeyId, u64>,
+    /// Files by the backing keys that their slots bear: one, or two while a re-wrap isn't done.
+    pub by: BTreeMap<Vec<BackingKeyId>, u64>,
     /// Files and directories of which it can't be told.
     pub unreadable: u64,
     /// The lower path of one of these, and why.
     pub example: Option<String>,
+    /// Entries of the tree that lie on another filesystem, or are mount points: what they hold, or hide, wasn't
+    /// looked at.
+    pub elsewhere: u64,
+    /// The lower path of one of these.
+    pub elsewhere_example: Option<String>,
 }
 
 impl Needed {
     /// Files that need one of the backing keys that `gone` chooses.
     pub fn of(&self, gone: impl Fn(BackingKeyId) -> bool) -> u64 {
-        self.by.iter().filter(|(backing, _)| gone(**backing)).map(|(_, files)| files).sum()
+        let of = self.by.iter().filter(|(backings, _)| backings.iter().any(|backing| gone(*backing)));
+        of.map(|(_, files)| files).sum()
     }
 
     fn unreadable(&mut self, path: &[u8], why: &dyn std::fmt::Display) {
@@ -53,10 +60,15 @@ impl Needed {
         }
     }
 
-    fn note(&mut self, backings: &[BackingKeyId]) {
-        for backing in backings {
-            *self.by.entry(*backing).or_default() += 1;
+    fn elsewhere(&mut self, path: &[u8]) {
+        self.elsewhere += 1;
+        if self.elsewhere_example.is_none() {
+            self.elsewhere_example = Some(format!("tree/{}", String::from_utf8_lossy(path)));
         }
+    }
+
+    fn note(&mut self, backings: Vec<BackingKeyId>) {
+        *self.by.entry(backings).or_default() += 1;
     }
 }
 
@@ -82,8 +94,8 @@ pub(super) struct Moves(RwLock<Option<Mutex<Moved>>>);
 struct Moved {
     /// A directory moved, or something of which it can't be told.
     anew: bool,
-    /// The backing keys of files that moved.
-    files: Vec<BackingKeyId>,
+    /// The backing keys of each file that moved.
+    files: Vec<Vec<BackingKeyId>>,
 }
 
 /// A move under way; counts begin before or after it, not meanwhile.
@@ -114,7 +126,7 @@ impl Moving<'_> {
         });
         let mut moved = moved.lock();
         match found {
-            Ok(Needs::Backings(backings)) => moved.files.extend(backings),
+            Ok(Needs::Backings(backings)) => moved.files.push(backings),
             // Moved on, or removed; who did that noted it.
             Ok(Needs::Nothing) | Err(Error::NotFound) => {}
             Ok(Needs::Unknown(_)) | Err(_) => moved.anew = true,
@@ -155,7 +167,7 @@ impl Vault {
             let moved = self.moves.0.write().take().map(Mutex::into_inner).unwrap_or_default();
             let mut needed = counted?;
             if !moved.anew {
-                needed.note(&moved.files);
+                moved.files.into_iter().for_each(|backings| needed.note(backings));
                 return Ok(needed);
             }
         }
@@ -186,7 +198,8 @@ impl Vault {
             match opened {
                 Ok(fd) => match storage::fstat(fd.as_fd()) {
                     Ok(stat) if stat.dev == device => levels.push(count.read(fd)?),
-                    Ok(_) => {}
+                    // Mounted over since it was met.
+                    Ok(_) => count.needed.elsewhere(&count.path),
                     Err(e) => count.unreadable(&e),
                 },
                 // Removed; one that was moved was noted.
@@ -252,7 +265,9 @@ impl Count<'_> {
             self.enter(&name);
             let at = level.stream.fd().as_fd();
             match storage::stat(at, &name) {
-                Ok(stat) if stat.dev != self.device => {}
+                Ok(stat) if stat.dev != self.device || storage::is_mount_point(at, &name) => {
+                    self.needed.elsewhere(&self.path);
+                }
                 Ok(stat) if stat.kind() == FileKind::Directory => level.below.push(name),
                 Ok(stat) if stat.kind() == FileKind::Regular => self.file(at, &name, &stat),
                 Ok(_) | Err(Errno::NOENT) => {}
@@ -278,7 +293,7 @@ impl Count<'_> {
         });
         match needs {
             Ok(Needs::Nothing) | Err(Error::Lower(Errno::NOENT)) => {}
-            Ok(Needs::Backings(backings)) => self.needed.note(&backings),
+            Ok(Needs::Backings(backings)) => self.needed.note(backings),
             // Of no program known: it has no header that could need a key.
             Ok(Needs::Unknown(_)) if kind == LowerKind::Unknown => {}
             Ok(Needs::Unknown(why)) => self.unreadable(&why),

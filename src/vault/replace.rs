@@ -12,6 +12,7 @@ use super::record;
 use super::tree::Tree;
 use super::{Error, FileKind, Result, Vault};
 use crate::events::{Class, Event, FileRef};
+use crate::header::{OtherSlot, SlotKeys};
 use crate::ids::{BackingKeyId, Ino, Time, TimeChange};
 use crate::names::{LowerKind, XATTR_PREFIX};
 use crate::storage::{self, Errno, RenameFlags, Stat, XattrMode};
@@ -187,7 +188,7 @@ impl Vault {
         inode.set_replaced();
         tree.inodes.remove_location(inode, beside.parent, &beside.entry);
         self.census.forget(inode.ino);
-        self.census.note(new, backing);
+        self.census.note(new, SlotKeys { backing, other: OtherSlot::Names(backing) });
         Ok(Reencrypted::Done(new))
     }
 }

@@ -1,15 +1,18 @@
 //! Which files are stale, and the queue of those that wait for a re-wrap.
 //!
-//! A file is stale when its backing key isn't what its alias resolves to now. With several hard links it
-//! has several aliases: it is stale only against its own key's current version, else two would fight over it.
+//! A file is stale when a slot of its header bears another backing key than the one that its alias resolves to
+//! now: whoever has the old one opens the file by either. With several hard links it has several aliases: it is
+//! stale only against its own key's current version, else two would fight over it.
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
 use super::inode::Inode;
 use super::{Result, Vault};
+use crate::header::SlotKeys;
 use crate::ids::{BackingKeyId, Ino};
 
 /// Inodes that wait; beyond this many, later ones wait for their next open, or for a sweep.
@@ -20,6 +23,16 @@ const QUEUE_MAX: usize = 1 << 16;
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
     filled: Condvar,
+    unsettled: Unsettled,
+}
+
+/// Files of which a slot was written that isn't known to be durable: what their lower file shows doesn't count,
+/// also once no one has them open. Only an error leaves one here.
+#[derive(Default)]
+struct Unsettled {
+    files: Mutex<HashSet<Ino>>,
+    /// How many there are: mostly none, which every open asks.
+    count: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -30,12 +43,19 @@ struct Waiting {
 }
 
 impl Vault {
-    /// The backing key that a file wrapped by `backing` should move to; `None` if it is where it belongs, or
-    /// if a key isn't usable now.
-    pub(super) fn rewrap_target(&self, inode: &Inode, backing: BackingKeyId) -> Result<Option<BackingKeyId>> {
+    /// The backing key that both slots of a file should bear; `None` if they do (zeros are as good), or if the key
+    /// that opens it isn't usable now.
+    pub(super) fn rewrap_target(&self, inode: &Inode, keys: SlotKeys) -> Result<Option<BackingKeyId>> {
+        let target = self.moves_to(inode, keys.backing)?.unwrap_or(keys.backing);
+        let stale = !keys.only(target) && self.keys.usable(keys.backing).is_ok();
+        Ok(stale.then_some(target))
+    }
+
+    /// The backing key that a file wrapped by `backing` belongs to instead, if it can be used.
+    fn moves_to(&self, inode: &Inode, backing: BackingKeyId) -> Result<Option<BackingKeyId>> {
         let alias = self.tree.alias_of(inode)?;
         let Ok(current) = self.keys.current(&alias) else { return Ok(None) };
-        if current == backing || self.keys.usable(backing).is_err() {
+        if current == backing {
             return Ok(None);
         }
         if current.key != backing.key && self.tree.stat(inode)?.nlink > 1 {
@@ -45,14 +65,14 @@ impl Vault {
         Ok(Some(current).filter(|current| self.keys.usable(*current).is_ok()))
     }
 
-    /// Whether a file wrapped by `backing` is stale.
-    pub(super) fn is_stale(&self, inode: &Inode, backing: BackingKeyId) -> Result<bool> {
-        Ok(self.rewrap_target(inode, backing)?.is_some())
+    /// Whether a file with these slots is stale.
+    pub(super) fn is_stale(&self, inode: &Inode, keys: SlotKeys) -> Result<bool> {
+        Ok(self.rewrap_target(inode, keys)?.is_some())
     }
 
     /// Queues a file that was opened, if it is stale.
-    pub(super) fn queue_if_stale(&self, inode: &Inode, backing: BackingKeyId) {
-        if self.lazy_rewrap && matches!(self.is_stale(inode, backing), Ok(true)) {
+    pub(super) fn queue_if_stale(&self, inode: &Inode, keys: SlotKeys) {
+        if self.lazy_rewrap && matches!(self.is_stale(inode, keys), Ok(true)) {
             self.stale.push(inode.ino);
         }
     }
@@ -78,6 +98,28 @@ impl Vault {
 }
 
 impl Queue {
+    /// Writing over a slot of the file, or making that durable, failed.
+    pub(super) fn not_settled(&self, ino: Ino) {
+        let mut files = self.unsettled.files.lock();
+        files.insert(ino);
+        self.unsettled.count.store(files.len(), Ordering::SeqCst);
+    }
+
+    /// That slot is durable.
+    pub(super) fn settled(&self, ino: Ino) {
+        if !self.is_unsettled(ino) {
+            return;
+        }
+        let mut files = self.unsettled.files.lock();
+        files.remove(&ino);
+        self.unsettled.count.store(files.len(), Ordering::SeqCst);
+    }
+
+    /// Whether a slot of the file was written and isn't known to be durable.
+    pub(super) fn is_unsettled(&self, ino: Ino) -> bool {
+        self.unsettled.count.load(Ordering::SeqCst) > 0 && self.unsettled.files.lock().contains(&ino)
+    }
+
     fn push(&self, ino: Ino) {
         let mut waiting = self.waiting.lock();
         if waiting.order.len() < QUEUE_MAX && waiting.known.insert(ino) {

@@ -1,6 +1,7 @@
 //! What goes in and out of vault operations. No FUSE type, no lower type that a caller would have to decode.
 
 use crate::crypto::suite::Suite;
+use crate::header::{OtherSlot, SlotKeys};
 use crate::ids::{BackingKeyId, Handle, Ino, Sequence};
 pub use crate::storage::{FileKind, StatFs, XattrMode};
 use crate::storage::{Time, TimeChange};
@@ -84,12 +85,21 @@ pub struct OpenFlags {
 pub struct HeaderInfo {
     /// The backing key that wraps the DEK.
     pub backing: BackingKeyId,
+    /// What stands in the other slot.
+    pub other: OtherSlot,
     /// The content suite.
     pub suite: Suite,
     /// The slot's sequence.
     pub sequence: Sequence,
-    /// Whether the alias resolves to another backing key now.
+    /// Whether a slot bears another backing key than the one that the alias resolves to now.
     pub stale: bool,
+}
+
+impl HeaderInfo {
+    /// The backing keys that its slots name.
+    pub fn slots(&self) -> SlotKeys {
+        SlotKeys { backing: self.backing, other: self.other }
+    }
 }
 
 /// What `fallocate(2)` is to do; all false: allocate and grow.

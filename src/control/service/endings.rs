@@ -190,6 +190,17 @@ fn in_the_way(needed: &Needed, gone: impl Fn(BackingKeyId) -> bool, what: &str) 
             if files == 1 { "file needs" } else { "files need" }
         ));
     }
+    if needed.elsewhere > 0 {
+        let example = needed.elsewhere_example.as_deref().unwrap_or_default();
+        return Some(format!(
+            "{} {} on another filesystem than the vault's directory, or below a mount point, and {} not counted \
+             ({example}): it can't be told whether files there need {what}; unmount what lies over the tree, or move \
+             the vault to one filesystem, or insist with --force",
+            needed.elsewhere,
+            if needed.elsewhere == 1 { "entry lies" } else { "entries lie" },
+            if needed.elsewhere == 1 { "was" } else { "were" },
+        ));
+    }
     let example = needed.example.as_deref().unwrap_or_default();
     (needed.unreadable > 0).then(|| {
         format!(

@@ -3,16 +3,12 @@
 use std::os::fd::AsFd;
 
 use super::Body;
-use super::load::claimed;
+use super::load::{Stated, claimed};
 use crate::content::layout;
-use crate::crypto::suite::Suite;
-use crate::header::Header;
-use crate::ids::{BackingKeyId, Ino, Sequence};
+use crate::ids::Ino;
 use crate::storage::Access;
 use crate::vault::inode::Inode;
 use crate::vault::{Damage, Error, FileKind, HeaderInfo, Result, Vault};
-
-type Wrapping = (BackingKeyId, Suite, Sequence);
 
 impl Vault {
     /// What wraps a file, noted in the census. The header is verified; where its key can't be used, it is what
@@ -25,21 +21,20 @@ impl Vault {
         if inode.kind != FileKind::Regular {
             return Ok(None);
         }
-        let Some((backing, suite, sequence)) = self.count_inode(&inode)? else { return Ok(None) };
-        Ok(Some(HeaderInfo { backing, suite, sequence, stale: self.is_stale(&inode, backing)? }))
+        self.count_inode(&inode)?.map(|stated| self.header_info(&inode, stated)).transpose()
     }
 
     /// Under the locks that a change of the header takes, so that an older state can't be noted after a newer.
-    fn count_inode(&self, inode: &Inode) -> Result<Option<Wrapping>> {
+    fn count_inode(&self, inode: &Inode) -> Result<Option<Stated>> {
         let slot = inode.file.lock();
         if let Some(file) = slot.upgrade() {
             drop(slot);
             let state = file.state.read();
             let found = match &state.body {
                 Body::Shut(_) => Some(claimed(file.fd.as_fd())?.ok_or(Damage::Header)?),
-                _ => state.sealed()?.map(|sealed| wrapping(&sealed.header)),
+                _ => state.sealed()?.map(|sealed| Stated::of(&sealed.header)),
             };
-            found.inspect(|(backing, ..)| self.count_wrapped(inode, *backing));
+            found.inspect(|stated| self.count_wrapped(inode, stated.keys));
             return Ok(found);
         }
         let (fd, stat) = self.tree.open_lower(inode, Access::ReadOnly)?;
@@ -48,19 +43,15 @@ impl Vault {
         if size.0 == 0 {
             return Ok(None);
         }
-        let found = match self.load_body(&fd, lower, layout::page_count(size)) {
-            Ok(Body::Sealed(sealed)) => wrapping(&sealed.header),
+        let found = match self.load_body_of(inode.ino, &fd, lower, layout::page_count(size)) {
+            Ok(Body::Sealed(sealed)) => Stated::of(&sealed.header),
             Ok(Body::Bare) => return Ok(None),
             Ok(Body::Unreadable(damage)) => return Err(damage.into()),
             Ok(Body::Unsynced) => return Err(Damage::Header.into()),
             Ok(Body::Shut(_)) | Err(Error::KeyNotUsable(_)) => claimed(fd.as_fd())?.ok_or(Damage::Header)?,
             Err(e) => return Err(e),
         };
-        self.count_wrapped(inode, found.0);
+        self.count_wrapped(inode, found.keys);
         Ok(Some(found))
     }
-}
-
-fn wrapping(header: &Header) -> Wrapping {
-    (header.backing(), header.suite(), header.sequence())
 }

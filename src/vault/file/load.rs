@@ -13,8 +13,8 @@ use crate::content::block;
 use crate::content::layout::{self, ImpossibleSize};
 use crate::crypto::keys::Dek;
 use crate::crypto::suite::Suite;
-use crate::header::{self, OpenError, Refusal, SLOTS, UnverifiedSlot};
-use crate::ids::{BackingKeyId, Format, Ino, LowerOffset, PageCount, PlainOffset, Sequence, Time};
+use crate::header::{self, Header, OpenError, Refusal, SLOTS, SlotKeys, UnverifiedSlot};
+use crate::ids::{Format, Ino, LowerOffset, PageCount, PlainOffset, Sequence, Time};
 use crate::keyring::{KeyError, Keys};
 use crate::storage::{self, Access, Errno, Stat};
 use crate::vault::inode::Inode;
@@ -54,10 +54,10 @@ impl Vault {
         }
         let opened = self.open_data(inode)?;
         let file = self.load(inode.ino, opened, purpose)?;
-        if let Some(backing) = file.backing() {
+        if let Some(keys) = file.slot_keys() {
             // The key may have gone while its DEK was being unwrapped, before whoever wipes DEKs could see it.
-            self.keys.usable(backing).map_err(key_error)?;
-            self.count_wrapped(inode, backing);
+            self.keys.usable(keys.backing).map_err(key_error)?;
+            self.count_wrapped(inode, keys);
         }
         *slot = Arc::downgrade(&file);
         Ok(file)
@@ -65,9 +65,9 @@ impl Vault {
 
     /// Notes in the census what wraps a file. One without a name, which is as good as gone, isn't counted:
     /// nothing would count it out again.
-    pub(super) fn count_wrapped(&self, inode: &Inode, backing: BackingKeyId) {
+    pub(super) fn count_wrapped(&self, inode: &Inode, keys: SlotKeys) {
         if inode.parent().is_some() {
-            self.census.note(inode.ino, backing);
+            self.census.note(inode.ino, keys);
         }
     }
 
@@ -131,7 +131,7 @@ impl Vault {
         let lower = stat.lower_size();
         let (size, body) = match layout::plain_size(lower) {
             Ok(size) if size.0 == 0 => (size, Body::Bare),
-            Ok(size) => (size, self.load_body(&fd, lower, layout::page_count(size))?),
+            Ok(size) => (size, self.load_body_of(ino, &fd, lower, layout::page_count(size))?),
             // Any size will do: all that can be done with the file is to cut it to nothing.
             Err(ImpossibleSize) => (PlainOffset(lower.0), Body::Unreadable(Damage::Size)),
         };
@@ -164,6 +164,23 @@ impl Vault {
         })
     }
 
+    /// As [`Vault::load_body`], for a file that is known.
+    pub(super) fn load_body_of(
+        &self,
+        ino: Ino,
+        fd: &OwnedFd,
+        lower: LowerOffset,
+        pages: PageCount,
+    ) -> Result<Body> {
+        let mut body = self.load_body(fd, lower, pages)?;
+        if let Body::Sealed(sealed) = &mut body
+            && self.stale.is_unsettled(ino)
+        {
+            sealed.header.other_is_unknown();
+        }
+        Ok(body)
+    }
+
     pub(super) fn load_body(&self, fd: &OwnedFd, lower: LowerOffset, pages: PageCount) -> Result<Body> {
         let mut slots = [0; SLOTS];
         storage::pread(fd.as_fd(), &mut slots, LowerOffset(0))?;
@@ -191,6 +208,12 @@ impl Vault {
         if inode.kind == FileKind::Regular { self.header_info_of(&inode) } else { Ok(None) }
     }
 
+    pub(super) fn header_info(&self, inode: &Inode, stated: Stated) -> Result<HeaderInfo> {
+        let Stated { keys, suite, sequence } = stated;
+        let stale = self.is_stale(inode, keys)?;
+        Ok(HeaderInfo { backing: keys.backing, other: keys.other, suite, sequence, stale })
+    }
+
     fn header_info_of(&self, inode: &Inode) -> Result<Option<HeaderInfo>> {
         let found = {
             // Held while the lower file is opened, as opening asks; and let go of before its alias is looked up,
@@ -204,26 +227,36 @@ impl Vault {
                 None => claimed(self.tree.open_lower(inode, Access::ReadOnly)?.0.as_fd())?,
             }
         };
-        let Some((backing, suite, sequence)) = found else { return Ok(None) };
-        let stale = self.is_stale(inode, backing)?;
-        Ok(Some(HeaderInfo { backing, suite, sequence, stale }))
+        found.map(|stated| self.header_info(inode, stated)).transpose()
     }
 }
 
 impl OpenFile {
     /// What its header says; unverified once its key has gone.
-    fn stated(&self) -> Result<Option<(BackingKeyId, Suite, Sequence)>> {
+    fn stated(&self) -> Result<Option<Stated>> {
         if self.shut.load(Ordering::Relaxed) {
             return claimed(self.fd.as_fd());
         }
-        let state = self.state.read();
-        let of = |sealed: &Sealed| (sealed.header.backing(), sealed.header.suite(), sealed.header.sequence());
-        Ok(state.sealed()?.map(of))
+        Ok(self.state.read().sealed()?.map(|sealed| Stated::of(&sealed.header)))
+    }
+}
+
+/// What a header says of itself, verified or not.
+#[derive(Clone, Copy)]
+pub(super) struct Stated {
+    pub(super) keys: SlotKeys,
+    suite: Suite,
+    sequence: Sequence,
+}
+
+impl Stated {
+    pub(super) fn of(header: &Header) -> Self {
+        Self { keys: header.keys(), suite: header.suite(), sequence: header.sequence() }
     }
 }
 
 /// What the slot says, unverified, that a mount would try first; `None` if there is neither.
-pub(super) fn claimed(fd: BorrowedFd<'_>) -> Result<Option<(BackingKeyId, Suite, Sequence)>> {
+pub(super) fn claimed(fd: BorrowedFd<'_>) -> Result<Option<Stated>> {
     let mut slots = [0; SLOTS];
     if storage::pread(fd, &mut slots, LowerOffset(0))? == 0 || block::is_zero(&slots) {
         return Ok(None);
@@ -231,7 +264,7 @@ pub(super) fn claimed(fd: BorrowedFd<'_>) -> Result<Option<(BackingKeyId, Suite,
     let [first, _] = UnverifiedSlot::parse_both(&slots);
     let slot = first.ok_or(Damage::Header)?;
     let suite = Suite::from_number(slot.suite_number()).ok_or(Error::Newer("an unknown content suite"))?;
-    Ok(Some((slot.backing(), suite, slot.sequence())))
+    Ok(Some(Stated { keys: slot.keys(&slots), suite, sequence: slot.sequence() }))
 }
 
 /// Unwraps the DEK that a slot bears: what [`header::open`] asks a keyring.

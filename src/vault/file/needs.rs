@@ -1,11 +1,11 @@
-//! Which backing keys one file needs to be opened, read from its header without regard to whether they may be
-//! used: only a slot that opens counts, and where none can be tried, both do.
+//! Which backing keys one file's slots bear, read from its header without regard to whether they may be used. Both
+//! slots count: a file has not left a backing key as long as whoever has it can open one of them.
 
 use std::os::fd::BorrowedFd;
 
 use super::Body;
 use crate::crypto::suite::Suite;
-use crate::header::{self, OpenError, Refusal, SLOTS, UnverifiedSlot};
+use crate::header::{self, OpenError, OtherSlot, Refusal, SLOTS, SlotKeys, UnverifiedSlot};
 use crate::ids::{BackingKeyId, Format, Ino, LowerOffset};
 use crate::keyring::KeyError;
 use crate::storage;
@@ -15,10 +15,26 @@ use crate::vault::{Result, Vault};
 pub(in crate::vault) enum Needs {
     /// No key: it is empty, or has no header.
     Nothing,
-    /// These: one, or both that its slots name.
+    /// These, in order: one, or the two that its slots name.
     Backings(Vec<BackingKeyId>),
     /// It can't be told.
     Unknown(&'static str),
+}
+
+impl Needs {
+    fn of(keys: SlotKeys) -> Self {
+        let mut backings = vec![keys.backing];
+        match keys.other {
+            OtherSlot::Empty => {}
+            OtherSlot::Names(other) => backings.push(other),
+            OtherSlot::Unknown => {
+                return Self::Unknown("one slot of its header is damaged or was not written out; re-wrap it");
+            }
+        }
+        backings.sort();
+        backings.dedup();
+        Self::Backings(backings)
+    }
 }
 
 impl Vault {
@@ -29,19 +45,22 @@ impl Vault {
         if let Some(state) = &state
             && let Body::Sealed(sealed) = &state.body
         {
-            return Ok(Needs::Backings(vec![sealed.header.backing()]));
+            return Ok(Needs::of(sealed.header.keys()));
         }
         let mut slots = [0; SLOTS];
         storage::pread(fd, &mut slots, LowerOffset(0))?;
         Ok(match header::open(&slots, |slot| self.try_slot(slot)) {
-            Ok(header) => Needs::Backings(vec![header.backing()]),
-            Err(OpenError::Missing) => Needs::Nothing,
-            Err(OpenError::Key(())) => {
-                let slots = UnverifiedSlot::parse_both(&slots).into_iter().flatten();
-                let mut backings: Vec<_> = slots.map(|slot| slot.backing()).collect();
-                backings.dedup();
-                Needs::Backings(backings)
+            Ok(mut header) => {
+                if self.stale.is_unsettled(ino) {
+                    header.other_is_unknown();
+                }
+                Needs::of(header.keys())
             }
+            Err(OpenError::Missing) => Needs::Nothing,
+            Err(OpenError::Key(())) => match UnverifiedSlot::parse_both(&slots) {
+                [Some(slot), _] => Needs::of(slot.keys(&slots)),
+                [None, _] => Needs::Unknown("its header is damaged"),
+            },
             Err(OpenError::Newer(what)) => Needs::Unknown(what),
             Err(OpenError::Damaged) => Needs::Unknown("its header is damaged"),
         })

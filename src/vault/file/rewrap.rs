@@ -2,7 +2,9 @@
 //!
 //! Order of writes (docs/format.md, "A new header for an old file"): data is made durable; the new slot is
 //! written beside the old one and made durable; the old slot is overwritten with the same bytes, so that a
-//! leaked old version doesn't open the current header. Interrupted anywhere, one valid slot is there.
+//! leaked old version doesn't open the current header, and that is made durable too: only then is the file
+//! re-wrapped, and until then it is stale, whoever asks. Interrupted anywhere, one valid slot is there, and what
+//! is left of the other one is found by the next sweep, which writes only that.
 //! Each step takes the inode lock exclusively and first checks that file id and sequence are what it saw.
 
 use std::os::fd::AsFd;
@@ -13,7 +15,7 @@ use super::scratch::Scratch;
 use super::{Body, OpenFile, Purpose, Sealed, State};
 use crate::content::block;
 use crate::content::layout::{self, PAGE};
-use crate::header::{NextSlot, SLOT, SlotIndex};
+use crate::header::{NextSlot, SLOT, SlotIndex, SlotKeys};
 use crate::ids::{BackingKeyId, FileId, Ino, KeyId, LowerOffset, PageCount, PageIndex, Sequence, TimeChange};
 use crate::storage::{self, Errno};
 use crate::vault::inode::Inode;
@@ -29,13 +31,14 @@ const FLOOR_PAGES: u64 = 16;
 /// What became of a batch.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct BatchOutcome {
-    /// Files that are wrapped by the current backing key now, and were not before.
+    /// Files whose slots both bear the current backing key now, durably, and did not before.
     pub rewrapped: u64,
     /// These files, each with what wrapped it then.
     pub moved: Vec<(Ino, BackingKeyId)>,
     /// Files that need no re-wrap, or can't be re-wrapped now since a key isn't usable.
     pub skipped: u64,
-    /// Files whose re-wrap failed or was overtaken; their old slot stands, and they can be tried again.
+    /// Files whose re-wrap failed or was overtaken; one of their slots is still the old one, or may be, and they
+    /// can be tried again.
     pub failed: Vec<Ino>,
 }
 
@@ -46,14 +49,15 @@ struct Candidate {
     seen: (FileId, Sequence),
     /// What it is to be wrapped by; once it is, what wraps it.
     backing: BackingKeyId,
+    /// The new slot; none where the one in force is new already, and only the other one is left.
     next: Option<NextSlot>,
 }
 
 impl Vault {
-    /// Re-wraps those of these files that are stale: new slots, one sync, old slots.
+    /// Re-wraps those of these files that are stale: new slots, one sync, old slots, one sync.
     pub fn rewrap_batch(&self, inos: &[Ino]) -> BatchOutcome {
         let put_off = &mut |ino: Ino, e: Error| tracing::info!(ino = ino.0, "re-wrap put off: {e}");
-        self.rewrap_each(inos, &|inode, backing| self.rewrap_target(inode, backing), put_off)
+        self.rewrap_each(inos, &|inode, keys| self.rewrap_target(inode, keys), put_off)
     }
 
     /// Re-wraps one file under the current version of a key, whatever its alias says; durable when it returns. It
@@ -64,21 +68,21 @@ impl Vault {
     /// says; EAGAIN if others moved it each time that it was tried. The old slot stands then.
     pub fn rewrap_to(&self, ino: Ino, key: KeyId) -> Result<()> {
         self.check_writable()?;
-        let target = |backing: BackingKeyId| -> Result<Option<BackingKeyId>> {
+        let target = |keys: SlotKeys| -> Result<Option<BackingKeyId>> {
             let current = self.keys.current_of(key).map_err(super::load::key_error)?;
-            Ok(Some(current).filter(|current| *current != backing))
+            Ok(Some(current).filter(|current| !keys.only(*current)))
         };
         // A lazy re-wrap, or a rotation, may come in between.
         for _ in 0..TRIES {
             let inode = self.inode(ino)?;
             let file = self.file_of(&inode, Purpose::Use)?;
             self.demand_writable(&inode, &file)?;
-            let backing = file.backing().ok_or(Error::Invalid("the file is empty: it has no data key"))?;
-            if target(backing)?.is_none() {
+            let keys = file.slot_keys().ok_or(Error::Invalid("the file is empty: it has no data key"))?;
+            if target(keys)?.is_none() {
                 return Ok(());
             }
             let mut failed = None;
-            self.rewrap_each(&[ino], &|_, backing| target(backing), &mut |_, e| failed = Some(e));
+            self.rewrap_each(&[ino], &|_, keys| target(keys), &mut |_, e| failed = Some(e));
             if let Some(e) = failed {
                 return Err(e);
             }
@@ -90,7 +94,7 @@ impl Vault {
     fn rewrap_each(
         &self,
         inos: &[Ino],
-        target: &dyn Fn(&Inode, BackingKeyId) -> Result<Option<BackingKeyId>>,
+        target: &dyn Fn(&Inode, SlotKeys) -> Result<Option<BackingKeyId>>,
         wrong: &mut dyn FnMut(Ino, Error),
     ) -> BatchOutcome {
         let _counts_wait = self.rewraps.read();
@@ -130,6 +134,12 @@ impl Vault {
         let many = batch.len() >= SYNCFS_FROM && sync_together(&batch);
         let batch = keep(batch, &|candidate| Ok(many || candidate.sync()?));
         let batch = keep(batch, &|candidate| self.overwrite_old_slot(candidate));
+        let many = batch.len() >= SYNCFS_FROM && sync_together(&batch);
+        let sync = |candidate: &Candidate| {
+            candidate.sync().inspect_err(|_| self.stale.not_settled(candidate.inode.ino))
+        };
+        let batch = keep(batch, &|candidate| Ok(many || sync(candidate)?));
+        let batch = keep(batch, &|candidate| self.settle_old_slot(candidate));
         outcome.rewrapped += batch.len() as u64;
         outcome.moved.extend(batch.iter().map(|candidate| (candidate.inode.ino, candidate.backing)));
         outcome
@@ -138,7 +148,7 @@ impl Vault {
     fn rewrap_candidate(
         &self,
         ino: Ino,
-        target: &dyn Fn(&Inode, BackingKeyId) -> Result<Option<BackingKeyId>>,
+        target: &dyn Fn(&Inode, SlotKeys) -> Result<Option<BackingKeyId>>,
     ) -> Result<Option<Candidate>> {
         let inode = self.inode(ino)?;
         let file = self.file_of(&inode, Purpose::Use)?;
@@ -146,7 +156,7 @@ impl Vault {
         let mut state = file.state.write();
         let Some(sealed) = state.sealed()? else { return Ok(None) };
         let seen = (sealed.header.file(), sealed.header.sequence());
-        let Some(backing) = target(&inode, sealed.header.backing())? else { return Ok(None) };
+        let Some(backing) = target(&inode, sealed.header.keys())? else { return Ok(None) };
         // The sync that follows promises these pages.
         state.synced = state.pages();
         file.changed.store(false, Ordering::Relaxed);
@@ -159,6 +169,9 @@ impl Vault {
         let mut state = file.state.write();
         let size = state.size;
         let Some(sealed) = candidate.still(&mut state) else { return Ok(false) };
+        if sealed.header.backing() == candidate.backing {
+            return Ok(true);
+        }
         let gate = self.keys.begin_wrap_key(candidate.backing.key).map_err(super::load::key_error)?;
         let header = &sealed.header;
         let wrapped = gate.wrap(header.file(), header.suite(), header.dek());
@@ -170,19 +183,39 @@ impl Vault {
         Ok(true)
     }
 
+    /// The slot in force is durable: from here on that is the header, whatever becomes of the other one.
     fn overwrite_old_slot(&self, candidate: &mut Candidate) -> Result<bool> {
-        let Some(next) = candidate.next.take() else { return Ok(false) };
         let file = candidate.file.clone();
+        let next = candidate.next.take();
         let mut state = file.state.write();
         let Some(sealed) = candidate.still(&mut state) else { return Ok(false) };
-        file.write_slot_keeping_times(sealed.header.index(), next.bytes())?;
-        sealed.header.advance(next);
-        let backing = sealed.header.backing();
-        candidate.backing = backing;
-        self.count_wrapped(&candidate.inode, backing);
+        if let Some(next) = next {
+            sealed.header.advance(next);
+        }
+        candidate.seen.1 = sealed.header.sequence();
+        candidate.backing = sealed.header.backing();
+        let copy = sealed.header.copy_for_other();
+        self.count_wrapped(&candidate.inode, sealed.header.keys());
+        let written = file.write_slot_keeping_times(sealed.header.index().other(), &copy);
+        if written.is_err() {
+            self.stale.not_settled(candidate.inode.ino);
+        }
         // The key it moved to may have gone since, when the file was none of its files yet.
-        if self.keys.usable(backing).is_err() {
-            file.shut_with(&mut state.body, backing);
+        if self.keys.usable(candidate.backing).is_err() {
+            file.shut_with(&mut state.body, candidate.backing);
+        }
+        written.map(|()| true)
+    }
+
+    /// The other slot is durable too. Who came in between has emptied the file, or written that slot himself and
+    /// made it durable, or has shut the file.
+    fn settle_old_slot(&self, candidate: &mut Candidate) -> Result<bool> {
+        let mut state = candidate.file.state.write();
+        self.stale.settled(candidate.inode.ino);
+        if let Some(sealed) = candidate.still(&mut state) {
+            sealed.header.copy_is_durable();
+            self.count_wrapped(&candidate.inode, sealed.header.keys());
+            return Ok(!sealed.header.keys().differ());
         }
         Ok(true)
     }

@@ -150,7 +150,7 @@ impl Vault {
         }
         // Not only its key as it was known counts: a re-wrap that was cut off may have left a newer slot.
         let lower = LowerOffset(storage::fstat(file.fd())?.size);
-        state.body = self.load_body(&file.fd, lower, state.pages())?;
+        state.body = self.load_body_of(file.ino, &file.fd, lower, state.pages())?;
         file.shut.store(false, Ordering::Relaxed);
         Ok(())
     }

@@ -4,6 +4,7 @@
 mod faults;
 mod leftovers;
 mod overlap;
+mod settled;
 mod shut;
 mod times;
 

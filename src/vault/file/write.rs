@@ -13,7 +13,7 @@ use super::{Body, OpenFile, Sealed, SegmentKeys, State};
 use crate::content::block;
 use crate::content::layout::{self, Piece};
 use crate::crypto::page;
-use crate::header::{Header, SLOT, SLOTS};
+use crate::header::{Header, OtherSlot, SLOT, SLOTS, SlotKeys};
 use crate::ids::{FileId, Ino, LowerOffset, PageCount, PageIndex, PlainOffset};
 use crate::storage;
 use crate::vault::inode::Inode;
@@ -133,7 +133,7 @@ impl Vault {
         let suite = self.keys.suite();
         let wrapped = gate.wrap(id, suite, &dek);
         let written = write(Header::new(id, suite, gate.backing(), &wrapped, dek))?;
-        self.count_wrapped(inode, gate.backing());
+        self.count_wrapped(inode, SlotKeys { backing: gate.backing(), other: OtherSlot::Empty });
         Ok(written)
     }
 }

@@ -24,7 +24,11 @@ fn count(vault: &TestVault) -> Needed {
 }
 
 fn versions(needed: &Needed) -> Vec<(u32, u64)> {
-    needed.by.iter().map(|(backing, files)| (backing.version.0, *files)).collect()
+    let version = |backings: &Vec<BackingKeyId>| {
+        assert_eq!(backings.len(), 1, "{needed:?}");
+        backings[0].version.0
+    };
+    needed.by.iter().map(|(backings, files)| (version(backings), *files)).collect()
 }
 
 fn lower_file(vault: &TestVault) -> PathBuf {
@@ -63,8 +67,9 @@ fn files_of_every_version_and_state_are_counted_once() {
     assert_eq!(needed.of(|backing| backing.version < KeyVersion(2)), 2);
 }
 
+/// A slot that bears an old version lets whoever has that version open the file, whatever the other one bears.
 #[test]
-fn only_the_slot_that_opens_counts_after_an_interrupted_re_wrap() {
+fn both_slots_count_after_an_interrupted_re_wrap() {
     let mut vault = TestVault::new();
     let ino = write(&vault, "file");
     let path = lower_file(&vault);
@@ -78,10 +83,27 @@ fn only_the_slot_that_opens_counts_after_an_interrupted_re_wrap() {
     // As a power cut between the new slot and the old one leaves it.
     lower.write_all_at(&old, 0).unwrap();
     vault.reopen();
-    assert_eq!(versions(&count(&vault)), [(2, 1)]);
+    let both = |needed: &Needed| {
+        let [(backings, 1)] = needed.by.iter().collect::<Vec<_>>()[..] else { panic!("{needed:?}") };
+        assert_eq!(needed.of(|_| true), 1, "one file");
+        backings.iter().map(|backing| backing.version.0).collect::<Vec<_>>()
+    };
+    assert_eq!(both(&count(&vault)), [1, 2]);
+    let _open = vault.open("file").unwrap();
+    assert_eq!(both(&count(&vault)), [1, 2], "of an open file too");
+    vault.reopen();
+    let key = vault.keys().current(&AliasName::default_alias()).unwrap().key;
+    vault.keys().set_enabled(key, false).unwrap();
+    assert_eq!(both(&count(&vault)), [1, 2], "its key is disabled");
+    vault.keys().set_enabled(key, true).unwrap();
     // As one in the middle of the new slot does.
     lower.write_all_at(&[0xff; 16], 512 + 100).unwrap();
-    assert_eq!(versions(&count(&vault)), [(1, 1)]);
+    assert_eq!(both(&count(&vault)), [1, 2]);
+    // A slot of which nothing can be told.
+    lower.write_all_at(&[0xff; 16], 512).unwrap();
+    let needed = count(&vault);
+    assert_eq!((needed.by.len(), needed.unreadable), (0, 1));
+    assert!(needed.example.unwrap().contains("one slot of its header"));
     // Nothing opens it any more, and which key it needs can't be told.
     lower.write_all_at(&[0xff; 16], 100).unwrap();
     let needed = count(&vault);

@@ -83,6 +83,17 @@ impl Fixture {
         self.vault.keys().call(call).unwrap();
     }
 
+    /// What a power cut leaves of a re-wrap of the only file: the new slot, and the old one beside it.
+    fn cut_short(&mut self, ino: Ino) {
+        let path = std::fs::read_dir(self.vault.tree()).unwrap().next().unwrap().unwrap().path();
+        let before = std::fs::read(&path).unwrap();
+        assert_eq!(self.vault.vault.rewrap_batch(&[ino]).rewrapped, 1);
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &before[..512], 0).unwrap();
+        self.vault.reopen();
+        self.service = Service::new(Arc::clone(&self.vault.vault), None);
+    }
+
     fn events(&self, kind: &str) -> usize {
         let log = std::fs::read_to_string(self.vault.tree().with_file_name("events.jsonl")).unwrap();
         log.matches(kind).count()
@@ -246,4 +257,22 @@ fn a_file_made_while_files_are_counted_takes_the_scheduling_back() {
         matches!(reply.unwrap(), KmsReply::Failed { error } if error.message.starts_with("1 file needs"))
     );
     f.vault.open("late").unwrap();
+}
+
+/// It was accepted: whoever had the old version opened the file by the slot that a power cut had left of it.
+#[test]
+fn a_version_that_one_slot_still_bears_is_not_retired() {
+    let mut f = Fixture::new();
+    let ino = f.written("file");
+    f.rotate();
+    f.cut_short(ino);
+    let refusal = f.retire(2, Retirement::Trim, None).unwrap_err();
+    assert!(refusal.message.contains("1 file needs versions below 2"), "{}", refusal.message);
+    Handler::count(&f.service, &mut |_| true).unwrap();
+    let status = f.service.status().unwrap();
+    assert_eq!((status.files_seen, status.files_stale), (1, 1));
+    assert_eq!(f.service.rewrap(None, &mut |_| true).unwrap().progress.rewrapped, 1);
+    assert_eq!(f.service.status().unwrap().files_stale, 0);
+    f.retire(2, Retirement::Trim, None).unwrap();
+    f.vault.open("file").unwrap();
 }
