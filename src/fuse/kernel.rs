@@ -7,7 +7,7 @@ use std::time::Duration;
 use fuser::{Generation, INodeNo, InitFlags, KernelConfig, Notifier};
 
 use super::Permissions;
-use crate::ids::Ino;
+use crate::ids::{Ino, PlainOffset};
 use crate::vault::PageCache;
 
 /// How long the kernel may keep names and attributes: the mount is the only one to change them.
@@ -87,7 +87,7 @@ impl KernelCache {
     /// # Errors
     /// What the kernel says.
     pub fn drop_attributes(&self, ino: Ino) -> io::Result<()> {
-        self.notify(ino, -1)
+        self.notify(ino, -1, 0)
     }
 
     /// Writes back and drops all cached pages, and attributes. The kernel waits for pages that are being read
@@ -96,12 +96,24 @@ impl KernelCache {
     /// # Errors
     /// What the kernel says.
     pub fn drop_pages(&self, ino: Ino) -> io::Result<()> {
-        self.notify(ino, 0)
+        self.notify(ino, 0, 0)
     }
 
-    fn notify(&self, ino: Ino, offset: i64) -> io::Result<()> {
+    /// As [`KernelCache::drop_pages`], of the pages that hold these bytes.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn drop_range(&self, ino: Ino, offset: PlainOffset, len: usize) -> io::Result<()> {
+        match (i64::try_from(offset.0), i64::try_from(len)) {
+            (Ok(offset), Ok(len)) if len > 0 => self.notify(ino, offset, len),
+            _ => self.drop_pages(ino),
+        }
+    }
+
+    /// A negative offset: attributes alone; a length of 0: all from the offset on.
+    fn notify(&self, ino: Ino, offset: i64, len: i64) -> io::Result<()> {
         match self.0.get() {
-            Some(session) => session.inval_inode(INodeNo(ino.0), offset, 0),
+            Some(session) => session.inval_inode(INodeNo(ino.0), offset, len),
             None => Ok(()),
         }
     }

@@ -14,16 +14,20 @@ mod replies;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use fuser::ReplyWrite;
+
 pub use errno::errno;
 pub use kernel::KernelCache;
 pub use linger::Linger;
 use linger::Served;
 pub use pool::Pool;
+use pool::Task;
+use replies::written;
 
 use crate::events::Actor;
-use crate::ids::Ino;
+use crate::ids::{Ino, PlainOffset};
 use crate::sys::schedule::ThreadId;
-use crate::vault::{Error, Vault};
+use crate::vault::{Error, Stale, Vault};
 
 const SUID_SGID: u16 = 0o6000;
 
@@ -82,6 +86,29 @@ impl Adapter {
             self.refresh_attributes(ino);
         }
         done
+    }
+
+    /// Writes, and answers. A direct write is answered once the kernel holds no older page of its range; the kernel
+    /// names the lock owner in direct requests alone. A cached one may come with its pages locked: nothing waits for
+    /// them before it is answered.
+    fn write_through(
+        &self,
+        ino: Ino,
+        offset: PlainOffset,
+        len: usize,
+        direct: bool,
+        reply: ReplyWrite,
+        write: impl FnOnce() -> Result<usize, Error>,
+    ) {
+        if !direct {
+            self.vault.pages_come(ino);
+            return written(reply, write());
+        }
+        let done = write();
+        match self.vault.stale_pages(ino) {
+            Stale::Nothing => written(reply, done),
+            stale => self.pool.submit(Task::Written { ino, offset, len, stale, written: done, reply }),
+        }
     }
 
     /// An ACL is part of the mode. Where the kernel checks permissions it knows; else it has to be told.

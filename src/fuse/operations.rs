@@ -229,10 +229,13 @@ impl Filesystem for Adapter {
         offset: u64,
         size: u32,
         _flags: OpenFlags,
-        _lock_owner: Option<LockOwner>,
+        lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
         self.guarded_with(request, size as usize >= BULK, "read", || {
+            if lock_owner.is_none() {
+                self.vault.pages_come(convert::ino(node));
+            }
             BUFFER.with_borrow_mut(|buffer| {
                 let into = page_aligned(buffer, size as usize);
                 match self.vault.read(convert::ino(node), PlainOffset(offset), into) {
@@ -252,18 +255,16 @@ impl Filesystem for Adapter {
         data: &[u8],
         write_flags: WriteFlags,
         _flags: OpenFlags,
-        _lock_owner: Option<LockOwner>,
+        lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
         self.guarded_with(request, data.len() >= BULK, "write", || {
-            let ino = convert::ino(node);
+            let (ino, offset) = (convert::ino(node), PlainOffset(offset));
             let clear_suid = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-            let write = || self.vault.write(ino, PlainOffset(offset), data, clear_suid);
-            match self.clearing_suid(ino, clear_suid, write) {
-                // A write is at most 1 MiB.
-                Ok(written) => reply.written(written as u32),
-                Err(error) => reply.error(errno(&error)),
-            }
+            let direct = lock_owner.is_some() && !write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
+            self.write_through(ino, offset, data.len(), direct, reply, || {
+                self.clearing_suid(ino, clear_suid, || self.vault.write(ino, offset, data, clear_suid))
+            });
         });
     }
 

@@ -1,4 +1,4 @@
-//! Where requests run that may wait for something: syncs for the disk, and seeks for the kernel's own pages. A session
+//! Where requests run that may wait for something: syncs for the disk, seeks and direct writes for the kernel's own pages. A session
 //! thread reads no new request before its handler returns, so if all of them waited the mount would stop: these run
 //! on threads of the pool's own, started as needed up to a bound; requests beyond it wait in line. Where syncs have
 //! lately been quick (memory, a disk with a cache of its own) they keep their session threads, but for half of them:
@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use fuser::{ReplyEmpty, ReplyLseek};
+use fuser::{ReplyEmpty, ReplyLseek, ReplyWrite};
 use parking_lot::{Condvar, Mutex};
 
-use super::replies::empty;
+use super::replies::{empty, written};
 use super::{KernelCache, errno, guarded};
 use crate::ids::{Handle, Ino, PlainOffset};
-use crate::vault::{Result, Vault, Whence};
+use crate::vault::{Result, Stale, Vault, Whence};
 
 /// A sync that takes no longer isn't worth another thread, in ns: twice what waking one takes at its slowest.
 const QUICK: u64 = 100_000;
@@ -26,6 +26,8 @@ pub(super) enum Task {
     SyncDirectory { ino: Ino, datasync: bool, reply: ReplyEmpty },
     Release { ino: Ino, handle: Handle, reply: ReplyEmpty },
     Seek { ino: Ino, offset: PlainOffset, whence: Whence, reply: ReplyLseek },
+    /// Has the kernel drop pages that a direct write made stale, then answers it.
+    Written { ino: Ino, offset: PlainOffset, len: usize, stale: Stale, written: Result<usize>, reply: ReplyWrite },
 }
 
 struct Queue {
@@ -66,7 +68,7 @@ impl Pool {
         let sync = match task {
             Task::SyncFile { .. } | Task::SyncDirectory { .. } | Task::Release { .. } => true,
             // It has the kernel write its pages out, which takes session threads.
-            Task::Seek { .. } => false,
+            Task::Seek { .. } | Task::Written { .. } => false,
         };
         let seat = if sync { self.0.seats.take() } else { None };
         match seat {
@@ -175,7 +177,7 @@ impl Shared {
     }
 
     fn run(&self, task: Task) {
-        guarded("fsync, release or lseek", || match task {
+        guarded("fsync, release, lseek or write", || match task {
             Task::SyncFile { ino, datasync, reply } => {
                 empty(reply, self.timed(|| self.vault.fsync(ino, datasync)));
             }
@@ -189,7 +191,26 @@ impl Shared {
                 Ok(found) => reply.offset(i64::try_from(found.0).unwrap_or(i64::MAX)),
                 Err(error) => reply.error(errno(&error)),
             },
+            Task::Written { ino, offset, len, stale, written: done, reply } => {
+                self.drop_stale(ino, offset, len, stale);
+                written(reply, done);
+            }
         });
+    }
+
+    fn drop_stale(&self, ino: Ino, offset: PlainOffset, len: usize, stale: Stale) {
+        let dropped = match stale {
+            Stale::Nothing => Ok(()),
+            Stale::Range => self.kernel.drop_range(ino, offset, len),
+            Stale::All => {
+                let dropped = self.kernel.drop_pages(ino);
+                self.vault.all_pages_dropped(ino);
+                dropped
+            }
+        };
+        if let Err(error) = dropped {
+            tracing::warn!(%error, ino = ino.0, "the kernel kept pages that a direct write made stale");
+        }
     }
 
     fn timed(&self, sync: impl FnOnce() -> Result<()>) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Answers that several requests share: a result becomes a reply.
 
-use fuser::{Errno, ReplyAttr, ReplyEmpty, ReplyEntry, ReplyXattr};
+use fuser::{Errno, ReplyAttr, ReplyEmpty, ReplyEntry, ReplyWrite, ReplyXattr};
 
 use super::kernel::{GENERATION, TTL};
 use super::{convert, errno};
@@ -26,6 +26,14 @@ pub(super) fn attributes(reply: ReplyAttr, result: Result<Attr>) {
 pub(super) fn empty(reply: ReplyEmpty, result: Result<()>) {
     match result {
         Ok(()) => reply.ok(),
+        Err(error) => reply.error(errno(&error)),
+    }
+}
+
+pub(super) fn written(reply: ReplyWrite, result: Result<usize>) {
+    match result {
+        // A write is at most 1 MiB.
+        Ok(written) => reply.written(written as u32),
         Err(error) => reply.error(errno(&error)),
     }
 }

@@ -13,6 +13,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
+use super::pages::KernelPages;
 use super::{Error, FileKind, Result};
 use crate::ids::Ino;
 
@@ -99,6 +100,8 @@ pub(super) struct Inode {
     pub(super) may_have_capability: AtomicBool,
     /// Another inode has its name and content now: whoever uses this one is to look again.
     replaced: AtomicBool,
+    /// What the kernel may have cached of it.
+    pub(super) kernel_pages: KernelPages,
     place: Mutex<Place>,
     /// What its open handles share.
     pub(super) file: Mutex<super::FileSlot>,
@@ -113,6 +116,7 @@ impl Inode {
             kind,
             may_have_capability: AtomicBool::new(may_have_capability),
             replaced: AtomicBool::new(false),
+            kernel_pages: KernelPages::default(),
             place: Mutex::default(),
             file: Mutex::default(),
         }

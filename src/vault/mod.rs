@@ -23,6 +23,7 @@ mod lookup;
 mod model;
 mod needs;
 mod ops;
+mod pages;
 mod permit;
 mod plain;
 mod readdir;
@@ -50,6 +51,7 @@ use parking_lot::{Mutex, RwLock};
 pub use error::{Damage, Error, Result};
 pub use file::{BatchOutcome, PageCache, holds_data, unwrap};
 pub use needs::{CountError, Needed};
+pub use pages::Stale;
 pub use plain::PlainNames;
 pub use replace::{GoOn, Reencrypted};
 pub use types::{
