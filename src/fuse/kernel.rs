@@ -1,6 +1,8 @@
 //! What the session tells the kernel: at its start, which features it has; later, what to drop from caches.
 
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -40,8 +42,14 @@ const WANTED: InitFlags = InitFlags::FUSE_ASYNC_READ
     .union(InitFlags::FUSE_PARALLEL_DIROPS)
     .union(InitFlags::FUSE_READDIRPLUS_AUTO);
 
-/// Settles the session's features with the kernel; those of them that it has.
-pub(super) fn negotiate(config: &mut KernelConfig, permissions: Permissions, writeback: bool) -> InitFlags {
+/// Settles the session's features with the kernel; those of them that it has. `time_unit`: what the lower filesystem keeps
+/// of a time, so that the kernel, which keeps some itself, shows no more.
+pub(super) fn negotiate(
+    config: &mut KernelConfig,
+    permissions: Permissions,
+    writeback: bool,
+    time_unit: Duration,
+) -> InitFlags {
     let mut wanted = WANTED;
     if writeback {
         wanted |= InitFlags::FUSE_WRITEBACK_CACHE;
@@ -60,8 +68,8 @@ pub(super) fn negotiate(config: &mut KernelConfig, permissions: Permissions, wri
     if let Err(nearest) = config.set_max_background(MAX_BACKGROUND) {
         tracing::warn!(nearest, "number of background requests refused");
     }
-    if let Err(nearest) = config.set_time_granularity(Duration::from_nanos(1)) {
-        tracing::warn!(?nearest, "times of a nanosecond refused");
+    if let Err(nearest) = config.set_time_granularity(time_unit) {
+        tracing::warn!(?nearest, ?time_unit, "unit of times refused");
     }
     agreed
 }
@@ -107,6 +115,18 @@ impl KernelCache {
         match (i64::try_from(offset.0), i64::try_from(len)) {
             (Ok(offset), Ok(len)) if len > 0 => self.notify(ino, offset, len),
             _ => self.drop_pages(ino),
+        }
+    }
+
+    /// Drops a directory entry, and the inode with it unless it is open or has other names in use. The kernel takes
+    /// the directory's lock: never call this on a session thread, or before a request is answered.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn drop_name(&self, directory: Ino, name: &[u8]) -> io::Result<()> {
+        match self.0.get() {
+            Some(session) => session.inval_entry(INodeNo(directory.0), OsStr::from_bytes(name)),
+            None => Ok(()),
         }
     }
 

@@ -14,7 +14,7 @@ mod replies;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use fuser::ReplyWrite;
+use fuser::{ReplyAttr, ReplyWrite};
 
 pub use errno::errno;
 pub use kernel::KernelCache;
@@ -22,12 +22,12 @@ pub use linger::Linger;
 use linger::Served;
 pub use pool::Pool;
 use pool::Task;
-use replies::written;
+use replies::{attributes, written};
 
 use crate::events::Actor;
-use crate::ids::{Ino, PlainOffset};
+use crate::ids::{Ino, PlainOffset, TimeChange};
 use crate::sys::schedule::ThreadId;
-use crate::vault::{Error, Stale, Vault};
+use crate::vault::{Attr, Caller, Error, FileKind, SetAttr, Stale, Vault};
 
 const SUID_SGID: u16 = 0o6000;
 
@@ -102,12 +102,33 @@ impl Adapter {
     ) {
         if !direct {
             self.vault.pages_come(ino);
-            return written(reply, write());
+            let done = write();
+            // The kernel took it, and shows the size that it would have made.
+            let too_big = done.as_ref().is_err_and(|error| errno(error).code() == libc::EFBIG);
+            written(reply, done);
+            if too_big {
+                self.pool.submit(Task::Forget { ino });
+            }
+            return;
         }
         let done = write();
         match self.vault.stale_pages(ino) {
             Stale::Nothing => written(reply, done),
             stale => self.pool.submit(Task::Written { ino, offset, len, stale, written: done, reply }),
+        }
+    }
+
+    /// Changes attributes, and answers. With the writeback cache the kernel keeps the mtime that it set, whatever the
+    /// answer says: where the lower filesystem has made another of it, for it has no times so late or early, the kernel is
+    /// to look again.
+    fn change_attributes(&self, ino: Ino, change: &SetAttr, caller: &Caller, reply: ReplyAttr) {
+        let done = self.vault.setattr(ino, change, caller);
+        let another = |now: &Attr| matches!(change.mtime, Some(TimeChange::At(time)) if time != now.mtime);
+        let keeps = |now: &Attr| self.writeback && now.kind == FileKind::Regular;
+        let shown_wrong = done.as_ref().is_ok_and(|now| keeps(now) && another(now));
+        attributes(reply, done);
+        if shown_wrong {
+            self.pool.submit(Task::Forget { ino });
         }
     }
 

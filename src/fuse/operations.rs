@@ -23,7 +23,7 @@ use super::pool::Task;
 use super::replies::{attributes, empty, entry, page_aligned, sized};
 use super::{Adapter, BULK, convert, errno};
 use crate::ids::{Handle, PlainOffset};
-use crate::vault::{FileKind, SetAttr};
+use crate::vault::{Error, FileKind, SetAttr};
 
 const PERMISSION_BITS: u32 = 0o7777;
 
@@ -34,7 +34,7 @@ thread_local! {
 
 impl Filesystem for Adapter {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        let agreed = negotiate(config, self.permissions, self.writeback);
+        let agreed = negotiate(config, self.permissions, self.writeback, self.vault.time_granularity());
         self.vault.set_kernel_keeps_times(agreed.contains(InitFlags::FUSE_WRITEBACK_CACHE));
         Ok(())
     }
@@ -87,7 +87,7 @@ impl Filesystem for Adapter {
                 handle: handle.map(|h| Handle(h.0)),
             };
             let caller = convert::caller(request, 0);
-            attributes(reply, self.vault.setattr(convert::ino(node), &change, &caller));
+            self.change_attributes(convert::ino(node), &change, &caller, reply);
         });
     }
 
@@ -487,9 +487,8 @@ impl Filesystem for Adapter {
         reply: ReplyLseek,
     ) {
         self.guarded_for(request, "lseek", || {
-            let (Ok(offset), Some(whence)) = (u64::try_from(offset), convert::whence(whence)) else {
-                return reply.error(Errno::EINVAL);
-            };
+            let Some(whence) = convert::whence(whence) else { return reply.error(Errno::EINVAL) };
+            let Ok(offset) = u64::try_from(offset) else { return reply.error(errno(&Error::NoMoreData)) };
             let offset = PlainOffset(offset);
             self.pool.submit(Task::Seek { ino: convert::ino(node), offset, whence, reply });
         });

@@ -22,12 +22,41 @@ const QUICK: u64 = 100_000;
 
 /// A request that a program waits for.
 pub(super) enum Task {
-    SyncFile { ino: Ino, datasync: bool, reply: ReplyEmpty },
-    SyncDirectory { ino: Ino, datasync: bool, reply: ReplyEmpty },
-    Release { ino: Ino, handle: Handle, reply: ReplyEmpty },
-    Seek { ino: Ino, offset: PlainOffset, whence: Whence, reply: ReplyLseek },
+    SyncFile {
+        ino: Ino,
+        datasync: bool,
+        reply: ReplyEmpty,
+    },
+    SyncDirectory {
+        ino: Ino,
+        datasync: bool,
+        reply: ReplyEmpty,
+    },
+    Release {
+        ino: Ino,
+        handle: Handle,
+        reply: ReplyEmpty,
+    },
+    Seek {
+        ino: Ino,
+        offset: PlainOffset,
+        whence: Whence,
+        reply: ReplyLseek,
+    },
     /// Has the kernel drop pages that a direct write made stale, then answers it.
-    Written { ino: Ino, offset: PlainOffset, len: usize, stale: Stale, written: Result<usize>, reply: ReplyWrite },
+    Written {
+        ino: Ino,
+        offset: PlainOffset,
+        len: usize,
+        stale: Stale,
+        written: Result<usize>,
+        reply: ReplyWrite,
+    },
+    /// Has the kernel look an inode up anew, once no one has it open any more. Not part of a request: the kernel takes the
+    /// directory's lock for it, which may wait for the file that the request works on.
+    Forget {
+        ino: Ino,
+    },
 }
 
 struct Queue {
@@ -68,7 +97,7 @@ impl Pool {
         let sync = match task {
             Task::SyncFile { .. } | Task::SyncDirectory { .. } | Task::Release { .. } => true,
             // It has the kernel write its pages out, which takes session threads.
-            Task::Seek { .. } | Task::Written { .. } => false,
+            Task::Seek { .. } | Task::Written { .. } | Task::Forget { .. } => false,
         };
         let seat = if sync { self.0.seats.take() } else { None };
         match seat {
@@ -195,6 +224,7 @@ impl Shared {
                 self.drop_stale(ino, offset, len, stale);
                 written(reply, done);
             }
+            Task::Forget { ino } => self.forget(ino),
         });
     }
 
@@ -210,6 +240,14 @@ impl Shared {
         };
         if let Err(error) = dropped {
             tracing::warn!(%error, ino = ino.0, "the kernel kept pages that a direct write made stale");
+        }
+    }
+
+    fn forget(&self, ino: Ino) {
+        if let Some((directory, name)) = self.vault.known_name(ino)
+            && let Err(error) = self.kernel.drop_name(directory, &name)
+        {
+            tracing::debug!(%error, ino = ino.0, "the kernel shows a size or an mtime that the lower filesystem can't keep");
         }
     }
 

@@ -6,7 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, Uid};
 
 use super::fault::Op;
-use super::{Errno, Result, Time, TimeChange, changing, magic_link, open_path};
+use super::{Errno, Result, Time, TimeChange, changing, fstat, magic_link, open_path};
+
+/// Of a second.
+const NANOS: u32 = 1_000_000_000;
 
 /// Sets the 12 low bits of the mode.
 ///
@@ -84,6 +87,25 @@ fn change_times(
     changing(Op::SetTimes, || rustix::fs::utimensat(at, name, &times, flags))
 }
 
+/// The unit in which the filesystem of a directory keeps times, in nanoseconds: a power of ten, at most a second. 1 where
+/// that can't be seen: it is read-only, or has no files without a name.
+pub fn time_granularity(dir: BorrowedFd<'_>) -> u32 {
+    let kept = || -> Result<u32> {
+        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(dir, c".", flags, Mode::RUSR | Mode::WUSR)?;
+        let last = Timespec { tv_sec: 1, tv_nsec: i64::from(NANOS - 1) };
+        rustix::fs::futimens(&file, &Timestamps { last_access: last, last_modification: last })?;
+        Ok(fstat(file.as_fd())?.mtime.nanos)
+    };
+    kept().map_or(1, unit_of)
+}
+
+/// The unit in which the last nanosecond of a second becomes this.
+fn unit_of(last: u32) -> u32 {
+    let unit = NANOS.saturating_sub(last).max(1);
+    if unit == 10u32.pow(unit.ilog10()) { unit } else { 1 }
+}
+
 /// From now on reading through the descriptor leaves the time of last access alone.
 ///
 /// # Errors
@@ -98,5 +120,22 @@ fn timespec(change: TimeChange) -> Timespec {
         TimeChange::Keep => Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
         TimeChange::Now => Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
         TimeChange::At(Time { secs, nanos }) => Timespec { tv_sec: secs, tv_nsec: nanos.into() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unit_of;
+
+    #[test]
+    fn the_unit_of_times_is_told_by_the_last_nanosecond_of_a_second() {
+        for (last, unit) in
+            [(999_999_999, 1), (999_999_900, 100), (999_000_000, 1_000_000), (0, 1_000_000_000)]
+        {
+            assert_eq!(unit_of(last), unit);
+        }
+        for odd in [999_999_998, 1, 500_000_000, 1_000_000_000, u32::MAX] {
+            assert_eq!(unit_of(odd), 1, "{odd}: not a power of ten");
+        }
     }
 }

@@ -22,7 +22,7 @@ mod io;
 mod stat;
 mod xattr;
 
-pub use attrs::{chmod, chmod_at, chown, chown_at, keep_atime, set_times, set_times_at};
+pub use attrs::{chmod, chmod_at, chown, chown_at, keep_atime, set_times, set_times_at, time_granularity};
 pub use caller::{Caller, as_caller};
 pub use dir::{DirStream, RawEntry};
 pub use durable::{TEMPORARY_PREFIX, replace_durably, temporary_name};

@@ -1,10 +1,13 @@
 //! The vault's operations on names and attributes: each checks what may be done on this mount, has the
 //! namespace do it, and tells the content half.
 
+use std::time::Duration;
+
 use super::file::Purpose;
 use super::{Attr, Caller, Error, FileKind, Result, SetAttr, StatFs, Vault};
 use crate::ids::{AliasName, Ino, PlainOffset};
 use crate::keyring::kms::KeyUse;
+use crate::names::LowerKind;
 use crate::storage::{self, RenameFlags};
 
 impl Vault {
@@ -161,6 +164,23 @@ impl Vault {
     pub fn statfs(&self) -> Result<StatFs> {
         let root = self.tree.dir(Ino::ROOT)?;
         Ok(StatFs { namelen: 255, ..storage::statvfs(root.fd())? })
+    }
+
+    /// The unit in which times are kept below.
+    pub fn time_granularity(&self) -> Duration {
+        let unit = self.tree.dir(Ino::ROOT).map_or(1, |root| storage::time_granularity(root.fd()));
+        Duration::from_nanos(unit.into())
+    }
+
+    /// A name under which the kernel knows an inode, and the directory.
+    pub fn known_name(&self, ino: Ino) -> Option<(Ino, Vec<u8>)> {
+        let location = self.inode(ino).ok()?.location()?;
+        let dir = self.tree.dir(location.parent).ok()?;
+        let name = match LowerKind::of(&location.entry) {
+            LowerKind::LongEntry => self.tree.long_name(&dir, &location.entry).ok()?,
+            _ => self.tree.shown(&dir, &location.entry),
+        };
+        Some((location.parent, name))
     }
 
     pub(super) fn check_alias(&self, alias: &AliasName) -> Result<()> {
