@@ -48,7 +48,7 @@ fn retire(args: &Args) -> Outcome {
             if args.force {
                 asked.insist = Some(offline.insist(&args.key_id, order)?);
             }
-            let service = offline.service(vault)?;
+            let service = offline.service()?;
             let (interrupt, mut display) = (Interrupt::watch(Exit::Interrupted as u8)?, Display::counting());
             let retired = service.retire(&asked, &mut |progress| {
                 display.update(&progress);

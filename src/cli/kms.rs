@@ -46,9 +46,9 @@ fn of_keys(verb: &KeyVerb) -> Outcome {
             let offline = Offline::open(vault, &common.open)?;
             // Who comes too late to cancel a deletion must not bring it about.
             if !matches!(call, Call::CancelKeyDeletion { .. }) {
-                offline.delete_due(vault)?;
+                offline.delete_due()?;
             }
-            Answerer::Vault(offline, vault.clone())
+            Answerer::Vault(offline)
         }
     };
     if let (KeyVerb::ScheduleKeyDeletion(args), Call::ScheduleKeyDeletion { key_id, insist, .. }) =
@@ -57,7 +57,7 @@ fn of_keys(verb: &KeyVerb) -> Outcome {
     {
         *insist = Some(match &asked {
             Answerer::Mounted(_) => key::insist(&target, &common.open, key_id, Keys::deletion_order)?,
-            Answerer::Vault(offline, _) => offline.insist(key_id, Keys::deletion_order)?,
+            Answerer::Vault(offline) => offline.insist(key_id, Keys::deletion_order)?,
         });
     }
     if let KeyVerb::ImportKeyMaterial(args) = verb
@@ -88,7 +88,7 @@ fn vault(common: &Common) -> Outcome<PathBuf> {
 /// Who answers.
 enum Answerer {
     Mounted(Box<Entry>),
-    Vault(Offline, PathBuf),
+    Vault(Offline),
 }
 
 impl Answerer {
@@ -102,8 +102,8 @@ impl Answerer {
                     _ => return Err(target::unexpected(entry)),
                 }
             }
-            Self::Vault(offline, vault) if counts => {
-                let service = offline.service(vault)?;
+            Self::Vault(offline) if counts => {
+                let service = offline.service()?;
                 let (interrupt, mut display) =
                     (Interrupt::watch(Exit::Interrupted as u8)?, Display::counting());
                 let done = service.kms(call, &mut |progress| {
@@ -113,7 +113,7 @@ impl Answerer {
                 drop(display);
                 done.map_err(|refusal| super::errors::refusal(&refusal))?
             }
-            Self::Vault(offline, _) => {
+            Self::Vault(offline) => {
                 control::kms(offline.keys(), call).map_err(|error| super::errors::keyring(&error))?
             }
         };

@@ -45,8 +45,8 @@ impl Offline {
     ///
     /// # Errors
     /// Those of opening its tree.
-    pub(super) fn service(&self, vault: &Path) -> Outcome<Service> {
-        let files = mount::open_vault(vault, &self.opened.keys).map_err(|error| errors::mount(&error))?;
+    pub(super) fn service(&self) -> Outcome<Service> {
+        let files = mount::open_vault(&self.opened.keys).map_err(|error| errors::mount(&error))?;
         Ok(Service::new(files, None))
     }
 
@@ -63,11 +63,11 @@ impl Offline {
     ///
     /// # Errors
     /// If the files can't be counted or the keyring can't be saved.
-    pub(super) fn delete_due(&self, vault: &Path) -> Outcome {
+    pub(super) fn delete_due(&self) -> Outcome {
         if !self.keys().pending_deletions().iter().any(|pending| pending.due) {
             return Ok(());
         }
-        let service = self.service(vault)?;
+        let service = self.service()?;
         let (interrupt, mut display) = (Interrupt::watch(Exit::Interrupted as u8)?, Display::counting());
         let deleted = service.delete_due(&mut |progress| {
             display.update(&progress);
@@ -140,7 +140,7 @@ pub(super) fn renew(vault: &Path, args: &args::Open, alias: &AliasName) -> Outco
 pub(super) fn rotate_due(vault: &Path, args: &args::Open) -> Outcome<Vec<Rotated>> {
     let offline = Offline::open(vault, args)?;
     let rotated = control::rotate_due(offline.keys()).map_err(|error| errors::keyring(&error))?;
-    offline.delete_due(vault)?;
+    offline.delete_due()?;
     Ok(rotated)
 }
 
@@ -159,7 +159,7 @@ pub(super) fn status(vault: &Path, args: &args::Open) -> Outcome<Status> {
 /// As [`open_keyring`]; the lock; the vault; [`Exit::Interrupted`].
 pub(super) fn count(vault: &Path, args: &args::Open) -> Outcome<Status> {
     let offline = Offline::open(vault, args)?;
-    let service = offline.service(vault)?;
+    let service = offline.service()?;
     let (interrupt, mut display) = (Interrupt::watch(Exit::Interrupted as u8)?, Display::counting());
     let counted = service.count(&mut |progress| {
         display.update(&progress);
@@ -186,7 +186,7 @@ pub(super) fn reencrypt(
     go_on: &mut dyn FnMut(Progress) -> bool,
 ) -> Outcome<ReencryptReport> {
     let service = Offline::open(vault, args)?;
-    let files = service.service(vault)?;
+    let files = service.service()?;
     files.reencrypt_all(before, go_on).map_err(|refusal| errors::refusal(&refusal))
 }
 
@@ -196,7 +196,7 @@ pub(super) fn reencrypt(
 /// As [`open_keyring`]; the lock; the vault.
 pub(super) fn rewrap(vault: &Path, args: &args::Open, max_rate: Option<NonZeroU32>) -> Outcome<RewrapReport> {
     let offline = Offline::open(vault, args)?;
-    let files = mount::open_vault(vault, &offline.opened.keys).map_err(|error| errors::mount(&error))?;
+    let files = mount::open_vault(&offline.opened.keys).map_err(|error| errors::mount(&error))?;
     let service = Service::new(files, None);
     let interrupt = Interrupt::watch(Exit::Interrupted as u8)?;
     let mut display = Display::new();

@@ -1,9 +1,16 @@
-//! What a TARGET is: a vault's directory, a mountpoint, or any path inside a mount. Mounts are found by the
-//! device number of the path, vaults by the device and inode of their directory.
+//! What a TARGET is: a vault's directory, a mountpoint, or any path inside a mount. Which mount a path leads into, whose
+//! that is and where it is mounted, the kernel says; what the registry says counts only where it agrees:
+//!
+//! - of a mount, the entry with its device that its owner has written, and no other user's;
+//! - of a vault's directory, the entry with its device and inode that this user has written, or for root the
+//!   directory's owner.
+//!
+//! The process that answers must be one of the mount's owner (`control::Client`). So another user's words have an effect
+//! only where a mount or a vault of that user was named.
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -12,7 +19,8 @@ use super::exit::{Exit, Failure, Outcome};
 use super::interrupt::Interrupt;
 use super::progress::Display;
 use crate::control::{self, Client, ClientError, Entry, RefusalKind, Reply, Request};
-use crate::mount::{self, mountinfo};
+use crate::mount::mountinfo::{self, Mount};
+use crate::storage::{self, Walked, walk};
 
 /// How long a daemon that is busy is asked again, and how often.
 const BUSY_PATIENCE: Duration = Duration::from_secs(10);
@@ -34,46 +42,30 @@ impl Target {
     /// [`Exit::Vault`] if it is no vault and not inside a mount of one; [`Exit::Control`] if it is inside a
     /// mount whose daemon can't be asked.
     pub(super) fn resolve(path: &Path) -> Outcome<Self> {
-        let entries = known();
-        let meta = match fs::metadata(path) {
-            Ok(meta) => meta,
-            Err(error) => {
-                // Root may ask a user's mount without being let into it.
-                let denied = error.kind() == io::ErrorKind::PermissionDenied;
-                return match by_name(path, &entries).filter(|_| denied) {
-                    Some(entry) => Ok(Self::Mounted(Box::new(entry.clone()))),
-                    None => Err(unreachable_path(path, &error)),
-                };
-            }
-        };
-        if let Some(entry) = entries.iter().find(|entry| entry.mount_dev == meta.dev()) {
-            return Ok(Self::Mounted(Box::new(entry.clone())));
+        let place = Place::of(path)?;
+        if place.mount.is_some() {
+            return match &place.entry {
+                Some(entry) => Ok(Self::Mounted(entry.clone())),
+                None => Err(unanswered(path, &place.walked)),
+            };
         }
-        if mountinfo::mounts().iter().any(|mount| mount.is_vault() && mount.device == meta.dev()) {
-            if mount::nobody_answers(path) {
-                return Err(unreachable_path(path, &rustix::io::Errno::NOTCONN.into()));
-            }
-            let cause =
-                "a mount whose daemon can't be asked from here; ask as the user who mounted it, or as root";
-            return Err(Failure::new(Exit::Control, path.display(), cause));
+        let walked = place.walked.there().map_err(|error| unreachable_path(path, &error))?;
+        if let Some(entry) = place.entry {
+            return Ok(Self::Mounted(entry));
         }
-        let here = |entry: &&Entry| (entry.location.dev, entry.location.ino) == (meta.dev(), meta.ino());
-        if let Some(entry) = entries.iter().find(here) {
-            return Ok(Self::Mounted(Box::new(entry.clone())));
-        }
+        let vault = walked.path();
         // Whoever may not look into it can't tell what it is.
-        if meta.is_dir() {
-            fs::read_dir(path)
-                .and_then(|_| fs::metadata(path.join(".")))
+        if vault.is_dir() {
+            fs::read_dir(vault)
+                .and_then(|_| fs::metadata(vault.join(".")))
                 .map_err(|error| unreachable_path(path, &error))?;
         }
-        if !is_vault(path) {
+        if !is_vault(vault) {
             let cause =
                 "neither a vault nor inside a mount of one; name a vault's directory or its mountpoint";
             return Err(Failure::new(Exit::Vault, path.display(), cause));
         }
-        let vault = path.canonicalize().map_err(|error| unreachable_path(path, &error))?;
-        Ok(Self::Vault(vault))
+        Ok(Self::Vault(vault.to_owned()))
     }
 
     /// The vault's directory.
@@ -85,21 +77,75 @@ impl Target {
     }
 }
 
-/// The mounts that can be asked. What another user's entry says to be a mount must be one of that user.
-pub(super) fn known() -> Vec<Entry> {
-    let mounts = mountinfo::mounts();
-    let theirs = |entry: &Entry| {
-        let mut of_device = mounts.iter().filter(|mount| mount.device == entry.mount_dev);
-        of_device.any(|mount| mount.is_vault() && mount.user == Some(entry.owner))
-    };
-    let me = rustix::process::geteuid().as_raw();
-    control::entries().into_iter().filter(|entry| entry.owner == me || theirs(entry)).collect()
+/// Where a path leads, as far as it can be walked.
+pub(super) struct Place {
+    pub(super) walked: Walked,
+    /// The mount of a vault that it leads into.
+    pub(super) mount: Option<Mount>,
+    /// The daemon of that mount, or else of the vault whose directory the path names.
+    pub(super) entry: Option<Box<Entry>>,
 }
 
-/// The mount that a path names by its text.
-pub(super) fn by_name<'a>(path: &Path, entries: &'a [Entry]) -> Option<&'a Entry> {
-    let absolute = std::path::absolute(path).ok()?;
-    entries.iter().find(|entry| absolute.starts_with(entry.mountpoint.as_path()))
+impl Place {
+    /// # Errors
+    /// [`Exit::Vault`] if there is no walking it.
+    pub(super) fn of(path: &Path) -> Outcome<Self> {
+        let me = rustix::process::geteuid().as_raw();
+        let walked = walk(path, me).map_err(|error| unreachable_path(path, &error))?;
+        let mount = mountinfo::of(walked.fd()).filter(|mount| mount.is_vault() && walked.covers_the_rest());
+        let entries = known();
+        let entry = match &mount {
+            Some(mount) => entries.into_iter().find(|entry| is_of(entry, mount)),
+            None => storage::fstat(walked.fd()).ok().filter(|_| walked.is_there()).and_then(|stat| {
+                let here = |entry: &Entry| (entry.location.dev, entry.location.ino) == (stat.dev, stat.ino);
+                entries.into_iter().find(|entry| here(entry) && entry.may_speak_for(stat.uid))
+            }),
+        };
+        Ok(Self { walked, mount, entry: entry.map(Box::new) })
+    }
+}
+
+/// Whether an entry is of this mount: the kernel has the mount's device and its owner from nobody else.
+fn is_of(entry: &Entry, mount: &Mount) -> bool {
+    mount.is_vault() && entry.mount_dev == mount.device && mount.user == Some(entry.owner)
+}
+
+/// The mounts that can be asked. An entry is left out unless it agrees with the kernel: another user's in device,
+/// owner and mountpoint, and its vault is that user's; this user's in device and owner, if the mount is there (one that
+/// is in another namespace, or detached, isn't). The mountpoint is the kernel's then.
+pub(super) fn known() -> Vec<Entry> {
+    let mounts = mountinfo::mounts();
+    let me = rustix::process::geteuid().as_raw();
+    let agreed = |mut entry: Entry| {
+        let mut of_device =
+            mounts.iter().filter(|mount| mount.device == entry.mount_dev && mount.is_vault()).peekable();
+        let first = of_device.peek().map(|mount| mount.mountpoint.clone());
+        let same_place =
+            |mount: &&Mount| is_of(&entry, mount) && mount.mountpoint == entry.mountpoint.as_path();
+        let agrees = of_device.any(|mount| same_place(&mount));
+        if entry.owner != me {
+            return (agrees && is_vault_of(&entry)).then_some(entry);
+        }
+        match first {
+            None => Some(entry),
+            Some(_) if agrees => Some(entry),
+            Some(mountpoint) => {
+                let ours = mounts.iter().any(|mount| is_of(&entry, mount));
+                entry.mountpoint = control::PathText(mountpoint);
+                ours.then_some(entry)
+            }
+        }
+    };
+    control::entries().into_iter().filter_map(agreed).filter(Entry::is_alive).collect()
+}
+
+/// Whether the vault that an entry names is where it says, and its writer's.
+fn is_vault_of(entry: &Entry) -> bool {
+    let walked = walk(entry.vault.as_path(), entry.owner).and_then(Walked::there);
+    let found = walked.and_then(|walked| Ok(storage::fstat(walked.fd().as_fd())?));
+    found.is_ok_and(|stat| {
+        stat.uid == entry.owner && (stat.dev, stat.ino) == (entry.location.dev, entry.location.ino)
+    })
 }
 
 /// Whether this looks like a vault's directory. A lost keyring is reported by what opens it, not here.
@@ -108,11 +154,17 @@ pub(super) fn is_vault(path: &Path) -> bool {
 }
 
 fn unreachable_path(path: &Path, error: &io::Error) -> Failure {
-    if error.raw_os_error() == Some(rustix::io::Errno::NOTCONN.raw_os_error()) {
-        let cause = "its daemon died; `rekeyfs umount` the mountpoint, then mount again";
-        return Failure::new(Exit::Control, path.display(), cause);
-    }
     Failure::new(Exit::Vault, path.display(), error)
+}
+
+/// Why a mount can't be asked.
+fn unanswered(path: &Path, place: &Walked) -> Failure {
+    let cause = if rustix::fs::fstatfs(place.fd()).is_err_and(|error| error == rustix::io::Errno::NOTCONN) {
+        "its daemon died; `rekeyfs umount` the mountpoint, then mount again"
+    } else {
+        "a mount whose daemon can't be asked from here; ask as the user who mounted it, or as root"
+    };
+    Failure::new(Exit::Control, path.display(), cause)
 }
 
 /// Connects to a mount's daemon.
@@ -120,7 +172,7 @@ fn unreachable_path(path: &Path, error: &io::Error) -> Failure {
 /// # Errors
 /// [`Exit::Control`].
 pub(super) fn connect(entry: &Entry) -> Outcome<Client> {
-    Client::connect(&entry.socket).map_err(failure)
+    Client::connect(&entry.socket, entry.owner).map_err(failure)
 }
 
 /// Asks a mount's daemon one thing. One that serves as many as it can is asked again for a while: it refuses
@@ -157,9 +209,10 @@ pub(super) fn failure(error: ClientError) -> Failure {
     match error {
         ClientError::Refused(refusal) => errors::refusal(&refusal),
         ClientError::Stopped => Failure::line(Exit::Interrupted, error),
-        ClientError::Gone(_) | ClientError::Connect(..) | ClientError::Broken(..) => {
-            Failure::line(Exit::Control, error)
-        }
+        ClientError::Gone(_)
+        | ClientError::Connect(..)
+        | ClientError::Imposter { .. }
+        | ClientError::Broken(..) => Failure::line(Exit::Control, error),
     }
 }
 

@@ -1,34 +1,44 @@
 //! `rekeyfs umount`.
 
-use std::os::unix::fs::MetadataExt;
+use std::io;
 
 use super::args;
 use super::errors;
-use super::exit::Outcome;
-use super::target;
-use crate::control::{Client, Entry};
-use crate::mount::{self, How};
+use super::exit::{Exit, Failure, Outcome};
+use super::target::Place;
+use crate::control::Client;
+use crate::mount::mountinfo::{self, Mount};
+use crate::mount::{self, How, MountError};
 
-/// Unmounts, and waits for the daemon's end unless it is to be lazy.
+/// Unmounts the mount that a path is the root of, or that of the vault whose directory it is, as the kernel has it,
+/// and waits for the daemon's end unless it is to be lazy.
 ///
 /// # Errors
-/// [`Exit::NotMounted`](super::Exit::NotMounted), [`Exit::Busy`](super::Exit::Busy), or what the kernel says.
+/// [`Exit::NotMounted`], [`Exit::Busy`], or what the kernel says.
 pub(super) fn run(args: &args::Umount) -> Outcome {
-    let entries = target::known();
-    let (entry, place) = match std::fs::metadata(&args.mountpoint) {
-        Ok(meta) => {
-            let by_vault = |e: &&Entry| (e.location.dev, e.location.ino) == (meta.dev(), meta.ino());
-            match entries.iter().find(by_vault) {
-                Some(entry) => (Some(entry), entry.mountpoint.as_path()),
-                None => (entries.iter().find(|e| e.mount_dev == meta.dev()), args.mountpoint.as_path()),
-            }
-        }
-        // Another user's mount, which root isn't let into, or one whose daemon died and has no entry.
-        Err(_) => (target::by_name(&args.mountpoint, &entries), args.mountpoint.as_path()),
+    let Place { walked, mount, entry } = Place::of(&args.mountpoint)?;
+    let is_root = |mount: &Mount| mount.mountpoint == walked.path();
+    let mount = match mount {
+        Some(mount) => Some(mount).filter(is_root),
+        None => entry.as_ref().and_then(|entry| {
+            let of_vault = |mount: &Mount| {
+                let named = mount.mountpoint == entry.mountpoint.as_path();
+                named && mount.device == entry.mount_dev && mount.user == Some(entry.owner)
+            };
+            mountinfo::mounts().into_iter().rfind(of_vault)
+        }),
     };
+    // Held, it were a use of the mount.
+    let there = walked.there().map(drop);
+    let mount = mount.ok_or_else(|| match there {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Failure::new(Exit::NotMounted, args.mountpoint.display(), error)
+        }
+        _ => errors::mount(&MountError::NotMounted(args.mountpoint.clone())),
+    })?;
     let daemon = entry
-        .and_then(|entry| Client::connect(&entry.socket).ok())
+        .and_then(|entry| Client::connect(&entry.socket, entry.owner).ok())
         .map(|client| client.peer().as_raw_nonzero().get());
     let how = if args.lazy { How::Lazy } else { How::Clean };
-    mount::unmount(place, daemon, how).map_err(|error| errors::mount(&error))
+    mount::unmount(&mount, daemon, how).map_err(|error| errors::mount(&error))
 }

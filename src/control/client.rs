@@ -1,4 +1,10 @@
 //! The command's side of the control socket.
+//!
+//! A request goes to a process of the user whose mount it is for, which the kernel vouches for (SO_PEERCRED), or it
+//! isn't sent. Between processes of that user nothing is told apart: what one of them can open, the others can. A
+//! daemon has nothing to prove more with to a client that has no secret of the vault, and a client that has one gives
+//! it to the keyring and not to the daemon. So what passes is at most a secret of the user whose mount was named:
+//! imported key material, wrapped for that daemon alone.
 
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -25,6 +31,17 @@ pub enum ClientError {
     /// The socket couldn't be reached.
     #[error("{path}: {1}", path = .0.display())]
     Connect(PathBuf, std::io::Error),
+    /// Someone else listens there.
+    #[error("{path}: a process of uid {found} listens there, and the mount is uid {owner}'s: nothing was sent",
+        path = .path.display())]
+    Imposter {
+        /// The socket.
+        path: PathBuf,
+        /// Whose process it is.
+        found: u32,
+        /// Whose it should be.
+        owner: u32,
+    },
     /// The daemon said no.
     #[error("{0}")]
     Refused(Refusal),
@@ -44,11 +61,12 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to the socket at `path`.
+    /// Connects to the socket at `path`, at which a process of the user `owner` is to listen.
     ///
     /// # Errors
-    /// [`ClientError::Gone`] if nobody listens there, [`ClientError::Connect`] otherwise.
-    pub fn connect(path: &Path) -> Result<Self, ClientError> {
+    /// [`ClientError::Gone`] if nobody listens there, [`ClientError::Imposter`] if someone else does,
+    /// [`ClientError::Connect`] otherwise.
+    pub fn connect(path: &Path, owner: u32) -> Result<Self, ClientError> {
         let connect = |error| ClientError::Connect(path.to_owned(), error);
         let stream = super::registry::connect_at(path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
@@ -59,6 +77,10 @@ impl Client {
         stream.set_read_timeout(Some(POLL)).map_err(connect)?;
         stream.set_write_timeout(Some(REPLY_TIMEOUT)).map_err(connect)?;
         let peer = rustix::net::sockopt::socket_peercred(&stream).map_err(|errno| connect(errno.into()))?;
+        let found = peer.uid.as_raw();
+        if found != owner {
+            return Err(ClientError::Imposter { path: path.to_owned(), found, owner });
+        }
         Ok(Self { stream, socket: path.to_owned(), peer: peer.pid })
     }
 

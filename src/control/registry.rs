@@ -1,6 +1,11 @@
 //! The runtime directory: which vaults are mounted on this host, and where their sockets are. A mount's two
 //! files are named after the vault's id and the device and inode of its directory, since a copied vault has
 //! the id of the original.
+//!
+//! A runtime directory is its owner's alone, and so is the way to it: what lies in it was put there by its owner or
+//! root. It is that user's word and no more. Of which mount it is the word, and that the mount is that user's, is for
+//! whoever reads it to see in the kernel's list of mounts; that the process behind the socket is that user's, the
+//! client sees by its credentials.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read};
@@ -9,13 +14,26 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use data_encoding::HEXLOWER;
 use rustix::fs::{FlockOperation, flock};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
 use super::protocol::{PROTOCOL, PathText};
+use crate::crypto::random;
 use crate::ids::VaultId;
+use crate::storage::{self, FileKind, Walked, walk};
+
+/// What the names of runtime directories in /tmp begin with.
+const TEMPORARY: &str = "rekeyfs-";
+/// The mode of a runtime directory.
+const MODE: u32 = 0o700;
+/// How long a daemon whose queue of connections is full is given, and how often it is tried.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+const CONNECT_PAUSE: Duration = Duration::from_millis(20);
 
 /// The longest registry file that is read.
 const MAX_ENTRY: u64 = 64 << 10;
@@ -26,7 +44,7 @@ pub enum RegistryError {
     /// A system call on a path.
     #[error("{path}: {1}", path = .0.display())]
     Io(PathBuf, io::Error),
-    /// It belongs to someone else, or others can write there.
+    /// It belongs to someone else, or others can write there or on the way to it.
     #[error("{path}: not a directory that only you (uid {1}) can use; remove it or set XDG_RUNTIME_DIR", path = .0.display())]
     Unsafe(PathBuf, u32),
     /// Another daemon serves this vault.
@@ -91,39 +109,39 @@ pub struct RuntimeDir {
 
 impl RuntimeDir {
     /// The runtime directory of this process, made if need be (0700): `$XDG_RUNTIME_DIR/rekeyfs`, else for
-    /// root `/run/rekeyfs`, else `/run/user/UID/rekeyfs`, else `/tmp/rekeyfs-UID`.
+    /// root `/run/rekeyfs`, else `/run/user/UID/rekeyfs`, else `/tmp/rekeyfs-UID`. One that isn't this user's alone is
+    /// named and left, for `/tmp/rekeyfs-UID.RANDOM` in the end.
     ///
     /// # Errors
-    /// If it can't be made, or isn't this user's alone.
+    /// If none can be made.
     pub fn create() -> Result<Self, RegistryError> {
-        let candidates = own_dirs();
-        let usable = candidates.iter().find(|dir| dir.parent().is_some_and(Path::is_dir));
-        match usable {
-            Some(path) => Self::create_at(path),
-            None => Err(RegistryError::Io(PathBuf::from("/tmp"), io::ErrorKind::NotFound.into())),
+        let uid = geteuid().as_raw();
+        let random = format!("{TEMPORARY}{uid}.{}", HEXLOWER.encode(&random::array::<8>()));
+        let last = Path::new("/tmp").join(random);
+        for path in own_dirs().into_iter().filter(|dir| dir.parent().is_some_and(Path::is_dir)) {
+            match Self::create_at(&path) {
+                Err(error @ RegistryError::Unsafe(..)) => tracing::warn!("{error}; another place is used"),
+                done => return done,
+            }
         }
+        Self::create_at(&last)
     }
 
     /// The runtime directory at `path`, made if need be.
     ///
     /// # Errors
-    /// As [`RuntimeDir::create`].
+    /// As [`RuntimeDir::create`]; [`RegistryError::Unsafe`].
     pub fn create_at(path: &Path) -> Result<Self, RegistryError> {
-        match DirBuilder::new().mode(0o700).create(path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(RegistryError::Io(path.to_owned(), error));
-            }
+        let failed = |error| RegistryError::Io(path.to_owned(), error);
+        let uid = geteuid().as_raw();
+        match DirBuilder::new().mode(MODE).create(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
             _ => {}
         }
-        let meta = fs::symlink_metadata(path).map_err(|e| RegistryError::Io(path.to_owned(), e))?;
-        let uid = geteuid().as_raw();
-        if !is_only_of(&meta, uid) {
-            return Err(RegistryError::Unsafe(path.to_owned(), uid));
-        }
-        // Made under a umask that masked even the owner's bits.
-        if meta.mode() & 0o700 != 0o700 {
-            fs::set_permissions(path, Permissions::from_mode(0o700))
-                .map_err(|e| RegistryError::Io(path.to_owned(), e))?;
+        let (dir, mode) = private(path, uid).ok_or_else(|| RegistryError::Unsafe(path.to_owned(), uid))?;
+        // Made under a umask that masked even the owner's bits; or readable for others, who could hold its lock.
+        if mode & 0o777 != MODE {
+            storage::chmod(dir.fd(), MODE).map_err(|errno| failed(errno.into()))?;
         }
         Ok(Self { path: path.to_owned() })
     }
@@ -247,41 +265,50 @@ impl Endpoint {
     }
 }
 
-/// The mounts that the registry knows and this user may ask: this user's own, for root everyone's. Files of
-/// dead daemons are left out.
+/// What the registry says of mounts that this user may ask: this user's own, for root everyone's. Another user's word
+/// is to be believed only of a mount of that user.
 pub fn entries() -> Vec<Entry> {
-    let own = own_dirs().into_iter().map(|dir| (dir, geteuid().as_raw()));
+    let own = own_dirs().into_iter().chain(spare_dirs()).map(|dir| (dir, geteuid().as_raw()));
     let others = if geteuid().is_root() { others_dirs() } else { Vec::new() };
     let mut dirs: Vec<(PathBuf, u32)> = own.chain(others).collect();
+    dirs.sort_unstable();
     dirs.dedup();
     dirs.iter().flat_map(|(dir, owner)| entries_in(dir, *owner)).collect()
 }
 
-/// The mounts of one runtime directory; none unless it is `owner`'s alone: what anyone could have put there
+/// The entries of one runtime directory; none unless it is `owner`'s alone: what anyone could have put there
 /// isn't believed.
 pub(super) fn entries_in(dir: &Path, owner: u32) -> Vec<Entry> {
-    if !fs::symlink_metadata(dir).is_ok_and(|meta| is_only_of(&meta, owner)) {
+    if private(dir, owner).is_none() {
         return Vec::new();
     }
     files_with_extension(dir, "json")
-        .filter_map(|path| {
-            let entry = Entry { socket: path.with_extension("sock"), owner, ..read_entry(&path)? };
-            (is_credible(&entry) && !is_dead(&entry.socket)).then_some(entry)
-        })
+        .filter_map(|path| Some(Entry { socket: path.with_extension("sock"), owner, ..read_entry(&path)? }))
         .collect()
 }
 
-/// Whether an entry may speak for its vault: another user's may only for a vault of that user, at its path.
-fn is_credible(entry: &Entry) -> bool {
-    entry.owner == geteuid().as_raw()
-        || fs::metadata(entry.vault.as_path()).is_ok_and(|meta| {
-            meta.uid() == entry.owner && (meta.dev(), meta.ino()) == (entry.location.dev, entry.location.ino)
-        })
+impl Entry {
+    /// Whether a daemon still listens there.
+    pub fn is_alive(&self) -> bool {
+        !is_dead(&self.socket)
+    }
+
+    /// Whether the entry may speak for a vault whose directory belongs to the user `dir_owner`: another user's may
+    /// only for one of that user.
+    pub fn may_speak_for(&self, dir_owner: u32) -> bool {
+        self.owner == geteuid().as_raw() || self.owner == dir_owner
+    }
 }
 
-/// Whether this is a directory in which only that user can make files.
-fn is_only_of(meta: &fs::Metadata, uid: u32) -> bool {
-    meta.is_dir() && meta.uid() == uid && meta.mode() & 0o022 == 0
+/// A directory that is this user's alone, as is the way to it: nobody else can put anything there, or put another
+/// in its place. And its mode.
+fn private(path: &Path, uid: u32) -> Option<(Walked, u32)> {
+    let walked = walk(path, uid).and_then(Walked::there).ok()?;
+    let stat = storage::fstat(walked.fd()).ok()?;
+    let private = stat.kind() == FileKind::Directory && stat.uid == uid && stat.perm() & 0o022 == 0;
+    // A symlink is no directory of this program's.
+    let own_name = path.file_name().is_some_and(|name| walked.path().file_name() == Some(name));
+    (private && own_name && walked.exposed().is_none()).then_some((walked, u32::from(stat.perm())))
 }
 
 fn read_entry(path: &Path) -> Option<Entry> {
@@ -311,27 +338,34 @@ fn own_dirs() -> Vec<PathBuf> {
         dirs.push(PathBuf::from("/run/rekeyfs"));
     }
     dirs.push(PathBuf::from(format!("/run/user/{}/rekeyfs", uid.as_raw())));
-    dirs.push(PathBuf::from(format!("/tmp/rekeyfs-{}", uid.as_raw())));
+    dirs.push(Path::new("/tmp").join(format!("{TEMPORARY}{}", uid.as_raw())));
     dirs
+}
+
+/// Directories of this user for which there was no other place.
+fn spare_dirs() -> Vec<PathBuf> {
+    let uid = geteuid().as_raw();
+    temporary_dirs().into_iter().filter(|(_, named)| *named == uid).map(|(dir, _)| dir).collect()
 }
 
 /// Runtime directories of other users, with the user each is named after.
 fn others_dirs() -> Vec<(PathBuf, u32)> {
-    let named = |parent: &str, prefix: &str, below: &str| {
-        fs::read_dir(parent)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|entry| {
-                let uid: u32 = entry.file_name().to_str()?.strip_prefix(prefix)?.parse().ok()?;
-                let path = if below.is_empty() { entry.path() } else { entry.path().join(below) };
-                (uid != 0).then_some((path, uid))
-            })
-            .collect::<Vec<_>>()
-    };
-    let mut dirs = named("/run/user", "", "rekeyfs");
-    dirs.extend(named("/tmp", "rekeyfs-", ""));
-    dirs
+    let users = fs::read_dir("/run/user").into_iter().flatten().flatten().filter_map(|entry| {
+        let uid: u32 = entry.file_name().to_str()?.parse().ok()?;
+        Some((entry.path().join("rekeyfs"), uid))
+    });
+    users.chain(temporary_dirs()).filter(|(_, uid)| *uid != 0).collect()
+}
+
+/// `/tmp/rekeyfs-UID` and `/tmp/rekeyfs-UID.RANDOM`, whoever made them.
+fn temporary_dirs() -> Vec<(PathBuf, u32)> {
+    let found = fs::read_dir("/tmp").into_iter().flatten().flatten().filter_map(|entry| {
+        let name = entry.file_name();
+        let rest = name.to_str()?.strip_prefix(TEMPORARY)?;
+        let uid = rest.split_once('.').map_or(rest, |(uid, _)| uid).parse().ok()?;
+        Some((entry.path(), uid))
+    });
+    found.collect()
 }
 
 fn files_with_extension<'a>(dir: &Path, extension: &'a str) -> impl Iterator<Item = PathBuf> + use<'a> {
@@ -345,14 +379,32 @@ fn files_with_extension<'a>(dir: &Path, extension: &'a str) -> impl Iterator<Ite
 
 fn is_dead(socket: &Path) -> bool {
     matches!(
-        connect_at(socket).map_err(|e| e.kind()),
+        at_short_path(socket, |path| connect_now(&path)).map_err(|e| e.kind()),
         Err(io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
     )
 }
 
-/// Connects to the socket at `path`.
+/// Connects to the socket at `path`. A daemon that takes no connection is given five seconds for it.
 pub(super) fn connect_at(path: &Path) -> io::Result<UnixStream> {
-    at_short_path(path, UnixStream::connect)
+    let deadline = Instant::now() + CONNECT_PATIENCE;
+    loop {
+        match at_short_path(path, |path| connect_now(&path)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {
+                std::thread::sleep(CONNECT_PAUSE);
+            }
+            connected => return connected,
+        }
+    }
+}
+
+/// EAGAIN if the queue of connections is full.
+fn connect_now(path: &Path) -> io::Result<UnixStream> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    let stream = UnixStream::from(socket);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
 }
 
 /// Runs `f` on a path that fits into a socket address (108 bytes), by way of a descriptor of the directory.

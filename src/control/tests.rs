@@ -143,7 +143,7 @@ fn findings_come_before_the_answer() {
     let (server, _) = server(dir.path());
     let ask = |path: Option<&str>, take: &mut dyn FnMut(Reply) -> Option<Reply>| {
         let path = path.map(|path| PathText(path.into()));
-        let client = Client::connect(server.endpoint().socket()).unwrap();
+        let client = Client::connect(server.endpoint().socket(), me()).unwrap();
         client.follow(&Request::Fsck { path }, take, &mut || true)
     };
     let mut found = Vec::new();
@@ -177,25 +177,26 @@ fn a_mount_is_found_asked_and_gone() {
     assert_eq!(found[0].mount_dev, 77);
     assert_eq!(found[0].location, location(dir.path()));
 
-    let client = Client::connect(&found[0].socket).unwrap();
+    let client = Client::connect(&found[0].socket, me()).unwrap();
     assert_eq!(client.peer(), getpid());
     assert_eq!(client.call(&Request::Status).unwrap(), Reply::Status(Box::new(status())));
 
     let alias = AliasName::default_alias();
     let request = Request::Rotate { target: RotateTarget::Alias(alias) };
-    let reply = Client::connect(&found[0].socket).unwrap().call(&request).unwrap();
+    let reply = Client::connect(&found[0].socket, me()).unwrap().call(&request).unwrap();
     assert!(matches!(reply, Reply::Rotated(r) if r.new_version == KeyVersion(2)));
 
     let request = Request::Rotate { target: RotateTarget::Key(KeyId::from_bytes([3; 16])) };
-    let refused = Client::connect(&found[0].socket).unwrap().call(&request);
+    let refused = Client::connect(&found[0].socket, me()).unwrap().call(&request);
     assert!(matches!(refused, Err(ClientError::Refused(r)) if r.kind == RefusalKind::NotFound));
 
     assert!(entries_in(&run, me() + 1).is_empty(), "another user's word is believed");
+    let imposter = Client::connect(&found[0].socket, me() + 1).err().unwrap();
+    assert!(matches!(imposter, ClientError::Imposter { found, .. } if found == me()), "{imposter}");
 
     let socket = found[0].socket.clone();
     drop(server);
-    assert!(matches!(Client::connect(&socket), Err(ClientError::Gone(_))));
-    assert!(entries_in(&run, me()).is_empty());
+    assert!(matches!(Client::connect(&socket, me()), Err(ClientError::Gone(_))));
     assert!(!run.exists(), "something is left");
 }
 
@@ -210,7 +211,8 @@ fn a_second_daemon_is_refused_and_a_dead_one_cleaned_up() {
     // Dropped without clean-up, as a killed daemon leaves it.
     drop(endpoint);
     assert!(socket.exists());
-    assert!(entries_in(&dir.path().join("run"), me()).is_empty());
+    let left = entries_in(&dir.path().join("run"), me());
+    assert!(left.len() == 1 && !left[0].is_alive());
     runtime.bind(location(dir.path())).unwrap();
     assert!(!socket.with_extension("json").exists());
 }
@@ -235,6 +237,13 @@ fn a_runtime_directory_of_others_is_refused() {
     std::fs::set_permissions(&run, std::fs::Permissions::from_mode(0o777)).unwrap();
     assert!(matches!(RuntimeDir::create_at(&run), Err(RegistryError::Unsafe(..))));
     assert!(entries_in(&run, me()).is_empty());
+    std::fs::set_permissions(&run, std::fs::Permissions::from_mode(0o700)).unwrap();
+    assert!(RuntimeDir::create_at(&run).is_ok());
+    // Who can rename it can put another in its place.
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    assert!(matches!(RuntimeDir::create_at(&run), Err(RegistryError::Unsafe(..))));
+    assert!(entries_in(&run, me()).is_empty());
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
     std::os::unix::fs::symlink(dir.path(), dir.path().join("link")).unwrap();
     assert!(matches!(RuntimeDir::create_at(&dir.path().join("link")), Err(RegistryError::Unsafe(..))));
 }
@@ -245,14 +254,14 @@ fn a_long_runtime_directory_works() {
     let deep = dir.path().join("d".repeat(200));
     std::fs::create_dir(&deep).unwrap();
     let endpoint = RuntimeDir::create_at(&deep.join("run")).unwrap().bind(location(dir.path())).unwrap();
-    assert!(Client::connect(endpoint.socket()).is_ok());
+    assert!(Client::connect(endpoint.socket(), me()).is_ok());
 }
 
 #[test]
 fn hanging_up_stops_a_sweep() {
     let dir = tempfile::tempdir().unwrap();
     let (server, fake) = server(dir.path());
-    let client = Client::connect(server.endpoint().socket()).unwrap();
+    let client = Client::connect(server.endpoint().socket(), me()).unwrap();
     let mut lines = 0;
     let seen = std::cell::Cell::new(0);
     let stopped = client.converse(
@@ -274,7 +283,7 @@ fn hanging_up_stops_a_sweep() {
 fn the_end_of_the_daemon_stops_a_sweep_and_tells_its_client() {
     let dir = tempfile::tempdir().unwrap();
     let (server, _) = server(dir.path());
-    let client = Client::connect(server.endpoint().socket()).unwrap();
+    let client = Client::connect(server.endpoint().socket(), me()).unwrap();
     let waiting = std::thread::spawn(move || {
         client.converse(&Request::Rewrap { max_rate: None }, &mut |_| {}, &mut || true)
     });
@@ -317,9 +326,9 @@ fn bad_requests_are_refused_with_their_kind() {
         Reply::Inspected(Inspected { header: None })
     );
     // A handler that panics takes its connection with it, not the server.
-    let client = Client::connect(server.endpoint().socket()).unwrap();
+    let client = Client::connect(server.endpoint().socket(), me()).unwrap();
     assert!(matches!(client.call(&Request::Inspect { ino: 1 }), Err(ClientError::Refused(_))));
-    assert!(Client::connect(server.endpoint().socket()).unwrap().call(&Request::Status).is_ok());
+    assert!(Client::connect(server.endpoint().socket(), me()).unwrap().call(&Request::Status).is_ok());
 }
 
 #[test]

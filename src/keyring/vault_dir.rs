@@ -6,10 +6,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::FlockOperation;
 
 use super::body;
 use super::error::KeyringError;
+use super::keys::Keys;
 use crate::crypto::seal::{NONCE, TAG};
 use crate::ids::{Generation, LowerOffset};
 use crate::storage::{self, Access, DirStream, Errno, FileKind, RenameFlags, TEMPORARY_PREFIX};
@@ -18,6 +19,8 @@ use crate::storage::{self, Access, DirStream, Errno, FileKind, RenameFlags, TEMP
 pub const FILE_NAME: &str = "keyring";
 /// The generation before it.
 pub const PREV_NAME: &str = "keyring.prev";
+/// The name of the directory of ciphertext in the vault directory.
+const TREE_NAME: &str = "tree";
 /// The largest file: frame and header are at most 1 MiB and a bit.
 pub(super) const MAX_FILE_LEN: u64 = (body::MAX_LEN + (2 << 20)) as u64;
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
@@ -48,12 +51,13 @@ impl Mark {
 }
 
 impl VaultDir {
+    /// A symlink of another user isn't followed: it could lead root to another vault than was named.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let io = |what, e: io::Error| KeyringError::Io { path: path.to_owned(), what, source: e };
-        let canonical = path.canonicalize().map_err(|e| io("find the vault", e))?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(&canonical, flags, Mode::empty())
-            .map_err(|e| io("open the vault directory", e.into()))?;
+        let found = storage::walk(path, rustix::process::geteuid().as_raw()).and_then(storage::Walked::there);
+        let (place, canonical) = found.map_err(|e| io("find the vault", e))?.into_parts();
+        let fd =
+            storage::open_dir(place.as_fd(), b".").map_err(|e| io("open the vault directory", e.into()))?;
         Ok(Self { fd, path: canonical })
     }
 
@@ -273,5 +277,15 @@ impl VaultDir {
 
     fn sync(&self) -> Result<()> {
         storage::fsync(self.fd()).map_err(|e| self.io(".", "sync it", e))
+    }
+}
+
+impl Keys {
+    /// The directory of the ciphertext, in the vault directory whose keyring this is, and no symlink.
+    ///
+    /// # Errors
+    /// What `openat(2)` says.
+    pub fn open_tree(&self) -> storage::Result<OwnedFd> {
+        storage::open_dir(self.store.lock().dir().fd(), TREE_NAME.as_bytes())
     }
 }

@@ -21,6 +21,7 @@ use rustix::process::{getegid, geteuid};
 
 use super::error::MountError;
 use super::mountinfo::FILESYSTEM_TYPE;
+use super::mountpoint::Mountpoint;
 use super::options::MountOptions;
 use crate::fuse::Permissions;
 
@@ -31,11 +32,12 @@ const DEVICE: &str = "/dev/fuse";
 /// fusermount3 finds the socket for its answer by this variable.
 const SOCKET_VARIABLE: &str = "_FUSE_COMMFD";
 
-/// Mounts at `mountpoint` and returns the session's descriptor; nothing is served yet.
+/// Mounts at `mountpoint`, the directory that was checked, and returns the session's descriptor; nothing is served
+/// yet.
 pub(super) fn attach(
     options: &MountOptions,
     vault: &Path,
-    mountpoint: &Path,
+    mountpoint: &Mountpoint,
     permissions: Permissions,
 ) -> Result<OwnedFd, MountError> {
     let source = options.fsname.clone().unwrap_or_else(|| vault.as_os_str().to_owned());
@@ -68,7 +70,7 @@ pub(super) fn check_device() -> Result<(), MountError> {
 fn directly(
     options: &MountOptions,
     source: &OsStr,
-    mountpoint: &Path,
+    mountpoint: &Mountpoint,
     permissions: Permissions,
 ) -> Result<OwnedFd, MountError> {
     let device = open_device()
@@ -93,7 +95,7 @@ fn directly(
     flags.set(MountFlags::NOEXEC, options.noexec);
     flags.set(MountFlags::NOATIME, options.no_atime);
     flags.set(MountFlags::RDONLY, options.read_only);
-    match mount(source, mountpoint, FILESYSTEM_TYPE, flags, data.as_c_str()) {
+    match mount(source, mountpoint.held(), FILESYSTEM_TYPE, flags, data.as_c_str()) {
         Ok(()) => Ok(device.into()),
         Err(Errno::PERM) => Err(MountError::Fuse(
             "the kernel refused (EPERM); mounting takes CAP_SYS_ADMIN, which containers lack as a rule"
@@ -109,7 +111,7 @@ fn directly(
 fn through_fusermount(
     options: &MountOptions,
     source: &OsStr,
-    mountpoint: &Path,
+    mountpoint: &Mountpoint,
     permissions: Permissions,
 ) -> Result<OwnedFd, MountError> {
     let failed = |error: Errno| MountError::Fuse(format!("no socket for fusermount3: {error}"));
@@ -118,7 +120,11 @@ fn through_fusermount(
         socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::empty(), None).map_err(failed)?;
     rustix::io::fcntl_setfd(&ours, rustix::io::FdFlags::CLOEXEC).map_err(failed)?;
     let mut command = fusermount(&["-o".as_ref(), &helper_options(options, source, permissions)]);
-    command.arg("--").arg(mountpoint).env(SOCKET_VARIABLE, theirs.as_raw_fd().to_string());
+    // It makes the path of its working directory anew: what it mounted at is looked at afterwards.
+    command
+        .current_dir(mountpoint.held())
+        .args(["--", "."])
+        .env(SOCKET_VARIABLE, theirs.as_raw_fd().to_string());
     let child = command.spawn().map_err(no_fusermount)?;
     drop(theirs);
     let received = receive_descriptor(&ours);

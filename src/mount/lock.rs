@@ -1,19 +1,29 @@
 //! The vault's lock: whoever holds it is the vault's only user. An flock, so it goes with its holder, however
-//! that ends; the file says who it is, for the one who is refused.
+//! that ends; the file says who it is, for the one who is refused, and is emptied when the lock is given up.
+//!
+//! The file lies with the ciphertext, where others may read and write it: it says no more than the holder's process,
+//! host and subcommand, and nothing depends on what it says but how long the holder is waited for. It is the vault
+//! owner's alone (0600), so that nobody else can hold the lock.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
 use super::error::MountError;
-use super::mountinfo;
+use super::mountinfo::{self, Mount};
+use crate::storage::{self, Access, Errno, Walked, walk};
 
-const NAME: &str = "lock";
+const NAME: &[u8] = b"lock";
+/// What others than the owner may do with the file: nothing.
+const MODE: u32 = 0o600;
 
 /// How long one holder is waited for: a daemon on its way out has unmounted, and syncs the lower filesystem; a
 /// command derives its key and saves.
@@ -27,15 +37,24 @@ const RECORD_MAX: u64 = 16 << 10;
 #[derive(Debug)]
 pub struct VaultLock {
     vault: PathBuf,
+    dir: OwnedFd,
     file: File,
+    /// The process that the record is of, and that empties it; 0: none.
+    signed: AtomicU32,
 }
 
-/// What the lock file says of its holder. Only ever shown: nothing depends on it.
+/// What the lock file says of its holder.
 #[derive(Serialize, Deserialize)]
 struct Holder {
     pid: u32,
+    /// Older programs don't say it.
+    #[serde(default)]
+    host: String,
+    /// The subcommand's name. Older programs wrote the whole command line.
     command: String,
-    mountpoint: Option<String>,
+    /// The device number of the mount that it serves.
+    #[serde(default)]
+    serves: Option<u64>,
 }
 
 impl VaultLock {
@@ -52,10 +71,11 @@ impl VaultLock {
     fn take_within(vault: &Path, patience: Duration) -> Result<Self, MountError> {
         let failed =
             |error| MountError::Vault { path: vault.to_owned(), action: "cannot open its lock", error };
-        let mut file = open(&vault.join(NAME)).map_err(failed)?;
+        let dir = open_vault(vault).map_err(failed)?;
+        let mut file = open(dir.as_fd()).map_err(|error| failed(error.into()))?;
         wait(vault, &mut file, FlockOperation::NonBlockingLockExclusive, patience)?;
-        let lock = Self { vault: vault.to_owned(), file };
-        lock.sign(None);
+        let lock = Self { vault: vault.to_owned(), dir, file, signed: AtomicU32::new(0) };
+        lock.sign();
         Ok(lock)
     }
 
@@ -68,48 +88,76 @@ impl VaultLock {
     pub fn look(vault: &Path) -> Result<Option<Self>, MountError> {
         let failed =
             |error| MountError::Vault { path: vault.to_owned(), action: "cannot open its lock", error };
-        let mut file = match open_to_look(&vault.join(NAME)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(error)),
+        let dir = open_vault(vault).map_err(failed)?;
+        let mut file: File = match storage::open_file(dir.as_fd(), NAME, Access::ReadOnly) {
+            Ok(file) => file.into(),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(failed(error.into())),
         };
         wait(vault, &mut file, FlockOperation::NonBlockingLockShared, PATIENCE)?;
-        Ok(Some(Self { vault: vault.to_owned(), file }))
+        Ok(Some(Self { vault: vault.to_owned(), dir, file, signed: AtomicU32::new(0) }))
     }
 
-    /// Writes down that this process holds the lock, and where it mounts the vault. Called again after a fork.
-    pub fn sign(&self, mountpoint: Option<&Path>) {
-        let command: Vec<String> =
-            std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
-        let holder = Holder {
-            pid: std::process::id(),
-            command: command.join(" "),
-            mountpoint: mountpoint.map(|path| path.to_string_lossy().into_owned()),
-        };
+    /// Writes down that this process holds the lock. Called again after a fork.
+    pub fn sign(&self) {
+        self.write(None);
+    }
+
+    /// Writes down that this process serves the mount with this device number.
+    pub fn serves(&self, device: u64) {
+        self.write(Some(device));
+    }
+
+    fn write(&self, serves: Option<u64>) {
+        let pid = std::process::id();
+        let holder = Holder { pid, host: host(), command: subcommand(), serves };
+        self.signed.store(pid, Ordering::Relaxed);
         // On a read-only filesystem it stays as it is.
         if let Err(error) = write_holder(&self.file, &holder) {
             tracing::debug!(%error, vault = %self.vault.display(), "the lock's holder is not written down");
         }
     }
 
-    /// The vault.
-    pub fn vault(&self) -> &Path {
-        &self.vault
+    /// Leaves the lock to the process that was split off this one.
+    pub fn leave_to_child(&self) {
+        self.signed.store(0, Ordering::Relaxed);
+    }
+
+    /// The vault's directory.
+    pub fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+}
+
+impl Drop for VaultLock {
+    /// The lock itself goes with its last descriptor.
+    fn drop(&mut self) {
+        if self.signed.load(Ordering::Relaxed) == std::process::id() {
+            let _ = self.file.set_len(0);
+        }
     }
 }
 
 impl Holder {
-    fn serves(&self) -> bool {
-        self.mountpoint.as_ref().is_some_and(|mountpoint| {
-            mountinfo::mounts()
-                .iter()
-                .any(|mount| mount.is_vault() && mount.mountpoint.to_string_lossy() == mountpoint.as_str())
-        })
+    /// The mount that it serves, if that is there.
+    fn mount(&self) -> Option<Mount> {
+        let device = self.serves.filter(|_| self.host == host())?;
+        mountinfo::mounts().into_iter().find(|mount| mount.is_vault() && mount.device == device)
     }
 
     fn describe(&self) -> String {
-        let mounted = self.mountpoint.as_ref().map(|at| format!(", mounted at {at}")).unwrap_or_default();
-        format!("process {} ({}){mounted}", self.pid, self.command)
+        let mut text = format!("process {}", self.pid);
+        // Whoever can write the ciphertext can write this, too, and an older program wrote secrets.
+        if is_word(&self.command) {
+            text += &format!(" (rekeyfs {})", self.command);
+        }
+        if !self.host.is_empty() && self.host != host() {
+            text += &format!(" of another host ({})", self.host.escape_default());
+        }
+        if let Some(mount) = self.mount() {
+            text += &format!(", mounted at {}", mount.mountpoint.display());
+        }
+        text
     }
 }
 
@@ -120,8 +168,8 @@ fn wait(vault: &Path, file: &mut File, how: FlockOperation, patience: Duration) 
     loop {
         match flock(&*file, how) {
             Ok(()) => return Ok(()),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(Errno::INTR) => {}
+            Err(Errno::WOULDBLOCK) => {
                 let holder = read_holder(file);
                 // A record that is being written names nobody: that is no new holder.
                 if let Some(pid) = holder.as_ref().map(|holder| holder.pid)
@@ -130,7 +178,7 @@ fn wait(vault: &Path, file: &mut File, how: FlockOperation, patience: Duration) 
                     deadline = Instant::now() + patience;
                 }
                 let over = Instant::now() >= deadline;
-                if over || holder.as_ref().is_some_and(Holder::serves) {
+                if over || holder.as_ref().is_some_and(|holder| holder.mount().is_some()) {
                     // Who only looks at the vault shares the lock, and doesn't sign: the record is an old one.
                     let looked_at = is_looked_at(file);
                     if over || !looked_at {
@@ -158,17 +206,49 @@ fn is_looked_at(file: &File) -> bool {
     shared && flock(file, FlockOperation::Unlock).is_ok()
 }
 
-fn open_to_look(path: &Path) -> io::Result<File> {
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
-    File::options().read(true).custom_flags(flags).open(path)
+fn open_vault(vault: &Path) -> io::Result<OwnedFd> {
+    let dir = walk(vault, geteuid().as_raw()).and_then(Walked::there)?;
+    Ok(storage::open_dir(dir.fd(), b".")?)
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    let mut options = File::options();
-    options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC);
-    match options.clone().write(true).create(true).mode(0o600).open(path) {
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EROFS | libc::EACCES)) => options.open(path),
-        opened => opened,
+/// The subcommand of this process: the first word of its command line, which is all of it that may be known.
+fn subcommand() -> String {
+    let mut words = std::env::args_os();
+    // As mount(8) calls it, what comes first is the vault.
+    let program = words.next().map(PathBuf::from);
+    let helper = program
+        .as_deref()
+        .and_then(Path::file_name)
+        .is_some_and(|name| name.as_bytes().starts_with(b"mount."));
+    let first = words.next().and_then(|word| word.into_string().ok()).filter(|word| !helper && is_word(word));
+    first.unwrap_or_else(|| "mount".to_owned())
+}
+
+fn is_word(text: &str) -> bool {
+    (1..=20).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+}
+
+fn host() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim_end().to_owned()
+}
+
+fn open(dir: BorrowedFd<'_>) -> storage::Result<File> {
+    loop {
+        let file = match storage::open_owned(dir, NAME, Access::ReadWrite) {
+            Err(Errno::NOENT) => match storage::create_for_owner(dir, NAME, MODE) {
+                Err(Errno::EXIST) => continue,
+                Err(Errno::ROFS | Errno::ACCESS) => return Err(Errno::NOENT),
+                made => made?,
+            },
+            // A vault that is only read is locked all the same.
+            Err(Errno::ROFS | Errno::ACCESS) => storage::open_owned(dir, NAME, Access::ReadOnly)?,
+            opened => opened?,
+        };
+        if storage::fstat(file.as_fd())?.perm() & 0o077 != 0 {
+            // Who may open it could hold the lock.
+            let _ = storage::chmod(file.as_fd(), MODE);
+        }
+        return Ok(file.into());
     }
 }
 
@@ -187,28 +267,71 @@ fn read_holder(file: &mut File) -> Option<Holder> {
     serde_json::from_slice(&record).ok()
 }
 
-/// The process that holds a vault, as its lock file says; `None` if nobody does.
-pub fn holder(vault: &Path) -> Option<u32> {
-    let mut file = File::options().read(true).custom_flags(libc::O_NOFOLLOW).open(vault.join(NAME)).ok()?;
-    match flock(&file, FlockOperation::NonBlockingLockShared) {
-        Err(rustix::io::Errno::WOULDBLOCK) => read_holder(&mut file).map(|holder| holder.pid),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn record(vault: &Path) -> String {
+        std::fs::read_to_string(vault.join("lock")).unwrap()
+    }
+
+    #[test]
+    fn the_record_is_of_the_process_and_nothing_it_was_told() {
+        let vault = tempfile::tempdir().unwrap();
+        let lock = VaultLock::take(vault.path()).unwrap();
+        let holder: serde_json::Value = serde_json::from_str(&record(vault.path())).unwrap();
+        let fields: Vec<&String> = holder.as_object().unwrap().keys().collect();
+        assert_eq!(fields, ["pid", "host", "command", "serves"]);
+        assert!(is_word(holder["command"].as_str().unwrap()));
+        lock.leave_to_child();
+        drop(lock);
+        assert_ne!(record(vault.path()), "", "it is the child's");
+    }
+
+    #[test]
+    fn what_an_older_program_or_someone_else_wrote_is_not_shown() {
+        let vault = tempfile::tempdir().unwrap();
+        let _lock = VaultLock::take(vault.path()).unwrap();
+        for command in ["rekeyfs mount v m --extpass 'echo secret'", "\u{1b}[31m", "", "secret word"] {
+            let holder = serde_json::json!({"pid": 7, "command": command, "mountpoint": "/secret"});
+            std::fs::write(vault.path().join("lock"), holder.to_string()).unwrap();
+            let refused = VaultLock::take_within(vault.path(), Duration::ZERO).unwrap_err().to_string();
+            assert!(refused.contains("in use by process 7;"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_lock_that_stands_for_another_file_is_refused_and_an_open_one_is_shut() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let vault = tempfile::tempdir().unwrap();
+        let (lock, other) = (vault.path().join("lock"), vault.path().join("other"));
+        std::fs::write(&other, b"of another").unwrap();
+        symlink(&other, &lock).unwrap();
+        VaultLock::take(vault.path()).unwrap_err();
+        if geteuid().is_root() {
+            // As the owner of a vault could have root write into a file of root's.
+            std::fs::remove_file(&lock).unwrap();
+            std::fs::hard_link(&other, &lock).unwrap();
+            std::os::unix::fs::chown(vault.path(), Some(65_533), None).unwrap();
+            VaultLock::take(vault.path()).unwrap_err();
+            std::os::unix::fs::chown(vault.path(), Some(0), None).unwrap();
+        }
+        assert_eq!(std::fs::read(&other).unwrap(), b"of another");
+        std::fs::remove_file(&lock).unwrap();
+        std::fs::write(&lock, b"").unwrap();
+        std::fs::set_permissions(&lock, std::fs::Permissions::from_mode(0o666)).unwrap();
+        drop(VaultLock::take(vault.path()).unwrap());
+        assert_eq!(lock.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
 
     #[test]
     fn one_at_a_time_and_the_other_is_named() {
         let vault = tempfile::tempdir().unwrap();
         let lock = VaultLock::take_within(vault.path(), Duration::ZERO).unwrap();
-        assert_eq!(holder(vault.path()), Some(std::process::id()));
         let refused = VaultLock::take_within(vault.path(), Duration::ZERO).unwrap_err();
         assert!(refused.to_string().contains(&format!("process {}", std::process::id())), "{refused}");
         drop(lock);
-        assert_eq!(holder(vault.path()), None);
+        assert_eq!(record(vault.path()), "", "emptied when the lock is given up");
         VaultLock::take_within(vault.path(), Duration::ZERO).unwrap();
     }
 
@@ -217,7 +340,7 @@ mod tests {
         let vault = tempfile::tempdir().unwrap();
         let lock = VaultLock::take(vault.path()).unwrap();
         // As a daemon that has unmounted, but still syncs.
-        lock.sign(Some(Path::new("/nowhere")));
+        lock.serves(u64::MAX);
         let leaving = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(100));
             drop(lock);
@@ -231,7 +354,7 @@ mod tests {
         let vault = tempfile::tempdir().unwrap();
         let patience = Duration::from_millis(400);
         let sign = |lock: &VaultLock, pid| {
-            let holder = Holder { pid, command: "rekeyfs kms".to_owned(), mountpoint: None };
+            let holder = Holder { pid, host: host(), command: "kms".to_owned(), serves: None };
             write_holder(&lock.file, &holder).unwrap();
         };
         let lock = VaultLock::take(vault.path()).unwrap();
@@ -259,14 +382,14 @@ mod tests {
     fn looking_shares_the_lock_and_writes_nothing() {
         let vault = tempfile::tempdir().unwrap();
         assert!(VaultLock::look(vault.path()).unwrap().is_none());
-        assert!(!vault.path().join(NAME).exists());
+        assert!(!vault.path().join("lock").exists());
         drop(VaultLock::take(vault.path()).unwrap());
-        let record = std::fs::read(vault.path().join(NAME)).unwrap();
+        let record = std::fs::read(vault.path().join("lock")).unwrap();
         let looks = [VaultLock::look(vault.path()).unwrap(), VaultLock::look(vault.path()).unwrap()];
         assert!(looks.iter().all(Option::is_some));
         let refused = VaultLock::take_within(vault.path(), Duration::ZERO).unwrap_err().to_string();
         assert!(refused.contains("rekeyfs fsck"), "{refused}");
-        assert_eq!(std::fs::read(vault.path().join(NAME)).unwrap(), record);
+        assert_eq!(std::fs::read(vault.path().join("lock")).unwrap(), record);
         drop(looks);
         drop(VaultLock::take_within(vault.path(), Duration::ZERO).unwrap());
     }
@@ -275,7 +398,7 @@ mod tests {
     fn a_torn_record_names_nobody() {
         let vault = tempfile::tempdir().unwrap();
         let _lock = VaultLock::take(vault.path()).unwrap();
-        std::fs::write(vault.path().join(NAME), b"{\"pid\":1").unwrap();
+        std::fs::write(vault.path().join("lock"), b"{\"pid\":1").unwrap();
         let refused = VaultLock::take_within(vault.path(), Duration::ZERO).unwrap_err();
         assert!(refused.to_string().contains("another process"), "{refused}");
     }

@@ -24,23 +24,26 @@ use std::path::{Path, PathBuf};
 
 pub use error::{Failure, MountError};
 pub use limits::protect_memory;
-pub use lock::{VaultLock, holder};
-pub use mountpoint::nobody_answers;
+pub use lock::VaultLock;
 pub use options::MountOptions;
 pub use remount::{FlagChanges, remount};
 pub use session::open_vault;
 pub use unmount::{How, unmount};
 
+use mountpoint::Mountpoint;
+use rustix::process::geteuid;
+
 use crate::keyring::KeyringFile;
+use crate::storage::{self, Walked, walk};
 use crate::unlock::Secret;
 
 /// A mount that nothing stands against so far; the vault is locked for it.
 #[derive(Debug)]
 pub struct Prepared {
     options: MountOptions,
-    /// Absolute and without symlinks, as is `mountpoint`.
+    /// Absolute and without symlinks.
     vault: PathBuf,
-    mountpoint: PathBuf,
+    mountpoint: Mountpoint,
     lock: VaultLock,
 }
 
@@ -65,13 +68,16 @@ pub fn prepare(options: MountOptions) -> Result<Prepared, MountError> {
 pub fn locate_vault(asked: &Path) -> Result<PathBuf, MountError> {
     let not_a_vault =
         |problem: &str| MountError::NotAVault { path: asked.to_owned(), problem: problem.to_owned() };
-    let path = std::fs::canonicalize(asked).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => not_a_vault("no such directory; `rekeyfs init` makes a vault"),
-        _ => not_a_vault(&error.to_string()),
-    })?;
-    if !path.is_dir() {
+    let found =
+        walk(asked, geteuid().as_raw()).and_then(Walked::there).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => not_a_vault("no such directory; `rekeyfs init` makes a vault"),
+            _ => not_a_vault(&error.to_string()),
+        })?;
+    let kind = storage::fstat(found.fd()).map(|stat| stat.kind());
+    if kind.map_err(|error| not_a_vault(&error.to_string()))? != storage::FileKind::Directory {
         return Err(not_a_vault("not a directory"));
     }
+    let path = found.path().to_owned();
     KeyringFile::read_header(&path)?;
     Ok(path)
 }
@@ -96,8 +102,9 @@ impl Prepared {
         }
         match daemon::split()? {
             daemon::Side::Parent(waiting) => {
-                // The daemon has its own copies of both.
-                drop((self, secret));
+                // The daemon has its own copies of both, and the lock.
+                self.lock.leave_to_child();
+                drop(secret);
                 waiting.wait()
             }
             daemon::Side::Daemon(starting) => {

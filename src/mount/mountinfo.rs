@@ -1,16 +1,24 @@
 //! What is mounted where, from /proc/self/mountinfo: it can be read without touching a mount whose daemon is
-//! gone or stuck.
+//! gone or stuck. Which of the mounts a path leads into is asked of the kernel by a descriptor ([`of`]), which is
+//! had of a mount's root without being let into it; no text that someone else wrote comes into it.
 
 use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 /// The type under which vaults are mounted.
 pub const FILESYSTEM_TYPE: &str = "fuse.rekeyfs";
 
+/// The kernel's number of a mount: no other has it as long as it is there.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct MountId(u64);
+
 /// One mount.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Mount {
+    /// Its number.
+    pub id: MountId,
     /// Device number: what `stat` says of files in it.
     pub device: u64,
     /// Where it is mounted.
@@ -40,9 +48,17 @@ pub fn at(mountpoint: &Path) -> Option<Mount> {
     mounts().into_iter().rfind(|mount| mount.mountpoint == mountpoint)
 }
 
-/// Whether this mount is there still.
-pub fn is_there(wanted: &Mount) -> bool {
-    mounts().iter().any(|mount| mount.device == wanted.device && mount.mountpoint == wanted.mountpoint)
+/// The mount in which what a descriptor (O_PATH allowed) stands for lies.
+pub fn of(fd: BorrowedFd<'_>) -> Option<Mount> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
+    let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?;
+    let id = MountId(id.trim().parse().ok()?);
+    mounts().into_iter().find(|mount| mount.id == id)
+}
+
+/// This mount as it is now, if it is there still: its mountpoint may have been renamed.
+pub fn now(wanted: &Mount) -> Option<Mount> {
+    mounts().into_iter().find(|mount| (mount.id, mount.device) == (wanted.id, wanted.device))
 }
 
 fn parse(text: &[u8]) -> Vec<Mount> {
@@ -52,7 +68,8 @@ fn parse(text: &[u8]) -> Vec<Mount> {
 /// `36 35 98:0 /root /mountpoint options [optional]... - type source options`
 fn parse_line(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|&b| b == b' ');
-    let device = std::str::from_utf8(fields.nth(2)?).ok()?;
+    let id = std::str::from_utf8(fields.next()?).ok()?;
+    let device = std::str::from_utf8(fields.nth(1)?).ok()?;
     let (major, minor) = device.split_once(':')?;
     let mountpoint = fields.nth(1)?;
     fields.find(|field| *field == b"-")?;
@@ -61,6 +78,7 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     let options = fields.next().unwrap_or_default().split(|&b| b == b',');
     let user = options.filter_map(|option| option.strip_prefix(b"user_id=")).next();
     Some(Mount {
+        id: MountId(id.parse().ok()?),
         device: rustix::fs::makedev(major.parse().ok()?, minor.parse().ok()?),
         mountpoint: unescape(mountpoint).into(),
         filesystem: OsStr::from_bytes(filesystem).into(),
@@ -90,6 +108,8 @@ fn unescape(field: &[u8]) -> OsString {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
 
     #[test]
@@ -98,11 +118,20 @@ mod tests {
             99 22 0:55 / /mnt/a\\040b rw,nosuid shared:7 - fuse.rekeyfs /home/u/my\\134vault rw,user_id=0\n";
         let mounts = parse(text);
         assert_eq!(mounts.len(), 2);
-        assert_eq!(mounts[1].device, 55);
+        assert_eq!((mounts[1].id, mounts[1].device), (MountId(99), 55));
         assert_eq!(mounts[1].mountpoint, Path::new("/mnt/a b"));
         assert_eq!(mounts[1].source, "/home/u/my\\vault");
         assert!(mounts[1].is_vault() && !mounts[0].is_vault());
         assert_eq!((mounts[0].user, mounts[1].user), (None, Some(0)));
+    }
+
+    #[test]
+    fn a_descriptor_tells_its_mount() {
+        let proc = std::fs::File::open("/proc/self/status").unwrap();
+        let found = of(proc.as_fd()).unwrap();
+        assert_eq!((found.mountpoint.as_path(), found.is_vault()), (Path::new("/proc"), false));
+        assert_eq!(now(&found), Some(found.clone()));
+        assert_eq!(now(&Mount { id: MountId(u64::MAX), ..found }), None);
     }
 
     #[test]

@@ -1,82 +1,120 @@
-//! Whether a vault can be mounted at a directory. A mount left behind by a killed daemon is taken away first.
+//! Whether a vault can be mounted at a directory, which is held by a descriptor from then on: whoever may rename it or
+//! what it lies in, while a passphrase is typed and a key derived, doesn't move the mount to another directory. A mount
+//! left behind by a killed daemon is taken away first.
 
 use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use super::error::MountError;
-use super::options::MountOptions;
-use super::{mountinfo, unmount};
+use rustix::process::geteuid;
 
-/// Checks the mountpoint and returns its absolute path without symlinks. `vault` is the vault's, likewise.
-pub(super) fn check(options: &MountOptions, vault: &Path) -> Result<PathBuf, MountError> {
+use super::error::MountError;
+use super::mountinfo::{self, Mount};
+use super::options::MountOptions;
+use super::unmount;
+use crate::storage::{Walked, walk};
+
+/// A directory that a vault can be mounted at.
+#[derive(Debug)]
+pub(super) struct Mountpoint {
+    /// O_PATH.
+    dir: OwnedFd,
+    /// Where it was when it was checked: absolute and without symlinks.
+    path: PathBuf,
+}
+
+impl Mountpoint {
+    /// Where it was when it was checked.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory itself, for this process and those it splits into.
+    pub(super) fn held(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.dir.as_raw_fd()))
+    }
+
+    /// The mount that this user has made there.
+    pub(super) fn mounted(&self) -> Option<Mount> {
+        let me = geteuid().as_raw();
+        // Where it is now. It may be renamed between the two looks; in three turns it isn't each time.
+        (0..3).find_map(|_| {
+            let place = std::fs::read_link(self.held()).ok()?;
+            mountinfo::at(&place).filter(|mount| mount.is_vault() && mount.user == Some(me))
+        })
+    }
+}
+
+/// Checks the mountpoint. `vault` is the vault's path, absolute and without symlinks.
+pub(super) fn check(options: &MountOptions, vault: &Path) -> Result<Mountpoint, MountError> {
     let asked = &options.mountpoint;
     let refuse = |problem: String| MountError::Mountpoint { path: asked.clone(), problem };
-    let mut metadata = std::fs::metadata(asked);
-    if metadata.as_ref().is_err_and(is_dead) || (metadata.is_ok() && nobody_answers(asked)) {
-        clean_up(asked)?;
-        metadata = std::fs::metadata(asked);
-    }
-    let metadata = metadata.map_err(|error| {
+    let explain = |error: io::Error| {
         refuse(match error.kind() {
             io::ErrorKind::NotFound => "does not exist; make the directory first".to_owned(),
             _ => error.to_string(),
         })
-    })?;
-    if !metadata.is_dir() {
-        return Err(refuse("not a directory".to_owned()));
+    };
+    let look = || walk(asked, geteuid().as_raw()).and_then(Walked::there).map_err(explain);
+    let mut found = look()?;
+    if nobody_answers(&found) {
+        clean_up(asked, found)?;
+        found = look()?;
     }
-    let path = std::fs::canonicalize(asked).map_err(|error| refuse(error.to_string()))?;
-    if path.starts_with(vault) {
-        return Err(refuse("inside the vault; choose a directory elsewhere".to_owned()));
-    }
-    if vault.starts_with(&path) {
-        return Err(refuse("the vault lies in it and would be hidden; choose an empty directory".to_owned()));
-    }
-    if mountinfo::at(&path).is_some_and(|mount| mount.is_vault()) {
+    if mountinfo::of(found.fd()).is_some_and(|mount| mount.is_vault() && mount.mountpoint == found.path()) {
         return Err(refuse("a vault is mounted there already; unmount it first".to_owned()));
     }
+    let (dir, path) = found.into_parts();
+    let at = Mountpoint { dir, path };
+    let metadata = rustix::fs::fstat(at.dir.as_fd()).map_err(|error| refuse(error.to_string()))?;
+    if !rustix::fs::FileType::from_raw_mode(metadata.st_mode).is_dir() {
+        return Err(refuse("not a directory".to_owned()));
+    }
+    if at.path.starts_with(vault) {
+        return Err(refuse("inside the vault; choose a directory elsewhere".to_owned()));
+    }
+    if vault.starts_with(&at.path) {
+        return Err(refuse("the vault lies in it and would be hidden; choose an empty directory".to_owned()));
+    }
     if !options.nonempty {
-        let mut entries = std::fs::read_dir(&path).map_err(|error| refuse(error.to_string()))?;
+        let mut entries = std::fs::read_dir(at.held()).map_err(|error| refuse(error.to_string()))?;
         if entries.next().is_some() {
             return Err(refuse("not empty; `-o nonempty` hides what is in there".to_owned()));
         }
     }
-    Ok(path)
+    Ok(at)
 }
 
-/// What the kernel answers for a mount whose daemon is gone.
-pub(super) fn is_dead(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::ENOTCONN)
-}
-
-/// Whether a filesystem's daemon is gone, though the kernel still knows the attributes of its root: how much room
+/// Whether a filesystem's daemon is gone, though the kernel may still know the attributes of its root: how much room
 /// there is has to be asked for.
-pub fn nobody_answers(path: &Path) -> bool {
-    rustix::fs::statfs(path).is_err_and(|error| is_dead(&error.into()))
+fn nobody_answers(place: &Walked) -> bool {
+    rustix::fs::fstatfs(place.fd()).is_err_and(|error| error == rustix::io::Errno::NOTCONN)
 }
 
-fn clean_up(asked: &Path) -> Result<(), MountError> {
-    let path = resolve_parent(asked)
-        .map_err(|error| MountError::Mountpoint { path: asked.to_owned(), problem: error.to_string() })?;
-    if !mountinfo::at(&path).is_some_and(|mount| mount.is_vault()) {
+/// Whether the daemon of a mount is gone.
+pub(super) fn is_dead(mount: &Mount) -> bool {
+    let root = walk(&mount.mountpoint, geteuid().as_raw());
+    root.is_ok_and(|root| mountinfo::of(root.fd()).as_ref() == Some(mount) && nobody_answers(&root))
+}
+
+fn clean_up(asked: &Path, place: Walked) -> Result<(), MountError> {
+    let mount =
+        mountinfo::of(place.fd()).filter(|mount| mount.is_vault() && mount.mountpoint == place.path());
+    // It is a use of the mount.
+    drop(place);
+    let Some(mount) = mount else {
         return Err(MountError::Mountpoint {
             path: asked.to_owned(),
             problem: "another FUSE filesystem whose daemon is gone is mounted there; unmount it first"
                 .to_owned(),
         });
-    }
-    unmount::detach(&path)?;
-    tracing::warn!("mountpoint {}: unmounted what a killed daemon had left there", path.display());
+    };
+    unmount::detach(&mount)?;
+    tracing::warn!(
+        "mountpoint {}: unmounted what a killed daemon had left there",
+        mount.mountpoint.display()
+    );
     Ok(())
-}
-
-/// An absolute path without symlinks, without touching its last part: that may be a dead mount.
-pub(super) fn resolve_parent(path: &Path) -> io::Result<PathBuf> {
-    let absolute = std::path::absolute(path)?;
-    match (absolute.parent(), absolute.file_name()) {
-        (Some(parent), Some(name)) => Ok(std::fs::canonicalize(parent)?.join(name)),
-        _ => Ok(absolute),
-    }
 }
 
 #[cfg(test)]
@@ -114,11 +152,18 @@ mod tests {
     }
 
     #[test]
-    fn only_the_parent_of_a_dead_mount_is_looked_at() {
+    fn it_stays_the_directory_that_was_checked() {
         let place = tempfile::tempdir().unwrap();
         let place = place.path().canonicalize().unwrap();
-        std::os::unix::fs::symlink(&place, place.join("link")).unwrap();
-        assert_eq!(resolve_parent(&place.join("link/dead")).unwrap(), place.join("dead"));
-        assert_eq!(resolve_parent(&place.join("link")).unwrap(), place.join("link"));
+        let (empty, moved) = (place.join("empty"), place.join("moved"));
+        std::fs::create_dir(&empty).unwrap();
+        std::fs::write(place.join("other"), b"").unwrap();
+        let options = MountOptions::new(place.join("vault"), empty.clone());
+        let held = check(&options, &place.join("vault")).unwrap();
+        std::fs::rename(&empty, &moved).unwrap();
+        std::os::unix::fs::symlink(&place, &empty).unwrap();
+        assert_eq!(std::fs::read_link(held.held()).unwrap(), moved);
+        assert_eq!(held.path(), empty);
+        assert_eq!(held.mounted(), None);
     }
 }

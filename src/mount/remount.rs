@@ -1,13 +1,15 @@
 //! `mount -o remount`: the flags that the kernel keeps of a mount change, under its daemon as it runs.
 
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
-use rustix::fs::{StatVfsMountFlags, statvfs};
+use rustix::fs::{StatVfsMountFlags, fstatvfs};
 use rustix::mount::{MountFlags, mount_remount};
+use rustix::process::geteuid;
 
 use super::error::MountError;
 use super::mountinfo;
-use super::unmount::resolve;
+use crate::storage::walk;
 
 /// What is to change; `None` stays as it is.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -29,14 +31,16 @@ pub struct FlagChanges {
 /// [`MountError::NotMounted`]; [`MountError::Remount`] with what the kernel says: EPERM for others than root, EBUSY
 /// for a mount that is to be read-only while files are open for writing.
 pub fn remount(mountpoint: &Path, changes: &FlagChanges) -> Result<(), MountError> {
-    let path = resolve(mountpoint)?;
-    if !mountinfo::at(&path).is_some_and(|mount| mount.is_vault()) {
+    let failed = |problem: String| MountError::Remount { path: mountpoint.to_owned(), problem };
+    let found = walk(mountpoint, geteuid().as_raw()).map_err(|error| failed(error.to_string()))?;
+    let mount =
+        mountinfo::of(found.fd()).filter(|mount| mount.is_vault() && mount.mountpoint == found.path());
+    if mount.is_none() || !found.covers_the_rest() {
         return Err(MountError::NotMounted(mountpoint.to_owned()));
     }
-    let failed =
-        |error: rustix::io::Errno| MountError::Remount { path: path.clone(), problem: error.to_string() };
-    let now = statvfs(&path).map_err(failed)?.f_flag;
-    mount_remount(&path, changes.applied_to(now), c"").map_err(failed)
+    let now = fstatvfs(found.fd()).map_err(|error| failed(error.to_string()))?.f_flag;
+    let held = format!("/proc/self/fd/{}", found.fd().as_raw_fd());
+    mount_remount(held, changes.applied_to(now), c"").map_err(|error| failed(error.to_string()))
 }
 
 impl FlagChanges {

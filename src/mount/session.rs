@@ -1,8 +1,6 @@
 //! The life of a mount in the process that serves it.
 
-use std::fs::File;
 use std::os::fd::AsFd;
-use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -12,6 +10,7 @@ use super::daemon::Starting;
 use super::due::Scheduler;
 use super::error::MountError;
 use super::mountinfo::{self, Mount};
+use super::mountpoint::is_dead;
 use super::options::MountOptions;
 use super::signals::{self, Pending};
 use super::unmount::{How, take_away};
@@ -33,23 +32,20 @@ const SYNC_THREADS: usize = 16;
 /// The smallest block, in bytes, that a lower filesystem must write at once for a page never to tear.
 const PAGE: u32 = 4096;
 
-/// The directory of ciphertext in a vault's.
-const TREE: &str = "tree";
-
 /// Unlocks, mounts, serves until the mount is gone, and leaves everything on disk.
 pub(super) fn run(prepared: Prepared, secret: Secret, starting: &Starting) -> Result<(), MountError> {
     inherited::reset_for_mount(&prepared.vault, prepared.options.foreground);
     limits::raise_descriptors();
-    prepared.lock.sign(Some(&prepared.mountpoint));
+    prepared.lock.sign();
     let failed = |action| {
         let path = prepared.vault.clone();
         move |error| MountError::Vault { path, action, error }
     };
-    let lower = File::open(&prepared.vault).map_err(failed("cannot be opened"))?;
+    let lower = prepared.lock.dir();
     let keyring = OpenOptions { accept_rollback: prepared.options.accept_rollback, ..OpenOptions::default() };
     let keys = KeyringFile::open(&prepared.vault, &secret, &keyring)?.keys;
     drop(secret);
-    let vault = open_tree(&prepared.vault, &keys, prepared.options.vault_options())?;
+    let vault = open_tree(&keys, prepared.options.vault_options())?;
     warn_of(&vault, &prepared);
     let writable = !vault.read_only();
     if writable {
@@ -70,19 +66,20 @@ pub(super) fn run(prepared: Prepared, secret: Secret, starting: &Starting) -> Re
 ///
 /// # Errors
 /// [`MountError::Tree`], [`MountError::Vault`].
-pub fn open_vault(vault: &Path, keys: &Arc<Keys>) -> Result<Arc<Vault>, MountError> {
-    open_tree(vault, keys, VaultOptions { read_only: false, lazy_rewrap: false, no_atime: false })
+pub fn open_vault(keys: &Arc<Keys>) -> Result<Arc<Vault>, MountError> {
+    open_tree(keys, VaultOptions { read_only: false, lazy_rewrap: false, no_atime: false })
 }
 
-/// The vault syncs the lower filesystem first.
-fn open_tree(vault: &Path, keys: &Arc<Keys>, options: VaultOptions) -> Result<Arc<Vault>, MountError> {
-    let tree = File::open(vault.join(TREE)).map_err(|error| MountError::Vault {
-        path: vault.to_owned(),
+/// The tree of the directory that the keyring was opened in, and no symlink. The vault syncs the lower filesystem
+/// first.
+fn open_tree(keys: &Arc<Keys>, options: VaultOptions) -> Result<Arc<Vault>, MountError> {
+    let path = || keys.vault_path().to_owned();
+    let tree = keys.open_tree().map_err(|error| MountError::Vault {
+        path: path(),
         action: "cannot open its tree",
-        error,
+        error: error.into(),
     })?;
-    Vault::new(tree.into(), Arc::clone(keys), options)
-        .map_err(|source| MountError::Tree { path: vault.to_owned(), source })
+    Vault::new(tree, Arc::clone(keys), options).map_err(|source| MountError::Tree { path: path(), source })
 }
 
 fn warn_of(vault: &Vault, prepared: &Prepared) {
@@ -116,7 +113,11 @@ fn serve(prepared: &Prepared, vault: &Arc<Vault>, starting: &Starting) -> Result
     let device = attach::attach(options, path, mountpoint, permissions)?;
     // From here on the kernel may send requests, which wait until the session runs: nothing in this thread
     // may look into the mount. The list of mounts tells what is needed of it.
-    let attached = Attached::find(mountpoint)?;
+    let Some(attached) = mountpoint.mounted().map(Attached) else {
+        drop(device);
+        return Err(astray(prepared));
+    };
+    prepared.lock.serves(attached.0.device);
     let linger = Linger::new(device.try_clone().map_err(MountError::Session)?);
     let adapter =
         Adapter::new(Arc::clone(vault), pool, permissions, options.writeback, kernel.clone(), linger);
@@ -125,12 +126,12 @@ fn serve(prepared: &Prepared, vault: &Arc<Vault>, starting: &Starting) -> Result
     kernel.connect(session.notifier());
     vault.set_page_cache(Arc::new(kernel));
     let events = vault.keys().events();
-    let mountpoint_text = mountpoint.to_string_lossy().into_owned();
+    let mountpoint_text = attached.0.mountpoint.to_string_lossy().into_owned();
     events.record(&Event::Mounted { mountpoint: mountpoint_text, read_only: vault.read_only() });
     let workers = Workers::start(prepared, vault, &attached.0)?;
     let watch = signals.watch(attached.0.clone()).map_err(MountError::Daemon)?;
     starting.ready()?;
-    tracing::info!("{} is mounted at {}", path.display(), mountpoint.display());
+    tracing::info!("{} is mounted at {}", path.display(), attached.0.mountpoint.display());
     let ended = session.run().map_err(MountError::Session);
     drop(watch);
     workers.stop(vault);
@@ -227,22 +228,23 @@ fn serve_control(
 /// A mount that is taken away when this is dropped, if it is there still: nobody would serve it.
 struct Attached(Mount);
 
-impl Attached {
-    fn find(mountpoint: &Path) -> Result<Self, MountError> {
-        match mountinfo::at(mountpoint).filter(Mount::is_vault) {
-            Some(mount) => Ok(Self(mount)),
-            None => {
-                let _ = take_away(mountpoint, How::Lazy);
-                Err(MountError::Fuse("the new mount is not in /proc/self/mountinfo".to_owned()))
-            }
-        }
-    }
-}
-
 impl Drop for Attached {
     fn drop(&mut self) {
         signals::leave(&self.0);
     }
+}
+
+/// Takes away again what came elsewhere than it was to: a helper resolves the mountpoint anew.
+fn astray(prepared: &Prepared) -> MountError {
+    let me = rustix::process::geteuid().as_raw();
+    for mount in mountinfo::mounts() {
+        let ours = mount.is_vault() && mount.user == Some(me) && mount.source == prepared.vault;
+        if ours && is_dead(&mount) {
+            let _ = take_away(&mount, How::Lazy);
+        }
+    }
+    let problem = "the mount did not come there: it was replaced meanwhile";
+    MountError::Mountpoint { path: prepared.mountpoint.path().to_owned(), problem: problem.to_owned() }
 }
 
 /// The kernel checks permissions, unless only root may enter.

@@ -9,7 +9,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXCPU};
 use signal_hook::iterator::{Handle, Signals};
 
 use super::error::MountError;
-use super::mountinfo::{self, Mount};
+use super::mountinfo::Mount;
 use super::unmount::{How, take_away};
 use crate::sys::signals::is_ignored;
 
@@ -54,18 +54,15 @@ impl Drop for Watch {
 
 /// Unmounts, lazily if it is busy. Nothing happens if the mount is gone from the tree.
 pub(super) fn leave(mount: &Mount) {
-    if !mountinfo::is_there(mount) {
-        return;
-    }
-    let path = &mount.mountpoint;
-    let left = match take_away(path, How::Clean) {
-        Err(MountError::Busy(_)) => {
+    let left = match take_away(mount, How::Clean) {
+        Err(MountError::Busy(path)) => {
             tracing::warn!("{}: busy: detached; serving until its last user is gone", path.display());
-            take_away(path, How::Lazy)
+            take_away(mount, How::Lazy)
         }
         left => left,
     };
-    if let Err(error) = left {
-        tracing::error!("{error}");
+    match left {
+        Ok(()) | Err(MountError::NotMounted(_)) => {}
+        Err(error) => tracing::error!("{error}"),
     }
 }

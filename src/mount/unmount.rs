@@ -1,5 +1,7 @@
 //! Taking a mount away, and seeing its daemon off.
 
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -9,7 +11,8 @@ use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open};
 
 use super::attach::{explain, fusermount, no_fusermount};
 use super::error::MountError;
-use super::{mountinfo, mountpoint};
+use super::mountinfo::{self, Mount};
+use crate::storage::{self, Walked, walk};
 
 /// How hard to unmount.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,19 +23,15 @@ pub enum How {
     Lazy,
 }
 
-/// Unmounts the vault at `mountpoint`. With [`How::Clean`] it returns when `daemon`, if known, is gone and so
+/// Unmounts this mount of a vault. With [`How::Clean`] it returns when `daemon`, if known, is gone and so
 /// everything is on disk.
 ///
 /// # Errors
 /// [`MountError::NotMounted`], [`MountError::Busy`], [`MountError::Unmount`].
-pub fn unmount(mountpoint: &Path, daemon: Option<i32>, how: How) -> Result<(), MountError> {
-    let path = resolve(mountpoint)?;
-    if !mountinfo::at(&path).is_some_and(|mount| mount.is_vault()) {
-        return Err(MountError::NotMounted(mountpoint.to_owned()));
-    }
+pub fn unmount(mount: &Mount, daemon: Option<i32>, how: How) -> Result<(), MountError> {
     // Opened before the mount goes, when the number can't stand for another process yet.
     let daemon = daemon.and_then(Pid::from_raw).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-    take_away(&path, how)?;
+    take_away(mount, how)?;
     if let (Some(daemon), How::Clean) = (daemon, how) {
         let mut ends = [PollFd::new(&daemon, PollFlags::IN)];
         while poll(&mut ends, None) == Err(Errno::INTR) {}
@@ -41,31 +40,39 @@ pub fn unmount(mountpoint: &Path, daemon: Option<i32>, how: How) -> Result<(), M
 }
 
 /// Removes a mount whose daemon is gone.
-pub(super) fn detach(mountpoint: &Path) -> Result<(), MountError> {
-    take_away(mountpoint, How::Lazy)
+pub(super) fn detach(mount: &Mount) -> Result<(), MountError> {
+    take_away(mount, How::Lazy)
 }
 
-/// An absolute path without symlinks, also of a mount whose daemon is gone.
-pub(super) fn resolve(path: &Path) -> Result<PathBuf, MountError> {
-    std::fs::canonicalize(path)
-        .or_else(|_| mountpoint::resolve_parent(path))
-        .map_err(|error| MountError::Unmount { path: path.to_owned(), problem: error.to_string() })
-}
-
-/// Unmounts what is at exactly this path.
-pub(super) fn take_away(path: &Path, how: How) -> Result<(), MountError> {
+/// Unmounts this mount and no other, whatever is renamed meanwhile: its mountpoint is named by a descriptor of the
+/// directory that it lies in, in which nobody can put another in its place while it is mounted on.
+pub(super) fn take_away(mount: &Mount, how: How) -> Result<(), MountError> {
+    let gone = || MountError::NotMounted(mount.mountpoint.clone());
+    let path = mountinfo::now(mount).ok_or_else(gone)?.mountpoint;
+    let failed =
+        |error: std::io::Error| MountError::Unmount { path: path.clone(), problem: error.to_string() };
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(gone()) };
+    let parent = walk(parent, geteuid().as_raw()).and_then(Walked::there).map_err(failed)?;
+    {
+        // Closed again before the unmounting: it is a use of the mount.
+        let root = storage::open_path(parent.fd(), name.as_bytes()).map_err(|error| failed(error.into()))?;
+        if mountinfo::of(root.as_fd()).is_none_or(|found| found.id != mount.id) {
+            return Err(gone());
+        }
+    }
     if !geteuid().is_root() {
-        return by_fusermount(path, how);
+        return by_fusermount(&path, how);
     }
     let flags = match how {
         How::Clean => UnmountFlags::NOFOLLOW,
         How::Lazy => UnmountFlags::NOFOLLOW | UnmountFlags::DETACH,
     };
-    match rustix::mount::unmount(path, flags) {
+    let held = PathBuf::from(format!("/proc/self/fd/{}", parent.fd().as_raw_fd())).join(name);
+    match rustix::mount::unmount(&held, flags) {
         Ok(()) => Ok(()),
-        Err(Errno::BUSY) => Err(MountError::Busy(path.to_owned())),
-        Err(Errno::INVAL) => Err(MountError::NotMounted(path.to_owned())),
-        Err(error) => Err(MountError::Unmount { path: path.to_owned(), problem: error.to_string() }),
+        Err(Errno::BUSY) => Err(MountError::Busy(path)),
+        Err(Errno::INVAL) => Err(MountError::NotMounted(path)),
+        Err(error) => Err(MountError::Unmount { path, problem: error.to_string() }),
     }
 }
 

@@ -28,7 +28,7 @@ impl Access {
     }
 }
 
-fn open(at: BorrowedFd<'_>, name: &[u8], flags: OFlags, mode: Mode) -> Result<OwnedFd> {
+pub(super) fn open(at: BorrowedFd<'_>, name: &[u8], flags: OFlags, mode: Mode) -> Result<OwnedFd> {
     retry_on_intr(|| rustix::fs::openat(at, name, flags | OFlags::CLOEXEC, mode))
 }
 

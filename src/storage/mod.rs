@@ -1,7 +1,7 @@
 //! The lower filesystem: every system call that the vault makes on ciphertext goes through here.
 //!
 //! Free functions over descriptors and single names, never over paths, so that nothing can be swapped below a
-//! path between two calls; symlinks are never followed. Interrupted calls are made again, short reads and
+//! path between two calls; symlinks are never followed. The way to a first descriptor is [`walk`]. Interrupted calls are made again, short reads and
 //! writes completed. Each function that changes something, or makes it durable, has a fault point
 //! ([`fault`]), so that tests can fail or stop it at any call.
 
@@ -19,7 +19,9 @@ mod durable;
 mod entries;
 pub mod fault;
 mod io;
+mod owner;
 mod stat;
+mod walk;
 mod xattr;
 
 pub use attrs::{chmod, chmod_at, chown, chown_at, keep_atime, set_times, set_times_at, time_granularity};
@@ -34,7 +36,9 @@ pub use io::{
     allocate_keep_size, drop_cached, duplicate, fdatasync, fsync, is_no_room, pread, punch, pwrite_all,
     read_all, seek_data, seek_hole, syncfs, truncate, wait_stable,
 };
+pub use owner::{create_for_owner, open_owned};
 pub use stat::{FileKind, LowerFs, Stat, StatFs, birth, fstat, is_mount_point, stat, statvfs};
+pub use walk::{Walked, walk};
 pub use xattr::{
     XattrMode, getxattr, getxattr_at, listxattr, listxattr_at, removexattr, removexattr_at, setxattr,
     setxattr_at,
