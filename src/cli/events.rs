@@ -54,11 +54,18 @@ pub(super) fn run(args: &Events) -> Outcome {
     let vault = target.vault().to_owned();
     let path = vault.join(events::FILE_NAME);
     let mut tail = Tail::new(path.clone());
+    let mut shown = 0;
     loop {
         let unread = |error| Failure::new(Exit::Other, path.display(), error);
         let lines = tail.next_lines(args.follow).map_err(unread)?;
+        if tail.began_again() {
+            shown = 0;
+        }
         if !lines.is_empty() {
-            show(&lines, args.json, since.as_deref(), &vault, &mut translator)?;
+            let broken = translator.broken_lines(&vault);
+            let numbered: Vec<(u64, &[u8])> = (shown + 1..).zip(lines.iter().map(Vec::as_slice)).collect();
+            show(&numbered, &broken, args.json, since.as_deref(), &vault, &mut translator)?;
+            shown += lines.len() as u64;
         } else if args.follow {
             std::thread::sleep(POLL);
         } else {
@@ -130,23 +137,26 @@ fn time(text: &str) -> Outcome<String> {
     Err(Failure::new(Exit::Usage, "--since", cause))
 }
 
+/// Shows lines, each with its number in the log; `broken` are the numbers of those that don't fit the chain.
 fn show(
-    lines: &[Vec<u8>],
+    lines: &[(u64, &[u8])],
+    broken: &HashSet<u64>,
     json: bool,
     since: Option<&str>,
     vault: &Path,
     translator: &mut Translator,
 ) -> Outcome {
-    let mut parsed: Vec<(&[u8], Option<Value>)> =
-        lines.iter().map(|line| (line.as_slice(), serde_json::from_slice(line).ok())).collect();
-    parsed.retain(|(_, event)| match (event, since) {
+    let mut parsed: Vec<(u64, &[u8], Option<Value>)> =
+        lines.iter().map(|(number, line)| (*number, *line, serde_json::from_slice(line).ok())).collect();
+    parsed.retain(|(_, _, event)| match (event, since) {
         (Some(event), Some(since)) => event["time"].as_str().is_none_or(|time| time >= since),
         _ => true,
     });
-    let paths: HashSet<&str> = parsed.iter().filter_map(|(_, event)| lower_path(event.as_ref()?)).collect();
+    let paths: HashSet<&str> =
+        parsed.iter().filter_map(|(_, _, event)| lower_path(event.as_ref()?)).collect();
     let names = translator.names(vault, paths);
     let mut out = String::new();
-    for (line, event) in &parsed {
+    for (number, line, event) in &parsed {
         match event {
             Some(_) if json => {
                 out.push_str(&String::from_utf8_lossy(line));
@@ -154,6 +164,10 @@ fn show(
             }
             Some(event) => {
                 let name = lower_path(event).and_then(|path| names.get(path));
+                if broken.contains(number) {
+                    let _ =
+                        write!(out, "line {number} doesn't follow the one before it, so it may be forged: ");
+                }
                 out.push_str(&human(event, name.map(PathBuf::as_path)));
             }
             None => output::complain(&format!(
@@ -213,14 +227,31 @@ enum Translator {
     /// The mount's daemon, as long as there is one.
     Daemon,
     /// This process.
-    Own(Box<PlainNames>),
+    Own { names: Box<PlainNames>, keys: Arc<Keys> },
 }
 
 impl Translator {
     fn own(vault: &Path, keys: &Arc<Keys>) -> Outcome<Self> {
         let tree = vault.join("tree");
         let root = File::open(&tree).map_err(|error| Failure::new(Exit::Vault, tree.display(), error))?;
-        Ok(Self::Own(Box::new(PlainNames::new(root.into(), keys.tree_key()))))
+        let names = Box::new(PlainNames::new(root.into(), keys.tree_key()));
+        Ok(Self::Own { names, keys: Arc::clone(keys) })
+    }
+
+    /// The numbers of the lines that don't fit the chain, as far as someone with the event key can be asked.
+    fn broken_lines(&self, vault: &Path) -> HashSet<u64> {
+        let found = match self {
+            Self::None => None,
+            Self::Own { keys, .. } => keys.verify_events().ok(),
+            Self::Daemon => match Target::resolve(vault) {
+                Ok(Target::Mounted(entry)) => match target::ask(&entry, &Request::VerifyEvents) {
+                    Ok(Reply::EventsVerified(found)) => Some(found),
+                    _ => None,
+                },
+                _ => None,
+            },
+        };
+        found.into_iter().flat_map(|found| found.broken_lines).collect()
     }
 
     /// The plain names that can be known of these paths.
@@ -228,7 +259,7 @@ impl Translator {
         let mut known = HashMap::new();
         match self {
             Self::None => {}
-            Self::Own(names) => {
+            Self::Own { names, .. } => {
                 let plain = |path: &str| Some((path.to_owned(), OsString::from_vec(names.of(path)?).into()));
                 known.extend(paths.into_iter().filter_map(plain));
             }

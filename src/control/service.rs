@@ -353,8 +353,8 @@ pub fn kms(keys: &Keys, call: &Call) -> Result<KmsReply, KeyringError> {
         Err(error) => {
             let error = KmsError::of(error);
             match &error {
-                Ok(refused) => keys.note_refused_call(call, &refused.name.to_string(), &refused.message),
-                Err(failed) => keys.note_refused_call(call, "KeyringError", &failed.to_string()),
+                Ok(refused) => keys.note_refused_call(call, &refused.name.to_string()),
+                Err(_) => keys.note_refused_call(call, "KeyringError"),
             }
             error.map(|error| KmsReply::Failed { error })
         }

@@ -1,7 +1,12 @@
 //! Lines of the log and the chain through them. Pure.
+//!
+//! A line is *authentic* if its MAC is that of its content and of the MAC that the line before it states: who has no
+//! event key can't make one, only repeat, move and remove those that are there. Nothing is taken from a line that
+//! isn't: neither the place where the chain goes on nor the keyring's generation.
 
 use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
+use subtle::ConstantTimeEq;
 
 use super::event::LINE_TORN;
 use super::{Actor, Event, arn};
@@ -21,8 +26,11 @@ pub struct Anchor {
     pub mac: [u8; 32],
 }
 
+/// How many broken lines a check names.
+const NAMED: usize = 1000;
+
 /// What checking the whole log against its chain and the keyring's anchor found.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Verification {
     /// Events whose MAC fits the line before them.
     pub good: u64,
@@ -34,6 +42,9 @@ pub struct Verification {
     pub breaks: u64,
     /// The line, from 1 on, of the first of them.
     pub first_break: Option<u64>,
+    /// The lines that don't fit, the first thousand of them.
+    #[serde(default)]
+    pub broken_lines: Vec<u64>,
     /// Whether the log ends before the keyring's anchor, or has another event in its place.
     pub cut: bool,
     /// How many events the keyring's anchor says that there are at least.
@@ -49,6 +60,9 @@ impl Verification {
     fn broken(&mut self, line: u64) {
         self.breaks += 1;
         self.first_break.get_or_insert(line);
+        if self.broken_lines.len() < NAMED {
+            self.broken_lines.push(line);
+        }
     }
 }
 
@@ -105,6 +119,14 @@ struct Parsed<'a> {
     object: Value,
 }
 
+impl Parsed<'_> {
+    /// Whether it is the event after `last`.
+    fn follows(&self, key: &EventKey, last: Anchor) -> bool {
+        Some(self.place.count) == last.count.checked_add(1)
+            && bool::from(link(key, &last.mac, self.content).ct_eq(&self.place.mac))
+    }
+}
+
 /// None for a torn line, or one that isn't ours.
 fn parse(line: &[u8]) -> Option<Parsed<'_>> {
     let text = std::str::from_utf8(line).ok()?;
@@ -119,28 +141,39 @@ fn parse(line: &[u8]) -> Option<Parsed<'_>> {
 /// What the end of a log says.
 #[derive(Default)]
 pub(super) struct End<'a> {
-    /// The place that its last whole line states.
+    /// The place that its last authentic line states.
     pub(super) place: Option<Anchor>,
-    /// The keyring generation that the last line with one states.
+    /// The keyring generation that the last authentic line with one states.
     pub(super) generation: Option<Generation>,
-    /// What stands behind the last whole line, without its line feed; empty if nothing does.
-    pub(super) torn: &'a [u8],
+    /// What stands behind the last authentic line, without its line feed; empty if nothing does.
+    pub(super) rest: &'a [u8],
+    /// Whether there are whole lines in `rest`, which no crash leaves.
+    pub(super) forged: bool,
 }
 
-/// Reads the end of a log; `tail` may begin in the middle of a line.
-pub(super) fn end_of(tail: &[u8]) -> End<'_> {
+/// Reads the end of a log, `before` being what precedes it: the start of the log, or a line that isn't known, in whose
+/// middle `tail` may begin. The first line after an unknown one can't be checked, and only says what the next
+/// one follows.
+pub(super) fn end_of<'a>(key: &EventKey, before: Option<Anchor>, tail: &'a [u8]) -> End<'a> {
     let mut end = End::default();
-    let mut whole_to = 0;
-    let mut at = 0;
+    let (mut at, mut rest_from) = (0, 0);
+    let (mut stated, mut good) = (before, before);
     for line in tail.split_inclusive(|&b| b == b'\n') {
         at += line.len();
         let Some(parsed) = parse(line.strip_suffix(b"\n").unwrap_or(line)) else { continue };
-        end.place = Some(parsed.place);
-        end.generation = parsed.object["detail"]["generation"].as_u64().map(Generation).or(end.generation);
-        whole_to = at;
+        if [stated, good].into_iter().flatten().any(|last| parsed.follows(key, last)) {
+            good = Some(parsed.place);
+            end.place = good;
+            end.generation =
+                parsed.object["detail"]["generation"].as_u64().map(Generation).or(end.generation);
+            (rest_from, end.forged) = (at, false);
+        } else if stated.is_some() {
+            end.forged = true;
+        }
+        stated = Some(parsed.place);
     }
-    let rest = &tail[whole_to..];
-    end.torn = rest.strip_suffix(b"\n").unwrap_or(rest);
+    let rest = &tail[rest_from..];
+    end.rest = rest.strip_suffix(b"\n").unwrap_or(rest);
     end
 }
 
@@ -149,11 +182,18 @@ pub(super) fn torn(bytes: &[u8]) -> Event {
     Event::LineTorn { bytes: bytes.len() as u64, sha256: HEXLOWER.encode(&sha256(bytes)) }
 }
 
+/// The event that says that lines were put behind the last authentic one.
+pub(super) fn forged(bytes: &[u8]) -> Event {
+    Event::LinesForged { bytes: bytes.len() as u64, sha256: HEXLOWER.encode(&sha256(bytes)) }
+}
+
 /// Checks a log line by line.
 pub(super) struct Verifier<'a> {
     key: &'a EventKey,
     anchor: Anchor,
+    /// What the last line states, and the last that fits: a line that was put in between breaks nothing behind it.
     last: Anchor,
+    good: Anchor,
     line: u64,
     /// Lines that can't be read, and the number of the first: torn by a crash if the next event says so.
     unread: Option<(u64, Vec<u8>)>,
@@ -165,7 +205,16 @@ impl<'a> Verifier<'a> {
     pub(super) fn new(key: &'a EventKey, anchor: Anchor) -> Self {
         let found = Verification { anchored: anchor.count, ..Verification::default() };
         let met = anchor.count == 0;
-        Self { key, anchor, last: Anchor::default(), line: 0, unread: None, met, found }
+        Self {
+            key,
+            anchor,
+            last: Anchor::default(),
+            good: Anchor::default(),
+            line: 0,
+            unread: None,
+            met,
+            found,
+        }
     }
 
     /// The next line, without its line feed.
@@ -181,8 +230,7 @@ impl<'a> Verifier<'a> {
             }
             return;
         };
-        let fits = parsed.place.count == self.last.count + 1
-            && link(self.key, &self.last.mac, parsed.content) == parsed.place.mac;
+        let fits = parsed.follows(self.key, self.last) || parsed.follows(self.key, self.good);
         if let Some((first, bytes)) = self.unread.take() {
             let said = parsed.object["detail-type"] == LINE_TORN
                 && parsed.object["detail"]["sha256"] == HEXLOWER.encode(&sha256(&bytes));
@@ -194,6 +242,7 @@ impl<'a> Verifier<'a> {
         }
         if fits {
             self.found.good += 1;
+            self.good = parsed.place;
         } else {
             self.found.broken(self.line);
         }

@@ -42,16 +42,17 @@ pub enum Event {
         /// The operation, as KMS names it.
         operation: &'static str,
     },
-    /// An operation on keys that was refused or failed; nothing was changed.
+    /// An operation on keys that was refused or failed; nothing was changed. Without the sentence that the user was
+    /// told: it names aliases and quotes policies, and the log lies beside the ciphertext.
     OperationRefused {
         /// The key, if there is one of that name.
         key: Option<KeyId>,
+        /// The unlock slot, if it is about one.
+        slot: Option<SlotId>,
         /// The operation, as KMS names it.
         operation: &'static str,
         /// KMS's name of the reason.
         code: String,
-        /// The sentence that the user was told.
-        message: String,
     },
     /// The material of a version is gone, and with it what it wrapped.
     MaterialDeleted {
@@ -178,6 +179,13 @@ pub enum Event {
     },
     /// The log was shorter than the keyring's anchor says, or had another event in its place.
     LogCut,
+    /// Lines that no holder of the event key wrote stand before this line, behind the last one that one did.
+    LinesForged {
+        /// How many bytes.
+        bytes: u64,
+        /// Their SHA-256, in hexadecimal.
+        sha256: String,
+    },
     /// A crash tore what was being written; what is left of it stands before this line.
     LineTorn {
         /// How many bytes are left of it.
@@ -278,6 +286,7 @@ impl Event {
             Self::HeldBack => "Events Held Back",
             Self::EventsLost { .. } => "Events Lost",
             Self::LogCut => "Event Log Cut",
+            Self::LinesForged { .. } => "Event Log Lines Forged",
             Self::LineTorn { .. } => LINE_TORN,
         }
     }
@@ -311,6 +320,7 @@ impl Event {
             | Self::Damage { .. }
             | Self::LogCut
             | Self::EventsLost { .. }
+            | Self::LinesForged { .. }
             | Self::LineTorn { .. } => "failed",
             _ => "success",
         }
@@ -342,12 +352,15 @@ impl Event {
             Self::KeyOperation { key, operation } => {
                 json!({"key-id": key.to_string(), "event-name": operation})
             }
-            Self::OperationRefused { key, operation, code, message } => json!({
-                "key-id": key.map(|key| key.to_string()),
-                "event-name": operation,
-                "error-code": code,
-                "error-message": message,
-            }),
+            Self::OperationRefused { key, slot, operation, code } => {
+                let mut detail = json!({
+                    "key-id": key.map(|key| key.to_string()), "event-name": operation, "error-code": code,
+                });
+                if let Some(slot) = slot {
+                    detail["slot-id"] = slot.to_string().into();
+                }
+                detail
+            }
             Self::MaterialDeleted { backing, why } => with_backing(json!({"reason": why}), Some(*backing)),
             Self::VersionsRetired { key, below, trimmed } => {
                 json!({"key-id": key.to_string(), "min-decryption-version": below.0, "trimmed": trimmed})
@@ -395,7 +408,9 @@ impl Event {
             Self::EventsLost { events, since, until } => {
                 json!({"events": events, "since": since.to_string(), "until": until.to_string()})
             }
-            Self::LineTorn { bytes, sha256 } => json!({"bytes": bytes, "sha256": sha256}),
+            Self::LinesForged { bytes, sha256 } | Self::LineTorn { bytes, sha256 } => {
+                json!({"bytes": bytes, "sha256": sha256})
+            }
         }
     }
 }

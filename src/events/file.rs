@@ -6,10 +6,11 @@ use std::time::Duration;
 use rustix::fs::FlockOperation;
 use rustix::io::retry_on_intr;
 
+use super::chain::Anchor;
 use crate::ids::LowerOffset;
 use crate::storage::{self, Errno, Result};
 
-/// Lines are far shorter than this, so the last whole one is in it.
+/// Lines are far shorter than this, so the last two whole ones are in it.
 const TAIL: u64 = 64 << 10;
 /// How much is read at a time.
 pub(super) const CHUNK: usize = 1 << 20;
@@ -53,9 +54,10 @@ pub(super) fn lock(file: &OwnedFd, patience_ms: u32) -> Result<()> {
     Err(Errno::WOULDBLOCK)
 }
 
-pub(super) fn read_tail(file: BorrowedFd<'_>, size: LowerOffset) -> Result<Vec<u8>> {
+/// The end of the log, and the place before it, which is known if this is all of it.
+pub(super) fn read_tail(file: BorrowedFd<'_>, size: LowerOffset) -> Result<(Vec<u8>, Option<Anchor>)> {
     let mut tail = vec![0; size.0.min(TAIL) as usize];
     let read = storage::pread(file, &mut tail, LowerOffset(size.0.saturating_sub(TAIL)))?;
     tail.truncate(read);
-    Ok(tail)
+    Ok((tail, (size.0 <= TAIL).then(Anchor::default)))
 }

@@ -63,13 +63,15 @@ pub(crate) fn good_lines(text: &[u8]) -> u64 {
     verify(text, Anchor::default()).good
 }
 
-/// Reading the end of a log finds a place only where a line states one, and says what stands behind it.
+/// Reading the end of a log finds a place only where an authentic line states one, and says what stands behind it.
 pub(crate) fn reads_any_end(tail: &[u8]) {
-    let end = end_of(tail);
-    let without_feed = tail.strip_suffix(b"\n").unwrap_or(tail);
-    assert!(without_feed.ends_with(end.torn) || tail.ends_with(end.torn));
-    if end.place.is_none() {
-        assert!(end.generation.is_none() && end.torn == without_feed);
+    for before in [None, Some(Anchor::default())] {
+        let end = end_of(&own().key, before, tail);
+        let without_feed = tail.strip_suffix(b"\n").unwrap_or(tail);
+        assert!(without_feed.ends_with(end.rest) || tail.ends_with(end.rest));
+        if end.place.is_none() {
+            assert!(end.generation.is_none() && end.rest == without_feed);
+        }
     }
 }
 

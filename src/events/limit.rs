@@ -1,6 +1,47 @@
-//! Keeps whoever opens what they may not, or reads a damaged file, from filling the disk with events.
+//! Keeps whoever opens what they may not, or reads a damaged file, from filling the disk with events: a limit for each
+//! user, so that nobody hides another one's refusals behind a flood of their own.
+
+use std::collections::HashMap;
 
 use crate::ids::Timestamp;
+
+/// Users with a limit of their own. Those beyond share one.
+const USERS: usize = 1024;
+
+/// The limits of one class of events, by user id.
+#[derive(Default)]
+pub(super) struct Limits {
+    users: HashMap<u32, Limit>,
+    rest: Option<Limit>,
+    /// Held back after they had passed.
+    held_back: u64,
+}
+
+impl Limits {
+    /// Whether one more event in the name of this user may pass now (see [`Limit::pass`]).
+    pub(super) fn pass(&mut self, uid: u32, now: Timestamp, refill: i64) -> bool {
+        if self.users.len() >= USERS && !self.users.contains_key(&uid) {
+            self.users.retain(|_, limit| !limit.is_at_rest(now, refill));
+        }
+        let limit = if self.users.len() < USERS || self.users.contains_key(&uid) {
+            self.users.entry(uid).or_insert_with(|| Limit::new(now))
+        } else {
+            self.rest.get_or_insert_with(|| Limit::new(now))
+        };
+        limit.pass(now, refill)
+    }
+
+    /// Counts events that passed and still could not be written.
+    pub(super) fn hold_back(&mut self, events: u64) {
+        self.held_back = self.held_back.saturating_add(events);
+    }
+
+    /// How many were held back since this was last asked.
+    pub(super) fn take_held_back(&mut self) -> u64 {
+        let of_users = self.users.values_mut().chain(&mut self.rest).map(Limit::take_held_back);
+        of_users.fold(std::mem::take(&mut self.held_back), u64::saturating_add)
+    }
+}
 
 const BURST: u32 = 50;
 /// Milliseconds until one more may pass.
@@ -20,6 +61,11 @@ impl Limit {
         Self { tokens: BURST, refilled: now, held_back: 0 }
     }
 
+    /// Whether it is as a new one would be: nothing is held back, and by now all of a burst may pass.
+    fn is_at_rest(&self, now: Timestamp, refill: i64) -> bool {
+        self.held_back == 0 && (now.0 - self.refilled.0) / refill + i64::from(self.tokens) >= i64::from(BURST)
+    }
+
     /// Whether one more may pass now, where one more comes each `refill` milliseconds.
     pub(super) fn pass(&mut self, now: Timestamp, refill: i64) -> bool {
         let periods = (now.0 - self.refilled.0) / refill;
@@ -37,15 +83,10 @@ impl Limit {
                 true
             }
             None => {
-                self.hold_back(1);
+                self.held_back = self.held_back.saturating_add(1);
                 false
             }
         }
-    }
-
-    /// Counts events that passed and still could not be written.
-    pub(super) fn hold_back(&mut self, events: u64) {
-        self.held_back = self.held_back.saturating_add(events);
     }
 
     /// How many were held back since this was last asked.

@@ -12,10 +12,10 @@ use parking_lot::Mutex;
 
 use super::chain::{self, Anchor, Circumstances, Verification, Verifier};
 use super::file::{CHUNK, LOCK_PATIENCE_MS, lock, read_tail, whole_size, write_again};
-use super::limit::{Limit, REFILL_LARGE_MS, REFILL_MS};
+use super::limit::{Limits, REFILL_LARGE_MS, REFILL_MS};
 use super::room::{Rank, Room};
 use super::waiting::{Noted, Waiting};
-use super::{Class, Event};
+use super::{Actor, Class, Event};
 use crate::crypto::keys::EventKey;
 use crate::ids::{Generation, LowerOffset, Timestamp};
 use crate::storage::{self, Access, Errno, FileKind, Result};
@@ -35,7 +35,7 @@ pub struct EventLog {
     dir: OwnedFd,
     key: Arc<EventKey>,
     /// By [`Class`]. Taken before `state`, never with it held.
-    limits: [Mutex<Limit>; 3],
+    limits: [Mutex<Limits>; 3],
     state: Mutex<State>,
 }
 
@@ -75,7 +75,6 @@ impl<'a> Line<'a> {
 impl EventLog {
     /// The log in the vault directory `dir`. Nothing is read or written yet; `anchor` is the keyring's.
     pub fn new(dir: OwnedFd, key: Arc<EventKey>, anchor: Anchor) -> Self {
-        let now = Timestamp::now();
         let state = State {
             place: anchor,
             durable: anchor,
@@ -88,7 +87,7 @@ impl EventLog {
             waiting: Waiting::default(),
             failing: false,
         };
-        Self { dir, key, limits: [(); 3].map(|()| Mutex::new(Limit::new(now))), state: Mutex::new(state) }
+        Self { dir, key, limits: Default::default(), state: Mutex::new(state) }
     }
 
     /// Appends an event, in the name of [`Actor::current`](super::Actor::current). Never fails its caller: what
@@ -102,7 +101,7 @@ impl EventLog {
     }
 
     /// As [`EventLog::record`], for what users of a mount can bring about as fast as they like: `event` is made
-    /// only if it may be written, and nobody waits for it. What is held back is counted, and the next line says
+    /// only if it may be written by the limit of its class and of the user in whose name it is, and nobody waits for it. What is held back is counted, and the next line says
     /// how many these were.
     pub fn record_limited(&self, class: Class, event: impl FnOnce() -> Event) {
         let mut limit = self.limit(class).lock();
@@ -110,7 +109,11 @@ impl EventLog {
             Some(state) => state.size.is_some_and(|size| size.0 > LARGE),
             None => return limit.hold_back(1),
         };
-        if !limit.pass(Timestamp::now(), if large { REFILL_LARGE_MS } else { REFILL_MS }) {
+        if !limit.pass(
+            Actor::current().uid,
+            Timestamp::now(),
+            if large { REFILL_LARGE_MS } else { REFILL_MS },
+        ) {
             return;
         }
         drop(limit);
@@ -238,7 +241,7 @@ impl EventLog {
         self.state.lock().durable
     }
 
-    /// The keyring generation of the last change in the log, if its end can be read. Not authenticated.
+    /// The keyring generation of the last change in the log, if its end can be read.
     pub fn logged_generation(&self) -> Option<Generation> {
         self.last_generation(&mut self.state.lock())
     }
@@ -272,7 +275,7 @@ impl EventLog {
         Ok(verifier.end(&rest))
     }
 
-    fn limit(&self, class: Class) -> &Mutex<Limit> {
+    fn limit(&self, class: Class) -> &Mutex<Limits> {
         &self.limits[match class {
             Class::Refusals => 0,
             Class::Damage => 1,
@@ -419,17 +422,18 @@ impl EventLog {
         let mut unfinished = false;
         if state.size != Some(size) {
             state.room.forget();
-            let tail = read_tail(file.as_fd(), size)?;
+            let (tail, before) = read_tail(file.as_fd(), size)?;
             unfinished = !tail.is_empty() && !tail.ends_with(b"\n");
-            let end = chain::end_of(&tail);
+            let end = chain::end_of(&self.key, before, &tail);
             state.generation = end.generation.or(state.generation);
             match end.place {
                 Some(place) if place.count > last.count || place == last => last = place,
                 None if last.count == 0 => {}
                 _ => add(&mut last, &Line::of(&Noted::now(Event::LogCut))),
             }
-            if !end.torn.is_empty() {
-                add(&mut last, &Line::of(&Noted::now(chain::torn(end.torn))));
+            if !end.rest.is_empty() {
+                let event = if end.forged { chain::forged(end.rest) } else { chain::torn(end.rest) };
+                add(&mut last, &Line::of(&Noted::now(event)));
             }
         }
         lines.iter().for_each(|line| add(&mut last, line));
@@ -452,9 +456,9 @@ impl EventLog {
         if let Ok(Some(file)) = self.open(Access::ReadOnly)
             && let Ok(size) = whole_size(&file)
             && state.size != Some(size)
-            && let Ok(tail) = read_tail(file.as_fd(), size)
+            && let Ok((tail, before)) = read_tail(file.as_fd(), size)
         {
-            state.generation = chain::end_of(&tail).generation.or(state.generation);
+            state.generation = chain::end_of(&self.key, before, &tail).generation.or(state.generation);
         }
         state.generation
     }

@@ -3,7 +3,7 @@ mod waiting;
 
 use std::sync::Arc;
 
-use super::limit::Limit;
+use super::limit::{Limit, Limits};
 use proptest::prelude::*;
 
 use super::*;
@@ -155,6 +155,77 @@ fn damage_is_rate_limited_and_counted() {
     log.record(&rotated(1));
     assert_eq!(log.verify(log.anchor()).unwrap().breaks, 0);
     assert!(f.text().contains("\"events-held-back\":"), "the next line says how many");
+}
+
+#[test]
+fn one_users_flood_hides_no_one_elses_event() {
+    let f = Fixture::new();
+    let log = f.log(Anchor::default());
+    let as_user = |uid, events: usize| {
+        let _acting = Actor { uid, pid: 1 }.act();
+        (0..events).for_each(|_| log.record_limited(Class::Damage, damage));
+    };
+    as_user(1000, 1000);
+    as_user(1001, 1);
+    let of = |uid: u32| f.text().lines().filter(|line| line.contains(&format!("\"uid\":{uid},"))).count();
+    assert!((50..60).contains(&of(1000)), "{}", of(1000));
+    assert_eq!(of(1001), 1);
+}
+
+#[test]
+fn limits_of_more_users_than_are_kept_are_shared_and_come_free_again() {
+    let mut limits = Limits::default();
+    let users = 0..5000u32;
+    let passed = |limits: &mut Limits, at| {
+        users
+            .clone()
+            .map(|uid| (0..60).filter(|_| limits.pass(uid, Timestamp(at), REFILL_MS)).count())
+            .sum::<usize>()
+    };
+    assert_eq!(passed(&mut limits, 0), 1024 * 50 + 50);
+    assert_eq!(limits.take_held_back(), 5000 * 60 - (1024 * 50 + 50));
+    // A minute later all of them are at rest, and others have their place.
+    assert_eq!((0..60).filter(|_| limits.pass(9999, Timestamp(60_000), REFILL_MS)).count(), 50);
+}
+
+#[test]
+fn a_forged_line_is_followed_in_nothing() {
+    let f = Fixture::new();
+    let log = f.log(Anchor::default());
+    let change = |log: &EventLog, to: u64| {
+        log.record_change(&[rotated(to as u32)], Generation(to - 1), Generation(to), &mut || false).unwrap()
+    };
+    let anchor = change(&log, 2);
+    let good = f.text();
+    // As whoever can write the vault makes it: a high sequence number, a generation that no keyring reaches, some MAC.
+    let last = good.lines().last().unwrap();
+    let forged = last
+        .replace("\"sequence\":1", &format!("\"sequence\":{}", u64::MAX))
+        .replace("\"generation\":2", &format!("\"generation\":{}", u64::MAX));
+    assert_ne!(forged, last);
+    for forged in
+        [format!("{forged}\n"), forged.clone(), format!("{forged}\n{forged}\n"), format!("torn\n{forged}\n")]
+    {
+        f.write(&format!("{good}{forged}"));
+        let log = f.log(anchor);
+        assert_eq!(log.logged_generation(), Some(Generation(2)));
+        let anchor = change(&log, 3);
+        let text = f.text();
+        assert!(text.contains("\"detail-type\":\"Event Log Lines Forged\""), "{text}");
+        assert!(!text.contains("Keyring Changes Lost") && !text.contains("Event Log Cut"), "{text}");
+        let events: Vec<serde_json::Value> =
+            text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        assert_eq!(events.last().unwrap()["sequence"], 3);
+        let found = log.verify(anchor).unwrap();
+        let whole = forged.lines().filter(|line| line.starts_with('{')).count() as u64;
+        assert_eq!((found.good, found.cut, found.first_break), (3, false, Some(2)), "{text}");
+        assert!(found.breaks >= whole && found.broken_lines.len() as u64 == found.breaks);
+        // And the next one who opens it goes on from there.
+        let next = f.log(anchor);
+        assert_eq!(next.logged_generation(), Some(Generation(3)));
+        next.record(&rotated(3));
+        assert_eq!(next.verify(anchor).unwrap().good, 4);
+    }
 }
 
 #[test]

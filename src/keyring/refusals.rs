@@ -10,12 +10,12 @@ use crate::ids::{KeyId, SlotId};
 const NOT_KMS: &str = "KeyringError";
 
 impl Keys {
-    /// Notes an operation of the KMS interface that changed nothing, with the reason's name and the sentence
-    /// that the user is told. One that only looks isn't noted.
-    pub fn note_refused_call(&self, call: &Call, code: &str, message: &str) {
+    /// Notes an operation of the KMS interface that changed nothing, with the reason's name. One that only looks
+    /// isn't noted.
+    pub fn note_refused_call(&self, call: &Call, code: &str) {
         if call.changes() {
             let key = key_named(&self.table.read().body, call);
-            self.note_refused(call.operation(), key, code, message);
+            self.note_refused(call.operation(), key, None, code);
         }
     }
 
@@ -25,7 +25,7 @@ impl Keys {
             RotateTarget::Key(key) => Some(*key),
             RotateTarget::Alias(name) => self.table.read().body.alias(name).map(|alias| alias.key),
         };
-        self.note_refused("RotateKey", key, &code(error), &error.to_string());
+        self.note_refused("RotateKey", key, None, &code(error));
     }
 
     /// Notes a change of unlock slots that was refused, and hands it on.
@@ -36,15 +36,13 @@ impl Keys {
         done: Result<T, KeyringError>,
     ) -> Result<T, KeyringError> {
         if let Err(error) = &done {
-            let slot = slot.map(|slot| format!("slot {slot}: ")).unwrap_or_default();
-            self.note_refused(operation, None, &code(error), &format!("{slot}{error}"));
+            self.note_refused(operation, None, slot, &code(error));
         }
         done
     }
 
-    fn note_refused(&self, operation: &'static str, key: Option<KeyId>, code: &str, message: &str) {
-        let (code, message) = (code.to_owned(), message.to_owned());
-        self.log.record_durably(&Event::OperationRefused { key, operation, code, message });
+    fn note_refused(&self, operation: &'static str, key: Option<KeyId>, slot: Option<SlotId>, code: &str) {
+        self.log.record_durably(&Event::OperationRefused { key, slot, operation, code: code.to_owned() });
     }
 }
 

@@ -120,6 +120,34 @@ class Events(MountedTest):
         log.write_text(good)
         self.assertEqual(self.verify(self.mnt).returncode, 0)
 
+    def test_a_forged_line_is_shown_as_such_and_followed_in_nothing(self):
+        before = self.vault.status()["keys"]
+        self.vault.umount()
+        log = self.vault.path / "events.jsonl"
+        last = json.loads(log.read_text().splitlines()[-1])
+        last.update({"sequence": 2**64 - 1, "detail-type": "KMS CMK Deletion"})
+        last["detail"]["generation"] = 2**64 - 1
+        with log.open("a", encoding="utf-8") as text:
+            text.write(json.dumps(last, separators=(",", ":")) + "\n")
+        secret = ("--passfile", self.vault.passfile)
+        told = self.vault.ok("events", self.vault.path, *secret)
+        number = len(log.read_text().splitlines())
+        (forged,) = [line for line in told.splitlines() if "KMS CMK Deletion" in line]
+        self.assertTrue(forged.startswith(f"line {number} doesn't follow the one before it"), forged)
+        self.assertEqual(told.count("doesn't follow"), 1)
+        self.vault.mount()
+        self.vault.rotate()
+        self.assertEqual(len(self.vault.status()["keys"]), len(before))
+        types = [event["detail-type"] for event in map(json.loads, log.read_text().splitlines())]
+        self.assertIn("Event Log Lines Forged", types)
+        self.assertNotIn("Keyring Changes Lost", types)
+        told = self.vault.ok("events", self.mnt)
+        (forged,) = [line for line in told.splitlines() if "KMS CMK Deletion" in line]
+        self.assertTrue(forged.startswith(f"line {number} doesn't follow"), forged)
+        self.assertEqual(told.count("doesn't follow"), 1, told)
+        done = self.vault.run("events", self.mnt, "--verify", "--json")
+        self.assertEqual(json.loads(done.stdout)["broken_lines"], [number])
+
     def test_follow_sees_a_rotation_across_an_unmount(self):
         out = self.dir / "followed"
         with open(out, "w") as f:

@@ -17,11 +17,18 @@ pub(super) struct Tail {
     offset: u64,
     /// What was read of a line that isn't whole.
     rest: Vec<u8>,
+    /// Whether the last lines are the first of the file.
+    began: bool,
 }
 
 impl Tail {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, ino: 0, offset: 0, rest: Vec::new() }
+        Self { path, ino: 0, offset: 0, rest: Vec::new(), began: false }
+    }
+
+    /// Whether the lines that came last are the first of the log.
+    pub(super) fn began_again(&self) -> bool {
+        self.began
     }
 
     /// The next lines; none if there are no more by now, or there is no log. If nobody waits for more
@@ -39,6 +46,7 @@ impl Tail {
             (self.ino, self.offset) = (meta.ino(), 0);
             self.rest.clear();
         }
+        self.began = self.offset == 0;
         let mut chunk = vec![0; CHUNK];
         let mut lines: Vec<Vec<u8>> = Vec::new();
         while lines.is_empty() {

@@ -138,13 +138,12 @@ impl Service {
             match &why {
                 None => keys.delete_due(&pending).map_err(|error| refusal_of_keyring(&error))?,
                 Some(why) => {
-                    let (code, message) = ("ConflictException".to_owned(), why.clone());
-                    let operation = "DeleteKey";
+                    let (operation, code) = ("DeleteKey", "ConflictException".to_owned());
                     keys.events().record(&Event::OperationRefused {
                         key: Some(key),
+                        slot: None,
                         operation,
                         code,
-                        message,
                     });
                     self.held_up.0.lock().insert(key, (why.clone(), Instant::now()));
                 }
