@@ -2,6 +2,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,7 @@ use super::secrets::NewSecretPlan;
 use crate::crypto::password::KdfParams;
 use crate::crypto::suite::Suite;
 use crate::keyring::{KeyringFile, OpenOptions};
+use crate::storage::LowerFs;
 use crate::unlock::{self, RecoveryKey, Secret};
 
 /// A vault to be made.
@@ -61,6 +63,9 @@ pub(super) fn run(args: &args::Init) -> Outcome {
             let _ = fs::remove_dir(&plan.vault);
         }
     })?;
+    if let Some(risk) = power_cut_risk(&plan.vault) {
+        output::complain(&format!("{}: {risk}", plan.vault.display()));
+    }
     output::print(&format!("vault {vault_id} is made\n"))?;
     text.map_or(Ok(()), |text| show_recovery_key(&text))
 }
@@ -73,6 +78,12 @@ pub(super) fn show_recovery_key(text: &Zeroizing<String>) -> Outcome {
     output::print("\nRecovery key, shown this once; write it down and keep it elsewhere:\n\n    ")?;
     output::print(text)?;
     output::print("\n\nIt opens the vault with --recovery-key if the passphrase or key file is lost.\n")
+}
+
+/// What a mount of it will warn of, told while the vault can still be made elsewhere.
+fn power_cut_risk(vault: &Path) -> Option<String> {
+    let vault = File::open(vault).ok()?;
+    LowerFs::probe(vault.as_fd()).ok()?.power_cut_risk()
 }
 
 fn refuse_unusable(vault: &Path) -> Outcome {

@@ -113,7 +113,11 @@ impl KeyringFile {
             header.slots.push(slot);
         }
         let first = first.ok_or(KeyringError::NoSecret)?;
-        let state = store::create(&dir, store::Draft::first(header, first_body(vault, now)?, root))?;
+        let draft = store::Draft::first(header, first_body(vault, now)?, root);
+        let state = {
+            let _lock = dir.lock()?;
+            store::create(&dir, draft)?
+        };
         let opened = open_state(dir, state, first, options)?;
         opened.keys.events().record_durably(&Event::VaultCreated);
         Ok(opened)

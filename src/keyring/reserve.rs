@@ -84,7 +84,7 @@ impl VaultDir {
             let temporary = storage::temporary_name();
             let moved = self.open_reserve(name).and_then(|file| {
                 let (fd, name) = (self.fd(), name.as_bytes());
-                self.with_room(|| storage::rename(fd, name, fd, &temporary, RenameFlags::NOREPLACE))?;
+                self.with_room(|| storage::rename_to_new(fd, name, fd, &temporary))?;
                 Ok(file)
             });
             let Ok(file) = moved else { continue };

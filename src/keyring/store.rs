@@ -99,7 +99,7 @@ pub(super) fn open_as(dir: &VaultDir, bytes: &[u8], kind: Kind, root: Arc<RootKe
     Ok(State { header: parts.header, body, root, hash: sha256(bytes), mark, len: bytes.len() as u64 })
 }
 
-/// Writes the first keyring of a vault.
+/// Writes the first keyring of a vault. Only under the lock.
 pub(super) fn create(dir: &VaultDir, draft: Draft) -> Result<State> {
     let (bytes, state) = draft.seal(dir)?;
     dir.create(&bytes)?;

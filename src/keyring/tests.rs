@@ -18,6 +18,7 @@ mod events;
 mod faults;
 mod import;
 mod kms;
+mod lacking;
 mod layout;
 mod lifecycle;
 mod look;

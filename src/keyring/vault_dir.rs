@@ -157,11 +157,11 @@ impl VaultDir {
         }
     }
 
-    /// Places the first keyring; durable when this returns.
+    /// Places the first keyring; durable when this returns. Only under the lock.
     pub(super) fn create(&self, bytes: &[u8]) -> Result<()> {
         let name = self.write_temporary(bytes)?;
         let (fd, to) = (self.fd(), FILE_NAME.as_bytes());
-        storage::rename(fd, &name, fd, to, RenameFlags::NOREPLACE).map_err(|e| {
+        storage::rename_to_new(fd, &name, fd, to).map_err(|e| {
             self.discard(&name);
             match e {
                 Errno::EXIST => KeyringError::Exists(self.path.clone()),
@@ -176,7 +176,7 @@ impl VaultDir {
     pub(super) fn set_aside(&self, by: Generation) -> Result<String> {
         let name = format!("{FILE_NAME}.replaced-by-{}", by.0);
         let fd = self.fd();
-        storage::rename(fd, FILE_NAME.as_bytes(), fd, name.as_bytes(), RenameFlags::NOREPLACE)
+        storage::rename_to_new(fd, FILE_NAME.as_bytes(), fd, name.as_bytes())
             .map_err(|e| self.io(FILE_NAME, "rename it", e))?;
         self.sync()?;
         Ok(name)
@@ -246,9 +246,7 @@ impl VaultDir {
         let mut name = storage::temporary_name();
         match self.with_room(|| storage::link(self.fd(), FILE_NAME.as_bytes(), self.fd(), &name)) {
             Ok(()) => {}
-            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK) => {
-                name = self.write_temporary(&self.read()?)?
-            }
+            Err(e) if storage::lacks_links(e) => name = self.write_temporary(&self.read()?)?,
             Err(e) => return Err(failed(e)),
         }
         let kept = self.rename_over(&name, PREV_NAME);

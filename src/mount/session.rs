@@ -29,9 +29,6 @@ const SESSION_THREADS: std::ops::RangeInclusive<usize> = 2..=4;
 /// Threads for syncs: as many as an application has files to sync at once, within reason.
 const SYNC_THREADS: usize = 16;
 
-/// The smallest block, in bytes, that a lower filesystem must write at once for a page never to tear.
-const PAGE: u32 = 4096;
-
 /// Unlocks, mounts, serves until the mount is gone, and leaves everything on disk.
 pub(super) fn run(prepared: Prepared, secret: Secret, starting: &Starting) -> Result<(), MountError> {
     inherited::reset_for_mount(&prepared.vault, prepared.options.foreground);
@@ -87,13 +84,8 @@ fn warn_of(vault: &Vault, prepared: &Prepared) {
     if vault.read_only() && !prepared.options.read_only {
         tracing::warn!("{path}: its filesystem is mounted read-only, and so is the vault");
     }
-    if lower.block_size < PAGE {
-        tracing::warn!(
-            "{path}: its filesystem ({}) has blocks of {} bytes and writes a page in pieces: a power cut can \
-             cost synced data there; use one with 4096-byte blocks",
-            lower.fs_type,
-            lower.block_size
-        );
+    if let Some(risk) = lower.power_cut_risk() {
+        tracing::warn!("{path}: {risk}");
     }
     if !sys::locked::all_locked() {
         tracing::warn!(

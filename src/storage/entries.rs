@@ -6,7 +6,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::retry_on_intr;
 
 use super::fault::Op;
-use super::{Result, changing, magic_link};
+use super::{Errno, Result, changing, magic_link};
 
 /// What a lower file is opened for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -145,13 +145,47 @@ pub fn rename(
     new_name: &[u8],
     flags: RenameFlags,
 ) -> Result<()> {
-    changing(Op::Rename, || {
-        if flags.is_empty() {
-            // Some filesystems know no renameat2.
-            return rustix::fs::renameat(at, name, new_at, new_name);
-        }
-        rustix::fs::renameat_with(at, name, new_at, new_name, flags)
-    })
+    if flags.is_empty() {
+        // Some filesystems know no renameat2.
+        return changing(Op::Rename, || rustix::fs::renameat(at, name, new_at, new_name));
+    }
+    changing(Op::RenameFlagged, || rustix::fs::renameat_with(at, name, new_at, new_name, flags))
+}
+
+/// Whether an error of [`rename`] may mean that the filesystem lacks the flag it was given: FUSE filesystems, NFS and
+/// CephFS say EINVAL, as is said of a directory that is to go into itself, too.
+pub fn lacks_rename_flag(error: Errno) -> bool {
+    matches!(error, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)
+}
+
+/// Whether an error of [`link`] may mean that the filesystem has no hard links, or allows this file none.
+pub fn lacks_links(error: Errno) -> bool {
+    matches!(error, Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK | Errno::INVAL)
+}
+
+/// Renames the file `name` to `new_name`, which must not exist: by RENAME_NOREPLACE; where that is lacking by a hard
+/// link, which nobody can overtake either, and which a crash may leave beside the old name; where links are lacking too
+/// by a look and a rename, for which the caller holds a lock that all who make `new_name` take.
+///
+/// # Errors
+/// EEXIST, and what the calls say.
+pub fn rename_to_new(at: BorrowedFd<'_>, name: &[u8], new_at: BorrowedFd<'_>, new_name: &[u8]) -> Result<()> {
+    match rename(at, name, new_at, new_name, RenameFlags::NOREPLACE) {
+        Err(error) if lacks_rename_flag(error) => {}
+        done => return done,
+    }
+    match link(at, name, new_at, new_name) {
+        Ok(()) => unlink(at, name).inspect_err(|_| {
+            // The error of the first is the one to tell; a second name that stays is a leftover.
+            let _ = unlink(new_at, new_name);
+        }),
+        Err(error) if lacks_links(error) => match super::stat(new_at, new_name) {
+            Ok(_) => Err(Errno::EXIST),
+            Err(Errno::NOENT) => rename(at, name, new_at, new_name, RenameFlags::empty()),
+            Err(error) => Err(error),
+        },
+        Err(error) => Err(error),
+    }
 }
 
 /// The target of the symlink `name`.

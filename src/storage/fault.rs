@@ -31,6 +31,8 @@ pub enum Op {
     Rmdir,
     /// `rename`.
     Rename,
+    /// `rename` with flags, which not every filesystem has.
+    RenameFlagged,
     /// `pwrite_all`.
     Pwrite,
     /// `truncate`.
@@ -155,12 +157,17 @@ mod plan {
         since: u64,
         /// The write to cut short, by its place among all calls, and what of it is made.
         short: Option<(u64, Part)>,
+        /// What the lower filesystem doesn't have, and says so each time.
+        refused: Vec<(Op, Errno)>,
         calls: Vec<Op>,
     }
 
     impl State {
         fn call(&mut self, op: Op) -> Result<()> {
             self.calls.push(op);
+            if let Some((_, errno)) = self.refused.iter().find(|(refused, _)| *refused == op) {
+                return Err(*errno);
+            }
             let Some(plan) = self.plan else { return Ok(()) };
             if self.fired {
                 self.since += 1;
@@ -267,7 +274,8 @@ mod plan {
         }
 
         fn with(plan: Option<Plan>) -> Self {
-            let state = State { plan, matched: 0, fired: false, since: 0, short: None, calls: Vec::new() };
+            let (refused, calls) = (Vec::new(), Vec::new());
+            let state = State { plan, matched: 0, fired: false, since: 0, short: None, refused, calls };
             Self(Arc::new(Mutex::new(state)))
         }
 
@@ -276,6 +284,13 @@ mod plan {
         #[must_use]
         pub fn short_after(self, skip: u64, part: Part) -> Self {
             self.0.lock().short = Some((skip, part));
+            self
+        }
+
+        /// In addition, every call of this kind fails: the lower filesystem doesn't have it, or not for us.
+        #[must_use]
+        pub fn refusing(self, op: Op, errno: Errno) -> Self {
+            self.0.lock().refused.push((op, errno));
             self
         }
 

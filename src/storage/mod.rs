@@ -29,8 +29,8 @@ pub use caller::{Caller, as_caller};
 pub use dir::{DirStream, RawEntry};
 pub use durable::{TEMPORARY_PREFIX, replace_durably, temporary_name};
 pub use entries::{
-    Access, create_file, link, link_fd, mkdir, mknod, open_dir, open_file, open_path, readlink, readlink_fd,
-    rename, reopen, rmdir, symlink, unlink,
+    Access, create_file, lacks_links, lacks_rename_flag, link, link_fd, mkdir, mknod, open_dir, open_file,
+    open_path, readlink, readlink_fd, rename, rename_to_new, reopen, rmdir, symlink, unlink,
 };
 pub use io::{
     allocate_keep_size, drop_cached, duplicate, fdatasync, fsync, is_no_room, pread, punch, pwrite_all,

@@ -200,7 +200,31 @@ pub struct LowerFs {
     pub read_only: bool,
     /// Its type, for messages: a name or the magic number in hexadecimal.
     pub fs_type: Cow<'static, str>,
+    /// Whether it is one that orders its metadata and writes a block at once, as far as is known of its type.
+    pub orders_metadata: bool,
 }
+
+/// A page that must be written at once, in bytes.
+const PAGE: u32 = 4096;
+
+/// Further ones, by the magic numbers of statfs(2), for messages.
+const NAMES: [(u64, &str); 15] = [
+    (0xca45_1a4e, "bcachefs"),
+    (0x2fc1_2fc1, "zfs"),
+    (0xff53_4d42, "cifs"),
+    (0xfe53_4d42, "smb"),
+    (0x0102_1997, "9p"),
+    (0x00c3_6400, "ceph"),
+    (0x0bd0_0bd0, "lustre"),
+    (0x7461_636f, "ocfs2"),
+    (0x0116_1970, "gfs2"),
+    (0x3153_464a, "jfs"),
+    (0x3434, "nilfs2"),
+    (0x4d44, "vfat"),
+    (0x2011_bab0, "exfat"),
+    (0x7366_746e, "ntfs3"),
+    (0xf15f, "ecryptfs"),
+];
 
 const EXT4: u64 = 0xef53;
 const XFS: u64 = 0x5846_5342;
@@ -232,14 +256,40 @@ impl LowerFs {
             OVERLAYFS => ("overlay".into(), false),
             NFS => ("nfs".into(), false),
             FUSE => ("fuse".into(), false),
-            other => (format!("{other:#x}").into(), false),
+            other => (name_of(other), false),
         };
         Ok(Self {
             block_size: vfs.f_frsize as u32,
             stable_needed: !stable,
             read_only: vfs.f_flag.contains(StatVfsMountFlags::RDONLY),
             fs_type,
+            orders_metadata: matches!(magic, EXT4 | XFS | BTRFS),
         })
+    }
+
+    /// Why a power cut may cost synced data there, as a clause; `None` where it is promised that it doesn't.
+    pub fn power_cut_risk(&self) -> Option<String> {
+        let Self { fs_type, block_size, .. } = self;
+        if !self.orders_metadata {
+            Some(format!(
+                "on its filesystem ({fs_type}) it isn't promised that synced data outlasts a power cut, as on ext4, XFS \
+                 and Btrfs"
+            ))
+        } else if *block_size < PAGE {
+            Some(format!(
+                "its filesystem ({fs_type}) has blocks of {block_size} bytes and writes a page in pieces: a power cut \
+                 can cost synced data there; use one with 4096-byte blocks"
+            ))
+        } else {
+            None
+        }
+    }
+}
+
+fn name_of(magic: u64) -> Cow<'static, str> {
+    match NAMES.iter().find(|(known, _)| *known == magic) {
+        Some((_, name)) => (*name).into(),
+        None => format!("{magic:#x}").into(),
     }
 }
 

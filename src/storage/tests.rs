@@ -5,6 +5,7 @@ use super::*;
 use crate::ids::LowerOffset;
 
 mod faults;
+mod lacking;
 
 /// A directory of its own, gone with the value.
 struct Dir {
@@ -367,7 +368,14 @@ fn the_lower_filesystem() {
     if let Ok(shm) = tempfile::tempdir_in("/dev/shm") {
         let fs = LowerFs::probe(Dir::below(shm).fd()).unwrap();
         assert!(!fs.stable_needed && fs.fs_type == "tmpfs");
+        assert!(fs.power_cut_risk().is_some_and(|risk| risk.contains("tmpfs")));
     }
+    let good = LowerFs { block_size: 4096, fs_type: "ext4".into(), orders_metadata: true, ..fs };
+    assert_eq!(good.power_cut_risk(), None);
+    let small = LowerFs { block_size: 1024, ..good.clone() };
+    assert!(small.power_cut_risk().is_some_and(|risk| risk.contains("blocks of 1024 bytes")));
+    let unknown = LowerFs { fs_type: "0x1234".into(), orders_metadata: false, ..good };
+    assert!(unknown.power_cut_risk().is_some_and(|risk| risk.contains("0x1234")));
 }
 
 fn caller(uid: u32, gid: u32, umask: u32) -> Caller {

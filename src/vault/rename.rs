@@ -143,7 +143,15 @@ impl Tree {
             Some(stat) => self.pin_if_last(&new.dir, new.entry(), stat)?,
             None => None,
         };
-        let go = || storage::rename(old.dir.fd(), old.entry(), new.dir.fd(), new.entry(), flags);
+        let rename = |flags| storage::rename(old.dir.fd(), old.entry(), new.dir.fd(), new.entry(), flags);
+        let go = || match rename(flags) {
+            // The lower filesystem lacks it. Nothing has the new name, as was seen under this directory's lock, and
+            // whoever makes a name there takes that: for users of the mount it is as good.
+            Err(e) if flags == RenameFlags::NOREPLACE && storage::lacks_rename_flag(e) => {
+                rename(RenameFlags::empty())
+            }
+            done => done,
+        };
         let moved = match self.dir_at(new)? {
             Some(victim) if !exchange => self.without_leftovers(&new.dir, new.entry(), victim, go),
             _ => go().map_err(Error::from),

@@ -15,6 +15,7 @@ const CALLS: &[(Op, Call)] = &[
     (Op::Unlink, |dir, _| unlink(dir.fd(), b"f")),
     (Op::Rmdir, |dir, _| rmdir(dir.fd(), b"d")),
     (Op::Rename, |dir, _| rename(dir.fd(), b"f", dir.fd(), b"new", RenameFlags::empty())),
+    (Op::RenameFlagged, |dir, _| rename(dir.fd(), b"f", dir.fd(), b"new", RenameFlags::NOREPLACE)),
     (Op::Pwrite, |_, f| pwrite_all(f.as_fd(), b"x", AT0)),
     (Op::Truncate, |_, f| truncate(f.as_fd(), LowerOffset(9))),
     (Op::Punch, |_, f| punch(f.as_fd(), AT0, 4096)),

@@ -354,7 +354,7 @@ fn a_directory_moves_once_its_record_is_durable() {
     assert_eq!(calls(&world, again), [Op::Rename]);
     let both = calls(&world, |w| w.exchange("e", "plain"));
     let stored = [DURABLE.as_slice(), &[Op::SetTimes]].concat();
-    assert_eq!(both, [stored.as_slice(), &stored, &[Op::Rename]].concat());
+    assert_eq!(both, [stored.as_slice(), &stored, &[Op::RenameFlagged]].concat());
 }
 
 #[test]

@@ -41,6 +41,37 @@ fn a_victim_gets_its_record_back() {
 }
 
 #[test]
+fn nothing_is_replaced_where_the_lower_filesystem_lacks_noreplace() {
+    for errno in [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP] {
+        let mut t = TestVault::new();
+        let v = t.vault.clone();
+        let lacking = Faults::record().refusing(Op::RenameFlagged, errno);
+        mkdir(&v, "d");
+        mkdir(&v, "d/below");
+        write(&v, "d/f", b"f");
+        write(&v, "there", b"there");
+        let long = "l".repeat(200);
+        {
+            let _scope = lacking.on_this_thread();
+            let rename = |from: &str, to: &str| rename(&v, from, to, RenameFlags::NOREPLACE);
+            assert!(matches!(rename("d/f", "there"), Err(Error::Exists)));
+            assert!(matches!(rename("d", "there"), Err(Error::Exists)));
+            rename("d/f", &long).unwrap();
+            rename("d", "e").unwrap();
+            assert!(matches!(rename("e", "e/below/e"), Err(Error::Lower(Errno::INVAL))));
+            assert!(lacking.log().contains(&Op::Rename) && !lacking.log().contains(&Op::Link));
+        }
+        for _ in 0..2 {
+            let v = &t.vault;
+            assert_eq!(read(v, "there").unwrap(), b"there");
+            assert_eq!(read(v, &long).unwrap(), b"f");
+            assert!(find(v, "e/below").is_ok() && matches!(find(v, "d"), Err(Error::NotFound)));
+            t.reopen();
+        }
+    }
+}
+
+#[test]
 fn a_record_that_is_not_durable_is_not_relied_on() {
     let t = TestVault::new();
     let v = &t.vault;
