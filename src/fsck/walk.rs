@@ -253,13 +253,17 @@ impl<'a, 'w> Walk<'a, 'w> {
     fn entry(&mut self, dir: &Arc<Dir>, entry: &[u8]) {
         let at = dir.fd.as_fd();
         let named = match dir.id {
-            None => Ok(bad_name(entry)),
+            None => Ok(Some(bad_name(entry))),
             Some(id) => match self.judge.name(at, id, entry) {
-                Ok(name) => Ok(name),
-                bad => self.again(at, bad, || {
+                Ok(name) => Ok(Some(name)),
+                bad => self.again(at, bad.map(Some), || {
+                    // Gone, and its long name with it: it may be back before it is looked at outside the lock.
+                    if matches!(storage::stat(at, entry), Err(Errno::NOENT)) {
+                        return Ok(None);
+                    }
                     // Also the id may have been read while the directory was being removed.
                     let id = self.judge.stored_id(at)?.or(dir.derived).unwrap_or(id);
-                    self.judge.name(at, id, entry)
+                    self.judge.name(at, id, entry).map(Some)
                 }),
             },
         };
@@ -269,7 +273,8 @@ impl<'a, 'w> Walk<'a, 'w> {
             Err(e) => return self.report(&dir.place.child(&bad_name(entry), entry), vec![lower(e, "it")]),
         };
         let (name, found) = match named {
-            Ok(name) => (name, None),
+            Ok(None) => return,
+            Ok(Some(name)) => (name, None),
             Err(found) => (bad_name(entry), Some(found)),
         };
         let place = dir.place.child(&name, entry);

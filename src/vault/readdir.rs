@@ -1,5 +1,6 @@
 //! Listing directories: the lower entries in the lower order, with the lower cookies, under their plaintext
-//! names.
+//! names. The lower filesystem gives entries out in advance, so that one can be gone by the time it is looked at;
+//! what looks like damage of it is only reported if, under the directory's lock, it is still there.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -165,7 +166,12 @@ impl Tree {
                     each(dir, Shown { ino, kind, entry: Some(entry), name: &name, next_cookie })?
                 }
                 Ok(None) => return Ok(Listed::Hidden(None)),
-                Err(Error::Corrupt(found)) => return Ok(Listed::Hidden(Some(found))),
+                // Its name may have been lost with the entry itself, since the lower filesystem gave it out: that was
+                // before the lock, perhaps a call ago.
+                Err(Error::Corrupt(found)) => {
+                    let gone = self.stat_entry(dir, entry)?.is_none();
+                    return Ok(Listed::Hidden(Some(found).filter(|_| !gone)));
+                }
                 Err(e) => return Err(e),
             },
         };

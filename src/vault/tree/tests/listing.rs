@@ -137,3 +137,45 @@ fn entries_made_while_listing_neither_repeat_nor_hide_others() {
     old.dedup();
     assert_eq!((seen, old.len()), (200, 200));
 }
+
+/// The lower filesystem gives entries out in advance.
+#[test]
+fn a_long_name_that_goes_while_it_is_listed_is_no_damage() {
+    let t = TestVault::new();
+    let v = &t.vault;
+    let dir = mkdir(v, "d");
+    let long = |i: usize| format!("{i}{}", "L".repeat(190));
+    for i in 0..100 {
+        v.mknod(dir, long(i).as_bytes(), 0o100_644, 0, &me()).unwrap();
+    }
+    let handle = v.opendir(dir).unwrap();
+    let (mut cookie, mut given) = (0, 0);
+    v.readdir(dir, handle, 0, &mut |entry| {
+        let more = given < 3;
+        if more {
+            (cookie, given) = (entry.next_cookie, given + 1);
+        }
+        more
+    })
+    .unwrap();
+    for i in 0..100 {
+        let name = long(i);
+        if i % 2 == 0 {
+            v.unlink(dir, name.as_bytes()).unwrap();
+        } else {
+            v.rename((dir, name.as_bytes()), (Ino::ROOT, name.as_bytes()), PLAIN).unwrap();
+        }
+    }
+    assert_eq!(v.tree.readdir(handle, cookie, &mut |_| true).unwrap(), None);
+    v.releasedir(dir, handle).unwrap();
+    // One whose name is really lost is told.
+    v.mknod(dir, long(1).as_bytes(), 0o100_644, 0, &me()).unwrap();
+    let below = only_dir(&t.tree());
+    let companion = std::fs::read_dir(&below).unwrap().map(|e| e.unwrap().path());
+    let companion = companion.filter(|path| path.to_str().unwrap().ends_with(".name")).next().unwrap();
+    std::fs::remove_file(companion).unwrap();
+    let handle = v.opendir(dir).unwrap();
+    let found = v.tree.readdir(handle, 0, &mut |_| true).unwrap();
+    assert_eq!(found, Some(crate::vault::Damage::LongName));
+    v.releasedir(dir, handle).unwrap();
+}
