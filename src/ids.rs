@@ -149,6 +149,10 @@ impl fmt::Display for Ino {
     }
 }
 
+/// Tells the inodes that bear one number one after the other; never changes while an inode lives.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+pub struct NodeGeneration(pub u32);
+
 /// An open file or directory handle, as given to the kernel.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Handle(pub u64);

@@ -4,6 +4,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
+pub mod handle;
 pub mod locked;
 pub mod process;
 pub mod schedule;

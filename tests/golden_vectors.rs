@@ -15,7 +15,9 @@ use rekeyfs::crypto::sha256;
 use rekeyfs::crypto::suite::Suite;
 use rekeyfs::header::{self, Refusal};
 use rekeyfs::ids::*;
-use rekeyfs::names::{DirRecord, LowerName, NameCipher, RecordCipher, SymlinkCipher, XattrCipher};
+use rekeyfs::names::{
+    DirRecord, LowerName, NameCipher, RecordCipher, SymlinkCipher, XattrCipher, XattrSpace,
+};
 use serde_json::Value;
 
 fn vectors() -> Value {
@@ -259,7 +261,7 @@ fn symlinks_and_xattrs() {
     for row in rows(&t, "xattrs") {
         let name = row["name"].as_str().unwrap().as_bytes();
         let lower = row["lower_name"].as_str().unwrap().as_bytes();
-        assert_eq!(xattrs.lower_name(name).unwrap(), lower);
+        assert_eq!(xattrs.lower_name(XattrSpace::User, name).unwrap(), lower);
         assert_eq!(xattrs.plain_name(lower).unwrap(), name);
         assert_eq!(xattrs.open_value(name, &hex(&row["lower_value"])).unwrap(), hex(&row["value"]));
     }

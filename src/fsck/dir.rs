@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use super::finding::Code;
 use crate::ids::DirId;
-use crate::names::{DIR_RECORD, DirRecord, LowerKind, LowerName, OpenError, TreeCiphers, XATTR_PREFIX};
+use crate::names::{DIR_RECORD, DirRecord, LowerKind, LowerName, OpenError, TreeCiphers, XattrSpace};
 use crate::storage::{self, Access, Errno};
 
 /// What was found, and more about it.
@@ -89,7 +89,7 @@ impl Judge {
             Err(Errno::OPNOTSUPP | Errno::NOENT) => return,
             Err(e) => return found.push(lower(e, "its attributes")),
         };
-        for name in names.iter().filter(|name| name.starts_with(XATTR_PREFIX)) {
+        for name in names.iter().filter(|name| XattrSpace::of(name).is_some()) {
             let shown = String::from_utf8_lossy(name);
             let Some(plain) = self.0.xattrs.plain_name(name) else {
                 found.push((Code::XattrNameDamaged, format!("attribute {shown}: its name doesn't decrypt")));

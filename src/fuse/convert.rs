@@ -2,15 +2,19 @@
 
 use std::time::{Duration, SystemTime};
 
-use fuser::{FileAttr, FileType, INodeNo, OpenAccMode, Request, TimeOrNow};
+use fuser::{FileAttr, FileType, Generation, INodeNo, OpenAccMode, Request, TimeOrNow};
 
-use crate::ids::Ino;
+use crate::ids::{self, Ino};
 use crate::storage::{RenameFlags, Time, TimeChange};
 use crate::vault::{Attr, Caller, FallocMode, FileKind, OpenFlags, Whence, XattrMode};
 
 /// Who asks; `umask` is 0 where the request carries none.
 pub(super) fn caller(request: &Request, umask: u32) -> Caller {
     Caller { uid: request.uid(), gid: request.gid(), umask, pid: request.pid() }
+}
+
+pub(super) fn generation(generation: ids::NodeGeneration) -> Generation {
+    Generation(generation.0.into())
 }
 
 pub(super) fn ino(node: INodeNo) -> Ino {

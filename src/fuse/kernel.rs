@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use fuser::{Generation, INodeNo, InitFlags, KernelConfig, Notifier};
+use fuser::{INodeNo, InitFlags, KernelConfig, Notifier};
 
 use super::Permissions;
 use crate::ids::{Ino, PlainOffset};
@@ -14,9 +14,6 @@ use crate::vault::PageCache;
 
 /// How long the kernel may keep names and attributes: the mount is the only one to change them.
 pub(super) const TTL: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Inode numbers aren't reused while the kernel holds one, so one generation does.
-pub(super) const GENERATION: Generation = Generation(0);
 
 /// The largest write in bytes: what the kernel sends at most as it is shipped.
 const MAX_WRITE: u32 = 1 << 20;
@@ -142,5 +139,13 @@ impl KernelCache {
 impl PageCache for KernelCache {
     fn drop_pages(&self, ino: Ino) -> io::Result<()> {
         Self::drop_pages(self, ino)
+    }
+
+    /// The kernel takes the directory's lock, which a request that is being answered may hold.
+    fn drop_entry(&self, parent: Ino, name: &[u8]) -> io::Result<()> {
+        match self.0.get() {
+            Some(session) => session.inval_entry(INodeNo(parent.0), OsStr::from_bytes(name)),
+            None => Ok(()),
+        }
     }
 }

@@ -12,13 +12,13 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use fuser::{
-    AccessFlags, BsdFileFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo, InitFlags, KernelConfig,
-    LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
-    ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
-    WriteFlags,
+    AccessFlags, BsdFileFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
+    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
+    Request, TimeOrNow, WriteFlags,
 };
 
-use super::kernel::{GENERATION, TTL, negotiate};
+use super::kernel::{TTL, negotiate};
 use super::pool::Task;
 use super::replies::{attributes, empty, entry, page_aligned, sized};
 use super::{Adapter, BULK, convert, errno};
@@ -43,7 +43,7 @@ impl Filesystem for Adapter {
         self.guarded_for(request, "lookup", || {
             match self.vault.lookup(convert::ino(parent), name.as_bytes()) {
                 Err(error) if errno(&error).code() == libc::ENOENT => {
-                    reply.entry(&TTL, &convert::no_entry(), GENERATION);
+                    reply.entry(&TTL, &convert::no_entry(), Generation(0));
                 }
                 result => entry(reply, result),
             }
@@ -212,7 +212,7 @@ impl Filesystem for Adapter {
                 Ok((attr, handle)) => reply.created(
                     &TTL,
                     &convert::file_attr(&attr),
-                    GENERATION,
+                    convert::generation(attr.generation),
                     FileHandle(handle.0),
                     FopenFlags::FOPEN_KEEP_CACHE,
                 ),
@@ -344,8 +344,9 @@ impl Filesystem for Adapter {
             let directory = convert::ino(node);
             let done =
                 self.vault.readdirplus(directory, Handle(handle.0), cookie, &mut |attr, name, next| {
+                    let generation = attr.map_or(Generation(0), |attr| convert::generation(attr.generation));
                     let attr = attr.map_or_else(|| convert::dot_entry(directory), convert::file_attr);
-                    !reply.add(attr.ino, next, OsStr::from_bytes(name), &TTL, &attr, GENERATION)
+                    !reply.add(attr.ino, next, OsStr::from_bytes(name), &TTL, &attr, generation)
                 });
             match done {
                 Ok(()) => reply.ok(),
@@ -401,7 +402,8 @@ impl Filesystem for Adapter {
     ) {
         self.guarded_for(request, "setxattr", || {
             let Some(mode) = convert::xattr_mode(flags) else { return reply.error(Errno::EINVAL) };
-            let done = self.vault.setxattr(convert::ino(node), name.as_bytes(), value, mode);
+            let caller = convert::caller(request, 0);
+            let done = self.vault.setxattr_as(convert::ino(node), name.as_bytes(), value, mode, &caller);
             if done.is_ok() {
                 self.after_xattr_change(convert::ino(node), name.as_bytes());
             }

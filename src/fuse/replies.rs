@@ -2,7 +2,7 @@
 
 use fuser::{Errno, ReplyAttr, ReplyEmpty, ReplyEntry, ReplyWrite, ReplyXattr};
 
-use super::kernel::{GENERATION, TTL};
+use super::kernel::TTL;
 use super::{convert, errno};
 use crate::vault::{Attr, Result};
 
@@ -11,7 +11,9 @@ const PAGE: usize = 4096;
 
 pub(super) fn entry(reply: ReplyEntry, result: Result<Attr>) {
     match result {
-        Ok(attr) => reply.entry(&TTL, &convert::file_attr(&attr), GENERATION),
+        Ok(attr) => {
+            reply.entry(&TTL, &convert::file_attr(&attr), convert::generation(attr.generation));
+        }
         Err(error) => reply.error(errno(&error)),
     }
 }

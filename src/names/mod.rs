@@ -24,7 +24,7 @@ pub use record::{DirRecord, RecordCipher};
 pub use symlink::SymlinkCipher;
 pub use tree::TreeCiphers;
 pub use versioned::OpenError;
-pub use xattr::{XATTR_PREFIX, XattrCipher};
+pub use xattr::{XattrCipher, XattrSpace};
 
 /// It has no form that the lower filesystem can hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

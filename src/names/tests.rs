@@ -255,18 +255,22 @@ fn a_symlink_target_changed_in_any_byte_is_refused() {
 #[test]
 fn xattr_names_and_values() {
     let cipher = XattrCipher::new(&tree());
-    for len in 1..=168 {
-        let name = name_of(len, 11);
-        let lower = cipher.lower_name(&name).unwrap();
-        assert!(lower.len() <= 255 && lower.starts_with(b"user.rkf."));
-        assert_eq!(cipher.plain_name(&lower).unwrap(), name);
-        assert_eq!(cipher.lower_name(&name).unwrap(), lower, "deterministic");
-        for flipped in flips(&lower, 1) {
-            assert_eq!(cipher.plain_name(&flipped), None);
+    let spaces = [(XattrSpace::User, &b"user.rkf."[..], 168), (XattrSpace::Trusted, b"trusted.rkf.", 166)];
+    for (space, prefix, most) in spaces {
+        for len in 1..=most {
+            let name = name_of(len, 11);
+            let lower = cipher.lower_name(space, &name).unwrap();
+            assert!(lower.len() <= 255 && lower.starts_with(prefix));
+            assert_eq!(XattrSpace::of(&lower), Some(space));
+            assert_eq!(cipher.plain_name(&lower).unwrap(), name);
+            assert_eq!(cipher.lower_name(space, &name).unwrap(), lower, "deterministic");
+            for flipped in flips(&lower, 1) {
+                assert_eq!(cipher.plain_name(&flipped), None);
+            }
         }
-    }
-    for len in 169..=255 {
-        assert_eq!(cipher.lower_name(&name_of(len, 11)), Err(TooLong));
+        for len in most + 1..=255 {
+            assert_eq!(cipher.lower_name(space, &name_of(len, 11)), Err(TooLong));
+        }
     }
     for foreign in [&b"user.comment"[..], b"user.rkf.", b"user.rkf.AAAA", b"system.posix_acl_access", b""] {
         assert_eq!(cipher.plain_name(foreign), None);

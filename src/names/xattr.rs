@@ -1,14 +1,38 @@
 //! Extended attributes: `user.rkf.` and base64url of AES-256-SIV over the name (no AAD); the value sealed behind a
-//! version byte, with the full plaintext name as AAD.
+//! version byte, with the full plaintext name as AAD. On what can't have `user.` attributes (symlinks, FIFOs, sockets,
+//! devices) the lower name begins with `trusted.rkf.` instead.
 
 use super::versioned::{self, OVERHEAD, OpenError};
 use super::{TooLong, decode64, encode64};
 use crate::crypto::keys::{SealKey, TreeKey};
 use crate::crypto::siv::SivKey;
 
-/// What the lower names start with.
-/// What the lower names of sealed attributes start with.
-pub const XATTR_PREFIX: &[u8] = b"user.rkf.";
+/// The lower namespace of a sealed attribute.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum XattrSpace {
+    /// Of files and directories.
+    User,
+    /// Of everything else.
+    Trusted,
+}
+
+impl XattrSpace {
+    const ALL: [Self; 2] = [Self::User, Self::Trusted];
+
+    /// What the lower names of sealed attributes start with.
+    fn prefix(self) -> &'static [u8] {
+        match self {
+            Self::User => b"user.rkf.",
+            Self::Trusted => b"trusted.rkf.",
+        }
+    }
+
+    /// The one that a lower name is in; `None`: it isn't that of a sealed attribute.
+    pub fn of(lower: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|space| lower.starts_with(space.prefix()))
+    }
+}
+
 /// XATTR_NAME_MAX.
 const LOWER_MAX: usize = 255;
 
@@ -27,15 +51,15 @@ impl XattrCipher {
     /// The lower name of the attribute whose full plaintext name (`user.…`) is `name`.
     ///
     /// # Errors
-    /// [`TooLong`] over 168 bytes: ERANGE.
-    pub fn lower_name(&self, name: &[u8]) -> Result<Vec<u8>, TooLong> {
-        let lower = [XATTR_PREFIX, &encode64(&self.names.encrypt(None, name))].concat();
+    /// [`TooLong`] over 168 bytes (166 for a `trusted.` one): ERANGE.
+    pub fn lower_name(&self, space: XattrSpace, name: &[u8]) -> Result<Vec<u8>, TooLong> {
+        let lower = [space.prefix(), &encode64(&self.names.encrypt(None, name))].concat();
         if lower.len() > LOWER_MAX { Err(TooLong) } else { Ok(lower) }
     }
 
     /// The full plaintext name of a lower attribute; `None`: it isn't one of rekeyfs's, or its name is damaged.
     pub fn plain_name(&self, lower: &[u8]) -> Option<Vec<u8>> {
-        let sealed = decode64(lower.strip_prefix(XATTR_PREFIX)?)?;
+        let sealed = decode64(lower.strip_prefix(XattrSpace::of(lower)?.prefix())?)?;
         let mut name = self.names.decrypt(None, &sealed).ok()?;
         Some(std::mem::take(&mut *name))
     }

@@ -112,3 +112,43 @@ impl Drop for Restore {
         }
     }
 }
+/// Whether a caller may give a file of group `of` a set-group-ID bit, or let it keep one: it is of that group, or root
+/// with CAP_FSETID. Its further groups are what /proc says of its thread, which waits meanwhile; of a thread that can't
+/// be seen from here (0, or one of another pid namespace) none are known.
+pub fn may_keep_setgid(uid: u32, gid: u32, thread: u32, of: u32) -> bool {
+    if gid == of {
+        return true;
+    }
+    let status =
+        if thread == 0 { None } else { std::fs::read_to_string(format!("/proc/{thread}/status")).ok() };
+    match status {
+        Some(status) => said_to_keep_setgid(&status, uid, of),
+        None => uid == 0,
+    }
+}
+
+fn said_to_keep_setgid(status: &str, uid: u32, of: u32) -> bool {
+    const FSETID: u32 = 4;
+    let line =
+        |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
+    // Those of a user namespace aren't told from real ones: root is root.
+    let capabilities = u64::from_str_radix(line("CapEff:"), 16).unwrap_or(0);
+    let by_right = uid == 0 && capabilities & (1 << FSETID) != 0;
+    by_right || line("Groups:").split_ascii_whitespace().any(|group| group.parse() == Ok(of))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_in_the_group_or_root_keeps_setgid() {
+        let status = "Name:\tx\nGid:\t5\t5\t5\t5\nGroups:\t5 70 800 \nCapEff:\t0000000000000010\n";
+        assert!(said_to_keep_setgid(status, 1000, 70) && said_to_keep_setgid(status, 1000, 800));
+        assert!(!said_to_keep_setgid(status, 1000, 7) && !said_to_keep_setgid("", 1000, 7));
+        assert!(said_to_keep_setgid(status, 0, 7));
+        assert!(!said_to_keep_setgid("Groups:\t\nCapEff:\t000001ffffffffef\n", 0, 7));
+        assert!(may_keep_setgid(1000, 7, 0, 7) && may_keep_setgid(0, 0, 0, 7));
+        assert!(!may_keep_setgid(1000, 6, 0, 7));
+    }
+}

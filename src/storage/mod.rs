@@ -18,6 +18,7 @@ mod dir;
 mod durable;
 mod entries;
 pub mod fault;
+mod handle;
 mod io;
 mod owner;
 mod stat;
@@ -25,19 +26,20 @@ mod walk;
 mod xattr;
 
 pub use attrs::{chmod, chmod_at, chown, chown_at, keep_atime, set_times, set_times_at, time_granularity};
-pub use caller::{Caller, as_caller};
+pub use caller::{Caller, as_caller, may_keep_setgid};
 pub use dir::{DirStream, RawEntry};
 pub use durable::{TEMPORARY_PREFIX, replace_durably, temporary_name};
 pub use entries::{
     Access, create_file, lacks_links, lacks_rename_flag, link, link_fd, mkdir, mknod, open_dir, open_file,
     open_path, readlink, readlink_fd, rename, rename_to_new, reopen, rmdir, symlink, unlink,
 };
+pub use handle::FileHandle;
 pub use io::{
     allocate_keep_size, drop_cached, duplicate, fdatasync, fsync, is_no_room, pread, punch, pwrite_all,
     read_all, seek_data, seek_hole, syncfs, truncate, wait_stable,
 };
 pub use owner::{create_for_owner, open_owned};
-pub use stat::{FileKind, LowerFs, Stat, StatFs, birth, fstat, is_mount_point, stat, statvfs};
+pub use stat::{FileKind, LowerFs, Stat, StatFs, birth, fstat, fstat_born, is_mount_point, stat, statvfs};
 pub use walk::{Walked, walk};
 pub use xattr::{
     XattrMode, getxattr, getxattr_at, listxattr, listxattr_at, removexattr, removexattr_at, setxattr,

@@ -72,6 +72,8 @@ pub struct Stat {
     pub mtime: Time,
     /// Last change of anything.
     pub ctime: Time,
+    /// When it was made; `None` where that isn't known, or wasn't asked for ([`fstat`] doesn't).
+    pub born: Option<Time>,
 }
 
 impl Stat {
@@ -108,7 +110,39 @@ impl Stat {
             atime: time(st.st_atime as i64, st.st_atime_nsec as u32),
             mtime: time(st.st_mtime as i64, st.st_mtime_nsec as u32),
             ctime: time(st.st_ctime as i64, st.st_ctime_nsec as u32),
+            born: None,
         }
+    }
+
+    fn from_statx(st: &rustix::fs::Statx) -> Self {
+        let time = |at: rustix::fs::StatxTimestamp| Time { secs: at.tv_sec, nanos: at.tv_nsec };
+        Self {
+            dev: rustix::fs::makedev(st.stx_dev_major, st.stx_dev_minor),
+            ino: st.stx_ino,
+            mode: st.stx_mode.into(),
+            nlink: st.stx_nlink.into(),
+            uid: st.stx_uid,
+            gid: st.stx_gid,
+            rdev: rustix::fs::makedev(st.stx_rdev_major, st.stx_rdev_minor),
+            size: st.stx_size,
+            blocks: st.stx_blocks,
+            blksize: st.stx_blksize,
+            atime: time(st.stx_atime),
+            mtime: time(st.stx_mtime),
+            ctime: time(st.stx_ctime),
+            born: (st.stx_mask & StatxFlags::BTIME.bits() != 0).then(|| time(st.stx_btime)),
+        }
+    }
+}
+
+/// As `fstatat(2)`, and when the inode was made: both in one call.
+fn with_birth(at: BorrowedFd<'_>, name: &[u8], flags: AtFlags) -> Result<Stat> {
+    let asked = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+    match retry_on_intr(|| rustix::fs::statx(at, name, flags | AtFlags::NO_AUTOMOUNT, asked)) {
+        Err(Errno::NOSYS) => {
+            retry_on_intr(|| rustix::fs::statat(at, name, flags)).map(|st| Stat::from_lower(&st))
+        }
+        done => done.map(|st| Stat::from_statx(&st)),
     }
 }
 
@@ -136,9 +170,17 @@ pub fn is_mount_point(at: BorrowedFd<'_>, name: &[u8]) -> bool {
 /// Stats `name`; the symlink itself if it is one.
 ///
 /// # Errors
-/// What `fstatat(2)` says.
+/// What `statx(2)` says.
 pub fn stat(at: BorrowedFd<'_>, name: &[u8]) -> Result<Stat> {
-    retry_on_intr(|| rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)).map(|st| Stat::from_lower(&st))
+    with_birth(at, name, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// As [`fstat`], and when the inode was made.
+///
+/// # Errors
+/// What `statx(2)` says.
+pub fn fstat_born(fd: BorrowedFd<'_>) -> Result<Stat> {
+    with_birth(fd, b"", AtFlags::EMPTY_PATH)
 }
 
 /// Stats what a descriptor (O_PATH allowed) stands for.

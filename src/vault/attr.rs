@@ -1,8 +1,6 @@
 //! Attributes: from what the lower filesystem says to what users see, and changes of them.
 
-use std::os::fd::AsFd;
-
-use super::inode::Inode;
+use super::inode::{Inode, Pin};
 use super::tree::{Tree, opening};
 use super::{Attr, Damage, Error, FileKind, Result, SetAttr};
 use crate::content::layout;
@@ -11,7 +9,7 @@ use crate::names::SymlinkCipher;
 use crate::storage::{self, Stat, TimeChange};
 
 /// Attributes as users see them. A lower size that no file can have is shown as it is; reading says EIO.
-pub(super) fn of(ino: Ino, stat: &Stat) -> Attr {
+pub(super) fn of(inode: &Inode, stat: &Stat) -> Attr {
     let kind = stat.kind();
     let size = match kind {
         FileKind::Regular => layout::plain_size(stat.lower_size()).map_or(stat.size, |size| size.0),
@@ -19,7 +17,8 @@ pub(super) fn of(ino: Ino, stat: &Stat) -> Attr {
         _ => stat.size,
     };
     Attr {
-        ino,
+        ino: inode.ino,
+        generation: inode.generation,
         kind,
         perm: stat.perm(),
         nlink: u32::try_from(stat.nlink).unwrap_or(u32::MAX),
@@ -39,7 +38,7 @@ impl Tree {
     /// Attributes of a known inode.
     pub(super) fn getattr(&self, ino: Ino) -> Result<Attr> {
         let inode = self.inodes.get(ino)?;
-        Ok(of(ino, &self.stat(&inode)?))
+        Ok(of(&inode, &self.stat(&inode)?))
     }
 
     /// Changes owner, mode and times, in this order: a change of owner clears bits of the mode.
@@ -83,8 +82,7 @@ impl Tree {
         if inode.kind != FileKind::Regular || inode.parent().is_some() || inode.opened().is_some() {
             return Ok(false);
         }
-        let Some(pin) = inode.pin() else { return Ok(false) };
-        Ok(storage::fstat(pin.as_fd())?.nlink == 0)
+        Ok(matches!(inode.pin(), Pin::Gone(_)))
     }
 
     /// The target of a symlink.

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use super::attr;
 use super::dirs::Dir;
 use super::inode::Inode;
 use super::locks::Mode;
@@ -72,8 +73,11 @@ impl Tree {
             check(&self.alias_in(dir)?)?;
             let create = || storage::create_file(dir.fd(), entry, mode & 0o7777);
             let fd = self.with_room(|| storage::as_caller(caller.lower(), create))?;
-            let attr = self.attr(&storage::fstat(fd.as_fd())?)?;
-            let inode = self.inodes.remember_made(attr.ino, dir.ino, entry)?;
+            let stat = storage::fstat_born(fd.as_fd())?;
+            let ino = self.ino(&stat)?;
+            let generation = self.generation(ino, fd.as_fd(), b"", &stat)?;
+            let inode = self.inodes.remember_made(ino, generation, dir.ino, entry)?;
+            let attr = attr::of(&inode, &stat);
             Ok((inode, fd, attr))
         })
     }

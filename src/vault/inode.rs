@@ -3,11 +3,13 @@
 //! An inode stays in the table while the kernel has looked it up more often than it forgot it, or while
 //! another inode's location names it as parent. Nothing here holds a descriptor for an inode with a name;
 //! one without a known name is *pinned*: an O_PATH descriptor, taken before the name went, keeps it
-//! reachable and its number from being used again.
+//! reachable and its number from being used again. The pin of an inode whose last link is gone stays until the kernel
+//! forgets it. One with links left that the kernel hasn't looked up can go for want of descriptors, since those keep
+//! the number: its file handle takes the place of the pin, and it is pinned again when its last link goes.
 
 use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -15,78 +17,15 @@ use parking_lot::Mutex;
 
 use super::pages::KernelPages;
 use super::{Error, FileKind, Result};
-use crate::ids::Ino;
+use crate::ids::{Ino, NodeGeneration};
+use crate::storage::FileHandle;
+
+mod place;
+
+use place::Place;
+pub(super) use place::{EntryBuf, Location, Pin};
 
 const SHARDS: usize = 64;
-/// The longest lower name, in bytes.
-pub(super) const ENTRY_MAX: usize = 255;
-
-/// A name of an inode: the directory it is in, and its lower name there.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Location {
-    pub(super) parent: Ino,
-    pub(super) entry: Box<[u8]>,
-}
-
-/// A lower name copied to the stack, so that the inode isn't locked while it is used.
-pub(super) struct EntryBuf {
-    len: usize,
-    bytes: [u8; ENTRY_MAX],
-}
-
-impl EntryBuf {
-    fn new(entry: &[u8]) -> Self {
-        let len = entry.len().min(ENTRY_MAX);
-        let mut bytes = [0; ENTRY_MAX];
-        bytes[..len].copy_from_slice(&entry[..len]);
-        Self { len, bytes }
-    }
-}
-
-impl std::ops::Deref for EntryBuf {
-    type Target = [u8];
-    fn deref(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-}
-
-#[derive(Default)]
-struct Place {
-    first: Option<Location>,
-    /// Further hard links, those that the kernel has looked up.
-    #[allow(clippy::box_collection)]
-    more: Option<Box<Vec<Location>>>,
-    pin: Option<Arc<OwnedFd>>,
-}
-
-impl Place {
-    fn all(&self) -> impl Iterator<Item = &Location> {
-        self.first.iter().chain(self.more.iter().flat_map(|more| more.iter()))
-    }
-
-    fn add(&mut self, location: Location) {
-        if self.first.is_none() {
-            self.first = Some(location);
-        } else {
-            self.more.get_or_insert_default().push(location);
-        }
-    }
-
-    fn remove(&mut self, parent: Ino, entry: &[u8]) -> bool {
-        let is_it = |l: &Location| l.parent == parent && *l.entry == *entry;
-        if self.first.as_ref().is_some_and(is_it) {
-            self.first = self.more.as_mut().and_then(|more| more.pop());
-        } else {
-            let Some(more) = self.more.as_mut() else { return false };
-            let Some(at) = more.iter().position(is_it) else { return false };
-            more.swap_remove(at);
-        }
-        if self.more.as_ref().is_some_and(|more| more.is_empty()) {
-            self.more = None;
-        }
-        true
-    }
-}
 
 /// An inode that the kernel knows. At most 200 bytes with its place in the table, and its lower name.
 pub(super) struct Inode {
@@ -96,6 +35,8 @@ pub(super) struct Inode {
     /// Locations of other inodes that name this one as parent. Changed only under the shard's lock.
     children: AtomicU32,
     pub(super) kind: FileKind,
+    /// Constant: the kernel takes an inode with another one for another inode.
+    pub(super) generation: NodeGeneration,
     /// Cleared once it is known that there is no `security.capability` to clear before a write.
     pub(super) may_have_capability: AtomicBool,
     /// Another inode has its name and content now: whoever uses this one is to look again.
@@ -108,9 +49,15 @@ pub(super) struct Inode {
 }
 
 impl Inode {
-    pub(super) fn new(ino: Ino, kind: FileKind, may_have_capability: bool) -> Self {
+    pub(super) fn new(
+        ino: Ino,
+        kind: FileKind,
+        generation: NodeGeneration,
+        may_have_capability: bool,
+    ) -> Self {
         Self {
             ino,
+            generation,
             lookups: AtomicU64::new(0),
             children: AtomicU32::new(0),
             kind,
@@ -122,9 +69,18 @@ impl Inode {
         }
     }
 
-    /// Another inode has its name and content from now on.
-    pub(super) fn set_replaced(&self) {
-        self.replaced.store(true, Ordering::SeqCst);
+    /// Another inode is about to take its name and content (or was, and failed to).
+    pub(super) fn set_replaced(&self, replaced: bool) {
+        self.replaced.store(replaced, Ordering::SeqCst);
+    }
+
+    /// To be asked after something was read from it by whoever doesn't hold its gate: what was read could be that of
+    /// an inode that has lost its name to another one.
+    ///
+    /// # Errors
+    /// [`Error::Stale`]: look the name up again.
+    pub(super) fn check_current(&self) -> Result<()> {
+        if self.replaced.load(Ordering::SeqCst) { Err(Error::Stale) } else { Ok(()) }
     }
 
     /// The open file, if it has one.
@@ -147,26 +103,27 @@ impl Inode {
         self.place.lock().all().find(|l| l.parent == parent).map(|l| EntryBuf::new(&l.entry))
     }
 
-    /// Whether it has no known name but, perhaps, this one.
-    pub(super) fn is_last_name(&self, parent: Ino, entry: &[u8]) -> bool {
-        self.place.lock().all().all(|l| l.parent == parent && *l.entry == *entry)
-    }
-
-    /// The descriptor that keeps it reachable without a name.
-    pub(super) fn pin(&self) -> Option<Arc<OwnedFd>> {
+    /// What keeps it reachable without a name.
+    pub(super) fn pin(&self) -> Pin {
         self.place.lock().pin.clone()
-    }
-
-    /// Keeps it reachable without a name, until it is forgotten. The descriptor is an O_PATH one.
-    pub(super) fn set_pin(&self, fd: OwnedFd) {
-        self.place.lock().pin.get_or_insert(Arc::new(fd));
     }
 
     /// Gives the pin up if it has a name.
     pub(super) fn unpin_if_named(&self) {
         let mut place = self.place.lock();
         if place.first.is_some() {
-            place.pin = None;
+            place.pin = Pin::None;
+        }
+    }
+
+    /// Puts a file handle in the place of a descriptor that can be spared, if there is one.
+    fn spare_pin(&self) {
+        let Pin::Spare(fd) = self.pin() else { return };
+        let handle = if self.check_current().is_ok() { FileHandle::of(fd.as_fd(), b"") } else { Ok(None) };
+        let mut place = self.place.lock();
+        // Its last link may have gone meanwhile.
+        if matches!(place.pin, Pin::Spare(_)) {
+            place.pin = handle.ok().flatten().map_or(Pin::None, |handle| Pin::Handle(Arc::new(handle)));
         }
     }
 }
@@ -176,21 +133,21 @@ type Shard = Mutex<HashMap<Ino, Arc<Inode>>>;
 /// The table of inodes.
 pub(super) struct Table {
     shards: Box<[Shard]>,
-    /// Inodes pinned though they have hard links elsewhere; the oldest are given up when there are too many.
-    linked_pins: Mutex<VecDeque<Weak<Inode>>>,
-    linked_pins_max: usize,
+    /// Inodes that got a pin that can be spared; the oldest are when there are too many.
+    spare_pins: Mutex<VecDeque<Weak<Inode>>>,
+    spare_pins_max: usize,
 }
 
 impl Table {
-    /// A table that knows the root. `linked_pins_max`: how many descriptors may keep inodes whose known
+    /// A table that knows the root. `spare_pins_max`: how many descriptors may keep inodes whose known
     /// names are gone but which have others.
-    pub(super) fn new(linked_pins_max: usize) -> Self {
+    pub(super) fn new(spare_pins_max: usize) -> Self {
         let table = Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            linked_pins: Mutex::default(),
-            linked_pins_max,
+            spare_pins: Mutex::default(),
+            spare_pins_max,
         };
-        let root = Inode::new(Ino::ROOT, FileKind::Directory, true);
+        let root = Inode::new(Ino::ROOT, FileKind::Directory, NodeGeneration::default(), true);
         root.lookups.store(1, Ordering::Relaxed);
         table.shard(Ino::ROOT).lock().insert(Ino::ROOT, Arc::new(root));
         table
@@ -210,32 +167,46 @@ impl Table {
     /// # Errors
     /// [`Error::Stale`] if it isn't known, or was replaced.
     pub(super) fn get(&self, ino: Ino) -> Result<Arc<Inode>> {
-        self.find(ino).filter(|inode| !inode.replaced.load(Ordering::SeqCst)).ok_or(Error::Stale)
+        self.find(ino).filter(|inode| inode.check_current().is_ok()).ok_or(Error::Stale)
     }
 
     /// Counts a lookup of the inode under this name. The caller holds the directory's lock, so that the
     /// number can't have passed to another file since it was read.
     ///
     /// A number that is known as that of another kind of file was freed and used again behind our back (what
-    /// we remove is pinned): the one that is there now takes its place, and its lookups, for the kernel counts
-    /// by number.
+    /// we remove is pinned), one of an inode that was replaced may have been: the one that is there now takes its
+    /// place, and its lookups, for the kernel counts by number.
     ///
     /// # Errors
     /// [`Error::Stale`] if the parent isn't known.
-    pub(super) fn remember(&self, ino: Ino, kind: FileKind, parent: Ino, entry: &[u8]) -> Result<Arc<Inode>> {
-        self.enter(ino, kind, parent, entry, true)
+    pub(super) fn remember(
+        &self,
+        ino: Ino,
+        kind: FileKind,
+        generation: NodeGeneration,
+        parent: Ino,
+        entry: &[u8],
+    ) -> Result<Arc<Inode>> {
+        self.enter(ino, kind, generation, parent, entry, true)
     }
 
     /// As [`Table::remember`], of a file that was made just now, and so has no capabilities: unless someone else
     /// was here first, who may have set some.
-    pub(super) fn remember_made(&self, ino: Ino, parent: Ino, entry: &[u8]) -> Result<Arc<Inode>> {
-        self.enter(ino, FileKind::Regular, parent, entry, false)
+    pub(super) fn remember_made(
+        &self,
+        ino: Ino,
+        generation: NodeGeneration,
+        parent: Ino,
+        entry: &[u8],
+    ) -> Result<Arc<Inode>> {
+        self.enter(ino, FileKind::Regular, generation, parent, entry, false)
     }
 
     fn enter(
         &self,
         ino: Ino,
         kind: FileKind,
+        generation: NodeGeneration,
         parent: Ino,
         entry: &[u8],
         may_have_capability: bool,
@@ -247,17 +218,19 @@ impl Table {
         let inode = {
             let mut shard = self.shard(ino).lock();
             let inode = match shard.entry(ino) {
-                Entry::Occupied(known) if known.get().kind == kind => known.get().clone(),
+                Entry::Occupied(known) if known.get().kind == kind && known.get().check_current().is_ok() => {
+                    known.get().clone()
+                }
                 Entry::Occupied(mut known) => {
                     let old = known.get();
-                    let new = Inode::new(ino, kind, true);
+                    let new = Inode::new(ino, kind, generation, true);
                     new.lookups.store(old.lookups.load(Ordering::Relaxed), Ordering::Relaxed);
                     new.children.store(old.children.load(Ordering::Relaxed), Ordering::Relaxed);
                     displaced = Some(known.insert(Arc::new(new)));
                     known.get().clone()
                 }
                 Entry::Vacant(free) => {
-                    free.insert(Arc::new(Inode::new(ino, kind, may_have_capability))).clone()
+                    free.insert(Arc::new(Inode::new(ino, kind, generation, may_have_capability))).clone()
                 }
             };
             inode.lookups.fetch_add(1, Ordering::Relaxed);
@@ -313,25 +286,57 @@ impl Table {
         }
     }
 
-    /// Notes that an inode pinned just now has hard links that the kernel may still look up. Such pins are
-    /// bounded: the kernel may keep these inodes for long, and finds them again by their other names.
-    pub(super) fn pinned_with_links(&self, inode: &Arc<Inode>) {
-        let mut pins = self.linked_pins.lock();
-        pins.push_back(Arc::downgrade(inode));
-        while pins.len() > self.linked_pins_max {
-            let oldest = pins.pop_front().and_then(|weak| weak.upgrade());
-            if let Some(oldest) = oldest {
-                oldest.place.lock().pin = None;
+    /// Strikes out a name that is gone below. `fd` was opened before that; it pins the inode if there are no links
+    /// any more, or none that is known.
+    pub(super) fn strike(&self, inode: &Arc<Inode>, parent: Ino, entry: &[u8], fd: OwnedFd, gone: bool) {
+        let (removed, spare) = {
+            let mut place = inode.place.lock();
+            let removed = place.remove(parent, entry);
+            let nameless = place.first.is_none();
+            let fd = place.pin.fd().unwrap_or_else(|| Arc::new(fd));
+            if gone {
+                place.pin = Pin::Gone(fd);
+            } else if nameless && !matches!(place.pin, Pin::Gone(_)) {
+                place.pin = Pin::Spare(fd);
             }
+            (removed, nameless && !gone)
+        };
+        if removed {
+            self.release(parent);
+        }
+        if spare {
+            self.limit_spare_pins(inode);
+        }
+    }
+
+    /// As [`Table::strike`], for an inode whose name another one has now: it has to be reached no more, but its number is
+    /// to be that of another inode not before the kernel had time to forget it.
+    pub(super) fn strike_replaced(&self, inode: &Arc<Inode>, parent: Ino, entry: &[u8], fd: OwnedFd) {
+        inode.place.lock().pin = Pin::Spare(Arc::new(fd));
+        self.remove_location(inode, parent, entry);
+        self.limit_spare_pins(inode);
+    }
+
+    fn limit_spare_pins(&self, newest: &Arc<Inode>) {
+        let mut spared = Vec::new();
+        {
+            let mut pins = self.spare_pins.lock();
+            pins.push_back(Arc::downgrade(newest));
+            while pins.len() > self.spare_pins_max {
+                spared.extend(pins.pop_front());
+            }
+        }
+        for inode in spared.iter().filter_map(Weak::upgrade) {
+            inode.spare_pin();
         }
     }
 
     /// Counts a lookup of an inode by its number alone: one that isn't known yet is entered without a name, so
     /// that whoever looks it up from now on finds it, and with it its `file` slot. The caller has a descriptor
     /// of the lower file, which keeps the number from passing to another, and forgets the lookup again.
-    pub(super) fn adopt(&self, ino: Ino, kind: FileKind) -> Arc<Inode> {
+    pub(super) fn adopt(&self, ino: Ino, kind: FileKind, generation: NodeGeneration) -> Arc<Inode> {
         let mut shard = self.shard(ino).lock();
-        let inode = shard.entry(ino).or_insert_with(|| Arc::new(Inode::new(ino, kind, true)));
+        let inode = shard.entry(ino).or_insert_with(|| Arc::new(Inode::new(ino, kind, generation, true)));
         inode.lookups.fetch_add(1, Ordering::Relaxed);
         inode.clone()
     }

@@ -14,6 +14,7 @@ mod error;
 mod file;
 mod forgotten;
 mod gates;
+mod generation;
 mod handles;
 mod inode;
 mod locks;

@@ -151,7 +151,7 @@ impl Vault {
     pub fn fsyncdir(&self, ino: Ino, datasync: bool) -> Result<()> {
         let dir = match self.noted(ino, self.tree.dir(ino)) {
             // Removed: nothing of it has to last.
-            Err(Error::Stale) if self.inode(ino)?.pin().is_some() => return Ok(()),
+            Err(Error::Stale) if self.inode(ino)?.pin().fd().is_some() => return Ok(()),
             dir => dir?,
         };
         Ok(if datasync { storage::fdatasync(dir.fd()) } else { storage::fsync(dir.fd()) }?)

@@ -1,4 +1,4 @@
-//! Removing entries. What the kernel still knows is pinned first; rekeyfs's own leftovers in a directory don't
+//! Removing entries. A descriptor taken first keeps what the kernel still knows; rekeyfs's own leftovers in a directory don't
 //! keep it from being removed, and are put back if it can't be.
 
 use std::os::fd::{AsFd, BorrowedFd};
@@ -21,26 +21,19 @@ impl Tree {
         let _lock = self.locks.one(parent, Mode::Exclusive);
         let dir = self.dir(parent)?;
         let name = self.locate(&dir, name)?;
-        // What is stated can be what is pinned: that spares a call.
-        let fd = self.open_path(dir.fd(), name.entry()).map_err(|e| match e {
-            Errno::NOENT => Error::NotFound,
-            e => e.into(),
+        let fd = self.before_removal(&dir, name.entry()).map_err(|e| match e {
+            Error::Lower(Errno::NOENT) => Error::NotFound,
+            e => e,
         })?;
-        let stat = storage::fstat(fd.as_fd())?;
+        let stat = storage::fstat_born(fd.as_fd())?;
         let ino = self.ino(&stat)?;
         if stat.kind() == FileKind::Directory {
             return Err(Error::IsADirectory);
         }
-        let inode = self.pin_with(&dir, name.entry(), &stat, || Ok(fd))?;
-        if let Err(e) = storage::unlink(dir.fd(), name.entry()) {
-            inode.inspect(|inode| inode.unpin_if_named());
-            return Err(e.into());
-        }
-        if let Some(inode) = inode {
-            self.inodes.remove_location(&inode, parent, name.entry());
-        }
+        storage::unlink(dir.fd(), name.entry())?;
+        let gone = self.name_gone(&dir, name.entry(), &stat, fd);
         self.drop_companion(&dir, &name);
-        Ok((stat.nlink == 1).then_some(ino))
+        Ok(gone?.then_some(ino))
     }
 
     /// Removes an empty directory.
@@ -64,17 +57,12 @@ impl Tree {
     }
 
     fn rmdir_locked(&self, dir: &Dir, name: &LowerName, victim: Ino, stat: &Stat) -> Result<()> {
-        let inode = self.pin_if_last(dir, name.entry(), stat)?;
+        let fd = self.before_removal(dir, name.entry())?;
         let remove = || storage::rmdir(dir.fd(), name.entry());
-        if let Err(e) = self.without_leftovers(dir, name.entry(), victim, remove) {
-            inode.inspect(|inode| inode.unpin_if_named());
-            return Err(e);
-        }
-        if let Some(inode) = inode {
-            self.inodes.remove_location(&inode, dir.ino, name.entry());
-        }
+        self.without_leftovers(dir, name.entry(), victim, remove)?;
+        let gone = self.name_gone(dir, name.entry(), stat, fd);
         self.drop_companion(dir, name);
-        Ok(())
+        gone.map(drop)
     }
 
     /// Calls `go`, which needs the directory `victim` to be empty, if need be with rekeyfs's own leftovers

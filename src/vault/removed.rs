@@ -101,7 +101,7 @@ impl Removed {
 impl Vault {
     /// Has what a forgotten inode keeps open closed, if its last name is gone.
     pub(super) fn let_go(&self, inode: Arc<Inode>) {
-        if inode.pin().is_some() {
+        if inode.pin().fd().is_some() {
             self.removed.add(inode);
         }
     }

@@ -116,14 +116,14 @@ impl Tree {
         if put && moved.is_err() && matches!(self.stat_entry(&new.dir, new.entry()), Ok(None)) {
             self.drop_companion(&new.dir, &new.name);
         }
-        moved?;
+        let gone = moved?;
         if !stays {
             self.drop_companion(&old.dir, &old.name);
         }
         if old.dir_stat().is_some() || (exchange && new.dir_stat().is_some()) {
             self.dirs.aliases_changed();
         }
-        let replaced = new.stat.as_ref().filter(|there| !exchange && there.nlink == 1);
+        let replaced = new.stat.as_ref().filter(|_| gone);
         replaced.map(|there| self.ino(there)).transpose()
     }
 
@@ -134,14 +134,14 @@ impl Tree {
         self.store_id(&dir)
     }
 
-    /// The lower rename, and what is known of the inodes it concerns.
-    fn move_entry(&self, old: &Side, new: &Side, flags: RenameFlags) -> Result<()> {
+    /// The lower rename, and what is known of the inodes it concerns. True if the last name of one was replaced.
+    fn move_entry(&self, old: &Side, new: &Side, flags: RenameFlags) -> Result<bool> {
         let exchange = flags.contains(RenameFlags::EXCHANGE);
         let moving = self.known(old)?;
-        let there = match &new.stat {
-            Some(_) if exchange => self.known(new)?,
-            Some(stat) => self.pin_if_last(&new.dir, new.entry(), stat)?,
-            None => None,
+        let there = if exchange { self.known(new)? } else { None };
+        let replaced = match &new.stat {
+            Some(stat) if !exchange => Some((stat, self.before_removal(&new.dir, new.entry())?)),
+            _ => None,
         };
         let rename = |flags| storage::rename(old.dir.fd(), old.entry(), new.dir.fd(), new.entry(), flags);
         let go = || match rename(flags) {
@@ -152,26 +152,19 @@ impl Tree {
             }
             done => done,
         };
-        let moved = match self.dir_at(new)? {
-            Some(victim) if !exchange => self.without_leftovers(&new.dir, new.entry(), victim, go),
-            _ => go().map_err(Error::from),
-        };
-        if let Err(e) = moved {
-            there.inspect(|there| there.unpin_if_named());
-            return Err(e);
+        match self.dir_at(new)? {
+            Some(victim) if !exchange => self.without_leftovers(&new.dir, new.entry(), victim, go)?,
+            _ => go()?,
         }
         let (from, to) = ((old.dir.ino, old.entry()), (new.dir.ino, new.entry()));
         if let Some(there) = there {
-            if exchange {
-                self.inodes.move_location(&there, to, from);
-            } else {
-                self.inodes.remove_location(&there, to.0, to.1);
-            }
+            self.inodes.move_location(&there, to, from);
         }
+        let gone = replaced.map(|(stat, fd)| self.name_gone(&new.dir, new.entry(), stat, fd));
         if let Some(moving) = moving {
             self.inodes.move_location(&moving, from, to);
         }
-        Ok(())
+        gone.unwrap_or(Ok(false))
     }
 
     fn known(&self, side: &Side) -> Result<Option<Arc<Inode>>> {

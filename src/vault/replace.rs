@@ -1,9 +1,11 @@
 //! Replacing a file by its re-encrypted self: a temporary file beside it, complete and durable, is renamed over
-//! it. A crash leaves the old file or the new one. The new file is another inode: the old one is known no more
-//! (ESTALE has the kernel look the name up again), and pinned so that its number isn't used while the kernel
-//! holds it.
+//! it. A crash leaves the old file or the new one. The new file is another inode. The old one is known no more: each
+//! operation that reaches it by its number says ESTALE, which has the kernel look the name up again, and none tells
+//! what it is like without its name; the kernel is told to forget name and pages. It stays pinned for a while, so
+//! that its number isn't used again at once; when it is, the generation tells.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use super::file::{Copied, OpenFile, Purpose};
 use super::inode::Inode;
@@ -14,7 +16,7 @@ use super::{Error, FileKind, Result, Vault};
 use crate::events::{Class, Event, FileRef};
 use crate::header::{OtherSlot, SlotKeys};
 use crate::ids::{BackingKeyId, Ino, Time, TimeChange};
-use crate::names::{LowerKind, XATTR_PREFIX};
+use crate::names::{LowerKind, XattrSpace};
 use crate::storage::{self, Errno, RenameFlags, Stat, XattrMode};
 
 /// How often metadata that changes meanwhile is copied again.
@@ -66,20 +68,33 @@ impl Vault {
     /// from below. The old file stands then, unless only the directory's sync failed.
     pub fn reencrypt(&self, ino: Ino, go_on: &mut GoOn<'_>) -> Result<Reencrypted> {
         self.check_writable()?;
+        let mut name = None;
         let done = {
             let _counts_wait = self.rewraps.read();
             // Two at once would use one temporary file.
             let Some(_claim) = self.gates.claim(ino) else { return Ok(Reencrypted::InUse) };
-            self.reencrypt_claimed(ino, go_on)?
+            self.reencrypt_claimed(ino, go_on, &mut name)?
         };
         if matches!(done, Reencrypted::Done(_)) {
-            // Its pages are of no use any more, and what the kernel knows of it makes it look the name up again.
+            // Its pages are of no use any more, nor is what the kernel knows of it: without its name the kernel can
+            // forget it. Where it keeps that, the inode behind it is stale.
             self.drop_pages(ino);
+            if let (Some(kernel), Some((parent, name))) = (self.page_cache.get(), name)
+                && let Err(error) = kernel.drop_entry(parent, &name)
+            {
+                tracing::debug!(%error, ino = ino.0, "the kernel keeps the name of a file that was replaced");
+            }
         }
         Ok(done)
     }
 
-    fn reencrypt_claimed(&self, ino: Ino, go_on: &mut GoOn<'_>) -> Result<Reencrypted> {
+    /// `name`: where the file is, if it was replaced.
+    fn reencrypt_claimed(
+        &self,
+        ino: Ino,
+        go_on: &mut GoOn<'_>,
+        name: &mut Option<(Ino, Vec<u8>)>,
+    ) -> Result<Reencrypted> {
         let (inode, file, seen) = {
             let _gate = self.gates.close(ino);
             let inode = self.inode(ino)?;
@@ -103,7 +118,9 @@ impl Vault {
         };
         let Some(beside) = self.tree.create_beside(&inode)? else { return Ok(Reencrypted::InUse) };
         let done = self.noted(ino, self.replace(&inode, &file, &seen, &beside, go_on));
-        if !matches!(done, Ok(Reencrypted::Done(_))) {
+        if matches!(done, Ok(Reencrypted::Done(_))) {
+            *name = self.tree.plain_name(beside.parent, &beside.entry).map(|name| (beside.parent, name));
+        } else {
             self.tree.discard(&beside);
         }
         done
@@ -120,7 +137,7 @@ impl Vault {
 
     fn replace(
         &self,
-        inode: &Inode,
+        inode: &Arc<Inode>,
         file: &OpenFile,
         seen: &Seen,
         beside: &Beside,
@@ -163,7 +180,7 @@ impl Vault {
     }
 
     /// The rename. The gate is closed: nobody opens or changes the file by its inode.
-    fn commit(&self, inode: &Inode, beside: &Beside, backing: BackingKeyId) -> Result<Reencrypted> {
+    fn commit(&self, inode: &Arc<Inode>, beside: &Beside, backing: BackingKeyId) -> Result<Reencrypted> {
         let tree = &self.tree;
         let new = tree.ino(&storage::fstat(beside.fd.as_fd())?)?;
         let _lock = tree.locks.one(beside.parent, Mode::Exclusive);
@@ -177,16 +194,18 @@ impl Vault {
         if stat.nlink != 1 {
             return Ok(Reencrypted::Linked);
         }
-        inode.set_pin(tree.open_path(dir.fd(), &beside.entry)?);
+        let fd = tree.before_removal(&dir, &beside.entry)?;
+        // First: whoever reads of it what is so after the rename, no link being left say, sees that.
+        inode.set_replaced(true);
         let renamed = record::in_own_dir(dir.fd(), |fd| {
             storage::rename(fd, &beside.temporary, fd, &beside.entry, RenameFlags::empty())
         });
         if let Err(e) = renamed {
-            inode.unpin_if_named();
+            inode.set_replaced(false);
             return Err(e);
         }
-        inode.set_replaced();
-        tree.inodes.remove_location(inode, beside.parent, &beside.entry);
+        tree.generations.freed(inode.ino, stat.born);
+        tree.inodes.strike_replaced(inode, beside.parent, &beside.entry, fd);
         self.census.forget(inode.ino);
         self.census.note(new, SlotKeys { backing, other: OtherSlot::Names(backing) });
         Ok(Reencrypted::Done(new))
@@ -226,6 +245,16 @@ impl Tree {
                 record::in_own_dir(dir.fd(), storage::fsync)
             }
             done => Ok(done?),
+        }
+    }
+
+    /// The name that an entry is shown under; `None` where that can't be told.
+    fn plain_name(&self, parent: Ino, entry: &[u8]) -> Option<Vec<u8>> {
+        let _lock = self.locks.one(parent, Mode::Shared);
+        let dir = self.dir(parent).ok()?;
+        match LowerKind::of(entry) {
+            LowerKind::LongEntry => self.long_name(&dir, entry).ok(),
+            _ => Some(self.shown(&dir, entry)),
         }
     }
 
@@ -297,5 +326,5 @@ fn list(fd: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>> {
 }
 
 fn is_ours(name: &[u8]) -> bool {
-    name.starts_with(XATTR_PREFIX) || name == ACCESS_ACL
+    XattrSpace::of(name).is_some() || name == ACCESS_ACL
 }

@@ -15,8 +15,10 @@ impl Vault {
     /// # Errors
     /// EXDEV for a file of another filesystem; what `fstat(2)` says.
     pub fn with_file_still<T>(&self, fd: BorrowedFd<'_>, act: impl FnOnce() -> T) -> Result<T> {
-        let ino = self.tree.ino(&storage::fstat(fd)?)?;
-        let inode = self.tree.inodes.adopt(ino, FileKind::Regular);
+        let stat = storage::fstat_born(fd)?;
+        let ino = self.tree.ino(&stat)?;
+        let generation = self.tree.generation(ino, fd, b"", &stat)?;
+        let inode = self.tree.inodes.adopt(ino, FileKind::Regular, generation);
         let done = {
             let slot = inode.file.lock();
             match slot.upgrade() {

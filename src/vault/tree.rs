@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use super::attr;
 use super::dirs::{self, Dir, DirCache};
-use super::inode::{Inode, Table};
+use super::generation::Generations;
+use super::inode::{Inode, Pin, Table};
 use super::locks::{DirLocks, Mode};
 use super::readdir::DirHandles;
 use super::recent::RecentNames;
 use super::{Attr, Damage, Error, FileKind, Result, Vault};
 use crate::crypto::keys::TreeKey;
-use crate::ids::{AliasName, Ino};
+use crate::ids::{AliasName, Ino, NodeGeneration};
 use crate::names::{LowerName, NameError, OpenError, TreeCiphers};
-use crate::storage::{self, Access, Errno, Stat};
+use crate::storage::{self, Access, Errno, FileHandle, Stat};
 
 /// Directories kept open, at the least and at the most.
 const OPEN_DIRS: std::ops::RangeInclusive<u64> = 64..=4096;
@@ -29,6 +30,7 @@ pub(super) struct Tree {
     pub(super) names: TreeCiphers,
     recent: RecentNames,
     pub(super) handles: DirHandles,
+    pub(super) generations: Generations,
     no_atime: bool,
 }
 
@@ -53,6 +55,7 @@ impl Tree {
             names,
             recent: RecentNames::default(),
             handles: DirHandles::default(),
+            generations: Generations::default(),
             no_atime,
         })
     }
@@ -75,9 +78,23 @@ impl Tree {
         }
     }
 
-    /// Attributes as users see them.
-    pub(super) fn attr(&self, stat: &Stat) -> Result<Attr> {
-        Ok(attr::of(self.ino(stat)?, stat))
+    /// The generation of what has this name in a directory, or, if that is empty, of the descriptor's inode. The
+    /// stat is one that says when it was made.
+    pub(super) fn generation(
+        &self,
+        ino: Ino,
+        at: BorrowedFd<'_>,
+        name: &[u8],
+        stat: &Stat,
+    ) -> Result<NodeGeneration> {
+        if let Some(born) = stat.born {
+            return Ok(self.generations.of(ino, born));
+        }
+        if let Some(known) = self.inodes.find(ino).filter(|known| known.check_current().is_ok()) {
+            return Ok(known.generation);
+        }
+        let handle = FileHandle::of(at, name)?;
+        Ok(handle.map_or_else(NodeGeneration::default, |handle| NodeGeneration(handle.generation())))
     }
 
     /// Calls `open`, and again with half of the cached directories closed if descriptors have run out.
@@ -142,8 +159,10 @@ impl Tree {
 
     /// Counts a lookup of an entry. The caller has held the directory's lock since before the stat.
     pub(super) fn remember(&self, dir: &Dir, entry: &[u8], stat: &Stat) -> Result<(Arc<Inode>, Attr)> {
-        let attr = self.attr(stat)?;
-        let inode = self.inodes.remember(attr.ino, attr.kind, dir.ino, entry)?;
+        let ino = self.ino(stat)?;
+        let generation = self.generation(ino, dir.fd(), entry, stat)?;
+        let inode = self.inodes.remember(ino, stat.kind(), generation, dir.ino, entry)?;
+        let attr = attr::of(&inode, stat);
         Ok((inode, attr))
     }
 
@@ -182,6 +201,12 @@ impl Tree {
     /// # Errors
     /// [`Error::Stale`] if its names lead elsewhere; what the lower filesystem says.
     pub(super) fn stat(&self, inode: &Inode) -> Result<Stat> {
+        let stat = self.stat_any(inode)?;
+        inode.check_current()?;
+        Ok(stat)
+    }
+
+    fn stat_any(&self, inode: &Inode) -> Result<Stat> {
         if let Some(file) = inode.opened() {
             return Ok(storage::fstat(file.fd())?);
         }
@@ -195,7 +220,25 @@ impl Tree {
         })?;
         match named {
             Some(stat) => Ok(stat),
-            None => Ok(storage::fstat(inode.pin().ok_or(Error::Stale)?.as_fd())?),
+            None => Ok(storage::fstat(self.pinned(inode)?.as_fd())?),
+        }
+    }
+
+    /// The O_PATH descriptor of an inode that has no known name.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] if there is none, nor a way to open one.
+    fn pinned(&self, inode: &Inode) -> Result<Arc<OwnedFd>> {
+        match inode.pin() {
+            Pin::Gone(fd) | Pin::Spare(fd) => Ok(fd),
+            Pin::None => Err(Error::Stale),
+            Pin::Handle(handle) => {
+                let root = self.dir(Ino::ROOT)?;
+                let opened = self.with_room(|| handle.open(root.fd()));
+                // It takes CAP_DAC_READ_SEARCH.
+                let fd = opened.map_err(|e| if e == Errno::PERM { Error::Stale } else { e.into() })?;
+                Ok(Arc::new(fd))
+            }
         }
     }
 
@@ -208,6 +251,12 @@ impl Tree {
         inode: &Inode,
         act: impl FnOnce(BorrowedFd<'_>) -> Result<T>,
     ) -> Result<T> {
+        let done = self.with_any_fd(inode, act)?;
+        inode.check_current()?;
+        Ok(done)
+    }
+
+    fn with_any_fd<T>(&self, inode: &Inode, act: impl FnOnce(BorrowedFd<'_>) -> Result<T>) -> Result<T> {
         if let Some(file) = inode.opened() {
             return act(file.fd());
         }
@@ -218,7 +267,7 @@ impl Tree {
         }
         match self.path_fd(inode)? {
             Some(fd) => act(fd.as_fd()),
-            None => act(inode.pin().ok_or(Error::Stale)?.as_fd()),
+            None => act(self.pinned(inode)?.as_fd()),
         }
     }
 
@@ -245,7 +294,7 @@ impl Tree {
         let fd = match opened {
             Ok(Some(opened)) => return Ok(opened),
             Ok(None) => {
-                let pin = inode.pin().ok_or(Error::Stale)?;
+                let pin = self.pinned(inode)?;
                 match self.with_room(|| storage::reopen(pin.as_fd(), access)) {
                     Err(Errno::ACCESS) => self.open_widened(pin.as_fd(), access)?,
                     done => done?,
@@ -258,6 +307,7 @@ impl Tree {
             Err(e) => return Err(e),
         };
         let stat = storage::fstat(fd.as_fd())?;
+        inode.check_current()?;
         Ok((fd, stat))
     }
 
@@ -290,28 +340,30 @@ impl Tree {
         }
     }
 
-    /// Keeps an inode that is about to lose this name reachable, if the kernel knows it and it is the last that
-    /// is known. The caller holds the directory's lock exclusively.
-    pub(super) fn pin_if_last(&self, dir: &Dir, entry: &[u8], stat: &Stat) -> Result<Option<Arc<Inode>>> {
-        self.pin_with(dir, entry, stat, || self.open_path(dir.fd(), entry))
+    /// An inode is about to lose this name, which may be its last: its number isn't used again without that being
+    /// known. The descriptor keeps it until [`Tree::name_gone`] says what became of it. The caller holds the directory's
+    /// lock exclusively.
+    pub(super) fn before_removal(&self, dir: &Dir, entry: &[u8]) -> Result<OwnedFd> {
+        Ok(self.open_path(dir.fd(), entry)?)
     }
 
-    /// As [`Tree::pin_if_last`], with the descriptor that `open` gives.
-    pub(super) fn pin_with(
-        &self,
-        dir: &Dir,
-        entry: &[u8],
-        stat: &Stat,
-        open: impl FnOnce() -> storage::Result<OwnedFd>,
-    ) -> Result<Option<Arc<Inode>>> {
-        let Some(inode) = self.inodes.find(self.ino(stat)?) else { return Ok(None) };
-        if inode.is_last_name(dir.ino, entry) && inode.pin().is_none() {
-            inode.set_pin(open()?);
-            if stat.nlink > 1 && inode.kind != FileKind::Directory {
-                self.inodes.pinned_with_links(&inode);
-            }
+    /// A name is gone. What the kernel knows stays reachable. `stat` is that of before, `fd` was opened before, and the
+    /// lock is held since. True if the inode has no links any more.
+    pub(super) fn name_gone(&self, dir: &Dir, entry: &[u8], stat: &Stat, fd: OwnedFd) -> Result<bool> {
+        let ino = self.ino(stat)?;
+        let gone = match stat.kind() {
+            FileKind::Directory => true,
+            _ if stat.nlink == 1 => true,
+            // Other names may have gone meanwhile, in directories that aren't locked here.
+            _ => storage::fstat(fd.as_fd())?.nlink == 0,
+        };
+        if gone {
+            self.generations.freed(ino, stat.born);
         }
-        Ok(Some(inode))
+        if let Some(inode) = self.inodes.find(ino) {
+            self.inodes.strike(&inode, dir.ino, entry, fd, gone);
+        }
+        Ok(gone)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::crypto::suite::Suite;
 use crate::header::{OtherSlot, SlotKeys};
-use crate::ids::{BackingKeyId, Handle, Ino, Sequence};
+use crate::ids::{BackingKeyId, Handle, Ino, NodeGeneration, Sequence};
 pub use crate::storage::{FileKind, StatFs, XattrMode};
 use crate::storage::{Time, TimeChange};
 
@@ -24,6 +24,8 @@ pub struct Caller {
 pub struct Attr {
     /// Inode number.
     pub ino: Ino,
+    /// Tells it from others that had its number before.
+    pub generation: NodeGeneration,
     /// Kind.
     pub kind: FileKind,
     /// The low 12 bits of the mode.

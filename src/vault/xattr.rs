@@ -1,5 +1,9 @@
 //! Extended attributes: `user.`, `trusted.` and `security.` ones with encrypted names and sealed values, POSIX
-//! ACLs as they are, `user.rekeyfs.*` made up (and not listed, so that copying tools don't trip over them).
+//! ACLs as they are, `user.rekeyfs.*` made up. Of these only the alias that a directory was given itself is listed, for
+//! a copy of the directory to keep it; the others can't be set, and copying tools would trip over them.
+//!
+//! Below, sealed attributes are `user.` ones on files and directories. Other inodes can't have those: there they are
+//! `trusted.` ones, which takes a daemon that is root.
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -8,14 +12,17 @@ use std::sync::atomic::Ordering;
 use super::inode::Inode;
 use super::locks::Mode;
 use super::tree::{Tree, opening};
-use super::{Damage, Error, FileKind, Result, Vault, XattrMode};
+use super::{Caller, Damage, Error, FileKind, Result, Vault, XattrMode};
 use crate::ids::{AliasName, Ino};
-use crate::names::DirRecord;
+use crate::names::{DirRecord, XattrSpace};
 use crate::storage::{self, Errno};
 
 /// File capabilities, which a write by an unprivileged user and a change of owner clear.
 const CAPABILITY: &[u8] = b"security.capability";
-const ACLS: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl_default"];
+const ACCESS_ACL: &[u8] = b"system.posix_acl_access";
+const ACLS: [&[u8]; 2] = [ACCESS_ACL, b"system.posix_acl_default"];
+/// The one made-up attribute that can be set.
+const ALIAS: &[u8] = b"user.rekeyfs.alias";
 const SETUID: u32 = 0o4000;
 const SETGID: u32 = 0o2000;
 const GROUP_EXECUTE: u32 = 0o010;
@@ -61,6 +68,14 @@ impl XattrKind {
     }
 }
 
+/// Where the lower filesystem can keep sealed attributes of an inode.
+fn space(inode: &Inode) -> XattrSpace {
+    match inode.kind {
+        FileKind::Regular | FileKind::Directory => XattrSpace::User,
+        _ => XattrSpace::Trusted,
+    }
+}
+
 const NOT_SUPPORTED: Error = Error::NotSupported("this namespace of extended attributes");
 
 impl Tree {
@@ -78,7 +93,7 @@ impl Tree {
             return Err(Error::NoData);
         }
         // A name that has no lower form can't have been set.
-        let lower = self.names.xattrs.lower_name(name).map_err(|_| Error::NoData)?;
+        let lower = self.names.xattrs.lower_name(space(inode), name).map_err(|_| Error::NoData)?;
         let value = self.with_fd(inode, |fd| {
             if name != CAPABILITY {
                 return Ok(storage::getxattr(fd, &lower)?);
@@ -102,7 +117,7 @@ impl Tree {
             }
             XattrKind::Virtual(_) | XattrKind::NotSupported => return Err(NOT_SUPPORTED),
         }
-        let lower = self.names.xattrs.lower_name(name).map_err(|_| Error::Range)?;
+        let lower = self.names.xattrs.lower_name(space(inode), name).map_err(|_| Error::Range)?;
         let sealed = self.names.xattrs.seal_value(name, value);
         self.with_fd(inode, |fd| {
             let _slot = (name == CAPABILITY).then(|| inode.file.lock());
@@ -116,7 +131,9 @@ impl Tree {
     /// Removes an attribute that isn't made up.
     pub(super) fn removexattr(&self, inode: &Inode, name: &[u8]) -> Result<()> {
         let lower = match XattrKind::of(name) {
-            XattrKind::Sealed => self.names.xattrs.lower_name(name).map_err(|_| Error::NoData)?,
+            XattrKind::Sealed => {
+                self.names.xattrs.lower_name(space(inode), name).map_err(|_| Error::NoData)?
+            }
             XattrKind::PassedThrough => name.to_vec(),
             XattrKind::Virtual(_) | XattrKind::NotSupported => return Err(NOT_SUPPORTED),
         };
@@ -167,12 +184,27 @@ impl Tree {
         self.clear_capability(inode, fd)
     }
 
+    /// Clears the set-group-ID bit if an ACL that the caller has set doesn't let him keep it: he must be in the file's
+    /// group, or root. The lower filesystem has asked that of the daemon.
+    fn kill_setgid(&self, inode: &Inode, caller: &Caller) -> Result<()> {
+        self.with_fd(inode, |fd| {
+            let stat = storage::fstat(fd)?;
+            if stat.mode & SETGID == 0
+                || storage::may_keep_setgid(caller.uid, caller.gid, caller.pid, stat.gid)
+            {
+                return Ok(());
+            }
+            let _slot = inode.file.lock();
+            Ok(storage::chmod(fd, stat.mode & !SETGID)?)
+        })
+    }
+
     /// Clears file capabilities. `fd` is the inode's.
     pub(super) fn clear_capability(&self, inode: &Inode, fd: BorrowedFd<'_>) -> Result<()> {
         if inode.kind != FileKind::Regular || !inode.may_have_capability.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let Ok(lower) = self.names.xattrs.lower_name(CAPABILITY) else { return Ok(()) };
+        let Ok(lower) = self.names.xattrs.lower_name(XattrSpace::User, CAPABILITY) else { return Ok(()) };
         let _slot = inode.file.lock();
         match storage::removexattr(fd, &lower) {
             Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
@@ -219,12 +251,43 @@ impl Vault {
         self.noted(ino, self.tree.setxattr(&inode, name, value, mode))
     }
 
-    /// The names of all attributes but the made-up ones.
+    /// As [`Vault::setxattr`], for a caller who may not be root: an ACL clears the set-group-ID bit of a file whose
+    /// group he isn't in.
     ///
     /// # Errors
-    /// What the lower filesystem says.
+    /// As [`Vault::setxattr`].
+    pub fn setxattr_as(
+        &self,
+        ino: Ino,
+        name: &[u8],
+        value: &[u8],
+        mode: XattrMode,
+        caller: &Caller,
+    ) -> Result<()> {
+        self.setxattr(ino, name, value, mode)?;
+        if name == ACCESS_ACL {
+            let _gate = self.gates.enter(ino);
+            self.tree.kill_setgid(&*self.inode(ino)?, caller)?;
+        }
+        Ok(())
+    }
+
+    /// The names of all attributes but the made-up ones, and `user.rekeyfs.alias` of a directory that was given one.
+    ///
+    /// # Errors
+    /// What the lower filesystem says; EIO if the directory's record is damaged.
     pub fn listxattr(&self, ino: Ino) -> Result<Vec<Vec<u8>>> {
-        self.tree.listxattr(&*self.inode(ino)?)
+        let inode = self.inode(ino)?;
+        let mut names = self.tree.listxattr(&inode)?;
+        if inode.kind == FileKind::Directory {
+            match self.noted(ino, self.tree.own_alias(ino)) {
+                Ok(_) => names.push(ALIAS.to_vec()),
+                // It has none, or was removed.
+                Err(Error::NoData | Error::Stale) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(names)
     }
 
     /// Removes an attribute; a directory's `user.rekeyfs.alias`: files created below it go by the directory above.

@@ -30,6 +30,16 @@ pub trait PageCache: Send + Sync {
     /// # Errors
     /// The mount is gone.
     fn drop_pages(&self, ino: Ino) -> io::Result<()>;
+
+    /// Has the kernel forget a name in a directory, and the inode if nothing else holds it. Called as
+    /// [`PageCache::drop_pages`] is.
+    ///
+    /// # Errors
+    /// The mount is gone.
+    fn drop_entry(&self, parent: Ino, name: &[u8]) -> io::Result<()> {
+        let _ = (parent, name);
+        Ok(())
+    }
 }
 
 /// Every loaded file, also those that have no handle.

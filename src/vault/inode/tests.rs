@@ -1,11 +1,14 @@
 use super::*;
 
+const FIRST: NodeGeneration = NodeGeneration(1);
+const SECOND: NodeGeneration = NodeGeneration(2);
+
 fn dir(table: &Table, ino: u64, parent: Ino) -> Arc<Inode> {
-    table.remember(Ino(ino), FileKind::Directory, parent, format!("d{ino}").as_bytes()).unwrap()
+    table.remember(Ino(ino), FileKind::Directory, FIRST, parent, format!("d{ino}").as_bytes()).unwrap()
 }
 
 fn file(table: &Table, ino: u64, parent: Ino, entry: &str) -> Arc<Inode> {
-    table.remember(Ino(ino), FileKind::Regular, parent, entry.as_bytes()).unwrap()
+    table.remember(Ino(ino), FileKind::Regular, FIRST, parent, entry.as_bytes()).unwrap()
 }
 
 #[test]
@@ -56,9 +59,8 @@ fn hard_links_are_found_by_any_name() {
     file(&table, 20, Ino(10), "b");
     file(&table, 20, Ino(10), "b");
     assert_eq!(&*inode.entry_in(Ino(10)).unwrap(), b"b");
-    assert!(!inode.is_last_name(Ino::ROOT, b"a"));
     table.remove_location(&inode, Ino::ROOT, b"a");
-    assert!(inode.is_last_name(Ino(10), b"b"));
+    assert_eq!(inode.parent(), Some(Ino(10)));
     table.move_location(&inode, (Ino(10), b"b"), (Ino::ROOT, b"c"));
     assert_eq!(inode.parent(), Some(Ino::ROOT));
     table.forget(Ino(10), 1);
@@ -72,16 +74,37 @@ fn a_number_that_changed_its_kind_is_another_inode() {
     let table = Table::new(8);
     dir(&table, 10, Ino::ROOT);
     let old = file(&table, 20, Ino(10), "a");
-    let new = table.remember(Ino(20), FileKind::Directory, Ino::ROOT, b"b").unwrap();
+    let new = table.remember(Ino(20), FileKind::Directory, SECOND, Ino::ROOT, b"b").unwrap();
     assert!(old.location().is_none());
     assert_eq!(new.parent(), Some(Ino::ROOT));
     table.forget(Ino(10), 1);
     assert!(table.find(Ino(10)).is_none(), "nothing of the old one is left in it");
     assert!(table.forget(Ino(20), 1).is_none(), "the kernel's lookups of the old one count");
     assert!(table.forget(Ino(20), 1).is_some());
-    let orphan = table.remember(Ino(21), FileKind::Regular, Ino(99), b"a");
+    let orphan = table.remember(Ino(21), FileKind::Regular, FIRST, Ino(99), b"a");
     assert!(matches!(orphan, Err(Error::Stale)));
     assert_eq!(table.len(), 1);
+}
+
+/// A descriptor of something that has a file handle, if the filesystem of the test has any.
+fn descriptor() -> OwnedFd {
+    std::fs::File::open(".").unwrap().into()
+}
+
+#[test]
+fn a_number_used_again_after_its_inode_was_replaced_is_another_inode() {
+    let table = Table::new(8);
+    let old = file(&table, 20, Ino::ROOT, "a");
+    old.set_replaced(true);
+    table.strike_replaced(&old, Ino::ROOT, b"a", descriptor());
+    assert!(matches!(table.get(Ino(20)), Err(Error::Stale)));
+    let new = table.remember(Ino(20), FileKind::Regular, SECOND, Ino::ROOT, b"b").unwrap();
+    assert_eq!((old.generation, new.generation), (FIRST, SECOND));
+    assert!(table.get(Ino(20)).is_ok());
+    let same = table.remember(Ino(20), FileKind::Regular, FIRST, Ino::ROOT, b"b").unwrap();
+    assert_eq!(same.generation, SECOND, "never changed while it lives");
+    assert!(table.forget(Ino(20), 2).is_none());
+    assert!(table.forget(Ino(20), 1).is_some());
 }
 
 #[test]
@@ -89,13 +112,48 @@ fn pins_of_linked_inodes_are_bounded() {
     let table = Table::new(3);
     let inodes: Vec<_> = (20..26).map(|ino| file(&table, ino, Ino::ROOT, &format!("f{ino}"))).collect();
     for inode in &inodes {
-        inode.set_pin(std::fs::File::open("/").unwrap().into());
-        table.pinned_with_links(inode);
+        table.strike(inode, Ino::ROOT, format!("f{}", inode.ino).as_bytes(), descriptor(), false);
+        assert!(inode.parent().is_none());
     }
-    assert_eq!(inodes.iter().filter(|inode| inode.pin().is_some()).count(), 3);
-    assert!(inodes[5].pin().is_some());
+    assert_eq!(inodes.iter().filter(|inode| inode.pin().fd().is_some()).count(), 3);
+    assert!(inodes[5].pin().fd().is_some());
+    if FileHandle::of(descriptor().as_fd(), b"").unwrap().is_some() {
+        assert!(matches!(inodes[0].pin(), Pin::Handle(_)), "a way back is left");
+    }
+    file(&table, 25, Ino::ROOT, "again");
     inodes[5].unpin_if_named();
-    assert!(inodes[5].pin().is_none());
+    assert!(matches!(inodes[5].pin(), Pin::None));
+}
+
+/// The lower filesystem would give its number to another file, which the kernel takes for this one.
+#[test]
+fn the_pin_of_an_inode_without_links_is_not_spared() {
+    let table = Table::new(2);
+    let inodes: Vec<_> = (20..30).map(|ino| file(&table, ino, Ino::ROOT, &format!("f{ino}"))).collect();
+    for (n, inode) in inodes.iter().enumerate() {
+        table.strike(inode, Ino::ROOT, format!("f{}", inode.ino).as_bytes(), descriptor(), n == 9);
+    }
+    // The other names go, of those that are pinned still and of those that aren't.
+    for inode in &inodes {
+        table.strike(inode, Ino::ROOT, b"other", descriptor(), true);
+    }
+    for ino in 30..40 {
+        let inode = file(&table, ino, Ino::ROOT, "a");
+        table.strike(&inode, Ino::ROOT, b"a", descriptor(), false);
+    }
+    assert!(inodes.iter().all(|inode| matches!(inode.pin(), Pin::Gone(_))));
+}
+
+#[test]
+fn an_inode_with_a_known_name_needs_no_pin() {
+    let table = Table::new(2);
+    let inode = file(&table, 20, Ino::ROOT, "a");
+    file(&table, 20, Ino::ROOT, "b");
+    table.strike(&inode, Ino::ROOT, b"a", descriptor(), false);
+    assert!(matches!(inode.pin(), Pin::None));
+    // Another thread has removed the last name, and not told yet.
+    table.strike(&inode, Ino::ROOT, b"c", descriptor(), true);
+    assert!(matches!(inode.pin(), Pin::Gone(_)));
 }
 
 #[test]
@@ -149,8 +207,8 @@ fn an_inode_is_small() {
 fn only_a_file_that_its_maker_enters_is_known_to_have_no_capabilities() {
     let table = Table::new(8);
     let may_have = |inode: &Inode| inode.may_have_capability.load(Ordering::Relaxed);
-    assert!(!may_have(&table.remember_made(Ino(10), Ino::ROOT, b"a").unwrap()));
+    assert!(!may_have(&table.remember_made(Ino(10), FIRST, Ino::ROOT, b"a").unwrap()));
     assert!(!may_have(&file(&table, 10, Ino::ROOT, "a")));
     assert!(may_have(&file(&table, 20, Ino::ROOT, "b")));
-    assert!(may_have(&table.remember_made(Ino(20), Ino::ROOT, b"b").unwrap()));
+    assert!(may_have(&table.remember_made(Ino(20), FIRST, Ino::ROOT, b"b").unwrap()));
 }

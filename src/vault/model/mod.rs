@@ -180,6 +180,9 @@ fn look_at(vault: &Vault, ino: Ino) -> Result<(Seen, u32)> {
         let value = vault.getxattr(ino, &name)?;
         xattrs.insert(name, value);
     }
+    let alias = if is_dir { alias_of(vault, ino)? } else { None };
+    // Listed where it is set; told apart from what the model keeps as attributes.
+    assert_eq!(xattrs.remove(b"user.rekeyfs.alias".as_slice()), alias);
     let seen = Seen {
         kind: attr.kind,
         perm: if attr.kind == FileKind::Symlink { 0 } else { attr.perm },
@@ -187,7 +190,7 @@ fn look_at(vault: &Vault, ino: Ino) -> Result<(Seen, u32)> {
         same_as: Vec::new(),
         bytes,
         xattrs,
-        alias: if is_dir { alias_of(vault, ino)? } else { None },
+        alias,
     };
     Ok((seen, attr.nlink))
 }

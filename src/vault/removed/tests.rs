@@ -2,16 +2,17 @@ use std::os::fd::AsFd;
 use std::time::Instant;
 
 use super::*;
-use crate::ids::Ino;
+use crate::ids::{Ino, NodeGeneration};
 use crate::storage::Errno;
 use crate::vault::FileKind;
+use crate::vault::inode::Table;
 use crate::vault::testing::TestVault;
 
 /// An inode that keeps a descriptor open, and what is left of the file behind it when that is closed.
 fn pinned(n: u64) -> (Arc<Inode>, std::fs::File) {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-    let inode = Arc::new(Inode::new(Ino(n), FileKind::Regular, false));
-    inode.set_pin(ours.into());
+    let inode = Arc::new(Inode::new(Ino(n), FileKind::Regular, NodeGeneration::default(), false));
+    Table::new(1).strike(&inode, Ino::ROOT, b"gone", ours.into(), true);
     (inode, std::fs::File::from(std::os::fd::OwnedFd::from(theirs)))
 }
 
@@ -117,7 +118,7 @@ fn a_removed_file_is_freed_once_it_is_forgotten() {
         let ino = test.make("file");
         vault.lookup(Ino::ROOT, b"file").unwrap();
         vault.unlink(Ino::ROOT, b"file").unwrap();
-        let pin = Arc::downgrade(&vault.tree.inodes.find(ino).unwrap().pin().unwrap());
+        let pin = Arc::downgrade(&vault.tree.inodes.find(ino).unwrap().pin().fd().unwrap());
         assert_eq!(storage::fstat(pin.upgrade().unwrap().as_fd()).unwrap().nlink, 0);
         vault.forget(ino, 1);
         assert!(pin.strong_count() > 0, "it was looked up twice");

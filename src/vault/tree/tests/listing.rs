@@ -171,8 +171,8 @@ fn a_long_name_that_goes_while_it_is_listed_is_no_damage() {
     // One whose name is really lost is told.
     v.mknod(dir, long(1).as_bytes(), 0o100_644, 0, &me()).unwrap();
     let below = only_dir(&t.tree());
-    let companion = std::fs::read_dir(&below).unwrap().map(|e| e.unwrap().path());
-    let companion = companion.filter(|path| path.to_str().unwrap().ends_with(".name")).next().unwrap();
+    let mut entries = std::fs::read_dir(&below).unwrap().map(|e| e.unwrap().path());
+    let companion = entries.find(|path| path.to_str().unwrap().ends_with(".name")).unwrap();
     std::fs::remove_file(companion).unwrap();
     let handle = v.opendir(dir).unwrap();
     let found = v.tree.readdir(handle, 0, &mut |_| true).unwrap();

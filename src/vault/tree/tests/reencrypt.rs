@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::*;
 use crate::ids::{AliasName, BackingKeyId, Time, TimeChange};
 use crate::keyring::RotateTarget;
+use crate::storage::fault::{Faults, Op};
 use crate::vault::testing::READ_WRITE;
 use crate::vault::{FallocMode, Reencrypted, SetAttr, XattrMode};
 
@@ -146,6 +147,7 @@ fn owner_mode_times_and_attributes_are_kept() {
         assert_eq!(ino, new);
         let mut after = v.getattr(ino).unwrap();
         (after.ino, after.ctime, after.blocks) = (before.ino, before.ctime, before.blocks);
+        after.generation = before.generation;
         assert_eq!(after, before);
         assert_eq!(v.getxattr(ino, b"user.note").unwrap(), b"value");
         assert_eq!(v.getxattr(ino, b"user.long").unwrap(), long);
@@ -223,7 +225,6 @@ fn the_old_inode_is_stale_until_it_is_forgotten() {
 
 #[test]
 fn nothing_is_left_behind_by_the_next_try() {
-    use crate::storage::fault::Faults;
     for n in 0..12 {
         let mut t = TestVault::new();
         write(&t.vault, "f", &bytes(9000));
@@ -298,4 +299,58 @@ fn no_write_is_lost_to_it() {
         }
     });
     assert!(renewals > 0, "it never found the file unused");
+}
+
+/// Whoever has the old inode's number looks again: nobody is told that it has no link, nor what it was like.
+#[test]
+fn no_one_sees_the_file_without_a_name() {
+    let t = TestVault::in_memory();
+    let v = &*t.vault;
+    write(v, "f", &bytes(3000));
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::SeqCst) {
+                    let attr = v.lookup(Ino::ROOT, b"f").unwrap();
+                    assert_eq!(attr.nlink, 1);
+                    for _ in 0..50 {
+                        match v.getattr(attr.ino) {
+                            Ok(attr) => assert_eq!(attr.nlink, 1),
+                            Err(Error::Stale) => break,
+                            Err(e) => panic!("{e:?}"),
+                        }
+                    }
+                    v.forget(attr.ino, 1);
+                }
+            });
+        }
+        for _ in 0..300 {
+            match reencrypt(v, "f").unwrap() {
+                Reencrypted::Done(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        stop.store(true, Ordering::SeqCst);
+    });
+}
+
+/// What failed to be replaced is the file still.
+#[test]
+fn a_rename_that_fails_leaves_the_inode_as_it_was() {
+    let t = TestVault::new();
+    write(&t.vault, "g", b"content");
+    let recorded = Faults::record();
+    {
+        let _scope = recorded.on_this_thread();
+        renewed(&t.vault, "g");
+    }
+    let at = recorded.log().iter().position(|op| *op == Op::Rename).unwrap();
+    let ino = write(&t.vault, "f", b"content");
+    {
+        let _scope = Faults::fail_once(at as u64, crate::storage::Errno::IO).on_this_thread();
+        assert!(reencrypt(&t.vault, "f").is_err());
+    }
+    assert_eq!(t.vault.getattr(ino).unwrap().nlink, 1);
+    assert!(t.vault.tree.inodes.get(ino).unwrap().pin().fd().is_none());
 }

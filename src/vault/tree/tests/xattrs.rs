@@ -146,6 +146,15 @@ fn directories_hand_their_alias_down() {
     v.setxattr(Ino::ROOT, alias, b"alias/default", SET).unwrap();
     t.reopen();
     assert_eq!(t.vault.getxattr(Ino::ROOT, alias).unwrap(), b"alias/default");
+    // Listed where it was set, so that copies keep it.
+    assert_eq!(t.vault.listxattr(Ino::ROOT).unwrap(), [alias]);
+    assert_eq!(t.vault.listxattr(find(&t.vault, "a").unwrap()).unwrap(), [b""; 0]);
+    assert_eq!(t.vault.listxattr(find(&t.vault, "a/c/b/f").unwrap()).unwrap(), [b""; 0]);
+    t.vault.setxattr(find(&t.vault, "a").unwrap(), alias, b"alias/default", SET).unwrap();
+    assert_eq!(t.vault.listxattr(find(&t.vault, "a").unwrap()).unwrap(), [alias]);
+    let removed = mkdir(&t.vault, "removed");
+    rmdir(&t.vault, "removed").unwrap();
+    assert_eq!(t.vault.listxattr(removed).unwrap(), [b""; 0]);
     assert_eq!(read(&t.vault, "a/c/b/f").unwrap(), b"f");
     assert_eq!(find(&t.vault, "a/c/b/f").unwrap(), file);
 }
@@ -187,4 +196,63 @@ fn a_header_is_looked_at_under_the_file_slot() {
         drop(slot);
         assert!(asked.join().unwrap());
     });
+}
+
+/// These can't have `user.` attributes below.
+#[test]
+fn symlinks_fifos_and_devices_keep_trusted_attributes() {
+    let mut t = TestVault::new();
+    let v = &t.vault;
+    let link = v.symlink(Ino::ROOT, b"link", b"target", &me()).unwrap().ino;
+    let fifo = v.mknod(Ino::ROOT, b"fifo", 0o010_644, 0, &me()).unwrap().ino;
+    let name = b"security.selinux";
+    let done = v.setxattr(link, name, b"label", SET);
+    if !rustix::process::geteuid().is_root() {
+        return assert!(matches!(done, Err(Error::Lower(_))));
+    }
+    done.unwrap();
+    for (ino, name) in [(fifo, &name[..]), (fifo, b"trusted.t")] {
+        v.setxattr(ino, name, b"label", SET).unwrap();
+    }
+    assert!(matches!(
+        v.setxattr(fifo, b"trusted.t", b"x", XattrMode::Create),
+        Err(Error::Lower(_) | Error::Exists)
+    ));
+    t.reopen();
+    let v = &t.vault;
+    let (link, fifo) = (find(v, "link").unwrap(), find(v, "fifo").unwrap());
+    assert_eq!(v.getxattr(link, name).unwrap(), b"label");
+    assert_eq!(v.listxattr(link).unwrap(), [name]);
+    assert_eq!(v.listxattr(fifo).unwrap().len(), 2);
+    assert_eq!(v.readlink(link).unwrap(), b"target");
+    v.removexattr(fifo, b"trusted.t").unwrap();
+    assert!(matches!(v.getxattr(fifo, b"trusted.t"), Err(Error::NoData)));
+    assert_eq!(v.listxattr(fifo).unwrap(), [name]);
+}
+
+#[test]
+fn an_acl_set_from_outside_the_group_clears_setgid() {
+    const ACL: &[u8] = b"system.posix_acl_access";
+    let t = TestVault::new();
+    let v = &t.vault;
+    let ino = write(v, "f", b"x");
+    // user::rwx, group::r-x, other::r-x.
+    let acl = [
+        2, 0, 0, 0, 1, 0, 7, 0, 255, 255, 255, 255, 4, 0, 5, 0, 255, 255, 255, 255, 32, 0, 5, 0, 255, 255,
+        255, 255,
+    ];
+    let set = |caller: &crate::vault::Caller| {
+        let mode = SetAttr { mode: Some(0o2755), ..SetAttr::default() };
+        v.setattr(ino, &mode, &me()).unwrap();
+        match v.setxattr_as(ino, ACL, &acl, SET, caller) {
+            Err(Error::Lower(_)) => None,
+            done => done.map(|()| Some(v.getattr(ino).unwrap().perm)).unwrap(),
+        }
+    };
+    let outside = crate::vault::Caller { uid: 4711, gid: 4711, umask: 0, pid: 0 };
+    let Some(perm) = set(&outside) else { return };
+    assert_eq!(perm, 0o755);
+    assert_eq!(set(&crate::vault::Caller { gid: v.getattr(ino).unwrap().gid, ..outside }), Some(0o2755));
+    v.setxattr_as(ino, b"user.a", b"x", SET, &outside).unwrap();
+    assert_eq!(v.getattr(ino).unwrap().perm, 0o2755, "nothing else does");
 }
