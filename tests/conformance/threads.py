@@ -7,6 +7,7 @@ import random
 import threading
 import time
 
+from at_once import asynchronous, overlapping
 from suite import Cases, equal
 
 THREADS = 16
@@ -140,7 +141,8 @@ class Worker(threading.Thread):
 
 
 class Threads(Cases):
-    """Mixed operations; what only one thread writes must be what it wrote."""
+    """Mixed operations; what only one thread writes must be what it wrote. Then writers of one file whose bytes lie side by
+    side, and readers who must not see what was there before."""
 
     name = "threads"
     about = f"{THREADS} threads, mixed operations on the same files and directories, contents verified"
@@ -149,8 +151,27 @@ class Threads(Cases):
     def size(self):
         return f"{THREADS} threads, {self.options.minutes:g} minutes"
 
+    def _seconds(self, share):
+        """A share of the time that there is; a quarter of that on ext4, which isn't what is tested."""
+        return self.options.minutes * 60 * share / (1 if self.place.vault else 4)
+
+    def test_writes_that_overlap(self):
+        path = self.dir / "overlapping"
+        for flags in (os.O_DIRECT, 0):
+            path.write_bytes(bytes(256 << 10))
+            with self.place.rotating():
+                rounds, lost = overlapping(path, self._seconds(0.1), flags)
+            equal(lost, 0, f"of {rounds} large writes, those of which bytes came back old")
+
+    def test_asynchronous_direct_writes_beside_the_page_cache(self):
+        path = self.dir / "asynchronous"
+        path.write_bytes(bytes(256 << 10))
+        with self.place.rotating():
+            rounds, stale = asynchronous(path, self._seconds(0.2), readers=5)
+        equal(stale, {"read": 0, "mapping": 0, "disk": 0}, f"old pages in {rounds} rounds")
+
     def test_mixed_operations(self):
-        until = time.monotonic() + self.options.minutes * 60 / (1 if self.place.vault else 4)
+        until = time.monotonic() + self._seconds(1)
         workers = [Worker(number, self.dir, self.options.seed, until) for number in range(THREADS)]
         with self.place.rotating():
             for worker in workers:
