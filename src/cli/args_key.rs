@@ -36,9 +36,17 @@ pub(super) struct Retire {
     /// Open them again
     #[arg(long, conflicts_with_all = ["trim", "force"])]
     pub(super) undo: bool,
-    /// Delete their material too. This can't be undone, and backups with older headers can't be opened then
+    /// Delete their material too. This can't be undone. Copies of the vault whose files were not copied again since
+    /// they were re-wrapped become unreadable: copy them anew with `rsync --checksum` first. Asks on a terminal
     #[arg(long)]
     pub(super) trim: bool,
+    /// Count the files of this copy of the vault (or of its tree alone) too, as those of the vault: refuse while one
+    /// needs what is to go. May be given several times
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["undo", "force"])]
+    pub(super) checked_copy: Vec<PathBuf>,
+    /// With --trim: don't ask
+    #[arg(long, short = 'y')]
+    pub(super) yes: bool,
     /// Do it though files need them, and without counting; asks for an unlock secret, also on a mounted vault
     #[arg(long)]
     pub(super) force: bool,

@@ -199,7 +199,7 @@ impl Report {
 /// What to do about versions that the keyring doesn't have.
 const LACKS: &str = "a copy's keyring that was read before a rotation, and its tree after it, part like this: check it \
     with a newer keyring (--keyring VAULT/keyring, or a key backup), and if that opens these files, copy it into the \
-    place of the copy's own (docs/backup.md)\n";
+    place of the copy's own, and the event log after it (docs/backup.md)\n";
 
 fn print_json_line(value: &impl serde::Serialize) -> Outcome {
     let line = serde_json::to_string(value);

@@ -1,5 +1,9 @@
 //! `rekeyfs key`: what there is to do with keys beside the verbs of AWS KMS.
 
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
 use super::args_key::{KeyCommand, Retire as Args};
 use super::exit::{Exit, Failure, Outcome};
 use super::interrupt::Interrupt;
@@ -8,7 +12,7 @@ use super::output;
 use super::progress::Display;
 use super::target::{self, Target};
 use super::{args, errors};
-use crate::control::{Handler, Reply, Request, Retire, RetireReport};
+use crate::control::{CopyPlace, Handler, PathText, Reply, Request, Retire, RetireReport};
 use crate::ids::{KeyId, KeyVersion};
 use crate::keyring::{Authority, Keys, RetireOrder, Retirement};
 
@@ -30,9 +34,13 @@ fn retire(args: &Args) -> Outcome {
         (false, false) => Retirement::Shut,
     };
     let target = Target::resolve(&args.target)?;
+    let copies = args.checked_copy.iter().map(|path| place(path)).collect::<Outcome<_>>()?;
+    if what == Retirement::Trim && !args.yes {
+        confirm()?;
+    }
     let below = KeyVersion(args.below);
     let order = |key| RetireOrder { key, below, what }.to_string();
-    let mut asked = Retire { key_id: args.key_id.clone(), below, what, insist: None };
+    let mut asked = Retire { key_id: args.key_id.clone(), below, what, insist: None, copies };
     let report = match &target {
         Target::Mounted(entry) => {
             if args.force {
@@ -66,12 +74,44 @@ fn retire(args: &Args) -> Outcome {
     } else {
         output::print(&text(&report, below, what))?
     }
-    if what != Retirement::Open {
-        output::complain(
-            &"backups of files made before their last re-wrap may need these versions and can't be opened without them",
-        );
+    match what {
+        Retirement::Open => {}
+        Retirement::Shut => output::complain(&format!("{COPIES}; --undo opens them again")),
+        Retirement::Trim => output::complain(&COPIES),
     }
     Ok(())
+}
+
+/// What the end of old versions means for backups, and what to do.
+const COPIES: &str = "copies of the vault whose files were not copied again since they were re-wrapped can't be opened \
+    with this keyring any more: size and mtime stay at a re-wrap, so copy them with `rsync --checksum` (docs/backup.md)";
+
+/// Asks before what can't be taken back, where someone is there to be asked; in the manner of cryptsetup.
+fn confirm() -> Outcome {
+    let stdin = io::stdin();
+    if !stdin.is_terminal() {
+        return Ok(());
+    }
+    output::complain(
+        &"the material of these versions is deleted for good. Copies of the vault whose files were not copied again \
+          since they were re-wrapped become unreadable with its keyring: run `rsync --checksum` first, and name the \
+          copies with --checked-copy",
+    );
+    let _ = write!(io::stderr().lock(), "Are you sure? (Type 'yes' in capital letters): ");
+    let mut answer = String::new();
+    let read = stdin.read_line(&mut answer);
+    if read.is_ok() && answer.trim_end() == "YES" {
+        return Ok(());
+    }
+    Err(Failure::line(Exit::Other, "not confirmed; nothing is changed"))
+}
+
+/// A copy, as a daemon that has another working directory, and maybe other mounts, is told of it.
+fn place(path: &Path) -> Outcome<CopyPlace> {
+    let failed = |error| Failure::new(Exit::Vault, path.display(), error);
+    let absolute = path.canonicalize().map_err(failed)?;
+    let meta = absolute.metadata().map_err(failed)?;
+    Ok(CopyPlace { path: PathText(absolute), device: meta.dev(), inode: meta.ino() })
 }
 
 /// An order that is insisted on, on a mounted vault: the secret is given to the keyring, not to the daemon.

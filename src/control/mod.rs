@@ -13,10 +13,10 @@ mod wire;
 
 pub use client::{Client, ClientError};
 pub use protocol::{
-    AliasStatus, FileReencrypted, Inspected, InspectedHeader, KeyStatus, KeyVersionStatus, KmsReply,
-    MAX_MESSAGE, MountStatus, PROTOCOL, PathText, PendingStatus, Progress, ReencryptionEnded, Refusal,
-    RefusalKind, Renewed, Reply, Request, Retire, RetireReport, RewrapReport, RotateTarget, Rotated, Status,
-    VersionStatus,
+    AliasStatus, CopyPlace, FileReencrypted, Inspected, InspectedHeader, KeyStatus, KeyVersionStatus,
+    KmsReply, MAX_MESSAGE, MountStatus, PROTOCOL, PathText, PendingStatus, Progress, ReencryptionEnded,
+    Refusal, RefusalKind, Renewed, Reply, Request, Retire, RetireReport, RewrapReport, RotateTarget, Rotated,
+    Status, VersionStatus,
 };
 pub use registry::{Endpoint, Entry, RegistryError, RuntimeDir, VaultLocation, entries};
 pub use server::{Handler, Server, serve};

@@ -113,6 +113,21 @@ pub struct Retire {
     pub what: Retirement,
     /// Do it though files need them, and without counting.
     pub insist: Option<Authority>,
+    /// Copies of the vault whose files count too. A daemon that doesn't know of them refuses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub copies: Vec<CopyPlace>,
+}
+
+/// A directory that holds a copy of a vault, or of its tree alone.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CopyPlace {
+    /// Its absolute path.
+    pub path: PathText,
+    /// Which directory the client found there: the daemon may see another one.
+    pub device: u64,
+    /// See `device`.
+    pub inode: u64,
 }
 
 /// What a daemon answers.

@@ -1,6 +1,7 @@
 //! The answers themselves, from an open vault: what a mount serves on its socket, and what a command does to
 //! a vault that isn't mounted.
 
+mod copies;
 mod endings;
 mod files;
 

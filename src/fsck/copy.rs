@@ -20,7 +20,7 @@ pub(super) fn tell_behind(why: &str, sink: &Sink<'_>) {
 /// Holds the keyring of the copy in `vault` against what the files that were opened need.
 pub(super) fn check_keyring(vault: &Path, keys: &Keys, sink: &Sink<'_>) {
     let (opened, mut lacks) = (sink.opened(), Vec::new());
-    let remedy = "copy the keyring by which this check was made into its place";
+    let remedy = "copy the keyring by which this check was made into its place, and the event log after it";
     let detail = match keys.compare_copy(vault, &opened, &mut lacks) {
         Beside::Open(_) if lacks.is_empty() => return,
         Beside::Open(generation) => {
@@ -30,7 +30,7 @@ pub(super) fn check_keyring(vault: &Path, keys: &Keys, sink: &Sink<'_>) {
             format!("the copy's own keyring, of generation {}, lacks {versions}; {remedy}", generation.0)
         }
         Beside::Missing => {
-            let detail = format!("the copy has no keyring of its own; {remedy}, or keep that one elsewhere");
+            let detail = format!("the copy has no keyring of its own; {remedy}; or keep that one elsewhere");
             return sink.find(&keyring(), Code::KeyringDiffers, None, detail);
         }
         // Under a root key of its own, as after `unlock remove --revoke`, or when a key backup was given.

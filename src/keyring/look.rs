@@ -89,6 +89,12 @@ fn named(file: &Path, error: KeyringError) -> KeyringError {
 }
 
 impl Keys {
+    /// Whether there is such a version of such a key, usable or not.
+    pub fn has_version(&self, backing: BackingKeyId) -> bool {
+        let table = self.table.read();
+        table.body.key(backing.key).is_some_and(|key| key.version(backing.version).is_some())
+    }
+
     /// Looks at the keyring in the directory of a copy of this vault, and adds those of `needed` to `lacks` that it
     /// can't unwrap.
     pub fn compare_copy(

@@ -237,7 +237,10 @@ fn open(dir: BorrowedFd<'_>) -> storage::Result<File> {
         let file = match storage::open_owned(dir, NAME, Access::ReadWrite) {
             Err(Errno::NOENT) => match storage::create_for_owner(dir, NAME, MODE) {
                 Err(Errno::EXIST) => continue,
-                Err(Errno::ROFS | Errno::ACCESS) => return Err(Errno::NOENT),
+                // A copy without a lock file, on a medium that can't be written: its directory does for those who
+                // read it. Nobody has taken the lock that isn't there.
+                Err(Errno::ROFS) => return storage::open_dir(dir, b".").map(File::from),
+                Err(Errno::ACCESS) => return Err(Errno::NOENT),
                 made => made?,
             },
             // A vault that is only read is locked all the same.

@@ -145,6 +145,8 @@ struct Level {
 struct Count<'a> {
     vault: &'a Vault,
     needed: Needed,
+    /// Whether the tree is a copy of this vault's, at rest.
+    copy: bool,
     device: u64,
     /// Files with several names that were met.
     linked: HashSet<u64>,
@@ -177,10 +179,33 @@ impl Vault {
     fn count_once(&self, go_on: &mut dyn FnMut(u64) -> bool) -> std::result::Result<Needed, CountError> {
         let root = self.tree.dir(Ino::ROOT)?;
         let fd = storage::open_dir(root.fd(), b".").map_err(Error::from)?;
+        self.count_tree(fd, false, go_on)
+    }
+
+    /// Counts which backing keys the files of a copy of this vault's tree need, `tree`: both slots of each header
+    /// count, and what bears a key or version that the keyring doesn't know can't be told.
+    ///
+    /// # Errors
+    /// As [`Vault::count_needs`].
+    pub fn count_copy(
+        &self,
+        tree: OwnedFd,
+        go_on: &mut dyn FnMut(u64) -> bool,
+    ) -> std::result::Result<Needed, CountError> {
+        self.count_tree(tree, true, go_on)
+    }
+
+    fn count_tree(
+        &self,
+        fd: OwnedFd,
+        copy: bool,
+        go_on: &mut dyn FnMut(u64) -> bool,
+    ) -> std::result::Result<Needed, CountError> {
         let device = storage::fstat(fd.as_fd()).map_err(Error::from)?.dev;
         let mut count = Count {
             vault: self,
             needed: Needed::default(),
+            copy,
             device,
             linked: HashSet::new(),
             path: Vec::new(),
@@ -287,10 +312,15 @@ impl Count<'_> {
         if stat.nlink > 1 && !self.linked.insert(stat.ino) {
             return;
         }
-        let needs = self.vault.tree.ino(stat).and_then(|ino| {
-            let path = storage::open_path(at, name)?;
-            self.vault.needs_of(ino, path.as_fd())
-        });
+        let needs = if self.copy {
+            let file = storage::open_file(at, name, Access::ReadOnly).map_err(Error::from);
+            file.and_then(|file| self.vault.copied_needs(file.as_fd()))
+        } else {
+            self.vault.tree.ino(stat).and_then(|ino| {
+                let path = storage::open_path(at, name)?;
+                self.vault.needs_of(ino, path.as_fd())
+            })
+        };
         match needs {
             Ok(Needs::Nothing) | Err(Error::Lower(Errno::NOENT)) => {}
             Ok(Needs::Backings(backings)) => self.needed.note(backings),

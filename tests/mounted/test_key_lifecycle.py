@@ -26,7 +26,7 @@ class KeyLifecycle(MountedTest):
         self.vault.ok("rewrap", self.mnt)
         done = self.retire("--below", "2")
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertIn("backups", done.stderr)
+        self.assertIn("copies of the vault", done.stderr)
         self.assertEqual(self.read(path), b"x" * 10_000)
         self.vault.umount()
         shutil.copyfile(backup, lower)

@@ -18,7 +18,7 @@ use crate::vault::{CountError, Needed};
 const COUNT_AGAIN: Duration = Duration::from_secs(3600);
 
 /// A function that is told of progress and says whether to go on.
-type GoOn<'a> = &'a mut dyn FnMut(Progress) -> bool;
+pub(super) type GoOn<'a> = &'a mut dyn FnMut(Progress) -> bool;
 
 /// Deletions whose date has passed and that can't be carried out: why, and since when.
 #[derive(Default)]
@@ -105,9 +105,11 @@ impl Service {
             // Versions below the current one wrap nothing new: what is counted now stays so.
             let gone = |backing: BackingKeyId| backing.key == key && backing.version < order.below;
             let what = format!("versions below {} of key {key}", order.below);
-            if let Some(why) = in_the_way(&self.count(go_on)?, gone, &what) {
+            let counted = self.count(go_on)?;
+            if let Some(why) = in_the_way(&counted, gone, &what) {
                 return Err(Refusal::new(RefusalKind::KeyNotUsable, why));
             }
+            self.check_copies(&asked.copies, counted.files > 0, gone, &what, go_on)?;
         }
         let done = keys.retire(&order, asked.insist.as_ref()).map_err(refusal)?;
         Ok(RetireReport {

@@ -4,6 +4,7 @@
 use std::os::fd::BorrowedFd;
 
 use super::Body;
+use crate::content::block;
 use crate::crypto::suite::Suite;
 use crate::header::{self, OpenError, OtherSlot, Refusal, SLOTS, SlotKeys, UnverifiedSlot};
 use crate::ids::{BackingKeyId, Format, Ino, LowerOffset};
@@ -63,6 +64,26 @@ impl Vault {
             },
             Err(OpenError::Newer(what)) => Needs::Unknown(what),
             Err(OpenError::Damaged) => Needs::Unknown("its header is damaged"),
+        })
+    }
+
+    /// What the file of a copy of this vault needs: what either of its slots names. None of it is verified: that
+    /// could only make it less.
+    pub(in crate::vault) fn copied_needs(&self, fd: BorrowedFd<'_>) -> Result<Needs> {
+        let mut slots = [0; SLOTS];
+        storage::pread(fd, &mut slots, LowerOffset(0))?;
+        if block::is_zero(&slots) {
+            return Ok(Needs::Nothing);
+        }
+        let slots = UnverifiedSlot::parse_both(&slots).into_iter().flatten();
+        let mut backings: Vec<_> = slots.map(|slot| slot.backing()).collect();
+        backings.sort();
+        backings.dedup();
+        let unknown = |backing: &BackingKeyId| !self.keys.has_version(*backing);
+        Ok(match backings.iter().find(|backing| unknown(backing)) {
+            _ if backings.is_empty() => Needs::Unknown("its header is damaged"),
+            Some(_) => Needs::Unknown("this vault's keyring doesn't know its key or the version"),
+            None => Needs::Backings(backings),
         })
     }
 

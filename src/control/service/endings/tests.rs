@@ -53,7 +53,13 @@ impl Fixture {
         what: Retirement,
         insist: Option<Authority>,
     ) -> Result<RetireReport, Refusal> {
-        let asked = Retire { key_id: self.key.to_string(), below: KeyVersion(below), what, insist };
+        let asked = Retire {
+            key_id: self.key.to_string(),
+            below: KeyVersion(below),
+            what,
+            insist,
+            copies: Vec::new(),
+        };
         self.service.retire(&asked, &mut |_| true)
     }
 

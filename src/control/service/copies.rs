@@ -1,0 +1,99 @@
+//! Copies of a vault that are to stay readable when versions of a key go: their files are counted as the vault's own
+//! are. They are read where the client found them, with the vault's keyring; nothing is written.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use super::Service;
+use super::endings::GoOn;
+use crate::control::protocol::{CopyPlace, Progress, Refusal, RefusalKind};
+use crate::ids::BackingKeyId;
+use crate::storage::{self, Errno};
+use crate::vault::{CountError, Needed};
+
+impl Service {
+    /// Refuses if a copy has files that need one of the backing keys that `gone` chooses, or may have. `files`: the
+    /// vault has some, so that a copy without any is none.
+    pub(super) fn check_copies(
+        &self,
+        copies: &[CopyPlace],
+        files: bool,
+        gone: impl Fn(BackingKeyId) -> bool + Copy,
+        what: &str,
+        go_on: GoOn<'_>,
+    ) -> Result<(), Refusal> {
+        for copy in copies {
+            let path = copy.path.as_path().display();
+            let failed =
+                |e: Errno| Refusal::new(RefusalKind::Other, format!("{path}: {e}; nothing is changed"));
+            let tree = open(copy).map_err(failed)?;
+            let Some(tree) = tree else {
+                let why = "the mount's daemon finds another directory there; nothing is changed";
+                return Err(Refusal::new(RefusalKind::NotFound, format!("{path}: {why}")));
+            };
+            let counted = self.vault.count_copy(tree, &mut |seen| {
+                !self.stopping.load(std::sync::atomic::Ordering::SeqCst)
+                    && go_on(Progress { seen, ..Progress::default() })
+            });
+            let counted = counted.map_err(|error| {
+                let kind = match error {
+                    CountError::Moving => RefusalKind::Busy,
+                    CountError::Stopped | CountError::Vault(_) => RefusalKind::Other,
+                };
+                Refusal::new(kind, format!("{path}: {error}"))
+            })?;
+            if let Some(why) = against(&counted, files, gone, what) {
+                return Err(Refusal::new(RefusalKind::KeyNotUsable, format!("{path}: {why}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The tree of a copy; `None` if another directory lies at its path.
+fn open(copy: &CopyPlace) -> storage::Result<Option<OwnedFd>> {
+    let dir = storage::open_dir(rustix::fs::CWD, copy.path.as_path().as_os_str().as_bytes())?;
+    let stat = storage::fstat(dir.as_fd())?;
+    if (stat.dev, stat.ino) != (copy.device, copy.inode) {
+        return Ok(None);
+    }
+    // No entry of a tree has so short a name.
+    match storage::open_dir(dir.as_fd(), b"tree") {
+        Err(Errno::NOENT) => Ok(Some(dir)),
+        tree => tree.map(Some),
+    }
+}
+
+/// What speaks against the end of the backing keys that `gone` chooses, and what can be done.
+fn against(counted: &Needed, files: bool, gone: impl Fn(BackingKeyId) -> bool, what: &str) -> Option<String> {
+    let needing = counted.of(gone);
+    if needing > 0 {
+        return Some(format!(
+            "{needing} {} of this copy {} {what}; copy them again with `rsync --checksum` (a re-wrapped file keeps size \
+             and mtime, so that programs which go by these leave it out), and try again",
+            if needing == 1 { "file" } else { "files" },
+            if needing == 1 { "needs" } else { "need" },
+        ));
+    }
+    if files && counted.files == 0 {
+        return Some("no file is in this copy; is the disk on which it lies mounted?".to_owned());
+    }
+    if counted.elsewhere > 0 {
+        let example = counted.elsewhere_example.as_deref().unwrap_or_default();
+        return Some(format!(
+            "{} of its entries lie on another filesystem and were not counted ({example}); unmount what lies over them",
+            counted.elsewhere
+        ));
+    }
+    let example = counted.example.as_deref().unwrap_or_default();
+    (counted.unreadable > 0).then(|| {
+        format!(
+            "it can't be told of {} files or directories of this copy whether they need {what} ({example}); `rekeyfs \
+             fsck --keyring` tells more",
+            counted.unreadable
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests;
