@@ -58,3 +58,17 @@ fn an_error_is_not_taken_for_a_lack() {
         assert_eq!(faults.log(), [Op::RenameFlagged]);
     }
 }
+
+#[test]
+fn the_times_of_a_file_without_a_name_are_nobodys() {
+    let dir = Dir::new();
+    let file = dir.file(b"f");
+    let set = || {
+        let faults = Faults::fail_once(0, Errno::NOENT);
+        let _scope = faults.on_this_thread();
+        set_times(file.as_fd(), TimeChange::Now, TimeChange::Now)
+    };
+    assert_eq!(set(), Err(Errno::NOENT));
+    unlink(dir.fd(), b"f").unwrap();
+    assert_eq!(set(), Ok(()));
+}
