@@ -131,6 +131,13 @@ fn versions(status: &Status, bar: Option<char>, out: &mut String) {
         ),
         (None, None) => writeln!(out, "the files are not counted: --count counts them"),
     };
+    if status.files_unknown > 0 {
+        let _ = writeln!(
+            out,
+            "{} files or directories could not be counted, and which key they need isn't known: `rekeyfs fsck` names them",
+            status.files_unknown
+        );
+    }
 }
 
 fn used(key: Option<&KeyStatus>, version: KeyVersion) -> &'static str {

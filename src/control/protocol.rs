@@ -255,6 +255,10 @@ pub struct Status {
     pub files_seen: u64,
     /// Of these, wrapped by a version that no alias resolves to now: re-wrapped at their next use.
     pub files_stale: u64,
+    /// After a count: files and directories of which it isn't known which key they need, for they can't be read or lie
+    /// on another filesystem. They are in none of the other numbers.
+    #[serde(default)]
+    pub files_unknown: u64,
     /// Stale files that were used and wait for their re-wrap.
     pub pending_rewraps: u64,
     /// Keys that will be deleted.

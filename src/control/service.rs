@@ -154,7 +154,7 @@ impl Handler for Service {
         let progress = Progress {
             seen: report.files,
             rewrapped: report.rewrapped,
-            failed: report.failed + report.skipped + report.dirs_left_out,
+            failed: report.failed + report.skipped + report.left_out,
             total: None,
         };
         events.record(&Event::SweepEnded {
@@ -200,8 +200,8 @@ impl Handler for Service {
     }
 
     fn count(&self, go_on: &mut dyn FnMut(Progress) -> bool) -> Result<Status, Refusal> {
-        self.count_files(go_on)?;
-        self.status()
+        let files_unknown = self.count_files(go_on)?;
+        Ok(Status { files_unknown, ..self.status()? })
     }
 
     fn reencrypt(
@@ -275,6 +275,7 @@ pub fn status_of_keys(keys: &Keys) -> Status {
         versions: Vec::new(),
         files_seen: 0,
         files_stale: 0,
+        files_unknown: 0,
         pending_rewraps: 0,
         pending_deletions: keys.pending_deletions().iter().map(pending).collect(),
     }

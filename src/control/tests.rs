@@ -122,6 +122,7 @@ fn status() -> Status {
         versions: vec![],
         files_seen: 0,
         files_stale: 0,
+        files_unknown: 0,
         pending_rewraps: 0,
         pending_deletions: vec![],
     }

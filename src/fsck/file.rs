@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use super::finding::Code;
 use crate::content::block;
 use crate::content::layout::{self, PAGE};
-use crate::header::{self, Header, OpenError, SLOT, SLOTS, SlotIndex, UnverifiedSlot};
+use crate::header::{self, Header, OpenError, OtherSlot, SLOT, SLOTS, SlotIndex, UnverifiedSlot};
 use crate::ids::{BackingKeyId, LowerOffset, PageCount, PlainOffset};
 use crate::keyring::{KeyError, Keys};
 use crate::storage;
@@ -136,8 +136,13 @@ fn check_other_slot(slots: &[u8; SLOTS], header: &Header, keys: &Keys, found: &m
         Err(OpenError::Key(error @ KeyError::UnknownKey(_))) => {
             (Code::KeyUnknown, format!("slot {other:?}: {error}; the other slot opens"))
         }
-        // One that was left behind by a re-wrap: its key may have been disabled or retired since.
-        Ok(_) | Err(OpenError::Key(_)) => return,
+        // Left behind by a re-wrap that was interrupted; its key may have been disabled or retired since.
+        Ok(_) | Err(OpenError::Key(_)) => match header.keys().other {
+            OtherSlot::Names(old) if old != header.backing() => {
+                (Code::SlotOld, format!("slot {other:?} bears version {} of key {}", old.version, old.key))
+            }
+            _ => return,
+        },
         Err(OpenError::Newer(what)) => (Code::Newer, format!("slot {other:?}: {what}")),
         Err(OpenError::Damaged | OpenError::Missing) => damaged("it doesn't verify"),
     });

@@ -15,6 +15,8 @@ pub enum Code {
     HeaderMissing,
     /// One slot doesn't verify; the other one does.
     SlotDamaged,
+    /// One slot bears another backing key than the one in force: whoever has that opens the file.
+    SlotOld,
     /// A lower size that no file has.
     SizeImpossible,
     /// Fewer pages than the header's floor.
@@ -47,7 +49,7 @@ pub enum Code {
     Temporary,
     /// An entry that rekeyfs doesn't know, and leaves alone.
     UnknownEntry,
-    /// Something of another filesystem, mounted over the tree.
+    /// Something of another filesystem, or mounted over the tree: it can't be used, and what it hides wasn't seen.
     OtherDevice,
     /// A file has more hard links than names in the tree.
     LinkCount,
@@ -95,10 +97,11 @@ pub enum Severity {
 
 impl Code {
     /// Every code, in the order of docs/fsck.md.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::HeaderDamaged,
         Self::HeaderMissing,
         Self::SlotDamaged,
+        Self::SlotOld,
         Self::SizeImpossible,
         Self::SizeBelowFloor,
         Self::PageDamaged,
@@ -150,6 +153,7 @@ impl Code {
             | Self::SymlinkDamaged
             | Self::XattrNameDamaged
             | Self::XattrDamaged
+            | Self::OtherDevice
             | Self::Unreadable
             | Self::KeyringPrevDamaged
             | Self::KeyringLacks
@@ -157,8 +161,8 @@ impl Code {
             | Self::EventsCut => Severity::Error,
             Self::DataPastEnd | Self::LongNameOrphan | Self::Temporary => Severity::Leftover,
             Self::NotPermitted | Self::KeyNotUsable | Self::KeyUnknown | Self::Newer => Severity::Unchecked,
-            Self::UnknownEntry
-            | Self::OtherDevice
+            Self::SlotOld
+            | Self::UnknownEntry
             | Self::LinkCount
             | Self::KeyringExposed
             | Self::KeyringDiffers

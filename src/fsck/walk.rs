@@ -278,8 +278,8 @@ impl<'a, 'w> Walk<'a, 'w> {
             Err(found) => (bad_name(entry), Some(found)),
         };
         let place = dir.place.child(&name, entry);
-        if stat.dev != self.dev {
-            let detail = "of another filesystem; unmount what lies over the tree";
+        if stat.dev != self.dev || storage::is_mount_point(at, entry) {
+            let detail = "it lies on another filesystem, or something is mounted over it; it was not checked";
             return self.sink.find(&place, Code::OtherDevice, None, detail);
         }
         self.report(&place, found.into_iter().collect());

@@ -75,9 +75,14 @@ pub(super) fn no_entry() -> FileAttr {
     }
 }
 
-/// `.` and `..` in a readdirplus reply: the kernel takes number and kind from them, and no lookup.
-pub(super) fn dot_entry(ino: Ino) -> FileAttr {
-    FileAttr { ino: INodeNo(ino.0), kind: FileType::Directory, ..no_entry() }
+/// An entry of a readdirplus reply that is no lookup: `.` and `..`, of which the kernel takes number and kind; and what
+/// the vault shows without attributes. Node id 0 would say that too, but readdir(3) of older C libraries leaves
+/// entries with that number out; of the root's the kernel makes no dentry either, and forgets it at once.
+pub(super) fn entry_without_lookup(directory: Ino, name: &[u8]) -> FileAttr {
+    match name {
+        b"." | b".." => FileAttr { ino: INodeNo(directory.0), kind: FileType::Directory, ..no_entry() },
+        _ => FileAttr { ino: INodeNo::ROOT, ..no_entry() },
+    }
 }
 
 pub(super) fn system_time(time: Time) -> SystemTime {

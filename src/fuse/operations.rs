@@ -345,11 +345,12 @@ impl Filesystem for Adapter {
             let done =
                 self.vault.readdirplus(directory, Handle(handle.0), cookie, &mut |attr, name, next| {
                     let generation = attr.map_or(Generation(0), |attr| convert::generation(attr.generation));
-                    let attr = attr.map_or_else(|| convert::dot_entry(directory), convert::file_attr);
+                    let attr = attr
+                        .map_or_else(|| convert::entry_without_lookup(directory, name), convert::file_attr);
                     !reply.add(attr.ino, next, OsStr::from_bytes(name), &TTL, &attr, generation)
                 });
             match done {
-                Ok(()) => reply.ok(),
+                Ok(_) => reply.ok(),
                 Err(error) => reply.error(errno(&error)),
             }
         });

@@ -87,6 +87,22 @@ fn warn_of(vault: &Vault, prepared: &Prepared) {
     if let Some(risk) = lower.power_cut_risk() {
         tracing::warn!("{path}: {risk}");
     }
+    if vault.files_lie_elsewhere().unwrap_or(false) {
+        tracing::warn!(
+            "{path}: its files lie on another filesystem than its directories (an overlayfs with layers on several \
+             filesystems): they can't be opened, and none can be made; mount the overlayfs with -o xino=on, or move \
+             the vault to a filesystem of its own"
+        );
+    }
+    let tree = prepared.vault.join("tree");
+    let below = |mount: &mountinfo::Mount| mount.mountpoint != tree && mount.mountpoint.starts_with(&tree);
+    if let Some(over) = mountinfo::mounts().into_iter().find(below) {
+        tracing::warn!(
+            "{path}: {} is mounted over its tree: what lies there is no part of the vault, and what it hides can't be \
+             seen; unmount it",
+            over.mountpoint.display()
+        );
+    }
     if !sys::locked::all_locked() {
         tracing::warn!(
             "{path}: the limit of locked memory (ulimit -l) is too low: keys could be swapped out"

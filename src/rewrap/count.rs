@@ -19,13 +19,21 @@ pub struct Count {
     pub empty: u64,
     /// Of these, those whose header doesn't open or could not be read. Which key they need isn't known.
     pub unreadable: u64,
-    /// Directories that could not be read: what is below them isn't counted.
-    pub dirs_left_out: u64,
+    /// Directories that could not be read, and entries that lie on another filesystem or have no name that could be
+    /// shown: what they are, or what is below them, isn't counted.
+    pub left_out: u64,
     /// Whether it was stopped before the end.
     pub stopped: bool,
     /// Files by the backing key that each needs, in order. A file whose key can't be used counts under the one
     /// that its header names; for all others the header was verified.
     pub census: Vec<(BackingKeyId, u64)>,
+}
+
+impl Count {
+    /// Files, and other parts of the tree, of which it isn't known which key they need.
+    pub fn unknown(&self) -> u64 {
+        self.unreadable + self.left_out
+    }
 }
 
 /// Counts. `progress` is told after some hundred files each; it stops soon after `stop` is set.
@@ -52,9 +60,9 @@ pub fn count(vault: &Vault, mut progress: impl FnMut(Progress), stop: &AtomicBoo
     })?;
     count.census = census.into_iter().collect();
     count.census.sort();
-    count.dirs_left_out = walked.dirs_left_out;
+    count.left_out = walked.left_out();
     count.stopped = stop.load(Ordering::Relaxed);
-    if !count.stopped && count.dirs_left_out == 0 {
+    if !count.stopped && count.left_out == 0 {
         vault.census_is_complete(at);
     }
     Ok(count)

@@ -31,7 +31,7 @@ pub struct ReencryptReport {
     pub reencrypted: u64,
     /// Empty files, and those made after the time that was given.
     pub nothing_to_do: u64,
-    /// Files left as they were, and directories that could not be read.
+    /// Files left as they were, directories that could not be read, and entries of another filesystem.
     pub left: u64,
     /// The first of the files that were left, by inode number, and why.
     pub named: Vec<(Ino, String)>,
@@ -103,7 +103,7 @@ pub fn reencrypt_all(
             });
         }
     })?;
-    report.left += walked.dirs_left_out;
+    report.left += walked.left_out();
     report.stopped = stop.load(Ordering::Relaxed);
     Ok(report)
 }

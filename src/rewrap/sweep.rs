@@ -55,8 +55,9 @@ pub struct SweepReport {
     pub skipped: u64,
     /// Files whose re-wrap failed; their old slot stands.
     pub failed: u64,
-    /// Directories that could not be read: what is below them was not looked at.
-    pub dirs_left_out: u64,
+    /// Directories that could not be read, and entries that lie on another filesystem or have no name that could be
+    /// shown: what they are, or what is below them, was not looked at.
+    pub left_out: u64,
     /// Whether it was stopped before the end.
     pub stopped: bool,
     /// Files wrapped by each backing key, as far as the sweep came.
@@ -66,7 +67,8 @@ pub struct SweepReport {
 /// Sweeps the whole tree. `progress` is told after each batch; the sweep stops soon after `stop` is set.
 ///
 /// # Errors
-/// If the root can't be read. What goes wrong below it is counted, and the sweep goes on.
+/// If the root can't be read, or the lower filesystem can't be synced at the end. What goes wrong below the root is
+/// counted, and the sweep goes on.
 pub fn sweep(
     vault: &Vault,
     options: SweepOptions,
@@ -110,10 +112,13 @@ pub fn sweep(
         walked
     })?;
     let stopped = stop.load(Ordering::Relaxed);
-    if !stopped && walked.dirs_left_out == 0 {
+    if !stopped {
+        vault.make_durable()?;
+    }
+    if !stopped && walked.left_out() == 0 {
         vault.census_is_complete(at);
     }
-    Ok(tally.report(walked.dirs_left_out, stopped))
+    Ok(tally.report(walked.left_out(), stopped))
 }
 
 /// The most files in a batch: all in work may use half of the descriptors; and not more than a second's where the
@@ -196,10 +201,10 @@ impl Tally {
         }
     }
 
-    fn report(self, dirs_left_out: u64, stopped: bool) -> SweepReport {
+    fn report(self, left_out: u64, stopped: bool) -> SweepReport {
         let mut census: Vec<_> = self.census.into_iter().collect();
         census.sort();
-        SweepReport { dirs_left_out, stopped, census, ..self.report }
+        SweepReport { left_out, stopped, census, ..self.report }
     }
 
     fn sweep(&mut self, vault: &Vault, files: &[Ino]) {

@@ -40,10 +40,12 @@ pub(super) struct Walked {
     pub(super) files: u64,
     /// Directories that could not be read; what is below them was not met.
     pub(super) dirs_left_out: u64,
+    /// Entries that lie on another filesystem, or have no name that could be shown.
+    pub(super) entries_left_out: u64,
 }
 
 /// Calls `each` with the regular files below a directory, up to `batch` at a time (which it may change), and with an
-/// estimate of how many there are in all. Directories that can't be read are left out with a warning. Ends soon after
+/// estimate of how many there are in all. What can't be read, or lies elsewhere, is left out and counted. Ends soon after
 /// `stop` is set.
 ///
 /// # Errors
@@ -96,6 +98,13 @@ struct Walk<'a, 'b> {
     each: &'b mut dyn FnMut(Found<'a>, Option<u64>),
     estimate: Estimate,
     walked: Walked,
+}
+
+impl Walked {
+    /// Entries of which it isn't known what they are, or what is below them.
+    pub(super) fn left_out(&self) -> u64 {
+        self.dirs_left_out + self.entries_left_out
+    }
 }
 
 impl Walk<'_, '_> {
@@ -153,15 +162,18 @@ impl Walk<'_, '_> {
         while !self.stop.load(Ordering::Relaxed) {
             let mut entries = Vec::with_capacity(BATCH);
             let mut any = false;
-            self.vault.readdirplus(dir, handle, cookie, &mut |attr, _name, next_cookie| {
+            let (mut elsewhere, walked) = (0, &mut self.walked);
+            let nameless = self.vault.readdirplus(dir, handle, cookie, &mut |attr, name, next_cookie| {
                 if entries.len() == BATCH {
                     return false;
                 }
                 any = true;
                 cookie = next_cookie;
+                elsewhere += u64::from(attr.is_none() && !matches!(name, b"." | b".."));
                 entries.extend(attr.copied());
                 true
             })?;
+            walked.entries_left_out += elsewhere + nameless;
             if !any {
                 break;
             }

@@ -74,6 +74,14 @@ pub fn create_file(at: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<OwnedFd
     changing(Op::Create, || open(at, name, flags, Mode::from_raw_mode(mode)))
 }
 
+/// A new file in this directory that has no name and goes with its descriptor; the directory isn't changed.
+///
+/// # Errors
+/// EOPNOTSUPP where the filesystem has no such files, and what `openat(2)` says.
+pub fn nameless_file(at: BorrowedFd<'_>) -> Result<OwnedFd> {
+    open(at, b".", OFlags::TMPFILE | OFlags::WRONLY, Mode::RUSR)
+}
+
 /// Makes the directory `name`. The umask applies.
 ///
 /// # Errors

@@ -30,8 +30,9 @@ pub use caller::{Caller, as_caller, may_keep_setgid};
 pub use dir::{DirStream, RawEntry};
 pub use durable::{TEMPORARY_PREFIX, replace_durably, temporary_name};
 pub use entries::{
-    Access, create_file, lacks_links, lacks_rename_flag, link, link_fd, mkdir, mknod, open_dir, open_file,
-    open_path, readlink, readlink_fd, rename, rename_to_new, reopen, rmdir, symlink, unlink,
+    Access, create_file, lacks_links, lacks_rename_flag, link, link_fd, mkdir, mknod, nameless_file,
+    open_dir, open_file, open_path, readlink, readlink_fd, rename, rename_to_new, reopen, rmdir, symlink,
+    unlink,
 };
 pub use handle::FileHandle;
 pub use io::{

@@ -53,10 +53,11 @@ impl Tree {
         made
     }
 
-    /// Counts a lookup of an entry that was made just now, under the same lock.
+    /// Counts a lookup of an entry that was made just now, under the same lock. One that turns out to lie on another
+    /// filesystem is taken back: it could never be opened.
     fn made(&self, dir: &Dir, entry: &[u8]) -> Result<(Arc<Inode>, Attr)> {
-        let stat = self.stat_entry(dir, entry)?.ok_or(Error::Stale)?;
-        self.remember(dir, entry, &stat)
+        let stat = self.stat_entry(dir, entry).inspect_err(|e| take_back(dir, entry, e))?;
+        self.remember(dir, entry, &stat.ok_or(Error::Stale)?)
     }
 
     /// Makes an empty file and opens it. `check` says whether files can be wrapped under the alias of its
@@ -74,7 +75,7 @@ impl Tree {
             let create = || storage::create_file(dir.fd(), entry, mode & 0o7777);
             let fd = self.with_room(|| storage::as_caller(caller.lower(), create))?;
             let stat = storage::fstat_born(fd.as_fd())?;
-            let ino = self.ino(&stat)?;
+            let ino = self.ino(&stat).inspect_err(|e| take_back(dir, entry, e))?;
             let generation = self.generation(ino, fd.as_fd(), b"", &stat)?;
             let inode = self.inodes.remember_made(ino, generation, dir.ino, entry)?;
             let attr = attr::of(&inode, &stat);
@@ -132,5 +133,13 @@ impl Tree {
                 Ok(attr)
             })
         })
+    }
+}
+
+fn take_back(dir: &Dir, entry: &[u8], e: &Error) {
+    if matches!(e, Error::CrossDevice)
+        && let Err(e) = storage::unlink(dir.fd(), entry)
+    {
+        tracing::warn!(dir = dir.ino.0, "what was made on another filesystem could not be removed: {e}");
     }
 }

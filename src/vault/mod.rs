@@ -10,6 +10,7 @@ mod attr;
 mod census;
 mod create;
 mod dirs;
+mod elsewhere;
 mod error;
 mod file;
 mod forgotten;

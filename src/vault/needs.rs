@@ -155,7 +155,8 @@ struct Count<'a> {
 }
 
 impl Vault {
-    /// Counts which backing keys the files need. Re-wraps under way are waited for first. `go_on` is told the
+    /// Counts which backing keys the files need. Re-wraps under way are waited for first, and what was counted is
+    /// durable when it returns. `go_on` is told the
     /// number of files looked at so far and returns false to stop.
     ///
     /// # Errors
@@ -170,6 +171,7 @@ impl Vault {
             let mut needed = counted?;
             if !moved.anew {
                 moved.files.into_iter().for_each(|backings| needed.note(backings));
+                self.make_durable()?;
                 return Ok(needed);
             }
         }

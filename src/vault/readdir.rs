@@ -74,7 +74,7 @@ impl Tree {
         cookie: u64,
         each: &mut dyn FnMut(DirEntry<'_>) -> bool,
     ) -> Result<Option<Damage>> {
-        self.list(handle, cookie, |dir, shown| {
+        let listed = self.list(handle, cookie, |dir, shown| {
             let kind = match (shown.kind, shown.entry) {
                 (Some(kind), _) => kind,
                 (None, None) => FileKind::Directory,
@@ -87,22 +87,24 @@ impl Tree {
             };
             let Shown { ino, name, next_cookie, .. } = shown;
             Ok(each(DirEntry { ino, kind, name, next_cookie }))
-        })
+        });
+        listed.map(|(damage, _)| damage)
     }
 
     /// Lists from a cookie on with attributes, and counts a lookup of each entry that `each` accepts, but for
-    /// `.` and `..`, which come without.
+    /// `.` and `..` and what lies on another filesystem, which come without.
     pub(super) fn readdirplus(
         &self,
         handle: Handle,
         cookie: u64,
         each: &mut PlusSink<'_>,
-    ) -> Result<Option<Damage>> {
+    ) -> Result<(Option<Damage>, u64)> {
         self.list(handle, cookie, |dir, shown| {
             let Some(entry) = shown.entry else { return Ok(each(None, shown.name, shown.next_cookie)) };
             let stat = match self.stat_entry(dir, entry) {
                 Ok(Some(stat)) => stat,
-                Ok(None) | Err(Error::CrossDevice) => return Ok(true),
+                Ok(None) => return Ok(true),
+                Err(Error::CrossDevice) => return Ok(each(None, shown.name, shown.next_cookie)),
                 Err(e) => return Err(e),
             };
             let (inode, attr) = self.remember(dir, entry, &stat)?;
@@ -119,7 +121,7 @@ impl Tree {
         handle: Handle,
         cookie: u64,
         mut each: impl FnMut(&Dir, Shown<'_>) -> Result<bool>,
-    ) -> Result<Option<Damage>> {
+    ) -> Result<(Option<Damage>, u64)> {
         let open = self.handles.open.lock().get(&handle).cloned().ok_or(Error::BadHandle)?;
         let parent = match open.ino {
             Ino::ROOT => Ino::ROOT,
@@ -129,20 +131,29 @@ impl Tree {
         let dir = match self.dir(open.ino) {
             Ok(dir) => dir,
             // Removed since it was opened: empty.
-            Err(Error::Stale) => return Ok(None),
+            Err(Error::Stale) => return Ok((None, 0)),
             Err(e) => return Err(e),
         };
         let mut stream = open.stream.lock();
         stream.seek(cookie)?;
         let mut damage = None;
         let mut given = false;
+        // Entries hidden by damage: those met since the last one that was given come again in the next call.
+        let (mut nameless, mut since) = (0, 0);
         loop {
             match self.list_one(&dir, &mut stream, parent, &mut each) {
-                Ok(Listed::Given) => given = true,
-                Ok(Listed::Hidden(found)) => damage = found.or(damage),
-                Ok(Listed::Full | Listed::End) => return Ok(damage),
+                Ok(Listed::Given) => {
+                    given = true;
+                    nameless += std::mem::take(&mut since);
+                }
+                Ok(Listed::Hidden(found)) => {
+                    since += u64::from(found.is_some());
+                    damage = found.or(damage);
+                }
+                Ok(Listed::End) if !given => return Ok((damage, nameless + since)),
+                Ok(Listed::Full | Listed::End) => return Ok((damage, nameless)),
                 // What was given counts, lookups and all; the next call meets the error at its beginning.
-                Err(_) if given => return Ok(damage),
+                Err(_) if given => return Ok((damage, nameless)),
                 Err(e) => return Err(e),
             }
         }
@@ -218,14 +229,15 @@ impl Vault {
     }
 
     /// Lists a directory as [`Vault::readdir`] does, with attributes; each entry that is accepted counts as looked
-    /// up, but for `.` and `..`, which come without attributes.
+    /// up, but for `.` and `..` and what lies on another filesystem, which come without attributes. Returns how many
+    /// entries before those that were given, or before the end if none was, have no name that could be shown.
     ///
     /// # Errors
     /// As [`Vault::readdir`].
-    pub fn readdirplus(&self, ino: Ino, handle: Handle, cookie: u64, each: &mut PlusSink<'_>) -> Result<()> {
-        let damage = self.noted(ino, self.tree.readdirplus(handle, cookie, each))?;
+    pub fn readdirplus(&self, ino: Ino, handle: Handle, cookie: u64, each: &mut PlusSink<'_>) -> Result<u64> {
+        let (damage, nameless) = self.noted(ino, self.tree.readdirplus(handle, cookie, each))?;
         damage.inspect(|damage| self.note_damage(ino, *damage));
-        Ok(())
+        Ok(nameless)
     }
 
     /// Closes a directory handle.

@@ -14,6 +14,7 @@ use super::inode::Inode;
 use super::{Result, Vault};
 use crate::header::SlotKeys;
 use crate::ids::{BackingKeyId, Ino};
+use crate::storage;
 
 /// Inodes that wait; beyond this many, later ones wait for their next open, or for a sweep.
 const QUEUE_MAX: usize = 1 << 16;
@@ -68,6 +69,18 @@ impl Vault {
     /// Whether a file with these slots is stale.
     pub(super) fn is_stale(&self, inode: &Inode, keys: SlotKeys) -> Result<bool> {
         Ok(self.rewrap_target(inode, keys)?.is_some())
+    }
+
+    /// Makes durable what a walk over all files has seen, and what it has not: a power cut brings back no file, with an
+    /// old header, that was emptied or removed before.
+    ///
+    /// # Errors
+    /// What the lower filesystem says.
+    pub fn make_durable(&self) -> Result<()> {
+        if self.read_only {
+            return Ok(());
+        }
+        Ok(storage::syncfs(self.tree.dir(Ino::ROOT)?.fd())?)
     }
 
     /// Queues a file that was opened, if it is stale.

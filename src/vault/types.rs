@@ -137,6 +137,6 @@ pub struct DirEntry<'a> {
     pub next_cookie: u64,
 }
 
-/// Takes entries from [`readdirplus`](super::Vault::readdirplus): attributes (none for `.` and `..`),
-/// plaintext name, and the lower cookie to go on after the entry. False: full, stop before this one.
+/// Takes entries from [`readdirplus`](super::Vault::readdirplus): attributes (none for `.` and `..`, and for what lies
+/// on another filesystem), plaintext name, and the lower cookie to go on after the entry. False: full, stop before this one.
 pub type PlusSink<'a> = dyn FnMut(Option<&Attr>, &[u8], u64) -> bool + 'a;

@@ -72,6 +72,7 @@ fn staleness_is_told_only_where_it_is_known() {
         versions: vec![],
         files_seen: 0,
         files_stale: 0,
+        files_unknown: 0,
         pending_rewraps: 0,
         pending_deletions: vec![],
     };

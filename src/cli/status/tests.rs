@@ -43,6 +43,7 @@ fn status() -> Status {
         versions: vec![files(key, 1, 1), files(key, 2, 99), files(key, 3, 300), files(other, 1, 600)],
         files_seen: 1000,
         files_stale: 1000,
+        files_unknown: 0,
         pending_rewraps: 5,
         pending_deletions: vec![PendingStatus {
             key_id: other,

@@ -19,8 +19,8 @@ const CLOSE_TRIES: u32 = 4;
 const CLOSE_PAUSE: Duration = Duration::from_millis(50);
 
 impl Service {
-    /// Counts all files; the census is complete then.
-    pub(super) fn count_files(&self, go_on: &mut dyn FnMut(Progress) -> bool) -> Result<(), Refusal> {
+    /// Counts all files; the census is complete then. Returns of how many files and directories it can't be told.
+    pub(super) fn count_files(&self, go_on: &mut dyn FnMut(Progress) -> bool) -> Result<u64, Refusal> {
         let path = self.vault.keys().vault_path().display().to_string();
         let halt = AtomicBool::new(self.stopping.load(Ordering::SeqCst));
         let counted = rewrap::count(
@@ -37,7 +37,7 @@ impl Service {
                 let message = format!("{path}: stopped before all files were counted");
                 Err(Refusal::new(RefusalKind::Other, message))
             }
-            _ => Ok(()),
+            count => Ok(count.unknown()),
         }
     }
 

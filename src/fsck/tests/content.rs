@@ -30,11 +30,18 @@ fn a_slot_beside_a_good_one() {
     f.patch("a", 512, b"x");
     assert_eq!(f.only_code(), Code::SlotDamaged);
     f.patch("a", 512, b"\0");
+    let old = std::fs::read(f.lower("a")).unwrap()[..512].to_vec();
     // A re-wrap writes both.
     let alias = crate::ids::AliasName::default_alias();
     f.t.keys().rotate(&crate::keyring::RotateTarget::Alias(alias)).unwrap();
     assert_eq!(f.t.vault.rewrap_batch(&[ino]).rewrapped, 1);
     assert_eq!(f.check().0, []);
+    // As a power cut between the two writes leaves them.
+    let new = std::fs::read(f.lower("a")).unwrap()[..512].to_vec();
+    f.patch("a", 0, &old);
+    assert_eq!(f.only_code(), Code::SlotOld);
+    assert_eq!(f.check().1.status(), 0, "it opens");
+    f.patch("a", 0, &new);
     f.patch("a", 32, b"xx");
     assert_eq!(f.only_code(), Code::KeyUnknown, "the slot that isn't in force");
     f.patch("a", 0, &[0; 512]);

@@ -20,7 +20,7 @@ fn counted(test: &TestVault) -> Count {
 }
 
 fn is_complete(count: &Count) -> bool {
-    !count.stopped && count.unreadable == 0 && count.dirs_left_out == 0
+    !count.stopped && count.unreadable == 0 && count.left_out == 0
 }
 
 fn of(count: &Count, backing: BackingKeyId) -> u64 {
@@ -109,6 +109,25 @@ fn a_directory_left_out_makes_it_incomplete() {
     std::fs::write(record, b"damaged").unwrap();
     test.reopen();
     let found = counted(&test);
-    assert_eq!((found.files, found.dirs_left_out), (0, 1));
+    assert_eq!((found.files, found.left_out), (0, 1));
+    assert!(!is_complete(&found) && test.vault.census_counted().is_none());
+}
+
+/// An entry without a name that could be shown is in no listing: it is not taken for nothing.
+#[test]
+fn an_entry_without_a_name_is_unknown() {
+    let mut test = TestVault::new();
+    written(&test, "a");
+    written(&test, &"long".repeat(60));
+    written(&test, "b");
+    for entry in std::fs::read_dir(test.tree()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.to_str().unwrap().ends_with(".name") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    test.reopen();
+    let found = counted(&test);
+    assert_eq!((found.files, found.left_out, found.unknown()), (2, 1, 1));
     assert!(!is_complete(&found) && test.vault.census_counted().is_none());
 }

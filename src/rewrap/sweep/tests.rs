@@ -7,6 +7,7 @@ use super::{MOST, SweepOptions, TAKES, Tally, most, next, sweep};
 use crate::crypto::suite::Suite;
 use crate::ids::{AliasName, Ino, PlainOffset};
 use crate::keyring::RotateTarget;
+use crate::storage::fault::{Faults, Op};
 use crate::vault::testing::{READ_WRITE, TestVault, me};
 
 fn written(test: &TestVault, parent: Ino, name: &[u8]) -> Ino {
@@ -97,4 +98,28 @@ fn no_batch_is_more_than_a_second_of_a_limited_rate() {
     assert_eq!(most(rate(3)), 3);
     assert_eq!(most(rate(u32::MAX)), most(None));
     assert!((1..=MOST).contains(&most(None)));
+}
+
+/// A file that was emptied or removed, not durably, needed no re-wrap, and a power cut brought it back with its old
+/// header.
+#[test]
+fn what_a_sweep_or_count_has_not_met_is_durably_gone() {
+    let (test, files) = rotated();
+    test.vault.unlink(Ino::ROOT, b"f1").unwrap();
+    let synced_last = |walk: &dyn Fn()| {
+        let faults = Faults::record();
+        {
+            let _scope = faults.on_this_thread();
+            walk();
+        }
+        faults.log().last() == Some(&Op::Syncfs)
+    };
+    let stop = AtomicBool::new(false);
+    assert!(synced_last(&|| {
+        let report = sweep(&test.vault, SweepOptions::default(), |_| {}, &stop).unwrap();
+        assert_eq!(report.rewrapped, files - 1);
+    }));
+    assert!(synced_last(&|| {
+        assert_eq!(test.vault.count_needs(&mut |_| true).unwrap().of(|_| true), files - 1);
+    }));
 }
