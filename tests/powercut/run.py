@@ -36,7 +36,8 @@ Written by `scripts/powercut.sh` ({runs}). The lower filesystem is ext4 with 4 K
 that is recorded write by write. A cut rebuilds the disk as of an instant: everything before the last flush, and a
 random part, all or none of the later writes, in blocks of 4 KiB. Then ext4 replays its journal, the filesystem is
 mounted, and every promise made before that instant is checked: what fsync covered, names whose directory was synced,
-transactions that were committed, versions whose rotation returned, passphrases whose change returned. A cut is lost if
+transactions that were committed, versions whose rotation returned, files that were reported as re-wrapped (no older
+version in either slot) or re-encrypted (the old one is gone), passphrases whose change returned. A cut is lost if
 one of them doesn't hold, or if what is found can't be worked on with. Before that `rekeyfs fsck` checks the vault; where
 it finds something, the promises must hold on a copy of the disk after `fsck --repair` too, and `fsck --repair
 --quarantine` must then leave it nothing to find.
@@ -54,7 +55,7 @@ def parse(arguments):
     parser.add_argument("--except", action="append", choices=list(WORKLOADS), default=[], dest="left_out",
                         help="all workloads but this")
     parser.add_argument("--beside", choices=("none", "rotate", "both"), default="both",
-                        help="rotate, rewrap, kms verbs, unlock change beside the workload: without, with, or each in turn")
+                        help="rotate, rewrap, reencrypt, kms verbs, unlock change beside the workload: without, with, or each in turn")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a recording (2)")
     parser.add_argument("--stable-pages", action="store_true",
                         help="no cuts: rewrite pages while they are written out, and judge what reaches the disk")
@@ -190,7 +191,7 @@ def replay(box, options, progress):
 def lines_of(rows):
     """The lines of the table: (filesystem, workload, cuts, lost)."""
     for row in rows:
-        workload = row["workload"] + (", rotate, rewrap, kms verbs, unlock change beside" if row["beside"] else "")
+        workload = row["workload"] + (", rotate, rewrap, reencrypt, kms verbs, unlock change beside" if row["beside"] else "")
         yield row["system"], workload, row["cuts"], "the workload failed" if "error" in row else row["lost"]
 
 

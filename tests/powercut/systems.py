@@ -1,17 +1,23 @@
 """The filesystems that go through the rig. Each lies in the recorded ext4, mounted at `box.lower`."""
 
+import hashlib
 import json
 import os
 import subprocess
 import tempfile
 import time
 
+import slots
+from files import sync_directory
 
 _WRONG_PASSPHRASE = 12
 # rekeyfs fsck: something is wrong; it could not look (a wrong passphrase is one reason).
 _FSCK_LEFT, _FSCK_FAILED = 4, 8
 
 
+_OWN_FILES = 12
+# rekeyfs reencrypt: the file is open or has several names; it is gone, or no regular file.
+_LEFT_AS_IT_IS = (1, 22)
 # Verbs with the states that they promise, in turn.
 _STATES = (
     (("disable-key", "Disabled"),),
@@ -133,6 +139,7 @@ class Rekeyfs(Ext4):
         self._vault = os.path.join(box.lower, "vault")
         self._box = box
         self._said = ""
+        self._broken = []
         self.root = box.mnt
         self._env = dict(os.environ, XDG_STATE_HOME=os.path.join(box.lower, "state"), XDG_RUNTIME_DIR=box.runtime)
 
@@ -150,6 +157,9 @@ class Rekeyfs(Ext4):
         self._run("init", self._vault, "--passfile", self._passfile(0), "--kdf-memory", "8", "--no-recovery-key")
 
     def mount(self, marks=()):
+        # Before a mount re-wraps what is opened.
+        self._broken = slots.problems(self.under(), marks)
+
         def mount(passphrase):
             self._run("mount", self._vault, self.root, "--allow-other", "--passfile", self._passfile(passphrase))
 
@@ -213,17 +223,23 @@ class Rekeyfs(Ext4):
         return os.path.join(self._vault, "tree")
 
     def beside(self, mark, rng, stop):
-        """Rotates, re-wraps, makes keys and aliases and changes the passphrase until `stop` says so; marks promise what
-        returned."""
-        passphrase = 0
+        """Rotates, re-wraps, re-encrypts, makes keys and aliases and changes the passphrase until `stop` says so; marks
+        promise what returned."""
+        passphrase, version = 0, 1
+        self._own_files(mark)
         while not stop():
             pick = rng.random()
-            if pick < 0.3:
+            if pick < 0.2:
                 self._kms_verb(mark, rng)
             elif pick < 0.6:
-                mark({"version": json.loads(self._run("rotate", self.root, "--json"))["new_version"]})
-            elif pick < 0.85:
-                self._run("rewrap", self.root)
+                version = json.loads(self._run("rotate", self.root, "--json"))["new_version"]
+                mark({"version": version})
+                if rng.random() < 0.7:
+                    self._sweep(mark, version)
+            elif pick < 0.7:
+                self._sweep(mark, version)
+            elif pick < 0.9:
+                self._reencrypt(mark, rng)
             else:
                 passphrase += 1
                 mark({"slot": "change", "passphrase": passphrase})
@@ -231,6 +247,44 @@ class Rekeyfs(Ext4):
                           "--new-passfile", self._passfile(passphrase), "--kdf-memory", "8")
                 mark({"slot": "changed", "passphrase": passphrase})
             time.sleep(rng.random() * 0.1)
+
+    @staticmethod
+    def _content(number):
+        return hashlib.shake_128(f"beside {number}".encode()).digest(200 + 900 * number)
+
+    def _own_files(self, mark):
+        """Some durable files that no workload opens or changes: what becomes of them is the keys' doing."""
+        top = os.path.join(self.root, "beside")
+        os.mkdir(top)
+        for number in range(_OWN_FILES):
+            with open(os.path.join(top, str(number)), "wb") as file:
+                file.write(self._content(number))
+                file.flush()
+                os.fsync(file.fileno())
+        sync_directory(top)
+        sync_directory(self.root)
+        mark({"own": _OWN_FILES})
+
+    def _sweep(self, mark, version):
+        before, _ = slots.below(self.under())
+        self._run("rewrap", self.root)
+        mark({"swept": version, "settled": slots.settled(before, slots.below(self.under())[0], version)})
+
+    def _reencrypt(self, mark, rng):
+        """One of its own files, or of the workload's, which are refused while they are open."""
+        top = rng.choice((os.path.join(self.root, "beside"), self.root))
+        path = rng.choice(sorted(os.path.join(at, name) for at, _, names in os.walk(top) for name in names))
+        try:
+            file, _ = slots.below(self.under())[1].get(os.lstat(path).st_ino, (None, None))
+            done = json.loads(self._run("reencrypt", path, "--json"))
+        except OSError:
+            return  # removed meanwhile
+        except Broken as problem:
+            if problem.status not in _LEFT_AS_IT_IS:
+                raise
+            return
+        if file and done["reencrypted"] == 1:
+            mark({"reencrypted": file})
 
     def _kms(self, *arguments):
         printed = self._run("kms", *arguments, "--vault", self.root)
@@ -249,7 +303,18 @@ class Rekeyfs(Ext4):
             mark({"kms": key, "state": state})
 
     def check(self, marks):
-        return self._check_rotation(marks) + self._check_kms(marks)
+        return self._broken + self._check_own(marks) + self._check_rotation(marks) + self._check_kms(marks)
+
+    def _check_own(self, marks):
+        problems = []
+        for number in range(max((mark.get("own", 0) for mark in marks), default=0)):
+            try:
+                with open(os.path.join(self.root, "beside", str(number)), "rb") as file:
+                    if file.read() != self._content(number):
+                        problems.append(f"beside/{number} has another content")
+            except OSError as problem:
+                problems.append(f"beside/{number}: {problem}")
+        return problems
 
     def _check_rotation(self, marks):
         promised = max((mark["version"] for mark in marks if "version" in mark), default=None)
