@@ -77,6 +77,7 @@ impl Vault {
     pub fn give_memory_back(&self) {
         while self.forgotten.wait() {
             self.tree.inodes.shrink();
+            self.census.shrink();
             sys::give_memory_back();
         }
     }
