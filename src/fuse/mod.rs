@@ -14,7 +14,7 @@ mod replies;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use fuser::{ReplyAttr, ReplyWrite};
+use fuser::{ReplyAttr, ReplyEmpty, ReplyWrite};
 
 pub use errno::errno;
 pub use kernel::KernelCache;
@@ -130,6 +130,14 @@ impl Adapter {
         if shown_wrong {
             self.pool.submit(Task::Forget { ino });
         }
+    }
+
+    /// Answers an unlink. The kernel counts the links of an inode that has others down by one when it gets the answer, also
+    /// if it has asked since the name went how many there are: so it is to ask again.
+    fn unlinked(&self, reply: ReplyEmpty, linked: Result<Option<Ino>, Error>) {
+        let left = *linked.as_ref().unwrap_or(&None);
+        replies::empty(reply, linked.map(drop));
+        left.inspect(|&ino| self.refresh_attributes(ino));
     }
 
     /// An ACL is part of the mode. Where the kernel checks permissions it knows; else it has to be told.

@@ -133,7 +133,7 @@ impl Filesystem for Adapter {
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         self.guarded_for(request, "unlink", || {
-            empty(reply, self.vault.unlink(convert::ino(parent), name.as_bytes()))
+            self.unlinked(reply, self.vault.unlink_one_of(convert::ino(parent), name.as_bytes()));
         });
     }
 

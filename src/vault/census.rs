@@ -148,7 +148,10 @@ mod tests {
     use crate::ids::{KeyId, KeyVersion};
 
     fn keys(version: u32) -> SlotKeys {
-        let backing = BackingKeyId { key: "44d8dc31-fa24-42b6-b006-6dae0ab64958".parse::<KeyId>().unwrap(), version: KeyVersion(version) };
+        let backing = BackingKeyId {
+            key: "44d8dc31-fa24-42b6-b006-6dae0ab64958".parse::<KeyId>().unwrap(),
+            version: KeyVersion(version),
+        };
         SlotKeys { backing, other: OtherSlot::Empty }
     }
 
@@ -172,7 +175,8 @@ mod tests {
             let backing = keys(version).backing;
             let mut found = census.wrapped_by(&[backing]);
             found.sort();
-            let wanted: Vec<Ino> = model.iter().filter(|(_, v)| **v == version).map(|(ino, _)| *ino).collect();
+            let wanted: Vec<Ino> =
+                model.iter().filter(|(_, v)| **v == version).map(|(ino, _)| *ino).collect();
             assert_eq!(found, wanted);
             assert!(census.counts().contains(&(backing, wanted.len() as u64)));
         }

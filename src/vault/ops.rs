@@ -110,11 +110,20 @@ impl Vault {
     /// # Errors
     /// ENOENT, EISDIR.
     pub fn unlink(&self, parent: Ino, name: &[u8]) -> Result<()> {
+        self.unlink_one_of(parent, name).map(drop)
+    }
+
+    /// As [`Vault::unlink`]; returns the inode if it has other names.
+    ///
+    /// # Errors
+    /// As [`Vault::unlink`].
+    pub fn unlink_one_of(&self, parent: Ino, name: &[u8]) -> Result<Option<Ino>> {
         self.check_writable()?;
-        if let Some(gone) = self.noted(parent, self.tree.unlink(parent, name))? {
-            self.census.forget(gone);
+        let (ino, gone) = self.noted(parent, self.tree.unlink(parent, name))?;
+        if gone {
+            self.census.forget(ino);
         }
-        Ok(())
+        Ok(Some(ino).filter(|_| !gone))
     }
 
     /// Removes an empty directory.

@@ -16,8 +16,8 @@ use crate::storage::{self, DirStream, Errno, Stat};
 pub(super) const TRIES: usize = 16;
 
 impl Tree {
-    /// Removes a name that isn't a directory's. Returns the inode if that was the last.
-    pub(super) fn unlink(&self, parent: Ino, name: &[u8]) -> Result<Option<Ino>> {
+    /// Removes a name that isn't a directory's. Returns the inode, and whether that was its last.
+    pub(super) fn unlink(&self, parent: Ino, name: &[u8]) -> Result<(Ino, bool)> {
         let _lock = self.locks.one(parent, Mode::Exclusive);
         let dir = self.dir(parent)?;
         let name = self.locate(&dir, name)?;
@@ -33,7 +33,7 @@ impl Tree {
         storage::unlink(dir.fd(), name.entry())?;
         let gone = self.name_gone(&dir, name.entry(), &stat, fd);
         self.drop_companion(&dir, &name);
-        Ok(gone?.then_some(ino))
+        Ok((ino, gone?))
     }
 
     /// Removes an empty directory.
