@@ -40,3 +40,67 @@ fn a_small_write_inside_a_large_one_changes_its_own_bytes_alone() {
     assert_eq!(lost, 0, "large writes of which a small one brought old bytes back");
     vault.release(ino, handle).unwrap();
 }
+
+/// Each thread has bytes of its own, which share blocks with those of the others: what it wrote or zeroed is what it
+/// reads, while the others write, make holes, read and sync, and one makes the file longer and shorter again.
+#[test]
+fn bytes_of_ones_own_stay_whatever_others_do_beside() {
+    const THREADS: usize = 4;
+    const OWN: usize = 700;
+    const TURNS: usize = 12;
+    const LEN: usize = THREADS * OWN * TURNS;
+    let test = TestVault::in_memory();
+    test.make("f");
+    let (ino, handle) = test.open("f").unwrap();
+    let vault = &test.vault;
+    vault.write(ino, PlainOffset(0), &[7; LEN], false).unwrap();
+    let end = Instant::now() + Duration::from_secs(2);
+    let at = |thread: usize, turn: usize| ((turn * THREADS + thread) * OWN) as u64;
+    let check = |thread: usize, model: &[Vec<u8>], turn: usize| {
+        let mut seen = [0; OWN];
+        assert_eq!(vault.read(ino, PlainOffset(at(thread, turn)), &mut seen).unwrap(), OWN);
+        assert!(seen == model[turn][..], "thread {thread}, its range {turn}");
+    };
+    std::thread::scope(|threads| {
+        for thread in 0..THREADS {
+            threads.spawn(move || {
+                let mut random = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(thread as u64 + 1);
+                let mut below = move |n: usize| {
+                    random ^= random << 13;
+                    random ^= random >> 7;
+                    random ^= random << 17;
+                    (random >> 20) as usize % n
+                };
+                let mut model = vec![vec![7; OWN]; TURNS];
+                while Instant::now() < end {
+                    let (turn, from) = (below(TURNS), below(OWN));
+                    let to = from + 1 + below(OWN - from);
+                    let start = PlainOffset(at(thread, turn) + from as u64);
+                    if below(4) == 0 {
+                        let (keep_size, punch_hole) = (true, below(2) == 0);
+                        let mode = FallocMode { keep_size, punch_hole, zero_range: !punch_hole };
+                        vault.fallocate(ino, start, (to - from) as u64, mode, false).unwrap();
+                        model[turn][from..to].fill(0);
+                    } else {
+                        let data = bytes(below(256) as u8, to - from);
+                        vault.write(ino, start, &data, false).unwrap();
+                        model[turn][from..to].copy_from_slice(&data);
+                    }
+                    check(thread, &model, turn);
+                    check(thread, &model, below(TURNS));
+                }
+                (0..TURNS).for_each(|turn| check(thread, &model, turn));
+            });
+        }
+        for size in [LEN as u64 + 1, LEN as u64 + 9000, LEN as u64].into_iter().cycle() {
+            test.vault.write(ino, PlainOffset(LEN as u64 + 3000), b"longer", false).unwrap();
+            test.vault.fsync(ino, true).unwrap();
+            let set = SetAttr { size: Some(size), ..SetAttr::default() };
+            test.vault.setattr(ino, &set, &me()).unwrap();
+            if Instant::now() > end {
+                break;
+            }
+        }
+    });
+    vault.release(ino, handle).unwrap();
+}
