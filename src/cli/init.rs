@@ -16,7 +16,7 @@ use super::secrets::NewSecretPlan;
 use crate::crypto::password::KdfParams;
 use crate::crypto::suite::Suite;
 use crate::keyring::{KeyringFile, OpenOptions};
-use crate::storage::LowerFs;
+use crate::storage::{self, DirStream, LowerFs};
 use crate::unlock::{self, RecoveryKey, Secret};
 
 /// A vault to be made.
@@ -110,6 +110,7 @@ fn make_directory(vault: &Path) -> Outcome<bool> {
 fn fill(plan: &Plan, secrets: &[&Secret]) -> Outcome<crate::ids::VaultId> {
     let failed = |error: io::Error| Failure::new(Exit::Init, plan.vault.display(), error);
     DirBuilder::new().mode(0o700).create(plan.vault.join("tree")).map_err(failed)?;
+    give_tree_to_owner(&plan.vault).map_err(failed)?;
     // The keyring makes it a vault; its own directory entry is durable then, those around it here.
     let opened = KeyringFile::create(&plan.vault, plan.suite, secrets, plan.kdf, &OpenOptions::default())
         .map_err(|error| errors::keyring_as(Exit::Init, &error))?;
@@ -117,4 +118,23 @@ fn fill(plan: &Plan, secrets: &[&Secret]) -> Outcome<crate::ids::VaultId> {
         File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed)?;
     }
     Ok(opened.keys.vault_id())
+}
+
+/// A vault that root makes in a directory of someone else is for that user.
+fn give_tree_to_owner(vault: &Path) -> io::Result<()> {
+    let me = rustix::process::geteuid().as_raw();
+    let vault = storage::walk(vault, me)?.there()?;
+    let tree = storage::open_dir(vault.fd(), b"tree")?;
+    let (owner, made) = (storage::fstat(vault.fd())?, storage::fstat(tree.as_fd())?);
+    if made.uid != me || owner.uid == me {
+        return Ok(());
+    }
+    // Nothing else that lies there by now: the directory is that user's.
+    let mut entries = DirStream::new(storage::open_dir(tree.as_fd(), b".")?);
+    while let Some(entry) = entries.next()? {
+        if !matches!(entry.name, b"." | b"..") {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+    }
+    Ok(storage::chown(tree.as_fd(), Some(owner.uid), Some(owner.gid))?)
 }

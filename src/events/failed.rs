@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use super::{Actor, Event, FailedUnlock};
 use crate::ids::{LowerOffset, Timestamp};
-use crate::storage::{self, Access, Errno, FileKind};
+use crate::storage::{self, Access, Errno};
 
 const FILE_NAME: &[u8] = b"unlock-failures";
 /// A note is shorter.
@@ -33,13 +33,9 @@ pub fn take_failed_unlocks(dir: BorrowedFd<'_>) -> Option<Event> {
 }
 
 fn open(dir: BorrowedFd<'_>) -> storage::Result<std::os::fd::OwnedFd> {
-    let file = match storage::open_file(dir, FILE_NAME, Access::ReadWrite) {
-        Err(Errno::NOENT) => storage::create_file(dir, FILE_NAME, 0o600)?,
-        file => file?,
-    };
-    match storage::fstat(file.as_fd())?.kind() {
-        FileKind::Regular => Ok(file),
-        _ => Err(Errno::INVAL),
+    match storage::open_owned(dir, FILE_NAME, Access::ReadWrite) {
+        Err(Errno::NOENT) => storage::create_for_owner(dir, FILE_NAME, 0o600),
+        file => file,
     }
 }
 

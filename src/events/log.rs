@@ -5,7 +5,7 @@
 //! appended when it happens and becomes durable with the next of these; what can't be written then waits in
 //! memory until it can, and is counted where there is too much of it.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -350,7 +350,12 @@ impl EventLog {
 
     /// The log, or none if it isn't there.
     fn open(&self, access: Access) -> Result<Option<OwnedFd>> {
-        let file = match storage::open_file(self.dir.as_fd(), FILE_NAME.as_bytes(), access) {
+        let (dir, name) = (self.dir.as_fd(), FILE_NAME.as_bytes());
+        let opened = match access {
+            Access::ReadOnly => storage::open_file(dir, name, access),
+            Access::ReadWrite => storage::open_owned(dir, name, access),
+        };
+        let file = match opened {
             Ok(file) => file,
             Err(Errno::NOENT) => return Ok(None),
             Err(e) => return Err(e),
@@ -367,27 +372,17 @@ impl EventLog {
             if let Some(file) = self.open(Access::ReadWrite)? {
                 return Ok(file);
             }
-            match storage::create_file(self.dir.as_fd(), FILE_NAME.as_bytes(), 0o600) {
+            // A log that root makes in someone else's vault is for the vault's owner to go on with.
+            match storage::create_for_owner(self.dir.as_fd(), FILE_NAME.as_bytes(), 0o600) {
                 Err(Errno::EXIST) => {}
                 Err(e) => return Err(e),
                 Ok(file) => {
-                    self.give_to_owner(file.as_fd());
                     storage::fsync(self.dir.as_fd())?;
                     return Ok(file);
                 }
             }
         }
         Err(Errno::BUSY)
-    }
-
-    /// A log that root makes in someone else's vault is for the vault's owner to go on with.
-    fn give_to_owner(&self, file: BorrowedFd<'_>) {
-        if let (Ok(dir), Ok(made)) = (storage::fstat(self.dir.as_fd()), storage::fstat(file))
-            && (dir.uid, dir.gid) != (made.uid, made.gid)
-        {
-            // Failing leaves the log to its maker alone; the owner is warned when it can't be written.
-            let _ = storage::chown(file, Some(dir.uid), Some(dir.gid));
-        }
     }
 
     /// Appends, and warns where that fails.

@@ -30,8 +30,8 @@ impl<'a> Undo<'a> {
     /// What the lower filesystem says: then nothing must be overwritten.
     pub(super) fn keep(&self, lower: &PathText, at: LowerOffset, bytes: &[u8]) -> storage::Result<()> {
         let (dir, name) = (self.vault.as_fd(), UNDO_NAME.as_bytes());
-        let file = match storage::open_file(dir, name, Access::ReadWrite) {
-            Err(Errno::NOENT) => storage::create_file(dir, name, 0o600)?,
+        let file = match storage::open_owned(dir, name, Access::ReadWrite) {
+            Err(Errno::NOENT) => storage::create_for_owner(dir, name, 0o600)?,
             opened => opened?,
         };
         let size = storage::fstat(file.as_fd())?.lower_size();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::dir::lower;
 use super::finding::Code;
 use super::sink::{Place, Sink};
-use crate::keyring::{FILE_NAME, KeyringError, Keys, PREV_NAME, RESERVE_NAMES};
+use crate::keyring::{FILE_NAME, KeyringError, Keys, LOCK_NAME, PREV_NAME, RESERVE_NAMES};
 use crate::names::LowerKind;
 use crate::storage::{self, DirStream, FileKind};
 
@@ -16,7 +16,8 @@ const LINE_PATIENCE: Duration = Duration::from_millis(100);
 /// Mode bits that let others change the keyring, or everyone read it.
 const EXPOSED: u16 = 0o026;
 
-const KNOWN: [&str; 7] = ["keyring", "keyring.prev", "events.jsonl", "lock", "tree", super::UNDO_NAME, "."];
+const KNOWN: [&str; 8] =
+    ["keyring", "keyring.prev", LOCK_NAME, "events.jsonl", "lock", "tree", super::UNDO_NAME, "."];
 
 fn place(name: &str) -> Place {
     Place { path: Vec::new(), lower: name.as_bytes().to_vec() }

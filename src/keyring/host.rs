@@ -4,7 +4,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
@@ -68,11 +68,14 @@ impl Record {
 
 impl HostMemory {
     /// That of this user: `$XDG_STATE_HOME/rekeyfs`, else `/var/lib/rekeyfs` for root and
-    /// `~/.local/state/rekeyfs` for others; nothing is remembered if there is none of them.
+    /// `~/.local/state/rekeyfs` for others; nothing is remembered if there is none of them. Root uses no other user's:
+    /// `sudo` may keep the variable.
     pub fn of_this_user() -> Self {
+        let root = rustix::process::geteuid().is_root();
         let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
-        let dir = variable("XDG_STATE_HOME").map(|p| p.join("rekeyfs")).or_else(|| {
-            if rustix::process::geteuid().is_root() {
+        let state = variable("XDG_STATE_HOME").filter(|p| !root || is_roots(p));
+        let dir = state.map(|p| p.join("rekeyfs")).or_else(|| {
+            if root {
                 Some(PathBuf::from("/var/lib/rekeyfs"))
             } else {
                 variable("HOME").map(|p| p.join(".local/state/rekeyfs"))
@@ -141,6 +144,11 @@ impl HostMemory {
         let place = HEXLOWER.encode(&sha256(path.as_os_str().as_bytes())[..8]);
         Some(self.dir.as_ref()?.join(format!("{vault}-{place}.seen")))
     }
+}
+
+/// Whether a directory, or what it is to be made in, is root's.
+fn is_roots(path: &Path) -> bool {
+    path.ancestors().find_map(|dir| fs::metadata(dir).ok()).is_some_and(|meta| meta.uid() == 0)
 }
 
 /// Locks the directory until the file is closed; none if it isn't there yet.

@@ -46,7 +46,7 @@ pub use reserve::RESERVE_NAMES;
 pub use retire::{RetireOrder, Retired, Retirement};
 pub use slots::{Proof, Revocation};
 pub use state::{Clock, SystemClock};
-pub use vault_dir::{FILE_NAME, PREV_NAME};
+pub use vault_dir::{FILE_NAME, LOCK_NAME, PREV_NAME};
 pub use watch::KeyWatch;
 
 use std::path::Path;

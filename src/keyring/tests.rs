@@ -21,6 +21,7 @@ mod kms;
 mod lacking;
 mod layout;
 mod lifecycle;
+mod locked;
 mod look;
 mod renew;
 mod reserve;

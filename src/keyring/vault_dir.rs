@@ -23,7 +23,12 @@ pub const PREV_NAME: &str = "keyring.prev";
 const TREE_NAME: &str = "tree";
 /// The largest file: frame and header are at most 1 MiB and a bit.
 pub(super) const MAX_FILE_LEN: u64 = (body::MAX_LEN + (2 << 20)) as u64;
+/// The file that is locked while the keyring is changed.
+pub const LOCK_NAME: &str = "keyring.lock";
+/// How long another process that changes the keyring is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+/// How long an older program's save may take.
+const SAVE_PATIENCE: Duration = Duration::from_secs(2);
 
 type Result<T> = std::result::Result<T, KeyringError>;
 
@@ -48,6 +53,12 @@ impl Mark {
         let head = bytes.get(..aad + NONCE).unwrap_or(bytes).to_vec();
         Self { len: bytes.len() as u64, head, tag: bytes.last_chunk().copied().unwrap_or_default() }
     }
+}
+
+/// The right to change the keyring, as long as it is held.
+pub(super) struct KeyringLock {
+    _file: Option<OwnedFd>,
+    _dir: OwnedFd,
 }
 
 impl VaultDir {
@@ -139,20 +150,41 @@ impl VaultDir {
         Ok(Some((file, stat.size)))
     }
 
-    /// Keeps others from changing the keyring as long as the descriptor is open.
-    pub(super) fn lock(&self) -> Result<OwnedFd> {
+    /// Keeps others from changing the keyring as long as it is held: by a file that is the owner's alone, since
+    /// whoever may read the directory can lock that. Older programs lock the directory: theirs is waited for, too, for
+    /// as long as a save takes. Where there is no room for the file, or no writing, there is the directory alone.
+    pub(super) fn lock(&self) -> Result<KeyringLock> {
+        let file = match storage::open_lock(self.fd(), LOCK_NAME.as_bytes()) {
+            Ok(file) => Some(file),
+            Err(e) if storage::is_no_room(e) || e == Errno::ROFS => None,
+            Err(e) => return Err(self.io(LOCK_NAME, "open it to lock the keyring", e)),
+        };
+        if let Some(file) = &file
+            && !self.flock(LOCK_NAME, file, LOCK_PATIENCE)?
+        {
+            return Err(KeyringError::Busy(self.path.clone()));
+        }
         // An open file description of its own: flock doesn't tell apart users of one.
-        let fd = storage::open_dir(self.fd(), b".").map_err(|e| self.io(".", "open it to lock it", e))?;
+        let dir = storage::open_dir(self.fd(), b".").map_err(|e| self.io(".", "open it to lock it", e))?;
+        let patience = if file.is_some() { SAVE_PATIENCE } else { LOCK_PATIENCE };
+        if !self.flock(".", &dir, patience)? && file.is_none() {
+            return Err(KeyringError::Busy(self.path.clone()));
+        }
+        Ok(KeyringLock { _file: file, _dir: dir })
+    }
+
+    /// Whether a lock could be had in this time.
+    fn flock(&self, name: &str, fd: &OwnedFd, patience: Duration) -> Result<bool> {
         let start = Instant::now();
         loop {
-            match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(fd),
-                Err(Errno::WOULDBLOCK) if start.elapsed() < LOCK_PATIENCE => {
+            match rustix::fs::flock(fd, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(true),
+                Err(Errno::WOULDBLOCK) if start.elapsed() < patience => {
                     std::thread::sleep(Duration::from_millis(5));
                 }
                 Err(Errno::INTR) => {}
-                Err(Errno::WOULDBLOCK) => return Err(KeyringError::Busy(self.path.clone())),
-                Err(e) => return Err(self.io(".", "lock it", e)),
+                Err(Errno::WOULDBLOCK) => return Ok(false),
+                Err(e) => return Err(self.io(name, "lock it", e)),
             }
         }
     }
@@ -168,7 +200,10 @@ impl VaultDir {
                 e => self.io(FILE_NAME, "create it", e),
             }
         })?;
-        self.sync()
+        self.sync()?;
+        // Made now, so that a full disk doesn't lack it. Where it can't be, it is made when it is needed.
+        let _ = storage::open_lock(self.fd(), LOCK_NAME.as_bytes());
+        Ok(())
     }
 
     /// Gives the keyring another name, durably, which is returned: an import is about to put another in its
@@ -227,11 +262,12 @@ impl VaultDir {
         self.with_room(|| storage::rename(self.fd(), from, self.fd(), to.as_bytes(), RenameFlags::empty()))
     }
 
-    /// Gives a new keyring the old one's owner and mode, where that is allowed: root may work on a vault of
-    /// someone else, who must be able to open it afterwards.
+    /// Gives a new keyring the old one's owner and mode, the first one the directory's owner, where that is allowed:
+    /// root may work on a vault of someone else, who must be able to open it afterwards.
     pub(super) fn keep_owner(&self, file: BorrowedFd<'_>) {
         let old = storage::stat(self.fd(), FILE_NAME.as_bytes());
-        let (Ok(old), Ok(new)) = (old, storage::fstat(file)) else { return };
+        let first = |_| storage::fstat(self.fd()).map(|dir| storage::Stat { mode: 0o600, ..dir });
+        let (Ok(old), Ok(new)) = (old.or_else(first), storage::fstat(file)) else { return };
         let same = (old.uid, old.gid) == (new.uid, new.gid);
         // Failing leaves the file to its maker alone, which is safe.
         if (same || storage::chown(file, Some(old.uid), Some(old.gid)).is_ok()) && old.perm() != new.perm() {

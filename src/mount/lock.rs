@@ -22,8 +22,6 @@ use super::mountinfo::{self, Mount};
 use crate::storage::{self, Access, Errno, Walked, walk};
 
 const NAME: &[u8] = b"lock";
-/// What others than the owner may do with the file: nothing.
-const MODE: u32 = 0o600;
 
 /// How long one holder is waited for: a daemon on its way out has unmounted, and syncs the lower filesystem; a
 /// command derives its key and saves.
@@ -233,25 +231,11 @@ fn host() -> String {
 }
 
 fn open(dir: BorrowedFd<'_>) -> storage::Result<File> {
-    loop {
-        let file = match storage::open_owned(dir, NAME, Access::ReadWrite) {
-            Err(Errno::NOENT) => match storage::create_for_owner(dir, NAME, MODE) {
-                Err(Errno::EXIST) => continue,
-                // A copy without a lock file, on a medium that can't be written: its directory does for those who
-                // read it. Nobody has taken the lock that isn't there.
-                Err(Errno::ROFS) => return storage::open_dir(dir, b".").map(File::from),
-                Err(Errno::ACCESS) => return Err(Errno::NOENT),
-                made => made?,
-            },
-            // A vault that is only read is locked all the same.
-            Err(Errno::ROFS | Errno::ACCESS) => storage::open_owned(dir, NAME, Access::ReadOnly)?,
-            opened => opened?,
-        };
-        if storage::fstat(file.as_fd())?.perm() & 0o077 != 0 {
-            // Who may open it could hold the lock.
-            let _ = storage::chmod(file.as_fd(), MODE);
-        }
-        return Ok(file.into());
+    match storage::open_lock(dir, NAME) {
+        // A copy without a lock file, on a medium that can't be written: its directory does for those who read it.
+        // Nobody has taken the lock that isn't there.
+        Err(Errno::ROFS) => storage::open_dir(dir, b".").map(File::from),
+        opened => opened.map(File::from),
     }
 }
 

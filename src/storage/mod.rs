@@ -39,7 +39,7 @@ pub use io::{
     allocate_keep_size, drop_cached, duplicate, fdatasync, fsync, is_no_room, pread, punch, pwrite_all,
     read_all, seek_data, seek_hole, syncfs, truncate, wait_stable,
 };
-pub use owner::{create_for_owner, open_owned};
+pub use owner::{create_for_owner, open_lock, open_owned};
 pub use stat::{FileKind, LowerFs, Stat, StatFs, birth, fstat, fstat_born, is_mount_point, stat, statvfs};
 pub use walk::{Walked, walk};
 pub use xattr::{

@@ -322,6 +322,98 @@ class Attackers(MountedTest):
         self.assertRefused(root.run("rewrap", root.path, "--passfile", root.passfile), "tree", status=6)
         self.assertFalse(root.is_mounted())
 
+    # -- what belongs to whom --
+
+    def not_of(self, uid, vault):
+        """What in a vault's directory isn't this user's."""
+        paths = [vault, *(pathlib.Path(d) / name for d, dirs, files in os.walk(vault) for name in dirs + files)]
+        return [path.name for path in paths if os.lstat(path).st_uid != uid]
+
+    def test_what_root_makes_in_a_users_vault_is_the_users(self):
+        root = self.vault_of("root")
+        base = self.dir / "alice"
+        (base / "vault").mkdir(parents=True)
+        os.chown(base / "vault", ALICE, ALICE)
+        passfile = base / "passphrase"
+        passfile.write_text(PASSPHRASE + "\n")
+        root.ok("init", base / "vault", "--passfile", passfile, *KEY_ARGS)
+        self.assertEqual(self.not_of(ALICE, base / "vault"), [])
+        mnt = self.dir / "mnt"
+        mnt.mkdir()
+        wrong = self.dir / "wrong"
+        wrong.write_text("wrong\n")
+        self.assertRefused(root.run("rotate", base / "vault", "--passfile", wrong), status=12)
+        self.assertEqual(self.not_of(ALICE, base / "vault"), [])
+        root.ok("mount", base / "vault", mnt, "--passfile", passfile)
+        self.assertEqual(self.not_of(ALICE, base / "vault"), [])
+        root.ok("rotate", mnt)
+        root.ok("umount", mnt)
+        (base / "vault" / "events.jsonl").unlink()
+        root.ok("rotate", base / "vault", "--passfile", passfile)
+        root.run("fsck", "--repair", base / "vault", "--passfile", passfile)
+        self.assertEqual(self.not_of(ALICE, base / "vault"), [])
+        os.chown(base, ALICE, ALICE)
+        alice = self.new_vault(base, uid=ALICE)
+        alice.mount()
+        self.assertEqual(alice.rotate()["new_version"], 4)
+
+    def test_root_uses_and_makes_no_directory_of_a_users(self):
+        root = self.vault_of("root")
+        theirs = self.dir / "theirs"
+        for directory in (theirs, theirs / "run", theirs / "state"):
+            directory.mkdir(mode=0o700)
+            os.chown(directory, ALICE, ALICE)
+        # As `sudo -E` leaves them.
+        root.env.update(XDG_RUNTIME_DIR=str(theirs / "run"), XDG_STATE_HOME=str(theirs / "state" / "new"))
+        known = set(pathlib.Path("/var/lib/rekeyfs").glob("*"))
+        root.mount()
+        root.rotate()
+        for path in set(pathlib.Path("/var/lib/rekeyfs").glob("*")) - known:
+            self.addCleanup(path.unlink, missing_ok=True)
+        self.assertEqual(sorted(theirs.rglob("*")), [theirs / "run", theirs / "state"])
+
+    def test_a_vault_that_others_may_read_is_usable_whatever_they_lock(self):
+        alice = self.vault_of("alice", ALICE)
+        for rounds in range(2):
+            if rounds:
+                for path in (alice.path, alice.path / "tree"):
+                    os.chmod(path, 0o755)
+            # What is there in the first round is what others may come upon in the second.
+            holds = []
+            for path in (alice.path, *alice.path.iterdir()):
+                script = f"exec 9<'{path}' && flock --shared --nonblock 9 && echo held && exec sleep 600"
+                held = subprocess.Popen(
+                    ["setpriv", f"--reuid={MALLORY}", f"--regid={MALLORY}", "--clear-groups", "bash", "-c", script],
+                    stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                )  # fmt: skip
+                self.addCleanup(held.wait)
+                self.addCleanup(held.kill)
+                self.addCleanup(held.stdout.close)
+                if held.stdout.readline() == "held\n":
+                    holds.append(path)
+            self.assertEqual(holds, [alice.path, alice.path / "tree"] if rounds else [])
+            alice.mount()
+            alice.rotate()
+            alice.umount()
+            self.assertEqual(alice.rotate()["new_version"], 3 + 2 * rounds)
+
+    def test_a_hard_link_in_a_users_vault_has_root_write_nowhere_else(self):
+        root, alice = self.vault_of("root"), self.vault_of("alice", ALICE)
+        precious = self.dir / "precious"
+        for name in ("lock", "keyring.lock", "events.jsonl", "unlock-failures"):
+            with self.subTest(name):
+                precious.write_text("of root's\n")
+                (alice.path / name).unlink(missing_ok=True)
+                # As root here: the kernel's protected_hardlinks is one line of defence, and may be off.
+                os.link(precious, alice.path / name)
+                wrong = self.dir / "wrong"
+                wrong.write_text("wrong\n")
+                root.run("rotate", alice.path, "--passfile", wrong)
+                root.run("rotate", alice.path, "--passfile", alice.passfile)
+                self.assertEqual(precious.read_text(), "of root's\n")
+                self.assertEqual(os.stat(precious).st_uid, 0)
+                (alice.path / name).unlink(missing_ok=True)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -162,7 +162,8 @@ fn leftovers_of_an_interrupted_change_are_removed() {
         .map(|e| e.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    let expected = [&["events.jsonl", "keyring", "keyring.prev"], RESERVE_NAMES.as_slice()].concat();
+    let expected =
+        [&["events.jsonl", "keyring", LOCK_NAME, "keyring.prev"], RESERVE_NAMES.as_slice()].concat();
     assert_eq!(names, expected);
     assert!(f.open(&key_file(1)).is_ok());
 }
