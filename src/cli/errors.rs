@@ -2,9 +2,8 @@
 
 use super::exit::{Exit, Failure};
 use crate::control::{Refusal, RefusalKind};
-use crate::keyring::{KeyError, KeyringError};
+use crate::keyring::KeyringError;
 use crate::mount::MountError;
-use crate::unlock::UnlockError;
 
 /// The failure of a keyring operation.
 pub(super) fn keyring(error: &KeyringError) -> Failure {
@@ -24,44 +23,33 @@ pub(super) fn keyring_as(io: Exit, error: &KeyringError) -> Failure {
 /// The status of a keyring operation that failed; `io` that of a system call.
 fn status_of_keyring(error: &KeyringError, io: Exit) -> Exit {
     match error {
-        KeyringError::Missing { .. } => Exit::KeyringMissing,
-        KeyringError::Exists(_) => Exit::Vault,
-        KeyringError::Damaged { .. } | KeyringError::NewerFormat { .. } => Exit::Keyring,
-        KeyringError::Unlock { source, .. } => match source {
-            UnlockError::WrongSecret(_) | UnlockError::NoSuchSlot(_) => Exit::WrongSecret,
-            UnlockError::CostBeyondCaps(_) => Exit::Keyring,
-            UnlockError::NoMemory(..) => Exit::Other,
-        },
-        KeyringError::RolledBack { .. } | KeyringError::Forked { .. } => Exit::RolledBack,
-        KeyringError::Busy(_) => Exit::InUse,
-        KeyringError::Backup { .. } => Exit::Backup,
-        KeyringError::KeyringThere(_) => Exit::Vault,
         KeyringError::Io { .. } => io,
-        KeyringError::Full(_) => Exit::KeyringNotWritten,
-        KeyringError::Key(error) => match error {
-            KeyError::NotUsable { .. } | KeyError::UnknownKey(_) | KeyError::UnknownAlias(_) => Exit::Key,
-            KeyError::Auth => Exit::Keyring,
-        },
-        KeyringError::ServiceManaged(_)
-        | KeyringError::Imported(_)
-        | KeyringError::Versions { .. }
-        | KeyringError::Kms(_) => Exit::Key,
-        KeyringError::NotAuthorized => Exit::Busy,
-        KeyringError::UnknownSlot(_) | KeyringError::LastSlot(_) | KeyringError::NoSecret => Exit::Usage,
-        KeyringError::RootKeyReplaced(_) | KeyringError::NotVerified(_) | KeyringError::Kdf(_) => Exit::Other,
+        error => status(error.into()),
     }
 }
 
 /// The failure of a request that was refused.
 pub(super) fn refusal(refusal: &Refusal) -> Failure {
-    let exit = match refusal.kind {
+    Failure::line(status(refusal.kind), refusal)
+}
+
+/// The status of a kind of refusal, a daemon's or this process's own.
+fn status(kind: RefusalKind) -> Exit {
+    match kind {
         RefusalKind::NotFound | RefusalKind::KeyNotUsable => Exit::Key,
         RefusalKind::KeyringNotWritten => Exit::KeyringNotWritten,
-        RefusalKind::Busy => Exit::Busy,
+        RefusalKind::KeyringMissing => Exit::KeyringMissing,
+        RefusalKind::KeyringDamaged => Exit::Keyring,
+        RefusalKind::RolledBack => Exit::RolledBack,
+        RefusalKind::VaultThere => Exit::Vault,
+        RefusalKind::WrongSecret => Exit::WrongSecret,
+        RefusalKind::NoSuchSlot => Exit::Usage,
+        RefusalKind::Backup => Exit::Backup,
+        RefusalKind::InUse => Exit::InUse,
+        RefusalKind::Busy | RefusalKind::Outdated => Exit::Busy,
         RefusalKind::Denied | RefusalKind::BadRequest | RefusalKind::Protocol => Exit::Control,
         RefusalKind::Corrupt | RefusalKind::ReadOnly | RefusalKind::Other => Exit::Other,
-    };
-    Failure::line(exit, refusal)
+    }
 }
 
 /// The failure of a mount or unmount.
@@ -90,5 +78,56 @@ pub(super) fn status_of_mount(error: &MountError) -> Exit {
         | MountError::Session(_)
         | MountError::Died(_)
         | MountError::Reported(_) => Exit::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::ids::{Generation, KeyId, SlotId};
+    use crate::keyring::KeyError;
+    use crate::unlock::{SecretKind, UnlockError};
+
+    /// Errors that a keyring in use can meet as well as one that is opened, and the status of each.
+    fn errors() -> Vec<(KeyringError, u8)> {
+        let vault = || PathBuf::from("/v");
+        let unlock = |source| KeyringError::Unlock { vault: vault(), source };
+        vec![
+            (KeyringError::Missing { vault: vault(), prev: true }, 23),
+            (KeyringError::Damaged { vault: vault(), what: "cut".into(), prev: true }, 8),
+            (KeyringError::NewerFormat { vault: vault(), what: "bit 3".into() }, 8),
+            (KeyringError::RolledBack { vault: vault(), found: Generation(1), seen: Generation(2) }, 41),
+            (KeyringError::Forked { vault: vault(), found: Generation(1) }, 41),
+            (KeyringError::Busy(vault()), 40),
+            (
+                KeyringError::Io {
+                    path: vault(),
+                    what: "write it",
+                    source: std::io::ErrorKind::Other.into(),
+                },
+                24,
+            ),
+            (KeyringError::Full("full".into()), 24),
+            (KeyringError::Key(KeyError::UnknownKey(KeyId::from_bytes([1; 16]))), 44),
+            (KeyringError::Key(KeyError::Auth), 8),
+            (KeyringError::ServiceManaged(KeyId::from_bytes([1; 16])), 44),
+            (KeyringError::NotAuthorized, 43),
+            (KeyringError::LastSlot(SlotId::from_bytes([1; 16])), 2),
+            (KeyringError::RootKeyReplaced(vault()), 1),
+            (unlock(UnlockError::WrongSecret(SecretKind::Passphrase)), 12),
+        ]
+    }
+
+    #[test]
+    fn a_status_is_the_same_whether_a_daemon_says_no_or_the_command_itself() {
+        for (error, expected) in errors() {
+            let own = keyring(&error);
+            let sent = serde_json::to_string(&Refusal::new((&error).into(), error.to_string())).unwrap();
+            let told = refusal(&serde_json::from_str(&sent).unwrap());
+            assert_eq!(own, told);
+            assert_eq!(own.exit as u8, expected, "{error}");
+        }
     }
 }

@@ -6,6 +6,7 @@ mod client;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod protocol;
+mod refusals;
 mod registry;
 mod server;
 mod service;

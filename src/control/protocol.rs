@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::refusals::{Refusal, RefusalKind};
 use crate::events::Verification;
 use crate::fsck::{self, Finding};
 pub use crate::ids::PathText;
@@ -437,47 +438,4 @@ pub struct InspectedHeader {
     pub sequence: u64,
     /// Whether the alias resolves to another backing key now.
     pub stale: bool,
-}
-
-/// Why a request was refused. The client turns the kind into its exit status and shows the message.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
-#[error("{message}")]
-pub struct Refusal {
-    /// What sort of thing it is.
-    pub kind: RefusalKind,
-    /// Object, cause and remedy in one line.
-    pub message: String,
-}
-
-impl Refusal {
-    /// A refusal with that message.
-    pub fn new(kind: RefusalKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
-    }
-}
-
-/// Sorts of refusals.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RefusalKind {
-    /// Neither the mount's owner nor root.
-    Denied,
-    /// The request isn't one this daemon understands.
-    BadRequest,
-    /// Another protocol number.
-    Protocol,
-    /// No such alias, key or file.
-    NotFound,
-    /// The key can't be used in the state it is in.
-    KeyNotUsable,
-    /// Something stored isn't what was written.
-    Corrupt,
-    /// The keyring could not be written.
-    KeyringNotWritten,
-    /// The mount is read-only.
-    ReadOnly,
-    /// As many connections as the daemon serves at a time, or the same work is under way.
-    Busy,
-    /// Anything else.
-    Other,
 }

@@ -18,14 +18,15 @@ use super::protocol::{
     MountStatus, PendingStatus, Progress, ReencryptionEnded, Refusal, RefusalKind, Renewed, Retire,
     RetireReport, RewrapReport, RotateTarget, Rotated, Status, VersionStatus,
 };
+use super::refusals::{refusal_of_keyring, refusal_of_vault};
 use super::server::Handler;
 use crate::events::{Event, FILE_NAME, Verification};
 use crate::fsck::{self, CheckError, Summary, Watch};
 use crate::ids::{AliasName, BackingKeyId, Ino, PathText, Timestamp};
 use crate::keyring::kms::{Call, KmsError};
-use crate::keyring::{self, KeyError, KeyInfo, KeyringError, Keys};
+use crate::keyring::{self, KeyInfo, KeyringError, Keys};
 use crate::rewrap::{self, SweepOptions};
-use crate::vault::{self, Vault};
+use crate::vault::Vault;
 
 pub use endings::DueDeletion;
 use endings::HeldUp;
@@ -370,34 +371,6 @@ fn rotated(rotation: keyring::Rotation) -> Rotated {
         old_version: rotation.old,
         new_version: rotation.new,
     }
-}
-
-fn refusal_of_keyring(error: &KeyringError) -> Refusal {
-    let kind = match error {
-        KeyringError::Key(KeyError::UnknownKey(_) | KeyError::UnknownAlias(_)) => RefusalKind::NotFound,
-        KeyringError::Key(KeyError::NotUsable { .. })
-        | KeyringError::ServiceManaged(_)
-        | KeyringError::Imported(_)
-        | KeyringError::Versions { .. }
-        | KeyringError::Kms(_) => RefusalKind::KeyNotUsable,
-        KeyringError::NotAuthorized => RefusalKind::Denied,
-        KeyringError::Io { .. } | KeyringError::Full(_) => RefusalKind::KeyringNotWritten,
-        KeyringError::Busy(_) => RefusalKind::Busy,
-        KeyringError::Damaged { .. } | KeyringError::Missing { .. } => RefusalKind::Corrupt,
-        _ => RefusalKind::Other,
-    };
-    Refusal::new(kind, error.to_string())
-}
-
-fn refusal_of_vault(object: &str, error: &vault::Error) -> Refusal {
-    let kind = match error {
-        vault::Error::KeyNotUsable(_) => RefusalKind::KeyNotUsable,
-        vault::Error::Corrupt(_) => RefusalKind::Corrupt,
-        vault::Error::NotFound | vault::Error::Stale => RefusalKind::NotFound,
-        vault::Error::ReadOnly => RefusalKind::ReadOnly,
-        _ => RefusalKind::Other,
-    };
-    Refusal::new(kind, format!("{object}: {error}"))
 }
 
 #[cfg(test)]

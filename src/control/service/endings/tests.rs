@@ -147,10 +147,10 @@ fn trimmed_material_is_gone_from_the_old_keyring_too() {
     let order = RetireOrder { key: f.key, below: KeyVersion(2), what: Retirement::Trim }.to_string();
     assert!(f.retire(2, Retirement::Trim, None).is_err(), "a file needs it");
     let other = f.insist(&Keys::deletion_order(f.key));
-    assert_eq!(f.retire(2, Retirement::Trim, Some(other)).unwrap_err().kind, RefusalKind::Denied);
+    assert_eq!(f.retire(2, Retirement::Trim, Some(other)).unwrap_err().kind, RefusalKind::Outdated);
     let late = f.insist(&order);
     f.rotate();
-    assert_eq!(f.retire(2, Retirement::Trim, Some(late)).unwrap_err().kind, RefusalKind::Denied);
+    assert_eq!(f.retire(2, Retirement::Trim, Some(late)).unwrap_err().kind, RefusalKind::Outdated);
     let material = |f: &Fixture| {
         let info = f.vault.keys().keys().into_iter().find(|info| info.id == f.key).unwrap();
         info.versions.iter().map(|v| v.has_material).collect::<Vec<_>>()

@@ -1,0 +1,121 @@
+//! Refusals, and what kind of refusal an error is: the one table from which a command has its exit status, whether a daemon says no
+//! or the command itself finds that it can't be done.
+
+use serde::{Deserialize, Serialize};
+
+use crate::keyring::{KeyError, KeyringError};
+use crate::unlock::UnlockError;
+use crate::vault;
+
+/// Why a request was refused. The client turns the kind into its exit status and shows the message.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// What sort of thing it is.
+    pub kind: RefusalKind,
+    /// Object, cause and remedy in one line.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal with that message.
+    pub fn new(kind: RefusalKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+}
+
+/// Sorts of refusals.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefusalKind {
+    /// Neither the mount's owner nor root.
+    Denied,
+    /// The request isn't one this daemon understands.
+    BadRequest,
+    /// Another protocol number.
+    Protocol,
+    /// No such alias, key or file.
+    NotFound,
+    /// The key can't be used in the state it is in.
+    KeyNotUsable,
+    /// Something stored isn't what was written.
+    Corrupt,
+    /// The keyring could not be written.
+    KeyringNotWritten,
+    /// There is no keyring, or it can't be read.
+    KeyringMissing,
+    /// The keyring is damaged, or of a newer format.
+    KeyringDamaged,
+    /// The keyring is older than, or another one than, what was seen.
+    RolledBack,
+    /// There is a vault already.
+    VaultThere,
+    /// A secret that opens nothing.
+    WrongSecret,
+    /// No such unlock slot, or none would be left.
+    NoSuchSlot,
+    /// A key backup that can't be used.
+    Backup,
+    /// Another process holds the vault or its keyring.
+    InUse,
+    /// What was authorized isn't the state of things any more.
+    Outdated,
+    /// The mount is read-only.
+    ReadOnly,
+    /// As many connections as the daemon serves at a time, or the same work is under way.
+    Busy,
+    /// Anything else.
+    Other,
+}
+
+impl From<&KeyringError> for RefusalKind {
+    fn from(error: &KeyringError) -> Self {
+        match error {
+            KeyringError::Missing { .. } => Self::KeyringMissing,
+            KeyringError::Exists(_) | KeyringError::KeyringThere(_) => Self::VaultThere,
+            KeyringError::Damaged { .. } | KeyringError::NewerFormat { .. } => Self::KeyringDamaged,
+            KeyringError::Unlock { source, .. } => match source {
+                UnlockError::WrongSecret(_) | UnlockError::NoSuchSlot(_) => Self::WrongSecret,
+                UnlockError::CostBeyondCaps(_) => Self::KeyringDamaged,
+                UnlockError::NoMemory(..) => Self::Other,
+            },
+            KeyringError::RolledBack { .. } | KeyringError::Forked { .. } => Self::RolledBack,
+            KeyringError::Busy(_) => Self::InUse,
+            KeyringError::Backup { .. } => Self::Backup,
+            KeyringError::Io { .. } | KeyringError::Full(_) => Self::KeyringNotWritten,
+            KeyringError::Key(error) => match error {
+                KeyError::UnknownKey(_) | KeyError::UnknownAlias(_) => Self::NotFound,
+                KeyError::NotUsable { .. } => Self::KeyNotUsable,
+                KeyError::Auth => Self::KeyringDamaged,
+            },
+            KeyringError::ServiceManaged(_)
+            | KeyringError::Imported(_)
+            | KeyringError::Versions { .. }
+            | KeyringError::Kms(_) => Self::KeyNotUsable,
+            KeyringError::NotAuthorized => Self::Outdated,
+            KeyringError::UnknownSlot(_) | KeyringError::LastSlot(_) | KeyringError::NoSecret => {
+                Self::NoSuchSlot
+            }
+            KeyringError::RootKeyReplaced(_) | KeyringError::NotVerified(_) | KeyringError::Kdf(_) => {
+                Self::Other
+            }
+        }
+    }
+}
+
+/// The refusal of what the keyring refuses.
+pub(super) fn refusal_of_keyring(error: &KeyringError) -> Refusal {
+    Refusal::new(error.into(), error.to_string())
+}
+
+/// The refusal of what can't be done to a file or a tree.
+pub(super) fn refusal_of_vault(object: &str, error: &vault::Error) -> Refusal {
+    let kind = match error {
+        vault::Error::KeyNotUsable(_) => RefusalKind::KeyNotUsable,
+        vault::Error::Corrupt(_) => RefusalKind::Corrupt,
+        vault::Error::NotFound | vault::Error::Stale => RefusalKind::NotFound,
+        vault::Error::ReadOnly => RefusalKind::ReadOnly,
+        _ => RefusalKind::Other,
+    };
+    Refusal::new(kind, format!("{object}: {error}"))
+}
