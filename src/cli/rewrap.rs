@@ -54,7 +54,8 @@ fn verdict(target: &Target, report: &RewrapReport) -> Outcome {
     }
     if failed > 0 {
         let cause = format!(
-            "{failed} files or directories were left as they were: damaged, without a usable key, or not writable"
+            "{failed} files or directories were left as they were: damaged, without a usable key, not \
+             writable, or on another filesystem"
         );
         return Err(Failure::new(Exit::Other, vault, cause));
     }

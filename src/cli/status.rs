@@ -124,6 +124,9 @@ fn versions(status: &Status, bar: Option<char>, out: &mut String) {
         (Some(at), None) => {
             writeln!(out, "{all} files that hold data, counted at {at}; {} stale", status.files_stale)
         }
+        (None, _) if status.files_unknown > 0 => {
+            writeln!(out, "{all} files that hold data were counted; {} stale", status.files_stale)
+        }
         (None, Some(_)) => writeln!(
             out,
             "{all} files seen since it was mounted, {} stale; there may be others: --count counts all",

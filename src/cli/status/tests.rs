@@ -98,6 +98,10 @@ fn a_census_that_is_no_count_says_so() {
     assert!(text(&status, None).contains("--count counts all"));
     status.counted = Some("2026-11-22T02:00:00.000Z".to_owned());
     assert!(text(&status, None).contains("counted at 2026-11-22T02:00:00.000Z and kept count of since"));
-    (status.counted, status.mount) = (None, None);
+    (status.counted, status.files_unknown) = (None, 3);
+    let said = text(&status, None);
+    assert!(said.contains("1000 files that hold data were counted; 1000 stale"), "{said}");
+    assert!(said.contains("3 files or directories could not be counted"), "{said}");
+    (status.counted, status.mount, status.files_unknown) = (None, None, 0);
     assert!(text(&status, None).contains("the files are not counted"));
 }
