@@ -298,6 +298,10 @@ pub(super) struct Open {
     /// Take a keyring that is older than, or another one than, what this host has seen
     #[arg(long)]
     pub(super) accept_rollback: bool,
+    /// The number of the next version of each key, where nothing here tells how many were made since: those before it
+    /// count as lost. Without it, 64 do
+    #[arg(long, value_name = "VERSION", requires = "accept_rollback", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) next_version: Option<u32>,
 }
 
 /// Argon2id's costs.

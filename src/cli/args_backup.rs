@@ -23,6 +23,9 @@ pub(super) enum KeyBackupCommand {
     Export(Export),
     /// Make the keyring of a vault that lost it from a backup, with new unlock slots
     Import(Import),
+    /// Bring back key versions that were lost with a newer keyring, from that keyring or a backup of it. Fills lost
+    /// versions and adds keys that are missing; changes nothing else
+    Merge(Merge),
 }
 
 /// `rekeyfs key-backup export`.
@@ -57,6 +60,32 @@ pub(super) struct Import {
     /// Also where the vault has a keyring that isn't visibly damaged; it is kept under another name
     #[arg(long)]
     pub(super) force: bool,
+    /// The number of the next version of each key, where nothing here tells how many were made since the backup: those
+    /// before it count as lost. Without it, 64 do
+    #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) next_version: Option<u32>,
+}
+
+/// `rekeyfs key-backup merge`.
+#[derive(Args, Debug)]
+pub(super) struct Merge {
+    /// The vault's directory; it must not be mounted
+    pub(super) vault: PathBuf,
+    /// A keyring file or a key backup of the same vault
+    pub(super) file: PathBuf,
+    #[command(flatten)]
+    pub(super) open: Open,
+    #[command(flatten)]
+    pub(super) backup: BackupPass,
+    /// Open the file with a key file of 32 random bytes instead of a passphrase
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["backup_passfile", "backup_extpass"])]
+    pub(super) backup_keyfile: Option<PathBuf>,
+    /// Open the file with its recovery key: what is asked for or read is that, not the passphrase
+    #[arg(long, conflicts_with = "backup_keyfile")]
+    pub(super) backup_recovery_key: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// Where the passphrase of a backup comes from; without any, it is asked for.

@@ -1,21 +1,24 @@
 //! `rekeyfs key-backup`: all keys of a vault in a file of their own, and a keyring from that.
 
+use std::path::Path;
+
 use serde_json::json;
 
-use super::args_backup::{Export, Import, KeyBackupCommand};
+use super::args_backup::{Export, Import, KeyBackupCommand, Merge};
 use super::errors;
 use super::exit::{Exit, Failure, Outcome};
 use super::init;
-use super::offline;
+use super::offline::{self, Offline};
 use super::output;
 use super::secrets::{NewSecretPlan, SecretPlan};
 use super::target::{self, Target};
-use crate::keyring::{Imported, KeyringFile, OpenOptions};
+use crate::ids::{BackingKeyId, KeyVersion};
+use crate::keyring::{Imported, KeyringFile, Merged, OpenOptions};
 use crate::mount::VaultLock;
 use crate::printable;
 use crate::unlock::{self, KdfChoice, Secret};
 
-/// Runs one of the two.
+/// Runs one of them.
 ///
 /// # Errors
 /// What resolving the target, reading a secret, and writing or reading keyring and backup may say.
@@ -23,6 +26,7 @@ pub(super) fn run(command: &KeyBackupCommand) -> Outcome {
     match command {
         KeyBackupCommand::Export(args) => export(args),
         KeyBackupCommand::Import(args) => import(args),
+        KeyBackupCommand::Merge(args) => merge(args),
     }
 }
 
@@ -78,7 +82,8 @@ fn import(args: &Import) -> Outcome {
     let new = plan.read(&vault)?;
     // A recovery key is made and shown anyway.
     let secrets: Vec<&Secret> = [&new].into_iter().filter(|s| !matches!(s, Secret::Recovery(_))).collect();
-    let options = OpenOptions::default();
+    let next_version = args.next_version.map(KeyVersion);
+    let options = OpenOptions { next_version, ..OpenOptions::default() };
     let imported =
         KeyringFile::import_backup(&vault, &args.file, &passphrase, &secrets, kdf, args.force, &options)
             .map_err(|error| errors::keyring(&error))?;
@@ -86,8 +91,80 @@ fn import(args: &Import) -> Outcome {
     init::show_recovery_key(&imported.recovery)
 }
 
+fn merge(args: &Merge) -> Outcome {
+    let vault = match Target::resolve(&args.vault)? {
+        Target::Vault(vault) => vault,
+        Target::Mounted(entry) => {
+            let cause = "it is mounted; unmount it before another keyring is merged";
+            return Err(Failure::new(Exit::InUse, entry.vault.as_path().display(), cause));
+        }
+    };
+    let looked_at = |error| errors::keyring(&error);
+    let sealed = KeyringFile::look(&args.file).map_err(looked_at)?;
+    let offline = Offline::open(&vault, &args.open)?;
+    let options = OpenOptions::default();
+    // The keyring that was in place before is sealed under the same root key, most often.
+    let found = match sealed.open_beside(offline.keys(), &options) {
+        Some(found) => found,
+        None => {
+            let secret = SecretPlan::of_merged(args).read(&args.file)?;
+            sealed.open(&secret, &options).map_err(looked_at)?
+        }
+    };
+    let merged = offline.keys().merge(&found.keys).map_err(|error| errors::keyring(&error))?;
+    if args.json {
+        let versions: Vec<_> = merged.versions.iter().map(shown_version).collect();
+        let current: Vec<_> = merged.current.iter().map(shown_version).collect();
+        return output::print_json(&json!({
+            "vault_id": offline.keys().vault_id(), "merged_generation": merged.found.0,
+            "generation": offline.keys().generation().0, "versions": versions, "keys": merged.keys,
+            "current": current, "left_out": merged.left_out, "still_lost": merged.still_lost,
+        }));
+    }
+    output::print(&summary(&args.file, &merged))
+}
+
+fn shown_version(id: &BackingKeyId) -> serde_json::Value {
+    json!({ "key_id": id.key, "version": id.version })
+}
+
+fn summary(file: &Path, merged: &Merged) -> String {
+    let (file, found) = (printable::path(file), merged.found.0);
+    let mut out = format!(
+        "{file} (generation {found}): {} key versions and {} keys are back\n",
+        merged.versions.len(),
+        merged.keys.len()
+    );
+    for id in &merged.versions {
+        out += &format!("key {} version {}\n", id.key, id.version);
+    }
+    for key in &merged.keys {
+        out += &format!("key {key}, which was missing\n");
+    }
+    for id in &merged.current {
+        out += &format!(
+            "key {}: version {} wraps new files again, as in the keyring merged\n",
+            id.key, id.version
+        );
+    }
+    if !merged.left_out.is_empty() {
+        let left: Vec<String> = merged.left_out.iter().map(ToString::to_string).collect();
+        out += &format!(
+            "not added, as they were deleted here or are older than what was lost: {}\n",
+            left.join(", ")
+        );
+    }
+    if merged.still_lost > 0 {
+        out += &format!(
+            "{} version numbers are still lost; `rekeyfs fsck` tells whether files need any\n",
+            merged.still_lost
+        );
+    }
+    out
+}
+
 fn told(imported: &Imported) -> String {
-    let Imported { backup, known, generation, replaced, .. } = imported;
+    let Imported { backup, known, lost, generation, replaced, .. } = imported;
     let mut out = format!(
         "the keyring is made from the backup: {} keys, generation {} of the backup, {} now; every slot is a new \
          one\n",
@@ -97,12 +174,19 @@ fn told(imported: &Imported) -> String {
         Some(known) if *known > backup.generation => {
             out += &format!(
                 "the backup is older than the last keyring known here (generation {}): what was changed after \
-                 generation {} is lost; files wrapped by a key version made since can't be opened\n",
+                 generation {} is lost\n",
                 known.0, backup.generation.0
             );
         }
         Some(_) => {}
         None => out += "nothing here tells whether the backup is the newest one\n",
+    }
+    if *lost > 0 {
+        out += &format!(
+            "up to {lost} versions of a key may have been made since and are marked lost: their numbers aren't given \
+             out again, files of them can't be opened. If a newer keyring or backup is found, `rekeyfs key-backup \
+             merge` brings them back\n"
+        );
     }
     if let Some(name) = replaced {
         out += &format!("what was in the keyring's place is kept as {name}\n");

@@ -14,7 +14,7 @@ use super::output;
 use super::target::{self, Target};
 use crate::control::{ClientError, Entry, Reply, Request};
 use crate::fsck::{
-    self, CopiedTree, Fate, Finding, Mend, Options, Pages, Progress, Severity, Summary, Unopened, Watch,
+    self, CopiedTree, Fate, Finding, Mend, Options, Pages, Progress, Severity, Summary, VersionCount, Watch,
 };
 use crate::ids::PathText;
 use crate::keyring::{FILE_NAME, Looked};
@@ -197,9 +197,11 @@ impl Report {
 }
 
 /// What to do about versions that the keyring doesn't have.
-const LACKS: &str = "a copy's keyring that was read before a rotation, and its tree after it, part like this: check it \
-    with a newer keyring (--keyring VAULT/keyring, or a key backup), and if that opens these files, copy it into the \
-    place of the copy's own, and the event log after it (docs/backup.md)\n";
+const LACKS: &str = "The files aren't known to be damaged: keep them, look for the keyring or key backup that has these \
+    versions, and bring them back with `rekeyfs key-backup merge VAULT FILE`. A copy's keyring that was read before a \
+    rotation, and its tree after it, part like this: check it with a newer keyring (--keyring VAULT/keyring, or a key \
+    backup), and if that opens these files, copy it into the place of the copy's own, and the event log after it \
+    (docs/backup.md)\n";
 
 fn print_json_line(value: &impl serde::Serialize) -> Outcome {
     let line = serde_json::to_string(value);
@@ -212,6 +214,7 @@ fn line(finding: &Finding) -> String {
     let severity = match finding.severity {
         Severity::Error => "error",
         Severity::Leftover => "leftover",
+        Severity::KeyMissing => "key missing",
         Severity::Unchecked => "unchecked",
         Severity::Warning => "warning",
     };
@@ -246,19 +249,17 @@ fn text(vault: &Path, summary: &Summary) -> String {
         indicatif::HumanBytes(summary.bytes)
     );
     for version in &summary.versions {
-        let _ =
-            writeln!(text, "{} files of key {} version {}", version.files, version.key_id, version.version);
+        let VersionCount { key_id, version, files, state } = version;
+        let _ = writeln!(text, "{files} files of key {key_id} version {version}: {state}");
     }
     for closed in &summary.unopened {
-        let Unopened { files, key_id, version, why, .. } = closed;
-        let _ = writeln!(text, "{files} files of key {key_id} version {version} weren't opened: {why}");
-    }
-    if summary.unopened.iter().any(|closed| closed.unknown) {
-        text += LACKS;
+        let VersionCount { key_id, version, files, state } = closed;
+        let _ = writeln!(text, "{files} files of key {key_id} version {version} weren't opened: {state}");
     }
     let counts = [
         (summary.errors, "errors"),
         (summary.leftovers, "leftovers"),
+        (summary.keys_missing, "without their key"),
         (summary.unchecked, "not checked"),
         (summary.warnings, "warnings"),
         (summary.repaired, "repaired"),
@@ -268,5 +269,16 @@ fn text(vault: &Path, summary: &Summary) -> String {
         counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
     text += &if counts.is_empty() { "nothing found".to_owned() } else { counts.join(", ") };
     text += if summary.complete { "\n" } else { "; stopped before the end\n" };
+    text += &missing_keys(summary).unwrap_or_default();
     text
+}
+
+/// What can be done where the keyring lacks key versions.
+fn missing_keys(summary: &Summary) -> Option<String> {
+    let missing = || summary.unopened.iter().filter(|version| version.state.is_missing());
+    let files: u64 = missing().map(|version| version.files).sum();
+    let each = missing().map(|version| format!("version {} of key {}", version.version, version.key_id));
+    let each: Vec<String> = each.collect();
+    (files > 0)
+        .then(|| format!("{files} files need what this keyring doesn't have: {}. {LACKS}", each.join(", ")))
 }

@@ -17,6 +17,7 @@ use crate::control::{Entry, PathText, Reply, Request, Status};
 use crate::crypto::suite::Suite;
 use crate::header::{SLOTS, UnverifiedSlot};
 use crate::ids::{BackingKeyId, FileId, Format, KeyId, KeyVersion};
+use crate::keyring::VersionState;
 use crate::mount::mountinfo::{self, Mount};
 use crate::printable;
 
@@ -43,6 +44,8 @@ struct Row {
     suite: Option<String>,
     sequence: Option<u64>,
     stale: Option<bool>,
+    #[serde(flatten)]
+    state: Option<VersionState>,
     format: Option<u16>,
     file_id: Option<FileId>,
 }
@@ -58,6 +61,7 @@ impl Row {
             suite: None,
             sequence: None,
             stale: None,
+            state: None,
             format: None,
             file_id: None,
         }
@@ -132,6 +136,7 @@ impl Inspector {
                 suite: Some(header.suite),
                 sequence: Some(header.sequence),
                 stale: Some(header.stale),
+                state: header.state,
                 ..row
             },
         })
@@ -149,6 +154,8 @@ impl Inspector {
         let slot = UnverifiedSlot::parse_both(&bytes).into_iter().flatten().next();
         let slot = slot.ok_or_else(|| no_header(path))?;
         let backing = slot.backing();
+        let entry = self.vault_around(path);
+        let stale = entry.and_then(status).and_then(|status| stale(&status, backing));
         let number = slot.suite_number();
         Ok(Row {
             empty: false,
@@ -158,24 +165,37 @@ impl Inspector {
                 Suite::from_number(number).map_or_else(|| format!("unknown ({number})"), |s| s.to_string()),
             ),
             sequence: Some(slot.sequence().0),
-            stale: self.status_of_vault_around(path).and_then(|status| stale(&status, backing)),
+            stale,
+            state: entry.and_then(|e| state(e, backing)).map(|state| state.of_file(stale == Some(true))),
             format: Some(slot.format().0),
             file_id: Some(slot.file()),
             ..row
         })
     }
 
-    /// The status of the mounted vault whose tree this ciphertext file is in.
-    fn status_of_vault_around(&self, path: &Path) -> Option<Status> {
+    /// The mount whose vault's tree this ciphertext file is in.
+    fn vault_around(&self, path: &Path) -> Option<&Entry> {
         let path = path.canonicalize().ok()?;
-        let entry = path.ancestors().find_map(|dir| {
+        path.ancestors().find_map(|dir| {
             let meta = fs::metadata(dir).ok()?;
             self.entries.iter().find(|e| (e.location.dev, e.location.ino) == (meta.dev(), meta.ino()))
-        })?;
-        match target::ask(entry, &Request::Status) {
-            Ok(Reply::Status(status)) => Some(*status),
-            _ => None,
-        }
+        })
+    }
+}
+
+fn status(entry: &Entry) -> Option<Status> {
+    match target::ask(entry, &Request::Status) {
+        Ok(Reply::Status(status)) => Some(*status),
+        _ => None,
+    }
+}
+
+/// What a backing key is to a mounted vault; none if its daemon, of an older version, can't say.
+fn state(entry: &Entry, backing: BackingKeyId) -> Option<VersionState> {
+    let BackingKeyId { key, version } = backing;
+    match target::ask(entry, &Request::VersionState { key_id: key, version }) {
+        Ok(Reply::VersionState(state)) => Some(state),
+        _ => None,
     }
 }
 
@@ -249,10 +269,11 @@ fn text(row: &Row) -> String {
         Some(format) if Format(format) != Format::CURRENT => out += &format!(", format {format}"),
         _ => {}
     }
-    match row.stale {
-        Some(true) => out += ", stale",
-        Some(false) => out += ", current",
-        None => {}
+    match (row.state, row.stale) {
+        (None | Some(VersionState::Old), Some(true)) => out += ", old (stale)",
+        (Some(state), _) => out += &format!(", {state}"),
+        (None, Some(false)) => out += ", current",
+        (None, None) => {}
     }
     if row.source == Source::Ciphertext {
         out += " (not verified)";

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use super::args;
-use super::args_backup::BackupPass;
+use super::args_backup::{BackupPass, Merge};
 use super::exit::{Exit, Failure, Outcome};
 use super::options::Options;
 use crate::unlock::{KdfChoice, RecoveryKey, Secret, SecretKind};
@@ -78,6 +78,15 @@ impl SecretPlan {
     /// The passphrase of a key backup.
     pub(super) fn of_backup(pass: &BackupPass) -> Self {
         Self { source: pass.into(), recovery: false }
+    }
+
+    /// What opens a keyring or key backup that is to be merged.
+    pub(super) fn of_merged(args: &Merge) -> Self {
+        let source = match &args.backup_keyfile {
+            Some(file) => Source::KeyFile(file.clone()),
+            None => (&args.backup).into(),
+        };
+        Self { source, recovery: args.backup_recovery_key }
     }
 
     /// As [`SecretPlan::new`], with `-o` options beside it. The command's own options come first.

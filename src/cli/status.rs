@@ -11,8 +11,9 @@ use super::offline;
 use super::output;
 use super::progress::Display;
 use super::target::{self, Target};
-use crate::control::{ClientError, Entry, KeyStatus, Reply, Request, Status};
+use crate::control::{ClientError, Entry, Reply, Request, Status};
 use crate::ids::{KeyId, KeyVersion};
+use crate::keyring::{VersionRange, VersionState};
 use crate::printable;
 
 /// Cells of a bar that stands for all files.
@@ -77,6 +78,7 @@ fn text(status: &Status, bar: Option<char>) -> String {
     }
     aliases(status, &mut out);
     versions(status, bar, &mut out);
+    lost(status, &mut out);
     to_come(status, &mut out);
     out
 }
@@ -91,21 +93,22 @@ fn aliases(status: &Status, out: &mut String) {
 
 /// A line for each version that wraps files, and for each current one.
 fn versions(status: &Status, bar: Option<char>, out: &mut String) {
-    let mut rows: BTreeMap<(KeyId, KeyVersion), u64> = BTreeMap::new();
+    let mut rows: BTreeMap<(KeyId, KeyVersion), (u64, Option<VersionState>)> = BTreeMap::new();
     for seen in &status.versions {
-        rows.insert((seen.key_id, seen.version), seen.files);
+        rows.insert((seen.key_id, seen.version), (seen.files, seen.state));
     }
     for key in status.keys.iter().filter(|key| !key.service_managed) {
-        rows.entry((key.key_id, key.current)).or_default();
+        let current = key.versions.iter().find(|known| known.version == key.current);
+        rows.entry((key.key_id, key.current)).or_insert((0, current.and_then(|known| known.state)));
     }
-    let all: u64 = rows.values().sum();
+    let all: u64 = rows.values().map(|(files, _)| files).sum();
     let _ =
-        writeln!(out, "\n{:<36}  {:>7}  {:<11}  {:>10}  {:>6}", "key", "version", "use", "files", "share");
-    for ((key_id, version), files) in &rows {
-        let key = status.keys.iter().find(|key| key.key_id == *key_id);
+        writeln!(out, "\n{:<36}  {:>7}  {:<27}  {:>10}  {:>6}", "key", "version", "state", "files", "share");
+    for ((key_id, version), (files, state)) in &rows {
         let share = if all == 0 { 0.0 } else { *files as f64 * 100.0 / all as f64 };
-        let (id, number, used) = (key_id.to_string(), version.0, used(key, *version));
-        let _ = write!(out, "{id:<36}  {number:>7}  {used:<11}  {files:>10}  {share:>5.1}%");
+        let state = state.map_or_else(|| "-".to_owned(), |state| state.to_string());
+        let (id, number) = (key_id.to_string(), version.0);
+        let _ = write!(out, "{id:<36}  {number:>7}  {state:<27}  {files:>10}  {share:>5.1}%");
         if let Some(cell) = bar.filter(|_| *files > 0) {
             // Some files are never none.
             let cells = (files * BAR).div_ceil(all.max(1));
@@ -143,14 +146,23 @@ fn versions(status: &Status, bar: Option<char>, out: &mut String) {
     }
 }
 
-fn used(key: Option<&KeyStatus>, version: KeyVersion) -> &'static str {
-    let Some(key) = key else { return "unknown key" };
-    let has_material = key.versions.iter().any(|known| known.version == version && known.has_material);
-    match () {
-        () if !has_material => "no material",
-        () if version < key.min_decryption => "retired",
-        () if version == key.current => "current",
-        () => "old",
+/// Key versions that can't be had, and what can be done.
+fn lost(status: &Status, out: &mut String) {
+    let mut any = false;
+    for key in status.keys.iter().filter(|key| !key.service_managed && !key.lost.is_empty()) {
+        let ranges: Vec<String> = key.lost.iter().map(VersionRange::to_string).collect();
+        let ranges = ranges.join(", ");
+        let _ = writeln!(
+            out,
+            "key {}: lost with a newer keyring, if they were made: versions {ranges}",
+            key.key_id
+        );
+        any = true;
+    }
+    if any || status.versions.iter().any(|seen| seen.state.is_some_and(VersionState::is_missing)) {
+        out.push_str(
+            "if a newer keyring or key backup is found, `rekeyfs key-backup merge` brings missing versions back\n",
+        );
     }
 }
 

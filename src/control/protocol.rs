@@ -1,6 +1,8 @@
 //! The messages. Every line is one JSON object with the protocol's number beside the request or reply; a
 //! number this program doesn't know is refused before anything else of the line is looked at.
 
+mod state;
+
 use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
@@ -9,9 +11,12 @@ pub use super::refusals::{Refusal, RefusalKind};
 use crate::events::Verification;
 use crate::fsck::{self, Finding};
 pub use crate::ids::PathText;
-use crate::ids::{AliasName, KeyId, KeyVersion, Timestamp, VaultId};
+use crate::ids::{AliasName, KeyId, KeyVersion, Timestamp};
 use crate::keyring::kms::{Call, KmsError};
-use crate::keyring::{Authority, Retirement};
+use crate::keyring::{Authority, Retirement, VersionState};
+pub use state::{
+    AliasStatus, KeyStatus, KeyVersionStatus, MountStatus, PendingStatus, Status, VersionStatus,
+};
 
 /// The protocol's number. It goes up when an old client or daemon would misunderstand a new message.
 pub const PROTOCOL: u32 = 1;
@@ -89,6 +94,13 @@ pub enum Request {
     Inspect {
         /// Its inode number.
         ino: u64,
+    },
+    /// The state of a key version.
+    VersionState {
+        /// The key.
+        key_id: KeyId,
+        /// Its version.
+        version: KeyVersion,
     },
 }
 
@@ -176,6 +188,8 @@ pub enum Reply {
     Noted,
     /// To [`Request::Inspect`].
     Inspected(Inspected),
+    /// To [`Request::VersionState`].
+    VersionState(VersionState),
     /// It could not be done.
     Refused(Refusal),
 }
@@ -228,129 +242,6 @@ pub enum KmsReply {
         /// With AWS's name for the reason.
         error: KmsError,
     },
-}
-
-/// The state of a vault.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Status {
-    /// The vault's id.
-    pub vault_id: VaultId,
-    /// The directory of the ciphertext.
-    pub vault: PathText,
-    /// The suite of new files.
-    pub suite: String,
-    /// The mount, if there is one.
-    pub mount: Option<MountStatus>,
-    /// The aliases and what they resolve to.
-    pub aliases: Vec<AliasStatus>,
-    /// The keys and their versions.
-    #[serde(default)]
-    pub keys: Vec<KeyStatus>,
-    /// When all files were counted, UTC; what was written, moved and removed since is counted too. None: `versions` has
-    /// the files that were used in this mount so far.
-    #[serde(default)]
-    pub counted: Option<String>,
-    /// Files by key and version, as far as they were seen.
-    pub versions: Vec<VersionStatus>,
-    /// How many files were seen.
-    pub files_seen: u64,
-    /// Of these, wrapped by a version that no alias resolves to now: re-wrapped at their next use.
-    pub files_stale: u64,
-    /// After a count: files and directories of which it isn't known which key they need, for they can't be read or lie
-    /// on another filesystem. They are in none of the other numbers.
-    #[serde(default)]
-    pub files_unknown: u64,
-    /// Stale files that were used and wait for their re-wrap.
-    pub pending_rewraps: u64,
-    /// Keys that will be deleted.
-    #[serde(default)]
-    pub pending_deletions: Vec<PendingStatus>,
-}
-
-/// A key.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct KeyStatus {
-    /// Its id.
-    pub key_id: KeyId,
-    /// Its description; may be empty.
-    pub description: String,
-    /// Whether rekeyfs itself manages it.
-    pub service_managed: bool,
-    /// Its state, as in `kms describe-key`.
-    pub state: String,
-    /// The version that wraps.
-    pub current: KeyVersion,
-    /// Versions below this one are retired.
-    pub min_decryption: KeyVersion,
-    /// Days between automatic rotations, if it has them.
-    pub rotation_period_days: Option<u16>,
-    /// When it rotates next by itself; UTC.
-    pub next_rotation: Option<String>,
-    /// Its versions.
-    pub versions: Vec<KeyVersionStatus>,
-}
-
-/// A version of a key.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct KeyVersionStatus {
-    /// Its number.
-    pub version: KeyVersion,
-    /// When it was made; UTC.
-    pub created: String,
-    /// Whether its material is there.
-    pub has_material: bool,
-    /// When imported material expires, if it does; UTC.
-    pub expires: Option<String>,
-}
-
-/// A key whose deletion is scheduled.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct PendingStatus {
-    /// The key.
-    pub key_id: KeyId,
-    /// When; UTC.
-    pub date: String,
-    /// Whether it is deleted though files need it.
-    pub insisted: bool,
-    /// Why it is still there after its date, if it is.
-    pub held_up: Option<String>,
-}
-
-/// A mount.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct MountStatus {
-    /// Where.
-    pub mountpoint: PathText,
-    /// The daemon's process id.
-    pub pid: i32,
-    /// Whether writes are refused.
-    pub read_only: bool,
-    /// Whether stale files are re-wrapped when they are used.
-    pub lazy_rewrap: bool,
-}
-
-/// An alias.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct AliasStatus {
-    /// Its name.
-    pub alias: AliasName,
-    /// The key it points at.
-    pub key_id: KeyId,
-    /// That key's current version.
-    pub version: KeyVersion,
-    /// That key's state, as in `kms describe-key`.
-    pub state: String,
-}
-
-/// The files of one version of a key.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct VersionStatus {
-    /// The key.
-    pub key_id: KeyId,
-    /// Its version.
-    pub version: KeyVersion,
-    /// How many files were seen to be wrapped by it.
-    pub files: u64,
 }
 
 /// A rotation that is durable and in use.
@@ -438,4 +329,7 @@ pub struct InspectedHeader {
     pub sequence: u64,
     /// Whether the alias resolves to another backing key now.
     pub stale: bool,
+    /// Whether the file opens, and why it doesn't; an older daemon doesn't say.
+    #[serde(flatten)]
+    pub state: Option<VersionState>,
 }

@@ -81,10 +81,15 @@ impl From<&KeyringError> for RefusalKind {
             },
             KeyringError::RolledBack { .. } | KeyringError::Forked { .. } => Self::RolledBack,
             KeyringError::Busy(_) => Self::InUse,
-            KeyringError::Backup { .. } => Self::Backup,
+            KeyringError::Backup { .. } | KeyringError::OtherVault { .. } | KeyringError::TwoMaterials(_) => {
+                Self::Backup
+            }
             KeyringError::Io { .. } | KeyringError::Full(_) => Self::KeyringNotWritten,
             KeyringError::Key(error) => match error {
-                KeyError::UnknownKey(_) | KeyError::UnknownAlias(_) => Self::NotFound,
+                KeyError::UnknownKey(_)
+                | KeyError::UnknownVersion(_)
+                | KeyError::LostVersion(_)
+                | KeyError::UnknownAlias(_) => Self::NotFound,
                 KeyError::NotUsable { .. } => Self::KeyNotUsable,
                 KeyError::Auth => Self::KeyringDamaged,
             },

@@ -21,7 +21,8 @@ use super::registry::Endpoint;
 use super::wire::{self, LineReader, WireError};
 use crate::events::{Actor, Verification};
 use crate::fsck::{self, Finding, Summary, Watch};
-use crate::ids::{AliasName, Ino, PathText, Timestamp};
+use crate::ids::{AliasName, BackingKeyId, Ino, PathText, Timestamp};
+use crate::keyring::VersionState;
 use crate::keyring::kms::Call;
 
 /// Connections served at a time; one more is told that the daemon is busy.
@@ -134,6 +135,9 @@ pub trait Handler: Send + Sync + 'static {
     /// # Errors
     /// A refusal, which is sent to the client.
     fn inspect(&self, ino: Ino) -> Result<Inspected, Refusal>;
+
+    /// The state of a key version.
+    fn version_state(&self, backing: BackingKeyId) -> VersionState;
 
     /// The server ends: a sweep under way is to stop soon.
     fn stop(&self);
@@ -347,6 +351,10 @@ fn perform(shared: &Shared, request: &Request, stream: &mut UnixStream) -> Reply
         }
         Request::RewrapTo { ino, key_id } => handler.rewrap_to(Ino(*ino), key_id).map(Reply::Kms),
         Request::Inspect { ino } => handler.inspect(Ino(*ino)).map(Reply::Inspected),
+        Request::VersionState { key_id, version } => {
+            let backing = BackingKeyId { key: *key_id, version: *version };
+            Ok(Reply::VersionState(handler.version_state(backing)))
+        }
         Request::Retire { asked } => handler.retire(asked, &mut go_on).map(Reply::Retired),
         Request::Rewrap { max_rate } => handler.rewrap(*max_rate, &mut go_on).map(Reply::Rewrapped),
         Request::Fsck { path } => {

@@ -24,7 +24,7 @@ use crate::events::{Event, FILE_NAME, Verification};
 use crate::fsck::{self, CheckError, Summary, Watch};
 use crate::ids::{AliasName, BackingKeyId, Ino, PathText, Timestamp};
 use crate::keyring::kms::{Call, KmsError};
-use crate::keyring::{self, KeyInfo, KeyringError, Keys};
+use crate::keyring::{self, KeyInfo, KeyringError, Keys, VersionState};
 use crate::rewrap::{self, SweepOptions};
 use crate::vault::Vault;
 
@@ -67,7 +67,7 @@ impl Service {
 
 impl Handler for Service {
     fn status(&self) -> Result<Status, Refusal> {
-        let versions = versions(self.vault.census());
+        let versions = versions(self.vault.keys(), self.vault.census());
         let mut keys = status_of_keys(self.vault.keys());
         for pending in &mut keys.pending_deletions {
             pending.held_up = self.held_up(pending.key_id);
@@ -164,7 +164,11 @@ impl Handler for Service {
             failed: progress.failed,
             complete: !report.stopped,
         });
-        Ok(RewrapReport { progress, complete: !report.stopped, versions: versions(report.census) })
+        Ok(RewrapReport {
+            progress,
+            complete: !report.stopped,
+            versions: versions(self.vault.keys(), report.census),
+        })
     }
 
     fn fsck(&self, path: Option<&PathText>, watch: &mut dyn Watch) -> Result<Summary, Refusal> {
@@ -234,8 +238,13 @@ impl Handler for Service {
                 suite: info.suite.to_string(),
                 sequence: info.sequence.0,
                 stale: info.stale,
+                state: Some(self.vault.keys().state_of(info.backing).of_file(info.stale)),
             }),
         })
+    }
+
+    fn version_state(&self, backing: BackingKeyId) -> VersionState {
+        self.vault.keys().state_of(backing)
     }
 
     fn stop(&self) {
@@ -244,11 +253,12 @@ impl Handler for Service {
     }
 }
 
-fn versions(census: Vec<(BackingKeyId, u64)>) -> Vec<VersionStatus> {
+fn versions(keys: &Keys, census: Vec<(BackingKeyId, u64)>) -> Vec<VersionStatus> {
     let version = |(backing, files): (BackingKeyId, u64)| VersionStatus {
         key_id: backing.key,
         version: backing.version,
         files,
+        state: Some(keys.state_of(backing)),
     };
     census.into_iter().map(version).collect()
 }
@@ -288,6 +298,7 @@ fn key_status(key: &KeyInfo) -> KeyStatus {
         created: version.created.to_string(),
         has_material: version.has_material,
         expires: version.expires.map(|at| at.to_string()),
+        state: Some(version.state),
     };
     KeyStatus {
         key_id: key.id,
@@ -299,6 +310,7 @@ fn key_status(key: &KeyInfo) -> KeyStatus {
         rotation_period_days: key.rotation_days,
         next_rotation: key.next_rotation.map(|at| at.to_string()),
         versions: key.versions.iter().map(version).collect(),
+        lost: key.lost.clone(),
     }
 }
 

@@ -13,7 +13,8 @@ use super::wire::{LineReader, WireError, decode, encode};
 use super::*;
 use crate::events::Verification;
 use crate::fsck::{self, Code, Fate, Finding, Summary, Watch};
-use crate::ids::{AliasName, Ino, KeyId, KeyVersion, PathText, Timestamp, VaultId};
+use crate::ids::{AliasName, BackingKeyId, Ino, KeyId, KeyVersion, PathText, Timestamp, VaultId};
+use crate::keyring::VersionState;
 use crate::keyring::kms::Call;
 
 struct Fake {
@@ -90,6 +91,9 @@ impl Handler for Fake {
     }
     fn inspect(&self, ino: Ino) -> Result<Inspected, Refusal> {
         if ino == Ino(9) { Ok(Inspected { header: None }) } else { panic!("asked for {ino}") }
+    }
+    fn version_state(&self, _backing: BackingKeyId) -> VersionState {
+        VersionState::Lost
     }
     fn stop(&self) {}
 }

@@ -177,6 +177,44 @@ pub(super) fn end_of<'a>(key: &EventKey, before: Option<Anchor>, tail: &'a [u8])
     end
 }
 
+/// The newest keyring generation that the lines behind `anchor` state, that are
+/// authentic, and whether `anchor` was met. `whole`: the lines begin with the log's first one.
+pub(super) fn newest_change(
+    key: &EventKey,
+    tail: &[u8],
+    whole: bool,
+    anchor: Anchor,
+) -> (bool, Option<Generation>) {
+    let (mut stated, mut good) = (whole.then(Anchor::default), whole.then(Anchor::default));
+    let mut met = anchor.count == 0 && whole;
+    // The newest, and the one before it, should a change turn out never to have replaced the keyring.
+    let (mut newest, mut older) = (None, None);
+    for line in tail.split_inclusive(|&b| b == b'\n') {
+        let Some(parsed) = parse(line.strip_suffix(b"\n").unwrap_or(line)) else { continue };
+        let authentic = [stated, good].into_iter().flatten().any(|last| parsed.follows(key, last));
+        stated = Some(parsed.place);
+        if parsed.place == anchor {
+            (met, newest, older, good) = (true, None, None, stated);
+            continue;
+        }
+        if !authentic {
+            continue;
+        }
+        good = stated;
+        let detail = &parsed.object["detail"];
+        if let Some(generation) = detail["generation"].as_u64().map(Generation)
+            && newest.is_none_or(|newest| newest < generation)
+        {
+            (older, newest) = (newest, Some(generation));
+        }
+        let failed = detail["failed-generation"].as_u64().map(Generation);
+        if failed.is_some() && failed == newest && detail["keyring-replaced"] == false {
+            newest = older;
+        }
+    }
+    (met, newest)
+}
+
 /// The event that closes what a crash tore.
 pub(super) fn torn(bytes: &[u8]) -> Event {
     Event::LineTorn { bytes: bytes.len() as u64, sha256: HEXLOWER.encode(&sha256(bytes)) }

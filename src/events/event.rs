@@ -99,7 +99,30 @@ pub enum Event {
         found: Generation,
     },
     /// A keyring could not be saved: the events of this generation may not have taken effect.
-    ChangeFailed(Generation),
+    ChangeFailed {
+        /// The generation.
+        generation: Generation,
+        /// Whether the keyring file may have been replaced all the same.
+        replaced: bool,
+    },
+    /// Versions of keys that a newer keyring may have had are marked lost: no number is given out again.
+    VersionsLost {
+        /// The keyring's generation.
+        found: Generation,
+        /// The newest generation that something knows of, if one does.
+        known: Option<Generation>,
+        /// How many versions that is of the key that lost most.
+        versions: u32,
+    },
+    /// A keyring that was found again was merged.
+    KeyringMerged {
+        /// Its generation.
+        found: Generation,
+        /// How many versions came back.
+        versions: u64,
+        /// How many keys did.
+        keys: u64,
+    },
     /// The keyring was written to a backup.
     BackupExported(Generation),
     /// The keyring was brought back from a backup.
@@ -273,7 +296,9 @@ impl Event {
             Self::RollbackNoticed(_) => "Keyring Rollback Noticed",
             Self::RollbackAccepted(_) => "Keyring Rollback Accepted",
             Self::ChangesLost { .. } => "Keyring Changes Lost",
-            Self::ChangeFailed(_) => "Keyring Change Failed",
+            Self::ChangeFailed { .. } => "Keyring Change Failed",
+            Self::VersionsLost { .. } => "Key Versions Lost",
+            Self::KeyringMerged { .. } => "Keyring Merged",
             Self::BackupExported(_) => "Key Backup Exported",
             Self::BackupImported { .. } => "Key Backup Imported",
             Self::SweepBegan => "Re-wrap Sweep Began",
@@ -316,7 +341,8 @@ impl Event {
             | Self::UnlockFailed { .. }
             | Self::RollbackNoticed(_) => "refused",
             Self::ChangesLost { .. }
-            | Self::ChangeFailed(_)
+            | Self::ChangeFailed { .. }
+            | Self::VersionsLost { .. }
             | Self::Damage { .. }
             | Self::LogCut
             | Self::EventsLost { .. }
@@ -379,7 +405,15 @@ impl Event {
             Self::ChangesLost { logged, found } => {
                 json!({"logged-generation": logged.0, "found-generation": found.0})
             }
-            Self::ChangeFailed(generation) => json!({"failed-generation": generation.0}),
+            Self::ChangeFailed { generation, replaced } => {
+                json!({"failed-generation": generation.0, "keyring-replaced": replaced})
+            }
+            Self::VersionsLost { found, known, versions } => json!({
+                "found-generation": found.0, "known-generation": known.map(|known| known.0), "versions": versions,
+            }),
+            Self::KeyringMerged { found, versions, keys } => {
+                json!({"merged-generation": found.0, "versions": versions, "keys": keys})
+            }
             Self::BackupExported(generation) => json!({"backup-generation": generation.0}),
             Self::BackupImported { backup, known } => {
                 json!({"backup-generation": backup.0, "known-generation": known.map(|known| known.0)})

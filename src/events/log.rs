@@ -223,7 +223,7 @@ impl EventLog {
         }
         let durable = state.durable;
         if written.is_ok() && done.is_err() {
-            state.waiting.push(Noted::now(Event::ChangeFailed(generation)));
+            state.waiting.push(Noted::now(Event::ChangeFailed { generation, replaced: false }));
         }
         drop(state);
         self.hold_back_again(written, held_back);
@@ -241,9 +241,8 @@ impl EventLog {
         self.state.lock().durable
     }
 
-    /// The keyring generation of the last change in the log, if its end can be read.
-    pub fn logged_generation(&self) -> Option<Generation> {
-        self.last_generation(&mut self.state.lock())
+    pub(super) fn key(&self) -> &EventKey {
+        &self.key
     }
 
     /// Checks the whole log against its chain and `anchor`, the keyring's, which was read before this is
@@ -349,7 +348,7 @@ impl EventLog {
     }
 
     /// The log, or none if it isn't there.
-    fn open(&self, access: Access) -> Result<Option<OwnedFd>> {
+    pub(super) fn open(&self, access: Access) -> Result<Option<OwnedFd>> {
         let (dir, name) = (self.dir.as_fd(), FILE_NAME.as_bytes());
         let opened = match access {
             Access::ReadOnly => storage::open_file(dir, name, access),

@@ -6,6 +6,7 @@
 mod actor;
 mod chain;
 mod event;
+mod evidence;
 mod failed;
 mod file;
 #[cfg(any(test, fuzzing))]

@@ -112,6 +112,7 @@ fn why_closed(error: OpenError<KeyError>) -> (Code, String) {
         OpenError::Damaged | OpenError::Missing => (Code::HeaderDamaged, "no slot of it opens".to_owned()),
         OpenError::Newer(what) => (Code::Newer, what.to_owned()),
         OpenError::Key(error @ KeyError::NotUsable { .. }) => (Code::KeyNotUsable, error.to_string()),
+        OpenError::Key(error @ KeyError::LostVersion(_)) => (Code::KeyLost, error.to_string()),
         OpenError::Key(error) => (Code::KeyUnknown, error.to_string()),
     }
 }
@@ -133,8 +134,8 @@ fn check_other_slot(slots: &[u8; SLOTS], header: &Header, keys: &Keys, found: &m
     }
     found.push(match header::open(&alone, |slot| vault::unwrap(keys, slot)) {
         Ok(old) if old.file() != header.file() => damaged("it is of another file"),
-        Err(OpenError::Key(error @ KeyError::UnknownKey(_))) => {
-            (Code::KeyUnknown, format!("slot {other:?}: {error}; the other slot opens"))
+        Err(OpenError::Key(error)) if error.is_missing() => {
+            (Code::SlotKeyMissing, format!("slot {other:?}: {error}; the other slot opens"))
         }
         // Left behind by a re-wrap that was interrupted; its key may have been disabled or retired since.
         Ok(_) | Err(OpenError::Key(_)) => match header.keys().other {

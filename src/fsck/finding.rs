@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{BackingKeyId, KeyId, KeyVersion, PageCount, PageIndex, PathText};
-use crate::keyring::{KeyError, Keys};
+use crate::ids::{KeyId, KeyVersion, PageCount, PageIndex, PathText};
+use crate::keyring::VersionState;
 
 /// What is wrong. In JSON, and for people, by its name in kebab-case.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -61,6 +61,10 @@ pub enum Code {
     KeyNotUsable,
     /// The keyring doesn't know the file's key or its version.
     KeyUnknown,
+    /// The file's key version was in a newer keyring that isn't there any more.
+    KeyLost,
+    /// A slot's key or version is unknown or lost; the other slot opens.
+    SlotKeyMissing,
     /// Written by a newer program.
     Newer,
     /// `keyring.prev` doesn't open.
@@ -89,6 +93,8 @@ pub enum Severity {
     Error,
     /// Harmless remains of an interrupted change.
     Leftover,
+    /// It can't be opened with this keyring, which lacks the key; it isn't known to be damaged.
+    KeyMissing,
     /// It can't be checked; it isn't known to be damaged.
     Unchecked,
     /// Worth knowing; nothing is wrong with what is stored.
@@ -97,7 +103,7 @@ pub enum Severity {
 
 impl Code {
     /// Every code, in the order of docs/fsck.md.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 37] = [
         Self::HeaderDamaged,
         Self::HeaderMissing,
         Self::SlotDamaged,
@@ -124,6 +130,8 @@ impl Code {
         Self::NotPermitted,
         Self::KeyNotUsable,
         Self::KeyUnknown,
+        Self::KeyLost,
+        Self::SlotKeyMissing,
         Self::Newer,
         Self::KeyringPrevDamaged,
         Self::KeyringExposed,
@@ -160,7 +168,10 @@ impl Code {
             | Self::EventsBroken
             | Self::EventsCut => Severity::Error,
             Self::DataPastEnd | Self::LongNameOrphan | Self::Temporary => Severity::Leftover,
-            Self::NotPermitted | Self::KeyNotUsable | Self::KeyUnknown | Self::Newer => Severity::Unchecked,
+            Self::KeyUnknown | Self::KeyLost => Severity::KeyMissing,
+            Self::NotPermitted | Self::KeyNotUsable | Self::SlotKeyMissing | Self::Newer => {
+                Severity::Unchecked
+            }
             Self::SlotOld
             | Self::UnknownEntry
             | Self::LinkCount
@@ -251,34 +262,11 @@ pub struct VersionCount {
     pub key_id: KeyId,
     /// Its version.
     pub version: KeyVersion,
-    /// How many files' headers name it.
+    /// How many files' headers name it; of files that weren't opened it is what the newest slot says, unverified.
     pub files: u64,
-}
-
-/// Files that weren't opened because the keyring can't unwrap this version of a key.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Unopened {
-    /// The key.
-    pub key_id: KeyId,
-    /// Its version.
-    pub version: KeyVersion,
-    /// How many files' headers name it; unverified.
-    pub files: u64,
-    /// Whether the keyring doesn't have it; else it has it and may not use it now.
-    pub unknown: bool,
-    /// Why, for people.
-    pub why: String,
-}
-
-impl Unopened {
-    pub(super) fn new(backing: BackingKeyId, files: u64, keys: &Keys) -> Self {
-        let (unknown, why) = match keys.usable(backing) {
-            Err(KeyError::NotUsable { state, .. }) => (false, format!("the key is {state}")),
-            Err(_) => (true, "the keyring doesn't have it".to_owned()),
-            Ok(()) => (false, "it became usable during the check".to_owned()),
-        };
-        Self { key_id: backing.key, version: backing.version, files, unknown, why }
-    }
+    /// What it is to the keyring.
+    #[serde(flatten)]
+    pub state: VersionState,
 }
 
 /// What a check came to.
@@ -301,6 +289,9 @@ pub struct Summary {
     /// See `errors`.
     pub leftovers: u64,
     /// See `errors`.
+    #[serde(default)]
+    pub keys_missing: u64,
+    /// See `errors`.
     pub unchecked: u64,
     /// See `errors`.
     pub warnings: u64,
@@ -312,7 +303,7 @@ pub struct Summary {
     pub versions: Vec<VersionCount>,
     /// Files for which the keyring has no key that may be used now, by key and version.
     #[serde(default)]
-    pub unopened: Vec<Unopened>,
+    pub unopened: Vec<VersionCount>,
 }
 
 impl Summary {
@@ -323,6 +314,7 @@ impl Summary {
             (Fate::Quarantined { .. }, _) => &mut self.quarantined,
             (Fate::Left | Fate::Refused { .. }, Severity::Error) => &mut self.errors,
             (Fate::Left | Fate::Refused { .. }, Severity::Leftover) => &mut self.leftovers,
+            (Fate::Left | Fate::Refused { .. }, Severity::KeyMissing) => &mut self.keys_missing,
             (Fate::Left | Fate::Refused { .. }, Severity::Unchecked) => &mut self.unchecked,
             (Fate::Left | Fate::Refused { .. }, Severity::Warning) => &mut self.warnings,
         };
@@ -333,7 +325,7 @@ impl Summary {
     /// was) and 32 (stopped).
     pub fn status(&self) -> u8 {
         let corrected = u8::from(self.repaired + self.quarantined > 0);
-        let left = if self.errors + self.leftovers > 0 { 4 } else { 0 };
+        let left = if self.errors + self.leftovers + self.keys_missing > 0 { 4 } else { 0 };
         let stopped = if self.complete { 0 } else { 32 };
         corrected | left | stopped
     }

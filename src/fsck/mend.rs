@@ -41,8 +41,8 @@ pub fn mend(
     }
     let mut quarantine =
         options.quarantine.as_ref().map(|dir| Quarantine::open(keys, dir, options.salvage)).transpose()?;
-    let (errors, leftovers, unchecked, warnings) = Default::default();
-    let mut summary = Summary { errors, leftovers, unchecked, warnings, ..checked };
+    let (errors, leftovers, keys_missing, unchecked, warnings) = Default::default();
+    let mut summary = Summary { errors, leftovers, keys_missing, unchecked, warnings, ..checked };
     for (before, mut finding) in found.into_iter().enumerate() {
         if summary.complete {
             if options.repair {

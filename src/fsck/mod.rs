@@ -17,7 +17,7 @@ mod undo;
 mod vault_dir;
 mod walk;
 
-pub use finding::{Code, Fate, Finding, Pages, Severity, Summary, Unopened, VersionCount};
+pub use finding::{Code, Fate, Finding, Pages, Severity, Summary, VersionCount};
 pub use mend::{Mend, mend};
 pub use run::{CheckError, CopiedTree, Options, check};
 pub use sink::{Progress, Watch};

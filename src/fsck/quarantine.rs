@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::file::{Body, Content, front};
-use super::finding::{Code, Fate, Finding, Pages};
+use super::finding::{Code, Fate, Finding, Pages, Severity};
 use super::pages::{Bad, Buffers, Runs, ranges, scan};
 use super::repair::locate;
 use super::run::CheckError;
@@ -100,6 +100,10 @@ impl<'a> Quarantine<'a> {
             return Ok(Some(Fate::Refused { why }));
         }
         let front = front(fd, self.keys)?;
+        if front.found.iter().any(|(code, _)| code.severity() == Severity::KeyMissing) {
+            let why = "the keyring lacks its key: look for that first, the file may be whole";
+            return Ok(Some(Fate::Refused { why: why.to_owned() }));
+        }
         let saved = match &front.body {
             Body::Sealed(content) => readable(fd, content)?,
             Body::Nothing | Body::Closed => Vec::new(),

@@ -7,7 +7,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::finding::{Code, Fate, Finding, Pages, Summary, Unopened, VersionCount};
+use super::finding::{Code, Fate, Finding, Pages, Summary, VersionCount};
 use crate::ids::{BackingKeyId, PathText};
 use crate::keyring::Keys;
 
@@ -120,7 +120,9 @@ impl<'a> Sink<'a> {
 
     /// The backing keys of the files that were opened.
     pub(super) fn opened(&self) -> Vec<BackingKeyId> {
-        sorted(&self.versions).into_iter().map(|(backing, _)| backing).collect()
+        let mut opened: Vec<_> = self.versions.lock().keys().copied().collect();
+        opened.sort_unstable();
+        opened
     }
 
     /// Whether the check is to stop.
@@ -151,21 +153,20 @@ impl<'a> Sink<'a> {
 
     /// The counts at the end; `keys` tell why files weren't opened.
     pub(super) fn summary(&self, keys: &Keys) -> Summary {
-        let versions = sorted(&self.versions)
-            .into_iter()
-            .map(|(backing, files)| VersionCount { key_id: backing.key, version: backing.version, files })
-            .collect();
-        let unopened = sorted(&self.unopened)
-            .into_iter()
-            .map(|(backing, files)| Unopened::new(backing, files, keys))
-            .collect();
+        let (versions, unopened) = (counted(&self.versions, keys), counted(&self.unopened, keys));
         let bytes = self.bytes.load(Ordering::Relaxed);
         Summary { complete: !self.stopped(), bytes, versions, unopened, ..self.counts.lock().clone() }
     }
 }
 
-fn sorted(counts: &Mutex<HashMap<BackingKeyId, u64>>) -> Vec<(BackingKeyId, u64)> {
+fn counted(counts: &Mutex<HashMap<BackingKeyId, u64>>, keys: &Keys) -> Vec<VersionCount> {
     let mut counts: Vec<_> = counts.lock().iter().map(|(backing, n)| (*backing, *n)).collect();
     counts.sort_unstable();
-    counts
+    let count = |(backing, files): (BackingKeyId, u64)| VersionCount {
+        key_id: backing.key,
+        version: backing.version,
+        files,
+        state: keys.state_of(backing),
+    };
+    counts.into_iter().map(count).collect()
 }

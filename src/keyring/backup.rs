@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::error::KeyringError;
 use super::header::{Header, Kind};
 use super::keys::Keys;
+use super::loss::Loss;
 use super::slots::Proof;
 use super::store::{Draft, sealed};
 use super::vault_dir::{self, VaultDir};
@@ -42,6 +43,8 @@ pub struct Imported {
     /// The newest generation of this vault's keyring that this host or the event log knows, if one does. Where
     /// it is newer than the backup's, what was changed since then is lost.
     pub known: Option<Generation>,
+    /// How many versions of a key are marked lost, of the key that lost most.
+    pub lost: u32,
     /// The generation that the keyring has now.
     pub generation: Generation,
     /// The text of the new recovery key, to be shown once.
@@ -73,6 +76,7 @@ impl Keys {
         let info = BackupInfo { vault: head.vault, generation: body.generation, keys: body.keys.len() };
         let root = RootKey::generate();
         let mut head = head;
+        head.incompat = store::features_of(&body);
         head.slots.push(Slot::seal(head.vault, &root, secret, kdf, self.clock.now())?);
         let encoded = body::encode(&body).map_err(|e| KeyringError::Full(e.to_string()))?;
         let bytes = sealed(&head, Kind::Backup, &root, &encoded)?;
@@ -123,15 +127,24 @@ impl KeyringFile {
         let backup = BackupInfo { vault: head.vault, generation: body.generation, keys: body.keys.len() };
         let log = EventLog::new(dir.descriptor()?, Arc::clone(&body.event_key), body.event_anchor);
         let seen = options.host.generation(head.vault, dir.path());
-        let known = seen.max(log.logged_generation());
+        let known = seen.max(log.changes_after(body.event_anchor));
         let (root, slots, recovery) = new_slots(head.vault, secrets, kdf, options)?;
+        let loss = Loss {
+            known: known.filter(|known| *known > backup.generation),
+            uncertain: seen.is_none(),
+            next_version: options.next_version,
+        };
+        let lost = if loss.known.is_some() || loss.uncertain { body.lose(&loss) } else { 0 };
         // Newer than whatever was there: what this host has seen must not look like the future.
-        body.generation = Generation(known.max(Some(backup.generation)).map_or(0, |g| g.0).saturating_add(1));
+        body.generation = Generation(loss.newest(backup.generation).0.saturating_add(1));
         body.previous = there.hash;
-        let imported = Event::BackupImported { backup: backup.generation, known };
+        let mut events = vec![Event::BackupImported { backup: backup.generation, known }];
+        if lost > 0 {
+            events.insert(0, Event::VersionsLost { found: backup.generation, known, versions: lost });
+        }
         // A vault that has lost its keyring gets it back, whatever is the matter with its log.
         body.event_anchor = log
-            .record_change(&[imported], backup.generation, body.generation, &mut || false)
+            .record_change(&events, backup.generation, body.generation, &mut || false)
             .unwrap_or_else(|error| {
                 tracing::warn!("{}: the import can't be recorded: {error}", dir.path().display());
                 log.durable()
@@ -142,7 +155,7 @@ impl KeyringFile {
         let replaced = there.exists.then(|| dir.set_aside(generation)).transpose()?;
         let state = store::create(&dir, Draft::first(head, body, root))?;
         store::Store::new(dir, state, options.host.clone()).remember();
-        Ok(Imported { backup, known, generation, recovery, slots: list, replaced })
+        Ok(Imported { backup, known, lost, generation, recovery, slots: list, replaced })
     }
 }
 

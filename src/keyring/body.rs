@@ -49,12 +49,12 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Body, BodyError> {
     if bytes.len() > MAX_LEN {
         return Err(BodyError::TooLarge);
     }
-    let (body, used): (Body, usize) =
+    let (mut body, used): (Body, usize) =
         bincode::serde::decode_from_slice(bytes, CONFIG).map_err(|e| BodyError::Malformed(e.to_string()))?;
     if used != bytes.len() {
         return Err(BodyError::Malformed("bytes after its end".to_owned()));
     }
-    body.check().map_err(|what| BodyError::Malformed(what.to_owned()))?;
+    body.read_gaps().and_then(|()| body.check()).map_err(|what| BodyError::Malformed(what.to_owned()))?;
     Ok(body)
 }
 

@@ -133,6 +133,7 @@ impl Keys {
             body.set_insisted(id, false);
             body.aliases.retain(|alias| alias.key != id);
             body.keys.retain(|key| key.id != id);
+            body.note_deleted(id);
             draft.note(Event::KeyDeleted(id));
             Ok(())
         })

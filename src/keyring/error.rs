@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::model::KeyState;
-use crate::ids::{AliasName, BackingKeyId, Generation, KeyId, SlotId};
+use crate::ids::{AliasName, BackingKeyId, Generation, KeyId, SlotId, VaultId};
 use crate::unlock::{SecretKind, UnlockError};
 
 /// Why a key can't be used for a file.
@@ -17,15 +17,34 @@ pub enum KeyError {
         /// Why.
         state: Unusable,
     },
-    /// The keyring doesn't have it, or not this version of it.
-    #[error("the keyring has no key {0}, or not this version: is it another vault's file or an old keyring?")]
+    /// The keyring doesn't have it.
+    #[error("the keyring has no key {0}: is it another vault's file or an old keyring?")]
     UnknownKey(KeyId),
+    /// The keyring doesn't have this version of it.
+    #[error(
+        "the keyring has no version {} of key {}: is it an old keyring? If a newer one or a key backup is found, \
+         `rekeyfs key-backup merge` brings the version back", .0.version, .0.key
+    )]
+    UnknownVersion(BackingKeyId),
+    /// It was in a keyring that isn't there any more.
+    #[error(
+        "version {} of key {} is lost with a newer keyring; if that or a backup of it is found, `rekeyfs \
+         key-backup merge` brings the version back", .0.version, .0.key
+    )]
+    LostVersion(BackingKeyId),
     /// The keyring doesn't have it.
     #[error("there is no {0}; `rekeyfs status` lists the aliases")]
     UnknownAlias(AliasName),
     /// The wrapped DEK or its context is another one than was wrapped.
     #[error("a wrapped key failed authentication")]
     Auth,
+}
+
+impl KeyError {
+    /// Whether the keyring lacks the key or the version: another keyring may have it.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::UnknownKey(_) | Self::UnknownVersion(_) | Self::LostVersion(_))
+    }
 }
 
 /// Why a key or version, though known, isn't usable.
@@ -35,8 +54,10 @@ pub enum Unusable {
     State(KeyState),
     /// The version is below the key's minimum for unwrapping.
     Retired(BackingKeyId),
-    /// The version's material was deleted, or has expired.
+    /// The version's material was deleted, or is still to be imported.
     NoMaterial(BackingKeyId),
+    /// The version's imported material has expired.
+    Expired(BackingKeyId),
 }
 
 impl std::fmt::Display for Unusable {
@@ -45,6 +66,9 @@ impl std::fmt::Display for Unusable {
             Self::State(state) => state.fmt(f),
             Self::Retired(id) => write!(f, "usable, but its version {} is retired", id.version),
             Self::NoMaterial(id) => write!(f, "usable, but its version {} has no material", id.version),
+            Self::Expired(id) => {
+                write!(f, "usable, but the material of its version {} has expired", id.version)
+            }
         }
     }
 }
@@ -92,7 +116,8 @@ pub enum KeyringError {
     /// It is older than this host has seen it.
     #[error(
         "{}/keyring is older (generation {}) than this host has seen it ({}): a backup or a sync tool put it \
-         back; restore the newer one, or give --accept-rollback if keys made since then may be lost",
+         back; restore the newer one, or give --accept-rollback: key versions \
+         made since then are marked lost, and `rekeyfs key-backup merge` brings them back if it is found",
         .vault.display(), .found.0, .seen.0
     )]
     RolledBack {
@@ -165,6 +190,21 @@ pub enum KeyringError {
         /// What is wrong with it.
         what: String,
     },
+    /// A keyring that is to be merged is another vault's.
+    #[error("the keyring to be merged is of vault {found}, not of {wanted}")]
+    OtherVault {
+        /// The one that it is of.
+        found: VaultId,
+        /// The one that it is to be merged into.
+        wanted: VaultId,
+    },
+    /// A version has one material here and another one in the keyring that is to be merged.
+    #[error(
+        "version {} of key {} isn't the same in both keyrings: the number was given out twice, by a program that marked \
+         no lost versions. Nothing was merged; files of the other one open in a copy of the vault with that keyring",
+        .0.version, .0.key
+    )]
+    TwoMaterials(BackingKeyId),
     /// An import would replace a keyring that looks whole.
     #[error(
         "{}: it has a keyring that isn't visibly damaged; if no secret opens it any more, --force puts it aside          and takes the backup",
@@ -217,7 +257,7 @@ fn missing(prev: bool) -> String {
 fn prev_hint(prev: bool) -> &'static str {
     if prev {
         "; keyring.prev is the generation before: copy it to a safe place, then to keyring, and mount with \
-         --accept-rollback (a key version made by the last change is lost then)"
+         --accept-rollback (a key version made by the last change is marked lost then)"
     } else {
         "; restore the keyring from a backup"
     }

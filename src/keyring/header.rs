@@ -12,6 +12,11 @@ const FORMAT: u16 = 1;
 const FIXED_LEN: usize = 18;
 const MAX_JSON_LEN: usize = 1 << 20;
 
+/// Incompat bit: a key's versions have gaps (gaps.rs).
+pub(super) const HAS_GAPS: u32 = 1;
+/// All incompat bits that this program knows.
+const KNOWN: u32 = HAS_GAPS;
+
 /// What a file is. The same frame and header; the AAD of the seal tells them apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
@@ -39,6 +44,8 @@ pub struct Header {
     pub suite: Suite,
     /// The unlock slots.
     pub slots: Slots,
+    /// Features of the format that a program must know to read the file; what is sealed sets them.
+    pub(super) incompat: u32,
     /// Features of the format that a program which doesn't know them may read past, but not write.
     pub(super) ro_compat: u32,
 }
@@ -71,7 +78,7 @@ pub(super) struct Parts<'a> {
 
 impl Header {
     pub(super) fn new(vault: VaultId, suite: Suite) -> Self {
-        Self { vault, suite, slots: Slots::default(), ro_compat: 0 }
+        Self { vault, suite, slots: Slots::default(), incompat: 0, ro_compat: 0 }
     }
 
     /// Every byte before the nonce. None if there are more slots than the header's length field allows.
@@ -82,7 +89,7 @@ impl Header {
         let mut out = Vec::with_capacity(FIXED_LEN + json.len());
         out.extend_from_slice(kind.magic());
         out.extend_from_slice(&FORMAT.to_le_bytes());
-        out.extend_from_slice(&0u32.to_le_bytes());
+        out.extend_from_slice(&self.incompat.to_le_bytes());
         out.extend_from_slice(&self.ro_compat.to_le_bytes());
         out.extend_from_slice(&len.to_le_bytes());
         out.extend_from_slice(&json);
@@ -109,8 +116,9 @@ pub(super) fn parse(file: &[u8], kind: Kind) -> Result<Parts<'_>, HeaderError> {
     if format != FORMAT {
         return Err(HeaderError::Newer(format!("keyring format {format}; this rekeyfs knows {FORMAT}")));
     }
-    if incompat != 0 {
-        return Err(HeaderError::Newer(format!("keyring features {incompat:#x}; this rekeyfs knows none")));
+    if incompat & !KNOWN != 0 {
+        let what = format!("keyring features {incompat:#x}; this rekeyfs knows {KNOWN:#x}");
+        return Err(HeaderError::Newer(what));
     }
     if len > MAX_JSON_LEN || len > rest.len() {
         return Err(damaged("its header is longer than the file"));
@@ -119,7 +127,7 @@ pub(super) fn parse(file: &[u8], kind: Kind) -> Result<Parts<'_>, HeaderError> {
     let json: Json =
         serde_json::from_slice(json).map_err(|e| HeaderError::Damaged(format!("its header: {e}")))?;
     let suite = json.suite.parse().map_err(HeaderError::Newer)?;
-    let header = Header { vault: json.vault, suite, slots: json.slots, ro_compat };
+    let header = Header { vault: json.vault, suite, slots: json.slots, incompat, ro_compat };
     Ok(Parts { header, aad: &file[..FIXED_LEN + len], sealed })
 }
 

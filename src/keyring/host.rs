@@ -105,22 +105,13 @@ impl HostMemory {
     }
 
     /// Remembers a keyring that is durable, unless a newer one is remembered: who opens a keyring may be overtaken
-    /// by who saves the next. What can't be written is warned of: a vault must open on a host whose state
+    /// by who saves the next. It is never lowered: it is evidence of what an older keyring lacks. What can't be written is warned of: a vault must open on a host whose state
     /// directory is read-only.
     pub(super) fn remember(&self, vault: VaultId, path: &Path, seen: Seen) {
-        self.put(vault, path, seen, |known| known.generation < seen.generation);
-    }
-
-    /// As [`HostMemory::remember`], for a keyring that was accepted on the user's word, whatever is remembered.
-    pub(super) fn remember_accepted(&self, vault: VaultId, path: &Path, seen: Seen) {
-        self.put(vault, path, seen, |known| known != seen);
-    }
-
-    fn put(&self, vault: VaultId, path: &Path, seen: Seen, replaces: impl FnOnce(Seen) -> bool) {
         let Some(file) = self.file(vault, path) else { return };
         // Looking and writing are one step for all processes of this host.
         let _lock = file.parent().and_then(lock);
-        if !self.recall(vault, path).is_none_or(replaces) {
+        if self.recall(vault, path).is_some_and(|known| known.generation >= seen.generation) {
             return;
         }
         if let Err(e) = write(&file, &Record::new(vault, path, seen)) {

@@ -84,12 +84,10 @@ impl Key {
 
     /// Adds a version without material that is to wait for a rotation. Returns its index.
     fn add_waiting(&mut self, now: Timestamp) -> Result<usize, KeyringError> {
-        let last = self.versions.last().map_or(0, |version| version.number.0);
-        if KeyVersion(last) > self.current {
+        if self.versions.last().is_some_and(|last| last.number > self.current) {
             return Err(KmsError::material_waits(self.id).into());
         }
-        let full = || KeyringError::Full(format!("key {} can't have more versions", self.id));
-        let number = KeyVersion(last.checked_add(1).ok_or_else(full)?);
+        let number = self.next_number()?;
         self.versions.push(Version::awaited(number, Cause::OnDemand, now));
         Ok(self.versions.len() - 1)
     }
@@ -175,6 +173,11 @@ impl Key {
 impl Version {
     /// Whether it has material that is past its date.
     pub(super) fn is_expired(&self, now: Timestamp) -> bool {
-        self.material.is_some() && self.expires.is_some_and(|expires| expires <= now)
+        self.material.is_some() && self.has_expired(now)
+    }
+
+    /// Whether its date has passed, with the material still there or not.
+    pub(super) fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
     }
 }

@@ -18,8 +18,7 @@ impl Keys {
     /// An authority for one order, good until the keyring is saved next.
     pub fn authority(&self, _proof: &Proof, order: &str) -> Authority {
         let store = self.store.lock();
-        let state = store.state();
-        let mac = state.root.insist(self.vault_id(), state.body.generation, order);
+        let mac = store.state().root.insist(self.vault_id(), store.newest(), order);
         Authority(data_encoding::HEXLOWER.encode(&mac))
     }
 }

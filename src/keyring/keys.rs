@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use super::error::{KeyError, KeyringError, Unusable};
-use super::model::{Body, Key, KeyState, Manager};
+use super::model::{Body, Key, KeyState};
 use super::renew::resolve;
 use super::state::Clock;
 use super::store::{Draft, Store};
@@ -16,9 +16,7 @@ use super::watch::Watch;
 use crate::crypto::keys::{Dek, TreeKey, WrapContext, Wrapped};
 use crate::crypto::suite::Suite;
 use crate::events::{Event, EventLog};
-use crate::ids::{
-    AliasName, BackingKeyId, FileId, Format, Generation, KeyId, KeyVersion, SlotId, Timestamp, VaultId,
-};
+use crate::ids::{AliasName, BackingKeyId, FileId, Format, Generation, KeyId, KeyVersion, SlotId, VaultId};
 
 /// The keys of an unlocked vault. Shared by all threads; look-ups take a read lock for some nanoseconds and
 /// allocate nothing.
@@ -61,57 +59,6 @@ pub struct Rotation {
     pub old: KeyVersion,
     /// The version from now on.
     pub new: KeyVersion,
-}
-
-/// What is known of an alias.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct AliasInfo {
-    /// Its name.
-    pub name: AliasName,
-    /// The key it points at.
-    pub key: KeyId,
-    /// When it was made.
-    pub created: Timestamp,
-    /// When it was last pointed at another key.
-    pub updated: Timestamp,
-}
-
-/// What is known of a key.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct KeyInfo {
-    /// Its id.
-    pub id: KeyId,
-    /// Who manages it.
-    pub manager: Manager,
-    /// Its state.
-    pub state: KeyState,
-    /// Its description.
-    pub description: String,
-    /// When it was made.
-    pub created: Timestamp,
-    /// The version that wraps.
-    pub current: KeyVersion,
-    /// Versions below this one are retired.
-    pub min_decryption: KeyVersion,
-    /// Days between automatic rotations, if it has them.
-    pub rotation_days: Option<u16>,
-    /// When it rotates next by itself.
-    pub next_rotation: Option<Timestamp>,
-    /// Its versions, from 1 on: when each was made, and whether its material is there.
-    pub versions: Vec<VersionInfo>,
-}
-
-/// What is known of a version.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct VersionInfo {
-    /// Its number.
-    pub number: KeyVersion,
-    /// When it was made.
-    pub created: Timestamp,
-    /// Whether its material is there.
-    pub has_material: bool,
-    /// When imported material expires, if it does.
-    pub expires: Option<Timestamp>,
 }
 
 /// The right to wrap under the current version of one key; rotations wait while it is held, so it is held
@@ -295,8 +242,8 @@ impl Keys {
     ) -> Result<Dek, KeyError> {
         let key = {
             let table = self.table.read();
-            let version = table.body.key(backing.key).and_then(|key| key.version(backing.version));
-            let version = version.ok_or(KeyError::UnknownKey(backing.key))?;
+            let key = table.body.key(backing.key).ok_or(KeyError::UnknownKey(backing.key))?;
+            let version = key.version(backing.version).ok_or_else(|| key.missing(backing.version))?;
             let none = KeyError::NotUsable { key: backing.key, state: Unusable::NoMaterial(backing) };
             version.material.as_ref().ok_or(none)?.wrapping_key(self.vault, backing)
         };
@@ -406,43 +353,6 @@ impl Keys {
     /// vault to itself and may write; fails silently where there is no room now.
     pub fn keep_reserve(&self) {
         self.store.lock().keep_reserve();
-    }
-
-    /// The aliases in use, in the order of their creation.
-    pub fn aliases(&self) -> Vec<AliasInfo> {
-        let info = |a: &super::model::Alias| AliasInfo {
-            name: a.name.clone(),
-            key: a.key,
-            created: a.created,
-            updated: a.updated,
-        };
-        self.table.read().body.aliases.iter().map(info).collect()
-    }
-
-    /// The keys in use, in the order of their creation.
-    pub fn keys(&self) -> Vec<KeyInfo> {
-        self.table.read().body.keys.iter().map(key_info).collect()
-    }
-}
-
-fn key_info(key: &Key) -> KeyInfo {
-    let version = |v: &super::model::Version| VersionInfo {
-        number: v.number,
-        created: v.created,
-        has_material: v.material.is_some(),
-        expires: v.expires,
-    };
-    KeyInfo {
-        id: key.id,
-        manager: key.manager,
-        state: key.state,
-        description: key.description.clone(),
-        created: key.created,
-        current: key.current,
-        min_decryption: key.min_decryption,
-        rotation_days: key.rotates().then_some(key.rotation.period_days),
-        next_rotation: key.rotation.next.filter(|_| key.rotates()),
-        versions: key.versions.iter().map(version).collect(),
     }
 }
 

@@ -10,7 +10,8 @@ use super::header::Kind;
 use super::store::{self, Store};
 use super::vault_dir::{FILE_NAME, VaultDir};
 use super::{KeyringFile, Keys, OpenOptions, event_log};
-use crate::ids::{BackingKeyId, Generation};
+use crate::crypto::keys::RootKey;
+use crate::ids::{BackingKeyId, Generation, SlotId};
 use crate::unlock::Secret;
 
 /// A keyring that is only looked at.
@@ -67,12 +68,34 @@ impl Sealed {
         let header = store::parse_as(&dir, &bytes, kind)?.header;
         let unlocked = header.slots.unlock(header.vault, secret);
         let (root, slot) = unlocked.map_err(|source| KeyringError::Unlock { vault: file.clone(), source })?;
-        let state =
-            store::open_as(&dir, &bytes, kind, Arc::new(root)).map_err(|error| named(&file, error))?;
+        let sealed = Self { dir, file, bytes, kind };
+        sealed.open_with(Arc::new(root), slot, options)
+    }
+
+    /// Opens it with the root key of another keyring of the vault, if that is its own too: an older or newer one of it
+    /// is sealed under the same.
+    pub fn open_beside(&self, keys: &Keys, options: &OpenOptions) -> Option<Looked> {
+        let root = Arc::clone(&keys.store.lock().state().root);
+        let dir = VaultDir::open(self.dir.path()).ok()?;
+        let sealed = Self { dir, file: self.file.clone(), bytes: self.bytes.clone(), kind: self.kind };
+        sealed.open_with(root, keys.unlocked_by(), options).ok()
+    }
+
+    fn open_with(
+        self,
+        root: Arc<RootKey>,
+        slot: SlotId,
+        options: &OpenOptions,
+    ) -> Result<Looked, KeyringError> {
+        let Self { dir, file, bytes, kind } = self;
+        let state = store::open_as(&dir, &bytes, kind, root).map_err(|error| named(&file, error))?;
         let log = Arc::new(event_log(&dir, &state)?);
-        let store = Store::new(dir, state, options.host.clone());
+        let mut store = Store::new(dir, state, options.host.clone());
         // A key backup is none of the keyrings that a host remembers.
         let behind = if kind == Kind::Keyring { store.behind() } else { None };
+        if kind == Kind::Keyring && file.file_name().is_some_and(|name| name == FILE_NAME) {
+            store.look_for_loss(&log, false, None);
+        }
         let keys = Keys::new(store, log, Arc::clone(&options.clock), slot)?;
         Ok(Looked { keys: Arc::new(keys), behind })
     }

@@ -11,13 +11,17 @@ mod deletion;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod gaps;
 mod header;
 mod host;
 mod import;
+mod info;
 mod insist;
 mod keys;
 pub mod kms;
 mod look;
+mod loss;
+mod merge;
 mod model;
 mod refusals;
 mod renew;
@@ -30,16 +34,20 @@ mod table;
 #[cfg(test)]
 mod testing;
 mod vault_dir;
+mod version_state;
 mod watch;
 
 pub use backup::{BackupInfo, Imported};
 pub use deletion::PendingDeletion;
 pub use error::{KeyError, KeyringError, Unusable};
+pub use gaps::VersionRange;
 pub use header::Header;
 pub use host::HostMemory;
+pub use info::{AliasInfo, KeyInfo, VersionInfo};
 pub use insist::Authority;
-pub use keys::{AliasInfo, KeyInfo, Keys, RotateTarget, Rotation, VersionInfo, WrapGuard};
+pub use keys::{Keys, RotateTarget, Rotation, WrapGuard};
 pub use look::{Beside, Looked, Sealed};
+pub use merge::Merged;
 pub use model::{KeyState, Manager};
 pub use renew::Renewal;
 pub use reserve::RESERVE_NAMES;
@@ -47,6 +55,7 @@ pub use retire::{RetireOrder, Retired, Retirement};
 pub use slots::{Proof, Revocation};
 pub use state::{Clock, SystemClock};
 pub use vault_dir::{FILE_NAME, LOCK_NAME, PREV_NAME};
+pub use version_state::{UnusableReason, VersionState};
 pub use watch::KeyWatch;
 
 use std::path::Path;
@@ -56,7 +65,7 @@ use crate::crypto::keys::{EventKey, RootKey, TreeKey};
 use crate::crypto::password::KdfParams;
 use crate::crypto::suite::Suite;
 use crate::events::{Anchor, Event, EventLog, note_failed_unlock, take_failed_unlocks};
-use crate::ids::{AliasName, BackingKeyId, Generation, SlotId, Timestamp, TreeKeyId, VaultId};
+use crate::ids::{AliasName, BackingKeyId, Generation, KeyVersion, SlotId, Timestamp, TreeKeyId, VaultId};
 use crate::unlock::{Secret, Slot};
 
 /// How to open a keyring.
@@ -64,6 +73,9 @@ use crate::unlock::{Secret, Slot};
 pub struct OpenOptions {
     /// Take a keyring that is older than, or diverged from, the one this host has seen.
     pub accept_rollback: bool,
+    /// Where an older keyring is taken and nothing tells how many versions were made since: the number from which on
+    /// new ones are safe.
+    pub next_version: Option<KeyVersion>,
     /// Where this host remembers what it has seen.
     pub host: HostMemory,
     /// Where the time comes from.
@@ -73,7 +85,8 @@ pub struct OpenOptions {
 impl Default for OpenOptions {
     /// No rollback is accepted; this user's memory; the system's clock.
     fn default() -> Self {
-        Self { accept_rollback: false, host: HostMemory::of_this_user(), clock: Arc::new(SystemClock) }
+        let (host, clock) = (HostMemory::of_this_user(), Arc::new(SystemClock));
+        Self { accept_rollback: false, next_version: None, host, clock }
     }
 }
 
@@ -179,12 +192,27 @@ fn open_state(
     let log = Arc::new(event_log(&dir, &state)?);
     let failed_unlocks = take_failed_unlocks(dir.fd());
     let generation = state.body.generation;
-    let store = store::Store::new(dir, state, options.host.clone());
+    let mut store = store::Store::new(dir, state, options.host.clone());
     if let Some(event) = failed_unlocks {
         log.record(&event);
     }
-    if store.check_host(options.accept_rollback)? {
+    let behind = store.behind();
+    match behind {
+        Some(refused) if !options.accept_rollback => return Err(refused),
+        ref behind => {
+            let diverged = matches!(behind, Some(KeyringError::Forked { .. }));
+            store.look_for_loss(&log, diverged, options.next_version);
+        }
+    }
+    if behind.is_none() {
+        store.remember();
+    } else if let Err(error) = store.change(&log, false, |draft| {
+        draft.note(Event::RollbackAccepted(generation));
+        Ok(())
+    }) {
+        // Whatever is saved later has the marks; until then this host takes the keyring for the old one it is.
         log.record_durably(&Event::RollbackAccepted(generation));
+        tracing::warn!("the older keyring is used, and can't be saved with what may be lost: {error}");
     }
     let keys = Keys::new(store, log, Arc::clone(&options.clock), slot)?;
     // It isn't used any more in any case; a vault must open on a disk that is full or read-only.
@@ -222,6 +250,7 @@ fn first_body(vault: VaultId, now: Timestamp) -> Result<model::Body, KeyringErro
         event_key: Arc::new(EventKey::generate()),
         event_anchor: Anchor::default(),
         extensions: Vec::new(),
+        lost_generations: None,
     })
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::body::{id16, raw, secret};
+use super::gaps::{Gap, LostGenerations};
 use crate::crypto::keys::{EventKey, KeyMaterial, Wrapped};
 use crate::events::Anchor;
 use crate::ids::{AliasName, Generation, KeyId, KeyVersion, Timestamp, TreeKeyId};
@@ -41,6 +42,9 @@ pub(super) struct Body {
     pub(super) event_anchor: Anchor,
     /// What later versions of the format add without changing what is above. Unknown ones are kept.
     pub(super) extensions: Vec<Extension>,
+    /// Of an extension (gaps.rs): what this keyring doesn't know since an older one took a newer one's place.
+    #[serde(skip)]
+    pub(super) lost_generations: Option<LostGenerations>,
 }
 
 /// A key.
@@ -69,12 +73,15 @@ pub(super) struct Key {
     pub(super) policy: String,
     /// Its tags.
     pub(super) tags: Vec<Tag>,
-    /// Its versions: 1, 2, 3, …
+    /// Its versions, by number. A number that isn't here is in a gap.
     pub(super) versions: Vec<Version>,
     /// The version that wraps.
     pub(super) current: KeyVersion,
     /// Versions below this one are retired: they unwrap nothing.
     pub(super) min_decryption: KeyVersion,
+    /// Of an extension (gaps.rs): numbers without a version, ascending.
+    #[serde(skip)]
+    pub(super) gaps: Vec<Gap>,
 }
 
 /// Who manages a key (KMS: `KeyManager`).
@@ -272,10 +279,7 @@ impl Body {
             if key.versions.is_empty() && key.state != KeyState::PendingImport {
                 return Err("a key without versions");
             }
-            let numbered = key.versions.iter().zip(1..).all(|(v, n)| v.number == KeyVersion(n));
-            if !numbered {
-                return Err("a key whose versions aren't numbered 1, 2, 3, …");
-            }
+            key.check_numbers()?;
             if !key.versions.is_empty() && key.version(key.current).is_none() {
                 return Err("a key whose current version isn't there");
             }
@@ -294,7 +298,15 @@ impl Body {
 impl Key {
     /// The version with that number.
     pub(super) fn version(&self, number: KeyVersion) -> Option<&Version> {
-        let index = number.0.checked_sub(1)?;
-        self.versions.get(index as usize)
+        at_number(&self.versions, number, |version| version.number)
+    }
+}
+
+/// The item with that number in a list that is ordered by number: at its own index, but for gaps before it.
+pub(super) fn at_number<T>(list: &[T], number: KeyVersion, of: impl Fn(&T) -> KeyVersion) -> Option<&T> {
+    let index = number.0.checked_sub(1)? as usize;
+    match list.get(index) {
+        Some(item) if of(item) == number => Some(item),
+        _ => list.binary_search_by_key(&number, of).ok().map(|at| &list[at]),
     }
 }

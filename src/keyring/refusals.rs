@@ -51,9 +51,12 @@ fn code(error: &KeyringError) -> String {
     use super::kms::KmsErrorName as Name;
     match error {
         KeyringError::Kms(KmsError { name, .. }) => name.to_string(),
-        KeyringError::Key(KeyError::UnknownKey(_) | KeyError::UnknownAlias(_)) => {
-            Name::NotFoundException.to_string()
-        }
+        KeyringError::Key(
+            KeyError::UnknownKey(_)
+            | KeyError::UnknownVersion(_)
+            | KeyError::LostVersion(_)
+            | KeyError::UnknownAlias(_),
+        ) => Name::NotFoundException.to_string(),
         KeyringError::Key(KeyError::NotUsable { .. }) => Name::KMSInvalidStateException.to_string(),
         KeyringError::ServiceManaged(_) | KeyringError::Imported(_) => {
             Name::UnsupportedOperationException.to_string()

@@ -92,6 +92,7 @@ impl Key {
                 for version in self.versions.iter_mut().filter(|version| version.number < below) {
                     done.trimmed += u32::from(version.material.take().is_some());
                 }
+                self.trim_gaps(below);
             }
         }
         self.min_decryption = done.min_decryption;

@@ -82,6 +82,7 @@ impl Key {
             versions: vec![Version::new(KeyVersion(1), Cause::Creation, now)],
             current: KeyVersion(1),
             min_decryption: KeyVersion(1),
+            gaps: Vec::new(),
         }
     }
 
@@ -224,14 +225,11 @@ impl Key {
 
     fn add_version(&mut self, cause: Cause, now: Timestamp) -> Result<Change, KeyringError> {
         let old = self.current;
-        let last = self.versions.last().map_or(0, |v| v.number.0);
-        let number = last.checked_add(1).ok_or_else(|| {
-            KeyringError::Full(format!("key {} has {last} versions; no more are possible", self.id))
-        })?;
-        let mut version = Version::new(KeyVersion(number), cause, now);
+        let number = self.next_number()?;
+        let mut version = Version::new(number, cause, now);
         version.rotated = Some(now);
         self.versions.push(version);
-        self.current = KeyVersion(number);
+        self.current = number;
         Ok((old, self.current))
     }
 

@@ -6,12 +6,13 @@ use super::body::{self, BodyError};
 use super::error::KeyringError;
 use super::header::{self, Header, HeaderError, Kind};
 use super::host::{HostMemory, Seen, Verdict};
+use super::loss::Loss;
 use super::model::Body;
 use super::vault_dir::{Mark, VaultDir};
 use crate::crypto::keys::RootKey;
 use crate::crypto::sha256;
 use crate::events::{self, Anchor, Event, EventLog};
-use crate::ids::Generation;
+use crate::ids::{Generation, KeyVersion};
 
 type Result<T> = std::result::Result<T, KeyringError>;
 
@@ -49,7 +50,9 @@ impl Draft {
 
     /// The keyring file, and what it will be once it is on disk.
     fn seal(self, dir: &VaultDir) -> Result<(Vec<u8>, State)> {
-        let Self { header, body, root, events: _ } = self;
+        let Self { mut header, mut body, root, events: _ } = self;
+        body.write_gaps();
+        header.incompat = features_of(&body);
         let encoded = body::encode(&body).map_err(|e| match e {
             BodyError::TooLarge => KeyringError::Full(e.to_string()),
             BodyError::Malformed(what) => dir.damaged(what),
@@ -59,6 +62,11 @@ impl Draft {
         let (hash, mark, len) = (sha256(&bytes), Mark::of(&bytes, aad), bytes.len() as u64);
         Ok((bytes, State { header, body, root, hash, mark, len }))
     }
+}
+
+/// What a program must know to read this body.
+pub(super) fn features_of(body: &Body) -> u32 {
+    if body.has_gaps() { header::HAS_GAPS } else { 0 }
 }
 
 /// A whole file: frame, header, sealed body.
@@ -112,11 +120,13 @@ pub(super) struct Store {
     dir: VaultDir,
     state: State,
     host: HostMemory,
+    /// What is marked lost in `state` and not on disk yet, and of how many versions of a key.
+    loss: Option<(Loss, u32)>,
 }
 
 impl Store {
     pub(super) fn new(dir: VaultDir, state: State, host: HostMemory) -> Self {
-        Self { dir, state, host }
+        Self { dir, state, host, loss: None }
     }
 
     pub(super) fn state(&self) -> &State {
@@ -127,20 +137,25 @@ impl Store {
         &self.dir
     }
 
-    /// Refuses a keyring that this host knows to be an old or a diverged one, unless told to accept it.
-    /// Returns whether it had to be accepted.
-    pub(super) fn check_host(&self, accept_rollback: bool) -> Result<bool> {
-        let behind = self.behind();
-        let rolled_back = behind.is_some();
-        match behind {
-            Some(refused) if !accept_rollback => return Err(refused),
-            Some(_) => {
-                self.host.remember_accepted(self.state.header.vault, self.dir.path(), self.seen());
-            }
-            None => {}
+    /// Looks for what a newer keyring had, and marks what may be lost of it. `diverged`: how far the other one went
+    /// isn't known.
+    pub(super) fn look_for_loss(&mut self, log: &EventLog, diverged: bool, next_version: Option<KeyVersion>) {
+        let (header, body) = (&self.state.header, &self.state.body);
+        let host = self.host.generation(header.vault, self.dir.path());
+        let logged = log.changes_after(body.event_anchor);
+        let known = host.max(logged).filter(|known| *known > body.generation);
+        let uncertain = diverged || (known.is_some() && host.is_none());
+        let loss = Loss { known, uncertain, next_version };
+        if known.is_some() || uncertain {
+            let versions = self.state.body.lose(&loss);
+            self.loss = Some((loss, versions));
         }
-        self.remember();
-        Ok(rolled_back)
+    }
+
+    /// The generation that the next save has to pass.
+    pub(super) fn newest(&self) -> Generation {
+        let found = self.state.body.generation;
+        self.loss.map_or(found, |(loss, _)| loss.newest(found))
     }
 
     /// Why this is an old or a diverged keyring, if this host knows that it is. Changes nothing.
@@ -188,6 +203,10 @@ impl Store {
             });
         }
         let mut draft = self.draft();
+        if let Some((loss, versions)) = self.loss {
+            let found = self.state.body.generation;
+            draft.note(Event::VersionsLost { found, known: loss.known, versions });
+        }
         let out = change(&mut draft)?;
         let (events, generation) = (std::mem::take(&mut draft.events), draft.body.generation);
         let found = self.state.body.generation;
@@ -203,8 +222,9 @@ impl Store {
             saved = self.replace(self.draft());
         }
         if let Err(error) = saved {
-            let failed = Generation(self.state.body.generation.0.saturating_add(1));
-            log.record_durably(&Event::ChangeFailed(failed));
+            // Only the old one in its place tells that the new one never was: others may have used it meanwhile.
+            let replaced = !self.dir.bears(&self.state.mark).unwrap_or(false);
+            log.record_durably(&Event::ChangeFailed { generation, replaced });
             return Err(error);
         }
         self.dir.keep_reserve(self.state.len);
@@ -225,13 +245,14 @@ impl Store {
         let (bytes, state) = draft.seal(&self.dir)?;
         self.dir.replace(&bytes)?;
         self.state = state;
+        self.loss = None;
         self.remember();
         Ok(())
     }
 
     fn draft(&self) -> Draft {
         let State { header, body, root, hash, .. } = self.state.clone();
-        let generation = Generation(body.generation.0.saturating_add(1));
+        let generation = Generation(self.newest().0.saturating_add(1));
         Draft { header, body: Body { generation, previous: hash, ..body }, root, events: Vec::new() }
     }
 
@@ -255,6 +276,11 @@ impl Store {
             return Err(KeyringError::Forked { vault, found: found_at });
         }
         self.state = found;
+        // Who saved it had the same evidence, unless it is an older program; a log that was ahead may be so of this save.
+        if let Some((loss, _)) = self.loss.take().filter(|(loss, _)| loss.known > Some(found_at)) {
+            let versions = self.state.body.lose(&loss);
+            self.loss = Some((loss, versions));
+        }
         Ok(())
     }
 

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::error::{KeyError, Unusable};
+use super::gaps::{self, Gap};
 use super::kms::{KeyUse, Policy};
-use super::model::{Body, Key, KeyState, Version};
+use super::model::{Body, Key, KeyState, Version, at_number};
 use crate::crypto::keys::{KeyMaterial, WrappingKey};
 use crate::ids::{AliasName, BackingKeyId, KeyId, KeyVersion, Timestamp, VaultId};
 
@@ -25,13 +26,22 @@ struct Entry {
     state: KeyState,
     current: KeyVersion,
     min_decryption: KeyVersion,
-    /// By version - 1; none where there is no material, or it can't be used.
-    backings: Vec<Option<Arc<Backing>>>,
+    /// The versions, by number.
+    backings: Vec<Slot>,
+    gaps: Vec<Gap>,
     /// How often the current version was asked for to wrap with, since the keyring was opened.
     wraps: Arc<AtomicU64>,
     policy_text: String,
     /// What it says; none if everybody may do everything.
     policy: Option<Policy>,
+}
+
+struct Slot {
+    version: KeyVersion,
+    /// None where there is no material, or it can't be used.
+    backing: Option<Arc<Backing>>,
+    /// Whether that is because its material has expired.
+    expired: bool,
 }
 
 /// One version that may be used.
@@ -62,9 +72,9 @@ impl Entry {
         if let Some(known) = known.filter(|known| known.is_of(key, now)) {
             return Arc::clone(known);
         }
-        let backing = |(index, version): (usize, &Version)| {
+        let backing = |version: &Version| {
             let material = usable(key, version, now)?;
-            let before = known.and_then(|entry| entry.backings.get(index)?.as_ref());
+            let before = known.and_then(|entry| entry.slot(version.number)?.backing.as_ref());
             if let Some(before) = before.filter(|before| Arc::ptr_eq(&before.material, material)) {
                 return Some(Arc::clone(before));
             }
@@ -72,12 +82,18 @@ impl Entry {
             let material = Arc::clone(material);
             Some(Arc::new(Backing { vault, id, material, derived: OnceLock::new() }))
         };
+        let slot = |version: &Version| Slot {
+            version: version.number,
+            backing: backing(version),
+            expired: version.has_expired(now),
+        };
         Arc::new(Self {
             id: key.id,
             state: key.state,
             current: key.current,
             min_decryption: key.min_decryption,
-            backings: key.versions.iter().enumerate().map(backing).collect(),
+            backings: key.versions.iter().map(slot).collect(),
+            gaps: key.gaps.clone(),
             wraps: known.map(|entry| Arc::clone(&entry.wraps)).unwrap_or_default(),
             policy_text: key.policy.clone(),
             policy: Policy::stored(&key.policy, key.id),
@@ -86,16 +102,14 @@ impl Entry {
 
     /// Whether it is what this key would give.
     fn is_of(&self, key: &Key, now: Timestamp) -> bool {
-        let same = |(backing, version): (&Option<Arc<Backing>>, &Version)| match (
-            backing,
-            usable(key, version, now),
-        ) {
+        let same = |(slot, version): (&Slot, &Version)| match (&slot.backing, usable(key, version, now)) {
             (Some(backing), Some(material)) => Arc::ptr_eq(&backing.material, material),
-            (None, None) => true,
+            (None, None) => slot.expired == version.has_expired(now),
             _ => false,
-        };
+        } && slot.version == version.number;
         (self.state, self.current, self.min_decryption) == (key.state, key.current, key.min_decryption)
             && self.policy_text == key.policy
+            && self.gaps == key.gaps
             && self.backings.len() == key.versions.len()
             && self.backings.iter().zip(&key.versions).all(same)
     }
@@ -107,12 +121,19 @@ impl Entry {
         if self.state != KeyState::Enabled {
             return Err(unusable(Unusable::State(self.state)));
         }
-        let index = version.0.checked_sub(1).ok_or(KeyError::UnknownKey(self.id))?;
-        let backing = self.backings.get(index as usize).ok_or(KeyError::UnknownKey(self.id))?;
+        let Some(slot) = self.slot(version) else {
+            return Err(gaps::missing(self.id, &self.gaps, version));
+        };
         if version < self.min_decryption {
             return Err(unusable(Unusable::Retired(id)));
         }
-        backing.as_ref().ok_or_else(|| unusable(Unusable::NoMaterial(id)))
+        slot.backing.as_ref().ok_or_else(|| {
+            unusable(if slot.expired { Unusable::Expired(id) } else { Unusable::NoMaterial(id) })
+        })
+    }
+
+    fn slot(&self, version: KeyVersion) -> Option<&Slot> {
+        at_number(&self.backings, version, |slot| slot.version)
     }
 }
 
@@ -173,7 +194,7 @@ impl Table {
             if next.is_some_and(|next| Arc::ptr_eq(next, entry)) {
                 continue;
             }
-            let versions = (1..=entry.backings.len() as u32).map(KeyVersion);
+            let versions = entry.backings.iter().map(|slot| slot.version);
             let gone = |version: &KeyVersion| {
                 entry.backing(*version).is_ok() && next.is_none_or(|next| next.backing(*version).is_err())
             };

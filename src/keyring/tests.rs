@@ -23,10 +23,13 @@ mod layout;
 mod lifecycle;
 mod locked;
 mod look;
+mod loss;
+mod loss_model;
 mod renew;
 mod reserve;
 mod scale;
 mod slots;
+mod version_states;
 mod watch;
 
 const KDF: KdfParams = KdfParams { memory_kib: 8 << 10, passes: 1, lanes: 1 };
@@ -72,6 +75,7 @@ impl Fixture {
     fn options(&self) -> OpenOptions {
         OpenOptions {
             accept_rollback: false,
+            next_version: None,
             host: HostMemory::at(self.dir.path().join("state")),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
         }
@@ -213,9 +217,9 @@ fn a_disabled_key_is_not_usable_until_it_is_enabled() {
     keys.set_enabled(backing.key, true).unwrap();
     assert_eq!(keys.usable(backing), Ok(()));
     let unknown = BackingKeyId { version: KeyVersion(2), ..backing };
-    assert_eq!(keys.usable(unknown), Err(KeyError::UnknownKey(backing.key)));
+    assert_eq!(keys.usable(unknown), Err(KeyError::UnknownVersion(unknown)));
     let none = BackingKeyId { version: KeyVersion(0), ..backing };
-    assert_eq!(keys.usable(none), Err(KeyError::UnknownKey(backing.key)));
+    assert_eq!(keys.usable(none), Err(KeyError::UnknownVersion(none)));
     let service = keys.current(&AliasName::tree()).unwrap().key;
     assert!(matches!(keys.set_enabled(service, false), Err(KeyringError::ServiceManaged(_))));
 }

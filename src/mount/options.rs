@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use crate::ids::KeyVersion;
+
 use super::error::MountError;
 use crate::vault::VaultOptions;
 
@@ -37,6 +39,8 @@ pub struct MountOptions {
     pub nonempty: bool,
     /// Take a keyring older than, or another one than, what this host has seen.
     pub accept_rollback: bool,
+    /// With that: the number of the next version of each key, where nothing tells it.
+    pub next_version: Option<KeyVersion>,
     /// What the list of mounts shows as source instead of the vault's path.
     pub fsname: Option<OsString>,
 }
@@ -58,6 +62,7 @@ impl MountOptions {
             no_atime: false,
             nonempty: false,
             accept_rollback: false,
+            next_version: None,
             fsname: None,
         }
     }

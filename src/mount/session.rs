@@ -39,7 +39,8 @@ pub(super) fn run(prepared: Prepared, secret: Secret, starting: &Starting) -> Re
         move |error| MountError::Vault { path, action, error }
     };
     let lower = prepared.lock.dir();
-    let keyring = OpenOptions { accept_rollback: prepared.options.accept_rollback, ..OpenOptions::default() };
+    let (accept_rollback, next_version) = (prepared.options.accept_rollback, prepared.options.next_version);
+    let keyring = OpenOptions { accept_rollback, next_version, ..OpenOptions::default() };
     let keys = KeyringFile::open(&prepared.vault, &secret, &keyring)?.keys;
     drop(secret);
     let vault = open_tree(&keys, prepared.options.vault_options())?;

@@ -1,5 +1,6 @@
 """A lost keyring: back from a key backup, or from keyring.prev by hand as the message says."""
 
+import errno
 import json
 import shutil
 
@@ -74,6 +75,42 @@ class Backup(MountedTest):
         self.assertEqual(self.read(self.mnt / "old"), b"old")
         with self.assertRaises(OSError):
             self.read(self.mnt / "new")
+
+    def test_a_lost_version_is_never_made_again_and_comes_back_by_a_merge(self):
+        self.write("old", b"old", fsync=True)
+        self.vault.rotate()
+        self.write("new", b"new", fsync=True)
+        self.vault.umount()
+        keyring = self.vault.path / "keyring"
+        found = self.dir / "found"
+        shutil.copy(keyring, found)
+        shutil.copy(self.vault.path / "keyring.prev", keyring)
+        self.vault.mount("--accept-rollback")
+        for rotated in (False, True):
+            if rotated:
+                self.vault.rotate()
+                self.write("later", b"later", fsync=True)
+            with self.assertRaises(OSError) as refused:
+                self.read(self.mnt / "new")
+            self.assertEqual(refused.exception.errno, errno.ENOKEY)
+            self.assertIn(", lost", self.vault.ok("inspect", self.mnt / "new"))
+            done = self.vault.run("fsck", self.mnt)
+            self.assertEqual(done.returncode, 4, done.stdout)
+            self.assertIn("key-backup merge", done.stdout)
+        self.assertEqual(self.vault.version(self.mnt / "later"), 3)
+        done = self.vault.run("key-backup", "merge", self.vault.path, found, "--passfile", self.vault.passfile)
+        self.assertRefused(done, "unmount it")
+        self.vault.umount()
+        taken = self.dir / "quarantine"
+        self.vault.run("fsck", self.vault.path, "--passfile", self.vault.passfile, "--quarantine", taken)
+        done = self.vault.run(
+            "key-backup", "merge", self.vault.path, found, "--passfile", self.vault.passfile, "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual([one["version"] for one in json.loads(done.stdout)["versions"]], [2])
+        self.vault.mount()
+        for name in ("old", "new", "later"):
+            self.assertEqual(self.read(self.mnt / name), name.encode())
+        self.assertEqual(self.vault.run("fsck", self.mnt).returncode, 0)
 
     def test_keyring_prev_by_hand_as_the_message_says(self):
         self.write("f", b"kept", fsync=True)

@@ -1,17 +1,25 @@
 //! What is shown is the same with and without bars, and says what it knows.
 use super::*;
-use crate::control::{AliasStatus, KeyVersionStatus, MountStatus, PendingStatus, VersionStatus};
+use crate::control::{AliasStatus, KeyStatus, KeyVersionStatus, MountStatus, PendingStatus, VersionStatus};
 use crate::ids::VaultId;
+use crate::keyring::UnusableReason;
 
 fn status() -> Status {
     let (key, other) = (KeyId::from_bytes([1; 16]), KeyId::from_bytes([2; 16]));
+    let unusable = |why| VersionState::Unusable { why };
     let version = |number| KeyVersionStatus {
         version: KeyVersion(number),
         created: "2026-01-01T00:00:00.000Z".to_owned(),
         has_material: number != 1,
         expires: (number == 2).then(|| "2027-03-01T00:00:00.000Z".to_owned()),
+        state: (number == 4).then_some(VersionState::Current),
     };
-    let files = |key_id, number, files| VersionStatus { key_id, version: KeyVersion(number), files };
+    let files = |key_id, number, files, state| VersionStatus {
+        key_id,
+        version: KeyVersion(number),
+        files,
+        state: Some(state),
+    };
     Status {
         vault_id: VaultId::from_bytes([9; 16]),
         vault: std::path::Path::new("/v").into(),
@@ -38,9 +46,15 @@ fn status() -> Status {
             rotation_period_days: Some(365),
             next_rotation: Some("2027-01-01T00:00:00.000Z".to_owned()),
             versions: (1..=4).map(version).collect(),
+            lost: vec![VersionRange { first: KeyVersion(5), last: KeyVersion(9) }],
         }],
         counted: None,
-        versions: vec![files(key, 1, 1), files(key, 2, 99), files(key, 3, 300), files(other, 1, 600)],
+        versions: vec![
+            files(key, 1, 1, unusable(UnusableReason::NoMaterial)),
+            files(key, 2, 99, unusable(UnusableReason::Retired)),
+            files(key, 3, 300, VersionState::Old),
+            files(other, 1, 600, VersionState::UnknownKey),
+        ],
         files_seen: 1000,
         files_stale: 1000,
         files_unknown: 0,
@@ -57,10 +71,11 @@ fn status() -> Status {
 #[test]
 fn every_version_has_its_line_and_a_bar_by_its_share() {
     let shown = text(&status(), Some('#'));
-    let uses: Vec<_> = ["no material", "retired", "old", "current", "unknown key"]
-        .iter()
-        .map(|used| shown.lines().find(|line| line.contains(used)).map(|line| line.matches('#').count()))
-        .collect();
+    let uses: Vec<_> =
+        ["unusable (missing material)", "unusable (retired)", "old  ", "current  ", "unknown key"]
+            .iter()
+            .map(|used| shown.lines().find(|line| line.contains(used)).map(|line| line.matches('#').count()))
+            .collect();
     assert_eq!(uses, [Some(1), Some(3), Some(9), Some(0), Some(18)], "{shown}");
     assert!(shown.contains("   600   60.0%") && shown.contains("     1    0.1%"), "{shown}");
 }
@@ -104,4 +119,18 @@ fn a_census_that_is_no_count_says_so() {
     assert!(said.contains("3 files or directories could not be counted"), "{said}");
     (status.counted, status.mount, status.files_unknown) = (None, None, 0);
     assert!(text(&status, None).contains("the files are not counted"));
+}
+
+#[test]
+fn lost_versions_are_named_with_their_remedy() {
+    let mut status = status();
+    let shown = text(&status, None);
+    assert!(
+        shown.contains("if they were made: versions 5-9\n") && shown.contains("key-backup merge"),
+        "{shown}"
+    );
+    status.keys[0].lost.clear();
+    assert!(text(&status, None).contains("key-backup merge"), "files of an unknown key");
+    status.versions.pop();
+    assert!(!text(&status, None).contains("key-backup merge"));
 }

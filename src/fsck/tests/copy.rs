@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::ids::AliasName;
-use crate::keyring::{FILE_NAME, RotateTarget};
+use crate::keyring::{FILE_NAME, RotateTarget, UnusableReason, VersionState};
 
 /// Copies the tree, and the keyring if it is there.
 fn copy_tree(from: &Path, to: &Path) {
@@ -68,12 +68,11 @@ fn what_isnt_opened_is_counted_by_key_and_version_with_the_reason() {
     let options = Options { copy: Some(CopiedTree::at(&copy)), ..Options::default() };
     let summary = check(other.t.keys(), None, &options, &mut Seen::default()).unwrap();
     let key = f.t.keys().current(&AliasName::default_alias()).unwrap();
-    let unopened: Vec<_> =
-        summary.unopened.iter().map(|u| (u.key_id, u.version, u.files, u.unknown)).collect();
-    assert_eq!(unopened, [(key.key, key.version, 2, true)]);
+    let unopened: Vec<_> = summary.unopened.iter().map(|u| (u.key_id, u.version, u.files, u.state)).collect();
+    assert_eq!(unopened, [(key.key, key.version, 2, VersionState::UnknownKey)]);
     assert_eq!((summary.versions.len(), summary.files), (0, 3));
     f.t.keys().set_enabled(key.key, false).unwrap();
     let (_, summary) = check_copy(&f, &copy);
-    assert_eq!(summary.unopened.iter().map(|u| (u.files, u.unknown)).collect::<Vec<_>>(), [(2, false)]);
-    assert!(summary.unopened[0].why.contains("disabled"), "{}", summary.unopened[0].why);
+    let disabled = VersionState::Unusable { why: UnusableReason::Disabled };
+    assert_eq!(summary.unopened.iter().map(|u| (u.files, u.state)).collect::<Vec<_>>(), [(2, disabled)]);
 }

@@ -3,6 +3,7 @@
 mod content;
 mod copy;
 mod flips;
+mod missing_keys;
 mod names;
 mod repair;
 
@@ -10,13 +11,13 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use super::*;
-use crate::ids::{Handle, Ino, PlainOffset};
+use crate::ids::{BackingKeyId, Handle, Ino, PlainOffset};
 use crate::names::{LowerName, NameCipher};
 use crate::vault::testing::{TestVault, me};
 use crate::vault::{OpenFlags, XattrMode};
 
 /// Keeps what is found.
-#[derive(Default)]
+#[derive(Default, Debug)]
 pub(super) struct Seen(pub(super) Vec<Finding>);
 
 impl Watch for Seen {

@@ -136,6 +136,9 @@ impl KmsError {
             KeyringError::Key(KeyError::UnknownKey(key)) => {
                 (Name::NotFoundException, format!("Key '{}' does not exist", arn(key)))
             }
+            KeyringError::Key(error @ (KeyError::UnknownVersion(_) | KeyError::LostVersion(_))) => {
+                (Name::NotFoundException, error.to_string())
+            }
             KeyringError::Key(KeyError::UnknownAlias(alias)) => {
                 (Name::NotFoundException, format!("Alias {} is not found.", alias_arn(&alias)))
             }

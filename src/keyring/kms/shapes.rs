@@ -8,6 +8,7 @@ use super::error::{KmsError, KmsErrorName, alias_arn};
 use super::{Materials, Page};
 use crate::events::arn;
 use crate::ids::Timestamp;
+use crate::keyring::gaps::VersionRange;
 use crate::keyring::model::{Alias, Cause, Key, KeyState, Manager, Origin, Usage, Version};
 
 /// Items of a list when nothing is said, and at most.
@@ -49,7 +50,17 @@ pub(super) fn metadata(key: &Key) -> Value {
     out["KeySpec"] = "SYMMETRIC_DEFAULT".into();
     out["EncryptionAlgorithms"] = json!(["SYMMETRIC_DEFAULT"]);
     out["MultiRegion"] = false.into();
+    // Not AWS's: there only where versions are lost.
+    let lost: Vec<Value> = key.lost_versions().iter().map(range).collect();
+    if !lost.is_empty() {
+        out["LostVersions"] = lost.into();
+    }
     json!({ "KeyMetadata": out })
+}
+
+/// A run of lost versions.
+fn range(range: &VersionRange) -> Value {
+    json!({ "FirstVersion": range.first.0, "LastVersion": range.last.0 })
 }
 
 /// Until when imported material is good, where it is there.
@@ -115,7 +126,15 @@ pub(super) fn rotations(key: &Key, materials: Materials) -> Vec<(String, Value)>
         }
         (version.number.to_string(), out)
     };
-    key.versions.iter().rev().filter(listed).map(item).collect()
+    let lost = key.lost_versions().into_iter().map(|run| {
+        let mut out = json!({ "KeyId": key.id.to_string(), "KeyMaterialState": "LOST" });
+        (out["FirstVersion"], out["LastVersion"]) = (run.first.0.into(), run.last.0.into());
+        (run.first, (run.to_string(), out))
+    });
+    let known = key.versions.iter().filter(listed).map(|version| (version.number, item(version)));
+    let mut all: Vec<_> = known.chain(lost).collect();
+    all.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
+    all.into_iter().map(|(_, item)| item).collect()
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {

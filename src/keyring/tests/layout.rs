@@ -68,6 +68,7 @@ fn body() -> Body {
         ],
         current: KeyVersion(2),
         min_decryption: KeyVersion(2),
+        gaps: Vec::new(),
     };
     let alias =
         Alias { name: "alias/x".parse().unwrap(), key: key.id, created: Timestamp(1), updated: Timestamp(2) };
@@ -88,6 +89,7 @@ fn body() -> Body {
         event_key: Arc::new(EventKey::from_bytes(&[0x22; 32])),
         event_anchor: Anchor { count: 9, mac: [0x33; 32] },
         extensions: vec![Extension { tag: 5, data: vec![1, 2, 3] }],
+        lost_generations: None,
     }
 }
 

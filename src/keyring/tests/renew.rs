@@ -116,6 +116,6 @@ fn the_host_remembers_the_newest_of_two_that_were_seen_at_once() {
     memory.remember(vault, &path, seen(7));
     memory.remember(vault, &path, seen(6));
     assert_eq!(memory.judge(vault, &path, seen(6), &[0; 32]), host::Verdict::RolledBack(Generation(7)));
-    memory.remember_accepted(vault, &path, seen(5));
-    assert_eq!(memory.judge(vault, &path, seen(6), &[5; 32]), host::Verdict::Fine);
+    memory.remember(vault, &path, seen(8));
+    assert_eq!(memory.judge(vault, &path, seen(9), &[8; 32]), host::Verdict::Fine);
 }

@@ -224,10 +224,22 @@ impl Vault {
                     drop(slot);
                     file.stated()?
                 }
-                None => claimed(self.tree.open_lower(inode, Access::ReadOnly)?.0.as_fd())?,
+                None => self.claimed_or_open(self.tree.open_lower(inode, Access::ReadOnly)?.0.as_fd())?,
             }
         };
         found.map(|stated| self.header_info(inode, stated)).transpose()
+    }
+
+    /// What the newest slot says or, where the keyring lacks its key, the slot that opens instead, if one does.
+    fn claimed_or_open(&self, fd: BorrowedFd<'_>) -> Result<Option<Stated>> {
+        let newest = claimed(fd)?;
+        if !newest.is_some_and(|stated| self.keys.state_of(stated.keys.backing).is_missing()) {
+            return Ok(newest);
+        }
+        let mut slots = [0; SLOTS];
+        storage::pread(fd, &mut slots, LowerOffset(0))?;
+        let opened = header::open(&slots, |slot| unwrap(&self.keys, slot)).ok();
+        Ok(opened.as_ref().map(Stated::of).or(newest))
     }
 }
 
@@ -277,17 +289,18 @@ pub fn unwrap(keys: &Keys, slot: &UnverifiedSlot) -> std::result::Result<Dek, Re
     };
     keys.unwrap(slot.backing(), slot.file(), suite, Format::CURRENT, &slot.wrapped()).map_err(|e| match e {
         KeyError::NotUsable { .. } => Refusal::NotUsable(e),
-        KeyError::UnknownKey(_) | KeyError::UnknownAlias(_) => Refusal::Unknown(e),
+        KeyError::UnknownKey(_)
+        | KeyError::UnknownVersion(_)
+        | KeyError::LostVersion(_)
+        | KeyError::UnknownAlias(_) => Refusal::Unknown(e),
         KeyError::Auth => Refusal::Failed,
     })
 }
 
 pub(in crate::vault) fn key_error(e: KeyError) -> Error {
     match e {
-        KeyError::NotUsable { .. } | KeyError::UnknownKey(_) | KeyError::UnknownAlias(_) => {
-            Error::KeyNotUsable(e.to_string())
-        }
         KeyError::Auth => Damage::Header.into(),
+        e => Error::KeyNotUsable(e.to_string()),
     }
 }
 

@@ -94,7 +94,10 @@ impl Vault {
         opened.map_err(|e| match e {
             KeyError::Auth => Refusal::Failed,
             KeyError::NotUsable { .. } => Refusal::NotUsable(()),
-            KeyError::UnknownKey(_) | KeyError::UnknownAlias(_) => Refusal::Unknown(()),
+            KeyError::UnknownKey(_)
+            | KeyError::UnknownVersion(_)
+            | KeyError::LostVersion(_)
+            | KeyError::UnknownAlias(_) => Refusal::Unknown(()),
         })
     }
 }
