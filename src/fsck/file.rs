@@ -7,7 +7,7 @@ use crate::content::block;
 use crate::content::layout::{self, PAGE};
 use crate::header::{self, Header, OpenError, OtherSlot, SLOT, SLOTS, SlotIndex, UnverifiedSlot};
 use crate::ids::{BackingKeyId, LowerOffset, PageCount, PlainOffset};
-use crate::keyring::{KeyError, Keys};
+use crate::keyring::{KeyError, Keys, Unusable};
 use crate::storage;
 use crate::vault;
 
@@ -95,7 +95,7 @@ fn body(
             if matches!(error, OpenError::Key(_)) {
                 *lacks = UnverifiedSlot::parse_both(&slots)[0].as_ref().map(UnverifiedSlot::backing);
             }
-            found.push(why_closed(error));
+            found.push(why_closed(error, keys));
             return Ok(Body::Closed);
         }
     };
@@ -107,10 +107,15 @@ fn body(
     Ok(Body::Sealed(Box::new(Content { header, pages })))
 }
 
-fn why_closed(error: OpenError<KeyError>) -> (Code, String) {
+fn why_closed(error: OpenError<KeyError>, keys: &Keys) -> (Code, String) {
     match error {
         OpenError::Damaged | OpenError::Missing => (Code::HeaderDamaged, "no slot of it opens".to_owned()),
         OpenError::Newer(what) => (Code::Newer, what.to_owned()),
+        OpenError::Key(KeyError::NotUsable { key, state: Unusable::Retired(id) }) if keys.is_trimmed(id) => {
+            let detail =
+                format!("version {} of key {key} was trimmed; a keyring of before may have it", id.version);
+            (Code::KeyTrimmed, detail)
+        }
         OpenError::Key(error @ KeyError::NotUsable { .. }) => (Code::KeyNotUsable, error.to_string()),
         OpenError::Key(error @ KeyError::LostVersion(_)) => (Code::KeyLost, error.to_string()),
         OpenError::Key(error) => (Code::KeyUnknown, error.to_string()),

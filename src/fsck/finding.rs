@@ -63,6 +63,8 @@ pub enum Code {
     KeyUnknown,
     /// The file's key version was in a newer keyring that isn't there any more.
     KeyLost,
+    /// The material of the file's key version was deleted by `key retire --trim`.
+    KeyTrimmed,
     /// A slot's key or version is unknown or lost; the other slot opens.
     SlotKeyMissing,
     /// Written by a newer program.
@@ -103,7 +105,7 @@ pub enum Severity {
 
 impl Code {
     /// Every code, in the order of docs/fsck.md.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::HeaderDamaged,
         Self::HeaderMissing,
         Self::SlotDamaged,
@@ -131,6 +133,7 @@ impl Code {
         Self::KeyNotUsable,
         Self::KeyUnknown,
         Self::KeyLost,
+        Self::KeyTrimmed,
         Self::SlotKeyMissing,
         Self::Newer,
         Self::KeyringPrevDamaged,
@@ -168,7 +171,7 @@ impl Code {
             | Self::EventsBroken
             | Self::EventsCut => Severity::Error,
             Self::DataPastEnd | Self::LongNameOrphan | Self::Temporary => Severity::Leftover,
-            Self::KeyUnknown | Self::KeyLost => Severity::KeyMissing,
+            Self::KeyUnknown | Self::KeyLost | Self::KeyTrimmed => Severity::KeyMissing,
             Self::NotPermitted | Self::KeyNotUsable | Self::SlotKeyMissing | Self::Newer => {
                 Severity::Unchecked
             }

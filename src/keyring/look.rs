@@ -112,6 +112,11 @@ fn named(file: &Path, error: KeyringError) -> KeyringError {
 }
 
 impl Keys {
+    /// Whether a version is retired and its material deleted.
+    pub fn is_trimmed(&self, backing: BackingKeyId) -> bool {
+        self.table.read().is_trimmed(backing)
+    }
+
     /// Whether there is such a version of such a key, usable or not.
     pub fn has_version(&self, backing: BackingKeyId) -> bool {
         let table = self.table.read();

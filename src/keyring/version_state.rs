@@ -43,6 +43,8 @@ pub enum UnusableReason {
     PendingImport,
     /// The version is retired.
     Retired,
+    /// The version is retired and its material deleted: only an older keyring may have it.
+    Trimmed,
     /// The version's material was deleted, or is still to be imported.
     NoMaterial,
     /// The version's imported material has expired.
@@ -85,6 +87,7 @@ impl fmt::Display for UnusableReason {
             Self::PendingDeletion => "pending deletion",
             Self::PendingImport => "pending import",
             Self::Retired => "retired",
+            Self::Trimmed => "trimmed",
             Self::NoMaterial => "missing material",
             Self::Expired => "expired",
         })
@@ -107,11 +110,19 @@ impl Table {
                 Unusable::State(KeyState::PendingImport) => self.awaited(id, now),
                 Unusable::State(KeyState::PendingDeletion) => UnusableReason::PendingDeletion,
                 Unusable::State(KeyState::Disabled | KeyState::Enabled) => UnusableReason::Disabled,
+                Unusable::Retired(_) if self.is_trimmed(id) => UnusableReason::Trimmed,
                 Unusable::Retired(_) => UnusableReason::Retired,
                 Unusable::NoMaterial(_) => UnusableReason::NoMaterial,
                 Unusable::Expired(_) => UnusableReason::Expired,
             }),
         }
+    }
+
+    /// Whether a version is retired and its material deleted.
+    pub(super) fn is_trimmed(&self, id: BackingKeyId) -> bool {
+        self.body.key(id.key).is_some_and(|key| {
+            id.version < key.min_decryption && key.version(id.version).is_some_and(|v| v.material.is_none())
+        })
     }
 
     /// What a version of a key that waits for material lacks itself.

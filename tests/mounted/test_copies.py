@@ -40,11 +40,13 @@ class Copies(MountedTest):
         self.rotated()
         sh(f"cp -a {self.vault.path}/tree {self.copy}", self.dir)
         before = self.snapshot()
-        text = self.vault.run("fsck", self.copy, "--passfile", self.vault.passfile).stdout
+        done = self.vault.run("fsck", self.copy, "--passfile", self.vault.passfile)
+        text = done.stdout
+        self.assertEqual(done.returncode, LEFT)
         self.assertIn("--keyring VAULT/keyring", text)
-        self.assertIn(f"{FILES} files of key", text)
+        self.assertIn(f"{FILES} files", text)
         summary, _ = self.fsck(self.copy, "--keyring", self.copy / "keyring", status=LEFT)
-        self.assertEqual([(u["version"], u["files"], u["unknown"]) for u in summary["unopened"]], [(2, FILES, True)])
+        self.assertEqual([(u["version"], u["files"], u["state"]) for u in summary["unopened"]], [(2, FILES, "unknown-version")])
         summary, found = self.fsck(self.copy, "--keyring", self.vault.path / "keyring", status=LEFT)
         self.assertIn("keyring-lacks", found)
         self.assertEqual([(v["version"], v["files"]) for v in summary["versions"]], [(2, FILES)])
@@ -66,13 +68,19 @@ class Copies(MountedTest):
         self.assertRefused(self.vault.run("fsck", self.copy, "--keyring", self.dir / "none"), "none", status=8)
 
     def test_files_whose_key_cannot_be_used_count_in_a_copy(self):
-        sh(f"cp -a {self.vault.path}/tree {self.vault.path}/keyring {self.copy}", self.dir)
+        sh(f"cp -a {self.vault.path}/tree {self.vault.path}/keyring {self.copy}; cp {self.vault.path}/keyring before", self.dir)
         self.rotated()
         self.vault.ok("key", "retire", self.mnt, "--key-id", "alias/default", "--below", "2", "--trim")
         # As a backup has it that leaves out what kept size and mtime.
         shutil.copy(self.vault.path / "keyring", self.copy)
-        summary, _ = self.fsck(self.copy, "--keyring", self.vault.path / "keyring", status=LEFT)
-        self.assertEqual([(u["version"], u["files"], u["unknown"]) for u in summary["unopened"]], [(1, FILES, False)])
+        for more in ([], ["--keyring", self.vault.path / "keyring"]):
+            summary, found = self.fsck(self.copy, *more, status=LEFT)
+            self.assertEqual([(u["version"], u["files"], u["why"]) for u in summary["unopened"]], [(1, FILES, "trimmed")])
+            self.assertEqual(found.count("key-trimmed"), FILES)
+        # The keyring of before still has it.
+        done = self.vault.run("fsck", self.copy, "--keyring", self.dir / "before", "--passfile", self.vault.passfile)
+        self.assertNotIn("key-trimmed", done.stdout)
+        self.assertIn(f"{FILES} files of key", done.stdout)
 
     def test_a_copy_on_a_medium_that_cannot_be_written(self):
         self.need_root()

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::ids::AliasName;
-use crate::keyring::{FILE_NAME, RotateTarget, UnusableReason, VersionState};
+use crate::ids::{AliasName, KeyVersion};
+use crate::keyring::{FILE_NAME, RetireOrder, Retirement, RotateTarget, UnusableReason, VersionState};
 
 /// Copies the tree, and the keyring if it is there.
 fn copy_tree(from: &Path, to: &Path) {
@@ -75,4 +75,19 @@ fn what_isnt_opened_is_counted_by_key_and_version_with_the_reason() {
     let (_, summary) = check_copy(&f, &copy);
     let disabled = VersionState::Unusable { why: UnusableReason::Disabled };
     assert_eq!(summary.unopened.iter().map(|u| (u.files, u.state)).collect::<Vec<_>>(), [(2, disabled)]);
+    f.t.keys().set_enabled(key.key, true).unwrap();
+    f.t.keys().rotate(&RotateTarget::Alias(AliasName::default_alias())).unwrap();
+    for (what, reason) in
+        [(Retirement::Shut, UnusableReason::Retired), (Retirement::Trim, UnusableReason::Trimmed)]
+    {
+        let order = RetireOrder { key: key.key, below: KeyVersion(2), what };
+        f.t.keys().retire(&order, None).unwrap();
+        let (found, summary) = check_copy(&f, &copy);
+        let why = VersionState::Unusable { why: reason };
+        assert_eq!(summary.unopened.iter().map(|u| (u.files, u.state)).collect::<Vec<_>>(), [(2, why)]);
+        // What is shut can be opened again; what is trimmed is gone.
+        let trimmed = what == Retirement::Trim;
+        assert_eq!(found, [if trimmed { Code::KeyTrimmed } else { Code::KeyNotUsable }; 2]);
+        assert_eq!(summary.status(), if trimmed { 4 } else { 0 });
+    }
 }
