@@ -413,6 +413,22 @@ impl Header {
         SlotKeys { backing: self.backing(), other: self.other }
     }
 
+    /// Takes over what is known of the slots that `before`, which stood for the same file until it was read from
+    /// disk again, or a slot made by it, may still be: one that was overwritten, but not durably, can come back.
+    pub fn succeed(&mut self, before: &Self) {
+        if self.file() != before.file() {
+            return;
+        }
+        let sequence = before.sequence().0.max(before.offered.sequence);
+        self.offered = Offered {
+            sequence: self.offered.sequence.max(sequence),
+            floor: self.offered.floor.max(before.highest_floor().0),
+        };
+        if before.other == OtherSlot::Unknown || before.sequence() != self.sequence() {
+            self.other_is_unknown();
+        }
+    }
+
     /// Which slot the header stands in.
     pub fn index(&self) -> SlotIndex {
         self.index

@@ -73,6 +73,32 @@ pub fn set_times(fd: BorrowedFd<'_>, atime: TimeChange, mtime: TimeChange) -> Re
     }
 }
 
+/// As [`set_times`], for whoever may write the file but doesn't own it: who asks for the present time gets it.
+///
+/// # Errors
+/// As [`set_times`]; EPERM for any other time of a file of another owner.
+pub fn set_times_as_writer(fd: BorrowedFd<'_>, atime: TimeChange, mtime: TimeChange) -> Result<()> {
+    match set_times(fd, atime, mtime) {
+        // The kernel sends the present time as what its own clock says.
+        Err(Errno::PERM) if atime == TimeChange::Now && mtime != TimeChange::Keep => {
+            set_times(fd, TimeChange::Now, TimeChange::Now)
+        }
+        done => done,
+    }
+}
+
+/// Puts times back after a change that nobody is to see in them. Not those of a file of another owner, where only
+/// its owner may: they stay what the change has made of them.
+///
+/// # Errors
+/// As [`set_times`].
+pub fn put_times_back(fd: BorrowedFd<'_>, atime: Time, mtime: Time) -> Result<()> {
+    match set_times(fd, TimeChange::At(atime), TimeChange::At(mtime)) {
+        Err(Errno::PERM) => Ok(()),
+        done => done,
+    }
+}
+
 /// [`set_times`] of a name.
 ///
 /// # Errors

@@ -41,6 +41,8 @@ pub enum Op {
     Punch,
     /// `allocate_keep_size`.
     Allocate,
+    /// `allocate`.
+    AllocatePlain,
     /// `chmod` and its kin.
     Chmod,
     /// `chown` and its kin.

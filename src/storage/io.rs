@@ -77,6 +77,47 @@ pub fn punch(fd: BorrowedFd<'_>, offset: LowerOffset, len: u64) -> Result<()> {
     changing(Op::Punch, || rustix::fs::fallocate(fd, mode, offset.0, len))
 }
 
+/// Makes `len` bytes at `offset` zeros, as far as they lie inside the file: a hole, or where the filesystem has no
+/// PUNCH_HOLE, zeros that are written over what isn't zero. The size stays.
+///
+/// # Errors
+/// What `fallocate(2)`, `lseek(2)`, `pread(2)` and `pwrite(2)` say.
+pub fn erase(fd: BorrowedFd<'_>, offset: LowerOffset, len: u64) -> Result<()> {
+    match punch(fd, offset, len) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+        done => return done,
+    }
+    let end = offset.0.saturating_add(len).min(super::fstat(fd)?.size);
+    let mut chunk = vec![0; len.min(ERASED_AT_ONCE) as usize];
+    let mut at = offset.0;
+    while at < end {
+        let Some(data) = seek_data(fd, LowerOffset(at))?.filter(|data| data.0 < end) else { break };
+        let want = (end - data.0).min(ERASED_AT_ONCE) as usize;
+        let got = pread(fd, &mut chunk[..want], data)?;
+        if got == 0 {
+            break;
+        }
+        if chunk[..got].iter().any(|byte| *byte != 0) {
+            chunk[..got].fill(0);
+            pwrite_all(fd, &chunk[..got], data)?;
+        }
+        at = data.0 + got as u64;
+    }
+    Ok(())
+}
+
+/// Bytes that [`erase`] looks at and writes with one call.
+const ERASED_AT_ONCE: u64 = 128 << 10;
+
+/// Allocates blocks for `len` bytes at `offset`, all of them inside the file: what is allocated past its end makes
+/// it grow.
+///
+/// # Errors
+/// As [`allocate_keep_size`].
+pub fn allocate(fd: BorrowedFd<'_>, offset: LowerOffset, len: u64) -> Result<()> {
+    changing(Op::AllocatePlain, || rustix::fs::fallocate(fd, FallocateFlags::empty(), offset.0, len))
+}
+
 /// Allocates blocks for `len` bytes at `offset`; the size stays.
 ///
 /// # Errors

@@ -25,7 +25,10 @@ mod stat;
 mod walk;
 mod xattr;
 
-pub use attrs::{chmod, chmod_at, chown, chown_at, keep_atime, set_times, set_times_at, time_granularity};
+pub use attrs::{
+    chmod, chmod_at, chown, chown_at, keep_atime, put_times_back, set_times, set_times_as_writer, set_times_at,
+    time_granularity,
+};
 pub use caller::{Caller, as_caller, may_keep_setgid};
 pub use dir::{DirStream, RawEntry};
 pub use durable::{TEMPORARY_PREFIX, replace_durably, temporary_name};
@@ -36,7 +39,7 @@ pub use entries::{
 };
 pub use handle::FileHandle;
 pub use io::{
-    allocate_keep_size, drop_cached, duplicate, fdatasync, fsync, is_no_room, pread, punch, pwrite_all,
+    allocate, allocate_keep_size, drop_cached, duplicate, erase, fdatasync, fsync, is_no_room, pread, punch, pwrite_all,
     read_all, seek_data, seek_hole, syncfs, truncate, wait_stable,
 };
 pub use owner::{create_for_owner, open_lock, open_owned};

@@ -238,6 +238,8 @@ pub struct LowerFs {
     /// Whether pages must be waited for ([`wait_stable`](super::wait_stable)) before they are overwritten: the
     /// filesystem lets a page change while it is being written out.
     pub stable_needed: bool,
+    /// Whether SEEK_DATA can be believed: others take a whole file for data, whatever is a hole in it.
+    pub tells_holes: bool,
     /// Whether it is mounted read-only.
     pub read_only: bool,
     /// Its type, for messages: a name or the magic number in hexadecimal.
@@ -303,6 +305,7 @@ impl LowerFs {
         Ok(Self {
             block_size: vfs.f_frsize as u32,
             stable_needed: !stable,
+            tells_holes: matches!(magic, EXT4 | XFS | BTRFS | TMPFS | F2FS | OVERLAYFS),
             read_only: vfs.f_flag.contains(StatVfsMountFlags::RDONLY),
             fs_type,
             orders_metadata: matches!(magic, EXT4 | XFS | BTRFS),

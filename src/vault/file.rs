@@ -1,5 +1,10 @@
 //! Open files: per inode, not per handle, one lower descriptor, one size, one DEK, one set of locks.
 //!
+//! **Memory says what the disk says.** A body counts as sealed only once its slot is known to be written, a size
+//! once the lower file has it. A change that fails is undone below as far as the lower filesystem lets it, and then
+//! `State` is what loading the file anew finds (`reload`); if even that can't be read, the file is
+//! [`Body::Unknown`] and each further use tries again. So no operation builds on what is in memory alone.
+//!
 //! Locks, in the order they are taken: the inode's gate, its `file` slot, then the inode lock (`state`: shared for
 //! reading and for writing inside the file, exclusive for all that changes size, header, tail or holes), then one
 //! range of the file's blocks ([`ranges`]), all that the write touches, then leaves (content-key cache, census).
@@ -13,10 +18,12 @@ mod alloc;
 mod count;
 mod cut;
 mod load;
+mod lower;
 mod needs;
 mod ranges;
 mod read;
 mod reencrypt;
+mod reload;
 mod rewrap;
 mod scratch;
 mod seek;
@@ -27,7 +34,7 @@ mod write;
 
 use std::collections::HashMap;
 use std::ops::Deref;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
@@ -51,9 +58,7 @@ use crate::storage;
 /// A regular file that has handles, or that an operation works on.
 pub(super) struct OpenFile {
     ino: Ino,
-    fd: OwnedFd,
-    /// Whether the lower descriptor can write (not on a read-only lower filesystem).
-    writable: bool,
+    fd: lower::LowerFile,
     /// Open handles.
     handles: AtomicU32,
     /// Those open for writing: while there are any, the kernel may hold data we don't know of.
@@ -67,7 +72,7 @@ pub(super) struct OpenFile {
     /// A write-out that failed in a sync of ours, which took the error from the descriptor: the next fsync
     /// reports it.
     lost: AtomicI32,
-    /// Whether the body is [`Body::Shut`]: changed with it, looked at without the lock.
+    /// Whether the body is [`Body::Shut`] or [`Body::Unknown`]: changed with it, looked at without the lock.
     shut: AtomicBool,
     /// Whether the kernel is writing its pages out because the key goes.
     writing_out: AtomicBool,
@@ -107,6 +112,8 @@ enum Body {
     /// Pages of a file that was never synced, whose page 0 and with it the header never reached the disk before a
     /// power cut: no one can ever open them. Reading fails; a change gives them up.
     Unsynced,
+    /// A change failed, and then the file couldn't be loaded anew: nothing is known of it until that succeeds.
+    Unknown,
 }
 
 impl Body {
@@ -209,6 +216,7 @@ impl State {
             Body::Shut(_) => Err(self.shut_error()),
             Body::Unreadable(damage) => Err((*damage).into()),
             Body::Unsynced => Err(Damage::Header.into()),
+            Body::Unknown => Err(Error::Lower(storage::Errno::IO)),
         }
     }
 
@@ -254,7 +262,7 @@ impl OpenFile {
         match &self.state.read().body {
             Body::Sealed(sealed) => Some(sealed.header.backing()),
             Body::Shut(backing) => Some(*backing),
-            Body::Bare | Body::Unreadable(_) | Body::Unsynced => None,
+            Body::Bare | Body::Unreadable(_) | Body::Unsynced | Body::Unknown => None,
         }
     }
 
@@ -262,7 +270,7 @@ impl OpenFile {
     pub(super) fn slot_keys(&self) -> Option<SlotKeys> {
         match &self.state.read().body {
             Body::Sealed(sealed) => Some(sealed.header.keys()),
-            Body::Shut(_) | Body::Bare | Body::Unreadable(_) | Body::Unsynced => None,
+            Body::Shut(_) | Body::Bare | Body::Unreadable(_) | Body::Unsynced | Body::Unknown => None,
         }
     }
 
@@ -285,7 +293,7 @@ impl OpenFile {
     }
 
     pub(super) fn check_writable(&self) -> Result<()> {
-        if self.writable { Ok(()) } else { Err(Error::ReadOnly) }
+        if self.fd.is_writable() { Ok(()) } else { Err(Error::ReadOnly) }
     }
 }
 

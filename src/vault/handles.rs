@@ -51,13 +51,13 @@ impl Vault {
         let file = self.file_of(&inode, purpose)?;
         self.permit_open(&inode, &file, flags, caller)?;
         if flags.write {
-            file.check_writable()?;
+            self.demand_writable(&inode, &file)?;
         }
         if flags.truncate {
-            self.truncate(&inode, PlainOffset(0))?;
             if caller.uid != 0 {
                 self.tree.kill_priv(&inode, file.fd())?;
             }
+            self.truncate(&inode, PlainOffset(0))?;
         } else if let Some(keys) = file.slot_keys() {
             self.queue_if_stale(&inode, keys);
         }

@@ -37,11 +37,12 @@ impl Vault {
                 return Err(Error::Invalid("only regular files have a size to set"));
             }
             self.permit_size(&inode, set, caller)?;
-            self.truncate(&inode, PlainOffset(size))?;
             if caller.uid != 0 {
+                // First: once the size is changed, nothing may fail.
                 let file = self.file_of(&inode, Purpose::Empty)?;
                 self.tree.kill_priv(&inode, file.fd())?;
             }
+            self.truncate(&inode, PlainOffset(size))?;
         }
         self.tree.set_metadata(ino, set)?;
         self.tree.getattr(ino)

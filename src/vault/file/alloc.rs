@@ -3,12 +3,12 @@
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 
-use super::scratch::Scratch;
-use super::{OpenFile, Purpose, State};
+use super::scratch::{Buffers, Scratch};
+use super::{Body, OpenFile, Purpose, State};
 use crate::content::block::Opened;
 use crate::content::layout;
 use crate::ids::{Ino, LowerOffset, PageCount, PageIndex, PlainOffset};
-use crate::storage;
+use crate::storage::{self, Errno};
 use crate::vault::inode::Inode;
 use crate::vault::{Error, FallocMode, Result, Vault};
 
@@ -36,13 +36,15 @@ impl Vault {
         let _gate = self.gates.enter(ino);
         let inode = self.inode(ino)?;
         let file = self.file_of(&inode, Purpose::Change)?;
-        file.check_writable()?;
+        self.demand_writable(&inode, &file)?;
         file.begin_edit();
         if kill_priv {
             self.tree.kill_priv(&inode, file.fd())?;
         }
-        self.give_up_unsynced(&file, &mut file.state.write())?;
-        let done = self.with_space(|| self.allocate(&inode, &file, offset, end, mode));
+        let done = self.with_space(|| {
+            let mut state = file.state.write();
+            self.changing(&file, &mut state, |state| self.allocate(&inode, &file, state, offset, end, mode))
+        });
         self.mtime_moved(&file);
         done
     }
@@ -51,34 +53,81 @@ impl Vault {
         &self,
         inode: &Inode,
         file: &OpenFile,
+        state: &mut State,
         offset: PlainOffset,
         end: PlainOffset,
         mode: FallocMode,
     ) -> Result<()> {
+        self.give_up_unsynced(file, state)?;
         if mode.punch_hole || mode.zero_range {
-            file.zero(&mut file.state.write(), offset, end)?;
+            file.zero(state, offset, end)?;
         }
         if mode.punch_hole {
             return Ok(());
         }
-        let size = file.state.read().size;
-        if end > size && !mode.keep_size {
-            self.truncate(inode, end)?;
+        state.sealed()?;
+        let grown = Some(end).filter(|end| *end > state.size && !mode.keep_size);
+        if grown.is_some() {
+            // Before anything is reserved there.
+            file.clean_tail(state, None)?;
         }
-        let state = file.state.write();
-        if state.sealed()?.is_none() {
-            // An empty file whose size is kept: without a header there is nothing to reserve space for.
-            return Ok(());
+        // What fails for want of room comes first: then the size is what it was.
+        let (start, len) = lower_range(offset, end);
+        match storage::allocate_keep_size(file.fd.as_fd(), start, len) {
+            Ok(()) => grown.map_or(Ok(()), |size| self.grow(inode, file, state, size)),
+            Err(Errno::OPNOTSUPP) => self.allocate_plainly(inode, file, state, (start, len), grown),
+            Err(e) => {
+                if start.0 + len > layout::lower_size(state.size).0 {
+                    file.give_back_past_end(state);
+                }
+                Err(e.into())
+            }
         }
-        file.reserve(offset, end)
+    }
+
+    /// As NFS has it: what is allocated past the end of the file makes it grow, so it has to have its size first.
+    fn allocate_plainly(
+        &self,
+        inode: &Inode,
+        file: &OpenFile,
+        state: &mut State,
+        (start, len): (LowerOffset, u64),
+        grown: Option<PlainOffset>,
+    ) -> Result<()> {
+        if start.0 + len > layout::lower_size(grown.unwrap_or(state.size)).0 {
+            return Err(Error::NotSupported("FALLOC_FL_KEEP_SIZE past the end on this lower filesystem"));
+        }
+        let before = (state.size, matches!(state.body, Body::Sealed(_)));
+        if let Some(size) = grown {
+            self.grow(inode, file, state, size)?;
+        }
+        let allocated = storage::allocate(file.fd.as_fd(), start, len);
+        if allocated.is_err() && grown.is_some() {
+            state.size = before.0;
+            if !before.1 {
+                state.body = Body::Bare;
+                self.census.forget(inode.ino);
+            }
+            self.take_back(inode, file, state);
+        }
+        Ok(allocated?)
     }
 }
 
+/// The pages of a range.
+fn lower_range(offset: PlainOffset, end: PlainOffset) -> (LowerOffset, u64) {
+    let (first, last) = (layout::locate(offset).0, layout::locate(PlainOffset(end.0 - 1)).0);
+    let (start, end) = (layout::page_offset(first), layout::block_range(last).end);
+    (start, end - start.0)
+}
+
 impl OpenFile {
-    fn reserve(&self, offset: PlainOffset, end: PlainOffset) -> Result<()> {
-        let (first, last) = (layout::locate(offset).0, layout::locate(PlainOffset(end.0 - 1)).0);
-        let (start, end) = (layout::page_offset(first), layout::block_range(last).end);
-        Ok(storage::allocate_keep_size(self.fd.as_fd(), start, end - start.0)?)
+    /// Frees what a reservation that failed has allocated past the end: ext4 fills the disk before it says that it
+    /// is full.
+    fn give_back_past_end(&self, state: &State) {
+        if let Err(e) = self.set_lower_size(state.size) {
+            tracing::warn!(ino = self.ino.0, "what was reserved in vain could not be given back: {e}");
+        }
     }
 
     /// Makes `[offset, end)`, as far as it lies in the file, read as zeros: whole blocks become holes, the
@@ -106,32 +155,33 @@ impl OpenFile {
         };
         for piece in edges.iter().flat_map(|(from, to)| layout::pieces(*from, (to.0 - from.0) as usize)) {
             let Some(sealed) = state.sealed()? else { continue };
-            let mut scratch = Scratch::take();
-            let payload = &mut scratch.payload[..layout::payload(piece.page) as usize];
-            if self.read_block(sealed, piece.page, payload)? == Opened::Data {
+            let (mut scratch, range) = (Scratch::take(), layout::block_range(piece.page));
+            let Buffers { lower, payload, .. } = &mut *scratch;
+            let lower = &mut lower[..(range.end - range.start) as usize];
+            let payload = &mut payload[..layout::payload(piece.page) as usize];
+            if self.read_block_of(sealed, piece.page, lower, payload)? == Opened::Data {
                 payload[piece.within.clone()].fill(0);
                 if piece.page.0 < state.guarded().0 {
                     self.wait_stable(layout::block_range(piece.page))?;
                 }
-                self.write_block(sealed, piece.page, payload)?;
+                self.replace_block(sealed, piece.page, lower, payload)?;
             }
         }
         Ok(())
     }
 
-    /// Makes blocks `[first, end)` holes. Page 0 keeps its header: its block is overwritten with zeros.
+    /// Makes blocks `[first, end)` holes, those first for which the lower filesystem may have no PUNCH_HOLE. Page 0
+    /// keeps its header: its block is overwritten with zeros.
     fn punch_blocks(&self, first: u64, end: u64) -> Result<()> {
         self.changed.store(true, Ordering::Relaxed);
-        let mut first = first;
+        if first.max(1) < end {
+            let start = LowerOffset(first.max(1) * layout::PAGE);
+            storage::punch(self.fd.as_fd(), start, end * layout::PAGE - start.0)?;
+        }
         if first == 0 {
             let zeros = [0; (layout::PAGE - layout::BLOCK0_OFFSET) as usize];
             self.wait_stable(layout::block_range(PageIndex(0)))?;
             storage::pwrite_all(self.fd.as_fd(), &zeros, LowerOffset(layout::BLOCK0_OFFSET))?;
-            first = 1;
-        }
-        if first < end {
-            let start = LowerOffset(first * layout::PAGE);
-            storage::punch(self.fd.as_fd(), start, (end - first) * layout::PAGE)?;
         }
         Ok(())
     }

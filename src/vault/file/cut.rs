@@ -3,7 +3,7 @@
 
 use std::os::fd::AsFd;
 
-use super::{Body, OpenFile, Purpose, State};
+use super::{Body, OpenFile, Purpose, Sealed, State};
 use crate::content::layout;
 use crate::header::{SLOT, SlotIndex};
 use crate::ids::{LowerOffset, PageCount, PageIndex, PlainOffset};
@@ -23,46 +23,61 @@ impl Vault {
         }
         let purpose = if size.0 == 0 { Purpose::Empty } else { Purpose::Change };
         let file = self.file_of(inode, purpose)?;
-        file.check_writable()?;
+        self.demand_writable(inode, &file)?;
         file.begin_edit();
         let mut state = file.state.write();
+        self.changing(&file, &mut state, |state| self.set_size(inode, &file, state, size))?;
+        drop(state);
+        self.mtime_moved(&file);
+        self.settle(&file)
+    }
+
+    fn set_size(&self, inode: &Inode, file: &OpenFile, state: &mut State, size: PlainOffset) -> Result<()> {
         if size.0 > 0 {
-            self.give_up_unsynced(&file, &mut state)?;
+            self.give_up_unsynced(file, state)?;
         }
-        let has_header = matches!(state.body, Body::Sealed(_));
-        if matches!(state.body, Body::Shut(_)) {
-            return Err(state.shut_error());
+        match state.body {
+            Body::Shut(_) => return Err(state.shut_error()),
+            Body::Unknown => return state.sealed().map(drop),
+            _ => {}
         }
         if size.0 == 0 {
-            file.empty(&mut state)?;
+            file.empty(state)?;
             self.census.forget(inode.ino);
-        } else if !has_header && size > state.size {
-            state.sealed()?;
-            file.clean_tail(&mut state, None)?;
-            self.with_new_header(inode, |header| {
-                let slot: [u8; SLOT] = header.to_slot();
-                file.set_lower_size(size)?;
-                if let Err(e) = storage::pwrite_all(file.fd.as_fd(), &slot, LowerOffset(0)) {
-                    file.cut_back(&mut state, PlainOffset(0));
-                    return Err(e.into());
-                }
-                state.body = Body::Sealed(super::Sealed::new(header));
-                state.size = size;
-                Ok(())
-            })?;
         } else if size > state.size {
-            file.clean_tail(&mut state, None)?;
-            file.set_lower_size(size)?;
-            state.size = size;
+            self.grow(inode, file, state, size)?;
         } else if size < state.size {
-            file.cut(&mut state, size)?;
+            file.cut(state, size)?;
         } else {
             // As ftruncate to the same size does below: the times change, nothing else.
             file.set_lower_size(size)?;
         }
-        drop(state);
-        self.mtime_moved(&file);
-        self.settle(&file)
+        Ok(())
+    }
+
+    /// Makes a file larger; an empty one gets its header.
+    pub(super) fn grow(
+        &self,
+        inode: &Inode,
+        file: &OpenFile,
+        state: &mut State,
+        size: PlainOffset,
+    ) -> Result<()> {
+        file.clean_tail(state, None)?;
+        if state.sealed()?.is_some() {
+            file.set_lower_size(size).inspect_err(|_| self.take_back(inode, file, state))?;
+            state.size = size;
+            return Ok(());
+        }
+        self.with_new_header(inode, |header| {
+            let slot: [u8; SLOT] = header.to_slot();
+            let written = file
+                .set_lower_size(size)
+                .and_then(|()| Ok(storage::pwrite_all(file.fd.as_fd(), &slot, LowerOffset(0))?));
+            written.inspect_err(|_| self.take_back(inode, file, state))?;
+            (state.body, state.size) = (Body::Sealed(Sealed::new(header)), size);
+            Ok(())
+        })
     }
 
     /// Before a file is changed that was never synced and lost its header to a power cut: what is left of its
@@ -78,7 +93,7 @@ impl Vault {
             "a file that was never synced before a power cut is changed: what was in it is zeros now"
         );
         let end = (state.pages().0 + 1) * layout::PAGE;
-        storage::punch(file.fd.as_fd(), LowerOffset(0), end)?;
+        storage::erase(file.fd.as_fd(), LowerOffset(0), end)?;
         (state.body, state.synced) = (Body::Bare, PageCount(0));
         Ok(())
     }
@@ -97,8 +112,9 @@ impl OpenFile {
         Ok(())
     }
 
+    /// Cuts to a size above zero. What can't be done is undone: a page that was cut can have been synced.
     fn cut(&self, state: &mut State, size: PlainOffset) -> Result<()> {
-        state.sealed()?;
+        let floor = state.sealed()?.map(|sealed| sealed.header.floor());
         let (old, new) = (state.pages(), layout::page_count(size));
         self.lower_floor(state, new)?;
         // From here on the tail isn't known, whether what follows succeeds or not.
@@ -107,31 +123,42 @@ impl OpenFile {
         if new < old {
             // First the page, then the size: the other way round XFS can bring back the old size with a
             // torn page M.
-            storage::punch(self.fd.as_fd(), layout::page_offset(PageIndex(new.0)), layout::PAGE)?;
+            let start = layout::page_offset(PageIndex(new.0));
+            let before = self.page_before_cut(start);
+            let cut = storage::erase(self.fd.as_fd(), start, layout::PAGE).map_err(Error::from);
+            let cut = cut.and_then(|()| self.set_lower_size(size));
+            if let Err(e) = cut {
+                let restored = before.map_or(Ok(()), |page| self.put_back(start, &page));
+                if let Err(e) = restored.and_then(|()| self.raise_floor_again(state, floor)) {
+                    tracing::warn!(ino = self.ino.0, "a file that could not be cut lost what was to be cut: {e}");
+                }
+                return Err(e);
+            }
+        } else {
+            self.set_lower_size(size)?;
         }
-        self.set_lower_size(size)?;
         state.synced = state.synced.min(new);
         state.size = size;
         Ok(())
     }
 
-    /// Undoes a growth that failed: `old` is the size before it. Best effort: what it can't undo reads as
-    /// zeros or is overwritten by the next growth.
-    pub(super) fn cut_back(&self, state: &mut State, old: PlainOffset) {
-        let pages = layout::page_count(old);
-        let punched = if old.0 == 0 {
-            Ok(())
-        } else {
-            storage::punch(self.fd.as_fd(), layout::page_offset(PageIndex(pages.0)), layout::PAGE)
-        };
-        let cut = punched.and_then(|()| storage::truncate(self.fd.as_fd(), layout::lower_size(old)));
-        if let Err(e) = cut {
-            tracing::warn!(ino = self.ino.0, "cutting back a file that could not grow failed: {e}");
-        }
-        if old.0 > 0 {
-            state.tail_clean = false;
-            state.cuts += 1;
-        }
+    /// What the page that a cut makes a hole holds; `None` if it can't be read, which is no reason to keep it.
+    fn page_before_cut(&self, start: LowerOffset) -> Option<[u8; layout::PAGE as usize]> {
+        let mut page = [0; layout::PAGE as usize];
+        let got = storage::pread(self.fd.as_fd(), &mut page, start).ok()?;
+        (got == page.len()).then_some(page)
+    }
+
+    /// Seals the floor anew that a cut had lowered: the pages below it are what they were.
+    fn raise_floor_again(&self, state: &mut State, floor: Option<PageCount>) -> Result<()> {
+        let Body::Sealed(sealed) = &mut state.body else { return Ok(()) };
+        let Some(floor) = floor.filter(|floor| *floor > sealed.header.floor()) else { return Ok(()) };
+        self.flush()?;
+        let next = sealed.header.next_slot(None, floor);
+        self.write_slot(next.index(), next.bytes())?;
+        self.flush()?;
+        sealed.header.advance(next);
+        Ok(())
     }
 
     /// Writes a slot of a file that may have been synced: page 0 must not change while it is written out.

@@ -6,15 +6,16 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
+use super::lower::LowerFile;
 use super::ranges::Ranges;
 use super::times::Mtime;
 use super::{Body, OpenFile, Sealed, State};
 use crate::content::block;
-use crate::content::layout::{self, ImpossibleSize};
+use crate::content::layout;
 use crate::crypto::keys::Dek;
 use crate::crypto::suite::Suite;
 use crate::header::{self, Header, OpenError, Refusal, SLOTS, SlotKeys, UnverifiedSlot};
-use crate::ids::{Format, Ino, LowerOffset, PageCount, PlainOffset, Sequence, Time};
+use crate::ids::{Format, Ino, LowerOffset, PageCount, Sequence, Time};
 use crate::keyring::{KeyError, Keys};
 use crate::storage::{self, Access, Errno, Stat};
 use crate::vault::inode::Inode;
@@ -43,6 +44,7 @@ impl Vault {
             match &state.body {
                 Body::Sealed(sealed) => self.keys.usable(sealed.header.backing()).map_err(key_error)?,
                 Body::Shut(_) => return Err(state.shut_error()),
+                Body::Unknown => return Err(Error::Lower(Errno::IO)),
                 body => {
                     if let Some(damage) = body.damage(purpose) {
                         return Err(damage.into());
@@ -92,34 +94,6 @@ impl Vault {
         file
     }
 
-    /// The lower file, what a stat says of it, and whether it can be written.
-    fn open_data(&self, inode: &Inode) -> Result<(OwnedFd, Stat, bool)> {
-        if !self.read_only {
-            match self.tree.open_lower(inode, Access::ReadWrite) {
-                Ok((fd, stat)) => return Ok((fd, stat, true)),
-                // Immutable, append-only, or someone else's: it may still be read.
-                Err(Error::Lower(Errno::ROFS | Errno::PERM | Errno::ACCESS | Errno::TXTBSY)) => {}
-                Err(e) => return Err(e),
-            }
-        }
-        let (fd, stat) = self.tree.open_lower(inode, Access::ReadOnly)?;
-        Ok((fd, stat, false))
-    }
-
-    /// Refuses a file that could be opened for reading only, by what opening it for writing says. The mount is
-    /// writable.
-    ///
-    /// # Errors
-    /// What the lower filesystem says; EAGAIN if it says nothing any more.
-    pub(in crate::vault) fn demand_writable(&self, inode: &Inode, file: &OpenFile) -> Result<()> {
-        if file.check_writable().is_ok() {
-            return Ok(());
-        }
-        let _slot = inode.file.lock();
-        self.tree.open_lower(inode, Access::ReadWrite)?;
-        Err(Error::Lower(Errno::AGAIN))
-    }
-
     fn load(
         &self,
         ino: Ino,
@@ -128,27 +102,18 @@ impl Vault {
     ) -> Result<Arc<OpenFile>> {
         // Before the header is read.
         let fd = self.tree.for_reading(fd);
-        let lower = stat.lower_size();
-        let (size, body) = match layout::plain_size(lower) {
-            Ok(size) if size.0 == 0 => (size, Body::Bare),
-            Ok(size) => (size, self.load_body_of(ino, &fd, lower, layout::page_count(size))?),
-            // Any size will do: all that can be done with the file is to cut it to nothing.
-            Err(ImpossibleSize) => (PlainOffset(lower.0), Body::Unreadable(Damage::Size)),
-        };
-        if let Some(damage) = body.damage(purpose) {
+        let state = self.load_state(ino, fd.as_fd(), stat.lower_size())?;
+        if let Some(damage) = state.body.damage(purpose) {
             self.note_damage(ino, damage);
             return Err(damage.into());
         }
-        let (synced, tail_clean) = (layout::page_count(size), size.0 == 0);
-        let state = State { size, body, synced, tail_clean, ..State::empty() };
         Ok(self.file_from(ino, fd, writable, stat.mtime, state))
     }
 
     fn file_from(&self, ino: Ino, fd: OwnedFd, writable: bool, mtime: Time, state: State) -> Arc<OpenFile> {
         Arc::new_cyclic(|file| OpenFile {
             ino,
-            fd,
-            writable,
+            fd: LowerFile::new(fd, writable),
             handles: AtomicU32::new(0),
             writers: AtomicU32::new(0),
             changed: AtomicBool::new(false),
@@ -168,7 +133,7 @@ impl Vault {
     pub(super) fn load_body_of(
         &self,
         ino: Ino,
-        fd: &OwnedFd,
+        fd: impl AsFd,
         lower: LowerOffset,
         pages: PageCount,
     ) -> Result<Body> {
@@ -181,9 +146,10 @@ impl Vault {
         Ok(body)
     }
 
-    pub(super) fn load_body(&self, fd: &OwnedFd, lower: LowerOffset, pages: PageCount) -> Result<Body> {
+    pub(super) fn load_body(&self, fd: impl AsFd, lower: LowerOffset, pages: PageCount) -> Result<Body> {
+        let fd = fd.as_fd();
         let mut slots = [0; SLOTS];
-        storage::pread(fd.as_fd(), &mut slots, LowerOffset(0))?;
+        storage::pread(fd, &mut slots, LowerOffset(0))?;
         match header::open(&slots, |slot| unwrap(&self.keys, slot)) {
             // Each cut of ours made a lower floor durable first: someone else shortened the file.
             Ok(header) if pages < header.floor() => Ok(Body::Unreadable(Damage::Size)),
@@ -191,11 +157,26 @@ impl Vault {
             Err(OpenError::Key(e)) => Err(key_error(e)),
             Err(OpenError::Newer(what)) => Err(Error::Newer(what)),
             Err(OpenError::Damaged) => Ok(Body::Unreadable(Damage::Header)),
-            Err(OpenError::Missing) if !holds_data(fd.as_fd(), lower)? => Ok(Body::Bare),
+            Err(OpenError::Missing) if !holds_data(fd, lower)? => Ok(Body::Bare),
             // A sync gives page 0 its block. One that has a block and no header lost it in another way.
-            Err(OpenError::Missing) if page_0_is_a_hole(fd.as_fd())? => Ok(Body::Unsynced),
+            Err(OpenError::Missing) if self.page_0_was_never_written(fd)? => Ok(Body::Unsynced),
             Err(OpenError::Missing) => Ok(Body::Unreadable(Damage::Header)),
         }
+    }
+
+    /// Whether page 0, whose slots are zeros, may be one that never reached the disk: all of it is zeros, and the
+    /// lower filesystem doesn't say that it has a block, or what it says of blocks means nothing.
+    fn page_0_was_never_written(&self, fd: BorrowedFd<'_>) -> Result<bool> {
+        let mut page = [0; layout::PAGE as usize];
+        if storage::pread(fd, &mut page, LowerOffset(0))? > 0 && !block::is_zero(&page) {
+            return Ok(false);
+        }
+        if !self.lower.tells_holes {
+            return Ok(true);
+        }
+        // What was reserved counts as data while it is cached, as it is from being read.
+        storage::drop_cached(fd);
+        Ok(storage::seek_data(fd, LowerOffset(0))?.is_none_or(|data| data.0 >= layout::PAGE))
     }
 
     /// What a file's header says, without opening the file for use: also of a file whose key can't be used.
@@ -302,11 +283,6 @@ pub(in crate::vault) fn key_error(e: KeyError) -> Error {
         KeyError::Auth => Damage::Header.into(),
         e => Error::KeyNotUsable(e.to_string()),
     }
-}
-
-/// Whether page 0 has no block on the lower filesystem.
-fn page_0_is_a_hole(fd: BorrowedFd<'_>) -> storage::Result<bool> {
-    Ok(storage::seek_data(fd, LowerOffset(0))?.is_none_or(|data| data.0 >= layout::PAGE))
 }
 
 /// Whether a file without a header holds anything but zeros in its pages; `lower` is its lower size. Only a file

@@ -63,8 +63,18 @@ impl OpenFile {
     pub(super) fn read_block(&self, sealed: &Sealed, page: PageIndex, payload: &mut [u8]) -> Result<Opened> {
         let mut scratch = Scratch::take();
         let range = layout::block_range(page);
-        let lower = &mut scratch.lower[..(range.end - range.start) as usize];
-        let got = storage::pread(self.fd.as_fd(), lower, LowerOffset(range.start))?;
+        self.read_block_of(sealed, page, &mut scratch.lower[..(range.end - range.start) as usize], payload)
+    }
+
+    /// As [`OpenFile::read_block`]; its ciphertext goes to `lower`, which has its length.
+    pub(super) fn read_block_of(
+        &self,
+        sealed: &Sealed,
+        page: PageIndex,
+        lower: &mut [u8],
+        payload: &mut [u8],
+    ) -> Result<Opened> {
+        let got = storage::pread(self.fd.as_fd(), lower, LowerOffset(layout::block_range(page).start))?;
         lower[got..].fill(0);
         open_block(&mut sealed.keys(), page, lower, payload)
     }

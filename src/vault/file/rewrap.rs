@@ -16,7 +16,7 @@ use super::{Body, OpenFile, Purpose, Sealed, State};
 use crate::content::block;
 use crate::content::layout::{self, PAGE};
 use crate::header::{NextSlot, SLOT, SlotIndex, SlotKeys};
-use crate::ids::{BackingKeyId, FileId, Ino, KeyId, LowerOffset, PageCount, PageIndex, Sequence, TimeChange};
+use crate::ids::{BackingKeyId, FileId, Ino, KeyId, LowerOffset, PageCount, PageIndex, Sequence};
 use crate::storage::{self, Errno};
 use crate::vault::inode::Inode;
 use crate::vault::{Error, Result, Vault};
@@ -238,7 +238,7 @@ impl Candidate {
             Body::Sealed(sealed) if (sealed.header.file(), sealed.header.sequence()) == self.seen => {
                 Some(sealed)
             }
-            Body::Sealed(_) | Body::Bare | Body::Shut(_) | Body::Unreadable(_) | Body::Unsynced => None,
+            Body::Sealed(_) | Body::Bare | Body::Shut(_) | Body::Unreadable(_) | Body::Unsynced | Body::Unknown => None,
         }
     }
 }
@@ -247,7 +247,7 @@ impl OpenFile {
     fn write_slot_keeping_times(&self, index: SlotIndex, slot: &[u8; SLOT]) -> Result<()> {
         let before = storage::fstat(self.fd.as_fd())?;
         let written = self.write_slot(index, slot);
-        storage::set_times(self.fd.as_fd(), TimeChange::At(before.atime), TimeChange::At(before.mtime))?;
+        storage::put_times_back(self.fd.as_fd(), before.atime, before.mtime)?;
         written
     }
 

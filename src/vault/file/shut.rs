@@ -16,9 +16,8 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 use super::{Body, OpenFile};
-use crate::ids::{BackingKeyId, Ino, KeyId, LowerOffset};
+use crate::ids::{BackingKeyId, Ino, KeyId};
 use crate::keyring::{KeyWatch, Keys};
-use crate::storage;
 use crate::vault::{Error, Result, Vault};
 
 /// What the kernel caches of a mount's files.
@@ -146,23 +145,20 @@ impl Vault {
         }
     }
 
-    /// Reads the header of a file that was shut again: its key may be back.
+    /// Loads a file again that was shut, whose key may be back, or that couldn't be read after an error.
     ///
     /// # Errors
-    /// ENOKEY if it isn't.
+    /// ENOKEY if its key isn't back; what the lower filesystem says.
     pub(super) fn reopen(&self, file: &OpenFile) -> Result<()> {
         if !file.shut.load(Ordering::Relaxed) {
             return Ok(());
         }
         let mut state = file.state.write();
-        if !matches!(state.body, Body::Shut(_)) {
-            return Ok(());
+        match state.body {
+            // Not only its key as it was known counts: a re-wrap that was cut off may have left a newer slot.
+            Body::Shut(_) | Body::Unknown => self.load_again(file, &mut state),
+            _ => Ok(()),
         }
-        // Not only its key as it was known counts: a re-wrap that was cut off may have left a newer slot.
-        let lower = LowerOffset(storage::fstat(file.fd())?.size);
-        state.body = self.load_body_of(file.ino, &file.fd, lower, state.pages())?;
-        file.shut.store(false, Ordering::Relaxed);
-        Ok(())
     }
 }
 
@@ -170,7 +166,7 @@ impl OpenFile {
     fn sealed_by(&self) -> Option<BackingKeyId> {
         match &self.state.read().body {
             Body::Sealed(sealed) => Some(sealed.header.backing()),
-            Body::Bare | Body::Shut(_) | Body::Unreadable(_) | Body::Unsynced => None,
+            Body::Bare | Body::Shut(_) | Body::Unreadable(_) | Body::Unsynced | Body::Unknown => None,
         }
     }
 

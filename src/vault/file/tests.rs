@@ -3,6 +3,7 @@
 
 mod faults;
 mod leftovers;
+mod memory;
 mod overlap;
 mod settled;
 mod shut;
@@ -72,6 +73,8 @@ enum Op {
     },
     /// Opened with O_TRUNC, and closed.
     OpenTruncating,
+    /// The only handle is closed, and the file opened again.
+    Close,
 }
 
 fn offset() -> impl Strategy<Value = u64> {
@@ -108,7 +111,10 @@ struct Run {
 
 impl Run {
     fn new(suite: Suite) -> Self {
-        let test = TestVault::with_suite(suite);
+        Self::of(TestVault::with_suite(suite))
+    }
+
+    fn of(test: TestVault) -> Self {
         test.make("f");
         let (ino, handle) = test.open("f").unwrap();
         Self { test, name: "f".to_owned(), ino, handle, model: Vec::new() }
@@ -163,6 +169,11 @@ impl Run {
                 let handle = vault.open(self.ino, flags, &me())?;
                 vault.release(self.ino, handle)
             }
+            Op::Close => {
+                vault.release(self.ino, self.handle)?;
+                self.handle = self.test.open(&self.name)?.1;
+                Ok(())
+            }
             Op::Reopen => {
                 vault.release(self.ino, self.handle)?;
                 self.reopen();
@@ -206,7 +217,7 @@ impl Run {
             }
             Op::Allocate { at, len, keep_size: false } => grow(&mut self.model, at + len),
             Op::Allocate { .. } | Op::Sync | Op::SyncAll | Op::Reopen => {}
-            Op::Rotate | Op::Rewrap | Op::RewrapTo => {}
+            Op::Rotate | Op::Rewrap | Op::RewrapTo | Op::Close => {}
         }
     }
 

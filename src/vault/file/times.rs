@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::OpenFile;
 use crate::ids::{Time, TimeChange};
-use crate::storage;
+use crate::storage::{self, Errno};
 use crate::vault::{Result, Vault};
 
 /// The mtime that the kernel knows, and whether the lower file may have another. The lock is a leaf.
@@ -59,11 +59,16 @@ impl OpenFile {
     pub(in crate::vault) fn set_times(&self, atime: TimeChange, mtime: TimeChange) -> Result<()> {
         let _state = self.state.read();
         let mut known = self.mtime.known.lock();
-        if mtime != TimeChange::Keep {
-            // Before: a write that comes in between moves it again.
-            self.mtime.moved.store(false, Ordering::Release);
+        // Before: a write that comes in between moves it again.
+        let moved = mtime != TimeChange::Keep && self.mtime.moved.swap(false, Ordering::AcqRel);
+        if let Err(e) = storage::set_times_as_writer(self.fd(), atime, mtime) {
+            self.mtime.moved.fetch_or(moved, Ordering::AcqRel);
+            // The kernel says when it has written to a file of another owner, whose times only that one sets: the
+            // write itself has moved the lower mtime.
+            if !(moved && atime == TimeChange::Keep && e == Errno::PERM) {
+                return Err(e.into());
+            }
         }
-        storage::set_times(self.fd(), atime, mtime)?;
         match mtime {
             TimeChange::At(time) => *known = time,
             TimeChange::Now => *known = storage::fstat(self.fd())?.mtime,
@@ -81,6 +86,7 @@ impl OpenFile {
         let _state = self.state.read();
         let known = self.mtime.known.lock();
         if let Err(e) = storage::set_times(self.fd(), TimeChange::Keep, TimeChange::At(*known)) {
+            self.mtime.moved.store(true, Ordering::Release);
             tracing::debug!(ino = self.ino.0, "an mtime could not be put back: {e}");
         }
     }

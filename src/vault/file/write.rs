@@ -17,7 +17,7 @@ use crate::header::{Header, OtherSlot, SLOT, SLOTS, SlotKeys};
 use crate::ids::{FileId, Ino, LowerOffset, PageCount, PageIndex, PlainOffset};
 use crate::storage;
 use crate::vault::inode::Inode;
-use crate::vault::{Error, Result, Vault};
+use crate::vault::{Damage, Error, Result, Vault};
 
 /// A write that is to be sealed: where it goes, and what it may rely on.
 struct Plan<'a> {
@@ -62,7 +62,7 @@ impl Vault {
         data: &[u8],
         kill_priv: bool,
     ) -> Result<usize> {
-        file.check_writable()?;
+        self.demand_writable(inode, file)?;
         file.begin_edit();
         if data.is_empty() {
             return Ok(0);
@@ -103,20 +103,27 @@ impl Vault {
         offset: PlainOffset,
         data: &[u8],
     ) -> Result<()> {
-        let end = PlainOffset(offset.0 + data.len() as u64);
-        self.give_up_unsynced(file, state)?;
-        file.clean_tail(state, Some((offset, end)))?;
-        if state.sealed()?.is_some() {
-            return file.write_or_cut_back(state, None, offset, data);
-        }
-        self.with_new_header(inode, |header| {
-            state.body = Body::Sealed(Sealed::new(header));
-            let slot = state.sealed()?.map(|sealed| sealed.header.to_slot());
-            let written = file.write_or_cut_back(state, slot, offset, data);
-            if written.is_err() && state.size.0 == 0 {
-                state.body = Body::Bare;
+        self.changing(file, state, |state| {
+            let end = PlainOffset(offset.0 + data.len() as u64);
+            self.give_up_unsynced(file, state)?;
+            file.clean_tail(state, Some((offset, end)))?;
+            if let Some(sealed) = state.sealed()? {
+                match file.grow_and_write(state, sealed, None, offset, data) {
+                    Ok(size) => state.size = size,
+                    Err(e) => {
+                        self.take_back(inode, file, state);
+                        return Err(e);
+                    }
+                }
+                return Ok(());
             }
-            written
+            self.with_new_header(inode, |header| {
+                let (slot, sealed) = (header.to_slot(), Sealed::new(header));
+                let written = file.grow_and_write(state, &sealed, Some(slot), offset, data);
+                let size = written.inspect_err(|_| self.take_back(inode, file, state))?;
+                (state.size, state.body) = (size, Body::Sealed(sealed));
+                Ok(())
+            })
         })
     }
 
@@ -179,14 +186,16 @@ impl OpenFile {
         if in_last as u64 != layout::payload(last)
             && let Some(sealed) = state.sealed()?
         {
-            let mut scratch = Scratch::take();
-            let payload = &mut scratch.payload[..layout::payload(last) as usize];
-            match self.read_block(sealed, last, payload) {
+            let (mut scratch, range) = (Scratch::take(), layout::block_range(last));
+            let Buffers { lower, payload, .. } = &mut *scratch;
+            let lower = &mut lower[..(range.end - range.start) as usize];
+            let payload = &mut payload[..layout::payload(last) as usize];
+            match self.read_block_of(sealed, last, lower, payload) {
                 Ok(_) if block::is_zero(&payload[in_last..]) => {}
                 Ok(_) => {
                     payload[in_last..].fill(0);
                     self.flush()?;
-                    self.write_block(sealed, last, payload)?;
+                    self.replace_block(sealed, last, lower, payload)?;
                     self.flush()?;
                 }
                 Err(Error::Corrupt(_)) if replaced => {}
@@ -204,9 +213,27 @@ impl OpenFile {
         let tail = &mut scratch.lower[..(lower.0 - start.0) as usize];
         let got = storage::pread(self.fd.as_fd(), tail, start)?;
         if !block::is_zero(&tail[..got]) {
-            storage::punch(self.fd.as_fd(), start, layout::PAGE)?;
+            storage::erase(self.fd.as_fd(), start, layout::PAGE)?;
         }
         Ok(())
+    }
+
+    /// As [`OpenFile::write_block`], over a block that can have been synced: `before` is what it holds, and what it
+    /// holds again if it can't be written.
+    pub(super) fn replace_block(
+        &self,
+        sealed: &Sealed,
+        page: PageIndex,
+        before: &[u8],
+        payload: &[u8],
+    ) -> Result<()> {
+        let written = self.write_block(sealed, page, payload);
+        if written.is_err()
+            && let Err(e) = self.put_back(LowerOffset(layout::block_range(page).start), before)
+        {
+            tracing::warn!(ino = self.ino.0, "{} could not be put back: {e}", Damage::Page(page.0));
+        }
+        written
     }
 
     /// Seals a block and writes it. Nothing else may be writing it.
@@ -223,32 +250,22 @@ impl OpenFile {
         Ok(())
     }
 
-    /// Sets the final lower size if the file grows, then writes; on failure cuts back to the old size.
-    fn write_or_cut_back(
+    /// Sets the final lower size if the file grows, then writes; returns the size that the file has then. `state` is
+    /// what it was before.
+    fn grow_and_write(
         &self,
-        state: &mut State,
+        state: &State,
+        sealed: &Sealed,
         slot: Option<[u8; SLOT]>,
         offset: PlainOffset,
         data: &[u8],
-    ) -> Result<()> {
-        let (old, end) = (state.size, PlainOffset(offset.0 + data.len() as u64));
-        let size = old.max(end);
-        if end > old {
+    ) -> Result<PlainOffset> {
+        let size = state.size.max(PlainOffset(offset.0 + data.len() as u64));
+        if size > state.size {
             self.set_lower_size(size)?;
         }
-        let written = match state.sealed()? {
-            Some(sealed) => {
-                let plan = Plan { slot, size, ..Plan::inside(state, sealed) };
-                self.write_blocks(&plan, offset, data)
-            }
-            None => Err(Error::Invalid("a write without a header")),
-        };
-        match written {
-            Ok(()) => state.size = size,
-            Err(_) if end > old => self.cut_back(state, old),
-            Err(_) => {}
-        }
-        written
+        self.write_blocks(&Plan { slot, size, ..Plan::inside(state, sealed) }, offset, data)?;
+        Ok(size)
     }
 
     fn write_blocks(&self, plan: &Plan<'_>, offset: PlainOffset, data: &[u8]) -> Result<()> {

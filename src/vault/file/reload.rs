@@ -1,0 +1,129 @@
+//! What becomes of an open file when a change of it fails: undone below as far as that goes, and then memory is what
+//! the disk says (see [`super`]). All of it under the exclusive inode lock; nothing of it on the way of a change that
+//! succeeds.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::Ordering;
+
+use super::{Body, OpenFile, State};
+use crate::content::layout::{self, ImpossibleSize};
+use crate::ids::{Ino, LowerOffset, PageIndex, PlainOffset};
+use crate::storage;
+use crate::vault::inode::Inode;
+use crate::vault::{Damage, Error, Result, Vault};
+
+impl Vault {
+    /// Makes a change; after an error memory is what a fresh load finds.
+    pub(super) fn changing<T>(
+        &self,
+        file: &OpenFile,
+        state: &mut State,
+        change: impl FnOnce(&mut State) -> Result<T>,
+    ) -> Result<T> {
+        let done = change(state);
+        if done.is_err() {
+            self.reload(file, state);
+        }
+        done
+    }
+
+    /// Takes over what is on disk.
+    pub(super) fn reload(&self, file: &OpenFile, state: &mut State) {
+        let Err(error) = self.load_again(file, state) else { return };
+        tracing::warn!(ino = file.ino.0, "a file can't be read after a change of it failed: {error}");
+        match (&state.body, error) {
+            (Body::Sealed(sealed), Error::KeyNotUsable(_)) => {
+                let backing = sealed.header.backing();
+                file.shut_with(&mut state.body, backing);
+            }
+            (Body::Shut(_), _) => {}
+            _ => {
+                state.body = Body::Unknown;
+                file.shut.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// As [`Vault::reload`].
+    ///
+    /// # Errors
+    /// ENOKEY if its key can't be used, what the lower filesystem says; `state` is as it was then.
+    pub(super) fn load_again(&self, file: &OpenFile, state: &mut State) -> Result<()> {
+        let lower = storage::fstat(file.fd())?.lower_size();
+        let mut found = self.load_state(file.ino, file.fd(), lower)?;
+        if let (Body::Sealed(new), Body::Sealed(old)) = (&mut found.body, &state.body) {
+            new.header.succeed(&old.header);
+        }
+        // A cut that failed may have been made all the same.
+        *state = State { cuts: state.cuts, durable_cuts: state.durable_cuts, ..found };
+        file.shut.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// What a load of a lower file of this size finds.
+    pub(super) fn load_state(&self, ino: Ino, fd: BorrowedFd<'_>, lower: LowerOffset) -> Result<State> {
+        let (size, body) = match layout::plain_size(lower) {
+            Ok(size) if size.0 == 0 => (size, Body::Bare),
+            Ok(size) => (size, self.load_body_of(ino, fd, lower, layout::page_count(size))?),
+            // Any size will do: all that can be done with the file is to cut it to nothing.
+            Err(ImpossibleSize) => (PlainOffset(lower.0), Body::Unreadable(Damage::Size)),
+        };
+        let (synced, tail_clean) = (layout::page_count(size), size.0 == 0);
+        Ok(State { size, body, synced, tail_clean, ..State::empty() })
+    }
+
+    /// Undoes a growth, or the first write of a file without a header, that failed: `state` says what was there
+    /// before. Best effort; what can't be undone is taken over. A header that stays on disk is counted.
+    pub(super) fn take_back(&self, inode: &Inode, file: &OpenFile, state: &mut State) {
+        let undone = match &state.body {
+            Body::Sealed(_) => file.cut_back(state),
+            // All that it held was zeros.
+            _ => file.erase_first_write(state.size),
+        };
+        if let Err(e) = undone {
+            tracing::warn!(ino = file.ino.0, "cutting back a file that could not grow failed: {e}");
+        }
+        self.reload(file, state);
+        if let Body::Sealed(sealed) = &state.body {
+            self.count_wrapped(inode, sealed.header.keys());
+        }
+    }
+}
+
+impl OpenFile {
+    /// What a growth may have left: a larger size, and pages from block N on.
+    fn cut_back(&self, state: &mut State) -> Result<()> {
+        let lower = layout::lower_size(state.size);
+        if storage::fstat(self.fd.as_fd())?.lower_size() == lower {
+            return Ok(());
+        }
+        state.cuts += 1;
+        let next = layout::page_offset(PageIndex(state.pages().0));
+        // A page that stays behind the end is made a hole before the file grows again.
+        let erased = storage::erase(self.fd.as_fd(), next, layout::PAGE);
+        storage::truncate(self.fd.as_fd(), lower)?;
+        Ok(erased?)
+    }
+
+    /// What the first write of a file without a header may have left: a larger size, a slot, whole or torn, and
+    /// pages that no other header opens.
+    fn erase_first_write(&self, old: PlainOffset) -> Result<()> {
+        let lower = layout::lower_size(old);
+        if storage::fstat(self.fd.as_fd())?.lower_size() != lower {
+            storage::truncate(self.fd.as_fd(), lower)?;
+        }
+        if old.0 > 0 {
+            storage::erase(self.fd.as_fd(), LowerOffset(0), (layout::page_count(old).0 + 1) * layout::PAGE)?;
+        }
+        Ok(())
+    }
+
+    /// Puts back what a page held before a change of it failed. The lower file must not grow by it.
+    pub(super) fn put_back(&self, start: LowerOffset, before: &[u8]) -> Result<()> {
+        let end = start.0 + before.len() as u64;
+        if storage::fstat(self.fd.as_fd())?.size >= end {
+            storage::pwrite_all(self.fd.as_fd(), before, start)?;
+        }
+        Ok(())
+    }
+}
