@@ -23,7 +23,7 @@ use super::pool::Task;
 use super::replies::{attributes, empty, entry, page_aligned, sized};
 use super::{Adapter, BULK, convert, errno};
 use crate::ids::{Handle, PlainOffset};
-use crate::vault::{Error, FileKind, SetAttr};
+use crate::vault::{Error, FileKind, SetAttr, Vault};
 
 const PERMISSION_BITS: u32 = 0o7777;
 
@@ -261,9 +261,10 @@ impl Filesystem for Adapter {
         self.guarded_with(request, data.len() >= BULK, "write", || {
             let (ino, offset) = (convert::ino(node), PlainOffset(offset));
             let clear_suid = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-            let direct = lock_owner.is_some() && !write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
-            self.write_through(ino, offset, data.len(), direct, reply, || {
-                self.clearing_suid(ino, clear_suid, || self.vault.write(ino, offset, data, clear_suid))
+            let cached = write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
+            let write = if cached { Vault::write_back } else { Vault::write };
+            self.write_through(ino, offset, data.len(), lock_owner.is_some() && !cached, reply, || {
+                self.clearing_suid(ino, clear_suid, || write(&self.vault, ino, offset, data, clear_suid))
             });
         });
     }

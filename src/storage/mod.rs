@@ -26,8 +26,8 @@ mod walk;
 mod xattr;
 
 pub use attrs::{
-    chmod, chmod_at, chown, chown_at, keep_atime, put_times_back, set_times, set_times_as_writer, set_times_at,
-    time_granularity,
+    chmod, chmod_at, chown, chown_at, keep_atime, put_times_back, set_times, set_times_as_writer,
+    set_times_at, time_granularity,
 };
 pub use caller::{Caller, as_caller, may_keep_setgid};
 pub use dir::{DirStream, RawEntry};
@@ -39,8 +39,8 @@ pub use entries::{
 };
 pub use handle::FileHandle;
 pub use io::{
-    allocate, allocate_keep_size, drop_cached, duplicate, erase, fdatasync, fsync, is_no_room, pread, punch, pwrite_all,
-    read_all, seek_data, seek_hole, syncfs, truncate, wait_stable,
+    allocate, allocate_keep_size, drop_cached, duplicate, erase, fdatasync, fsync, is_no_room, pread, punch,
+    pwrite_all, read_all, seek_data, seek_hole, syncfs, truncate, wait_stable,
 };
 pub use owner::{create_for_owner, open_lock, open_owned};
 pub use stat::{FileKind, LowerFs, Stat, StatFs, birth, fstat, fstat_born, is_mount_point, stat, statvfs};

@@ -6,7 +6,7 @@ use super::{Attr, Damage, Error, FileKind, Result, SetAttr};
 use crate::content::layout;
 use crate::ids::Ino;
 use crate::names::SymlinkCipher;
-use crate::storage::{self, Errno, Stat, TimeChange};
+use crate::storage::{self, Stat, TimeChange};
 
 /// Attributes as users see them. A lower size that no file can have is shown as it is; reading says EIO.
 pub(super) fn of(inode: &Inode, stat: &Stat) -> Attr {
@@ -72,8 +72,11 @@ impl Tree {
                     None => storage::set_times_as_writer(fd, atime, mtime).map_err(Error::from),
                 };
                 match done {
-                    // A file of another owner: the change of its size has given it a time already.
-                    Err(Error::Lower(Errno::PERM)) if set.size.is_some() && set.atime.is_none() => {}
+                    // The change of its size has given it a time already, as for a file of another owner it must
+                    // do; an error would have the kernel keep the size that it was.
+                    Err(error) if set.size.is_some() && set.atime.is_none() => {
+                        tracing::debug!(ino = ino.0, "an mtime could not be set: {error}");
+                    }
                     done => done?,
                 }
             }

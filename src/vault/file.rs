@@ -30,6 +30,7 @@ mod seek;
 mod shut;
 mod sync;
 mod times;
+mod unwritten;
 mod write;
 
 use std::collections::HashMap;
@@ -47,6 +48,7 @@ pub(super) use reencrypt::Copied;
 pub use rewrap::BatchOutcome;
 pub(super) use shut::Loaded;
 pub use shut::PageCache;
+pub(super) use unwritten::Unwritten;
 
 use super::{Damage, Error, Result};
 use crate::content::layout;

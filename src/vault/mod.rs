@@ -102,6 +102,7 @@ pub struct Vault {
     /// Held by the one count that may run.
     counting: Mutex<()>,
     loaded: Arc<file::Loaded>,
+    unwritten: file::Unwritten,
     page_cache: OnceLock<Arc<dyn PageCache>>,
 }
 
@@ -135,6 +136,7 @@ impl Vault {
             moves: needs::Moves::default(),
             counting: Mutex::new(()),
             loaded: Arc::default(),
+            unwritten: file::Unwritten::default(),
             page_cache: OnceLock::new(),
         });
         let watch: Weak<Self> = Arc::downgrade(&vault);

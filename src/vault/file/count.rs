@@ -48,7 +48,9 @@ impl Vault {
             Ok(Body::Bare) => return Ok(None),
             Ok(Body::Unreadable(damage)) => return Err(damage.into()),
             Ok(Body::Unsynced) => return Err(Damage::Header.into()),
-            Ok(Body::Unknown | Body::Shut(_)) | Err(Error::KeyNotUsable(_)) => claimed(fd.as_fd())?.ok_or(Damage::Header)?,
+            Ok(Body::Unknown | Body::Shut(_)) | Err(Error::KeyNotUsable(_)) => {
+                claimed(fd.as_fd())?.ok_or(Damage::Header)?
+            }
             Err(e) => return Err(e),
         };
         self.count_wrapped(inode, found.keys);

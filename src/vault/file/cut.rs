@@ -52,6 +52,7 @@ impl Vault {
             // As ftruncate to the same size does below: the times change, nothing else.
             file.set_lower_size(size)?;
         }
+        self.unwritten.forget(inode.ino);
         Ok(())
     }
 
@@ -130,7 +131,10 @@ impl OpenFile {
             if let Err(e) = cut {
                 let restored = before.map_or(Ok(()), |page| self.put_back(start, &page));
                 if let Err(e) = restored.and_then(|()| self.raise_floor_again(state, floor)) {
-                    tracing::warn!(ino = self.ino.0, "a file that could not be cut lost what was to be cut: {e}");
+                    tracing::warn!(
+                        ino = self.ino.0,
+                        "a file that could not be cut lost what was to be cut: {e}"
+                    );
                 }
                 return Err(e);
             }

@@ -123,7 +123,12 @@ impl Vault {
         let lower = storage::fstat(to)?.lower_size();
         let copy = match self.load_body(&fd, lower, layout::page_count(size))? {
             Body::Sealed(sealed) if lower == layout::lower_size(size) => sealed,
-            Body::Sealed(_) | Body::Bare | Body::Shut(_) | Body::Unreadable(_) | Body::Unsynced | Body::Unknown => {
+            Body::Sealed(_)
+            | Body::Bare
+            | Body::Shut(_)
+            | Body::Unreadable(_)
+            | Body::Unsynced
+            | Body::Unknown => {
                 return Err(Damage::Header.into());
             }
         };

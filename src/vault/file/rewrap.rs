@@ -238,7 +238,12 @@ impl Candidate {
             Body::Sealed(sealed) if (sealed.header.file(), sealed.header.sequence()) == self.seen => {
                 Some(sealed)
             }
-            Body::Sealed(_) | Body::Bare | Body::Shut(_) | Body::Unreadable(_) | Body::Unsynced | Body::Unknown => None,
+            Body::Sealed(_)
+            | Body::Bare
+            | Body::Shut(_)
+            | Body::Unreadable(_)
+            | Body::Unsynced
+            | Body::Unknown => None,
         }
     }
 }

@@ -101,14 +101,15 @@ impl KeyWatch for Vault {
         }
     }
 
-    /// The kernel keeps what it could not write to a file that was shut as if it had been written: it is to show
-    /// what the file holds.
+    /// The kernel keeps what it could not write to a file as if it had been written: it is to show what the file
+    /// holds.
     fn back(&self) {
         for file in self.loaded.all() {
             if file.shut.load(Ordering::Relaxed) {
                 self.drop_pages(file.ino);
             }
         }
+        self.show_what_was_not_written();
     }
 }
 

@@ -7,6 +7,7 @@ use crate::storage::fault::Mishap;
 use crate::storage::{self, Errno};
 use crate::vault::Damage;
 use crate::vault::file::{Body, OpenFile, State};
+use crate::vault::testing::READ_WRITE;
 
 /// How a file comes to be what an operation finds.
 struct Setup {
@@ -107,7 +108,8 @@ impl Walk {
         file.set_len(0).unwrap();
         file.set_len(size).unwrap();
         for (at, byte) in bytes {
-            storage::pwrite_all(std::os::fd::AsFd::as_fd(&file), &[*byte], crate::ids::LowerOffset(*at)).unwrap();
+            storage::pwrite_all(std::os::fd::AsFd::as_fd(&file), &[*byte], crate::ids::LowerOffset(*at))
+                .unwrap();
         }
         self.run.handle = self.run.test.open(&self.run.name.clone()).unwrap().1;
         let plain = layout::plain_size(crate::ids::LowerOffset(size)).unwrap();
@@ -155,7 +157,10 @@ impl Walk {
                 let mut payload = vec![0xAA; layout::payload(last) as usize];
                 file.read_block(sealed, last, &mut payload).unwrap();
                 let counts = (state.size.0 - layout::block_start(last).0) as usize;
-                assert!(payload[counts..].iter().all(|byte| *byte == 0), "{when}: the last block isn't clean");
+                assert!(
+                    payload[counts..].iter().all(|byte| *byte == 0),
+                    "{when}: the last block isn't clean"
+                );
             }
         }
     }
@@ -217,7 +222,8 @@ impl Walk {
                     walk.memory_is_disk(&format!("{op:?} refused"), true);
                     continue;
                 }
-                walk.apply(op, &recorded).unwrap_or_else(|e| panic!("{op:?} on {:?}, {lower:?}: {e}", setup.ops));
+                walk.apply(op, &recorded)
+                    .unwrap_or_else(|e| panic!("{op:?} on {:?}, {lower:?}: {e}", setup.ops));
                 for (skip, call) in recorded.log().into_iter().enumerate() {
                     let tried = |mishap: &Mishap| !mishap.stops() && !mishap.is_no_failure();
                     for mishap in Mishap::all_of(call).into_iter().filter(tried) {
@@ -275,7 +281,7 @@ fn a_file_that_cannot_be_read_after_an_error_pretends_nothing() {
     run.expect(&write);
     let file = run.test.vault.inode(run.ino).unwrap().opened().unwrap();
     file.state.write().body = Body::Unknown;
-    assert!(matches!(run.test.vault.open(run.ino, super::super::super::testing::READ_WRITE, &me()), Err(Error::Lower(_))));
+    assert!(matches!(run.test.vault.open(run.ino, READ_WRITE, &me()), Err(Error::Lower(_))));
     file.shut.store(true, std::sync::atomic::Ordering::Relaxed);
     run.check();
     let grow = Op::Write { at: 19_000, len: 5000, seed: 2 };

@@ -36,7 +36,7 @@ impl PageCache for Kernel {
         let dirty = self.dirty.lock().remove(&ino).unwrap_or_default();
         let vault = self.vault.lock().upgrade().unwrap();
         for (at, data) in dirty {
-            if let Err(e) = vault.write(ino, PlainOffset(at), &data, false) {
+            if let Err(e) = vault.write_back(ino, PlainOffset(at), &data, false) {
                 self.failed.lock().push(e);
             }
         }
@@ -147,6 +147,40 @@ fn open_files_of_a_key_that_goes_are_written_wiped_and_come_back() {
     vault.write(ino, PlainOffset(30_000), b"grown", false).unwrap();
     vault.release(ino, handle).unwrap();
     assert_eq!(two.read(ino).unwrap().len(), 30_005);
+}
+
+/// The kernel has them, and their size, as if they had been written.
+#[test]
+fn what_was_written_while_a_key_was_gone_is_shown_no_more_once_it_is_back() {
+    let two = Two::new();
+    let vault = &two.test.vault;
+    let (empty, _a) = two.create(two.dir, "empty", b"");
+    let (full, _b) = two.create(two.dir, "full", &bytes(1, 6000));
+    let (cut, _c) = two.create(two.dir, "cut", b"");
+    let (direct, _d) = two.create(two.dir, "direct", b"");
+    two.enable(false);
+    for ino in [empty, full, cut] {
+        assert!(is_nokey(vault.write_back(ino, PlainOffset(2000), &[b'N'; 6000], false)));
+    }
+    // Of this one the kernel knows that it failed: it has no page of it, nor its size.
+    assert!(is_nokey(vault.write(direct, PlainOffset(0), &[b'N'; 6000], false)));
+    vault.setattr(cut, &SetAttr { size: Some(0), ..SetAttr::default() }, &me()).unwrap();
+    two.kernel.dropped.lock().clear();
+    // Another key that comes changes nothing.
+    two.test.keys().create_key_for_test("alias/third".parse().unwrap());
+    assert_eq!(vault.getattr(empty).unwrap().size, 0);
+    two.kernel.dropped.lock().clear();
+
+    two.enable(true);
+    let dropped = two.kernel.dropped.lock().clone();
+    assert!(dropped.contains(&empty) && dropped.contains(&full), "{dropped:?}");
+    assert_eq!(two.read(empty).unwrap(), [0; 8000]);
+    assert_eq!(two.read(full).unwrap(), [bytes(1, 6000), vec![0; 2000]].concat());
+    assert_eq!(two.read(cut).unwrap(), b"");
+    assert_eq!(two.read(direct).unwrap(), b"");
+    two.kernel.dropped.lock().clear();
+    two.test.keys().create_key_for_test("alias/fourth".parse().unwrap());
+    assert_eq!(*two.kernel.dropped.lock(), []);
 }
 
 #[test]

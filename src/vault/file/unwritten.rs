@@ -1,0 +1,110 @@
+//! What the kernel could not write back because the key was gone. It keeps such pages, clean, as if they were on disk,
+//! and the size that goes with them; fsync has told the error. Once the key is back, it is to show what the file holds,
+//! whether that has a header or not: its pages are dropped, and what is missing of the size that it has is zeros, as
+//! the lower file is made to say.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use super::{OpenFile, Purpose};
+use crate::ids::{Ino, PlainOffset};
+use crate::vault::inode::Inode;
+use crate::vault::{Error, Result, Vault};
+
+/// Inodes with such pages, and where the last of them ended. The lock is a leaf.
+#[derive(Default)]
+pub(in crate::vault) struct Unwritten {
+    any: AtomicBool,
+    files: Mutex<HashMap<Ino, (Weak<Inode>, PlainOffset)>>,
+}
+
+impl Unwritten {
+    fn note(&self, inode: &Arc<Inode>, end: PlainOffset) {
+        let mut files = self.files.lock();
+        if files.len() == files.capacity() {
+            // Numbers of inodes that are forgotten can be another file's by now.
+            files.retain(|_, (inode, _)| inode.strong_count() > 0);
+        }
+        let known = files.entry(inode.ino).or_insert_with(|| (Arc::downgrade(inode), end));
+        if known.0.upgrade().is_some_and(|known| Arc::ptr_eq(&known, inode)) {
+            known.1 = known.1.max(end);
+        } else {
+            *known = (Arc::downgrade(inode), end);
+        }
+        self.any.store(true, Ordering::Release);
+    }
+
+    fn inodes(&self) -> Vec<Arc<Inode>> {
+        let mut files = self.files.lock();
+        files.retain(|_, (inode, _)| inode.strong_count() > 0);
+        files.values().filter_map(|(inode, _)| inode.upgrade()).collect()
+    }
+
+    fn end_of(&self, ino: Ino) -> Option<PlainOffset> {
+        self.files.lock().get(&ino).map(|(_, end)| *end)
+    }
+
+    /// The file has a size that the kernel knows of.
+    pub(super) fn forget(&self, ino: Ino) {
+        if self.any.load(Ordering::Acquire) {
+            let mut files = self.files.lock();
+            files.remove(&ino);
+            self.any.store(!files.is_empty(), Ordering::Release);
+        }
+    }
+}
+
+impl Vault {
+    /// As [`Vault::write`], of pages that the kernel has in its cache and keeps there whatever becomes of them.
+    ///
+    /// # Errors
+    /// As [`Vault::write`].
+    pub fn write_back(&self, ino: Ino, offset: PlainOffset, data: &[u8], kill_priv: bool) -> Result<usize> {
+        let written = self.write(ino, offset, data, kill_priv);
+        if let Err(Error::KeyNotUsable(_)) = &written
+            && let Ok(inode) = self.inode(ino)
+        {
+            self.unwritten.note(&inode, PlainOffset(offset.0.saturating_add(data.len() as u64)));
+        }
+        written
+    }
+
+    /// Has the kernel show what is in the files that it could not write. Of a file whose key is still gone, too; it
+    /// is remembered.
+    pub(super) fn show_what_was_not_written(&self) {
+        for inode in self.unwritten.inodes() {
+            self.drop_pages(inode.ino);
+            if let Err(error) = self.grow_as_the_kernel_has_it(&inode) {
+                tracing::info!(ino = inode.ino.0, "a file keeps its size: {error}");
+            }
+        }
+    }
+
+    fn grow_as_the_kernel_has_it(&self, inode: &Inode) -> Result<()> {
+        let _gate = self.gates.enter(inode.ino);
+        let file = self.file_of(inode, Purpose::Change)?;
+        self.demand_writable(inode, &file)?;
+        file.begin_edit();
+        self.grow_to_what_was_written(inode, &file)?;
+        self.mtime_moved(&file);
+        Ok(())
+    }
+
+    fn grow_to_what_was_written(&self, inode: &Inode, file: &OpenFile) -> Result<()> {
+        let mut state = file.state.write();
+        // Not if it was cut since: under the lock that a cut takes.
+        let Some(end) = self.unwritten.end_of(inode.ino).filter(|end| *end > state.size) else {
+            self.unwritten.forget(inode.ino);
+            return Ok(());
+        };
+        self.changing(file, &mut state, |state| {
+            self.give_up_unsynced(file, state)?;
+            self.grow(inode, file, state, end)
+        })?;
+        self.unwritten.forget(inode.ino);
+        Ok(())
+    }
+}
