@@ -442,8 +442,7 @@ impl Filesystem for Adapter {
         });
     }
 
-    /// Asked only where the kernel doesn't check permissions, so by root: root may do anything but execute
-    /// what nobody may.
+    /// Asked only where the kernel checks no permissions, so by root, who may do all but execute what nobody may.
     fn access(&self, request: &Request, node: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
         self.guarded_for(request, "access", || {
             if !mask.contains(AccessFlags::X_OK) {
