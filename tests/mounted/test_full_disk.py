@@ -10,7 +10,7 @@ from harness import FALLOC_KEEP_SIZE, MountedTest, fallocate, sh, wait_until
 
 MIB = 1 << 20
 KEPT = 200_000
-REFUSALS = 150  # more lines than the log has room for on a full disk
+REFUSALS = 300  # more lines than the log has room for on a full disk
 
 
 class OnADisk(MountedTest):
