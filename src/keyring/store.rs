@@ -173,8 +173,12 @@ impl Store {
         Seen { generation: self.state.body.generation, hash: self.state.hash }
     }
 
-    /// Has this host remember the keyring as the one it has seen.
+    /// Has this host remember the keyring as the one it has seen, unless it is known to lack something that isn't marked
+    /// in it yet: a host that remembers nothing must not take it for the newest one next time.
     pub(super) fn remember(&self) {
+        if self.loss.is_some() {
+            return;
+        }
         self.host.remember(self.state.header.vault, self.dir.path(), self.seen());
     }
 

@@ -2,6 +2,7 @@
 
 use super::keys::{Keys, known};
 use super::model::{Alias, Key, Manager};
+use crate::events::Event;
 use crate::ids::{AliasName, KeyId, KeyVersion};
 
 impl Keys {
@@ -13,6 +14,7 @@ impl Keys {
             let id = key.id;
             draft.body.keys.push(key);
             draft.body.aliases.push(Alias { name: alias, key: id, created: now, updated: now });
+            draft.note(Event::KeyOperation { key: id, operation: "CreateKey" });
             Ok(id)
         })
         .unwrap()
