@@ -2,7 +2,7 @@
 //! description may hold escape sequences, line feeds or marks that turn the direction of writing: printed as they
 //! are, they move a terminal's cursor, forge a line of output, or show another name than the one that is meant.
 //!
-//! A value goes through [`line`] or [`path`] where it may hold a line feed; whole outputs go through [`lines`] or
+//! A value goes through [`line()`] or [`path()`] where it may hold a line feed; whole outputs go through [`lines`] or
 //! [`json`] on their way out, so that no command can forget it.
 
 use std::borrow::Cow;

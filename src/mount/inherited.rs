@@ -7,11 +7,11 @@
 //! - the umask masks nothing of the owner's: a keyring of mode 0 couldn't be opened again.
 //!
 //! A process that serves a mount, in the background or not, once it has its secret, which may come through an inherited
-//! descriptor ([`reset_for_mount`]):
+//! descriptor (`reset_for_mount`):
 //! - inherited descriptors but the standard three are closed, with the locks and the ends of pipes that they stand for;
 //! - its working directory is `/`, and keeps no filesystem busy: paths are absolute by now;
-//! - limits are lifted as far as they go ([`limits::lift`]); what remains of them is warned of;
-//! - in the background it has a session of its own ([`daemon`](super::daemon)), and signals that were ignored have
+//! - limits are lifted as far as they go (`limits::lift`); what remains of them is warned of;
+//! - in the background it has a session of its own (`mount/daemon.rs`), and signals that were ignored have
 //!   their default action. In the foreground SIGINT and SIGHUP stay ignored where they were, as nohup(1) and a shell's
 //!   `&` want it.
 //!
