@@ -20,7 +20,7 @@ const MAX_WRITE: u32 = 1 << 20;
 
 /// Read-ahead and writeback requests that may wait at once; the kernel's own default of 12 leaves a second
 /// thread idle at times.
-const MAX_BACKGROUND: u16 = 64;
+pub(super) const MAX_BACKGROUND: u16 = 64;
 
 /// What is asked for where the kernel has it. Not asked for on purpose: AUTO_INVAL_DATA (nobody else changes
 /// files), FLOCK_LOCKS and POSIX_LOCKS (the kernel then keeps locks by itself), ABORT_ERROR, ATOMIC_O_TRUNC (after

@@ -8,6 +8,7 @@ mod errno;
 mod kernel;
 mod linger;
 mod operations;
+mod owed;
 mod pool;
 mod replies;
 
@@ -114,7 +115,7 @@ impl Adapter {
         let done = write();
         match self.vault.stale_pages(ino) {
             Stale::Nothing => written(reply, done),
-            stale => self.pool.submit(Task::Written { ino, offset, len, stale, written: done, reply }),
+            stale => self.pool.answer_after_drop(ino, offset, len, stale, (reply, done)),
         }
     }
 

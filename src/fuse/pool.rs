@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use fuser::{ReplyEmpty, ReplyLseek, ReplyWrite};
 use parking_lot::{Condvar, Mutex};
 
+use super::owed::Owed;
 use super::replies::{empty, written};
 use super::{KernelCache, errno, guarded};
 use crate::ids::{Handle, Ino, PlainOffset};
@@ -49,8 +50,8 @@ pub(super) enum Task {
         offset: PlainOffset,
         len: usize,
         stale: Stale,
-        written: Result<usize>,
-        reply: ReplyWrite,
+        /// Of the answer that is owed.
+        number: u64,
     },
     /// Has the kernel look an inode up anew, once no one has it open any more. Not part of a request: the kernel takes the
     /// directory's lock for it, which may wait for the file that the request works on.
@@ -73,6 +74,7 @@ struct Shared {
     arrived: Condvar,
     limit: usize,
     seats: Seats,
+    owed: Owed<(ReplyWrite, Result<usize>)>,
 }
 
 /// Runs what waits off the session threads. Dropping it lets the queued tasks finish and their threads end.
@@ -89,6 +91,7 @@ impl Pool {
             arrived: Condvar::new(),
             limit: limit.max(1),
             seats: Seats::new(session_threads / 2),
+            owed: Owed::new(),
         }))
     }
 
@@ -104,6 +107,27 @@ impl Pool {
             Some(_seat) => self.0.run(task),
             None => self.queue(task),
         }
+    }
+
+    /// Has the kernel drop pages that a direct write has made stale, then answers the write; sooner where all such
+    /// wait for each other.
+    pub(super) fn answer_after_drop(
+        &self,
+        ino: Ino,
+        offset: PlainOffset,
+        len: usize,
+        stale: Stale,
+        answer: (ReplyWrite, Result<usize>),
+    ) {
+        let (number, unwatched) = self.0.owed.add(answer);
+        if unwatched {
+            let shared = Arc::clone(&self.0);
+            let watch = move || shared.owed.watch(|(reply, done)| written(reply, done));
+            if let Err(error) = std::thread::Builder::new().name("owed".to_owned()).spawn(watch) {
+                tracing::warn!(%error, "no thread to watch direct writes that wait for each other");
+            }
+        }
+        self.submit(Task::Written { ino, offset, len, stale, number });
     }
 
     /// Whether syncs have lately taken so long that they run on threads of the pool's.
@@ -141,6 +165,7 @@ impl Drop for Pool {
     fn drop(&mut self) {
         self.0.queue.lock().closed = true;
         self.0.arrived.notify_all();
+        self.0.owed.close();
     }
 }
 
@@ -220,9 +245,11 @@ impl Shared {
                 Ok(found) => reply.offset(i64::try_from(found.0).unwrap_or(i64::MAX)),
                 Err(error) => reply.error(errno(&error)),
             },
-            Task::Written { ino, offset, len, stale, written: done, reply } => {
+            Task::Written { ino, offset, len, stale, number } => {
                 self.drop_stale(ino, offset, len, stale);
-                written(reply, done);
+                if let Some((reply, done)) = self.owed.take(number) {
+                    written(reply, done);
+                }
             }
             Task::Forget { ino } => self.forget(ino),
         });

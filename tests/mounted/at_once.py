@@ -161,3 +161,31 @@ def asynchronous(path, seconds, readers=1, pages=64, at_once=16):
             os.preadv(direct, [back], page * PAGE)
             stale["disk"] += back[:] != expected[page]
         return rounds, stale
+
+
+def as_many_as_go(path, seconds, readers=8, pages=32, at_once=64):
+    """As many direct writes at once as the kernel lets be under way, all to pages that others are reading. Returns how many
+    rounds of them ended."""
+    with contextlib.ExitStack() as stack:
+        direct, cached = os.open(path, os.O_RDWR | os.O_DIRECT), os.open(path, os.O_RDONLY)
+        stack.callback(os.close, direct)
+        stack.callback(os.close, cached)
+        aio, rng = Aio(direct, at_once), random.Random(1)
+
+        def read():
+            os.posix_fadvise(cached, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.pread(cached, pages * PAGE, 0)
+
+        def stuck(_signal, _frame):
+            raise TimeoutError("no direct write ends any more")
+
+        rounds = 0
+        stack.callback(signal.signal, signal.SIGALRM, signal.signal(signal.SIGALRM, stuck))
+        stack.callback(signal.alarm, 0)
+        with beside(*[read] * readers):
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                signal.alarm(20)
+                rounds += 1
+                aio.write([rng.randrange(pages) for _ in range(at_once)], rounds % 250 + 1)
+        return rounds

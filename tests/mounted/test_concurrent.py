@@ -3,7 +3,7 @@ what was there before."""
 
 import os
 
-from at_once import asynchronous, overlapping
+from at_once import as_many_as_go, asynchronous, overlapping
 from harness import MountedTest
 
 SECONDS = 4
@@ -30,6 +30,10 @@ class AsynchronousDirectWrites(MountedTest):
         path = self.write("f", bytes(256 << 10), fsync=True)
         rounds, stale = asynchronous(path, SECONDS)
         self.assertEqual(stale, {"read": 0, "mapping": 0, "disk": 0}, f"old pages in {rounds} rounds")
+
+    def test_as_many_as_the_kernel_lets_go_on_dont_wait_for_each_other(self):
+        path = self.write("f", bytes(128 << 10), fsync=True)
+        self.assertGreater(as_many_as_go(path, 2 * SECONDS), 0)
 
 
 class AsynchronousDirectWritesWithoutWriteback(AsynchronousDirectWrites):
