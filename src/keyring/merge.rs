@@ -102,9 +102,15 @@ impl Body {
             }
         }
         if let Some(lost) = self.lost_generations {
-            let after = lost.after.max(found.generation);
-            let all = lost.known.is_some_and(|known| known <= after);
-            self.lost_generations = (!all).then_some(LostGenerations { after, ..lost });
+            let all = lost.known.is_some_and(|known| known <= lost.after.max(found.generation));
+            // What the found one lacks itself is still lost.
+            let theirs = found.lost_generations;
+            let after = lost.after.max(theirs.map_or(found.generation, |theirs| theirs.after));
+            self.lost_generations = match theirs {
+                None if all => None,
+                Some(theirs) if all => Some(LostGenerations { after, ..theirs }),
+                _ => Some(LostGenerations { after, ..lost }),
+            };
             // The found one is the newest that there was: it has all versions, and later numbers are free.
             for theirs in found.keys.iter().filter(|_| all) {
                 if let Some(ours) = self.key_mut(theirs.id) {

@@ -288,6 +288,29 @@ fn a_merge_without_a_rotation_in_between_brings_the_current_version_back() {
     assert_eq!(f.read(FILE_NAME)[6..10], [0; 4]);
 }
 
+/// Two keyrings are lost, one after the other. The second, found again, doesn't have what was lost with the first.
+#[test]
+fn a_merge_keeps_lost_what_the_found_keyring_lacks_too() {
+    let f = Fixture::new();
+    let keys = f.create(&[&key_file(1)]).keys;
+    let old = f.read(FILE_NAME);
+    rotate_times(&keys, 2);
+    let first_made = keys.create_key_for_test("alias/first".parse().unwrap());
+    let first = f.save_as("first");
+    f.write(FILE_NAME, &old);
+    let keys = f.accept().keys;
+    let recovered = f.read(FILE_NAME);
+    let second_made = keys.create_key_for_test("alias/second".parse().unwrap());
+    let second = f.save_as("second");
+    f.write(FILE_NAME, &recovered);
+    let keys = f.accept().keys;
+    assert_eq!(keys.merge(&f.found(&second).keys).unwrap().keys, [second_made]);
+    assert_eq!(state(&keys, 3), VersionState::Lost);
+    let merged = keys.merge(&f.found(&first).keys).unwrap();
+    assert_eq!((merged.keys, merged.left_out), (vec![first_made], vec![]));
+    assert_eq!(state(&keys, 3), VersionState::Current);
+}
+
 #[test]
 fn a_number_with_two_materials_is_refused() {
     let f = Fixture::new();

@@ -109,7 +109,8 @@ impl OpenFile {
     /// below keeps new pages from reaching an inode whose old ones are still counted, so nothing waits.
     fn empty(&self, state: &mut State) -> Result<()> {
         storage::truncate(self.fd.as_fd(), LowerOffset(0))?;
-        *state = State::empty();
+        // A sync may be under way that counts the cuts so far: a later cut must not be taken for one of those.
+        *state = State { cuts: state.cuts, durable_cuts: state.cuts, ..State::empty() };
         Ok(())
     }
 

@@ -118,11 +118,13 @@ impl OpenFile {
         Ok(())
     }
 
-    /// Puts back what a page held before a change of it failed. The lower file must not grow by it.
+    /// Puts back what a page held before a change of it failed, durably: it can have been synced, and what took its place
+    /// can be on disk by now. The lower file must not grow by it.
     pub(super) fn put_back(&self, start: LowerOffset, before: &[u8]) -> Result<()> {
         let end = start.0 + before.len() as u64;
         if storage::fstat(self.fd.as_fd())?.size >= end {
             storage::pwrite_all(self.fd.as_fd(), before, start)?;
+            self.flush()?;
         }
         Ok(())
     }

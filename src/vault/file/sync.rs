@@ -84,9 +84,14 @@ impl OpenFile {
             return Err(storage::Errno::from_raw_os_error(lost).into());
         }
         if cuts > 0 {
-            let mut state = self.state.write();
-            state.durable_cuts = state.durable_cuts.max(cuts);
+            self.cuts_are_durable(cuts);
         }
         Ok(())
+    }
+
+    /// So many cuts, the first ones, are durable.
+    pub(super) fn cuts_are_durable(&self, cuts: u64) {
+        let mut state = self.state.write();
+        state.durable_cuts = state.durable_cuts.max(cuts);
     }
 }

@@ -313,3 +313,40 @@ fn what_is_written_to_a_file_of_another_owner_is_told_as_done() {
     let old = SetAttr { atime: sent, mtime: sent, ..SetAttr::default() };
     assert!(matches!(vault.setattr(ino, &old, &me()), Err(Error::Lower(Errno::PERM))));
 }
+
+/// What the failed cut made of it can be on disk already.
+#[test]
+fn what_is_put_back_after_a_cut_that_failed_is_durable() {
+    let mut run = Run::of(TestVault::in_memory());
+    let write = Op::Write { at: 0, len: 20_000, seed: 1 };
+    for op in [&write, &Op::Sync] {
+        run.apply(op).unwrap();
+        run.expect(op);
+    }
+    let faults = Faults::record().refusing(FaultOp::Truncate, Errno::IO);
+    {
+        let _scope = faults.on_this_thread();
+        run.apply(&Op::Truncate { size: 5000 }).unwrap_err();
+    }
+    let log = faults.log();
+    let last = |op| log.iter().rposition(|call| *call == op);
+    assert!(last(FaultOp::Pwrite).is_some() && last(FaultOp::Pwrite) < last(FaultOp::Fdatasync), "{log:?}");
+    run.check();
+}
+
+#[test]
+fn a_sync_that_began_before_a_file_was_emptied_makes_no_later_cut_durable() {
+    let mut run = Run::of(TestVault::in_memory());
+    let write = Op::Write { at: 0, len: 20_000, seed: 1 };
+    let file = run.test.vault.inode(run.ino).unwrap().opened().unwrap();
+    run.apply(&write).unwrap();
+    run.apply(&Op::Truncate { size: 5000 }).unwrap();
+    let begun = file.state.read().cuts;
+    for op in [&Op::Truncate { size: 0 }, &write, &Op::Truncate { size: 5000 }] {
+        run.apply(op).unwrap();
+    }
+    file.cuts_are_durable(begun);
+    assert!(file.state.read().cut_unsynced());
+    run.apply(&Op::Sync).unwrap();
+    assert!(!file.state.read().cut_unsynced());
+}
