@@ -63,13 +63,26 @@ impl Vault {
     /// # Errors
     /// As [`Vault::write`].
     pub fn write_back(&self, ino: Ino, offset: PlainOffset, data: &[u8], kill_priv: bool) -> Result<usize> {
-        let written = self.write(ino, offset, data, kill_priv);
-        if let Err(Error::KeyNotUsable(_)) = &written
-            && let Ok(inode) = self.inode(ino)
-        {
-            self.unwritten.note(&inode, PlainOffset(offset.0.saturating_add(data.len() as u64)));
+        let end = PlainOffset(offset.0.saturating_add(data.len() as u64));
+        self.noting_unwritten(ino, end, || self.write(ino, offset, data, kill_priv))
+    }
+
+    /// Notes a write up to `end` that fails since its key is gone, and tries it once more then: who brought the key back
+    /// before that was noted has not seen it.
+    pub(super) fn noting_unwritten(
+        &self,
+        ino: Ino,
+        end: PlainOffset,
+        write: impl Fn() -> Result<usize>,
+    ) -> Result<usize> {
+        match write() {
+            Err(Error::KeyNotUsable(why)) => {
+                let Ok(inode) = self.inode(ino) else { return Err(Error::KeyNotUsable(why)) };
+                self.unwritten.note(&inode, end);
+                write()
+            }
+            written => written,
         }
-        written
     }
 
     /// Has the kernel show what is in the files that it could not write. Of a file whose key is still gone, too; it

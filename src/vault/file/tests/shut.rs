@@ -184,6 +184,25 @@ fn what_was_written_while_a_key_was_gone_is_shown_no_more_once_it_is_back() {
 }
 
 #[test]
+fn a_key_that_comes_back_while_a_write_fails_for_it_leaves_nothing_unwritten() {
+    let two = Two::new();
+    let vault = &two.test.vault;
+    let (ino, _handle) = two.create(two.dir, "f", b"");
+    two.enable(false);
+    let written = vault.noting_unwritten(ino, PlainOffset(6000), || {
+        let written = vault.write(ino, PlainOffset(0), &[b'N'; 6000], false);
+        // Whoever brings it back looks for what was not written now.
+        two.enable(true);
+        written
+    });
+    assert_eq!(written.unwrap(), 6000);
+    assert_eq!(two.read(ino).unwrap(), [b'N'; 6000]);
+    two.enable(false);
+    two.enable(true);
+    assert_eq!(two.read(ino).unwrap(), [b'N'; 6000]);
+}
+
+#[test]
 fn pages_of_closed_files_are_dropped_too() {
     let two = Two::new();
     let (ino, handle) = two.create(two.dir, "closed", b"secret");
