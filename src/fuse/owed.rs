@@ -12,8 +12,8 @@ use parking_lot::{Condvar, Mutex};
 
 /// From so many on they may be all that the kernel lets be under way: it may allow less than what is asked for.
 const MANY: usize = super::kernel::MAX_BACKGROUND as usize / 2;
-/// How long nothing may move where there are many: much longer than the kernel takes to drop pages that it can drop.
-const SHORT: Duration = Duration::from_millis(50);
+/// How long nothing may move where there are many. Who is answered sooner than need be, on a busy machine, may read an old page.
+const SHORT: Duration = Duration::from_millis(200);
 /// And where there are few: as long as a slow disk may take for pages that are written out first.
 const LONG: Duration = Duration::from_secs(2);
 
