@@ -199,6 +199,14 @@ def is_gone(pid):
         return True
 
 
+def open_device_to_users(test):
+    """Where no udev runs nobody has opened the FUSE device to users; it is as it was after the test."""
+    mode = stat.S_IMODE(os.stat("/dev/fuse").st_mode)
+    if not mode & stat.S_IWOTH:
+        os.chmod("/dev/fuse", 0o666)
+        test.addCleanup(os.chmod, "/dev/fuse", mode)
+
+
 class MountedTest(unittest.TestCase):
     """A test with a fresh vault, mounted with `options` (None: not mounted) at `self.mnt`."""
 

@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import unittest
 
-from harness import BASE, PASSPHRASE, MountedTest, Vault, wait_until
+from harness import BASE, PASSPHRASE, MountedTest, Vault, open_device_to_users, wait_until
 
 # Users that every Linux has, and nobody logs in as.
 ALICE, MALLORY = pwd.getpwnam("news").pw_uid, pwd.getpwnam("games").pw_uid
@@ -54,10 +54,7 @@ class Attackers(MountedTest):
             self.skipTest("no /dev/fuse: nothing can be mounted here")
         self.need_root()
         self.need_tools("setpriv", "fusermount3")
-        device = stat.S_IMODE(os.stat("/dev/fuse").st_mode)
-        if not device & stat.S_IWOTH:
-            os.chmod("/dev/fuse", 0o666)
-            self.addCleanup(os.chmod, "/dev/fuse", device)
+        open_device_to_users(self)
         BASE.mkdir(parents=True, exist_ok=True)
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="attackers-", dir=BASE))
         self.addCleanup(subprocess.run, ["rm", "-rf", self.dir])

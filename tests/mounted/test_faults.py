@@ -16,6 +16,7 @@ from harness import (
     WRONG_PASSPHRASE_EXIT,
     MountedTest,
     is_gone,
+    open_device_to_users,
     sh,
     wait_until,
 )
@@ -572,6 +573,7 @@ class Unprivileged(MountedTest):
         super().setUp()
         self.need_root()
         self.need_tools("setpriv", "fusermount3")
+        open_device_to_users(self)
         # A place that the user can reach: the directories above a build directory may be closed.
         # It is `nobody`: fusermount3 wants a user with a name.
         self.home = pathlib.Path(sh("mktemp -d", "/").strip())

@@ -83,7 +83,7 @@ class Status(Migration):
         }  # fmt: skip
         self.assertEqual(set(mounted), fields)
         self.assertEqual(set(mounted["mount"]), {"mountpoint", "pid", "read_only", "lazy_rewrap"})
-        self.assertEqual(set(mounted["versions"][0]), {"key_id", "version", "files"})
+        self.assertEqual(set(mounted["versions"][0]), {"key_id", "version", "files", "state"})
         key = {"key_id", "description", "service_managed", "state", "current", "min_decryption", "rotation_period_days",
                "next_rotation", "versions"}  # fmt: skip
         self.assertLessEqual(key, set(mounted["keys"][0]))

@@ -7,7 +7,7 @@ import pwd
 import re
 import subprocess
 
-from harness import BIN, PASSPHRASE, ROOT, TARGET, MountedTest, is_gone, wait_until
+from harness import BIN, PASSPHRASE, ROOT, TARGET, MountedTest, is_gone, open_device_to_users, wait_until
 
 LENGTH = 1 << 20
 CHUNK = 16 << 20
@@ -170,6 +170,7 @@ class Secrets(MountedTest):
         base.mkdir()
         os.chmod(self.dir, 0o755)
         self.need_tools("setpriv", "fusermount3")
+        open_device_to_users(self)
         user = pwd.getpwnam("nobody").pw_uid
         try:
             vault = self.new_vault(base, uid=user)

@@ -6,7 +6,7 @@ import stat
 import subprocess
 import unittest
 
-from harness import MountedTest, sh
+from harness import MountedTest, open_device_to_users, sh
 
 USER = pwd.getpwnam("nobody").pw_uid
 
@@ -17,14 +17,6 @@ def as_user(command, cwd):
         ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "bash", "-euo", "pipefail", "-c", command],
         cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
-
-
-def open_device_to_users(test):
-    """Where no udev runs nobody has opened the FUSE device to users; it is as it was after the test."""
-    mode = stat.S_IMODE(os.stat("/dev/fuse").st_mode)
-    if not mode & stat.S_IWOTH:
-        os.chmod("/dev/fuse", 0o666)
-        test.addCleanup(os.chmod, "/dev/fuse", mode)
 
 
 def mode(path):
