@@ -12,8 +12,8 @@ import signal
 import subprocess
 import tempfile
 
-from harness import BIN, MountedTest, is_gone, wait_until
-from test_users import USER, open_device_to_users
+from harness import BIN, MountedTest, is_gone, open_device_to_users, wait_until
+from test_users import USER
 
 MIB = 1 << 20
 
