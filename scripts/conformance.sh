@@ -12,6 +12,7 @@ TOOLS=$TARGET/tools
 RUN=(env PATH="$PATH" PYTHONDONTWRITEBYTECODE=1 python3 "$ROOT/tests/conformance/run.py"
     --binary "$BINARY" --tools "$TOOLS/bin" --image "$TARGET/conformance.img" --results "$TARGET/conformance")
 install_missing python3:python3 mkfs.ext4:e2fsprogs mount:mount unshare:util-linux fusermount3:fuse3
+open_fuse_to_users
 for argument in "$@"; do
     case $argument in
     -h | --help) exec "${RUN[@]}" --help ;;

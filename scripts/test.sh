@@ -12,6 +12,7 @@ install_missing fusermount3:fuse3 fio:fio git:git rsync:rsync restic:restic borg
 install_missing strace:strace chattr:e2fsprogs gocryptfs:gocryptfs
 python3 -c 'import ensurepip, venv' 2>/dev/null || install_missing no-such-command:python3-venv
 [ -e /dev/fuse ] || as_root modprobe fuse 2>/dev/null || true
+open_fuse_to_users
 mkdir -p "$LOGS"
 need_room 8 "$TARGET"
 # What incremental builds keep is for the next change of a developer: here it is 2 GB for nothing.
