@@ -225,6 +225,7 @@ impl Run {
                     .and_then(|dir| dir.map(|found| Ok(found?.path())).collect::<io::Result<Vec<_>>>());
                 match listed {
                     Ok(names) => todo.extend(names),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound && path != top => {}
                     Err(error) if !counting => self.left(&path, error),
                     Err(_) => {}
                 }
@@ -243,6 +244,11 @@ impl Run {
         let asked = held.and_then(|held| Ok((held.metadata()?, held)));
         let (meta, held): (_, File) = match asked {
             Ok(found) => found,
+            // Removed since the walk saw it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.recursive => {
+                self.report.files -= 1;
+                return Ok(());
+            }
             Err(error) => {
                 self.left(path, error);
                 return Ok(());

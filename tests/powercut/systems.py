@@ -18,6 +18,8 @@ _FSCK_LEFT, _FSCK_FAILED = 4, 8
 _OWN_FILES = 12
 # rekeyfs reencrypt: the file is open or has several names; it is gone, or no regular file.
 _LEFT_AS_IT_IS = (1, 22)
+# rekeyfs reencrypt: the path led nowhere already when it was resolved.
+_NO_SUCH_PATH = 6
 # Verbs with the states that they promise, in turn.
 _STATES = (
     (("disable-key", "Disabled"),),
@@ -280,7 +282,8 @@ class Rekeyfs(Ext4):
         except OSError:
             return  # removed meanwhile
         except Broken as problem:
-            if problem.status not in _LEFT_AS_IT_IS:
+            gone = problem.status == _NO_SUCH_PATH and os.path.ismount(self.root)
+            if problem.status not in _LEFT_AS_IT_IS and not gone:
                 raise
             return
         if file and done["reencrypted"] == 1:
