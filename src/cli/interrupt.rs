@@ -9,7 +9,7 @@ use signal_hook::flag;
 use super::exit::{Exit, Failure, Outcome};
 
 /// Whether the user wants this process to stop.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(super) struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {

@@ -318,3 +318,43 @@ impl Run {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::VaultLocation;
+    use crate::ids::VaultId;
+
+    fn run(recursive: bool) -> Run {
+        Run {
+            recursive,
+            before: None,
+            interrupt: Interrupt::default(),
+            report: Report::default(),
+            display: Display::reencrypting(),
+            total: None,
+        }
+    }
+
+    #[test]
+    fn a_file_removed_since_the_walk_saw_it_is_not_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let entry = Entry {
+            protocol: 0,
+            location: VaultLocation { vault_id: VaultId::random(), dev: 0, ino: 0 },
+            vault: dir.path().into(),
+            mountpoint: dir.path().into(),
+            mount_dev: 0,
+            pid: 0,
+            socket: PathBuf::new(),
+            owner: 0,
+        };
+        let removed = dir.path().join("removed");
+        let mut walk = run(true);
+        walk.file(&removed, &entry).unwrap();
+        assert_eq!(walk.report, Report::default());
+        let mut named = run(false);
+        named.file(&removed, &entry).unwrap();
+        assert_eq!((named.report.files, named.report.left.len()), (1, 1));
+    }
+}

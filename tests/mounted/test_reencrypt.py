@@ -303,29 +303,6 @@ class Trees(Reencrypting):
             self.vault.remount()
         self.assertEqual(self.temporaries(), [])
 
-    def test_what_is_removed_while_the_tree_is_walked_is_not_left_as_it_is(self):
-        self.fill(20)
-        stop = threading.Event()
-
-        def makes_and_removes():
-            while not stop.is_set():
-                for i in range(40):
-                    (self.mnt / f"gone{i % 5}").mkdir(exist_ok=True)
-                    (self.mnt / f"gone{i % 5}/{i}").touch()
-                for i in range(5):
-                    shutil.rmtree(self.mnt / f"gone{i}", ignore_errors=True)
-
-        thread = threading.Thread(target=makes_and_removes)
-        thread.start()
-        try:
-            for _ in range(15):
-                done = self.vault.run("reencrypt", "-r", "--json", self.mnt, timeout=300)
-                self.assertIn(done.returncode, (0, LEFT), done.stderr)
-                self.assertNotIn("No such file", done.stderr)
-        finally:
-            stop.set()
-            thread.join()
-
     def test_sigkill_of_the_mount_at_any_time(self):
         self.fill(40, size=200_000)
         digest = tree_digest(self.mnt)
