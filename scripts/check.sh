@@ -27,6 +27,17 @@ null_cipher_is_not_released() {
         ! grep -rnE --exclude=bench.sh --exclude=check.sh -e 'null-cipher|--all-features' scripts .ci
 }
 step "the null cipher is in no release" null_cipher_is_not_released
+# docs/threat-model.md claims nothing that no test shows.
+threat_model_names_tests() {
+    local name missing=0
+    while read -r name; do
+        grep -rqE "(def|fn) $name\(" tests src && continue
+        echo "docs/threat-model.md names a test that isn't there: $name"
+        missing=1
+    done < <(grep '^|' docs/threat-model.md | grep -oE '`[a-z0-9]+(_[a-z0-9]+){3,}`' | tr -d '`' | sort -u)
+    return "$missing"
+}
+step "the threat model's tests exist" threat_model_names_tests
 if command -v shellcheck >/dev/null 2>&1; then
     step "shellcheck" shellcheck -x -S warning scripts/*.sh
 fi
