@@ -42,17 +42,17 @@ if command -v shellcheck >/dev/null 2>&1; then
     step "shellcheck" shellcheck -x -S warning scripts/*.sh
 fi
 
-if command -v cargo-deny >/dev/null 2>&1; then
-    step "cargo-deny: licences, bans, sources" cargo deny --offline check licenses bans sources
-    if [ -d "${CARGO_HOME:-$HOME/.cargo}/advisory-dbs" ]; then
-        step "cargo-deny: advisories" cargo deny --offline check advisories
+# Advisories come from a database that isn't in any package: where it can't be fetched and isn't there, that is said.
+DENY=(env PATH="$TOOLS/bin:$PATH" cargo deny)
+cargo_deny() (crate cargo-deny 0.20.2)
+if step "cargo-deny can be had" cargo_deny; then
+    step "cargo-deny: licences, bans, sources" "${DENY[@]}" check licenses bans sources
+    if timeout 60 "${DENY[@]}" fetch db >/dev/null 2>&1 ||
+        compgen -G "${CARGO_HOME:-$HOME/.cargo}/advisory-dbs/advisory-db-*" >/dev/null; then
+        step "cargo-deny: advisories" "${DENY[@]}" check --disable-fetch advisories
     else
-        skip "advisories" "cargo-deny has no advisory database here ('cargo deny fetch' gets one)"
+        skip "advisories of dependencies" "RustSec's database can't be fetched here (github.com/RustSec/advisory-db)"
     fi
-elif command -v cargo-audit >/dev/null 2>&1 && [ -d "${CARGO_HOME:-$HOME/.cargo}/advisory-db" ]; then
-    step "cargo-audit" cargo audit --no-fetch
-else
-    skip "dependency advisories and licences" "neither cargo-deny nor cargo-audit is installed ('cargo install --locked cargo-deny' gets one)"
 fi
 
 summary

@@ -8,7 +8,6 @@
 . "$(dirname "$0")/lib.sh"
 
 BINARY=${REKEYFS:-$TARGET/release/rekeyfs}
-TOOLS=$TARGET/tools
 RUN=(env PATH="$PATH" PYTHONDONTWRITEBYTECODE=1 python3 "$ROOT/tests/conformance/run.py"
     --binary "$BINARY" --tools "$TOOLS/bin" --image "$TARGET/conformance.img" --results "$TARGET/conformance")
 install_missing python3:python3 mkfs.ext4:e2fsprogs mount:mount unshare:util-linux fusermount3:fuse3
@@ -18,19 +17,6 @@ for argument in "$@"; do
     -h | --help) exec "${RUN[@]}" --help ;;
     esac
 done
-
-# crate NAME VERSION: a program from crates.io, kept in target/tools. It is built without much optimizing: that takes
-# less time than it would save.
-crate() {
-    [ "$("$TOOLS/bin/$1" --version 2>/dev/null)" = "$1 $2" ] && return 0
-    echo "building $1 $2 (once) ..."
-    local log
-    log=$(mktemp)
-    CARGO_PROFILE_DEV_DEBUG=false CARGO_TARGET_DIR=$TOOLS/build \
-        cargo install --quiet --profile dev --locked --root "$TOOLS" --version "=$2" "$1" >"$log" 2>&1 ||
-        { cat "$log" >&2; rm -f "$log"; die "cargo could not install $1 $2"; }
-    rm -f "$log"
-}
 
 # wanted SUITE: whether it was asked for (by name, or by naming none).
 wanted() {

@@ -5,6 +5,7 @@ set -u
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
 LOGS=$TARGET/check-logs
+TOOLS=$TARGET/tools
 PASSED=0
 FAILED=0
 SKIPPED=()
@@ -51,6 +52,19 @@ install_missing() {
 need_build_tools() {
     command -v cargo >/dev/null 2>&1 || die "no cargo found: install a Rust toolchain from https://rustup.rs"
     install_missing cc:build-essential
+}
+
+# crate NAME VERSION: a program from crates.io, kept in target/tools. It is built without much optimizing: that takes
+# less time than it would save.
+crate() {
+    [ "$("$TOOLS/bin/$1" --version 2>/dev/null)" = "$1 $2" ] && return 0
+    echo "building $1 $2 (once) ..."
+    local log
+    log=$(mktemp)
+    CARGO_PROFILE_DEV_DEBUG=false CARGO_TARGET_DIR=$TOOLS/build \
+        cargo install --quiet --profile dev --locked --root "$TOOLS" --version "=$2" "$1" >"$log" 2>&1 ||
+        { cat "$log" >&2; rm -f "$log"; die "cargo could not install $1 $2"; }
+    rm -f "$log"
 }
 
 # need_binary PATH: builds the release if nothing is there.
