@@ -241,6 +241,18 @@ class Reader(MountedTest):
                 self.vault.umount()
         self.assertEqual(found, [])
 
+    def test_equal_names_look_equal_only_within_a_directory(self):
+        for name in ("d", "e"):
+            (self.mnt / name).mkdir()
+            self.write(f"{name}/same", b"")
+        lower = {name: pathlib.Path(self.vault.lower(self.mnt / name / "same")).name for name in ("d", "e")}
+        self.assertNotEqual(lower["d"], lower["e"])
+        # The limit: a directory's id is derived from its first name, so one that takes a moved one's name has the same.
+        (self.mnt / "d").rename(self.mnt / "moved")
+        (self.mnt / "d").mkdir()
+        self.write("d/same", b"")
+        self.assertEqual(pathlib.Path(self.vault.lower(self.mnt / "d/same")).name, lower["d"])
+
     def plain(self):
         """Where the mark lies in the vault: in a name, a file, a symlink's target, an attribute."""
         mark = self.MARK.encode()
