@@ -9,7 +9,7 @@ use rekeyfs::content::{block, layout};
 use rekeyfs::crypto::keys::{Dek, KeyMaterial, TreeKey};
 use rekeyfs::crypto::random;
 use rekeyfs::crypto::suite::Suite;
-use rekeyfs::header::{self, Header, Refusal, SLOTS};
+use rekeyfs::header::{self, Header, Refusal, Rewrapped, SLOTS};
 use rekeyfs::ids::{
     BackingKeyId, DirId, FileId, Format, KeyId, KeyVersion, PageIndex, PlainOffset, SegmentIndex, VaultId,
 };
@@ -49,7 +49,8 @@ fn headers(c: &mut Criterion) {
     };
     let wrapped = wrapping.wrap_dek(&context, &dek);
     let mut slots = [0; SLOTS];
-    let slot = Header::new(file, suite, backing, &wrapped, dek).to_slot();
+    let wrap = Rewrapped { backing, wrapped: &wrapped, tag: None };
+    let slot = Header::new(file, suite, &wrap, dek).to_slot();
     slots[..slot.len()].copy_from_slice(&slot);
     let open = || {
         header::open(black_box(&slots), |slot| {

@@ -81,6 +81,11 @@ uuid_id!(
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct DirId(pub [u8; 16]);
 
+/// An alias since it was made: the same when it is pointed at another key, another one when it is deleted and made
+/// again.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct AliasId(pub [u8; 16]);
+
 /// The version of a key: which of its backing keys. The first is 1.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(transparent)]

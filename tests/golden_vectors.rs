@@ -13,7 +13,7 @@ use rekeyfs::crypto::labels::{self, Label};
 use rekeyfs::crypto::password::{KdfParams, derive_kek};
 use rekeyfs::crypto::sha256;
 use rekeyfs::crypto::suite::Suite;
-use rekeyfs::header::{self, Refusal};
+use rekeyfs::header::{self, AliasTag, Refusal};
 use rekeyfs::ids::*;
 use rekeyfs::names::{
     DirRecord, LowerName, NameCipher, RecordCipher, SymlinkCipher, XattrCipher, XattrSpace,
@@ -56,7 +56,7 @@ fn backing(v: &Value) -> BackingKeyId {
 
 #[test]
 fn every_label() {
-    let all: [(&str, Label); 11] = [
+    let all: [(&str, Label); 12] = [
         ("keyring", labels::KEYRING),
         ("slot-wrap", labels::SLOT_WRAP),
         ("wrap", labels::WRAP),
@@ -68,6 +68,7 @@ fn every_label() {
         ("symlink", labels::SYMLINK),
         ("xattr-name", labels::XATTR_NAME),
         ("xattr-value", labels::XATTR_VALUE),
+        ("alias-id", labels::ALIAS_ID),
     ];
     let v = vectors();
     for (name, label) in all {
@@ -167,6 +168,32 @@ fn slots() {
         assert_eq!(header.sequence(), Sequence(number(&row["sequence"])));
         assert_eq!(header.floor(), PageCount(number(&row["floor"])));
         assert_eq!(header.to_slot().as_slice(), hex(&row["slot"]));
+    }
+}
+
+#[test]
+fn alias_tags() {
+    let v = vectors();
+    for row in rows(&v, "tagged_slots") {
+        let mut both = [0; 1024];
+        both[..512].copy_from_slice(&hex(&row["slot"]));
+        let vault = VaultId::from_bytes(array(&row["vault"]));
+        let material = KeyMaterial::from_bytes(&array(&row["material"]));
+        let header = header::open(&both, |slot| {
+            let key = material.wrapping_key(vault, slot.backing());
+            key.unwrap_dek(&slot.wrap_context(vault), &slot.wrapped()).map_err(|_| Refusal::<()>::Failed)
+        });
+        let Ok(header) = header else { panic!("the slot of {row} did not open") };
+        let tree = TreeKey::from_bytes(&array(&row["tree"]));
+        let created = Timestamp(row["created"].as_i64().unwrap());
+        let alias = tree.alias_id(created, &row["alias"].as_str().unwrap().parse().unwrap());
+        let generation = Generation(number(&row["generation"]));
+        let wanted = match row["means"].as_str().unwrap() {
+            "alias" => Some(AliasTag { follows: Some(alias), generation }),
+            "pinned" => Some(AliasTag { follows: None, generation }),
+            _ => None,
+        };
+        assert_eq!(header.keys().tag, wanted, "{}", row["means"]);
     }
 }
 

@@ -25,8 +25,7 @@ pub(super) enum Verb {
     #[command(flatten)]
     OfKeys(Box<KeyVerb>),
     /// Re-wrap the data keys of files under another key; contents stay as they are (`rekeyfs reencrypt` encrypts
-    /// them anew). A file whose directory has an alias of another key moves back at its next use: set the
-    /// directory's user.rekeyfs.alias for it to stay
+    /// them anew). They follow no alias from then on
     ReEncrypt(ReEncrypt),
 }
 

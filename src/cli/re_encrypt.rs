@@ -54,15 +54,5 @@ fn re_encrypt(path: &Path, args: &ReEncrypt) -> Outcome {
         }
         _ => return Err(target::unexpected(entry)),
     }
-    match target::ask(entry, &Request::Inspect { ino })? {
-        Reply::Inspected(now) if now.header.as_ref().is_some_and(|header| header.stale) => {
-            output::complain(&format_args!(
-                "{}: its alias resolves to another key, to which its next use or a sweep moves it back; set \
-                 user.rekeyfs.alias of its directory for it to stay",
-                path.display()
-            ));
-        }
-        _ => {}
-    }
     Ok(())
 }

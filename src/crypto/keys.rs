@@ -16,7 +16,10 @@ use super::seal;
 use super::siv::SivKey;
 use super::stack;
 use super::suite::Suite;
-use crate::ids::{BackingKeyId, DirId, FileId, Format, Generation, KeyId, SegmentIndex, SlotId, VaultId};
+use crate::ids::{
+    AliasId, AliasName, BackingKeyId, DirId, FileId, Format, Generation, KeyId, SegmentIndex, SlotId,
+    Timestamp, VaultId,
+};
 use crate::sys::locked::Locked;
 
 type Secret = Box<Zeroizing<[u8; 32]>>;
@@ -297,11 +300,20 @@ impl TreeKey {
     }
 
     fn dir_id_of(&self, context: &[&[u8]]) -> DirId {
+        DirId(self.id_of(labels::DIR_ID, context))
+    }
+
+    /// The id of an alias that was made then.
+    pub fn alias_id(&self, created: Timestamp, name: &AliasName) -> AliasId {
+        AliasId(self.id_of(labels::ALIAS_ID, &[&created.0.to_le_bytes(), name.as_str().as_bytes()]))
+    }
+
+    fn id_of(&self, label: Label, context: &[&[u8]]) -> [u8; 16] {
         let mut out = Zeroizing::new([0; 32]);
-        derive(self.expose(), labels::DIR_ID, context, &mut out);
+        derive(self.expose(), label, context, &mut out);
         let mut id = [0; 16];
         id.copy_from_slice(&out[..16]);
-        DirId(id)
+        id
     }
 
     /// The key of directory records.

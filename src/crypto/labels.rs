@@ -36,3 +36,6 @@ pub const SYMLINK: Label = Label(b"symlink");
 pub const XATTR_NAME: Label = Label(b"xattr-name");
 /// Tree key → key of xattr values; no context.
 pub const XATTR_VALUE: Label = Label(b"xattr-value");
+/// Tree key → alias id (first 16 bytes), the tag by which files follow an alias; context: when the alias was made (i64,
+/// milliseconds), its name.
+pub const ALIAS_ID: Label = Label(b"alias-id");

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::Actor;
-use crate::ids::{BackingKeyId, FileId, Generation, Ino, KeyId, KeyVersion, PageIndex, SlotId, Timestamp};
+use super::subject::{FailedUnlock, FileRef, Refusal, with_backing, with_file};
+use crate::ids::{BackingKeyId, Generation, Ino, KeyId, KeyVersion, PageIndex, SlotId, Timestamp};
 
 /// Something worth a line in the audit log.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -145,6 +145,37 @@ pub enum Event {
         /// Whether it saw the whole tree.
         complete: bool,
     },
+    /// Files came under another key by a re-wrap: one line for each pair of keys in a batch, which is up to 64 files
+    /// that were opened, or up to 4,096 of a sweep.
+    FilesMoved {
+        /// The key before.
+        from: KeyId,
+        /// The key now.
+        to: KeyId,
+        /// How many files.
+        files: u64,
+    },
+    /// A file was met that was wrapped with a newer keyring than this one: an older keyring was put back. Of each newer
+    /// generation the first file in a mount that was met.
+    FileNewerThanKeyring {
+        /// The file.
+        file: FileRef,
+        /// What wraps it.
+        backing: BackingKeyId,
+        /// The keyring's generation then.
+        written: Generation,
+        /// The keyring's generation now.
+        keyring: Generation,
+    },
+    /// A directory was given an alias, or it was taken away: that new files in it take another key.
+    DirectoryAlias {
+        /// The directory.
+        directory: FileRef,
+        /// The key of new files in it.
+        key: Option<KeyId>,
+        /// Whether it was taken away.
+        removed: bool,
+    },
     /// A file was written anew under another DEK.
     FileReencrypted {
         /// The file that is there now, at the path that both have had.
@@ -169,7 +200,7 @@ pub enum Event {
     },
     /// A file was not opened, created or cut.
     AccessRefused {
-        /// `open`, `create` or `truncate`.
+        /// `open`, `create`, `truncate` or `set-alias`.
         operation: &'static str,
         /// The file; for `create` the directory.
         file: FileRef,
@@ -218,59 +249,6 @@ pub enum Event {
     },
 }
 
-/// Which file an event is about. Never by its plain name: the log lies beside the ciphertext.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct FileRef {
-    /// The inode number.
-    pub ino: Ino,
-    /// The id in its header, where that was read.
-    pub file: Option<FileId>,
-    /// A path of it in the vault directory, by lower names: `tree/…`. Bytes that aren't printable ASCII, and
-    /// `%`, are percent-encoded. None if it has no name any more.
-    pub path: Option<String>,
-}
-
-/// A secret that opened nothing, as its process noted it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct FailedUnlock {
-    /// When.
-    pub time: Timestamp,
-    /// Who.
-    pub actor: Actor,
-}
-
-/// Why a file was refused.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Refusal {
-    /// Its key isn't usable: disabled, pending deletion, without material, or unknown.
-    KeyState,
-    /// The key's policy doesn't allow it.
-    Policy,
-    /// Its header failed authentication.
-    Authentication,
-}
-
-impl Refusal {
-    fn name(self) -> &'static str {
-        match self {
-            Self::KeyState => "key-state",
-            Self::Policy => "key-policy",
-            Self::Authentication => "authentication",
-        }
-    }
-}
-
-/// Events that users of a mount can bring about as fast as they like, each class with a limit of its own.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Class {
-    /// [`Event::AccessRefused`].
-    Refusals,
-    /// [`Event::Damage`].
-    Damage,
-    /// [`Event::FileReencrypted`].
-    Reencryptions,
-}
-
 /// A key's ARN: `arn:rekeyfs:kms:local:000000000000:key/UUID`.
 pub fn arn(key: KeyId) -> String {
     format!("arn:rekeyfs:kms:local:000000000000:key/{key}")
@@ -303,6 +281,9 @@ impl Event {
             Self::BackupImported { .. } => "Key Backup Imported",
             Self::SweepBegan => "Re-wrap Sweep Began",
             Self::SweepEnded { .. } => "Re-wrap Sweep Ended",
+            Self::FilesMoved { .. } => "Files Moved To Another Key",
+            Self::FileNewerThanKeyring { .. } => "File Newer Than Keyring",
+            Self::DirectoryAlias { .. } => "Directory Alias Changed",
             Self::FileReencrypted { .. } => "File Re-encrypted",
             Self::ReencryptionBegan => "Re-encryption Began",
             Self::ReencryptionEnded { .. } => "Re-encryption Ended",
@@ -324,10 +305,11 @@ impl Event {
             | Self::KeyOperation { key, .. }
             | Self::VersionsRetired { key, .. }
             | Self::KeyDeleted(key) => Some(*key),
-            Self::OperationRefused { key, .. } => *key,
-            Self::MaterialDeleted { backing, .. } | Self::FileReencrypted { backing, .. } => {
-                Some(backing.key)
-            }
+            Self::OperationRefused { key, .. } | Self::DirectoryAlias { key, .. } => *key,
+            Self::FilesMoved { to, .. } => Some(*to),
+            Self::MaterialDeleted { backing, .. }
+            | Self::FileReencrypted { backing, .. }
+            | Self::FileNewerThanKeyring { backing, .. } => Some(backing.key),
             Self::AccessRefused { backing, .. } | Self::Damage { backing, .. } => backing.map(|b| b.key),
             _ => None,
         }
@@ -344,6 +326,7 @@ impl Event {
             | Self::ChangeFailed { .. }
             | Self::VersionsLost { .. }
             | Self::Damage { .. }
+            | Self::FileNewerThanKeyring { .. }
             | Self::LogCut
             | Self::EventsLost { .. }
             | Self::LinesForged { .. }
@@ -421,6 +404,17 @@ impl Event {
             Self::SweepEnded { files, rewrapped, failed, complete } => json!({
                 "files": files, "rewrapped": rewrapped, "not-rewrapped": failed, "complete": complete,
             }),
+            Self::FilesMoved { from, to, files } => {
+                json!({"previous-key-id": from.to_string(), "key-id": to.to_string(), "files": files})
+            }
+            Self::FileNewerThanKeyring { file, backing, written, keyring } => {
+                let detail = json!({"written-generation": written.0, "keyring-generation": keyring.0});
+                with_backing(with_file(detail, file), Some(*backing))
+            }
+            Self::DirectoryAlias { directory, key, removed } => {
+                let detail = json!({"key-id": key.map(|key| key.to_string()), "removed": removed});
+                with_file(detail, directory)
+            }
             Self::FileReencrypted { file, replaced, backing } => {
                 with_backing(with_file(json!({"replaced-inode": replaced.0}), file), Some(*backing))
             }
@@ -451,18 +445,3 @@ impl Event {
 
 /// The `detail-type` of [`Event::LineTorn`], by which a check of the log knows it.
 pub(super) const LINE_TORN: &str = "Event Log Line Torn";
-
-fn with_file(mut detail: Value, file: &FileRef) -> Value {
-    detail["inode"] = file.ino.0.into();
-    detail["file-id"] = file.file.map(|id| id.to_string()).into();
-    detail["lower-path"] = file.path.clone().into();
-    detail
-}
-
-fn with_backing(mut detail: Value, backing: Option<BackingKeyId>) -> Value {
-    if let Some(backing) = backing {
-        detail["key-id"] = backing.key.to_string().into();
-        detail["version"] = backing.version.0.into();
-    }
-    detail
-}

@@ -35,7 +35,7 @@ pub struct EventLog {
     dir: OwnedFd,
     key: Arc<EventKey>,
     /// By [`Class`]. Taken before `state`, never with it held.
-    limits: [Mutex<Limits>; 3],
+    limits: [Mutex<Limits>; 4],
     state: Mutex<State>,
 }
 
@@ -279,6 +279,7 @@ impl EventLog {
             Class::Refusals => 0,
             Class::Damage => 1,
             Class::Reencryptions => 2,
+            Class::DirectoryAliases => 3,
         }]
     }
 

@@ -14,13 +14,15 @@ pub(crate) mod fuzzing;
 mod limit;
 mod log;
 mod room;
+mod subject;
 mod waiting;
 
 pub use actor::{Acting, Actor};
 pub use chain::{Anchor, Verification};
-pub use event::{Class, Event, FailedUnlock, FileRef, Refusal, arn};
+pub use event::{Event, arn};
 pub use failed::{note_failed_unlock, take_failed_unlocks};
 pub use log::{EventLog, FILE_NAME};
+pub use subject::{Class, FailedUnlock, FileRef, Refusal};
 
 #[cfg(test)]
 mod tests;

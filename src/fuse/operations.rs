@@ -434,11 +434,9 @@ impl Filesystem for Adapter {
 
     fn removexattr(&self, request: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         self.guarded_for(request, "removexattr", || {
-            let done = self.vault.removexattr(convert::ino(node), name.as_bytes());
-            if done.is_ok() {
-                self.after_xattr_change(convert::ino(node), name.as_bytes());
-            }
-            empty(reply, done);
+            let (ino, name, caller) = (convert::ino(node), name.as_bytes(), convert::caller(request, 0));
+            let done = self.vault.removexattr_as(ino, name, &caller);
+            empty(reply, done.inspect(|()| self.after_xattr_change(ino, name)));
         });
     }
 

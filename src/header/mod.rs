@@ -3,6 +3,12 @@
 //! unwraps the DEK and checks the MAC that commits to it, makes a [`Header`], and only a `Header` yields
 //! content keys. No I/O.
 
+mod slot_keys;
+mod tag;
+
+pub use slot_keys::{OtherSlot, SlotKeys};
+pub use tag::AliasTag;
+
 use crate::crypto::AuthError;
 use crate::crypto::keys::{Dek, HeaderMacKey, WrapContext, Wrapped};
 use crate::crypto::page::ContentKey;
@@ -91,6 +97,20 @@ impl Fields {
         self.array(64)
     }
 
+    fn tag(&self) -> Option<AliasTag> {
+        AliasTag::read(&self.array(tag::AT), self.backing().key)
+    }
+
+    /// A wrap, and with it the tag; `None` leaves the tag's bytes as they are.
+    fn set_wrap(&mut self, backing: BackingKeyId, wrapped: &Wrapped, tag: Option<AliasTag>) {
+        self.set(32, backing.key.as_bytes());
+        self.set(48, &backing.version.0.to_le_bytes());
+        self.set(64, wrapped);
+        if let Some(tag) = tag {
+            self.set(tag::AT, &tag.bytes(backing.key));
+        }
+    }
+
     fn seal(&self, key: &HeaderMacKey) -> [u8; SLOT] {
         let mut out = [0; SLOT];
         out[..AUTHENTICATED].copy_from_slice(&self.0);
@@ -168,9 +188,15 @@ impl UnverifiedSlot {
         self.index
     }
 
-    /// The backing keys that it and the other slot, in the same `bytes`, claim.
+    /// The backing keys that it and the other slot, in the same `bytes`, claim, and its tag.
     pub fn keys(&self, bytes: &[u8; SLOTS]) -> SlotKeys {
-        SlotKeys { backing: self.backing(), other: OtherSlot::of(bytes, self.index.other()) }
+        let other = OtherSlot::of(bytes, self.index.other());
+        SlotKeys { backing: self.backing(), other, tag: self.tag() }
+    }
+
+    /// The alias tag it claims.
+    pub fn tag(&self) -> Option<AliasTag> {
+        self.fields.tag()
     }
 
     /// The wrapped DEK, for the keyring that unwraps it.
@@ -208,56 +234,6 @@ impl UnverifiedSlot {
         let offered = Offered::default();
         let (fields, index) = (self.fields, self.index);
         Ok(Header { fields, index, suite, dek, mac_key, other, copied: false, offered })
-    }
-}
-
-/// What stands in the slot that isn't in force. Whoever has the backing key that it names opens the file too, as
-/// long as the slot is there: no file has left a backing key before both of its slots have.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum OtherSlot {
-    /// Zeros: none was written yet.
-    Empty,
-    /// A slot that names this backing key; it isn't verified.
-    Names(BackingKeyId),
-    /// It can't be told: it is no slot, or one was written over it and isn't known to be durable.
-    Unknown,
-}
-
-impl OtherSlot {
-    fn of(bytes: &[u8; SLOTS], index: SlotIndex) -> Self {
-        let at = index.offset().0 as usize;
-        let Some(slot) = bytes[at..].first_chunk::<SLOT>() else { return Self::Unknown };
-        match UnverifiedSlot::parse(slot, index) {
-            Some(slot) => Self::Names(slot.backing()),
-            None if slot.iter().all(|b| *b == 0) => Self::Empty,
-            None => Self::Unknown,
-        }
-    }
-}
-
-/// The backing keys that a file's slots name.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct SlotKeys {
-    /// Of the slot in force: what opens the file.
-    pub backing: BackingKeyId,
-    /// Of the other one.
-    pub other: OtherSlot,
-}
-
-impl SlotKeys {
-    /// Whether no slot needs, or may need, another backing key than this one.
-    pub fn only(&self, backing: BackingKeyId) -> bool {
-        self.backing == backing
-            && match self.other {
-                OtherSlot::Empty => true,
-                OtherSlot::Names(other) => other == backing,
-                OtherSlot::Unknown => false,
-            }
-    }
-
-    /// Whether the other slot bears, or may bear, another backing key than the one in force.
-    pub fn differ(&self) -> bool {
-        !self.only(self.backing)
     }
 }
 
@@ -329,6 +305,16 @@ pub struct Header {
     offered: Offered,
 }
 
+/// A DEK as it was wrapped for a slot.
+pub struct Rewrapped<'a> {
+    /// By this backing key.
+    pub backing: BackingKeyId,
+    /// The wrap.
+    pub wrapped: &'a Wrapped,
+    /// The tag that goes with it; none: the tag's bytes stay as they are, and so don't count under another key.
+    pub tag: Option<AliasTag>,
+}
+
 /// Of the slots made by [`Header::next_slot`] that the header didn't advance to: each may be on disk, and be
 /// the header after a power cut.
 #[derive(Default)]
@@ -338,17 +324,15 @@ struct Offered {
 }
 
 impl Header {
-    /// The header of a new file: slot A, sequence 1, no floor. `wrapped` is `dek` wrapped by `backing`.
-    pub fn new(file: FileId, suite: Suite, backing: BackingKeyId, wrapped: &Wrapped, dek: Dek) -> Self {
+    /// The header of a new file: slot A, sequence 1, no floor. `wrap` is `dek` wrapped.
+    pub fn new(file: FileId, suite: Suite, wrap: &Rewrapped<'_>, dek: Dek) -> Self {
         let mut fields = Fields([0; AUTHENTICATED]);
         fields.set(0, MAGIC);
         fields.set(4, &Format::CURRENT.0.to_le_bytes());
         fields.set(6, &[suite.number()]);
         fields.set(8, &1u64.to_le_bytes());
         fields.set(16, file.as_bytes());
-        fields.set(32, backing.key.as_bytes());
-        fields.set(48, &backing.version.0.to_le_bytes());
-        fields.set(64, wrapped);
+        fields.set_wrap(wrap.backing, wrap.wrapped, wrap.tag);
         let mac_key = dek.header_mac_key(file);
         let (index, other, offered) = (SlotIndex::A, OtherSlot::Empty, Offered::default());
         Self { fields, index, suite, dek, mac_key, other, copied: false, offered }
@@ -362,17 +346,15 @@ impl Header {
     /// The slot of the same file that goes into the other slot: the DEK wrapped by `rewrapped`'s backing key
     /// (none: as it is) and `floor`. Its sequence is past that of every slot made before, also of those that
     /// the header never advanced to. Reserved bytes are kept. From here on it isn't known what the other slot holds.
-    pub fn next_slot(&mut self, rewrapped: Option<(BackingKeyId, &Wrapped)>, floor: PageCount) -> NextSlot {
+    pub fn next_slot(&mut self, rewrapped: Option<&Rewrapped<'_>>, floor: PageCount) -> NextSlot {
         let mut fields = self.fields.clone();
         let sequence = self.sequence().0.max(self.offered.sequence) + 1;
         self.offered = Offered { sequence, floor: self.offered.floor.max(floor.0) };
         self.other_is_unknown();
         fields.set(8, &sequence.to_le_bytes());
         fields.set(56, &floor.0.to_le_bytes());
-        if let Some((backing, wrapped)) = rewrapped {
-            fields.set(32, backing.key.as_bytes());
-            fields.set(48, &backing.version.0.to_le_bytes());
-            fields.set(64, wrapped);
+        if let Some(Rewrapped { backing, wrapped, tag }) = rewrapped {
+            fields.set_wrap(*backing, wrapped, *tag);
         }
         let bytes = fields.seal(&self.mac_key);
         NextSlot { fields, index: self.index.other(), bytes }
@@ -408,9 +390,9 @@ impl Header {
         (self.other, self.copied) = (OtherSlot::Unknown, false);
     }
 
-    /// The backing keys that both slots name.
+    /// The backing keys that both slots name, and the tag of this one.
     pub fn keys(&self) -> SlotKeys {
-        SlotKeys { backing: self.backing(), other: self.other }
+        SlotKeys { backing: self.backing(), other: self.other, tag: self.fields.tag() }
     }
 
     /// Takes over what is known of the slots that `before`, which stood for the same file until it was read from

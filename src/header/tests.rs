@@ -1,6 +1,7 @@
 //! Which slot counts, what is refused, and every byte flipped.
 use super::*;
 use crate::crypto::keys::{KeyMaterial, WrappingKey};
+use crate::ids::{AliasId, Generation};
 
 struct Keyring {
     vault: VaultId,
@@ -39,12 +40,17 @@ impl Keyring {
     fn new_header(&self) -> Header {
         let (file, dek) = (FileId::random(), Dek::generate());
         let (backing, wrapped) = self.wrap(1, file, &dek);
-        Header::new(file, Suite::Aes256Gcm, backing, &wrapped, dek)
+        Header::new(file, Suite::Aes256Gcm, &rewrapped(backing, &wrapped), dek)
     }
 
     fn open(&self, bytes: &[u8; SLOTS]) -> Result<Header, OpenError<&'static str>> {
         open(bytes, |slot| self.unwrap(slot))
     }
+}
+
+/// Without a tag, as programs do that know none.
+fn rewrapped(backing: BackingKeyId, wrapped: &Wrapped) -> Rewrapped<'_> {
+    Rewrapped { backing, wrapped, tag: None }
 }
 
 fn page(a: &[u8], b: &[u8]) -> [u8; SLOTS] {
@@ -85,7 +91,7 @@ fn the_higher_sequence_counts_and_a_torn_one_falls_back() {
     let keyring = Keyring::new(2);
     let mut header = keyring.new_header();
     let (backing, wrapped) = keyring.wrap(2, header.file(), header.dek());
-    let next = header.next_slot(Some((backing, &wrapped)), PageCount(5));
+    let next = header.next_slot(Some(&rewrapped(backing, &wrapped)), PageCount(5));
     assert_eq!(next.index(), SlotIndex::B);
     let both = page(&header.to_slot(), next.bytes());
     let opened = keyring.open(&both).unwrap();
@@ -128,7 +134,8 @@ fn a_key_that_is_not_usable_stops_without_fallback() {
     let mut keyring = Keyring::new(2);
     let mut header = keyring.new_header();
     let (backing, wrapped) = keyring.wrap(2, header.file(), header.dek());
-    let both = page(&header.to_slot(), header.next_slot(Some((backing, &wrapped)), PageCount(0)).bytes());
+    let both =
+        page(&header.to_slot(), header.next_slot(Some(&rewrapped(backing, &wrapped)), PageCount(0)).bytes());
     keyring.disabled = Some(backing);
     assert_eq!(keyring.open(&both).err(), Some(OpenError::Key("disabled")));
 }
@@ -138,7 +145,7 @@ fn an_unknown_key_falls_back_and_alone_is_enokey() {
     let mut keyring = Keyring::new(2);
     let mut header = keyring.new_header();
     let (backing, wrapped) = keyring.wrap(2, header.file(), header.dek());
-    let next = header.next_slot(Some((backing, &wrapped)), PageCount(0));
+    let next = header.next_slot(Some(&rewrapped(backing, &wrapped)), PageCount(0));
     keyring.keys.pop();
     assert_eq!(keyring.open(&page(&header.to_slot(), next.bytes())).unwrap().sequence(), Sequence(1));
     assert_eq!(keyring.open(&page(&[], next.bytes())).err(), Some(OpenError::Key("unknown")));
@@ -165,7 +172,40 @@ fn reserved_bytes_are_kept_by_a_rewrap() {
     header.fields.0[7] = 9;
     let mut opened = keyring.open(&page(&header.to_slot(), &[])).unwrap();
     let (backing, wrapped) = keyring.wrap(2, opened.file(), opened.dek());
-    let next = opened.next_slot(Some((backing, &wrapped)), PageCount(0));
+    let next = opened.next_slot(Some(&rewrapped(backing, &wrapped)), PageCount(0));
     assert_eq!((next.bytes()[200], next.bytes()[7]), (42, 9));
     assert!(keyring.open(&page(&[], next.bytes())).is_ok());
+}
+
+/// It opens with the header that bears it; one that names another key than the slot is none.
+#[test]
+fn a_tag_counts_under_its_own_key_alone_and_stays_where_no_other_is_given() {
+    let (keyring, other_key) = (Keyring::new(2), Keyring::new(1));
+    let mut header = keyring.new_header();
+    assert_eq!(header.keys().tag, None);
+    for follows in [Some(AliasId([7; 16])), None] {
+        let tag = AliasTag { follows, generation: Generation(0x0102_0304_0506_0708) };
+        let (backing, wrapped) = keyring.wrap(1, header.file(), header.dek());
+        let next =
+            header.next_slot(Some(&Rewrapped { backing, wrapped: &wrapped, tag: Some(tag) }), PageCount(0));
+        assert_eq!(&next.bytes()[136..152], &follows.map_or([0; 16], |id| id.0));
+        assert_eq!(
+            &next.bytes()[152..176],
+            [&backing.key.as_bytes()[..], &[8, 7, 6, 5, 4, 3, 2, 1]].concat()
+        );
+        let opened = keyring.open(&page(next.bytes(), &[])).unwrap();
+        assert_eq!(opened.keys().tag, Some(tag));
+        header.advance(next);
+    }
+    // Another version of the key, by a program that copies what it doesn't know.
+    let (backing, wrapped) = keyring.wrap(2, header.file(), header.dek());
+    let next = header.next_slot(Some(&rewrapped(backing, &wrapped)), PageCount(0));
+    header.advance(next);
+    let tag = header.keys().tag.unwrap();
+    assert_eq!(tag.generation, Generation(0x0102_0304_0506_0708));
+    // Another key.
+    let (backing, wrapped) = other_key.wrap(1, header.file(), header.dek());
+    let next = header.next_slot(Some(&rewrapped(backing, &wrapped)), PageCount(0));
+    header.advance(next);
+    assert_eq!(header.keys().tag, None);
 }

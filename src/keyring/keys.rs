@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use super::error::{KeyError, KeyringError, Unusable};
+use super::follow::{Followed, follow};
 use super::model::{Body, Key, KeyState};
 use super::renew::resolve;
 use super::state::Clock;
@@ -16,7 +17,10 @@ use super::watch::Watch;
 use crate::crypto::keys::{Dek, TreeKey, WrapContext, Wrapped};
 use crate::crypto::suite::Suite;
 use crate::events::{Event, EventLog};
-use crate::ids::{AliasName, BackingKeyId, FileId, Format, Generation, KeyId, KeyVersion, SlotId, VaultId};
+use crate::header::{AliasTag, SlotKeys};
+use crate::ids::{
+    AliasId, AliasName, BackingKeyId, FileId, Format, Generation, KeyId, KeyVersion, SlotId, VaultId,
+};
 
 /// The keys of an unlocked vault. Shared by all threads; look-ups take a read lock for some nanoseconds and
 /// allocate nothing.
@@ -70,12 +74,24 @@ pub struct WrapGuard<'a> {
     vault: VaultId,
     backing: BackingKeyId,
     key: Arc<Backing>,
+    alias: Option<AliasId>,
+    generation: Generation,
 }
 
 impl WrapGuard<'_> {
     /// The backing key: what the header is to name.
     pub fn backing(&self) -> BackingKeyId {
         self.backing
+    }
+
+    /// The tag of a file that follows the alias of which the gate was passed, or, if that was a key's, is pinned.
+    pub fn tag(&self) -> AliasTag {
+        self.tag_following(self.alias)
+    }
+
+    /// The tag of a file that is wrapped now and follows this alias, or none.
+    pub fn tag_following(&self, follows: Option<AliasId>) -> AliasTag {
+        AliasTag { follows, generation: self.generation }
     }
 
     /// Wraps a DEK under it, for a header of the current format.
@@ -101,9 +117,9 @@ impl Keys {
     ) -> Result<Self, KeyringError> {
         let state = store.state();
         let (vault, suite) = (state.header.vault, state.header.suite);
-        let table = Table::new(vault, &state.body, None, clock.now());
         let tree = unwrap_tree_key(vault, &state.body)
             .ok_or_else(|| store.dir().damaged("its tree key can't be unwrapped".to_owned()))?;
+        let table = Table::new(vault, &tree, &state.body, None, clock.now());
         let restricted = AtomicBool::new(table.restricts());
         Ok(Self {
             vault,
@@ -162,7 +178,7 @@ impl Keys {
     /// [`KeyError::UnknownAlias`].
     pub fn current(&self, alias: &AliasName) -> Result<BackingKeyId, KeyError> {
         let table = self.table.read();
-        table.current(table.key_of(alias)?)
+        table.current(table.alias(alias)?.key)
     }
 
     /// A key's current version. Says nothing of whether it is usable.
@@ -186,27 +202,47 @@ impl Keys {
     /// # Errors
     /// [`KeyError`], if there is no such alias or its key isn't usable.
     pub fn begin_wrap(&self, alias: &AliasName) -> Result<WrapGuard<'_>, KeyError> {
-        self.pass_gate(|table| table.key_of(alias))
+        self.pass_gate(|table| table.alias(alias).map(|named| (named.key, Some(named.id))))
     }
 
-    /// As [`Keys::begin_wrap`], for a key: to re-wrap a file with several links under its own key.
+    /// As [`Keys::begin_wrap`], for a key.
     ///
     /// # Errors
     /// [`KeyError`], if there is no such key or it isn't usable.
     pub fn begin_wrap_key(&self, key: KeyId) -> Result<WrapGuard<'_>, KeyError> {
-        self.pass_gate(|_| Ok(key))
+        self.pass_gate(|_| Ok((key, None)))
     }
 
     fn pass_gate(
         &self,
-        key: impl FnOnce(&Table) -> Result<KeyId, KeyError>,
+        key: impl FnOnce(&Table) -> Result<(KeyId, Option<AliasId>), KeyError>,
     ) -> Result<WrapGuard<'_>, KeyError> {
         let gate = self.gate.read();
         let table = self.table.read();
-        let backing = table.current(key(&table)?)?;
+        let (key, alias) = key(&table)?;
+        let backing = table.current(key)?;
         let key = Arc::clone(table.wrapping(backing)?);
         table.count_wrap(backing.key);
-        Ok(WrapGuard { _gate: gate, vault: self.vault, backing, key })
+        let generation = table.body.generation;
+        Ok(WrapGuard { _gate: gate, vault: self.vault, backing, key, alias, generation })
+    }
+
+    /// Where a file with these slots belongs.
+    pub fn follow(&self, slots: &SlotKeys) -> Followed {
+        follow(slots, &*self.table.read())
+    }
+
+    /// The name of the alias with this id, if it is there still.
+    pub fn alias_name(&self, id: AliasId) -> Option<AliasName> {
+        self.table.read().alias_name(id).cloned()
+    }
+
+    /// The id of an alias, and the key that it points at.
+    ///
+    /// # Errors
+    /// [`KeyError::UnknownAlias`].
+    pub fn alias_id(&self, alias: &AliasName) -> Result<(AliasId, KeyId), KeyError> {
+        self.table.read().alias(alias).map(|named| (named.id, named.key))
     }
 
     /// Unwraps the DEK that a header bears.
@@ -340,7 +376,7 @@ impl Keys {
         let out = store.change(&self.log, twice, change)?;
         let gate = self.gate.write();
         let mut table = self.table.write();
-        let new = Table::new(self.vault, &store.state().body, Some(&table), self.clock.now());
+        let new = Table::new(self.vault, &self.tree, &store.state().body, Some(&table), self.clock.now());
         let (gone, back) = (table.lost(&new), !new.lost(&table).is_empty());
         self.restricted.store(new.restricts(), Ordering::Release);
         *table = new;

@@ -2,6 +2,7 @@
 //! unlock slots (docs/format.md, "Keyring"). [`KeyringFile`] makes and opens it, [`Keys`] is what an open one
 //! does: wrap, unwrap, rotate, change slots.
 
+mod aliases;
 mod backup;
 mod body;
 #[cfg(any(test, feature = "benchmarks"))]
@@ -9,6 +10,7 @@ mod bulk;
 mod check;
 mod deletion;
 mod error;
+mod follow;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod gaps;
@@ -40,6 +42,7 @@ mod watch;
 pub use backup::{BackupInfo, Imported};
 pub use deletion::PendingDeletion;
 pub use error::{KeyError, KeyringError, Unusable};
+pub use follow::{Belonging, Followed, KeyringView, follow};
 pub use gaps::VersionRange;
 pub use header::Header;
 pub use host::HostMemory;

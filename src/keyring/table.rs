@@ -6,18 +6,20 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use super::aliases::{Aliases, Named};
 use super::error::{KeyError, Unusable};
+use super::follow::KeyringView;
 use super::gaps::{self, Gap};
 use super::kms::{KeyUse, Policy};
 use super::model::{Body, Key, KeyState, Version, at_number};
-use crate::crypto::keys::{KeyMaterial, WrappingKey};
-use crate::ids::{AliasName, BackingKeyId, KeyId, KeyVersion, Timestamp, VaultId};
+use crate::crypto::keys::{KeyMaterial, TreeKey, WrappingKey};
+use crate::ids::{AliasId, AliasName, BackingKeyId, Generation, KeyId, KeyVersion, Timestamp, VaultId};
 
 /// A snapshot of the keys.
 pub(super) struct Table {
     /// What it was made of; its clone shares the secrets.
     pub(super) body: Body,
-    aliases: HashMap<AliasName, KeyId>,
+    aliases: Aliases,
     keys: HashMap<KeyId, Arc<Entry>>,
 }
 
@@ -139,17 +141,28 @@ impl Entry {
 
 impl Table {
     /// Lays a body out. Material that has expired by `now` isn't used any more, though it is still there.
-    pub(super) fn new(vault: VaultId, body: &Body, before: Option<&Self>, now: Timestamp) -> Self {
+    pub(super) fn new(
+        vault: VaultId,
+        tree: &TreeKey,
+        body: &Body,
+        before: Option<&Self>,
+        now: Timestamp,
+    ) -> Self {
         let known = |key: &Key| before.and_then(|table| table.keys.get(&key.id));
         Self {
             body: body.clone(),
-            aliases: body.aliases.iter().map(|a| (a.name.clone(), a.key)).collect(),
+            aliases: Aliases::new(tree, &body.aliases, before.map(|table| &table.aliases)),
             keys: body.keys.iter().map(|key| (key.id, Entry::new(vault, key, known(key), now))).collect(),
         }
     }
 
-    pub(super) fn key_of(&self, alias: &AliasName) -> Result<KeyId, KeyError> {
-        self.aliases.get(alias).copied().ok_or_else(|| KeyError::UnknownAlias(alias.clone()))
+    pub(super) fn alias(&self, alias: &AliasName) -> Result<Named, KeyError> {
+        self.aliases.named(alias).ok_or_else(|| KeyError::UnknownAlias(alias.clone()))
+    }
+
+    /// The name of an alias.
+    pub(super) fn alias_name(&self, id: AliasId) -> Option<&AliasName> {
+        self.aliases.with_id(id).map(|(_, name)| name)
     }
 
     /// The version that wraps now.
@@ -205,5 +218,23 @@ impl Table {
 
     fn entry(&self, key: KeyId) -> Result<&Arc<Entry>, KeyError> {
         self.keys.get(&key).ok_or(KeyError::UnknownKey(key))
+    }
+}
+
+impl KeyringView for Table {
+    fn generation(&self) -> Generation {
+        self.body.generation
+    }
+
+    fn key_of(&self, alias: AliasId) -> Option<KeyId> {
+        self.aliases.with_id(alias).map(|(key, _)| *key)
+    }
+
+    fn only_alias_of(&self, key: KeyId) -> Option<AliasId> {
+        self.aliases.only_one_of(key)
+    }
+
+    fn usable_current(&self, key: KeyId) -> Option<BackingKeyId> {
+        self.current(key).ok().filter(|current| self.wrapping(*current).is_ok())
     }
 }

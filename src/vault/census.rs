@@ -152,7 +152,7 @@ mod tests {
             key: "44d8dc31-fa24-42b6-b006-6dae0ab64958".parse::<KeyId>().unwrap(),
             version: KeyVersion(version),
         };
-        SlotKeys { backing, other: OtherSlot::Empty }
+        SlotKeys { backing, other: OtherSlot::Empty, tag: None }
     }
 
     #[test]

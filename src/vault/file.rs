@@ -17,6 +17,7 @@
 mod alloc;
 mod count;
 mod cut;
+mod emptied;
 mod load;
 mod lower;
 mod needs;
@@ -41,6 +42,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
+pub(super) use emptied::Emptied;
 pub(super) use load::{Purpose, key_error};
 pub use load::{holds_data, unwrap};
 pub(super) use needs::Needs;
@@ -222,6 +224,14 @@ impl State {
         }
     }
 
+    /// What its header says of keys, if one is in memory.
+    fn header_keys(&self) -> Option<SlotKeys> {
+        match &self.body {
+            Body::Sealed(sealed) => Some(sealed.header.keys()),
+            Body::Shut(_) | Body::Bare | Body::Unreadable(_) | Body::Unsynced | Body::Unknown => None,
+        }
+    }
+
     /// What is said of a file whose key has gone.
     fn shut_error(&self) -> Error {
         Error::KeyNotUsable("the key of an open file has gone".to_owned())
@@ -270,10 +280,7 @@ impl OpenFile {
 
     /// The backing keys that its slots name; `None` while it has no DEK in memory.
     pub(super) fn slot_keys(&self) -> Option<SlotKeys> {
-        match &self.state.read().body {
-            Body::Sealed(sealed) => Some(sealed.header.keys()),
-            Body::Shut(_) | Body::Bare | Body::Unreadable(_) | Body::Unsynced | Body::Unknown => None,
-        }
+        self.state.read().header_keys()
     }
 
     /// Counts a handle.

@@ -58,8 +58,8 @@ impl Vault {
                 self.tree.kill_priv(&inode, file.fd())?;
             }
             self.truncate(&inode, PlainOffset(0))?;
-        } else if let Some(keys) = file.slot_keys() {
-            self.queue_if_stale(&inode, keys);
+        } else if let Some(slots) = file.slot_keys() {
+            self.queue_if_stale(ino, &slots);
         }
         Ok(self.handles.add(file, flags.write))
     }
@@ -104,6 +104,10 @@ impl Vault {
             && slot.strong_count() == 0
         {
             *slot = Weak::new();
+            drop(slot);
+            if inode.is_gone() {
+                self.emptied.forget(ino);
+            }
         }
     }
 }

@@ -108,6 +108,11 @@ impl Inode {
         self.place.lock().pin.clone()
     }
 
+    /// Whether it has no links any more.
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(self.place.lock().pin, Pin::Gone(_))
+    }
+
     /// Gives the pin up if it has a name.
     pub(super) fn unpin_if_named(&self) {
         let mut place = self.place.lock();

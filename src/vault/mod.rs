@@ -42,10 +42,11 @@ mod still;
 pub(crate) mod testing;
 mod tree;
 mod types;
+mod wrapping;
 mod xattr;
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::{Mutex, RwLock};
@@ -60,6 +61,7 @@ pub use types::{
     Attr, Caller, DirEntry, FallocMode, FileKind, HeaderInfo, OpenFlags, PlusSink, SetAttr, StatFs, Whence,
     XattrMode,
 };
+pub use wrapping::Destination;
 
 use crate::events::{Class, Event};
 use crate::ids::{BackingKeyId, Ino, Timestamp};
@@ -103,6 +105,9 @@ pub struct Vault {
     counting: Mutex<()>,
     loaded: Arc<file::Loaded>,
     unwritten: file::Unwritten,
+    emptied: file::Emptied,
+    /// The newest keyring generation in a file's tag that was reported since the keyring's is older.
+    newest_reported: AtomicU64,
     page_cache: OnceLock<Arc<dyn PageCache>>,
 }
 
@@ -119,6 +124,7 @@ impl Vault {
         if !read_only {
             storage::syncfs(tree.as_fd())?;
         }
+        let newest_reported = AtomicU64::new(keys.generation().0);
         let vault = Arc::new(Self {
             tree: tree::Tree::open(tree, keys.tree_key(), options.no_atime)?,
             keys,
@@ -137,6 +143,8 @@ impl Vault {
             counting: Mutex::new(()),
             loaded: Arc::default(),
             unwritten: file::Unwritten::default(),
+            emptied: file::Emptied::default(),
+            newest_reported,
             page_cache: OnceLock::new(),
         });
         let watch: Weak<Self> = Arc::downgrade(&vault);

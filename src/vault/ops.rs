@@ -122,9 +122,17 @@ impl Vault {
         self.check_writable()?;
         let (ino, gone) = self.noted(parent, self.tree.unlink(parent, name))?;
         if gone {
-            self.census.forget(ino);
+            self.file_gone(ino);
         }
         Ok(Some(ino).filter(|_| !gone))
+    }
+
+    /// Its last name is gone. While it is open it can be written on.
+    fn file_gone(&self, ino: Ino) {
+        self.census.forget(ino);
+        if self.tree.inodes.find(ino).is_none_or(|inode| inode.opened().is_none()) {
+            self.emptied.forget(ino);
+        }
     }
 
     /// Removes an empty directory.
@@ -145,7 +153,7 @@ impl Vault {
         self.check_writable()?;
         let moving = self.moves.begin();
         if let Some(gone) = self.noted(from.0, self.tree.rename(from, to, flags))? {
-            self.census.forget(gone);
+            self.file_gone(gone);
         }
         moving.done(self, to.0, to.1);
         if flags.contains(RenameFlags::EXCHANGE) {

@@ -61,11 +61,12 @@ impl Vault {
         self.permit_key(self.keys.current(alias).ok().map(|current| current.key), caller, uses)
     }
 
-    /// An empty file has no key yet: that of its directory's alias counts, which its first write takes.
+    /// An empty file has no key yet: that counts which its first write takes.
     fn permit_file(&self, inode: &Inode, file: &OpenFile, caller: &Caller, uses: &[KeyUse]) -> Result<()> {
         match file.backing() {
             Some(backing) => self.permit_key(Some(backing.key), caller, uses),
-            None => self.permit_new(&self.tree.alias_of(inode)?, caller, uses),
+            None if !self.keys.restricts() => Ok(()),
+            None => self.permit_key(self.key_of_empty(inode)?, caller, uses),
         }
     }
 

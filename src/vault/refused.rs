@@ -61,7 +61,7 @@ impl Vault {
     }
 
     /// Notes an operation that was refused. `ino` is the file, or the directory of one that wasn't made.
-    fn noting_refusal<T>(&self, operation: &'static str, ino: Ino, done: Result<T>) -> Result<T> {
+    pub(super) fn noting_refusal<T>(&self, operation: &'static str, ino: Ino, done: Result<T>) -> Result<T> {
         let reason = match &done {
             Err(Error::KeyNotUsable(_)) => Refusal::KeyState,
             Err(Error::Denied) => Refusal::Policy,

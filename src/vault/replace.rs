@@ -143,12 +143,11 @@ impl Vault {
         beside: &Beside,
         go_on: &mut GoOn<'_>,
     ) -> Result<Reencrypted> {
-        let (id, backing) =
-            match self.copy_under_new_dek(inode, file, seen.edits, beside.fd.as_fd(), go_on)? {
-                Copied::All(id, backing) => (id, backing),
-                Copied::Overtaken => return Ok(Reencrypted::InUse),
-                Copied::Stopped => return Ok(Reencrypted::Stopped),
-            };
+        let (id, backing) = match self.copy_under_new_dek(file, seen.edits, beside.fd.as_fd(), go_on)? {
+            Copied::All(id, backing) => (id, backing),
+            Copied::Overtaken => return Ok(Reencrypted::InUse),
+            Copied::Stopped => return Ok(Reencrypted::Stopped),
+        };
         for _ in 0..TRIES {
             let metadata = Metadata::of(file.fd())?;
             // Reading it has moved its time of last access, unless someone has set that since.
@@ -207,7 +206,7 @@ impl Vault {
         tree.generations.freed(inode.ino, stat.born);
         tree.inodes.strike_replaced(inode, beside.parent, &beside.entry, fd);
         self.census.forget(inode.ino);
-        self.census.note(new, SlotKeys { backing, other: OtherSlot::Names(backing) });
+        self.census.note(new, SlotKeys { backing, other: OtherSlot::Names(backing), tag: None });
         Ok(Reencrypted::Done(new))
     }
 }

@@ -1,8 +1,7 @@
 //! Which files are stale, and the queue of those that wait for a re-wrap.
 //!
-//! A file is stale when a slot of its header bears another backing key than the one that its alias resolves to
-//! now: whoever has the old one opens the file by either. With several hard links it has several aliases: it is
-//! stale only against its own key's current version, else two would fight over it.
+//! A file is stale when a slot of its header bears another backing key than the one where the file belongs now by its
+//! alias tag (`wrapping.rs`): whoever has the old one opens the file by either. Or when it has no tag and is to get one.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,10 +9,9 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::inode::Inode;
 use super::{Result, Vault};
 use crate::header::SlotKeys;
-use crate::ids::{BackingKeyId, Ino};
+use crate::ids::Ino;
 use crate::storage;
 
 /// Inodes that wait; beyond this many, later ones wait for their next open, or for a sweep.
@@ -44,33 +42,6 @@ struct Waiting {
 }
 
 impl Vault {
-    /// The backing key that both slots of a file should bear; `None` if they do (zeros are as good), or if the key
-    /// that opens it isn't usable now.
-    pub(super) fn rewrap_target(&self, inode: &Inode, keys: SlotKeys) -> Result<Option<BackingKeyId>> {
-        let target = self.moves_to(inode, keys.backing)?.unwrap_or(keys.backing);
-        let stale = !keys.only(target) && self.keys.usable(keys.backing).is_ok();
-        Ok(stale.then_some(target))
-    }
-
-    /// The backing key that a file wrapped by `backing` belongs to instead, if it can be used.
-    fn moves_to(&self, inode: &Inode, backing: BackingKeyId) -> Result<Option<BackingKeyId>> {
-        let alias = self.tree.alias_of(inode)?;
-        let Ok(current) = self.keys.current(&alias) else { return Ok(None) };
-        if current == backing {
-            return Ok(None);
-        }
-        if current.key != backing.key && self.tree.stat(inode)?.nlink > 1 {
-            let own = self.keys.current_of(backing.key).ok();
-            return Ok(own.filter(|own| *own != backing));
-        }
-        Ok(Some(current).filter(|current| self.keys.usable(*current).is_ok()))
-    }
-
-    /// Whether a file with these slots is stale.
-    pub(super) fn is_stale(&self, inode: &Inode, keys: SlotKeys) -> Result<bool> {
-        Ok(self.rewrap_target(inode, keys)?.is_some())
-    }
-
     /// Makes durable what a walk over all files has seen, and what it has not: a power cut brings back no file, with an
     /// old header, that was emptied or removed before.
     ///
@@ -84,9 +55,9 @@ impl Vault {
     }
 
     /// Queues a file that was opened, if it is stale.
-    pub(super) fn queue_if_stale(&self, inode: &Inode, keys: SlotKeys) {
-        if self.lazy_rewrap && matches!(self.is_stale(inode, keys), Ok(true)) {
-            self.stale.push(inode.ino);
+    pub(super) fn queue_if_stale(&self, ino: Ino, slots: &SlotKeys) {
+        if self.lazy_rewrap && self.rewrap_target(slots).is_some() {
+            self.stale.push(ino);
         }
     }
 

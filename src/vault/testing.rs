@@ -108,6 +108,18 @@ impl TestVault {
     }
 }
 
+impl Vault {
+    /// As whoever runs the tests.
+    pub(crate) fn setxattr(&self, ino: Ino, name: &[u8], value: &[u8], mode: XattrMode) -> super::Result<()> {
+        self.setxattr_as(ino, name, value, mode, &me())
+    }
+
+    /// As whoever runs the tests.
+    pub(crate) fn removexattr(&self, ino: Ino, name: &[u8]) -> super::Result<()> {
+        self.removexattr_as(ino, name, &me())
+    }
+}
+
 fn secret() -> Secret {
     Secret::Passphrase(zeroize::Zeroizing::new(b"test".to_vec()))
 }

@@ -1,8 +1,9 @@
 //! What goes in and out of vault operations. No FUSE type, no lower type that a caller would have to decode.
 
 use crate::crypto::suite::Suite;
-use crate::header::{OtherSlot, SlotKeys};
+use crate::header::{AliasTag, OtherSlot, SlotKeys};
 use crate::ids::{BackingKeyId, Handle, Ino, NodeGeneration, Sequence};
+use crate::keyring::Belonging;
 pub use crate::storage::{FileKind, StatFs, XattrMode};
 use crate::storage::{Time, TimeChange};
 
@@ -93,14 +94,19 @@ pub struct HeaderInfo {
     pub suite: Suite,
     /// The slot's sequence.
     pub sequence: Sequence,
-    /// Whether a slot bears another backing key than the one that the alias resolves to now.
+    /// The alias tag.
+    pub tag: Option<AliasTag>,
+    /// Why it belongs where it does.
+    pub belonging: Belonging,
+    /// Whether a slot bears another backing key than the one where the file belongs now, or lacks the tag that it is
+    /// to get.
     pub stale: bool,
 }
 
 impl HeaderInfo {
     /// The backing keys that its slots name.
     pub fn slots(&self) -> SlotKeys {
-        SlotKeys { backing: self.backing, other: self.other }
+        SlotKeys { backing: self.backing, other: self.other, tag: self.tag }
     }
 }
 

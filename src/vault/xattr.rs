@@ -13,7 +13,9 @@ use super::inode::Inode;
 use super::locks::Mode;
 use super::tree::{Tree, opening};
 use super::{Caller, Damage, Error, FileKind, Result, Vault, XattrMode};
+use crate::events::{Class, Event};
 use crate::ids::{AliasName, Ino};
+use crate::keyring::kms::KeyUse;
 use crate::names::{DirRecord, XattrSpace};
 use crate::storage::{self, Errno};
 
@@ -157,6 +159,14 @@ impl Tree {
         self.dir(ino)?.alias.clone().ok_or(Error::NoData)
     }
 
+    /// The alias for new files in a directory if it had none itself.
+    fn alias_without_own(&self, ino: Ino) -> Result<AliasName> {
+        match self.inodes.get(ino)?.parent() {
+            Some(parent) if ino != Ino::ROOT => self.alias_in(&self.dir(parent)?),
+            _ => Ok(AliasName::default_alias()),
+        }
+    }
+
     /// Gives a directory an alias, or takes it away: durable when it returns, and in force for files created
     /// after that.
     pub(super) fn set_own_alias(&self, ino: Ino, alias: Option<AliasName>, mode: XattrMode) -> Result<()> {
@@ -237,30 +247,14 @@ impl Vault {
         )
     }
 
-    /// Sets an attribute. `user.rekeyfs.alias` can be set on a directory: files created below it from then on are
-    /// wrapped under that alias; durable when it returns.
+    /// Sets an attribute. `user.rekeyfs.alias` can be set on a directory by its owner: files created below it from then
+    /// on are wrapped under that alias; durable when it returns. An ACL clears the set-group-ID bit of a file whose
+    /// group the caller isn't in, unless that is root.
     ///
     /// # Errors
-    /// EEXIST, ENODATA as `mode` says; EPERM for made-up attributes; EINVAL for what is no alias name, ENOKEY
-    /// for one that resolves to no usable key; ERANGE for a name that is too long; EOPNOTSUPP, EROFS; what the
-    /// lower filesystem says.
-    pub fn setxattr(&self, ino: Ino, name: &[u8], value: &[u8], mode: XattrMode) -> Result<()> {
-        self.check_writable()?;
-        let _gate = self.gates.enter(ino);
-        let inode = self.inode(ino)?;
-        if let XattrKind::Virtual(which) = XattrKind::of(name) {
-            let alias = changeable(&inode, which).and_then(|()| parse_alias(value))?;
-            self.check_alias(&alias)?;
-            return self.noted(ino, self.tree.set_own_alias(ino, Some(alias), mode));
-        }
-        self.noted(ino, self.tree.setxattr(&inode, name, value, mode))
-    }
-
-    /// As [`Vault::setxattr`], for a caller who may not be root: an ACL clears the set-group-ID bit of a file whose
-    /// group he isn't in.
-    ///
-    /// # Errors
-    /// As [`Vault::setxattr`].
+    /// EEXIST, ENODATA as `mode` says; EPERM for made-up attributes, and for an alias of someone else's directory; EINVAL
+    /// for what is no alias name, ENOKEY for one that resolves to no usable key, EACCES if that key's policy doesn't
+    /// let the caller encrypt; ERANGE for a name that is too long; EOPNOTSUPP, EROFS; what the lower filesystem says.
     pub fn setxattr_as(
         &self,
         ino: Ino,
@@ -269,10 +263,17 @@ impl Vault {
         mode: XattrMode,
         caller: &Caller,
     ) -> Result<()> {
-        self.setxattr(ino, name, value, mode)?;
+        self.check_writable()?;
+        let _gate = self.gates.enter(ino);
+        let inode = self.inode(ino)?;
+        if let XattrKind::Virtual(which) = XattrKind::of(name) {
+            let alias = changeable(&inode, which).and_then(|()| parse_alias(value))?;
+            self.check_alias(&alias)?;
+            return self.change_alias(&inode, Some(alias), mode, caller);
+        }
+        self.noted(ino, self.tree.setxattr(&inode, name, value, mode))?;
         if name == ACCESS_ACL {
-            let _gate = self.gates.enter(ino);
-            self.tree.kill_setgid(&*self.inode(ino)?, caller)?;
+            self.tree.kill_setgid(&inode, caller)?;
         }
         Ok(())
     }
@@ -295,19 +296,50 @@ impl Vault {
         Ok(names)
     }
 
-    /// Removes an attribute; a directory's `user.rekeyfs.alias`: files created below it go by the directory above.
+    /// Removes an attribute; a directory's `user.rekeyfs.alias`, by its owner: files created below it go by the
+    /// directory above.
     ///
     /// # Errors
-    /// ENODATA; EPERM for made-up attributes; EOPNOTSUPP, EROFS; what the lower filesystem says.
-    pub fn removexattr(&self, ino: Ino, name: &[u8]) -> Result<()> {
+    /// ENODATA; EPERM for made-up attributes, and for an alias of someone else's directory; EACCES if the policy of the
+    /// key that new files take then doesn't let the caller encrypt; EOPNOTSUPP, EROFS; what the lower filesystem says.
+    pub fn removexattr_as(&self, ino: Ino, name: &[u8], caller: &Caller) -> Result<()> {
         self.check_writable()?;
         let _gate = self.gates.enter(ino);
         let inode = self.inode(ino)?;
         if let XattrKind::Virtual(which) = XattrKind::of(name) {
             changeable(&inode, which)?;
-            return self.noted(ino, self.tree.set_own_alias(ino, None, XattrMode::Replace));
+            return self.change_alias(&inode, None, XattrMode::Replace, caller);
         }
         self.tree.removexattr(&inode, name)
+    }
+
+    /// Gives a directory an alias, or takes it away. Which key new files take is the owner's to say, as their modes are,
+    /// and for somebody who may use that key; that a mode lets others write the directory is not enough.
+    fn change_alias(
+        &self,
+        inode: &Inode,
+        alias: Option<AliasName>,
+        mode: XattrMode,
+        caller: &Caller,
+    ) -> Result<()> {
+        let ino = inode.ino;
+        if caller.uid != 0 && self.tree.stat(inode)?.uid != caller.uid {
+            return Err(Error::NotPermitted("a directory's alias is its owner's to set"));
+        }
+        let removed = alias.is_none();
+        let next = match &alias {
+            Some(alias) => alias.clone(),
+            None => self.noted(ino, self.tree.alias_without_own(ino))?,
+        };
+        let allowed = self.permit_new(&next, caller, &[KeyUse::Encrypt]);
+        self.noting_refusal("set-alias", ino, allowed)?;
+        self.noted(ino, self.tree.set_own_alias(ino, alias, mode))?;
+        self.keys.events().record_limited(Class::DirectoryAliases, || Event::DirectoryAlias {
+            directory: self.file_ref(ino),
+            key: self.keys.current(&next).ok().map(|current| current.key),
+            removed,
+        });
+        Ok(())
     }
 
     fn virtual_xattr(&self, inode: &Inode, which: Virtual) -> Result<Vec<u8>> {
@@ -315,7 +347,7 @@ impl Vault {
             (FileKind::Directory, Virtual::Alias) => {
                 return Ok(self.tree.own_alias(inode.ino)?.as_str().into());
             }
-            (FileKind::Regular, Virtual::Alias) => return Ok(self.tree.alias_of(inode)?.as_str().into()),
+            (FileKind::Regular, Virtual::Alias) => return Ok(self.alias_of_file(inode)?.as_str().into()),
             (FileKind::Regular, _) => {}
             _ => return Err(Error::NoData),
         }

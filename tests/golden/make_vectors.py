@@ -22,6 +22,7 @@ def fixed(label, n):
 VAULT, SLOT, KEY, FILE = (fixed(x, 16) for x in ("vault", "slot", "key", "file"))
 ROOT, KEK, MATERIAL, DEK, TREE = (fixed(x, 32) for x in ("root", "kek", "material", "dek", "tree"))
 VERSION = 7
+ALIAS, CREATED, GENERATION = "alias/application", 1_764_435_283_123, 0x0807060504030201
 
 
 def derivations():
@@ -40,6 +41,7 @@ def derivations():
         ("symlink", TREE, [], 32),
         ("xattr-name", TREE, [], 64),
         ("xattr-value", TREE, [], 32),
+        ("alias-id", TREE, [struct.pack("<q", CREATED), ALIAS.encode()], 32),
     ]
     return [
         {
@@ -120,6 +122,28 @@ def slots():
         }
         for suite, sequence, floor in ((1, 1, 0), (2, 0x0102030405060708, 0x1122334455))
     ]
+
+
+def tagged_slots():
+    """Slots that follow an alias, are pinned, and bear a tag that another key's slot had: none."""
+    alias = f.Tree(TREE).alias_id(CREATED, ALIAS.encode())
+    other = fixed("other key", 16)
+    rows = (("alias", alias, KEY), ("pinned", None, KEY), ("none", alias, other))
+    return [
+        {
+            "vault": VAULT.hex(),
+            "material": MATERIAL.hex(),
+            "tree": TREE.hex(),
+            "alias": ALIAS,
+            "created": CREATED,
+            "means": means,
+            "generation": GENERATION,
+            "slot": f.Slot(
+                1, 1, 0, 2, FILE, KEY, VERSION, 0, 0, wrapped(1), f.alias_tag(of, key, GENERATION)
+            ).encode(DEK).hex(),
+        }
+        for means, of, key in rows
+    ]  # fmt: skip
 
 
 def pattern(index, n):
@@ -215,6 +239,7 @@ def main():
         "pages": pages(),
         "sizes": sizes(),
         "tree": tree(),
+        "tagged_slots": tagged_slots(),
     }
     text = json.dumps(vectors, indent=1) + "\n"
     path = HERE / "vectors.json"

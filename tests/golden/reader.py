@@ -263,6 +263,9 @@ class Vault:
                 slots = sum(data[at : at + 4] == b"RKFS" for at in (0, 512))
                 out |= {"key": str(uuid.UUID(bytes=slot.key)), "version": slot.version, "suite": slot.suite}
                 out |= {"sequence": slot.sequence, "slots": slots, "floor": slot.floor}
+                if tag := slot.follows():
+                    names = {self.tree.alias_id(a["created"], a["name"].encode()): a["name"] for a in self.body["aliases"]}
+                    out |= {"follows": names.get(tag[0], "gone") if tag[0] else "pinned", "tagged": tag[1]}
         else:
             out["kind"] = "special"
         xattrs = {}

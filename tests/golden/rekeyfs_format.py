@@ -117,13 +117,15 @@ class Slot:
     incompat: int
     floor: int
     wrapped: bytes
+    # The alias tag as it stands: alias id 16, key id 16, keyring generation u64; zeros where none was written.
+    tag: bytes = bytes(40)
 
-    HEAD = struct.Struct("<4sHBBQ16s16sIIQ72s")
+    HEAD = struct.Struct("<4sHBBQ16s16sIIQ72s40s")
 
     def encode(self, dek):
         head = self.HEAD.pack(
             b"RKFS", self.format, self.suite, self.reserved, self.sequence, self.file, self.key,
-            self.version, self.incompat, self.floor, self.wrapped,
+            self.version, self.incompat, self.floor, self.wrapped, self.tag,
         )  # fmt: skip
         body = head + bytes(480 - len(head))
         return body + hmac256(derive(dek, b"header-mac", self.file), body)
@@ -135,6 +137,13 @@ class Slot:
             raise Damaged("no slot magic")
         return cls(*fields)
 
+    def follows(self):
+        """Alias id and generation of a tag that counts; the id is none for a pinned file. None: no tag."""
+        alias, key, generation = struct.unpack("<16s16sQ", self.tag)
+        if key != self.key:
+            return None
+        return (alias if any(alias) else None), generation
+
     def unwrap(self, material, vault, raw):
         key = wrapping_key(material, vault, self.key, self.version)
         aad = wrap_aad(vault, self.file, self.key, self.version, self.suite, self.format)
@@ -142,6 +151,11 @@ class Slot:
         if not hmac.compare_digest(hmac256(derive(dek, b"header-mac", self.file), raw[:480]), raw[480:512]):
             raise Damaged("slot MAC")
         return dek
+
+
+def alias_tag(alias, key, generation):
+    """An alias tag's bytes; `alias` is none for a file that is pinned to its key."""
+    return (alias or bytes(16)) + key + struct.pack("<Q", generation)
 
 
 def content_key(dek, suite, file, segment):
@@ -246,6 +260,10 @@ class Tree:
         self.symlink_key = derive(key, b"symlink")
         self.xattr_key = derive(key, b"xattr-value")
         self.root_id = derive(key, b"dir-id", bytes(16))[:16]
+
+    def alias_id(self, created, name):
+        """The id by which files know an alias: when it was made, in milliseconds, and its name."""
+        return derive(self.key, b"alias-id", struct.pack("<q", created) + name)[:16]
 
     def dir_id(self, parent, lower_name):
         return derive(self.key, b"dir-id", parent + lower_name)[:16]

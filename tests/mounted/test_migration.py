@@ -167,8 +167,7 @@ class ReEncrypt(Migration):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(json.loads(done.stdout), {"SourceKeyId": self.arn(old), "KeyId": self.arn(new)})
         self.assertTrue(done.stdout.startswith('{\n    "'), done.stdout)
-        # Its alias says otherwise: that is told.
-        self.assertIn("user.rekeyfs.alias", done.stderr)
+        self.assertEqual(done.stderr, "")
         st = os.stat(path)
         self.assertEqual((st.st_ino, st.st_mtime_ns), (ino, 1_222_222_222_222_222_222))
         inspected = json.loads(self.vault.ok("inspect", "--json", path))
@@ -233,14 +232,22 @@ class ReEncrypt(Migration):
         time.sleep(1)
         self.assertEqual(os.getxattr(path, "user.rekeyfs.key-id").decode(), new)
 
-    def test_without_staying_it_moves_back_when_it_is_used(self):
-        (path,) = self.files(1)
-        old, new = self.default_key(), self.key()
+    def test_it_is_pinned_and_follows_the_keys_versions_alone(self):
+        path, beside = self.files(2)
+        new = self.key()
+        self.kms("create-alias", "--alias-name", "alias/new", "--target-key-id", new)
         self.assertEqual(self.re_encrypt(path, new).returncode, 0)
+        self.assertErrno(errno.ENODATA, os.getxattr, path, "user.rekeyfs.alias")
+        self.assertEqual(os.getxattr(beside, "user.rekeyfs.alias"), b"alias/default")
         self.vault.remount()
+        self.vault.rotate("--key-id", new)
+        for alias in ("alias/new", "alias/default"):
+            self.kms("update-alias", "--alias-name", alias, "--target-key-id", self.key())
         self.read(path)
-        key = lambda: os.getxattr(path, "user.rekeyfs.key-id").decode()  # noqa: E731
-        self.assertTrue(wait_until(lambda: key() == old, 5))
+        self.assertTrue(wait_until(lambda: self.vault.version(path) == 2, 5))
+        self.vault.ok("rewrap", self.mnt)
+        self.assertEqual((os.getxattr(path, "user.rekeyfs.key-id").decode(), self.vault.version(path)), (new, 2))
+        self.assertNotEqual(os.getxattr(beside, "user.rekeyfs.key-id").decode(), new)
 
     def test_what_the_filesystem_below_refuses_is_what_is_said(self):
         self.need_root()

@@ -12,7 +12,7 @@ use crate::ids::{Ino, Timestamp};
 use crate::keyring::kms::{KmsError, KmsErrorName};
 use crate::keyring::{KeyringError, Keys};
 use crate::rewrap::{self, FileOutcome, ReencryptReport};
-use crate::vault::{Error, Reencrypted};
+use crate::vault::{Destination, Error, Reencrypted};
 
 /// How often a file that is in use is tried again, and how long that waits.
 const CLOSE_TRIES: u32 = 4;
@@ -131,7 +131,9 @@ impl Service {
         if let Err(error) = keys.usable(from) {
             return failed(error.into());
         }
-        self.vault.rewrap_to(ino, to).map_err(|error| refusal_of_vault(&object, &error))?;
+        self.vault
+            .rewrap_to(ino, &Destination::Key(to))
+            .map_err(|error| refusal_of_vault(&object, &error))?;
         keys.events().record(&Event::KeyOperation { key: to, operation: "ReEncrypt" });
         Ok(KmsReply::Done { answer: json!({ "SourceKeyId": arn(from.key), "KeyId": arn(to) }) })
     }

@@ -186,7 +186,7 @@ fn retired_and_trimmed_versions_unwrap_nothing() {
     body.keys[0].state = KeyState::Enabled;
     let state = |body: &Body, version| {
         let id = BackingKeyId { key: body.keys[0].id, version: KeyVersion(version) };
-        let table = table::Table::new(vault, body, None, Timestamp(0));
+        let table = table::Table::new(vault, &TreeKey::generate(), body, None, Timestamp(0));
         table.wrapping(id).map(|_| ()).map_err(|e| (e, id))
     };
     let (error, id) = state(&body, 1).unwrap_err();

@@ -105,6 +105,9 @@ impl Vault {
         if allocated.is_err() && grown.is_some() {
             state.size = before.0;
             if !before.1 {
+                if let Some(last) = state.header_keys() {
+                    self.emptied.note(inode.ino, last);
+                }
                 state.body = Body::Bare;
                 self.census.forget(inode.ino);
             }

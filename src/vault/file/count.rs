@@ -21,7 +21,7 @@ impl Vault {
         if inode.kind != FileKind::Regular {
             return Ok(None);
         }
-        self.count_inode(&inode)?.map(|stated| self.header_info(&inode, stated)).transpose()
+        Ok(self.count_inode(&inode)?.map(|stated| self.header_info(stated)))
     }
 
     /// Under the locks that a change of the header takes, so that an older state can't be noted after a newer.
@@ -44,7 +44,10 @@ impl Vault {
             return Ok(None);
         }
         let found = match self.load_body_of(inode.ino, &fd, lower, layout::page_count(size)) {
-            Ok(Body::Sealed(sealed)) => Stated::of(&sealed.header),
+            Ok(Body::Sealed(sealed)) => {
+                self.note_if_newer(inode.ino, &sealed.header.keys());
+                Stated::of(&sealed.header)
+            }
             Ok(Body::Bare) => return Ok(None),
             Ok(Body::Unreadable(damage)) => return Err(damage.into()),
             Ok(Body::Unsynced) => return Err(Damage::Header.into()),

@@ -42,8 +42,12 @@ impl Vault {
             _ => {}
         }
         if size.0 == 0 {
+            let last = state.header_keys();
             file.empty(state)?;
             self.census.forget(inode.ino);
+            if let Some(last) = last {
+                self.emptied.note(inode.ino, last);
+            }
         } else if size > state.size {
             self.grow(inode, file, state, size)?;
         } else if size < state.size {

@@ -59,6 +59,7 @@ impl Vault {
         if let Some(keys) = file.slot_keys() {
             // The key may have gone while its DEK was being unwrapped, before whoever wipes DEKs could see it.
             self.keys.usable(keys.backing).map_err(key_error)?;
+            self.note_if_newer(inode.ino, &keys);
             self.count_wrapped(inode, keys);
         }
         *slot = Arc::downgrade(&file);
@@ -89,6 +90,8 @@ impl Vault {
     /// Registers the lower file of an inode that was just created, empty, through `fd`, and whose mtime the
     /// kernel will be told.
     pub(in crate::vault) fn file_created(&self, inode: &Inode, fd: OwnedFd, mtime: Time) -> Arc<OpenFile> {
+        // Its number may be that of a file that was truncated to zero and removed behind our back.
+        self.emptied.forget(inode.ino);
         let file = self.file_from(inode.ino, self.tree.for_reading(fd), true, mtime, State::empty());
         *inode.file.lock() = Arc::downgrade(&file);
         file
@@ -189,16 +192,23 @@ impl Vault {
         if inode.kind == FileKind::Regular { self.header_info_of(&inode) } else { Ok(None) }
     }
 
-    pub(super) fn header_info(&self, inode: &Inode, stated: Stated) -> Result<HeaderInfo> {
+    pub(super) fn header_info(&self, stated: Stated) -> HeaderInfo {
         let Stated { keys, suite, sequence } = stated;
-        let stale = self.is_stale(inode, keys)?;
-        Ok(HeaderInfo { backing: keys.backing, other: keys.other, suite, sequence, stale })
+        let (stale, belonging) = (self.rewrap_target(&keys).is_some(), self.keys.follow(&keys).belonging);
+        HeaderInfo {
+            backing: keys.backing,
+            other: keys.other,
+            tag: keys.tag,
+            belonging,
+            suite,
+            sequence,
+            stale,
+        }
     }
 
     fn header_info_of(&self, inode: &Inode) -> Result<Option<HeaderInfo>> {
         let found = {
-            // Held while the lower file is opened, as opening asks; and let go of before its alias is looked up,
-            // which takes it too.
+            // Held while the lower file is opened, as opening asks.
             let slot = inode.file.lock();
             match slot.upgrade() {
                 Some(file) => {
@@ -208,7 +218,7 @@ impl Vault {
                 None => self.claimed_or_open(self.tree.open_lower(inode, Access::ReadOnly)?.0.as_fd())?,
             }
         };
-        found.map(|stated| self.header_info(inode, stated)).transpose()
+        Ok(found.map(|stated| self.header_info(stated)))
     }
 
     /// What the newest slot says or, where the keyring lacks its key, the slot that opens instead, if one does.

@@ -13,10 +13,9 @@ use crate::content::block::{self, Opened};
 use crate::content::layout::{self, PAYLOAD};
 use crate::crypto::keys::Dek;
 use crate::crypto::page;
-use crate::header::{Header, SLOTS};
+use crate::header::{Header, Rewrapped, SLOTS};
 use crate::ids::{BackingKeyId, FileId, LowerOffset, PageCount, PageIndex, PlainOffset};
 use crate::storage;
-use crate::vault::inode::Inode;
 use crate::vault::{Damage, GoOn, Result, Vault};
 
 /// How a copy ended.
@@ -64,19 +63,21 @@ impl Vault {
     /// file `to` under a new DEK.
     pub(in crate::vault) fn copy_under_new_dek(
         &self,
-        inode: &Inode,
         file: &OpenFile,
         edits: u64,
         to: BorrowedFd<'_>,
         go_on: &mut GoOn<'_>,
     ) -> Result<Copied> {
-        let alias = self.tree.alias_of(inode)?;
-        let size = file.state.read().size;
+        let (size, last) = {
+            let state = file.state.read();
+            (state.size, state.header_keys())
+        };
+        let Some(last) = last else { return Ok(Copied::Overtaken) };
         let (id, dek, suite) = (FileId::random(), Dek::generate(), self.keys.suite());
         let header = {
-            let gate = self.keys.begin_wrap(&alias).map_err(super::load::key_error)?;
-            let wrapped = gate.wrap(id, suite, &dek);
-            Header::new(id, suite, gate.backing(), &wrapped, dek)
+            let (gate, tag) = self.begin_next_wrap(&last)?;
+            let wrapped = &gate.wrap(id, suite, &dek);
+            Header::new(id, suite, &Rewrapped { backing: gate.backing(), wrapped, tag }, dek)
         };
         let mut sealed = Sealed::new(header);
         storage::truncate(to, layout::lower_size(size))?;
@@ -92,10 +93,11 @@ impl Vault {
             Pass::Stopped => return Ok(Copied::Stopped),
         }
         // Only now is it chosen which version wraps it, and bound to that until the header is written.
-        let gate = self.keys.begin_wrap(&alias).map_err(super::load::key_error)?;
+        let last = file.state.read().header_keys().unwrap_or(last);
+        let (gate, tag) = self.begin_next_wrap(&last)?;
         let backing = gate.backing();
-        let wrapped = gate.wrap(id, suite, sealed.header.dek());
-        let slot = *sealed.header.next_slot(Some((backing, &wrapped)), floor).bytes();
+        let wrapped = &gate.wrap(id, suite, sealed.header.dek());
+        let slot = *sealed.header.next_slot(Some(&Rewrapped { backing, wrapped, tag }), floor).bytes();
         let mut slots = [0; SLOTS];
         slots.as_chunks_mut::<{ crate::header::SLOT }>().0.fill(slot);
         storage::pwrite_all(to, &slots, LowerOffset(0))?;

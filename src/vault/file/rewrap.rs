@@ -1,4 +1,5 @@
-//! Re-wrap: moving a file's DEK to the backing key that its alias resolves to now. Content and DEK stay.
+//! Re-wrap: moving a file's DEK to the backing key where the file belongs now (`vault/wrapping.rs`), and writing its
+//! alias tag. Content and DEK stay. Files that came under another key are an event, one for each pair of keys in a batch.
 //!
 //! Order of writes (docs/format.md, "A new header for an old file"): data is made durable; the new slot is
 //! written beside the old one and made durable; the old slot is overwritten with the same bytes, so that a
@@ -7,6 +8,8 @@
 //! is left of the other one is found by the next sweep, which writes only that.
 //! Each step takes the inode lock exclusively and first checks that file id and sequence are what it saw.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,11 +18,13 @@ use super::scratch::Scratch;
 use super::{Body, OpenFile, Purpose, Sealed, State};
 use crate::content::block;
 use crate::content::layout::{self, PAGE};
-use crate::header::{NextSlot, SLOT, SlotIndex, SlotKeys};
+use crate::events::Event;
+use crate::header::{NextSlot, Rewrapped, SLOT, SlotIndex};
 use crate::ids::{BackingKeyId, FileId, Ino, KeyId, LowerOffset, PageCount, PageIndex, Sequence};
 use crate::storage::{self, Errno};
 use crate::vault::inode::Inode;
-use crate::vault::{Error, Result, Vault};
+use crate::vault::wrapping::Target;
+use crate::vault::{Destination, Error, Result, Vault};
 
 /// From this many files on, one syncfs is cheaper than an fdatasync for each.
 const SYNCFS_FROM: usize = 8;
@@ -42,13 +47,18 @@ pub struct BatchOutcome {
     pub failed: Vec<Ino>,
 }
 
+/// How many files came from one key to another.
+type MovedFiles = BTreeMap<(KeyId, KeyId), u64>;
+
 /// A file whose new slot is to be, or has been, written beside the old one.
 struct Candidate {
     inode: Arc<Inode>,
     file: Arc<OpenFile>,
     seen: (FileId, Sequence),
     /// What it is to be wrapped by; once it is, what wraps it.
-    backing: BackingKeyId,
+    target: Target,
+    /// Its key before.
+    from: KeyId,
     /// The new slot; none where the one in force is new already, and only the other one is left.
     next: Option<NextSlot>,
 }
@@ -56,33 +66,33 @@ struct Candidate {
 impl Vault {
     /// Re-wraps those of these files that are stale: new slots, one sync, old slots, one sync.
     pub fn rewrap_batch(&self, inos: &[Ino]) -> BatchOutcome {
-        let put_off = &mut |ino: Ino, e: Error| tracing::info!(ino = ino.0, "re-wrap put off: {e}");
-        self.rewrap_each(inos, &|inode, keys| self.rewrap_target(inode, keys), put_off)
+        self.rewrap_batch_to(inos, &Destination::Followed)
     }
 
-    /// Re-wraps one file under the current version of a key, whatever its alias says; durable when it returns. It
-    /// is stale then, and moves back at its next use, if its alias resolves to another key.
+    /// As [`Vault::rewrap_batch`], those of these files that aren't at another destination yet.
+    pub fn rewrap_batch_to(&self, inos: &[Ino], to: &Destination) -> BatchOutcome {
+        let put_off = &mut |ino: Ino, e: Error| tracing::info!(ino = ino.0, "re-wrap put off: {e}");
+        self.rewrap_each(inos, to, put_off)
+    }
+
+    /// Re-wraps one file; durable when it returns.
     ///
     /// # Errors
     /// ENOKEY if the file's key or that one can't be used, EIO if the header is damaged, what the lower filesystem
     /// says; EAGAIN if others moved it each time that it was tried. The old slot stands then.
-    pub fn rewrap_to(&self, ino: Ino, key: KeyId) -> Result<()> {
+    pub fn rewrap_to(&self, ino: Ino, to: &Destination) -> Result<()> {
         self.check_writable()?;
-        let target = |keys: SlotKeys| -> Result<Option<BackingKeyId>> {
-            let current = self.keys.current_of(key).map_err(super::load::key_error)?;
-            Ok(Some(current).filter(|current| !keys.only(*current)))
-        };
         // A lazy re-wrap, or a rotation, may come in between.
         for _ in 0..TRIES {
             let inode = self.inode(ino)?;
             let file = self.file_of(&inode, Purpose::Use)?;
             self.demand_writable(&inode, &file)?;
-            let keys = file.slot_keys().ok_or(Error::Invalid("the file is empty: it has no data key"))?;
-            if target(keys)?.is_none() {
+            let slots = file.slot_keys().ok_or(Error::Invalid("the file is empty: it has no data key"))?;
+            if self.target_at(to, &inode, &slots)?.is_none() {
                 return Ok(());
             }
             let mut failed = None;
-            self.rewrap_each(&[ino], &|_, keys| target(keys), &mut |_, e| failed = Some(e));
+            self.rewrap_each(&[ino], to, &mut |_, e| failed = Some(e));
             if let Some(e) = failed {
                 return Err(e);
             }
@@ -90,13 +100,8 @@ impl Vault {
         Err(Error::Lower(Errno::AGAIN))
     }
 
-    /// Re-wraps those of these files that have a `target`. `wrong` is told of each that an error kept from it.
-    fn rewrap_each(
-        &self,
-        inos: &[Ino],
-        target: &dyn Fn(&Inode, SlotKeys) -> Result<Option<BackingKeyId>>,
-        wrong: &mut dyn FnMut(Ino, Error),
-    ) -> BatchOutcome {
+    /// Re-wraps those of these files that aren't where they are to go. `wrong` is told of each that an error kept from it.
+    fn rewrap_each(&self, inos: &[Ino], to: &Destination, wrong: &mut dyn FnMut(Ino, Error)) -> BatchOutcome {
         let _counts_wait = self.rewraps.read();
         let mut outcome = BatchOutcome::default();
         // A file with several names may be given once for each.
@@ -105,7 +110,7 @@ impl Vault {
         inos.dedup();
         let mut batch: Vec<Candidate> = Vec::with_capacity(inos.len());
         for ino in inos {
-            match self.rewrap_candidate(ino, target) {
+            match self.rewrap_candidate(ino, to) {
                 Ok(Some(candidate)) => batch.push(candidate),
                 Ok(None) => outcome.skipped += 1,
                 Err(e) => {
@@ -133,35 +138,36 @@ impl Vault {
         let batch = keep(batch, &|candidate| self.write_new_slot(candidate));
         let many = batch.len() >= SYNCFS_FROM && sync_together(&batch);
         let batch = keep(batch, &|candidate| Ok(many || candidate.sync()?));
-        let batch = keep(batch, &|candidate| self.overwrite_old_slot(candidate));
+        let moved = RefCell::new(BTreeMap::new());
+        let batch = keep(batch, &|candidate| self.overwrite_old_slot(candidate, &moved));
         let many = batch.len() >= SYNCFS_FROM && sync_together(&batch);
         let sync = |candidate: &Candidate| {
             candidate.sync().inspect_err(|_| self.stale.not_settled(candidate.inode.ino))
         };
         let batch = keep(batch, &|candidate| Ok(many || sync(candidate)?));
         let batch = keep(batch, &|candidate| self.settle_old_slot(candidate));
+        for ((from, to), files) in moved.into_inner() {
+            self.keys.events().record(&Event::FilesMoved { from, to, files });
+        }
         outcome.rewrapped += batch.len() as u64;
-        outcome.moved.extend(batch.iter().map(|candidate| (candidate.inode.ino, candidate.backing)));
+        outcome.moved.extend(batch.iter().map(|candidate| (candidate.inode.ino, candidate.target.backing)));
         outcome
     }
 
-    fn rewrap_candidate(
-        &self,
-        ino: Ino,
-        target: &dyn Fn(&Inode, SlotKeys) -> Result<Option<BackingKeyId>>,
-    ) -> Result<Option<Candidate>> {
+    fn rewrap_candidate(&self, ino: Ino, to: &Destination) -> Result<Option<Candidate>> {
         let inode = self.inode(ino)?;
         let file = self.file_of(&inode, Purpose::Use)?;
         file.check_writable()?;
         let mut state = file.state.write();
         let Some(sealed) = state.sealed()? else { return Ok(None) };
         let seen = (sealed.header.file(), sealed.header.sequence());
-        let Some(backing) = target(&inode, sealed.header.keys())? else { return Ok(None) };
+        let slots = sealed.header.keys();
+        let Some(target) = self.target_at(to, &inode, &slots)? else { return Ok(None) };
         // The sync that follows promises these pages.
         state.synced = state.pages();
         file.changed.store(false, Ordering::Relaxed);
         drop(state);
-        Ok(Some(Candidate { inode, file, seen, backing, next: None }))
+        Ok(Some(Candidate { inode, file, seen, target, from: slots.backing.key, next: None }))
     }
 
     fn write_new_slot(&self, candidate: &mut Candidate) -> Result<bool> {
@@ -169,14 +175,17 @@ impl Vault {
         let mut state = file.state.write();
         let size = state.size;
         let Some(sealed) = candidate.still(&mut state) else { return Ok(false) };
-        if sealed.header.backing() == candidate.backing {
+        let Target { backing, follows } = candidate.target;
+        if sealed.header.backing() == backing && candidate.target.is_tagged(sealed.header.keys().tag) {
             return Ok(true);
         }
-        let gate = self.keys.begin_wrap_key(candidate.backing.key).map_err(super::load::key_error)?;
+        let gate = self.keys.begin_wrap_key(backing.key).map_err(super::load::key_error)?;
         let header = &sealed.header;
-        let wrapped = gate.wrap(header.file(), header.suite(), header.dek());
+        let wrapped = &gate.wrap(header.file(), header.suite(), header.dek());
+        let tag = follows.map(|follows| gate.tag_following(follows));
         let floor = file.raised_floor(sealed, layout::page_count(size))?;
-        let next = sealed.header.next_slot(Some((gate.backing(), &wrapped)), floor);
+        let wrap = Rewrapped { backing: gate.backing(), wrapped, tag };
+        let next = sealed.header.next_slot(Some(&wrap), floor);
         drop(gate);
         file.write_slot_keeping_times(next.index(), next.bytes())?;
         candidate.next = Some(next);
@@ -184,7 +193,8 @@ impl Vault {
     }
 
     /// The slot in force is durable: from here on that is the header, whatever becomes of the other one.
-    fn overwrite_old_slot(&self, candidate: &mut Candidate) -> Result<bool> {
+    /// `moved` counts those that came under another key by it.
+    fn overwrite_old_slot(&self, candidate: &mut Candidate, moved: &RefCell<MovedFiles>) -> Result<bool> {
         let file = candidate.file.clone();
         let next = candidate.next.take();
         let mut state = file.state.write();
@@ -193,7 +203,12 @@ impl Vault {
             sealed.header.advance(next);
         }
         candidate.seen.1 = sealed.header.sequence();
-        candidate.backing = sealed.header.backing();
+        candidate.target.backing = sealed.header.backing();
+        let to = candidate.target.backing.key;
+        let from = std::mem::replace(&mut candidate.from, to);
+        if from != to {
+            *moved.borrow_mut().entry((from, to)).or_default() += 1;
+        }
         let copy = sealed.header.copy_for_other();
         self.count_wrapped(&candidate.inode, sealed.header.keys());
         let written = file.write_slot_keeping_times(sealed.header.index().other(), &copy);
@@ -201,8 +216,8 @@ impl Vault {
             self.stale.not_settled(candidate.inode.ino);
         }
         // The key it moved to may have gone since, when the file was none of its files yet.
-        if self.keys.usable(candidate.backing).is_err() {
-            file.shut_with(&mut state.body, candidate.backing);
+        if self.keys.usable(candidate.target.backing).is_err() {
+            file.shut_with(&mut state.body, candidate.target.backing);
         }
         written.map(|()| true)
     }

@@ -118,11 +118,9 @@ impl Vault {
     fn depends_on(&self, file: &OpenFile, keys: &[KeyId]) -> bool {
         match file.sealed_by() {
             Some(backing) => keys.contains(&backing.key),
-            // Its first write takes the key that its alias points at.
             None => {
-                let alias = self.inode(file.ino).and_then(|inode| self.tree.alias_of(&inode));
-                let key = alias.ok().and_then(|alias| self.keys.current(&alias).ok());
-                key.is_some_and(|current| keys.contains(&current.key))
+                let key = self.inode(file.ino).and_then(|inode| self.key_of_empty(&inode));
+                key.ok().flatten().is_some_and(|key| keys.contains(&key))
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::ids::{AliasName, Handle, Ino, PageIndex, PlainOffset};
 use crate::keyring::RotateTarget;
 use crate::storage::fault::{After, Faults, Op as FaultOp, Plan};
 use crate::vault::testing::{TestVault, me};
-use crate::vault::{Error, FallocMode, OpenFlags, SetAttr};
+use crate::vault::{Destination, Error, FallocMode, OpenFlags, SetAttr};
 
 /// Sizes and offsets worth trying.
 fn edges() -> Vec<u64> {
@@ -155,7 +155,7 @@ impl Run {
             Op::RewrapTo => {
                 let key = self.test.keys().current(&AliasName::default_alias()).unwrap().key;
                 // There is nothing to re-wrap in an empty file.
-                if self.model.is_empty() { Ok(()) } else { vault.rewrap_to(self.ino, key) }
+                if self.model.is_empty() { Ok(()) } else { vault.rewrap_to(self.ino, &Destination::Key(key)) }
             }
             Op::WriteKillingPriv { at, len, seed } => {
                 let set = SetAttr { mode: Some(0o4755), ..SetAttr::default() };

@@ -13,7 +13,7 @@ use super::{Body, OpenFile, Sealed, SegmentKeys, State};
 use crate::content::block;
 use crate::content::layout::{self, Piece};
 use crate::crypto::page;
-use crate::header::{Header, OtherSlot, SLOT, SLOTS, SlotKeys};
+use crate::header::{Header, OtherSlot, Rewrapped, SLOT, SLOTS, SlotKeys};
 use crate::ids::{FileId, Ino, LowerOffset, PageCount, PageIndex, PlainOffset};
 use crate::storage;
 use crate::vault::inode::Inode;
@@ -134,13 +134,13 @@ impl Vault {
         inode: &Inode,
         write: impl FnOnce(Header) -> Result<T>,
     ) -> Result<T> {
-        let alias = self.tree.alias_of(inode)?;
-        let gate = self.keys.begin_wrap(&alias).map_err(super::load::key_error)?;
+        let (gate, tag) = self.begin_first_wrap(inode)?;
         let (id, dek) = (FileId::random(), crate::crypto::keys::Dek::generate());
-        let suite = self.keys.suite();
-        let wrapped = gate.wrap(id, suite, &dek);
-        let written = write(Header::new(id, suite, gate.backing(), &wrapped, dek))?;
-        self.count_wrapped(inode, SlotKeys { backing: gate.backing(), other: OtherSlot::Empty });
+        let (suite, backing) = (self.keys.suite(), gate.backing());
+        let wrapped = &gate.wrap(id, suite, &dek);
+        let written = write(Header::new(id, suite, &Rewrapped { backing, wrapped, tag }, dek))?;
+        self.emptied.forget(inode.ino);
+        self.count_wrapped(inode, SlotKeys { backing, other: OtherSlot::Empty, tag });
         Ok(written)
     }
 }

@@ -9,7 +9,7 @@ use crate::ids::{AliasName, Ino, PlainOffset, Time, TimeChange};
 use crate::storage::fault::{Faults, Mishap, Op};
 use crate::storage::{Errno, RenameFlags};
 use crate::vault::testing::{READ_WRITE, TestVault, me};
-use crate::vault::{Reencrypted, Result, SetAttr, Vault, XattrMode};
+use crate::vault::{Destination, Reencrypted, Result, SetAttr, Vault, XattrMode};
 
 const ALIAS: &[u8] = b"user.rekeyfs.alias";
 
@@ -154,7 +154,8 @@ impl World {
 
     fn rewrap(&self, path: &str) -> Result<()> {
         let second: AliasName = "alias/second".parse().unwrap();
-        self.vault().rewrap_to(self.ino(path), self.test.keys().current(&second).unwrap().key)
+        let key = self.test.keys().current(&second).unwrap().key;
+        self.vault().rewrap_to(self.ino(path), &Destination::Key(key))
     }
 
     fn observe(&self) -> Snapshot {

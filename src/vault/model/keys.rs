@@ -23,10 +23,32 @@ impl Run {
         parsed.map(|alias| self.test.keys().current(&alias).unwrap()).collect()
     }
 
-    /// A header that was made now bears the version that is current now.
-    pub(super) fn check_new_header(&self, id: Id, ino: Ino) {
+    /// A header that was made now bears the version that is current now: of the alias of the file's header before it,
+    /// if this mount has seen that, else of a directory that it is in.
+    pub(super) fn check_new_header(&mut self, id: Id, ino: Ino) {
         let info = self.vault().file_header_info(ino).unwrap().unwrap();
-        assert!(self.current_of(id).contains(&info.backing), "{:?}", info.backing);
+        let alias = self.alias_of_file(ino);
+        let current = self.test.keys().current(&alias).unwrap();
+        assert_eq!(info.backing, current, "{alias}");
+        match self.follows.get(&id) {
+            Some(before) => assert_eq!(alias, *before),
+            None => assert!(self.current_of(id).contains(&current), "{alias}"),
+        }
+        self.follows.insert(id, alias);
+    }
+
+    fn alias_of_file(&self, ino: Ino) -> AliasName {
+        let alias = self.vault().getxattr(ino, b"user.rekeyfs.alias").unwrap();
+        std::str::from_utf8(&alias).unwrap().parse().unwrap()
+    }
+
+    /// What empty files followed is not known to the next mount.
+    pub(super) fn forget_empty_ones(&mut self) {
+        let nodes = &self.model.nodes;
+        self.follows.retain(|id, _| match nodes.get(id).map(|node| &node.body) {
+            Some(Body::File(bytes)) => !bytes.is_empty(),
+            _ => false,
+        });
     }
 
     pub(super) fn rewrap_all(&mut self) {
@@ -41,9 +63,10 @@ impl Run {
         for (id, ino) in files {
             let Some(info) = vault.file_header_info(ino).unwrap() else { continue };
             assert!(!info.stale);
-            let one_name = self.model.names_of(id).len() == 1;
-            assert!(!one_name || self.current_of(id) == [info.backing]);
-            assert_eq!(self.test.keys().current_of(info.backing.key).unwrap(), info.backing);
+            // Moved, linked, its directory given another alias: it follows the one that it has.
+            let alias = self.alias_of_file(ino);
+            assert_eq!(self.test.keys().current(&alias).unwrap(), info.backing);
+            assert!(self.follows.get(&id).is_none_or(|known| *known == alias));
         }
     }
 

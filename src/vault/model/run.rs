@@ -32,6 +32,8 @@ pub(super) struct Run {
     gone: Vec<(Ino, u64)>,
     /// Inodes that were replaced by re-encrypted ones and are not forgotten.
     replaced: Vec<(Ino, u64)>,
+    /// The alias that each file follows which was seen to get a header.
+    pub(super) follows: BTreeMap<Id, AliasName>,
 }
 
 impl Run {
@@ -44,6 +46,7 @@ impl Run {
             open: Vec::new(),
             gone: Vec::new(),
             replaced: Vec::new(),
+            follows: BTreeMap::new(),
         }
     }
 
@@ -267,7 +270,11 @@ impl Run {
                 let handle = self.handle_of(id);
                 let set = SetAttr { size: Some(size.into()), handle, ..SetAttr::default() };
                 assert_eq!(vault.setattr(ino, &set, &me()).unwrap().size, u64::from(size));
+                let was_empty = self.model.content(id).is_empty();
                 self.model.content(id).resize(size.into(), 0);
+                if was_empty && size > 0 {
+                    self.check_new_header(id, ino);
+                }
             }
             Op::Punch { file, at, len } => {
                 let (id, ino) = self.file(file)?;
@@ -401,6 +408,7 @@ impl Run {
         self.gone.clear();
         self.replaced.clear();
         self.model.sweep(|_| false);
+        self.forget_empty_ones();
         if keyring { self.test.reopen_keyring() } else { self.test.reopen() }
     }
 

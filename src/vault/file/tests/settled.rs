@@ -77,7 +77,7 @@ impl Settled {
 fn a_re_wrap_ends_with_a_sync_behind_its_last_write() {
     let sets: [fn(&Settled); 2] = [
         |this| assert_eq!(this.rewrap().rewrapped, 1),
-        |this| this.test.vault.rewrap_to(this.ino, this.test.keys().keys()[0].id).unwrap(),
+        |this| this.test.vault.rewrap_to(this.ino, &Destination::Key(this.test.keys().keys()[0].id)).unwrap(),
     ];
     for rewrap in sets {
         let this = Settled::rotated();
@@ -117,7 +117,6 @@ fn what_is_left_of_an_interrupted_re_wrap_is_stale_and_only_the_old_slot_is_writ
 
 #[test]
 fn a_slot_that_makes_no_sense_is_written_over() {
-    let key = |this: &Settled| this.test.keys().keys()[0].id;
     type Spoil = fn(&Settled);
     let spoils: [Spoil; 3] = [
         |this| this.overwrite(0, &[0xff; SLOT]),
@@ -131,7 +130,7 @@ fn a_slot_that_makes_no_sense_is_written_over() {
         spoil(&this);
         this.reopen();
         assert!(this.info().stale);
-        this.test.vault.rewrap_to(this.ino, key(&this)).unwrap();
+        this.test.vault.rewrap_to(this.ino, &Destination::Followed).unwrap();
         assert_eq!(this.slots(), new);
         assert!(!this.info().stale);
     }

@@ -1,0 +1,76 @@
+//! What events are about: which file, whose attempt, why it was refused, and the classes that have a limit each.
+
+use serde_json::Value;
+
+use super::Actor;
+use crate::ids::{BackingKeyId, FileId, Ino, Timestamp};
+
+/// Which file an event is about. Never by its plain name: the log lies beside the ciphertext.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FileRef {
+    /// The inode number.
+    pub ino: Ino,
+    /// The id in its header, where that was read.
+    pub file: Option<FileId>,
+    /// A path of it in the vault directory, by lower names: `tree/…`. Bytes that aren't printable ASCII, and
+    /// `%`, are percent-encoded. None if it has no name any more.
+    pub path: Option<String>,
+}
+
+/// A secret that opened nothing, as its process noted it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FailedUnlock {
+    /// When.
+    pub time: Timestamp,
+    /// Who.
+    pub actor: Actor,
+}
+
+/// Why a file was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// Its key isn't usable: disabled, pending deletion, without material, or unknown.
+    KeyState,
+    /// The key's policy doesn't allow it.
+    Policy,
+    /// Its header failed authentication.
+    Authentication,
+}
+
+impl Refusal {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::KeyState => "key-state",
+            Self::Policy => "key-policy",
+            Self::Authentication => "authentication",
+        }
+    }
+}
+
+/// Events that users of a mount can bring about as fast as they like, each class with a limit of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Class {
+    /// [`Event::AccessRefused`](super::Event::AccessRefused).
+    Refusals,
+    /// [`Event::Damage`](super::Event::Damage), and what else files on disk show.
+    Damage,
+    /// [`Event::FileReencrypted`](super::Event::FileReencrypted).
+    Reencryptions,
+    /// [`Event::DirectoryAlias`](super::Event::DirectoryAlias).
+    DirectoryAliases,
+}
+
+pub(super) fn with_file(mut detail: Value, file: &FileRef) -> Value {
+    detail["inode"] = file.ino.0.into();
+    detail["file-id"] = file.file.map(|id| id.to_string()).into();
+    detail["lower-path"] = file.path.clone().into();
+    detail
+}
+
+pub(super) fn with_backing(mut detail: Value, backing: Option<BackingKeyId>) -> Value {
+    if let Some(backing) = backing {
+        detail["key-id"] = backing.key.to_string().into();
+        detail["version"] = backing.version.0.into();
+    }
+    detail
+}

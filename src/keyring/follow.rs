@@ -1,0 +1,98 @@
+//! The rule by which a file's key changes: **a file follows the alias under which it was wrapped**, which its header
+//! tells by a tag ([`AliasTag`](crate::header::AliasTag)), wherever its names lie. [`follow`] is all of it, a pure
+//! function of the slots and of what the keyring says:
+//!
+//! | tag | the keyring | the file |
+//! |--|--|--|
+//! | of an alias | that alias points at another key | moves to that key's current version |
+//! | of an alias | that alias points at the file's key, or is gone (also: made again) | takes its own key's current version |
+//! | pinned | | takes its own key's current version |
+//! | none | exactly one alias points at the file's key | is adopted: gets that alias's tag, and its own key's current version |
+//! | none | none, or several | takes its own key's current version |
+//! | of a newer generation than the keyring's | | takes its own key's current version: the keyring is an older one that was put back, and what its aliases say isn't what the owner said last |
+//!
+//! A file whose target can't be used stays as it is until that can. Without a tag are files of programs that knew none,
+//! and those that such a program re-wrapped under another key: nothing tells which alias they followed. Which
+//! directory a file lies in says nothing: whoever may write a directory of their own could have files moved
+//! to a key of their choice otherwise.
+
+use crate::header::SlotKeys;
+use crate::ids::{AliasId, BackingKeyId, Generation, KeyId};
+
+/// What a keyring says of keys and aliases.
+pub trait KeyringView {
+    /// The generation in use.
+    fn generation(&self) -> Generation;
+    /// The key that an alias points at.
+    fn key_of(&self, alias: AliasId) -> Option<KeyId>;
+    /// The alias that points at a key, if exactly one does.
+    fn only_alias_of(&self, key: KeyId) -> Option<AliasId>;
+    /// A key's current version, if it can be used.
+    fn usable_current(&self, key: KeyId) -> Option<BackingKeyId>;
+}
+
+/// Why a file belongs to its key.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Belonging {
+    /// It follows this alias.
+    To(AliasId),
+    /// It has no tag, and is to get that of this alias, the only one of its key.
+    Adopted(AliasId),
+    /// It followed an alias that is gone.
+    AliasGone,
+    /// It was put under this key for good.
+    Pinned,
+    /// It has no tag, and no alias or several point at its key.
+    Undecided,
+    /// It has a tag of a newer keyring than this one.
+    NewerThanKeyring,
+}
+
+impl Belonging {
+    /// Whether the file moves by itself when an alias is pointed at another key.
+    pub fn moves_by_itself(self) -> bool {
+        matches!(self, Self::To(_) | Self::Adopted(_))
+    }
+}
+
+/// What is to become of a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Followed {
+    /// The backing key that both its slots should bear.
+    pub target: BackingKeyId,
+    /// Why.
+    pub belonging: Belonging,
+}
+
+impl Followed {
+    /// What the tag is to say that goes with the target: `None` leaves the tag, or that there is none, as it is.
+    pub fn follows(&self) -> Option<Option<AliasId>> {
+        match self.belonging {
+            Belonging::To(alias) | Belonging::Adopted(alias) => Some(Some(alias)),
+            Belonging::Pinned => Some(None),
+            Belonging::AliasGone | Belonging::Undecided | Belonging::NewerThanKeyring => None,
+        }
+    }
+}
+
+/// Where a file with these slots belongs.
+pub fn follow(slots: &SlotKeys, keyring: &impl KeyringView) -> Followed {
+    let own = slots.backing.key;
+    let (key, belonging) = match slots.tag {
+        Some(tag) if tag.generation > keyring.generation() => (own, Belonging::NewerThanKeyring),
+        Some(tag) => match tag.follows {
+            None => (own, Belonging::Pinned),
+            Some(alias) => {
+                keyring.key_of(alias).map_or((own, Belonging::AliasGone), |key| (key, Belonging::To(alias)))
+            }
+        },
+        None => {
+            let only = keyring.only_alias_of(own);
+            (own, only.map_or(Belonging::Undecided, Belonging::Adopted))
+        }
+    };
+    Followed { target: keyring.usable_current(key).unwrap_or(slots.backing), belonging }
+}
+
+#[cfg(test)]
+mod tests;
