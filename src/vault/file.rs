@@ -5,10 +5,10 @@
 //! `State` is what loading the file anew finds (`reload`); if even that can't be read, the file is
 //! [`Body::Unknown`] and each further use tries again. So no operation builds on what is in memory alone.
 //!
-//! Locks, in the order they are taken: the inode's gate, its `file` slot, then the inode lock (`state`: shared for
-//! reading and for writing inside the file, exclusive for all that changes size, header, tail or holes), then one
-//! range of the file's blocks ([`ranges`]), all that the write touches, then leaves (content-key cache, census).
-//! Nothing waits for the kernel while it holds one.
+//! Locks (their order: `lock_order`): the inode lock (`state`) is shared for reading and for writing inside the file,
+//! exclusive for all that changes size, header, tail or holes. Under it a write locks one range of the file's blocks
+//! ([`ranges`]), all that it touches. Nothing waits for the kernel while it holds one. What takes a lock
+//! of the namespace is asked before the inode lock is taken.
 //!
 //! Readers take no range: what they see of a write beside them may be half of it, block by block, as on ext4, and a
 //! block that is torn is read again under the exclusive lock. Whoever waits for a range holds the inode lock shared, as
@@ -52,6 +52,7 @@ pub(super) use shut::Loaded;
 pub use shut::PageCache;
 pub(super) use unwritten::Unwritten;
 
+use super::lock_order::{OfInode, Ordered};
 use super::{Damage, Error, Result};
 use crate::content::layout;
 use crate::crypto::page::ContentKey;
@@ -84,7 +85,7 @@ pub(super) struct OpenFile {
     mtime: times::Mtime,
     /// Where whoever wipes DEKs finds it.
     _place: shut::Place,
-    state: RwLock<State>,
+    state: Ordered<OfInode, RwLock<State>>,
     /// Blocks being written under the shared inode lock.
     ranges: ranges::Ranges,
 }

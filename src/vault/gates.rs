@@ -1,17 +1,20 @@
 //! Gates of inodes: shared by whatever opens or changes a file by its inode, closed for the moments in which a
-//! file is about to be, or is, replaced by another one under its name. Striped by inode number; taken before
-//! every other lock, and once by an operation.
+//! file is about to be, or is, replaced by another one under its name. Striped by inode number; taken
+//! once by an operation (`lock_order`).
 
 use std::collections::HashSet;
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::lock_order::{OfGate, Ordered, OrderedGuard};
 use crate::ids::Ino;
 
 const STRIPES: usize = 256;
 
+type Gate = Ordered<OfGate, RwLock<()>>;
+
 pub(super) struct Gates {
-    stripes: Box<[RwLock<()>]>,
+    stripes: Box<[Gate]>,
     claimed: Mutex<HashSet<Ino>>,
 }
 
@@ -29,7 +32,7 @@ impl Drop for Claim<'_> {
 
 impl Default for Gates {
     fn default() -> Self {
-        let stripes = (0..STRIPES).map(|_| RwLock::new(())).collect();
+        let stripes = (0..STRIPES).map(|_| Gate::rwlock(())).collect();
         Self { stripes, claimed: Mutex::default() }
     }
 }
@@ -43,16 +46,16 @@ impl Gates {
     }
 
     /// Held by an operation from before it looks for the inode until it is done with it.
-    pub(super) fn enter(&self, ino: Ino) -> RwLockReadGuard<'_, ()> {
+    pub(super) fn enter(&self, ino: Ino) -> OrderedGuard<RwLockReadGuard<'_, ()>> {
         self.of(ino).read()
     }
 
     /// Waits for those who are in, and keeps others out.
-    pub(super) fn close(&self, ino: Ino) -> RwLockWriteGuard<'_, ()> {
+    pub(super) fn close(&self, ino: Ino) -> OrderedGuard<RwLockWriteGuard<'_, ()>> {
         self.of(ino).write()
     }
 
-    fn of(&self, ino: Ino) -> &RwLock<()> {
+    fn of(&self, ino: Ino) -> &Gate {
         &self.stripes[(ino.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize % STRIPES]
     }
 }

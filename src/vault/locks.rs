@@ -1,17 +1,14 @@
 //! Locks of directories: read-write locks striped by inode number.
 //!
-//! Order of locks in the namespace, outermost first; nothing is taken against it:
-//! 1. an inode's open-file slot (opening a file holds it while it looks for the file by name);
-//! 2. directory stripes, ascending, each once, all of an operation in one call of [`DirLocks::lock`];
-//! 3. a directory handle's stream;
-//! 4. leaves, held for a few instructions and one at a time: an inode's place, a shard of the inode table, a
-//!    shard of the directory cache.
+//! Stripes are taken ascending, each once, all of an operation in one call of [`DirLocks::lock`]; `lock_order` has
+//! what may be held before and after that.
 //!
 //! Shared: lookup, create, and whatever reaches an inode by its lower name (so that the name leads to that
 //! inode until it is done). Exclusive: remove, rename, long names' companions, storing of records.
 
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::lock_order::{Hold, Rank};
 use crate::ids::Ino;
 
 const STRIPES: usize = 256;
@@ -34,6 +31,7 @@ enum Guard<'a> {
 #[must_use]
 pub(super) struct Guards<'a> {
     _held: [Option<Guard<'a>>; MOST],
+    _hold: Hold,
 }
 
 /// The stripes.
@@ -49,8 +47,9 @@ impl DirLocks {
     /// Locks one directory.
     pub(super) fn one(&self, dir: Ino, mode: Mode) -> Guards<'_> {
         let mut held = [const { None }; MOST];
+        let hold = Hold::begin(Rank::Directories);
         held[0] = Some(self.take(stripe(dir), mode));
-        Guards { _held: held }
+        Guards { _held: held, _hold: hold }
     }
 
     /// Locks several directories, at most four; those that share a stripe are locked once, in the stronger mode.
@@ -61,6 +60,7 @@ impl DirLocks {
         }
         // Empty slots first; then by stripe, the stronger mode last.
         stripes.sort_unstable();
+        let hold = Hold::begin(Rank::Directories);
         let mut held = [const { None }; MOST];
         for i in 0..MOST {
             let Some((index, mode)) = stripes[i] else { continue };
@@ -69,7 +69,7 @@ impl DirLocks {
                 held[i] = Some(self.take(index, mode));
             }
         }
-        Guards { _held: held }
+        Guards { _held: held, _hold: hold }
     }
 
     fn take(&self, index: usize, mode: Mode) -> Guard<'_> {

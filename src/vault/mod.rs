@@ -1,10 +1,7 @@
 //! What a filesystem does, without knowing FUSE: inodes, directories, handles, file content.
 //!
 //! Two halves: the namespace (`tree`: names, inodes, directories) and the content (`file`: sizes, pages,
-//! headers). Lock order, first to last: re-wraps under way, moves under way, an inode's gate, its `file` slot,
-//! directory locks (ascending stripes), the inode lock, a range of its blocks, then the leaves: inode table
-//! shards, directory cache, handles, census, queue of stale files, count of forgotten inodes, queue
-//! of removed files.
+//! headers). `lock_order` has the order of their locks.
 
 mod attr;
 mod census;
@@ -18,6 +15,7 @@ mod gates;
 mod generation;
 mod handles;
 mod inode;
+mod lock_order;
 mod locks;
 mod long;
 mod lookup;
@@ -120,6 +118,10 @@ impl Vault {
     /// What the lower filesystem says; damage of the root's record.
     pub fn new(tree: OwnedFd, keys: Arc<Keys>, options: VaultOptions) -> Result<Arc<Self>> {
         let lower = LowerFs::probe(tree.as_fd())?;
+        Self::on(lower, tree, keys, options)
+    }
+
+    fn on(lower: LowerFs, tree: OwnedFd, keys: Arc<Keys>, options: VaultOptions) -> Result<Arc<Self>> {
         let read_only = options.read_only || lower.read_only;
         if !read_only {
             storage::syncfs(tree.as_fd())?;

@@ -4,8 +4,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
-use parking_lot::RwLock;
-
 use super::lower::LowerFile;
 use super::ranges::Ranges;
 use super::times::Mtime;
@@ -19,6 +17,7 @@ use crate::ids::{Format, Ino, LowerOffset, PageCount, Sequence, Time};
 use crate::keyring::{KeyError, Keys};
 use crate::storage::{self, Access, Errno, Stat};
 use crate::vault::inode::Inode;
+use crate::vault::lock_order::Ordered;
 use crate::vault::{Damage, Error, FileKind, HeaderInfo, Result, Vault};
 
 /// What an open file is wanted for.
@@ -127,7 +126,7 @@ impl Vault {
             writing_out: AtomicBool::new(false),
             mtime: Mtime::new(mtime),
             _place: self.loaded.enter(file.clone()),
-            state: RwLock::new(state),
+            state: Ordered::rwlock(state),
             ranges: Ranges::default(),
         })
     }

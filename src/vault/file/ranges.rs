@@ -8,6 +8,7 @@
 use parking_lot::{Condvar, Mutex};
 
 use crate::ids::PageIndex;
+use crate::vault::lock_order::{Hold, Rank};
 
 #[derive(Default)]
 pub(super) struct Ranges {
@@ -42,11 +43,13 @@ impl Claim {
 pub(super) struct Held<'a> {
     ranges: &'a Ranges,
     number: u64,
+    _hold: Hold,
 }
 
 impl Ranges {
     /// Locks the blocks from `first` to `last`. The caller holds the inode lock, and no other range of this file.
     pub(super) fn lock(&self, first: PageIndex, last: PageIndex) -> Held<'_> {
+        let hold = Hold::begin(Rank::Blocks);
         let mut queue = self.queue.lock();
         let claim = Claim { number: queue.next, first, last };
         queue.next += 1;
@@ -56,7 +59,7 @@ impl Ranges {
             self.freed.wait(&mut queue);
             queue.waiting -= 1;
         }
-        Held { ranges: self, number: claim.number }
+        Held { ranges: self, number: claim.number, _hold: hold }
     }
 }
 
