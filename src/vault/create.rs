@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::attr;
 use super::dirs::Dir;
-use super::inode::Inode;
+use super::inode::{Inode, LookedUp};
 use super::locks::Mode;
 use super::tree::Tree;
 use super::{Attr, Caller, Error, FileKind, Result};
@@ -77,7 +77,9 @@ impl Tree {
             let stat = storage::fstat_born(fd.as_fd())?;
             let ino = self.ino(&stat).inspect_err(|e| take_back(dir, entry, e))?;
             let generation = self.generation(ino, fd.as_fd(), b"", &stat)?;
-            let inode = self.inodes.remember_made(ino, generation, dir.ino, entry)?;
+            let (kind, parent) = (FileKind::Regular, dir.ino);
+            let made = LookedUp { ino, kind, generation, parent, entry, made_now: true };
+            let inode = self.inodes.remember(&made)?;
             let attr = attr::of(&inode, &stat);
             Ok((inode, fd, attr))
         })

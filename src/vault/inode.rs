@@ -15,6 +15,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
+use super::lock_order::{OfFileSlot, Ordered};
 use super::pages::KernelPages;
 use super::{Error, FileKind, Result};
 use crate::ids::{Ino, NodeGeneration};
@@ -45,7 +46,7 @@ pub(super) struct Inode {
     pub(super) kernel_pages: KernelPages,
     place: Mutex<Place>,
     /// What its open handles share.
-    pub(super) file: Mutex<super::FileSlot>,
+    pub(super) file: Ordered<OfFileSlot, Mutex<super::FileSlot>>,
 }
 
 impl Inode {
@@ -65,7 +66,7 @@ impl Inode {
             replaced: AtomicBool::new(false),
             kernel_pages: KernelPages::default(),
             place: Mutex::default(),
-            file: Mutex::default(),
+            file: Ordered::mutex(super::FileSlot::new()),
         }
     }
 
@@ -133,6 +134,19 @@ impl Inode {
     }
 }
 
+/// An entry of a directory, as a lookup found it or a creation made it.
+pub(super) struct LookedUp<'a> {
+    pub(super) ino: Ino,
+    pub(super) kind: FileKind,
+    pub(super) generation: NodeGeneration,
+    pub(super) parent: Ino,
+    /// Its lower name.
+    pub(super) entry: &'a [u8],
+    /// The file was made just now, and so has no capabilities: unless someone else was here first, who may have set
+    /// some.
+    pub(super) made_now: bool,
+}
+
 type Shard = Mutex<HashMap<Ino, Arc<Inode>>>;
 
 /// The table of inodes.
@@ -175,7 +189,7 @@ impl Table {
         self.find(ino).filter(|inode| inode.check_current().is_ok()).ok_or(Error::Stale)
     }
 
-    /// Counts a lookup of the inode under this name. The caller holds the directory's lock, so that the
+    /// Counts a lookup of an inode under a name. The caller holds the directory's lock, so that the
     /// number can't have passed to another file since it was read.
     ///
     /// A number that is known as that of another kind of file was freed and used again behind our back (what
@@ -184,38 +198,8 @@ impl Table {
     ///
     /// # Errors
     /// [`Error::Stale`] if the parent isn't known.
-    pub(super) fn remember(
-        &self,
-        ino: Ino,
-        kind: FileKind,
-        generation: NodeGeneration,
-        parent: Ino,
-        entry: &[u8],
-    ) -> Result<Arc<Inode>> {
-        self.enter(ino, kind, generation, parent, entry, true)
-    }
-
-    /// As [`Table::remember`], of a file that was made just now, and so has no capabilities: unless someone else
-    /// was here first, who may have set some.
-    pub(super) fn remember_made(
-        &self,
-        ino: Ino,
-        generation: NodeGeneration,
-        parent: Ino,
-        entry: &[u8],
-    ) -> Result<Arc<Inode>> {
-        self.enter(ino, FileKind::Regular, generation, parent, entry, false)
-    }
-
-    fn enter(
-        &self,
-        ino: Ino,
-        kind: FileKind,
-        generation: NodeGeneration,
-        parent: Ino,
-        entry: &[u8],
-        may_have_capability: bool,
-    ) -> Result<Arc<Inode>> {
+    pub(super) fn remember(&self, found: &LookedUp<'_>) -> Result<Arc<Inode>> {
+        let &LookedUp { ino, kind, generation, parent, entry, made_now } = found;
         if ino == Ino::ROOT || !self.hold(parent) {
             return Err(Error::Stale);
         }
@@ -235,7 +219,7 @@ impl Table {
                     known.get().clone()
                 }
                 Entry::Vacant(free) => {
-                    free.insert(Arc::new(Inode::new(ino, kind, generation, may_have_capability))).clone()
+                    free.insert(Arc::new(Inode::new(ino, kind, generation, !made_now))).clone()
                 }
             };
             inode.lookups.fetch_add(1, Ordering::Relaxed);

@@ -3,12 +3,19 @@ use super::*;
 const FIRST: NodeGeneration = NodeGeneration(1);
 const SECOND: NodeGeneration = NodeGeneration(2);
 
+fn found(ino: u64, kind: FileKind, generation: NodeGeneration, entry: &[u8]) -> LookedUp<'_> {
+    LookedUp { ino: Ino(ino), kind, generation, parent: Ino::ROOT, entry, made_now: false }
+}
+
 fn dir(table: &Table, ino: u64, parent: Ino) -> Arc<Inode> {
-    table.remember(Ino(ino), FileKind::Directory, FIRST, parent, format!("d{ino}").as_bytes()).unwrap()
+    let entry = format!("d{ino}");
+    let found = LookedUp { parent, ..found(ino, FileKind::Directory, FIRST, entry.as_bytes()) };
+    table.remember(&found).unwrap()
 }
 
 fn file(table: &Table, ino: u64, parent: Ino, entry: &str) -> Arc<Inode> {
-    table.remember(Ino(ino), FileKind::Regular, FIRST, parent, entry.as_bytes()).unwrap()
+    let found = LookedUp { parent, ..found(ino, FileKind::Regular, FIRST, entry.as_bytes()) };
+    table.remember(&found).unwrap()
 }
 
 #[test]
@@ -74,14 +81,14 @@ fn a_number_that_changed_its_kind_is_another_inode() {
     let table = Table::new(8);
     dir(&table, 10, Ino::ROOT);
     let old = file(&table, 20, Ino(10), "a");
-    let new = table.remember(Ino(20), FileKind::Directory, SECOND, Ino::ROOT, b"b").unwrap();
+    let new = table.remember(&found(20, FileKind::Directory, SECOND, b"b")).unwrap();
     assert!(old.location().is_none());
     assert_eq!(new.parent(), Some(Ino::ROOT));
     table.forget(Ino(10), 1);
     assert!(table.find(Ino(10)).is_none(), "nothing of the old one is left in it");
     assert!(table.forget(Ino(20), 1).is_none(), "the kernel's lookups of the old one count");
     assert!(table.forget(Ino(20), 1).is_some());
-    let orphan = table.remember(Ino(21), FileKind::Regular, FIRST, Ino(99), b"a");
+    let orphan = table.remember(&LookedUp { parent: Ino(99), ..found(21, FileKind::Regular, FIRST, b"a") });
     assert!(matches!(orphan, Err(Error::Stale)));
     assert_eq!(table.len(), 1);
 }
@@ -98,10 +105,10 @@ fn a_number_used_again_after_its_inode_was_replaced_is_another_inode() {
     old.set_replaced(true);
     table.strike_replaced(&old, Ino::ROOT, b"a", descriptor());
     assert!(matches!(table.get(Ino(20)), Err(Error::Stale)));
-    let new = table.remember(Ino(20), FileKind::Regular, SECOND, Ino::ROOT, b"b").unwrap();
+    let new = table.remember(&found(20, FileKind::Regular, SECOND, b"b")).unwrap();
     assert_eq!((old.generation, new.generation), (FIRST, SECOND));
     assert!(table.get(Ino(20)).is_ok());
-    let same = table.remember(Ino(20), FileKind::Regular, FIRST, Ino::ROOT, b"b").unwrap();
+    let same = table.remember(&found(20, FileKind::Regular, FIRST, b"b")).unwrap();
     assert_eq!(same.generation, SECOND, "never changed while it lives");
     assert!(table.forget(Ino(20), 2).is_none());
     assert!(table.forget(Ino(20), 1).is_some());
@@ -207,8 +214,12 @@ fn an_inode_is_small() {
 fn only_a_file_that_its_maker_enters_is_known_to_have_no_capabilities() {
     let table = Table::new(8);
     let may_have = |inode: &Inode| inode.may_have_capability.load(Ordering::Relaxed);
-    assert!(!may_have(&table.remember_made(Ino(10), FIRST, Ino::ROOT, b"a").unwrap()));
+    let enter = |ino, entry| {
+        let made = LookedUp { made_now: true, ..found(ino, FileKind::Regular, FIRST, entry) };
+        table.remember(&made).unwrap()
+    };
+    assert!(!may_have(&enter(10, b"a")));
     assert!(!may_have(&file(&table, 10, Ino::ROOT, "a")));
     assert!(may_have(&file(&table, 20, Ino::ROOT, "b")));
-    assert!(may_have(&table.remember_made(Ino(20), FIRST, Ino::ROOT, b"b").unwrap()));
+    assert!(may_have(&enter(20, b"b")));
 }
