@@ -7,6 +7,8 @@
 //! re-wrapped, and until then it is stale, whoever asks. Interrupted anywhere, one valid slot is there, and what
 //! is left of the other one is found by the next sweep, which writes only that.
 //! Each step takes the inode lock exclusively and first checks that file id and sequence are what it saw.
+//! A step that fails, and a sync after it, leaves in memory what the lower file shows, as after every error
+//! ([`super::reload`]): a new slot that was written counts, durable or not, beside the old one.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -126,6 +128,7 @@ impl Vault {
                     Ok(true) => kept.push(candidate),
                     Ok(false) => outcome.failed.push(candidate.inode.ino),
                     Err(e) => {
+                        self.take_over(&candidate);
                         outcome.failed.push(candidate.inode.ino);
                         wrong(candidate.inode.ino, e);
                     }
@@ -158,16 +161,28 @@ impl Vault {
         let inode = self.inode(ino)?;
         let file = self.file_of(&inode, Purpose::Use)?;
         file.check_writable()?;
-        let mut state = file.state.write();
-        let Some(sealed) = state.sealed()? else { return Ok(None) };
-        let seen = (sealed.header.file(), sealed.header.sequence());
-        let slots = sealed.header.keys();
+        let (seen, slots) = {
+            let state = file.state.read();
+            let Some(sealed) = state.sealed()? else { return Ok(None) };
+            ((sealed.header.file(), sealed.header.sequence()), sealed.header.keys())
+        };
+        // Without the inode lock: where the file lies is asked for. Each step sees whether the header is still that one.
         let Some(target) = self.target_at(to, &inode, &slots)? else { return Ok(None) };
+        let mut state = file.state.write();
         // The sync that follows promises these pages.
         state.synced = state.pages();
         file.changed.store(false, Ordering::Relaxed);
         drop(state);
         Ok(Some(Candidate { inode, file, seen, target, from: slots.backing.key, next: None }))
+    }
+
+    /// After an error.
+    fn take_over(&self, candidate: &Candidate) {
+        let mut state = candidate.file.state.write();
+        self.reload(&candidate.file, &mut state);
+        if let Body::Sealed(sealed) = &state.body {
+            self.count_wrapped(&candidate.inode, sealed.header.keys());
+        }
     }
 
     fn write_new_slot(&self, candidate: &mut Candidate) -> Result<bool> {

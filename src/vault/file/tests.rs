@@ -5,8 +5,10 @@ mod faults;
 mod leftovers;
 mod memory;
 mod overlap;
+mod room;
 mod settled;
 mod shut;
+mod stage;
 mod times;
 
 use proptest::prelude::*;
@@ -363,4 +365,14 @@ fn a_closed_file_leaves_no_memory_of_its_own_behind() {
     t.vault.release(ino, handle).unwrap();
     // A reference to what is gone would keep its memory.
     assert!(inode.file.lock().ptr_eq(&std::sync::Weak::new()));
+}
+
+/// `lock_order` sees to it that nothing of the namespace is locked under the inode lock.
+#[test]
+fn where_a_file_lies_is_asked_before_its_inode_lock_is_taken() {
+    let mut stage = stage::Stage::new(TestVault::new());
+    stage.begin(&[Op::Write { at: 0, len: 100, seed: 1 }]);
+    // Of the alias's other key, so that the file's links are counted.
+    stage.make_ready_for(&Op::Rewrap);
+    assert_eq!(stage.run.test.vault.rewrap_batch(&[stage.run.ino]).rewrapped, 1);
 }

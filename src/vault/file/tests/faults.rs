@@ -2,8 +2,8 @@
 //! a write cut short and completed, failed or stopped behind a part of it. What is read afterwards is what
 //! was there, what was to come, or zeros; the file can be used on.
 
+use super::stage::Stage;
 use super::*;
-use crate::keyring::kms::Call;
 use crate::storage::fault::Mishap;
 use crate::vault::Damage;
 
@@ -34,106 +34,83 @@ const OPS: &[Op] = &[
 ];
 
 struct Walk {
-    run: Run,
-    files: u32,
-    /// The keys that the default alias points at by turns, so that files become stale without more versions.
-    keys: [String; 2],
+    stage: Stage,
 }
 
 impl Walk {
     fn new() -> Self {
-        let run = Run::new(Suite::Aes256Gcm);
-        let first = run.test.keys().keys()[0].id.to_string();
-        let second = run.test.keys().create_key_for_test("alias/second".parse().unwrap()).to_string();
-        Self { run, files: 0, keys: [first, second] }
+        Self { stage: Stage::new(TestVault::new()) }
     }
 
     /// A new file, as `op` is to find it; returns its content.
     fn begin(&mut self, setup: &[Op], op: &Op) -> Vec<u8> {
-        self.files += 1;
-        self.run.start_over(format!("f{}", self.files));
-        for op in setup {
-            self.run.apply(op).unwrap();
-            self.run.expect(op);
-        }
-        if matches!(op, Op::Rewrap | Op::RewrapTo) {
-            self.keys.swap(0, 1);
-            let [target_key_id, _] = self.keys.clone();
-            let alias_name = "alias/default".to_owned();
-            self.run.test.keys().call(&Call::UpdateAlias { alias_name, target_key_id }).unwrap();
-        }
-        self.run.model.clone()
-    }
-
-    fn apply(&mut self, op: &Op, faults: &Faults) -> crate::vault::Result<()> {
-        let _scope = faults.on_this_thread();
-        if matches!(op, Op::Rewrap) {
-            let vault = self.run.test.vault.clone();
-            vault.rewrap_batch(&[self.run.ino]);
-            return Ok(());
-        }
-        self.run.apply(op)
+        self.stage.begin(setup);
+        self.stage.make_ready_for(op);
+        self.stage.run.model.clone()
     }
 
     /// The lower calls of an operation that nothing befalls.
     fn calls(&mut self, setup: &[Op], op: &Op) -> Vec<FaultOp> {
         self.begin(setup, op);
         let faults = Faults::record();
-        self.apply(op, &faults).unwrap();
-        self.run.expect(op);
-        self.run.check();
+        self.stage.apply(op, &faults).unwrap();
+        self.stage.run.expect(op);
+        self.stage.run.check();
         faults.log()
     }
 
     fn step(&mut self, setup: &[Op], op: &Op, mishap: Mishap, skip: u64) {
         let before = self.begin(setup, op);
-        self.run.expect(op);
-        let done = self.apply(op, &mishap.at(skip));
+        self.stage.run.expect(op);
+        let done = self.stage.apply(op, &mishap.at(skip));
         let when = format!("{op:?} on {setup:?}, {mishap:?} after {skip} calls: {done:?}");
         let torn = mishap.tears_a_page();
         // What a torn page may answer until it is written as a whole, or cut off.
         let harmless = |e: &Error| torn && matches!(e, Error::Corrupt(_));
         if mishap.is_no_failure() {
             done.unwrap_or_else(|e| panic!("{when}: {e}"));
-            self.run.check();
+            self.stage.run.check();
         } else if mishap.stops() {
-            self.run.reopen();
-            is_plausible(&self.run, &before, torn, &when);
+            self.stage.run.reopen();
+            is_plausible(&self.stage.run, &before, torn, &when);
             // Grown over what was left behind, which must not come back.
-            match self.run.apply(&Op::Truncate { size: 70_000 }) {
+            match self.stage.run.apply(&Op::Truncate { size: 70_000 }) {
                 Err(e) if !harmless(&e) => panic!("{when}: {e}"),
                 _ => {}
             }
             let mut grown = vec![0xAA; 70_000];
-            let got = self.run.test.vault.read(self.run.ino, PlainOffset(60_000), &mut grown);
+            let got = self.stage.run.test.vault.read(self.stage.run.ino, PlainOffset(60_000), &mut grown);
             let got = got.unwrap_or_else(|e| if harmless(&e) { 0 } else { panic!("{when}: {e}") });
             assert!(grown[..got].iter().all(|byte| *byte == 0), "{when}");
         } else {
-            is_plausible(&self.run, &before, torn, &when);
+            is_plausible(&self.stage.run, &before, torn, &when);
             if done.is_ok() && !matches!(op, Op::Rewrap) {
-                self.run.check();
+                self.stage.run.check();
             }
             // The descriptor owes an error for a sync that failed.
-            let _ = self.run.apply(&Op::Sync);
-            match self.run.apply(op) {
+            let _ = self.stage.run.apply(&Op::Sync);
+            match self.stage.run.apply(op) {
                 Err(e) if !harmless(&e) => panic!("{when}: again: {e}"),
                 Err(_) => {}
-                Ok(()) if torn => is_plausible(&self.run, &before, torn, &when),
+                Ok(()) if torn => is_plausible(&self.stage.run, &before, torn, &when),
                 Ok(()) => {
-                    self.run.check();
-                    self.run.reopen();
-                    self.run.check();
+                    self.stage.run.check();
+                    self.stage.run.reopen();
+                    self.stage.run.check();
                 }
             }
         }
         if torn {
             // Emptied, the file is as good as new.
-            self.run.apply(&Op::Truncate { size: 0 }).unwrap_or_else(|e| panic!("{when}: emptied: {e}"));
-            self.run.model.clear();
+            self.stage
+                .run
+                .apply(&Op::Truncate { size: 0 })
+                .unwrap_or_else(|e| panic!("{when}: emptied: {e}"));
+            self.stage.run.model.clear();
             let anew = Op::Write { at: 0, len: 9000, seed: 7 };
-            self.run.apply(&anew).unwrap_or_else(|e| panic!("{when}: anew: {e}"));
-            self.run.expect(&anew);
-            self.run.check();
+            self.stage.run.apply(&anew).unwrap_or_else(|e| panic!("{when}: anew: {e}"));
+            self.stage.run.expect(&anew);
+            self.stage.run.check();
         }
     }
 }

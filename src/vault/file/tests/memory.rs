@@ -1,6 +1,7 @@
 //! After every error memory is what a fresh load of the same file finds: each operation on each kind of file, each of
 //! its lower calls failing in turn, on lower filesystems that lack one thing or the other.
 
+use super::stage::Stage;
 use super::*;
 use crate::ids::Time;
 use crate::storage::fault::Mishap;
@@ -64,8 +65,9 @@ const OPS: &[Op] = &[
 type Lower = &'static [(FaultOp, Errno)];
 
 const WHOLE: Lower = &[];
-const NO_PUNCH_HOLE: Lower = &[(FaultOp::Punch, Errno::OPNOTSUPP)];
-const NO_KEEP_SIZE: Lower = &[(FaultOp::Allocate, Errno::OPNOTSUPP)];
+const NO_PUNCH_HOLE: Lower = &[(FaultOp::Punch, Errno::OPNOTSUPP), (FaultOp::ZeroRange, Errno::OPNOTSUPP)];
+const NO_ZERO_RANGE: Lower = &[(FaultOp::ZeroRange, Errno::OPNOTSUPP)];
+const NO_KEEP_SIZE: Lower = &[(FaultOp::Allocate, Errno::OPNOTSUPP), (FaultOp::ZeroRange, Errno::OPNOTSUPP)];
 /// To a daemon that isn't root.
 const FILES_OF_ANOTHER: Lower = &[(FaultOp::SetTimes, Errno::PERM), (FaultOp::Chmod, Errno::PERM)];
 
@@ -74,36 +76,31 @@ fn on(lower: Lower, faults: Faults) -> Faults {
 }
 
 struct Walk {
-    run: Run,
-    files: u32,
+    stage: Stage,
     lower: Lower,
 }
 
 impl Walk {
     fn new(lower: Lower) -> Self {
-        let run = Run::of(TestVault::in_memory());
-        run.test.vault.set_kernel_keeps_times(true);
-        Self { run, files: 0, lower }
+        let stage = Stage::new(TestVault::in_memory());
+        stage.run.test.vault.set_kernel_keeps_times(true);
+        Self { stage, lower }
     }
 
     fn lower_path(&self) -> std::path::PathBuf {
         use std::os::unix::fs::MetadataExt;
-        let entries = std::fs::read_dir(self.run.test.tree()).unwrap().map(Result::unwrap);
-        let mut found = entries.filter(|entry| entry.metadata().unwrap().ino() == self.run.ino.0);
+        let entries = std::fs::read_dir(self.stage.run.test.tree()).unwrap().map(Result::unwrap);
+        let mut found = entries.filter(|entry| entry.metadata().unwrap().ino() == self.stage.run.ino.0);
         found.next().unwrap().path()
     }
 
-    /// A new file; whether it can be read.
-    fn begin(&mut self, setup: &Setup) -> bool {
+    /// A new file, as `op` is to find it; whether it can be read.
+    fn begin(&mut self, setup: &Setup, op: &Op) -> bool {
         let _ = std::fs::remove_file(self.lower_path());
-        self.files += 1;
-        self.run.start_over(format!("f{}", self.files));
-        for op in setup.ops {
-            self.run.apply(op).unwrap();
-            self.run.expect(op);
-        }
+        self.stage.begin(setup.ops);
+        self.stage.make_ready_for(op);
         let Some((size, bytes)) = setup.left else { return true };
-        self.run.test.vault.release(self.run.ino, self.run.handle).unwrap();
+        self.stage.run.test.vault.release(self.stage.run.ino, self.stage.run.handle).unwrap();
         let file = std::fs::OpenOptions::new().write(true).open(self.lower_path()).unwrap();
         file.set_len(0).unwrap();
         file.set_len(size).unwrap();
@@ -111,23 +108,14 @@ impl Walk {
             storage::pwrite_all(std::os::fd::AsFd::as_fd(&file), &[*byte], crate::ids::LowerOffset(*at))
                 .unwrap();
         }
-        self.run.handle = self.run.test.open(&self.run.name.clone()).unwrap().1;
+        self.stage.run.handle = self.stage.run.test.open(&self.stage.run.name.clone()).unwrap().1;
         let plain = layout::plain_size(crate::ids::LowerOffset(size)).unwrap();
-        self.run.model = vec![0; plain.0 as usize];
+        self.stage.run.model = vec![0; plain.0 as usize];
         !matches!(self.file().state.read().body, Body::Unsynced)
     }
 
     fn file(&self) -> std::sync::Arc<OpenFile> {
-        self.run.test.vault.inode(self.run.ino).unwrap().opened().unwrap()
-    }
-
-    fn apply(&mut self, op: &Op, faults: &Faults) -> crate::vault::Result<()> {
-        let _scope = faults.on_this_thread();
-        if matches!(op, Op::Rewrap) {
-            self.run.test.vault.rewrap_batch(&[self.run.ino]);
-            return Ok(());
-        }
-        self.run.apply(op)
+        self.stage.run.test.vault.inode(self.stage.run.ino).unwrap().opened().unwrap()
     }
 
     /// Whether the lower filesystem can do it at all: as with ext4, no hole without PUNCH_HOLE.
@@ -141,12 +129,13 @@ impl Walk {
         }
     }
 
-    fn memory_is_disk(&self, when: &str, with_header: bool) {
-        let (vault, file) = (&self.run.test.vault, self.file());
+    fn memory_is_disk(&self, when: &str) {
+        let (vault, file) = (&self.stage.run.test.vault, self.file());
         let state = file.state.read();
         let lower = storage::fstat(file.fd()).unwrap().lower_size();
-        let disk = vault.load_state(self.run.ino, file.fd(), lower).unwrap_or_else(|e| panic!("{when}: {e}"));
-        assert_eq!(summary(&state, with_header), summary(&disk, with_header), "{when}: memory, and the disk");
+        let disk =
+            vault.load_state(self.stage.run.ino, file.fd(), lower).unwrap_or_else(|e| panic!("{when}: {e}"));
+        assert_eq!(summary(&state), summary(&disk), "{when}: memory, and the disk");
         if let Some(last) = state.last_page()
             && state.tail_clean
         {
@@ -166,15 +155,14 @@ impl Walk {
     }
 
     fn step(&mut self, setup: &Setup, op: &Op, mishap: Mishap, skip: u64) {
-        let readable = self.begin(setup);
-        let before = self.run.model.clone();
-        let done = self.apply(op, &on(self.lower, mishap.at(skip)));
+        let readable = self.begin(setup, op);
+        let before = self.stage.run.model.clone();
+        let done = self.stage.apply(op, &on(self.lower, mishap.at(skip)));
         let when = format!("{op:?}, {mishap:?} after {skip} calls, {:?}: {done:?}", self.lower);
         let when = format!("{when}, on {:?} left as {:?}", setup.ops, setup.left);
-        // A re-wrap has a header in memory until the next one is durable.
-        self.memory_is_disk(&when, !matches!(op, Op::Rewrap));
+        self.memory_is_disk(&when);
         if done.is_err() && matches!(op, Op::Truncate { .. } | Op::Allocate { .. } | Op::OpenTruncating) {
-            let content = self.run.content();
+            let content = self.stage.run.content();
             if readable {
                 assert_same(&content.unwrap_or_else(|e| panic!("{when}: {e}")), &before);
             } else if let Ok(content) = content {
@@ -183,10 +171,10 @@ impl Walk {
             }
         }
         // The descriptor owes an error for a sync that failed.
-        let _ = self.run.apply(&Op::Sync);
+        let _ = self.stage.run.apply(&Op::Sync);
         if done.is_err() && matches!(op, Op::Write { .. } | Op::Zero { .. } | Op::Punch { .. }) {
             let torn = |e: &Error| mishap.tears_a_page() && matches!(e, Error::Corrupt(Damage::Page(_)));
-            match self.run.content() {
+            match self.stage.run.content() {
                 Ok(content) => assert!(content.len() == before.len(), "{when}: size {}", content.len()),
                 Err(e) if torn(&e) || !readable => {}
                 Err(e) => panic!("{when}: {e}"),
@@ -195,15 +183,15 @@ impl Walk {
                 return;
             }
         }
-        let again = self.apply(op, &on(self.lower, Faults::record()));
+        let again = self.stage.apply(op, &on(self.lower, Faults::record()));
         again.unwrap_or_else(|e| panic!("{when}: again: {e}"));
-        self.memory_is_disk(&when, true);
-        self.run.expect(op);
+        self.memory_is_disk(&when);
+        self.stage.run.expect(op);
         if readable || !matches!(op, Op::Sync | Op::Rewrap) {
-            self.run.check();
-            self.run.apply(&Op::Sync).unwrap();
-            self.run.apply(&Op::Close).unwrap();
-            self.run.check();
+            self.stage.run.check();
+            self.stage.run.apply(&Op::Sync).unwrap();
+            self.stage.run.apply(&Op::Close).unwrap();
+            self.stage.run.check();
         }
     }
 
@@ -211,18 +199,19 @@ impl Walk {
         let mut walk = Self::new(lower);
         for setup in SETUPS {
             for op in OPS {
-                walk.begin(setup);
+                walk.begin(setup, op);
                 let recorded = on(lower, Faults::record());
                 if !walk.is_possible(op) {
-                    let done = walk.apply(op, &recorded);
+                    let done = walk.stage.apply(op, &recorded);
                     if let Err(e) = done {
                         let said = matches!(e, Error::Lower(Errno::OPNOTSUPP) | Error::NotSupported(_));
                         assert!(said, "{op:?}: {e}");
                     }
-                    walk.memory_is_disk(&format!("{op:?} refused"), true);
+                    walk.memory_is_disk(&format!("{op:?} refused"));
                     continue;
                 }
-                walk.apply(op, &recorded)
+                walk.stage
+                    .apply(op, &recorded)
                     .unwrap_or_else(|e| panic!("{op:?} on {:?}, {lower:?}: {e}", setup.ops));
                 for (skip, call) in recorded.log().into_iter().enumerate() {
                     let tried = |mishap: &Mishap| !mishap.stops() && !mishap.is_no_failure();
@@ -238,7 +227,7 @@ impl Walk {
 /// Not the slot: a re-wrap leaves the same bytes in both.
 type HeaderSummary = (crate::ids::FileId, u64, u64, crate::ids::BackingKeyId);
 
-fn summary(state: &State, with_header: bool) -> (u64, &'static str, Option<HeaderSummary>) {
+fn summary(state: &State) -> (u64, &'static str, Option<HeaderSummary>) {
     let (kind, header) = match &state.body {
         Body::Bare => ("bare", None),
         Body::Sealed(sealed) => ("sealed", Some(&sealed.header)),
@@ -247,7 +236,6 @@ fn summary(state: &State, with_header: bool) -> (u64, &'static str, Option<Heade
         Body::Unsynced => ("unsynced", None),
         Body::Unknown => ("unknown", None),
     };
-    let header = header.filter(|_| with_header);
     let header = header.map(|h| (h.file(), h.sequence().0, h.floor().0, h.backing()));
     (state.size.0, kind, header)
 }
@@ -260,6 +248,11 @@ fn after_every_error_memory_is_what_a_fresh_load_finds() {
 #[test]
 fn after_every_error_memory_is_the_disk_also_without_punch_hole() {
     Walk::walk(NO_PUNCH_HOLE);
+}
+
+#[test]
+fn after_every_error_memory_is_the_disk_also_without_zero_range() {
+    Walk::walk(NO_ZERO_RANGE);
 }
 
 #[test]
@@ -294,7 +287,7 @@ fn a_file_that_cannot_be_read_after_an_error_pretends_nothing() {
 #[test]
 fn what_is_written_to_a_file_of_another_owner_is_told_as_done() {
     let walk = Walk::new(FILES_OF_ANOTHER);
-    let (vault, ino) = (&walk.run.test.vault, walk.run.ino);
+    let (vault, ino) = (&walk.stage.run.test.vault, walk.stage.run.ino);
     let faults = on(FILES_OF_ANOTHER, Faults::record());
     let _scope = faults.on_this_thread();
     let sent = Some(crate::ids::TimeChange::At(Time { secs: 1_700_000_000, nanos: 5 }));
@@ -306,7 +299,7 @@ fn what_is_written_to_a_file_of_another_owner_is_told_as_done() {
         vault.setattr(ino, &cut, &me()).unwrap();
         assert_eq!(vault.getattr(ino).unwrap().size, size);
     }
-    vault.release(ino, walk.run.handle).unwrap();
+    vault.release(ino, walk.stage.run.handle).unwrap();
     let grown = SetAttr { size: Some(70), mtime: sent, ..SetAttr::default() };
     vault.setattr(ino, &grown, &me()).unwrap();
     // A time that nothing below has: nobody may be told that it was set.
