@@ -39,6 +39,8 @@ pub enum Op {
     Truncate,
     /// `punch`.
     Punch,
+    /// `zero_range`.
+    ZeroRange,
     /// `allocate_keep_size`.
     Allocate,
     /// `allocate`.

@@ -20,6 +20,12 @@ const CALLS: &[(Op, Call)] = &[
     (Op::Truncate, |_, f| truncate(f.as_fd(), LowerOffset(9))),
     (Op::Punch, |_, f| punch(f.as_fd(), AT0, 4096)),
     (Op::Allocate, |_, f| allocate_keep_size(f.as_fd(), AT0, 4096)),
+    (Op::AllocatePlain, |_, f| allocate(f.as_fd(), AT0, 4096)),
+    (Op::ZeroRange, |_, f| match zero_range(f.as_fd(), AT0, 4096) {
+        // As tmpfs has it.
+        Err(Errno::OPNOTSUPP) => Ok(()),
+        done => done,
+    }),
     (Op::Chmod, |_, f| chmod(f.as_fd(), 0o600)),
     (Op::Chmod, |dir, _| chmod_at(dir.fd(), b"f", 0o600)),
     (Op::Chown, |_, f| chown(f.as_fd(), None, None)),

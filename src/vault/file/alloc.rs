@@ -1,4 +1,8 @@
 //! fallocate: reserving space below, making holes, zeroing.
+//!
+//! What can fail for want of room comes before what destroys, and the size comes last: whoever is told that there is no
+//! room finds content and size as they were, and below nothing reserved past the end. Where the lower filesystem
+//! has no KEEP_SIZE the size has to come first, and a range is zeroed before it is known that there is room.
 
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
@@ -59,11 +63,8 @@ impl Vault {
         mode: FallocMode,
     ) -> Result<()> {
         self.give_up_unsynced(file, state)?;
-        if mode.punch_hole || mode.zero_range {
-            file.zero(state, offset, end)?;
-        }
         if mode.punch_hole {
-            return Ok(());
+            return file.zero(state, offset, end, Room::Freed);
         }
         state.sealed()?;
         let grown = Some(end).filter(|end| *end > state.size && !mode.keep_size);
@@ -71,18 +72,24 @@ impl Vault {
             // Before anything is reserved there.
             file.clean_tail(state, None)?;
         }
-        // What fails for want of room comes first: then the size is what it was.
         let (start, len) = lower_range(offset, end);
-        match storage::allocate_keep_size(file.fd.as_fd(), start, len) {
-            Ok(()) => grown.map_or(Ok(()), |size| self.grow(inode, file, state, size)),
-            Err(Errno::OPNOTSUPP) => self.allocate_plainly(inode, file, state, (start, len), grown),
-            Err(e) => {
-                if start.0 + len > layout::lower_size(state.size).0 {
-                    file.give_back_past_end(state);
-                }
-                Err(e.into())
+        let zero = |state: &mut State| {
+            if mode.zero_range { file.zero(state, offset, end, Room::Kept) } else { Ok(()) }
+        };
+        let done = match storage::allocate_keep_size(file.fd.as_fd(), start, len) {
+            Ok(()) => {
+                zero(state).and_then(|()| grown.map_or(Ok(()), |size| self.grow(inode, file, state, size)))
             }
+            Err(Errno::OPNOTSUPP) => {
+                zero(state)?;
+                return self.allocate_plainly(inode, file, state, (start, len), grown);
+            }
+            Err(e) => Err(e.into()),
+        };
+        if done.is_err() && start.0 + len > layout::lower_size(state.size).0 {
+            file.give_back_past_end(state);
         }
+        done
     }
 
     /// As NFS has it: what is allocated past the end of the file makes it grow, so it has to have its size first.
@@ -117,6 +124,15 @@ impl Vault {
     }
 }
 
+/// What becomes of the room that whole blocks take, once they are zeros.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Room {
+    /// It is the lower filesystem's again.
+    Freed,
+    /// It stays the file's.
+    Kept,
+}
+
 /// The pages of a range.
 fn lower_range(offset: PlainOffset, end: PlainOffset) -> (LowerOffset, u64) {
     let (first, last) = (layout::locate(offset).0, layout::locate(PlainOffset(end.0 - 1)).0);
@@ -135,7 +151,7 @@ impl OpenFile {
 
     /// Makes `[offset, end)`, as far as it lies in the file, read as zeros: whole blocks become holes, the
     /// rest is written.
-    fn zero(&self, state: &mut State, offset: PlainOffset, end: PlainOffset) -> Result<()> {
+    fn zero(&self, state: &mut State, offset: PlainOffset, end: PlainOffset, room: Room) -> Result<()> {
         let end = end.min(state.size);
         if offset >= end || state.sealed()?.is_none() {
             return Ok(());
@@ -147,7 +163,7 @@ impl OpenFile {
         let whole_end = if end == state.size { state.pages().0 } else { layout::locate(end).0.0 };
         if first_whole < whole_end {
             self.lower_floor(state, PageCount(first_whole))?;
-            self.punch_blocks(first_whole, whole_end)?;
+            self.zero_blocks(first_whole, whole_end, room)?;
         }
         // What is left: the ends of the range, which may lie terabytes apart.
         let edges = if first_whole < whole_end {
@@ -175,11 +191,25 @@ impl OpenFile {
 
     /// Makes blocks `[first, end)` holes, those first for which the lower filesystem may have no PUNCH_HOLE. Page 0
     /// keeps its header: its block is overwritten with zeros.
-    fn punch_blocks(&self, first: u64, end: u64) -> Result<()> {
+    fn zero_blocks(&self, first: u64, end: u64, room: Room) -> Result<()> {
         self.changed.store(true, Ordering::Relaxed);
         if first.max(1) < end {
-            let start = LowerOffset(first.max(1) * layout::PAGE);
-            storage::punch(self.fd.as_fd(), start, end * layout::PAGE - start.0)?;
+            let (fd, start) = (self.fd.as_fd(), LowerOffset(first.max(1) * layout::PAGE));
+            let len = end * layout::PAGE - start.0;
+            match room {
+                Room::Freed => storage::punch(fd, start, len)?,
+                Room::Kept => match storage::zero_range(fd, start, len) {
+                    // The caller, or another program, may take up the room in between: it is told then.
+                    Err(Errno::OPNOTSUPP) => {
+                        storage::punch(fd, start, len)?;
+                        match storage::allocate_keep_size(fd, start, len) {
+                            Err(Errno::OPNOTSUPP) => {}
+                            done => done?,
+                        }
+                    }
+                    done => done?,
+                },
+            }
         }
         if first == 0 {
             let zeros = [0; (layout::PAGE - layout::BLOCK0_OFFSET) as usize];
