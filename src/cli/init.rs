@@ -1,9 +1,9 @@
 //! `rekeyfs init`.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs;
 use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -16,7 +16,7 @@ use super::secrets::NewSecretPlan;
 use crate::crypto::password::KdfParams;
 use crate::crypto::suite::Suite;
 use crate::keyring::{KeyringFile, OpenOptions};
-use crate::storage::{self, DirStream, LowerFs};
+use crate::storage::{self, DirStream, Errno, LowerFs};
 use crate::unlock::{self, RecoveryKey, Secret};
 
 /// A vault to be made.
@@ -52,18 +52,19 @@ pub(super) fn run(args: &args::Init) -> Outcome {
     let text = recovery.as_ref().map(RecoveryKey::to_text);
     let recovery = recovery.map(Secret::Recovery);
 
-    let made = make_directory(&plan.vault)?;
+    let place = Place::make(&plan.vault)?;
     let secrets: Vec<&Secret> = std::iter::once(&secret).chain(&recovery).collect();
-    let vault_id = fill(&plan, &secrets).inspect_err(|_| {
+    let vault_id = fill(&plan, &place, &secrets).inspect_err(|_| {
         // With a keyring it is a vault, though perhaps not a durable one.
-        if !plan.vault.join("keyring").exists() {
-            let _ = fs::remove_dir(plan.vault.join("tree"));
+        if storage::stat(place.dir.as_fd(), b"keyring").is_err() {
+            let _ = storage::rmdir(place.dir.as_fd(), b"tree");
         }
-        if made {
-            let _ = fs::remove_dir(&plan.vault);
+        if place.made {
+            let _ = fs::remove_dir(&place.path);
         }
     })?;
-    if let Some(risk) = power_cut_risk(&plan.vault) {
+    if let Some(risk) = LowerFs::probe(place.dir.as_fd()).ok().and_then(|lower| lower.power_cut_risk()) {
+        // What a mount of it will warn of, told while the vault can still be made elsewhere.
         output::complain(&format!("{}: {risk}", plan.vault.display()));
     }
     output::print(&format!("vault {vault_id} is made\n"))?;
@@ -80,61 +81,98 @@ pub(super) fn show_recovery_key(text: &Zeroizing<String>) -> Outcome {
     output::print("\n\nIt opens the vault with --recovery-key if the passphrase or key file is lost.\n")
 }
 
-/// What a mount of it will warn of, told while the vault can still be made elsewhere.
-fn power_cut_risk(vault: &Path) -> Option<String> {
-    let vault = File::open(vault).ok()?;
-    LowerFs::probe(vault.as_fd()).ok()?.power_cut_risk()
+fn failed(vault: &Path, error: impl Into<io::Error>) -> Failure {
+    Failure::new(Exit::Vault, vault.display(), error.into())
 }
 
 fn refuse_unusable(vault: &Path) -> Outcome {
-    match fs::read_dir(vault).map(|mut entries| entries.next().is_none()) {
-        Ok(true) => Ok(()),
-        Ok(false) => {
-            let cause = "the directory is not empty; a vault is made in a new or an empty one";
-            Err(Failure::new(Exit::Vault, vault.display(), cause))
-        }
+    match storage::open_walked(vault) {
+        Ok((dir, _)) => refuse_filled(vault, &dir),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(Failure::new(Exit::Vault, vault.display(), error)),
+        Err(error) => Err(failed(vault, error)),
     }
 }
 
-/// Makes the directory, if it isn't there; whether it did.
-fn make_directory(vault: &Path) -> Outcome<bool> {
-    match DirBuilder::new().mode(0o700).create(vault) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => refuse_unusable(vault).map(|()| false),
-        Err(error) => Err(Failure::new(Exit::Vault, vault.display(), error)),
+fn refuse_filled(vault: &Path, dir: &OwnedFd) -> Outcome {
+    if is_empty(dir).map_err(|error| failed(vault, error))? {
+        return Ok(());
+    }
+    let cause = "the directory is not empty; a vault is made in a new or an empty one";
+    Err(Failure::new(Exit::Vault, vault.display(), cause))
+}
+
+fn is_empty(dir: &OwnedFd) -> storage::Result<bool> {
+    let mut entries = DirStream::new(storage::open_dir(dir.as_fd(), b".")?);
+    while let Some(entry) = entries.next()? {
+        if !matches!(entry.name, b"." | b"..") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The directory that becomes a vault. All is done through its descriptor: what another user puts in the place of a
+/// name on the way to it changes nothing.
+struct Place {
+    dir: OwnedFd,
+    /// Absolute, without symlinks.
+    path: PathBuf,
+    /// Whether it was made for this.
+    made: bool,
+}
+
+impl Place {
+    fn make(vault: &Path) -> Outcome<Self> {
+        match storage::open_walked(vault) {
+            Ok((dir, path)) => {
+                refuse_filled(vault, &dir)?;
+                Ok(Self { dir, path, made: false })
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Self::make_new(vault).map_err(|error| failed(vault, error))
+            }
+            Err(error) => Err(failed(vault, error)),
+        }
+    }
+
+    fn make_new(vault: &Path) -> io::Result<Self> {
+        let absolute = std::path::absolute(vault)?;
+        let (Some(above), Some(name)) = (absolute.parent(), absolute.file_name()) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let me = rustix::process::geteuid().as_raw();
+        let (above, path) = storage::walk(above, me)?.there()?.into_parts();
+        storage::mkdir(above.as_fd(), name.as_bytes(), 0o700)?;
+        let dir = storage::open_dir(above.as_fd(), name.as_bytes())?;
+        Ok(Self { dir, path: path.join(name), made: true })
     }
 }
 
-fn fill(plan: &Plan, secrets: &[&Secret]) -> Outcome<crate::ids::VaultId> {
-    let failed = |error: io::Error| Failure::new(Exit::Init, plan.vault.display(), error);
-    DirBuilder::new().mode(0o700).create(plan.vault.join("tree")).map_err(failed)?;
-    give_tree_to_owner(&plan.vault).map_err(failed)?;
+fn fill(plan: &Plan, place: &Place, secrets: &[&Secret]) -> Outcome<crate::ids::VaultId> {
+    let failed = |error: Errno| Failure::new(Exit::Init, plan.vault.display(), io::Error::from(error));
+    let dir = place.dir.as_fd();
+    storage::mkdir(dir, b"tree", 0o700).map_err(failed)?;
+    give_tree_to_owner(dir).map_err(failed)?;
+    let place_again = storage::open_dir(dir, b".").map_err(failed)?;
+    let (suite, options) = (plan.suite, OpenOptions::default());
     // The keyring makes it a vault; its own directory entry is durable then, those around it here.
-    let opened = KeyringFile::create(&plan.vault, plan.suite, secrets, plan.kdf, &OpenOptions::default())
+    let opened = KeyringFile::create_at(place_again, place.path.clone(), suite, secrets, plan.kdf, &options)
         .map_err(|error| errors::keyring_as(Exit::Init, &error))?;
-    if let Some(parent) = plan.vault.canonicalize().ok().as_deref().and_then(Path::parent) {
-        File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed)?;
-    }
+    storage::open_dir(dir, b"..").and_then(|above| storage::fsync_dir(above.as_fd())).map_err(failed)?;
     Ok(opened.keys.vault_id())
 }
 
 /// A vault that root makes in a directory of someone else is for that user.
-fn give_tree_to_owner(vault: &Path) -> io::Result<()> {
+fn give_tree_to_owner(vault: BorrowedFd<'_>) -> storage::Result<()> {
+    let tree = storage::open_dir(vault, b"tree")?;
+    let (owner, made) = (storage::fstat(vault)?, storage::fstat(tree.as_fd())?);
     let me = rustix::process::geteuid().as_raw();
-    let vault = storage::walk(vault, me)?.there()?;
-    let tree = storage::open_dir(vault.fd(), b"tree")?;
-    let (owner, made) = (storage::fstat(vault.fd())?, storage::fstat(tree.as_fd())?);
     if made.uid != me || owner.uid == me {
         return Ok(());
     }
     // Nothing else that lies there by now: the directory is that user's.
-    let mut entries = DirStream::new(storage::open_dir(tree.as_fd(), b".")?);
-    while let Some(entry) = entries.next()? {
-        if !matches!(entry.name, b"." | b"..") {
-            return Err(io::ErrorKind::DirectoryNotEmpty.into());
-        }
+    if !is_empty(&tree)? {
+        return Err(Errno::NOTEMPTY);
     }
-    Ok(storage::chown(tree.as_fd(), Some(owner.uid), Some(owner.gid))?)
+    storage::chown(tree.as_fd(), Some(owner.uid), Some(owner.gid))
 }

@@ -182,6 +182,7 @@ impl Handler for Service {
             let kind = match error {
                 CheckError::Path(..) => RefusalKind::NotFound,
                 CheckError::Vault(_)
+                | CheckError::Copy(..)
                 | CheckError::Quarantine(..)
                 | CheckError::QuarantineInside(_)
                 | CheckError::Thread(_) => RefusalKind::Other,
@@ -388,16 +389,8 @@ fn rotated(rotation: keyring::Rotation) -> Rotated {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{AliasName, KeyId, PlainOffset};
+    use crate::ids::{AliasName, KeyId};
     use crate::vault::testing::TestVault;
-
-    fn written(vault: &TestVault, name: &str) -> Ino {
-        vault.make(name);
-        let (ino, handle) = vault.open(name).unwrap();
-        vault.vault.write(ino, PlainOffset(0), name.as_bytes(), false).unwrap();
-        vault.vault.release(ino, handle).unwrap();
-        ino
-    }
 
     fn default_alias() -> RotateTarget {
         RotateTarget::Alias(AliasName::default_alias())
@@ -407,11 +400,11 @@ mod tests {
     fn rotation_inspection_sweep_and_status_agree() {
         let vault = TestVault::new();
         let service = Service::new(Arc::clone(&vault.vault), None);
-        let old = written(&vault, "old");
+        let old = vault.written("old");
         let empty = vault.make("empty");
         let rotated = service.rotate(&default_alias()).unwrap();
         assert_eq!((rotated.old_version.0, rotated.new_version.0), (1, 2));
-        let new = written(&vault, "new");
+        let new = vault.written("new");
 
         let header = |ino| service.inspect(ino).unwrap().header;
         assert!(header(empty).is_none());
@@ -454,7 +447,7 @@ mod tests {
     #[test]
     fn a_server_that_ends_stops_its_sweeps() {
         let vault = TestVault::new();
-        written(&vault, "file");
+        vault.written("file");
         let service = Service::new(Arc::clone(&vault.vault), None);
         service.stop();
         assert!(!service.rewrap(None, &mut |_| true).unwrap().complete);

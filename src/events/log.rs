@@ -377,7 +377,7 @@ impl EventLog {
                 Err(Errno::EXIST) => {}
                 Err(e) => return Err(e),
                 Ok(file) => {
-                    storage::fsync(self.dir.as_fd())?;
+                    storage::fsync_dir(self.dir.as_fd())?;
                     return Ok(file);
                 }
             }

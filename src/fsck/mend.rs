@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::finding::{Fate, Finding, Summary};
 use super::quarantine::Quarantine;
 use super::repair::repair;
-use super::run::{CheckError, open_vault};
+use super::run::CheckError;
 use super::sink::{Progress, Watch};
 use crate::keyring::Keys;
 use crate::storage;
@@ -34,7 +34,7 @@ pub fn mend(
     checked: Summary,
     watch: &mut dyn Watch,
 ) -> Result<Summary, CheckError> {
-    let vault: OwnedFd = open_vault(keys)?;
+    let vault: OwnedFd = keys.open_vault().map_err(CheckError::Vault)?;
     // A cut that isn't on disk yet must not come back under a repair.
     if options.repair {
         storage::syncfs(vault.as_fd()).map_err(CheckError::Vault)?;

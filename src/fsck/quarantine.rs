@@ -60,13 +60,12 @@ impl<'a> Quarantine<'a> {
         }
         match storage::mkdir(rustix::fs::CWD, path.as_os_str().as_bytes(), 0o700) {
             Ok(()) | Err(Errno::EXIST) => {}
-            Err(e) => return Err(failed(e)),
+            Err(e) => return Err(failed(e.into())),
         }
-        let path = path.canonicalize().map_err(|e| failed(Errno::from_io_error(&e).unwrap_or(Errno::IO)))?;
+        let (dir, path) = storage::open_walked(path).map_err(failed)?;
         if path.starts_with(keys.vault_path()) {
             return Err(CheckError::QuarantineInside(path));
         }
-        let dir = storage::open_dir(rustix::fs::CWD, path.as_os_str().as_bytes()).map_err(failed)?;
         Ok(Self { keys, dir, path, salvage, taken: HashMap::new() })
     }
 
@@ -137,15 +136,18 @@ impl<'a> Quarantine<'a> {
         });
         let listing = storage::create_file(place.as_fd(), b"about.json", 0o600)?;
         storage::pwrite_all(listing.as_fd(), format!("{about:#}\n").as_bytes(), LowerOffset(0))?;
-        for made in [&copy, &listing, &place, &self.dir] {
+        for made in [&copy, &listing] {
             storage::fsync(made.as_fd())?;
+        }
+        for holding in [&place, &self.dir] {
+            storage::fsync_dir(holding.as_fd())?;
         }
         storage::unlink(parent.as_fd(), entry)?;
         if LowerKind::of(entry) == LowerKind::LongEntry {
             // A failure leaves an orphan, which the next check tells.
             let _ = storage::unlink(parent.as_fd(), &LowerName::companion_of(entry));
         }
-        storage::fsync(parent.as_fd())?;
+        storage::fsync_dir(parent.as_fd())?;
         Ok(Some(Fate::Quarantined { into: PathText(self.path.join(name)), saved }))
     }
 

@@ -92,7 +92,7 @@ impl Repair<'_> {
             storage::unlink(dir, entry)?;
             // Only its owner may set them; where that is someone else, the removal shows.
             let _ = storage::set_times(dir, TimeChange::At(before.atime), TimeChange::At(before.mtime));
-            Ok(storage::fsync(dir)?)
+            Ok(storage::fsync_dir(dir)?)
         };
         if self.finding.lower.as_path().starts_with("tree") {
             remove()?;

@@ -65,9 +65,12 @@ pub enum CheckError {
     /// The vault's directory can't be read.
     #[error("the vault's directory: {0}")]
     Vault(Errno),
+    /// The copy of a tree can't be read.
+    #[error("{}: {}", .0.display(), .1)]
+    Copy(PathBuf, std::io::Error),
     /// The directory that is to take what can't be read.
     #[error("{}: {}", .0.display(), .1)]
-    Quarantine(PathBuf, Errno),
+    Quarantine(PathBuf, std::io::Error),
     /// It lies in the vault.
     #[error("{}: it lies in the vault; name a directory elsewhere", .0.display())]
     QuarantineInside(PathBuf),
@@ -88,14 +91,16 @@ pub fn check(
     watch: &mut dyn Watch,
 ) -> Result<Summary, CheckError> {
     let (dir, tree) = match &options.copy {
-        Some(copied) => (None, storage::open_dir(rustix::fs::CWD, path_bytes(&copied.tree))),
+        Some(copied) => {
+            let found = storage::open_walked(&copied.tree);
+            (None, found.map_err(|e| CheckError::Copy(copied.tree.clone(), e))?.0)
+        }
         None => {
-            let dir = open_vault(keys)?;
-            let tree = storage::open_dir(dir.as_fd(), b"tree");
-            (Some(dir), tree)
+            // Those that the keys were read from: a path may lead elsewhere by now.
+            let dir = keys.open_vault().map_err(CheckError::Vault)?;
+            (Some(dir), keys.open_tree().map_err(CheckError::Vault)?)
         }
     };
-    let tree = tree.map_err(CheckError::Vault)?;
     let sink = Sink::new(watch);
     let path = options.path.clone().unwrap_or_else(|| PathText("/".into()));
     let parts = components(&path)?;
@@ -115,11 +120,6 @@ pub fn check(
         copy::check_keyring(vault, keys, &sink);
     }
     Ok(sink.summary(keys))
-}
-
-/// The vault's directory.
-pub(super) fn open_vault(keys: &Keys) -> Result<OwnedFd, CheckError> {
-    storage::open_dir(rustix::fs::CWD, path_bytes(keys.vault_path())).map_err(CheckError::Vault)
 }
 
 fn path_bytes(path: &Path) -> &[u8] {

@@ -49,6 +49,6 @@ impl<'a> Undo<'a> {
         let line = if last == *b"\n" { format!("{record}\n") } else { format!("\n{record}\n") };
         storage::pwrite_all(file.as_fd(), line.as_bytes(), size)?;
         storage::fsync(file.as_fd())?;
-        storage::fsync(dir)
+        storage::fsync_dir(dir)
     }
 }

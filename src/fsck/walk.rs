@@ -278,7 +278,7 @@ impl<'a, 'w> Walk<'a, 'w> {
             Err(found) => (bad_name(entry), Some(found)),
         };
         let place = dir.place.child(&name, entry);
-        if stat.dev != self.dev || storage::is_mount_point(at, entry) {
+        if stat.dev != self.dev || stat.mount_root {
             let detail = "it lies on another filesystem, or something is mounted over it; it was not checked";
             return self.sink.find(&place, Code::OtherDevice, None, detail);
         }

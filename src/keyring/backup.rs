@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, OpenOptions as FileOptions};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::crypto::keys::RootKey;
 use crate::crypto::password::KdfParams;
 use crate::events::{Event, EventLog};
 use crate::ids::{Generation, VaultId};
+use crate::storage;
 use crate::unlock::{RecoveryKey, Secret, Slot, SlotInfo, Slots};
 
 type Result<T> = std::result::Result<T, KeyringError>;
@@ -233,7 +235,7 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let written = file
         .write_all(bytes)
         .and_then(|()| file.sync_all())
-        .and_then(|()| File::open(parent).and_then(|dir| dir.sync_all()));
+        .and_then(|()| Ok(storage::fsync_dir(File::open(parent)?.as_fd())?));
     if written.is_err() {
         // The first error is the one to tell.
         let _ = fs::remove_file(path);

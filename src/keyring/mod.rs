@@ -61,7 +61,8 @@ pub use vault_dir::{FILE_NAME, LOCK_NAME, PREV_NAME};
 pub use version_state::{UnusableReason, VersionState};
 pub use watch::KeyWatch;
 
-use std::path::Path;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::crypto::keys::{EventKey, RootKey, TreeKey};
@@ -119,6 +120,31 @@ impl KeyringFile {
         options: &OpenOptions,
     ) -> Result<Opened, KeyringError> {
         let dir = vault_dir::VaultDir::open(dir)?;
+        Self::create_in(dir, suite, secrets, kdf, options)
+    }
+
+    /// As [`KeyringFile::create`], in the directory that `dir` stands for, found at `path` (absolute, no symlinks).
+    ///
+    /// # Errors
+    /// As [`KeyringFile::create`].
+    pub fn create_at(
+        dir: OwnedFd,
+        path: PathBuf,
+        suite: Suite,
+        secrets: &[&Secret],
+        kdf: KdfParams,
+        options: &OpenOptions,
+    ) -> Result<Opened, KeyringError> {
+        Self::create_in(vault_dir::VaultDir::at(dir, path), suite, secrets, kdf, options)
+    }
+
+    fn create_in(
+        dir: vault_dir::VaultDir,
+        suite: Suite,
+        secrets: &[&Secret],
+        kdf: KdfParams,
+        options: &OpenOptions,
+    ) -> Result<Opened, KeyringError> {
         let now = options.clock.now();
         let (vault, root) = (VaultId::random(), Arc::new(RootKey::generate()));
         let mut header = Header::new(vault, suite);

@@ -64,12 +64,15 @@ pub(super) struct KeyringLock {
 impl VaultDir {
     /// A symlink of another user isn't followed: it could lead root to another vault than was named.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let io = |what, e: io::Error| KeyringError::Io { path: path.to_owned(), what, source: e };
-        let found = storage::walk(path, rustix::process::geteuid().as_raw()).and_then(storage::Walked::there);
-        let (place, canonical) = found.map_err(|e| io("find the vault", e))?.into_parts();
-        let fd =
-            storage::open_dir(place.as_fd(), b".").map_err(|e| io("open the vault directory", e.into()))?;
-        Ok(Self { fd, path: canonical })
+        let failed =
+            |e| KeyringError::Io { path: path.to_owned(), what: "open the vault directory", source: e };
+        let (fd, path) = storage::open_walked(path).map_err(failed)?;
+        Ok(Self { fd, path })
+    }
+
+    /// The directory that `fd` stands for, and which was found at `path`: absolute, without symlinks.
+    pub(super) fn at(fd: OwnedFd, path: PathBuf) -> Self {
+        Self { fd, path }
     }
 
     /// The canonical path: the host memory knows the vault by it.
@@ -310,11 +313,19 @@ impl VaultDir {
     }
 
     fn sync(&self) -> Result<()> {
-        storage::fsync(self.fd()).map_err(|e| self.io(".", "sync it", e))
+        storage::fsync_dir(self.fd()).map_err(|e| self.io(".", "sync it", e))
     }
 }
 
 impl Keys {
+    /// The vault directory that this keyring was read from, whatever its path leads to by now.
+    ///
+    /// # Errors
+    /// What `openat(2)` says.
+    pub fn open_vault(&self) -> storage::Result<OwnedFd> {
+        storage::open_dir(self.store.lock().dir().fd(), b".")
+    }
+
     /// The directory of the ciphertext, in the vault directory whose keyring this is, and no symlink.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustix::fs::RenameFlags;
 
-use super::{Result, create_file, fsync, pwrite_all, rename, unlink};
+use super::{Result, create_file, fsync, fsync_dir, pwrite_all, rename, unlink};
 use crate::crypto::random;
 use crate::ids::LowerOffset;
 
@@ -40,5 +40,5 @@ pub fn replace_durably(dir: BorrowedFd<'_>, name: &[u8], contents: &[u8], mode: 
         let _ = unlink(dir, &temporary);
         return Err(e);
     }
-    fsync(dir)
+    fsync_dir(dir)
 }

@@ -77,6 +77,15 @@ pub fn punch(fd: BorrowedFd<'_>, offset: LowerOffset, len: u64) -> Result<()> {
     changing(Op::Punch, || rustix::fs::fallocate(fd, mode, offset.0, len))
 }
 
+/// Makes `len` bytes at `offset`, all of them inside the file, zeros that keep their room; the size stays.
+///
+/// # Errors
+/// EOPNOTSUPP where the filesystem can't, and what `fallocate(2)` says.
+pub fn zero_range(fd: BorrowedFd<'_>, offset: LowerOffset, len: u64) -> Result<()> {
+    let mode = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
+    changing(Op::ZeroRange, || rustix::fs::fallocate(fd, mode, offset.0, len))
+}
+
 /// Makes `len` bytes at `offset` zeros, as far as they lie inside the file: a hole, or where the filesystem has no
 /// PUNCH_HOLE, zeros that are written over what isn't zero. The size stays.
 ///
@@ -164,12 +173,23 @@ pub fn fdatasync(fd: BorrowedFd<'_>) -> Result<()> {
     changing(Op::Fdatasync, || rustix::fs::fdatasync(fd))
 }
 
-/// Makes content and all metadata durable; of a directory: its names.
+/// Makes content and all metadata durable; [`fsync_dir`] is for directories.
 ///
 /// # Errors
 /// As [`fdatasync`].
 pub fn fsync(fd: BorrowedFd<'_>) -> Result<()> {
     changing(Op::Fsync, || rustix::fs::fsync(fd))
+}
+
+/// Makes a directory's names durable: where its filesystem has no fsync for directories, with all else that it holds.
+///
+/// # Errors
+/// As [`fdatasync`].
+pub fn fsync_dir(fd: BorrowedFd<'_>) -> Result<()> {
+    match fsync(fd) {
+        Err(Errno::INVAL) => syncfs(fd),
+        done => done,
+    }
 }
 
 /// Makes the whole filesystem of `fd` durable.

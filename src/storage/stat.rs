@@ -74,6 +74,9 @@ pub struct Stat {
     pub ctime: Time,
     /// When it was made; `None` where that isn't known, or wasn't asked for ([`fstat`] doesn't).
     pub born: Option<Time>,
+    /// Whether it is the root of a mount, of whatever filesystem: what it was reached by is a mount point. No where the
+    /// kernel doesn't say (before Linux 5.8), or wasn't asked ([`fstat`] doesn't).
+    pub mount_root: bool,
 }
 
 impl Stat {
@@ -111,6 +114,7 @@ impl Stat {
             mtime: time(st.st_mtime as i64, st.st_mtime_nsec as u32),
             ctime: time(st.st_ctime as i64, st.st_ctime_nsec as u32),
             born: None,
+            mount_root: false,
         }
     }
 
@@ -131,11 +135,12 @@ impl Stat {
             mtime: time(st.stx_mtime),
             ctime: time(st.stx_ctime),
             born: (st.stx_mask & StatxFlags::BTIME.bits() != 0).then(|| time(st.stx_btime)),
+            mount_root: st.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
         }
     }
 }
 
-/// As `fstatat(2)`, and when the inode was made: both in one call.
+/// As `fstatat(2)`, and when the inode was made, and whether it is the root of a mount: all in one call.
 fn with_birth(at: BorrowedFd<'_>, name: &[u8], flags: AtFlags) -> Result<Stat> {
     let asked = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
     match retry_on_intr(|| rustix::fs::statx(at, name, flags | AtFlags::NO_AUTOMOUNT, asked)) {
@@ -160,13 +165,6 @@ pub fn birth(fd: BorrowedFd<'_>) -> Result<Option<Time>> {
     Ok(known.then_some(Time { secs: found.stx_btime.tv_sec, nanos: found.stx_btime.tv_nsec }))
 }
 
-/// Whether a mount point lies over `name`, of whatever filesystem. Where the kernel doesn't say (before Linux 5.8), no.
-pub fn is_mount_point(at: BorrowedFd<'_>, name: &[u8]) -> bool {
-    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-    let found = retry_on_intr(|| rustix::fs::statx(at, name, flags, StatxFlags::empty()));
-    found.is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
-}
-
 /// Stats `name`; the symlink itself if it is one.
 ///
 /// # Errors
@@ -175,7 +173,7 @@ pub fn stat(at: BorrowedFd<'_>, name: &[u8]) -> Result<Stat> {
     with_birth(at, name, AtFlags::SYMLINK_NOFOLLOW)
 }
 
-/// As [`fstat`], and when the inode was made.
+/// As [`fstat`], with what only `statx(2)` says.
 ///
 /// # Errors
 /// What `statx(2)` says.

@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags};
 
-use super::entries::{open, open_path, readlink_fd};
+use super::entries::{open, open_dir, open_path, readlink_fd};
 use super::stat::{FileKind, Stat, fstat};
 use super::{Errno, Result};
 
@@ -65,6 +65,15 @@ pub fn walk(path: &Path, uid: u32) -> io::Result<Walked> {
         }
     }
     Ok(Walked { fd: walk.fd, path: walk.path, end, exposed: walk.exposed })
+}
+
+/// Opens a directory to be read, walked for this process's user, and tells where it is: absolute, without symlinks.
+///
+/// # Errors
+/// As [`Walked::there`]; what `openat(2)` says.
+pub fn open_walked(path: &Path) -> io::Result<(OwnedFd, PathBuf)> {
+    let (place, path) = walk(path, rustix::process::geteuid().as_raw())?.there()?.into_parts();
+    Ok((open_dir(place.as_fd(), b".")?, path))
 }
 
 struct Walk {

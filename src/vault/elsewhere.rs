@@ -1,4 +1,5 @@
-//! What lies on another filesystem than the tree's directories, or below a mount point. A node id is a lower inode
+//! What lies on another filesystem than the tree's directories, or below a mount point, also one of the same filesystem (a
+//! bind mount): that hides what is part of the tree, and shows what isn't. A node id is a lower inode
 //! number, which each filesystem gives out on its own, so nothing of another one is used: its name is shown, and all
 //! else is EXDEV. It is never taken for nothing: a count of the files says how much of the tree it has not seen.
 //!

@@ -17,7 +17,7 @@ impl Tree {
         let LowerName::Long { entry, companion, full } = name else { return Ok(false) };
         if read(dir.fd(), entry).is_ok_and(|there| there == *full) {
             // It may be one whose directory was never synced: left by a creation that failed.
-            storage::fsync(dir.fd())?;
+            storage::fsync_dir(dir.fd())?;
             return Ok(false);
         }
         storage::replace_durably(dir.fd(), companion, full, MODE)?;

@@ -292,7 +292,7 @@ impl Count<'_> {
             self.enter(&name);
             let at = level.stream.fd().as_fd();
             match storage::stat(at, &name) {
-                Ok(stat) if stat.dev != self.device || storage::is_mount_point(at, &name) => {
+                Ok(stat) if stat.dev != self.device || stat.mount_root => {
                     self.needed.elsewhere(&self.path);
                 }
                 Ok(stat) if stat.kind() == FileKind::Directory => level.below.push(name),

@@ -237,11 +237,11 @@ impl Tree {
             Err(Error::Stale) => return Ok(()),
             dir => dir?,
         };
-        match storage::fsync(dir.fd()) {
+        match storage::fsync_dir(dir.fd()) {
             // It can't be read, so its descriptor is an O_PATH one.
             Err(Errno::BADF) => {
                 let _lock = self.locks.one(ino, Mode::Exclusive);
-                record::in_own_dir(dir.fd(), storage::fsync)
+                record::in_own_dir(dir.fd(), storage::fsync_dir)
             }
             done => Ok(done?),
         }

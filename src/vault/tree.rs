@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::attr;
 use super::dirs::{self, Dir, DirCache};
 use super::generation::Generations;
-use super::inode::{Inode, Pin, Table};
+use super::inode::{Inode, LookedUp, Pin, Table};
 use super::locks::{DirLocks, Mode};
 use super::readdir::DirHandles;
 use super::recent::RecentNames;
@@ -63,9 +63,13 @@ impl Tree {
     /// The inode number of a lower inode.
     ///
     /// # Errors
-    /// [`Error::CrossDevice`] if it is on another device than the root, or has the root's number.
+    /// [`Error::CrossDevice`] if it is no part of the tree (`elsewhere`), or has the root's number.
     pub(super) fn ino(&self, stat: &Stat) -> Result<Ino> {
-        if stat.dev != self.dev { Err(Error::CrossDevice) } else { self.lower_ino(stat.ino) }
+        if self.is_elsewhere(stat) { Err(Error::CrossDevice) } else { self.lower_ino(stat.ino) }
+    }
+
+    fn is_elsewhere(&self, stat: &Stat) -> bool {
+        stat.dev != self.dev || stat.mount_root
     }
 
     /// The inode number for a lower one.
@@ -145,7 +149,7 @@ impl Tree {
     /// What an entry is; `None`: there is none. The caller holds the directory's lock.
     pub(super) fn stat_entry(&self, dir: &Dir, entry: &[u8]) -> Result<Option<Stat>> {
         match storage::stat(dir.fd(), entry) {
-            Ok(stat) if stat.dev != self.dev => Err(Error::CrossDevice),
+            Ok(stat) if self.is_elsewhere(&stat) => Err(Error::CrossDevice),
             Ok(stat) => Ok(Some(stat)),
             Err(Errno::NOENT) => Ok(None),
             Err(e) => Err(e.into()),
@@ -161,7 +165,9 @@ impl Tree {
     pub(super) fn remember(&self, dir: &Dir, entry: &[u8], stat: &Stat) -> Result<(Arc<Inode>, Attr)> {
         let ino = self.ino(stat)?;
         let generation = self.generation(ino, dir.fd(), entry, stat)?;
-        let inode = self.inodes.remember(ino, stat.kind(), generation, dir.ino, entry)?;
+        let (kind, parent) = (stat.kind(), dir.ino);
+        let found = LookedUp { ino, kind, generation, parent, entry, made_now: false };
+        let inode = self.inodes.remember(&found)?;
         let attr = attr::of(&inode, stat);
         Ok((inode, attr))
     }

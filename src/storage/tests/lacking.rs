@@ -60,6 +60,20 @@ fn an_error_is_not_taken_for_a_lack() {
 }
 
 #[test]
+fn a_directory_is_synced_with_all_its_filesystem_where_there_is_no_fsync_for_it() {
+    let dir = Dir::new();
+    let lacking = Faults::record().refusing(Op::Fsync, Errno::INVAL);
+    let broken = Faults::record().refusing(Op::Fsync, Errno::IO);
+    {
+        let _scope = lacking.on_this_thread();
+        assert_eq!(fsync_dir(dir.fd()), Ok(()));
+        assert_eq!(lacking.log(), [Op::Fsync, Op::Syncfs]);
+    }
+    let _scope = broken.on_this_thread();
+    assert_eq!(fsync_dir(dir.fd()), Err(Errno::IO));
+}
+
+#[test]
 fn the_times_of_a_file_without_a_name_are_nobodys() {
     let dir = Dir::new();
     let file = dir.file(b"f");

@@ -7,6 +7,19 @@ use crate::storage::fault::{After, Faults, Op, Plan};
 use crate::vault::XattrMode;
 
 #[test]
+fn a_directory_can_be_synced_where_the_lower_filesystem_has_no_fsync_for_it() {
+    let t = TestVault::new();
+    let dir = mkdir(&t.vault, "d");
+    for datasync in [false, true] {
+        let lacking =
+            Faults::record().refusing(Op::Fsync, Errno::INVAL).refusing(Op::Fdatasync, Errno::INVAL);
+        let _scope = lacking.on_this_thread();
+        t.vault.fsyncdir(dir, datasync).unwrap();
+        assert_eq!(lacking.log().last(), Some(&Op::Syncfs));
+    }
+}
+
+#[test]
 fn a_victim_gets_its_record_back() {
     let mut t = TestVault::new();
     let v = t.vault.clone();
