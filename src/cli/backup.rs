@@ -12,7 +12,7 @@ use super::offline::{self, Offline};
 use super::output;
 use super::secrets::{NewSecretPlan, SecretPlan};
 use super::target::{self, Target};
-use crate::ids::{BackingKeyId, KeyVersion};
+use crate::ids::BackingKeyId;
 use crate::keyring::{Imported, KeyringFile, Merged, OpenOptions};
 use crate::mount::VaultLock;
 use crate::printable;
@@ -68,40 +68,30 @@ fn import(args: &Import) -> Outcome {
         let cause = "not a vault: neither a keyring nor a tree is in it";
         return Err(Failure::new(Exit::Vault, args.vault.display(), cause));
     }
-    let vault = match Target::resolve(&args.vault)? {
-        Target::Vault(vault) => vault,
-        Target::Mounted(entry) => {
-            let cause = "it is mounted; unmount it before its keyring is replaced";
-            return Err(Failure::new(Exit::InUse, entry.vault.as_path().display(), cause));
-        }
-    };
-    let _lock = VaultLock::take(&vault).map_err(|error| errors::mount(&error))?;
+    let target = Target::resolve(&args.vault)?;
+    let vault = target.unmounted("its keyring is replaced")?;
+    let _lock = VaultLock::take(vault).map_err(|error| errors::mount(&error))?;
     let passphrase = SecretPlan::of_backup(&args.backup).read(&args.file)?;
     let plan = NewSecretPlan::new(&args.new);
     let kdf = kdf(plan.kdf)?;
-    let new = plan.read(&vault)?;
+    let new = plan.read(vault)?;
     // A recovery key is made and shown anyway.
     let secrets: Vec<&Secret> = [&new].into_iter().filter(|s| !matches!(s, Secret::Recovery(_))).collect();
-    let next_version = args.next_version.map(KeyVersion);
+    let next_version = args.next.number();
     let options = OpenOptions { next_version, ..OpenOptions::default() };
     let imported =
-        KeyringFile::import_backup(&vault, &args.file, &passphrase, &secrets, kdf, args.force, &options)
+        KeyringFile::import_backup(vault, &args.file, &passphrase, &secrets, kdf, args.force, &options)
             .map_err(|error| errors::keyring(&error))?;
     output::print(&told(&imported))?;
     init::show_recovery_key(&imported.recovery)
 }
 
 fn merge(args: &Merge) -> Outcome {
-    let vault = match Target::resolve(&args.vault)? {
-        Target::Vault(vault) => vault,
-        Target::Mounted(entry) => {
-            let cause = "it is mounted; unmount it before another keyring is merged";
-            return Err(Failure::new(Exit::InUse, entry.vault.as_path().display(), cause));
-        }
-    };
+    let target = Target::resolve(&args.vault)?;
+    let vault = target.unmounted("another keyring is merged")?;
     let looked_at = |error| errors::keyring(&error);
     let sealed = KeyringFile::look(&args.file).map_err(looked_at)?;
-    let offline = Offline::open(&vault, &args.open)?;
+    let offline = Offline::open(vault, &args.open)?;
     let options = OpenOptions::default();
     // The keyring that was in place before is sealed under the same root key, most often.
     let found = match sealed.open_beside(offline.keys(), &options) {
@@ -115,10 +105,13 @@ fn merge(args: &Merge) -> Outcome {
     if args.json {
         let versions: Vec<_> = merged.versions.iter().map(shown_version).collect();
         let current: Vec<_> = merged.current.iter().map(shown_version).collect();
+        let below = |id: &BackingKeyId| json!({ "key_id": id.key, "below": id.version });
+        let retired: Vec<_> = merged.retired_there.iter().map(below).collect();
         return output::print_json(&json!({
             "vault_id": offline.keys().vault_id(), "merged_generation": merged.found.0,
             "generation": offline.keys().generation().0, "versions": versions, "keys": merged.keys,
             "current": current, "left_out": merged.left_out, "still_lost": merged.still_lost,
+            "retired_there": retired,
         }));
     }
     output::print(&summary(&args.file, &merged))
@@ -152,6 +145,14 @@ fn summary(file: &Path, merged: &Merged) -> String {
         out += &format!(
             "not added, as they were deleted here or are older than what was lost: {}\n",
             left.join(", ")
+        );
+    }
+    for id in &merged.retired_there {
+        out += &format!(
+            "key {}: versions below {below} were retired in the keyring merged and are in use here; `rekeyfs key retire \
+             --key-id {0} --below {below}` retires them once no file needs them\n",
+            id.key,
+            below = id.version
         );
     }
     if merged.still_lost > 0 {

@@ -75,6 +75,20 @@ impl Target {
             Self::Vault(vault) => vault,
         }
     }
+
+    /// The vault's directory, of a vault that no mount may be using while `what` happens.
+    ///
+    /// # Errors
+    /// [`Exit::InUse`] if it is mounted.
+    pub(super) fn unmounted(&self, what: &str) -> Outcome<&Path> {
+        match self {
+            Self::Vault(vault) => Ok(vault),
+            Self::Mounted(_) => {
+                let cause = format!("it is mounted; unmount it before {what}");
+                Err(Failure::new(Exit::InUse, self.vault().display(), cause))
+            }
+        }
+    }
 }
 
 /// Where a path leads, as far as it can be walked.

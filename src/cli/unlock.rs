@@ -167,10 +167,7 @@ struct Revocation {
 
 impl Revocation {
     fn prepare(target: &Target, open: &args::Open, args: &args::Revoke) -> Outcome<Self> {
-        let Target::Vault(vault) = target else {
-            let cause = "it is mounted; unmount it before its root key is replaced";
-            return Err(Failure::new(Exit::InUse, target.vault().display(), cause));
-        };
+        let vault = target.unmounted("its root key is replaced")?;
         let lock = VaultLock::take(vault).map_err(|error| errors::mount(&error))?;
         let unlocked = offline::open_keyring(vault, open)?;
         let files = args.keep_passfile.iter().map(|path| secrets::read_passfile(path));

@@ -6,6 +6,9 @@
 //! ciphertext can have it name any version. Where this host itself remembers nothing, a log that was copied earlier
 //! than the files may know too little, so that numbers jump further ([`GUESS`]), unless the user says how far.
 //!
+//! A process that is killed between the event of a change and the save that it is of leaves evidence of a generation
+//! that never was. Nothing tells it from one that was, so each key skips a number then, which counts as lost.
+//!
 //! The marks are in the body from the moment it is opened and saved with the first change of it, before which nothing
 //! of the evidence is touched: the host's memory is never lowered, and the log is never shortened.
 

@@ -1,6 +1,7 @@
 //! Merging: a newer keyring that is found again, or a backup of it, gives back what was lost with it. It fills lost
 //! versions and adds keys that were made in the lost generations; nothing else is changed, and what was trimmed or
-//! deleted here stays so. A number that has two materials is no loss that can be mended: then nothing is merged.
+//! deleted here stays so. What the found keyring had retired is told, not taken over: files were counted before that,
+//! and none of those that were written since; whoever retires it again has them counted. A number that has two materials is no loss that can be mended: then nothing is merged.
 
 use super::error::{KeyError, KeyringError};
 use super::gaps::LostGenerations;
@@ -25,6 +26,8 @@ pub struct Merged {
     pub current: Vec<BackingKeyId>,
     /// Keys of the found keyring that aren't here and were not added: deleted here, or not made in lost generations.
     pub left_out: Vec<KeyId>,
+    /// Keys of which the found keyring had retired more versions than are retired here: those below this one.
+    pub retired_there: Vec<BackingKeyId>,
     /// How many versions are still lost, at most.
     pub still_lost: u64,
 }
@@ -32,7 +35,8 @@ pub struct Merged {
 impl Merged {
     fn of(found: Generation) -> Self {
         let (versions, keys) = (Vec::new(), Vec::new());
-        Self { found, versions, keys, current: Vec::new(), left_out: Vec::new(), still_lost: 0 }
+        let (current, left_out, retired_there) = (Vec::new(), Vec::new(), Vec::new());
+        Self { found, versions, keys, current, left_out, retired_there, still_lost: 0 }
     }
 }
 
@@ -151,6 +155,9 @@ impl Key {
             }
             self.current = found.current;
             merged.current.push(BackingKeyId { key: self.id, version: self.current });
+        }
+        if found.min_decryption > self.min_decryption {
+            merged.retired_there.push(BackingKeyId { key: self.id, version: found.min_decryption });
         }
         if self.state == KeyState::PendingImport && self.has_all_material() {
             self.state = KeyState::Enabled;

@@ -288,6 +288,34 @@ fn a_merge_without_a_rotation_in_between_brings_the_current_version_back() {
     assert_eq!(f.read(FILE_NAME)[6..10], [0; 4]);
 }
 
+/// Files can have been written under them since, which nobody has counted.
+#[test]
+fn a_merge_retires_nothing_and_says_what_was_retired() {
+    let f = Fixture::new();
+    let keys = f.create(&[&key_file(1)]).keys;
+    rotate(&keys);
+    let old = f.read(FILE_NAME);
+    rotate(&keys);
+    let key = keys.keys()[0].id;
+    keys.retire(&RetireOrder { key, below: KeyVersion(3), what: Retirement::Trim }, None).unwrap();
+    let newest = f.save_as("newest");
+    f.write(FILE_NAME, &old);
+    let keys = f.accept().keys;
+    let wrapped_since = BackingKeyId { key, version: KeyVersion(2) };
+    let retired = [BackingKeyId { key, version: KeyVersion(3) }];
+    let merged = keys.merge(&f.found(&newest).keys).unwrap();
+    assert_eq!((merged.retired_there, keys.keys()[0].min_decryption), (retired.to_vec(), KeyVersion(1)));
+    assert_eq!((keys.usable(wrapped_since), state(&keys, 3)), (Ok(()), VersionState::Current));
+    // Told also where there is nothing to merge; done here as well, it is no difference any more.
+    assert_eq!(keys.merge(&f.found(&newest).keys).unwrap().retired_there, retired);
+    keys.retire(&RetireOrder { key, below: KeyVersion(3), what: Retirement::Shut }, None).unwrap();
+    assert_eq!(keys.merge(&f.found(&newest).keys).unwrap().retired_there, []);
+    // Nor does it open what is retired here alone.
+    f.write("old", &old);
+    keys.merge(&f.found(&f.vault().join("old")).keys).unwrap();
+    assert_eq!(keys.keys()[0].min_decryption, KeyVersion(3));
+}
+
 /// Two keyrings are lost, one after the other. The second, found again, doesn't have what was lost with the first.
 #[test]
 fn a_merge_keeps_lost_what_the_found_keyring_lacks_too() {
