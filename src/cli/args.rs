@@ -15,6 +15,7 @@ use super::args_key::Key;
 use super::args_kms::Kms;
 use super::exit::{self, Exit, Failure};
 use crate::crypto::suite::Suite;
+use crate::ids::KeyVersion;
 
 /// What `--version` says.
 const VERSION: &str = if cfg!(feature = "null-cipher") {
@@ -289,6 +290,7 @@ pub(super) struct Pass {
 
 /// What opens a vault that isn't mounted.
 #[derive(Args, Debug)]
+#[command(mut_arg("next_version", |arg| arg.requires("accept_rollback")))]
 pub(super) struct Open {
     #[command(flatten)]
     pub(super) pass: Pass,
@@ -298,10 +300,23 @@ pub(super) struct Open {
     /// Take a keyring that is older than, or another one than, what this host has seen
     #[arg(long)]
     pub(super) accept_rollback: bool,
-    /// The number of the next version of each key, where nothing here tells how many were made since: those before it
-    /// count as lost. Without it, 64 do
-    #[arg(long, value_name = "VERSION", requires = "accept_rollback", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(super) next_version: Option<u32>,
+    #[command(flatten)]
+    pub(super) next: NextVersion,
+}
+
+/// From which number on versions of keys are new, when an older keyring takes a newer one's place.
+#[derive(Args, Debug)]
+pub(super) struct NextVersion {
+    /// The number of the next version of each key, where nothing here tells how many were made since the older keyring
+    /// was saved: those before it count as lost. Without it, 64 do
+    #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u32).range(1..))]
+    next_version: Option<u32>,
+}
+
+impl NextVersion {
+    pub(super) fn number(&self) -> Option<KeyVersion> {
+        self.next_version.map(KeyVersion)
+    }
 }
 
 /// Argon2id's costs.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::args::{Kdf, NewSecret, Open};
+use super::args::{Kdf, NewSecret, NextVersion, Open};
 
 /// `rekeyfs key-backup`.
 #[derive(Args, Debug)]
@@ -60,10 +60,8 @@ pub(super) struct Import {
     /// Also where the vault has a keyring that isn't visibly damaged; it is kept under another name
     #[arg(long)]
     pub(super) force: bool,
-    /// The number of the next version of each key, where nothing here tells how many were made since the backup: those
-    /// before it count as lost. Without it, 64 do
-    #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(super) next_version: Option<u32>,
+    #[command(flatten)]
+    pub(super) next: NextVersion,
 }
 
 /// `rekeyfs key-backup merge`.

@@ -24,8 +24,10 @@ use crate::printable;
 use crate::vault::PlainNames;
 
 mod tail;
+mod verified;
 
 use tail::Tail;
+use verified::Verified;
 
 /// How often a log that is followed is looked at.
 const POLL: Duration = Duration::from_millis(250);
@@ -53,7 +55,7 @@ pub(super) fn run(args: &Events) -> Outcome {
     };
     let vault = target.vault().to_owned();
     let path = vault.join(events::FILE_NAME);
-    let mut tail = Tail::new(path.clone());
+    let (mut tail, mut verified) = (Tail::new(path.clone()), Verified::default());
     let mut shown = 0;
     loop {
         let unread = |error| Failure::new(Exit::Other, path.display(), error);
@@ -62,9 +64,9 @@ pub(super) fn run(args: &Events) -> Outcome {
             shown = 0;
         }
         if !lines.is_empty() {
-            let broken = translator.broken_lines(&vault);
+            let broken = verified.broken_lines(&tail, || translator.broken_lines(&vault));
             let numbered: Vec<(u64, &[u8])> = (shown + 1..).zip(lines.iter().map(Vec::as_slice)).collect();
-            show(&numbered, &broken, args.json, since.as_deref(), &vault, &mut translator)?;
+            show(&numbered, broken, args.json, since.as_deref(), &vault, &mut translator)?;
             shown += lines.len() as u64;
         } else if args.follow {
             std::thread::sleep(POLL);

@@ -9,7 +9,6 @@ use super::options::Options;
 use super::secrets::SecretPlan;
 use super::target::{self, Target};
 use crate::control::{Reply, Request};
-use crate::ids::KeyVersion;
 use crate::mount::{self, FlagChanges, MountOptions};
 
 /// A mount to be made.
@@ -38,7 +37,7 @@ impl Plan {
             no_atime: listed.no_atime,
             nonempty: listed.nonempty,
             accept_rollback: listed.accept_rollback || open.is_some_and(|open| open.accept_rollback),
-            next_version: open.and_then(|open| open.next_version).map(KeyVersion),
+            next_version: open.and_then(|open| open.next.number()),
             fsname: listed.fsname.clone(),
             ..MountOptions::new(vault, mountpoint)
         };

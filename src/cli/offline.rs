@@ -14,7 +14,7 @@ use super::secrets::SecretPlan;
 use crate::control::{
     self, Handler, Progress, Renewed, RewrapReport, RotateTarget, Rotated, Service, Status,
 };
-use crate::ids::{AliasName, KeyId, KeyVersion, Timestamp};
+use crate::ids::{AliasName, KeyId, Timestamp};
 use crate::keyring::{Authority, KeyringFile, Keys, Looked, OpenOptions, Opened};
 use crate::mount::{self, VaultLock};
 use crate::rewrap::ReencryptReport;
@@ -99,7 +99,7 @@ pub(super) struct Unlocked {
 pub(super) fn open_keyring(vault: &Path, args: &args::Open) -> Outcome<Unlocked> {
     // What has no readable header can't be opened by any secret, so none is asked for.
     KeyringFile::read_header(vault).map_err(|error| errors::opening(&error))?;
-    let (accept_rollback, next_version) = (args.accept_rollback, args.next_version.map(KeyVersion));
+    let (accept_rollback, next_version) = (args.accept_rollback, args.next.number());
     let options = OpenOptions { accept_rollback, next_version, ..OpenOptions::default() };
     let secret = SecretPlan::new(args).read(vault)?;
     let opened = KeyringFile::open(vault, &secret, &options).map_err(|error| errors::opening(&error))?;

@@ -15,6 +15,8 @@ pub(super) struct Tail {
     /// The file's inode number, to see that it was replaced.
     ino: u64,
     offset: u64,
+    /// Its size before the last reading.
+    len: u64,
     /// What was read of a line that isn't whole.
     rest: Vec<u8>,
     /// Whether the last lines are the first of the file.
@@ -23,12 +25,22 @@ pub(super) struct Tail {
 
 impl Tail {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, ino: 0, offset: 0, rest: Vec::new(), began: false }
+        Self { path, ino: 0, offset: 0, len: 0, rest: Vec::new(), began: false }
     }
 
     /// Whether the lines that came last are the first of the log.
     pub(super) fn began_again(&self) -> bool {
         self.began
+    }
+
+    /// How far the log was read.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The log's size before it was read last: it may be longer by now.
+    pub(super) fn len(&self) -> u64 {
+        self.len
     }
 
     /// The next lines; none if there are no more by now, or there is no log. If nobody waits for more
@@ -47,6 +59,7 @@ impl Tail {
             self.rest.clear();
         }
         self.began = self.offset == 0;
+        self.len = meta.len();
         let mut chunk = vec![0; CHUNK];
         let mut lines: Vec<Vec<u8>> = Vec::new();
         while lines.is_empty() {
