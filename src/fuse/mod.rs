@@ -4,9 +4,11 @@
 //! A handler that panics answers EIO: fuser replies so for a reply that is dropped.
 
 mod convert;
+mod data;
 mod errno;
 mod kernel;
 mod linger;
+mod listing;
 mod operations;
 mod owed;
 mod pool;
@@ -15,7 +17,7 @@ mod replies;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use fuser::{ReplyAttr, ReplyEmpty, ReplyWrite};
+use fuser::{ReplyAttr, ReplyEmpty};
 
 pub use errno::errno;
 pub use kernel::KernelCache;
@@ -23,14 +25,12 @@ pub use linger::Linger;
 use linger::Served;
 pub use pool::Pool;
 use pool::Task;
-use replies::{attributes, written};
+use replies::attributes;
 
 use crate::events::Actor;
-use crate::ids::{Ino, PlainOffset, TimeChange};
+use crate::ids::{Ino, TimeChange};
 use crate::sys::schedule::ThreadId;
-use crate::vault::{Attr, Caller, Error, FileKind, SetAttr, Stale, Vault};
-
-const SUID_SGID: u16 = 0o6000;
+use crate::vault::{Attr, Caller, Error, FileKind, SetAttr, Vault};
 
 /// From so many bytes on, what is done with them takes longer than to wake a thread on another core does.
 const BULK: usize = 64 << 10;
@@ -73,52 +73,6 @@ impl Adapter {
         Self { vault, pool, permissions, writeback, kernel, linger }
     }
 
-    /// Does what may clear suid and sgid. The kernel has that done here, but keeps the mode it knew, which it has
-    /// to be told to ask for again if that changes it.
-    fn clearing_suid<T>(
-        &self,
-        ino: Ino,
-        clears: bool,
-        act: impl FnOnce() -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        let suid = clears && self.vault.getattr(ino).is_ok_and(|attr| attr.perm & SUID_SGID != 0);
-        let done = act();
-        if suid {
-            self.refresh_attributes(ino);
-        }
-        done
-    }
-
-    /// Writes, and answers. A direct write is answered once the kernel holds no older page of its range; the kernel
-    /// names the lock owner in direct requests alone. A cached one may come with its pages locked: nothing waits for
-    /// them before it is answered.
-    fn write_through(
-        &self,
-        ino: Ino,
-        offset: PlainOffset,
-        len: usize,
-        direct: bool,
-        reply: ReplyWrite,
-        write: impl FnOnce() -> Result<usize, Error>,
-    ) {
-        if !direct {
-            self.vault.pages_come(ino);
-            let done = write();
-            // The kernel took it, and shows the size that it would have made.
-            let too_big = done.as_ref().is_err_and(|error| errno(error).code() == libc::EFBIG);
-            written(reply, done);
-            if too_big {
-                self.pool.submit(Task::Forget { ino });
-            }
-            return;
-        }
-        let done = write();
-        match self.vault.stale_pages(ino) {
-            Stale::Nothing => written(reply, done),
-            stale => self.pool.answer_after_drop(ino, offset, len, stale, (reply, done)),
-        }
-    }
-
     /// Changes attributes, and answers. With the writeback cache the kernel keeps the mtime that it set, whatever the
     /// answer says: where the lower filesystem has made another of it, for it has no times so late or early, the kernel is
     /// to look again.
@@ -133,7 +87,7 @@ impl Adapter {
         }
     }
 
-    /// Answers an unlink. The kernel counts the links of an inode that has others down by one when it gets the answer, also
+    /// Answers an unlink, or a rename over a name. The kernel counts the links of an inode that has others down by one when it gets the answer, also
     /// if it has asked since the name went how many there are: so it is to ask again.
     fn unlinked(&self, reply: ReplyEmpty, linked: Result<Option<Ino>, Error>) {
         let left = *linked.as_ref().unwrap_or(&None);

@@ -1,10 +1,10 @@
-//! One function for each FUSE request.
+//! One function for each FUSE request: what it says is converted, done, and answered. Where more than that is to be
+//! decided, `data` (content) and `listing` have it, or the adapter itself.
 //!
 //! Left to fuser's own answer, ENOSYS, on purpose: `flush` (the kernel then stops asking, and still writes
 //! back on close and reports errors), `getlk` and `setlk` (the kernel keeps locks by itself),
 //! `copy_file_range`, `ioctl`, `poll` and `bmap` (the kernel falls back to what it does without them).
 
-use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -20,17 +20,12 @@ use fuser::{
 
 use super::kernel::{TTL, negotiate};
 use super::pool::Task;
-use super::replies::{attributes, empty, entry, page_aligned, sized};
+use super::replies::{attributes, empty, entry, sized};
 use super::{Adapter, BULK, convert, errno};
 use crate::ids::{Handle, PlainOffset};
-use crate::vault::{Error, FileKind, SetAttr, Vault};
+use crate::vault::{Error, FileKind, SetAttr};
 
 const PERMISSION_BITS: u32 = 0o7777;
-
-thread_local! {
-    /// What reads decrypt into: grows to the largest read and stays.
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
 
 impl Filesystem for Adapter {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
@@ -165,7 +160,7 @@ impl Filesystem for Adapter {
             let Some(flags) = convert::rename_flags(flags) else { return reply.error(Errno::EINVAL) };
             let from = (convert::ino(parent), name.as_bytes());
             let to = (convert::ino(new_parent), new_name.as_bytes());
-            empty(reply, self.vault.rename(from, to, flags));
+            self.unlinked(reply, self.vault.rename_over_one_of(from, to, flags));
         });
     }
 
@@ -233,16 +228,7 @@ impl Filesystem for Adapter {
         reply: ReplyData,
     ) {
         self.guarded_with(request, size as usize >= BULK, "read", || {
-            if lock_owner.is_none() {
-                self.vault.pages_come(convert::ino(node));
-            }
-            BUFFER.with_borrow_mut(|buffer| {
-                let into = page_aligned(buffer, size as usize);
-                match self.vault.read(convert::ino(node), PlainOffset(offset), into) {
-                    Ok(got) => reply.data(&into[..got]),
-                    Err(error) => reply.error(errno(&error)),
-                }
-            });
+            self.read_into(convert::ino(node), PlainOffset(offset), size, lock_owner, reply);
         });
     }
 
@@ -259,13 +245,7 @@ impl Filesystem for Adapter {
         reply: ReplyWrite,
     ) {
         self.guarded_with(request, data.len() >= BULK, "write", || {
-            let (ino, offset) = (convert::ino(node), PlainOffset(offset));
-            let clear_suid = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-            let cached = write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
-            let write = if cached { Vault::write_back } else { Vault::write };
-            self.write_through(ino, offset, data.len(), lock_owner.is_some() && !cached, reply, || {
-                self.clearing_suid(ino, clear_suid, || write(&self.vault, ino, offset, data, clear_suid))
-            });
+            self.write_from(convert::ino(node), PlainOffset(offset), data, write_flags, lock_owner, reply);
         });
     }
 
@@ -318,18 +298,10 @@ impl Filesystem for Adapter {
         node: INodeNo,
         handle: FileHandle,
         cookie: u64,
-        mut reply: ReplyDirectory,
+        reply: ReplyDirectory,
     ) {
         self.guarded_for(request, "readdir", || {
-            let done = self.vault.readdir(convert::ino(node), Handle(handle.0), cookie, &mut |entry| {
-                let name = OsStr::from_bytes(entry.name);
-                let kind = convert::file_type(entry.kind);
-                !reply.add(INodeNo(entry.ino.0), entry.next_cookie, kind, name)
-            });
-            match done {
-                Ok(()) => reply.ok(),
-                Err(error) => reply.error(errno(&error)),
-            }
+            self.list(convert::ino(node), Handle(handle.0), cookie, reply);
         });
     }
 
@@ -339,21 +311,10 @@ impl Filesystem for Adapter {
         node: INodeNo,
         handle: FileHandle,
         cookie: u64,
-        mut reply: ReplyDirectoryPlus,
+        reply: ReplyDirectoryPlus,
     ) {
         self.guarded_for(request, "readdirplus", || {
-            let directory = convert::ino(node);
-            let done =
-                self.vault.readdirplus(directory, Handle(handle.0), cookie, &mut |attr, name, next| {
-                    let generation = attr.map_or(Generation(0), |attr| convert::generation(attr.generation));
-                    let attr = attr
-                        .map_or_else(|| convert::entry_without_lookup(directory, name), convert::file_attr);
-                    !reply.add(attr.ino, next, OsStr::from_bytes(name), &TTL, &attr, generation)
-                });
-            match done {
-                Ok(_) => reply.ok(),
-                Err(error) => reply.error(errno(&error)),
-            }
+            self.list_plus(convert::ino(node), Handle(handle.0), cookie, reply);
         });
     }
 

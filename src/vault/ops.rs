@@ -8,7 +8,7 @@ use super::{Attr, Caller, Error, FileKind, Result, SetAttr, StatFs, Vault};
 use crate::ids::{AliasName, Ino, PlainOffset};
 use crate::keyring::kms::KeyUse;
 use crate::names::LowerKind;
-use crate::storage::{self, RenameFlags};
+use crate::storage::{self, Errno, RenameFlags};
 
 impl Vault {
     /// Looks an entry up and counts that; [`Vault::forget`] uncounts.
@@ -150,16 +150,30 @@ impl Vault {
     /// # Errors
     /// Those of `renameat2(2)`.
     pub fn rename(&self, from: (Ino, &[u8]), to: (Ino, &[u8]), flags: RenameFlags) -> Result<()> {
+        self.rename_over_one_of(from, to, flags).map(drop)
+    }
+
+    /// As [`Vault::rename`]; returns the inode that was replaced if it has other names.
+    ///
+    /// # Errors
+    /// As [`Vault::rename`].
+    pub fn rename_over_one_of(
+        &self,
+        from: (Ino, &[u8]),
+        to: (Ino, &[u8]),
+        flags: RenameFlags,
+    ) -> Result<Option<Ino>> {
         self.check_writable()?;
         let moving = self.moves.begin();
-        if let Some(gone) = self.noted(from.0, self.tree.rename(from, to, flags))? {
-            self.file_gone(gone);
+        let replaced = self.noted(from.0, self.tree.rename(from, to, flags))?;
+        if let Some((ino, true)) = replaced {
+            self.file_gone(ino);
         }
         moving.done(self, to.0, to.1);
         if flags.contains(RenameFlags::EXCHANGE) {
             moving.done(self, from.0, from.1);
         }
-        Ok(())
+        Ok(replaced.filter(|(_, gone)| !gone).map(|(ino, _)| ino))
     }
 
     /// Makes a directory's entries durable.
@@ -172,7 +186,12 @@ impl Vault {
             Err(Error::Stale) if self.inode(ino)?.pin().fd().is_some() => return Ok(()),
             dir => dir?,
         };
-        Ok(if datasync { storage::fdatasync(dir.fd()) } else { storage::fsync(dir.fd()) }?)
+        let synced = if datasync { storage::fdatasync(dir.fd()) } else { storage::fsync(dir.fd()) };
+        match synced {
+            // A lower filesystem that has none for directories.
+            Err(Errno::INVAL) => Ok(storage::syncfs(dir.fd())?),
+            done => Ok(done?),
+        }
     }
 
     /// Space and inodes of the lower filesystem, as they are; the longest name is 255 bytes.

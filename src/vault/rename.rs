@@ -46,13 +46,14 @@ impl Tree {
     }
 
     /// Renames, over what is there or with NOREPLACE or EXCHANGE; with WHITEOUT (of a union filesystem) the lower
-    /// filesystem leaves a device 0/0 under the old name. Returns the inode whose last name was replaced.
+    /// filesystem leaves a device 0/0 under the old name. Returns the inode that was replaced, and whether that was its
+    /// last name.
     pub(super) fn rename(
         &self,
         from: (Ino, &[u8]),
         to: (Ino, &[u8]),
         flags: RenameFlags,
-    ) -> Result<Option<Ino>> {
+    ) -> Result<Option<(Ino, bool)>> {
         let replacing = RenameFlags::NOREPLACE | RenameFlags::WHITEOUT;
         if flags != RenameFlags::EXCHANGE && !replacing.contains(flags) {
             return Err(Error::Invalid("these rename flags"));
@@ -86,7 +87,7 @@ impl Tree {
         }
     }
 
-    fn rename_locked(&self, old: &Side, new: &Side, flags: RenameFlags) -> Result<Option<Ino>> {
+    fn rename_locked(&self, old: &Side, new: &Side, flags: RenameFlags) -> Result<Option<(Ino, bool)>> {
         let exchange = flags.contains(RenameFlags::EXCHANGE);
         let stat = old.stat.as_ref().ok_or(Error::NotFound)?;
         // The old name stays in use, for the other side or for a whiteout.
@@ -123,8 +124,8 @@ impl Tree {
         if old.dir_stat().is_some() || (exchange && new.dir_stat().is_some()) {
             self.dirs.aliases_changed();
         }
-        let replaced = new.stat.as_ref().filter(|_| gone);
-        replaced.map(|there| self.ino(there)).transpose()
+        let replaced = new.stat.as_ref().filter(|_| !exchange);
+        replaced.map(|there| Ok((self.ino(there)?, gone))).transpose()
     }
 
     /// Makes the id of a directory durable before it moves.

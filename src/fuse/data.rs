@@ -1,0 +1,99 @@
+//! Requests for a file's content: where bytes are decrypted to, when a write is answered, and what a change of content
+//! does to set-user-ID and set-group-ID bits.
+
+use std::cell::RefCell;
+
+use fuser::{LockOwner, ReplyData, ReplyWrite, WriteFlags};
+
+use super::pool::Task;
+use super::replies::{page_aligned, written};
+use super::{Adapter, errno};
+use crate::ids::{Ino, PlainOffset};
+use crate::vault::{Error, Stale, Vault};
+
+const SUID_SGID: u16 = 0o6000;
+
+thread_local! {
+    /// What reads decrypt into: grows to the largest read and stays.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Whether a request goes past the kernel's cache: the kernel names the lock owner in those alone.
+fn is_direct(lock_owner: Option<LockOwner>) -> bool {
+    lock_owner.is_some()
+}
+
+impl Adapter {
+    /// Reads, and answers.
+    pub(super) fn read_into(
+        &self,
+        ino: Ino,
+        offset: PlainOffset,
+        size: u32,
+        lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        if !is_direct(lock_owner) {
+            self.vault.pages_come(ino);
+        }
+        BUFFER.with_borrow_mut(|buffer| {
+            let into = page_aligned(buffer, size as usize);
+            match self.vault.read(ino, offset, into) {
+                Ok(got) => reply.data(&into[..got]),
+                Err(error) => reply.error(errno(&error)),
+            }
+        });
+    }
+
+    /// Writes, and answers. A direct write is answered once the kernel holds no older page of its range. A cached one may
+    /// come with its pages locked: nothing waits for them before it is answered. One that fails leaves the kernel with
+    /// pages, and a size, that nothing below has: it is to look again as soon as no one has the file open. (One that
+    /// fails for its key is shown again when that is back: `vault::file::unwritten`.)
+    pub(super) fn write_from(
+        &self,
+        ino: Ino,
+        offset: PlainOffset,
+        data: &[u8],
+        flags: WriteFlags,
+        lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let clear_suid = flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        let cached = flags.contains(WriteFlags::FUSE_WRITE_CACHE);
+        let write = if cached { Vault::write_back } else { Vault::write };
+        let write =
+            || self.clearing_suid(ino, clear_suid, || write(&self.vault, ino, offset, data, clear_suid));
+        if is_direct(lock_owner) && !cached {
+            let done = write();
+            match self.vault.stale_pages(ino) {
+                Stale::Nothing => written(reply, done),
+                stale => self.pool.answer_after_drop(ino, offset, data.len(), stale, (reply, done)),
+            }
+            return;
+        }
+        self.vault.pages_come(ino);
+        let done = write();
+        let shown_wrong =
+            cached && done.as_ref().is_err_and(|error| !matches!(error, Error::KeyNotUsable(_)));
+        written(reply, done);
+        if shown_wrong {
+            self.pool.submit(Task::Forget { ino });
+        }
+    }
+
+    /// Does what may clear suid and sgid. The kernel has that done here, but keeps the mode it knew, which it has
+    /// to be told to ask for again if that changes it.
+    pub(super) fn clearing_suid<T>(
+        &self,
+        ino: Ino,
+        clears: bool,
+        act: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let suid = clears && self.vault.getattr(ino).is_ok_and(|attr| attr.perm & SUID_SGID != 0);
+        let done = act();
+        if suid {
+            self.refresh_attributes(ino);
+        }
+        done
+    }
+}
