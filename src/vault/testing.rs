@@ -7,9 +7,9 @@ use std::sync::Arc;
 use super::{Caller, OpenFlags, Vault, VaultOptions, XattrMode};
 use crate::crypto::password::KdfParams;
 use crate::crypto::suite::Suite;
-use crate::ids::{Handle, Ino};
+use crate::ids::{AliasName, Handle, Ino, KeyId, PlainOffset};
 use crate::keyring::{Clock, HostMemory, KeyringFile, Keys, OpenOptions, Opened, SystemClock};
-use crate::storage;
+use crate::storage::{self, LowerFs};
 use crate::unlock::Secret;
 
 /// Whoever runs the tests.
@@ -30,6 +30,7 @@ pub(crate) struct TestVault {
     dir: tempfile::TempDir,
     clock: Arc<dyn Clock>,
     keys: Arc<Keys>,
+    tells_holes: bool,
     pub(crate) vault: Arc<Vault>,
 }
 
@@ -63,8 +64,8 @@ impl TestVault {
         let kdf = KdfParams { memory_kib: 8 << 10, passes: 1, lanes: 1 };
         let options = keyring_options(dir.path(), &clock);
         let keys = KeyringFile::create(&path, suite, &[&secret()], kdf, &options).unwrap().keys;
-        let vault = open(&path, &keys);
-        Self { dir, clock, keys, vault }
+        let vault = open(&path, &keys, true);
+        Self { dir, clock, keys, tells_holes: true, vault }
     }
 
     /// The directory of ciphertext.
@@ -79,7 +80,12 @@ impl TestVault {
 
     /// Forgets everything but what is on disk, as a killed mount does.
     pub(crate) fn reopen(&mut self) {
-        self.vault = open(&self.dir.path().join("vault"), &self.keys);
+        self.vault = open(&self.dir.path().join("vault"), &self.keys, self.tells_holes);
+    }
+
+    /// From its next opening on, as on a lower filesystem that takes holes for data.
+    pub(crate) fn tell_no_holes(&mut self) {
+        self.tells_holes = false;
     }
 
     /// As [`TestVault::reopen`], with the keyring read from disk again.
@@ -99,6 +105,24 @@ impl TestVault {
         let (attr, handle) = self.vault.create(Ino::ROOT, name.as_bytes(), 0o644, READ_WRITE, &me()).unwrap();
         self.vault.release(attr.ino, handle).unwrap();
         attr.ino
+    }
+
+    /// Creates a file in the root, writes it and closes it.
+    pub(crate) fn written(&self, name: &str) -> Ino {
+        self.written_in(Ino::ROOT, name.as_bytes())
+    }
+
+    /// As [`TestVault::written`], in a directory.
+    pub(crate) fn written_in(&self, parent: Ino, name: &[u8]) -> Ino {
+        let (attr, handle) = self.vault.create(parent, name, 0o644, READ_WRITE, &me()).unwrap();
+        self.vault.write(attr.ino, PlainOffset(0), b"content", false).unwrap();
+        self.vault.release(attr.ino, handle).unwrap();
+        attr.ino
+    }
+
+    /// The key that the default alias points at.
+    pub(crate) fn default_key(&self) -> KeyId {
+        self.keys.current(&AliasName::default_alias()).unwrap().key
     }
 
     /// Looks a file of the root up and opens it.
@@ -129,8 +153,10 @@ fn keyring_options(dir: &Path, clock: &Arc<dyn Clock>) -> OpenOptions {
     OpenOptions { host, clock: Arc::clone(clock), ..OpenOptions::default() }
 }
 
-fn open(path: &Path, keys: &Arc<Keys>) -> Arc<Vault> {
+fn open(path: &Path, keys: &Arc<Keys>, tells_holes: bool) -> Arc<Vault> {
     let tree: OwnedFd = std::fs::File::open(path.join("tree")).unwrap().into();
     let options = VaultOptions { read_only: false, lazy_rewrap: true, no_atime: false };
-    Vault::new(tree, keys.clone(), options).unwrap()
+    let lower = LowerFs::probe(tree.as_fd()).unwrap();
+    let lower = LowerFs { tells_holes: tells_holes && lower.tells_holes, ..lower };
+    Vault::on(lower, tree, keys.clone(), options).unwrap()
 }

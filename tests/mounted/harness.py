@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import pathlib
+import pwd
 import shutil
 import signal
 import stat
@@ -25,6 +26,8 @@ BIN = os.environ.get("REKEYFS", str(TARGET / "release" / "rekeyfs"))
 BASE = pathlib.Path(os.environ.get("REKEYFS_TEST_DIR", TARGET / "mounted-tests"))
 PASSPHRASE = "the tests' passphrase"
 WRONG_PASSPHRASE_EXIT = 12
+# A user without rights, but with a name: fusermount3 wants one.
+NOBODY = pwd.getpwnam("nobody").pw_uid
 
 RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
 FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE = 1, 2
@@ -70,6 +73,14 @@ def sh(command, cwd, timeout=300, **env):
     if done.returncode:
         raise AssertionError(f"exit status {done.returncode}: {command}\n{done.stdout.decode(errors='replace')[-3000:]}")
     return done.stdout.decode(errors="replace")
+
+
+def as_user(command, cwd="/", uid=NOBODY, **kw):
+    """Runs a shell command as a user without rights."""
+    return subprocess.run(
+        ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "bash", "-euo", "pipefail", "-c", command],
+        cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, **kw,
+    )  # fmt: skip
 
 
 class Vault:
@@ -276,6 +287,41 @@ class MountedTest(unittest.TestCase):
     def need_root(self):
         if os.getuid() != 0:
             self.skipTest("needs root")
+
+
+class UserMountTest(MountedTest):
+    """A test of `NOBODY`'s own mount, for whom fusermount3 mounts; `self.vault` isn't mounted yet. Vault and program lie
+    where the user can reach them: the directories above a build directory may be closed."""
+
+    options = None
+
+    def setUp(self):
+        self.need_root()
+        self.need_tools("setpriv", "fusermount3")
+        super().setUp()
+        open_device_to_users(self)
+        self.home = pathlib.Path(tempfile.mkdtemp(prefix="rekeyfs-test-", dir="/tmp"))
+        self.addCleanup(shutil.rmtree, self.home, ignore_errors=True)
+        self.home.chmod(0o755)
+        self.bin = self.home / "rekeyfs"
+        shutil.copy2(BIN, self.bin)
+        self.bin.chmod(0o755)
+        self.addCleanup(globals().__setitem__, "BIN", BIN)
+        globals()["BIN"] = str(self.bin)
+        theirs = self.home / "user"
+        theirs.mkdir()
+        self.vault = self.new_vault(theirs, uid=NOBODY)
+        self.mnt = self.vault.mnt
+
+    def shell(self, command):
+        """Runs a shell command as the user, in the directory in which the vault and the mountpoint `mnt` lie. Root
+        doesn't enter the mount."""
+        return as_user(command, self.vault.base, env={**self.vault.env, "R": str(self.bin)})
+
+    def shell_ok(self, command):
+        done = self.shell(command)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        return done.stdout
 
 
 def tree_digest(root):

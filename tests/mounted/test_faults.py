@@ -12,11 +12,13 @@ import sys
 
 from harness import (
     BIN,
+    NOBODY,
     PASSPHRASE,
     WRONG_PASSPHRASE_EXIT,
     MountedTest,
+    UserMountTest,
+    as_user,
     is_gone,
-    open_device_to_users,
     sh,
     wait_until,
 )
@@ -566,50 +568,19 @@ class Interrupted(MountedTest):
         self.assertFalse(self.vault.is_mounted())
 
 
-class Unprivileged(MountedTest):
-    options = None
-
-    def setUp(self):
-        super().setUp()
-        self.need_root()
-        self.need_tools("setpriv", "fusermount3")
-        open_device_to_users(self)
-        # A place that the user can reach: the directories above a build directory may be closed.
-        # It is `nobody`: fusermount3 wants a user with a name.
-        self.home = pathlib.Path(sh("mktemp -d", "/").strip())
-        self.addCleanup(shutil.rmtree, self.home, ignore_errors=True)
-        self.user = self.home / "user"
-        self.user.mkdir()
-        self.home.chmod(0o755)
-        self.binary = self.home / "rekeyfs"
-        shutil.copy2(BIN, self.binary)
-        self.binary.chmod(0o755)
-
+class Unprivileged(UserMountTest):
     def test_mount_work_rotate_and_unmount_as_a_user(self):
-        import harness
-
-        kept = harness.BIN
-        harness.BIN = str(self.binary)
-        self.addCleanup(setattr, harness, "BIN", kept)
-        vault = self.new_vault(self.user, uid=65534)
-        vault.mount()
-        as_user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "bash", "-euc"]
+        self.vault.mount()
         script = (
             "echo hello > f; mkdir d; mv f d/g; ln -s d/g l; cat l; chmod 600 d/g; head -c 100000 /dev/urandom > r;"
             "cp r r2; cmp r r2; chmod 400 r2; cat r2 > /dev/null; ls -la"
         )
-        # The user's shell enters the mount by itself: root can't.
-        done = subprocess.run([*as_user, f"cd {vault.mnt}; {script}"], cwd="/", capture_output=True, text=True)
-        self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertIn("hello", done.stdout)
-        vault.ok("rotate", vault.mnt)
-        done = subprocess.run([*as_user, f"cd {vault.mnt}; cat d/g; cmp r r2"], cwd="/", capture_output=True, text=True)
-        self.assertEqual(done.returncode, 0, done.stderr)
-        vault.umount()
-        vault.mount()
-        done = subprocess.run([*as_user, f"cat {vault.mnt}/l"], cwd="/", capture_output=True, text=True)
-        self.assertEqual(done.stdout, "hello\n")
-        vault.umount()
+        self.assertIn("hello", self.shell_ok(f"cd mnt; {script}"))
+        self.vault.ok("rotate", self.mnt)
+        self.shell_ok("cd mnt; cat d/g; cmp r r2")
+        self.vault.remount()
+        self.assertEqual(self.shell_ok("cat mnt/l"), "hello\n")
+        self.vault.umount()
 
 
 class AllowOther(MountedTest):
@@ -627,14 +598,12 @@ class AllowOther(MountedTest):
         self.mnt.chmod(0o777)
         secret = self.write("root-only", b"x")
         secret.chmod(0o600)
-        as_user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "bash", "-euc"]
-        done = subprocess.run([*as_user, f"umask 027; cd {self.mnt}; echo mine > f; mkdir d; cat f"], capture_output=True, text=True, cwd="/")
+        done = as_user(f"umask 027; cd {self.mnt}; echo mine > f; mkdir d; cat f")
         self.assertEqual(done.returncode, 0, done.stderr)
         st = (self.mnt / "f").stat()
-        self.assertEqual((st.st_uid, st.st_gid, st.st_mode & 0o7777), (65534, 65534, 0o640))
+        self.assertEqual((st.st_uid, st.st_gid, st.st_mode & 0o7777), (NOBODY, NOBODY, 0o640))
         self.assertEqual((self.mnt / "d").stat().st_mode & 0o7777, 0o750)
-        done = subprocess.run([*as_user, f"cat {secret}"], capture_output=True, text=True, cwd="/")
-        self.assertNotEqual(done.returncode, 0)
+        self.assertNotEqual(as_user(f"cat {secret}").returncode, 0)
 
 
 class ManyFiles(MountedTest):

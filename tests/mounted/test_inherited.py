@@ -10,10 +10,8 @@ import resource
 import shutil
 import signal
 import subprocess
-import tempfile
 
-from harness import BIN, MountedTest, is_gone, open_device_to_users, wait_until
-from test_users import USER
+from harness import BIN, MountedTest, UserMountTest, is_gone, wait_until
 
 MIB = 1 << 20
 
@@ -270,30 +268,8 @@ class Keyring(MountedTest):
         self.vault.ok("umount", self.mnt)
 
 
-class OfAUser(MountedTest):
-    """A mount by someone who can't go beyond a hard limit, and for whom fusermount3 mounts."""
-
-    options = None
-
-    def setUp(self):
-        self.need_root()
-        self.need_tools("setpriv", "fusermount3")
-        super().setUp()
-        open_device_to_users(self)
-        # Where another user gets to.
-        self.theirs = pathlib.Path(tempfile.mkdtemp(prefix="rekeyfs-test-", dir="/tmp"))
-        self.addCleanup(shutil.rmtree, self.theirs, ignore_errors=True)
-        shutil.copy(BIN, self.theirs / "rekeyfs")
-        os.chmod(self.theirs / "rekeyfs", 0o755)
-        self.vault = self.new_vault(self.theirs, uid=USER)
-        self.mnt = self.vault.mnt
-
-    def shell(self, command):
-        return subprocess.run(
-            ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "bash", "-c", command],
-            env={**self.vault.env, "R": str(self.theirs / "rekeyfs")}, cwd=self.theirs, timeout=120,
-            stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        )  # fmt: skip
+class OfAUser(UserMountTest):
+    """A mount by someone who can't go beyond a hard limit."""
 
     MOUNT = "$R mount $PWD/vault $PWD/mnt --passfile passphrase"
 

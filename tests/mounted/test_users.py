@@ -1,22 +1,10 @@
 """Users: a mount that others may enter, and one made by a user who isn't root."""
 
 import os
-import pwd
 import stat
-import subprocess
 import unittest
 
-from harness import MountedTest, open_device_to_users, sh
-
-USER = pwd.getpwnam("nobody").pw_uid
-
-
-def as_user(command, cwd):
-    """Runs a shell command as a user without rights."""
-    return subprocess.run(
-        ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "bash", "-euo", "pipefail", "-c", command],
-        cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+from harness import NOBODY, MountedTest, UserMountTest, as_user, sh
 
 
 def mode(path):
@@ -37,20 +25,20 @@ class Others(MountedTest):
             os.chmod(parent, 0o755)
 
     def run_as_user(self, command):
-        done = as_user(command, "/")
+        done = as_user(command)
         if done.returncode and "Permission denied" in done.stderr and not self.reachable():
             self.skipTest("the directory of the tests can't be reached by other users")
         return done
 
     def reachable(self):
-        return as_user(f"cd {self.mnt}", "/").returncode == 0
+        return as_user(f"cd {self.mnt}").returncode == 0
 
     def test_new_files_belong_to_the_caller(self):
         done = self.run_as_user(f"umask 027; cd {self.mnt}; echo a > f; mkdir d; ln -s f s; mkfifo p")
         self.assertEqual(done.returncode, 0, done.stderr)
         for name, expected in (("f", 0o640), ("d", 0o750), ("s", 0o777), ("p", 0o640)):
             found = os.lstat(self.mnt / name)
-            self.assertEqual((found.st_uid, found.st_gid), (USER, USER), name)
+            self.assertEqual((found.st_uid, found.st_gid), (NOBODY, NOBODY), name)
             self.assertEqual(stat.S_IMODE(found.st_mode), expected, name)
 
     def test_modes_hold(self):
@@ -79,7 +67,7 @@ class Others(MountedTest):
         self.write("f", b"for one")
         os.chmod(self.mnt / "f", 0o600)
         self.assertNotEqual(self.run_as_user(f"cat {self.mnt}/f").returncode, 0)
-        sh(f"setfacl -m u:{USER}:r f", self.mnt)
+        sh(f"setfacl -m u:{NOBODY}:r f", self.mnt)
         self.assertEqual(self.run_as_user(f"cat {self.mnt}/f").stdout, "for one")
 
 
@@ -90,7 +78,7 @@ class RootAlone(MountedTest):
         self.need_root()
         self.need_tools("setpriv")
         os.chmod(self.mnt, 0o777)
-        self.assertNotEqual(as_user(f"ls {self.mnt}", "/").returncode, 0)
+        self.assertNotEqual(as_user(f"ls {self.mnt}").returncode, 0)
 
     def test_what_nobody_may_execute_root_may_not(self):
         self.write("f", b"#!/bin/sh\n")
@@ -103,51 +91,36 @@ class RootAlone(MountedTest):
         self.need_tools("setfacl")
         self.write("f", b"")
         os.chmod(self.mnt / "f", 0o600)
-        sh(f"setfacl -m u:{USER}:rw f", self.mnt)
+        sh(f"setfacl -m u:{NOBODY}:rw f", self.mnt)
         self.assertEqual(mode(self.mnt / "f"), 0o660)
 
 
-class Unprivileged(MountedTest):
+class Unprivileged(UserMountTest):
     """A mount by a user who isn't root."""
 
-    options = None
-
     def setUp(self):
-        self.need_root()
-        self.need_tools("setpriv", "fusermount3")
         super().setUp()
-        open_device_to_users(self)
-        theirs = self.dir / "theirs"
-        theirs.mkdir()
-        os.chmod(self.dir, 0o755)
-        try:
-            self.vault = self.new_vault(theirs, uid=USER)
-        except (AssertionError, PermissionError) as error:
-            if "ermission denied" in str(error):
-                self.skipTest("the directory of the tests, or the binary, can't be reached by other users")
-            raise
-        self.mnt = self.vault.mnt
         self.vault.mount()
 
     def test_works_and_stays_theirs(self):
         done = as_user(f"cd {self.mnt}; cp -a /usr/include/linux . ; diff -r /usr/include/linux linux; echo x > f; "
-                       "chmod 400 f; cat f; chmod 000 f; ! cat f 2>/dev/null; ! mknod d c 1 3 2>/dev/null", "/")  # fmt: skip
+                       "chmod 400 f; cat f; chmod 000 f; ! cat f 2>/dev/null; ! mknod d c 1 3 2>/dev/null")  # fmt: skip
         self.assertEqual((done.returncode, done.stdout), (0, "x\n"), done.stderr)
         self.assertRaises(PermissionError, os.listdir, self.mnt)  # not even root enters
         self.vault.umount()
         self.vault.mount()
-        self.assertEqual(as_user(f"ls {self.mnt}", "/").stdout, "f\nlinux\n")
+        self.assertEqual(as_user(f"ls {self.mnt}").stdout, "f\nlinux\n")
 
     def test_rotates_without_a_passphrase(self):
-        as_user(f"echo old > {self.mnt}/old", "/")
+        as_user(f"echo old > {self.mnt}/old")
         self.assertEqual(self.vault.rotate()["new_version"], 2)
-        self.assertEqual(as_user(f"cat {self.mnt}/old", "/").stdout, "old\n")
+        self.assertEqual(as_user(f"cat {self.mnt}/old").stdout, "old\n")
 
     def test_a_killed_mount_is_cleared_by_the_next(self):
-        as_user(f"echo a > {self.mnt}/f; sync {self.mnt}/f", "/")
+        as_user(f"echo a > {self.mnt}/f; sync {self.mnt}/f")
         self.vault.kill()
         self.vault.mount()
-        self.assertEqual(as_user(f"cat {self.mnt}/f", "/").stdout, "a\n")
+        self.assertEqual(as_user(f"cat {self.mnt}/f").stdout, "a\n")
 
     def test_allow_other_is_for_the_administrator_to_allow(self):
         self.vault.umount()

@@ -7,14 +7,6 @@ use crate::keyring::RotateTarget;
 use crate::storage::RenameFlags;
 use crate::vault::testing::{READ_WRITE, TestVault, me};
 
-fn written(test: &TestVault, name: &str) -> Ino {
-    test.make(name);
-    let (ino, handle) = test.open(name).unwrap();
-    test.vault.write(ino, PlainOffset(0), name.as_bytes(), false).unwrap();
-    test.vault.release(ino, handle).unwrap();
-    ino
-}
-
 fn counted(test: &TestVault) -> Count {
     count(&test.vault, |_| {}, &AtomicBool::new(false)).unwrap()
 }
@@ -36,12 +28,12 @@ fn versions(test: &TestVault) -> [BackingKeyId; 2] {
 fn every_file_is_counted_by_what_it_needs() {
     let mut test = TestVault::new();
     for name in ["a", "b", "c"] {
-        written(&test, name);
+        test.written(name);
     }
     let linked = test.vault.lookup(Ino::ROOT, b"a").unwrap().ino;
     test.vault.link(linked, Ino::ROOT, b"again").unwrap();
     test.keys().rotate(&RotateTarget::Alias(AliasName::default_alias())).unwrap();
-    written(&test, "d");
+    test.written("d");
     test.make("empty");
     test.reopen();
     let [first, second] = versions(&test);
@@ -54,7 +46,7 @@ fn every_file_is_counted_by_what_it_needs() {
     assert!(test.vault.census_counted().is_some());
     assert_eq!(test.vault.census(), found.census);
     test.vault.unlink(Ino::ROOT, b"b").unwrap();
-    written(&test, "e");
+    test.written("e");
     assert_eq!(test.vault.census(), counted(&test).census);
     test.keys().set_enabled(first.key, false).unwrap();
     test.reopen();
@@ -65,7 +57,7 @@ fn every_file_is_counted_by_what_it_needs() {
 #[test]
 fn a_slot_that_does_not_open_is_not_what_counts() {
     let mut test = TestVault::new();
-    let ino = written(&test, "a");
+    let ino = test.written("a");
     let lower = std::fs::read_dir(test.tree()).unwrap().next().unwrap().unwrap().path();
     let before = std::fs::read(&lower).unwrap();
     test.keys().rotate(&RotateTarget::Alias(AliasName::default_alias())).unwrap();
@@ -90,7 +82,7 @@ fn a_slot_that_does_not_open_is_not_what_counts() {
 #[test]
 fn a_stopped_count_says_so() {
     let test = TestVault::new();
-    written(&test, "a");
+    test.written("a");
     let found = count(&test.vault, |_| {}, &AtomicBool::new(true)).unwrap();
     assert!(found.stopped && !is_complete(&found));
     assert_eq!(test.vault.census_counted(), None);
@@ -117,9 +109,9 @@ fn a_directory_left_out_makes_it_incomplete() {
 #[test]
 fn an_entry_without_a_name_is_unknown() {
     let mut test = TestVault::new();
-    written(&test, "a");
-    written(&test, &"long".repeat(60));
-    written(&test, "b");
+    test.written("a");
+    test.written(&"long".repeat(60));
+    test.written("b");
     for entry in std::fs::read_dir(test.tree()).unwrap() {
         let path = entry.unwrap().path();
         if path.to_str().unwrap().ends_with(".name") {

@@ -5,23 +5,16 @@ use std::time::Duration;
 
 use super::{MOST, SweepOptions, TAKES, Tally, most, next, sweep};
 use crate::crypto::suite::Suite;
-use crate::ids::{AliasName, Ino, PlainOffset};
+use crate::ids::{AliasName, Ino};
 use crate::keyring::RotateTarget;
 use crate::storage::fault::{Faults, Op};
-use crate::vault::testing::{READ_WRITE, TestVault, me};
-
-fn written(test: &TestVault, parent: Ino, name: &[u8]) -> Ino {
-    let (attr, handle) = test.vault.create(parent, name, 0o644, READ_WRITE, &me()).unwrap();
-    test.vault.write(attr.ino, PlainOffset(0), b"content", false).unwrap();
-    test.vault.release(attr.ino, handle).unwrap();
-    attr.ino
-}
+use crate::vault::testing::{TestVault, me};
 
 fn rotated() -> (TestVault, u64) {
     let test = TestVault::with_suite(Suite::Aes256Gcm);
     let dir = test.vault.mkdir(Ino::ROOT, b"d", 0o755, &me()).unwrap().ino;
     for i in 0..300 {
-        written(&test, if i % 2 == 0 { dir } else { Ino::ROOT }, format!("f{i}").as_bytes());
+        test.written_in(if i % 2 == 0 { dir } else { Ino::ROOT }, format!("f{i}").as_bytes());
     }
     test.keys().rotate(&RotateTarget::Alias(AliasName::default_alias())).unwrap();
     (test, 300)

@@ -3,17 +3,9 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use super::*;
-use crate::ids::{AliasName, KeyVersion, PlainOffset};
+use crate::ids::{AliasName, KeyVersion};
 use crate::keyring::RotateTarget;
 use crate::vault::testing::{TestVault, me};
-
-fn write(vault: &TestVault, name: &str) -> Ino {
-    let ino = vault.make(name);
-    let (ino, handle) = { (ino, vault.open(name).unwrap().1) };
-    vault.vault.write(ino, PlainOffset(0), b"content", false).unwrap();
-    vault.vault.release(ino, handle).unwrap();
-    ino
-}
 
 fn rotate(vault: &TestVault) {
     vault.keys().rotate(&RotateTarget::Alias(AliasName::default_alias())).unwrap();
@@ -39,13 +31,13 @@ fn lower_file(vault: &TestVault) -> PathBuf {
 #[test]
 fn files_of_every_version_and_state_are_counted_once() {
     let mut vault = TestVault::new();
-    let ino = write(&vault, "old");
-    write(&vault, &"long".repeat(60));
+    let ino = vault.written("old");
+    vault.written(&"long".repeat(60));
     vault.make("empty");
     vault.vault.link(ino, Ino::ROOT, b"again").unwrap();
     vault.vault.symlink(Ino::ROOT, b"symlink", b"old", &me()).unwrap();
     rotate(&vault);
-    let (ino, _open) = { (write(&vault, "new"), vault.open("new").unwrap()) };
+    let (ino, _open) = { (vault.written("new"), vault.open("new").unwrap()) };
     vault.vault.mkdir(Ino::ROOT, b"dir", 0o755, &me()).unwrap();
     vault
         .vault
@@ -71,7 +63,7 @@ fn files_of_every_version_and_state_are_counted_once() {
 #[test]
 fn both_slots_count_after_an_interrupted_re_wrap() {
     let mut vault = TestVault::new();
-    let ino = write(&vault, "file");
+    let ino = vault.written("file");
     let path = lower_file(&vault);
     let mut old = [0; 512];
     std::fs::File::open(&path).unwrap().read_exact_at(&mut old, 0).unwrap();
@@ -114,7 +106,7 @@ fn both_slots_count_after_an_interrupted_re_wrap() {
 #[test]
 fn a_file_that_no_name_leads_to_any_more_is_counted() {
     let mut vault = TestVault::new();
-    write(&vault, &"long".repeat(60));
+    vault.written(&"long".repeat(60));
     let tree = vault.tree();
     for entry in std::fs::read_dir(&tree).unwrap() {
         let path = entry.unwrap().path();
@@ -122,7 +114,7 @@ fn a_file_that_no_name_leads_to_any_more_is_counted() {
             std::fs::remove_file(path).unwrap();
         }
     }
-    write(&vault, "other");
+    vault.written("other");
     std::fs::rename(
         std::fs::read_dir(&tree)
             .unwrap()
@@ -146,7 +138,7 @@ fn a_file_that_moves_while_it_is_counted_is_not_missed() {
             vault.vault.mkdir(Ino::ROOT, dir.as_bytes(), 0o755, &me()).unwrap();
         }
         let ino = |dir: &str| vault.vault.lookup(Ino::ROOT, dir.as_bytes()).unwrap().ino;
-        write(&vault, "file");
+        vault.written("file");
         let mv =
             |a: Ino, b: Ino| vault.vault.rename((a, b"file"), (b, b"file"), storage::RenameFlags::empty());
         mv(Ino::ROOT, ino(from)).unwrap();
@@ -171,7 +163,7 @@ fn a_directory_that_moves_begins_the_count_anew_but_not_for_ever() {
         vault.vault.mkdir(Ino::ROOT, dir.as_bytes(), 0o755, &me()).unwrap();
     }
     let ino = |name: &str| vault.vault.lookup(Ino::ROOT, name.as_bytes()).unwrap().ino;
-    write(&vault, "file");
+    vault.written("file");
     vault.vault.rename((Ino::ROOT, b"file"), (ino("c"), b"file"), storage::RenameFlags::empty()).unwrap();
     let swap = || {
         vault.vault.rename((Ino::ROOT, b"b"), (Ino::ROOT, b"c"), storage::RenameFlags::EXCHANGE).unwrap();

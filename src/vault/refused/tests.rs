@@ -13,14 +13,6 @@ fn events(vault: &TestVault) -> Vec<serde_json::Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn written(vault: &TestVault, name: &str) -> Ino {
-    vault.make(name);
-    let (ino, handle) = vault.open(name).unwrap();
-    vault.vault.write(ino, PlainOffset(0), b"secret plans", false).unwrap();
-    vault.vault.release(ino, handle).unwrap();
-    ino
-}
-
 #[test]
 fn refusals_by_key_state_name_caller_key_file_and_lower_path() {
     let vault = TestVault::new();
@@ -68,7 +60,7 @@ fn refusals_by_key_state_name_caller_key_file_and_lower_path() {
 #[test]
 fn a_damaged_header_is_a_refusal_too() {
     let mut vault = TestVault::new();
-    let ino = written(&vault, "file");
+    let ino = vault.written("file");
     let lower = std::fs::read_dir(vault.tree()).unwrap().next().unwrap().unwrap().path();
     let file = std::fs::OpenOptions::new().write(true).open(lower).unwrap();
     file.write_all_at(&[1; 48], 88).unwrap();
@@ -86,7 +78,7 @@ fn a_damaged_header_is_a_refusal_too() {
 #[test]
 fn a_storm_of_refusals_fills_no_disk_and_holds_nobody_up() {
     let vault = TestVault::in_memory();
-    let ino = written(&vault, "file");
+    let ino = vault.written("file");
     let key = vault.keys().current(&AliasName::default_alias()).unwrap().key;
     vault.keys().set_enabled(key, false).unwrap();
     let before = events(&vault).len();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::*;
 use crate::control::Handler;
 use crate::control::protocol::{PathText, Retire, RotateTarget};
-use crate::ids::{AliasName, Ino, KeyId, KeyVersion, PlainOffset};
+use crate::ids::{Ino, KeyId, KeyVersion};
 use crate::keyring::{Retirement, SystemClock};
 use crate::vault::testing::TestVault;
 
@@ -21,17 +21,9 @@ impl Fixture {
     fn new() -> Self {
         let vault = TestVault::at(Arc::new(SystemClock));
         let service = Service::new(Arc::clone(&vault.vault), None);
-        let key = vault.keys().current(&AliasName::default_alias()).unwrap().key;
+        let key = vault.default_key();
         let copy = vault.tree().parent().unwrap().with_file_name("copy");
         Self { vault, service, key, copy }
-    }
-
-    fn written(&self, name: &str) -> Ino {
-        let ino = self.vault.make(name);
-        let (_, handle) = self.vault.open(name).unwrap();
-        self.vault.vault.write(ino, PlainOffset(0), b"content", false).unwrap();
-        self.vault.vault.release(ino, handle).unwrap();
-        ino
     }
 
     fn rewrapped(&self, files: &[Ino]) {
@@ -65,7 +57,7 @@ impl Fixture {
 #[test]
 fn a_copy_that_was_not_copied_again_since_the_rewrap_keeps_the_versions() {
     let f = Fixture::new();
-    let files = ["a", "b", "c"].map(|name| f.written(name));
+    let files = ["a", "b", "c"].map(|name| f.vault.written(name));
     f.copied();
     f.rewrapped(&files);
     let refused = f.retire(&f.copy).unwrap_err();
@@ -81,7 +73,7 @@ fn a_copy_that_was_not_copied_again_since_the_rewrap_keeps_the_versions() {
 #[test]
 fn one_slot_of_an_old_version_is_enough() {
     let f = Fixture::new();
-    let file = f.written("a");
+    let file = f.vault.written("a");
     f.copied();
     let lower = std::fs::read_dir(f.copy.join("tree")).unwrap().next().unwrap().unwrap().path();
     let old = std::fs::read(&lower).unwrap();
@@ -97,7 +89,7 @@ fn one_slot_of_an_old_version_is_enough() {
 #[test]
 fn what_isnt_a_copy_of_this_vault_or_cant_be_told_refuses() {
     let f = Fixture::new();
-    let file = f.written("a");
+    let file = f.vault.written("a");
     f.rewrapped(&[file]);
     std::fs::create_dir(&f.copy).unwrap();
     let empty = f.retire(&f.copy).unwrap_err();
@@ -105,7 +97,7 @@ fn what_isnt_a_copy_of_this_vault_or_cant_be_told_refuses() {
     let elsewhere = CopyPlace { path: PathText(f.copy.clone()), device: 0, inode: 0 };
     assert_eq!(f.retire_at(elsewhere).unwrap_err().kind, RefusalKind::NotFound);
     let other = Fixture::new();
-    other.written("b");
+    other.vault.written("b");
     let foreign = f.retire(&other.vault.tree()).unwrap_err();
     assert!(foreign.message.contains("doesn't know its key"), "{foreign}");
     f.copied();

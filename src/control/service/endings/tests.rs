@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use super::*;
 use crate::control::Handler;
 use crate::control::protocol::RotateTarget;
-use crate::ids::{AliasName, Ino, KeyVersion, PlainOffset, Timestamp};
+use crate::ids::{AliasName, Ino, KeyVersion, Timestamp};
 use crate::keyring::{Authority, Clock, Keys};
 use crate::vault::testing::{TestVault, me};
 
@@ -31,16 +31,8 @@ impl Fixture {
         let clock = Arc::new(Moved(AtomicI64::new(0)));
         let vault = TestVault::at(Arc::clone(&clock) as Arc<dyn Clock>);
         let service = Service::new(Arc::clone(&vault.vault), None);
-        let key = vault.keys().current(&AliasName::default_alias()).unwrap().key;
+        let key = vault.default_key();
         Self { vault, clock, service, key }
-    }
-
-    fn written(&self, name: &str) -> Ino {
-        let ino = self.vault.make(name);
-        let (_, handle) = self.vault.open(name).unwrap();
-        self.vault.vault.write(ino, PlainOffset(0), b"content", false).unwrap();
-        self.vault.vault.release(ino, handle).unwrap();
-        ino
     }
 
     fn rotate(&self) {
@@ -109,7 +101,7 @@ impl Fixture {
 #[test]
 fn versions_are_retired_once_no_file_needs_them_and_that_can_be_undone() {
     let f = Fixture::new();
-    let ino = f.written("file");
+    let ino = f.vault.written("file");
     let lower = std::fs::read_dir(f.vault.tree()).unwrap().next().unwrap().unwrap().path();
     let backup = std::fs::read(&lower).unwrap();
     f.rotate();
@@ -142,7 +134,7 @@ fn versions_are_retired_once_no_file_needs_them_and_that_can_be_undone() {
 #[test]
 fn trimmed_material_is_gone_from_the_old_keyring_too() {
     let f = Fixture::new();
-    f.written("file");
+    f.vault.written("file");
     f.rotate();
     let order = RetireOrder { key: f.key, below: KeyVersion(2), what: Retirement::Trim }.to_string();
     assert!(f.retire(2, Retirement::Trim, None).is_err(), "a file needs it");
@@ -172,7 +164,7 @@ fn trimmed_material_is_gone_from_the_old_keyring_too() {
 #[test]
 fn a_deletion_is_refused_while_files_need_the_key_and_deletes_its_aliases() {
     let f = Fixture::new();
-    let ino = f.written("file");
+    let ino = f.vault.written("file");
     let error = f.schedule(f.key, None).unwrap_err();
     assert_eq!(error.name, KmsErrorName::ConflictException);
     assert!(error.message.starts_with("1 file needs key"), "{}", error.message);
@@ -201,7 +193,7 @@ fn a_deletion_is_refused_while_files_need_the_key_and_deletes_its_aliases() {
 #[test]
 fn a_deletion_that_files_need_by_its_date_is_held_up() {
     let f = Fixture::new();
-    let ino = f.written("file");
+    let ino = f.vault.written("file");
     let (vault, _) = (&f.vault.vault, f.new_default());
     let lower = std::fs::read_dir(f.vault.tree()).unwrap().next().unwrap().unwrap().path();
     let backup = std::fs::read(&lower).unwrap();
@@ -229,7 +221,7 @@ fn a_deletion_that_files_need_by_its_date_is_held_up() {
 #[test]
 fn a_deletion_that_is_insisted_on_is_carried_out() {
     let f = Fixture::new();
-    f.written("file");
+    f.vault.written("file");
     let wrong = f.insist("something else");
     assert_eq!(f.schedule(f.key, Some(wrong)).unwrap_err().name, KmsErrorName::ConflictException);
     f.schedule(f.key, Some(f.insist(&Keys::deletion_order(f.key)))).unwrap();
@@ -255,7 +247,7 @@ fn a_file_made_while_files_are_counted_takes_the_scheduling_back() {
         calls += 1;
         // The root was read already.
         if calls == 2 {
-            f.written("late");
+            f.vault.written("late");
         }
         true
     });
@@ -269,7 +261,7 @@ fn a_file_made_while_files_are_counted_takes_the_scheduling_back() {
 #[test]
 fn a_version_that_one_slot_still_bears_is_not_retired() {
     let mut f = Fixture::new();
-    let ino = f.written("file");
+    let ino = f.vault.written("file");
     f.rotate();
     f.cut_short(ino);
     let refusal = f.retire(2, Retirement::Trim, None).unwrap_err();

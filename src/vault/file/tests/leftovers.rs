@@ -236,7 +236,10 @@ fn a_bare_file_grows_over_what_a_power_cut_left_behind() {
 
 /// A file of 20,000 bytes whose page 0 `take` takes from the lower file, as found by a new process, closed.
 fn without_page_0(take: impl Fn(&std::path::Path)) -> Run {
-    let mut run = Run::new(Suite::Aes256Gcm);
+    without_page_0_of(Run::new(Suite::Aes256Gcm), take)
+}
+
+fn without_page_0_of(mut run: Run, take: impl Fn(&std::path::Path)) -> Run {
     run.apply(&Op::Write { at: 0, len: 20_000, seed: 1 }).unwrap();
     run.test.vault.release(run.ino, run.handle).unwrap();
     take(&std::fs::read_dir(run.test.tree()).unwrap().next().unwrap().unwrap().path());
@@ -256,6 +259,26 @@ fn without_page_0(take: impl Fn(&std::path::Path)) -> Run {
 fn punch_page_0(lower: &std::path::Path) {
     let file = std::fs::OpenOptions::new().write(true).open(lower).unwrap();
     storage::punch(file.as_fd(), LowerOffset(0), 4096).unwrap();
+}
+
+fn zero_page_0(lower: &std::path::Path) {
+    let file = std::fs::OpenOptions::new().write(true).open(lower).unwrap();
+    storage::pwrite_all(file.as_fd(), &[0; 4096], LowerOffset(0)).unwrap();
+}
+
+/// There nothing tells zeros that were written from a page that never reached the disk.
+#[test]
+fn where_holes_are_told_as_data_a_file_that_lost_its_header_can_be_written_anew_too() {
+    let mut run = Run::new(Suite::Aes256Gcm);
+    run.test.tell_no_holes();
+    let mut run = without_page_0_of(run, zero_page_0);
+    run.model = vec![0; 20_000];
+    let op = Op::Write { at: 9000, len: 10, seed: 2 };
+    run.apply(&op).unwrap();
+    run.expect(&op);
+    run.check();
+    run.reopen();
+    run.check();
 }
 
 /// Found by PostgreSQL, whose recovery writes a file anew that a power cut left so, and could not.
@@ -286,13 +309,7 @@ fn a_file_that_was_never_synced_and_lost_its_header_can_be_written_anew() {
 /// A header that is gone from a page 0 that is there may have been promised.
 #[test]
 fn a_header_that_was_overwritten_with_zeros_stays_an_error_for_writers_too() {
-    let zero = |lower: &std::path::Path| {
-        let mut bytes = std::fs::read(lower).unwrap();
-        bytes[..4096].fill(0);
-        let file = std::fs::OpenOptions::new().write(true).open(lower).unwrap();
-        storage::pwrite_all(file.as_fd(), &bytes, LowerOffset(0)).unwrap();
-    };
-    let mut run = without_page_0(zero);
+    let mut run = without_page_0(zero_page_0);
     for op in [Op::Write { at: 0, len: 20_000, seed: 2 }, Op::Truncate { size: 5000 }] {
         assert!(matches!(run.apply(&op), Err(Error::Corrupt(Damage::Header))), "{op:?}");
     }
