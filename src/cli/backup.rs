@@ -70,6 +70,7 @@ fn import(args: &Import) -> Outcome {
     }
     let target = Target::resolve(&args.vault)?;
     let vault = target.unmounted("its keyring is replaced")?;
+    offline::check_writable(vault)?;
     let _lock = VaultLock::take(vault).map_err(|error| errors::mount(&error))?;
     let passphrase = SecretPlan::of_backup(&args.backup).read(&args.file)?;
     let plan = NewSecretPlan::new(&args.new);
@@ -91,7 +92,7 @@ fn merge(args: &Merge) -> Outcome {
     let vault = target.unmounted("another keyring is merged")?;
     let looked_at = |error| errors::keyring(&error);
     let sealed = KeyringFile::look(&args.file).map_err(looked_at)?;
-    let offline = Offline::open(vault, &args.open)?;
+    let offline = Offline::open_to_change(vault, &args.open)?;
     let options = OpenOptions::default();
     // The keyring that was in place before is sealed under the same root key, most often.
     let found = match sealed.open_beside(offline.keys(), &options) {

@@ -88,6 +88,7 @@ mod tests {
     use super::*;
     use crate::ids::{Generation, KeyId, SlotId};
     use crate::keyring::KeyError;
+    use crate::storage::RoCompat;
     use crate::unlock::{SecretKind, UnlockError};
 
     /// Errors that a keyring in use can meet as well as one that is opened, and the status of each.
@@ -98,6 +99,13 @@ mod tests {
             (KeyringError::Missing { vault: vault(), prev: true }, 23),
             (KeyringError::Damaged { vault: vault(), what: "cut".into(), prev: true }, 8),
             (KeyringError::NewerFormat { vault: vault(), what: "bit 3".into() }, 8),
+            (
+                KeyringError::MayOnlyRead {
+                    vault: vault(),
+                    features: RoCompat::from_bits(8).writable().unwrap_err(),
+                },
+                8,
+            ),
             (KeyringError::RolledBack { vault: vault(), found: Generation(1), seen: Generation(2) }, 41),
             (KeyringError::Forked { vault: vault(), found: Generation(1) }, 41),
             (KeyringError::Busy(vault()), 40),

@@ -67,11 +67,12 @@ pub(super) fn run(args: &args::Fsck) -> Outcome<u8> {
         Target::Mounted(entry) => beside(entry, options.path, &mut report)?,
         Target::Vault(vault) if changes => {
             report.held_back = Some(Vec::new());
-            let offline = Offline::open(vault, &args.open)?;
+            let offline = Offline::open_to_change(vault, &args.open)?;
+            let leave = offline.keys().writable().map_err(|error| errors::opening(&error))?;
             let failed = |error| Failure::new(Exit::Vault, vault.display(), error);
             let checked = fsck::check(offline.keys(), None, &options, &mut report).map_err(failed)?;
             let found = report.held_back.take().unwrap_or_default();
-            fsck::mend(offline.keys(), &mend, found, checked, &mut report).map_err(failed)?
+            fsck::mend(offline.keys(), leave, &mend, found, checked, &mut report).map_err(failed)?
         }
         Target::Vault(vault) => {
             let _lock = VaultLock::look(vault).map_err(|error| errors::mount(&error))?;

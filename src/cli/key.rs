@@ -52,7 +52,7 @@ fn retire(args: &Args) -> Outcome {
             }
         }
         Target::Vault(vault) => {
-            let offline = Offline::open(vault, &args.open)?;
+            let offline = Offline::open_to_change(vault, &args.open)?;
             if args.force {
                 asked.insist = Some(offline.insist(&args.key_id, order)?);
             }

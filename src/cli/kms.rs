@@ -43,7 +43,11 @@ fn of_keys(verb: &KeyVerb) -> Outcome {
     let asked = match &target {
         Target::Mounted(entry) => Answerer::Mounted(entry.clone()),
         Target::Vault(vault) => {
-            let offline = Offline::open(vault, &common.open)?;
+            let offline = if call.changes() {
+                Offline::open_to_change(vault, &common.open)?
+            } else {
+                Offline::open(vault, &common.open)?
+            };
             // Who comes too late to cancel a deletion must not bring it about.
             if !matches!(call, Call::CancelKeyDeletion { .. }) {
                 offline.delete_due()?;

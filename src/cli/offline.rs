@@ -36,6 +36,16 @@ impl Offline {
         Ok(Self { opened: open_keyring(vault, args)?.opened, _lock: lock })
     }
 
+    /// As [`Offline::open`], for a command that changes the vault: one that this program may only read is refused before
+    /// a secret is asked for.
+    ///
+    /// # Errors
+    /// [`Exit::Keyring`] if it may only be read; as [`Offline::open`].
+    pub(super) fn open_to_change(vault: &Path, args: &args::Open) -> Outcome<Self> {
+        check_writable(vault)?;
+        Self::open(vault, args)
+    }
+
     /// The keys.
     pub(super) fn keys(&self) -> &Keys {
         &self.opened.keys
@@ -59,12 +69,14 @@ impl Offline {
         Ok(self.keys().authority(&self.opened.proof, &order(key)))
     }
 
-    /// Deletes the keys whose date has passed, and says of each what became of it.
+    /// Deletes the keys whose date has passed, and says of each what became of it; not in a vault that may only be read.
     ///
     /// # Errors
     /// If the files can't be counted or the keyring can't be saved.
     pub(super) fn delete_due(&self) -> Outcome {
-        if !self.keys().pending_deletions().iter().any(|pending| pending.due) {
+        if self.keys().writable().is_err()
+            || !self.keys().pending_deletions().iter().any(|pending| pending.due)
+        {
             return Ok(());
         }
         let service = self.service()?;
@@ -82,6 +94,14 @@ impl Offline {
         }
         Ok(())
     }
+}
+
+/// Whether this program may change the vault, as far as can be told without a secret.
+///
+/// # Errors
+/// [`Exit::Keyring`] if it may only be read.
+pub(super) fn check_writable(vault: &Path) -> Outcome {
+    KeyringFile::writable(vault).map(drop).map_err(|error| errors::opening(&error))
 }
 
 /// An opened keyring, and the secret that opened it.
@@ -121,7 +141,7 @@ pub(super) fn look_at_keyring(file: &Path, args: &args::Open) -> Outcome<Looked>
 /// # Errors
 /// As [`open_keyring`]; the lock; the rotation.
 pub(super) fn rotate(vault: &Path, args: &args::Open, target: &RotateTarget) -> Outcome<Rotated> {
-    let offline = Offline::open(vault, args)?;
+    let offline = Offline::open_to_change(vault, args)?;
     control::rotate(&offline.opened.keys, target).map_err(|error| errors::keyring(&error))
 }
 
@@ -130,7 +150,7 @@ pub(super) fn rotate(vault: &Path, args: &args::Open, target: &RotateTarget) -> 
 /// # Errors
 /// As [`open_keyring`]; the lock; the keyring.
 pub(super) fn renew(vault: &Path, args: &args::Open, alias: &AliasName) -> Outcome<Renewed> {
-    let offline = Offline::open(vault, args)?;
+    let offline = Offline::open_to_change(vault, args)?;
     control::renew(offline.keys(), alias).map_err(|error| errors::keyring(&error))
 }
 
@@ -139,7 +159,7 @@ pub(super) fn renew(vault: &Path, args: &args::Open, alias: &AliasName) -> Outco
 /// # Errors
 /// As [`open_keyring`]; the lock; the rotation.
 pub(super) fn rotate_due(vault: &Path, args: &args::Open) -> Outcome<Vec<Rotated>> {
-    let offline = Offline::open(vault, args)?;
+    let offline = Offline::open_to_change(vault, args)?;
     let rotated = control::rotate_due(offline.keys()).map_err(|error| errors::keyring(&error))?;
     offline.delete_due()?;
     Ok(rotated)
@@ -186,7 +206,7 @@ pub(super) fn reencrypt(
     before: Option<Timestamp>,
     go_on: &mut dyn FnMut(Progress) -> bool,
 ) -> Outcome<ReencryptReport> {
-    let service = Offline::open(vault, args)?;
+    let service = Offline::open_to_change(vault, args)?;
     let files = service.service()?;
     files.reencrypt_all(before, go_on).map_err(|refusal| errors::refusal(&refusal))
 }
@@ -196,7 +216,7 @@ pub(super) fn reencrypt(
 /// # Errors
 /// As [`open_keyring`]; the lock; the vault.
 pub(super) fn rewrap(vault: &Path, args: &args::Open, max_rate: Option<NonZeroU32>) -> Outcome<RewrapReport> {
-    let offline = Offline::open(vault, args)?;
+    let offline = Offline::open_to_change(vault, args)?;
     let files = mount::open_vault(&offline.opened.keys).map_err(|error| errors::mount(&error))?;
     let service = Service::new(files, None);
     let interrupt = Interrupt::watch(Exit::Interrupted as u8)?;

@@ -88,6 +88,7 @@ fn list(args: &args::UnlockList) -> Outcome {
 
 fn add(args: &args::UnlockAdd) -> Outcome {
     let target = Target::resolve(&args.target)?;
+    offline::check_writable(target.vault())?;
     let opened = offline::open_keyring(target.vault(), &args.open)?.opened;
     let new = New::read(&target, &args.new, None)?;
     new.show()?;
@@ -99,6 +100,7 @@ fn add(args: &args::UnlockAdd) -> Outcome {
 fn remove(args: &args::UnlockRemove) -> Outcome {
     let slot = parse_slot(&args.slot)?;
     let target = Target::resolve(&args.target)?;
+    offline::check_writable(target.vault())?;
     if args.revoke.revoke {
         let revocation = Revocation::prepare(&target, &args.open, &args.revoke)?;
         let kdf = calibrate(KdfChoice::Calibrated, None)?;
@@ -112,6 +114,7 @@ fn remove(args: &args::UnlockRemove) -> Outcome {
 fn change(args: &args::UnlockChange) -> Outcome {
     let slot = args.slot.as_deref().map(parse_slot).transpose()?;
     let target = Target::resolve(&args.target)?;
+    offline::check_writable(target.vault())?;
     if args.revoke.revoke {
         if args.new.new_recovery_key {
             let cause = "--revoke makes a new recovery key anyway; leave out --new-recovery-key";

@@ -73,7 +73,9 @@ impl From<&KeyringError> for RefusalKind {
         match error {
             KeyringError::Missing { .. } => Self::KeyringMissing,
             KeyringError::Exists(_) | KeyringError::KeyringThere(_) => Self::VaultThere,
-            KeyringError::Damaged { .. } | KeyringError::NewerFormat { .. } => Self::KeyringDamaged,
+            KeyringError::Damaged { .. }
+            | KeyringError::NewerFormat { .. }
+            | KeyringError::MayOnlyRead { .. } => Self::KeyringDamaged,
             KeyringError::Unlock { source, .. } => match source {
                 UnlockError::WrongSecret(_) | UnlockError::NoSuchSlot(_) => Self::WrongSecret,
                 UnlockError::CostBeyondCaps(_) => Self::KeyringDamaged,

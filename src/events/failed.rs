@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use super::{Actor, Event, FailedUnlock};
 use crate::ids::{LowerOffset, Timestamp};
-use crate::storage::{self, Access, Errno};
+use crate::storage::{self, Access, Errno, Writable};
 
 const FILE_NAME: &[u8] = b"unlock-failures";
 /// A note is shorter.
@@ -14,7 +14,7 @@ const MAX_LEN: usize = 128;
 
 /// Notes that a secret opened nothing, in the vault directory `dir`: how often, and when and who last. What
 /// can't be written is dropped: telling the user that the secret is wrong matters more.
-pub fn note_failed_unlock(dir: BorrowedFd<'_>) {
+pub fn note_failed_unlock(dir: BorrowedFd<'_>, _leave: Writable) {
     let Ok(file) = open(dir) else { return };
     let attempts = read(file.as_fd()).map_or(0, |(attempts, _)| attempts).saturating_add(1);
     let Actor { uid, pid } = Actor::current();
@@ -24,7 +24,7 @@ pub fn note_failed_unlock(dir: BorrowedFd<'_>) {
 }
 
 /// The event of the failures noted since this was last called, if there were any; the note is gone then.
-pub fn take_failed_unlocks(dir: BorrowedFd<'_>) -> Option<Event> {
+pub fn take_failed_unlocks(dir: BorrowedFd<'_>, _leave: Writable) -> Option<Event> {
     let file = storage::open_file(dir, FILE_NAME, Access::ReadOnly).ok()?;
     let (attempts, last) = read(file.as_fd()).unwrap_or((1, None));
     // Where the note can't be taken away, it would be told of again and again.

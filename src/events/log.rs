@@ -18,7 +18,7 @@ use super::waiting::{Noted, Waiting};
 use super::{Actor, Class, Event};
 use crate::crypto::keys::EventKey;
 use crate::ids::{Generation, LowerOffset, Timestamp};
-use crate::storage::{self, Access, Errno, FileKind, Result};
+use crate::storage::{self, Access, Errno, FileKind, Result, Writable};
 
 /// The log's name in the vault directory.
 pub const FILE_NAME: &str = "events.jsonl";
@@ -34,6 +34,8 @@ const BATCH: usize = 32;
 pub struct EventLog {
     dir: OwnedFd,
     key: Arc<EventKey>,
+    /// Without it the log is only read: as on a read-only filesystem, no event is kept.
+    writable: Option<Writable>,
     /// By [`Class`]. Taken before `state`, never with it held.
     limits: [Mutex<Limits>; 4],
     state: Mutex<State>,
@@ -74,7 +76,7 @@ impl<'a> Line<'a> {
 
 impl EventLog {
     /// The log in the vault directory `dir`. Nothing is read or written yet; `anchor` is the keyring's.
-    pub fn new(dir: OwnedFd, key: Arc<EventKey>, anchor: Anchor) -> Self {
+    pub fn new(dir: OwnedFd, key: Arc<EventKey>, anchor: Anchor, writable: Option<Writable>) -> Self {
         let state = State {
             place: anchor,
             durable: anchor,
@@ -87,7 +89,7 @@ impl EventLog {
             waiting: Waiting::default(),
             failing: false,
         };
-        Self { dir, key, limits: Default::default(), state: Mutex::new(state) }
+        Self { dir, key, writable, limits: Default::default(), state: Mutex::new(state) }
     }
 
     /// Appends an event, in the name of [`Actor::current`](super::Actor::current). Never fails its caller: what
@@ -367,7 +369,7 @@ impl EventLog {
     }
 
     /// The log, made if need be. Another process may make it, or take it away, in between.
-    fn open_or_create(&self) -> Result<OwnedFd> {
+    fn open_or_create(&self, _leave: Writable) -> Result<OwnedFd> {
         for _ in 0..8 {
             if let Some(file) = self.open(Access::ReadWrite)? {
                 return Ok(file);
@@ -403,7 +405,7 @@ impl EventLog {
     }
 
     fn append(&self, state: &mut State, lines: &[Line<'_>], rank: Rank, patience_ms: u32) -> Result<()> {
-        let file = self.open_or_create()?;
+        let file = self.open_or_create(self.writable.ok_or(Errno::ROFS)?)?;
         lock(&file, patience_ms)?;
         let size = storage::fstat(file.as_fd())?.lower_size();
         let mut text = String::new();

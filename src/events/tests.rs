@@ -11,6 +11,7 @@ use crate::crypto::keys::EventKey;
 use crate::events::limit::REFILL_MS;
 use crate::ids::Timestamp;
 use crate::ids::{Generation, Ino, KeyId, KeyVersion, PageIndex};
+use crate::storage::RoCompat;
 
 struct Fixture {
     dir: tempfile::TempDir,
@@ -24,7 +25,7 @@ impl Fixture {
 
     fn log(&self, anchor: Anchor) -> EventLog {
         let dir = std::fs::File::open(self.dir.path()).unwrap().into();
-        EventLog::new(dir, Arc::clone(&self.key), anchor)
+        EventLog::new(dir, Arc::clone(&self.key), anchor, RoCompat::default().writable().ok())
     }
 
     fn text(&self) -> String {

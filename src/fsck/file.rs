@@ -61,11 +61,15 @@ pub(super) fn front(fd: BorrowedFd<'_>, keys: &Keys) -> storage::Result<Front> {
             let zero = if past_end(fd, lower)? { "hold data" } else { "are zero" };
             let behind =
                 format!("{} bytes in all, of which those behind the last whole page {zero}", lower.0);
-            found.push((Code::SizeImpossible, format!("{impossible}: {behind}")));
-            match lower.0 / PAGE {
+            let body = match lower.0 / PAGE {
                 0 => Body::Closed,
                 pages => body(fd, keys, lower, PageCount(pages), &mut found, &mut lacks)?,
+            };
+            // What a size means in a file of a newer program, that one knows: nothing of it is repaired or taken away.
+            if !found.iter().any(|(code, _)| *code == Code::Newer) {
+                found.insert(0, (Code::SizeImpossible, format!("{impossible}: {behind}")));
             }
+            body
         }
     };
     Ok(Front { body, found, lacks })

@@ -9,7 +9,7 @@ use super::repair::repair;
 use super::run::CheckError;
 use super::sink::{Progress, Watch};
 use crate::keyring::Keys;
-use crate::storage;
+use crate::storage::{self, Writable};
 
 /// What is to be done about findings.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -29,6 +29,7 @@ pub struct Mend {
 /// If the vault's directory or the quarantine can't be opened; what can't be mended is no error.
 pub fn mend(
     keys: &Keys,
+    leave: Writable,
     options: &Mend,
     found: Vec<Finding>,
     checked: Summary,
@@ -46,11 +47,11 @@ pub fn mend(
     for (before, mut finding) in found.into_iter().enumerate() {
         if summary.complete {
             if options.repair {
-                finding.fate = repair(keys, &vault, &finding);
+                finding.fate = repair(keys, leave, &vault, &finding);
             }
             if let Some(quarantine) = &mut quarantine
                 && matches!(finding.fate, Fate::Left | Fate::Refused { .. })
-                && let Some(fate) = quarantine.take(&vault, &finding)
+                && let Some(fate) = quarantine.take(leave, &vault, &finding)
             {
                 finding.fate = fate;
             }

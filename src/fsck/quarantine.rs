@@ -18,7 +18,7 @@ use crate::content::layout::{self, PAGE};
 use crate::ids::{LowerOffset, PageCount, PageIndex, PathText};
 use crate::keyring::Keys;
 use crate::names::{LowerKind, LowerName};
-use crate::storage::{self, Access, Errno, FileKind};
+use crate::storage::{self, Access, Errno, FileKind, Writable};
 
 /// Bytes copied in one call.
 const CHUNK: u64 = 1 << 20;
@@ -70,7 +70,7 @@ impl<'a> Quarantine<'a> {
     }
 
     /// Moves the file of a finding here, if that is what it takes; `None`: it doesn't.
-    pub(super) fn take(&mut self, vault: &OwnedFd, finding: &Finding) -> Option<Fate> {
+    pub(super) fn take(&mut self, _leave: Writable, vault: &OwnedFd, finding: &Finding) -> Option<Fate> {
         if !is_loss(finding.code) || !finding.lower.as_path().starts_with("tree") {
             return None;
         }

@@ -14,7 +14,7 @@ use crate::header::{SLOT, SLOTS, UnverifiedSlot};
 use crate::ids::{LowerOffset, PageIndex, PlainOffset, TimeChange};
 use crate::keyring::Keys;
 use crate::names::{LONG_SUFFIX, LowerKind};
-use crate::storage::{self, Access, Errno, FileKind};
+use crate::storage::{self, Access, Errno, FileKind, Writable};
 
 /// Why something isn't repaired.
 #[derive(Debug, thiserror::Error)]
@@ -35,8 +35,8 @@ type Repaired = Result<String, Refusal>;
 const CHANGED: Refusal = Refusal::Why("it isn't as it was found any more; check again");
 
 /// Repairs what was found, if there is a repair for it.
-pub(super) fn repair(keys: &Keys, vault: &OwnedFd, finding: &Finding) -> Fate {
-    let repair = Repair { keys, vault, finding };
+pub(super) fn repair(keys: &Keys, leave: Writable, vault: &OwnedFd, finding: &Finding) -> Fate {
+    let repair = Repair { keys, leave, vault, finding };
     let done = match finding.code {
         Code::Temporary | Code::LongNameOrphan => repair.remove(),
         Code::DataPastEnd => repair.clear_past_end(),
@@ -65,6 +65,7 @@ pub(super) fn locate<'a>(vault: &OwnedFd, finding: &'a Finding) -> storage::Resu
 
 struct Repair<'a> {
     keys: &'a Keys,
+    leave: Writable,
     vault: &'a OwnedFd,
     finding: &'a Finding,
 }
@@ -98,7 +99,7 @@ impl Repair<'_> {
             remove()?;
         } else {
             // Of the keyring: other processes may be saving it.
-            self.keys.with_saves_locked(remove)??;
+            self.keys.with_keyring_locked(self.leave, remove)??;
         }
         Ok("removed".to_owned())
     }
@@ -205,7 +206,7 @@ impl Repair<'_> {
     fn set_size(&self) -> Repaired {
         self.change(|fd| {
             let size = storage::fstat(fd)?.lower_size();
-            if layout::plain_size(size).is_ok() {
+            if !front(fd, self.keys)?.found.iter().any(|(code, _)| *code == Code::SizeImpossible) {
                 return Err(CHANGED);
             }
             let pages = size.0 / PAGE;

@@ -73,7 +73,10 @@ impl Keys {
         let (head, body) = {
             let held = self.store.lock();
             let state = held.on_disk()?;
-            (Header::new(state.header.vault, state.header.suite), state.body)
+            let mut head = Header::new(state.header.vault, state.header.suite);
+            // What is made of the backup needs to be known as much as what it was made from.
+            head.ro_compat = state.header.ro_compat;
+            (head, state.body)
         };
         let info = BackupInfo { vault: head.vault, generation: body.generation, keys: body.keys.len() };
         let root = RootKey::generate();
@@ -118,16 +121,24 @@ impl KeyringFile {
         force: bool,
         options: &OpenOptions,
     ) -> Result<Imported> {
+        let writable = Self::writable(dir)?;
         let dir = VaultDir::open(dir)?;
-        let _lock = dir.lock()?;
+        let lock = dir.lock(writable)?;
         let there = there(&dir, force)?;
         let (head, mut body) = read(file, passphrase)?;
+        if let Err(features) = head.writable() {
+            let what = format!(
+                "was made by a newer rekeyfs, with features ({features}) of a vault that this one must not write; use that one"
+            );
+            return Err(KeyringError::Backup { path: file.to_owned(), what });
+        }
         if there.vault.is_some_and(|vault| vault != head.vault) {
             let what = format!("is of vault {}, not of the one in {}", head.vault, dir.path().display());
             return Err(KeyringError::Backup { path: file.to_owned(), what });
         }
         let backup = BackupInfo { vault: head.vault, generation: body.generation, keys: body.keys.len() };
-        let log = EventLog::new(dir.descriptor()?, Arc::clone(&body.event_key), body.event_anchor);
+        let log =
+            EventLog::new(dir.descriptor()?, Arc::clone(&body.event_key), body.event_anchor, Some(writable));
         let seen = options.host.generation(head.vault, dir.path());
         let known = seen.max(log.changes_after(body.event_anchor));
         let (root, slots, recovery) = new_slots(head.vault, secrets, kdf, options)?;
@@ -154,8 +165,8 @@ impl KeyringFile {
         let (generation, list) = (body.generation, slots.list());
         let mut head = Header::new(head.vault, head.suite);
         head.slots = slots;
-        let replaced = there.exists.then(|| dir.set_aside(generation)).transpose()?;
-        let state = store::create(&dir, Draft::first(head, body, root))?;
+        let replaced = there.exists.then(|| dir.set_aside(&lock, generation)).transpose()?;
+        let state = store::create(&dir, &lock, Draft::first(head, body, root))?;
         store::Store::new(dir, state, options.host.clone()).remember();
         Ok(Imported { backup, known, lost, generation, recovery, slots: list, replaced })
     }

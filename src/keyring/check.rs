@@ -6,6 +6,7 @@ use super::error::KeyringError;
 use super::keys::Keys;
 use super::store;
 use crate::events::Verification;
+use crate::storage::Writable;
 
 impl Keys {
     /// Whether `keyring.prev`, if there is one, opens under the root key in use.
@@ -18,14 +19,36 @@ impl Keys {
         store::open(held.dir(), &bytes, Arc::clone(&held.state().root)).map(|_| ())
     }
 
+    /// Leave to write the vault.
+    ///
+    /// # Errors
+    /// [`KeyringError::MayOnlyRead`].
+    pub fn writable(&self) -> Result<Writable, KeyringError> {
+        self.store.lock().writable()
+    }
+
     /// Calls `look` while no process saves the keyring.
     ///
     /// # Errors
     /// [`KeyringError::Busy`] if that takes too long, [`KeyringError::Io`].
     pub fn with_saves_locked<T>(&self, look: impl FnOnce() -> T) -> Result<T, KeyringError> {
         let held = self.store.lock();
-        let _lock = held.dir().lock()?;
+        let _held = held.dir().lock_to_look()?;
         Ok(look())
+    }
+
+    /// Calls `act`, which changes the keyring's files, while no process saves the keyring.
+    ///
+    /// # Errors
+    /// As [`Keys::with_saves_locked`].
+    pub fn with_keyring_locked<T>(
+        &self,
+        leave: Writable,
+        act: impl FnOnce() -> T,
+    ) -> Result<T, KeyringError> {
+        let held = self.store.lock();
+        let _lock = held.dir().lock(leave)?;
+        Ok(act())
     }
 
     /// Checks the event log against its chain and the place that the keyring on disk remembers, or the one in

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::model::KeyState;
 use crate::ids::{AliasName, BackingKeyId, Generation, KeyId, SlotId, VaultId};
+use crate::storage::UnknownFeatures;
 use crate::unlock::{SecretKind, UnlockError};
 
 /// Why a key can't be used for a file.
@@ -104,6 +105,18 @@ pub enum KeyringError {
         vault: PathBuf,
         /// What isn't known.
         what: String,
+    },
+    /// A newer program wrote it, and the vault with it, in a way that this one may read past but not write.
+    #[error(
+        "{}: its keyring names features of a newer rekeyfs ({features}), with which this one may read the vault but not \
+         write anything in it; use the newer one, or only read: `rekeyfs mount -o ro`",
+        .vault.display()
+    )]
+    MayOnlyRead {
+        /// The vault directory.
+        vault: PathBuf,
+        /// What isn't known.
+        features: UnknownFeatures,
     },
     /// The secret opens no slot.
     #[error("{}: {source}", .vault.display())]

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypto::suite::Suite;
 use crate::ids::VaultId;
+use crate::storage::{RoCompat, UnknownFeatures, Writable};
 use crate::unlock::Slots;
 
 const FORMAT: u16 = 1;
@@ -47,7 +48,7 @@ pub struct Header {
     /// Features of the format that a program must know to read the file; what is sealed sets them.
     pub(super) incompat: u32,
     /// Features of the format that a program which doesn't know them may read past, but not write.
-    pub(super) ro_compat: u32,
+    pub(super) ro_compat: RoCompat,
 }
 
 /// Why a file's frame or header can't be used.
@@ -78,7 +79,13 @@ pub(super) struct Parts<'a> {
 
 impl Header {
     pub(super) fn new(vault: VaultId, suite: Suite) -> Self {
-        Self { vault, suite, slots: Slots::default(), incompat: 0, ro_compat: 0 }
+        Self { vault, suite, slots: Slots::default(), incompat: 0, ro_compat: RoCompat::default() }
+    }
+
+    /// # Errors
+    /// The features of the format for which this program must not write the vault.
+    pub(super) fn writable(&self) -> Result<Writable, UnknownFeatures> {
+        self.ro_compat.writable()
     }
 
     /// Every byte before the nonce. None if there are more slots than the header's length field allows.
@@ -90,7 +97,7 @@ impl Header {
         out.extend_from_slice(kind.magic());
         out.extend_from_slice(&FORMAT.to_le_bytes());
         out.extend_from_slice(&self.incompat.to_le_bytes());
-        out.extend_from_slice(&self.ro_compat.to_le_bytes());
+        out.extend_from_slice(&self.ro_compat.bits().to_le_bytes());
         out.extend_from_slice(&len.to_le_bytes());
         out.extend_from_slice(&json);
         Some(out)
@@ -111,7 +118,7 @@ pub(super) fn parse(file: &[u8], kind: Kind) -> Result<Parts<'_>, HeaderError> {
     }
     let format = u16::from_le_bytes(take(&mut rest)?);
     let incompat = u32::from_le_bytes(take(&mut rest)?);
-    let ro_compat = u32::from_le_bytes(take(&mut rest)?);
+    let ro_compat = RoCompat::from_bits(u32::from_le_bytes(take(&mut rest)?));
     let len = u32::from_le_bytes(take(&mut rest)?) as usize;
     if format != FORMAT {
         return Err(HeaderError::Newer(format!("keyring format {format}; this rekeyfs knows {FORMAT}")));

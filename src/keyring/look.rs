@@ -89,7 +89,7 @@ impl Sealed {
     ) -> Result<Looked, KeyringError> {
         let Self { dir, file, bytes, kind } = self;
         let state = store::open_as(&dir, &bytes, kind, root).map_err(|error| named(&file, error))?;
-        let log = Arc::new(event_log(&dir, &state)?);
+        let log = Arc::new(event_log(&dir, &state, None)?);
         let mut store = Store::new(dir, state, options.host.clone());
         // A key backup is none of the keyrings that a host remembers.
         let behind = if kind == Kind::Keyring { store.behind() } else { None };

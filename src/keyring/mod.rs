@@ -34,7 +34,7 @@ mod state;
 mod store;
 mod table;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod vault_dir;
 mod version_state;
 mod watch;
@@ -70,6 +70,7 @@ use crate::crypto::password::KdfParams;
 use crate::crypto::suite::Suite;
 use crate::events::{Anchor, Event, EventLog, note_failed_unlock, take_failed_unlocks};
 use crate::ids::{AliasName, BackingKeyId, Generation, KeyVersion, SlotId, Timestamp, TreeKeyId, VaultId};
+use crate::storage::{RoCompat, Writable};
 use crate::unlock::{Secret, Slot};
 
 /// How to open a keyring.
@@ -157,8 +158,8 @@ impl KeyringFile {
         let first = first.ok_or(KeyringError::NoSecret)?;
         let draft = store::Draft::first(header, first_body(vault, now)?, root);
         let state = {
-            let _lock = dir.lock()?;
-            store::create(&dir, draft)?
+            let lock = dir.lock(dir.writable(&draft.header)?)?;
+            store::create(&dir, &lock, draft)?
         };
         let opened = open_state(dir, state, first, options)?;
         opened.keys.events().record_durably(&Event::VaultCreated);
@@ -175,6 +176,21 @@ impl KeyringFile {
         Ok(store::parse(&dir, &bytes)?.header)
     }
 
+    /// Leave to write the vault in this directory, as far as can be told without a secret: where there is no keyring, or
+    /// none that can be taken apart, nothing speaks against it, and `key-backup import` makes a new one.
+    ///
+    /// # Errors
+    /// [`KeyringError::MayOnlyRead`], [`KeyringError::NewerFormat`].
+    pub fn writable(dir: &Path) -> Result<Writable, KeyringError> {
+        match Self::read_header(dir) {
+            Ok(header) => vault_dir::VaultDir::open(dir)?.writable(&header),
+            Err(newer @ KeyringError::NewerFormat { .. }) => Err(newer),
+            Err(_) => RoCompat::default()
+                .writable()
+                .map_err(|features| KeyringError::MayOnlyRead { vault: dir.to_owned(), features }),
+        }
+    }
+
     /// Opens a vault's keyring. Takes as long as the slot's Argon2id takes.
     ///
     /// # Errors
@@ -186,8 +202,10 @@ impl KeyringFile {
         let mut bytes = dir.read()?;
         let header = store::parse(&dir, &bytes)?.header;
         let (root, slot) = header.slots.unlock(header.vault, secret).map_err(|source| {
-            if source.is_wrong_secret() {
-                note_failed_unlock(dir.fd());
+            if source.is_wrong_secret()
+                && let Ok(writable) = header.writable()
+            {
+                note_failed_unlock(dir.fd(), writable);
             }
             KeyringError::Unlock { vault: dir.path().to_owned(), source }
         })?;
@@ -195,7 +213,8 @@ impl KeyringFile {
         loop {
             let dir = vault_dir::VaultDir::open(path)?;
             let state = store::open(&dir, &bytes, Arc::clone(&root))?;
-            let (found, log) = (state.body.generation, event_log(&dir, &state)?);
+            let (found, log) =
+                (state.body.generation, event_log(&dir, &state, state.header.writable().ok())?);
             let refused = match open_state(dir, state, slot, options) {
                 Err(refused @ (KeyringError::RolledBack { .. } | KeyringError::Forked { .. })) => refused,
                 done => return done,
@@ -218,8 +237,9 @@ fn open_state(
     slot: SlotId,
     options: &OpenOptions,
 ) -> Result<Opened, KeyringError> {
-    let log = Arc::new(event_log(&dir, &state)?);
-    let failed_unlocks = take_failed_unlocks(dir.fd());
+    let writable = state.header.writable().ok();
+    let log = Arc::new(event_log(&dir, &state, writable)?);
+    let failed_unlocks = writable.and_then(|writable| take_failed_unlocks(dir.fd(), writable));
     let generation = state.body.generation;
     let mut store = store::Store::new(dir, state, options.host.clone());
     if let Some(event) = failed_unlocks {
@@ -251,9 +271,13 @@ fn open_state(
     Ok(Opened { keys: Arc::new(keys), proof: Proof::of(slot) })
 }
 
-fn event_log(dir: &vault_dir::VaultDir, state: &store::State) -> Result<EventLog, KeyringError> {
+fn event_log(
+    dir: &vault_dir::VaultDir,
+    state: &store::State,
+    writable: Option<Writable>,
+) -> Result<EventLog, KeyringError> {
     let (key, anchor) = (Arc::clone(&state.body.event_key), state.body.event_anchor);
-    Ok(EventLog::new(dir.descriptor()?, key, anchor))
+    Ok(EventLog::new(dir.descriptor()?, key, anchor, writable))
 }
 
 fn first_body(vault: VaultId, now: Timestamp) -> Result<model::Body, KeyringError> {

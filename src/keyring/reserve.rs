@@ -6,7 +6,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::vault_dir::VaultDir;
+use super::vault_dir::{KeyringLock, VaultDir};
 use crate::crypto::random;
 use crate::ids::LowerOffset;
 use crate::storage::{self, Access, Errno, FileKind, RenameFlags, Stat};
@@ -35,9 +35,9 @@ fn is_whole(stat: &Stat, wanted: u64) -> bool {
 }
 
 impl VaultDir {
-    /// Makes the reserve files that aren't there or too small for a keyring of `len` bytes. Only under the
-    /// lock. Fails silently: there may be no room for them, or no right to make them.
-    pub(super) fn keep_reserve(&self, len: u64) {
+    /// Makes the reserve files that aren't there or too small for a keyring of `len` bytes. Fails silently: there may be
+    /// no room for them, or no right to make them.
+    pub(super) fn keep_reserve(&self, _lock: &KeyringLock, len: u64) {
         let wanted = wanted(len);
         for name in RESERVE_NAMES {
             match storage::stat(self.fd(), name.as_bytes()) {

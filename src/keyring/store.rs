@@ -8,11 +8,12 @@ use super::header::{self, Header, HeaderError, Kind};
 use super::host::{HostMemory, Seen, Verdict};
 use super::loss::Loss;
 use super::model::Body;
-use super::vault_dir::{Mark, VaultDir};
+use super::vault_dir::{KeyringLock, Mark, VaultDir};
 use crate::crypto::keys::RootKey;
 use crate::crypto::sha256;
 use crate::events::{self, Anchor, Event, EventLog};
 use crate::ids::{Generation, KeyVersion};
+use crate::storage::Writable;
 
 type Result<T> = std::result::Result<T, KeyringError>;
 
@@ -107,11 +108,11 @@ pub(super) fn open_as(dir: &VaultDir, bytes: &[u8], kind: Kind, root: Arc<RootKe
     Ok(State { header: parts.header, body, root, hash: sha256(bytes), mark, len: bytes.len() as u64 })
 }
 
-/// Writes the first keyring of a vault. Only under the lock.
-pub(super) fn create(dir: &VaultDir, draft: Draft) -> Result<State> {
+/// Writes the first keyring of a vault.
+pub(super) fn create(dir: &VaultDir, lock: &KeyringLock, draft: Draft) -> Result<State> {
     let (bytes, state) = draft.seal(dir)?;
-    dir.create(&bytes)?;
-    dir.keep_reserve(state.len);
+    dir.create(lock, &bytes)?;
+    dir.keep_reserve(lock, state.len);
     Ok(state)
 }
 
@@ -135,6 +136,14 @@ impl Store {
 
     pub(super) fn dir(&self) -> &VaultDir {
         &self.dir
+    }
+
+    /// Leave to write the vault.
+    ///
+    /// # Errors
+    /// [`KeyringError::MayOnlyRead`].
+    pub(super) fn writable(&self) -> Result<Writable> {
+        self.dir.writable(&self.state.header)
     }
 
     /// Looks for what a newer keyring had, and marks what may be lost of it. `diverged`: how far the other one went
@@ -198,14 +207,10 @@ impl Store {
         twice: bool,
         change: impl FnOnce(&mut Draft) -> Result<T>,
     ) -> Result<T> {
-        let _lock = self.dir.lock()?;
+        let lock = self.dir.lock(self.writable()?)?;
         self.refresh()?;
-        if self.state.header.ro_compat != 0 {
-            return Err(KeyringError::NewerFormat {
-                vault: self.dir.path().to_owned(),
-                what: format!("features {:#x}: it can be read, not changed", self.state.header.ro_compat),
-            });
-        }
+        // A newer program may have set a bit since; the lock's file was all that was written then.
+        self.writable()?;
         let mut draft = self.draft();
         if let Some((loss, versions)) = self.loss {
             let found = self.state.body.generation;
@@ -220,10 +225,10 @@ impl Store {
             what: "record the change, which was not made",
             source: source.into(),
         })?;
-        self.dir.discard_leftovers();
-        let mut saved = self.replace(draft);
+        self.dir.discard_leftovers(&lock);
+        let mut saved = self.replace(&lock, draft);
         if twice && saved.is_ok() {
-            saved = self.replace(self.draft());
+            saved = self.replace(&lock, self.draft());
         }
         if let Err(error) = saved {
             // Only the old one in its place tells that the new one never was: others may have used it meanwhile.
@@ -231,23 +236,23 @@ impl Store {
             log.record_durably(&Event::ChangeFailed { generation, replaced });
             return Err(error);
         }
-        self.dir.keep_reserve(self.state.len);
+        self.dir.keep_reserve(&lock, self.state.len);
         Ok(out)
     }
 
     /// Makes the room that is kept for saving on a full disk, where it isn't there: an older program, or a save
     /// that used it up, leaves a vault without.
     pub(super) fn keep_reserve(&self) {
-        if self.state.header.ro_compat == 0
-            && let Ok(_lock) = self.dir.lock()
+        if let Ok(writable) = self.writable()
+            && let Ok(lock) = self.dir.lock(writable)
         {
-            self.dir.keep_reserve(self.state.len);
+            self.dir.keep_reserve(&lock, self.state.len);
         }
     }
 
-    fn replace(&mut self, draft: Draft) -> Result<()> {
+    fn replace(&mut self, lock: &KeyringLock, draft: Draft) -> Result<()> {
         let (bytes, state) = draft.seal(&self.dir)?;
-        self.dir.replace(&bytes)?;
+        self.dir.replace(lock, &bytes)?;
         self.state = state;
         self.loss = None;
         self.remember();

@@ -25,6 +25,7 @@ mod locked;
 mod look;
 mod loss;
 mod loss_model;
+mod may_only_read;
 mod renew;
 mod reserve;
 mod scale;

@@ -10,10 +10,11 @@ use rustix::fs::FlockOperation;
 
 use super::body;
 use super::error::KeyringError;
+use super::header::Header;
 use super::keys::Keys;
 use crate::crypto::seal::{NONCE, TAG};
 use crate::ids::{Generation, LowerOffset};
-use crate::storage::{self, Access, DirStream, Errno, FileKind, RenameFlags, TEMPORARY_PREFIX};
+use crate::storage::{self, Access, DirStream, Errno, FileKind, RenameFlags, TEMPORARY_PREFIX, Writable};
 
 /// The keyring's name in the vault directory.
 pub const FILE_NAME: &str = "keyring";
@@ -55,8 +56,13 @@ impl Mark {
     }
 }
 
-/// The right to change the keyring, as long as it is held.
+/// The right to change the keyring's files, as long as it is held: what does so takes it.
 pub(super) struct KeyringLock {
+    _held: Held,
+}
+
+/// Nobody changes the keyring's files as long as this is held.
+pub(super) struct Held {
     _file: Option<OwnedFd>,
     _dir: OwnedFd,
 }
@@ -92,6 +98,14 @@ impl VaultDir {
 
     fn io(&self, name: &str, what: &'static str, e: impl Into<io::Error>) -> KeyringError {
         KeyringError::Io { path: self.path.join(name), what, source: e.into() }
+    }
+
+    /// Leave to write the vault whose keyring has this header.
+    ///
+    /// # Errors
+    /// [`KeyringError::MayOnlyRead`].
+    pub(super) fn writable(&self, header: &Header) -> Result<Writable> {
+        header.writable().map_err(|features| KeyringError::MayOnlyRead { vault: self.path.clone(), features })
     }
 
     fn has_prev(&self) -> bool {
@@ -156,12 +170,26 @@ impl VaultDir {
     /// Keeps others from changing the keyring as long as it is held: by a file that is the owner's alone, since
     /// whoever may read the directory can lock that. Older programs lock the directory: theirs is waited for, too, for
     /// as long as a save takes. Where there is no room for the file, or no writing, there is the directory alone.
-    pub(super) fn lock(&self) -> Result<KeyringLock> {
+    pub(super) fn lock(&self, _leave: Writable) -> Result<KeyringLock> {
         let file = match storage::open_lock(self.fd(), LOCK_NAME.as_bytes()) {
             Ok(file) => Some(file),
             Err(e) if storage::is_no_room(e) || e == Errno::ROFS => None,
             Err(e) => return Err(self.io(LOCK_NAME, "open it to lock the keyring", e)),
         };
+        Ok(KeyringLock { _held: self.hold(file)? })
+    }
+
+    /// As [`VaultDir::lock`], for who only looks: the lock's file is not made.
+    pub(super) fn lock_to_look(&self) -> Result<Held> {
+        let file = match storage::open_file(self.fd(), LOCK_NAME.as_bytes(), Access::ReadOnly) {
+            Ok(file) => Some(file),
+            Err(Errno::NOENT) => None,
+            Err(e) => return Err(self.io(LOCK_NAME, "open it to lock the keyring", e)),
+        };
+        self.hold(file)
+    }
+
+    fn hold(&self, file: Option<OwnedFd>) -> Result<Held> {
         if let Some(file) = &file
             && !self.flock(LOCK_NAME, file, LOCK_PATIENCE)?
         {
@@ -173,7 +201,7 @@ impl VaultDir {
         if !self.flock(".", &dir, patience)? && file.is_none() {
             return Err(KeyringError::Busy(self.path.clone()));
         }
-        Ok(KeyringLock { _file: file, _dir: dir })
+        Ok(Held { _file: file, _dir: dir })
     }
 
     /// Whether a lock could be had in this time.
@@ -192,8 +220,8 @@ impl VaultDir {
         }
     }
 
-    /// Places the first keyring; durable when this returns. Only under the lock.
-    pub(super) fn create(&self, bytes: &[u8]) -> Result<()> {
+    /// Places the first keyring; durable when this returns.
+    pub(super) fn create(&self, _lock: &KeyringLock, bytes: &[u8]) -> Result<()> {
         let name = self.write_temporary(bytes)?;
         let (fd, to) = (self.fd(), FILE_NAME.as_bytes());
         storage::rename_to_new(fd, &name, fd, to).map_err(|e| {
@@ -210,8 +238,8 @@ impl VaultDir {
     }
 
     /// Gives the keyring another name, durably, which is returned: an import is about to put another in its
-    /// place, and what is there may be all that is left. keyring.prev stays what it is. Only under the lock.
-    pub(super) fn set_aside(&self, by: Generation) -> Result<String> {
+    /// place, and what is there may be all that is left. keyring.prev stays what it is.
+    pub(super) fn set_aside(&self, _lock: &KeyringLock, by: Generation) -> Result<String> {
         let name = format!("{FILE_NAME}.replaced-by-{}", by.0);
         let fd = self.fd();
         storage::rename_to_new(fd, FILE_NAME.as_bytes(), fd, name.as_bytes())
@@ -221,8 +249,8 @@ impl VaultDir {
     }
 
     /// Puts a keyring in the place of the present one, which becomes `keyring.prev`; durable when this
-    /// returns. Only under the lock.
-    pub(super) fn replace(&self, bytes: &[u8]) -> Result<()> {
+    /// returns.
+    pub(super) fn replace(&self, _lock: &KeyringLock, bytes: &[u8]) -> Result<()> {
         let name = self.write_temporary(bytes)?;
         let placed = self.keep_prev().and_then(|()| {
             self.rename_over(&name, FILE_NAME).map_err(|e| self.io(FILE_NAME, "replace it", e))
@@ -299,9 +327,9 @@ impl VaultDir {
         let _ = storage::unlink(self.fd(), name);
     }
 
-    /// Removes what interrupted changes left. Only under the lock: a file of a change under way has the
-    /// same kind of name. They may hold slots that have been removed since.
-    pub(super) fn discard_leftovers(&self) {
+    /// Removes what interrupted changes left; a file of a change under way has the same kind of name. They may hold
+    /// slots that have been removed since.
+    pub(super) fn discard_leftovers(&self, _lock: &KeyringLock) {
         let Ok(fd) = storage::open_dir(self.fd(), b".") else { return };
         let (mut entries, mut leftovers) = (DirStream::new(fd), Vec::new());
         while let Ok(Some(entry)) = entries.next() {

@@ -3,7 +3,8 @@
 //!
 //! The file lies with the ciphertext, where others may read and write it: it says no more than the holder's process,
 //! host and subcommand, and nothing depends on what it says but how long the holder is waited for. It is the vault
-//! owner's alone (0600), so that nobody else can hold the lock.
+//! owner's alone (0600), so that nobody else can hold the lock. In a vault that this program may only read
+//! (`storage::Writable`) it is locked as it is, and says nothing.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -19,7 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::MountError;
 use super::mountinfo::{self, Mount};
-use crate::storage::{self, Access, Errno, Walked, walk};
+use crate::keyring::KeyringFile;
+use crate::storage::{self, Access, Errno, Walked, Writable, walk};
 
 const NAME: &[u8] = b"lock";
 
@@ -37,6 +39,7 @@ pub struct VaultLock {
     vault: PathBuf,
     dir: OwnedFd,
     file: File,
+    writable: Option<Writable>,
     /// The process that the record is of, and that empties it; 0: none.
     signed: AtomicU32,
 }
@@ -70,9 +73,10 @@ impl VaultLock {
         let failed =
             |error| MountError::Vault { path: vault.to_owned(), action: "cannot open its lock", error };
         let dir = open_vault(vault).map_err(failed)?;
-        let mut file = open(dir.as_fd()).map_err(|error| failed(error.into()))?;
+        let writable = KeyringFile::writable(vault).ok();
+        let mut file = open(dir.as_fd(), writable).map_err(|error| failed(error.into()))?;
         wait(vault, &mut file, FlockOperation::NonBlockingLockExclusive, patience)?;
-        let lock = Self { vault: vault.to_owned(), dir, file, signed: AtomicU32::new(0) };
+        let lock = Self { vault: vault.to_owned(), dir, file, writable, signed: AtomicU32::new(0) };
         lock.sign();
         Ok(lock)
     }
@@ -93,7 +97,7 @@ impl VaultLock {
             Err(error) => return Err(failed(error.into())),
         };
         wait(vault, &mut file, FlockOperation::NonBlockingLockShared, PATIENCE)?;
-        Ok(Some(Self { vault: vault.to_owned(), dir, file, signed: AtomicU32::new(0) }))
+        Ok(Some(Self { vault: vault.to_owned(), dir, file, writable: None, signed: AtomicU32::new(0) }))
     }
 
     /// Writes down that this process holds the lock. Called again after a fork.
@@ -107,6 +111,9 @@ impl VaultLock {
     }
 
     fn write(&self, serves: Option<u64>) {
+        if self.writable.is_none() {
+            return;
+        }
         let pid = std::process::id();
         let holder = Holder { pid, host: host(), command: subcommand(), serves };
         self.signed.store(pid, Ordering::Relaxed);
@@ -230,11 +237,16 @@ fn host() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim_end().to_owned()
 }
 
-fn open(dir: BorrowedFd<'_>) -> storage::Result<File> {
-    match storage::open_lock(dir, NAME) {
-        // A copy without a lock file, on a medium that can't be written: its directory does for those who read it.
-        // Nobody has taken the lock that isn't there.
+fn open(dir: BorrowedFd<'_>, writable: Option<Writable>) -> storage::Result<File> {
+    let opened = match writable {
+        Some(_) => storage::open_lock(dir, NAME),
+        None => storage::open_file(dir, NAME, Access::ReadOnly),
+    };
+    match opened {
+        // A copy without a lock file, on a medium that can't be written, or in a vault that may not be: its directory does
+        // for those who read it. Nobody has taken the lock that isn't there.
         Err(Errno::ROFS) => storage::open_dir(dir, b".").map(File::from),
+        Err(Errno::NOENT) if writable.is_none() => storage::open_dir(dir, b".").map(File::from),
         opened => opened.map(File::from),
     }
 }
@@ -379,6 +391,38 @@ mod tests {
         assert_eq!(std::fs::read(vault.path().join("lock")).unwrap(), record);
         drop(looks);
         drop(VaultLock::take_within(vault.path(), Duration::ZERO).unwrap());
+    }
+
+    #[test]
+    fn in_a_vault_that_may_only_be_read_the_lock_is_taken_as_it_is() {
+        // No more of a keyring than can be told without a secret.
+        let header = |ro_compat: u32| {
+            let json =
+                br#"{"vault":"44d8dc31-fa24-42b6-b006-6dae0ab64958","suite":"aes-256-gcm","slots":[]}"#;
+            let mut bytes = b"RKFK\x01\0\0\0\0\0".to_vec();
+            bytes.extend_from_slice(&ro_compat.to_le_bytes());
+            bytes.extend_from_slice(&(json.len() as u32).to_le_bytes());
+            bytes.extend_from_slice(json);
+            bytes
+        };
+        let vault = tempfile::tempdir().unwrap();
+        let keyring = vault.path().join("keyring");
+        std::fs::write(&keyring, header(1 << 31)).unwrap();
+        let lock = VaultLock::take(vault.path()).unwrap();
+        assert!(!vault.path().join("lock").exists());
+        VaultLock::take_within(vault.path(), Duration::ZERO).unwrap_err();
+        drop(lock);
+        std::fs::write(&keyring, header(0)).unwrap();
+        drop(VaultLock::take(vault.path()).unwrap());
+        std::fs::write(&keyring, header(1 << 31)).unwrap();
+        let made = vault.path().join("lock").metadata().unwrap().modified().unwrap();
+        let lock = VaultLock::take(vault.path()).unwrap();
+        lock.serves(7);
+        VaultLock::take_within(vault.path(), Duration::ZERO).unwrap_err();
+        assert_eq!(record(vault.path()), "");
+        drop(lock);
+        assert_eq!(vault.path().join("lock").metadata().unwrap().modified().unwrap(), made);
+        VaultLock::take_within(vault.path(), Duration::ZERO).unwrap();
     }
 
     #[test]

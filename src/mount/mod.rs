@@ -55,6 +55,9 @@ pub struct Prepared {
 pub fn prepare(options: MountOptions) -> Result<Prepared, MountError> {
     options.validate()?;
     let vault = locate_vault(&options.vault)?;
+    if !options.read_only {
+        KeyringFile::writable(&vault)?;
+    }
     attach::check_device()?;
     let mountpoint = mountpoint::check(&options, &vault)?;
     let lock = VaultLock::take(&vault)?;

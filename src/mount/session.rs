@@ -43,6 +43,10 @@ pub(super) fn run(prepared: Prepared, secret: Secret, starting: &Starting) -> Re
     let keyring = OpenOptions { accept_rollback, next_version, ..OpenOptions::default() };
     let keys = KeyringFile::open(&prepared.vault, &secret, &keyring)?.keys;
     drop(secret);
+    if !prepared.options.read_only {
+        // What was asked before a secret was known is known for sure now.
+        keys.writable()?;
+    }
     let vault = open_tree(&keys, prepared.options.vault_options())?;
     warn_of(&vault, &prepared);
     let writable = !vault.read_only();

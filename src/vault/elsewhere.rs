@@ -33,7 +33,7 @@ impl Vault {
                 return Ok(true);
             }
         }
-        if self.read_only || self.lower.fs_type != "overlay" {
+        if self.read_only() || self.lower.fs_type != "overlay" {
             return Ok(false);
         }
         let Ok(file) = storage::nameless_file(root.fd()) else { return Ok(false) };

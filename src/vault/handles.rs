@@ -44,8 +44,8 @@ impl Vault {
         if inode.kind != FileKind::Regular {
             return Err(Error::Invalid("not a regular file"));
         }
-        if self.read_only && (flags.write || flags.truncate) {
-            return Err(Error::ReadOnly);
+        if flags.write || flags.truncate {
+            self.check_writable()?;
         }
         let purpose = if flags.write || flags.truncate { Purpose::Empty } else { Purpose::Use };
         let file = self.file_of(&inode, purpose)?;

@@ -64,7 +64,7 @@ pub use wrapping::Destination;
 use crate::events::{Class, Event};
 use crate::ids::{BackingKeyId, Ino, Timestamp};
 use crate::keyring::Keys;
-use crate::storage::{self, LowerFs};
+use crate::storage::{self, LowerFs, Writable};
 
 /// What an inode's open handles share; gone when the last is closed.
 type FileSlot = Weak<file::OpenFile>;
@@ -85,7 +85,8 @@ pub struct Vault {
     keys: Arc<Keys>,
     tree: tree::Tree,
     lower: LowerFs,
-    read_only: bool,
+    /// Leave to change the tree; all that does asks for it first.
+    writable: Option<Writable>,
     lazy_rewrap: bool,
     /// See [`Vault::set_kernel_keeps_times`].
     kernel_keeps_times: AtomicBool,
@@ -122,17 +123,17 @@ impl Vault {
     }
 
     fn on(lower: LowerFs, tree: OwnedFd, keys: Arc<Keys>, options: VaultOptions) -> Result<Arc<Self>> {
-        let read_only = options.read_only || lower.read_only;
-        if !read_only {
+        let writable = if options.read_only || lower.read_only { None } else { keys.writable().ok() };
+        if writable.is_some() {
             storage::syncfs(tree.as_fd())?;
         }
         let newest_reported = AtomicU64::new(keys.generation().0);
         let vault = Arc::new(Self {
-            tree: tree::Tree::open(tree, keys.tree_key(), options.no_atime)?,
+            tree: tree::Tree::open(tree, keys.tree_key(), options.no_atime, writable)?,
             keys,
             lower,
-            read_only,
-            lazy_rewrap: options.lazy_rewrap && !read_only,
+            writable,
+            lazy_rewrap: options.lazy_rewrap && writable.is_some(),
             kernel_keeps_times: AtomicBool::new(false),
             gates: gates::Gates::default(),
             handles: handles::Handles::default(),
@@ -169,9 +170,10 @@ impl Vault {
         &self.lower
     }
 
-    /// Whether nothing can be changed.
+    /// Whether nothing can be changed: it was asked for so, the lower filesystem is read-only, or the keyring names
+    /// features with which this program may only read.
     pub fn read_only(&self) -> bool {
-        self.read_only
+        self.writable.is_none()
     }
 
     /// Backing keys, with the number of files seen so far that each wraps.
@@ -196,8 +198,8 @@ impl Vault {
         self.census.complete(began);
     }
 
-    fn check_writable(&self) -> Result<()> {
-        if self.read_only { Err(Error::ReadOnly) } else { Ok(()) }
+    fn check_writable(&self) -> Result<Writable> {
+        self.writable.ok_or(Error::ReadOnly)
     }
 
     fn inode(&self, ino: Ino) -> Result<Arc<inode::Inode>> {

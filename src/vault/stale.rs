@@ -48,7 +48,7 @@ impl Vault {
     /// # Errors
     /// What the lower filesystem says.
     pub fn make_durable(&self) -> Result<()> {
-        if self.read_only {
+        if self.read_only() {
             return Ok(());
         }
         Ok(storage::syncfs(self.tree.dir(Ino::ROOT)?.fd())?)

@@ -15,7 +15,7 @@ use super::{Attr, Damage, Error, FileKind, Result, Vault};
 use crate::crypto::keys::TreeKey;
 use crate::ids::{AliasName, Ino, NodeGeneration};
 use crate::names::{LowerName, NameError, OpenError, TreeCiphers};
-use crate::storage::{self, Access, Errno, FileHandle, Stat};
+use crate::storage::{self, Access, Errno, FileHandle, Stat, Writable};
 
 /// Directories kept open, at the least and at the most.
 const OPEN_DIRS: std::ops::RangeInclusive<u64> = 64..=4096;
@@ -32,6 +32,7 @@ pub(super) struct Tree {
     pub(super) handles: DirHandles,
     pub(super) generations: Generations,
     no_atime: bool,
+    writable: Option<Writable>,
 }
 
 impl Tree {
@@ -39,7 +40,12 @@ impl Tree {
     ///
     /// # Errors
     /// Damage of the root's record; what the lower filesystem says.
-    pub(super) fn open(root: OwnedFd, key: Arc<TreeKey>, no_atime: bool) -> Result<Self> {
+    pub(super) fn open(
+        root: OwnedFd,
+        key: Arc<TreeKey>,
+        no_atime: bool,
+        writable: Option<Writable>,
+    ) -> Result<Self> {
         let stat = storage::fstat(root.as_fd())?;
         let root_id = key.root_dir_id();
         let names = TreeCiphers::new(key);
@@ -57,6 +63,7 @@ impl Tree {
             handles: DirHandles::default(),
             generations: Generations::default(),
             no_atime,
+            writable,
         })
     }
 
@@ -328,8 +335,9 @@ impl Tree {
         fd
     }
 
-    /// Opens a file for which its mode has to be widened, and restores that.
+    /// Opens a file for which its mode has to be widened, and restores that. Not in a vault that isn't to be changed.
     pub(super) fn open_widened(&self, path: BorrowedFd<'_>, access: Access) -> Result<OwnedFd> {
+        let _leave = self.writable.ok_or(Errno::ACCESS)?;
         let before = storage::fstat(path)?.mode;
         // Not ours: then there is nothing to widen.
         storage::chmod(path, before | 0o600).map_err(|_| Errno::ACCESS)?;

@@ -7,7 +7,8 @@ use crate::storage::fault::Faults;
 fn mend_with(f: &Fixture, options: &Mend) -> (Vec<Finding>, Summary) {
     let (found, checked) = f.check();
     let mut seen = Seen::default();
-    let summary = mend(f.t.keys(), options, found, checked, &mut seen).unwrap();
+    let summary =
+        mend(f.t.keys(), f.t.keys().writable().unwrap(), options, found, checked, &mut seen).unwrap();
     (seen.0, summary)
 }
 
@@ -150,7 +151,14 @@ fn a_repair_stopped_at_any_write_is_taken_up() {
             let _scope = faults.on_this_thread();
             let options = Mend { repair: true, ..Mend::default() };
             // An error is fine here: what is on disk counts.
-            let _ = mend(f.t.keys(), &options, found, checked, &mut Seen::default());
+            let _ = mend(
+                f.t.keys(),
+                f.t.keys().writable().unwrap(),
+                &options,
+                found,
+                checked,
+                &mut Seen::default(),
+            );
         }
         for (name, content) in names.iter().zip(&before) {
             assert!(read(&mut f, name).unwrap() == *content, "{name}, stopped after {n}");
@@ -206,7 +214,9 @@ fn the_quarantine_is_outside_and_takes_no_linked_file() {
     f.patch("a", 200, b"x");
     let (found, checked) = f.check();
     let inside = Mend { quarantine: Some(f.vault_dir().join("q")), ..Mend::default() };
-    let refused = mend(f.t.keys(), &inside, found, checked, &mut Seen::default()).unwrap_err();
+    let refused =
+        mend(f.t.keys(), f.t.keys().writable().unwrap(), &inside, found, checked, &mut Seen::default())
+            .unwrap_err();
     assert!(matches!(refused, CheckError::QuarantineInside(_)), "{refused}");
     assert!(!f.vault_dir().join("q").exists());
     let outside = tempfile::tempdir().unwrap();
@@ -234,7 +244,14 @@ fn a_quarantine_stopped_at_any_write_has_the_file_somewhere() {
         let faults = Faults::stop_after(n);
         {
             let _scope = faults.on_this_thread();
-            let _ = mend(f.t.keys(), &options, found, checked, &mut Seen::default());
+            let _ = mend(
+                f.t.keys(),
+                f.t.keys().writable().unwrap(),
+                &options,
+                found,
+                checked,
+                &mut Seen::default(),
+            );
         }
         if !lower.exists() {
             assert_eq!(std::fs::read(outside.path().join("q/000001/ciphertext")).unwrap(), damaged);
@@ -262,7 +279,27 @@ fn a_file_whose_content_is_whole_stays() {
     let outside = tempfile::tempdir().unwrap();
     let options = Mend { quarantine: Some(outside.path().to_owned()), ..Mend::default() };
     let mut seen = Seen::default();
-    mend(f.t.keys(), &options, vec![finding], f.check().1, &mut seen).unwrap();
+    mend(f.t.keys(), f.t.keys().writable().unwrap(), &options, vec![finding], f.check().1, &mut seen)
+        .unwrap();
     assert_eq!(seen.0[0].fate, Fate::Left);
     assert!(f.lower("a").exists());
+}
+
+/// Its size may mean something else there, and so may everything behind the header.
+#[test]
+fn a_file_of_a_newer_program_is_neither_repaired_nor_taken_away() {
+    let f = Fixture::new();
+    f.file("n", 3000);
+    f.patch("n", 52, &[4]);
+    f.resize("n", PAGE + 4000);
+    let before = crate::keyring::testing::everything(&f.t.tree());
+    let into = tempfile::tempdir().unwrap();
+    let (found, summary) =
+        mend_with(&f, &Mend { repair: true, quarantine: Some(into.path().join("q")), salvage: true });
+    assert_eq!(
+        found.iter().map(|found| (found.code, &found.fate)).collect::<Vec<_>>(),
+        [(Code::Newer, &Fate::Left)]
+    );
+    assert_eq!((summary.repaired, summary.quarantined, summary.status()), (0, 0, 0));
+    assert!(before == crate::keyring::testing::everything(&f.t.tree()), "something was written");
 }

@@ -2,29 +2,11 @@
 
 use super::*;
 use crate::ids::BackingKeyId;
+use crate::keyring::testing::everything;
 use crate::keyring::{Beside, Looked};
 
 fn look(f: &Fixture, file: &std::path::Path, secret: &Secret) -> Result<Looked, KeyringError> {
     KeyringFile::look(file)?.open(secret, &f.options())
-}
-
-/// Every file below a directory, with its bytes and mtime.
-fn everything(dir: &std::path::Path) -> Vec<(PathBuf, Vec<u8>, std::time::SystemTime)> {
-    let mut all = Vec::new();
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            all.extend(everything(&path));
-        } else {
-            all.push((
-                path.clone(),
-                std::fs::read(&path).unwrap(),
-                path.metadata().unwrap().modified().unwrap(),
-            ));
-        }
-    }
-    all.sort();
-    all
 }
 
 #[test]

@@ -36,7 +36,7 @@ impl AsFd for LowerFile {
 impl Vault {
     /// The lower file, what a stat says of it, and whether it can be written.
     pub(super) fn open_data(&self, inode: &Inode) -> Result<(OwnedFd, Stat, bool)> {
-        if !self.read_only {
+        if !self.read_only() {
             match self.tree.open_lower(inode, Access::ReadWrite) {
                 Ok((fd, stat)) => return Ok((fd, stat, true)),
                 // Immutable, append-only, or someone else's: it may still be read.

@@ -3,6 +3,7 @@
 mod faults;
 mod inodes;
 mod listing;
+mod may_only_read;
 mod modes;
 mod names;
 mod reencrypt;
