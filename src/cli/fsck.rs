@@ -1,7 +1,7 @@
 //! `rekeyfs fsck`. Findings go to standard output as they come, progress to standard error.
 
 use std::fmt::Write as _;
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use super::args_fsck as args;
@@ -20,6 +20,7 @@ use crate::ids::PathText;
 use crate::keyring::{FILE_NAME, Looked};
 use crate::mount::VaultLock;
 use crate::printable;
+use crate::storage;
 
 /// Status for what is wrong and was left.
 const LEFT: u8 = 4;
@@ -90,9 +91,9 @@ pub(super) fn run(args: &args::Fsck) -> Outcome<u8> {
 /// of their keys: the question is whether they can be had back.
 fn copy(args: &args::Fsck, keyring: &Path) -> Outcome<u8> {
     let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Vault, args.target.display(), error);
-    let copied = args.target.canonicalize().map_err(|error| failed(&error))?;
-    let meta = copied.metadata().map_err(|error| failed(&error))?;
-    if let Some(mount) = target::known().iter().find(|entry| entry.mount_dev == meta.dev()) {
+    let (dir, copied) = storage::open_walked(&args.target).map_err(|error| failed(&error))?;
+    let device = storage::fstat(dir.as_fd()).map_err(|error| failed(&error))?.dev;
+    if let Some(mount) = target::known().iter().find(|entry| entry.mount_dev == device) {
         let cause = format!("it is in a mount of {}; name a copy of that", mount.vault.as_path().display());
         return Err(failed(&cause));
     }

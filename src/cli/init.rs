@@ -3,7 +3,6 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -129,22 +128,11 @@ impl Place {
                 Ok(Self { dir, path, made: false })
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Self::make_new(vault).map_err(|error| failed(vault, error))
+                let (dir, path) = storage::make_walked(vault, 0o700).map_err(|error| failed(vault, error))?;
+                Ok(Self { dir, path, made: true })
             }
             Err(error) => Err(failed(vault, error)),
         }
-    }
-
-    fn make_new(vault: &Path) -> io::Result<Self> {
-        let absolute = std::path::absolute(vault)?;
-        let (Some(above), Some(name)) = (absolute.parent(), absolute.file_name()) else {
-            return Err(io::ErrorKind::NotFound.into());
-        };
-        let me = rustix::process::geteuid().as_raw();
-        let (above, path) = storage::walk(above, me)?.there()?.into_parts();
-        storage::mkdir(above.as_fd(), name.as_bytes(), 0o700)?;
-        let dir = storage::open_dir(above.as_fd(), name.as_bytes())?;
-        Ok(Self { dir, path: path.join(name), made: true })
     }
 }
 

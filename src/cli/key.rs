@@ -1,7 +1,7 @@
 //! `rekeyfs key`: what there is to do with keys beside the verbs of AWS KMS.
 
 use std::io::{self, IsTerminal, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use super::args_key::{KeyCommand, Retire as Args};
@@ -15,6 +15,7 @@ use super::{args, errors};
 use crate::control::{CopyPlace, Handler, PathText, Reply, Request, Retire, RetireReport};
 use crate::ids::{KeyId, KeyVersion};
 use crate::keyring::{Authority, Keys, RetireOrder, Retirement};
+use crate::storage;
 
 /// Runs one of them.
 ///
@@ -108,10 +109,10 @@ fn confirm() -> Outcome {
 
 /// A copy, as a daemon that has another working directory, and maybe other mounts, is told of it.
 fn place(path: &Path) -> Outcome<CopyPlace> {
-    let failed = |error| Failure::new(Exit::Vault, path.display(), error);
-    let absolute = path.canonicalize().map_err(failed)?;
-    let meta = absolute.metadata().map_err(failed)?;
-    Ok(CopyPlace { path: PathText(absolute), device: meta.dev(), inode: meta.ino() })
+    let failed = |error: io::Error| Failure::new(Exit::Vault, path.display(), error);
+    let (dir, absolute) = storage::open_walked(path).map_err(failed)?;
+    let stat = storage::fstat(dir.as_fd()).map_err(|error| failed(error.into()))?;
+    Ok(CopyPlace { path: PathText(absolute), device: stat.dev, inode: stat.ino })
 }
 
 /// An order that is insisted on, on a mounted vault: the secret is given to the keyring, not to the daemon.

@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -58,11 +57,11 @@ impl<'a> Quarantine<'a> {
         if above.canonicalize().is_ok_and(|above| above.starts_with(keys.vault_path())) {
             return Err(CheckError::QuarantineInside(path.to_owned()));
         }
-        match storage::mkdir(rustix::fs::CWD, path.as_os_str().as_bytes(), 0o700) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(e) => return Err(failed(e.into())),
-        }
-        let (dir, path) = storage::open_walked(path).map_err(failed)?;
+        let found = match storage::open_walked(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => storage::make_walked(path, 0o700),
+            found => found,
+        };
+        let (dir, path) = found.map_err(failed)?;
         if path.starts_with(keys.vault_path()) {
             return Err(CheckError::QuarantineInside(path));
         }

@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags};
 
-use super::entries::{open, open_dir, open_path, readlink_fd};
+use super::entries::{mkdir, open, open_dir, open_path, readlink_fd};
 use super::stat::{FileKind, Stat, fstat};
 use super::{Errno, Result};
 
@@ -74,6 +74,20 @@ pub fn walk(path: &Path, uid: u32) -> io::Result<Walked> {
 pub fn open_walked(path: &Path) -> io::Result<(OwnedFd, PathBuf)> {
     let (place, path) = walk(path, rustix::process::geteuid().as_raw())?.there()?.into_parts();
     Ok((open_dir(place.as_fd(), b".")?, path))
+}
+
+/// Makes a directory, where what it is to lie in is walked as by [`open_walked`], and opens it.
+///
+/// # Errors
+/// As [`open_walked`]; what `mkdirat(2)` says.
+pub fn make_walked(path: &Path, mode: u32) -> io::Result<(OwnedFd, PathBuf)> {
+    let absolute = std::path::absolute(path)?;
+    let (Some(above), Some(name)) = (absolute.parent(), absolute.file_name()) else {
+        return Err(io::ErrorKind::NotFound.into());
+    };
+    let (above, path) = walk(above, rustix::process::geteuid().as_raw())?.there()?.into_parts();
+    mkdir(above.as_fd(), name.as_bytes(), mode)?;
+    Ok((open_dir(above.as_fd(), name.as_bytes())?, path.join(name)))
 }
 
 struct Walk {

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import pwd
+import shutil
 import signal
 import socket
 import stat
@@ -310,6 +311,30 @@ class Attackers(MountedTest):
         root.ok("umount", own)
         root.pid = None
         self.assertIsNone(mounted_at(root.mnt))
+
+    def test_a_symlink_of_another_user_leads_init_and_fsck_nowhere(self):
+        root = self.vault_of("root")
+        theirs, target = self.places()
+        (theirs / "link").symlink_to(target)
+        os.lchown(theirs / "link", ALICE, ALICE)
+        made = ("--passfile", root.passfile, "--kdf-memory", "8", "--no-recovery-key")
+        for vault in (theirs / "link", theirs / "link" / "new"):
+            self.assertRefused(root.run("init", vault, *made), f"symlink that uid {ALICE} made")
+        opened = ("--passfile", root.passfile)
+        quarantine = ("--quarantine", theirs / "link" / "new")
+        self.assertRefused(root.run("fsck", root.path, *opened, *quarantine), f"symlink that uid {ALICE} made")
+        self.assertEqual(list(target.iterdir()), [])
+        shutil.copytree(root.path, target / "copy")
+        checked = root.run("fsck", theirs / "link" / "copy", "--keyring", root.path / "keyring", *opened)
+        self.assertRefused(checked, f"symlink that uid {ALICE} made")
+        checked = root.run("key", "retire", root.path, *opened, "--key-id", "alias/default", "--below", "2", "--trim",
+                           "--yes", "--checked-copy", theirs / "link" / "copy")  # fmt: skip
+        self.assertRefused(checked, f"symlink that uid {ALICE} made")
+        # Root's own is followed.
+        (self.dir / "own").symlink_to(target)
+        root.ok("init", self.dir / "own" / "new", *made)
+        self.assertEqual(sorted(path.name for path in (target / "new").iterdir())[0], "events.jsonl")
+        root.ok("fsck", self.dir / "own" / "new", *opened)
 
     def test_a_tree_that_is_a_symlink_is_not_taken_into_use(self):
         root = self.vault_of("root")
