@@ -1,9 +1,10 @@
 //! Content of lower files: reading, writing, sizes, holes, and what makes them durable.
 
+use std::io::IoSliceMut;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::fs::{FallocateFlags, SeekFrom};
-use rustix::io::retry_on_intr;
+use rustix::io::{ReadWriteFlags, retry_on_intr};
 
 use super::fault::{self, Op};
 use super::{Errno, Result, changing};
@@ -24,6 +25,19 @@ pub fn pread(fd: BorrowedFd<'_>, buf: &mut [u8], offset: LowerOffset) -> Result<
         done += n;
     }
     Ok(done)
+}
+
+/// Reads what the kernel has of these bytes in its cache, without waiting for the disk; returns how much that is from
+/// the first on. Nothing where the filesystem can't tell.
+///
+/// # Errors
+/// What `preadv2(2)` says.
+pub fn pread_cached(fd: BorrowedFd<'_>, buf: &mut [u8], offset: LowerOffset) -> Result<usize> {
+    let mut bufs = [IoSliceMut::new(buf)];
+    match retry_on_intr(|| rustix::io::preadv2(fd, &mut bufs, offset.0, ReadWriteFlags::NOWAIT)) {
+        Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(0),
+        read => read,
+    }
 }
 
 /// Reads a whole file of at most `limit` bytes.

@@ -41,7 +41,8 @@ pub use entries::{
 pub use handle::FileHandle;
 pub use io::{
     allocate, allocate_keep_size, drop_cached, duplicate, erase, fdatasync, fsync, fsync_dir, is_no_room,
-    pread, punch, pwrite_all, read_all, seek_data, seek_hole, syncfs, truncate, wait_stable, zero_range,
+    pread, pread_cached, punch, pwrite_all, read_all, seek_data, seek_hole, syncfs, truncate, wait_stable,
+    zero_range,
 };
 pub use owner::{create_for_owner, open_lock, open_owned};
 pub use stat::{FileKind, LowerFs, Stat, StatFs, birth, fstat, fstat_born, stat, statvfs};

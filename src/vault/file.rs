@@ -18,6 +18,8 @@ mod alloc;
 mod count;
 mod cut;
 mod emptied;
+mod filled;
+mod floor;
 mod load;
 mod lower;
 mod needs;
@@ -68,8 +70,12 @@ pub(super) struct OpenFile {
     handles: AtomicU32,
     /// Those open for writing: while there are any, the kernel may hold data we don't know of.
     writers: AtomicU32,
-    /// Whether anything was written since this was last cleared.
-    changed: AtomicBool,
+    /// Whether a write-out has failed: what the lower file shows need not be what is, or will be, on disk.
+    doubtful: AtomicBool,
+    /// Whether an fsync has looked for pages that hold data: the first one does.
+    looked: AtomicBool,
+    /// Re-wraps under way.
+    rewraps: AtomicU32,
     /// Changes of content or size that began.
     edits: AtomicU64,
     /// Whether pages must be stable while they are written out (see [`storage::wait_stable`]).
@@ -101,6 +107,10 @@ struct State {
     /// Cuts made (not to nothing), and how many of them are durable.
     cuts: u64,
     durable_cuts: u64,
+    /// Pages that hold data.
+    filled: filled::Filled,
+    /// Whether the floor was lowered since the file was loaded.
+    floor_lowered: bool,
 }
 
 /// What is behind the size.
@@ -207,6 +217,8 @@ impl State {
             tail_clean: true,
             cuts: 0,
             durable_cuts: 0,
+            filled: filled::Filled::default(),
+            floor_lowered: false,
         }
     }
 

@@ -91,6 +91,9 @@ impl Vault {
         open.file.drop_handle(open.write);
         self.put_mtime_back_if_closed(&open.file);
         let settled = self.settle(&open.file);
+        if open.write {
+            self.raise_floor(&open.file);
+        }
         drop(open);
         self.empty_slot(ino);
         settled

@@ -5,7 +5,6 @@
 //! has no KEEP_SIZE the size has to come first, and a range is zeroed before it is known that there is room.
 
 use std::os::fd::AsFd;
-use std::sync::atomic::Ordering;
 
 use super::scratch::{Buffers, Scratch};
 use super::{Body, OpenFile, Purpose, State};
@@ -163,6 +162,7 @@ impl OpenFile {
         let whole_end = if end == state.size { state.pages().0 } else { layout::locate(end).0.0 };
         if first_whole < whole_end {
             self.lower_floor(state, PageCount(first_whole))?;
+            state.filled.hole_from(PageCount(first_whole));
             self.zero_blocks(first_whole, whole_end, room)?;
         }
         // What is left: the ends of the range, which may lie terabytes apart.
@@ -192,7 +192,6 @@ impl OpenFile {
     /// Makes blocks `[first, end)` holes, those first for which the lower filesystem may have no PUNCH_HOLE. Page 0
     /// keeps its header: its block is overwritten with zeros.
     fn zero_blocks(&self, first: u64, end: u64, room: Room) -> Result<()> {
-        self.changed.store(true, Ordering::Relaxed);
         if first.max(1) < end {
             let (fd, start) = (self.fd.as_fd(), LowerOffset(first.max(1) * layout::PAGE));
             let len = end * layout::PAGE - start.0;

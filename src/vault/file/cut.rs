@@ -99,6 +99,7 @@ impl Vault {
         );
         let end = (state.pages().0 + 1) * layout::PAGE;
         storage::erase(file.fd.as_fd(), LowerOffset(0), end)?;
+        state.filled = state.filled.anew(PageCount(0));
         (state.body, state.synced) = (Body::Bare, PageCount(0));
         Ok(())
     }
@@ -114,7 +115,8 @@ impl OpenFile {
     fn empty(&self, state: &mut State) -> Result<()> {
         storage::truncate(self.fd.as_fd(), LowerOffset(0))?;
         // A sync may be under way that counts the cuts so far: a later cut must not be taken for one of those.
-        *state = State { cuts: state.cuts, durable_cuts: state.cuts, ..State::empty() };
+        let filled = state.filled.anew(PageCount(0));
+        *state = State { cuts: state.cuts, durable_cuts: state.cuts, filled, ..State::empty() };
         Ok(())
     }
 
@@ -126,6 +128,7 @@ impl OpenFile {
         // From here on the tail isn't known, whether what follows succeeds or not.
         state.tail_clean = false;
         state.cuts += 1;
+        state.filled.hole_from(new);
         if new < old {
             // First the page, then the size: the other way round XFS can bring back the old size with a
             // torn page M.
@@ -158,35 +161,9 @@ impl OpenFile {
         (got == page.len()).then_some(page)
     }
 
-    /// Seals the floor anew that a cut had lowered: the pages below it are what they were.
-    fn raise_floor_again(&self, state: &mut State, floor: Option<PageCount>) -> Result<()> {
-        let Body::Sealed(sealed) = &mut state.body else { return Ok(()) };
-        let Some(floor) = floor.filter(|floor| *floor > sealed.header.floor()) else { return Ok(()) };
-        self.flush()?;
-        let next = sealed.header.next_slot(None, floor);
-        self.write_slot(next.index(), next.bytes())?;
-        self.flush()?;
-        sealed.header.advance(next);
-        Ok(())
-    }
-
     /// Writes a slot of a file that may have been synced: page 0 must not change while it is written out.
     pub(super) fn write_slot(&self, index: SlotIndex, slot: &[u8; SLOT]) -> Result<()> {
         self.wait_stable(0..layout::PAGE)?;
         Ok(storage::pwrite_all(self.fd.as_fd(), slot, index.offset())?)
-    }
-
-    /// Makes a lower floor durable before pages below it are punched or cut; a re-wrap that is under way is
-    /// overtaken by it. The wrap is kept: only the MAC is made anew.
-    pub(super) fn lower_floor(&self, state: &mut State, floor: PageCount) -> Result<()> {
-        let Body::Sealed(sealed) = &mut state.body else { return Ok(()) };
-        if sealed.header.highest_floor() <= floor {
-            return Ok(());
-        }
-        let next = sealed.header.next_slot(None, floor.min(sealed.header.floor()));
-        self.write_slot(next.index(), next.bytes())?;
-        self.flush()?;
-        sealed.header.advance(next);
-        Ok(())
     }
 }

@@ -5,9 +5,10 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering;
 
+use super::filled::Filled;
 use super::{Body, OpenFile, State};
 use crate::content::layout::{self, ImpossibleSize};
-use crate::ids::{Ino, LowerOffset, PageIndex, PlainOffset};
+use crate::ids::{Ino, LowerOffset, PageCount, PageIndex, PlainOffset};
 use crate::storage;
 use crate::vault::inode::Inode;
 use crate::vault::{Damage, Error, Result, Vault};
@@ -54,6 +55,7 @@ impl Vault {
         if let (Body::Sealed(new), Body::Sealed(old)) = (&mut found.body, &state.body) {
             new.header.succeed(&old.header);
         }
+        found.filled = state.filled.anew(found.filled.prefix());
         // A cut that failed may have been made all the same.
         *state = State { cuts: state.cuts, durable_cuts: state.durable_cuts, ..found };
         file.shut.store(false, Ordering::Relaxed);
@@ -69,7 +71,11 @@ impl Vault {
             Err(ImpossibleSize) => (PlainOffset(lower.0), Body::Unreadable(Damage::Size)),
         };
         let (synced, tail_clean) = (layout::page_count(size), size.0 == 0);
-        Ok(State { size, body, synced, tail_clean, ..State::empty() })
+        let floor = match &body {
+            Body::Sealed(sealed) => sealed.header.floor(),
+            Body::Bare | Body::Shut(_) | Body::Unreadable(_) | Body::Unsynced | Body::Unknown => PageCount(0),
+        };
+        Ok(State { size, body, synced, tail_clean, filled: Filled::below(floor), ..State::empty() })
     }
 
     /// Undoes a growth, or the first write of a file without a header, that failed: `state` says what was there

@@ -14,15 +14,13 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use super::scratch::Scratch;
+use super::filled::Mark;
+use super::floor::Rewrapping;
 use super::{Body, OpenFile, Purpose, Sealed, State};
-use crate::content::block;
-use crate::content::layout::{self, PAGE};
 use crate::events::Event;
 use crate::header::{NextSlot, Rewrapped, SLOT, SlotIndex};
-use crate::ids::{BackingKeyId, FileId, Ino, KeyId, LowerOffset, PageCount, PageIndex, Sequence};
+use crate::ids::{BackingKeyId, FileId, Ino, KeyId, Sequence};
 use crate::storage::{self, Errno};
 use crate::vault::inode::Inode;
 use crate::vault::wrapping::Target;
@@ -32,8 +30,6 @@ use crate::vault::{Destination, Error, Result, Vault};
 const SYNCFS_FROM: usize = 8;
 /// How often a re-wrap to a key of the caller's choice is tried.
 const TRIES: usize = 3;
-/// The floor is raised only in files up to this many pages: all of them have to be read for it.
-const FLOOR_PAGES: u64 = 16;
 
 /// What became of a batch.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -55,7 +51,7 @@ type MovedFiles = BTreeMap<(KeyId, KeyId), u64>;
 /// A file whose new slot is to be, or has been, written beside the old one.
 struct Candidate {
     inode: Arc<Inode>,
-    file: Arc<OpenFile>,
+    file: Rewrapping,
     seen: (FileId, Sequence),
     /// What it is to be wrapped by; once it is, what wraps it.
     target: Target,
@@ -63,6 +59,8 @@ struct Candidate {
     from: KeyId,
     /// The new slot; none where the one in force is new already, and only the other one is left.
     next: Option<NextSlot>,
+    /// What the sync before the new slot covers.
+    filled: Mark,
 }
 
 impl Vault {
@@ -159,7 +157,7 @@ impl Vault {
 
     fn rewrap_candidate(&self, ino: Ino, to: &Destination) -> Result<Option<Candidate>> {
         let inode = self.inode(ino)?;
-        let file = self.file_of(&inode, Purpose::Use)?;
+        let file = Rewrapping::of(self.file_of(&inode, Purpose::Use)?);
         file.check_writable()?;
         let (seen, slots) = {
             let state = file.state.read();
@@ -171,9 +169,10 @@ impl Vault {
         let mut state = file.state.write();
         // The sync that follows promises these pages.
         state.synced = state.pages();
-        file.changed.store(false, Ordering::Relaxed);
+        file.look_for_data(&state, true);
+        let filled = state.filled.mark();
         drop(state);
-        Ok(Some(Candidate { inode, file, seen, target, from: slots.backing.key, next: None }))
+        Ok(Some(Candidate { inode, file, seen, target, from: slots.backing.key, next: None, filled }))
     }
 
     /// After an error.
@@ -188,7 +187,8 @@ impl Vault {
     fn write_new_slot(&self, candidate: &mut Candidate) -> Result<bool> {
         let file = &candidate.file;
         let mut state = file.state.write();
-        let size = state.size;
+        state.filled.is_durable(candidate.filled);
+        let floor = file.floor_known(&state);
         let Some(sealed) = candidate.still(&mut state) else { return Ok(false) };
         let Target { backing, follows } = candidate.target;
         if sealed.header.backing() == backing && candidate.target.is_tagged(sealed.header.keys().tag) {
@@ -198,7 +198,7 @@ impl Vault {
         let header = &sealed.header;
         let wrapped = &gate.wrap(header.file(), header.suite(), header.dek());
         let tag = follows.map(|follows| gate.tag_following(follows));
-        let floor = file.raised_floor(sealed, layout::page_count(size))?;
+        let floor = floor.max(header.floor());
         let wrap = Rewrapped { backing: gate.backing(), wrapped, tag };
         let next = sealed.header.next_slot(Some(&wrap), floor);
         drop(gate);
@@ -284,24 +284,5 @@ impl OpenFile {
         let written = self.write_slot(index, slot);
         storage::put_times_back(self.fd.as_fd(), before.atime, before.mtime)?;
         written
-    }
-
-    /// The floor that may be sealed: all pages, if nothing was written since they were made durable and
-    /// none of them is a hole; else the one there is.
-    fn raised_floor(&self, sealed: &Sealed, pages: PageCount) -> Result<PageCount> {
-        let floor = sealed.header.floor();
-        if pages.0 > FLOOR_PAGES || pages <= floor || self.changed.load(Ordering::Relaxed) {
-            return Ok(floor);
-        }
-        let mut scratch = Scratch::take();
-        let lower = &mut scratch.lower[..(pages.0 * PAGE) as usize];
-        if storage::pread(self.fd.as_fd(), lower, LowerOffset(0))? < lower.len() {
-            return Ok(floor);
-        }
-        let full = (0..pages.0).all(|page| {
-            let range = layout::block_range(PageIndex(page));
-            !block::is_zero(&lower[range.start as usize..range.end as usize])
-        });
-        Ok(if full { pages } else { floor })
     }
 }

@@ -61,28 +61,30 @@ impl OpenFile {
 
     fn keep_error(&self, synced: storage::Result<()>) -> Result<()> {
         if let Err(e) = synced {
+            self.doubtful.store(true, Ordering::Relaxed);
             self.lost.store(e.raw_os_error(), Ordering::Relaxed);
         }
         Ok(synced?)
     }
 
     fn sync(&self, datasync: bool) -> Result<()> {
-        let cuts = {
+        if !self.looked.swap(true, Ordering::Relaxed) {
+            self.look_for_data(&self.state.read(), false);
+        }
+        let (cuts, filled) = {
             // Exclusive, so that no overwrite of a page that this sync is about to promise is under way
             // that took the page for one nobody had asked to keep.
             let mut state = self.state.write();
             state.synced = state.pages();
-            state.cuts
+            (state.cuts, state.filled.mark())
         };
-        if datasync {
-            storage::fdatasync(self.fd.as_fd())?;
-        } else {
-            storage::fsync(self.fd.as_fd())?;
-        }
+        let sync = if datasync { storage::fdatasync } else { storage::fsync };
+        sync(self.fd.as_fd()).inspect_err(|_| self.doubtful.store(true, Ordering::Relaxed))?;
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost != 0 {
             return Err(storage::Errno::from_raw_os_error(lost).into());
         }
+        self.state.read().filled.is_durable(filled);
         if cuts > 0 {
             self.cuts_are_durable(cuts);
         }

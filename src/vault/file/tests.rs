@@ -2,6 +2,7 @@
 //! rotation and re-wrap; and at every point where the lower filesystem stops or fails.
 
 mod faults;
+mod floor;
 mod leftovers;
 mod memory;
 mod overlap;
@@ -92,7 +93,8 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(at, len, keep_size)| Op::Zero { at, len, keep_size }),
         1 => (offset(), 1u64..12_000, any::<bool>())
             .prop_map(|(at, len, keep_size)| Op::Allocate { at, len, keep_size }),
-        1 => Just(Op::Sync),
+        2 => Just(Op::Sync),
+        1 => Just(Op::Close),
         2 => Just(Op::Reopen),
         1 => Just(Op::Rotate),
         1 => Just(Op::Rewrap),
@@ -255,6 +257,7 @@ fn run(suite: Suite, ops: &[Op]) {
         run.apply(op).unwrap();
         run.expect(op);
         run.check();
+        run.check_floor();
     }
     run.reopen();
     run.check();

@@ -82,7 +82,10 @@ impl Vault {
             {
                 let _blocks = file.ranges.lock(first, last);
                 match file.write_blocks(&Plan::inside(&state, sealed), offset, data) {
-                    Ok(()) => return Ok(data.len()),
+                    Ok(()) => {
+                        state.filled.note(first.0..last.0 + 1);
+                        return Ok(data.len());
+                    }
                     // A block to be changed may have been read in the middle of another write: once more,
                     // with all others shut out, before it is called damaged.
                     Err(Error::Corrupt(_)) => {}
@@ -238,7 +241,6 @@ impl OpenFile {
 
     /// Seals a block and writes it. Nothing else may be writing it.
     pub(super) fn write_block(&self, sealed: &Sealed, page: PageIndex, payload: &[u8]) -> Result<()> {
-        self.changed.store(true, Ordering::Relaxed);
         let mut scratch = Scratch::take();
         let range = layout::block_range(page);
         let lower = &mut scratch.lower[..(range.end - range.start) as usize];
@@ -265,11 +267,12 @@ impl OpenFile {
             self.set_lower_size(size)?;
         }
         self.write_blocks(&Plan { slot, size, ..Plan::inside(state, sealed) }, offset, data)?;
+        let last = layout::locate(PlainOffset(offset.0 + data.len() as u64 - 1)).0;
+        state.filled.note(layout::locate(offset).0.0..last.0 + 1);
         Ok(size)
     }
 
     fn write_blocks(&self, plan: &Plan<'_>, offset: PlainOffset, data: &[u8]) -> Result<()> {
-        self.changed.store(true, Ordering::Relaxed);
         let mut scratch = Scratch::take();
         let Buffers { lower, ends, nonces, payload: _ } = &mut *scratch;
         let first = layout::locate(offset).0;

@@ -12,6 +12,8 @@ const SETUPS: &[&[Op]] = &[
     &[Op::Write { at: 0, len: 20_000, seed: 1 }, Op::Sync, Op::Truncate { size: 15_000 }],
     &[Op::Write { at: 0, len: 12_000, seed: 1 }, Op::Truncate { size: 10_000 }, Op::Sync, Op::Reopen],
     &[],
+    // With a floor.
+    &[Op::Write { at: 0, len: 20_000, seed: 1 }, Op::Sync, Op::Close],
 ];
 
 const OPS: &[Op] = &[
@@ -167,6 +169,11 @@ fn every_operation_on_a_synced_file_that_was_cut() {
 #[test]
 fn every_operation_on_a_file_just_opened() {
     walk(SETUPS[1]);
+}
+
+#[test]
+fn every_operation_on_a_file_with_a_floor() {
+    walk(SETUPS[3]);
 }
 
 #[test]

@@ -1,0 +1,173 @@
+//! The floor in a file's header: so many pages from the first on were durable and held data, so that one found zero,
+//! or gone, was taken by someone else. It is the only thing that tells a page that was zeroed below from a hole.
+//!
+//! **Raised** with what is known to be filled and durable ([`super::filled`]): by a re-wrap, which syncs first and
+//! writes both slots anyway, and when the last handle for writing is closed after an fsync, however large the file is.
+//! That costs no sync. **Lowered**, durably, before a page below it becomes a hole or is cut.
+//!
+//! Crash order: a floor must never be durable before the pages below it. So a sync that began after they were
+//! written has returned before a slot with the floor is written. Whether that slot is durable matters to nobody:
+//! what was there before it says less, and bears the same DEK under the same backing key. At a close both slots are
+//! written without a sync in between: each is one sector, and whichever of the old and new ones a power cut leaves
+//! is a valid header. A write-out that failed makes all that comes after it doubtful, since the kernel takes such
+//! pages for clean: no floor is raised then until the file is opened again.
+
+use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::scratch::{CHUNK_PAGES, Scratch};
+use super::{Body, OpenFile, State};
+use crate::content::block;
+use crate::content::layout::{self, PAGE};
+use crate::ids::{LowerOffset, PageCount, PageIndex};
+use crate::storage;
+use crate::vault::{Result, Vault};
+
+/// Pages that a re-wrap reads from the disk to find out whether they hold data. A sweep must not read all content.
+const READ: u64 = 16;
+/// Pages that are looked at where they are in the kernel's cache: 1 MiB.
+const CACHED: u64 = 256;
+
+impl Vault {
+    /// Raises the floor of a file that is no longer open for writing, if an fsync has covered more than it says. Best
+    /// effort: what fails leaves the floor that there was.
+    pub(in crate::vault) fn raise_floor(&self, file: &OpenFile) {
+        if file.writers.load(Ordering::Relaxed) > 0 || !file.may_rise(&file.state.read()) {
+            return;
+        }
+        let mut state = file.state.write();
+        if file.may_rise(&state)
+            && let Err(e) = file.seal_higher_floor(&mut state)
+        {
+            tracing::debug!(ino = file.ino.0, "a floor could not be raised: {e}");
+            self.reload(file, &mut state);
+        }
+    }
+}
+
+impl OpenFile {
+    /// Looks at pages behind those that are known to be filled, as far as they hold data: the first ones wherever they
+    /// are, if `from_disk` says so, further ones only in the kernel's cache. `state` is locked by the caller.
+    pub(super) fn look_for_data(&self, state: &State, from_disk: bool) {
+        let known = state.filled.prefix().0;
+        if from_disk {
+            self.look(state, known + READ, storage::pread);
+        }
+        self.look(state, known + CACHED, storage::pread_cached);
+    }
+
+    fn look(
+        &self,
+        state: &State,
+        end: u64,
+        read: fn(BorrowedFd<'_>, &mut [u8], LowerOffset) -> storage::Result<usize>,
+    ) {
+        let (mut scratch, end) = (Scratch::take(), end.min(state.pages().0));
+        while matches!(state.body, Body::Sealed(_)) && state.filled.prefix().0 < end {
+            let first = state.filled.prefix().0;
+            let pages = (end - first).min(CHUNK_PAGES);
+            let lower = &mut scratch.lower[..(pages * PAGE) as usize];
+            let Ok(got) = read(self.fd.as_fd(), lower, layout::page_offset(PageIndex(first))) else { return };
+            let holds_data = |page: &u64| {
+                let block = layout::block_range(PageIndex(*page));
+                let at = |offset: u64| (offset - first * PAGE) as usize;
+                !block::is_zero(&lower[at(block.start)..at(block.end)])
+            };
+            let whole = got as u64 / PAGE;
+            let data = (first..first + whole).take_while(holds_data).count() as u64;
+            state.filled.note(first..first + data);
+            if data < pages {
+                return;
+            }
+        }
+    }
+
+    /// The pages that a floor may count.
+    pub(super) fn floor_known(&self, state: &State) -> PageCount {
+        if self.doubtful.load(Ordering::Relaxed) { PageCount(0) } else { state.filled.durable() }
+    }
+
+    /// Whether a higher floor can be sealed without a sync. Not while a re-wrap is about to do it, nor while the slots
+    /// bear two backing keys: then the one in force must not be overwritten before the other one is durable.
+    fn may_rise(&self, state: &State) -> bool {
+        let Body::Sealed(sealed) = &state.body else { return false };
+        self.floor_known(state) > sealed.header.highest_floor()
+            && !sealed.header.keys().differ()
+            && self.rewraps.load(Ordering::Relaxed) == 0
+            && self.fd.is_writable()
+    }
+
+    fn seal_higher_floor(&self, state: &mut State) -> Result<()> {
+        let floor = self.floor_known(state);
+        let Body::Sealed(sealed) = &mut state.body else { return Ok(()) };
+        let before = storage::fstat(self.fd.as_fd())?;
+        if before.nlink == 0 {
+            return Ok(());
+        }
+        let next = sealed.header.next_slot(None, floor);
+        let (there, here) = (next.index(), next.index().other());
+        // The slot in force last: a process that is killed in between leaves a whole one.
+        let written = self
+            .write_slot(there, next.bytes())
+            .and_then(|()| self.write_slot(here, next.bytes()))
+            .inspect(|()| sealed.header.advance(next));
+        storage::put_times_back(self.fd.as_fd(), before.atime, before.mtime)?;
+        written
+    }
+
+    /// Makes a lower floor durable before pages from `first` on are punched or cut; a re-wrap that is under way is
+    /// overtaken by it. The wrap is kept: only the MAC is made anew.
+    ///
+    /// Each time costs a sync. So from the second time on the floor is lowered further than it need be: who cuts or
+    /// punches a file from its end to its beginning, page by page, pays for a few only.
+    pub(super) fn lower_floor(&self, state: &mut State, first: PageCount) -> Result<()> {
+        let Body::Sealed(sealed) = &mut state.body else { return Ok(()) };
+        if sealed.header.highest_floor() <= first {
+            return Ok(());
+        }
+        let lower = if state.floor_lowered { PageCount(first.0 / 2) } else { first };
+        let next = sealed.header.next_slot(None, lower.min(sealed.header.floor()));
+        self.write_slot(next.index(), next.bytes())?;
+        self.flush()?;
+        sealed.header.advance(next);
+        state.floor_lowered = true;
+        Ok(())
+    }
+
+    /// Seals the floor anew that a cut had lowered: the pages below it are what they were.
+    pub(super) fn raise_floor_again(&self, state: &mut State, floor: Option<PageCount>) -> Result<()> {
+        let Body::Sealed(sealed) = &mut state.body else { return Ok(()) };
+        let Some(floor) = floor.filter(|floor| *floor > sealed.header.floor()) else { return Ok(()) };
+        self.flush()?;
+        let next = sealed.header.next_slot(None, floor);
+        self.write_slot(next.index(), next.bytes())?;
+        self.flush()?;
+        sealed.header.advance(next);
+        Ok(())
+    }
+}
+
+/// A file that a re-wrap works on: it will raise the floor itself, and a slot written beside it would overtake it.
+pub(super) struct Rewrapping(Arc<OpenFile>);
+
+impl Rewrapping {
+    pub(super) fn of(file: Arc<OpenFile>) -> Self {
+        file.rewraps.fetch_add(1, Ordering::Relaxed);
+        Self(file)
+    }
+}
+
+impl Deref for Rewrapping {
+    type Target = Arc<OpenFile>;
+    fn deref(&self) -> &Arc<OpenFile> {
+        &self.0
+    }
+}
+
+impl Drop for Rewrapping {
+    fn drop(&mut self) {
+        self.0.rewraps.fetch_sub(1, Ordering::Relaxed);
+    }
+}
