@@ -19,7 +19,7 @@ use crate::ids::{AliasName, DirId, LowerOffset, PageCount, PageIndex, PlainOffse
 use crate::names::{
     BAD_PREFIX, DirRecord, LowerKind, LowerName, MAX_NAME, NameCipher, RecordCipher, check_new, check_plain,
 };
-use crate::unlock::{Secret, Slots};
+use crate::unlock::{CostLimit, Secret, Slots};
 use crate::{control, events, keyring};
 
 mod policy;
@@ -257,9 +257,16 @@ pub fn unlock_slots(data: &[u8]) {
     }
     assert_eq!(slots.usable(), slots.list().iter().filter(|info| info.is_known()).count());
     let key_file = Secret::KeyFile([0x5a; 32].into());
-    assert!(slots.unlock(golden().vault, &key_file).is_err(), "a slot opened for a secret of no slot");
+    assert!(
+        slots.unlock(golden().vault, &key_file, CostLimit::Usual).is_err(),
+        "a slot opened for a secret of no slot"
+    );
     if slots.list().iter().filter_map(|info| info.kdf).all(|kdf| !kdf.within_caps()) {
-        assert!(slots.unlock(golden().vault, &Secret::Passphrase(b"any".to_vec().into())).is_err());
+        assert!(
+            slots
+                .unlock(golden().vault, &Secret::Passphrase(b"any".to_vec().into()), CostLimit::Usual)
+                .is_err()
+        );
     }
 }
 

@@ -122,7 +122,7 @@ pub(super) struct Mount {
     #[arg(long)]
     pub(super) dev: bool,
     /// Mount options, as mount(8) takes them: ro, allow_other, suid, dev, noexec, noatime, norewrap, nowriteback,
-    /// nonempty, fsname=NAME, passfile=FILE, extpass=COMMAND, keyfile=FILE, recovery_key, accept_rollback
+    /// nonempty, fsname=NAME, passfile=FILE, extpass=COMMAND, keyfile=FILE, recovery_key, accept_rollback, any_cost
     #[arg(short = 'o', value_name = "OPTS")]
     pub(super) options: Vec<OsString>,
 }
@@ -302,6 +302,9 @@ pub(super) struct Open {
     pub(super) accept_rollback: bool,
     #[command(flatten)]
     pub(super) next: NextVersion,
+    /// Try unlock slots whatever they cost and however many there are: only for a keyring that is known to be yours
+    #[arg(long)]
+    pub(super) any_cost: bool,
 }
 
 /// From which number on versions of keys are new, when an older keyring takes a newer one's place.

@@ -62,6 +62,9 @@ pub(super) struct Import {
     pub(super) force: bool,
     #[command(flatten)]
     pub(super) next: NextVersion,
+    /// Try the backup's passphrase whatever that costs: only for a backup that is known to be yours
+    #[arg(long)]
+    pub(super) any_cost: bool,
 }
 
 /// `rekeyfs key-backup merge`.

@@ -10,7 +10,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::init;
 use super::offline::{self, Offline};
 use super::output;
-use super::secrets::{NewSecretPlan, SecretPlan};
+use super::secrets::{self, NewSecretPlan, SecretPlan};
 use super::target::{self, Target};
 use crate::ids::BackingKeyId;
 use crate::keyring::{Imported, KeyringFile, Merged, OpenOptions};
@@ -78,8 +78,8 @@ fn import(args: &Import) -> Outcome {
     let new = plan.read(vault)?;
     // A recovery key is made and shown anyway.
     let secrets: Vec<&Secret> = [&new].into_iter().filter(|s| !matches!(s, Secret::Recovery(_))).collect();
-    let next_version = args.next.number();
-    let options = OpenOptions { next_version, ..OpenOptions::default() };
+    let (next_version, limit) = (args.next.number(), secrets::cost_limit(args.any_cost));
+    let options = OpenOptions { next_version, limit, ..OpenOptions::default() };
     let imported =
         KeyringFile::import_backup(vault, &args.file, &passphrase, &secrets, kdf, args.force, &options)
             .map_err(|error| errors::keyring(&error))?;
@@ -93,7 +93,7 @@ fn merge(args: &Merge) -> Outcome {
     let looked_at = |error| errors::keyring(&error);
     let sealed = KeyringFile::look(&args.file).map_err(looked_at)?;
     let offline = Offline::open_to_change(vault, &args.open)?;
-    let options = OpenOptions::default();
+    let options = OpenOptions { limit: secrets::cost_limit(args.open.any_cost), ..OpenOptions::default() };
     // The keyring that was in place before is sealed under the same root key, most often.
     let found = match sealed.open_beside(offline.keys(), &options) {
         Some(found) => found,

@@ -6,7 +6,7 @@ use super::args;
 use super::errors;
 use super::exit::{Exit, Failure, Outcome};
 use super::options::Options;
-use super::secrets::SecretPlan;
+use super::secrets::{self, SecretPlan};
 use super::target::{self, Target};
 use crate::control::{Reply, Request};
 use crate::mount::{self, FlagChanges, MountOptions};
@@ -38,6 +38,7 @@ impl Plan {
             nonempty: listed.nonempty,
             accept_rollback: listed.accept_rollback || open.is_some_and(|open| open.accept_rollback),
             next_version: open.and_then(|open| open.next.number()),
+            limit: secrets::cost_limit(listed.any_cost || open.is_some_and(|open| open.any_cost)),
             fsname: listed.fsname.clone(),
             ..MountOptions::new(vault, mountpoint)
         };

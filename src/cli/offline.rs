@@ -10,7 +10,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::interrupt::Interrupt;
 use super::output;
 use super::progress::Display;
-use super::secrets::SecretPlan;
+use super::secrets::{self, SecretPlan};
 use crate::control::{
     self, Handler, Progress, Renewed, RewrapReport, RotateTarget, Rotated, Service, Status,
 };
@@ -120,7 +120,8 @@ pub(super) fn open_keyring(vault: &Path, args: &args::Open) -> Outcome<Unlocked>
     // What has no readable header can't be opened by any secret, so none is asked for.
     KeyringFile::read_header(vault).map_err(|error| errors::opening(&error))?;
     let (accept_rollback, next_version) = (args.accept_rollback, args.next.number());
-    let options = OpenOptions { accept_rollback, next_version, ..OpenOptions::default() };
+    let limit = secrets::cost_limit(args.any_cost);
+    let options = OpenOptions { accept_rollback, next_version, limit, ..OpenOptions::default() };
     let secret = SecretPlan::new(args).read(vault)?;
     let opened = KeyringFile::open(vault, &secret, &options).map_err(|error| errors::opening(&error))?;
     Ok(Unlocked { opened, secret })
@@ -133,7 +134,8 @@ pub(super) fn open_keyring(vault: &Path, args: &args::Open) -> Outcome<Unlocked>
 pub(super) fn look_at_keyring(file: &Path, args: &args::Open) -> Outcome<Looked> {
     let sealed = KeyringFile::look(file).map_err(|error| errors::opening(&error))?;
     let secret = SecretPlan::new(args).read(file)?;
-    sealed.open(&secret, &OpenOptions::default()).map_err(|error| errors::opening(&error))
+    let options = OpenOptions { limit: secrets::cost_limit(args.any_cost), ..OpenOptions::default() };
+    sealed.open(&secret, &options).map_err(|error| errors::opening(&error))
 }
 
 /// Rotates a key.

@@ -29,6 +29,8 @@ pub(super) struct Options {
     pub(super) no_writeback: bool,
     /// `accept_rollback`.
     pub(super) accept_rollback: bool,
+    /// `any_cost`.
+    pub(super) any_cost: bool,
     /// `recovery_key`.
     pub(super) recovery_key: bool,
     /// `remount`: change the flags of a mount that is there, those that the list names.
@@ -162,6 +164,7 @@ impl Options {
             b"writeback" => self.no_writeback = false,
             b"nowriteback" | b"no_writeback" => self.no_writeback = true,
             b"accept_rollback" => self.accept_rollback = true,
+            b"any_cost" => self.any_cost = true,
             b"recovery_key" => self.recovery_key = true,
             b"fsname" | b"passfile" | b"extpass" | b"keyfile" => {
                 return Err(format!("-o {0}: it takes a value, {0}=…", String::from_utf8_lossy(name)));

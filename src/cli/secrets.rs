@@ -15,10 +15,15 @@ use super::args;
 use super::args_backup::{BackupPass, Merge};
 use super::exit::{Exit, Failure, Outcome};
 use super::options::Options;
-use crate::unlock::{KdfChoice, RecoveryKey, Secret, SecretKind};
+use crate::unlock::{CostLimit, KdfChoice, RecoveryKey, Secret, SecretKind};
 
 /// The longest passphrase, in bytes.
 const MAX_LEN: usize = 4096;
+
+/// What `--any-cost` says.
+pub(super) fn cost_limit(any: bool) -> CostLimit {
+    if any { CostLimit::Any } else { CostLimit::Usual }
+}
 
 /// Where a secret comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]

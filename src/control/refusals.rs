@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::keyring::{KeyError, KeyringError};
 use crate::unlock::UnlockError;
-use crate::vault;
+use crate::vault::{self, NotedFile};
 
 /// Why a request was refused. The client turns the kind into its exit status and shows the message.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
@@ -15,12 +15,21 @@ pub struct Refusal {
     pub kind: RefusalKind,
     /// Object, cause and remedy in one line.
     pub message: String,
+    /// Some of the files that are in the way; an older daemon names none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<NotedFile>,
 }
 
 impl Refusal {
     /// A refusal with that message.
     pub fn new(kind: RefusalKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), files: Vec::new() }
+    }
+
+    /// Names files that are in the way.
+    #[must_use]
+    pub fn naming(self, files: Vec<NotedFile>) -> Self {
+        Self { files, ..self }
     }
 }
 
@@ -52,7 +61,7 @@ pub enum RefusalKind {
     VaultThere,
     /// A secret that opens nothing.
     WrongSecret,
-    /// No such unlock slot, or none would be left.
+    /// No such unlock slot, none would be left, or there are too many.
     NoSuchSlot,
     /// A key backup that can't be used.
     Backup,
@@ -78,7 +87,10 @@ impl From<&KeyringError> for RefusalKind {
             | KeyringError::MayOnlyRead { .. } => Self::KeyringDamaged,
             KeyringError::Unlock { source, .. } => match source {
                 UnlockError::WrongSecret(_) | UnlockError::NoSuchSlot(_) => Self::WrongSecret,
-                UnlockError::CostBeyondCaps(_) => Self::KeyringDamaged,
+                UnlockError::CostBeyondCaps(_)
+                | UnlockError::TooCostly { .. }
+                | UnlockError::TooManySlots(_)
+                | UnlockError::TooCostlyTogether { .. } => Self::KeyringDamaged,
                 UnlockError::NoMemory(..) => Self::Other,
             },
             KeyringError::RolledBack { .. } | KeyringError::Forked { .. } => Self::RolledBack,
@@ -100,9 +112,10 @@ impl From<&KeyringError> for RefusalKind {
             | KeyringError::Versions { .. }
             | KeyringError::Kms(_) => Self::KeyNotUsable,
             KeyringError::NotAuthorized => Self::Outdated,
-            KeyringError::UnknownSlot(_) | KeyringError::LastSlot(_) | KeyringError::NoSecret => {
-                Self::NoSuchSlot
-            }
+            KeyringError::UnknownSlot(_)
+            | KeyringError::LastSlot(_)
+            | KeyringError::NoRoomForSlot(_)
+            | KeyringError::NoSecret => Self::NoSuchSlot,
             KeyringError::RootKeyReplaced(_) | KeyringError::NotVerified(_) | KeyringError::Kdf(_) => {
                 Self::Other
             }

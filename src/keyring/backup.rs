@@ -23,7 +23,7 @@ use crate::crypto::password::KdfParams;
 use crate::events::{Event, EventLog};
 use crate::ids::{Generation, VaultId};
 use crate::storage;
-use crate::unlock::{RecoveryKey, Secret, Slot, SlotInfo, Slots};
+use crate::unlock::{CostLimit, RecoveryKey, Secret, Slot, SlotInfo, Slots};
 
 type Result<T> = std::result::Result<T, KeyringError>;
 
@@ -86,7 +86,7 @@ impl Keys {
         let encoded = body::encode(&body).map_err(|e| KeyringError::Full(e.to_string()))?;
         let bytes = sealed(&head, Kind::Backup, &root, &encoded)?;
         write_new(file, &bytes).map_err(|e| failed(file, "can't be written", &e))?;
-        let back = read(file, secret)
+        let back = read(file, secret, CostLimit::Any)
             .and_then(|(_, body)| body::encode(&body).map_err(|e| KeyringError::Full(e.to_string())));
         match back {
             Ok(back) if *back == *encoded => {}
@@ -125,7 +125,7 @@ impl KeyringFile {
         let dir = VaultDir::open(dir)?;
         let lock = dir.lock(writable)?;
         let there = there(&dir, force)?;
-        let (head, mut body) = read(file, passphrase)?;
+        let (head, mut body) = read(file, passphrase, options.limit)?;
         if let Err(features) = head.writable() {
             let what = format!(
                 "was made by a newer rekeyfs, with features ({features}) of a vault that this one must not write; use that one"
@@ -214,23 +214,28 @@ fn there(dir: &VaultDir, force: bool) -> Result<There> {
 }
 
 /// Reads a backup and opens it.
-fn read(file: &Path, secret: &Secret) -> Result<(Header, model::Body)> {
+fn read(file: &Path, secret: &Secret, limit: CostLimit) -> Result<(Header, model::Body)> {
     let damaged = |what: String| KeyringError::Backup { path: file.to_owned(), what };
-    let limit = vault_dir::MAX_FILE_LEN;
+    let longest = vault_dir::MAX_FILE_LEN;
     let meta = fs::metadata(file).map_err(|e| failed(file, "can't be read", &e))?;
-    if !meta.is_file() || meta.len() > limit {
+    if !meta.is_file() || meta.len() > longest {
         return Err(damaged("is no key backup".to_owned()));
     }
     let bytes = fs::read(file).map_err(|e| failed(file, "can't be read", &e))?;
-    open(file, &bytes, secret)
+    open(file, &bytes, secret, limit)
 }
 
 /// Opens a backup, whose path is for messages.
-pub(super) fn open(file: &Path, bytes: &[u8], secret: &Secret) -> Result<(Header, model::Body)> {
+pub(super) fn open(
+    file: &Path,
+    bytes: &[u8],
+    secret: &Secret,
+    limit: CostLimit,
+) -> Result<(Header, model::Body)> {
     let damaged = |what: String| KeyringError::Backup { path: file.to_owned(), what };
     let parts = header::parse(bytes, Kind::Backup).map_err(|e| damaged(format!("is no key backup: {e}")))?;
     let vault = parts.header.vault;
-    let unlocked = parts.header.slots.unlock(vault, secret);
+    let unlocked = parts.header.slots.unlock(vault, secret, limit);
     let (root, _) = unlocked.map_err(|source| KeyringError::Unlock { vault: file.to_owned(), source })?;
     let opened = root
         .open_keyring(vault, parts.aad, parts.sealed)

@@ -230,6 +230,9 @@ pub enum KeyringError {
     /// The last slot stays: without one the vault is lost.
     #[error("unlock slot {0} is the last one; add another first")]
     LastSlot(SlotId),
+    /// With one slot more the keyring could not be opened without a say-so.
+    #[error("{}: it has as many unlock slots, or as costly ones, as are tried; remove one first, or give --kdf-memory", .0.display())]
+    NoRoomForSlot(PathBuf),
     /// A vault needs a slot.
     #[error("a vault needs a passphrase, key file or recovery key to unlock it")]
     NoSecret,

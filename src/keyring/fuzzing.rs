@@ -12,7 +12,7 @@ use crate::crypto::keys::RootKey;
 use crate::crypto::password::KdfParams;
 use crate::crypto::suite::Suite;
 use crate::ids::{KeyId, Timestamp, VaultId};
-use crate::unlock::{Secret, Slot};
+use crate::unlock::{CostLimit, Secret, Slot};
 
 /// The body of the committed key backup.
 pub(crate) const BODY: &[u8] = include_bytes!("../../fuzz/seeds/keyring_body/golden-key-backup");
@@ -35,7 +35,7 @@ pub(crate) fn backup() -> &'static [u8] {
 
 /// The body of a backup that opens.
 pub(crate) fn open_backup(file: &[u8]) -> Option<Vec<u8>> {
-    let (_, opened) = backup::open(Path::new("backup"), file, &secret()).ok()?;
+    let (_, opened) = backup::open(Path::new("backup"), file, &secret(), CostLimit::Usual).ok()?;
     Some(body::encode(&opened).unwrap().to_vec())
 }
 

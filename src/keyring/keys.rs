@@ -21,6 +21,7 @@ use crate::header::{AliasTag, SlotKeys};
 use crate::ids::{
     AliasId, AliasName, BackingKeyId, FileId, Format, Generation, KeyId, KeyVersion, SlotId, VaultId,
 };
+use crate::unlock::CostLimit;
 
 /// The keys of an unlocked vault. Shared by all threads; look-ups take a read lock for some nanoseconds and
 /// allocate nothing.
@@ -29,6 +30,8 @@ pub struct Keys {
     suite: Suite,
     tree: Arc<TreeKey>,
     unlocked_by: SlotId,
+    /// What may be spent on trying unlock slots.
+    pub(super) limit: CostLimit,
     path: PathBuf,
     pub(super) store: Mutex<Store>,
     /// The creation gate: held shared from choosing the current version until its header is written, and
@@ -114,6 +117,7 @@ impl Keys {
         log: Arc<EventLog>,
         clock: Arc<dyn Clock>,
         unlocked_by: SlotId,
+        limit: CostLimit,
     ) -> Result<Self, KeyringError> {
         let state = store.state();
         let (vault, suite) = (state.header.vault, state.header.suite);
@@ -126,6 +130,7 @@ impl Keys {
             suite,
             tree: Arc::new(tree),
             unlocked_by,
+            limit,
             path: store.dir().path().to_owned(),
             store: Mutex::new(store),
             gate: RwLock::new(()),

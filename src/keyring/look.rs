@@ -66,7 +66,7 @@ impl Sealed {
     pub fn open(self, secret: &Secret, options: &OpenOptions) -> Result<Looked, KeyringError> {
         let Self { dir, file, bytes, kind } = self;
         let header = store::parse_as(&dir, &bytes, kind)?.header;
-        let unlocked = header.slots.unlock(header.vault, secret);
+        let unlocked = header.slots.unlock(header.vault, secret, options.limit);
         let (root, slot) = unlocked.map_err(|source| KeyringError::Unlock { vault: file.clone(), source })?;
         let sealed = Self { dir, file, bytes, kind };
         sealed.open_with(Arc::new(root), slot, options)
@@ -96,7 +96,7 @@ impl Sealed {
         if kind == Kind::Keyring && file.file_name().is_some_and(|name| name == FILE_NAME) {
             store.look_for_loss(&log, false, None);
         }
-        let keys = Keys::new(store, log, Arc::clone(&options.clock), slot)?;
+        let keys = Keys::new(store, log, Arc::clone(&options.clock), slot, options.limit)?;
         Ok(Looked { keys: Arc::new(keys), behind })
     }
 }

@@ -71,7 +71,7 @@ use crate::crypto::suite::Suite;
 use crate::events::{Anchor, Event, EventLog, note_failed_unlock, take_failed_unlocks};
 use crate::ids::{AliasName, BackingKeyId, Generation, KeyVersion, SlotId, Timestamp, TreeKeyId, VaultId};
 use crate::storage::{RoCompat, Writable};
-use crate::unlock::{Secret, Slot};
+use crate::unlock::{CostLimit, Secret, Slot};
 
 /// How to open a keyring.
 #[derive(Clone)]
@@ -81,6 +81,8 @@ pub struct OpenOptions {
     /// Where an older keyring is taken and nothing tells how many versions were made since: the number from which on
     /// new ones are safe.
     pub next_version: Option<KeyVersion>,
+    /// What may be spent on trying unlock slots.
+    pub limit: CostLimit,
     /// Where this host remembers what it has seen.
     pub host: HostMemory,
     /// Where the time comes from.
@@ -91,7 +93,7 @@ impl Default for OpenOptions {
     /// No rollback is accepted; this user's memory; the system's clock.
     fn default() -> Self {
         let (host, clock) = (HostMemory::of_this_user(), Arc::new(SystemClock));
-        Self { accept_rollback: false, next_version: None, host, clock }
+        Self { accept_rollback: false, next_version: None, limit: CostLimit::Usual, host, clock }
     }
 }
 
@@ -201,7 +203,7 @@ impl KeyringFile {
         let dir = vault_dir::VaultDir::open(path)?;
         let mut bytes = dir.read()?;
         let header = store::parse(&dir, &bytes)?.header;
-        let (root, slot) = header.slots.unlock(header.vault, secret).map_err(|source| {
+        let (root, slot) = header.slots.unlock(header.vault, secret, options.limit).map_err(|source| {
             if source.is_wrong_secret()
                 && let Ok(writable) = header.writable()
             {
@@ -263,7 +265,7 @@ fn open_state(
         log.record_durably(&Event::RollbackAccepted(generation));
         tracing::warn!("the older keyring is used, and can't be saved with what may be lost: {error}");
     }
-    let keys = Keys::new(store, log, Arc::clone(&options.clock), slot)?;
+    let keys = Keys::new(store, log, Arc::clone(&options.clock), slot, options.limit)?;
     // It isn't used any more in any case; a vault must open on a disk that is full or read-only.
     if let Err(error) = keys.expire_due() {
         tracing::warn!("key material has expired and can't be deleted: {error}");

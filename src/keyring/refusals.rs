@@ -63,6 +63,7 @@ fn code(error: &KeyringError) -> String {
         }
         KeyringError::UnknownSlot(_) => "UnknownSlot".to_owned(),
         KeyringError::LastSlot(_) => "LastSlot".to_owned(),
+        KeyringError::NoRoomForSlot(_) => "NoRoomForSlot".to_owned(),
         KeyringError::NotVerified(_) => "NotVerified".to_owned(),
         KeyringError::Unlock { .. } => "WrongSecret".to_owned(),
         _ => NOT_KMS.to_owned(),

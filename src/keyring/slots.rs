@@ -57,7 +57,7 @@ impl Keys {
             (store.header_on_disk()?, Arc::clone(&store.state().root))
         };
         let vault = self.vault_path().to_owned();
-        let (opened, slot) = header.slots.unlock(self.vault_id(), secret).map_err(|source| {
+        let (opened, slot) = header.slots.unlock(self.vault_id(), secret, self.limit).map_err(|source| {
             if source.is_wrong_secret() {
                 self.log.record(&Event::UnlockFailed { attempts: 1, last: None });
             }
@@ -75,15 +75,28 @@ impl Keys {
     /// # Errors
     /// [`KeyringError`]; if the new slot doesn't open it is taken out again.
     pub fn add_slot(&self, _proof: &Proof, secret: &Secret, kdf: KdfParams) -> Result<SlotId, KeyringError> {
-        self.noting_slot("AddUnlockSlot", None, self.add_verified(secret, kdf))
+        self.noting_slot("AddUnlockSlot", None, self.add_verified(secret, kdf, None))
     }
 
-    fn add_verified(&self, secret: &Secret, kdf: KdfParams) -> Result<SlotId, KeyringError> {
+    /// `replaces`: the slot that goes afterwards, and takes no room.
+    fn add_verified(
+        &self,
+        secret: &Secret,
+        kdf: KdfParams,
+        replaces: Option<SlotId>,
+    ) -> Result<SlotId, KeyringError> {
         let root = Arc::clone(&self.store.lock().state().root);
         let slot = Slot::seal(self.vault_id(), &root, secret, kdf, self.clock.now())?;
         let id = slot.id();
         self.change(false, |draft| {
             same_root(&draft.root, &root, self)?;
+            let mut others = draft.header.slots.clone();
+            if let Some(replaced) = replaces {
+                others.remove(replaced);
+            }
+            others
+                .have_room_for(&slot)
+                .map_err(|_| KeyringError::NoRoomForSlot(self.vault_path().to_owned()))?;
             draft.header.slots.push(slot);
             draft.note(Event::SlotAdded(id));
             Ok(())
@@ -119,7 +132,7 @@ impl Keys {
         if self.store.lock().header_on_disk()?.slots.kind_of(slot).is_none() {
             return Err(KeyringError::UnknownSlot(slot));
         }
-        let new = self.add_slot(proof, secret, kdf)?;
+        let new = self.noting_slot("AddUnlockSlot", None, self.add_verified(secret, kdf, Some(slot)))?;
         self.remove_slot(proof, slot)?;
         Ok(new)
     }

@@ -75,6 +75,7 @@ impl Fixture {
 
     fn options(&self) -> OpenOptions {
         OpenOptions {
+            limit: crate::unlock::CostLimit::Usual,
             accept_rollback: false,
             next_version: None,
             host: HostMemory::at(self.dir.path().join("state")),

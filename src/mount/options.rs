@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::ids::KeyVersion;
 
 use super::error::MountError;
+use crate::unlock::CostLimit;
 use crate::vault::VaultOptions;
 
 /// A mount as it was asked for. The defaults are those of [`MountOptions::new`].
@@ -41,6 +42,8 @@ pub struct MountOptions {
     pub accept_rollback: bool,
     /// With that: the number of the next version of each key, where nothing tells it.
     pub next_version: Option<KeyVersion>,
+    /// What may be spent on trying unlock slots.
+    pub limit: CostLimit,
     /// What the list of mounts shows as source instead of the vault's path.
     pub fsname: Option<OsString>,
 }
@@ -63,6 +66,7 @@ impl MountOptions {
             nonempty: false,
             accept_rollback: false,
             next_version: None,
+            limit: CostLimit::Usual,
             fsname: None,
         }
     }

@@ -40,7 +40,8 @@ pub(super) fn run(prepared: Prepared, secret: Secret, starting: &Starting) -> Re
     };
     let lower = prepared.lock.dir();
     let (accept_rollback, next_version) = (prepared.options.accept_rollback, prepared.options.next_version);
-    let keyring = OpenOptions { accept_rollback, next_version, ..OpenOptions::default() };
+    let limit = prepared.options.limit;
+    let keyring = OpenOptions { accept_rollback, next_version, limit, ..OpenOptions::default() };
     let keys = KeyringFile::open(&prepared.vault, &secret, &keyring)?.keys;
     drop(secret);
     if !prepared.options.read_only {

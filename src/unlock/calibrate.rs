@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::limit::memory_kib;
 use crate::crypto::password::{KdfParams, derive_kek};
 
 /// The least memory that can be chosen, in MiB.
@@ -75,11 +76,7 @@ pub(super) fn scaled(probe: Duration, limit_kib: u32) -> KdfParams {
     KdfParams { memory_kib, passes: (passes as u32).clamp(PASSES, KdfParams::MAX_PASSES), lanes: 1 }
 }
 
-/// Half of MemTotal in /proc/meminfo; without it, no limit but [`MAX_KIB`].
+/// Half of the machine's memory; where that isn't known, no limit but [`MAX_KIB`].
 fn half_of_memory_kib() -> u32 {
-    let total = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
-        let line = text.lines().find_map(|l| l.strip_prefix("MemTotal:"))?;
-        line.split_whitespace().next()?.parse::<u64>().ok()
-    });
-    total.map_or(u32::MAX, |kib| u32::try_from(kib / 2).unwrap_or(u32::MAX))
+    memory_kib().map_or(u32::MAX, |kib| u32::try_from(kib / 2).unwrap_or(u32::MAX))
 }

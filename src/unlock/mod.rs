@@ -3,16 +3,39 @@
 //! (docs/format.md, "Unlock slots"). Slot KEKs are stored nowhere.
 
 mod calibrate;
+mod limit;
 mod recovery;
 mod secret;
 mod slot;
 
 pub use calibrate::{KdfChoice, MIN_MEMORY_MIB, calibrate, calibrate_in_place_of};
+pub use limit::{CostLimit, MAX_SLOTS};
 pub use recovery::{RecoveryKey, RecoveryKeyError};
 pub use secret::{KEY_FILE_LEN, KeyFileError, Secret, SecretKind};
 pub use slot::{Slot, SlotInfo, Slots};
 
+use std::fmt;
+
+use crate::crypto::password::KdfParams;
 use crate::ids::SlotId;
+
+/// What Argon2id takes, in MiB of memory times passes over it: about 1,000 a second and core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SlotCost {
+    mib_passes: u64,
+}
+
+impl SlotCost {
+    fn of(kdf: KdfParams) -> Self {
+        Self { mib_passes: u64::from(kdf.memory_kib >> 10) * u64::from(kdf.passes) }
+    }
+}
+
+impl fmt::Display for SlotCost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} GiB", self.mib_passes >> 10)
+    }
+}
 
 /// Why a secret yields no root key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +51,36 @@ pub enum UnlockError {
         "unlock slot {0} asks for Argon2id costs beyond 4 GiB, 64 passes or 16 lanes: the keyring is damaged"
     )]
     CostBeyondCaps(SlotId),
+    /// One slot asks for more than rekeyfs makes slots with, or than the machine has memory for: it wasn't tried.
+    #[error(
+        "unlock slot {slot} asks for {passes} passes over {memory_mib} MiB of memory, more than is spent on a slot \
+         that nobody vouches for, and wasn't tried; if it is yours, give --any-cost, else the keyring was changed"
+    )]
+    TooCostly {
+        /// The slot.
+        slot: SlotId,
+        /// The memory that it asks for.
+        memory_mib: u32,
+        /// The passes that it asks for.
+        passes: u32,
+    },
+    /// More slots than rekeyfs makes: none was tried.
+    #[error(
+        "the keyring has {0} unlock slots and rekeyfs makes at most {MAX_SLOTS}, so none was tried; if they are yours, \
+         give --any-cost, else the keyring was changed"
+    )]
+    TooManySlots(usize),
+    /// The slots that would be tried ask for too much together: none was tried.
+    #[error(
+        "{slots} unlock slots ask for {cost} of memory to be gone over, more than is spent on slots that nobody vouches \
+         for, and none was tried; if they are yours, give --any-cost, else the keyring was changed"
+    )]
+    TooCostlyTogether {
+        /// How many.
+        slots: usize,
+        /// What they ask for.
+        cost: SlotCost,
+    },
     /// Argon2id could not be run with costs within the caps: most often, not enough memory.
     #[error("unlock slot {0} needs {1} MiB of memory for Argon2id and could not have them")]
     NoMemory(SlotId, u32),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use subtle::ConstantTimeEq;
 
 use super::UnlockError;
+use super::limit::CostLimit;
 use super::secret::{Secret, SecretKind};
 use crate::crypto::keys::{RootKey, SlotKek};
 use crate::crypto::password::{self, KdfError, KdfParams};
@@ -102,6 +103,14 @@ impl Slot {
         self.id
     }
 
+    /// Argon2id costs of a passphrase slot.
+    pub(super) fn kdf(&self) -> Option<KdfParams> {
+        match &self.lock {
+            Lock::Passphrase { kdf, .. } => Some(*kdf),
+            Lock::KeyFile | Lock::Recovery => None,
+        }
+    }
+
     /// The kind of secret that opens it.
     pub fn kind(&self) -> SecretKind {
         self.lock.kind()
@@ -121,11 +130,7 @@ impl Slot {
 
     fn open(&self, vault: VaultId, secret: &Secret) -> Result<RootKey, UnlockError> {
         let wrong = UnlockError::WrongSecret(secret.kind());
-        if let Lock::Passphrase { kdf, .. } = &self.lock
-            && !kdf.within_caps()
-        {
-            return Err(UnlockError::CostBeyondCaps(self.id));
-        }
+        self.check_caps()?;
         let kek = match self.lock.kek(secret) {
             Some(Ok(kek)) => kek,
             Some(Err(_)) => return Err(UnlockError::NoMemory(self.id, self.memory_mib())),
@@ -134,19 +139,20 @@ impl Slot {
         kek.unwrap_root(vault, self.id, &self.aad(vault), &self.wrapped).map_err(|_| wrong)
     }
 
-    fn memory_mib(&self) -> u32 {
-        match &self.lock {
-            Lock::Passphrase { kdf, .. } => kdf.memory_kib >> 10,
-            Lock::KeyFile | Lock::Recovery => 0,
+    fn check_caps(&self) -> Result<(), UnlockError> {
+        match self.kdf() {
+            Some(kdf) if !kdf.within_caps() => Err(UnlockError::CostBeyondCaps(self.id)),
+            _ => Ok(()),
         }
     }
 
+    fn memory_mib(&self) -> u32 {
+        self.kdf().map_or(0, |kdf| kdf.memory_kib >> 10)
+    }
+
     fn info(&self) -> SlotInfo {
-        let kdf = match &self.lock {
-            Lock::Passphrase { kdf, .. } => Some(*kdf),
-            Lock::KeyFile | Lock::Recovery => None,
-        };
-        SlotInfo { id: Some(self.id), kind: self.kind().name().to_owned(), created: Some(self.created), kdf }
+        let (kind, kdf) = (self.kind().name().to_owned(), self.kdf());
+        SlotInfo { id: Some(self.id), kind, created: Some(self.created), kdf }
     }
 }
 
@@ -162,24 +168,48 @@ enum Entry {
 }
 
 impl Slots {
-    /// Tries each slot of the secret's kind; for a passphrase that takes Argon2id's time for each.
+    /// Tries each slot of the secret's kind that `limit` admits; for a passphrase that takes Argon2id's time for each.
     ///
     /// # Errors
-    /// [`UnlockError`]: no slot of that kind, a wrong secret, or a slot that can't be tried.
-    pub fn unlock(&self, vault: VaultId, secret: &Secret) -> Result<(RootKey, SlotId), UnlockError> {
+    /// [`UnlockError`]: no slot of that kind, a wrong secret, or slots that can't be tried.
+    pub fn unlock(
+        &self,
+        vault: VaultId,
+        secret: &Secret,
+        limit: CostLimit,
+    ) -> Result<(RootKey, SlotId), UnlockError> {
         let mut failure = UnlockError::NoSuchSlot(secret.kind());
-        for slot in self.known().filter(|s| s.kind() == secret.kind()) {
+        // What kept a slot from being tried says more than that another one refused.
+        let mut fails = |e: UnlockError| {
+            if failure.is_wrong_secret() {
+                failure = e;
+            }
+        };
+        let mut tried = Vec::new();
+        for slot in self.known().filter(|slot| slot.kind() == secret.kind()) {
+            match slot.check_caps().and_then(|()| limit.admits(slot)) {
+                Ok(()) => tried.push(slot),
+                Err(e) => fails(e),
+            }
+        }
+        limit.admits_all(self.0.len(), tried.iter().copied())?;
+        for slot in tried {
             match slot.open(vault, secret) {
                 Ok(root) => return Ok((root, slot.id)),
-                // What kept a slot from being tried says more than that another one refused.
-                Err(e) => {
-                    if !matches!(failure, UnlockError::CostBeyondCaps(_) | UnlockError::NoMemory(..)) {
-                        failure = e;
-                    }
-                }
+                Err(e) => fails(e),
             }
         }
         Err(failure)
+    }
+
+    /// Whether a keyring with these slots and one more can be opened without a say-so.
+    ///
+    /// # Errors
+    /// [`UnlockError`]: the bound that it would exceed.
+    pub fn have_room_for(&self, slot: &Slot) -> Result<(), UnlockError> {
+        let same = self.known().filter(|known| known.kind() == slot.kind());
+        let same = same.filter(|known| known.check_caps().is_ok() && CostLimit::Usual.admits(known).is_ok());
+        CostLimit::Usual.admits_all(self.0.len() + 1, same.chain([slot]))
     }
 
     /// Whether this slot is there, opens with `secret` and yields `root`.

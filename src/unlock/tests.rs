@@ -37,17 +37,20 @@ fn each_secret_opens_its_own_slot() {
     let read: Slots = serde_json::from_str(&text).unwrap();
     assert_eq!(read.list(), slots.list());
     for (secret, info) in secrets.iter().zip(slots.list()) {
-        let (opened, id) = read.unlock(vault, secret).map_err(|e| e.to_string()).unwrap();
+        let (opened, id) = read.unlock(vault, secret, CostLimit::Usual).map_err(|e| e.to_string()).unwrap();
         assert_eq!((opened.expose(), Some(id)), (root.expose(), info.id));
         assert!(read.verify(vault, id, secret, &root));
         assert!(!read.verify(vault, id, secret, &RootKey::generate()));
-        assert!(read.unlock(VaultId::random(), secret).is_err());
+        assert!(read.unlock(VaultId::random(), secret, CostLimit::Usual).is_err());
     }
     assert_eq!(
-        read.unlock(vault, &passphrase("c")).err(),
+        read.unlock(vault, &passphrase("c"), CostLimit::Usual).err(),
         Some(UnlockError::WrongSecret(SecretKind::Passphrase))
     );
-    assert_eq!(read.unlock(vault, &key_file(2)).err(), Some(UnlockError::WrongSecret(SecretKind::KeyFile)));
+    assert_eq!(
+        read.unlock(vault, &key_file(2), CostLimit::Usual).err(),
+        Some(UnlockError::WrongSecret(SecretKind::KeyFile))
+    );
 }
 
 #[test]
@@ -56,10 +59,16 @@ fn a_recovery_key_is_no_key_file_of_the_same_bytes() {
     let recovery = RecoveryKey::generate();
     let same_bytes = Secret::KeyFile(Zeroizing::new(*recovery.expose()));
     let slots = slots(vault, &root, &[&Secret::Recovery(recovery)]);
-    assert_eq!(slots.unlock(vault, &same_bytes).err(), Some(UnlockError::NoSuchSlot(SecretKind::KeyFile)));
+    assert_eq!(
+        slots.unlock(vault, &same_bytes, CostLimit::Usual).err(),
+        Some(UnlockError::NoSuchSlot(SecretKind::KeyFile))
+    );
     let text = serde_json::to_string(&slots).unwrap().replace("recovery", "keyfile");
     let forged: Slots = serde_json::from_str(&text).unwrap();
-    assert_eq!(forged.unlock(vault, &same_bytes).err(), Some(UnlockError::WrongSecret(SecretKind::KeyFile)));
+    assert_eq!(
+        forged.unlock(vault, &same_bytes, CostLimit::Usual).err(),
+        Some(UnlockError::WrongSecret(SecretKind::KeyFile))
+    );
 }
 
 #[test]
@@ -73,7 +82,7 @@ fn every_byte_of_a_slot_counts() {
         let Ok(bad) = serde_json::from_slice::<Slots>(&bad) else { continue };
         // "created" isn't in the slot's AAD; the keyring's covers it.
         let created = text.find("\"created\":").unwrap();
-        let opened = bad.unlock(vault, &secret).is_ok();
+        let opened = bad.unlock(vault, &secret, CostLimit::Usual).is_ok();
         assert!(!opened || (created..created + 12).contains(&i), "byte {i} of {text}");
     }
 }
@@ -125,7 +134,7 @@ fn costs_beyond_the_caps_are_refused_before_they_run() {
         let mut bad = good.clone();
         bad[0]["kdf"][field] = value.into();
         let bad: Slots = serde_json::from_value(bad).unwrap();
-        let error = bad.unlock(vault, &secret).err().unwrap();
+        let error = bad.unlock(vault, &secret, CostLimit::Usual).err().unwrap();
         assert!(matches!(error, UnlockError::CostBeyondCaps(_)), "{field} {value}: {error}");
     }
     let beyond = KdfParams { memory_kib: u32::MAX, passes: 1, lanes: 1 };
@@ -224,4 +233,57 @@ fn numbers_in_a_slot_of_an_unknown_kind_are_kept_to_the_last_bit() {
         let written = text.split(['}', ':']).nth(2).unwrap();
         assert_eq!(written.parse::<f64>().unwrap().to_bits(), number.to_bits(), "{number:e} in {text}");
     }
+}
+
+/// As whoever can write the keyring makes them: slots cloned from a real one, with other ids and costs.
+fn forged(good: &Slots, count: usize, memory_kib: u32, passes: u32) -> Slots {
+    let slot = serde_json::to_value(good).unwrap()[0].clone();
+    let forged = |_| {
+        let mut slot = slot.clone();
+        slot["id"] = serde_json::to_value(crate::ids::SlotId::random()).unwrap();
+        slot["kdf"]["memory_kib"] = memory_kib.into();
+        slot["kdf"]["passes"] = passes.into();
+        slot
+    };
+    let mut all: Vec<_> = (0..count).map(forged).collect();
+    all.push(slot.clone());
+    serde_json::from_value(all.into()).unwrap()
+}
+
+#[test]
+fn forged_slots_are_refused_at_once_by_number_and_by_cost() {
+    let (vault, root) = (VaultId::random(), RootKey::generate());
+    let secret = passphrase("a");
+    let good = slots(vault, &root, &[&secret]);
+    let began = std::time::Instant::now();
+    let refused = |slots: &Slots| slots.unlock(vault, &secret, CostLimit::Usual).err();
+    assert_eq!(refused(&forged(&good, 1000, 4 << 20, 64)), Some(UnlockError::TooManySlots(1001)));
+    // So many that each is admitted, and all together are not.
+    let together = refused(&forged(&good, 33, 1 << 20, 3)).unwrap();
+    assert!(matches!(together, UnlockError::TooCostlyTogether { slots: 34, .. }), "{together}");
+    assert!(
+        together.to_string().contains("99 GiB") && together.to_string().contains("--any-cost"),
+        "{together}"
+    );
+    // Those that are too costly alone aren't tried, and don't keep the real one from being tried.
+    let alone = forged(&good, 60, 4 << 20, 64);
+    assert!(alone.unlock(vault, &secret, CostLimit::Usual).is_ok());
+    let wrong = alone.unlock(vault, &passphrase("b"), CostLimit::Usual).err().unwrap();
+    assert!(matches!(wrong, UnlockError::TooCostly { memory_mib: 4096, passes: 64, .. }), "{wrong}");
+    assert!(!wrong.is_wrong_secret());
+    assert!(began.elapsed() < Duration::from_secs(2));
+    // With a say-so they are.
+    assert!(forged(&good, 100, 64, 1).unlock(vault, &secret, CostLimit::Any).is_ok());
+    assert!(forged(&good, 100, 64, 1).unlock(vault, &secret, CostLimit::Usual).is_err());
+}
+
+/// Passphrase slots, however costly, are nothing to a key file.
+#[test]
+fn only_slots_that_would_be_tried_count() {
+    let (vault, root) = (VaultId::random(), RootKey::generate());
+    let good = slots(vault, &root, &[&passphrase("a"), &key_file(1)]);
+    let mut many = forged(&good, 40, 1 << 20, 3);
+    many.push(Slot::seal(vault, &root, &key_file(2), KDF, Timestamp(0)).unwrap());
+    assert!(many.unlock(vault, &key_file(2), CostLimit::Usual).is_ok());
+    assert!(many.unlock(vault, &passphrase("a"), CostLimit::Usual).is_err());
 }

@@ -77,7 +77,7 @@ fn a_new_root_key_shuts_out_old_files_and_dropped_secrets() {
     // Neither the file nor the one before it opens under the old root key.
     let old_root = Arc::new({
         let parts = header::parse(&old_file, header::Kind::Keyring).unwrap();
-        parts.header.slots.unlock(keys.vault_id(), &key_file(1)).unwrap().0
+        parts.header.slots.unlock(keys.vault_id(), &key_file(1), CostLimit::Usual).unwrap().0
     });
     let dir = vault_dir::VaultDir::open(&f.vault()).unwrap();
     for name in [FILE_NAME, PREV_NAME] {
@@ -100,7 +100,7 @@ fn slots_of_unknown_kinds_are_kept() {
     // As a newer program would write it: sealed anew with one more slot in the header.
     let bytes = f.read(FILE_NAME);
     let parts = header::parse(&bytes, header::Kind::Keyring).unwrap();
-    let (root, _) = parts.header.slots.unlock(parts.header.vault, &key_file(1)).unwrap();
+    let (root, _) = parts.header.slots.unlock(parts.header.vault, &key_file(1), CostLimit::Usual).unwrap();
     let body = root.open_keyring(parts.header.vault, parts.aad, parts.sealed).unwrap();
     let json = String::from_utf8(parts.aad[18..].to_vec()).unwrap();
     let json = json.replace("\"slots\":[", "\"slots\":[{\"type\":\"tpm2\",\"handle\":\"0x81\"},");
@@ -120,4 +120,22 @@ fn slots_of_unknown_kinds_are_kept() {
     let list = f.open(&key_file(1)).unwrap().keys.slots().unwrap();
     assert_eq!((list.len(), list[0].kind.as_str(), list[0].id), (2, "tpm2", None));
     assert!(String::from_utf8_lossy(&f.read(FILE_NAME)).contains("\"handle\":\"0x81\""));
+}
+
+/// A keyring that rekeyfs makes can be opened without a say-so.
+#[test]
+fn no_more_slots_are_made_than_are_tried() {
+    let f = Fixture::new();
+    let Opened { keys, proof } = f.create(&[&key_file(1)]);
+    let mut last = None;
+    for n in 1..crate::unlock::MAX_SLOTS {
+        last = Some(keys.add_slot(&proof, &key_file(n as u8 + 1), KDF).unwrap());
+    }
+    let full = keys.add_slot(&proof, &key_file(200), KDF);
+    assert!(matches!(full, Err(KeyringError::NoRoomForSlot(_))));
+    assert!(f.open(&key_file(1)).is_ok());
+    // Replacing one takes no room.
+    keys.change_slot(&proof, last.unwrap(), &key_file(201), KDF).unwrap();
+    assert!(f.open(&key_file(201)).is_ok());
+    assert!(matches!(keys.add_slot(&proof, &key_file(200), KDF), Err(KeyringError::NoRoomForSlot(_))));
 }
