@@ -30,7 +30,7 @@ fn status_of_keyring(error: &KeyringError, io: Exit) -> Exit {
 
 /// The failure of a request that was refused.
 pub(super) fn refusal(refusal: &Refusal) -> Failure {
-    Failure::line(status(refusal.kind), refusal)
+    Failure::line(status(refusal.kind), refusal).naming(&refusal.files)
 }
 
 /// The status of a kind of refusal, a daemon's or this process's own.

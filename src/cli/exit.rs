@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::process::ExitCode;
 
 use crate::printable;
+use crate::vault::{NOTED, NotedFile};
 
 /// What the process ends with. The numbers are stable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -138,6 +139,8 @@ pub(super) struct Failure {
     /// The status.
     pub(super) exit: Exit,
     line: String,
+    /// Files that are in the way, told behind the line.
+    pub(super) files: Vec<NotedFile>,
 }
 
 /// The result of a command, or of a part of one.
@@ -151,7 +154,30 @@ impl Failure {
 
     /// A failure whose line already names its object.
     pub(super) fn line(exit: Exit, line: impl Display) -> Self {
-        Self { exit, line: one_line(&line.to_string()) }
+        Self { exit, line: one_line(&line.to_string()), files: Vec::new() }
+    }
+
+    /// With files that are in the way.
+    pub(super) fn naming(self, files: &[NotedFile]) -> Self {
+        Self { files: files.to_vec(), ..self }
+    }
+
+    /// What is said of each of the files in the way.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let mut notes: Vec<String> = self.files.iter().map(note).collect();
+        if notes.len() >= NOTED {
+            notes.push("  these are some of them".to_owned());
+        }
+        notes
+    }
+}
+
+/// A file, by the path that a user knows if that can be known, and why it is named.
+pub(super) fn note(file: &NotedFile) -> String {
+    let inode = file.inode.map(|inode| format!(", inode {inode}")).unwrap_or_default();
+    match &file.path {
+        Some(path) => format!("  {} ({}{inode}): {}", printable::path(path.as_path()), file.lower, file.why),
+        None => format!("  {}{inode}: {}", file.lower, file.why),
     }
 }
 

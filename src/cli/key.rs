@@ -4,6 +4,8 @@ use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 
+use serde_json::json;
+
 use super::args_key::{KeyCommand, Retire as Args};
 use super::exit::{Exit, Failure, Outcome};
 use super::interrupt::Interrupt;
@@ -24,7 +26,16 @@ use crate::storage;
 /// allow it; what resolving the target, asking the daemon or opening the vault may say.
 pub(super) fn run(command: &KeyCommand) -> Outcome {
     match command {
-        KeyCommand::Retire(args) => retire(args),
+        KeyCommand::Retire(args) => {
+            let done = retire(args);
+            if let Err(failure) = &done
+                && args.json
+                && !failure.files.is_empty()
+            {
+                output::print_json(&json!({ "refused": failure.to_string(), "files": failure.files }))?;
+            }
+            done
+        }
     }
 }
 

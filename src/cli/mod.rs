@@ -62,6 +62,7 @@ pub fn main() -> ExitCode {
                 Exit::Kms => output::complain_bare(&failure),
                 _ => output::complain(&failure),
             }
+            failure.notes().iter().for_each(output::complain_bare);
             // fsck(8) has statuses of its own.
             if is_fsck { fsck::status(failure.exit).into() } else { failure.exit.into() }
         }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::io::IsTerminal;
 
 use super::args_files as args;
-use super::exit::{Exit, Outcome};
+use super::exit::{Exit, Outcome, note};
 use super::interrupt::Interrupt;
 use super::offline;
 use super::output;
@@ -143,6 +143,9 @@ fn versions(status: &Status, bar: Option<char>, out: &mut String) {
             "{} files or directories could not be counted, and which key they need isn't known: `rekeyfs fsck` names them",
             status.files_unknown
         );
+    }
+    for file in &status.files_noted {
+        let _ = writeln!(out, "{}", printable::line(&note(file)));
     }
 }
 

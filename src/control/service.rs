@@ -206,8 +206,8 @@ impl Handler for Service {
     }
 
     fn count(&self, go_on: &mut dyn FnMut(Progress) -> bool) -> Result<Status, Refusal> {
-        let files_unknown = self.count_files(go_on)?;
-        Ok(Status { files_unknown, ..self.status()? })
+        let (files_unknown, files_noted) = self.count_files(go_on)?;
+        Ok(Status { files_unknown, files_noted, ..self.status()? })
     }
 
     fn reencrypt(
@@ -288,6 +288,7 @@ pub fn status_of_keys(keys: &Keys) -> Status {
         files_seen: 0,
         files_stale: 0,
         files_unknown: 0,
+        files_noted: Vec::new(),
         pending_rewraps: 0,
         pending_deletions: keys.pending_deletions().iter().map(pending).collect(),
     }

@@ -127,6 +127,7 @@ fn status() -> Status {
         files_seen: 0,
         files_stale: 0,
         files_unknown: 0,
+        files_noted: Vec::new(),
         pending_rewraps: 0,
         pending_deletions: vec![],
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::sweep::Progress;
 use super::walk::{BATCH, walk};
 use crate::ids::{BackingKeyId, Ino, Timestamp};
-use crate::vault::{Result, Vault};
+use crate::vault::{NOTED, NotedFile, Result, Vault};
 
 /// What a count found.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -27,6 +27,8 @@ pub struct Count {
     /// Files by the backing key that each needs, in order. A file whose key can't be used counts under the one
     /// that its header names; for all others the header was verified.
     pub census: Vec<(BackingKeyId, u64)>,
+    /// Some of the files that are unreadable, or whose header names a backing key that the keyring doesn't have.
+    pub noted: Vec<NotedFile>,
 }
 
 impl Count {
@@ -48,16 +50,25 @@ pub fn count(vault: &Vault, mut progress: impl FnMut(Progress), stop: &AtomicBoo
         for ino in files.iter() {
             count.files += 1;
             match vault.count_file(*ino) {
-                Ok(Some(info)) => *census.entry(info.backing).or_default() += 1,
+                Ok(Some(info)) => {
+                    *census.entry(info.backing).or_default() += 1;
+                    if count.noted.len() < NOTED && vault.keys().state_of(info.backing).is_missing() {
+                        count.noted.push(vault.noted_file(*ino, NotedFile::needs(&[info.backing])));
+                    }
+                }
                 Ok(None) => count.empty += 1,
                 Err(e) => {
                     tracing::warn!(ino = ino.0, "counted as unreadable: {e}");
                     count.unreadable += 1;
+                    if count.noted.len() < NOTED {
+                        count.noted.push(vault.noted_file(*ino, e.to_string()));
+                    }
                 }
             }
         }
         progress(Progress { total, seen: count.files, rewrapped: 0, failed: count.unreadable });
     })?;
+    vault.name_plainly(&mut count.noted);
     count.census = census.into_iter().collect();
     count.census.sort();
     count.left_out = walked.left_out();

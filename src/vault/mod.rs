@@ -51,7 +51,7 @@ use parking_lot::{Mutex, RwLock};
 
 pub use error::{Damage, Error, Result};
 pub use file::{BatchOutcome, PageCache, holds_data, unwrap};
-pub use needs::{CountError, Needed};
+pub use needs::{CountError, NOTED, Needed, NotedFile};
 pub use pages::Stale;
 pub use plain::PlainNames;
 pub use replace::{GoOn, Reencrypted};

@@ -8,11 +8,16 @@
 //! anew. That no new file takes up what is to go is for the caller: a version below the current one wraps
 //! nothing new, and re-wraps that chose it before are waited for here.
 
+mod noted;
+
 use std::collections::{BTreeMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+
+pub use noted::{NOTED, NotedFile};
+use noted::{Noted, Reason};
 
 use super::file::Needs;
 use super::{Error, FileKind, Result, Vault};
@@ -44,6 +49,7 @@ pub struct Needed {
     pub elsewhere: u64,
     /// The lower path of one of these.
     pub elsewhere_example: Option<String>,
+    noted: Noted,
 }
 
 impl Needed {
@@ -53,8 +59,19 @@ impl Needed {
         of.map(|(_, files)| files).sum()
     }
 
-    fn unreadable(&mut self, path: &[u8], why: &dyn std::fmt::Display) {
+    /// Some of the files that need one of the backing keys that `gone` chooses, or of which it can't be told.
+    pub fn in_the_way_of(&self, gone: impl Fn(BackingKeyId) -> bool) -> Vec<NotedFile> {
+        let needing = self.noted.of(|reason| match reason {
+            Reason::Needs(backings) => backings.iter().any(|backing| gone(*backing)),
+            Reason::Unreadable | Reason::Elsewhere => false,
+        });
+        let untold = self.noted.of(|reason| matches!(reason, Reason::Unreadable | Reason::Elsewhere));
+        needing.into_iter().chain(untold).take(NOTED).collect()
+    }
+
+    fn unreadable(&mut self, path: &[u8], inode: Option<u64>, why: &dyn std::fmt::Display) {
         self.unreadable += 1;
+        self.noted.note(&Reason::Unreadable, path, inode, || why.to_string());
         if self.example.is_none() {
             self.example = Some(format!("tree/{}: {why}", String::from_utf8_lossy(path)));
         }
@@ -62,6 +79,9 @@ impl Needed {
 
     fn elsewhere(&mut self, path: &[u8]) {
         self.elsewhere += 1;
+        self.noted.note(&Reason::Elsewhere, path, None, || {
+            "it lies on another filesystem, or is a mount point".to_owned()
+        });
         if self.elsewhere_example.is_none() {
             self.elsewhere_example = Some(format!("tree/{}", String::from_utf8_lossy(path)));
         }
@@ -262,7 +282,7 @@ impl Count<'_> {
     }
 
     fn unreadable(&mut self, why: &dyn std::fmt::Display) {
-        self.needed.unreadable(&self.path, why);
+        self.needed.unreadable(&self.path, None, why);
     }
 
     /// Reads a directory: counts its files, notes its directories.
@@ -325,11 +345,15 @@ impl Count<'_> {
         };
         match needs {
             Ok(Needs::Nothing) | Err(Error::Lower(Errno::NOENT)) => {}
-            Ok(Needs::Backings(backings)) => self.needed.note(backings),
+            Ok(Needs::Backings(backings)) => {
+                let why = || NotedFile::needs(&backings);
+                self.needed.noted.note(&Reason::Needs(backings.clone()), &self.path, Some(stat.ino), why);
+                self.needed.note(backings);
+            }
             // Of no program known: it has no header that could need a key.
             Ok(Needs::Unknown(_)) if kind == LowerKind::Unknown => {}
-            Ok(Needs::Unknown(why)) => self.unreadable(&why),
-            Err(e) => self.unreadable(&e),
+            Ok(Needs::Unknown(why)) => self.needed.unreadable(&self.path, Some(stat.ino), &why),
+            Err(e) => self.needed.unreadable(&self.path, Some(stat.ino), &e),
         }
     }
 }

@@ -75,6 +75,17 @@ impl Vault {
     }
 }
 
+/// Appends a lower path or name as events state it: bytes that aren't printable ASCII, and `%`, percent-encoded.
+pub(super) fn encoded(bytes: &[u8], to: &mut String) {
+    for &byte in bytes {
+        if byte.is_ascii_graphic() && byte != b'%' {
+            to.push(char::from(byte));
+        } else {
+            to.push_str(&format!("%{byte:02X}"));
+        }
+    }
+}
+
 /// Takes the percent-encoding off.
 fn decoded(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());

@@ -4,7 +4,8 @@
 use std::os::fd::AsFd;
 
 use super::inode::Inode;
-use super::{Attr, Caller, Damage, Error, FileKind, OpenFlags, Result, SetAttr, Vault};
+use super::plain::encoded;
+use super::{Attr, Caller, Damage, Error, FileKind, NotedFile, OpenFlags, Result, SetAttr, Vault};
 use crate::events::{Class, Event, FileRef, Refusal};
 use crate::header::{SLOTS, UnverifiedSlot};
 use crate::ids::{BackingKeyId, FileId, Handle, Ino, LowerOffset};
@@ -101,6 +102,12 @@ impl Vault {
         FileRef { ino, file: None, path: self.lower_path(ino) }
     }
 
+    /// A file that is named, and why; its plain path is yet to be found.
+    pub fn noted_file(&self, ino: Ino, why: String) -> NotedFile {
+        let lower = self.lower_path(ino).unwrap_or_default();
+        NotedFile { lower, path: None, inode: Some(ino.0), why }
+    }
+
     fn lower_path(&self, ino: Ino) -> Option<String> {
         let mut entries = Vec::new();
         let (mut at, mut len) = (ino, 0);
@@ -116,13 +123,7 @@ impl Vault {
         let mut path = "tree".to_owned();
         for entry in entries.iter().rev() {
             path.push('/');
-            for &byte in entry.iter() {
-                if byte.is_ascii_graphic() && byte != b'%' {
-                    path.push(char::from(byte));
-                } else {
-                    path.push_str(&format!("%{byte:02X}"));
-                }
-            }
+            encoded(entry, &mut path);
         }
         Some(path)
     }

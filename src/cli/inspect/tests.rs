@@ -73,6 +73,7 @@ fn staleness_is_told_only_where_it_is_known() {
         files_seen: 0,
         files_stale: 0,
         files_unknown: 0,
+        files_noted: Vec::new(),
         pending_rewraps: 0,
         pending_deletions: vec![],
     };

@@ -58,6 +58,7 @@ fn status() -> Status {
         files_seen: 1000,
         files_stale: 1000,
         files_unknown: 0,
+        files_noted: Vec::new(),
         pending_rewraps: 5,
         pending_deletions: vec![PendingStatus {
             key_id: other,

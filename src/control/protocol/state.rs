@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{AliasName, KeyId, KeyVersion, PathText, VaultId};
 use crate::keyring::{VersionRange, VersionState};
+use crate::vault::NotedFile;
 
 /// The state of a vault.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -34,6 +35,9 @@ pub struct Status {
     /// on another filesystem. They are in none of the other numbers.
     #[serde(default)]
     pub files_unknown: u64,
+    /// After a count: some of these files, and of those whose header names a key version that the keyring doesn't have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files_noted: Vec<NotedFile>,
     /// Stale files that were used and wait for their re-wrap.
     pub pending_rewraps: u64,
     /// Keys that will be deleted.

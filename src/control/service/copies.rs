@@ -43,7 +43,8 @@ impl Service {
                 Refusal::new(kind, format!("{path}: {error}"))
             })?;
             if let Some(why) = against(&counted, files, gone, what) {
-                return Err(Refusal::new(RefusalKind::KeyNotUsable, format!("{path}: {why}")));
+                let refusal = Refusal::new(RefusalKind::KeyNotUsable, format!("{path}: {why}"));
+                return Err(refusal.naming(counted.in_the_way_of(gone)));
             }
         }
         Ok(())

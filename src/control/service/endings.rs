@@ -12,10 +12,13 @@ use crate::events::Event;
 use crate::ids::{BackingKeyId, KeyId};
 use crate::keyring::kms::{Call, KmsError, KmsErrorName};
 use crate::keyring::{KeyState, KeyringError, PendingDeletion, RetireOrder, Retirement};
-use crate::vault::{CountError, Needed};
+use crate::vault::{CountError, Needed, NotedFile};
 
 /// How long a deletion that is held up waits before the files are counted again.
 const COUNT_AGAIN: Duration = Duration::from_secs(3600);
+
+/// How many files a message names; a refusal lists more.
+const SOME: usize = 3;
 
 /// A function that is told of progress and says whether to go on.
 pub(super) type GoOn<'a> = &'a mut dyn FnMut(Progress) -> bool;
@@ -50,6 +53,13 @@ impl Service {
             CountError::Stopped => Refusal::new(RefusalKind::Other, format!("{path}: {error}")),
             CountError::Moving => Refusal::new(RefusalKind::Busy, format!("{path}: {error}")),
         })
+    }
+
+    /// Some of the files that are in the way, with their plain paths.
+    fn named(&self, counted: &Needed, gone: impl Fn(BackingKeyId) -> bool) -> Vec<NotedFile> {
+        let mut files = counted.in_the_way_of(gone);
+        self.vault.name_plainly(&mut files);
+        files
     }
 
     /// Schedules a deletion, unless files need the key and the call doesn't insist.
@@ -107,7 +117,8 @@ impl Service {
             let what = format!("versions below {} of key {key}", order.below);
             let counted = self.count(go_on)?;
             if let Some(why) = in_the_way(&counted, gone, &what) {
-                return Err(Refusal::new(RefusalKind::KeyNotUsable, why));
+                let files = self.named(&counted, gone);
+                return Err(Refusal::new(RefusalKind::KeyNotUsable, why).naming(files));
             }
             self.check_copies(&asked.copies, counted.files > 0, gone, &what, go_on)?;
         }
@@ -183,10 +194,14 @@ impl Service {
 
 /// What speaks against the end of the backing keys that `gone` chooses, and what can be done.
 fn in_the_way(needed: &Needed, gone: impl Fn(BackingKeyId) -> bool, what: &str) -> Option<String> {
-    let files = needed.of(gone);
+    let files = needed.of(&gone);
+    let mut some = needed.in_the_way_of(gone);
+    some.truncate(SOME);
     if files > 0 {
+        let some: Vec<String> = some.into_iter().map(|file| file.lower).collect();
+        let some = some.join(", ");
         return Some(format!(
-            "{files} {} {what}; point aliases at another key if need be, move them with `rekeyfs rewrap`, and try \
+            "{files} {} {what} ({some}); point aliases at another key if need be, move them with `rekeyfs rewrap`, and try \
              again, or insist with --force: they can't be opened then",
             if files == 1 { "file needs" } else { "files need" }
         ));
@@ -202,10 +217,11 @@ fn in_the_way(needed: &Needed, gone: impl Fn(BackingKeyId) -> bool, what: &str) 
             if needed.elsewhere == 1 { "was" } else { "were" },
         ));
     }
-    let example = needed.example.as_deref().unwrap_or_default();
+    let some: Vec<String> = some.into_iter().map(|file| format!("{}: {}", file.lower, file.why)).collect();
     (needed.unreadable > 0).then(|| {
+        let some = some.join(", ");
         format!(
-            "it can't be told of {} files or directories whether they need {what} ({example}); repair or remove \
+            "it can't be told of {} files or directories whether they need {what} ({some}); repair or remove \
              them, or insist with --force",
             needed.unreadable
         )

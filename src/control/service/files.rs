@@ -12,7 +12,7 @@ use crate::ids::{Ino, Timestamp};
 use crate::keyring::kms::{KmsError, KmsErrorName};
 use crate::keyring::{KeyringError, Keys};
 use crate::rewrap::{self, FileOutcome, ReencryptReport};
-use crate::vault::{Destination, Error, Reencrypted};
+use crate::vault::{Destination, Error, NotedFile, Reencrypted};
 
 /// How often a file that is in use is tried again, and how long that waits.
 const CLOSE_TRIES: u32 = 4;
@@ -20,7 +20,10 @@ const CLOSE_PAUSE: Duration = Duration::from_millis(50);
 
 impl Service {
     /// Counts all files; the census is complete then. Returns of how many files and directories it can't be told.
-    pub(super) fn count_files(&self, go_on: &mut dyn FnMut(Progress) -> bool) -> Result<u64, Refusal> {
+    pub(super) fn count_files(
+        &self,
+        go_on: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<(u64, Vec<NotedFile>), Refusal> {
         let path = self.vault.keys().vault_path().display().to_string();
         let halt = AtomicBool::new(self.stopping.load(Ordering::SeqCst));
         let counted = rewrap::count(
@@ -37,7 +40,7 @@ impl Service {
                 let message = format!("{path}: stopped before all files were counted");
                 Err(Refusal::new(RefusalKind::Other, message))
             }
-            count => Ok(count.unknown()),
+            count => Ok((count.unknown(), count.noted)),
         }
     }
 

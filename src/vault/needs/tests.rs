@@ -185,3 +185,52 @@ fn a_directory_that_moves_begins_the_count_anew_but_not_for_ever() {
     assert!(matches!(always, Err(CountError::Moving)));
     assert!(matches!(vault.vault.count_needs(&mut |_| false), Err(CountError::Stopped)));
 }
+
+/// Whoever can write the ciphertext can make files that claim whatever he likes: they are named, some of each kind.
+#[test]
+fn forged_headers_are_named() {
+    let vault = TestVault::new();
+    vault.vault.mkdir(Ino::ROOT, b"d", 0o755, &me()).unwrap();
+    let ino = vault.written("file");
+    rotate(&vault);
+    assert_eq!(vault.vault.rewrap_batch(&[ino]).rewrapped, 1);
+    let real = std::fs::read(lower_file(&vault)).unwrap();
+    let dir =
+        std::fs::read_dir(vault.tree()).unwrap().map(|e| e.unwrap().path()).find(|p| p.is_dir()).unwrap();
+    let forge = |name: &str, at: usize, bytes: &[u8]| {
+        let mut file = real.clone();
+        for slot in [0, 512] {
+            file[slot + at..slot + at + bytes.len()].copy_from_slice(bytes);
+        }
+        std::fs::write(dir.join(name), file).unwrap();
+    };
+    let key = vault.keys().current(&AliasName::default_alias()).unwrap().key;
+    let gone = |backing: BackingKeyId| backing.key == key && backing.version < KeyVersion(2);
+    let named = || count(&vault).in_the_way_of(gone);
+    assert_eq!(named(), []);
+    // Of the current key's highest version, and of another key: neither is in the way.
+    forge("AAAAhighest", 48, &u32::MAX.to_le_bytes());
+    forge("AAAAother", 32, &[9; 16]);
+    assert_eq!(named(), []);
+    // Of the version that is to go, without its material; and garbage.
+    forge("AAAAold", 48, &1u32.to_le_bytes());
+    forge("AAAAga\u{1b}[2Jrbage", 64, &[7; 72]);
+    let mut found = named();
+    found.sort_by(|a, b| a.lower.cmp(&b.lower));
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(
+        found[0].lower.ends_with("AAAAga%1B[2Jrbage") && found[1].lower.ends_with("AAAAold"),
+        "{found:?}"
+    );
+    assert!(found.iter().all(|file| file.why.contains("damaged") && file.inode.is_some()), "{found:?}");
+    for n in 0..50 {
+        forge(&format!("AAAA{n}"), 48, &1u32.to_le_bytes());
+    }
+    assert_eq!(named().len(), NOTED);
+    // What has a name has its plain one.
+    let mut real =
+        count(&vault).in_the_way_of(|backing| backing == BackingKeyId { key, version: KeyVersion(2) });
+    vault.vault.name_plainly(&mut real);
+    assert_eq!(real[0].path.as_ref().unwrap().as_path(), std::path::Path::new("file"));
+    assert!(real[0].why.contains("version 2 of key"), "{real:?}");
+}
