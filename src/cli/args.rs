@@ -15,7 +15,7 @@ use super::args_key::Key;
 use super::args_kms::Kms;
 use super::exit::{self, Exit, Failure};
 use crate::crypto::suite::Suite;
-use crate::ids::KeyVersion;
+use crate::ids::{AliasName, KeyVersion};
 
 /// What `--version` says.
 const VERSION: &str = if cfg!(feature = "null-cipher") {
@@ -169,6 +169,17 @@ pub(super) struct Rewrap {
     pub(super) target: PathBuf,
     #[command(flatten)]
     pub(super) open: Open,
+    /// Move files to the key that this alias points at, and have them follow it from then on, whatever they
+    /// followed before: all of the vault, or PATHS alone; a TARGET inside a mount is such a path
+    #[arg(long, value_name = "ALIAS")]
+    pub(super) to_alias: Option<AliasName>,
+    /// With --to-alias: files in the mount, or directories for all files below them
+    #[arg(requires = "to_alias", value_name = "PATH")]
+    pub(super) paths: Vec<PathBuf>,
+    /// Give files that don't say which alias they follow, those of versions before, that of their directory, where it
+    /// points at their key; no file changes its key by it
+    #[arg(long, conflicts_with = "to_alias")]
+    pub(super) adopt: bool,
     /// Look at this many files in a second at most
     #[arg(long, value_name = "FILES")]
     pub(super) max_rate: Option<NonZeroU32>,

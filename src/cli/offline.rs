@@ -1,7 +1,6 @@
 //! Commands on a vault that isn't mounted: they take its lock, so that no mount begins meanwhile, open it
 //! with a secret, and do what the daemon would do.
 
-use std::num::NonZeroU32;
 use std::path::Path;
 
 use super::args;
@@ -12,7 +11,7 @@ use super::output;
 use super::progress::Display;
 use super::secrets::{self, SecretPlan};
 use crate::control::{
-    self, Handler, Progress, Renewed, RewrapReport, RotateTarget, Rotated, Service, Status,
+    self, Handler, Progress, Renewed, Rewrap, RewrapReport, RotateTarget, Rotated, Service, Status,
 };
 use crate::ids::{AliasName, KeyId, Timestamp};
 use crate::keyring::{Authority, KeyringFile, Keys, Looked, OpenOptions, Opened};
@@ -213,18 +212,18 @@ pub(super) fn reencrypt(
     files.reencrypt_all(before, go_on).map_err(|refusal| errors::refusal(&refusal))
 }
 
-/// Re-wraps all stale files.
+/// Re-wraps files.
 ///
 /// # Errors
 /// As [`open_keyring`]; the lock; the vault.
-pub(super) fn rewrap(vault: &Path, args: &args::Open, max_rate: Option<NonZeroU32>) -> Outcome<RewrapReport> {
+pub(super) fn rewrap(vault: &Path, args: &args::Open, asked: &Rewrap) -> Outcome<RewrapReport> {
     let offline = Offline::open_to_change(vault, args)?;
     let files = mount::open_vault(&offline.opened.keys).map_err(|error| errors::mount(&error))?;
     let service = Service::new(files, None);
     let interrupt = Interrupt::watch(Exit::Interrupted as u8)?;
     let mut display = Display::new();
     service
-        .rewrap(max_rate, &mut |progress| {
+        .rewrap(asked, &mut |progress| {
             display.update(&progress);
             !interrupt.came()
         })

@@ -1,5 +1,10 @@
 //! `rekeyfs rewrap`.
 
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
 use super::args;
 use super::exit::{Exit, Failure, Outcome};
 use super::interrupt::Interrupt;
@@ -7,42 +12,126 @@ use super::offline;
 use super::output;
 use super::progress::{self, Display};
 use super::target::{self, Target};
-use crate::control::{ClientError, Progress, Reply, Request, RewrapReport};
+use crate::control::{ClientError, Entry, Progress, Reply, Request, Rewrap, RewrapDestination, RewrapReport};
+use crate::ids::Ino;
+use crate::keyring::Staying;
+use crate::printable;
 
-/// Re-wraps all stale files, in the mount if there is one. What is done stays done, however it ends.
+/// Re-wraps files, in the mount if there is one. What is done stays done, however it ends.
 ///
 /// # Errors
 /// [`Exit::Interrupted`] when a signal stopped it; [`Exit::Other`] if files were left stale; what resolving
 /// the target, asking the daemon or opening the vault may say.
 pub(super) fn run(args: &args::Rewrap) -> Outcome {
     let target = Target::resolve(&args.target)?;
+    let to = match (&args.to_alias, args.adopt) {
+        (Some(alias), _) => RewrapDestination::Alias(alias.clone()),
+        (None, true) => RewrapDestination::Adopted,
+        (None, false) => RewrapDestination::Followed,
+    };
+    let mut asked = Rewrap { max_rate: args.max_rate, to, top: None };
+    let paths = paths(args, &target);
     let report = match &target {
+        Target::Mounted(entry) if paths.is_empty() => in_mount(entry, &asked)?,
         Target::Mounted(entry) => {
-            let client = target::connect(entry)?;
-            let interrupt = Interrupt::watch(Exit::Interrupted as u8)?;
-            let mut display = Display::new();
-            let reply = client.converse(
-                &Request::Rewrap { max_rate: args.max_rate },
-                &mut |p| display.update(p),
-                &mut || !interrupt.came(),
-            );
-            match reply {
-                Ok(Reply::Rewrapped(report)) => report,
-                Ok(_) => return Err(target::unexpected(entry)),
-                Err(ClientError::Stopped) => {
-                    RewrapReport { progress: display.seen(), complete: false, versions: vec![] }
+            let mut all: Option<RewrapReport> = None;
+            for path in &paths {
+                // While this is open the kernel, and so the mount, knows the inode.
+                let held = hold(path, entry)?;
+                asked.top =
+                    Some(held.metadata().map_err(|e| Failure::new(Exit::Other, path.display(), e))?.ino());
+                let one = in_mount(entry, &asked)?;
+                let done =
+                    all.get_or_insert_with(|| RewrapReport { progress: Progress::default(), ..one.clone() });
+                done.progress.seen += one.progress.seen;
+                done.progress.rewrapped += one.progress.rewrapped;
+                done.progress.failed += one.progress.failed;
+                *done = RewrapReport { progress: done.progress, ..one };
+                if !done.complete {
+                    break;
                 }
-                Err(error) => return Err(target::failure(error)),
+            }
+            match all {
+                Some(all) => all,
+                None => return Ok(()),
             }
         }
-        Target::Vault(vault) => offline::rewrap(vault, &args.open, args.max_rate)?,
+        Target::Vault(vault) => {
+            if let Some(path) = paths.first() {
+                let cause = "not in a mount: mount the vault to move some of its files, or leave PATH out to move all";
+                return Err(Failure::new(Exit::NotMounted, path.display(), cause));
+            }
+            offline::rewrap(vault, &args.open, &asked)?
+        }
     };
     if args.json {
         output::print_json(&report)?;
     } else {
         output::print(&format!("{}\n", progress::summary(&report.progress)))?;
+        if paths.is_empty() {
+            output::print(&staying(&report.staying))?;
+        }
     }
     verdict(&target, &report)
+}
+
+/// What alone is to be moved. Who names a path inside a mount and an alias doesn't mean the whole vault by it.
+fn paths<'a>(args: &'a args::Rewrap, target: &Target) -> Vec<&'a Path> {
+    let inside = |entry: &Entry| {
+        let meta = fs::symlink_metadata(&args.target);
+        meta.is_ok_and(|meta| meta.dev() == entry.mount_dev && meta.ino() != Ino::ROOT.0)
+    };
+    let mut paths: Vec<&Path> = args.paths.iter().map(PathBuf::as_path).collect();
+    if args.to_alias.is_some() && matches!(target, Target::Mounted(entry) if inside(entry)) {
+        paths.insert(0, &args.target);
+    }
+    paths
+}
+
+fn in_mount(entry: &Entry, asked: &Rewrap) -> Outcome<RewrapReport> {
+    let client = target::connect(entry)?;
+    let interrupt = Interrupt::watch(Exit::Interrupted as u8)?;
+    let mut display = Display::new();
+    let reply = client
+        .converse(&Request::Rewrap(asked.clone()), &mut |p| display.update(p), &mut || !interrupt.came());
+    match reply {
+        Ok(Reply::Rewrapped(report)) => Ok(report),
+        Ok(_) => Err(target::unexpected(entry)),
+        Err(ClientError::Stopped) => Ok(RewrapReport {
+            progress: display.seen(),
+            complete: false,
+            versions: vec![],
+            staying: Staying::default(),
+        }),
+        Err(error) => Err(target::failure(error)),
+    }
+}
+
+/// A descriptor of what is at a path in this mount.
+fn hold(path: &Path, entry: &Entry) -> Outcome<File> {
+    let failed = |error: io::Error| Failure::new(Exit::Other, path.display(), error);
+    let held = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path);
+    let held = held.map_err(failed)?;
+    if held.metadata().map_err(failed)?.dev() != entry.mount_dev {
+        let cause = format!("not in the mount of {}", printable::path(entry.vault.as_path()));
+        return Err(Failure::new(Exit::NotMounted, path.display(), cause));
+    }
+    Ok(held)
+}
+
+/// Which files aliases don't move, a line for each reason.
+pub(super) fn staying(files: &Staying) -> String {
+    let reasons = [
+        (
+            files.undecided,
+            "don't say which alias they follow, and no alias or several point at their key: `rekeyfs rewrap \
+                           --adopt` gives them their directory's, --to-alias one of choice",
+        ),
+        (files.alias_gone, "followed an alias that is gone: `rekeyfs rewrap --to-alias` gives them another"),
+        (files.pinned, "are pinned to their key by `kms re-encrypt`"),
+    ];
+    let lines = reasons.iter().filter(|(files, _)| *files > 0);
+    lines.map(|(files, why)| format!("{files} files stay under their key: they {why}\n")).collect()
 }
 
 fn verdict(target: &Target, report: &RewrapReport) -> Outcome {

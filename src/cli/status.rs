@@ -10,6 +10,7 @@ use super::interrupt::Interrupt;
 use super::offline;
 use super::output;
 use super::progress::Display;
+use super::rewrap;
 use super::target::{self, Target};
 use crate::control::{ClientError, Entry, Reply, Request, Status};
 use crate::ids::{KeyId, KeyVersion};
@@ -137,6 +138,7 @@ fn versions(status: &Status, bar: Option<char>, out: &mut String) {
         ),
         (None, None) => writeln!(out, "the files are not counted: --count counts them"),
     };
+    out.push_str(&rewrap::staying(&status.files_staying));
     if status.files_unknown > 0 {
         let _ = writeln!(
             out,

@@ -16,8 +16,8 @@ pub use client::{Client, ClientError};
 pub use protocol::{
     AliasStatus, CopyPlace, FileReencrypted, Inspected, InspectedHeader, KeyStatus, KeyVersionStatus,
     KmsReply, MAX_MESSAGE, MountStatus, PROTOCOL, PathText, PendingStatus, Progress, ReencryptionEnded,
-    Refusal, RefusalKind, Renewed, Reply, Request, Retire, RetireReport, RewrapReport, RotateTarget, Rotated,
-    Status, VersionStatus,
+    Refusal, RefusalKind, Renewed, Reply, Request, Retire, RetireReport, Rewrap, RewrapDestination,
+    RewrapReport, RotateTarget, Rotated, Status, VersionStatus,
 };
 pub use registry::{Endpoint, Entry, RegistryError, RuntimeDir, VaultLocation, entries};
 pub use server::{Handler, Server, serve};

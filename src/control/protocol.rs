@@ -13,7 +13,7 @@ use crate::fsck::{self, Finding};
 pub use crate::ids::PathText;
 use crate::ids::{AliasName, KeyId, KeyVersion, Timestamp};
 use crate::keyring::kms::{Call, KmsError};
-use crate::keyring::{Authority, Retirement, VersionState};
+use crate::keyring::{Authority, Retirement, Staying, VersionState};
 pub use state::{
     AliasStatus, KeyStatus, KeyVersionStatus, MountStatus, PendingStatus, Status, VersionStatus,
 };
@@ -52,11 +52,8 @@ pub enum Request {
         /// What.
         asked: Retire,
     },
-    /// Re-wrap all stale files. The reply is preceded by progress lines; hanging up stops the sweep.
-    Rewrap {
-        /// Files looked at in a second, at most.
-        max_rate: Option<NonZeroU32>,
-    },
+    /// Re-wrap files. The reply is preceded by progress lines; hanging up stops the sweep.
+    Rewrap(Rewrap),
     /// Check what is stored. The reply is preceded by findings and progress lines; hanging up stops it.
     Fsck {
         /// Only what lies here, from the mount's root on.
@@ -112,6 +109,39 @@ pub enum RotateTarget {
     Alias(AliasName),
     /// This one.
     Key(KeyId),
+}
+
+/// An order to re-wrap files: without more, all that are stale.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rewrap {
+    /// Files looked at in a second, at most.
+    pub max_rate: Option<NonZeroU32>,
+    /// Where to.
+    #[serde(default, skip_serializing_if = "RewrapDestination::is_followed")]
+    pub to: RewrapDestination,
+    /// The inode number of a file or directory that the kernel holds: it, or what is below it, and nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top: Option<u64>,
+}
+
+/// Where files are re-wrapped to.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RewrapDestination {
+    /// Where the alias that each follows points.
+    #[default]
+    Followed,
+    /// The same, and files that don't say which alias they follow get that of their directory, if it points at their key.
+    Adopted,
+    /// Where this alias points, which they follow from then on.
+    Alias(AliasName),
+}
+
+impl RewrapDestination {
+    fn is_followed(&self) -> bool {
+        *self == Self::Followed
+    }
 }
 
 /// An order to retire versions of a key.
@@ -307,6 +337,9 @@ pub struct RewrapReport {
     pub complete: bool,
     /// Files by key and version when it ended, as far as it came.
     pub versions: Vec<VersionStatus>,
+    /// Files seen in this mount so far that stay under their key whatever becomes of aliases.
+    #[serde(default)]
+    pub staying: Staying,
 }
 
 /// What a file's header says.

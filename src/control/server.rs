@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::net::Shutdown;
-use std::num::NonZeroU32;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use parking_lot::Mutex;
 
 use super::protocol::{
     FileReencrypted, Inspected, KmsReply, Progress, ReencryptionEnded, Refusal, RefusalKind, Renewed, Reply,
-    Request, Retire, RetireReport, RewrapReport, RotateTarget, Rotated, Status,
+    Request, Retire, RetireReport, Rewrap, RewrapReport, RotateTarget, Rotated, Status,
 };
 use super::registry::Endpoint;
 use super::wire::{self, LineReader, WireError};
@@ -74,14 +73,14 @@ pub trait Handler: Send + Sync + 'static {
         go_on: &mut dyn FnMut(Progress) -> bool,
     ) -> Result<RetireReport, Refusal>;
 
-    /// Re-wraps all stale files, looking at `max_rate` files in a second at most. `go_on` is told of progress at least once a second and returns false when
-    /// the sweep is to stop; the files done by then stay done.
+    /// Re-wraps files. `go_on` is told of progress at least once a second and returns false when the sweep is to stop; the
+    /// files done by then stay done.
     ///
     /// # Errors
     /// A refusal, which is sent to the client.
     fn rewrap(
         &self,
-        max_rate: Option<NonZeroU32>,
+        asked: &Rewrap,
         go_on: &mut dyn FnMut(Progress) -> bool,
     ) -> Result<RewrapReport, Refusal>;
 
@@ -356,7 +355,7 @@ fn perform(shared: &Shared, request: &Request, stream: &mut UnixStream) -> Reply
             Ok(Reply::VersionState(handler.version_state(backing)))
         }
         Request::Retire { asked } => handler.retire(asked, &mut go_on).map(Reply::Retired),
-        Request::Rewrap { max_rate } => handler.rewrap(*max_rate, &mut go_on).map(Reply::Rewrapped),
+        Request::Rewrap(asked) => handler.rewrap(asked, &mut go_on).map(Reply::Rewrapped),
         Request::Fsck { path } => {
             let mut teller = Teller { shared, stream, sent: None, gone: false };
             handler.fsck(path.as_ref(), &mut teller).map(|summary| Reply::Checked(Box::new(summary)))

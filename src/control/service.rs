@@ -5,7 +5,6 @@ mod copies;
 mod endings;
 mod files;
 
-use std::num::NonZeroU32;
 use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +15,7 @@ use parking_lot::Mutex;
 use super::protocol::{
     AliasStatus, FileReencrypted, Inspected, InspectedHeader, KeyStatus, KeyVersionStatus, KmsReply,
     MountStatus, PendingStatus, Progress, ReencryptionEnded, Refusal, RefusalKind, Renewed, Retire,
-    RetireReport, RewrapReport, RotateTarget, Rotated, Status, VersionStatus,
+    RetireReport, Rewrap, RewrapDestination, RewrapReport, RotateTarget, Rotated, Status, VersionStatus,
 };
 use super::refusals::{refusal_of_keyring, refusal_of_vault};
 use super::server::Handler;
@@ -24,9 +23,9 @@ use crate::events::{Event, FILE_NAME, Verification};
 use crate::fsck::{self, CheckError, Summary, Watch};
 use crate::ids::{AliasName, BackingKeyId, Ino, PathText, Timestamp};
 use crate::keyring::kms::{Call, KmsError};
-use crate::keyring::{self, KeyInfo, KeyringError, Keys, VersionState};
+use crate::keyring::{self, KeyInfo, KeyringError, Keys, Staying, VersionState};
 use crate::rewrap::{self, SweepOptions};
-use crate::vault::Vault;
+use crate::vault::{Destination, HeaderInfo, Vault};
 
 pub use endings::DueDeletion;
 use endings::HeldUp;
@@ -65,6 +64,14 @@ impl Service {
     }
 }
 
+impl Service {
+    /// Whether a file's slots bear the version where it belongs; that it is to get a tag is no matter of its version.
+    fn is_where_it_belongs(&self, info: &HeaderInfo) -> bool {
+        let slots = info.slots();
+        slots.only(self.vault.keys().follow(&slots).target)
+    }
+}
+
 impl Handler for Service {
     fn status(&self) -> Result<Status, Refusal> {
         let versions = versions(self.vault.keys(), self.vault.census());
@@ -72,21 +79,12 @@ impl Handler for Service {
         for pending in &mut keys.pending_deletions {
             pending.held_up = self.held_up(pending.key_id);
         }
-        let of_current = |census: Vec<(BackingKeyId, u64)>| -> u64 {
-            let is_current = |backing: BackingKeyId| {
-                keys.aliases
-                    .iter()
-                    .any(|alias| (alias.key_id, alias.version) == (backing.key, backing.version))
-            };
-            census.into_iter().filter(|(backing, _)| is_current(*backing)).map(|(_, files)| files).sum()
-        };
         let files_seen = versions.iter().map(|seen| seen.files).sum();
-        // A file has left a version once neither of its slots bears it.
-        let half = of_current(self.vault.census_of_differing_slots());
-        let fresh = of_current(self.vault.census()).saturating_sub(half);
+        let (files_stale, files_staying) = self.vault.census_of_belonging();
         Ok(Status {
             files_seen,
-            files_stale: files_seen - fresh,
+            files_stale,
+            files_staying,
             versions,
             counted: self.vault.census_counted().map(|at| at.to_string()),
             pending_rewraps: self.vault.stale_waiting() as u64,
@@ -124,7 +122,7 @@ impl Handler for Service {
 
     fn rewrap(
         &self,
-        max_rate: Option<NonZeroU32>,
+        asked: &Rewrap,
         go_on: &mut dyn FnMut(Progress) -> bool,
     ) -> Result<RewrapReport, Refusal> {
         let path = self.vault.keys().vault_path().display();
@@ -136,12 +134,23 @@ impl Handler for Service {
             let message = format!("{path}: a sweep is under way already");
             return Err(Refusal::new(RefusalKind::Busy, message));
         };
+        let to = match &asked.to {
+            RewrapDestination::Followed => Destination::Followed,
+            RewrapDestination::Adopted => Destination::Adopted,
+            RewrapDestination::Alias(alias) => {
+                let current = self.vault.keys().current(alias);
+                let usable = current.and_then(|current| self.vault.keys().usable(current));
+                usable.map_err(|error| refusal_of_keyring(&error.into()))?;
+                Destination::Alias(alias.clone())
+            }
+        };
+        let (max_rate, top) = (asked.max_rate, asked.top.map(Ino));
         self.halt.store(self.stopping.load(Ordering::SeqCst), Ordering::SeqCst);
         let events = self.vault.keys().events();
         events.record(&Event::SweepBegan);
         let report = rewrap::sweep(
             &self.vault,
-            SweepOptions { max_rate },
+            SweepOptions { max_rate, to, top },
             |p| {
                 let progress =
                     Progress { seen: p.seen, rewrapped: p.rewrapped, failed: p.failed, total: p.total };
@@ -168,6 +177,7 @@ impl Handler for Service {
             progress,
             complete: !report.stopped,
             versions: versions(self.vault.keys(), report.census),
+            staying: self.vault.census_of_belonging().1,
         })
     }
 
@@ -239,7 +249,9 @@ impl Handler for Service {
                 suite: info.suite.to_string(),
                 sequence: info.sequence.0,
                 stale: info.stale,
-                state: Some(self.vault.keys().state_of(info.backing).of_file(info.stale)),
+                state: Some(
+                    self.vault.keys().state_of(info.backing).of_file(!self.is_where_it_belongs(&info)),
+                ),
             }),
         })
     }
@@ -287,6 +299,7 @@ pub fn status_of_keys(keys: &Keys) -> Status {
         versions: Vec::new(),
         files_seen: 0,
         files_stale: 0,
+        files_staying: Staying::default(),
         files_unknown: 0,
         files_noted: Vec::new(),
         pending_rewraps: 0,
@@ -419,7 +432,7 @@ mod tests {
 
         let mut told = 0;
         let report = service
-            .rewrap(None, &mut |_| {
+            .rewrap(&Rewrap::default(), &mut |_| {
                 told += 1;
                 true
             })
@@ -451,6 +464,6 @@ mod tests {
         vault.written("file");
         let service = Service::new(Arc::clone(&vault.vault), None);
         service.stop();
-        assert!(!service.rewrap(None, &mut |_| true).unwrap().complete);
+        assert!(!service.rewrap(&Rewrap::default(), &mut |_| true).unwrap().complete);
     }
 }

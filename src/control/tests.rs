@@ -1,5 +1,4 @@
 use std::io::{Read, Write};
-use std::num::NonZeroU32;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,8 +13,8 @@ use super::*;
 use crate::events::Verification;
 use crate::fsck::{self, Code, Fate, Finding, Summary, Watch};
 use crate::ids::{AliasName, BackingKeyId, Ino, KeyId, KeyVersion, PathText, Timestamp, VaultId};
-use crate::keyring::VersionState;
 use crate::keyring::kms::Call;
+use crate::keyring::{Staying, VersionState};
 
 struct Fake {
     sweeps: AtomicU64,
@@ -48,18 +47,14 @@ impl Handler for Fake {
     fn kms(&self, call: &Call, _: &mut dyn FnMut(Progress) -> bool) -> Result<KmsReply, Refusal> {
         Ok(KmsReply::Done { answer: call.operation().into() })
     }
-    fn rewrap(
-        &self,
-        _max_rate: Option<NonZeroU32>,
-        go_on: &mut dyn FnMut(Progress) -> bool,
-    ) -> Result<RewrapReport, Refusal> {
+    fn rewrap(&self, _: &Rewrap, go_on: &mut dyn FnMut(Progress) -> bool) -> Result<RewrapReport, Refusal> {
         let mut progress = Progress::default();
         while go_on(progress) {
             progress.seen += 1;
             self.sweeps.store(progress.seen, Ordering::SeqCst);
             std::thread::sleep(Duration::from_millis(5));
         }
-        Ok(RewrapReport { progress, complete: false, versions: vec![] })
+        Ok(RewrapReport { progress, complete: false, versions: vec![], staying: Staying::default() })
     }
     fn fsck(&self, path: Option<&PathText>, watch: &mut dyn Watch) -> Result<Summary, Refusal> {
         let path = path.cloned().ok_or_else(|| Refusal::new(RefusalKind::NotFound, "everything: no"))?;
@@ -126,6 +121,7 @@ fn status() -> Status {
         versions: vec![],
         files_seen: 0,
         files_stale: 0,
+        files_staying: Staying::default(),
         files_unknown: 0,
         files_noted: Vec::new(),
         pending_rewraps: 0,
@@ -271,7 +267,7 @@ fn hanging_up_stops_a_sweep() {
     let mut lines = 0;
     let seen = std::cell::Cell::new(0);
     let stopped = client.converse(
-        &Request::Rewrap { max_rate: None },
+        &Request::Rewrap(Rewrap::default()),
         &mut |_| {
             lines += 1;
             seen.set(lines);
@@ -291,7 +287,7 @@ fn the_end_of_the_daemon_stops_a_sweep_and_tells_its_client() {
     let (server, _) = server(dir.path());
     let client = Client::connect(server.endpoint().socket(), me()).unwrap();
     let waiting = std::thread::spawn(move || {
-        client.converse(&Request::Rewrap { max_rate: None }, &mut |_| {}, &mut || true)
+        client.converse(&Request::Rewrap(Rewrap::default()), &mut |_| {}, &mut || true)
     });
     std::thread::sleep(Duration::from_millis(100));
     drop(server);

@@ -343,6 +343,14 @@ impl Header {
         self.fields.seal(&self.mac_key)
     }
 
+    /// The slot's bytes, as a program seals them that knows no tags.
+    #[cfg(test)]
+    pub(crate) fn untagged_slot_for_test(&self) -> [u8; SLOT] {
+        let mut fields = self.fields.clone();
+        fields.0[tag::AT..tag::AT + tag::LEN].fill(0);
+        fields.seal(&self.mac_key)
+    }
+
     /// The slot of the same file that goes into the other slot: the DEK wrapped by `rewrapped`'s backing key
     /// (none: as it is) and `floor`. Its sequence is past that of every slot made before, also of those that
     /// the header never advanced to. Reserved bytes are kept. From here on it isn't known what the other slot holds.

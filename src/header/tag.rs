@@ -10,7 +10,8 @@ use crate::ids::{AliasId, Generation, KeyId};
 
 /// Where it begins in a slot.
 pub(super) const AT: usize = 136;
-const LEN: usize = 40;
+/// Its bytes.
+pub(super) const LEN: usize = 40;
 
 /// A tag that counts. Authentic where the slot is: the slot's MAC covers it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -16,6 +16,8 @@
 //! directory a file lies in says nothing: whoever may write a directory of their own could have files moved
 //! to a key of their choice otherwise.
 
+use serde::{Deserialize, Serialize};
+
 use crate::header::SlotKeys;
 use crate::ids::{AliasId, BackingKeyId, Generation, KeyId};
 
@@ -52,6 +54,35 @@ impl Belonging {
     /// Whether the file moves by itself when an alias is pointed at another key.
     pub fn moves_by_itself(self) -> bool {
         matches!(self, Self::To(_) | Self::Adopted(_))
+    }
+}
+
+/// Files that stay under their key when an alias is pointed at another one, and why.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Staying {
+    /// The owner put them under their key.
+    pub pinned: u64,
+    /// The alias that they followed is gone.
+    pub alias_gone: u64,
+    /// They don't say which alias they follow, and no alias or several point at their key.
+    pub undecided: u64,
+}
+
+impl Staying {
+    /// Counts files.
+    pub fn note(&mut self, belonging: Belonging, files: u64) {
+        match belonging {
+            Belonging::Pinned => self.pinned += files,
+            Belonging::AliasGone => self.alias_gone += files,
+            Belonging::Undecided => self.undecided += files,
+            // What they follow they will follow again once the keyring is the newest.
+            Belonging::NewerThanKeyring | Belonging::To(_) | Belonging::Adopted(_) => {}
+        }
+    }
+
+    /// All of them.
+    pub fn all(&self) -> u64 {
+        self.pinned + self.alias_gone + self.undecided
     }
 }
 

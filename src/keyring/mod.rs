@@ -42,7 +42,7 @@ mod watch;
 pub use backup::{BackupInfo, Imported};
 pub use deletion::PendingDeletion;
 pub use error::{KeyError, KeyringError, Unusable};
-pub use follow::{Belonging, Followed, KeyringView, follow};
+pub use follow::{Belonging, Followed, KeyringView, Staying, follow};
 pub use gaps::VersionRange;
 pub use header::Header;
 pub use host::HostMemory;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::walk::{BATCH, Found, is_gone, walk};
 use crate::ids::{BackingKeyId, Ino, Timestamp};
-use crate::vault::{BatchOutcome, Result, Vault};
+use crate::vault::{BatchOutcome, Destination, FileKind, Result, Vault};
 
 /// Batches in work at a time, unless the rate is limited: while one waits for the disk, another has a core.
 const TOGETHER: usize = 2;
@@ -25,10 +25,14 @@ const TAKES: std::ops::RangeInclusive<Duration> = Duration::from_millis(700)..=D
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// How a sweep goes about its work.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct SweepOptions {
     /// Files looked at in a second, at most.
     pub max_rate: Option<NonZeroU32>,
+    /// Where files are re-wrapped to.
+    pub to: Destination,
+    /// The file, or the directory below which files are, that is swept; none: the whole tree. The caller holds it.
+    pub top: Option<Ino>,
 }
 
 /// How far a sweep has come.
@@ -64,7 +68,7 @@ pub struct SweepReport {
     pub census: Vec<(BackingKeyId, u64)>,
 }
 
-/// Sweeps the whole tree. `progress` is told after each batch; the sweep stops soon after `stop` is set.
+/// Sweeps. `progress` is told after each batch; the sweep stops soon after `stop` is set.
 ///
 /// # Errors
 /// If the root can't be read, or the lower filesystem can't be synced at the end. What goes wrong below the root is
@@ -77,6 +81,10 @@ pub fn sweep(
 ) -> Result<SweepReport> {
     let at = Timestamp::now();
     let began = Instant::now();
+    let (to, top) = (&options.to, options.top.unwrap_or(Ino::ROOT));
+    if vault.getattr(top)?.kind == FileKind::Regular {
+        return Ok(Tally::of(vault, to, &[top]).0.report(0, false));
+    }
     let most = most(options.max_rate);
     let together = if options.max_rate.is_some() { 1 } else { TOGETHER };
     let batch = Cell::new(BATCH.min(most));
@@ -100,8 +108,8 @@ pub fn sweep(
                 }
             }
         };
-        let walked = walk(vault, Ino::ROOT, &batch, stop, &mut |files, total| {
-            in_work.push_back((Batch::begin(scope, vault, files), total));
+        let walked = walk(vault, top, &batch, stop, &mut |files, total| {
+            in_work.push_back((Batch::begin(scope, vault, to, files), total));
             if in_work.len() >= together {
                 end_oldest(&mut in_work);
             }
@@ -115,7 +123,7 @@ pub fn sweep(
     if !stopped {
         vault.make_durable()?;
     }
-    if !stopped && walked.left_out() == 0 {
+    if !stopped && walked.left_out() == 0 && top == Ino::ROOT {
         vault.census_is_complete(at);
     }
     Ok(tally.report(walked.left_out(), stopped))
@@ -151,16 +159,21 @@ enum Batch<'scope> {
 }
 
 impl<'scope> Batch<'scope> {
-    fn begin<'env>(scope: &'scope Scope<'scope, 'env>, vault: &'env Vault, files: Found<'env>) -> Self {
+    fn begin<'env>(
+        scope: &'scope Scope<'scope, 'env>,
+        vault: &'env Vault,
+        to: &'env Destination,
+        files: Found<'env>,
+    ) -> Self {
         let files = Arc::new(files);
         let work = {
             let files = Arc::clone(&files);
-            move || Tally::of(vault, &files)
+            move || Tally::of(vault, to, &files)
         };
         match std::thread::Builder::new().name("rekeyfs-sweep".into()).spawn_scoped(scope, work) {
             Ok(thread) => Self::InWork(thread),
             Err(_) => {
-                let (tally, took) = Tally::of(vault, &files);
+                let (tally, took) = Tally::of(vault, to, &files);
                 Self::Done(tally, took)
             }
         }
@@ -184,10 +197,10 @@ struct Tally {
 }
 
 impl Tally {
-    fn of(vault: &Vault, files: &[Ino]) -> (Self, Duration) {
+    fn of(vault: &Vault, to: &Destination, files: &[Ino]) -> (Self, Duration) {
         let began = Instant::now();
         let mut tally = Self::default();
-        tally.sweep(vault, files);
+        tally.sweep(vault, to, files);
         (tally, began.elapsed())
     }
 
@@ -207,13 +220,17 @@ impl Tally {
         SweepReport { left_out, stopped, census, ..self.report }
     }
 
-    fn sweep(&mut self, vault: &Vault, files: &[Ino]) {
+    fn sweep(&mut self, vault: &Vault, to: &Destination, files: &[Ino]) {
         let mut stale = Vec::new();
         for ino in files {
             self.report.files += 1;
-            match vault.count_file(*ino) {
-                Ok(Some(info)) if info.stale => stale.push((*ino, info.backing)),
-                Ok(Some(info)) => *self.census.entry(info.backing).or_default() += 1,
+            let found = vault.count_file(*ino).and_then(|info| {
+                let elsewhere = info.as_ref().map(|info| vault.is_elsewhere(*ino, info, to)).transpose()?;
+                Ok(info.zip(elsewhere))
+            });
+            match found {
+                Ok(Some((info, true))) => stale.push((*ino, info.backing)),
+                Ok(Some((info, false))) => *self.census.entry(info.backing).or_default() += 1,
                 Ok(None) => {}
                 Err(_) if is_gone(vault, *ino) => {}
                 Err(e) => {
@@ -226,11 +243,11 @@ impl Tally {
             return;
         }
         let inos: Vec<Ino> = stale.iter().map(|(ino, _)| *ino).collect();
-        let BatchOutcome { mut moved, mut failed, .. } = vault.rewrap_batch(&inos);
+        let BatchOutcome { mut moved, mut failed, .. } = vault.rewrap_batch_to(&inos, to);
         // Some were overtaken, by the lazy re-wrap or by a write that emptied them: these are fresh now, or
         // can be re-wrapped in a second go.
         if !failed.is_empty() {
-            let again = vault.rewrap_batch(&failed);
+            let again = vault.rewrap_batch_to(&failed, to);
             moved.extend(again.moved);
             failed = again.failed;
         }
@@ -245,7 +262,8 @@ impl Tally {
             match vault.count_file(ino) {
                 Ok(Some(info)) => {
                     *self.census.entry(info.backing).or_default() += 1;
-                    if !info.stale || (info.backing != before && !info.slots().differ()) {
+                    let there = vault.is_elsewhere(ino, &info, to).is_ok_and(|elsewhere| !elsewhere);
+                    if there || (info.backing != before && !info.slots().differ()) {
                         self.report.rewrapped += 1;
                     } else if failed.contains(&ino) {
                         self.report.failed += 1;

@@ -10,35 +10,61 @@ use std::collections::hash_map::{Entry, HashMap};
 
 use parking_lot::Mutex;
 
-use crate::header::SlotKeys;
-use crate::ids::{BackingKeyId, Ino, Timestamp};
+use crate::header::{AliasTag, OtherSlot, SlotKeys};
+use crate::ids::{AliasId, BackingKeyId, Generation, Ino, Timestamp};
 
 #[derive(Default)]
 pub(super) struct Census(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// Backing keys seen, each apart for files whose other slot bears another one, and files wrapped by each; few,
-    /// so all are looked through for a file. Those of no file are left out.
-    backings: Vec<((BackingKeyId, bool), Files)>,
+    /// What slots say, as far as it was seen, and the files of which they say it; few, so all are looked through for a
+    /// file. Those of no file are left out.
+    said: Vec<(Said, Files)>,
     /// When the last count of all files began, if there was one.
     counted: Option<Timestamp>,
+}
+
+/// What the slots of a file say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Said {
+    backing: BackingKeyId,
+    /// The other slot bears, or may bear, another backing key.
+    differs: bool,
+    /// Of the alias tag, if there is one.
+    follows: Option<Option<AliasId>>,
+}
+
+impl Said {
+    fn slots(self) -> SlotKeys {
+        let Self { backing, differs, follows } = self;
+        let other = if differs { OtherSlot::Unknown } else { OtherSlot::Names(backing) };
+        // The keyring's generation then isn't kept: no keyring is older than this.
+        let tag = follows.map(|follows| AliasTag { follows, generation: Generation(0) });
+        SlotKeys { backing, other, tag }
+    }
 }
 
 impl Census {
     /// The file has these slots.
     pub(super) fn note(&self, ino: Ino, keys: SlotKeys) {
         let mut inner = self.0.lock();
-        let entry = (keys.backing, keys.differ());
-        inner.forget(ino, Some(entry));
-        match inner.backings.iter_mut().find(|(known, _)| *known == entry) {
+        let (backing, differs) = (keys.backing, keys.differ());
+        let said = Said { backing, differs, follows: keys.tag.map(|tag| tag.follows) };
+        inner.forget(ino, Some(said));
+        match inner.said.iter_mut().find(|(known, _)| *known == said) {
             Some((_, files)) => files.insert(ino),
             None => {
                 let mut files = Files::default();
                 files.insert(ino);
-                inner.backings.push((entry, files));
+                inner.said.push((said, files));
             }
         }
+    }
+
+    /// What slots say, and of how many files.
+    pub(super) fn slots(&self) -> Vec<(SlotKeys, u64)> {
+        self.0.lock().said.iter().map(|(said, files)| (said.slots(), files.count)).collect()
     }
 
     /// The file is empty or gone.
@@ -48,7 +74,7 @@ impl Census {
 
     /// Gives up room that files no longer counted have left.
     pub(super) fn shrink(&self) {
-        for (_, files) in &mut self.0.lock().backings {
+        for (_, files) in &mut self.0.lock().said {
             // Room to grow is left, so that it isn't taken back at once.
             let room = files.words.len() * 2;
             files.words.shrink_to(room);
@@ -68,36 +94,38 @@ impl Census {
     /// The files seen that are wrapped by one of these.
     pub(super) fn wrapped_by(&self, backings: &[BackingKeyId]) -> Vec<Ino> {
         let inner = self.0.lock();
-        let wanted = inner.backings.iter().filter(|((known, _), _)| backings.contains(known));
+        let wanted = inner.said.iter().filter(|(said, _)| backings.contains(&said.backing));
         wanted.flat_map(|(_, files)| files.all()).collect()
     }
 
     /// Backing keys in order, with the number of files seen wrapped by each.
     pub(super) fn counts(&self) -> Vec<(BackingKeyId, u64)> {
         let mut counts: BTreeMap<BackingKeyId, u64> = BTreeMap::new();
-        for ((backing, _), files) in &self.0.lock().backings {
-            *counts.entry(*backing).or_default() += files.count;
+        for (said, files) in &self.0.lock().said {
+            *counts.entry(said.backing).or_default() += files.count;
         }
         counts.into_iter().collect()
     }
 
     /// As [`Census::counts`], of the files whose other slot bears another backing key.
     pub(super) fn counts_that_differ(&self) -> Vec<(BackingKeyId, u64)> {
-        let inner = self.0.lock();
-        let differing = inner.backings.iter().filter(|((_, differs), _)| *differs);
-        differing.map(|((backing, _), files)| (*backing, files.count)).collect()
+        let mut counts: BTreeMap<BackingKeyId, u64> = BTreeMap::new();
+        for (said, files) in self.0.lock().said.iter().filter(|(said, _)| said.differs) {
+            *counts.entry(said.backing).or_default() += files.count;
+        }
+        counts.into_iter().collect()
     }
 }
 
 impl Inner {
     /// Takes a file out, but from `stays`.
-    fn forget(&mut self, ino: Ino, stays: Option<(BackingKeyId, bool)>) {
-        for (entry, files) in &mut self.backings {
+    fn forget(&mut self, ino: Ino, stays: Option<Said>) {
+        for (entry, files) in &mut self.said {
             if Some(*entry) != stays && files.remove(ino) {
                 break;
             }
         }
-        self.backings.retain(|(entry, files)| files.count > 0 || Some(*entry) == stays);
+        self.said.retain(|(entry, files)| files.count > 0 || Some(*entry) == stays);
     }
 }
 
@@ -144,7 +172,6 @@ impl Files {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::header::OtherSlot;
     use crate::ids::{KeyId, KeyVersion};
 
     fn keys(version: u32) -> SlotKeys {
@@ -181,14 +208,14 @@ mod tests {
             assert!(census.counts().contains(&(backing, wanted.len() as u64)));
         }
         (0..500).for_each(|ino| census.forget(Ino(ino)));
-        assert!(census.counts().is_empty() && census.0.lock().backings.is_empty());
+        assert!(census.counts().is_empty() && census.0.lock().said.is_empty());
     }
 
     /// Files that were read a million at a time, and removed: neither may add up.
     #[test]
     fn a_file_takes_less_than_a_byte_and_leaves_nothing_behind() {
         let census = Census::default();
-        let room = || census.0.lock().backings.iter().map(|(_, files)| files.words.capacity()).sum::<usize>();
+        let room = || census.0.lock().said.iter().map(|(_, files)| files.words.capacity()).sum::<usize>();
         let files = 1 << 20;
         (0..files).for_each(|ino| census.note(Ino(1000 + ino), keys(1)));
         assert!(room() * 17 <= files as usize, "{} bytes for {files} files", room() * 17);

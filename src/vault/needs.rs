@@ -40,6 +40,8 @@ pub struct Needed {
     pub files: u64,
     /// Files by the backing keys that their slots bear: one, or two while a re-wrap isn't done.
     pub by: BTreeMap<Vec<BackingKeyId>, u64>,
+    /// Of these, those that stay under their key when an alias is pointed at another one.
+    pub staying: BTreeMap<Vec<BackingKeyId>, u64>,
     /// Files and directories of which it can't be told.
     pub unreadable: u64,
     /// The lower path of one of these, and why.
@@ -55,8 +57,12 @@ pub struct Needed {
 impl Needed {
     /// Files that need one of the backing keys that `gone` chooses.
     pub fn of(&self, gone: impl Fn(BackingKeyId) -> bool) -> u64 {
-        let of = self.by.iter().filter(|(backings, _)| backings.iter().any(|backing| gone(*backing)));
-        of.map(|(_, files)| files).sum()
+        count_of(&self.by, gone)
+    }
+
+    /// As [`Needed::of`], of those that no alias moves away.
+    pub fn staying_of(&self, gone: impl Fn(BackingKeyId) -> bool) -> u64 {
+        count_of(&self.staying, gone)
     }
 
     /// Some of the files that need one of the backing keys that `gone` chooses, or of which it can't be told.
@@ -87,9 +93,17 @@ impl Needed {
         }
     }
 
-    fn note(&mut self, backings: Vec<BackingKeyId>) {
+    fn note(&mut self, backings: Vec<BackingKeyId>, stays: bool) {
+        if stays {
+            *self.staying.entry(backings.clone()).or_default() += 1;
+        }
         *self.by.entry(backings).or_default() += 1;
     }
+}
+
+fn count_of(files: &BTreeMap<Vec<BackingKeyId>, u64>, gone: impl Fn(BackingKeyId) -> bool) -> u64 {
+    let of = files.iter().filter(|(backings, _)| backings.iter().any(|backing| gone(*backing)));
+    of.map(|(_, files)| files).sum()
 }
 
 /// Why there is no count.
@@ -114,8 +128,8 @@ pub(super) struct Moves(RwLock<Option<Mutex<Moved>>>);
 struct Moved {
     /// A directory moved, or something of which it can't be told.
     anew: bool,
-    /// The backing keys of each file that moved.
-    files: Vec<Vec<BackingKeyId>>,
+    /// The backing keys of each file that moved, and whether it stays under its key.
+    files: Vec<(Vec<BackingKeyId>, bool)>,
 }
 
 /// A move under way; counts begin before or after it, not meanwhile.
@@ -146,7 +160,7 @@ impl Moving<'_> {
         });
         let mut moved = moved.lock();
         match found {
-            Ok(Needs::Backings(backings)) => moved.files.push(backings),
+            Ok(Needs::Backings { backings, stays }) => moved.files.push((backings, stays)),
             // Moved on, or removed; who did that noted it.
             Ok(Needs::Nothing) | Err(Error::NotFound) => {}
             Ok(Needs::Unknown(_)) | Err(_) => moved.anew = true,
@@ -190,7 +204,7 @@ impl Vault {
             let moved = self.moves.0.write().take().map(Mutex::into_inner).unwrap_or_default();
             let mut needed = counted?;
             if !moved.anew {
-                moved.files.into_iter().for_each(|backings| needed.note(backings));
+                moved.files.into_iter().for_each(|(backings, stays)| needed.note(backings, stays));
                 self.make_durable()?;
                 return Ok(needed);
             }
@@ -345,10 +359,10 @@ impl Count<'_> {
         };
         match needs {
             Ok(Needs::Nothing) | Err(Error::Lower(Errno::NOENT)) => {}
-            Ok(Needs::Backings(backings)) => {
+            Ok(Needs::Backings { backings, stays }) => {
                 let why = || NotedFile::needs(&backings);
                 self.needed.noted.note(&Reason::Needs(backings.clone()), &self.path, Some(stat.ino), why);
-                self.needed.note(backings);
+                self.needed.note(backings, stays);
             }
             // Of no program known: it has no header that could need a key.
             Ok(Needs::Unknown(_)) if kind == LowerKind::Unknown => {}

@@ -14,8 +14,8 @@ use super::record;
 use super::tree::Tree;
 use super::{Error, FileKind, Result, Vault};
 use crate::events::{Class, Event, FileRef};
-use crate::header::{OtherSlot, SlotKeys};
-use crate::ids::{BackingKeyId, Ino, Time, TimeChange};
+use crate::header::SlotKeys;
+use crate::ids::{Ino, Time, TimeChange};
 use crate::names::{LowerKind, XattrSpace};
 use crate::storage::{self, Errno, RenameFlags, Stat, XattrMode};
 
@@ -143,8 +143,8 @@ impl Vault {
         beside: &Beside,
         go_on: &mut GoOn<'_>,
     ) -> Result<Reencrypted> {
-        let (id, backing) = match self.copy_under_new_dek(file, seen.edits, beside.fd.as_fd(), go_on)? {
-            Copied::All(id, backing) => (id, backing),
+        let (id, keys) = match self.copy_under_new_dek(file, seen.edits, beside.fd.as_fd(), go_on)? {
+            Copied::All(id, keys) => (id, keys),
             Copied::Overtaken => return Ok(Reencrypted::InUse),
             Copied::Stopped => return Ok(Reencrypted::Stopped),
         };
@@ -163,13 +163,13 @@ impl Vault {
                 continue;
             }
             let path = self.file_ref(inode.ino).path;
-            let done = self.commit(inode, beside, backing)?;
+            let done = self.commit(inode, beside, keys)?;
             drop(gate);
             if let Reencrypted::Done(new) = done {
                 self.keys.events().record_limited(Class::Reencryptions, || Event::FileReencrypted {
                     file: FileRef { ino: new, file: Some(id), path },
                     replaced: inode.ino,
-                    backing,
+                    backing: keys.backing,
                 });
                 self.tree.sync_dir(beside.parent)?;
             }
@@ -179,7 +179,7 @@ impl Vault {
     }
 
     /// The rename. The gate is closed: nobody opens or changes the file by its inode.
-    fn commit(&self, inode: &Arc<Inode>, beside: &Beside, backing: BackingKeyId) -> Result<Reencrypted> {
+    fn commit(&self, inode: &Arc<Inode>, beside: &Beside, keys: SlotKeys) -> Result<Reencrypted> {
         let tree = &self.tree;
         let new = tree.ino(&storage::fstat(beside.fd.as_fd())?)?;
         let _lock = tree.locks.one(beside.parent, Mode::Exclusive);
@@ -206,7 +206,7 @@ impl Vault {
         tree.generations.freed(inode.ino, stat.born);
         tree.inodes.strike_replaced(inode, beside.parent, &beside.entry, fd);
         self.census.forget(inode.ino);
-        self.census.note(new, SlotKeys { backing, other: OtherSlot::Names(backing), tag: None });
+        self.census.note(new, keys);
         Ok(Reencrypted::Done(new))
     }
 }

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use super::{Caller, OpenFlags, Vault, VaultOptions, XattrMode};
 use crate::crypto::password::KdfParams;
 use crate::crypto::suite::Suite;
-use crate::ids::{AliasName, Handle, Ino, KeyId, PlainOffset};
+use crate::header::{self, SLOTS};
+use crate::ids::{AliasName, Handle, Ino, KeyId, LowerOffset, PlainOffset};
 use crate::keyring::{Clock, HostMemory, KeyringFile, Keys, OpenOptions, Opened, SystemClock};
-use crate::storage::{self, LowerFs};
+use crate::storage::{self, Access, LowerFs};
 use crate::unlock::Secret;
 
 /// Whoever runs the tests.
@@ -136,6 +137,19 @@ impl Vault {
     /// As whoever runs the tests.
     pub(crate) fn setxattr(&self, ino: Ino, name: &[u8], value: &[u8], mode: XattrMode) -> super::Result<()> {
         self.setxattr_as(ino, name, value, mode, &me())
+    }
+
+    /// Leaves a closed file as a program wrote it that knew no alias tags.
+    pub(crate) fn untag_for_test(&self, ino: Ino) {
+        let inode = self.inode(ino).unwrap();
+        let (fd, _) = self.tree.open_lower(&inode, Access::ReadWrite).unwrap();
+        let mut slots = [0; SLOTS];
+        storage::pread(fd.as_fd(), &mut slots, LowerOffset(0)).unwrap();
+        let Ok(header) = header::open(&slots, |slot| super::unwrap(&self.keys, slot)) else {
+            panic!("no header")
+        };
+        storage::pwrite_all(fd.as_fd(), &header.untagged_slot_for_test(), header.index().offset()).unwrap();
+        self.count_file(ino).unwrap();
     }
 
     /// As whoever runs the tests.

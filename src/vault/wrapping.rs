@@ -4,11 +4,11 @@
 use std::sync::atomic::Ordering;
 
 use super::inode::Inode;
-use super::{Error, Result, Vault};
+use super::{Error, HeaderInfo, Result, Vault};
 use crate::events::{Class, Event};
 use crate::header::{AliasTag, SlotKeys};
 use crate::ids::{AliasId, AliasName, BackingKeyId, Ino, KeyId};
-use crate::keyring::{Belonging, Followed, WrapGuard};
+use crate::keyring::{Belonging, Followed, Staying, WrapGuard};
 
 /// Where files are re-wrapped to.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -70,6 +70,31 @@ impl Vault {
         let target = Target::of(followed);
         let stale = !target.is_reached(slots) && self.keys.usable(slots.backing).is_ok();
         stale.then_some(target)
+    }
+
+    /// Of the files seen so far: how many are stale, whether they can be re-wrapped now or not, and how many stay under
+    /// their key whatever becomes of aliases.
+    pub fn census_of_belonging(&self) -> (u64, Staying) {
+        let (mut stale, mut staying) = (0, Staying::default());
+        for (slots, files) in self.census.slots() {
+            let followed = self.keys.follow(&slots);
+            staying.note(followed.belonging, files);
+            if !Target::of(&followed).is_reached(&slots) {
+                stale += files;
+            }
+        }
+        (stale, staying)
+    }
+
+    /// Whether a file whose header says this isn't at a destination yet.
+    ///
+    /// # Errors
+    /// As [`Vault::rewrap_to`] of that file; ESTALE.
+    pub fn is_elsewhere(&self, ino: Ino, info: &HeaderInfo, to: &Destination) -> Result<bool> {
+        match to {
+            Destination::Followed => Ok(info.stale),
+            to => Ok(self.target_at(to, &*self.inode(ino)?, &info.slots())?.is_some()),
+        }
     }
 
     /// As [`Vault::rewrap_target`], for another destination.

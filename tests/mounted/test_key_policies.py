@@ -168,3 +168,51 @@ class KeyPolicies(MountedTest):
         self.read(self.mnt / "open/file")
         self.assertTrue(wait_until(lambda: self.key_of(self.mnt / "open/file") == self.secret, 10))
         self.assertEqual(self.key_of(self.mnt / "open/other"), self.open)
+
+    def test_the_owner_moves_files_on_purpose_and_they_follow_from_then_on(self):
+        below = self.write("secret/below", b"below")
+        os.mkdir(self.mnt / "secret/dir")
+        deep = self.write("secret/dir/deep", b"deep")
+        self.assertEqual(self.vault.run("rewrap", "--to-alias", "alias/none", self.mnt).returncode, 44)
+        outside = self.dir / "outside"
+        outside.write_bytes(b"")
+        self.assertRefused(self.vault.run("rewrap", self.mnt, "--to-alias", "alias/open", outside), "not in the mount")
+        self.vault.ok("rewrap", self.mnt, "--to-alias", "alias/open", self.mnt / "secret/dir", below)
+        self.assertEqual([self.key_of(f) for f in (below, deep, self.file)], [self.open, self.open, self.secret])
+        # A path inside the mount is what is meant, not all of the vault.
+        self.write("plain", b"plain")
+        self.vault.ok("rewrap", self.file, "--to-alias", "alias/open")
+        self.assertEqual(self.key_of(self.file), self.open)
+        self.assertNotEqual(self.key_of(self.mnt / "plain"), self.open)
+        self.as_user(MALLORY, "open(sys.argv[1], 'rb')", self.file, check=True)
+        third = self.key("alias/third")
+        self.kms("update-alias", "--alias-name", "alias/open", "--target-key-id", third)
+        self.sweep()
+        self.assertEqual({self.key_of(f) for f in (below, deep, self.file)}, {third})
+        self.vault.umount()
+        self.vault.ok("rewrap", self.vault.path, "--to-alias", "alias/secret", "--passfile", self.vault.passfile)
+        self.vault.mount(*self.options)
+        self.assertEqual({self.key_of(f) for f in (below, deep, self.file, self.mnt / "plain")}, {self.secret})
+
+    def test_what_no_alias_moves_is_counted(self):
+        pinned, gone = self.write("secret/pinned", b"pinned"), self.write("secret/gone", b"gone")
+        self.kms("create-alias", "--alias-name", "alias/old", "--target-key-id", self.secret)
+        self.vault.ok("rewrap", gone, "--to-alias", "alias/old")
+        self.kms("delete-alias", "--alias-name", "alias/old")
+        # Made again it is another one.
+        self.kms("create-alias", "--alias-name", "alias/old", "--target-key-id", self.open)
+        self.vault.ok("kms", "re-encrypt", pinned, "--destination-key-id", self.secret)
+        status = json.loads(self.vault.ok("status", self.mnt, "--count", "--json"))
+        self.assertEqual(status["files_staying"], {"pinned": 1, "alias_gone": 1, "undecided": 0})
+        self.assertEqual(status["files_stale"], 0)
+        text = self.vault.ok("status", self.mnt)
+        self.assertIn("1 files stay under their key: they are pinned", text)
+        self.assertIn("1 files stay under their key: they followed an alias that is gone", text)
+        self.kms("update-alias", "--alias-name", "alias/secret", "--target-key-id", self.open)
+        self.assertEqual(self.sweep()["staying"]["pinned"], 1)
+        self.assertEqual([self.key_of(f) for f in (pinned, gone)], [self.secret] * 2)
+        error = self.assertKmsError(
+            "ConflictException", "schedule-key-deletion", "--key-id", self.secret, "--pending-window-in-days", "7"
+        )
+        self.assertIn("2 files need key", error)
+        self.assertIn("2 of them no alias moves", error)

@@ -3,6 +3,7 @@ use std::path::Path;
 use super::*;
 use crate::control::AliasStatus;
 use crate::ids::{AliasName, VaultId};
+use crate::keyring::Staying;
 
 fn inspector() -> Inspector {
     Inspector { entries: vec![], mounts: vec![] }
@@ -72,6 +73,7 @@ fn staleness_is_told_only_where_it_is_known() {
         versions: vec![],
         files_seen: 0,
         files_stale: 0,
+        files_staying: Staying::default(),
         files_unknown: 0,
         files_noted: Vec::new(),
         pending_rewraps: 0,

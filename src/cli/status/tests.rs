@@ -2,7 +2,7 @@
 use super::*;
 use crate::control::{AliasStatus, KeyStatus, KeyVersionStatus, MountStatus, PendingStatus, VersionStatus};
 use crate::ids::VaultId;
-use crate::keyring::UnusableReason;
+use crate::keyring::{Staying, UnusableReason};
 
 fn status() -> Status {
     let (key, other) = (KeyId::from_bytes([1; 16]), KeyId::from_bytes([2; 16]));
@@ -57,6 +57,7 @@ fn status() -> Status {
         ],
         files_seen: 1000,
         files_stale: 1000,
+        files_staying: Staying::default(),
         files_unknown: 0,
         files_noted: Vec::new(),
         pending_rewraps: 5,

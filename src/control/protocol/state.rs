@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{AliasName, KeyId, KeyVersion, PathText, VaultId};
-use crate::keyring::{VersionRange, VersionState};
+use crate::keyring::{Staying, VersionRange, VersionState};
 use crate::vault::NotedFile;
 
 /// The state of a vault.
@@ -29,8 +29,12 @@ pub struct Status {
     pub versions: Vec<VersionStatus>,
     /// How many files were seen.
     pub files_seen: u64,
-    /// Of these, wrapped by a version that no alias resolves to now: re-wrapped at their next use.
+    /// Of these, not wrapped by the version where they belong now, or about to get the tag that says so: re-wrapped at
+    /// their next use.
     pub files_stale: u64,
+    /// Of these, files that stay under their key when an alias is pointed at another one.
+    #[serde(default)]
+    pub files_staying: Staying,
     /// After a count: files and directories of which it isn't known which key they need, for they can't be read or lie
     /// on another filesystem. They are in none of the other numbers.
     #[serde(default)]

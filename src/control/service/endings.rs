@@ -195,14 +195,18 @@ impl Service {
 /// What speaks against the end of the backing keys that `gone` chooses, and what can be done.
 fn in_the_way(needed: &Needed, gone: impl Fn(BackingKeyId) -> bool, what: &str) -> Option<String> {
     let files = needed.of(&gone);
+    let staying = match needed.staying_of(&gone) {
+        0 => String::new(),
+        staying => format!("; {staying} of them no alias moves, `rekeyfs rewrap --to-alias` does"),
+    };
     let mut some = needed.in_the_way_of(gone);
     some.truncate(SOME);
     if files > 0 {
         let some: Vec<String> = some.into_iter().map(|file| file.lower).collect();
         let some = some.join(", ");
         return Some(format!(
-            "{files} {} {what} ({some}); point aliases at another key if need be, move them with `rekeyfs rewrap`, and try \
-             again, or insist with --force: they can't be opened then",
+            "{files} {} {what} ({some}){staying}; point aliases at another key if need be, move them with `rekeyfs \
+             rewrap`, and try again, or insist with --force: they can't be opened then",
             if files == 1 { "file needs" } else { "files need" }
         ));
     }

@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::{MOST, SweepOptions, TAKES, Tally, most, next, sweep};
 use crate::crypto::suite::Suite;
 use crate::ids::{AliasName, Ino};
-use crate::keyring::RotateTarget;
+use crate::keyring::{RotateTarget, Staying};
 use crate::storage::fault::{Faults, Op};
 use crate::vault::testing::{TestVault, me};
+use crate::vault::{Destination, XattrMode};
 
 fn rotated() -> (TestVault, u64) {
     let test = TestVault::with_suite(Suite::Aes256Gcm);
@@ -50,7 +51,7 @@ fn a_stopped_sweep_goes_on_where_it_was() {
     let stop = AtomicBool::new(false);
     let first = sweep(
         &test.vault,
-        SweepOptions { max_rate: NonZeroU32::new(100) },
+        SweepOptions { max_rate: NonZeroU32::new(100), ..SweepOptions::default() },
         |_| stop.store(true, std::sync::atomic::Ordering::Relaxed),
         &stop,
     )
@@ -69,7 +70,7 @@ fn what_is_gone_since_it_was_met_is_no_failure() {
     v.unlink(Ino::ROOT, b"f1").unwrap();
     v.unlink(Ino::ROOT, b"f3").unwrap();
     v.forget(files[1], 2);
-    let report = Tally::of(v, &files).0.report;
+    let report = Tally::of(v, &Destination::Followed, &files).0.report;
     // One is still there without a name, as an open file would be.
     assert_eq!((report.files, report.rewrapped, report.skipped, report.failed), (3, 2, 0, 0));
 }
@@ -115,4 +116,124 @@ fn what_a_sweep_or_count_has_not_met_is_durably_gone() {
     assert!(synced_last(&|| {
         assert_eq!(test.vault.count_needs(&mut |_| true).unwrap().of(|_| true), files - 1);
     }));
+}
+
+fn second_alias(test: &TestVault, name: &str) -> AliasName {
+    let alias: AliasName = name.parse().unwrap();
+    test.keys().create_key_for_test(alias.clone());
+    alias
+}
+
+fn sweep_to(test: &TestVault, to: Destination, top: Option<Ino>) -> u64 {
+    let options = SweepOptions { to, top, ..SweepOptions::default() };
+    let report = sweep(&test.vault, options, |_| {}, &AtomicBool::new(false)).unwrap();
+    assert_eq!((report.failed, report.skipped, report.left_out), (0, 0, 0));
+    report.rewrapped
+}
+
+/// On purpose: a file, what is below a directory, or all; and they follow the new alias from then on.
+#[test]
+fn files_are_moved_to_an_alias_of_choice_and_follow_it() {
+    let test = TestVault::new();
+    let v = &test.vault;
+    let dir = v.mkdir(Ino::ROOT, b"d", 0o755, &me()).unwrap().ino;
+    let below = v.mkdir(dir, b"e", 0o755, &me()).unwrap().ino;
+    let files = [
+        test.written_in(Ino::ROOT, b"f"),
+        test.written_in(Ino::ROOT, b"g"),
+        test.written_in(dir, b"h"),
+        test.written_in(below, b"i"),
+    ];
+    let (second, third) = (second_alias(&test, "alias/second"), second_alias(&test, "alias/third"));
+    let keys = |ino: &Ino| v.file_header_info(*ino).unwrap().unwrap().backing.key;
+    let key = |alias: &AliasName| test.keys().current(alias).unwrap().key;
+    let default = key(&AliasName::default_alias());
+    let to = |alias: &AliasName| Destination::Alias(alias.clone());
+
+    assert_eq!(sweep_to(&test, to(&second), Some(files[0])), 1);
+    assert_eq!(files.each_ref().map(keys), [key(&second), default, default, default]);
+    assert_eq!(sweep_to(&test, to(&third), Some(dir)), 2);
+    assert_eq!(files.each_ref().map(keys), [key(&second), default, key(&third), key(&third)]);
+    assert!(v.census_counted().is_none(), "a part of the tree is not a count of it");
+    // They stay there, and are where they are to be.
+    assert_eq!(sweep_to(&test, Destination::Followed, None), 0);
+    assert_eq!(sweep_to(&test, to(&third), Some(dir)), 0);
+    test.keys().rotate(&RotateTarget::Alias(third.clone())).unwrap();
+    assert_eq!(sweep_to(&test, Destination::Followed, None), 2);
+    assert_eq!(sweep_to(&test, to(&second), None), 3);
+    assert_eq!(files.each_ref().map(keys), [key(&second); 4]);
+    let none = Destination::Alias("alias/none".parse().unwrap());
+    let options = SweepOptions { to: none, ..SweepOptions::default() };
+    let report = sweep(v, options, |_| {}, &AtomicBool::new(false)).unwrap();
+    assert_eq!((report.rewrapped, report.skipped), (0, 4));
+}
+
+/// Files without a tag, where two aliases point at their key: their directory's is theirs, if the owner says so and it
+/// points at that key. No key changes.
+#[test]
+fn files_of_before_are_adopted_by_their_directory_on_the_owners_word_alone() {
+    let test = TestVault::new();
+    let v = &test.vault;
+    let default = AliasName::default_alias();
+    let key = test.keys().current(&default).unwrap().key;
+    let call = |alias: &str| crate::keyring::kms::Call::CreateAlias {
+        alias_name: alias.to_owned(),
+        target_key_id: key.to_string(),
+    };
+    let (home, elsewhere) = (b"home".as_slice(), b"elsewhere".as_slice());
+    let dirs = [home, elsewhere].map(|name| v.mkdir(Ino::ROOT, name, 0o755, &me()).unwrap().ino);
+    let files = dirs.map(|dir| test.written_in(dir, b"f"));
+    let linked = test.written_in(dirs[0], b"linked");
+    v.link(linked, dirs[1], b"linked too").unwrap();
+    for ino in files.into_iter().chain([linked]) {
+        v.untag_for_test(ino);
+    }
+    // One alias points at their key: they are adopted as they are used.
+    assert_eq!(v.census_of_belonging().0, 3);
+    test.keys().call(&call("alias/home")).unwrap();
+    second_alias(&test, "alias/elsewhere");
+    for (dir, alias) in dirs.iter().zip(["alias/home", "alias/elsewhere"]) {
+        v.setxattr(*dir, b"user.rekeyfs.alias", alias.as_bytes(), XattrMode::Set).unwrap();
+    }
+    assert_eq!(v.census_of_belonging(), (0, Staying { undecided: 3, ..Staying::default() }));
+    assert_eq!(sweep_to(&test, Destination::Followed, None), 0);
+    assert_eq!(sweep_to(&test, Destination::Adopted, None), 1);
+    // Its directory's alias points at another key; or it has names in several.
+    assert_eq!(v.census_of_belonging(), (0, Staying { undecided: 2, ..Staying::default() }));
+    assert_eq!(v.getxattr(files[0], b"user.rekeyfs.alias").unwrap(), b"alias/home");
+    let backings = files.map(|ino| v.file_header_info(ino).unwrap().unwrap().backing.key);
+    assert_eq!(backings, [key; 2]);
+    // The owner says where they belong.
+    assert_eq!(sweep_to(&test, Destination::Alias("alias/home".parse().unwrap()), None), 2);
+    assert_eq!(v.census_of_belonging(), (0, Staying::default()));
+}
+
+#[test]
+fn files_without_a_tag_are_adopted_where_one_alias_points_at_their_key() {
+    let test = TestVault::new();
+    let v = &test.vault;
+    let file = test.written_in(Ino::ROOT, b"f");
+    v.untag_for_test(file);
+    assert_eq!(v.file_header_info(file).unwrap().unwrap().tag, None);
+    assert_eq!(
+        v.getxattr(file, b"user.rekeyfs.alias").unwrap(),
+        b"alias/default",
+        "by the only one there is"
+    );
+    assert_eq!(sweep_to(&test, Destination::Followed, None), 1);
+    let (alias, _) = test.keys().alias_id(&AliasName::default_alias()).unwrap();
+    let info = v.file_header_info(file).unwrap().unwrap();
+    assert_eq!(info.tag.unwrap().follows, Some(alias));
+    assert!(!info.stale);
+    // From then on it is known: another alias of the key changes nothing, and it follows its own.
+    let second = test.keys().current(&second_alias(&test, "alias/second")).unwrap();
+    let call = |alias: &str, key: String| crate::keyring::kms::Call::UpdateAlias {
+        alias_name: alias.to_owned(),
+        target_key_id: key,
+    };
+    test.keys().call(&call("alias/second", info.backing.key.to_string())).unwrap();
+    assert_eq!(sweep_to(&test, Destination::Followed, None), 0);
+    test.keys().call(&call("alias/default", second.key.to_string())).unwrap();
+    assert_eq!(sweep_to(&test, Destination::Followed, None), 1);
+    assert_eq!(v.file_header_info(file).unwrap().unwrap().backing, second);
 }

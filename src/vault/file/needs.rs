@@ -17,13 +17,18 @@ pub(in crate::vault) enum Needs {
     /// No key: it is empty, or has no header.
     Nothing,
     /// These, in order: one, or the two that its slots name.
-    Backings(Vec<BackingKeyId>),
+    Backings {
+        /// The backing keys.
+        backings: Vec<BackingKeyId>,
+        /// Whether it stays under its key when an alias is pointed at another one.
+        stays: bool,
+    },
     /// It can't be told.
     Unknown(&'static str),
 }
 
 impl Needs {
-    fn of(keys: SlotKeys) -> Self {
+    fn of(keys: SlotKeys, vault: &Vault) -> Self {
         let mut backings = vec![keys.backing];
         match keys.other {
             OtherSlot::Empty => {}
@@ -34,7 +39,7 @@ impl Needs {
         }
         backings.sort();
         backings.dedup();
-        Self::Backings(backings)
+        Self::Backings { backings, stays: !vault.keys.follow(&keys).belonging.moves_by_itself() }
     }
 }
 
@@ -46,7 +51,7 @@ impl Vault {
         if let Some(state) = &state
             && let Body::Sealed(sealed) = &state.body
         {
-            return Ok(Needs::of(sealed.header.keys()));
+            return Ok(Needs::of(sealed.header.keys(), self));
         }
         let mut slots = [0; SLOTS];
         storage::pread(fd, &mut slots, LowerOffset(0))?;
@@ -55,11 +60,11 @@ impl Vault {
                 if self.stale.is_unsettled(ino) {
                     header.other_is_unknown();
                 }
-                Needs::of(header.keys())
+                Needs::of(header.keys(), self)
             }
             Err(OpenError::Missing) => Needs::Nothing,
             Err(OpenError::Key(())) => match UnverifiedSlot::parse_both(&slots) {
-                [Some(slot), _] => Needs::of(slot.keys(&slots)),
+                [Some(slot), _] => Needs::of(slot.keys(&slots), self),
                 [None, _] => Needs::Unknown("its header is damaged"),
             },
             Err(OpenError::Newer(what)) => Needs::Unknown(what),
@@ -83,7 +88,7 @@ impl Vault {
         Ok(match backings.iter().find(|backing| unknown(backing)) {
             _ if backings.is_empty() => Needs::Unknown("its header is damaged"),
             Some(_) => Needs::Unknown("this vault's keyring doesn't know its key or the version"),
-            None => Needs::Backings(backings),
+            None => Needs::Backings { backings, stays: false },
         })
     }
 

@@ -13,15 +13,15 @@ use crate::content::block::{self, Opened};
 use crate::content::layout::{self, PAYLOAD};
 use crate::crypto::keys::Dek;
 use crate::crypto::page;
-use crate::header::{Header, Rewrapped, SLOTS};
-use crate::ids::{BackingKeyId, FileId, LowerOffset, PageCount, PageIndex, PlainOffset};
+use crate::header::{Header, OtherSlot, Rewrapped, SLOTS, SlotKeys};
+use crate::ids::{FileId, LowerOffset, PageCount, PageIndex, PlainOffset};
 use crate::storage;
 use crate::vault::{Damage, GoOn, Result, Vault};
 
 /// How a copy ended.
 pub(in crate::vault) enum Copied {
-    /// All of it is durable and was read back; the file id of the copy, and what wraps it.
-    All(FileId, BackingKeyId),
+    /// All of it is durable and was read back; the file id of the copy, and what its slots say.
+    All(FileId, SlotKeys),
     /// The file was changed meanwhile.
     Overtaken,
     /// The caller stopped it.
@@ -102,9 +102,10 @@ impl Vault {
         slots.as_chunks_mut::<{ crate::header::SLOT }>().0.fill(slot);
         storage::pwrite_all(to, &slots, LowerOffset(0))?;
         drop(gate);
+        let keys = SlotKeys { backing, other: OtherSlot::Names(backing), tag };
         storage::fdatasync(to)?;
         self.compare(file, edits, size, to, go_on).map(|pass| match pass {
-            Pass::Whole => Copied::All(id, backing),
+            Pass::Whole => Copied::All(id, keys),
             Pass::Overtaken => Copied::Overtaken,
             Pass::Stopped => Copied::Stopped,
         })

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::*;
 use crate::control::Handler;
-use crate::control::protocol::RotateTarget;
+use crate::control::protocol::{Rewrap, RotateTarget};
 use crate::ids::{AliasName, Ino, KeyVersion, Timestamp};
 use crate::keyring::{Authority, Clock, Keys};
 use crate::vault::testing::{TestVault, me};
@@ -269,7 +269,7 @@ fn a_version_that_one_slot_still_bears_is_not_retired() {
     Handler::count(&f.service, &mut |_| true).unwrap();
     let status = f.service.status().unwrap();
     assert_eq!((status.files_seen, status.files_stale), (1, 1));
-    assert_eq!(f.service.rewrap(None, &mut |_| true).unwrap().progress.rewrapped, 1);
+    assert_eq!(f.service.rewrap(&Rewrap::default(), &mut |_| true).unwrap().progress.rewrapped, 1);
     assert_eq!(f.service.status().unwrap().files_stale, 0);
     f.retire(2, Retirement::Trim, None).unwrap();
     f.vault.open("file").unwrap();
