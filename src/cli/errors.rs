@@ -106,8 +106,18 @@ mod tests {
                 },
                 8,
             ),
-            (KeyringError::RolledBack { vault: vault(), found: Generation(1), seen: Generation(2) }, 41),
-            (KeyringError::Forked { vault: vault(), found: Generation(1) }, 41),
+            (
+                KeyringError::RolledBack {
+                    vault: vault(),
+                    found: Generation(1),
+                    seen: Generation(2),
+                    elsewhere: None,
+                },
+                41,
+            ),
+            (KeyringError::Forked { vault: vault(), found: Generation(1), elsewhere: None }, 41),
+            (KeyringError::OtherRootKey { vault: vault(), elsewhere: None }, 41),
+            (KeyringError::Copy { vault: vault(), original: vault() }, 41),
             (KeyringError::Busy(vault()), 40),
             (
                 KeyringError::Io {

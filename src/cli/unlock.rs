@@ -196,7 +196,19 @@ impl Revocation {
             }
         }
         let done = opened.keys.revoke(&opened.proof, &keep, add, kdf).map_err(failed)?;
-        output::print("the root key is replaced; every slot is a new one\n")?;
+        let mut out = String::from(
+            "the root key is replaced; every slot is a new one, and every key has a new version\n\
+             files written until now still open with an old keyring file and its secret: `rekeyfs reencrypt -r` \
+             gives them new data keys\n",
+        );
+        for key in &done.imported {
+            let _ = writeln!(
+                out,
+                "key {key} has imported material, which an old keyring file has too: import new material \
+                 (--import-type NEW_KEY_MATERIAL) and rotate it"
+            );
+        }
+        output::print(&out)?;
         init::show_recovery_key(&done.recovery)
     }
 }

@@ -93,7 +93,10 @@ impl From<&KeyringError> for RefusalKind {
                 | UnlockError::TooCostlyTogether { .. } => Self::KeyringDamaged,
                 UnlockError::NoMemory(..) => Self::Other,
             },
-            KeyringError::RolledBack { .. } | KeyringError::Forked { .. } => Self::RolledBack,
+            KeyringError::RolledBack { .. }
+            | KeyringError::Forked { .. }
+            | KeyringError::OtherRootKey { .. }
+            | KeyringError::Copy { .. } => Self::RolledBack,
             KeyringError::Busy(_) => Self::InUse,
             KeyringError::Backup { .. } | KeyringError::OtherVault { .. } | KeyringError::TwoMaterials(_) => {
                 Self::Backup

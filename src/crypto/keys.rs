@@ -85,6 +85,11 @@ locked_key!(
     EventKey
 );
 locked_key!(
+    /// What a root key leaves to those that replace it: a host that knows its commitment sees that whoever made the
+    /// new keyring held the old root key, which can't be found from it.
+    Endorsement
+);
+locked_key!(
     /// A slot's key-encryption key: what a passphrase, key file or recovery key yields. Stored nowhere.
     SlotKek
 );
@@ -117,9 +122,30 @@ impl RootKey {
 }
 
 impl RootKey {
+    /// What it leaves to the root keys that replace it.
+    pub fn endorsement(&self, vault: VaultId) -> Endorsement {
+        Endorsement(derived_locked(self.expose(), labels::ENDORSEMENT, &[vault.as_bytes()]))
+    }
+
+    /// By which a host knows it again.
+    pub fn commitment(&self, vault: VaultId) -> RootCommitment {
+        self.endorsement(vault).commitment(vault)
+    }
+
     /// The key that seals import tokens.
     pub fn import_token_key(&self, vault: VaultId) -> SealKey {
         SealKey(derived_locked(self.expose(), labels::IMPORT_TOKEN, &[vault.as_bytes()]))
+    }
+}
+
+/// Tells a root key from every other, and nothing else of it: no secret.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RootCommitment(pub [u8; 32]);
+
+impl Endorsement {
+    /// The commitment of the root key that it is of.
+    pub fn commitment(&self, vault: VaultId) -> RootCommitment {
+        RootCommitment(**derived(self.expose(), labels::ROOT_COMMITMENT, &[vault.as_bytes()]))
     }
 }
 

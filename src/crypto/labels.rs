@@ -14,6 +14,10 @@ pub const KEYRING: Label = Label(b"keyring");
 pub const INSIST: Label = Label(b"insist");
 /// Root key → key that seals import tokens; context: vault id.
 pub const IMPORT_TOKEN: Label = Label(b"import-token");
+/// Root key → what endorses a later root key: whoever knows it held this one; context: vault id.
+pub const ENDORSEMENT: Label = Label(b"endorsement");
+/// A root key's endorsement → the root key's commitment, by which a host knows it again; context: vault id.
+pub const ROOT_COMMITMENT: Label = Label(b"root-commitment");
 /// Imported key material → its id, by which it is known again; context: key id.
 pub const MATERIAL_ID: Label = Label(b"material-id");
 /// Slot KEK → key that wraps the root key; context: vault id, slot id.

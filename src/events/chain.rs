@@ -8,8 +8,8 @@ use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 
-use super::event::LINE_TORN;
-use super::{Actor, Event, arn};
+use super::event::{KEY_REPLACED, LINE_TORN};
+use super::{Actor, Event, LogKeys, arn};
 use crate::crypto::keys::EventKey;
 use crate::crypto::sha256;
 use crate::ids::{Generation, Timestamp};
@@ -77,7 +77,7 @@ pub(super) struct Circumstances {
 }
 
 /// The line (without its end) of the event after `last`, and the place in the chain after it.
-pub(super) fn line(key: &EventKey, last: Anchor, event: &Event, beside: Circumstances) -> (String, Anchor) {
+pub(super) fn line(keys: &LogKeys, last: Anchor, event: &Event, beside: Circumstances) -> (String, Anchor) {
     let count = last.count + 1;
     let mut detail = event.detail();
     detail["uid"] = beside.actor.uid.into();
@@ -101,7 +101,7 @@ pub(super) fn line(key: &EventKey, last: Anchor, event: &Event, beside: Circumst
     }
     let mut text = object.to_string();
     text.pop(); // The closing brace: the MAC becomes the last member.
-    let mac = link(key, &last.mac, &text);
+    let mac = link(keys.current(), &last.mac, &text);
     text.push_str(MAC_MARK);
     text.push_str(&HEXLOWER.encode(&mac));
     text.push_str("\"}");
@@ -121,8 +121,10 @@ struct Parsed<'a> {
 
 impl Parsed<'_> {
     /// Whether it is the event after `last`.
-    fn follows(&self, key: &EventKey, last: Anchor) -> bool {
+    fn follows(&self, keys: &LogKeys, last: Anchor) -> bool {
+        let key = keys.of_line(self.place.count);
         Some(self.place.count) == last.count.checked_add(1)
+            && keys.allows(self.place)
             && bool::from(link(key, &last.mac, self.content).ct_eq(&self.place.mac))
     }
 }
@@ -149,21 +151,25 @@ pub(super) struct End<'a> {
     pub(super) rest: &'a [u8],
     /// Whether there are whole lines in `rest`, which no crash leaves.
     pub(super) forged: bool,
+    /// Whether its last authentic line says that the key it was made with is replaced: whole lines in `rest` may be
+    /// the next key's then.
+    pub(super) key_replaced: bool,
 }
 
 /// Reads the end of a log, `before` being what precedes it: the start of the log, or a line that isn't known, in whose
 /// middle `tail` may begin. The first line after an unknown one can't be checked, and only says what the next
 /// one follows.
-pub(super) fn end_of<'a>(key: &EventKey, before: Option<Anchor>, tail: &'a [u8]) -> End<'a> {
+pub(super) fn end_of<'a>(keys: &LogKeys, before: Option<Anchor>, tail: &'a [u8]) -> End<'a> {
     let mut end = End::default();
     let (mut at, mut rest_from) = (0, 0);
     let (mut stated, mut good) = (before, before);
     for line in tail.split_inclusive(|&b| b == b'\n') {
         at += line.len();
         let Some(parsed) = parse(line.strip_suffix(b"\n").unwrap_or(line)) else { continue };
-        if [stated, good].into_iter().flatten().any(|last| parsed.follows(key, last)) {
+        if [stated, good].into_iter().flatten().any(|last| parsed.follows(keys, last)) {
             good = Some(parsed.place);
             end.place = good;
+            end.key_replaced = parsed.object["detail-type"] == KEY_REPLACED;
             end.generation =
                 parsed.object["detail"]["generation"].as_u64().map(Generation).or(end.generation);
             (rest_from, end.forged) = (at, false);
@@ -177,42 +183,52 @@ pub(super) fn end_of<'a>(key: &EventKey, before: Option<Anchor>, tail: &'a [u8])
     end
 }
 
-/// The newest keyring generation that the lines behind `anchor` state, that are
-/// authentic, and whether `anchor` was met. `whole`: the lines begin with the log's first one.
-pub(super) fn newest_change(
-    key: &EventKey,
-    tail: &[u8],
-    whole: bool,
-    anchor: Anchor,
-) -> (bool, Option<Generation>) {
+/// What the lines behind an anchor prove.
+#[derive(Default)]
+pub(super) struct Changes {
+    /// Whether the anchor was met.
+    pub(super) met: bool,
+    /// The newest keyring generation that an authentic line states.
+    pub(super) newest: Option<Generation>,
+    /// Whether lines follow that say nothing here, because the key that these are checked with was replaced.
+    pub(super) more: bool,
+}
+
+/// The newest change of the keyring that the lines behind `anchor` prove. `whole`: the lines begin with the log's
+/// first one.
+pub(super) fn newest_change(keys: &LogKeys, tail: &[u8], whole: bool, anchor: Anchor) -> Changes {
     let (mut stated, mut good) = (whole.then(Anchor::default), whole.then(Anchor::default));
-    let mut met = anchor.count == 0 && whole;
-    // The newest, and the one before it, should a change turn out never to have replaced the keyring.
-    let (mut newest, mut older) = (None, None);
+    let mut found = Changes { met: anchor.count == 0 && whole, ..Changes::default() };
+    // The one before the newest, should a change turn out never to have replaced the keyring.
+    let mut older = None;
+    let mut key_replaced = false;
     for line in tail.split_inclusive(|&b| b == b'\n') {
         let Some(parsed) = parse(line.strip_suffix(b"\n").unwrap_or(line)) else { continue };
-        let authentic = [stated, good].into_iter().flatten().any(|last| parsed.follows(key, last));
+        let authentic = [stated, good].into_iter().flatten().any(|last| parsed.follows(keys, last));
         stated = Some(parsed.place);
         if parsed.place == anchor {
-            (met, newest, older, good) = (true, None, None, stated);
+            (found, older, good) = (Changes { met: true, ..Changes::default() }, None, stated);
+            key_replaced = false;
             continue;
         }
         if !authentic {
+            found.more |= key_replaced;
             continue;
         }
         good = stated;
+        (found.more, key_replaced) = (false, parsed.object["detail-type"] == KEY_REPLACED);
         let detail = &parsed.object["detail"];
         if let Some(generation) = detail["generation"].as_u64().map(Generation)
-            && newest.is_none_or(|newest| newest < generation)
+            && found.newest.is_none_or(|newest| newest < generation)
         {
-            (older, newest) = (newest, Some(generation));
+            (older, found.newest) = (found.newest, Some(generation));
         }
         let failed = detail["failed-generation"].as_u64().map(Generation);
-        if failed.is_some() && failed == newest && detail["keyring-replaced"] == false {
-            newest = older;
+        if failed.is_some() && failed == found.newest && detail["keyring-replaced"] == false {
+            found.newest = older;
         }
     }
-    (met, newest)
+    found
 }
 
 /// The event that closes what a crash tore.
@@ -227,7 +243,7 @@ pub(super) fn forged(bytes: &[u8]) -> Event {
 
 /// Checks a log line by line.
 pub(super) struct Verifier<'a> {
-    key: &'a EventKey,
+    keys: &'a LogKeys,
     anchor: Anchor,
     /// What the last line states, and the last that fits: a line that was put in between breaks nothing behind it.
     last: Anchor,
@@ -240,11 +256,11 @@ pub(super) struct Verifier<'a> {
 }
 
 impl<'a> Verifier<'a> {
-    pub(super) fn new(key: &'a EventKey, anchor: Anchor) -> Self {
+    pub(super) fn new(keys: &'a LogKeys, anchor: Anchor) -> Self {
         let found = Verification { anchored: anchor.count, ..Verification::default() };
         let met = anchor.count == 0;
         Self {
-            key,
+            keys,
             anchor,
             last: Anchor::default(),
             good: Anchor::default(),
@@ -268,7 +284,7 @@ impl<'a> Verifier<'a> {
             }
             return;
         };
-        let fits = parsed.follows(self.key, self.last) || parsed.follows(self.key, self.good);
+        let fits = parsed.follows(self.keys, self.last) || parsed.follows(self.keys, self.good);
         if let Some((first, bytes)) = self.unread.take() {
             let said = parsed.object["detail-type"] == LINE_TORN
                 && parsed.object["detail"]["sha256"] == HEXLOWER.encode(&sha256(&bytes));

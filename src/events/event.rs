@@ -78,6 +78,11 @@ pub enum Event {
     SlotRemoved(SlotId),
     /// A new root key was drawn; the slots of the old one are gone.
     RootKeyReplaced,
+    /// The event key is about to be replaced: the last line that the old one makes, unless the change that it is a
+    /// part of fails.
+    EventKeyReplaced,
+    /// The event key was replaced: the first line that the new one makes.
+    EventKeyInUse,
     /// A secret opened no slot.
     UnlockFailed {
         /// How often, since this was last noted.
@@ -90,6 +95,14 @@ pub enum Event {
     RollbackNoticed(Generation),
     /// An older or diverged keyring than this host had seen was accepted on the user's word.
     RollbackAccepted(Generation),
+    /// A newer keyring than this host had seen was taken, which doesn't tell whether it comes from that: its line of
+    /// earlier generations doesn't go back that far.
+    DescentUnproven {
+        /// Its generation.
+        found: Generation,
+        /// The one that this host had seen.
+        seen: Generation,
+    },
     /// The log has events of changes that the keyring doesn't have: a crash came between the two, or an older
     /// keyring was put back.
     ChangesLost {
@@ -270,9 +283,12 @@ impl Event {
             Self::SlotAdded(_) => "Unlock Slot Added",
             Self::SlotRemoved(_) => "Unlock Slot Removed",
             Self::RootKeyReplaced => "Root Key Replaced",
+            Self::EventKeyReplaced => KEY_REPLACED,
+            Self::EventKeyInUse => "Event Key In Use",
             Self::UnlockFailed { .. } => "Unlock Failed",
             Self::RollbackNoticed(_) => "Keyring Rollback Noticed",
             Self::RollbackAccepted(_) => "Keyring Rollback Accepted",
+            Self::DescentUnproven { .. } => "Keyring Descent Unproven",
             Self::ChangesLost { .. } => "Keyring Changes Lost",
             Self::ChangeFailed { .. } => "Keyring Change Failed",
             Self::VersionsLost { .. } => "Key Versions Lost",
@@ -323,6 +339,7 @@ impl Event {
             | Self::UnlockFailed { .. }
             | Self::RollbackNoticed(_) => "refused",
             Self::ChangesLost { .. }
+            | Self::DescentUnproven { .. }
             | Self::ChangeFailed { .. }
             | Self::VersionsLost { .. }
             | Self::Damage { .. }
@@ -347,6 +364,8 @@ impl Event {
             Self::VaultCreated
             | Self::Unmounted
             | Self::RootKeyReplaced
+            | Self::EventKeyReplaced
+            | Self::EventKeyInUse
             | Self::SweepBegan
             | Self::ReencryptionBegan
             | Self::HeldBack
@@ -384,6 +403,9 @@ impl Event {
             }),
             Self::RollbackNoticed(found) | Self::RollbackAccepted(found) => {
                 json!({"found-generation": found.0})
+            }
+            Self::DescentUnproven { found, seen } => {
+                json!({"found-generation": found.0, "seen-generation": seen.0})
             }
             Self::ChangesLost { logged, found } => {
                 json!({"logged-generation": logged.0, "found-generation": found.0})
@@ -443,5 +465,7 @@ impl Event {
     }
 }
 
+/// The `detail-type` of [`Event::EventKeyReplaced`], by which a reader with the old key knows that there is a new one.
+pub(super) const KEY_REPLACED: &str = "Event Key Replaced";
 /// The `detail-type` of [`Event::LineTorn`], by which a check of the log knows it.
 pub(super) const LINE_TORN: &str = "Event Log Line Torn";

@@ -14,21 +14,35 @@ const FIRST: u64 = 64 << 10;
 /// Bytes at the end that are looked at, at most: a log in which nothing but other events follow is not read for ever.
 const MOST: u64 = 64 << 20;
 
+/// What the changes behind an anchor prove.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Evidence {
+    /// The newest generation of these, if there are any. Changes that failed before the keyring was replaced don't
+    /// count.
+    pub newest: Option<Generation>,
+    /// Whether there may be newer ones, in lines that only the keyring which replaced the event key can check.
+    pub more: bool,
+}
+
 impl EventLog {
-    /// The newest generation of the changes behind `anchor`, if there are any. Changes that failed before the
-    /// keyring was replaced don't count.
-    pub fn changes_after(&self, anchor: Anchor) -> Option<Generation> {
+    /// What the log proves of keyrings newer than the one whose anchor this is.
+    pub fn changes_after(&self, anchor: Anchor) -> Evidence {
+        self.look_behind(anchor).unwrap_or_default()
+    }
+
+    fn look_behind(&self, anchor: Anchor) -> Option<Evidence> {
         let file = self.open(Access::ReadOnly).ok()??;
         let size = whole_size(&file).ok()?;
+        let keys = self.keys();
         let mut len = FIRST;
         loop {
             let from = size.0.saturating_sub(len);
             let mut tail = vec![0; (size.0 - from) as usize];
             let read = storage::pread(file.as_fd(), &mut tail, LowerOffset(from)).ok()?;
             tail.truncate(read);
-            let (met, newest) = chain::newest_change(self.key(), &tail, from == 0, anchor);
-            if met || from == 0 || len >= MOST {
-                return newest;
+            let found = chain::newest_change(&keys, &tail, from == 0, anchor);
+            if found.met || from == 0 || len >= MOST {
+                return Some(Evidence { newest: found.newest, more: found.more });
             }
             len *= 4;
         }

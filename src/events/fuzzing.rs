@@ -1,16 +1,16 @@
 //! What the properties of src/fuzzing.rs see of the event log.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use super::chain::{Circumstances, Verification, Verifier, end_of, line, torn};
-use super::{Actor, Anchor, Event};
+use super::{Actor, Anchor, Event, LogKeys};
 use crate::crypto::keys::EventKey;
 use crate::ids::{Generation, KeyId, KeyVersion, Timestamp};
 
 const LINES: u32 = 4;
 
 struct Log {
-    key: EventKey,
+    keys: LogKeys,
     text: Vec<u8>,
     anchor: Anchor,
 }
@@ -18,7 +18,7 @@ struct Log {
 fn own() -> &'static Log {
     static LOG: OnceLock<Log> = OnceLock::new();
     LOG.get_or_init(|| {
-        let key = EventKey::from_bytes(&[0x42; 32]);
+        let keys = LogKeys::from(Arc::new(EventKey::from_bytes(&[0x42; 32])));
         let (mut text, mut anchor) = (Vec::new(), Anchor::default());
         for n in 1..=LINES {
             let generation = Some(Generation(u64::from(n)));
@@ -34,17 +34,17 @@ fn own() -> &'static Log {
                     new: KeyVersion(n + 1),
                 }
             };
-            let (written, next) = line(&key, anchor, &event, beside);
+            let (written, next) = line(&keys, anchor, &event, beside);
             text.extend_from_slice(written.as_bytes());
             text.push(b'\n');
             anchor = next;
         }
-        Log { key, text, anchor }
+        Log { keys, text, anchor }
     })
 }
 
 fn verify(text: &[u8], anchor: Anchor) -> Verification {
-    let mut verifier = Verifier::new(&own().key, anchor);
+    let mut verifier = Verifier::new(&own().keys, anchor);
     let mut rest = text;
     while let Some(at) = rest.iter().position(|b| *b == b'\n') {
         verifier.line(&rest[..at]);
@@ -66,7 +66,7 @@ pub(crate) fn good_lines(text: &[u8]) -> u64 {
 /// Reading the end of a log finds a place only where an authentic line states one, and says what stands behind it.
 pub(crate) fn reads_any_end(tail: &[u8]) {
     for before in [None, Some(Anchor::default())] {
-        let end = end_of(&own().key, before, tail);
+        let end = end_of(&own().keys, before, tail);
         let without_feed = tail.strip_suffix(b"\n").unwrap_or(tail);
         assert!(without_feed.ends_with(end.rest) || tail.ends_with(end.rest));
         if end.place.is_none() {

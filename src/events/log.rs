@@ -6,17 +6,15 @@
 //! memory until it can, and is counted where there is too much of it.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::chain::{self, Anchor, Circumstances, Verification, Verifier};
-use super::file::{CHUNK, LOCK_PATIENCE_MS, lock, read_tail, whole_size, write_again};
+use super::chain::{self, Anchor, Circumstances};
+use super::file::{LOCK_PATIENCE_MS, lock, read_tail, whole_size, write_again};
 use super::limit::{Limits, REFILL_LARGE_MS, REFILL_MS};
 use super::room::{Rank, Room};
 use super::waiting::{Noted, Waiting};
-use super::{Actor, Class, Event};
-use crate::crypto::keys::EventKey;
+use super::{Actor, Class, Event, LogKeys};
 use crate::ids::{Generation, LowerOffset, Timestamp};
 use crate::storage::{self, Access, Errno, FileKind, Result, Writable};
 
@@ -33,7 +31,6 @@ const BATCH: usize = 32;
 /// The audit log of one vault.
 pub struct EventLog {
     dir: OwnedFd,
-    key: Arc<EventKey>,
     /// Without it the log is only read: as on a read-only filesystem, no event is kept.
     writable: Option<Writable>,
     /// By [`Class`]. Taken before `state`, never with it held.
@@ -42,6 +39,9 @@ pub struct EventLog {
 }
 
 struct State {
+    keys: LogKeys,
+    /// The log, locked for longer than one write, while the event key is replaced.
+    held: Option<OwnedFd>,
     /// The keyring's anchor until the log was first read or written, then the log's end.
     place: Anchor,
     /// The last place that is known to be durable.
@@ -76,8 +76,10 @@ impl<'a> Line<'a> {
 
 impl EventLog {
     /// The log in the vault directory `dir`. Nothing is read or written yet; `anchor` is the keyring's.
-    pub fn new(dir: OwnedFd, key: Arc<EventKey>, anchor: Anchor, writable: Option<Writable>) -> Self {
+    pub fn new(dir: OwnedFd, keys: impl Into<LogKeys>, anchor: Anchor, writable: Option<Writable>) -> Self {
         let state = State {
+            keys: keys.into(),
+            held: None,
             place: anchor,
             durable: anchor,
             size: None,
@@ -89,7 +91,7 @@ impl EventLog {
             waiting: Waiting::default(),
             failing: false,
         };
-        Self { dir, key, writable, limits: Default::default(), state: Mutex::new(state) }
+        Self { dir, writable, limits: Default::default(), state: Mutex::new(state) }
     }
 
     /// Appends an event, in the name of [`Actor::current`](super::Actor::current). Never fails its caller: what
@@ -243,37 +245,32 @@ impl EventLog {
         self.state.lock().durable
     }
 
-    pub(super) fn key(&self) -> &EventKey {
-        &self.key
+    pub(super) fn keys(&self) -> LogKeys {
+        self.state.lock().keys.clone()
     }
 
-    /// Checks the whole log against its chain and `anchor`, the keyring's, which was read before this is
-    /// called: the log may grow meanwhile. A missing log is an empty one.
+    /// Keeps all others from writing until [`EventLog::replace_key`] or [`EventLog::keep_key`] is called: between
+    /// the last line of the old event key and the first one of the new one there is none.
     ///
     /// # Errors
-    /// If the log can't be read.
-    pub fn verify(&self, anchor: Anchor) -> Result<Verification> {
-        let mut verifier = Verifier::new(&self.key, anchor);
-        let Some(file) = self.open(Access::ReadOnly)? else { return Ok(verifier.end(&[])) };
-        let end = whole_size(&file)?;
-        let (mut at, mut rest, mut chunk) = (LowerOffset(0), Vec::new(), vec![0; CHUNK]);
-        while at < end {
-            let want = (end.0 - at.0).min(CHUNK as u64) as usize;
-            let read = storage::pread(file.as_fd(), &mut chunk[..want], at)?;
-            if read == 0 {
-                break;
-            }
-            at.0 += read as u64;
-            let mut lines = chunk[..read].split_inclusive(|&b| b == b'\n');
-            for line in &mut lines {
-                rest.extend_from_slice(line);
-                if rest.pop_if(|b| *b == b'\n').is_some() {
-                    verifier.line(&rest);
-                    rest.clear();
-                }
-            }
-        }
-        Ok(verifier.end(&rest))
+    /// Why the log can't be locked.
+    pub fn hold(&self) -> Result<()> {
+        let file = self.open_or_create(self.writable.ok_or(Errno::ROFS)?)?;
+        lock(&file, CHANGE_PATIENCE_MS)?;
+        self.state.lock().held = Some(file);
+        Ok(())
+    }
+
+    /// Makes lines with a new event key from now on: the keyring that has it is durable.
+    pub fn replace_key(&self, keys: LogKeys) {
+        self.state.lock().keys = keys;
+        self.record_durably(&Event::EventKeyInUse);
+        self.state.lock().held = None;
+    }
+
+    /// Lets others write again, with the key that there was.
+    pub fn keep_key(&self) {
+        self.state.lock().held = None;
     }
 
     fn limit(&self, class: Class) -> &Mutex<Limits> {
@@ -339,7 +336,9 @@ impl EventLog {
             return Ok(());
         };
         if let Some(from) = state.unsynced.filter(|_| state.sync_failed) {
-            lock(&file, LOCK_PATIENCE_MS)?;
+            if state.held.is_none() {
+                lock(&file, LOCK_PATIENCE_MS)?;
+            }
             write_again(file.as_fd(), from)?;
         }
         if let Err(e) = storage::fdatasync(file.as_fd()) {
@@ -406,12 +405,15 @@ impl EventLog {
 
     fn append(&self, state: &mut State, lines: &[Line<'_>], rank: Rank, patience_ms: u32) -> Result<()> {
         let file = self.open_or_create(self.writable.ok_or(Errno::ROFS)?)?;
-        lock(&file, patience_ms)?;
+        if state.held.is_none() {
+            lock(&file, patience_ms)?;
+        }
         let size = storage::fstat(file.as_fd())?.lower_size();
+        let keys = state.keys.clone();
         let mut text = String::new();
         let mut last = state.place;
         let mut add = |last: &mut Anchor, line: &Line<'_>| {
-            let (line, place) = chain::line(&self.key, *last, line.event, line.beside);
+            let (line, place) = chain::line(&keys, *last, line.event, line.beside);
             text.push_str(&line);
             text.push('\n');
             *last = place;
@@ -421,7 +423,11 @@ impl EventLog {
             state.room.forget();
             let (tail, before) = read_tail(file.as_fd(), size)?;
             unfinished = !tail.is_empty() && !tail.ends_with(b"\n");
-            let end = chain::end_of(&self.key, before, &tail);
+            let end = chain::end_of(&keys, before, &tail);
+            // Who changes the keyring knows that its key is the keyring's.
+            if end.key_replaced && end.forged && rank != Rank::Change {
+                return Err(Errno::KEYREVOKED);
+            }
             state.generation = end.generation.or(state.generation);
             match end.place {
                 Some(place) if place.count > last.count || place == last => last = place,
@@ -455,7 +461,7 @@ impl EventLog {
             && state.size != Some(size)
             && let Ok((tail, before)) = read_tail(file.as_fd(), size)
         {
-            state.generation = chain::end_of(&self.key, before, &tail).generation.or(state.generation);
+            state.generation = chain::end_of(&state.keys, before, &tail).generation.or(state.generation);
         }
         state.generation
     }

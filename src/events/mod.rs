@@ -11,16 +11,20 @@ mod failed;
 mod file;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod keys;
 mod limit;
 mod log;
 mod room;
 mod subject;
+mod verify;
 mod waiting;
 
 pub use actor::{Acting, Actor};
 pub use chain::{Anchor, Verification};
 pub use event::{Event, arn};
+pub use evidence::Evidence;
 pub use failed::{note_failed_unlock, take_failed_unlocks};
+pub use keys::{FormerKey, LogKeys};
 pub use log::{EventLog, FILE_NAME};
 pub use subject::{Class, FailedUnlock, FileRef, Refusal};
 

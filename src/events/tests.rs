@@ -209,7 +209,7 @@ fn a_forged_line_is_followed_in_nothing() {
     {
         f.write(&format!("{good}{forged}"));
         let log = f.log(anchor);
-        assert_eq!(log.changes_after(Anchor::default()), Some(Generation(2)));
+        assert_eq!(log.changes_after(Anchor::default()).newest, Some(Generation(2)));
         let anchor = change(&log, 3);
         let text = f.text();
         assert!(text.contains("\"detail-type\":\"Event Log Lines Forged\""), "{text}");
@@ -223,7 +223,7 @@ fn a_forged_line_is_followed_in_nothing() {
         assert!(found.breaks >= whole && found.broken_lines.len() as u64 == found.breaks);
         // And the next one who opens it goes on from there.
         let next = f.log(anchor);
-        assert_eq!(next.changes_after(Anchor::default()), Some(Generation(3)));
+        assert_eq!(next.changes_after(Anchor::default()).newest, Some(Generation(3)));
         next.record(&rotated(3));
         assert_eq!(next.verify(anchor).unwrap().good, 4);
     }

@@ -137,20 +137,22 @@ impl KeyringFile {
             return Err(KeyringError::Backup { path: file.to_owned(), what });
         }
         let backup = BackupInfo { vault: head.vault, generation: body.generation, keys: body.keys.len() };
-        let log =
-            EventLog::new(dir.descriptor()?, Arc::clone(&body.event_key), body.event_anchor, Some(writable));
-        let seen = options.host.generation(head.vault, dir.path());
-        let known = seen.max(log.changes_after(body.event_anchor));
+        let log = EventLog::new(dir.descriptor()?, body.log_keys(), body.event_anchor, Some(writable));
+        let seen = options.host.newest(head.vault, dir.path());
+        let logged = log.changes_after(body.event_anchor);
+        let known = seen.max(logged.newest);
         let (root, slots, recovery) = new_slots(head.vault, secrets, kdf, options)?;
         let loss = Loss {
             known: known.filter(|known| *known > backup.generation),
-            uncertain: seen.is_none(),
+            uncertain: seen.is_none() || logged.more,
             next_version: options.next_version,
         };
         let lost = if loss.known.is_some() || loss.uncertain { body.lose(&loss) } else { 0 };
         // Newer than whatever was there: what this host has seen must not look like the future.
         body.generation = Generation(loss.newest(backup.generation).0.saturating_add(1));
         body.previous = there.hash;
+        // What was there may be damaged, and may have come from another one than the backup did.
+        body.forget_line();
         let mut events = vec![Event::BackupImported { backup: backup.generation, known }];
         if lost > 0 {
             events.insert(0, Event::VersionsLost { found: backup.generation, known, versions: lost });
@@ -167,7 +169,10 @@ impl KeyringFile {
         head.slots = slots;
         let replaced = there.exists.then(|| dir.set_aside(&lock, generation)).transpose()?;
         let state = store::create(&dir, &lock, Draft::first(head, body, root))?;
-        store::Store::new(dir, state, options.host.clone()).remember();
+        let mut store = store::Store::new(dir, state, options.host.clone());
+        // Its root key is a new one, which none before it endorses.
+        store.accept();
+        store.remember();
         Ok(Imported { backup, known, lost, generation, recovery, slots: list, replaced })
     }
 }

@@ -54,7 +54,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Body, BodyError> {
     if used != bytes.len() {
         return Err(BodyError::Malformed("bytes after its end".to_owned()));
     }
-    body.read_gaps().and_then(|()| body.check()).map_err(|what| BodyError::Malformed(what.to_owned()))?;
+    body.read_gaps()
+        .and_then(|()| body.check())
+        .and_then(|()| body.check_line())
+        .map_err(|what| BodyError::Malformed(what.to_owned()))?;
     Ok(body)
 }
 

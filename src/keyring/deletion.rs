@@ -2,10 +2,11 @@
 //! unless its owner insisted, final when its material is in neither `keyring` nor `keyring.prev`.
 
 use super::error::{KeyError, KeyringError};
+use super::extensions::Extension;
 use super::insist::Authority;
 use super::keys::{Keys, known};
 use super::kms::KmsError;
-use super::model::{Body, Extension, KeyState};
+use super::model::{Body, KeyState};
 use crate::events::Event;
 use crate::ids::{AliasName, KeyId, Timestamp};
 

@@ -128,10 +128,11 @@ pub enum KeyringError {
     },
     /// It is older than this host has seen it.
     #[error(
-        "{}/keyring is older (generation {}) than this host has seen it ({}): a backup or a sync tool put it \
-         back; restore the newer one, or give --accept-rollback: key versions \
+        "{}/keyring is older (generation {}) than this host has seen it ({}{}): a backup or a sync tool put it \
+         back, or one of two copies of the vault was changed; restore the newer one, or give --accept-rollback, which \
+         keeps a record for this place alone: key versions \
          made since then are marked lost, and `rekeyfs key-backup merge` brings them back if it is found",
-        .vault.display(), .found.0, .seen.0
+        .vault.display(), .found.0, .seen.0, place(.elsewhere.as_ref())
     )]
     RolledBack {
         /// The vault directory.
@@ -140,18 +141,48 @@ pub enum KeyringError {
         found: Generation,
         /// The generation that this host has seen.
         seen: Generation,
+        /// Where, if that was another place.
+        elsewhere: Option<PathBuf>,
     },
     /// It was changed elsewhere, from an older one than this host has seen.
     #[error(
-        "{}/keyring (generation {}) doesn't follow the one this host has seen: it was changed in two places at \
-         once; look for a conflict copy, or give --accept-rollback if the other's changes may be lost",
-        .vault.display(), .found.0
+        "{}/keyring (generation {}) doesn't come from the one this host has seen{}: it was changed in two places; look \
+         for a conflict copy, or give --accept-rollback, which keeps a record for this place alone, if the other's \
+         changes may be lost here",
+        .vault.display(), .found.0, place(.elsewhere.as_ref())
     )]
     Forked {
         /// The vault directory.
         vault: PathBuf,
         /// Its generation.
         found: Generation,
+        /// Where the other one was seen, if that was another place.
+        elsewhere: Option<PathBuf>,
+    },
+    /// It is sealed under another root key, and whoever made it didn't have the one that this host has seen.
+    #[error(
+        "{}/keyring is sealed under another root key than the one this host has seen{}, and not by `--revoke`: it was \
+         imported from a key backup, or someone else made it; if you know which, give --accept-rollback, which keeps \
+         a record for this place alone",
+        .vault.display(), place(.elsewhere.as_ref())
+    )]
+    OtherRootKey {
+        /// The vault directory.
+        vault: PathBuf,
+        /// Where the other one was seen, if that was another place.
+        elsewhere: Option<PathBuf>,
+    },
+    /// It is that of a copy, and the vault that it is a copy of is there.
+    #[error(
+        "{}/keyring was not changed: this is a copy of the vault in {}, and both would give the same version numbers to \
+         different keys; open it with --accept-rollback, which keeps a record for this place alone, or take the other \
+         one away", .vault.display(), .original.display()
+    )]
+    Copy {
+        /// The vault directory.
+        vault: PathBuf,
+        /// That of the other one.
+        original: PathBuf,
     },
     /// Someone else is changing it.
     #[error("{}/keyring is being changed by another process; try again", .0.display())]
@@ -245,6 +276,11 @@ pub enum KeyringError {
 }
 
 impl KeyringError {
+    /// Whether this host refuses the keyring for what it remembers, unless its user insists.
+    pub(super) fn is_rollback(&self) -> bool {
+        matches!(self, Self::RolledBack { .. } | Self::Forked { .. } | Self::OtherRootKey { .. })
+    }
+
     /// Whether the secret was a wrong one of a kind that the vault has.
     pub fn is_wrong_secret(&self) -> bool {
         matches!(self, Self::Unlock { source: UnlockError::WrongSecret(_), .. })
@@ -260,6 +296,10 @@ fn remedy(error: &std::io::Error) -> &'static str {
         ReadOnlyFilesystem => "; remount it writable",
         _ => "",
     }
+}
+
+fn place(elsewhere: Option<&PathBuf>) -> String {
+    elsewhere.map_or_else(String::new, |place| format!(", in {}", place.display()))
 }
 
 fn missing(prev: bool) -> String {

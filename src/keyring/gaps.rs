@@ -10,7 +10,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::{KeyError, KeyringError, Unusable};
-use super::model::{Body, Extension, Key, Version};
+use super::extensions::Extension;
+use super::model::{Body, Key, Version};
 use crate::ids::{BackingKeyId, Generation, KeyId, KeyVersion};
 
 /// The extension of the body that holds the gaps (docs/format.md, "Body").

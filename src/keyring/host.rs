@@ -1,17 +1,33 @@
-//! What this host remembers of each keyring it has seen, so that one that was put back, or changed in two
-//! places at once, is noticed. One small file for each (vault id, path); a torn one counts as none.
+//! What this host remembers of each vault's keyrings, so that one that was put back, or changed in two places at once,
+//! is noticed: one small file for each vault, whatever the paths at which it is used. What is in it, and what counts
+//! where, is told in seen.rs. A torn file counts as none.
+//!
+//! Programs of before kept a file for each path. These are read where there is no file of the vault, and removed once
+//! there is.
 
+use std::ffi::OsString;
 use std::fs;
-use std::io;
-use std::os::unix::ffi::OsStrExt;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
+use super::line::Head;
 use crate::crypto::{random, sha256};
 use crate::ids::{Generation, VaultId};
+
+mod seen;
+
+use seen::{Record, Seen};
+pub(super) use seen::{RollbackCheck, SeenAt, Sighting};
+
+/// Bytes of a file that are read: some times what the most records with the longest paths take.
+const MAX_LEN: u64 = 4 << 20;
+/// What a file's name ends in.
+const SUFFIX: &str = ".seen";
 
 /// The state directory of this host and user.
 #[derive(Clone, Debug)]
@@ -19,27 +35,9 @@ pub struct HostMemory {
     dir: Option<PathBuf>,
 }
 
-/// What identifies one saved keyring.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Seen {
-    pub(super) generation: Generation,
-    pub(super) hash: [u8; 32],
-}
-
-/// How a keyring compares with what is remembered.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Verdict {
-    /// Nothing is remembered, or it is the same or a newer one.
-    Fine,
-    /// It is older than this.
-    RolledBack(Generation),
-    /// It doesn't follow the remembered one.
-    Forked,
-}
-
-/// A record, with a checksum over the rest: what it says must be whole to count.
-#[derive(Serialize, Deserialize)]
-struct Record {
+/// A record of before: one keyring at one path. Its checksum is over the rest, as text.
+#[derive(Deserialize)]
+struct PathRecord {
     vault: VaultId,
     path: String,
     generation: Generation,
@@ -47,22 +45,14 @@ struct Record {
     checksum: String,
 }
 
-impl Record {
-    fn new(vault: VaultId, path: &Path, seen: Seen) -> Self {
-        let mut record = Self {
-            vault,
-            path: HEXLOWER.encode(path.as_os_str().as_bytes()),
-            generation: seen.generation,
-            sha256: HEXLOWER.encode(&seen.hash),
-            checksum: String::new(),
-        };
-        record.checksum = record.sum();
-        record
-    }
-
-    fn sum(&self) -> String {
-        let text = format!("{} {} {} {}", self.vault, self.path, self.generation.0, self.sha256);
-        HEXLOWER.encode(&sha256(text.as_bytes()))
+impl PathRecord {
+    fn read(bytes: &[u8], vault: VaultId) -> Option<Record> {
+        let record: Self = serde_json::from_slice(bytes).ok()?;
+        let text = format!("{} {} {} {}", record.vault, record.path, record.generation.0, record.sha256);
+        let whole = record.vault == vault && HEXLOWER.encode(&sha256(text.as_bytes())) == record.checksum;
+        let path = OsString::from_vec(HEXLOWER.decode(record.path.as_bytes()).ok()?);
+        let hash = HEXLOWER.decode(record.sha256.as_bytes()).ok()?.try_into().ok()?;
+        whole.then(|| Record::bare(path.into(), Head { generation: record.generation, hash }))
     }
 }
 
@@ -89,52 +79,92 @@ impl HostMemory {
         Self { dir: Some(dir) }
     }
 
-    /// Compares a keyring (and the hash of the one before it, which it states) with what is remembered.
-    pub(super) fn judge(&self, vault: VaultId, path: &Path, found: Seen, previous: &[u8; 32]) -> Verdict {
-        let Some(seen) = self.recall(vault, path) else { return Verdict::Fine };
-        let follows = Generation(seen.generation.0.saturating_add(1));
-        if found.generation < seen.generation {
-            Verdict::RolledBack(seen.generation)
-        } else if (found.generation == seen.generation && found.hash != seen.hash)
-            || (found.generation == follows && *previous != seen.hash)
-        {
-            Verdict::Forked
-        } else {
-            Verdict::Fine
-        }
+    /// Compares a keyring with what is remembered.
+    pub(super) fn check(&self, found: &Sighting<'_>) -> RollbackCheck {
+        self.recall(found.vault).map_or(RollbackCheck::Fine, |seen| seen.check(found))
     }
 
-    /// Remembers a keyring that is durable, unless a newer one is remembered: who opens a keyring may be overtaken
-    /// by who saves the next. It is never lowered: it is evidence of what an older keyring lacks. What can't be written is warned of: a vault must open on a host whose state
-    /// directory is read-only.
-    pub(super) fn remember(&self, vault: VaultId, path: &Path, seen: Seen) {
-        let Some(file) = self.file(vault, path) else { return };
-        // Looking and writing are one step for all processes of this host.
-        let _lock = file.parent().and_then(lock);
-        if self.recall(vault, path).is_some_and(|known| known.generation >= seen.generation) {
-            return;
-        }
-        if let Err(e) = write(&file, &Record::new(vault, path, seen)) {
+    /// Remembers a keyring that is durable and comes from what counts at its place, unless a newer one is remembered:
+    /// who opens a keyring may be overtaken by who saves the next. What can't be written is warned of: a vault must
+    /// open on a host whose state directory is read-only.
+    pub(super) fn follow(&self, found: &Sighting<'_>) {
+        self.update(found, |seen| seen.follow(found));
+    }
+
+    /// Remembers a durable keyring for its place, beside what is remembered of the vault: its user insists on it.
+    pub(super) fn accept(&self, found: &Sighting<'_>) {
+        self.update(found, |seen| seen.accept(found));
+    }
+
+    /// The generation that counts at a path, if anything is remembered.
+    pub(super) fn generation(&self, vault: VaultId, path: &Path) -> Option<Generation> {
+        self.recall(vault).map(|seen| seen.at(path).generation())
+    }
+
+    /// The generation that a keyring which is accepted at a path has to pass.
+    pub(super) fn newest(&self, vault: VaultId, path: &Path) -> Option<Generation> {
+        self.recall(vault).map(|seen| seen.newest_at(path))
+    }
+
+    /// Where the vault was in use last, if `path` is another place without a record of its own.
+    pub(super) fn seen_elsewhere(&self, vault: VaultId, path: &Path) -> Option<PathBuf> {
+        self.recall(vault)?.seen_elsewhere(path).map(Path::to_owned)
+    }
+
+    fn update(&self, found: &Sighting<'_>, change: impl FnOnce(&mut Seen) -> bool) {
+        let (Some(dir), Some(file)) = (self.dir.as_deref(), self.file(found.vault)) else { return };
+        let written = (|| {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+            // Looking and writing are one step for all processes of this host.
+            let _lock = lock(dir);
+            let seen = match self.recall(found.vault) {
+                Some(mut seen) => change(&mut seen).then_some(seen),
+                None => Some(seen::first(found)),
+            };
+            let Some(bytes) = seen.and_then(Seen::encode) else { return Ok(()) };
+            write(&file, &bytes)?;
+            for (old, _) in self.by_path(found.vault) {
+                // At worst it stays, and is read no more.
+                let _ = fs::remove_file(old);
+            }
+            Ok::<_, io::Error>(())
+        })();
+        if let Err(e) = written {
             tracing::warn!("{}: can't remember the keyring's generation: {e}", file.display());
         }
     }
 
-    /// The generation that this host has seen last, if it remembers one.
-    pub(super) fn generation(&self, vault: VaultId, path: &Path) -> Option<Generation> {
-        self.recall(vault, path).map(|seen| seen.generation)
+    fn recall(&self, vault: VaultId) -> Option<Seen> {
+        match read(&self.file(vault)?) {
+            Some(bytes) => Seen::decode(vault, &bytes),
+            None => Seen::taken_over(vault, self.by_path(vault).filter_map(|(_, record)| record).collect()),
+        }
     }
 
-    fn recall(&self, vault: VaultId, path: &Path) -> Option<Seen> {
-        let record: Record = serde_json::from_slice(&fs::read(self.file(vault, path)?).ok()?).ok()?;
-        let hash = HEXLOWER.decode(record.sha256.as_bytes()).ok()?.try_into().ok()?;
-        (record.sum() == record.checksum && record.vault == vault)
-            .then_some(Seen { generation: record.generation, hash })
+    fn file(&self, vault: VaultId) -> Option<PathBuf> {
+        Some(self.dir.as_ref()?.join(format!("{vault}{SUFFIX}")))
     }
 
-    fn file(&self, vault: VaultId, path: &Path) -> Option<PathBuf> {
-        let place = HEXLOWER.encode(&sha256(path.as_os_str().as_bytes())[..8]);
-        Some(self.dir.as_ref()?.join(format!("{vault}-{place}.seen")))
+    /// The files of before for a vault, `VAULT-PLACE.seen`, and what they say.
+    fn by_path(&self, vault: VaultId) -> impl Iterator<Item = (PathBuf, Option<Record>)> {
+        let prefix = format!("{vault}-");
+        let entries =
+            self.dir.as_ref().and_then(|dir| fs::read_dir(dir).ok()).into_iter().flatten().flatten();
+        let names = entries.filter(move |entry| {
+            let name = entry.file_name();
+            name.to_str().is_some_and(|name| name.starts_with(&prefix) && name.ends_with(SUFFIX))
+        });
+        names.map(move |entry| {
+            let record = read(&entry.path()).and_then(|bytes| PathRecord::read(&bytes, vault));
+            (entry.path(), record)
+        })
     }
+}
+
+fn read(file: &Path) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(file).ok()?.take(MAX_LEN).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 /// Whether a directory, or what it is to be made in, is root's.
@@ -142,23 +172,23 @@ fn is_roots(path: &Path) -> bool {
     path.ancestors().find_map(|dir| fs::metadata(dir).ok()).is_some_and(|meta| meta.uid() == 0)
 }
 
-/// Locks the directory until the file is closed; none if it isn't there yet.
+/// Locks the directory until the file is closed; none if it can't be.
 fn lock(dir: &Path) -> Option<fs::File> {
     let dir = fs::File::open(dir).ok()?;
     rustix::fs::flock(&dir, rustix::fs::FlockOperation::LockExclusive).ok().map(|()| dir)
 }
 
-fn write(file: &Path, record: &Record) -> io::Result<()> {
-    let dir = file.parent().unwrap_or(Path::new("/"));
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = file.with_extension(HEXLOWER.encode(&random::array::<8>()));
     // Not synced: what a power cut takes away is only the memory of the newest generation, and every change
     // of a key would wait for it.
-    let written =
-        fs::write(&temporary, serde_json::to_vec(record)?).and_then(|()| fs::rename(&temporary, file));
+    let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, file));
     if written.is_err() {
         // The first error is the one to tell.
         let _ = fs::remove_file(&temporary);
     }
     written
 }
+
+#[cfg(test)]
+mod tests;

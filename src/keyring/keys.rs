@@ -413,7 +413,7 @@ pub(super) fn tree_context(
 
 /// Wraps each tree key under the current version of its key, where another one wraps it. The tree keys
 /// themselves stay.
-fn rewrap_tree_keys(vault: VaultId, body: &mut Body) -> Result<(), KeyringError> {
+pub(super) fn rewrap_tree_keys(vault: VaultId, body: &mut Body) -> Result<(), KeyringError> {
     let wrapping = |body: &Body, id: BackingKeyId| {
         let material = body.key(id.key)?.version(id.version)?.material.as_ref()?;
         Some(material.wrapping_key(vault, id))

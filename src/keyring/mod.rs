@@ -10,6 +10,7 @@ mod bulk;
 mod check;
 mod deletion;
 mod error;
+mod extensions;
 mod follow;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -21,6 +22,7 @@ mod info;
 mod insist;
 mod keys;
 pub mod kms;
+mod line;
 mod look;
 mod loss;
 mod merge;
@@ -29,6 +31,7 @@ mod refusals;
 mod renew;
 mod reserve;
 mod retire;
+mod revoke;
 mod slots;
 mod state;
 mod store;
@@ -55,7 +58,8 @@ pub use model::{KeyState, Manager};
 pub use renew::Renewal;
 pub use reserve::RESERVE_NAMES;
 pub use retire::{RetireOrder, Retired, Retirement};
-pub use slots::{Proof, Revocation};
+pub use revoke::Revocation;
+pub use slots::Proof;
 pub use state::{Clock, SystemClock};
 pub use vault_dir::{FILE_NAME, LOCK_NAME, PREV_NAME};
 pub use version_state::{UnusableReason, VersionState};
@@ -215,17 +219,23 @@ impl KeyringFile {
         loop {
             let dir = vault_dir::VaultDir::open(path)?;
             let state = store::open(&dir, &bytes, Arc::clone(&root))?;
-            let (found, log) =
-                (state.body.generation, event_log(&dir, &state, state.header.writable().ok())?);
+            let (found, anchor, log) = (
+                state.body.generation,
+                state.body.event_anchor,
+                event_log(&dir, &state, state.header.writable().ok())?,
+            );
             let refused = match open_state(dir, state, slot, options) {
-                Err(refused @ (KeyringError::RolledBack { .. } | KeyringError::Forked { .. })) => refused,
+                Err(refused) if refused.is_rollback() => refused,
                 done => return done,
             };
             // Deriving the root key takes a second. Who saved meanwhile makes what was read before it look
             // like a rollback; what is there now tells.
             let now = vault_dir::VaultDir::open(path)?.read()?;
             if now == bytes {
-                log.record_durably(&Event::RollbackNoticed(found));
+                // Another root key's event key isn't the log's, nor is one that was replaced since.
+                if !matches!(refused, KeyringError::OtherRootKey { .. }) && !log.changes_after(anchor).more {
+                    log.record_durably(&Event::RollbackNoticed(found));
+                }
                 return Err(refused);
             }
             bytes = now;
@@ -247,13 +257,18 @@ fn open_state(
     if let Some(event) = failed_unlocks {
         log.record(&event);
     }
-    let behind = store.behind();
+    let check = store.check();
+    if let host::RollbackCheck::Unproven(seen) = &check {
+        log.record_durably(&Event::DescentUnproven { found: generation, seen: seen.generation });
+    }
+    let behind = store.refusal(check);
     match behind {
         Some(refused) if !options.accept_rollback => return Err(refused),
-        ref behind => {
-            let diverged = matches!(behind, Some(KeyringError::Forked { .. }));
-            store.look_for_loss(&log, diverged, options.next_version);
-        }
+        ref behind => store.look_for_loss(&log, behind.as_ref(), options.next_version),
+    }
+    // A copy of a vault that is there is accepted too, so that it may be changed.
+    if options.accept_rollback && (behind.is_some() || store.original().is_some()) {
+        store.accept();
     }
     if behind.is_none() {
         store.remember();
@@ -278,8 +293,7 @@ fn event_log(
     state: &store::State,
     writable: Option<Writable>,
 ) -> Result<EventLog, KeyringError> {
-    let (key, anchor) = (Arc::clone(&state.body.event_key), state.body.event_anchor);
-    Ok(EventLog::new(dir.descriptor()?, key, anchor, writable))
+    Ok(EventLog::new(dir.descriptor()?, state.body.log_keys(), state.body.event_anchor, writable))
 }
 
 fn first_body(vault: VaultId, now: Timestamp) -> Result<model::Body, KeyringError> {
@@ -304,7 +318,7 @@ fn first_body(vault: VaultId, now: Timestamp) -> Result<model::Body, KeyringErro
         current_tree_key: id,
         event_key: Arc::new(EventKey::generate()),
         event_anchor: Anchor::default(),
-        extensions: Vec::new(),
+        extensions: extensions::Extensions::default(),
         lost_generations: None,
     })
 }

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::body::{id16, raw, secret};
+use super::extensions::Extensions;
 use super::gaps::{Gap, LostGenerations};
 use crate::crypto::keys::{EventKey, KeyMaterial, Wrapped};
-use crate::events::Anchor;
+use crate::events::{Anchor, LogKeys};
 use crate::ids::{AliasName, Generation, KeyId, KeyVersion, Timestamp, TreeKeyId};
 
 /// The days between automatic rotations unless a key says otherwise.
@@ -41,7 +42,7 @@ pub(super) struct Body {
     /// The event log's end when this was saved.
     pub(super) event_anchor: Anchor,
     /// What later versions of the format add without changing what is above. Unknown ones are kept.
-    pub(super) extensions: Vec<Extension>,
+    pub(super) extensions: Extensions,
     /// Of an extension (gaps.rs): what this keyring doesn't know since an older one took a newer one's place.
     #[serde(skip)]
     pub(super) lost_generations: Option<LostGenerations>,
@@ -235,15 +236,6 @@ pub(super) struct WrappedTreeKey {
     pub(super) wrapped: Wrapped,
 }
 
-/// A part of the body that this program doesn't know.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Extension {
-    /// What it is.
-    pub(super) tag: u32,
-    /// Its bytes.
-    pub(super) data: Vec<u8>,
-}
-
 impl Body {
     /// The key with that id.
     pub(super) fn key(&self, id: KeyId) -> Option<&Key> {
@@ -258,6 +250,11 @@ impl Body {
     /// What the alias points at.
     pub(super) fn alias(&self, name: &AliasName) -> Option<&Alias> {
         self.aliases.iter().find(|a| a.name == *name)
+    }
+
+    /// The keys of the event log.
+    pub(super) fn log_keys(&self) -> LogKeys {
+        LogKeys::new(Arc::clone(&self.event_key), self.extensions.former_event_keys())
     }
 
     /// Whether everything that is referred to is there, and once only.

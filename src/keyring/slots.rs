@@ -1,10 +1,9 @@
-//! Adding, changing and removing unlock slots, and drawing a new root key. Each new slot is read back from
+//! Adding, changing and removing unlock slots. Each new slot is read back from
 //! the disk and unlocked before an old one goes, so that no crash and no mistake leaves a vault without a key.
 
 use std::sync::Arc;
 
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
 
 use super::error::KeyringError;
 use super::keys::Keys;
@@ -12,19 +11,11 @@ use crate::crypto::keys::RootKey;
 use crate::crypto::password::KdfParams;
 use crate::events::Event;
 use crate::ids::{SlotId, VaultId};
-use crate::unlock::{RecoveryKey, Secret, Slot, SlotInfo, Slots};
+use crate::unlock::{Secret, Slot, SlotInfo, Slots};
 
 /// That a secret of the vault was given; changing slots asks for one even where the vault is unlocked.
 #[derive(Debug)]
 pub struct Proof(SlotId);
-
-/// What drawing a new root key did.
-pub struct Revocation {
-    /// The text of the new recovery key, to be shown once.
-    pub recovery: Zeroizing<String>,
-    /// The slots that there are now; all are new ones.
-    pub slots: Vec<SlotInfo>,
-}
 
 impl Proof {
     pub(super) fn of(slot: SlotId) -> Self {
@@ -137,51 +128,6 @@ impl Keys {
         Ok(new)
     }
 
-    /// Draws a new root key, so that old keyring files and old secrets open nothing that is saved from now
-    /// on. New slots are made for each secret of `keep`, which must open a slot now, for each of `add`, and
-    /// for a new recovery key; every other slot is dropped. Passphrases get the costs `kdf`, those of `keep` at
-    /// least the costs that they have now.
-    ///
-    /// # Errors
-    /// [`KeyringError`]; a secret of `keep` that opens no slot is refused. Nothing is changed then.
-    pub fn revoke(
-        &self,
-        _proof: &Proof,
-        keep: &[&Secret],
-        add: &[&Secret],
-        kdf: KdfParams,
-    ) -> Result<Revocation, KeyringError> {
-        let slots = self.slots()?;
-        let mut costs = Vec::with_capacity(keep.len() + add.len() + 1);
-        for secret in keep {
-            let slot = self.prove(secret)?.slot();
-            let now = slots.iter().find(|info| info.id == Some(slot)).and_then(|info| info.kdf);
-            costs.push(now.map_or(kdf, |now| kdf.at_least(now)));
-        }
-        costs.resize(keep.len() + add.len() + 1, kdf);
-        let (vault, now) = (self.vault_id(), self.clock.now());
-        let old = Arc::clone(&self.store.lock().state().root);
-        let new = Arc::new(RootKey::generate());
-        let recovery = RecoveryKey::generate();
-        let text = recovery.to_text();
-        let recovery = Secret::Recovery(recovery);
-        let mut slots = Slots::default();
-        let secrets = || keep.iter().chain(add).copied().chain([&recovery]);
-        for (secret, kdf) in secrets().zip(costs) {
-            slots.push(Slot::seal(vault, &new, secret, kdf, now)?);
-        }
-        let slots = slots.verified(vault, secrets(), &new)?;
-        let list = slots.list();
-        self.change(true, |draft| {
-            same_root(&draft.root, &old, self)?;
-            draft.header.slots = slots;
-            draft.root = new;
-            draft.note(Event::RootKeyReplaced);
-            Ok(())
-        })?;
-        Ok(Revocation { recovery: text, slots: list })
-    }
-
     fn take_out(&self, slot: SlotId) -> Result<(), KeyringError> {
         self.change(true, |draft| {
             let slots = &mut draft.header.slots;
@@ -224,7 +170,7 @@ impl Slots {
 }
 
 /// A slot must seal the root key that the body is sealed under when it is saved.
-fn same_root(now: &RootKey, sealed: &RootKey, keys: &Keys) -> Result<(), KeyringError> {
+pub(super) fn same_root(now: &RootKey, sealed: &RootKey, keys: &Keys) -> Result<(), KeyringError> {
     if bool::from(now.expose().ct_eq(sealed.expose())) {
         Ok(())
     } else {

@@ -112,6 +112,18 @@ impl Key {
         Ok(change)
     }
 
+    /// Adds a version because others may have the material of those before, whatever the key's state. None if the key
+    /// makes no material.
+    ///
+    /// # Errors
+    /// If the key can't have more versions.
+    pub(super) fn replace_material(&mut self, now: Timestamp) -> Result<Option<Change>, KeyringError> {
+        match self.origin {
+            Origin::Local => self.add_version(Cause::Manual, now).map(Some),
+            Origin::External => Ok(None),
+        }
+    }
+
     /// Adds a version if the schedule says so: once, however much it is late. The next rotation is a period
     /// from now, not from when this one should have been. A clock that jumps back changes nothing.
     ///

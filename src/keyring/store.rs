@@ -5,15 +5,18 @@ use std::sync::Arc;
 use super::body::{self, BodyError};
 use super::error::KeyringError;
 use super::header::{self, Header, HeaderError, Kind};
-use super::host::{HostMemory, Seen, Verdict};
+use super::host::HostMemory;
+use super::line::{Descent, Head};
 use super::loss::Loss;
 use super::model::Body;
 use super::vault_dir::{KeyringLock, Mark, VaultDir};
-use crate::crypto::keys::RootKey;
+use crate::crypto::keys::{EventKey, RootKey};
 use crate::crypto::sha256;
-use crate::events::{self, Anchor, Event, EventLog};
-use crate::ids::{Generation, KeyVersion};
+use crate::events::{self, Anchor, Event, EventLog, FormerKey};
+use crate::ids::Generation;
 use crate::storage::Writable;
+
+mod rollback;
 
 type Result<T> = std::result::Result<T, KeyringError>;
 
@@ -29,18 +32,26 @@ pub(super) struct State {
     len: u64,
 }
 
+impl State {
+    fn head(&self) -> Head {
+        Head { generation: self.body.generation, hash: self.hash }
+    }
+}
+
 /// What a change is made on.
 pub(super) struct Draft {
     pub(super) header: Header,
     pub(super) body: Body,
     pub(super) root: Arc<RootKey>,
     events: Vec<Event>,
+    /// The event key from the lines of this change on, if it is another one.
+    new_event_key: Option<Arc<EventKey>>,
 }
 
 impl Draft {
     /// The first keyring of a vault.
     pub(super) fn first(header: Header, body: Body, root: Arc<RootKey>) -> Self {
-        Self { header, body, root, events: Vec::new() }
+        Self { header, body, root, events: Vec::new(), new_event_key: None }
     }
 
     /// Notes what the change does, for the audit log: written ahead and durable before the keyring is saved,
@@ -49,9 +60,24 @@ impl Draft {
         self.events.push(event);
     }
 
+    /// Has the log go on with another key behind the events that the change notes, the last of which says so.
+    pub(super) fn replace_event_key(&mut self, key: Arc<EventKey>) {
+        self.note(Event::EventKeyReplaced);
+        self.new_event_key = Some(key);
+    }
+
+    /// Takes the event key that was drawn into use behind a line of the log, and keeps the one that made that.
+    fn close_log_at(&mut self, last: Anchor) {
+        self.body.event_anchor = last;
+        if let Some(new) = self.new_event_key.take() {
+            let key = std::mem::replace(&mut self.body.event_key, new);
+            self.body.extensions.keep_event_key(FormerKey { key, until: last });
+        }
+    }
+
     /// The keyring file, and what it will be once it is on disk.
     fn seal(self, dir: &VaultDir) -> Result<(Vec<u8>, State)> {
-        let Self { mut header, mut body, root, events: _ } = self;
+        let Self { mut header, mut body, root, .. } = self;
         body.write_gaps();
         header.incompat = features_of(&body);
         let encoded = body::encode(&body).map_err(|e| match e {
@@ -116,6 +142,12 @@ pub(super) fn create(dir: &VaultDir, lock: &KeyringLock, draft: Draft) -> Result
     Ok(state)
 }
 
+/// A step of a change that can fail.
+enum Step {
+    Record,
+    Save,
+}
+
 /// An opened keyring and where it lies.
 pub(super) struct Store {
     dir: VaultDir,
@@ -123,11 +155,13 @@ pub(super) struct Store {
     host: HostMemory,
     /// What is marked lost in `state` and not on disk yet, and of how many versions of a key.
     loss: Option<(Loss, u32)>,
+    /// Whether the user insists on this keyring at this place: the next one that is saved is remembered for it.
+    accepted: bool,
 }
 
 impl Store {
     pub(super) fn new(dir: VaultDir, state: State, host: HostMemory) -> Self {
-        Self { dir, state, host, loss: None }
+        Self { dir, state, host, loss: None, accepted: false }
     }
 
     pub(super) fn state(&self) -> &State {
@@ -146,49 +180,10 @@ impl Store {
         self.dir.writable(&self.state.header)
     }
 
-    /// Looks for what a newer keyring had, and marks what may be lost of it. `diverged`: how far the other one went
-    /// isn't known.
-    pub(super) fn look_for_loss(&mut self, log: &EventLog, diverged: bool, next_version: Option<KeyVersion>) {
-        let (header, body) = (&self.state.header, &self.state.body);
-        let host = self.host.generation(header.vault, self.dir.path());
-        let logged = log.changes_after(body.event_anchor);
-        let known = host.max(logged).filter(|known| *known > body.generation);
-        let uncertain = diverged || (known.is_some() && host.is_none());
-        let loss = Loss { known, uncertain, next_version };
-        if known.is_some() || uncertain {
-            let versions = self.state.body.lose(&loss);
-            self.loss = Some((loss, versions));
-        }
-    }
-
     /// The generation that the next save has to pass.
     pub(super) fn newest(&self) -> Generation {
         let found = self.state.body.generation;
         self.loss.map_or(found, |(loss, _)| loss.newest(found))
-    }
-
-    /// Why this is an old or a diverged keyring, if this host knows that it is. Changes nothing.
-    pub(super) fn behind(&self) -> Option<KeyringError> {
-        let State { header, body, .. } = &self.state;
-        let (vault, found) = (self.dir.path().to_owned(), body.generation);
-        match self.host.judge(header.vault, self.dir.path(), self.seen(), &body.previous) {
-            Verdict::Fine => None,
-            Verdict::RolledBack(seen) => Some(KeyringError::RolledBack { vault, found, seen }),
-            Verdict::Forked => Some(KeyringError::Forked { vault, found }),
-        }
-    }
-
-    fn seen(&self) -> Seen {
-        Seen { generation: self.state.body.generation, hash: self.state.hash }
-    }
-
-    /// Has this host remember the keyring as the one it has seen, unless it is known to lack something that isn't marked
-    /// in it yet: a host that remembers nothing must not take it for the newest one next time.
-    pub(super) fn remember(&self) {
-        if self.loss.is_some() {
-            return;
-        }
-        self.host.remember(self.state.header.vault, self.dir.path(), self.seen());
     }
 
     /// Changes the keyring. What `change` returns is returned once the new keyring is durable. With `twice`,
@@ -211,33 +206,74 @@ impl Store {
         self.refresh()?;
         // A newer program may have set a bit since; the lock's file was all that was written then.
         self.writable()?;
+        if !self.accepted
+            && let Some(original) = self.original()
+        {
+            return Err(KeyringError::Copy { vault: self.dir.path().to_owned(), original });
+        }
         let mut draft = self.draft();
         if let Some((loss, versions)) = self.loss {
             let found = self.state.body.generation;
             draft.note(Event::VersionsLost { found, known: loss.known, versions });
         }
         let out = change(&mut draft)?;
+        let new_event_key = draft.new_event_key.clone();
+        if new_event_key.is_some() {
+            log.hold().map_err(|source| self.unrecorded(source))?;
+        }
+        let (generation, before) = (draft.body.generation, self.state.mark.clone());
+        let saved = self.record_and_save(&lock, log, twice, draft);
+        let in_use = new_event_key.as_ref().map(|new| Arc::ptr_eq(new, &self.state.body.event_key));
+        if in_use == Some(true) {
+            log.replace_key(self.state.body.log_keys());
+        }
+        if let Err((error, Step::Save)) = &saved {
+            // Only the old one in its place tells that the new one never was: others may have used it meanwhile.
+            let replaced = !self.dir.bears(&before).unwrap_or(false);
+            if in_use == Some(false) && replaced {
+                tracing::warn!(
+                    "the change of the event key may have been made, so nothing is recorded: {error}"
+                );
+            } else {
+                log.record_durably(&Event::ChangeFailed { generation, replaced });
+            }
+        }
+        if in_use == Some(false) {
+            log.keep_key();
+        }
+        saved.map_err(|(error, _)| error)?;
+        self.dir.keep_reserve(&lock, self.state.len);
+        Ok(out)
+    }
+
+    /// Makes the change's events durable, and then the change.
+    fn record_and_save(
+        &mut self,
+        lock: &KeyringLock,
+        log: &EventLog,
+        twice: bool,
+        mut draft: Draft,
+    ) -> std::result::Result<(), (KeyringError, Step)> {
         let (events, generation) = (std::mem::take(&mut draft.events), draft.body.generation);
         let found = self.state.body.generation;
         let recorded = log.record_change(&events, found, generation, &mut || self.dir.give_up_reserve());
-        draft.body.event_anchor = recorded.map_err(|source| KeyringError::Io {
+        let last = recorded.map_err(|source| (self.unrecorded(source), Step::Record))?;
+        draft.close_log_at(last);
+        self.dir.discard_leftovers(lock);
+        let mut saved = self.replace(lock, draft);
+        if twice && saved.is_ok() {
+            saved = self.replace(lock, self.draft());
+        }
+        saved.map_err(|error| (error, Step::Save))
+    }
+
+    /// The error for a change whose events can't be made durable.
+    fn unrecorded(&self, source: crate::storage::Errno) -> KeyringError {
+        KeyringError::Io {
             path: self.dir.path().join(events::FILE_NAME),
             what: "record the change, which was not made",
             source: source.into(),
-        })?;
-        self.dir.discard_leftovers(&lock);
-        let mut saved = self.replace(&lock, draft);
-        if twice && saved.is_ok() {
-            saved = self.replace(&lock, self.draft());
         }
-        if let Err(error) = saved {
-            // Only the old one in its place tells that the new one never was: others may have used it meanwhile.
-            let replaced = !self.dir.bears(&self.state.mark).unwrap_or(false);
-            log.record_durably(&Event::ChangeFailed { generation, replaced });
-            return Err(error);
-        }
-        self.dir.keep_reserve(&lock, self.state.len);
-        Ok(out)
     }
 
     /// Makes the room that is kept for saving on a full disk, where it isn't there: an older program, or a save
@@ -260,9 +296,10 @@ impl Store {
     }
 
     fn draft(&self) -> Draft {
-        let State { header, body, root, hash, .. } = self.state.clone();
-        let generation = Generation(self.newest().0.saturating_add(1));
-        Draft { header, body: Body { generation, previous: hash, ..body }, root, events: Vec::new() }
+        let State { header, mut body, root, .. } = self.state.clone();
+        body.continue_line(self.state.head());
+        body.generation = Generation(self.newest().0.saturating_add(1));
+        Draft { header, body, root, events: Vec::new(), new_event_key: None }
     }
 
     /// Takes up what other processes saved since, or what a save of ours that failed half-way left.
@@ -279,10 +316,10 @@ impl Store {
         let found = open(&self.dir, &bytes, Arc::clone(&self.state.root))?;
         let (found_at, seen) = (found.body.generation, self.state.body.generation);
         if found_at < seen {
-            return Err(KeyringError::RolledBack { vault, found: found_at, seen });
+            return Err(KeyringError::RolledBack { vault, found: found_at, seen, elsewhere: None });
         }
-        if found_at == seen {
-            return Err(KeyringError::Forked { vault, found: found_at });
+        if found_at == seen || found.body.comes_from(self.state.head()) == Descent::Other {
+            return Err(KeyringError::Forked { vault, found: found_at, elsewhere: None });
         }
         self.state = found;
         // Who saved it had the same evidence, unless it is an older program; a log that was ahead may be so of this save.

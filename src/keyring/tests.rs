@@ -28,6 +28,7 @@ mod loss_model;
 mod may_only_read;
 mod renew;
 mod reserve;
+mod rollback;
 mod scale;
 mod slots;
 mod version_states;

@@ -151,6 +151,13 @@ impl VaultDir {
         Ok(read == head.len() + TAG && head == mark.head && tag == mark.tag)
     }
 
+    /// Whether the keyring here and that one are one file: the same directory at two paths, as a bind mount makes it.
+    pub(super) fn holds_same_file(&self, other: &Self) -> bool {
+        let stat = |dir: &Self| storage::stat(dir.fd(), FILE_NAME.as_bytes()).ok();
+        let (Some(ours), Some(theirs)) = (stat(self), stat(other)) else { return false };
+        (ours.dev, ours.ino) == (theirs.dev, theirs.ino)
+    }
+
     fn open_file(&self, name: &str) -> Result<Option<(OwnedFd, u64)>> {
         let file = match storage::open_file(self.fd(), name.as_bytes(), Access::ReadOnly) {
             Ok(file) => file,

@@ -189,10 +189,33 @@ class Vault:
     def material(self, key, version):
         return self.materials.get((key, version))
 
+    def extension(self, tag):
+        found = [data for number, data in self.body["extensions"] if number == tag]
+        if len(found) > 1:
+            raise f.Damaged(f"extension {tag} is there twice")
+        return found[0] if found else b""
+
+    def line(self):
+        """The keyrings that this one comes from, as (generation, first bytes of the hash); it ends in the one before."""
+        data = self.extension(4)
+        line = [(int.from_bytes(data[at : at + 8], "little"), data[at + 8 : at + 24]) for at in range(0, len(data), 24)]
+        if len(data) % 24 or line != sorted(line) or len(line) > 512:
+            raise f.Damaged("the line of earlier generations makes no sense")
+        return line if line and line[-1][1] == self.body["previous"][:16] else []
+
+    def event_keys(self):
+        """The keys of the log, as (count and MAC of the last event that it made, key); the one in use last."""
+        data, keys = self.extension(6), []
+        for at in range(0, len(data), 72):
+            count, mac = int.from_bytes(data[at : at + 8], "little"), data[at + 8 : at + 40]
+            keys.append(((count, mac), data[at + 40 : at + 72]))
+        return [*keys, ((1 << 64, b""), self.body["event_key"])]
+
     def check_events(self):
         """The chain through events.jsonl, and that it reaches the keyring's anchor. Returns the detail types."""
         mac, anchored, types = bytes(32), self.body["event_count"] == 0, []
         count, torn = 0, []
+        keys = self.event_keys()
         for line in (self.dir / "events.jsonl").read_bytes().split(b"\n")[:-1]:
             if not line.endswith(b'"}') or b',"mac":"' not in line:
                 torn.append(line)
@@ -205,9 +228,13 @@ class Vault:
                 if said != hashlib.sha256(b"\n".join(torn)).hexdigest():
                     raise f.Damaged(f"what is before event {count} is none")
                 torn = []
-            mac = f.hmac256(self.body["event_key"], mac + content)
+            while count > keys[0][0][0]:
+                keys.pop(0)
+            mac = f.hmac256(keys[0][1], mac + content)
             if mac.hex().encode() != tail[:64] or json.loads(line)["sequence"] != count:
                 raise f.Damaged(f"event {count} does not follow")
+            if count == keys[0][0][0] and mac != keys[0][0][1]:
+                raise f.Damaged(f"event {count} is not the last one of its key")
             anchored |= (count, mac) == (self.body["event_count"], self.body["event_mac"])
             types.append(json.loads(line)["detail-type"])
         if not anchored:

@@ -35,6 +35,12 @@ def secrets_of(directory, passphrase):
         found[label.decode()] = f.derive(vault.tree.key, label, length=64)
     for label in (b"insist", b"import-token"):
         found[label.decode()] = f.derive(root, label, vault.id)
+    found["endorsement"] = f.derive(root, b"endorsement", vault.id)
+    for number, (_, key) in enumerate(vault.event_keys()[:-1]):
+        found[f"event {number}"] = key
+    former = vault.extension(7)
+    for at in range(0, len(former), 32):
+        found[f"former-endorsement {at}"] = former[at : at + 32]
     for (key, version), material in vault.materials.items():
         where = f"{uuid.UUID(bytes=key)}/{version}"
         found[f"material {where}"] = material

@@ -145,6 +145,9 @@ class WhileRotating(Procedures):
             (self.mnt / "letters" / "5").unlink()
             del content["letters/5"]
             self.block("rsync")
+        # Here a newer keyring was seen, in the vault that is there still; another machine has seen none.
+        self.block("restore", ROLLED_BACK)
+        self.env["XDG_STATE_HOME"] = str(self.dir / "another machine")
         self.block("restore")
         self.vault.ok("umount", self.mnt2)
         self.assertFalse((self.restored / "letters" / "5").exists())

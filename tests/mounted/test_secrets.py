@@ -12,13 +12,13 @@ from harness import BIN, PASSPHRASE, ROOT, TARGET, MountedTest, is_gone, open_de
 LENGTH = 1 << 20
 CHUNK = 16 << 20
 # Roles that are in locked memory alone: they last as long as the mount.
-LOCKED = ("root", "tree", "event", "material", "wrapping", "names", "xattr-name", "dir-record", "symlink", "xattr-value")
+LOCKED = ("root", "tree", "event", "former-endorsement", "material", "wrapping", "names", "xattr-name", "dir-record", "symlink", "xattr-value")
 # Roles that are needed for a moment only: to unlock, to open and save the keyring, to check an order, to import.
-NEVER = ("kek", "slot-wrap", "keyring", "insist", "import-token")
+NEVER = ("kek", "slot-wrap", "keyring", "insist", "import-token", "endorsement")
 # Roles of open files: on the heap, wiped when the file is closed or its key goes.
 OF_FILES = ("dek", "header-mac", "content")
 # What is derived and no secret.
-PUBLIC = ("material-id", "dir-id")
+PUBLIC = ("material-id", "dir-id", "root-commitment")
 # The role that a label of src/crypto/labels.rs leads to, where it has another name.
 ROLES = {"wrap": "wrapping"}
 
@@ -70,6 +70,12 @@ class Secrets(MountedTest):
     def setUp(self):
         self.need_root()
         super().setUp()
+        # So that there are keys that were replaced, too.
+        self.vault.ok("unlock", "change", self.vault.path, "--revoke", "--passfile", self.vault.passfile, "--new-passfile",
+                      self.vault.passfile, "--kdf-memory", "8")  # fmt: skip
+        slots = json.loads(self.vault.ok("unlock", "list", self.vault.path, "--json"))["slots"]
+        (recovery,) = (slot["id"] for slot in slots if slot["kind"] == "recovery")
+        self.vault.ok("unlock", "remove", self.vault.path, recovery, "--passfile", self.vault.passfile)
         self.vault.env["REKEYFS_LOG"] = "trace,fuser=trace"
         self.log = self.dir / "log"
         with open(self.log, "wb") as log:
@@ -131,6 +137,7 @@ class Secrets(MountedTest):
         self.assertRegex(limits, r"Max core file size +0 +0 ")
         self.two_keys()
         secrets = self.secrets()
+        self.assertLessEqual({"event 0", "former-endorsement 0"}, set(secrets))
         found = where(self.vault.pid, secrets)
         for role, places in found.items():
             if role.split()[0] in LOCKED:

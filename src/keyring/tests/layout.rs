@@ -1,5 +1,6 @@
 //! The sealed body byte by byte, put together by hand as docs/format.md has it: no change of a type, of a
 //! field's place or of the codec goes unnoticed.
+use super::extensions::{Extension, Extensions};
 use super::model::*;
 use super::*;
 use crate::crypto::keys::KeyMaterial;
@@ -88,7 +89,7 @@ fn body() -> Body {
         current_tree_key: TreeKeyId::from_bytes([3; 16]),
         event_key: Arc::new(EventKey::from_bytes(&[0x22; 32])),
         event_anchor: Anchor { count: 9, mac: [0x33; 32] },
-        extensions: vec![Extension { tag: 5, data: vec![1, 2, 3] }],
+        extensions: Extensions::of(vec![Extension { tag: 5, data: vec![1, 2, 3] }]),
         lost_generations: None,
     }
 }

@@ -33,6 +33,16 @@ impl Fixture {
         KeyringFile::look(file).unwrap().open(&key_file(1), &self.options()).unwrap()
     }
 
+    /// Has the host remember another keyring than this vault has ever had.
+    fn have_seen(&self, keys: &Keys, generation: Generation) {
+        let (vault, path) = (keys.vault_id(), self.vault().canonicalize().unwrap());
+        let head = line::Head { generation, hash: [9; 32] };
+        let store = keys.store.lock();
+        let root = store.state().root.commitment(vault);
+        let found = host::Sighting { vault, path: &path, head, root, body: &store.state().body };
+        self.options().host.accept(&found);
+    }
+
     fn forget_host(&self) {
         std::fs::remove_dir_all(self.dir.path().join("state")).unwrap();
     }
@@ -84,8 +94,7 @@ fn a_lost_version_is_capped_and_next_version_says_more_where_nothing_is_known() 
     let f = Fixture::new();
     let keys = f.create(&[&key_file(1)]).keys;
     let old = f.read(FILE_NAME);
-    let seen = host::Seen { generation: Generation(1_000_000), hash: [9; 32] };
-    f.options().host.remember(keys.vault_id(), &f.vault().canonicalize().unwrap(), seen);
+    f.have_seen(&keys, Generation(1_000_000));
     f.write(FILE_NAME, &old);
     let opened = f.accept_from(Some(3)).keys;
     assert_eq!((lost(&opened), opened.generation()), (vec![(2, 4097)], Generation(1_000_001)));
@@ -93,9 +102,8 @@ fn a_lost_version_is_capped_and_next_version_says_more_where_nothing_is_known() 
     for (next, last) in [(None, 65), (Some(1000), 999), (Some(2), 0)] {
         let f = Fixture::new();
         let keys = f.create(&[&key_file(1)]).keys;
-        let seen = host::Seen { generation: Generation(1), hash: [9; 32] };
         f.forget_host();
-        f.options().host.remember(keys.vault_id(), &f.vault().canonicalize().unwrap(), seen);
+        f.have_seen(&keys, Generation(1));
         assert!(matches!(f.open(&key_file(1)), Err(KeyringError::Forked { .. })));
         let wanted = if last == 0 { vec![] } else { vec![(2, last)] };
         assert_eq!(lost(&f.accept_from(next).keys), wanted, "{next:?}");
@@ -201,6 +209,33 @@ fn a_save_that_never_took_place_is_no_loss() {
     }
     rotate(&keys);
     assert_eq!(lost(&f.open(&key_file(1)).unwrap().keys), []);
+}
+
+/// A change that deletes something is saved twice. If only the second save fails, the first one is there, and was used.
+#[test]
+fn a_change_whose_second_save_failed_counts_as_one_that_took_place() {
+    let mut second = 0;
+    for skip in 0..200 {
+        let f = Fixture::new();
+        let Opened { keys, proof } = f.create(&[&key_file(1), &key_file(2)]);
+        let slot = keys.prove(&key_file(2)).unwrap().slot();
+        let anchor = keys.store.lock().state().body.event_anchor;
+        let faults = Faults::new(Plan { skip, only: None, errno: Errno::IO, after: After::Recover });
+        let scope = faults.on_this_thread();
+        let failed = keys.remove_slot(&proof, slot).is_err();
+        drop((keys, scope));
+        if !faults.fired() {
+            assert!(second > 3, "{second}");
+            return;
+        }
+        let opened = f.open(&key_file(1)).unwrap().keys;
+        if failed && opened.generation() > Generation(1) {
+            second += 1;
+            let proven = opened.events().changes_after(anchor).newest;
+            assert!(proven >= Some(Generation(2)), "{skip}: {proven:?}");
+        }
+    }
+    panic!("a change has fewer steps");
 }
 
 #[test]

@@ -104,18 +104,3 @@ fn tags_descriptions_and_policies_are_changed_and_listed() {
     let call = Call::TagResource { key_id: tree, tags: vec![tag("a", "")] };
     assert_eq!(refused(&keys, &call), KmsErrorName::UnsupportedOperationException);
 }
-
-#[test]
-fn the_host_remembers_the_newest_of_two_that_were_seen_at_once() {
-    let f = Fixture::new();
-    let opened = f.create(&[&key_file(1)]);
-    let seen =
-        |generation: u64| host::Seen { generation: Generation(generation), hash: [generation as u8; 32] };
-    let memory = f.options().host;
-    let (vault, path) = (opened.keys.vault_id(), f.vault());
-    memory.remember(vault, &path, seen(7));
-    memory.remember(vault, &path, seen(6));
-    assert_eq!(memory.judge(vault, &path, seen(6), &[0; 32]), host::Verdict::RolledBack(Generation(7)));
-    memory.remember(vault, &path, seen(8));
-    assert_eq!(memory.judge(vault, &path, seen(9), &[8; 32]), host::Verdict::Fine);
-}

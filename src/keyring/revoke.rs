@@ -1,0 +1,100 @@
+//! Revoking: whoever has an old keyring file and its secret is shut out of all that is made from then on. In one save,
+//! the root key, the event key and every key's material are replaced: the old file yields the old ones.
+//!
+//! What it doesn't do: files written before keep their data keys, which the old file opens by their old headers, or
+//! has opened; re-encrypting gives them new ones. The tree key stays, and with it names, symlinks and attributes. A key
+//! with imported material makes none of its own, and is named.
+//!
+//! The old root key endorses the new one, so that a host that has seen the one takes the other. So does whoever else has
+//! the old one: a host that hasn't seen the new one yet can't tell the two apart.
+
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::error::KeyringError;
+use super::keys::{Keys, rewrap_tree_keys};
+use super::slots::{Proof, same_root};
+use super::store::Draft;
+use crate::crypto::keys::{EventKey, RootKey};
+use crate::crypto::password::KdfParams;
+use crate::events::Event;
+use crate::ids::{KeyId, Timestamp};
+use crate::unlock::{RecoveryKey, Secret, Slot, SlotInfo, Slots};
+
+/// What a revocation did.
+pub struct Revocation {
+    /// The text of the new recovery key, to be shown once.
+    pub recovery: Zeroizing<String>,
+    /// The slots that there are now; all are new ones.
+    pub slots: Vec<SlotInfo>,
+    /// The keys whose material the old keyring has and which can make none: it was imported.
+    pub imported: Vec<KeyId>,
+}
+
+impl Keys {
+    /// Draws a new root key and a new event key and gives each key a new version, so that old keyring files and old
+    /// secrets open nothing that is made from now on. New slots are made for each secret of `keep`, which must open a
+    /// slot now, for each of `add`, and for a new recovery key; every other slot is dropped. Passphrases get the costs
+    /// `kdf`, those of `keep` at least the costs that they have now.
+    ///
+    /// # Errors
+    /// [`KeyringError`]; a secret of `keep` that opens no slot is refused. Nothing is changed then.
+    pub fn revoke(
+        &self,
+        _proof: &Proof,
+        keep: &[&Secret],
+        add: &[&Secret],
+        kdf: KdfParams,
+    ) -> Result<Revocation, KeyringError> {
+        let slots = self.slots()?;
+        let mut costs = Vec::with_capacity(keep.len() + add.len() + 1);
+        for secret in keep {
+            let slot = self.prove(secret)?.slot();
+            let now = slots.iter().find(|info| info.id == Some(slot)).and_then(|info| info.kdf);
+            costs.push(now.map_or(kdf, |now| kdf.at_least(now)));
+        }
+        costs.resize(keep.len() + add.len() + 1, kdf);
+        let (vault, now) = (self.vault_id(), self.clock.now());
+        let old = Arc::clone(&self.store.lock().state().root);
+        let new = Arc::new(RootKey::generate());
+        let recovery = RecoveryKey::generate();
+        let text = recovery.to_text();
+        let recovery = Secret::Recovery(recovery);
+        let mut slots = Slots::default();
+        let secrets = || keep.iter().chain(add).copied().chain([&recovery]);
+        for (secret, kdf) in secrets().zip(costs) {
+            slots.push(Slot::seal(vault, &new, secret, kdf, now)?);
+        }
+        let slots = slots.verified(vault, secrets(), &new)?;
+        let list = slots.list();
+        let imported = self.change(true, |draft| {
+            same_root(&draft.root, &old, self)?;
+            draft.header.slots = slots;
+            draft.body.extensions.endorse(old.endorsement(vault));
+            draft.root = new;
+            draft.note(Event::RootKeyReplaced);
+            let imported = draft.replace_material(now)?;
+            draft.replace_event_key(Arc::new(EventKey::generate()));
+            Ok(imported)
+        })?;
+        Ok(Revocation { recovery: text, slots: list, imported })
+    }
+}
+
+impl Draft {
+    /// Gives each key a new version, whatever its state: one that is disabled may be enabled again. Returns the keys that
+    /// can make none.
+    fn replace_material(&mut self, now: Timestamp) -> Result<Vec<KeyId>, KeyringError> {
+        let (mut imported, mut rotated) = (Vec::new(), Vec::new());
+        for key in &mut self.body.keys {
+            match key.replace_material(now)? {
+                Some((old, new)) => rotated.push(Event::KeyRotated { key: key.id, old, new }),
+                None => imported.push(key.id),
+            }
+        }
+        rewrap_tree_keys(self.header.vault, &mut self.body)?;
+        rotated.into_iter().for_each(|event| self.note(event));
+        Ok(imported)
+    }
+}
