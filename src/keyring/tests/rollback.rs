@@ -2,6 +2,8 @@
 //! under another root key; at the path where the vault was in use and at others. And copies that nobody meant ill with.
 use super::*;
 use crate::events::Anchor;
+use crate::storage::RoCompat;
+use crate::unlock::CostLimit;
 
 impl Fixture {
     fn open_at(&self, path: &Path, accept_rollback: bool) -> Result<Opened, KeyringError> {
@@ -55,7 +57,7 @@ impl Fixture {
 
 fn root_of(file: &[u8], secret: &Secret) -> Arc<RootKey> {
     let parts = header::parse(file, header::Kind::Keyring).unwrap();
-    Arc::new(parts.header.slots.unlock(parts.header.vault, secret).unwrap().0)
+    Arc::new(parts.header.slots.unlock(parts.header.vault, secret, CostLimit::Usual).unwrap().0)
 }
 
 fn rotate(keys: &Keys) {
@@ -331,7 +333,8 @@ fn the_log_is_checked_across_revocations_and_old_event_keys_make_no_lines() {
             let last: serde_json::Value = serde_json::from_str(lines[keep - 1]).unwrap();
             let mac = data_encoding::HEXLOWER.decode(last["mac"].as_str().unwrap().as_bytes()).unwrap();
             let place = Anchor { count: keep as u64, mac: mac.try_into().unwrap() };
-            let forger = EventLog::new(dir_of(&f), Arc::clone(key), place);
+            let forger =
+                EventLog::new(dir_of(&f), Arc::clone(key), place, RoCompat::default().writable().ok());
             forger.record(&Event::Unmounted);
             drop(forger);
             let found = opened.keys.verify_events().unwrap();
