@@ -81,7 +81,7 @@ impl VaultDir {
         Self { fd, path }
     }
 
-    /// The canonical path: the host memory knows the vault by it.
+    /// The canonical path.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
