@@ -30,8 +30,19 @@ esac
 install_missing fio:fio git:git fusermount3:fuse3 mkfs.ext4:e2fsprogs mount:mount unshare:util-linux
 case " $* " in
 *" --regressions "* | *" --record "*) set -- "$@" --null-cipher ;;
-*" --soak "* | *" --transport "*) ;;
+*" --soak "* | *" --transport "* | *" --polling "*) ;;
 *) install_missing gocryptfs:gocryptfs securefs:securefs encfs:encfs cryfs:cryfs ;;
+esac
+case " $* " in
+*" --polling "*)
+    need_build_tools
+    # The parts can be turned off in this build alone.
+    (cd "$ROOT" && CARGO_BUILD_BUILD_DIR=$TARGET cargo build --locked --release --features benchmarks \
+        --target-dir "$TARGET/benchmarks") || exit 2
+    need_devices
+    RUN=("${RUN[@]/#$BINARY/$TARGET/benchmarks/release/rekeyfs}")
+    isolated "${RUN[@]}" "$@"
+    ;;
 esac
 need_binary "$BINARY"
 need_devices

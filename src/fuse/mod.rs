@@ -3,11 +3,11 @@
 //! user) and on which thread a request runs (syncs on a [`Pool`], all else on the session's).
 //! A handler that panics answers EIO: fuser replies so for a reply that is dropped.
 
+mod busy_poll;
 mod convert;
 mod data;
 mod errno;
 mod kernel;
-mod linger;
 mod listing;
 mod operations;
 mod owed;
@@ -19,10 +19,10 @@ use std::sync::Arc;
 
 use fuser::{ReplyAttr, ReplyEmpty};
 
+pub use busy_poll::BusyPoller;
+use busy_poll::Served;
 pub use errno::errno;
 pub use kernel::KernelCache;
-pub use linger::Linger;
-use linger::Served;
 pub use pool::Pool;
 use pool::Task;
 use replies::attributes;
@@ -55,22 +55,22 @@ pub struct Adapter {
     permissions: Permissions,
     writeback: bool,
     kernel: KernelCache,
-    linger: Option<Linger>,
+    poller: Option<BusyPoller>,
 }
 
 impl Adapter {
     /// An adapter for `vault`, which runs syncs on `pool`. The kernel is asked to gather writes in its cache if
     /// `writeback` says so. `kernel` is connected once the session exists. Threads sleep between requests unless
-    /// `linger` says otherwise.
+    /// `poller` says otherwise.
     pub fn new(
         vault: Arc<Vault>,
         pool: Pool,
         permissions: Permissions,
         writeback: bool,
         kernel: KernelCache,
-        linger: Option<Linger>,
+        poller: Option<BusyPoller>,
     ) -> Self {
-        Self { vault, pool, permissions, writeback, kernel, linger }
+        Self { vault, pool, permissions, writeback, kernel, poller }
     }
 
     /// Changes attributes, and answers. With the writeback cache the kernel keeps the mtime that it set, whatever the
@@ -102,7 +102,7 @@ impl Adapter {
         }
     }
 
-    /// As [`guarded`], in the name of the process that sent the request; the thread looks out for the next one then.
+    /// As [`guarded`], in the name of the process that sent the request; the thread then polls for the next one.
     fn guarded_for(&self, request: &fuser::Request, operation: &'static str, handler: impl FnOnce()) {
         self.guarded_with(request, false, operation, handler);
     }
@@ -119,9 +119,9 @@ impl Adapter {
             let _acting = Actor { uid: request.uid(), pid: request.pid() }.act();
             guarded(operation, handler);
         }
-        if let Some(linger) = &self.linger {
+        if let Some(poller) = &self.poller {
             let caller = Some(ThreadId(request.pid())).filter(|&caller| caller != NO_THREAD);
-            linger.look_out(Served { caller, bulk });
+            poller.poll_for_next(Served { caller, bulk });
         }
     }
 

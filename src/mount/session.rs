@@ -17,7 +17,7 @@ use super::unmount::{How, take_away};
 use super::{Prepared, attach, inherited, limits};
 use crate::control::{self, MountStatus, PathText, RegistryError, RuntimeDir, Service, VaultLocation};
 use crate::events::Event;
-use crate::fuse::{Adapter, KernelCache, Linger, Permissions, Pool};
+use crate::fuse::{Adapter, BusyPoller, KernelCache, Permissions, Pool};
 use crate::keyring::{KeyringFile, Keys, OpenOptions};
 use crate::unlock::Secret;
 use crate::vault::{Vault, VaultOptions};
@@ -132,9 +132,9 @@ fn serve(prepared: &Prepared, vault: &Arc<Vault>, starting: &Starting) -> Result
         return Err(astray(prepared));
     };
     prepared.lock.serves(attached.0.device);
-    let linger = Linger::new(device.try_clone().map_err(MountError::Session)?);
+    let poller = BusyPoller::new(device.try_clone().map_err(MountError::Session)?);
     let adapter =
-        Adapter::new(Arc::clone(vault), pool, permissions, options.writeback, kernel.clone(), linger);
+        Adapter::new(Arc::clone(vault), pool, permissions, options.writeback, kernel.clone(), poller);
     let session = Session::from_fd(adapter, device, who_may_enter(options), session_config())
         .map_err(MountError::Session)?;
     kernel.connect(session.notifier());
@@ -282,7 +282,7 @@ fn session_threads() -> usize {
 
 fn session_config() -> Config {
     let mut config = Config::default();
-    config.n_threads = Some(session_threads() + Linger::EXTRA_THREADS);
+    config.n_threads = Some(session_threads() + BusyPoller::EXTRA_THREADS);
     config.clone_fd = attach::can_clone();
     config
 }

@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT / "tests" / "common"))
 import keys
 import page
 import picture
+import polling
 import regressions
 import report
 import soak
@@ -140,6 +141,8 @@ def run(options):
             return regressions.check(place, ROOT, tools, options.record)
     if options.transport:
         return transports(options, tools, sizes)
+    if options.polling:
+        return parts_of_polling(options, tools, sizes)
     began = time.monotonic()
     result = {"machine": machine(), "rounds": options.rounds, "quick": options.quick, "lower": {}, "systems": {}}
     for kind in options.lower:
@@ -175,16 +178,9 @@ def kept(out):
     return {}
 
 
-def transports(options, tools, sizes):
-    """rekeyfs, or passthrough_hp, beside itself with another transport."""
-    variants = dict(pair.split("=", 1) for pair in options.variant)
-    wanted, tools = transport.compared(variants), tools | variants
-    with transport.switched_on() as there, lower("tmpfs", options.image) as place:
-        missing = [system.name for system in wanted if not system.available(tools)]
-        if not there or missing:
-            what = f"{missing[0]} is not here" if there else "this kernel has no FUSE over io_uring (Linux 6.14 has)"
-            print(f"did not run: {what}")
-            return 1
+def side_by_side(wanted, groups, options, tools, sizes, also=lambda first: {}):
+    """These systems beside each other on a tmpfs; `also` measures more of the first one."""
+    with lower("tmpfs", options.image) as place:
         inputs = place / "inputs"
         inputs.mkdir()
         tools = tools | make_inputs(inputs, ROOT, sizes)
@@ -192,19 +188,43 @@ def transports(options, tools, sizes):
         try:
             for system in wanted:
                 running.append(system(place, tools))
-            groups = options.groups or transport.GROUPS
             measured = rounds("tmpfs", running, groups, options, sizes)
-            figures = {
+            return {
                 "machine": machine(), "version": running[0].version(), "quick": options.quick,
-                "systems": [system.name for system in running], "rounds": measured.rates,
+                "systems": [system.name for system in running], "rounds": measured.rates, **also(running[0]),
             }  # fmt: skip
-            if isinstance(running[0], Rekeyfs) and "small" in groups:
-                figures["forgets"] = transport.forgets(running[0], 1000 if options.quick else 20_000)
         finally:
             for system in running:
                 system.umount()
+
+
+def transports(options, tools, sizes):
+    """rekeyfs, or passthrough_hp, beside itself with another transport."""
+    variants = dict(pair.split("=", 1) for pair in options.variant)
+    wanted, tools = transport.compared(variants), tools | variants
+    groups = options.groups or transport.GROUPS
+
+    def forgets(first):
+        if not isinstance(first, Rekeyfs) or "small" not in groups:
+            return {}
+        return {"forgets": transport.forgets(first, 1000 if options.quick else 20_000)}
+
+    with transport.switched_on() as there:
+        missing = [system.name for system in wanted if not system.available(tools)]
+        if not there or missing:
+            what = f"{missing[0]} is not here" if there else "this kernel has no FUSE over io_uring (Linux 6.14 has)"
+            print(f"did not run: {what}")
+            return 1
+        figures = side_by_side(wanted, groups, options, tools, sizes, forgets)
     options.out.mkdir(parents=True, exist_ok=True)
     print("\n".join(transport.write(options.out, wanted[0].name, figures)))
+    return 0
+
+
+def parts_of_polling(options, tools, sizes):
+    """rekeyfs beside itself with parts of busy polling turned off."""
+    figures = side_by_side(polling.compared(), options.groups or polling.GROUPS, options, tools, sizes)
+    print("\n".join(polling.write(options.out, figures)))
     return 0
 
 
@@ -241,6 +261,8 @@ def main():
     parser.add_argument("--record", action="store_true", help="the same, and its ratios become the committed ones")
     parser.add_argument("--transport", action="store_true",
                         help="instead of all that: passthrough_hp over io_uring beside itself over /dev/fuse, on tmpfs")
+    parser.add_argument("--polling", action="store_true",
+                        help="instead of all that: what each part of busy polling is worth, on tmpfs")
     parser.add_argument("--variant", action="append", default=[], metavar="NAME=PATH",
                         help="with --transport: a rekeyfs built otherwise, beside rekeyfs; can be repeated")
     parser.add_argument("--redraw", action="store_true", help="write page and pictures anew from performance.json")

@@ -102,11 +102,13 @@ class Rekeyfs(Mounted):
     name = "rekeyfs"
     needs = ("rekeyfs",)
 
+    def environment(self):
+        return {"XDG_RUNTIME_DIR": str(self.base / "run"), "XDG_STATE_HOME": str(self.base / "state")}
+
     def _run(self, *words):
-        env = {"XDG_RUNTIME_DIR": str(self.base / "run"), "XDG_STATE_HOME": str(self.base / "state")}
-        for directory in env.values():
-            pathlib.Path(directory).mkdir(mode=0o700, exist_ok=True)
-        return command(self.tools[self.needs[0]], *words, env=env)
+        for directory in ("run", "state"):
+            (self.base / directory).mkdir(mode=0o700, exist_ok=True)
+        return command(self.tools[self.needs[0]], *words, env=self.environment())
 
     def version(self):
         return self._run("--version").strip()

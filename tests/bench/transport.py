@@ -71,7 +71,7 @@ def switched_on():
         _SWITCH.write_text(before)
 
 
-def _table(of):
+def table(of):
     """Heading and lines: a workload, the rate of the first system, and what the others reach of it."""
     base, *others = of["systems"]
     lines = [["workload", base, *(cell for name in others for cell in (name, "least .. most"))]]
@@ -114,7 +114,7 @@ def _said(of):
     counts = sorted({len(each) for by_system in of["rounds"].values() for each in by_system.values()})
     count = str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
     tiny = " Tiny sizes (`--quick`): these figures say nothing about speed." if of["quick"] else ""
-    out = [f"{of['machine']}; {of['version']}; {count} rounds.{tiny}", "", *page.markdown(_table(of))]
+    out = [f"{of['machine']}; {of['version']}; {count} rounds.{tiny}", "", *page.markdown(table(of))]
     if "forgets" in of:
         forget, remove = of["forgets"]["forget"], of["forgets"]["remove"]
         out += ["", f"To have a file forgotten takes {forget / 1000:.2g} us of the daemon's processor time; "
@@ -133,4 +133,4 @@ def write(out, key, figures):
     for name in ("passthrough_hp", "rekeyfs"):
         text = text.replace(f"@{name}@", "\n".join(_said(kept[name]) if name in kept else ["Not measured."]))
     (out / PAGE).write_text(text)
-    return report.aligned(_table(figures))
+    return report.aligned(table(figures))

@@ -1,42 +1,45 @@
 use std::cell::Cell;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
+use super::tunables::STANDBY_CHECK;
 use super::*;
+use crate::sys::schedule::ThreadId;
 
-/// What `watch` says if the `at`th look is the first to find something and each takes 7 µs.
-fn watched(at: u32) -> Seen {
+/// What `poll_until` says if the `at`th look is the first to find something and each takes 7 µs.
+fn polled(at: u32) -> PollResult {
     let (looks, start) = (Cell::new(0), Instant::now());
     let ready = || {
         looks.set(looks.get() + 1);
         looks.get() >= at
     };
-    watch(ready, || start + Duration::from_micros(7) * looks.get())
+    poll_until(ready, || start + Duration::from_micros(7) * looks.get())
 }
 
 #[test]
-fn a_look_out_ends_with_a_request_or_with_the_window() {
-    assert_eq!(watched(1), Seen::Waiting);
-    assert_eq!(watched(2), Seen::Came);
-    assert_eq!(watched(7), Seen::Came);
-    assert_eq!(watched(20), Seen::Nothing);
-    assert_eq!(watched(u32::MAX), Seen::Nothing);
+fn polling_ends_with_a_request_or_with_the_window() {
+    assert_eq!(polled(1), PollResult::Waiting);
+    assert_eq!(polled(2), PollResult::Came);
+    assert_eq!(polled(7), PollResult::Came);
+    assert_eq!(polled(20), PollResult::Nothing);
+    assert_eq!(polled(u32::MAX), PollResult::Nothing);
 }
 
 #[test]
 fn it_ends_when_there_is_something_to_read_and_when_the_other_side_is_gone() {
     const SERVED: Served = Served { caller: None, bulk: false };
     let (device, mut kernel) = UnixStream::pair().unwrap();
-    let Some(linger) = Linger::new(device.into()) else { return };
-    assert!(!linger.may_read());
-    linger.look_out(SERVED);
+    let Some(poller) = BusyPoller::new(device.into()) else { return };
+    assert!(!poller.may_read());
+    poller.poll_for_next(SERVED);
     kernel.write_all(b"x").unwrap();
-    assert!(linger.may_read());
+    assert!(poller.may_read());
     drop(kernel);
-    assert!(linger.may_read());
-    let looking = linger.pace.lock();
-    linger.look_out(SERVED);
-    drop(looking);
+    assert!(poller.may_read());
+    let polling = poller.policy.lock();
+    poller.poll_for_next(SERVED);
+    drop(polling);
 }
 
 /// Threads that serve one caller through one device: a byte is a request, and is answered with a byte.
@@ -44,20 +47,20 @@ fn it_ends_when_there_is_something_to_read_and_when_the_other_side_is_gone() {
 fn one_caller_is_served_by_one_thread_and_others_take_over_from_it() {
     const REQUESTS: usize = 2_000;
     let (device, mut kernel) = UnixStream::pair().unwrap();
-    let Some(linger) = Linger::new(device.try_clone().unwrap().into()) else { return };
+    let Some(poller) = BusyPoller::new(device.try_clone().unwrap().into()) else { return };
     let caller = ThreadId(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs());
     let left = std::thread::scope(|threads| {
         for _ in 0..3 {
             threads.spawn(|| {
-                let (mut device, linger) = (&device, &linger);
+                let (mut device, poller) = (&device, &poller);
                 let mut request = [0];
                 while device.read(&mut request).unwrap() > 0 {
                     if request == *b"s" {
                         // Longer than the others wait.
-                        std::thread::sleep(away::WATCH * 20);
+                        std::thread::sleep(STANDBY_CHECK * 20);
                     }
                     device.write_all(&request).unwrap();
-                    linger.look_out(Served { caller: Some(caller), bulk: request == *b"b" });
+                    poller.poll_for_next(Served { caller: Some(caller), bulk: request == *b"b" });
                 }
             });
         }
@@ -73,12 +76,12 @@ fn one_caller_is_served_by_one_thread_and_others_take_over_from_it() {
         ask(b"s", 3);
         ask(b"q", REQUESTS);
         ask(b"b", 10);
-        // Large requests are for all. On a busy machine it takes the companion a while to leave.
+        // Large requests are for all. On a busy machine it takes the worker a while to leave.
         let began = Instant::now();
-        while linger.companion.serving() && began.elapsed() < Duration::from_secs(10) {
+        while poller.worker.serving() && began.elapsed() < Duration::from_secs(10) {
             ask(b"b", 1);
         }
-        let left = !linger.companion.serving();
+        let left = !poller.worker.serving();
         ask(b"q", REQUESTS);
         kernel.shutdown(std::net::Shutdown::Both).unwrap();
         left

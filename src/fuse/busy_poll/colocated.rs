@@ -1,54 +1,40 @@
-//! A session thread that serves a program on the program's own core.
+//! The co-located worker: a session thread that serves a program on the program's own core.
 //!
 //! A request wakes two threads: the one that serves it, and the program when it is answered. Waking one on a core that
-//! has gone to sleep takes 5 to 50 µs; to look out for requests spares the first of them. A program that sends one
-//! request after another, and waits for each, needs no second core: where both use one, the kernel switches between
-//! them in a microsecond or two. By itself it doesn't: it moves whoever wakes up to an idle core. So the companion is
-//! bound to the core that the program last ran on, and of policy SCHED_IDLE: a core on which nothing else runs counts
-//! as idle, so the program stays there when it is woken (select_idle_sibling in the kernel's sched/fair.c), and it
-//! goes on before the companion does.
+//! has gone to sleep takes 5 to 50 µs; polling spares the first of them. A program that sends one request after
+//! another, and waits for each, needs no second core: where both use one, the kernel switches between them in a
+//! microsecond or two. By itself it doesn't: it moves a thread that wakes up to an idle core. So the worker is bound to
+//! the core that the program last ran on, and of policy SCHED_IDLE: a core on which nothing else runs counts as
+//! idle, so the program stays there when it is woken (select_idle_sibling in the kernel's sched/fair.c), and it runs
+//! before the worker does.
 //!
-//! A thread needs a privilege to leave SCHED_IDLE, so one is the companion for good, and parked when not called. It
+//! A thread needs a privilege to leave SCHED_IDLE, so one thread is the worker for good, and parked when not called. It
 //! comes last where others want its core, maybe with a lock that another thread waits for: so it isn't called where
-//! all cores are busy, and leaves when it is late ([`LATE`]), when they are busy ([`CHECK`]), or when requests are
-//! large or come from several callers, for then a second core does help.
+//! all cores are busy, and leaves when it is late ([`WORKER_LATE`]), when they are busy ([`WORKER_CHECK_EVERY`]), or
+//! when requests are large or come from several callers, for then a second core does help.
 
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::Served;
-use super::away::WATCH;
+use super::policy::Served;
+use super::tunables::{
+    MIGRATIONS_MAX, PENALTY_BULK, PENALTY_MAX, PENALTY_OTHER_CALLER, SWITCH_AFTER, WORKER_CHECK_EVERY,
+    WORKER_LATE,
+};
 use crate::sys::schedule::{Core, Cores, ThreadId, core_of, run_on, run_when_idle};
 
-/// Between two requests served; beyond it the other threads are back in any case.
-const LATE: Duration = WATCH.saturating_mul(2);
-
-/// After so many requests it looks whether the machine is busy, and where the caller is.
-const CHECK: u32 = 64;
-
-/// So often in a row it may find the caller elsewhere before it leaves: this kernel doesn't keep them together.
-const ASTRAY: u32 = 4;
-
-/// Doubts grow with each large request and each of another caller, and fall with each other; the sum to leave at.
-const DOUBT_BULK: u32 = 16;
-const DOUBT_STRANGER: u32 = 4;
-const DOUBTS: u32 = 32;
-
-/// Requests in a row of another caller that make it the one.
-const ADOPT: u32 = 8;
-
 thread_local! {
-    /// In the companion alone: how it serves.
-    static STAY: RefCell<Option<Stay>> = const { RefCell::new(None) };
+    /// In the worker alone: whom it serves, and how.
+    static ASSIGNMENT: RefCell<Option<Assignment>> = const { RefCell::new(None) };
     static ATTENDS: RefCell<Option<Attends>> = const { RefCell::new(None) };
 }
 
-/// The companion, as all session threads know it.
-pub(super) struct Companion {
+/// The worker, as all session threads know it.
+pub(super) struct ColocatedWorker {
     /// The number of the call that it serves, or 0. Written with the lock of `post` held.
     serving: AtomicU32,
     /// Where it may run: an administrator may have said where not.
@@ -69,7 +55,7 @@ struct Post {
 
 #[derive(Default, PartialEq, Eq)]
 enum Holder {
-    /// The next thread to call becomes the companion.
+    /// The next thread to call becomes the worker.
     #[default]
     Nobody,
     Somebody,
@@ -77,26 +63,26 @@ enum Holder {
     Impossible,
 }
 
-/// Who is to serve on.
+/// Which thread serves from now on.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) enum Called {
-    /// The calling thread, which has become the companion.
+    /// The calling thread, which has become the worker.
     Me,
-    /// The companion.
+    /// The worker, another thread.
     Other,
-    /// There is none, or it can't be told where the caller is.
+    /// There is none, or the caller's core isn't known.
     Nobody,
 }
 
-impl Companion {
-    /// A companion that may run on these cores; nobody is it yet.
+impl ColocatedWorker {
+    /// A worker that may run on these cores; no thread is it yet.
     pub(super) fn new(allowed: Cores) -> Self {
         Self { serving: AtomicU32::new(0), allowed, post: Mutex::default(), called: Condvar::new() }
     }
 
     /// Whether the calling thread is it.
-    pub(super) fn is_me() -> bool {
-        STAY.with_borrow(Option::is_some)
+    pub(super) fn is_this_thread() -> bool {
+        ASSIGNMENT.with_borrow(Option::is_some)
     }
 
     /// Whether it is called for.
@@ -132,31 +118,35 @@ impl Companion {
         who
     }
 
-    /// To be asked by the companion after each request: whether it serves the next one, too; if not, how many it
-    /// served since it was called.
-    pub(super) fn goes_on(&self, served: Served, busy: impl FnOnce() -> bool) -> Result<(), u32> {
-        STAY.with_borrow_mut(|stay| {
-            let Some(stay) = stay else { return Err(0) };
-            let verdict = stay.judge(served, Instant::now());
-            let leaves = self.serving.load(Ordering::Relaxed) != stay.call
+    /// To be asked by the worker after each request: whether it serves the next one, too; if not, how many it served
+    /// since it was called.
+    pub(super) fn continues(&self, served: Served, busy: impl FnOnce() -> bool) -> Result<(), u32> {
+        ASSIGNMENT.with_borrow_mut(|assignment| {
+            let Some(assignment) = assignment else { return Err(0) };
+            let verdict = assignment.judge(served, Instant::now());
+            let leaves = self.serving.load(Ordering::Relaxed) != assignment.call
                 || match verdict {
                     Verdict::Stay => false,
                     Verdict::Leave => true,
-                    Verdict::Check => stay.is_crowded_out(busy()) || !stay.follow(self.core_of(stay.caller)),
+                    Verdict::Check => {
+                        assignment.is_crowded_out(busy())
+                            || !assignment.follow(self.core_of(assignment.caller))
+                    }
                 };
-            if leaves { Err(stay.count) } else { Ok(()) }
+            if leaves { Err(assignment.count) } else { Ok(()) }
         })
     }
 
-    /// Where a caller is, if that can be told and the companion may go there.
+    /// The core of a caller, if it is known and the worker may run there.
     fn core_of(&self, caller: ThreadId) -> Option<Core> {
         core_of(caller).filter(|&core| self.allowed.contains(core))
     }
 
-    /// To be called by the companion when it leaves: returns when it is called again, or the session ends.
+    /// To be called by the worker when it leaves: returns when it is called again, or the session ends.
     pub(super) fn park(&self) {
         let mut post = self.post.lock();
-        let left = STAY.with_borrow(|stay| stay.as_ref().map_or(0, |stay| stay.call));
+        let left =
+            ASSIGNMENT.with_borrow(|assignment| assignment.as_ref().map_or(0, |assignment| assignment.call));
         if self.serving.load(Ordering::Relaxed) == left {
             self.vacate(&mut post);
         }
@@ -166,7 +156,7 @@ impl Companion {
         post.answer();
     }
 
-    /// Has another thread do what it was called for.
+    /// Ends the assignment: other threads serve its caller.
     pub(super) fn dismiss(&self) {
         self.vacate(&mut self.post.lock());
     }
@@ -176,7 +166,7 @@ impl Companion {
         self.serving.store(0, Ordering::Relaxed);
     }
 
-    /// To be called in each session thread: a parked companion returns when one of them ends.
+    /// To be called in each session thread: a parked worker returns when one of them ends.
     pub(super) fn attend(self: &Arc<Self>) {
         ATTENDS.with_borrow_mut(|attends| {
             attends.get_or_insert_with(|| Attends(Arc::clone(self)));
@@ -185,21 +175,21 @@ impl Companion {
 }
 
 impl Post {
-    /// The calling thread, the companion, goes where it is called.
+    /// The calling thread, the worker, goes where it is called.
     fn answer(&self) {
         if let Some((caller, core)) = self.at {
-            let mut stay = Stay::new(self.calls, caller, Instant::now());
-            if !stay.follow(Some(core)) {
+            let mut assignment = Assignment::new(self.calls, caller, Instant::now());
+            if !assignment.follow(Some(core)) {
                 // It leaves again with the next request.
-                stay.doubts = DOUBTS;
+                assignment.penalty = PENALTY_MAX;
             }
-            STAY.set(Some(stay));
+            ASSIGNMENT.set(Some(assignment));
         }
     }
 }
 
 /// Dropped when a session thread ends.
-struct Attends(Arc<Companion>);
+struct Attends(Arc<ColocatedWorker>);
 
 impl Drop for Attends {
     fn drop(&mut self) {
@@ -208,19 +198,19 @@ impl Drop for Attends {
     }
 }
 
-/// How the companion serves since it was called.
-struct Stay {
+/// Whom the worker serves since it was called, and how that goes.
+struct Assignment {
     /// The number of the call.
     call: u32,
     caller: ThreadId,
-    /// Another caller, and how many requests in a row were its.
-    newcomer: (Option<ThreadId>, u32),
+    /// Another caller, and how many requests in a row it sent.
+    candidate: (Option<ThreadId>, u32),
     /// Requests served, and how many of them since the last check.
     count: u32,
     unchecked: u32,
-    doubts: u32,
+    penalty: u32,
     core: Option<Core>,
-    astray: u32,
+    migrations: u32,
     /// Whether the machine was busy at the last check.
     busy: bool,
     last: Instant,
@@ -233,17 +223,17 @@ enum Verdict {
     Leave,
 }
 
-impl Stay {
+impl Assignment {
     fn new(call: u32, caller: ThreadId, now: Instant) -> Self {
         Self {
             call,
             caller,
-            newcomer: (None, 0),
+            candidate: (None, 0),
             count: 0,
             unchecked: 0,
-            doubts: 0,
+            penalty: 0,
             core: None,
-            astray: 0,
+            migrations: 0,
             busy: false,
             last: now,
         }
@@ -254,10 +244,10 @@ impl Stay {
         let gap = now - std::mem::replace(&mut self.last, now);
         self.count += 1;
         self.unchecked += 1;
-        self.doubt(served);
-        if gap > LATE || self.doubts >= DOUBTS {
+        self.penalize(served);
+        if gap > WORKER_LATE || self.penalty >= PENALTY_MAX {
             Verdict::Leave
-        } else if self.unchecked >= CHECK {
+        } else if self.unchecked >= WORKER_CHECK_EVERY {
             self.unchecked = 0;
             Verdict::Check
         } else {
@@ -265,19 +255,20 @@ impl Stay {
         }
     }
 
-    fn doubt(&mut self, served: Served) {
+    fn penalize(&mut self, served: Served) {
         if served.bulk {
-            self.doubts += DOUBT_BULK;
+            self.penalty += PENALTY_BULK;
         } else if served.caller == Some(self.caller) {
-            self.doubts = self.doubts.saturating_sub(1);
-            self.newcomer = (None, 0);
-        } else if let Some(stranger) = served.caller {
-            self.doubts += DOUBT_STRANGER;
-            let (newcomer, requests) = self.newcomer;
-            self.newcomer = (Some(stranger), if newcomer == Some(stranger) { requests + 1 } else { 1 });
-            if self.newcomer.1 >= ADOPT {
-                // Programs follow one another: it is to be found first.
-                (self.caller, self.doubts, self.unchecked) = (stranger, 0, CHECK);
+            self.penalty = self.penalty.saturating_sub(1);
+            self.candidate = (None, 0);
+        } else if let Some(other_caller) = served.caller {
+            self.penalty += PENALTY_OTHER_CALLER;
+            let (candidate, requests) = self.candidate;
+            self.candidate =
+                (Some(other_caller), if candidate == Some(other_caller) { requests + 1 } else { 1 });
+            if self.candidate.1 >= SWITCH_AFTER {
+                // Programs follow one another: its core is to be found first.
+                (self.caller, self.penalty, self.unchecked) = (other_caller, 0, WORKER_CHECK_EVERY);
             }
         }
     }
@@ -287,15 +278,15 @@ impl Stay {
         std::mem::replace(&mut self.busy, busy) && busy
     }
 
-    /// Goes where the caller is. Whether that makes sense.
+    /// Moves to the caller's core. Whether that makes sense.
     fn follow(&mut self, core: Option<Core>) -> bool {
         if core == self.core {
-            self.astray = 0;
+            self.migrations = 0;
             return core.is_some();
         }
         self.core = core;
-        self.astray += 1;
-        self.astray <= ASTRAY && core.is_some_and(|core| run_on(core).is_ok())
+        self.migrations += 1;
+        self.migrations <= MIGRATIONS_MAX && core.is_some_and(|core| run_on(core).is_ok())
     }
 }
 

@@ -1,4 +1,5 @@
 use std::sync::mpsc;
+use std::time::Duration;
 
 use super::*;
 
@@ -10,28 +11,32 @@ fn small(caller: ThreadId) -> Served {
     Served { caller: Some(caller), bulk: false }
 }
 
-/// A stay for [`TAR`], and what it says to each of these requests, which come closely.
-fn judged(requests: impl IntoIterator<Item = Served>) -> (Stay, Vec<Verdict>) {
+/// An assignment to [`TAR`], and what it says to each of these requests, which come closely.
+fn judged(requests: impl IntoIterator<Item = Served>) -> (Assignment, Vec<Verdict>) {
     let mut now = Instant::now();
-    let mut stay = Stay::new(1, TAR, now);
+    let mut assignment = Assignment::new(1, TAR, now);
     let verdicts = requests.into_iter().map(|served| {
         now += NEXT;
-        stay.judge(served, now)
+        assignment.judge(served, now)
     });
     let verdicts = verdicts.collect();
-    (stay, verdicts)
+    (assignment, verdicts)
 }
 
 #[test]
 fn it_stays_with_its_caller_and_checks_now_and_then() {
     let release = Served { caller: None, bulk: false };
-    let requests = (0..CHECK as usize * 4).map(|n| if n % 3 == 0 { release } else { small(TAR) });
-    let (stay, verdicts) = judged(requests);
-    assert_eq!(stay.count, CHECK * 4);
+    let requests =
+        (0..WORKER_CHECK_EVERY as usize * 4).map(|n| if n % 3 == 0 { release } else { small(TAR) });
+    let (assignment, verdicts) = judged(requests);
+    assert_eq!(assignment.count, WORKER_CHECK_EVERY * 4);
     assert!(!verdicts.contains(&Verdict::Leave));
     let checks: Vec<_> =
         (1..).zip(&verdicts).filter(|(_, v)| **v == Verdict::Check).map(|(n, _)| n).collect();
-    assert_eq!(checks, [CHECK, CHECK * 2, CHECK * 3, CHECK * 4]);
+    assert_eq!(
+        checks,
+        [WORKER_CHECK_EVERY, WORKER_CHECK_EVERY * 2, WORKER_CHECK_EVERY * 3, WORKER_CHECK_EVERY * 4]
+    );
 }
 
 #[test]
@@ -46,44 +51,44 @@ fn it_leaves_when_requests_are_large_or_of_several() {
 
 #[test]
 fn it_leaves_when_the_machine_stays_busy() {
-    let (mut stay, _) = judged([]);
-    let crowded_out: Vec<_> = [true, false, true, true].map(|busy| stay.is_crowded_out(busy)).into();
+    let (mut assignment, _) = judged([]);
+    let crowded_out: Vec<_> = [true, false, true, true].map(|busy| assignment.is_crowded_out(busy)).into();
     assert_eq!(crowded_out, [false, false, false, true]);
 }
 
 #[test]
 fn it_leaves_when_it_is_late() {
     let mut now = Instant::now();
-    let mut stay = Stay::new(1, TAR, now);
-    now += LATE;
-    assert_eq!(stay.judge(small(TAR), now), Verdict::Stay);
-    now += LATE + NEXT;
-    assert_eq!(stay.judge(small(TAR), now), Verdict::Leave);
+    let mut assignment = Assignment::new(1, TAR, now);
+    now += WORKER_LATE;
+    assert_eq!(assignment.judge(small(TAR), now), Verdict::Stay);
+    now += WORKER_LATE + NEXT;
+    assert_eq!(assignment.judge(small(TAR), now), Verdict::Leave);
 }
 
 #[test]
 fn it_looks_for_a_caller_that_follows_another() {
     let before = (0..20).map(|_| small(TAR));
     let after = (0..20).map(|_| small(GIT));
-    let (stay, verdicts) = judged(before.chain(after));
-    assert_eq!((stay.caller, stay.doubts), (GIT, 0));
+    let (assignment, verdicts) = judged(before.chain(after));
+    assert_eq!((assignment.caller, assignment.penalty), (GIT, 0));
     assert!(!verdicts.contains(&Verdict::Leave));
-    assert_eq!(verdicts.iter().position(|v| *v == Verdict::Check), Some(20 + ADOPT as usize - 1));
+    assert_eq!(verdicts.iter().position(|v| *v == Verdict::Check), Some(20 + SWITCH_AFTER as usize - 1));
 }
 
 #[test]
-fn it_leaves_a_caller_that_never_stays() {
+fn it_leaves_a_caller_that_always_migrates() {
     let here = core_of(this_thread());
-    let mut stay = Stay::new(1, TAR, Instant::now());
+    let mut assignment = Assignment::new(1, TAR, Instant::now());
     std::thread::spawn(move || {
-        assert!(stay.follow(here) && stay.follow(here));
-        assert!(!stay.follow(None), "a caller that has ended");
+        assert!(assignment.follow(here) && assignment.follow(here));
+        assert!(!assignment.follow(None), "a caller that has ended");
         let mut stays = 0;
-        while stay.follow(here) {
+        while assignment.follow(here) {
             stays += 1;
-            stay.core = None;
+            assignment.core = None;
         }
-        assert!(stays < ASTRAY);
+        assert!(stays < MIGRATIONS_MAX);
     })
     .join()
     .unwrap();
@@ -103,48 +108,48 @@ fn policy() -> String {
 #[test]
 fn it_is_one_thread_that_comes_when_called_and_goes_when_dismissed() {
     const SCHED_IDLE: &str = "5";
-    let companion = Arc::new(Companion::new(Cores::allowed().unwrap()));
+    let worker = Arc::new(ColocatedWorker::new(Cores::allowed().unwrap()));
     let caller = this_thread();
     let (say, said) = mpsc::channel();
     let (go, gone) = mpsc::channel::<()>();
     let thread = std::thread::spawn({
-        let companion = Arc::clone(&companion);
+        let worker = Arc::clone(&worker);
         move || {
-            assert!(!Companion::is_me());
-            assert_eq!(companion.call(caller), Called::Me);
-            assert!(Companion::is_me());
+            assert!(!ColocatedWorker::is_this_thread());
+            assert_eq!(worker.call(caller), Called::Me);
+            assert!(ColocatedWorker::is_this_thread());
             assert_eq!(policy(), SCHED_IDLE);
             say.send(()).unwrap();
             gone.recv().unwrap();
-            assert_eq!(companion.goes_on(small(caller), || false), Err(1), "it was dismissed");
-            companion.park();
-            assert_eq!(companion.goes_on(small(caller), || false), Ok(()), "it was called");
-            while companion.goes_on(small(caller), || true) == Ok(()) {}
+            assert_eq!(worker.continues(small(caller), || false), Err(1), "it was dismissed");
+            worker.park();
+            assert_eq!(worker.continues(small(caller), || false), Ok(()), "it was called");
+            while worker.continues(small(caller), || true) == Ok(()) {}
             say.send(()).unwrap();
-            companion.park();
+            worker.park();
             say.send(()).unwrap();
         }
     });
     said.recv().unwrap();
-    assert!(companion.serving());
-    companion.dismiss();
-    assert!(!companion.serving());
+    assert!(worker.serving());
+    worker.dismiss();
+    assert!(!worker.serving());
     go.send(()).unwrap();
-    assert_eq!(companion.call(caller), Called::Other);
+    assert_eq!(worker.call(caller), Called::Other);
     assert_ne!(policy(), SCHED_IDLE);
     said.recv().unwrap();
-    assert!(said.recv_timeout(LATE * 10).is_err(), "nobody calls it");
+    assert!(said.recv_timeout(WORKER_LATE * 10).is_err(), "nobody calls it");
     // Another session thread ends.
     std::thread::spawn({
-        let companion = Arc::clone(&companion);
-        move || companion.attend()
+        let worker = Arc::clone(&worker);
+        move || worker.attend()
     })
     .join()
     .unwrap();
     said.recv().unwrap();
     thread.join().unwrap();
-    assert!(!companion.serving());
-    assert_eq!(companion.call(caller), Called::Nobody, "the session ends");
+    assert!(!worker.serving());
+    assert_eq!(worker.call(caller), Called::Nobody, "the session ends");
 }
 
 #[test]
@@ -162,11 +167,11 @@ fn it_goes_nowhere_it_may_not_run() {
     if let Some(there) = said.recv().unwrap() {
         std::thread::spawn(move || {
             run_on(here).unwrap();
-            let companion = Companion::new(Cores::allowed().unwrap());
-            assert_eq!(companion.call(there), Called::Nobody);
-            assert_eq!(companion.call(this_thread()), Called::Me);
-            let mut stay = Stay::new(1, there, Instant::now());
-            assert!(!stay.follow(companion.core_of(there)));
+            let worker = ColocatedWorker::new(Cores::allowed().unwrap());
+            assert_eq!(worker.call(there), Called::Nobody);
+            assert_eq!(worker.call(this_thread()), Called::Me);
+            let mut assignment = Assignment::new(1, there, Instant::now());
+            assert!(!assignment.follow(worker.core_of(there)));
         })
         .join()
         .unwrap();
