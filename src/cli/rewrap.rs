@@ -128,6 +128,11 @@ pub(super) fn staying(files: &Staying) -> String {
                            --adopt` gives them their directory's, --to-alias one of choice",
         ),
         (files.alias_gone, "followed an alias that is gone: `rekeyfs rewrap --to-alias` gives them another"),
+        (
+            files.newer,
+            "were wrapped with a keyring that an older one took the place of: `rekeyfs key-backup merge` brings it \
+             back, `rekeyfs rewrap --to-alias` says where they belong",
+        ),
         (files.pinned, "are pinned to their key by `kms re-encrypt`"),
     ];
     let lines = reasons.iter().filter(|(files, _)| *files > 0);

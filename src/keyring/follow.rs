@@ -9,7 +9,7 @@
 //! | pinned | | takes its own key's current version |
 //! | none | exactly one alias points at the file's key | is adopted: gets that alias's tag, and its own key's current version |
 //! | none | none, or several | takes its own key's current version |
-//! | of a newer generation than the keyring's | | takes its own key's current version: the keyring is an older one that was put back, and what its aliases say isn't what the owner said last |
+//! | of a generation that the keyring never had | | takes its own key's current version: the keyring is an older one that was put back, or comes from one, and what its aliases say isn't what the owner said last |
 //!
 //! A file whose target can't be used stays as it is until that can. Without a tag are files of programs that knew none,
 //! and those that such a program re-wrapped under another key: nothing tells which alias they followed. Which
@@ -23,8 +23,9 @@ use crate::ids::{AliasId, BackingKeyId, Generation, KeyId};
 
 /// What a keyring says of keys and aliases.
 pub trait KeyringView {
-    /// The generation in use.
-    fn generation(&self) -> Generation;
+    /// Whether this keyring, as far as it knows, had this generation: it isn't newer, nor one of those that were lost when
+    /// an older keyring was taken into use.
+    fn had(&self, generation: Generation) -> bool;
     /// The key that an alias points at.
     fn key_of(&self, alias: AliasId) -> Option<KeyId>;
     /// The alias that points at a key, if exactly one does.
@@ -46,7 +47,7 @@ pub enum Belonging {
     Pinned,
     /// It has no tag, and no alias or several point at its key.
     Undecided,
-    /// It has a tag of a newer keyring than this one.
+    /// It has a tag of a newer keyring than this one, or of one that was lost.
     NewerThanKeyring,
 }
 
@@ -66,6 +67,8 @@ pub struct Staying {
     pub alias_gone: u64,
     /// They don't say which alias they follow, and no alias or several point at their key.
     pub undecided: u64,
+    /// They were wrapped with a newer keyring than this one, or with one that was lost.
+    pub newer: u64,
 }
 
 impl Staying {
@@ -75,14 +78,14 @@ impl Staying {
             Belonging::Pinned => self.pinned += files,
             Belonging::AliasGone => self.alias_gone += files,
             Belonging::Undecided => self.undecided += files,
-            // What they follow they will follow again once the keyring is the newest.
-            Belonging::NewerThanKeyring | Belonging::To(_) | Belonging::Adopted(_) => {}
+            Belonging::NewerThanKeyring => self.newer += files,
+            Belonging::To(_) | Belonging::Adopted(_) => {}
         }
     }
 
     /// All of them.
     pub fn all(&self) -> u64 {
-        self.pinned + self.alias_gone + self.undecided
+        self.pinned + self.alias_gone + self.undecided + self.newer
     }
 }
 
@@ -110,7 +113,7 @@ impl Followed {
 pub fn follow(slots: &SlotKeys, keyring: &impl KeyringView) -> Followed {
     let own = slots.backing.key;
     let (key, belonging) = match slots.tag {
-        Some(tag) if tag.generation > keyring.generation() => (own, Belonging::NewerThanKeyring),
+        Some(tag) if !keyring.had(tag.generation) => (own, Belonging::NewerThanKeyring),
         Some(tag) => match tag.follows {
             None => (own, Belonging::Pinned),
             Some(alias) => {

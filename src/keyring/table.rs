@@ -222,8 +222,11 @@ impl Table {
 }
 
 impl KeyringView for Table {
-    fn generation(&self) -> Generation {
-        self.body.generation
+    fn had(&self, generation: Generation) -> bool {
+        let of_lost = self.body.lost_generations.is_some_and(|lost| {
+            generation > lost.after && lost.known.is_some_and(|known| generation <= known)
+        });
+        generation <= self.body.generation && !of_lost
     }
 
     fn key_of(&self, alias: AliasId) -> Option<KeyId> {

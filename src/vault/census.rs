@@ -33,24 +33,27 @@ struct Said {
     differs: bool,
     /// Of the alias tag, if there is one.
     follows: Option<Option<AliasId>>,
+    /// The tag is of a generation that the keyring never had.
+    newer: bool,
 }
 
 impl Said {
     fn slots(self) -> SlotKeys {
-        let Self { backing, differs, follows } = self;
+        let Self { backing, differs, follows, newer } = self;
         let other = if differs { OtherSlot::Unknown } else { OtherSlot::Names(backing) };
-        // The keyring's generation then isn't kept: no keyring is older than this.
-        let tag = follows.map(|follows| AliasTag { follows, generation: Generation(0) });
+        // One that every keyring had, or none has, stands for all.
+        let generation = Generation(if newer { u64::MAX } else { 0 });
+        let tag = follows.map(|follows| AliasTag { follows, generation });
         SlotKeys { backing, other, tag }
     }
 }
 
 impl Census {
-    /// The file has these slots.
-    pub(super) fn note(&self, ino: Ino, keys: SlotKeys) {
+    /// The file has these slots. `newer`: the keyring never had the generation of their tag.
+    pub(super) fn note(&self, ino: Ino, keys: SlotKeys, newer: bool) {
         let mut inner = self.0.lock();
         let (backing, differs) = (keys.backing, keys.differ());
-        let said = Said { backing, differs, follows: keys.tag.map(|tag| tag.follows) };
+        let said = Said { backing, differs, follows: keys.tag.map(|tag| tag.follows), newer };
         inner.forget(ino, Some(said));
         match inner.said.iter_mut().find(|(known, _)| *known == said) {
             Some((_, files)) => files.insert(ino),
@@ -194,7 +197,7 @@ mod tests {
                 census.forget(ino);
                 model.remove(&ino);
             } else {
-                census.note(ino, keys(version));
+                census.note(ino, keys(version), false);
                 model.insert(ino, version);
             }
         }
@@ -217,12 +220,12 @@ mod tests {
         let census = Census::default();
         let room = || census.0.lock().said.iter().map(|(_, files)| files.words.capacity()).sum::<usize>();
         let files = 1 << 20;
-        (0..files).for_each(|ino| census.note(Ino(1000 + ino), keys(1)));
+        (0..files).for_each(|ino| census.note(Ino(1000 + ino), keys(1), false));
         assert!(room() * 17 <= files as usize, "{} bytes for {files} files", room() * 17);
         // As a filesystem that never uses a number again has it.
         for round in 1..4 {
             (0..files).for_each(|ino| census.forget(Ino(1000 + (round - 1) * files + ino)));
-            (0..files).for_each(|ino| census.note(Ino(1000 + round * files + ino), keys(1)));
+            (0..files).for_each(|ino| census.note(Ino(1000 + round * files + ino), keys(1), false));
         }
         assert!(room() * 17 <= 2 * files as usize, "{}", room());
         (10..files).for_each(|ino| census.forget(Ino(1000 + 3 * files + ino)));

@@ -206,7 +206,7 @@ impl Vault {
         tree.generations.freed(inode.ino, stat.born);
         tree.inodes.strike_replaced(inode, beside.parent, &beside.entry, fd);
         self.census.forget(inode.ino);
-        self.census.note(new, keys);
+        self.census.note(new, keys, self.is_newer(&keys));
         Ok(Reencrypted::Done(new))
     }
 }

@@ -195,6 +195,11 @@ impl Vault {
         }
     }
 
+    /// Whether a slot's tag is of a generation that the keyring never had.
+    pub(super) fn is_newer(&self, slots: &SlotKeys) -> bool {
+        self.keys.follow(slots).belonging == Belonging::NewerThanKeyring
+    }
+
     /// Reports a header, which was verified, that a newer keyring's owner wrote than the keyring in use: an older one was
     /// put back. Once for each such generation that is newer than those that were reported.
     pub(super) fn note_if_newer(&self, ino: Ino, slots: &SlotKeys) {
@@ -222,3 +227,6 @@ impl Vault {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

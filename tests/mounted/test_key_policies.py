@@ -203,7 +203,7 @@ class KeyPolicies(MountedTest):
         self.kms("create-alias", "--alias-name", "alias/old", "--target-key-id", self.open)
         self.vault.ok("kms", "re-encrypt", pinned, "--destination-key-id", self.secret)
         status = json.loads(self.vault.ok("status", self.mnt, "--count", "--json"))
-        self.assertEqual(status["files_staying"], {"pinned": 1, "alias_gone": 1, "undecided": 0})
+        self.assertEqual(status["files_staying"], {"pinned": 1, "alias_gone": 1, "undecided": 0, "newer": 0})
         self.assertEqual(status["files_stale"], 0)
         text = self.vault.ok("status", self.mnt)
         self.assertIn("1 files stay under their key: they are pinned", text)
@@ -216,3 +216,30 @@ class KeyPolicies(MountedTest):
         )
         self.assertIn("2 files need key", error)
         self.assertIn("2 of them no alias moves", error)
+
+    def test_with_an_older_keyring_put_back_no_file_moves_to_where_its_aliases_pointed(self):
+        keyring = self.vault.path / "keyring"
+        self.kms("update-alias", "--alias-name", "alias/secret", "--target-key-id", self.open)
+        older = keyring.read_bytes()
+        # The owner thinks better of it; what is written from then on is not for everybody.
+        self.kms("update-alias", "--alias-name", "alias/secret", "--target-key-id", self.secret)
+        after = self.write("secret/after", b"what Mallory may not read", fsync=True)
+        os.chmod(after, 0o666)
+        self.assertEqual(self.key_of(after), self.secret)
+        self.vault.umount()
+        keyring.write_bytes(older)
+        self.assertRefused(self.vault.try_mount(), "--accept-rollback", status=41)
+        self.vault.mount(*self.options, "--accept-rollback")
+        for _ in range(2):
+            self.assertEqual(self.read(after), b"what Mallory may not read")
+            self.sweep()
+            self.assertEqual(self.key_of(after), self.secret)
+            self.assertErrno(errno.ENODATA, os.getxattr, after, ALIAS)
+            status = json.loads(self.vault.ok("status", self.mnt, "--count", "--json"))
+            self.assertEqual(status["files_staying"]["newer"], 1)
+            # The keyring passes the generation.
+            for _ in range(3):
+                self.key(f"alias/x{os.urandom(4).hex()}")
+            self.vault.remount(*self.options)
+        self.vault.ok("rewrap", after, "--to-alias", "alias/open")
+        self.assertEqual(self.key_of(after), self.open)

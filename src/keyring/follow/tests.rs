@@ -15,6 +15,8 @@ const B: u8 = 0xB;
 #[derive(Clone)]
 struct Keyring {
     generation: u64,
+    /// Generations that were lost.
+    lost: std::ops::Range<u64>,
     /// Alias id to key.
     aliases: Vec<(u8, u8)>,
     /// The current version of each key that can be used.
@@ -30,8 +32,8 @@ fn alias(n: u8) -> AliasId {
 }
 
 impl KeyringView for Keyring {
-    fn generation(&self) -> Generation {
-        Generation(self.generation)
+    fn had(&self, generation: Generation) -> bool {
+        generation.0 <= self.generation && !self.lost.contains(&generation.0)
     }
     fn key_of(&self, of: AliasId) -> Option<KeyId> {
         self.aliases.iter().find(|(id, _)| alias(*id) == of).map(|(_, to)| key(*to))
@@ -49,7 +51,12 @@ impl KeyringView for Keyring {
 
 /// At generation 10, with A and B to K1, whose versions are three; K2 has two.
 fn keyring(aliases: &[(u8, u8)]) -> Keyring {
-    Keyring { generation: 10, aliases: aliases.to_vec(), current: [(K1, 3), (K2, 2), (K3, 1)].into() }
+    Keyring {
+        generation: 10,
+        lost: 0..0,
+        aliases: aliases.to_vec(),
+        current: [(K1, 3), (K2, 2), (K3, 1)].into(),
+    }
 }
 
 fn at(key_of: u8, version: u32) -> BackingKeyId {
@@ -118,10 +125,12 @@ fn with_an_older_keyring_put_back_no_file_changes_its_key() {
         assert_eq!(found, Followed { target: at(K1, 3), belonging: Belonging::NewerThanKeyring });
         assert_eq!(found.follows(), None, "the evidence stays");
     }
-    // The keyring has passed that generation since, by changes of its own.
+    // Also once the keyring has passed that generation by changes of its own, if it knows which it lost.
     let mut passed = keyring(&[(A, K2)]);
-    passed.generation = 11;
-    assert_eq!(follow(&slots(at(K1, 2), of(A, 11)), &passed).target, at(K2, 2));
+    (passed.generation, passed.lost) = (13, 11..13);
+    for (generation, target) in [(10, at(K2, 2)), (11, at(K1, 3)), (12, at(K1, 3)), (13, at(K2, 2))] {
+        assert_eq!(follow(&slots(at(K1, 2), of(A, generation)), &passed).target, target, "{generation}");
+    }
 }
 
 #[test]

@@ -69,7 +69,7 @@ impl Vault {
     /// nothing would count it out again.
     pub(super) fn count_wrapped(&self, inode: &Inode, keys: SlotKeys) {
         if inode.parent().is_some() {
-            self.census.note(inode.ino, keys);
+            self.census.note(inode.ino, keys, self.is_newer(&keys));
         }
     }
 
