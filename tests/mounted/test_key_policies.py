@@ -110,6 +110,16 @@ class KeyPolicies(MountedTest):
         os.removexattr(self.mnt / "secret", ALIAS)
         self.assertStaysSecret(self.file)
 
+    def test_a_directory_that_is_moved_changes_new_files_only(self):
+        os.setxattr(self.mnt, ALIAS, b"alias/secret")
+        os.mkdir(self.mnt / "dir")
+        self.write("dir/file", b"what Mallory may not read", fsync=True)
+        os.chmod(self.mnt / "dir/file", 0o666)
+        os.removexattr(self.mnt, ALIAS)
+        os.rename(self.mnt / "dir", self.mnt / "open/dir")
+        self.assertStaysSecret(self.mnt / "open/dir/file")
+        self.assertEqual(self.key_of(self.write("open/dir/new", b"x")), self.open)
+
     def test_a_directory_record_that_has_gone_missing_moves_no_file(self):
         record = os.path.join(self.vault.lower(self.mnt / "secret"), ".dir")
         self.vault.umount()
