@@ -8,7 +8,9 @@ use std::path::Path;
 use data_encoding::HEXLOWER;
 use rekeyfs::content::layout;
 use rekeyfs::crypto::derive::derive;
-use rekeyfs::crypto::keys::{Dek, KeyMaterial, RootKey, SlotKek, TreeKey, WrapContext, Wrapped};
+use rekeyfs::crypto::keys::{
+    Dek, KeyMaterial, RootCommitment, RootKey, SlotKek, TreeKey, WrapContext, Wrapped,
+};
 use rekeyfs::crypto::labels::{self, Label};
 use rekeyfs::crypto::password::{KdfParams, derive_kek};
 use rekeyfs::crypto::sha256;
@@ -56,7 +58,7 @@ fn backing(v: &Value) -> BackingKeyId {
 
 #[test]
 fn every_label() {
-    let all: [(&str, Label); 12] = [
+    let all: [(&str, Label); 14] = [
         ("keyring", labels::KEYRING),
         ("slot-wrap", labels::SLOT_WRAP),
         ("wrap", labels::WRAP),
@@ -68,6 +70,8 @@ fn every_label() {
         ("symlink", labels::SYMLINK),
         ("xattr-name", labels::XATTR_NAME),
         ("xattr-value", labels::XATTR_VALUE),
+        ("endorsement", labels::ENDORSEMENT),
+        ("root-commitment", labels::ROOT_COMMITMENT),
         ("alias-id", labels::ALIAS_ID),
     ];
     let v = vectors();
@@ -90,6 +94,17 @@ fn every_label() {
         }
         assert!(seen > 0, "no vector for {name}");
     }
+}
+
+#[test]
+fn a_root_keys_commitment() {
+    let v = vectors();
+    let row = |label: &str| rows(&v, "derive").iter().find(|row| row["label"] == label).unwrap().clone();
+    let (endorsement, commitment) = (row("endorsement"), row("root-commitment"));
+    let vault = VaultId::from_bytes(array(&endorsement["context"][0]));
+    let root = RootKey::from_bytes(&array(&endorsement["ikm"]));
+    assert_eq!(root.endorsement(vault).expose(), &array(&commitment["ikm"]));
+    assert_eq!(root.commitment(vault), RootCommitment(array(&commitment["out"])));
 }
 
 #[test]

@@ -273,8 +273,9 @@ pub(super) struct UnlockChange {
 /// A new root key with the change of a slot.
 #[derive(Args, Debug)]
 pub(super) struct Revoke {
-    /// Draw a new root key too, so that old keyring files open nothing saved from now on. Slots whose secret
-    /// isn't given are dropped, and a new recovery key is printed. The vault must not be mounted
+    /// Draw a new root key and a new event key and rotate every key too, so that old keyring files open nothing made from
+    /// now on. Slots whose secret isn't given are dropped, and a new recovery key is printed. The vault must not be
+    /// mounted
     #[arg(long)]
     pub(super) revoke: bool,
     /// With --revoke: keep the slot of the passphrase in this file
@@ -308,7 +309,8 @@ pub(super) struct Open {
     /// Unlock with the recovery key: what is asked for or read is that, not the passphrase
     #[arg(long, conflicts_with = "keyfile")]
     pub(super) recovery_key: bool,
-    /// Take a keyring that is older than, or another one than, what this host has seen
+    /// Take a keyring that is older than, or another one than, what this host has seen of the vault, for the path at which
+    /// it is; or let the keyring of a copy be changed beside its vault
     #[arg(long)]
     pub(super) accept_rollback: bool,
     #[command(flatten)]

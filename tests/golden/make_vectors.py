@@ -42,6 +42,8 @@ def derivations():
         ("xattr-name", TREE, [], 64),
         ("xattr-value", TREE, [], 32),
         ("alias-id", TREE, [struct.pack("<q", CREATED), ALIAS.encode()], 32),
+        ("endorsement", ROOT, [VAULT], 32),
+        ("root-commitment", f.derive(ROOT, b"endorsement", VAULT), [VAULT], 32),
     ]
     return [
         {

@@ -8,7 +8,7 @@ import shutil
 import stat
 import subprocess
 
-from harness import MountedTest, open_device_to_users
+from harness import ROOT, TARGET, MountedTest, open_device_to_users
 
 ROLLED_BACK, WRONG = 41, 12
 NEW = "another passphrase"
@@ -164,6 +164,24 @@ class Revoked(MountedTest):
         for name in ("before", "after"):
             with self.assertRaises(OSError):
                 self.read(self.mnt / name)
+
+    def test_the_independent_reader_follows_line_and_log_across_it(self):
+        python = TARGET / "python/bin/python"
+        if not python.exists():
+            self.skipTest(f"{python} is missing: scripts/test.sh installs what the independent reader needs")
+        slots = json.loads(self.vault.ok("unlock", "list", self.vault.path, "--json"))["slots"]
+        (recovery,) = (slot["id"] for slot in slots if slot["kind"] == "recovery")
+        self.assertEqual(self.run_new("unlock", "remove", self.vault.path, recovery).returncode, 0)
+        program = (
+            "import sys, hashlib, reader; vault = reader.Vault(sys.argv[1], sys.argv[2].encode()); vault.check_events(); "
+            "line = vault.line(); print(len(line), len(vault.event_keys()), len(vault.extension(7)), "
+            "line[-1][1] == hashlib.sha256(open(sys.argv[1] + '/keyring.prev', 'rb').read()).digest()[:16])"
+        )
+        done = subprocess.run([python, "-c", program, str(self.vault.path), NEW], cwd=ROOT / "tests/golden", text=True,
+                              capture_output=True, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})  # fmt: skip
+        self.assertEqual(done.returncode, 0, done.stderr)
+        # Two saves of the revocation, two of the slot that goes; one key and one root key that were replaced.
+        self.assertEqual(done.stdout.split(), ["4", "2", "32", "True"])
 
     def test_the_log_spans_the_change_of_its_key(self):
         self.assertEqual(self.run_new("rotate", self.vault.path).returncode, 0)
