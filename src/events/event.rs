@@ -233,6 +233,15 @@ pub enum Event {
         /// The backing key that its header names, where it could be read.
         backing: Option<BackingKeyId>,
     },
+    /// Two inodes bear one file id: someone has copied a header below.
+    FileIdTwice {
+        /// The one that was opened now.
+        file: FileRef,
+        /// The one that had the id before.
+        other: FileRef,
+        /// Whether the first one was refused for that; else the other one doesn't bear the id any more.
+        refused: bool,
+    },
     /// Rate-limited events that were held back since the last line.
     HeldBack,
     /// Events that could be neither written nor kept until there was room.
@@ -305,6 +314,7 @@ impl Event {
             Self::ReencryptionEnded { .. } => "Re-encryption Ended",
             Self::AccessRefused { .. } => "File Access Refused",
             Self::Damage { .. } => "Damaged Ciphertext",
+            Self::FileIdTwice { .. } => "File Id Of Two Inodes",
             Self::HeldBack => "Events Held Back",
             Self::EventsLost { .. } => "Events Lost",
             Self::LogCut => "Event Log Cut",
@@ -344,6 +354,7 @@ impl Event {
             | Self::VersionsLost { .. }
             | Self::Damage { .. }
             | Self::FileNewerThanKeyring { .. }
+            | Self::FileIdTwice { .. }
             | Self::LogCut
             | Self::EventsLost { .. }
             | Self::LinesForged { .. }
@@ -455,6 +466,12 @@ impl Event {
                 }
                 with_backing(detail, *backing)
             }
+            Self::FileIdTwice { file, other, refused } => with_file(
+                json!({
+                    "other-inode": other.ino.0, "other-lower-path": other.path, "refused": refused,
+                }),
+                file,
+            ),
             Self::EventsLost { events, since, until } => {
                 json!({"events": events, "since": since.to_string(), "until": until.to_string()})
             }

@@ -13,6 +13,8 @@ pub enum Code {
     HeaderDamaged,
     /// A file has no header, and data.
     HeaderMissing,
+    /// Another file has the same file id.
+    FileIdTwice,
     /// One slot doesn't verify; the other one does.
     SlotDamaged,
     /// One slot bears another backing key than the one in force: whoever has that opens the file.
@@ -105,9 +107,10 @@ pub enum Severity {
 
 impl Code {
     /// Every code, in the order of docs/fsck.md.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::HeaderDamaged,
         Self::HeaderMissing,
+        Self::FileIdTwice,
         Self::SlotDamaged,
         Self::SlotOld,
         Self::SizeImpossible,
@@ -151,6 +154,7 @@ impl Code {
         match self {
             Self::HeaderDamaged
             | Self::HeaderMissing
+            | Self::FileIdTwice
             | Self::SlotDamaged
             | Self::SizeImpossible
             | Self::SizeBelowFloor

@@ -7,6 +7,7 @@ mod copy;
 mod dir;
 mod file;
 mod finding;
+mod ids;
 mod mend;
 mod pages;
 mod quarantine;

@@ -11,6 +11,7 @@ use std::sync::mpsc::SyncSender;
 use super::dir::{Found, Judge, lower};
 use super::file::{Body, Content, Front, front};
 use super::finding::Code;
+use super::ids::FileIds;
 use super::sink::{Place, Sink};
 use crate::ids::DirId;
 use crate::keyring::Keys;
@@ -37,19 +38,19 @@ pub(super) struct Job {
 }
 
 /// A directory in which the walk is.
-struct Dir {
-    fd: OwnedFd,
+pub(super) struct Dir {
+    pub(super) fd: OwnedFd,
     /// As it is derived from where the directory lies; unknown below one whose id is unknown.
-    derived: Option<DirId>,
+    pub(super) derived: Option<DirId>,
     /// `None`: its record is damaged.
-    id: Option<DirId>,
-    place: Place,
+    pub(super) id: Option<DirId>,
+    pub(super) place: Place,
 }
 
-struct Pending {
-    parent: Arc<Dir>,
-    entry: Vec<u8>,
-    name: Vec<u8>,
+pub(super) struct Pending {
+    pub(super) parent: Arc<Dir>,
+    pub(super) entry: Vec<u8>,
+    pub(super) name: Vec<u8>,
 }
 
 struct Link {
@@ -65,8 +66,9 @@ pub(super) struct Walk<'a, 'w> {
     pub(super) vault: Option<&'a Vault>,
     pub(super) sink: &'a Sink<'w>,
     pub(super) jobs: SyncSender<Job>,
-    judge: Judge,
-    dev: u64,
+    pub(super) judge: Judge,
+    pub(super) dev: u64,
+    pub(super) ids: FileIds,
     links: HashMap<u64, Link>,
     todo: Vec<Pending>,
 }
@@ -79,7 +81,8 @@ impl<'a, 'w> Walk<'a, 'w> {
         jobs: SyncSender<Job>,
     ) -> Self {
         let judge = Judge(TreeCiphers::new(keys.tree_key()));
-        Self { keys, vault, sink, jobs, judge, dev: 0, links: HashMap::new(), todo: Vec::new() }
+        let ids = FileIds::default();
+        Self { keys, vault, sink, jobs, judge, dev: 0, ids, links: HashMap::new(), todo: Vec::new() }
     }
 
     /// Walks what lies at `path` (its components, from the mount's root on) below the lower directory `tree`.
@@ -102,13 +105,15 @@ impl<'a, 'w> Walk<'a, 'w> {
             let derived = dir.id.map(|id| self.judge.0.derived_id(id, &entry));
             dir = self.dir(fd, derived, dir.place.child(name, &entry));
         }
-        self.list(&Arc::new(dir));
+        let from = Arc::new(dir);
+        self.list(&from);
         while let Some(next) = self.todo.pop() {
             if self.sink.stopped() {
                 return Ok(());
             }
             self.descend(&next);
         }
+        self.find_shared_ids(&from);
         // Names come and go beside a mount, and a part of the tree needn't hold them all.
         if self.vault.is_none() && path.is_empty() && !self.sink.stopped() {
             for link in self.links.values().filter(|link| link.known < link.names) {
@@ -342,6 +347,7 @@ impl<'a, 'w> Walk<'a, 'w> {
         }
         let Body::Sealed(content) = front.body else { return };
         self.sink.wrapped(content.header.backing());
+        self.ids.note(content.header.file(), stat.ino);
         let pages = content.pages.0;
         let file = Arc::new(Opened { fd, content: *content, place, key_gone: AtomicBool::new(false) });
         let mut at = 0;

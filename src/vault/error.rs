@@ -3,7 +3,7 @@
 
 use rustix::io::Errno;
 
-use crate::ids::PageIndex;
+use crate::ids::{Ino, PageIndex};
 
 /// The result of a vault operation.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -105,6 +105,9 @@ pub enum Damage {
     /// An xattr value.
     #[error("the extended attribute")]
     Xattr,
+    /// A file id that another inode bears, too.
+    #[error("the file id, which inode {0} bears too,")]
+    FileId(Ino),
     /// A long name's companion.
     #[error("the long name")]
     LongName,
@@ -120,6 +123,7 @@ impl Damage {
             Self::DirRecord => ("directory record", None),
             Self::Symlink => ("symlink", None),
             Self::Xattr => ("xattr", None),
+            Self::FileId(_) => ("file id", None),
             Self::LongName => ("long name", None),
         }
     }

@@ -46,7 +46,7 @@ use parking_lot::RwLock;
 
 pub(super) use emptied::Emptied;
 pub(super) use load::{Purpose, key_error};
-pub use load::{holds_data, unwrap};
+pub use load::{holds_data, states_file_id, unwrap};
 pub(super) use needs::Needs;
 pub(super) use reencrypt::Copied;
 pub use rewrap::BatchOutcome;
@@ -59,7 +59,7 @@ use super::{Damage, Error, Result};
 use crate::content::layout;
 use crate::crypto::page::ContentKey;
 use crate::header::{Header, SlotKeys};
-use crate::ids::{BackingKeyId, Ino, PageCount, PageIndex, PlainOffset, SegmentIndex};
+use crate::ids::{BackingKeyId, FileId, Ino, PageCount, PageIndex, PlainOffset, SegmentIndex};
 use crate::storage;
 
 /// A regular file that has handles, or that an operation works on.
@@ -132,6 +132,13 @@ enum Body {
 }
 
 impl Body {
+    fn file_id(&self) -> Option<FileId> {
+        match self {
+            Self::Sealed(sealed) => Some(sealed.header.file()),
+            Self::Bare | Self::Shut(_) | Self::Unreadable(_) | Self::Unsynced | Self::Unknown => None,
+        }
+    }
+
     /// What keeps a file from being used like this, if anything does.
     fn damage(&self, purpose: Purpose) -> Option<Damage> {
         match self {
@@ -288,6 +295,17 @@ impl OpenFile {
             Body::Sealed(sealed) => Some(sealed.header.backing()),
             Body::Shut(backing) => Some(*backing),
             Body::Bare | Body::Unreadable(_) | Body::Unsynced | Body::Unknown => None,
+        }
+    }
+
+    /// Whether it is in use with this file id. Doesn't wait: `Some(true)` while it is being changed. `None`: that is to be
+    /// looked up on disk.
+    pub(super) fn bears(&self, id: FileId) -> Option<bool> {
+        let Some(state) = self.state.try_read() else { return Some(true) };
+        match &state.body {
+            Body::Sealed(sealed) => Some(sealed.header.file() == id),
+            Body::Bare | Body::Unreadable(_) | Body::Unsynced => Some(false),
+            Body::Shut(_) | Body::Unknown => None,
         }
     }
 

@@ -78,6 +78,7 @@ impl Vault {
         while self.forgotten.wait() {
             self.tree.inodes.shrink();
             self.census.shrink();
+            self.file_ids.shrink();
             sys::give_memory_back();
         }
     }

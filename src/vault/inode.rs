@@ -89,6 +89,11 @@ impl Inode {
         self.file.lock().upgrade()
     }
 
+    /// Whether it has an open file, or is just getting or losing one.
+    pub(super) fn is_loaded(&self) -> bool {
+        self.file.try_lock().is_none_or(|slot| slot.strong_count() > 0)
+    }
+
     /// A directory in which it has a name.
     pub(super) fn parent(&self) -> Option<Ino> {
         self.place.lock().first.as_ref().map(|l| l.parent)

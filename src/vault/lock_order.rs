@@ -9,7 +9,8 @@
 //! 5. the inode lock (`OpenFile::state`);
 //! 6. a range of the file's blocks;
 //! 7. leaves, held for a few instructions and one at a time: inode table shards, an inode's place, directory cache,
-//!    handles, census, pages known to hold data, queue of stale files, count of forgotten inodes, queue of removed files.
+//!    handles, census, file ids, pages known to hold data, queue of stale files, count of forgotten inodes, queue of
+//!    removed files.
 //!
 //! In debug builds the locks of 2 to 6 check it each time that they are taken, before they wait: what could deadlock
 //! once in a million runs panics in the first one.
@@ -130,6 +131,11 @@ impl<R, T> Ordered<R, Mutex<T>> {
 impl<R, T> Ordered<R, RwLock<T>> {
     pub(super) fn rwlock(value: T) -> Self {
         Self(RwLock::new(value), PhantomData)
+    }
+
+    /// Against the order, too: nothing is waited for.
+    pub(super) fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
+        self.0.try_read()
     }
 
     pub(super) fn get_mut(&mut self) -> &mut T {

@@ -10,6 +10,7 @@ mod dirs;
 mod elsewhere;
 mod error;
 mod file;
+mod file_ids;
 mod forgotten;
 mod gates;
 mod generation;
@@ -50,7 +51,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use parking_lot::{Mutex, RwLock};
 
 pub use error::{Damage, Error, Result};
-pub use file::{BatchOutcome, PageCache, holds_data, unwrap};
+pub use file::{BatchOutcome, PageCache, holds_data, states_file_id, unwrap};
 pub use needs::{CountError, NOTED, Needed, NotedFile};
 pub use pages::Stale;
 pub use plain::PlainNames;
@@ -93,6 +94,7 @@ pub struct Vault {
     gates: gates::Gates,
     handles: handles::Handles,
     census: census::Census,
+    file_ids: file_ids::FileIds,
     stale: stale::Queue,
     forgotten: forgotten::Forgotten,
     removed: removed::Removed,
@@ -138,6 +140,7 @@ impl Vault {
             gates: gates::Gates::default(),
             handles: handles::Handles::default(),
             census: census::Census::default(),
+            file_ids: file_ids::FileIds::default(),
             stale: stale::Queue::default(),
             forgotten: forgotten::Forgotten::default(),
             removed: removed::Removed::default(),

@@ -415,7 +415,9 @@ pub(super) fn opening(damage: Damage) -> impl Fn(OpenError) -> Error {
             Damage::DirRecord => "the directory record",
             Damage::Symlink => "the symlink target",
             Damage::Xattr => "the extended attribute",
-            Damage::Header | Damage::Page(_) | Damage::Size | Damage::LongName => "the file",
+            Damage::Header | Damage::Page(_) | Damage::Size | Damage::FileId(_) | Damage::LongName => {
+                "the file"
+            }
         }),
     }
 }

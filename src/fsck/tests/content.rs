@@ -179,3 +179,48 @@ fn a_writer_beside_the_check_raises_no_alarm() {
         }
     });
 }
+
+#[test]
+fn all_files_with_one_id_are_named() {
+    let f = Fixture::new();
+    let v = &f.t.vault;
+    // Never synced: its header has no floor that a file with one empty page falls below.
+    let a = f.t.make("a");
+    let (_, handle) = f.t.open("a").unwrap();
+    v.write(a, PlainOffset(0), &[1; 10_000], false).unwrap();
+    v.release(a, handle).unwrap();
+    f.file("alone", 10_000);
+    f.file("log", 10);
+    let dir = v.mkdir(Ino::ROOT, b"dir", 0o755, &me()).unwrap().ino;
+    let small = v.lookup(Ino::ROOT, b"alone").unwrap().ino;
+    v.link(small, dir, b"linked").unwrap();
+    // The header of one file with an empty block, where another one was; and a copy of all of it.
+    let header = std::fs::read(f.lower("a")).unwrap()[..1024].to_vec();
+    f.resize("log", 0);
+    f.patch("log", 0, &header);
+    f.resize("log", PAGE + 10);
+    let below = f.t.tree().join(std::str::from_utf8(f.lower_name(b"dir").entry()).unwrap());
+    std::fs::copy(f.lower("a"), below.join("copied")).unwrap();
+    for vault in [None, Some(&*f.t.vault)] {
+        let mut seen = Seen::default();
+        let summary = check(f.t.keys(), vault, &Options::default(), &mut seen).unwrap();
+        assert_eq!(summary.status(), 4);
+        let mut twice: Vec<&Finding> =
+            seen.0.iter().filter(|found| found.code == Code::FileIdTwice).collect();
+        twice.sort_by_key(|found| found.path.as_path().to_owned());
+        let paths: Vec<String> =
+            twice.iter().map(|found| found.path.as_path().display().to_string()).collect();
+        assert_eq!(paths, ["/a", "/dir/.rekeyfs-bad.copied", "/log"]);
+        assert!(twice.iter().all(|found| found.detail == twice[0].detail), "{twice:#?}");
+        let others: Vec<Code> =
+            seen.0.iter().map(|found| found.code).filter(|code| *code != Code::FileIdTwice).collect();
+        assert_eq!(others, [Code::NameDamaged]);
+    }
+    let (found, summary) = f.check_at(Some("/dir"));
+    assert_eq!(
+        found.iter().map(|found| found.code).collect::<Vec<_>>(),
+        [Code::NameDamaged],
+        "one of them is there"
+    );
+    assert_eq!(summary.status(), 4);
+}

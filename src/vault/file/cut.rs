@@ -42,9 +42,12 @@ impl Vault {
             _ => {}
         }
         if size.0 == 0 {
-            let last = state.header_keys();
+            let (id, last) = (state.body.file_id(), state.header_keys());
             file.empty(state)?;
             self.census.forget(inode.ino);
+            if let Some(id) = id {
+                self.give_up_file_id(id, inode.ino);
+            }
             if let Some(last) = last {
                 self.emptied.note(inode.ino, last);
             }

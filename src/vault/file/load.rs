@@ -13,7 +13,7 @@ use crate::content::layout;
 use crate::crypto::keys::Dek;
 use crate::crypto::suite::Suite;
 use crate::header::{self, Header, OpenError, Refusal, SLOTS, SlotKeys, UnverifiedSlot};
-use crate::ids::{Format, Ino, LowerOffset, PageCount, Sequence, Time};
+use crate::ids::{FileId, Format, Ino, LowerOffset, PageCount, Sequence, Time};
 use crate::keyring::{KeyError, Keys};
 use crate::storage::{self, Access, Errno, Stat};
 use crate::vault::inode::Inode;
@@ -104,9 +104,16 @@ impl Vault {
     ) -> Result<Arc<OpenFile>> {
         // Before the header is read.
         let fd = self.tree.for_reading(fd);
-        let state = self.load_state(ino, fd.as_fd(), stat.lower_size())?;
+        let mut state = self.load_state(ino, fd.as_fd(), stat.lower_size())?;
+        let other = state.body.file_id().and_then(|id| self.claim_file_id(id, ino));
+        if let Some(other) = other {
+            state.body = Body::Unreadable(Damage::FileId(other));
+        }
         if let Some(damage) = state.body.damage(purpose) {
-            self.note_damage(ino, damage);
+            // Of an id that belongs to another inode there is an event already.
+            if other.is_none() {
+                self.note_damage(ino, damage);
+            }
             return Err(damage.into());
         }
         Ok(self.file_from(ino, fd, writable, stat.mtime, state))
@@ -269,6 +276,16 @@ pub(super) fn claimed(fd: BorrowedFd<'_>) -> Result<Option<Stated>> {
     let slot = first.ok_or(Damage::Header)?;
     let suite = Suite::from_number(slot.suite_number()).ok_or(Error::Newer("an unknown content suite"))?;
     Ok(Some(Stated { keys: slot.keys(&slots), suite, sequence: slot.sequence() }))
+}
+
+/// Whether a lower file has a slot that states this file id, verified or not.
+///
+/// # Errors
+/// What the lower filesystem says.
+pub fn states_file_id(fd: BorrowedFd<'_>, id: FileId) -> storage::Result<bool> {
+    let mut slots = [0; SLOTS];
+    storage::pread(fd, &mut slots, LowerOffset(0))?;
+    Ok(UnverifiedSlot::parse_both(&slots).iter().flatten().any(|slot| slot.file() == id))
 }
 
 /// Unwraps the DEK that a slot bears: what [`header::open`] asks a keyring.

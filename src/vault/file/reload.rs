@@ -56,6 +56,9 @@ impl Vault {
             new.header.succeed(&old.header);
         }
         found.filled = state.filled.anew(found.filled.prefix());
+        if let Some(other) = found.body.file_id().and_then(|id| self.claim_file_id_again(id, file.ino)) {
+            found.body = Body::Unreadable(Damage::FileId(other));
+        }
         // A cut that failed may have been made all the same.
         *state = State { cuts: state.cuts, durable_cuts: state.durable_cuts, ..found };
         file.shut.store(false, Ordering::Relaxed);

@@ -144,6 +144,8 @@ impl Vault {
         let written = write(Header::new(id, suite, &Rewrapped { backing, wrapped, tag }, dek))?;
         self.emptied.forget(inode.ino);
         self.count_wrapped(inode, SlotKeys { backing, other: OtherSlot::Empty, tag });
+        // Drawn just now: no other file has it yet.
+        self.claim_file_id_again(id, inode.ino);
         Ok(written)
     }
 }

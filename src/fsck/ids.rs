@@ -1,0 +1,116 @@
+//! Files that bear one file id: copies that other tools made inside the tree. Pages of one pass in the other, so a page that
+//! is written to either can be moved to the other unnoticed, and a mount opens only one of them.
+//!
+//! The walk notes id and inode number of each file: 24 bytes, twice that at worst, and a sort at the end. Only where an id
+//! is there twice a second walk, over names and inode numbers alone, finds the paths of all files that have it.
+
+use std::collections::HashMap;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use super::finding::Code;
+use super::walk::{Dir, Pending, Walk};
+use crate::ids::FileId;
+use crate::names::{LowerKind, bad_name};
+use crate::storage::{self, Access, DirStream, FileKind};
+use crate::vault;
+
+/// The ids seen, with the inode that bears each.
+#[derive(Default)]
+pub(super) struct FileIds(Vec<(FileId, u64)>);
+
+impl FileIds {
+    pub(super) fn note(&mut self, id: FileId, ino: u64) {
+        self.0.push((id, ino));
+    }
+
+    /// The inodes whose id another one bears, too; empties the table.
+    fn take_shared(&mut self) -> HashMap<u64, FileId> {
+        let mut all = std::mem::take(&mut self.0);
+        all.sort_unstable();
+        // Moved while it was looked for.
+        all.dedup();
+        let pairs = all.windows(2).filter(|pair| pair[0].0 == pair[1].0);
+        pairs.flatten().map(|(id, ino)| (*ino, *id)).collect()
+    }
+}
+
+impl Walk<'_, '_> {
+    /// Reports the files below a directory, which was walked, whose id is that of another one.
+    pub(super) fn find_shared_ids(&mut self, from: &Arc<Dir>) {
+        let mut shared = self.ids.take_shared();
+        if shared.is_empty() {
+            return;
+        }
+        let mut below: Vec<Pending> = Vec::new();
+        self.find_shared_in(from, &mut shared, &mut below);
+        while let Some(next) = below.pop() {
+            if shared.is_empty() || self.sink.stopped() {
+                return;
+            }
+            if let Some(dir) = self.quietly(&next) {
+                self.find_shared_in(&Arc::new(dir), &mut shared, &mut below);
+            }
+        }
+    }
+
+    /// A directory that was walked already.
+    fn quietly(&self, next: &Pending) -> Option<Dir> {
+        let fd = storage::open_dir(next.parent.fd.as_fd(), &next.entry).ok()?;
+        let derived = next.parent.id.map(|id| self.judge.0.derived_id(id, &next.entry));
+        let id = self.judge.stored_id(fd.as_fd()).ok().and_then(|stored| stored.or(derived));
+        Some(Dir { fd, derived, id, place: next.parent.place.child(&next.name, &next.entry) })
+    }
+
+    fn find_shared_in(&self, dir: &Arc<Dir>, shared: &mut HashMap<u64, FileId>, below: &mut Vec<Pending>) {
+        let at = dir.fd.as_fd();
+        let Ok(mut stream) = storage::open_dir(at, b".").map(DirStream::new) else { return };
+        while let Ok(Some(raw)) = stream.next() {
+            self.sink.tick();
+            if !matches!(LowerKind::of(raw.name), LowerKind::Name | LowerKind::LongEntry) {
+                continue;
+            }
+            let Ok(stat) = storage::stat(at, raw.name) else { continue };
+            if stat.dev != self.dev || stat.mount_root {
+                continue;
+            }
+            let shown = || {
+                let name = dir.id.and_then(|id| self.judge.name(at, id, raw.name).ok());
+                name.unwrap_or_else(|| bad_name(raw.name))
+            };
+            match stat.kind() {
+                FileKind::Directory => {
+                    below.push(Pending { parent: Arc::clone(dir), entry: raw.name.to_vec(), name: shown() });
+                }
+                FileKind::Regular => {
+                    let Some(id) = shared.remove(&stat.ino) else { continue };
+                    let opened = storage::open_file(at, raw.name, Access::ReadOnly);
+                    if opened.and_then(|fd| vault::states_file_id(fd.as_fd(), id)).unwrap_or(true) {
+                        let place = dir.place.child(&shown(), raw.name);
+                        let detail =
+                            format!("file id {id}, which another file has, too: one is a copy of the other");
+                        self.sink.find(&place, Code::FileIdTwice, None, detail);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_ids_of_several_inodes_are_shared() {
+        let id = |n: u8| FileId::from_bytes([n; 16]);
+        let mut ids = FileIds::default();
+        for (n, ino) in [(1, 10), (2, 20), (1, 11), (3, 30), (2, 20), (1, 12)] {
+            ids.note(id(n), ino);
+        }
+        let shared = ids.take_shared();
+        assert_eq!(shared, HashMap::from([(10, id(1)), (11, id(1)), (12, id(1))]));
+        assert!(ids.take_shared().is_empty());
+    }
+}
