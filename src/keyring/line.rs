@@ -56,6 +56,13 @@ impl Body {
         told(line.iter().any(|entry| *entry == entry_of(head)))
     }
 
+    /// Whether a keyring that this one comes from had an earlier generation; `None`: its line doesn't go back that far.
+    pub(super) fn line_had(&self, earlier: Generation) -> Option<bool> {
+        let line = self.line();
+        let first = line.first().map(generation)?;
+        (earlier >= first).then(|| line.binary_search_by_key(&earlier, generation).is_ok())
+    }
+
     /// Makes this body that of the next keyring, whose line ends in the one that `from` is of: this one's.
     pub(super) fn continue_line(&mut self, from: Head) {
         let line = self.line();
@@ -141,6 +148,18 @@ mod tests {
             assert_eq!(body.comes_from(head(generation, 1)), Descent::Unknown, "{generation}");
         }
         assert_eq!(body.extensions[0].data.len(), MOST * ENTRY);
+    }
+
+    #[test]
+    fn the_line_tells_which_generations_it_had() {
+        let mut body = saved(4);
+        assert_eq!([1, 2, 3].map(|n| body.line_had(Generation(n))), [Some(true); 3]);
+        body.continue_line(head(4, 1));
+        body.generation = Generation(9);
+        let had = [0, 4, 5, 8].map(|n| body.line_had(Generation(n)));
+        assert_eq!(had, [None, Some(true), Some(false), Some(false)]);
+        body.forget_line();
+        assert_eq!(body.line_had(Generation(4)), None);
     }
 
     #[test]

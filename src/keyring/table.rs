@@ -223,10 +223,15 @@ impl Table {
 
 impl KeyringView for Table {
     fn had(&self, generation: Generation) -> bool {
-        let of_lost = self.body.lost_generations.is_some_and(|lost| {
-            generation > lost.after && lost.known.is_some_and(|known| generation <= known)
-        });
-        generation <= self.body.generation && !of_lost
+        if generation >= self.body.generation {
+            return generation == self.body.generation;
+        }
+        // Only where some were lost, and no merge has brought them back.
+        let Some(lost) = self.body.lost_generations.filter(|lost| generation > lost.after) else {
+            return true;
+        };
+        let was_lost = || lost.known.is_some_and(|known| generation <= known);
+        self.body.line_had(generation).unwrap_or_else(|| !was_lost())
     }
 
     fn key_of(&self, alias: AliasId) -> Option<KeyId> {

@@ -228,6 +228,12 @@ class KeyPolicies(MountedTest):
         self.assertIn("2 of them no alias moves", error)
 
     def test_with_an_older_keyring_put_back_no_file_moves_to_where_its_aliases_pointed(self):
+        self.older_keyring_put_back()
+
+    def test_nor_does_one_on_a_host_that_remembers_nothing(self):
+        self.older_keyring_put_back(str(self.dir / "another host"))
+
+    def older_keyring_put_back(self, host=None):
         keyring = self.vault.path / "keyring"
         self.kms("update-alias", "--alias-name", "alias/secret", "--target-key-id", self.open)
         older = keyring.read_bytes()
@@ -238,7 +244,10 @@ class KeyPolicies(MountedTest):
         self.assertEqual(self.key_of(after), self.secret)
         self.vault.umount()
         keyring.write_bytes(older)
-        self.assertRefused(self.vault.try_mount(), "--accept-rollback", status=41)
+        if host:
+            self.vault.env["XDG_STATE_HOME"] = host
+        else:
+            self.assertRefused(self.vault.try_mount(), "--accept-rollback", status=41)
         self.vault.mount(*self.options, "--accept-rollback")
         for _ in range(2):
             self.assertEqual(self.read(after), b"what Mallory may not read")
