@@ -195,3 +195,22 @@ fn a_replaced_file_that_is_open_stays_readable() {
     v.forget(old, 100);
     assert!(matches!(v.getattr(old), Err(Error::Stale)));
 }
+
+/// The kernel counts its links down by itself, and is to ask again.
+#[test]
+fn a_replaced_file_that_has_other_names_is_told() {
+    let t = TestVault::new();
+    let v = &t.vault;
+    let old = write(v, "a", b"old");
+    v.link(old, Ino::ROOT, b"b").unwrap();
+    let over = |name: &[u8]| {
+        write(v, "new", b"new");
+        v.rename_over_one_of((Ino::ROOT, b"new"), (Ino::ROOT, name), PLAIN).unwrap()
+    };
+    assert_eq!((over(b"a"), v.getattr(old).unwrap().nlink), (Some(old), 1));
+    assert_eq!((over(b"b"), v.getattr(old).unwrap().nlink), (None, 0), "none is left");
+    assert_eq!(over(b"c"), None, "nothing was there");
+    v.link(find(v, "a").unwrap(), Ino::ROOT, b"d").unwrap();
+    let exchanged = v.rename_over_one_of((Ino::ROOT, b"a"), (Ino::ROOT, b"b"), RenameFlags::EXCHANGE);
+    assert_eq!(exchanged.unwrap(), None, "both stay");
+}
