@@ -3,13 +3,13 @@
 
 use std::cell::RefCell;
 
-use fuser::{LockOwner, ReplyData, ReplyWrite, WriteFlags};
+use fuser::{LockOwner, ReplyData, ReplyEmpty, ReplyWrite, WriteFlags};
 
 use super::pool::Task;
-use super::replies::{page_aligned, written};
+use super::replies::{empty, page_aligned, written};
 use super::{Adapter, errno};
 use crate::ids::{Ino, PlainOffset};
-use crate::vault::{Error, Stale, Vault};
+use crate::vault::{Error, FallocMode, Stale, Vault};
 
 const SUID_SGID: u16 = 0o6000;
 
@@ -21,6 +21,11 @@ thread_local! {
 /// Whether a request goes past the kernel's cache: the kernel names the lock owner in those alone.
 fn is_direct(lock_owner: Option<LockOwner>) -> bool {
     lock_owner.is_some()
+}
+
+/// Whether a change that failed so may have been made in part all the same.
+pub(super) fn may_be_made_in_part(error: &Error) -> bool {
+    matches!(error, Error::Lower(_) | Error::Corrupt(_)) && errno(error).code() != libc::EOPNOTSUPP
 }
 
 impl Adapter {
@@ -78,6 +83,25 @@ impl Adapter {
         written(reply, done);
         if shown_wrong {
             self.pool.submit(Task::Forget { ino });
+        }
+    }
+
+    /// Reserves, punches or zeroes, and answers. After an error the kernel keeps pages of what may be zeros below.
+    pub(super) fn allocate(
+        &self,
+        ino: Ino,
+        offset: PlainOffset,
+        length: u64,
+        mode: FallocMode,
+        clear_suid: bool,
+        reply: ReplyEmpty,
+    ) {
+        let allocate = || self.vault.fallocate(ino, offset, length, mode, clear_suid);
+        let done = self.clearing_suid(ino, clear_suid, allocate);
+        let in_part = (mode.punch_hole || mode.zero_range) && done.as_ref().is_err_and(may_be_made_in_part);
+        empty(reply, done);
+        if in_part {
+            self.pool.submit(Task::LookAgain { ino });
         }
     }
 

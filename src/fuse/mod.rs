@@ -73,7 +73,8 @@ impl Adapter {
         Self { vault, pool, permissions, writeback, kernel, poller }
     }
 
-    /// Changes attributes, and answers. With the writeback cache the kernel keeps the mtime that it set, whatever the
+    /// Changes attributes, and answers. A size that can't be set leaves the kernel with the old one and its pages, though
+    /// the change may not have been undone. With the writeback cache the kernel keeps the mtime that it set, whatever the
     /// answer says: where the lower filesystem has made another of it, for it has no times so late or early, the kernel is
     /// to look again.
     fn change_attributes(&self, ino: Ino, change: &SetAttr, caller: &Caller, reply: ReplyAttr) {
@@ -81,8 +82,11 @@ impl Adapter {
         let another = |now: &Attr| matches!(change.mtime, Some(TimeChange::At(time)) if time != now.mtime);
         let keeps = |now: &Attr| self.writeback && now.kind == FileKind::Regular;
         let shown_wrong = done.as_ref().is_ok_and(|now| keeps(now) && another(now));
+        let in_part = change.size.is_some() && done.as_ref().is_err_and(data::may_be_made_in_part);
         attributes(reply, done);
-        if shown_wrong {
+        if in_part {
+            self.pool.submit(Task::LookAgain { ino });
+        } else if shown_wrong {
             self.pool.submit(Task::Forget { ino });
         }
     }

@@ -431,11 +431,9 @@ impl Filesystem for Adapter {
             let Some(mode) = convert::falloc_mode(mode) else {
                 return reply.error(Errno::from_i32(libc::EOPNOTSUPP));
             };
-            let ino = convert::ino(node);
             // The kernel leaves suid and sgid to us here too, and says nothing of the caller's capabilities.
             let clear_suid = request.uid() != 0;
-            let allocate = || self.vault.fallocate(ino, PlainOffset(offset), length, mode, clear_suid);
-            empty(reply, self.clearing_suid(ino, clear_suid, allocate));
+            self.allocate(convert::ino(node), PlainOffset(offset), length, mode, clear_suid, reply);
         });
     }
 

@@ -58,6 +58,11 @@ pub(super) enum Task {
     Forget {
         ino: Ino,
     },
+    /// Has the kernel drop what it has cached of an inode's content, and look it up anew as with [`Task::Forget`]: a
+    /// change of it failed, and may have been made in part.
+    LookAgain {
+        ino: Ino,
+    },
 }
 
 struct Queue {
@@ -100,7 +105,7 @@ impl Pool {
         let sync = match task {
             Task::SyncFile { .. } | Task::SyncDirectory { .. } | Task::Release { .. } => true,
             // It has the kernel write its pages out, which takes session threads.
-            Task::Seek { .. } | Task::Written { .. } | Task::Forget { .. } => false,
+            Task::Seek { .. } | Task::Written { .. } | Task::Forget { .. } | Task::LookAgain { .. } => false,
         };
         let seat = if sync { self.0.seats.take() } else { None };
         match seat {
@@ -252,6 +257,12 @@ impl Shared {
                 }
             }
             Task::Forget { ino } => self.forget(ino),
+            Task::LookAgain { ino } => {
+                if let Err(error) = self.kernel.drop_pages(ino) {
+                    tracing::warn!(%error, ino = ino.0, "the kernel kept pages of a file that could not be changed");
+                }
+                self.forget(ino);
+            }
         });
     }
 

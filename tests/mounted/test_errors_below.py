@@ -10,7 +10,7 @@ import re
 import subprocess
 import time
 
-from harness import FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, MountedTest, UserMountTest, fallocate, sh, wait_until
+from harness import FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE, MountedTest, UserMountTest, fallocate, sh, wait_until
 from test_full_disk import OnADisk
 
 PAGE = 4096
@@ -164,6 +164,24 @@ class Injected(MountedTest):
         os.close(fd)
         self.vault.remount()
         self.assertEqual(self.read(path), b"A" * 20_000)
+
+    def test_a_hole_that_was_made_in_part_is_not_hidden_by_cached_pages(self):
+        old = b"A" * 20_000
+        for mode in (FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE, FALLOC_ZERO_RANGE):
+            with self.subTest(mode=mode):
+                path = self.write("f", old, fsync=True)
+                fd = os.open(path, os.O_RDWR)
+                self.assertEqual(os.pread(fd, len(old), 0), old)
+                # Of what is left beside whole blocks.
+                with self.failing("pwrite64", 1) as injected:
+                    failed = outcome(fallocate, fd, mode, 5000, 9000)
+                self.assertTrue(injected() and failed == errno.EIO, failed)
+                self.assertTrue(wait_until(lambda: os.pread(fd, len(old), 0) != old, 5))
+                shown = os.pread(fd, len(old), 0)
+                os.close(fd)
+                self.vault.remount()
+                self.assertTrue(shown == self.read(path), "cached pages hide what is there")
+                os.unlink(path)
 
     def test_what_each_error_leaves_is_what_the_mount_shows(self):
         """Sizes and bytes as the mount gives them out behind an error are those after a remount; what failed as a
