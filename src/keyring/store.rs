@@ -203,7 +203,7 @@ impl Store {
         change: impl FnOnce(&mut Draft) -> Result<T>,
     ) -> Result<T> {
         let lock = self.dir.lock(self.writable()?)?;
-        self.refresh()?;
+        let unproven = self.refresh()?;
         // A newer program may have set a bit since; the lock's file was all that was written then.
         self.writable()?;
         if !self.accepted
@@ -211,9 +211,11 @@ impl Store {
         {
             return Err(KeyringError::Copy { vault: self.dir.path().to_owned(), original });
         }
-        let mut draft = self.draft();
+        let (mut draft, found) = (self.draft(), self.state.body.generation);
+        if let Some(seen) = unproven {
+            draft.note(Event::DescentUnproven { found, seen });
+        }
         if let Some((loss, versions)) = self.loss {
-            let found = self.state.body.generation;
             draft.note(Event::VersionsLost { found, known: loss.known, versions });
         }
         let out = change(&mut draft)?;
@@ -302,10 +304,11 @@ impl Store {
         Draft { header, body, root, events: Vec::new(), new_event_key: None }
     }
 
-    /// Takes up what other processes saved since, or what a save of ours that failed half-way left.
-    fn refresh(&mut self) -> Result<()> {
+    /// Takes up what other processes saved since, or what a save of ours that failed half-way left. Returns the
+    /// generation that was in use before, if what is there now doesn't tell whether it comes from it.
+    fn refresh(&mut self) -> Result<Option<Generation>> {
         if self.dir.bears(&self.state.mark)? {
-            return Ok(());
+            return Ok(None);
         }
         let bytes = self.dir.read()?;
         let vault = self.dir.path().to_owned();
@@ -318,7 +321,8 @@ impl Store {
         if found_at < seen {
             return Err(KeyringError::RolledBack { vault, found: found_at, seen, elsewhere: None });
         }
-        if found_at == seen || found.body.comes_from(self.state.head()) == Descent::Other {
+        let descent = found.body.comes_from(self.state.head());
+        if found_at == seen || descent == Descent::Other {
             return Err(KeyringError::Forked { vault, found: found_at, elsewhere: None });
         }
         self.state = found;
@@ -327,7 +331,7 @@ impl Store {
             let versions = self.state.body.lose(&loss);
             self.loss = Some((loss, versions));
         }
-        Ok(())
+        Ok((descent == Descent::Unknown).then_some(seen))
     }
 
     /// The keyring as it is on disk now, if its root key is the one in use.

@@ -110,8 +110,21 @@ fn a_line_that_goes_no_further_back_is_taken_with_an_event() {
     let keys = f.create(&[&key_file(1)]).keys;
     let start = f.read(FILE_NAME);
     (0..3).for_each(|_| rotate(&keys));
+    let (mine, theirs) = (f.read(FILE_NAME), f.changed_elsewhere(&start, 600));
+    // By a mount that goes on with it, too.
+    let log = f.read("events.jsonl");
+    let memory = f.beside("state").join(format!("{}.seen", keys.vault_id()));
+    let seen = std::fs::read(&memory).unwrap();
+    f.write(FILE_NAME, &theirs);
+    rotate(&keys);
+    let told = String::from_utf8(f.read("events.jsonl")).unwrap();
+    assert_eq!(told.matches("Keyring Descent Unproven").count(), 1);
     drop(keys);
-    let theirs = f.changed_elsewhere(&start, 600);
+    for (name, bytes) in [(FILE_NAME, &mine), ("events.jsonl", &log)] {
+        f.write(name, bytes);
+    }
+    std::fs::write(&memory, seen).unwrap();
+
     f.write(FILE_NAME, &theirs);
     let opened = f.open(&key_file(1)).unwrap();
     let log = String::from_utf8(f.read("events.jsonl")).unwrap();
