@@ -18,7 +18,7 @@ NEVER = ("kek", "slot-wrap", "keyring", "insist", "import-token", "endorsement")
 # Roles of open files: on the heap, wiped when the file is closed or its key goes.
 OF_FILES = ("dek", "header-mac", "content")
 # What is derived and no secret.
-PUBLIC = ("material-id", "dir-id", "root-commitment")
+PUBLIC = ("material-id", "dir-id", "alias-id", "root-commitment")
 # The role that a label of src/crypto/labels.rs leads to, where it has another name.
 ROLES = {"wrap": "wrapping"}
 
