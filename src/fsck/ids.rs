@@ -112,5 +112,6 @@ mod tests {
         let shared = ids.take_shared();
         assert_eq!(shared, HashMap::from([(10, id(1)), (11, id(1)), (12, id(1))]));
         assert!(ids.take_shared().is_empty());
+        assert_eq!(size_of_val(&(id(1), 0_u64)), 24, "docs/fsck.md says what a million files cost");
     }
 }

@@ -184,11 +184,7 @@ fn a_writer_beside_the_check_raises_no_alarm() {
 fn all_files_with_one_id_are_named() {
     let f = Fixture::new();
     let v = &f.t.vault;
-    // Never synced: its header has no floor that a file with one empty page falls below.
-    let a = f.t.make("a");
-    let (_, handle) = f.t.open("a").unwrap();
-    v.write(a, PlainOffset(0), &[1; 10_000], false).unwrap();
-    v.release(a, handle).unwrap();
+    f.file("a", 10_000);
     f.file("alone", 10_000);
     f.file("log", 10);
     let dir = v.mkdir(Ino::ROOT, b"dir", 0o755, &me()).unwrap().ino;

@@ -52,8 +52,8 @@ impl Fixture {
         ino
     }
 
+    /// Without an fsync, after which a close raises the floor: the header stays the one of the first write, with one slot.
     pub(super) fn close(&self, ino: Ino, handle: Handle) {
-        self.t.vault.fsync(ino, false).unwrap();
         self.t.vault.release(ino, handle).unwrap();
     }
 
