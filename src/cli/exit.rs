@@ -45,7 +45,7 @@ pub enum Exit {
     KeyringNotWritten = 24,
     /// Another process holds the vault.
     InUse = 40,
-    /// The keyring is older than, or another one than, what this host has seen.
+    /// The keyring is older than, or another one than, what this host has seen, or that of a copy beside its vault.
     RolledBack = 41,
     /// The target isn't mounted.
     NotMounted = 42,
@@ -83,7 +83,7 @@ Exit status:
   23  the keyring is missing or can't be read
   24  the keyring could not be written
   40  another process holds the vault
-  41  the keyring was rolled back or forked (see --accept-rollback)
+  41  the keyring is older than this host has seen it, or another one, or a copy's (see --accept-rollback)
   42  not mounted
   43  the mount is busy
   44  no such alias or key, or its state doesn't allow it
