@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
+use noted::{KnownKeys, Noted, Reason};
 pub use noted::{NOTED, NotedFile};
-use noted::{Noted, Reason};
 
 use super::file::Needs;
 use super::{Error, FileKind, Result, Vault};
@@ -38,7 +38,8 @@ const STEP: u64 = 256;
 pub struct Needed {
     /// Regular files looked at.
     pub files: u64,
-    /// Files by the backing keys that their slots bear: one, or two while a re-wrap isn't done.
+    /// Files by the backing keys that their slots bear, of keys that the keyring has: one, or two while a re-wrap isn't
+    /// done. Versions that a key has never had count as one, the highest number.
     pub by: BTreeMap<Vec<BackingKeyId>, u64>,
     /// Of these, those that stay under their key when an alias is pointed at another one.
     pub staying: BTreeMap<Vec<BackingKeyId>, u64>,
@@ -68,7 +69,7 @@ impl Needed {
     /// Some of the files that need one of the backing keys that `gone` chooses, or of which it can't be told.
     pub fn in_the_way_of(&self, gone: impl Fn(BackingKeyId) -> bool) -> Vec<NotedFile> {
         let needing = self.noted.of(|reason| match reason {
-            Reason::Needs(backings) => backings.iter().any(|backing| gone(*backing)),
+            Reason::Needs(backing) => gone(*backing),
             Reason::Unreadable | Reason::Elsewhere => false,
         });
         let untold = self.noted.of(|reason| matches!(reason, Reason::Unreadable | Reason::Elsewhere));
@@ -77,7 +78,7 @@ impl Needed {
 
     fn unreadable(&mut self, path: &[u8], inode: Option<u64>, why: &dyn std::fmt::Display) {
         self.unreadable += 1;
-        self.noted.note(&Reason::Unreadable, path, inode, || why.to_string());
+        self.noted.note(Reason::Unreadable, path, inode, || why.to_string());
         if self.example.is_none() {
             self.example = Some(format!("tree/{}: {why}", String::from_utf8_lossy(path)));
         }
@@ -85,7 +86,7 @@ impl Needed {
 
     fn elsewhere(&mut self, path: &[u8]) {
         self.elsewhere += 1;
-        self.noted.note(&Reason::Elsewhere, path, None, || {
+        self.noted.note(Reason::Elsewhere, path, None, || {
             "it lies on another filesystem, or is a mount point".to_owned()
         });
         if self.elsewhere_example.is_none() {
@@ -94,6 +95,9 @@ impl Needed {
     }
 
     fn note(&mut self, backings: Vec<BackingKeyId>, stays: bool) {
+        if backings.is_empty() {
+            return;
+        }
         if stays {
             *self.staying.entry(backings.clone()).or_default() += 1;
         }
@@ -184,6 +188,7 @@ struct Count<'a> {
     device: u64,
     /// Files with several names that were met.
     linked: HashSet<u64>,
+    known: KnownKeys,
     path: Vec<u8>,
     go_on: &'a mut dyn FnMut(u64) -> bool,
 }
@@ -204,7 +209,10 @@ impl Vault {
             let moved = self.moves.0.write().take().map(Mutex::into_inner).unwrap_or_default();
             let mut needed = counted?;
             if !moved.anew {
-                moved.files.into_iter().for_each(|(backings, stays)| needed.note(backings, stays));
+                let known = KnownKeys::of(&self.keys);
+                for (backings, stays) in moved.files {
+                    needed.note(known.counted(&backings), stays);
+                }
                 self.make_durable()?;
                 return Ok(needed);
             }
@@ -244,6 +252,7 @@ impl Vault {
             copy,
             device,
             linked: HashSet::new(),
+            known: KnownKeys::of(&self.keys),
             path: Vec::new(),
             go_on,
         };
@@ -360,9 +369,9 @@ impl Count<'_> {
         match needs {
             Ok(Needs::Nothing) | Err(Error::Lower(Errno::NOENT)) => {}
             Ok(Needs::Backings { backings, stays }) => {
-                let why = || NotedFile::needs(&backings);
-                self.needed.noted.note(&Reason::Needs(backings.clone()), &self.path, Some(stat.ino), why);
-                self.needed.note(backings, stays);
+                let counted = self.known.counted(&backings);
+                self.needed.noted.note_needs(&counted, &backings, &self.path, stat.ino);
+                self.needed.note(counted, stays);
             }
             // Of no program known: it has no header that could need a key.
             Ok(Needs::Unknown(_)) if kind == LowerKind::Unknown => {}

@@ -1,18 +1,21 @@
 //! The files that a count names, since they are in the way or can't be told. Whoever can write the ciphertext can make
-//! as many as he likes, with headers that claim whatever he likes: so some are named for each reason, and no more.
+//! as many as he likes, with headers that claim whatever he likes: so some are named for each reason, and no more. The
+//! reasons are the keyring's own keys and versions: files that name others keep nothing from going, and crowd out
+//! none that do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{BackingKeyId, PathText};
+use crate::ids::{BackingKeyId, KeyId, KeyVersion, PathText};
+use crate::keyring::Keys;
 use crate::vault::plain::encoded;
 use crate::vault::{PlainNames, Vault};
 
 /// Files named for each reason.
 pub const NOTED: usize = 20;
-/// Reasons of which files are named: combinations of backing keys, most of all, which a header can claim freely.
-const REASONS: usize = 256;
+/// Reasons for which files are named: more than a keyring has versions, most often.
+const REASONS: usize = 4096;
 /// The longest lower path that is told, in bytes.
 const PATH: usize = 4096;
 
@@ -34,12 +37,36 @@ pub struct NotedFile {
 /// Why files are named.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Reason {
-    /// They need these backing keys, or say so.
-    Needs(Vec<BackingKeyId>),
+    /// They need this backing key, or say so.
+    Needs(BackingKeyId),
     /// It can't be told what they need.
     Unreadable,
     /// They lie elsewhere.
     Elsewhere,
+}
+
+/// The keyring's keys, with the highest version of each that wraps files.
+pub(super) struct KnownKeys(HashMap<KeyId, KeyVersion>);
+
+impl KnownKeys {
+    pub(super) fn of(keys: &Keys) -> Self {
+        Self(keys.keys().into_iter().map(|key| (key.id, key.current)).collect())
+    }
+
+    /// What counts of the backing keys that a header names: those of keys that the keyring has. Versions that a key has
+    /// never had are one, so that nobody can have more of them counted than there are.
+    pub(super) fn counted(&self, named: &[BackingKeyId]) -> Vec<BackingKeyId> {
+        let counted = named.iter().filter_map(|backing| {
+            let beyond = backing.version > *self.0.get(&backing.key)?;
+            Some(BackingKeyId {
+                version: if beyond { KeyVersion(u32::MAX) } else { backing.version },
+                ..*backing
+            })
+        });
+        let mut counted: Vec<_> = counted.collect();
+        counted.dedup();
+        counted
+    }
 }
 
 /// Files by the reason for which they are named.
@@ -50,15 +77,15 @@ impl Noted {
     /// Names a file, if there is room for it.
     pub(super) fn note(
         &mut self,
-        reason: &Reason,
+        reason: Reason,
         path: &[u8],
         inode: Option<u64>,
         why: impl FnOnce() -> String,
     ) {
-        if self.0.len() >= REASONS && !self.0.contains_key(reason) {
+        if self.0.len() >= REASONS && !self.0.contains_key(&reason) {
             return;
         }
-        let files = self.0.entry(reason.clone()).or_default();
+        let files = self.0.entry(reason).or_default();
         if files.len() < NOTED {
             let mut lower = "tree/".to_owned();
             encoded(&path[..path.len().min(PATH)], &mut lower);
@@ -66,10 +93,29 @@ impl Noted {
         }
     }
 
+    /// Names a file by each backing key that it needs, `counted`, of those that its header names.
+    pub(super) fn note_needs(
+        &mut self,
+        counted: &[BackingKeyId],
+        named: &[BackingKeyId],
+        path: &[u8],
+        inode: u64,
+    ) {
+        for backing in counted {
+            self.note(Reason::Needs(*backing), path, Some(inode), || NotedFile::needs(named));
+        }
+    }
+
     /// Those of the reasons that are chosen, of each kind some.
     pub(super) fn of(&self, chosen: impl Fn(&Reason) -> bool) -> Vec<NotedFile> {
-        let chosen = self.0.iter().filter(|(reason, _)| chosen(reason));
-        chosen.flat_map(|(_, files)| files).take(NOTED).cloned().collect()
+        let mut files: Vec<NotedFile> = Vec::new();
+        for file in self.0.iter().filter(|(reason, _)| chosen(reason)).flat_map(|(_, files)| files) {
+            // One whose slots bear two of the keys is named by each.
+            if files.len() < NOTED && !files.contains(file) {
+                files.push(file.clone());
+            }
+        }
+        files
     }
 }
 
