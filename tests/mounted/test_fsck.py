@@ -84,7 +84,8 @@ class Online(FsckTest):
     def test_damage_is_found_and_a_path_limits_it(self):
         (self.mnt / "sub").mkdir()
         good = self.write("good", os.urandom(100_000), fsync=True)
-        bad = self.write("sub/bad", os.urandom(100_000), fsync=True)
+        # Not synced: above the floor.
+        bad = self.write("sub/bad", os.urandom(100_000))
         self.assertEqual(self.fsck(status=CLEAN)[0], [])
         self.damage(self.vault.lower(bad), 5 * PAGE + 50)
         findings, summary = self.fsck(status=LEFT)
@@ -121,8 +122,9 @@ class Online(FsckTest):
 
 class Offline(FsckTest):
     def test_repair_and_quarantine(self):
-        self.write("torn", os.urandom(50_000), fsync=True)
-        self.write("lost", os.urandom(50_000), fsync=True)
+        # Not synced: above the floor, and with one slot.
+        self.write("torn", os.urandom(50_000))
+        self.write("lost", os.urandom(50_000))
         kept = os.urandom(70_000)
         self.write("kept", kept, fsync=True)
         torn, lost = self.vault.lower(self.mnt / "torn"), self.vault.lower(self.mnt / "lost")

@@ -32,9 +32,11 @@ const CACHED: u64 = 256;
 
 impl Vault {
     /// Raises the floor of a file that is no longer open for writing, if an fsync has covered more than it says. Best
-    /// effort: what fails leaves the floor that there was.
+    /// effort: what fails leaves the floor that there was. Where the kernel shows the lower file's ctime as it is, it
+    /// would be seen to move behind the close: then only a re-wrap does it.
     pub(in crate::vault) fn raise_floor(&self, file: &OpenFile) {
-        if file.writers.load(Ordering::Relaxed) > 0 || !file.may_rise(&file.state.read()) {
+        let shows_ctime = !self.kernel_keeps_times.load(Ordering::Relaxed);
+        if shows_ctime || file.writers.load(Ordering::Relaxed) > 0 || !file.may_rise(&file.state.read()) {
             return;
         }
         let mut state = file.state.write();

@@ -119,6 +119,7 @@ impl Run {
     }
 
     fn of(test: TestVault) -> Self {
+        test.vault.set_kernel_keeps_times(true);
         test.make("f");
         let (ino, handle) = test.open("f").unwrap();
         Self { test, name: "f".to_owned(), ino, handle, model: Vec::new() }
@@ -227,6 +228,7 @@ impl Run {
 
     fn reopen(&mut self) {
         self.test.reopen();
+        self.test.vault.set_kernel_keeps_times(true);
         (self.ino, self.handle) = self.test.open(&self.name).unwrap();
     }
 

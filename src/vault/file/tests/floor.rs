@@ -344,3 +344,17 @@ fn raising_the_floor_moves_no_mtime() {
     assert_eq!(run.floor(), Some(20));
     assert_eq!(run.test.vault.getattr(run.ino).unwrap().mtime, before);
 }
+
+/// Where the kernel has the lower file's times, ctime is what the last change made it, also behind the close.
+#[test]
+fn without_the_writeback_cache_a_close_changes_no_ctime() {
+    let mut run = Run::new(Suite::Aes256Gcm);
+    run.test.vault.set_kernel_keeps_times(false);
+    run.done(&[written(20), Op::SyncAll]);
+    let before = run.test.vault.getattr(run.ino).unwrap().ctime;
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    run.done(&[Op::Close]);
+    assert_eq!((run.test.vault.getattr(run.ino).unwrap().ctime, run.floor()), (before, Some(0)));
+    run.done(&[Op::Rotate, Op::Rewrap]);
+    assert_eq!(run.floor(), Some(20));
+}
