@@ -50,10 +50,10 @@ impl Adapter {
         });
     }
 
-    /// Writes, and answers. A direct write is answered once the kernel holds no older page of its range. A cached one may
-    /// come with its pages locked: nothing waits for them before it is answered. One that fails leaves the kernel with
-    /// pages, and a size, that nothing below has: it is to look again as soon as no one has the file open. (One that
-    /// fails for its key is shown again when that is back: `vault::file::unwritten`.)
+    /// Writes, and answers. A direct write is answered once the kernel holds no older page of its range. A cached one
+    /// may come with its pages locked: nothing waits for them before it is answered. One that fails leaves the kernel
+    /// with pages, and a size, that nothing below has: it is to look again as soon as no one has the file open. (What
+    /// becomes of one that fails for its key: `vault::file::unwritten`.)
     pub(super) fn write_from(
         &self,
         ino: Ino,

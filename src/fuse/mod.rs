@@ -91,8 +91,8 @@ impl Adapter {
         }
     }
 
-    /// Answers an unlink, or a rename over a name. The kernel counts the links of an inode that has others down by one when it gets the answer, also
-    /// if it has asked since the name went how many there are: so it is to ask again.
+    /// Answers an unlink, or a rename over a name. The kernel counts the links of an inode that has others down by one when
+    /// it gets the answer, also if it has asked since the name went how many there are: so it is to ask again.
     fn unlinked(&self, reply: ReplyEmpty, linked: Result<Option<Ino>, Error>) {
         let left = *linked.as_ref().unwrap_or(&None);
         replies::empty(reply, linked.map(drop));
