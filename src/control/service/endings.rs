@@ -80,10 +80,9 @@ impl Service {
             let error = KmsError { name: KmsErrorName::ConflictException, message: why };
             Ok(KmsReply::Failed { error })
         };
-        let gone = |backing: BackingKeyId| backing.key == key;
         let enabled = keys.keys().iter().any(|info| info.id == key && info.state == KeyState::Enabled);
         let wraps = keys.wraps_of(key).map_err(key_error)?;
-        if let Some(why) = in_the_way(&self.count(go_on)?, gone, &format!("key {key}")) {
+        if let Some(why) = in_the_way_of_key(&self.count(go_on)?, key) {
             return refused(why);
         }
         let reply = done(call)?;
@@ -93,7 +92,7 @@ impl Service {
         // It was used while the files were counted; now it is closed, so that another count tells.
         let needed = self.count(go_on);
         let why = match &needed {
-            Ok(needed) => in_the_way(needed, gone, &format!("key {key}")),
+            Ok(needed) => in_the_way_of_key(needed, key),
             Err(refusal) => Some(refusal.message.clone()),
         };
         let Some(why) = why else { return Ok(reply) };
@@ -185,27 +184,33 @@ impl Service {
             Some(counted) => counted,
             None => self.count(go_on)?,
         };
-        let gone = |backing: BackingKeyId| backing.key == key;
-        let why = in_the_way(&counted, gone, &format!("key {key}"));
+        let why = in_the_way_of_key(&counted, key);
         *needed = Some(counted);
         Ok(why)
     }
 }
 
+/// What speaks against the end of a key. Of its files those are told of that follow no alias away from it; from a
+/// version to the key's current one a re-wrap moves these too.
+fn in_the_way_of_key(needed: &Needed, key: KeyId) -> Option<String> {
+    let gone = |backing: BackingKeyId| backing.key == key;
+    let why = in_the_way(needed, gone, &format!("key {key}"))?;
+    Some(match needed.staying_of(gone) {
+        0 => why,
+        staying => format!("{why}; {staying} of them no alias moves, `rekeyfs rewrap --to-alias` does"),
+    })
+}
+
 /// What speaks against the end of the backing keys that `gone` chooses, and what can be done.
 fn in_the_way(needed: &Needed, gone: impl Fn(BackingKeyId) -> bool, what: &str) -> Option<String> {
     let files = needed.of(&gone);
-    let staying = match needed.staying_of(&gone) {
-        0 => String::new(),
-        staying => format!("; {staying} of them no alias moves, `rekeyfs rewrap --to-alias` does"),
-    };
     let mut some = needed.in_the_way_of(gone);
     some.truncate(SOME);
     if files > 0 {
         let some: Vec<String> = some.into_iter().map(|file| file.lower).collect();
         let some = some.join(", ");
         return Some(format!(
-            "{files} {} {what} ({some}){staying}; point aliases at another key if need be, move them with `rekeyfs \
+            "{files} {} {what} ({some}); point aliases at another key if need be, move them with `rekeyfs \
              rewrap`, and try again, or insist with --force: they can't be opened then",
             if files == 1 { "file needs" } else { "files need" }
         ));
