@@ -334,6 +334,8 @@ class Tampering(MountedTest):
         path, lower, data = self.damaged("f", 5000)
         self.vault.umount()
         good = pathlib.Path(lower).read_bytes()
+        # The close after the fsync sealed a floor, into both slots: one is to be alone.
+        good = good[:512] + bytes(512) + good[1024:]
         for at in (0, 4, 6, 8, 16, 32, 48, 52, 56, 64, 88, 120, 136, 300, 479, 480, 511):
             pathlib.Path(lower).write_bytes(good)
             self.flip(lower, at, 0x80)
