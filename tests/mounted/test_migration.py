@@ -79,7 +79,7 @@ class Status(Migration):
         mounted = self.counted()
         fields = {
             "vault_id", "vault", "suite", "mount", "aliases", "keys", "counted", "versions", "files_seen",
-            "files_stale", "files_unknown", "pending_rewraps", "pending_deletions",
+            "files_stale", "files_staying", "files_unknown", "pending_rewraps", "pending_deletions",
         }  # fmt: skip
         self.assertEqual(set(mounted), fields)
         self.assertEqual(set(mounted["mount"]), {"mountpoint", "pid", "read_only", "lazy_rewrap"})
