@@ -25,7 +25,8 @@ use crate::ids::{LowerOffset, PageCount, PageIndex};
 use crate::storage;
 use crate::vault::{Result, Vault};
 
-/// Pages that a re-wrap reads from the disk to find out whether they hold data. A sweep must not read all content.
+/// Files of at most this many pages are read by a re-wrap to find out whether they hold data. Of larger ones it takes what
+/// is cached: reading their first pages has the kernel read on, and a sweep must not read all content.
 const READ: u64 = 16;
 /// Pages that are looked at where they are in the kernel's cache: 1 MiB.
 const CACHED: u64 = 256;
@@ -50,12 +51,12 @@ impl Vault {
 }
 
 impl OpenFile {
-    /// Looks at pages behind those that are known to be filled, as far as they hold data: the first ones wherever they
-    /// are, if `from_disk` says so, further ones only in the kernel's cache. `state` is locked by the caller.
+    /// Looks at pages behind those that are known to be filled, as far as they hold data: where they are in the kernel's
+    /// cache, and those of a small file also on the disk, if `from_disk` says so. `state` is locked by the caller.
     pub(super) fn look_for_data(&self, state: &State, from_disk: bool) {
         let known = state.filled.prefix().0;
-        if from_disk {
-            self.look(state, known + READ, storage::pread);
+        if from_disk && state.pages().0 <= READ {
+            self.look(state, READ, storage::pread);
         }
         self.look(state, known + CACHED, storage::pread_cached);
     }
