@@ -173,7 +173,7 @@ fn unreachable_path(path: &Path, error: &io::Error) -> Failure {
 
 /// Why a mount can't be asked.
 fn unanswered(path: &Path, place: &Walked) -> Failure {
-    let cause = if rustix::fs::fstatfs(place.fd()).is_err_and(|error| error == rustix::io::Errno::NOTCONN) {
+    let cause = if place.nobody_answers() {
         "its daemon died; `rekeyfs umount` the mountpoint, then mount again"
     } else {
         "a mount whose daemon can't be asked from here; ask as the user who mounted it, or as root"

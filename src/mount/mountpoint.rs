@@ -57,7 +57,7 @@ pub(super) fn check(options: &MountOptions, vault: &Path) -> Result<Mountpoint, 
     };
     let look = || walk(asked, geteuid().as_raw()).and_then(Walked::there).map_err(explain);
     let mut found = look()?;
-    if nobody_answers(&found) {
+    if found.nobody_answers() {
         clean_up(asked, found)?;
         found = look()?;
     }
@@ -85,16 +85,10 @@ pub(super) fn check(options: &MountOptions, vault: &Path) -> Result<Mountpoint, 
     Ok(at)
 }
 
-/// Whether a filesystem's daemon is gone, though the kernel may still know the attributes of its root: how much room
-/// there is has to be asked for.
-fn nobody_answers(place: &Walked) -> bool {
-    rustix::fs::fstatfs(place.fd()).is_err_and(|error| error == rustix::io::Errno::NOTCONN)
-}
-
 /// Whether the daemon of a mount is gone.
 pub(super) fn is_dead(mount: &Mount) -> bool {
     let root = walk(&mount.mountpoint, geteuid().as_raw());
-    root.is_ok_and(|root| mountinfo::of(root.fd()).as_ref() == Some(mount) && nobody_answers(&root))
+    root.is_ok_and(|root| mountinfo::of(root.fd()).as_ref() == Some(mount) && root.nobody_answers())
 }
 
 fn clean_up(asked: &Path, place: Walked) -> Result<(), MountError> {

@@ -23,6 +23,11 @@ const WRITABLE_BY_OTHERS: u16 = 0o022;
 /// The bit that leaves entries to their owners nevertheless.
 const STICKY: u16 = 0o1000;
 
+/// A request that the end of a daemon overtakes is aborted; later ones find no connection.
+fn tells_of_a_dead_daemon(error: Errno) -> bool {
+    matches!(error, Errno::NOTCONN | Errno::CONNABORTED)
+}
+
 /// How far a walk came.
 #[derive(Debug)]
 pub struct Walked {
@@ -224,9 +229,17 @@ impl Walked {
     pub fn covers_the_rest(&self) -> bool {
         match &self.end {
             End::There => true,
-            End::Stopped { error, climbs } => !climbs && matches!(*error, Errno::ACCESS | Errno::NOTCONN),
+            End::Stopped { error, climbs } => {
+                !climbs && (*error == Errno::ACCESS || tells_of_a_dead_daemon(*error))
+            }
             End::ForeignLink { .. } => false,
         }
+    }
+
+    /// Whether what it came to is of a FUSE filesystem whose daemon is gone, though the kernel may still know the
+    /// attributes of its root: how much room there is has to be asked for.
+    pub fn nobody_answers(&self) -> bool {
+        rustix::fs::fstatfs(&self.fd).is_err_and(tells_of_a_dead_daemon)
     }
 
     /// The first directory on the way in which others than root and the user could have put something else, or

@@ -41,7 +41,7 @@ class Unmounted(MountedTest):
     def generation(self):
         """The generation that this host has seen last; None while it is being written down."""
         (record,) = (self.dir / "state" / "rekeyfs").glob("*.seen")
-        return json.loads(record.read_text())["generation"]
+        return json.loads(record.read_text())["mark"]["generation"]
 
     def alias(self, name):
         return ["create-alias", "--alias-name", f"alias/{name}", "--target-key-id", self.key]
