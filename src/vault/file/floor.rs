@@ -13,23 +13,21 @@
 //! pages for clean: no floor is raised then until the file is opened again.
 
 use std::ops::Deref;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::scratch::{CHUNK_PAGES, Scratch};
+use super::scratch::Scratch;
 use super::{Body, OpenFile, State};
 use crate::content::block;
 use crate::content::layout::{self, PAGE};
-use crate::ids::{LowerOffset, PageCount, PageIndex};
+use crate::ids::{PageCount, PageIndex};
 use crate::storage;
 use crate::vault::{Result, Vault};
 
-/// Files of at most this many pages are read by a re-wrap to find out whether they hold data. Of larger ones it takes what
-/// is cached: reading their first pages has the kernel read on, and a sweep must not read all content.
-const READ: u64 = 16;
-/// Pages that are looked at where they are in the kernel's cache: 1 MiB.
-const CACHED: u64 = 256;
+/// If of at most this many pages at the end of a file nothing is known, they are looked at. Of more nothing is read, not
+/// even what is cached: the kernel would read on behind it, and a sweep must not read all content.
+const UNKNOWN: u64 = 16;
 
 impl Vault {
     /// Raises the floor of a file that is no longer open for writing, if an fsync has covered more than it says. Best
@@ -51,40 +49,25 @@ impl Vault {
 }
 
 impl OpenFile {
-    /// Looks at pages behind those that are known to be filled, as far as they hold data: where they are in the kernel's
-    /// cache, and those of a small file also on the disk, if `from_disk` says so. `state` is locked by the caller.
+    /// Looks whether the pages behind those that are known to be filled hold data, if they are few: on the disk, or only
+    /// where the kernel has them cached. `state` is locked by the caller.
     pub(super) fn look_for_data(&self, state: &State, from_disk: bool) {
-        let known = state.filled.prefix().0;
-        if from_disk && state.pages().0 <= READ {
-            self.look(state, READ, storage::pread);
+        let (first, end) = (state.filled.prefix().0, state.pages().0);
+        if first >= end || end - first > UNKNOWN || !matches!(state.body, Body::Sealed(_)) {
+            return;
         }
-        self.look(state, known + CACHED, storage::pread_cached);
-    }
-
-    fn look(
-        &self,
-        state: &State,
-        end: u64,
-        read: fn(BorrowedFd<'_>, &mut [u8], LowerOffset) -> storage::Result<usize>,
-    ) {
-        let (mut scratch, end) = (Scratch::take(), end.min(state.pages().0));
-        while matches!(state.body, Body::Sealed(_)) && state.filled.prefix().0 < end {
-            let first = state.filled.prefix().0;
-            let pages = (end - first).min(CHUNK_PAGES);
-            let lower = &mut scratch.lower[..(pages * PAGE) as usize];
-            let Ok(got) = read(self.fd.as_fd(), lower, layout::page_offset(PageIndex(first))) else { return };
-            let holds_data = |page: &u64| {
-                let block = layout::block_range(PageIndex(*page));
-                let at = |offset: u64| (offset - first * PAGE) as usize;
-                !block::is_zero(&lower[at(block.start)..at(block.end)])
-            };
-            let whole = got as u64 / PAGE;
-            let data = (first..first + whole).take_while(holds_data).count() as u64;
-            state.filled.note(first..first + data);
-            if data < pages {
-                return;
-            }
-        }
+        let mut scratch = Scratch::take();
+        let lower = &mut scratch.lower[..((end - first) * PAGE) as usize];
+        let read = if from_disk { storage::pread } else { storage::pread_cached };
+        let Ok(got) = read(self.fd.as_fd(), lower, layout::page_offset(PageIndex(first))) else { return };
+        let holds_data = |page: &u64| {
+            let block = layout::block_range(PageIndex(*page));
+            let at = |offset: u64| (offset - first * PAGE) as usize;
+            !block::is_zero(&lower[at(block.start)..at(block.end)])
+        };
+        let whole = first..first + got as u64 / PAGE;
+        let data = whole.take_while(holds_data).count() as u64;
+        state.filled.note(first..first + data);
     }
 
     /// The pages that a floor may count.
