@@ -89,22 +89,22 @@ impl Line {
     }
 }
 
+/// A line as it is written anywhere: one, whatever the paths and names in it hold.
+fn shown(line: &[u8]) -> String {
+    printable::line(&String::from_utf8_lossy(line.trim_ascii())).into_owned()
+}
+
 impl Write for Line {
     /// Takes a whole line: the formatter hands over one at a time.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         match self {
             Self::Terminal => {
-                let mut terminal = io::stderr().lock();
-                terminal.write_all(b"rekeyfs: ")?;
-                terminal.write_all(
-                    printable::lines(&String::from_utf8_lossy(line.trim_ascii_start())).as_bytes(),
-                )?;
+                io::stderr().lock().write_all(format!("rekeyfs: {}\n", shown(line)).as_bytes())?
             }
             Self::System { priority } => {
                 if let Some(Some(socket)) = SYSTEM.get() {
-                    let mut message = format!("<{priority}>rekeyfs[{}]: ", std::process::id()).into_bytes();
-                    message.extend_from_slice(line.trim_ascii());
-                    let _ = socket.send(&message);
+                    let message = format!("<{priority}>rekeyfs[{}]: {}", std::process::id(), shown(line));
+                    let _ = socket.send(message.as_bytes());
                 }
             }
         }
@@ -119,6 +119,11 @@ impl Write for Line {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_is_one_line_whatever_a_path_in_it_holds() {
+        assert_eq!(shown(b"  WARN /a\nrekeyfs: forged\x1b[2J\n"), "WARN /a\\nrekeyfs: forged\\u{1b}[2J");
+    }
 
     #[test]
     fn requests_with_their_names_are_logged_only_on_demand() {
