@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fmt::Write;
-use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,13 +21,14 @@ use crate::control::{PathText, Reply, Request};
 use crate::events::{self, Verification};
 use crate::keyring::Keys;
 use crate::printable;
+use crate::storage;
 use crate::vault::PlainNames;
 
 mod tail;
 mod verified;
 
-use tail::Tail;
-use verified::Verified;
+use tail::{Read, Tail};
+use verified::{Doubtful, Verified};
 
 /// How often a log that is followed is looked at.
 const POLL: Duration = Duration::from_millis(250);
@@ -55,7 +56,7 @@ pub(super) fn run(args: &Events) -> Outcome {
     };
     let vault = target.vault().to_owned();
     let path = vault.join(events::FILE_NAME);
-    let (mut tail, mut verified) = (Tail::new(path.clone()), Verified::default());
+    let (mut tail, mut verified) = (Tail::new(translator.open_vault(&vault)?), Verified::default());
     let mut shown = 0;
     loop {
         let unread = |error| Failure::new(Exit::Other, path.display(), error);
@@ -64,9 +65,9 @@ pub(super) fn run(args: &Events) -> Outcome {
             shown = 0;
         }
         if !lines.is_empty() {
-            let broken = verified.broken_lines(&tail, || translator.broken_lines(&vault));
-            let numbered: Vec<(u64, &[u8])> = (shown + 1..).zip(lines.iter().map(Vec::as_slice)).collect();
-            show(&numbered, broken, args.json, since.as_deref(), &vault, &mut translator)?;
+            let doubtful = verified.doubtful(&tail, || translator.doubtful(&vault));
+            let numbered: Vec<(u64, &Read)> = (shown + 1..).zip(&lines).collect();
+            show(&numbered, doubtful, args.json, since.as_deref(), &vault, &mut translator)?;
             shown += lines.len() as u64;
         } else if args.follow {
             std::thread::sleep(POLL);
@@ -139,26 +140,29 @@ fn time(text: &str) -> Outcome<String> {
     Err(Failure::new(Exit::Usage, "--since", cause))
 }
 
-/// Shows lines, each with its number in the log; `broken` are the numbers of those that don't fit the chain.
-fn show(
-    lines: &[(u64, &[u8])],
-    broken: &HashSet<u64>,
+/// Shows lines, each with its number in the log. An event in a doubtful one is anybody's, and is shown as such.
+fn show<'a>(
+    lines: &[(u64, &'a Read)],
+    doubtful: &Doubtful,
     json: bool,
     since: Option<&str>,
     vault: &Path,
     translator: &mut Translator,
 ) -> Outcome {
-    let mut parsed: Vec<(u64, &[u8], Option<Value>)> =
-        lines.iter().map(|(number, line)| (*number, *line, serde_json::from_slice(line).ok())).collect();
-    parsed.retain(|(_, _, event)| match (event, since) {
+    let parse = |(number, line): &(u64, &'a Read)| match line {
+        Read::Whole(text) => (*number, &text[..], text.len() as u64, serde_json::from_slice(text).ok()),
+        Read::TooLong(len) => (*number, &[][..], *len, None),
+    };
+    let mut parsed: Vec<(u64, &[u8], u64, Option<Value>)> = lines.iter().map(parse).collect();
+    parsed.retain(|(_, _, _, event)| match (event, since) {
         (Some(event), Some(since)) => event["time"].as_str().is_none_or(|time| time >= since),
         _ => true,
     });
     let paths: HashSet<&str> =
-        parsed.iter().filter_map(|(_, _, event)| lower_path(event.as_ref()?)).collect();
+        parsed.iter().filter_map(|(_, _, _, event)| lower_path(event.as_ref()?)).collect();
     let names = translator.names(vault, paths);
     let mut out = String::new();
-    for (number, line, event) in &parsed {
+    for (number, line, len, event) in &parsed {
         match event {
             Some(_) if json => {
                 out.push_str(&String::from_utf8_lossy(line));
@@ -166,16 +170,15 @@ fn show(
             }
             Some(event) => {
                 let name = lower_path(event).and_then(|path| names.get(path));
-                if broken.contains(number) {
+                if doubtful.has(*number) {
                     let _ =
                         write!(out, "line {number} doesn't follow the one before it, so it may be forged: ");
                 }
                 out.push_str(&human(event, name.map(PathBuf::as_path)));
             }
             None => output::complain(&format!(
-                "{}: a line of {} bytes that isn't an event: torn by a crash, or put there; --verify tells",
+                "{}: a line of {len} bytes that isn't an event: torn by a crash, or put there; --verify tells",
                 vault.join(events::FILE_NAME).display(),
-                line.len()
             )),
         }
     }
@@ -234,14 +237,24 @@ enum Translator {
 
 impl Translator {
     fn own(vault: &Path, keys: &Arc<Keys>) -> Outcome<Self> {
-        let tree = vault.join("tree");
-        let root = File::open(&tree).map_err(|error| Failure::new(Exit::Vault, tree.display(), error))?;
-        let names = Box::new(PlainNames::new(root.into(), keys.tree_key()));
+        let root = keys.open_tree().map_err(|errno| {
+            Failure::new(Exit::Vault, vault.join("tree").display(), std::io::Error::from(errno))
+        })?;
+        let names = Box::new(PlainNames::new(root, keys.tree_key()));
         Ok(Self::Own { names, keys: Arc::clone(keys) })
     }
 
-    /// The numbers of the lines that don't fit the chain, as far as someone with the event key can be asked.
-    fn broken_lines(&self, vault: &Path) -> HashSet<u64> {
+    /// The vault's directory: the one whose keyring is open, or else what the path leads to.
+    fn open_vault(&self, vault: &Path) -> Outcome<OwnedFd> {
+        let opened = match self {
+            Self::Own { keys, .. } => keys.open_vault().map_err(std::io::Error::from),
+            Self::None | Self::Daemon => storage::open_walked(vault).map(|(dir, _)| dir),
+        };
+        opened.map_err(|error| Failure::new(Exit::Vault, vault.display(), error))
+    }
+
+    /// The lines that aren't known to be the vault's, as far as someone with the event key can be asked.
+    fn doubtful(&self, vault: &Path) -> Doubtful {
         let found = match self {
             Self::None => None,
             Self::Own { keys, .. } => keys.verify_events().ok(),
@@ -253,7 +266,7 @@ impl Translator {
                 _ => None,
             },
         };
-        found.into_iter().flat_map(|found| found.broken_lines).collect()
+        found.as_ref().map(Doubtful::of).unwrap_or_default()
     }
 
     /// The plain names that can be known of these paths.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 
 use super::event::{KEY_REPLACED, LINE_TORN};
+use super::lines::{LONGEST, Line};
 use super::{Actor, Event, LogKeys, arn};
 use crate::crypto::keys::EventKey;
 use crate::crypto::sha256;
@@ -26,9 +27,6 @@ pub struct Anchor {
     pub mac: [u8; 32],
 }
 
-/// How many broken lines a check names.
-const NAMED: usize = 1000;
-
 /// What checking the whole log against its chain and the keyring's anchor found.
 #[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Verification {
@@ -45,6 +43,10 @@ pub struct Verification {
     /// The lines that don't fit, the first thousand of them.
     #[serde(default)]
     pub broken_lines: Vec<u64>,
+    /// The lines that are no events of the vault, for whatever reason, the first thousand of them: those that don't fit,
+    /// and what a crash tore or is said to have torn.
+    #[serde(default)]
+    pub strange_lines: Vec<u64>,
     /// Whether the log ends before the keyring's anchor, or has another event in its place.
     pub cut: bool,
     /// How many events the keyring's anchor says that there are at least.
@@ -52,6 +54,9 @@ pub struct Verification {
 }
 
 impl Verification {
+    /// How many lines of a kind are named: of those behind the last of them nothing is known.
+    pub const NAMED: usize = 1000;
+
     /// Whether nothing was done to the log, as far as that can be told.
     pub fn is_good(&self) -> bool {
         self.breaks == 0 && !self.cut
@@ -60,8 +65,14 @@ impl Verification {
     fn broken(&mut self, line: u64) {
         self.breaks += 1;
         self.first_break.get_or_insert(line);
-        if self.broken_lines.len() < NAMED {
+        if self.broken_lines.len() < Self::NAMED {
             self.broken_lines.push(line);
+        }
+    }
+
+    fn strange(&mut self, line: u64) {
+        if self.strange_lines.len() < Self::NAMED {
+            self.strange_lines.push(line);
         }
     }
 }
@@ -249,10 +260,25 @@ pub(super) struct Verifier<'a> {
     last: Anchor,
     good: Anchor,
     line: u64,
-    /// Lines that can't be read, and the number of the first: torn by a crash if the next event says so.
-    unread: Option<(u64, Vec<u8>)>,
+    /// Lines that can't be read: torn by a crash if the next event says so.
+    unread: Option<Unread>,
     met: bool,
     found: Verification,
+}
+
+/// Lines that can't be read.
+struct Unread {
+    /// The number of the first.
+    first: u64,
+    /// What they are; none if that is more than a crash leaves, which no event vouches for.
+    bytes: Option<Vec<u8>>,
+}
+
+impl Unread {
+    /// Whether they are what `torn` says that a crash left.
+    fn is_closed_by(&self, torn: &Value) -> bool {
+        self.bytes.as_ref().is_some_and(|bytes| torn["detail"]["sha256"] == HEXLOWER.encode(&sha256(bytes)))
+    }
 }
 
 impl<'a> Verifier<'a> {
@@ -271,45 +297,51 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// The next line, without its line feed.
-    pub(super) fn line(&mut self, line: &[u8]) {
+    /// The next line.
+    pub(super) fn line(&mut self, line: Line<'_>) {
         self.line += 1;
+        let Line::Whole(line) = line else {
+            self.found.strange(self.line);
+            self.unread.get_or_insert(Unread { first: self.line, bytes: None }).bytes = None;
+            return;
+        };
         let Some(parsed) = parse(line) else {
+            self.found.strange(self.line);
             match &mut self.unread {
-                Some((_, bytes)) => {
+                None => self.unread = Some(Unread { first: self.line, bytes: Some(line.to_vec()) }),
+                Some(Unread { bytes: Some(bytes), .. }) if bytes.len() + line.len() < LONGEST => {
                     bytes.push(b'\n');
                     bytes.extend_from_slice(line);
                 }
-                None => self.unread = Some((self.line, line.to_vec())),
+                Some(unread) => unread.bytes = None,
             }
             return;
         };
         let fits = parsed.follows(self.keys, self.last) || parsed.follows(self.keys, self.good);
-        if let Some((first, bytes)) = self.unread.take() {
-            let said = parsed.object["detail-type"] == LINE_TORN
-                && parsed.object["detail"]["sha256"] == HEXLOWER.encode(&sha256(&bytes));
-            if fits && said {
+        if let Some(unread) = self.unread.take() {
+            if fits && parsed.object["detail-type"] == LINE_TORN && unread.is_closed_by(&parsed.object) {
                 self.found.torn += 1;
             } else {
-                self.found.broken(first);
+                self.found.broken(unread.first);
             }
         }
         if fits {
             self.found.good += 1;
             self.good = parsed.place;
         } else {
+            self.found.strange(self.line);
             self.found.broken(self.line);
         }
         self.met |= parsed.place == self.anchor;
         self.last = parsed.place;
     }
 
-    /// The end of the log, with what stands behind its last line feed.
-    pub(super) fn end(mut self, rest: &[u8]) -> Verification {
-        if !rest.is_empty() {
-            self.line(rest);
+    /// The end of the log.
+    pub(super) fn end(mut self) -> Verification {
+        match self.unread.take() {
+            Some(Unread { first, bytes: None }) => self.found.broken(first),
+            unread => self.found.torn_end = unread.is_some(),
         }
-        self.found.torn_end = self.unread.is_some();
         self.found.cut = !self.met;
         self.found
     }

@@ -11,7 +11,7 @@ use crate::ids::LowerOffset;
 use crate::storage::{self, Errno, Result};
 
 /// Lines are far shorter than this, so the last two whole ones are in it.
-const TAIL: u64 = 64 << 10;
+const TAIL: u64 = super::lines::LONGEST as u64;
 /// How much is read at a time.
 pub(super) const CHUNK: usize = 1 << 20;
 /// How long whoever records something waits for another process that is writing, in milliseconds. Rate-limited

@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use super::chain::{Circumstances, Verification, Verifier, end_of, line, torn};
+use super::lines::Lines;
 use super::{Actor, Anchor, Event, LogKeys};
 use crate::crypto::keys::EventKey;
 use crate::ids::{Generation, KeyId, KeyVersion, Timestamp};
@@ -45,12 +46,12 @@ fn own() -> &'static Log {
 
 fn verify(text: &[u8], anchor: Anchor) -> Verification {
     let mut verifier = Verifier::new(&own().keys, anchor);
-    let mut rest = text;
-    while let Some(at) = rest.iter().position(|b| *b == b'\n') {
-        verifier.line(&rest[..at]);
-        rest = &rest[at + 1..];
+    let mut lines = Lines::default();
+    lines.take(text, &mut |line| verifier.line(line));
+    if lines.is_within() {
+        lines.end(&mut |line| verifier.line(line));
     }
-    verifier.end(rest)
+    verifier.end()
 }
 
 /// A log of some lines, one of them after a torn one; its anchor is its end.

@@ -13,6 +13,7 @@ mod file;
 pub(crate) mod fuzzing;
 mod keys;
 mod limit;
+mod lines;
 mod log;
 mod room;
 mod subject;
@@ -25,6 +26,7 @@ pub use event::{Event, arn};
 pub use evidence::Evidence;
 pub use failed::{note_failed_unlock, take_failed_unlocks};
 pub use keys::{FormerKey, LogKeys};
+pub use lines::{Line, Lines};
 pub use log::{EventLog, FILE_NAME};
 pub use subject::{Class, FailedUnlock, FileRef, Refusal};
 

@@ -265,6 +265,43 @@ fn an_unreadable_line_is_torn_only_if_the_next_event_says_so() {
 }
 
 #[test]
+fn a_line_that_is_longer_than_an_event_is_a_break_and_takes_no_memory() {
+    let f = Fixture::new();
+    let log = f.log(Anchor::default());
+    log.record(&rotated(1));
+    let path = f.dir.path().join("events.jsonl");
+    // A hole, which takes no room, and would take all memory, and hours.
+    std::fs::File::options().append(true).open(&path).unwrap().set_len(1 << 40).unwrap();
+    let found = log.verify(Anchor::default()).unwrap();
+    assert_eq!((found.good, found.breaks, found.first_break, found.torn_end), (1, 1, Some(2), false));
+    // The log goes on behind it, and nothing vouches for it.
+    let log = f.log(Anchor::default());
+    log.record(&rotated(2));
+    let found = log.verify(Anchor::default()).unwrap();
+    assert_eq!((found.torn, found.first_break, &found.strange_lines[..1]), (0, Some(2), &[2][..]));
+}
+
+#[test]
+fn an_event_without_a_mac_is_named_wherever_it_stands() {
+    let f = Fixture::new();
+    let log = f.log(Anchor::default());
+    (0..3).for_each(|n| log.record(&rotated(n)));
+    let good = f.text();
+    let lines: Vec<_> = good.lines().collect();
+    let forged = "{\"detail-type\":\"KMS CMK Deletion\",\"detail\":{\"uid\":0}}";
+    let strange = |text: &str| {
+        f.write(text);
+        f.log(Anchor::default()).verify(Anchor::default()).unwrap().strange_lines
+    };
+    assert_eq!(strange(&[lines[0], "torn", forged, forged, lines[1], lines[2], ""].join("\n")), [2, 3, 4]);
+    assert_eq!(strange(&format!("{good}{forged}\n")), [4]);
+    // Said by the next event to be what a crash left: no event of the vault all the same.
+    f.log(Anchor::default()).record(&rotated(9));
+    let found = log.verify(Anchor::default()).unwrap();
+    assert_eq!((found.torn, found.breaks, found.strange_lines), (1, 0, vec![4]));
+}
+
+#[test]
 fn an_event_is_in_the_name_of_who_asked() {
     let f = Fixture::new();
     let log = f.log(Anchor::default());

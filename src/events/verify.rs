@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 
 use super::chain::{Anchor, Verification, Verifier};
 use super::file::{CHUNK, whole_size};
+use super::lines::Lines;
 use super::log::EventLog;
 use crate::ids::LowerOffset;
 use crate::storage::{self, Access, Result};
@@ -17,25 +18,21 @@ impl EventLog {
     pub fn verify(&self, anchor: Anchor) -> Result<Verification> {
         let keys = self.keys();
         let mut verifier = Verifier::new(&keys, anchor);
-        let Some(file) = self.open(Access::ReadOnly)? else { return Ok(verifier.end(&[])) };
+        let Some(file) = self.open(Access::ReadOnly)? else { return Ok(verifier.end()) };
         let end = whole_size(&file)?;
-        let (mut at, mut rest, mut chunk) = (LowerOffset(0), Vec::new(), vec![0; CHUNK]);
+        let (mut at, mut lines, mut chunk) = (LowerOffset(0), Lines::default(), vec![0; CHUNK]);
         while at < end {
             let want = (end.0 - at.0).min(CHUNK as u64) as usize;
             let read = storage::pread(file.as_fd(), &mut chunk[..want], at)?;
             if read == 0 {
                 break;
             }
-            at.0 += read as u64;
-            let mut lines = chunk[..read].split_inclusive(|&b| b == b'\n');
-            for line in &mut lines {
-                rest.extend_from_slice(line);
-                if rest.pop_if(|b| *b == b'\n').is_some() {
-                    verifier.line(&rest);
-                    rest.clear();
-                }
-            }
+            lines.take(&chunk[..read], &mut |line| verifier.line(line));
+            at = lines.skip_hole(file.as_fd(), LowerOffset(at.0 + read as u64), end)?;
         }
-        Ok(verifier.end(&rest))
+        if lines.is_within() {
+            lines.end(&mut |line| verifier.line(line));
+        }
+        Ok(verifier.end())
     }
 }

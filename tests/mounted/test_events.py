@@ -148,6 +148,54 @@ class Events(MountedTest):
         done = self.vault.run("events", self.mnt, "--verify", "--json")
         self.assertEqual(json.loads(done.stdout)["broken_lines"], [number])
 
+    def test_an_event_without_a_mac_is_shown_as_forged(self):
+        forged = json.dumps({
+            "time": "2026-11-29T00:00:00.000Z", "detail-type": "KMS CMK Deletion",
+            "detail": {"key-id": "x", "uid": 0, "pid": 1, "outcome": "success"},
+        })  # fmt: skip
+        log = self.vault.path / "events.jsonl"
+        for before in ("", "torn\n"):
+            with log.open("a", encoding="utf-8") as text:
+                text.write(f"{before}{forged}\n")
+            for _ in range(2):
+                told = self.vault.ok("events", self.mnt)
+                lines = [line for line in told.splitlines() if "KMS CMK Deletion" in line]
+                self.assertTrue(lines)
+                for line in lines:
+                    self.assertRegex(line, r"^line \d+ doesn't follow the one before it, so it may be forged")
+                # The next event says that a crash has left it.
+                self.vault.rotate()
+
+    def test_a_log_that_is_no_regular_file_is_neither_followed_nor_waited_for(self):
+        log, elsewhere = self.vault.path / "events.jsonl", self.dir / "elsewhere"
+        log.rename(elsewhere)
+        for make in (lambda: log.symlink_to(elsewhere), lambda: os.mkfifo(log)):
+            make()
+            for how in ([], ["--json"], ["--verify"]):
+                done = self.vault.run("events", self.mnt, *how, timeout=30)
+                self.assertRefused(done, "events.jsonl", status=1)
+                self.assertEqual(done.stdout, "")
+            # No change of keys without its event.
+            self.assertRefused(self.vault.run("rotate", self.mnt), "events.jsonl", status=24)
+            log.unlink()
+        elsewhere.rename(log)
+        self.vault.rotate()
+
+    def test_a_log_with_a_hole_takes_no_memory_of_the_mount(self):
+        log = self.vault.path / "events.jsonl"
+        size = log.stat().st_size
+        with log.open("r+b") as raw:
+            raw.truncate(1 << 40)
+        for how in (["--verify"], []):
+            done = self.vault.run("events", self.mnt, *how, timeout=60)
+            self.assertNotIn("panicked", done.stderr)
+        self.assertRefused(self.verify(self.mnt), "line ", status=TAMPERED)
+        with open(f"/proc/{self.vault.pid}/status", encoding="ascii") as status:
+            (peak,) = [int(line.split()[1]) for line in status if line.startswith("VmHWM:")]
+        self.assertLess(peak, 300 << 10, "KiB of memory")
+        with log.open("r+b") as raw:
+            raw.truncate(size)
+
     def test_follow_sees_a_rotation_across_an_unmount(self):
         out = self.dir / "followed"
         with open(out, "w") as f:

@@ -1,31 +1,52 @@
 //! Reading a log that grows: whole lines, on from where the last reading ended; from the start again where
-//! the file was replaced or cut.
+//! the file was replaced or cut. It is the log of one directory, and a regular file: a symlink isn't followed, and a FIFO
+//! isn't waited for.
 
-use std::fs::File;
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::PathBuf;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use crate::events::{FILE_NAME, Line, Lines};
+use crate::ids::LowerOffset;
+use crate::storage::{self, Access, Errno, FileKind};
 
 /// Bytes read at a time.
 const CHUNK: usize = 1 << 20;
 
 /// The log, and how far it was read.
 pub(super) struct Tail {
-    path: PathBuf,
+    /// The vault's directory.
+    dir: OwnedFd,
     /// The file's inode number, to see that it was replaced.
     ino: u64,
-    offset: u64,
+    offset: LowerOffset,
     /// Its size before the last reading.
     len: u64,
-    /// What was read of a line that isn't whole.
-    rest: Vec<u8>,
+    lines: Lines,
     /// Whether the last lines are the first of the file.
     began: bool,
 }
 
+/// What was read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Read {
+    /// A line, without its line feed.
+    Whole(Vec<u8>),
+    /// Something longer than any event: so many bytes.
+    TooLong(u64),
+}
+
+impl From<Line<'_>> for Read {
+    fn from(line: Line<'_>) -> Self {
+        match line {
+            Line::Whole(text) => Self::Whole(text.to_vec()),
+            Line::TooLong(len) => Self::TooLong(len),
+        }
+    }
+}
+
 impl Tail {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, ino: 0, offset: 0, len: 0, rest: Vec::new(), began: false }
+    pub(super) fn new(dir: OwnedFd) -> Self {
+        Self { dir, ino: 0, offset: LowerOffset(0), len: 0, lines: Lines::default(), began: false }
     }
 
     /// Whether the lines that came last are the first of the log.
@@ -35,7 +56,7 @@ impl Tail {
 
     /// How far the log was read.
     pub(super) fn offset(&self) -> u64 {
-        self.offset
+        self.offset.0
     }
 
     /// The log's size before it was read last: it may be longer by now.
@@ -47,59 +68,78 @@ impl Tail {
     /// (`follow`), a last line without its end is one too.
     ///
     /// # Errors
-    /// What reading says.
-    pub(super) fn next_lines(&mut self, follow: bool) -> io::Result<Vec<Vec<u8>>> {
-        let file = match File::open(&self.path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+    /// What reading says; EINVAL for what is no regular file.
+    pub(super) fn next_lines(&mut self, follow: bool) -> io::Result<Vec<Read>> {
+        let file = match storage::open_file(self.dir.as_fd(), FILE_NAME.as_bytes(), Access::ReadOnly) {
+            Err(Errno::NOENT) => return Ok(Vec::new()),
             file => file?,
         };
-        let meta = file.metadata()?;
-        if meta.ino() != self.ino || meta.len() < self.offset {
-            (self.ino, self.offset) = (meta.ino(), 0);
-            self.rest.clear();
+        let stat = storage::fstat(file.as_fd())?;
+        if stat.kind() != FileKind::Regular {
+            return Err(Errno::INVAL.into());
         }
-        self.began = self.offset == 0;
-        self.len = meta.len();
+        if stat.ino != self.ino || stat.size < self.offset.0 {
+            (self.ino, self.offset) = (stat.ino, LowerOffset(0));
+            self.lines.forget();
+        }
+        self.began = self.offset.0 == 0;
+        self.len = stat.size;
         let mut chunk = vec![0; CHUNK];
-        let mut lines: Vec<Vec<u8>> = Vec::new();
-        while lines.is_empty() {
-            let read = file.read_at(&mut chunk, self.offset)?;
+        let mut read_lines: Vec<Read> = Vec::new();
+        while read_lines.is_empty() {
+            let read = storage::pread(file.as_fd(), &mut chunk, self.offset)?;
             if read == 0 {
                 break;
             }
-            self.offset += read as u64;
-            for part in chunk[..read].split_inclusive(|&byte| byte == b'\n') {
-                self.rest.extend_from_slice(part);
-                if self.rest.pop_if(|byte| *byte == b'\n').is_some() {
-                    lines.push(std::mem::take(&mut self.rest));
-                }
-            }
+            self.lines.take(&chunk[..read], &mut |line| read_lines.push(line.into()));
+            let at = LowerOffset(self.offset.0 + read as u64);
+            self.offset = self.lines.skip_hole(file.as_fd(), at, LowerOffset(self.len))?;
         }
-        if lines.is_empty() && !follow && !self.rest.is_empty() {
-            lines.push(std::mem::take(&mut self.rest));
+        if read_lines.is_empty() && !follow && self.lines.is_within() {
+            self.lines.end(&mut |line| read_lines.push(line.into()));
         }
-        Ok(lines)
+        Ok(read_lines)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, File};
+
     use super::*;
+
+    fn whole(text: &str) -> Read {
+        Read::Whole(text.as_bytes().to_vec())
+    }
 
     #[test]
     fn lines_come_once_and_a_replaced_log_from_its_start() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("log");
-        let mut tail = Tail::new(path.clone());
+        let path = dir.path().join(FILE_NAME);
+        let mut tail = Tail::new(File::open(dir.path()).unwrap().into());
         assert!(tail.next_lines(true).unwrap().is_empty());
-        std::fs::write(&path, "one\ntw").unwrap();
-        assert_eq!(tail.next_lines(true).unwrap(), [b"one"]);
+        fs::write(&path, "one\ntw").unwrap();
+        assert_eq!(tail.next_lines(true).unwrap(), [whole("one")]);
         assert!(tail.next_lines(true).unwrap().is_empty());
-        std::fs::write(&path, "one\ntwo\nthree").unwrap();
-        assert_eq!(tail.next_lines(false).unwrap(), [b"two"]);
-        assert_eq!(tail.next_lines(false).unwrap(), [b"three"]);
+        fs::write(&path, "one\ntwo\nthree").unwrap();
+        assert_eq!(tail.next_lines(false).unwrap(), [whole("two")]);
+        assert_eq!(tail.next_lines(false).unwrap(), [whole("three")]);
         assert!(tail.next_lines(false).unwrap().is_empty());
-        std::fs::write(&path, "new\n").unwrap();
-        assert_eq!(tail.next_lines(true).unwrap(), [b"new"]);
+        fs::write(&path, "new\n").unwrap();
+        assert_eq!(tail.next_lines(true).unwrap(), [whole("new")]);
+    }
+
+    #[test]
+    fn what_is_longer_than_an_event_is_counted_and_not_kept() {
+        const LEN: u64 = 1 << 40;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE_NAME);
+        fs::write(&path, "one\n").unwrap();
+        // A hole, which takes no room, and would take all memory.
+        File::options().append(true).open(&path).unwrap().set_len(LEN).unwrap();
+        let mut tail = Tail::new(File::open(dir.path()).unwrap().into());
+        assert_eq!(tail.next_lines(false).unwrap(), [whole("one")]);
+        assert_eq!(tail.next_lines(false).unwrap(), [Read::TooLong(LEN - 4)]);
+        assert!(tail.next_lines(false).unwrap().is_empty());
     }
 }
