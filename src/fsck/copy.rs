@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::finding::Code;
+use super::finding::{Code, Summary};
 use super::sink::{Place, Sink};
 use crate::keyring::{Beside, FILE_NAME, Keys};
 
@@ -15,6 +15,16 @@ fn keyring() -> Place {
 pub(super) fn tell_behind(why: &str, sink: &Sink<'_>) {
     let detail = format!("as it may be in a copy; but for the vault itself: {why}");
     sink.find(&keyring(), Code::KeyringDiffers, None, detail);
+}
+
+/// Tells of a copy in which nothing is: most often the disk on which it lies isn't mounted, and whoever checks it by a
+/// timer must not take that for a good copy.
+pub(super) fn tell_empty(seen: &Summary, sink: &Sink<'_>) {
+    if seen.complete && seen.directories <= 1 && seen.files + seen.symlinks + seen.others == 0 {
+        let place = Place { path: b"/".to_vec(), lower: Vec::new() };
+        let detail = "nothing is in this copy; is the disk on which it lies mounted?";
+        sink.find(&place, Code::CopyEmpty, None, detail);
+    }
 }
 
 /// Holds the keyring of the copy in `vault` against what the files that were opened need.

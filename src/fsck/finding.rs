@@ -79,6 +79,8 @@ pub enum Code {
     KeyringDiffers,
     /// The keyring of a copy can't open files of it that the one given does.
     KeyringLacks,
+    /// A copy in which nothing is.
+    CopyEmpty,
     /// An unlock slot of a kind that this program doesn't know.
     SlotUnknown,
     /// Lines of the event log were changed, removed or moved.
@@ -107,7 +109,7 @@ pub enum Severity {
 
 impl Code {
     /// Every code, in the order of docs/fsck.md.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 40] = [
         Self::HeaderDamaged,
         Self::HeaderMissing,
         Self::FileIdTwice,
@@ -143,6 +145,7 @@ impl Code {
         Self::KeyringExposed,
         Self::KeyringDiffers,
         Self::KeyringLacks,
+        Self::CopyEmpty,
         Self::SlotUnknown,
         Self::EventsBroken,
         Self::EventsCut,
@@ -172,6 +175,7 @@ impl Code {
             | Self::Unreadable
             | Self::KeyringPrevDamaged
             | Self::KeyringLacks
+            | Self::CopyEmpty
             | Self::EventsBroken
             | Self::EventsCut => Severity::Error,
             Self::DataPastEnd | Self::LongNameOrphan | Self::Temporary => Severity::Leftover,

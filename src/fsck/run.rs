@@ -119,6 +119,9 @@ pub fn check(
     if let Some(vault) = options.copy.as_ref().and_then(|copied| copied.vault.as_ref()) {
         copy::check_keyring(vault, keys, &sink);
     }
+    if options.copy.is_some() && parts.is_empty() {
+        copy::tell_empty(&sink.summary(keys), &sink);
+    }
     Ok(sink.summary(keys))
 }
 

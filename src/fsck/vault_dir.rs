@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::dir::lower;
 use super::finding::Code;
 use super::sink::{Place, Sink};
-use crate::keyring::{FILE_NAME, KeyringError, Keys, LOCK_NAME, PREV_NAME, RESERVE_NAMES};
+use crate::keyring::{FILE_NAME, KeyringError, Keys, LOCK_NAME, PREV_NAME, RESERVE_NAMES, is_set_aside};
 use crate::names::LowerKind;
 use crate::storage::{self, DirStream, FileKind};
 
@@ -37,7 +37,8 @@ fn entries(dir: &OwnedFd, keys: &Keys, mounted: bool, sink: &Sink<'_>) -> storag
     let mut stream = DirStream::new(storage::open_dir(dir.as_fd(), b".")?);
     while let Some(entry) = stream.next()? {
         let mut known = KNOWN.iter().chain(&RESERVE_NAMES);
-        if entry.name == b".." || known.any(|known| known.as_bytes() == entry.name) {
+        let is_known = known.any(|known| known.as_bytes() == entry.name) || is_set_aside(entry.name);
+        if entry.name == b".." || is_known {
             continue;
         }
         let name = String::from_utf8_lossy(entry.name);

@@ -105,7 +105,7 @@ impl Keys {
 impl KeyringFile {
     /// Makes the keyring of the vault in `dir` from a backup: a new root key, a slot for each of `secrets` and
     /// one for a new recovery key. The keyring that is there, damaged or (with `force`) not, is kept under another
-    /// name; keyring.prev is left alone. The caller holds the vault's lock. Durable, and opened with each secret,
+    /// name, and so is keyring.prev, once the new keyring is durable: it doesn't open under the new root key. The caller holds the vault's lock. Durable, and opened with each secret,
     /// when this returns; a crash leaves the old keyring, the new one, or none, and then this can be done again.
     ///
     /// # Errors
@@ -169,6 +169,7 @@ impl KeyringFile {
         head.slots = slots;
         let replaced = there.exists.then(|| dir.set_aside(&lock, generation)).transpose()?;
         let state = store::create(&dir, &lock, Draft::first(head, body, root))?;
+        dir.set_prev_aside(&lock, generation);
         let mut store = store::Store::new(dir, state, options.host.clone());
         // Its root key is a new one, which none before it endorses.
         store.accept();

@@ -61,7 +61,7 @@ pub use retire::{RetireOrder, Retired, Retirement};
 pub use revoke::Revocation;
 pub use slots::Proof;
 pub use state::{Clock, SystemClock};
-pub use vault_dir::{FILE_NAME, LOCK_NAME, PREV_NAME};
+pub use vault_dir::{FILE_NAME, LOCK_NAME, PREV_NAME, is_set_aside};
 pub use version_state::{UnusableReason, VersionState};
 pub use watch::KeyWatch;
 

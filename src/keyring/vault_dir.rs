@@ -22,6 +22,8 @@ pub const FILE_NAME: &str = "keyring";
 pub const PREV_NAME: &str = "keyring.prev";
 /// The name of the directory of ciphertext in the vault directory.
 const TREE_NAME: &str = "tree";
+/// What stands between the name of a keyring that an import set aside and the generation that it made.
+const REPLACED: &str = ".replaced-by-";
 /// The largest file: frame and header are at most 1 MiB and a bit.
 pub(super) const MAX_FILE_LEN: u64 = (body::MAX_LEN + (2 << 20)) as u64;
 /// The file that is locked while the keyring is changed.
@@ -32,6 +34,13 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 const SAVE_PATIENCE: Duration = Duration::from_secs(2);
 
 type Result<T> = std::result::Result<T, KeyringError>;
+
+/// Whether a name is that of a keyring that an import set aside.
+pub fn is_set_aside(name: &[u8]) -> bool {
+    let after = |prefix: &str| name.strip_prefix(prefix.as_bytes())?.strip_prefix(REPLACED.as_bytes());
+    let number = after(FILE_NAME).or_else(|| after(PREV_NAME));
+    number.is_some_and(|digits| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit))
+}
 
 /// A vault directory, as far as the keyring is concerned.
 pub(super) struct VaultDir {
@@ -245,14 +254,29 @@ impl VaultDir {
     }
 
     /// Gives the keyring another name, durably, which is returned: an import is about to put another in its
-    /// place, and what is there may be all that is left. keyring.prev stays what it is.
+    /// place, and what is there may be all that is left.
     pub(super) fn set_aside(&self, _lock: &KeyringLock, by: Generation) -> Result<String> {
-        let name = format!("{FILE_NAME}.replaced-by-{}", by.0);
-        let fd = self.fd();
-        storage::rename_to_new(fd, FILE_NAME.as_bytes(), fd, name.as_bytes())
-            .map_err(|e| self.io(FILE_NAME, "rename it", e))?;
+        let name = format!("{FILE_NAME}{REPLACED}{}", by.0);
+        self.rename_aside(FILE_NAME, &name).map_err(|e| self.io(FILE_NAME, "rename it", e))?;
         self.sync()?;
         Ok(name)
+    }
+
+    /// As [`Self::set_aside`], for `keyring.prev`, once the imported keyring is in its place: under that one's root
+    /// key it doesn't open, so that it can't stand in for it. Where that fails it stays, until the next save.
+    pub(super) fn set_prev_aside(&self, _lock: &KeyringLock, by: Generation) {
+        let name = format!("{PREV_NAME}{REPLACED}{}", by.0);
+        match self.rename_aside(PREV_NAME, &name) {
+            Ok(()) => {
+                let _ = self.sync();
+            }
+            Err(Errno::NOENT) => {}
+            Err(e) => tracing::info!("{}: {PREV_NAME} stays where it is: {e}", self.path.display()),
+        }
+    }
+
+    fn rename_aside(&self, from: &str, to: &str) -> storage::Result<()> {
+        storage::rename_to_new(self.fd(), from.as_bytes(), self.fd(), to.as_bytes())
     }
 
     /// Puts a keyring in the place of the present one, which becomes `keyring.prev`; durable when this

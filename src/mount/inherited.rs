@@ -10,6 +10,8 @@
 //! descriptor (`reset_for_mount`):
 //! - inherited descriptors but the standard three are closed, with the locks and the ends of pipes that they stand for;
 //! - its working directory is `/`, and keeps no filesystem busy: paths are absolute by now;
+//! - interval timers are stopped: what `alarm` leaves running, exec passes on, and it would end a mount in the
+//!   foreground without unmounting (one in the background is a fork, which has none);
 //! - limits are lifted as far as they go (`limits::lift`); what remains of them is warned of;
 //! - in the background it has a session of its own (`mount/daemon.rs`), and signals that were ignored have
 //!   their default action. In the foreground SIGINT and SIGHUP stay ignored where they were, as nohup(1) and a shell's
@@ -53,6 +55,7 @@ pub(super) fn reset_for_mount(vault: &Path, foreground: bool) {
     if let Err(error) = rustix::process::chdir("/") {
         tracing::debug!("the working directory stays what it was: {error}");
     }
+    sys::signals::stop_timers();
     if !foreground {
         sys::signals::stop_ignoring_all();
     }

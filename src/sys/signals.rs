@@ -16,6 +16,16 @@ pub fn unblock_all() {
     }
 }
 
+/// Stops the process's interval timers, which alarm(2) and setitimer(2) set and exec passes on.
+pub fn stop_timers() {
+    const ZERO: libc::timeval = libc::timeval { tv_sec: 0, tv_usec: 0 };
+    let stopped = libc::itimerval { it_interval: ZERO, it_value: ZERO };
+    for timer in [libc::ITIMER_REAL, libc::ITIMER_VIRTUAL, libc::ITIMER_PROF] {
+        // SAFETY: the new value is read during the call alone; the old one isn't asked for.
+        unsafe { libc::setitimer(timer, &raw const stopped, std::ptr::null_mut()) };
+    }
+}
+
 /// Whether the process ignores a signal. False for a number that is none.
 pub fn is_ignored(signal: c_int) -> bool {
     let mut found = std::mem::MaybeUninit::<libc::sigaction>::uninit();

@@ -76,6 +76,18 @@ class Backup(MountedTest):
         with self.assertRaises(OSError):
             self.read(self.mnt / "new")
 
+    def test_after_an_import_a_check_finds_nothing(self):
+        self.write("f", b"all there is", fsync=True)
+        self.vault.rotate()
+        self.assertEqual(self.export().returncode, 0)
+        self.vault.umount()
+        self.assertTrue((self.vault.path / "keyring.prev").exists())
+        self.assertEqual(self.restore("--force").returncode, 0)
+        self.vault.passfile.write_text(NEW + "\n")
+        done = self.vault.run("fsck", self.vault.path, "--passfile", self.vault.passfile)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("nothing found", done.stdout)
+
     def test_a_lost_version_is_never_made_again_and_comes_back_by_a_merge(self):
         self.write("old", b"old", fsync=True)
         self.vault.rotate()

@@ -10,6 +10,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import time
 
 from harness import BIN, MountedTest, UserMountTest, is_gone, wait_until
 
@@ -123,6 +124,22 @@ class Inherited(MountedTest):
         self.assertEqual(process.wait(20), 0)
         process.communicate()
         self.assertFalse(self.vault.is_mounted())
+
+    def test_no_timer_of_the_starter_ends_a_mount(self):
+        def before_exec():
+            signal.setitimer(signal.ITIMER_REAL, 3)
+
+        for options in ((), ("--foreground",)):
+            with self.subTest(options=options):
+                process = self.start(*options, before_exec=before_exec, wait=False)
+                self.addCleanup(process.kill)
+                self.assertTrue(wait_until(self.vault.is_mounted, 30))
+                self.vault.pid = self.daemon()
+                time.sleep(4)
+                self.assertServes()
+                self.vault.umount()
+                self.assertEqual(process.wait(20), 0)
+                process.communicate()
 
     def test_no_descriptor_is_kept(self):
         lock = open(self.dir / "script.lock", "w")

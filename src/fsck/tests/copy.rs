@@ -56,6 +56,22 @@ fn a_copy_is_checked_with_the_keys_of_the_vault_and_its_own_keyring_held_against
 }
 
 #[test]
+fn a_copy_in_which_nothing_is_is_no_good_one() {
+    let f = Fixture::new();
+    f.file("a", 10);
+    // As where the disk of the copies isn't mounted.
+    let copy = copy_of(&f);
+    std::fs::create_dir(&copy).unwrap();
+    let (found, summary) = check_copy(&f, &copy);
+    assert_eq!((found, summary.status()), (vec![Code::CopyEmpty], 4));
+    std::fs::create_dir(copy.join("tree")).unwrap();
+    std::fs::copy(f.vault_dir().join(FILE_NAME), copy.join(FILE_NAME)).unwrap();
+    assert_eq!(check_copy(&f, &copy).0, [Code::CopyEmpty]);
+    copy_tree(&f.vault_dir().join("tree"), &copy.join("tree"));
+    assert_eq!(check_copy(&f, &copy).0, []);
+}
+
+#[test]
 fn what_isnt_opened_is_counted_by_key_and_version_with_the_reason() {
     let f = Fixture::new();
     f.file("one", 10);

@@ -42,7 +42,12 @@ fn a_lost_or_damaged_keyring_comes_back_with_new_slots() {
         if let (Some(name), Some(bytes)) = (&imported.replaced, damage) {
             assert_eq!(f.read(name), bytes);
         }
-        assert_eq!(f.read(PREV_NAME), prev, "kept for recovery by hand");
+        // It doesn't open under the new root key, so it can't stand in for the new keyring.
+        let aside = format!("{PREV_NAME}.replaced-by-{}", imported.generation.0);
+        assert!(!f.vault().join(PREV_NAME).exists());
+        assert_eq!(f.read(&aside), prev, "kept for recovery by hand");
+        assert!(super::super::is_set_aside(aside.as_bytes()));
+        assert!(imported.replaced.is_none_or(|name| super::super::is_set_aside(name.as_bytes())));
 
         assert!(f.open(&key_file(1)).err().unwrap().is_wrong_secret());
         let recovery = Secret::Recovery(RecoveryKey::parse(imported.recovery.as_bytes()).unwrap());
