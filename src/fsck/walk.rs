@@ -68,6 +68,8 @@ pub(super) struct Walk<'a, 'w> {
     pub(super) jobs: SyncSender<Job>,
     pub(super) judge: Judge,
     pub(super) dev: u64,
+    /// See [`storage::LowerFs`].
+    links_share_ino: bool,
     pub(super) ids: FileIds,
     links: HashMap<u64, Link>,
     todo: Vec<Pending>,
@@ -82,7 +84,18 @@ impl<'a, 'w> Walk<'a, 'w> {
     ) -> Self {
         let judge = Judge(TreeCiphers::new(keys.tree_key()));
         let ids = FileIds::default();
-        Self { keys, vault, sink, jobs, judge, dev: 0, ids, links: HashMap::new(), todo: Vec::new() }
+        Self {
+            keys,
+            vault,
+            sink,
+            jobs,
+            judge,
+            dev: 0,
+            links_share_ino: true,
+            ids,
+            links: HashMap::new(),
+            todo: Vec::new(),
+        }
     }
 
     /// Walks what lies at `path` (its components, from the mount's root on) below the lower directory `tree`.
@@ -91,6 +104,7 @@ impl<'a, 'w> Walk<'a, 'w> {
     /// ENOENT and the like if there is no such path; what reading the root says.
     pub(super) fn run(&mut self, tree: OwnedFd, path: &[&[u8]]) -> storage::Result<()> {
         self.dev = storage::fstat(tree.as_fd())?.dev;
+        self.links_share_ino = storage::LowerFs::probe(tree.as_fd())?.links_share_ino;
         let place = Place { path: Vec::new(), lower: b"tree".to_vec() };
         let mut dir = self.dir(tree, Some(self.judge.0.root_id()), place);
         for (at, name) in path.iter().enumerate() {
@@ -347,7 +361,10 @@ impl<'a, 'w> Walk<'a, 'w> {
         }
         let Body::Sealed(content) = front.body else { return };
         self.sink.wrapped(content.header.backing());
-        self.ids.note(content.header.file(), stat.ino);
+        // Else its other names may be there under numbers of their own.
+        if stat.nlink == 1 || self.links_share_ino {
+            self.ids.note(content.header.file(), stat.ino);
+        }
         let pages = content.pages.0;
         let file = Arc::new(Opened { fd, content: *content, place, key_gone: AtomicBool::new(false) });
         let mut at = 0;

@@ -244,6 +244,8 @@ pub struct LowerFs {
     pub fs_type: Cow<'static, str>,
     /// Whether it is one that orders its metadata and writes a block at once, as far as is known of its type.
     pub orders_metadata: bool,
+    /// Whether all hard links of a file have its inode number: a FUSE filesystem may number its names (mergerfs does).
+    pub links_share_ino: bool,
 }
 
 /// A page that must be written at once, in bytes.
@@ -307,6 +309,7 @@ impl LowerFs {
             read_only: vfs.f_flag.contains(StatVfsMountFlags::RDONLY),
             fs_type,
             orders_metadata: matches!(magic, EXT4 | XFS | BTRFS),
+            links_share_ino: magic != FUSE,
         })
     }
 

@@ -11,7 +11,8 @@
 //! - let in where the other one is gone or has another header now, as after a backup was put back below a mount: that can't
 //!   be told from a copy that has served its purpose.
 //!
-//! Both are events that name both inodes. Hard links are one inode. One that the kernel has forgotten, or that was removed
+//! Both are events that name both inodes. Hard links are one inode; where the lower filesystem may number each of them on
+//! its own (FUSE), files of several names are let in. One that the kernel has forgotten, or that was removed
 //! through the mount, is none any more.
 //!
 //! Memory is bounded: a full shard of [`MANY`] ids or more forgets those of inodes that the kernel has forgotten, and if that
@@ -108,12 +109,15 @@ impl FileIds {
 }
 
 impl Vault {
-    /// Notes the id of a file that is being opened. The caller holds the inode's `file` slot, and no lock that comes behind
+    /// Notes the id of a file that is being opened and has so many names. The caller holds the inode's `file` slot, and no lock that comes behind
     /// it. Returns the inode to which the id belongs, where that is another one.
-    pub(super) fn claim_file_id(&self, id: FileId, ino: Ino) -> Option<Ino> {
+    pub(super) fn claim_file_id(&self, id: FileId, ino: Ino, names: u64) -> Option<Ino> {
         // One that the kernel doesn't know is being looked at by whoever walks the tree.
         let inode = self.tree.inodes.find(ino)?;
         let other = self.file_ids.claim(id, &inode)?;
+        if self.may_be_one_file(names, &other) {
+            return None;
+        }
         if matches!(other.pin(), Pin::Gone(_)) {
             self.file_ids.take_over(id, &inode);
             return None;
@@ -132,8 +136,21 @@ impl Vault {
     pub(super) fn claim_file_id_again(&self, id: FileId, ino: Ino) -> Option<Ino> {
         let inode = self.tree.inodes.find(ino)?;
         let other = self.file_ids.claim(id, &inode)?;
+        if !self.lower.links_share_ino {
+            return None;
+        }
         self.note_file_id_of_two(id, ino, other.ino, true);
         Some(other.ino)
+    }
+
+    /// Whether these can be hard links to one file: a FUSE filesystem below may give each name a number of its own, and
+    /// the kernel keeps a count of links for each number, of which one may be of before the other was made.
+    fn may_be_one_file(&self, names: u64, other: &Inode) -> bool {
+        let linked = || {
+            let path = self.tree.path_fd(other).ok().flatten();
+            path.is_some_and(|path| storage::fstat(path.as_fd()).is_ok_and(|stat| stat.nlink > 1))
+        };
+        !self.lower.links_share_ino && (names > 1 || linked())
     }
 
     /// The file was cut to nothing.

@@ -160,6 +160,8 @@ class Other:
         if self.links:
             os.link(self.mnt / "moved", self.mnt / "link")
             kept["link"] = kept["moved"]
+            with open(self.mnt / "moved", "rb") as one, open(self.mnt / "link", "rb") as other:
+                self.assertEqual((one.read(), other.read()), (kept["link"], kept["link"]))
         # A file that is open goes on being one without its name, and closes without an error.
         self.write("gone", b"gone", fsync=True)
         with open(self.mnt / "gone", "rb") as gone:

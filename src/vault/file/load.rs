@@ -105,7 +105,7 @@ impl Vault {
         // Before the header is read.
         let fd = self.tree.for_reading(fd);
         let mut state = self.load_state(ino, fd.as_fd(), stat.lower_size())?;
-        let other = state.body.file_id().and_then(|id| self.claim_file_id(id, ino));
+        let other = state.body.file_id().and_then(|id| self.claim_file_id(id, ino, stat.nlink));
         if let Some(other) = other {
             state.body = Body::Unreadable(Damage::FileId(other));
         }
