@@ -75,6 +75,8 @@ pub enum Code {
     KeyringPrevDamaged,
     /// Others than the owner may write the keyring, or everyone may read it.
     KeyringExposed,
+    /// Beside a mount: no keyring that may take the place of the one that the mount uses.
+    KeyringReplaced,
     /// Another keyring than this host has seen, or a copy without one that can be held against the one given.
     KeyringDiffers,
     /// The keyring of a copy can't open files of it that the one given does.
@@ -109,7 +111,7 @@ pub enum Severity {
 
 impl Code {
     /// Every code, in the order of docs/fsck.md.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 41] = [
         Self::HeaderDamaged,
         Self::HeaderMissing,
         Self::FileIdTwice,
@@ -143,6 +145,7 @@ impl Code {
         Self::Newer,
         Self::KeyringPrevDamaged,
         Self::KeyringExposed,
+        Self::KeyringReplaced,
         Self::KeyringDiffers,
         Self::KeyringLacks,
         Self::CopyEmpty,
@@ -174,6 +177,7 @@ impl Code {
             | Self::OtherDevice
             | Self::Unreadable
             | Self::KeyringPrevDamaged
+            | Self::KeyringReplaced
             | Self::KeyringLacks
             | Self::CopyEmpty
             | Self::EventsBroken

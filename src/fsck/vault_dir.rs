@@ -30,6 +30,9 @@ pub(super) fn check(dir: &OwnedFd, keys: &Keys, mounted: bool, sink: &Sink<'_>) 
         sink.find(&place("."), code, None, detail);
     }
     keyring(dir, keys, sink);
+    if mounted && let Err(error) = keys.check_keyring() {
+        sink.find(&place(FILE_NAME), Code::KeyringReplaced, None, error.to_string());
+    }
     events(keys, mounted, sink);
 }
 

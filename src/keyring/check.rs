@@ -19,6 +19,14 @@ impl Keys {
         store::open(held.dir(), &bytes, Arc::clone(&held.state().root)).map(|_| ())
     }
 
+    /// Whether the keyring on disk is the one in use, or one that may take its place.
+    ///
+    /// # Errors
+    /// Why it may not: [`KeyringError`].
+    pub fn check_keyring(&self) -> Result<(), KeyringError> {
+        self.store.lock().found().map(drop)
+    }
+
     /// Leave to write the vault.
     ///
     /// # Errors

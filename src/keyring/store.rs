@@ -126,12 +126,15 @@ pub(super) fn open(dir: &VaultDir, bytes: &[u8], root: Arc<RootKey>) -> Result<S
 /// As [`open`], for a file of either kind. What is made of a backup is to be looked at only.
 pub(super) fn open_as(dir: &VaultDir, bytes: &[u8], kind: Kind, root: Arc<RootKey>) -> Result<State> {
     let parts = parse_as(dir, bytes, kind)?;
-    let opened = root.open_keyring(parts.header.vault, parts.aad, parts.sealed).map_err(|_| {
-        dir.damaged("the root key doesn't open its body, so bytes of it have changed".to_owned())
-    })?;
+    let opened =
+        root.open_keyring(parts.header.vault, parts.aad, parts.sealed).map_err(|_| body_damaged(dir))?;
     let body = body::decode(&opened).map_err(|e| dir.damaged(format!("its body: {e}")))?;
     let mark = Mark::of(bytes, parts.aad.len());
     Ok(State { header: parts.header, body, root, hash: sha256(bytes), mark, len: bytes.len() as u64 })
+}
+
+fn body_damaged(dir: &VaultDir) -> KeyringError {
+    dir.damaged("the root key doesn't open its body, so bytes of it have changed".to_owned())
 }
 
 /// Writes the first keyring of a vault.
@@ -310,11 +313,35 @@ impl Store {
         if self.dir.bears(&self.state.mark)? {
             return Ok(None);
         }
+        let Some((found, descent)) = self.found()? else { return Ok(None) };
+        let (found_at, seen) = (found.body.generation, self.state.body.generation);
+        self.state = found;
+        // Who saved it had the same evidence, unless it is an older program; a log that was ahead may be so of this save.
+        if let Some((loss, _)) = self.loss.take().filter(|(loss, _)| loss.known > Some(found_at)) {
+            let versions = self.state.body.lose(&loss);
+            self.loss = Some((loss, versions));
+        }
+        Ok((descent == Descent::Unknown).then_some(seen))
+    }
+
+    /// The keyring on disk, if it isn't the one in use, and whether it comes from that.
+    ///
+    /// # Errors
+    /// If it is none that may take the place of the one in use.
+    pub(super) fn found(&self) -> Result<Option<(State, Descent)>> {
         let bytes = self.dir.read()?;
+        if sha256(&bytes) == self.state.hash {
+            return Ok(None);
+        }
         let vault = self.dir.path().to_owned();
         let parts = parse(&self.dir, &bytes)?;
         if self.state.root.open_keyring(parts.header.vault, parts.aad, parts.sealed).is_err() {
-            return Err(KeyringError::RootKeyReplaced(vault));
+            let same_root = parts.header.slots.share_one_with(&self.state.header.slots);
+            return Err(if same_root {
+                body_damaged(&self.dir)
+            } else {
+                KeyringError::RootKeyReplaced(vault)
+            });
         }
         let found = open(&self.dir, &bytes, Arc::clone(&self.state.root))?;
         let (found_at, seen) = (found.body.generation, self.state.body.generation);
@@ -325,13 +352,7 @@ impl Store {
         if found_at == seen || descent == Descent::Other {
             return Err(KeyringError::Forked { vault, found: found_at, elsewhere: None });
         }
-        self.state = found;
-        // Who saved it had the same evidence, unless it is an older program; a log that was ahead may be so of this save.
-        if let Some((loss, _)) = self.loss.take().filter(|(loss, _)| loss.known > Some(found_at)) {
-            let versions = self.state.body.lose(&loss);
-            self.loss = Some((loss, versions));
-        }
-        Ok((descent == Descent::Unknown).then_some(seen))
+        Ok(Some((found, descent)))
     }
 
     /// The keyring as it is on disk now, if its root key is the one in use.

@@ -236,6 +236,13 @@ impl Slots {
         self.0.iter().map(Entry::info).collect()
     }
 
+    /// Whether a slot is in both, byte for byte: what it wraps is one root key.
+    pub fn share_one_with(&self, other: &Self) -> bool {
+        let same =
+            |slot: &Slot| other.known().any(|found| found.id == slot.id && found.wrapped == slot.wrapped);
+        self.known().any(same)
+    }
+
     /// The kind of a slot that this program can open, if there is such a slot.
     pub fn kind_of(&self, id: SlotId) -> Option<SecretKind> {
         self.known().find(|s| s.id == id).map(Slot::kind)

@@ -102,6 +102,20 @@ class Online(FsckTest):
         self.assertRefused(self.vault.run("fsck", self.mnt, "--bad"), "--bad", status=USAGE)
         self.assertRefused(self.vault.run("fsck", self.dir), "vault", status=FAILED)
 
+    def test_a_keyring_that_is_not_the_mounts_is_found(self):
+        keyring = self.vault.path / "keyring"
+        old = keyring.read_bytes()
+        self.vault.rotate()
+        whole = keyring.read_bytes()
+        self.assertEqual(self.vault.run("fsck", self.mnt).returncode, 0)
+        for bad in (old, whole[:-1], whole[:-20] + bytes(20), b""):
+            keyring.write_bytes(bad)
+            done = self.vault.run("fsck", self.mnt)
+            self.assertEqual(done.returncode, 4, done.stdout)
+            self.assertIn("keyring-replaced", done.stdout)
+        keyring.write_bytes(whole)
+        self.assertEqual(self.vault.run("fsck", self.mnt).returncode, 0)
+
     def test_an_interrupted_check_says_so(self):
         for number in range(300):
             self.write(f"f{number}", os.urandom(200_000))

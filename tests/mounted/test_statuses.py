@@ -25,16 +25,24 @@ class Statuses(MountedTest):
             with open(keyring, "r+b") as file:
                 file.truncate(100)
 
-        for damage, expected in ((rolled_back, 41), (cut, 8), (keyring.unlink, 23)):
-            with self.subTest(damage.__name__):
-                shutil.copy2(keyring, old)
-                self.vault.rotate()
-                shutil.copy2(keyring, whole)
-                damage()
-                found, said = self.both(("rotate",))
-                self.assertEqual(found, (expected, expected), said)
-                shutil.copy2(whole, keyring)
-                self.vault.mount()
+        def cut_by_a_byte():
+            with open(keyring, "r+b") as file:
+                file.truncate(keyring.stat().st_size - 1)
+
+        damages = (rolled_back, 41), (cut, 8), (cut_by_a_byte, 8), (keyring.unlink, 23)
+        for damage, expected in damages:
+            for command in (("rotate",), ("kms", "create-key", "--vault")):
+                with self.subTest(f"{damage.__name__}: {command[0]}"):
+                    shutil.copy2(keyring, old)
+                    self.vault.rotate()
+                    shutil.copy2(keyring, whole)
+                    damage()
+                    try:
+                        found, said = self.both(command)
+                    finally:
+                        shutil.copy2(whole, keyring)
+                        self.vault.mount()
+                    self.assertEqual(found, (expected, expected), said)
 
     def test_an_unknown_key_has_one_status(self):
         found, said = self.both(("rotate", "--alias", "alias/none"))
