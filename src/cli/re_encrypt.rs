@@ -1,8 +1,8 @@
 //! `rekeyfs kms re-encrypt`: the DEKs of files in a mount, re-wrapped by its daemon under a key of choice.
 
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::args_kms::ReEncrypt;
@@ -11,6 +11,7 @@ use super::kms_output;
 use super::output;
 use super::target;
 use crate::control::{KmsReply, Reply, Request};
+use crate::storage;
 
 const OPERATION: &str = "ReEncrypt";
 
@@ -33,8 +34,7 @@ pub(super) fn run(args: &ReEncrypt) -> Outcome {
 fn re_encrypt(path: &Path, args: &ReEncrypt) -> Outcome {
     let failed = |error: io::Error| Failure::new(Exit::Other, path.display(), error);
     // While this is open the kernel, and so the mount, knows the inode.
-    let held = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path);
-    let held = held.map_err(failed)?;
+    let held = File::from(storage::hold_walked(path).map_err(failed)?);
     let meta = held.metadata().map_err(failed)?;
     let entries = target::known();
     let Some(entry) = entries.iter().find(|entry| entry.mount_dev == meta.dev()) else {

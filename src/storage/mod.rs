@@ -46,7 +46,7 @@ pub use io::{
 };
 pub use owner::{create_for_owner, open_lock, open_owned};
 pub use stat::{FileKind, LowerFs, Stat, StatFs, birth, fstat, fstat_born, stat, statvfs};
-pub use walk::{Walked, make_walked, open_walked, walk};
+pub use walk::{Walked, hold_walked, make_walked, open_walked, walk};
 pub use writable::{RoCompat, UnknownFeatures, Writable};
 pub use xattr::{
     XattrMode, getxattr, getxattr_at, listxattr, listxattr_at, removexattr, removexattr_at, setxattr,

@@ -95,6 +95,20 @@ pub fn make_walked(path: &Path, mode: u32) -> io::Result<(OwnedFd, PathBuf)> {
     Ok((open_dir(above.as_fd(), name.as_bytes())?, path.join(name)))
 }
 
+/// Holds what is at a path, an O_PATH descriptor, where what it lies in is walked as by [`open_walked`]; a symlink at its end
+/// is what is held.
+///
+/// # Errors
+/// As [`open_walked`].
+pub fn hold_walked(path: &Path) -> io::Result<OwnedFd> {
+    let absolute = std::path::absolute(path)?;
+    let (Some(above), Some(name)) = (absolute.parent(), absolute.file_name()) else {
+        return Err(io::ErrorKind::IsADirectory.into());
+    };
+    let (above, _) = walk(above, rustix::process::geteuid().as_raw())?.there()?.into_parts();
+    Ok(open_path(above.as_fd(), name.as_bytes())?)
+}
+
 struct Walk {
     uid: u32,
     fd: OwnedFd,

@@ -305,6 +305,9 @@ class Attackers(MountedTest):
         os.lchown(theirs / "link", ALICE, ALICE)
         self.assertRefused(root.run("umount", theirs / "link"), f"symlink that uid {ALICE} made")
         self.assertRefused(root.run("rotate", theirs / "link"), f"symlink that uid {ALICE} made")
+        (root.mnt / "f").write_bytes(b"root's")
+        moved = root.run("kms", "re-encrypt", theirs / "link" / "f", "--destination-key-id", "alias/default")
+        self.assertRefused(moved, f"symlink that uid {ALICE} made")
         self.assertEqual(mounted_at(root.mnt), "fuse.rekeyfs")
         own = self.dir / "own"
         own.symlink_to(root.mnt)

@@ -332,6 +332,8 @@ class Trees(Reencrypting):
         run.send_signal(signal.SIGINT)
         _, said = run.communicate(timeout=30)
         self.assertEqual(run.returncode, INTERRUPTED)
+        # The mount ends what it was at when nobody waits for it any more.
+        self.assertTrue(wait_until(lambda: self.temporaries() == [], 10))
         before = said.rsplit("--before ", 1)[1].split()[0]
         done = len([path for path, id in self.ids().items() if ids[path] != id])
         self.assertTrue(10 < done < 150, done)
