@@ -104,6 +104,64 @@ class Terminal(MountedTest):
         (other.path / "keyring").write_bytes(b"nothing")
         check("mount", other.path, other.mnt, *secret, statuses=range(1, 60))
 
+    def names(self, *command):
+        """The subcommands that the program has."""
+        printed = self.vault.ok(*command, "--help").split("Commands:")[1].split("Options:")[0]
+        return set(re.findall(r"^  ([a-z-]+)  ", printed, re.MULTILINE)) - {"help"}
+
+    def test_every_command_tells_of_hostile_places_and_words_escaped(self):
+        """Each with a vault, files and words of hostile names, whatever it says of them."""
+        groups = ("kms", "unlock", "key", "key-backup")
+        commands = {(name,) for name in self.names() - set(groups)}
+        commands |= {(group, name) for group in groups for name in self.names(group)}
+        place = self.dir / HOSTILE
+        place.mkdir()
+        vault = self.new_vault(place)
+        secret = ("--passfile", vault.passfile)
+        new = ("--new-passfile", place / "none", "--kdf-memory", "8")
+        words = {
+            ("inspect",): (place / "vault/keyring", place / "none"),
+            ("reencrypt",): ("-r", place / "none"),
+            ("rotate",): (vault.path, "--alias", f"alias/{HOSTILE}", *secret),
+            ("mount",): (vault.path, place / "none", *secret),
+            ("init",): (vault.path, *secret),
+            ("umount",): (place / "none",),
+            ("rewrap",): (vault.path, "--to-alias", f"alias/{HOSTILE}", *secret),
+            ("fsck",): (vault.path, "--keyring", place / "none", *secret),
+            ("events",): (vault.path, "--passfile", place / "none"),
+            ("status",): (place / "none", *secret),
+            ("key", "retire"): (vault.path, "--key-id", HOSTILE, "--below", "2", *secret),
+            ("key-backup", "export"): (vault.path, place / "no/backup", *secret, "--backup-passfile", vault.passfile),
+            ("key-backup", "import"): (vault.path, place / "none", "--backup-passfile", vault.passfile, *new),
+            ("key-backup", "merge"): (vault.path, place / "none", *secret),
+            ("unlock", "list"): (place / "none",),
+            ("unlock", "add"): (vault.path, *secret, *new),
+            ("unlock", "change"): (vault.path, *secret, *new),
+            ("unlock", "remove"): (vault.path, HOSTILE, *secret),
+            ("kms", "re-encrypt"): (place / "none", "--destination-key-id", HOSTILE),
+        }
+        kms = {
+            "create-key": ("--description", HOSTILE, "--tags", f"TagKey={HOSTILE},TagValue={HOSTILE}"),
+            "create-alias": ("--alias-name", f"alias/{HOSTILE}", "--target-key-id", HOSTILE),
+            "update-alias": ("--alias-name", f"alias/{HOSTILE}", "--target-key-id", HOSTILE),
+            "delete-alias": ("--alias-name", f"alias/{HOSTILE}"),
+            "list-keys": (),
+            "list-aliases": (),
+            "put-key-policy": ("--key-id", HOSTILE, "--policy", HOSTILE),
+            "tag-resource": ("--key-id", HOSTILE, "--tags", f"TagKey={HOSTILE},TagValue={HOSTILE}"),
+            "untag-resource": ("--key-id", HOSTILE, "--tag-keys", HOSTILE),
+            "update-key-description": ("--key-id", HOSTILE, "--description", HOSTILE),
+            "import-key-material": ("--key-id", HOSTILE, "--key-material-file", place / "none"),
+            "get-parameters-for-import": ("--key-id", HOSTILE, "--wrapping-algorithm", HOSTILE),
+        }
+        for command in sorted(commands):
+            given = words.get(command)
+            if given is None:
+                self.assertEqual(command[0], "kms", f"rekeyfs {' '.join(command)}: a command that this test doesn't know")
+                given = (*kms.get(command[1], ("--key-id", HOSTILE)), "--vault", vault.path, *secret)
+            self.check(*command, *given, statuses=range(256))
+            self.check(*command, HOSTILE, f"--{HOSTILE}", statuses=range(1, 256))
+
     def test_slots_of_other_programs_and_forged_events_are_shown_escaped(self):
         self.vault.umount()
         copy, secret = self.dir / "copy", ("--passfile", self.vault.passfile)
