@@ -15,7 +15,7 @@
 //! its own (FUSE), files of several names are let in. One that the kernel has forgotten, or that was removed
 //! through the mount, is none any more.
 //!
-//! Memory is bounded: a full shard of [`MANY`] ids or more forgets those of inodes that the kernel has forgotten, and if that
+//! Memory is bounded: a shard of [`MANY`] ids or more, once it has doubled since it last did, forgets those of inodes that the kernel has forgotten, and if that
 //! isn't enough those of files that no one has open; 3 MiB in all. The shards' locks are leaves, taken when a file is
 //! loaded, emptied or gets its first header, never while it is read or written.
 
@@ -35,11 +35,11 @@ use crate::storage::{self, Access};
 
 const SHARDS: usize = 64;
 /// So many ids of a shard are kept, whether their files are open or not.
-const MANY: usize = 1024;
+const MANY: usize = 896;
 
 /// The table.
 pub(super) struct FileIds {
-    shards: [Mutex<HashMap<FileId, Weak<Inode>>>; SHARDS],
+    shards: [Mutex<Shard>; SHARDS],
 }
 
 impl Default for FileIds {
@@ -48,8 +48,34 @@ impl Default for FileIds {
     }
 }
 
+#[derive(Default)]
+struct Shard {
+    ids: HashMap<FileId, Weak<Inode>>,
+    /// How many ids were left when some were last forgotten.
+    left: usize,
+}
+
+impl Shard {
+    /// Forgets ids before another one comes, if they are many and have doubled.
+    fn make_room(&mut self) {
+        if self.ids.len() < 2 * self.left.max(MANY) {
+            return;
+        }
+        self.forget(|inode| inode.strong_count() > 0);
+        if self.ids.len() >= MANY {
+            self.forget(|inode| inode.upgrade().is_some_and(|inode| inode.is_loaded()));
+        }
+    }
+
+    fn forget(&mut self, keep: impl Fn(&Weak<Inode>) -> bool) {
+        self.ids.retain(|_, inode| keep(inode));
+        self.left = self.ids.len();
+        self.ids.shrink_to(2 * self.left);
+    }
+}
+
 impl FileIds {
-    fn shard(&self, id: FileId) -> &Mutex<HashMap<FileId, Weak<Inode>>> {
+    fn shard(&self, id: FileId) -> &Mutex<Shard> {
         // Drawn at random.
         &self.shards[usize::from(id.as_bytes()[0]) % SHARDS]
     }
@@ -57,13 +83,8 @@ impl FileIds {
     /// Notes that this inode bears the id, unless another one that is known does: that is returned.
     fn claim(&self, id: FileId, inode: &Arc<Inode>) -> Option<Arc<Inode>> {
         let mut shard = self.shard(id).lock();
-        if shard.len() >= MANY && shard.len() == shard.capacity() {
-            shard.retain(|_, inode| inode.strong_count() > 0);
-            if shard.len() >= MANY {
-                shard.retain(|_, inode| inode.upgrade().is_some_and(|inode| inode.is_loaded()));
-            }
-        }
-        match shard.entry(id) {
+        shard.make_room();
+        match shard.ids.entry(id) {
             Entry::Vacant(free) => {
                 free.insert(Arc::downgrade(inode));
                 None
@@ -81,30 +102,29 @@ impl FileIds {
 
     /// The inode bears the id, whoever did before.
     fn take_over(&self, id: FileId, inode: &Arc<Inode>) {
-        self.shard(id).lock().insert(id, Arc::downgrade(inode));
+        let mut shard = self.shard(id).lock();
+        shard.make_room();
+        shard.ids.insert(id, Arc::downgrade(inode));
     }
 
     /// The inode doesn't bear the id any more.
     fn give_up(&self, id: FileId, ino: Ino) {
-        let mut shard = self.shard(id).lock();
-        if shard.get(&id).is_some_and(|known| known.upgrade().is_none_or(|known| known.ino == ino)) {
-            shard.remove(&id);
+        let ids = &mut self.shard(id).lock().ids;
+        if ids.get(&id).is_some_and(|known| known.upgrade().is_none_or(|known| known.ino == ino)) {
+            ids.remove(&id);
         }
     }
 
     /// Gives up room that inodes no longer known have left.
     pub(super) fn shrink(&self) {
         for shard in &self.shards {
-            let mut shard = shard.lock();
-            shard.retain(|_, inode| inode.strong_count() > 0);
-            let room = shard.len() * 2;
-            shard.shrink_to(room);
+            shard.lock().forget(|inode| inode.strong_count() > 0);
         }
     }
 
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().len()).sum()
+        self.shards.iter().map(|shard| shard.lock().ids.len()).sum()
     }
 }
 
