@@ -24,6 +24,9 @@ const TAKES: std::ops::RangeInclusive<Duration> = Duration::from_millis(700)..=D
 /// The longest a sweep rests without asking whether it is to stop.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How often a sweep tries a file again that is changed while it is re-wrapped, before it leaves the file to the next use.
+const TRIES_AGAIN: usize = 8;
+
 /// How a sweep goes about its work.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct SweepOptions {
@@ -244,12 +247,17 @@ impl Tally {
         }
         let inos: Vec<Ino> = stale.iter().map(|(ino, _)| *ino).collect();
         let BatchOutcome { mut moved, mut failed, .. } = vault.rewrap_batch_to(&inos, to);
-        // Some were overtaken, by the lazy re-wrap or by a write that emptied them: these are fresh now, or
-        // can be re-wrapped in a second go.
-        if !failed.is_empty() {
-            let again = vault.rewrap_batch_to(&failed, to);
-            moved.extend(again.moved);
-            failed = again.failed;
+        // Some were overtaken, by the lazy re-wrap or by a write that emptied them: these are current now. Or by a
+        // truncate that lowered their floor, as many times as a program truncates them.
+        let mut again = failed.clone();
+        for _ in 0..TRIES_AGAIN {
+            if again.is_empty() {
+                break;
+            }
+            let outcome = vault.rewrap_batch_to(&again, to);
+            moved.extend(outcome.moved);
+            failed.retain(|ino| !again.contains(ino) || outcome.failed.contains(ino));
+            again = outcome.overtaken;
         }
         self.report.rewrapped += moved.len() as u64;
         let moved: HashMap<Ino, BackingKeyId> = moved.into_iter().collect();

@@ -1,15 +1,15 @@
 //! A sweep meets every file once and leaves nothing stale.
 use std::num::NonZeroU32;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::{MOST, SweepOptions, TAKES, Tally, most, next, sweep};
 use crate::crypto::suite::Suite;
-use crate::ids::{AliasName, Ino};
+use crate::ids::{AliasName, Ino, PlainOffset};
 use crate::keyring::{RotateTarget, Staying};
 use crate::storage::fault::{Faults, Op};
 use crate::vault::testing::{TestVault, me};
-use crate::vault::{Destination, XattrMode};
+use crate::vault::{Destination, SetAttr, XattrMode};
 
 fn rotated() -> (TestVault, u64) {
     let test = TestVault::with_suite(Suite::Aes256Gcm);
@@ -43,6 +43,39 @@ fn a_file_with_two_names_is_one_file() {
     test.vault.link(ino, Ino::ROOT, b"another").unwrap();
     let report = sweep(&test.vault, SweepOptions::default(), |_| {}, &AtomicBool::new(false)).unwrap();
     assert_eq!((report.files, report.rewrapped, report.failed), (files, files, 0));
+}
+
+/// Each truncate below the floor seals another header, which overtakes a re-wrap that is under way.
+#[test]
+fn a_file_that_is_truncated_all_the_while_is_not_left_out() {
+    let test = TestVault::new();
+    test.written("f");
+    let (ino, handle) = test.open("f").unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                test.vault.write(ino, PlainOffset(0), &[1; 40_000], false).unwrap();
+                test.vault.fsync(ino, false).unwrap();
+                for size in [30_000, 20_000, 10_000] {
+                    let cut = SetAttr { size: Some(size), ..SetAttr::default() };
+                    test.vault.setattr(ino, &cut, &me()).unwrap();
+                }
+            }
+        });
+        let left: Vec<_> = (0..100)
+            .map(|_| {
+                test.keys().rotate(&RotateTarget::Alias(AliasName::default_alias())).unwrap();
+                let stop = AtomicBool::new(false);
+                let report = sweep(&test.vault, SweepOptions::default(), |_| {}, &stop).unwrap();
+                (report.failed, report.skipped)
+            })
+            .filter(|left| *left != (0, 0))
+            .collect();
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(left, []);
+    });
+    test.vault.release(ino, handle).unwrap();
 }
 
 #[test]

@@ -29,7 +29,7 @@ use crate::vault::{Destination, Error, Result, Vault};
 /// From this many files on, one syncfs is cheaper than an fdatasync for each.
 const SYNCFS_FROM: usize = 8;
 /// How often a re-wrap to a key of the caller's choice is tried.
-const TRIES: usize = 3;
+const TRIES: usize = 8;
 
 /// What became of a batch.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -43,6 +43,8 @@ pub struct BatchOutcome {
     /// Files whose re-wrap failed or was overtaken; one of their slots is still the old one, or may be, and they
     /// can be tried again.
     pub failed: Vec<Ino>,
+    /// Those of them that were overtaken: no error kept them from it.
+    pub overtaken: Vec<Ino>,
 }
 
 /// How many files came from one key to another.
@@ -124,7 +126,10 @@ impl Vault {
             for mut candidate in batch {
                 match step(&mut candidate) {
                     Ok(true) => kept.push(candidate),
-                    Ok(false) => outcome.failed.push(candidate.inode.ino),
+                    Ok(false) => {
+                        outcome.failed.push(candidate.inode.ino);
+                        outcome.overtaken.push(candidate.inode.ino);
+                    }
                     Err(e) => {
                         self.take_over(&candidate);
                         outcome.failed.push(candidate.inode.ino);
