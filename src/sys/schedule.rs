@@ -50,6 +50,23 @@ pub fn run_when_idle() -> rustix::io::Result<()> {
     if r == 0 { Ok(()) } else { Err(super::last_errno()) }
 }
 
+/// The calling thread.
+pub fn this_thread() -> ThreadId {
+    ThreadId(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs())
+}
+
+/// Has a thread of this process run as others do again, after [`run_when_idle`].
+///
+/// # Errors
+/// EPERM without CAP_SYS_NICE, unless RLIMIT_NICE allows it; ESRCH if it has ended.
+pub fn run_as_others(thread: ThreadId) -> rustix::io::Result<()> {
+    let none = libc::sched_param { sched_priority: 0 };
+    let thread = libc::pid_t::try_from(thread.0).map_err(|_| rustix::io::Errno::SRCH)?;
+    // SAFETY: the pointer is to a live sched_param, which the call only reads.
+    let r = unsafe { libc::sched_setscheduler(thread, libc::SCHED_OTHER, &raw const none) };
+    if r == 0 { Ok(()) } else { Err(super::last_errno()) }
+}
+
 /// Has the calling thread run on this core alone, even if it might not before.
 ///
 /// # Errors

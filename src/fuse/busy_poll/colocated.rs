@@ -25,7 +25,9 @@ use super::tunables::{
     MIGRATIONS_MAX, PENALTY_BULK, PENALTY_MAX, PENALTY_OTHER_CALLER, SWITCH_AFTER, WORKER_CHECK_EVERY,
     WORKER_LATE,
 };
-use crate::sys::schedule::{Core, Cores, ThreadId, core_of, run_on, run_when_idle};
+use crate::sys::schedule::{
+    Core, Cores, ThreadId, core_of, run_as_others, run_on, run_when_idle, this_thread,
+};
 
 thread_local! {
     /// In the worker alone: whom it serves, and how.
@@ -51,6 +53,8 @@ struct Post {
     at: Option<(ThreadId, Core)>,
     /// A session thread has ended.
     over: bool,
+    /// The thread that is the worker.
+    thread: Option<ThreadId>,
 }
 
 #[derive(Default, PartialEq, Eq)]
@@ -105,6 +109,7 @@ impl ColocatedWorker {
                 return Called::Nobody;
             }
             post.holder = Holder::Somebody;
+            post.thread = Some(this_thread());
             who = Called::Me;
         }
         post.calls = post.calls.checked_add(1).unwrap_or(1);
@@ -193,7 +198,13 @@ struct Attends(Arc<ColocatedWorker>);
 
 impl Drop for Attends {
     fn drop(&mut self) {
-        self.0.post.lock().over = true;
+        let mut post = self.0.post.lock();
+        post.over = true;
+        // An unmount waits for its end, which takes it long on a busy machine; without the privilege it has to.
+        if let Some(worker) = post.thread.take() {
+            let _ = run_as_others(worker);
+        }
+        drop(post);
         self.0.called.notify_all();
     }
 }
