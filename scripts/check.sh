@@ -5,6 +5,7 @@
 . "$ROOT/scripts/layers.sh"
 cd "$ROOT" || exit 1
 need_build_tools
+install_missing python3:python3
 
 step "cargo fmt" cargo fmt --all --check
 step "cargo fmt, fuzz targets" cargo fmt --manifest-path fuzz/Cargo.toml --check
