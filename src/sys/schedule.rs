@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn a_thread_goes_to_the_core_it_is_bound_to_and_is_found_there() {
         std::thread::spawn(|| {
-            let me = ThreadId(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs());
+            let me = this_thread();
             let core = core_of(me).unwrap();
             let before = Cores::allowed().unwrap();
             assert!(before.contains(core) && !before.contains(Core(usize::MAX)));

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import pwd
 import shutil
 import signal
@@ -126,6 +127,11 @@ class Vault:
                 f"rekeyfs {' '.join(map(str, args))}: exit status {done.returncode}\n{done.stdout}{done.stderr}"
             )
         return done.stdout
+
+    def subcommands(self, *command):
+        """The names that the program, or one of its groups of commands, lists in its help."""
+        printed = self.ok(*command, "--help").split("Commands:")[1].split("Options:")[0]
+        return set(re.findall(r"^  ([a-z-]+)  ", printed, re.MULTILINE)) - {"help"}
 
     def mount(self, *options):
         self.ok("mount", self.path, self.mnt, "--passfile", self.passfile, *options)

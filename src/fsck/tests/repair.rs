@@ -12,6 +12,18 @@ fn mend_with(f: &Fixture, options: &Mend) -> (Vec<Finding>, Summary) {
     (seen.0, summary)
 }
 
+/// An error is fine here: what is on disk counts.
+fn mend_stopped_after(n: u64, f: &Fixture, options: &Mend) -> Faults {
+    let (found, checked) = f.check();
+    let faults = Faults::stop_after(n);
+    {
+        let _scope = faults.on_this_thread();
+        let leave = f.t.keys().writable().unwrap();
+        let _ = mend(f.t.keys(), leave, options, found, checked, &mut Seen::default());
+    }
+    faults
+}
+
 fn repair(f: &Fixture) -> (Vec<Finding>, Summary) {
     mend_with(f, &Mend { repair: true, ..Mend::default() })
 }
@@ -145,21 +157,7 @@ fn a_repair_stopped_at_any_write_is_taken_up() {
         std::fs::write(f.t.tree().join(".tmp.AAAA"), b"x").unwrap();
         let names = ["good", "slot", "behind"];
         let before: Vec<_> = names.iter().map(|name| read(&mut f, name).unwrap()).collect();
-        let (found, checked) = f.check();
-        let faults = Faults::stop_after(n);
-        {
-            let _scope = faults.on_this_thread();
-            let options = Mend { repair: true, ..Mend::default() };
-            // An error is fine here: what is on disk counts.
-            let _ = mend(
-                f.t.keys(),
-                f.t.keys().writable().unwrap(),
-                &options,
-                found,
-                checked,
-                &mut Seen::default(),
-            );
-        }
+        let faults = mend_stopped_after(n, &f, &Mend { repair: true, ..Mend::default() });
         for (name, content) in names.iter().zip(&before) {
             assert!(read(&mut f, name).unwrap() == *content, "{name}, stopped after {n}");
         }
@@ -240,19 +238,7 @@ fn a_quarantine_stopped_at_any_write_has_the_file_somewhere() {
         let good = read(&mut f, "good").unwrap();
         let outside = tempfile::tempdir().unwrap();
         let options = Mend { quarantine: Some(outside.path().join("q")), salvage: true, ..Mend::default() };
-        let (found, checked) = f.check();
-        let faults = Faults::stop_after(n);
-        {
-            let _scope = faults.on_this_thread();
-            let _ = mend(
-                f.t.keys(),
-                f.t.keys().writable().unwrap(),
-                &options,
-                found,
-                checked,
-                &mut Seen::default(),
-            );
-        }
+        let faults = mend_stopped_after(n, &f, &options);
         if !lower.exists() {
             assert_eq!(std::fs::read(outside.path().join("q/000001/ciphertext")).unwrap(), damaged);
         }

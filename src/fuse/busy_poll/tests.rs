@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::tunables::STANDBY_CHECK;
 use super::*;
-use crate::sys::schedule::ThreadId;
+use crate::sys::schedule::this_thread;
 
 /// What `poll_until` says if the `at`th look is the first to find something and each takes 7 µs.
 fn polled(at: u32) -> PollResult {
@@ -48,7 +48,7 @@ fn one_caller_is_served_by_one_thread_and_others_take_over_from_it() {
     const REQUESTS: usize = 2_000;
     let (device, mut kernel) = UnixStream::pair().unwrap();
     let Some(poller) = BusyPoller::new(device.try_clone().unwrap().into()) else { return };
-    let caller = ThreadId(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs());
+    let caller = this_thread();
     let left = std::thread::scope(|threads| {
         for _ in 0..3 {
             threads.spawn(|| {
