@@ -33,10 +33,6 @@ KNOWN = [
         vault/plain vault/readdir vault/record vault/removed vault/stale vault/tree
     """,
     """
-        cli/args cli/args_backup cli/args_events cli/args_files cli/args_fsck cli/args_import cli/args_key
-        cli/args_kms
-    """,
-    """
         vault/file/reencrypt vault/replace
     """,
     """

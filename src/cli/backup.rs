@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::args_backup::{Export, Import, KeyBackupCommand, Merge};
+use super::args::{Export, Import, KeyBackupCommand, Merge};
 use super::errors;
 use super::exit::{Exit, Failure, Outcome};
 use super::init;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::args_key::{KeyCommand, Retire as Args};
+use super::args::{KeyCommand, Retire as Args};
 use super::exit::{Exit, Failure, Outcome};
 use super::interrupt::Interrupt;
 use super::offline::{self, Offline};

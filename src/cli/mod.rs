@@ -2,32 +2,21 @@
 //! file a command, and how it ended becomes one line and an exit status.
 
 mod args;
-mod args_backup;
-mod args_events;
-mod args_files;
-mod args_fsck;
-mod args_import;
-mod args_key;
-mod args_kms;
 mod backup;
 mod errors;
 mod events;
 mod exit;
 mod fsck;
-mod fsck_display;
 mod init;
 mod inspect;
 mod interrupt;
 mod key;
 mod kms;
-mod kms_import;
-mod kms_output;
 mod mount;
 mod offline;
 mod options;
 mod output;
 mod progress;
-mod re_encrypt;
 mod reencrypt;
 mod rewrap;
 mod rotate;

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::args_files as args;
+use super::args;
 use super::exit::{Exit, Failure, Outcome};
 use super::interrupt::Interrupt;
 use super::offline;

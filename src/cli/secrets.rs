@@ -11,8 +11,7 @@ use std::process::{Command, Stdio};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
-use super::args;
-use super::args_backup::{BackupPass, Merge};
+use super::args::{self, BackupPass, Merge};
 use super::exit::{Exit, Failure, Outcome};
 use super::options::Options;
 use crate::unlock::{CostLimit, KdfChoice, RecoveryKey, Secret, SecretKind};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::io::IsTerminal;
 
-use super::args_files as args;
+use super::args;
 use super::exit::{Exit, Outcome, note};
 use super::interrupt::Interrupt;
 use super::offline;

@@ -5,11 +5,11 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::args_kms::ReEncrypt;
-use super::exit::{Exit, Failure, Outcome};
-use super::kms_output;
-use super::output;
-use super::target;
+use super::answer;
+use crate::cli::args::kms::ReEncrypt;
+use crate::cli::exit::{Exit, Failure, Outcome};
+use crate::cli::output;
+use crate::cli::target;
 use crate::control::{KmsReply, Reply, Request};
 use crate::storage;
 
@@ -44,7 +44,7 @@ fn re_encrypt(path: &Path, args: &ReEncrypt) -> Outcome {
     let ino = meta.ino();
     let key_id = args.destination_key_id.clone();
     match target::ask(entry, &Request::RewrapTo { ino, key_id })? {
-        Reply::Kms(KmsReply::Done { answer }) => kms_output::print(OPERATION, &answer, args.output)?,
+        Reply::Kms(KmsReply::Done { answer }) => answer::print(OPERATION, &answer, args.output)?,
         Reply::Kms(KmsReply::Failed { error }) => {
             let (name, message, path) = (error.name, error.message, path.display());
             let line = format!(

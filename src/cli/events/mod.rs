@@ -1,6 +1,9 @@
 //! `rekeyfs events`: the audit log, its lower paths as plain ones. The log itself is read here; the names and
 //! the check are the daemon's where the vault is mounted, for they take keys.
 
+mod tail;
+mod verified;
+
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fmt::Write;
@@ -12,7 +15,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::args_events::Events;
+use super::args::Events;
 use super::exit::{Exit, Failure, Outcome, one_line};
 use super::offline;
 use super::output;
@@ -23,9 +26,6 @@ use crate::keyring::Keys;
 use crate::printable;
 use crate::storage;
 use crate::vault::PlainNames;
-
-mod tail;
-mod verified;
 
 use tail::{Read, Tail};
 use verified::{Doubtful, Verified};

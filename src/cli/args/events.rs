@@ -4,26 +4,26 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::args::Open;
+use super::common::Open;
 
 /// `rekeyfs events`.
 #[derive(Args, Debug)]
-pub(super) struct Events {
+pub(in crate::cli) struct Events {
     /// A vault's directory, a mountpoint, or any path inside a mount
-    pub(super) target: PathBuf,
+    pub(in crate::cli) target: PathBuf,
     #[command(flatten)]
-    pub(super) open: Open,
+    pub(in crate::cli) open: Open,
     /// Go on with what comes, until interrupted; also across an unmount and the next mount
     #[arg(long, short, conflicts_with = "verify")]
-    pub(super) follow: bool,
+    pub(in crate::cli) follow: bool,
     /// Show nothing and check the log: exit status 45 if a line was changed, moved, added or taken out, or if
     /// the log ends before the place that the keyring remembers
     #[arg(long)]
-    pub(super) verify: bool,
+    pub(in crate::cli) verify: bool,
     /// Only events from this time on (UTC, as the log has it): 2026-11-22, or 2026-11-22T09:30
     #[arg(long, value_name = "TIME", conflicts_with = "verify")]
-    pub(super) since: Option<String>,
+    pub(in crate::cli) since: Option<String>,
     /// Print the lines of the log as they are; with --verify, one JSON object
     #[arg(long)]
-    pub(super) json: bool,
+    pub(in crate::cli) json: bool,
 }

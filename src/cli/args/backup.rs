@@ -5,19 +5,19 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::args::{Kdf, NewSecret, NextVersion, Open};
+use super::common::{Kdf, NewSecret, NextVersion, Open};
 
 /// `rekeyfs key-backup`.
 #[derive(Args, Debug)]
 #[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
-pub(super) struct KeyBackup {
+pub(in crate::cli) struct KeyBackup {
     #[command(subcommand)]
-    pub(super) command: KeyBackupCommand,
+    pub(in crate::cli) command: KeyBackupCommand,
 }
 
 /// The commands of `rekeyfs key-backup`.
 #[derive(Subcommand, Debug)]
-pub(super) enum KeyBackupCommand {
+pub(in crate::cli) enum KeyBackupCommand {
     /// Write all keys to a file, sealed under a passphrase of its own. Asks for a secret of the vault, also while
     /// it is mounted
     Export(Export),
@@ -30,72 +30,72 @@ pub(super) enum KeyBackupCommand {
 
 /// `rekeyfs key-backup export`.
 #[derive(Args, Debug)]
-pub(super) struct Export {
+pub(in crate::cli) struct Export {
     /// A vault's directory, a mountpoint, or any path inside a mount
-    pub(super) target: PathBuf,
+    pub(in crate::cli) target: PathBuf,
     /// The file to write; it must not exist
-    pub(super) file: PathBuf,
+    pub(in crate::cli) file: PathBuf,
     #[command(flatten)]
-    pub(super) open: Open,
+    pub(in crate::cli) open: Open,
     #[command(flatten)]
-    pub(super) backup: BackupPass,
+    pub(in crate::cli) backup: BackupPass,
     #[command(flatten)]
-    pub(super) kdf: Kdf,
+    pub(in crate::cli) kdf: Kdf,
     /// Print JSON
     #[arg(long)]
-    pub(super) json: bool,
+    pub(in crate::cli) json: bool,
 }
 
 /// `rekeyfs key-backup import`.
 #[derive(Args, Debug)]
-pub(super) struct Import {
+pub(in crate::cli) struct Import {
     /// The vault's directory; it must not be mounted
-    pub(super) vault: PathBuf,
+    pub(in crate::cli) vault: PathBuf,
     /// The backup
-    pub(super) file: PathBuf,
+    pub(in crate::cli) file: PathBuf,
     #[command(flatten)]
-    pub(super) backup: BackupPass,
+    pub(in crate::cli) backup: BackupPass,
     #[command(flatten)]
-    pub(super) new: NewSecret,
+    pub(in crate::cli) new: NewSecret,
     /// Also where the vault has a keyring that isn't visibly damaged; it is kept under another name
     #[arg(long)]
-    pub(super) force: bool,
+    pub(in crate::cli) force: bool,
     #[command(flatten)]
-    pub(super) next: NextVersion,
+    pub(in crate::cli) next: NextVersion,
     /// Try the backup's passphrase whatever that costs: only for a backup that is known to be yours
     #[arg(long)]
-    pub(super) any_cost: bool,
+    pub(in crate::cli) any_cost: bool,
 }
 
 /// `rekeyfs key-backup merge`.
 #[derive(Args, Debug)]
-pub(super) struct Merge {
+pub(in crate::cli) struct Merge {
     /// The vault's directory; it must not be mounted
-    pub(super) vault: PathBuf,
+    pub(in crate::cli) vault: PathBuf,
     /// A keyring file or a key backup of the same vault
-    pub(super) file: PathBuf,
+    pub(in crate::cli) file: PathBuf,
     #[command(flatten)]
-    pub(super) open: Open,
+    pub(in crate::cli) open: Open,
     #[command(flatten)]
-    pub(super) backup: BackupPass,
+    pub(in crate::cli) backup: BackupPass,
     /// Open the file with a key file of 32 random bytes instead of a passphrase
     #[arg(long, value_name = "FILE", conflicts_with_all = ["backup_passfile", "backup_extpass"])]
-    pub(super) backup_keyfile: Option<PathBuf>,
+    pub(in crate::cli) backup_keyfile: Option<PathBuf>,
     /// Open the file with its recovery key: what is asked for or read is that, not the passphrase
     #[arg(long, conflicts_with = "backup_keyfile")]
-    pub(super) backup_recovery_key: bool,
+    pub(in crate::cli) backup_recovery_key: bool,
     /// Print JSON
     #[arg(long)]
-    pub(super) json: bool,
+    pub(in crate::cli) json: bool,
 }
 
 /// Where the passphrase of a backup comes from; without any, it is asked for.
 #[derive(Args, Debug)]
-pub(super) struct BackupPass {
+pub(in crate::cli) struct BackupPass {
     /// Take the backup's passphrase from the first line of a file
     #[arg(long, value_name = "FILE", conflicts_with = "backup_extpass")]
-    pub(super) backup_passfile: Option<PathBuf>,
+    pub(in crate::cli) backup_passfile: Option<PathBuf>,
     /// Take the backup's passphrase from the first line that a shell command prints
     #[arg(long, value_name = "COMMAND")]
-    pub(super) backup_extpass: Option<OsString>,
+    pub(in crate::cli) backup_extpass: Option<OsString>,
 }

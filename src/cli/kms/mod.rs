@@ -1,20 +1,21 @@
 //! `rekeyfs kms VERB`: the verb becomes a call, the mount's daemon or the opened vault answers it, and the
 //! answer or the error is printed as the AWS CLI prints it.
 
+mod answer;
+mod import;
+mod re_encrypt;
+
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::args_kms::{Common, KeyVerb, Kms, Materials, Verb};
+use super::args::kms::{KeyVerb, Kms, KmsCommon, Materials, Verb};
 use super::exit::{Exit, Failure, Outcome};
 use super::interrupt::Interrupt;
 use super::key;
-use super::kms_import;
-use super::kms_output;
 use super::offline::Offline;
 use super::output;
 use super::progress::Display;
-use super::re_encrypt;
 use super::target::{self, Target};
 use crate::control::{self, Entry, Handler, KmsReply, Reply, Request};
 use crate::keyring::Keys;
@@ -67,12 +68,12 @@ fn of_keys(verb: &KeyVerb) -> Outcome {
     if let KeyVerb::ImportKeyMaterial(args) = verb
         && let Some(file) = &args.key_material_file
     {
-        kms_import::wrap_file(file, &mut call, |parameters| asked.once(parameters))?;
+        import::wrap_file(file, &mut call, |parameters| asked.once(parameters))?;
     }
     let operation = call.operation();
     let forced = matches!(&call, Call::ScheduleKeyDeletion { insist: Some(_), .. });
     let answer = asked.answer(call)?;
-    kms_output::print(operation, &answer, common.output)?;
+    answer::print(operation, &answer, common.output)?;
     if forced {
         output::complain(
             &"backups whose files bear this key in their headers can't be opened any more once it is deleted",
@@ -81,7 +82,7 @@ fn of_keys(verb: &KeyVerb) -> Outcome {
     Ok(())
 }
 
-fn vault(common: &Common) -> Outcome<PathBuf> {
+fn vault(common: &KmsCommon) -> Outcome<PathBuf> {
     let set = || std::env::var_os(VAULT_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
     common.vault.clone().or_else(set).ok_or_else(|| {
         let cause = format!("no vault is named; give --vault TARGET or set {VAULT_VARIABLE}");
@@ -168,7 +169,7 @@ fn append(whole: &mut Value, part: Value) {
     }
 }
 
-fn plan(verb: &KeyVerb) -> Outcome<(Call, &Common)> {
+fn plan(verb: &KeyVerb) -> Outcome<(Call, &KmsCommon)> {
     let all = Page::default;
     Ok(match verb {
         KeyVerb::CreateKey(args) => {
@@ -241,7 +242,7 @@ fn plan(verb: &KeyVerb) -> Outcome<(Call, &Common)> {
             let call = Call::GetParametersForImport { key_id, wrapping_algorithm, wrapping_key_spec };
             (call, &args.key.common)
         }
-        KeyVerb::ImportKeyMaterial(args) => (kms_import::call(args)?, &args.key.common),
+        KeyVerb::ImportKeyMaterial(args) => (import::call(args)?, &args.key.common),
         KeyVerb::DeleteImportedKeyMaterial(args) => {
             let (key_id, key_material_id) = (args.key.key_id.clone(), args.key_material_id.clone());
             (Call::DeleteImportedKeyMaterial { key_id, key_material_id }, &args.key.common)

@@ -1,17 +1,20 @@
 //! `rekeyfs fsck`. Findings go to standard output as they come, progress to standard error.
 
+mod display;
+
 use std::fmt::Write as _;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use super::args_fsck as args;
+use super::args;
 use super::errors;
 use super::exit::{Exit, Failure, Outcome, one_line};
-use super::fsck_display::Display;
 use super::interrupt::Interrupt;
 use super::offline::{self, Offline};
 use super::output;
 use super::target::{self, Target};
+use display::Display;
+
 use crate::control::{ClientError, Entry, Reply, Request};
 use crate::fsck::{
     self, CopiedTree, Fate, Finding, Mend, Options, Pages, Progress, Severity, Summary, VersionCount, Watch,

@@ -4,9 +4,9 @@ use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 use serde_json::{Map, Value};
 
-use super::args_kms::Output;
-use super::exit::{Exit, Failure, Outcome};
-use super::output;
+use crate::cli::args::Output;
+use crate::cli::exit::{Exit, Failure, Outcome};
+use crate::cli::output;
 use crate::printable;
 
 /// Columns of the text form that AWS's documentation doesn't show: its lines of ALIASES end in the key id.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::args::Open;
+use super::common::Open;
 
 /// The statuses of `rekeyfs fsck`, which aren't those of the other commands.
 const STATUS: &str = "\
@@ -21,31 +21,31 @@ docs/fsck.md explains each finding.";
 /// `rekeyfs fsck`.
 #[derive(Args, Debug)]
 #[command(after_help = STATUS)]
-pub(super) struct Fsck {
+pub(in crate::cli) struct Fsck {
     /// A vault's directory, a mountpoint, or any path inside a mount
-    pub(super) target: PathBuf,
+    pub(in crate::cli) target: PathBuf,
     /// Check only this file or directory: its path from the mount's root on, or in the mount
-    pub(super) path: Option<PathBuf>,
+    pub(in crate::cli) path: Option<PathBuf>,
     /// TARGET is a copy of a vault, or of its tree alone: check it with this keyring (VAULT/keyring) or key backup,
     /// and tell which key versions its files need and whether both keyrings, this one and the copy's own, open
     /// them. The secret asked for is one of this keyring. Nothing is written, to the copy or beside the keyring
     #[arg(long, value_name = "FILE", conflicts_with_all = ["repair", "quarantine"])]
-    pub(super) keyring: Option<PathBuf>,
+    pub(in crate::cli) keyring: Option<PathBuf>,
     #[command(flatten)]
-    pub(super) open: Open,
+    pub(in crate::cli) open: Open,
     /// Repair what can be repaired, and say so for each: sizes, slots, leftovers, and pages that read as an error and
     /// that no header promises, which become zeros. What is overwritten is kept in the vault's fsck-undo.jsonl. The
     /// vault must not be mounted
     #[arg(long)]
-    pub(super) repair: bool,
+    pub(in crate::cli) repair: bool,
     /// Move files that can't be read whole into this directory, which is not in the vault, with a list of the pages
     /// that can be read. The vault must not be mounted
     #[arg(long, value_name = "DIR")]
-    pub(super) quarantine: Option<PathBuf>,
+    pub(in crate::cli) quarantine: Option<PathBuf>,
     /// With --quarantine: write what can be read there too, decrypted, with zeros for the rest
     #[arg(long, requires = "quarantine")]
-    pub(super) salvage: bool,
+    pub(in crate::cli) salvage: bool,
     /// Print JSON: one object a finding and a line, then one with the counts
     #[arg(long)]
-    pub(super) json: bool,
+    pub(in crate::cli) json: bool,
 }

@@ -4,19 +4,19 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::args::Open;
+use super::common::Open;
 
 /// `rekeyfs key`.
 #[derive(Args, Debug)]
 #[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
-pub(super) struct Key {
+pub(in crate::cli) struct Key {
     #[command(subcommand)]
-    pub(super) command: KeyCommand,
+    pub(in crate::cli) command: KeyCommand,
 }
 
 /// The commands of `rekeyfs key`.
 #[derive(Subcommand, Debug)]
-pub(super) enum KeyCommand {
+pub(in crate::cli) enum KeyCommand {
     /// Shut old versions of a key, open them again, or delete their material. Files are counted first: it is
     /// refused while one needs what is to go
     Retire(Retire),
@@ -24,35 +24,35 @@ pub(super) enum KeyCommand {
 
 /// `rekeyfs key retire`.
 #[derive(Args, Debug)]
-pub(super) struct Retire {
+pub(in crate::cli) struct Retire {
     /// A vault's directory, a mountpoint, or any path inside a mount
-    pub(super) target: PathBuf,
+    pub(in crate::cli) target: PathBuf,
     /// Which key: its id or ARN, an alias or its ARN
     #[arg(long, value_name = "KEY")]
-    pub(super) key_id: String,
+    pub(in crate::cli) key_id: String,
     /// Versions below this one; the current version is the last that can stand here
     #[arg(long, value_name = "VERSION")]
-    pub(super) below: u32,
+    pub(in crate::cli) below: u32,
     /// Open them again
     #[arg(long, conflicts_with_all = ["trim", "force"])]
-    pub(super) undo: bool,
+    pub(in crate::cli) undo: bool,
     /// Delete their material too. This can't be undone. Copies of the vault whose files were not copied again since
     /// they were re-wrapped become unreadable: copy them anew with `rsync --checksum` first. Asks on a terminal
     #[arg(long)]
-    pub(super) trim: bool,
+    pub(in crate::cli) trim: bool,
     /// Count the files of this copy of the vault (or of its tree alone) too, as those of the vault: refuse while one
     /// needs what is to go. May be given several times
     #[arg(long, value_name = "DIR", conflicts_with_all = ["undo", "force"])]
-    pub(super) checked_copy: Vec<PathBuf>,
+    pub(in crate::cli) checked_copy: Vec<PathBuf>,
     /// With --trim: don't ask
     #[arg(long, short = 'y')]
-    pub(super) yes: bool,
+    pub(in crate::cli) yes: bool,
     /// Do it though files need them, and without counting; asks for an unlock secret, also on a mounted vault
     #[arg(long)]
-    pub(super) force: bool,
+    pub(in crate::cli) force: bool,
     #[command(flatten)]
-    pub(super) open: Open,
+    pub(in crate::cli) open: Open,
     /// Print JSON
     #[arg(long)]
-    pub(super) json: bool,
+    pub(in crate::cli) json: bool,
 }

@@ -6,9 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 
-use super::args_import::ImportKeyMaterial;
-use super::exit::{Exit, Failure, Outcome};
-use super::secrets;
+use crate::cli::args::kms::ImportKeyMaterial;
+use crate::cli::exit::{Exit, Failure, Outcome};
+use crate::cli::secrets;
 use crate::crypto::import::{self, Oaep};
 use crate::keyring::kms::Call;
 use crate::unlock::Secret;

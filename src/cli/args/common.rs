@@ -1,0 +1,141 @@
+//! Options that several commands share.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::ids::KeyVersion;
+
+/// What `--version` says.
+pub(super) const VERSION: &str = if cfg!(feature = "null-cipher") {
+    concat!(env!("CARGO_PKG_VERSION"), " (null cipher: for benchmarks, encrypts nothing)")
+} else {
+    env!("CARGO_PKG_VERSION")
+};
+
+/// Where a passphrase or key file comes from.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct Pass {
+    /// Take the passphrase from the first line of a file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["extpass", "keyfile"])]
+    pub(in crate::cli) passfile: Option<PathBuf>,
+    /// Take the passphrase from the first line that a shell command prints
+    #[arg(long, value_name = "COMMAND", conflicts_with = "keyfile")]
+    pub(in crate::cli) extpass: Option<OsString>,
+    /// Unlock with a key file of 32 random bytes instead of a passphrase
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) keyfile: Option<PathBuf>,
+}
+
+/// What opens a vault that isn't mounted.
+#[derive(Args, Debug)]
+#[command(mut_arg("next_version", |arg| arg.requires("accept_rollback")))]
+pub(in crate::cli) struct Open {
+    #[command(flatten)]
+    pub(in crate::cli) pass: Pass,
+    /// Unlock with the recovery key: what is asked for or read is that, not the passphrase
+    #[arg(long, conflicts_with = "keyfile")]
+    pub(in crate::cli) recovery_key: bool,
+    /// Take a keyring that is older than, or another one than, what this host has seen of the vault, for the path at which
+    /// it is; or let the keyring of a copy be changed beside its vault
+    #[arg(long)]
+    pub(in crate::cli) accept_rollback: bool,
+    #[command(flatten)]
+    pub(in crate::cli) next: NextVersion,
+    /// Try unlock slots whatever they cost and however many there are: only for a keyring that is known to be yours
+    #[arg(long)]
+    pub(in crate::cli) any_cost: bool,
+}
+
+/// From which number on versions of keys are new, when an older keyring takes a newer one's place.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct NextVersion {
+    /// The number of the next version of each key, where nothing here tells how many were made since the older keyring
+    /// was saved: those before it count as lost. Without it, 64 do
+    #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u32).range(1..))]
+    next_version: Option<u32>,
+}
+
+impl NextVersion {
+    pub(in crate::cli) fn number(&self) -> Option<KeyVersion> {
+        self.next_version.map(KeyVersion)
+    }
+}
+
+/// Argon2id's costs.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct Kdf {
+    /// Memory that trying a passphrase takes; without it, chosen so that it takes about a second
+    #[arg(long, value_name = "MIB")]
+    pub(in crate::cli) kdf_memory: Option<u32>,
+}
+
+/// The new secret of `unlock add` and `unlock change`; without any, a passphrase is asked for.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct NewSecret {
+    /// Take the new passphrase from the first line of a file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["new_extpass", "new_keyfile", "new_recovery_key"])]
+    pub(in crate::cli) new_passfile: Option<PathBuf>,
+    /// Take the new passphrase from the first line that a shell command prints
+    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["new_keyfile", "new_recovery_key"])]
+    pub(in crate::cli) new_extpass: Option<OsString>,
+    /// Use a key file of 32 random bytes
+    #[arg(long, value_name = "FILE", conflicts_with = "new_recovery_key")]
+    pub(in crate::cli) new_keyfile: Option<PathBuf>,
+    /// Draw a recovery key and print it once
+    #[arg(long)]
+    pub(in crate::cli) new_recovery_key: bool,
+    #[command(flatten)]
+    pub(in crate::cli) kdf: Kdf,
+}
+
+/// A new root key with the change of a slot.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct Revoke {
+    /// Draw a new root key and a new event key and rotate every key too, so that old keyring files open nothing made from
+    /// now on. Slots whose secret isn't given are dropped, and a new recovery key is printed. The vault must not be
+    /// mounted
+    #[arg(long)]
+    pub(in crate::cli) revoke: bool,
+    /// With --revoke: keep the slot of the passphrase in this file
+    #[arg(long, value_name = "FILE", requires = "revoke")]
+    pub(in crate::cli) keep_passfile: Vec<PathBuf>,
+    /// With --revoke: keep the slot of this key file
+    #[arg(long, value_name = "FILE", requires = "revoke")]
+    pub(in crate::cli) keep_keyfile: Vec<PathBuf>,
+}
+
+/// What every verb of `rekeyfs kms` takes.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct KmsCommon {
+    /// A vault's directory, a mountpoint, or any path inside a mount [default: $REKEYFS_VAULT]
+    #[arg(long, value_name = "TARGET")]
+    pub(in crate::cli) vault: Option<PathBuf>,
+    /// How the answer is printed
+    #[arg(long, value_enum, default_value_t = Output::Json)]
+    pub(in crate::cli) output: Output,
+    #[command(flatten)]
+    pub(in crate::cli) open: Open,
+}
+
+/// How an answer is printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(in crate::cli) enum Output {
+    /// Indented JSON.
+    Json,
+    /// Values parted by tabs, a line for each object.
+    Text,
+    /// Boxes.
+    Table,
+}
+
+/// Verbs of `rekeyfs kms` about one key.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct KmsKey {
+    /// The key's id or ARN; describe-key and the verbs of rotation take an alias or its ARN too
+    #[arg(long, value_name = "KEY")]
+    pub(in crate::cli) key_id: String,
+    #[command(flatten)]
+    pub(in crate::cli) common: KmsCommon,
+}

@@ -1,0 +1,82 @@
+//! Commands about files as clap takes them: `rekeyfs rewrap`, `reencrypt`, `inspect` and `status`.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::common::Open;
+use crate::ids::AliasName;
+
+/// `rekeyfs reencrypt`.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct Reencrypt {
+    /// Files in a mount; with -r also directories in a mount, or the directory of a vault that isn't mounted
+    #[arg(required = true)]
+    pub(in crate::cli) paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(in crate::cli) open: Open,
+    /// All files below directories
+    #[arg(long, short)]
+    pub(in crate::cli) recursive: bool,
+    /// Leave out files made at or after this time, in seconds since 1970 (`date +%s`): to go on with a run that
+    /// began then, or since the old keys can't be known for these. Ciphertext that was copied or restored since
+    /// counts as made then
+    #[arg(long, value_name = "SECONDS")]
+    pub(in crate::cli) before: Option<u32>,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
+}
+
+/// `rekeyfs status`.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct Status {
+    /// A vault's directory, a mountpoint, or any path inside a mount
+    pub(in crate::cli) target: PathBuf,
+    #[command(flatten)]
+    pub(in crate::cli) open: Open,
+    /// Count the files first: without it, those are shown that the mount has seen since it was made
+    #[arg(long)]
+    pub(in crate::cli) count: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
+}
+
+/// `rekeyfs rewrap`.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct Rewrap {
+    /// A vault's directory, a mountpoint, or any path inside a mount
+    pub(in crate::cli) target: PathBuf,
+    #[command(flatten)]
+    pub(in crate::cli) open: Open,
+    /// Move files to the key that this alias points at, and have them follow it from then on, whatever they
+    /// followed before: all of the vault, or PATHS alone; a TARGET inside a mount is such a path
+    #[arg(long, value_name = "ALIAS")]
+    pub(in crate::cli) to_alias: Option<AliasName>,
+    /// With --to-alias: files in the mount, or directories for all files below them
+    #[arg(requires = "to_alias", value_name = "PATH")]
+    pub(in crate::cli) paths: Vec<PathBuf>,
+    /// Give files that don't say which alias they follow, those of versions before, that of their directory, where it
+    /// points at their key; no file changes its key by it
+    #[arg(long, conflicts_with = "to_alias")]
+    pub(in crate::cli) adopt: bool,
+    /// Look at this many files in a second at most
+    #[arg(long, value_name = "FILES")]
+    pub(in crate::cli) max_rate: Option<NonZeroU32>,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
+}
+
+/// `rekeyfs inspect`.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct Inspect {
+    /// Files in a mount, or ciphertext files
+    #[arg(required = true)]
+    pub(in crate::cli) paths: Vec<PathBuf>,
+    /// Print JSON: one object a file
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
+}

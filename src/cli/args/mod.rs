@@ -1,0 +1,137 @@
+//! What was typed, as clap takes it. Nothing here is checked beyond its shape; the commands turn these into
+//! plans that are.
+
+mod backup;
+mod common;
+mod events;
+mod files;
+mod fsck;
+mod key;
+pub(in crate::cli) mod kms;
+mod kms_import;
+mod mount;
+mod rotate;
+mod unlock;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+pub(in crate::cli) use backup::{BackupPass, Export, Import, KeyBackup, KeyBackupCommand, Merge};
+use common::VERSION;
+pub(in crate::cli) use common::{Kdf, NewSecret, Open, Output, Pass, Revoke};
+pub(in crate::cli) use events::Events;
+pub(in crate::cli) use files::{Inspect, Reencrypt, Rewrap, Status};
+pub(in crate::cli) use fsck::Fsck;
+pub(in crate::cli) use key::{Key, KeyCommand, Retire};
+pub(in crate::cli) use kms::Kms;
+pub(in crate::cli) use mount::{Fstab, Init, Mount, Umount};
+pub(in crate::cli) use rotate::Rotate;
+pub(in crate::cli) use unlock::{Unlock, UnlockAdd, UnlockChange, UnlockCommand, UnlockList, UnlockRemove};
+
+use super::exit::{self, Exit, Failure};
+
+/// The commands and options of `rekeyfs`.
+#[derive(Parser, Debug)]
+#[command(
+    name = "rekeyfs",
+    version = VERSION,
+    about = "An encrypted filesystem whose keys rotate while it is mounted",
+    after_help = exit::HELP,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
+struct Typed {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// One command.
+#[derive(Subcommand, Debug)]
+pub(in crate::cli) enum Command {
+    /// Make a vault
+    Init(Init),
+    /// Mount a vault; returns when it can be used
+    Mount(Mount),
+    /// Unmount; returns when the daemon is gone and everything is on disk
+    Umount(Umount),
+    /// Give a key a new version, used from now on by every file created
+    Rotate(Rotate),
+    /// Re-wrap every file that an older key version wraps; can be stopped and started again at any time
+    Rewrap(Rewrap),
+    /// Encrypt files anew under data keys of their own: against a data key that may be known, where re-wrapping
+    /// doesn't help. Files that are open or have several names are left
+    Reencrypt(Reencrypt),
+    /// Show a vault's keys, its mount, how many files each key version wraps, and what is to come
+    Status(Status),
+    /// Check that everything in a vault, mounted or not, is what was written
+    Fsck(Fsck),
+    /// Show which key version wraps a file: one in a mount, or a ciphertext file
+    Inspect(Inspect),
+    /// Retire old versions of a key
+    Key(Key),
+    /// Back all keys up to a file, or make a lost keyring from one
+    KeyBackup(KeyBackup),
+    /// Show the audit log, or check it
+    Events(Events),
+    /// Manage keys with the verbs, flags and answers of `aws kms`
+    Kms(Kms),
+    /// List, add, remove or change what unlocks a vault
+    Unlock(Unlock),
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(in crate::cli) enum Invocation {
+    /// A command.
+    Command(Box<Command>),
+    /// A mount from fstab.
+    Fstab(Box<Fstab>),
+    /// Help or the version: a text for standard output.
+    Show(String),
+}
+
+/// Parses a command line, the program's name included. Called as `mount.…`, or with a path where a command
+/// should be, it takes the arguments that mount(8) gives.
+///
+/// # Errors
+/// [`Exit::Usage`] with clap's reason on one line.
+pub(in crate::cli) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Invocation, Failure> {
+    let line: Vec<OsString> = line.into_iter().collect();
+    let parsed = if from_fstab(&line) {
+        Fstab::try_parse_from(&line).map(|fstab| Invocation::Fstab(Box::new(fstab)))
+    } else {
+        Typed::try_parse_from(&line).map(|typed| Invocation::Command(Box::new(typed.command)))
+    };
+    parsed.or_else(|error| {
+        if error.use_stderr() { Err(usage(&error)) } else { Ok(Invocation::Show(error.to_string())) }
+    })
+}
+
+fn from_fstab(line: &[OsString]) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    let called = line.first().map(PathBuf::from);
+    let name = called.as_deref().and_then(|path| path.file_name()).unwrap_or_default();
+    name.as_bytes().starts_with(b"mount.")
+        || line
+            .get(1)
+            .is_some_and(|first| !first.as_bytes().starts_with(b"-") && first.as_bytes().contains(&b'/'))
+}
+
+fn usage(error: &clap::Error) -> Failure {
+    let text = error.to_string();
+    let reason: Vec<&str> = text.lines().take_while(|l| !l.is_empty()).map(str::trim).collect();
+    let reason = reason.join(" ");
+    let reason = reason.strip_prefix("error: ").unwrap_or(&reason);
+    let help = "see `rekeyfs --help` and `rekeyfs COMMAND --help`";
+    // Without a command clap shows the whole help instead of a reason.
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return Failure::new(Exit::Usage, "command line", format!("no command is given; {help}"));
+    }
+    Failure::new(Exit::Usage, "command line", format!("{reason}; {help}"))
+}
+
+#[cfg(test)]
+mod tests;
