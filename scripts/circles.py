@@ -27,13 +27,14 @@ KNOWN = [
         keyring/state keyring/store keyring/table keyring/vault_dir keyring/watch
     """,
     """
-        vault vault/attr vault/dirs vault/file vault/file/emptied vault/file/load vault/file/lower
-        vault/file/needs vault/file/shut vault/file/times vault/file/unwritten vault/file_ids vault/forgotten
-        vault/handles vault/inode vault/inode/place vault/long vault/needs vault/needs/noted vault/pages
-        vault/plain vault/readdir vault/record vault/removed vault/stale vault/tree
+        vault vault/file vault/file/evict vault/file/file_ids vault/file/kernel_pages vault/file/load
+        vault/file/lower vault/file/needs vault/file/times vault/file/unwritten vault/key_usage/scan
+        vault/key_usage/scan/noted vault/key_usage/stale vault/ops/audit_paths vault/ops/open
+        vault/reclaim/deferred_close vault/reclaim/memory vault/tree vault/tree/attr vault/tree/dir_record
+        vault/tree/dirs vault/tree/inode vault/tree/long_names vault/tree/readdir
     """,
     """
-        vault/file/reencrypt vault/replace
+        vault/file/reencrypt vault/ops/reencrypt
     """,
     """
         fsck/ids fsck/walk

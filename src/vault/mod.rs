@@ -3,46 +3,18 @@
 //! Two halves: the namespace (`tree`: names, inodes, directories) and the content (`file`: sizes, pages,
 //! headers). `lock_order` has the order of their locks.
 
-mod attr;
-mod census;
-mod create;
-mod dirs;
-mod elsewhere;
 mod error;
 mod file;
-mod file_ids;
-mod forgotten;
-mod gates;
-mod generation;
-mod handles;
-mod inode;
+mod key_usage;
 mod lock_order;
-mod locks;
-mod long;
-mod lookup;
 #[cfg(test)]
 mod model;
-mod needs;
 mod ops;
-mod pages;
-mod permit;
-mod plain;
-mod readdir;
-mod recent;
-mod record;
-mod refused;
-mod remove;
-mod removed;
-mod rename;
-mod replace;
-mod stale;
-mod still;
+mod reclaim;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tree;
 mod types;
-mod wrapping;
-mod xattr;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -51,16 +23,16 @@ use std::sync::{Arc, OnceLock, Weak};
 use parking_lot::{Mutex, RwLock};
 
 pub use error::{Damage, Error, Result};
+pub use file::kernel_pages::Stale;
 pub use file::{BatchOutcome, PageCache, holds_data, states_file_id, unwrap};
-pub use needs::{CountError, NOTED, Needed, NotedFile};
-pub use pages::Stale;
-pub use plain::PlainNames;
-pub use replace::{GoOn, Reencrypted};
+pub use key_usage::scan::{CountError, NOTED, Needed, NotedFile};
+pub use key_usage::wrapping::Destination;
+pub use ops::audit_paths::PlainNames;
+pub use ops::reencrypt::{GoOn, Reencrypted};
 pub use types::{
     Attr, Caller, DirEntry, FallocMode, FileKind, HeaderInfo, OpenFlags, PlusSink, SetAttr, StatFs, Whence,
     XattrMode,
 };
-pub use wrapping::Destination;
 
 use crate::events::{Class, Event};
 use crate::ids::{BackingKeyId, Ino, Timestamp};
@@ -91,17 +63,17 @@ pub struct Vault {
     lazy_rewrap: bool,
     /// See [`Vault::set_kernel_keeps_times`].
     kernel_keeps_times: AtomicBool,
-    gates: gates::Gates,
-    handles: handles::Handles,
-    census: census::Census,
-    file_ids: file_ids::FileIds,
-    stale: stale::Queue,
-    forgotten: forgotten::Forgotten,
-    removed: removed::Removed,
+    gates: ops::inode_gates::Gates,
+    handles: ops::open::Handles,
+    census: key_usage::census::Census,
+    file_ids: file::file_ids::FileIds,
+    stale: key_usage::stale::Queue,
+    forgotten: reclaim::memory::Forgotten,
+    removed: reclaim::deferred_close::Removed,
     /// Held shared over a batch of re-wraps, from choosing the backing keys until the headers bear them, and
     /// over every other work that puts a header in a file's place: a count waits for them.
     rewraps: RwLock<()>,
-    moves: needs::Moves,
+    moves: key_usage::scan::Moves,
     /// Held by the one count that may run.
     counting: Mutex<()>,
     loaded: Arc<file::Loaded>,
@@ -137,15 +109,15 @@ impl Vault {
             writable,
             lazy_rewrap: options.lazy_rewrap && writable.is_some(),
             kernel_keeps_times: AtomicBool::new(false),
-            gates: gates::Gates::default(),
-            handles: handles::Handles::default(),
-            census: census::Census::default(),
-            file_ids: file_ids::FileIds::default(),
-            stale: stale::Queue::default(),
-            forgotten: forgotten::Forgotten::default(),
-            removed: removed::Removed::default(),
+            gates: ops::inode_gates::Gates::default(),
+            handles: ops::open::Handles::default(),
+            census: key_usage::census::Census::default(),
+            file_ids: file::file_ids::FileIds::default(),
+            stale: key_usage::stale::Queue::default(),
+            forgotten: reclaim::memory::Forgotten::default(),
+            removed: reclaim::deferred_close::Removed::default(),
             rewraps: RwLock::new(()),
-            moves: needs::Moves::default(),
+            moves: key_usage::scan::Moves::default(),
             counting: Mutex::new(()),
             loaded: Arc::default(),
             unwritten: file::Unwritten::default(),
@@ -205,7 +177,7 @@ impl Vault {
         self.writable.ok_or(Error::ReadOnly)
     }
 
-    fn inode(&self, ino: Ino) -> Result<Arc<inode::Inode>> {
+    fn inode(&self, ino: Ino) -> Result<Arc<tree::inode::Inode>> {
         self.tree.inodes.get(ino)
     }
 

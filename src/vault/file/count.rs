@@ -7,7 +7,7 @@ use super::load::{Stated, claimed};
 use crate::content::layout;
 use crate::ids::Ino;
 use crate::storage::Access;
-use crate::vault::inode::Inode;
+use crate::vault::tree::inode::Inode;
 use crate::vault::{Damage, Error, FileKind, HeaderInfo, Result, Vault};
 
 impl Vault {

@@ -4,8 +4,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
+use super::block_locks::Ranges;
 use super::lower::LowerFile;
-use super::ranges::Ranges;
 use super::times::Mtime;
 use super::{Body, OpenFile, Sealed, State};
 use crate::content::block;
@@ -16,8 +16,8 @@ use crate::header::{self, Header, OpenError, Refusal, SLOTS, SlotKeys, Unverifie
 use crate::ids::{FileId, Format, Ino, LowerOffset, PageCount, Sequence, Time};
 use crate::keyring::{KeyError, Keys};
 use crate::storage::{self, Access, Errno, Stat};
-use crate::vault::inode::Inode;
 use crate::vault::lock_order::Ordered;
+use crate::vault::tree::inode::Inode;
 use crate::vault::{Damage, Error, FileKind, HeaderInfo, Result, Vault};
 
 /// What an open file is wanted for.

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use super::OpenFile;
 use crate::storage::{Access, Errno, Stat};
-use crate::vault::inode::Inode;
+use crate::vault::tree::inode::Inode;
 use crate::vault::{Error, Result, Vault};
 
 /// The lower file's descriptor. That of the first opening stays open beside one that came later: requests may be

@@ -10,7 +10,7 @@ use super::{Body, OpenFile, State};
 use crate::content::layout::{self, ImpossibleSize};
 use crate::ids::{Ino, LowerOffset, PageCount, PageIndex, PlainOffset};
 use crate::storage;
-use crate::vault::inode::Inode;
+use crate::vault::tree::inode::Inode;
 use crate::vault::{Damage, Error, Result, Vault};
 
 impl Vault {

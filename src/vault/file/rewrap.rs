@@ -1,4 +1,4 @@
-//! Re-wrap: moving a file's DEK to the backing key where the file belongs now (`vault/wrapping.rs`), and writing its
+//! Re-wrap: moving a file's DEK to the backing key where the file belongs now (`key_usage/wrapping.rs`), and writing its
 //! alias tag. Content and DEK stay. Files that came under another key are an event, one for each pair of keys in a batch.
 //!
 //! Order of writes (docs/format.md, "A new header for an old file"): data is made durable; the new slot is
@@ -22,8 +22,8 @@ use crate::events::Event;
 use crate::header::{NextSlot, Rewrapped, SLOT, SlotIndex};
 use crate::ids::{BackingKeyId, FileId, Ino, KeyId, Sequence};
 use crate::storage::{self, Errno};
-use crate::vault::inode::Inode;
-use crate::vault::wrapping::Target;
+use crate::vault::key_usage::wrapping::Target;
+use crate::vault::tree::inode::Inode;
 use crate::vault::{Destination, Error, Result, Vault};
 
 /// From this many files on, one syncfs is cheaper than an fdatasync for each.

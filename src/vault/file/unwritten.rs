@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::{OpenFile, Purpose};
 use crate::ids::{Ino, PlainOffset};
-use crate::vault::inode::Inode;
+use crate::vault::tree::inode::Inode;
 use crate::vault::{Error, Result, Vault};
 
 /// Inodes with such pages, and where the last of them ended. The lock is a leaf.

@@ -16,7 +16,7 @@ use crate::crypto::page;
 use crate::header::{Header, OtherSlot, Rewrapped, SLOT, SLOTS, SlotKeys};
 use crate::ids::{FileId, Ino, LowerOffset, PageCount, PageIndex, PlainOffset};
 use crate::storage;
-use crate::vault::inode::Inode;
+use crate::vault::tree::inode::Inode;
 use crate::vault::{Damage, Error, Result, Vault};
 
 /// A write that is to be sealed: where it goes, and what it may rely on.

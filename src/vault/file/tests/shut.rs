@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::super::Body;
 use super::bytes;
 use crate::ids::{AliasName, Handle, Ino, KeyId, PlainOffset};
 use crate::keyring::RotateTarget;
 use crate::keyring::kms::Call;
 use crate::storage::fault::{Faults, Op as FaultOp, Plan};
 use crate::storage::{self, Errno};
+use crate::vault::file::Body;
 use crate::vault::testing::{READ_WRITE, TestVault, me};
 use crate::vault::{Error, PageCache, SetAttr, Vault, XattrMode};
 

@@ -1,0 +1,194 @@
+//! What becomes of open files when their backing key goes, and when it is back.
+//!
+//! Order: what the kernel and the lower filesystem hold is written out while the key still wraps; the change of
+//! the keyring is made durable, and from then on no file of that key is opened (both by `keyring`); what came in
+//! between is written out with the DEKs that open files still have; the DEKs are wiped; the kernel's pages are
+//! dropped. A file that is *shut* keeps its handles: they fail with ENOKEY, and read the header again once the key
+//! is back. A crash anywhere in between leaves a mount that is gone, DEKs and all, and the keyring as it was saved.
+//!
+//! Nobody holds a lock here while the kernel is asked to write or drop pages: it waits for our session threads.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use super::{Body, OpenFile};
+use crate::ids::{BackingKeyId, Ino, KeyId};
+use crate::keyring::{KeyWatch, Keys};
+use crate::vault::{Error, Result, Vault};
+
+/// What the kernel caches of a mount's files.
+pub trait PageCache: Send + Sync {
+    /// Has the kernel write back and drop all pages of an inode, mapped ones too; what can't be written is
+    /// dropped, and told by the next fsync. Returns when that is done. Called without any lock, and never on a thread that
+    /// serves the kernel.
+    ///
+    /// # Errors
+    /// The mount is gone.
+    fn drop_pages(&self, ino: Ino) -> io::Result<()>;
+
+    /// Has the kernel forget a name in a directory, and the inode if nothing else holds it. Called as
+    /// [`PageCache::drop_pages`] is.
+    ///
+    /// # Errors
+    /// The mount is gone.
+    fn drop_entry(&self, parent: Ino, name: &[u8]) -> io::Result<()> {
+        let _ = (parent, name);
+        Ok(())
+    }
+}
+
+/// Every loaded file, also those that have no handle.
+#[derive(Default)]
+pub(in crate::vault) struct Loaded {
+    next: AtomicU64,
+    files: Mutex<HashMap<u64, Weak<OpenFile>>>,
+}
+
+/// A file's place among those loaded; leaving it is dropping this.
+pub(in crate::vault) struct Place {
+    loaded: Arc<Loaded>,
+    number: u64,
+}
+
+impl Loaded {
+    pub(in crate::vault) fn enter(self: &Arc<Self>, file: Weak<OpenFile>) -> Place {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.files.lock().insert(number, file);
+        Place { loaded: Arc::clone(self), number }
+    }
+
+    fn all(&self) -> Vec<Arc<OpenFile>> {
+        // The last owner of a file leaves under the same lock: none may be dropped while it is held.
+        let weak: Vec<Weak<OpenFile>> = self.files.lock().values().cloned().collect();
+        weak.iter().filter_map(Weak::upgrade).collect()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.loaded.files.lock().remove(&self.number);
+    }
+}
+
+impl KeyWatch for Vault {
+    fn going(&self, keys: &[KeyId]) {
+        for file in self.loaded.all() {
+            if file.writers.load(Ordering::Relaxed) > 0 && self.depends_on(&file, keys) {
+                self.write_out(&file);
+            }
+        }
+    }
+
+    fn gone(&self, backings: &[BackingKeyId]) {
+        let of_gone = |file: &Arc<OpenFile>| file.sealed_by().is_some_and(|by| self.keys.usable(by).is_err());
+        let files: Vec<_> = self.loaded.all().into_iter().filter(of_gone).collect();
+        for file in files.iter().filter(|file| file.writers.load(Ordering::Relaxed) > 0) {
+            self.write_out(file);
+        }
+        for file in &files {
+            file.shut_if_unusable(&self.keys);
+        }
+        // Pages outlive the last close of a file.
+        let mut cached: BTreeSet<Ino> = self.census.wrapped_by(backings).into_iter().collect();
+        cached.retain(|ino| self.tree.inodes.find(*ino).is_some());
+        cached.extend(files.iter().map(|file| file.ino));
+        for ino in cached {
+            self.drop_pages(ino);
+        }
+    }
+
+    /// The kernel keeps what it could not write to a file as if it had been written: it is to show what the file
+    /// holds.
+    fn back(&self) {
+        for file in self.loaded.all() {
+            if file.shut.load(Ordering::Relaxed) {
+                self.drop_pages(file.ino);
+            }
+        }
+        self.show_what_was_not_written();
+    }
+}
+
+impl Vault {
+    /// Whether the file's data, written or still to come, takes one of these keys.
+    fn depends_on(&self, file: &OpenFile, keys: &[KeyId]) -> bool {
+        match file.sealed_by() {
+            Some(backing) => keys.contains(&backing.key),
+            None => {
+                let key = self.inode(file.ino).and_then(|inode| self.key_of_empty(&inode));
+                key.ok().flatten().is_some_and(|key| keys.contains(&key))
+            }
+        }
+    }
+
+    /// Has the kernel write a file's pages, then syncs the lower file. What fails is told by the next fsync of
+    /// the file, as for any write-back, and logged: the key goes nonetheless.
+    fn write_out(&self, file: &OpenFile) {
+        file.writing_out.store(true, Ordering::Relaxed);
+        self.drop_pages(file.ino);
+        file.writing_out.store(false, Ordering::Relaxed);
+        if let Err(error) = file.flush() {
+            file.warn_of_loss(&error);
+        }
+    }
+
+    pub(in crate::vault) fn drop_pages(&self, ino: Ino) {
+        if let Some(kernel) = self.page_cache.get()
+            && let Err(error) = kernel.drop_pages(ino)
+        {
+            tracing::warn!(%error, ino = ino.0, "the kernel kept pages of a file whose key goes");
+        }
+    }
+
+    /// Loads a file again that was shut, whose key may be back, or that couldn't be read after an error.
+    ///
+    /// # Errors
+    /// ENOKEY if its key isn't back; what the lower filesystem says.
+    pub(in crate::vault) fn reopen(&self, file: &OpenFile) -> Result<()> {
+        if !file.shut.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mut state = file.state.write();
+        match state.body {
+            // Not only its key as it was known counts: a re-wrap that was cut off may have left a newer slot.
+            Body::Shut(_) | Body::Unknown => self.load_again(file, &mut state),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl OpenFile {
+    fn sealed_by(&self) -> Option<BackingKeyId> {
+        match &self.state.read().body {
+            Body::Sealed(sealed) => Some(sealed.header.backing()),
+            Body::Bare | Body::Shut(_) | Body::Unreadable(_) | Body::Unsynced | Body::Unknown => None,
+        }
+    }
+
+    /// Wipes the DEK and all that was derived from it, if its key can't be used now.
+    fn shut_if_unusable(&self, keys: &Keys) {
+        let mut state = self.state.write();
+        if let Body::Sealed(sealed) = &state.body
+            && let backing = sealed.header.backing()
+            && keys.usable(backing).is_err()
+        {
+            self.shut_with(&mut state.body, backing);
+        }
+    }
+
+    /// As [`OpenFile::shut_if_unusable`], under the inode lock: for a header that came to bear another backing
+    /// key, which may have gone since it was chosen.
+    pub(super) fn shut_with(&self, body: &mut Body, backing: BackingKeyId) {
+        *body = Body::Shut(backing);
+        self.shut.store(true, Ordering::Relaxed);
+    }
+
+    /// Says in the log that data was lost with the key that goes.
+    pub(super) fn warn_of_loss(&self, error: &Error) {
+        tracing::error!(ino = self.ino.0, "data of a file whose key goes could not be written: {error}");
+    }
+}

@@ -1,0 +1,145 @@
+//! The files that a count names, since they are in the way or can't be told. Whoever can write the ciphertext can make
+//! as many as he likes, with headers that claim whatever he likes: so some are named for each reason, and no more. The
+//! reasons are the keyring's own keys and versions: files that name others keep nothing from going, and crowd out
+//! none that do.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{BackingKeyId, KeyId, KeyVersion, PathText};
+use crate::keyring::Keys;
+use crate::vault::ops::audit_paths::encoded;
+use crate::vault::{PlainNames, Vault};
+
+/// Files named for each reason.
+pub const NOTED: usize = 20;
+/// Reasons for which files are named: more than a keyring has versions, most often.
+const REASONS: usize = 4096;
+/// The longest lower path that is told, in bytes.
+const PATH: usize = 4096;
+
+/// A file or directory that a count names.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NotedFile {
+    /// Its path from the vault's directory on, `tree/…`; bytes that aren't printable ASCII, and `%`, percent-encoded.
+    pub lower: String,
+    /// Its path from the mount's root on, if it can be known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathText>,
+    /// Its inode number, below and in the mount.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inode: Option<u64>,
+    /// Why it is named.
+    pub why: String,
+}
+
+/// Why files are named.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Reason {
+    /// They need this backing key, or say so.
+    Needs(BackingKeyId),
+    /// It can't be told what they need.
+    Unreadable,
+    /// They lie elsewhere.
+    Elsewhere,
+}
+
+/// The keyring's keys, with the highest version of each that wraps files.
+pub(super) struct KnownKeys(HashMap<KeyId, KeyVersion>);
+
+impl KnownKeys {
+    pub(super) fn of(keys: &Keys) -> Self {
+        Self(keys.keys().into_iter().map(|key| (key.id, key.current)).collect())
+    }
+
+    /// What counts of the backing keys that a header names: those of keys that the keyring has. Versions that a key has
+    /// never had are one, so that nobody can have more of them counted than there are.
+    pub(super) fn counted(&self, named: &[BackingKeyId]) -> Vec<BackingKeyId> {
+        let counted = named.iter().filter_map(|backing| {
+            let beyond = backing.version > *self.0.get(&backing.key)?;
+            Some(BackingKeyId {
+                version: if beyond { KeyVersion(u32::MAX) } else { backing.version },
+                ..*backing
+            })
+        });
+        let mut counted: Vec<_> = counted.collect();
+        counted.dedup();
+        counted
+    }
+}
+
+/// Files by the reason for which they are named.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(super) struct Noted(BTreeMap<Reason, Vec<NotedFile>>);
+
+impl Noted {
+    /// Names a file, if there is room for it.
+    pub(super) fn note(
+        &mut self,
+        reason: Reason,
+        path: &[u8],
+        inode: Option<u64>,
+        why: impl FnOnce() -> String,
+    ) {
+        if self.0.len() >= REASONS && !self.0.contains_key(&reason) {
+            return;
+        }
+        let files = self.0.entry(reason).or_default();
+        if files.len() < NOTED {
+            let mut lower = "tree/".to_owned();
+            encoded(&path[..path.len().min(PATH)], &mut lower);
+            files.push(NotedFile { lower, path: None, inode, why: why() });
+        }
+    }
+
+    /// Names a file by each backing key that it needs, `counted`, of those that its header names.
+    pub(super) fn note_needs(
+        &mut self,
+        counted: &[BackingKeyId],
+        named: &[BackingKeyId],
+        path: &[u8],
+        inode: u64,
+    ) {
+        for backing in counted {
+            self.note(Reason::Needs(*backing), path, Some(inode), || NotedFile::needs(named));
+        }
+    }
+
+    /// Those of the reasons that are chosen, of each kind some.
+    pub(super) fn of(&self, chosen: impl Fn(&Reason) -> bool) -> Vec<NotedFile> {
+        let mut files: Vec<NotedFile> = Vec::new();
+        for file in self.0.iter().filter(|(reason, _)| chosen(reason)).flat_map(|(_, files)| files) {
+            // One whose slots bear two of the keys is named by each.
+            if files.len() < NOTED && !files.contains(file) {
+                files.push(file.clone());
+            }
+        }
+        files
+    }
+}
+
+impl NotedFile {
+    /// What is said of a file that needs, or claims to need, these.
+    pub fn needs(backings: &[BackingKeyId]) -> String {
+        let versions: Vec<String> = backings
+            .iter()
+            .map(|backing| format!("version {} of key {}", backing.version, backing.key))
+            .collect();
+        format!("its header names {}", versions.join(" and "))
+    }
+}
+
+impl Vault {
+    /// Adds the plain paths of files that a count has named.
+    pub fn name_plainly(&self, files: &mut [NotedFile]) {
+        let Ok(names) = self.plain_names() else { return };
+        let plain = |names: &PlainNames, lower: &str| {
+            use std::os::unix::ffi::OsStringExt;
+            names.of(lower).map(|path| PathText(std::ffi::OsString::from_vec(path).into()))
+        };
+        for file in files.iter_mut().filter(|file| file.path.is_none()) {
+            file.path = plain(&names, &file.lower);
+        }
+    }
+}

@@ -1,0 +1,428 @@
+//! The inodes the kernel knows, and where each can be found in the lower tree.
+//!
+//! An inode stays in the table while the kernel has looked it up more often than it forgot it, or while
+//! another inode's location names it as parent. Nothing here holds a descriptor for an inode with a name;
+//! one without a known name is *pinned*: an O_PATH descriptor, taken before the name went, keeps it
+//! reachable and its number from being used again. The pin of an inode whose last link is gone stays until the kernel
+//! forgets it. One with links left that the kernel hasn't looked up can go for want of descriptors, since those keep
+//! the number: its file handle takes the place of the pin, and it is pinned again when its last link goes.
+
+use std::collections::VecDeque;
+use std::collections::hash_map::{Entry, HashMap};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use crate::ids::{Ino, NodeGeneration};
+use crate::storage::FileHandle;
+use crate::vault::file::kernel_pages::KernelPages;
+use crate::vault::lock_order::{OfFileSlot, Ordered};
+use crate::vault::{Error, FileKind, Result};
+
+mod place;
+
+use place::Place;
+pub(in crate::vault) use place::{EntryBuf, Location, Pin};
+
+const SHARDS: usize = 64;
+
+/// An inode that the kernel knows. At most 200 bytes with its place in the table, and its lower name.
+pub(in crate::vault) struct Inode {
+    pub(in crate::vault) ino: Ino,
+    /// Changed only under the shard's lock.
+    lookups: AtomicU64,
+    /// Locations of other inodes that name this one as parent. Changed only under the shard's lock.
+    children: AtomicU32,
+    pub(in crate::vault) kind: FileKind,
+    /// Constant: the kernel takes an inode with another one for another inode.
+    pub(in crate::vault) generation: NodeGeneration,
+    /// Cleared once it is known that there is no `security.capability` to clear before a write.
+    pub(super) may_have_capability: AtomicBool,
+    /// Another inode has its name and content now: whoever uses this one is to look again.
+    replaced: AtomicBool,
+    /// What the kernel may have cached of it.
+    pub(in crate::vault) kernel_pages: KernelPages,
+    place: Mutex<Place>,
+    /// What its open handles share.
+    pub(in crate::vault) file: Ordered<OfFileSlot, Mutex<crate::vault::FileSlot>>,
+}
+
+impl Inode {
+    pub(in crate::vault) fn new(
+        ino: Ino,
+        kind: FileKind,
+        generation: NodeGeneration,
+        may_have_capability: bool,
+    ) -> Self {
+        Self {
+            ino,
+            generation,
+            lookups: AtomicU64::new(0),
+            children: AtomicU32::new(0),
+            kind,
+            may_have_capability: AtomicBool::new(may_have_capability),
+            replaced: AtomicBool::new(false),
+            kernel_pages: KernelPages::default(),
+            place: Mutex::default(),
+            file: Ordered::mutex(crate::vault::FileSlot::new()),
+        }
+    }
+
+    /// Another inode is about to take its name and content (or was, and failed to).
+    pub(in crate::vault) fn set_replaced(&self, replaced: bool) {
+        self.replaced.store(replaced, Ordering::SeqCst);
+    }
+
+    /// To be asked after something was read from it by whoever doesn't hold its gate: what was read could be that of
+    /// an inode that has lost its name to another one.
+    ///
+    /// # Errors
+    /// [`Error::Stale`]: look the name up again.
+    pub(super) fn check_current(&self) -> Result<()> {
+        if self.replaced.load(Ordering::SeqCst) { Err(Error::Stale) } else { Ok(()) }
+    }
+
+    /// The open file, if it has one.
+    pub(in crate::vault) fn opened(&self) -> Option<Arc<crate::vault::file::OpenFile>> {
+        self.file.lock().upgrade()
+    }
+
+    /// Whether it has an open file, or is just getting or losing one.
+    pub(in crate::vault) fn is_loaded(&self) -> bool {
+        self.file.try_lock().is_none_or(|slot| slot.strong_count() > 0)
+    }
+
+    /// A directory in which it has a name.
+    pub(in crate::vault) fn parent(&self) -> Option<Ino> {
+        self.place.lock().first.as_ref().map(|l| l.parent)
+    }
+
+    /// One of its names.
+    pub(in crate::vault) fn location(&self) -> Option<Location> {
+        self.place.lock().first.clone()
+    }
+
+    /// One of its names in this directory.
+    pub(in crate::vault) fn entry_in(&self, parent: Ino) -> Option<EntryBuf> {
+        self.place.lock().all().find(|l| l.parent == parent).map(|l| EntryBuf::new(&l.entry))
+    }
+
+    /// What keeps it reachable without a name.
+    pub(in crate::vault) fn pin(&self) -> Pin {
+        self.place.lock().pin.clone()
+    }
+
+    /// Whether it has no links any more.
+    pub(in crate::vault) fn is_gone(&self) -> bool {
+        matches!(self.place.lock().pin, Pin::Gone(_))
+    }
+
+    /// Gives the pin up if it has a name.
+    pub(super) fn unpin_if_named(&self) {
+        let mut place = self.place.lock();
+        if place.first.is_some() {
+            place.pin = Pin::None;
+        }
+    }
+
+    /// Puts a file handle in the place of a descriptor that can be spared, if there is one.
+    fn spare_pin(&self) {
+        let Pin::Spare(fd) = self.pin() else { return };
+        let handle = if self.check_current().is_ok() { FileHandle::of(fd.as_fd(), b"") } else { Ok(None) };
+        let mut place = self.place.lock();
+        // Its last link may have gone meanwhile.
+        if matches!(place.pin, Pin::Spare(_)) {
+            place.pin = handle.ok().flatten().map_or(Pin::None, |handle| Pin::Handle(Arc::new(handle)));
+        }
+    }
+}
+
+/// An entry of a directory, as a lookup found it or a creation made it.
+pub(super) struct LookedUp<'a> {
+    pub(in crate::vault) ino: Ino,
+    pub(in crate::vault) kind: FileKind,
+    pub(in crate::vault) generation: NodeGeneration,
+    pub(in crate::vault) parent: Ino,
+    /// Its lower name.
+    pub(in crate::vault) entry: &'a [u8],
+    /// The file was made just now, and so has no capabilities: unless someone else was here first, who may have set
+    /// some.
+    pub(super) made_now: bool,
+}
+
+type Shard = Mutex<HashMap<Ino, Arc<Inode>>>;
+
+/// The table of inodes.
+pub(in crate::vault) struct Table {
+    shards: Box<[Shard]>,
+    /// Inodes that got a pin that can be spared; the oldest are when there are too many.
+    spare_pins: Mutex<VecDeque<Weak<Inode>>>,
+    spare_pins_max: usize,
+}
+
+impl Table {
+    /// A table that knows the root. `spare_pins_max`: how many descriptors may keep inodes whose known
+    /// names are gone but which have others.
+    pub(in crate::vault) fn new(spare_pins_max: usize) -> Self {
+        let table = Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            spare_pins: Mutex::default(),
+            spare_pins_max,
+        };
+        let root = Inode::new(Ino::ROOT, FileKind::Directory, NodeGeneration::default(), true);
+        root.lookups.store(1, Ordering::Relaxed);
+        table.shard(Ino::ROOT).lock().insert(Ino::ROOT, Arc::new(root));
+        table
+    }
+
+    fn shard(&self, ino: Ino) -> &Shard {
+        &self.shards[(ino.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58) as usize % SHARDS]
+    }
+
+    /// The inode of this number, if it is known.
+    pub(in crate::vault) fn find(&self, ino: Ino) -> Option<Arc<Inode>> {
+        self.shard(ino).lock().get(&ino).cloned()
+    }
+
+    /// The inode of this number.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] if it isn't known, or was replaced.
+    pub(in crate::vault) fn get(&self, ino: Ino) -> Result<Arc<Inode>> {
+        self.find(ino).filter(|inode| inode.check_current().is_ok()).ok_or(Error::Stale)
+    }
+
+    /// Counts a lookup of an inode under a name. The caller holds the directory's lock, so that the
+    /// number can't have passed to another file since it was read.
+    ///
+    /// A number that is known as that of another kind of file was freed and used again behind our back (what
+    /// we remove is pinned), one of an inode that was replaced may have been: the one that is there now takes its
+    /// place, and its lookups, for the kernel counts by number.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] if the parent isn't known.
+    pub(super) fn remember(&self, found: &LookedUp<'_>) -> Result<Arc<Inode>> {
+        let &LookedUp { ino, kind, generation, parent, entry, made_now } = found;
+        if ino == Ino::ROOT || !self.hold(parent) {
+            return Err(Error::Stale);
+        }
+        let mut displaced = None;
+        let inode = {
+            let mut shard = self.shard(ino).lock();
+            let inode = match shard.entry(ino) {
+                Entry::Occupied(known) if known.get().kind == kind && known.get().check_current().is_ok() => {
+                    known.get().clone()
+                }
+                Entry::Occupied(mut known) => {
+                    let old = known.get();
+                    let new = Inode::new(ino, kind, generation, true);
+                    new.lookups.store(old.lookups.load(Ordering::Relaxed), Ordering::Relaxed);
+                    new.children.store(old.children.load(Ordering::Relaxed), Ordering::Relaxed);
+                    displaced = Some(known.insert(Arc::new(new)));
+                    known.get().clone()
+                }
+                Entry::Vacant(free) => {
+                    free.insert(Arc::new(Inode::new(ino, kind, generation, !made_now))).clone()
+                }
+            };
+            inode.lookups.fetch_add(1, Ordering::Relaxed);
+            inode
+        };
+        if let Some(displaced) = displaced {
+            self.leave(&displaced);
+        }
+        if !self.add_held(&inode, parent, entry) {
+            self.release(parent);
+        }
+        Ok(inode)
+    }
+
+    /// Records a further name, without counting a lookup.
+    fn add_held(&self, inode: &Inode, parent: Ino, entry: &[u8]) -> bool {
+        let mut place = inode.place.lock();
+        if place.all().any(|l| l.parent == parent && *l.entry == *entry) {
+            return false;
+        }
+        // A directory has one name; another that is remembered was moved away behind our back.
+        if inode.kind == FileKind::Directory
+            && let Some(old) = place.first.take()
+        {
+            place.add(Location { parent, entry: entry.into() });
+            drop(place);
+            self.release(old.parent);
+            return true;
+        }
+        place.add(Location { parent, entry: entry.into() });
+        true
+    }
+
+    /// Strikes out a name that is gone.
+    pub(super) fn remove_location(&self, inode: &Inode, parent: Ino, entry: &[u8]) {
+        let removed = inode.place.lock().remove(parent, entry);
+        if removed {
+            self.release(parent);
+        }
+    }
+
+    /// Notes that a name was moved.
+    pub(super) fn move_location(&self, inode: &Inode, from: (Ino, &[u8]), to: (Ino, &[u8])) {
+        if !self.hold(to.0) {
+            return self.remove_location(inode, from.0, from.1);
+        }
+        let known = inode.place.lock().remove(from.0, from.1);
+        if !known || !self.add_held(inode, to.0, to.1) {
+            self.release(to.0);
+        }
+        if known {
+            self.release(from.0);
+        }
+    }
+
+    /// Strikes out a name that is gone below. `fd` was opened before that; it pins the inode if there are no links
+    /// any more, or none that is known.
+    pub(in crate::vault) fn strike(
+        &self,
+        inode: &Arc<Inode>,
+        parent: Ino,
+        entry: &[u8],
+        fd: OwnedFd,
+        gone: bool,
+    ) {
+        let (removed, spare) = {
+            let mut place = inode.place.lock();
+            let removed = place.remove(parent, entry);
+            let nameless = place.first.is_none();
+            let fd = place.pin.fd().unwrap_or_else(|| Arc::new(fd));
+            if gone {
+                place.pin = Pin::Gone(fd);
+            } else if nameless && !matches!(place.pin, Pin::Gone(_)) {
+                place.pin = Pin::Spare(fd);
+            }
+            (removed, nameless && !gone)
+        };
+        if removed {
+            self.release(parent);
+        }
+        if spare {
+            self.limit_spare_pins(inode);
+        }
+    }
+
+    /// As [`Table::strike`], for an inode whose name another one has now: it has to be reached no more, but its number is
+    /// to be that of another inode not before the kernel had time to forget it.
+    pub(in crate::vault) fn strike_replaced(
+        &self,
+        inode: &Arc<Inode>,
+        parent: Ino,
+        entry: &[u8],
+        fd: OwnedFd,
+    ) {
+        inode.place.lock().pin = Pin::Spare(Arc::new(fd));
+        self.remove_location(inode, parent, entry);
+        self.limit_spare_pins(inode);
+    }
+
+    fn limit_spare_pins(&self, newest: &Arc<Inode>) {
+        let mut spared = Vec::new();
+        {
+            let mut pins = self.spare_pins.lock();
+            pins.push_back(Arc::downgrade(newest));
+            while pins.len() > self.spare_pins_max {
+                spared.extend(pins.pop_front());
+            }
+        }
+        for inode in spared.iter().filter_map(Weak::upgrade) {
+            inode.spare_pin();
+        }
+    }
+
+    /// Counts a lookup of an inode by its number alone: one that isn't known yet is entered without a name, so
+    /// that whoever looks it up from now on finds it, and with it its `file` slot. The caller has a descriptor
+    /// of the lower file, which keeps the number from passing to another, and forgets the lookup again.
+    pub(in crate::vault) fn adopt(&self, ino: Ino, kind: FileKind, generation: NodeGeneration) -> Arc<Inode> {
+        let mut shard = self.shard(ino).lock();
+        let inode = shard.entry(ino).or_insert_with(|| Arc::new(Inode::new(ino, kind, generation, true)));
+        inode.lookups.fetch_add(1, Ordering::Relaxed);
+        inode.clone()
+    }
+
+    /// The kernel forgets `n` lookups. Returns the inode if that was the last of it.
+    pub(in crate::vault) fn forget(&self, ino: Ino, n: u64) -> Option<Arc<Inode>> {
+        if ino == Ino::ROOT {
+            return None;
+        }
+        let gone = {
+            let mut shard = self.shard(ino).lock();
+            let inode = shard.get(&ino)?;
+            let left = inode.lookups.load(Ordering::Relaxed).saturating_sub(n);
+            inode.lookups.store(left, Ordering::Relaxed);
+            if left > 0 || inode.children.load(Ordering::Relaxed) > 0 {
+                return None;
+            }
+            shard.remove(&ino)?
+        };
+        self.leave(&gone);
+        Some(gone)
+    }
+
+    /// Counts a child of `parent`; false if that isn't known.
+    fn hold(&self, parent: Ino) -> bool {
+        let shard = self.shard(parent).lock();
+        let known = shard.get(&parent);
+        known.inspect(|p| _ = p.children.fetch_add(1, Ordering::Relaxed)).is_some()
+    }
+
+    /// Uncounts a child of `parent`, and forgets it if it was kept for that alone.
+    fn release(&self, parent: Ino) {
+        if let Some(gone) = self.release_one(parent) {
+            self.leave(&gone);
+        }
+    }
+
+    fn release_one(&self, parent: Ino) -> Option<Arc<Inode>> {
+        let mut shard = self.shard(parent).lock();
+        let inode = shard.get(&parent)?;
+        let left = inode.children.load(Ordering::Relaxed).saturating_sub(1);
+        inode.children.store(left, Ordering::Relaxed);
+        if left > 0 || inode.lookups.load(Ordering::Relaxed) > 0 { None } else { shard.remove(&parent) }
+    }
+
+    /// Uncounts an inode that left the table in its parents, and they in theirs: not by recursion, for
+    /// paths may be deep.
+    fn leave(&self, gone: &Inode) {
+        let mut parents: Vec<Ino> = Vec::new();
+        let take = |inode: &Inode, parents: &mut Vec<Ino>| {
+            let mut place = inode.place.lock();
+            parents.extend(place.all().map(|l| l.parent));
+            place.first = None;
+            place.more = None;
+        };
+        take(gone, &mut parents);
+        while let Some(parent) = parents.pop() {
+            if let Some(inode) = self.release_one(parent) {
+                take(&inode, &mut parents);
+            }
+        }
+    }
+
+    /// Gives up room that inodes no longer known have left.
+    pub(in crate::vault) fn shrink(&self) {
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            // Room to grow is left, so that it isn't taken back at once.
+            let room = shard.len() * 2;
+            shard.shrink_to(room);
+        }
+    }
+
+    /// How many inodes are known.
+    #[cfg(test)]
+    pub(in crate::vault) fn len(&self) -> usize {
+        self.shards.iter().map(|s| s.lock().len()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests;
