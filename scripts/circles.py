@@ -16,9 +16,6 @@ KNOWN = [
         storage storage/fault
     """,
     """
-        events/chain events/keys
-    """,
-    """
         unlock/limit unlock/slot
     """,
     """
@@ -37,19 +34,7 @@ KNOWN = [
         vault/file/reencrypt vault/ops/reencrypt
     """,
     """
-        fsck/ids fsck/walk
-    """,
-    """
         control/service control/service/endings control/service/files
-    """,
-    """
-        fuse fuse/data fuse/kernel fuse/owed fuse/pool fuse/replies
-    """,
-    """
-        mount/attach mount/mountpoint mount/unmount
-    """,
-    """
-        mount mount/session
     """,
     """
         cli/key cli/offline

@@ -199,7 +199,7 @@ pub enum Reply {
     /// Before the reply to [`Request::Fsck`], any number of times.
     Found(Box<Finding>),
     /// Before the reply to [`Request::Fsck`], any number of times.
-    Checking(fsck::Progress),
+    Checking(fsck::CheckProgress),
     /// To [`Request::Fsck`].
     Checked(Box<fsck::Summary>),
     /// To [`Request::PlainNames`].

@@ -19,7 +19,7 @@ use super::protocol::{
 use super::registry::Endpoint;
 use super::wire::{self, LineReader, WireError};
 use crate::events::{Actor, Verification};
-use crate::fsck::{self, Finding, Summary, Watch};
+use crate::fsck::{self, CheckObserver, Finding, Summary};
 use crate::ids::{AliasName, BackingKeyId, Ino, PathText, Timestamp};
 use crate::keyring::VersionState;
 use crate::keyring::kms::Call;
@@ -88,7 +88,7 @@ pub trait Handler: Send + Sync + 'static {
     ///
     /// # Errors
     /// A refusal, which is sent to the client.
-    fn fsck(&self, path: Option<&PathText>, watch: &mut dyn Watch) -> Result<Summary, Refusal>;
+    fn fsck(&self, path: Option<&PathText>, watch: &mut dyn CheckObserver) -> Result<Summary, Refusal>;
 
     /// The plain names of lower paths in the event log, each relative to the mountpoint.
     ///
@@ -305,12 +305,12 @@ struct Teller<'a> {
     gone: bool,
 }
 
-impl Watch for Teller<'_> {
+impl CheckObserver for Teller<'_> {
     fn found(&mut self, finding: &Finding) {
         self.gone |= wire::send(self.stream, &Reply::Found(Box::new(finding.clone()))).is_err();
     }
 
-    fn go_on(&mut self, progress: fsck::Progress) -> bool {
+    fn go_on(&mut self, progress: fsck::CheckProgress) -> bool {
         if !self.gone && self.sent.is_none_or(|at| at.elapsed() >= PROGRESS_INTERVAL) {
             self.sent = Some(Instant::now());
             self.gone |= wire::send(self.stream, &Reply::Checking(progress)).is_err();

@@ -20,7 +20,7 @@ use super::protocol::{
 use super::refusals::{refusal_of_keyring, refusal_of_vault};
 use super::server::Handler;
 use crate::events::{Event, FILE_NAME, Verification};
-use crate::fsck::{self, CheckError, Summary, Watch};
+use crate::fsck::{self, CheckError, CheckObserver, Summary};
 use crate::ids::{AliasName, BackingKeyId, Ino, PathText, Timestamp};
 use crate::keyring::kms::{Call, KmsError};
 use crate::keyring::{self, KeyInfo, KeyringError, Keys, Staying, VersionState};
@@ -181,7 +181,7 @@ impl Handler for Service {
         })
     }
 
-    fn fsck(&self, path: Option<&PathText>, watch: &mut dyn Watch) -> Result<Summary, Refusal> {
+    fn fsck(&self, path: Option<&PathText>, watch: &mut dyn CheckObserver) -> Result<Summary, Refusal> {
         let vault = self.vault.keys().vault_path().display();
         let Some(_only) = self.check.try_lock_for(SWEEP_PATIENCE) else {
             return Err(Refusal::new(RefusalKind::Busy, format!("{vault}: a check is under way already")));

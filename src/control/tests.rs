@@ -11,7 +11,7 @@ use super::registry::entries_in;
 use super::wire::{LineReader, WireError, decode, encode};
 use super::*;
 use crate::events::Verification;
-use crate::fsck::{self, Code, Fate, Finding, Summary, Watch};
+use crate::fsck::{self, CheckObserver, Code, Disposition, Finding, Summary};
 use crate::ids::{AliasName, BackingKeyId, Ino, KeyId, KeyVersion, PathText, Timestamp, VaultId};
 use crate::keyring::kms::Call;
 use crate::keyring::{Staying, VersionState};
@@ -56,10 +56,10 @@ impl Handler for Fake {
         }
         Ok(RewrapReport { progress, complete: false, versions: vec![], staying: Staying::default() })
     }
-    fn fsck(&self, path: Option<&PathText>, watch: &mut dyn Watch) -> Result<Summary, Refusal> {
+    fn fsck(&self, path: Option<&PathText>, watch: &mut dyn CheckObserver) -> Result<Summary, Refusal> {
         let path = path.cloned().ok_or_else(|| Refusal::new(RefusalKind::NotFound, "everything: no"))?;
         watch.found(&finding(path));
-        let complete = watch.go_on(fsck::Progress { files: 1, bytes: 2, findings: 1 });
+        let complete = watch.go_on(fsck::CheckProgress { files: 1, bytes: 2, findings: 1 });
         Ok(Summary { complete, files: 1, ..Summary::default() })
     }
     fn plain_names(&self, paths: &[String]) -> Result<Vec<Option<PathText>>, Refusal> {
@@ -101,7 +101,7 @@ fn finding(path: PathText) -> Finding {
         path,
         pages: None,
         detail: String::new(),
-        fate: Fate::Left,
+        disposition: Disposition::Left,
     }
 }
 

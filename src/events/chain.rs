@@ -8,6 +8,7 @@ use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 
+use super::anchor::Anchor;
 use super::event::{KEY_REPLACED, LINE_TORN};
 use super::lines::{LONGEST, Line};
 use super::{Actor, Event, LogKeys, arn};
@@ -17,15 +18,6 @@ use crate::ids::{Generation, Timestamp};
 
 /// What parts a line's content from its MAC; the MAC covers everything before it.
 const MAC_MARK: &str = ",\"mac\":\"";
-
-/// A place in the chain: how many events there were, and the MAC of the last one (zeros before the first).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
-pub struct Anchor {
-    /// How many events.
-    pub count: u64,
-    /// MAC of the last one.
-    pub mac: [u8; 32],
-}
 
 /// What checking the whole log against its chain and the keyring's anchor found.
 #[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]

@@ -3,7 +3,8 @@
 
 use std::os::fd::AsFd;
 
-use super::chain::{self, Anchor};
+use super::anchor::Anchor;
+use super::chain;
 use super::file::whole_size;
 use super::log::EventLog;
 use crate::ids::{Generation, LowerOffset};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::fs::FlockOperation;
 use rustix::io::retry_on_intr;
 
-use super::chain::Anchor;
+use super::anchor::Anchor;
 use crate::ids::LowerOffset;
 use crate::storage::{self, Errno, Result};
 

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::Anchor;
+use super::anchor::Anchor;
 use crate::crypto::keys::EventKey;
 
 /// A key that was replaced.

@@ -9,11 +9,12 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use parking_lot::Mutex;
 
-use super::chain::{self, Anchor, Circumstances};
+use super::anchor::Anchor;
+use super::chain::{self, Circumstances};
 use super::file::{LOCK_PATIENCE_MS, lock, read_tail, whole_size, write_again};
-use super::limit::{Limits, REFILL_LARGE_MS, REFILL_MS};
-use super::room::{Rank, Room};
-use super::waiting::{Noted, Waiting};
+use super::pending::{PendingEvents, StampedEvent};
+use super::preallocate::{Preallocation, Priority};
+use super::rate_limit::{REFILL_LARGE_MS, REFILL_MS, RateLimits};
 use super::{Actor, Class, Event, LogKeys};
 use crate::ids::{Generation, LowerOffset, Timestamp};
 use crate::storage::{self, Access, Errno, FileKind, Result, Writable};
@@ -34,7 +35,7 @@ pub struct EventLog {
     /// Without it the log is only read: as on a read-only filesystem, no event is kept.
     writable: Option<Writable>,
     /// By [`Class`]. Taken before `state`, never with it held.
-    limits: [Mutex<Limits>; 4],
+    limits: [Mutex<RateLimits>; 4],
     state: Mutex<State>,
 }
 
@@ -56,8 +57,8 @@ struct State {
     sync_failed: bool,
     /// Whether this process has written any of it.
     wrote: bool,
-    room: Room,
-    waiting: Waiting,
+    preallocation: Preallocation,
+    waiting: PendingEvents,
     failing: bool,
 }
 
@@ -68,8 +69,8 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    fn of(noted: &'a Noted) -> Self {
-        let Noted { event, at, actor } = noted;
+    fn of(noted: &'a StampedEvent) -> Self {
+        let StampedEvent { event, at, actor } = noted;
         Self { event, beside: Circumstances { now: *at, actor: *actor, generation: None, held_back: 0 } }
     }
 }
@@ -87,8 +88,8 @@ impl EventLog {
             unsynced: None,
             sync_failed: false,
             wrote: false,
-            room: Room::default(),
-            waiting: Waiting::default(),
+            preallocation: Preallocation::default(),
+            waiting: PendingEvents::default(),
             failing: false,
         };
         Self { dir, writable, limits: Default::default(), state: Mutex::new(state) }
@@ -99,7 +100,7 @@ impl EventLog {
     /// event that can be. Durable with the next change of the keyring.
     pub fn record(&self, event: &Event) {
         let mut state = self.state.lock();
-        state.waiting.push(Noted::now(event.clone()));
+        state.waiting.push(StampedEvent::now(event.clone()));
         drop(state);
         self.write_waiting();
     }
@@ -121,12 +122,12 @@ impl EventLog {
             return;
         }
         drop(limit);
-        let noted = Noted::now(event());
+        let noted = StampedEvent::now(event());
         let held_back = self.take_held_back();
         let written = self.state.try_lock().is_some_and(|mut state| {
             let mut line = Line::of(&noted);
             line.beside.held_back = held_back;
-            state.waiting.is_empty() && self.write(&mut state, &[line], Rank::Limited, 0).is_ok()
+            state.waiting.is_empty() && self.write(&mut state, &[line], Priority::Limited, 0).is_ok()
         });
         if !written {
             self.limit(class).lock().hold_back(1 + held_back);
@@ -139,11 +140,11 @@ impl EventLog {
         self.write_waiting();
         let held_back = self.take_held_back();
         if held_back > 0 {
-            let noted = Noted::now(Event::HeldBack);
+            let noted = StampedEvent::now(Event::HeldBack);
             let mut line = Line::of(&noted);
             line.beside.held_back = held_back;
             let mut state = self.state.lock();
-            let told = self.write(&mut state, &[line], Rank::Ordinary, LOCK_PATIENCE_MS);
+            let told = self.write(&mut state, &[line], Priority::Ordinary, LOCK_PATIENCE_MS);
             drop(state);
             self.hold_back_again(told, held_back);
         }
@@ -159,8 +160,8 @@ impl EventLog {
         }
         let lost = state.waiting.lose_all();
         if let Some(event) = state.waiting.lost() {
-            let noted = Noted::now(event);
-            match self.write(&mut state, &[Line::of(&noted)], Rank::Closing, LOCK_PATIENCE_MS) {
+            let noted = StampedEvent::now(event);
+            match self.write(&mut state, &[Line::of(&noted)], Priority::Closing, LOCK_PATIENCE_MS) {
                 Ok(()) => state.waiting.told(),
                 // A vault that was only read keeps no log.
                 Err(Errno::ROFS) if !state.wrote => {}
@@ -192,8 +193,8 @@ impl EventLog {
         let held_back = self.take_held_back();
         let mut state = self.state.lock();
         let lost = self.last_generation(&mut state).filter(|logged| *logged > found);
-        let lost = lost.map(|logged| Noted::now(Event::ChangesLost { logged, found }));
-        let noted: Vec<Noted> = events.iter().cloned().map(Noted::now).collect();
+        let lost = lost.map(|logged| StampedEvent::now(Event::ChangesLost { logged, found }));
+        let noted: Vec<StampedEvent> = events.iter().cloned().map(StampedEvent::now).collect();
         let mut lines: Vec<Line<'_>> = lost.iter().map(Line::of).collect();
         lines.extend(noted.iter().map(|noted| {
             let mut line = Line::of(noted);
@@ -209,7 +210,7 @@ impl EventLog {
         };
         first.beside.held_back = held_back;
         let mut again = |done: Result<()>| done.is_err_and(storage::is_no_room) && make_room();
-        let write = |state: &mut State| self.write(state, &lines, Rank::Change, CHANGE_PATIENCE_MS);
+        let write = |state: &mut State| self.write(state, &lines, Priority::Change, CHANGE_PATIENCE_MS);
         // Once more: a write that was cut short may have found the room that it lacked.
         let mut written = write(&mut state).or_else(|e| match e {
             Errno::WOULDBLOCK => Err(e),
@@ -227,7 +228,7 @@ impl EventLog {
         }
         let durable = state.durable;
         if written.is_ok() && done.is_err() {
-            state.waiting.push(Noted::now(Event::ChangeFailed { generation, replaced: false }));
+            state.waiting.push(StampedEvent::now(Event::ChangeFailed { generation, replaced: false }));
         }
         drop(state);
         self.hold_back_again(written, held_back);
@@ -273,7 +274,7 @@ impl EventLog {
         self.state.lock().held = None;
     }
 
-    fn limit(&self, class: Class) -> &Mutex<Limits> {
+    fn limit(&self, class: Class) -> &Mutex<RateLimits> {
         &self.limits[match class {
             Class::Refusals => 0,
             Class::Damage => 1,
@@ -299,7 +300,7 @@ impl EventLog {
             let held_back = self.take_held_back();
             let mut state = self.state.lock();
             let waiting = std::mem::take(&mut state.waiting);
-            let lost = waiting.lost().map(Noted::now);
+            let lost = waiting.lost().map(StampedEvent::now);
             let mut lines: Vec<Line<'_>> = waiting.first(BATCH).chain(&lost).map(Line::of).collect();
             let count = lines.len();
             if let Some(first) = lines.first_mut() {
@@ -307,7 +308,7 @@ impl EventLog {
             }
             let written = match count {
                 0 => Err(Errno::AGAIN),
-                _ => self.write(&mut state, &lines, Rank::Ordinary, LOCK_PATIENCE_MS),
+                _ => self.write(&mut state, &lines, Priority::Ordinary, LOCK_PATIENCE_MS),
             };
             state.waiting = waiting;
             if written.is_ok() {
@@ -387,8 +388,14 @@ impl EventLog {
     }
 
     /// Appends, and warns where that fails.
-    fn write(&self, state: &mut State, lines: &[Line<'_>], rank: Rank, patience_ms: u32) -> Result<()> {
-        let done = self.append(state, lines, rank, patience_ms);
+    fn write(
+        &self,
+        state: &mut State,
+        lines: &[Line<'_>],
+        priority: Priority,
+        patience_ms: u32,
+    ) -> Result<()> {
+        let done = self.append(state, lines, priority, patience_ms);
         match done {
             Ok(()) => state.failing = false,
             // Without patience someone else's write is no failure, and a read-only filesystem keeps no log.
@@ -403,7 +410,13 @@ impl EventLog {
         done
     }
 
-    fn append(&self, state: &mut State, lines: &[Line<'_>], rank: Rank, patience_ms: u32) -> Result<()> {
+    fn append(
+        &self,
+        state: &mut State,
+        lines: &[Line<'_>],
+        priority: Priority,
+        patience_ms: u32,
+    ) -> Result<()> {
         let file = self.open_or_create(self.writable.ok_or(Errno::ROFS)?)?;
         if state.held.is_none() {
             lock(&file, patience_ms)?;
@@ -420,30 +433,30 @@ impl EventLog {
         };
         let mut unfinished = false;
         if state.size != Some(size) {
-            state.room.forget();
+            state.preallocation.forget();
             let (tail, before) = read_tail(file.as_fd(), size)?;
             unfinished = !tail.is_empty() && !tail.ends_with(b"\n");
             let end = chain::end_of(&keys, before, &tail);
             // Who changes the keyring knows that its key is the keyring's.
-            if end.key_replaced && end.forged && rank != Rank::Change {
+            if end.key_replaced && end.forged && priority != Priority::Change {
                 return Err(Errno::KEYREVOKED);
             }
             state.generation = end.generation.or(state.generation);
             match end.place {
                 Some(place) if place.count > last.count || place == last => last = place,
                 None if last.count == 0 => {}
-                _ => add(&mut last, &Line::of(&Noted::now(Event::LogCut))),
+                _ => add(&mut last, &Line::of(&StampedEvent::now(Event::LogCut))),
             }
             if !end.rest.is_empty() {
                 let event = if end.forged { chain::forged(end.rest) } else { chain::torn(end.rest) };
-                add(&mut last, &Line::of(&Noted::now(event)));
+                add(&mut last, &Line::of(&StampedEvent::now(event)));
             }
         }
         lines.iter().for_each(|line| add(&mut last, line));
         if unfinished {
             text.insert(0, '\n');
         }
-        state.room.for_line(file.as_fd(), size, text.len() as u64, rank)?;
+        state.preallocation.for_line(file.as_fd(), size, text.len() as u64, priority)?;
         // Whatever happens now, the size is another one, and a failed write is looked at again.
         state.size = None;
         state.unsynced.get_or_insert(size);

@@ -4,6 +4,7 @@
 //! Plain file names never go into it: it lies beside the ciphertext, readable without a key.
 
 mod actor;
+mod anchor;
 mod chain;
 mod event;
 mod evidence;
@@ -12,16 +13,17 @@ mod file;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod keys;
-mod limit;
 mod lines;
 mod log;
-mod room;
+mod pending;
+mod preallocate;
+mod rate_limit;
 mod subject;
 mod verify;
-mod waiting;
 
 pub use actor::{Acting, Actor};
-pub use chain::{Anchor, Verification};
+pub use anchor::Anchor;
+pub use chain::Verification;
 pub use event::{Event, arn};
 pub use evidence::Evidence;
 pub use failed::{note_failed_unlock, take_failed_unlocks};

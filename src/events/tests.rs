@@ -1,14 +1,14 @@
 //! The chain shows what was done to the log; the limit keeps it small.
-mod waiting;
+mod pending;
 
 use std::sync::Arc;
 
-use super::limit::{Limit, Limits};
+use super::rate_limit::{RateLimits, TokenBucket};
 use proptest::prelude::*;
 
 use super::*;
 use crate::crypto::keys::EventKey;
-use crate::events::limit::REFILL_MS;
+use crate::events::rate_limit::REFILL_MS;
 use crate::ids::Timestamp;
 use crate::ids::{Generation, Ino, KeyId, KeyVersion, PageIndex};
 use crate::storage::RoCompat;
@@ -175,9 +175,9 @@ fn one_users_flood_hides_no_one_elses_event() {
 
 #[test]
 fn limits_of_more_users_than_are_kept_are_shared_and_come_free_again() {
-    let mut limits = Limits::default();
+    let mut limits = RateLimits::default();
     let users = 0..5000u32;
-    let passed = |limits: &mut Limits, at| {
+    let passed = |limits: &mut RateLimits, at| {
         users
             .clone()
             .map(|uid| (0..60).filter(|_| limits.pass(uid, Timestamp(at), REFILL_MS)).count())
@@ -231,7 +231,7 @@ fn a_forged_line_is_followed_in_nothing() {
 
 #[test]
 fn the_limit_refills_and_survives_a_clock_set_back() {
-    let mut limit = Limit::new(Timestamp(0));
+    let mut limit = TokenBucket::new(Timestamp(0));
     assert_eq!((0..100).filter(|_| limit.pass(Timestamp(10), REFILL_MS)).count(), 50);
     assert_eq!(limit.take_held_back(), 50);
     assert!(limit.pass(Timestamp(1000), REFILL_MS));

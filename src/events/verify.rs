@@ -2,7 +2,8 @@
 
 use std::os::fd::AsFd;
 
-use super::chain::{Anchor, Verification, Verifier};
+use super::anchor::Anchor;
+use super::chain::{Verification, Verifier};
 use super::file::{CHUNK, whole_size};
 use super::lines::Lines;
 use super::log::EventLog;

@@ -4,32 +4,32 @@
 use std::path::Path;
 
 use super::finding::{Code, Summary};
-use super::sink::{Place, Sink};
+use super::reporter::{Location, Reporter};
 use crate::keyring::{Beside, FILE_NAME, Keys};
 
-fn keyring() -> Place {
-    Place { path: Vec::new(), lower: FILE_NAME.as_bytes().to_vec() }
+fn keyring() -> Location {
+    Location { path: Vec::new(), lower: FILE_NAME.as_bytes().to_vec() }
 }
 
 /// Tells why the keyring isn't the one that this host has seen last. No copy of the past has that one.
-pub(super) fn tell_behind(why: &str, sink: &Sink<'_>) {
+pub(super) fn tell_behind(why: &str, reporter: &Reporter<'_>) {
     let detail = format!("as it may be in a copy; but for the vault itself: {why}");
-    sink.find(&keyring(), Code::KeyringDiffers, None, detail);
+    reporter.find(&keyring(), Code::KeyringDiffers, None, detail);
 }
 
 /// Tells of a copy in which nothing is: most often the disk on which it lies isn't mounted, and whoever checks it by a
 /// timer must not take that for a good copy.
-pub(super) fn tell_empty(seen: &Summary, sink: &Sink<'_>) {
+pub(super) fn tell_empty(seen: &Summary, reporter: &Reporter<'_>) {
     if seen.complete && seen.directories <= 1 && seen.files + seen.symlinks + seen.others == 0 {
-        let place = Place { path: b"/".to_vec(), lower: Vec::new() };
+        let place = Location { path: b"/".to_vec(), lower: Vec::new() };
         let detail = "nothing is in this copy; is the disk on which it lies mounted?";
-        sink.find(&place, Code::CopyEmpty, None, detail);
+        reporter.find(&place, Code::CopyEmpty, None, detail);
     }
 }
 
 /// Holds the keyring of the copy in `vault` against what the files that were opened need.
-pub(super) fn check_keyring(vault: &Path, keys: &Keys, sink: &Sink<'_>) {
-    let (opened, mut lacks) = (sink.opened(), Vec::new());
+pub(super) fn check_keyring(vault: &Path, keys: &Keys, reporter: &Reporter<'_>) {
+    let (opened, mut lacks) = (reporter.opened(), Vec::new());
     let remedy = "copy the keyring by which this check was made into its place, and the event log after it";
     let detail = match keys.compare_copy(vault, &opened, &mut lacks) {
         Beside::Open(_) if lacks.is_empty() => return,
@@ -41,14 +41,14 @@ pub(super) fn check_keyring(vault: &Path, keys: &Keys, sink: &Sink<'_>) {
         }
         Beside::Missing => {
             let detail = format!("the copy has no keyring of its own; {remedy}; or keep that one elsewhere");
-            return sink.find(&keyring(), Code::KeyringDiffers, None, detail);
+            return reporter.find(&keyring(), Code::KeyringDiffers, None, detail);
         }
         // Under a root key of its own, as after `unlock remove --revoke`, or when a key backup was given.
         Beside::Closed => {
             let detail = "the copy's own keyring doesn't open under this one's root key, so it can't be told what \
                           it opens; check it by itself: fsck without --keyring";
-            return sink.find(&keyring(), Code::KeyringDiffers, None, detail);
+            return reporter.find(&keyring(), Code::KeyringDiffers, None, detail);
         }
     };
-    sink.find(&keyring(), Code::KeyringLacks, None, detail);
+    reporter.find(&keyring(), Code::KeyringLacks, None, detail);
 }

@@ -1,19 +1,39 @@
-//! What stands in lower directories besides content: names, records, symlinks, attributes.
+//! Lower directories: those that a walk holds open, and what is in them besides content: names, records, symlinks,
+//! attributes.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use super::finding::Code;
+use super::reporter::Location;
 use crate::ids::DirId;
 use crate::names::{DIR_RECORD, DirRecord, LowerKind, LowerName, OpenError, TreeCiphers, XattrSpace};
 use crate::storage::{self, Access, Errno};
+
+/// A directory in which the walk is.
+pub(super) struct Dir {
+    pub(super) fd: OwnedFd,
+    /// As it is derived from where the directory lies; unknown below one whose id is unknown.
+    pub(super) derived: Option<DirId>,
+    /// `None`: its record is damaged.
+    pub(super) id: Option<DirId>,
+    pub(super) place: Location,
+}
+
+/// A directory that the walk has yet to enter.
+pub(super) struct PendingDir {
+    pub(super) parent: Arc<Dir>,
+    pub(super) entry: Vec<u8>,
+    pub(super) name: Vec<u8>,
+}
 
 /// What was found, and more about it.
 pub(super) type Found = (Code, String);
 
 /// What tells whether entries are whole.
-pub(super) struct Judge(pub(super) TreeCiphers);
+pub(super) struct EntryChecker(pub(super) TreeCiphers);
 
-impl Judge {
+impl EntryChecker {
     /// The id that a directory's record holds; `None`: it has no record.
     pub(super) fn stored_id(&self, dir: BorrowedFd<'_>) -> Result<Option<DirId>, Found> {
         let damaged = |what: &str| (Code::DirRecordDamaged, what.to_owned());

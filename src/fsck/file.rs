@@ -1,4 +1,4 @@
-//! What is in front of a file's pages: its size, its two slots, and whether anything stands behind its end.
+//! What comes before the pages of a file: its size, its two slots, and whether anything stands behind its end.
 
 use std::os::fd::BorrowedFd;
 
@@ -30,19 +30,19 @@ pub(super) enum Body {
     Closed,
 }
 
-/// What the front of a file shows.
-pub(super) struct Front {
+/// What the header, the size and the end of a file show.
+pub(super) struct HeaderCheck {
     pub(super) body: Body,
     pub(super) found: Vec<(Code, String)>,
     /// Where only the key is missing: the backing key that the newest slot names, unverified.
     pub(super) lacks: Option<BackingKeyId>,
 }
 
-/// Looks at the front of a lower file.
+/// Checks the header, the size and the end of a lower file.
 ///
 /// # Errors
 /// What the lower filesystem says.
-pub(super) fn front(fd: BorrowedFd<'_>, keys: &Keys) -> storage::Result<Front> {
+pub(super) fn check_header(fd: BorrowedFd<'_>, keys: &Keys) -> storage::Result<HeaderCheck> {
     let lower = storage::fstat(fd)?.lower_size();
     let (mut found, mut lacks) = (Vec::new(), None);
     let body = match layout::plain_size(lower) {
@@ -72,7 +72,7 @@ pub(super) fn front(fd: BorrowedFd<'_>, keys: &Keys) -> storage::Result<Front> {
             body
         }
     };
-    Ok(Front { body, found, lacks })
+    Ok(HeaderCheck { body, found, lacks })
 }
 
 fn body(

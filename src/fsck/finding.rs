@@ -225,7 +225,7 @@ impl std::fmt::Display for Pages {
 /// What became of what was found.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "fate", rename_all = "kebab-case")]
-pub enum Fate {
+pub enum Disposition {
     /// It is as it was found.
     Left,
     /// It was put right.
@@ -267,7 +267,7 @@ pub struct Finding {
     pub detail: String,
     /// What became of it.
     #[serde(flatten)]
-    pub fate: Fate,
+    pub disposition: Disposition,
 }
 
 /// Files of one version of a key.
@@ -324,14 +324,14 @@ pub struct Summary {
 impl Summary {
     /// Counts a finding.
     pub fn count(&mut self, finding: &Finding) {
-        let counter = match (&finding.fate, finding.severity) {
-            (Fate::Repaired { .. }, _) => &mut self.repaired,
-            (Fate::Quarantined { .. }, _) => &mut self.quarantined,
-            (Fate::Left | Fate::Refused { .. }, Severity::Error) => &mut self.errors,
-            (Fate::Left | Fate::Refused { .. }, Severity::Leftover) => &mut self.leftovers,
-            (Fate::Left | Fate::Refused { .. }, Severity::KeyMissing) => &mut self.keys_missing,
-            (Fate::Left | Fate::Refused { .. }, Severity::Unchecked) => &mut self.unchecked,
-            (Fate::Left | Fate::Refused { .. }, Severity::Warning) => &mut self.warnings,
+        let counter = match (&finding.disposition, finding.severity) {
+            (Disposition::Repaired { .. }, _) => &mut self.repaired,
+            (Disposition::Quarantined { .. }, _) => &mut self.quarantined,
+            (Disposition::Left | Disposition::Refused { .. }, Severity::Error) => &mut self.errors,
+            (Disposition::Left | Disposition::Refused { .. }, Severity::Leftover) => &mut self.leftovers,
+            (Disposition::Left | Disposition::Refused { .. }, Severity::KeyMissing) => &mut self.keys_missing,
+            (Disposition::Left | Disposition::Refused { .. }, Severity::Unchecked) => &mut self.unchecked,
+            (Disposition::Left | Disposition::Refused { .. }, Severity::Warning) => &mut self.warnings,
         };
         *counter += 1;
     }

@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use super::dir::{Dir, EntryChecker, PendingDir};
 use super::finding::Code;
-use super::walk::{Dir, Pending, Walk};
+use super::reporter::Reporter;
 use crate::ids::FileId;
 use crate::names::{LowerKind, bad_name};
 use crate::storage::{self, Access, DirStream, FileKind};
@@ -35,17 +36,24 @@ impl FileIds {
     }
 }
 
-impl Walk<'_, '_> {
-    /// Reports the files below a directory, which was walked, whose id is that of another one.
-    pub(super) fn find_shared_ids(&mut self, from: &Arc<Dir>) {
-        let mut shared = self.ids.take_shared();
+/// The walk over names and inode numbers alone, of what was walked before.
+pub(super) struct SecondWalk<'a, 'w> {
+    pub(super) checker: &'a EntryChecker,
+    pub(super) reporter: &'a Reporter<'w>,
+    pub(super) dev: u64,
+}
+
+impl SecondWalk<'_, '_> {
+    /// Reports the files below a directory, which was walked, whose id is that of another one. Empties `ids`.
+    pub(super) fn report_shared(&self, ids: &mut FileIds, from: &Arc<Dir>) {
+        let mut shared = ids.take_shared();
         if shared.is_empty() {
             return;
         }
-        let mut below: Vec<Pending> = Vec::new();
+        let mut below: Vec<PendingDir> = Vec::new();
         self.find_shared_in(from, &mut shared, &mut below);
         while let Some(next) = below.pop() {
-            if shared.is_empty() || self.sink.stopped() {
+            if shared.is_empty() || self.reporter.stopped() {
                 return;
             }
             if let Some(dir) = self.quietly(&next) {
@@ -55,18 +63,18 @@ impl Walk<'_, '_> {
     }
 
     /// A directory that was walked already.
-    fn quietly(&self, next: &Pending) -> Option<Dir> {
+    fn quietly(&self, next: &PendingDir) -> Option<Dir> {
         let fd = storage::open_dir(next.parent.fd.as_fd(), &next.entry).ok()?;
-        let derived = next.parent.id.map(|id| self.judge.0.derived_id(id, &next.entry));
-        let id = self.judge.stored_id(fd.as_fd()).ok().and_then(|stored| stored.or(derived));
+        let derived = next.parent.id.map(|id| self.checker.0.derived_id(id, &next.entry));
+        let id = self.checker.stored_id(fd.as_fd()).ok().and_then(|stored| stored.or(derived));
         Some(Dir { fd, derived, id, place: next.parent.place.child(&next.name, &next.entry) })
     }
 
-    fn find_shared_in(&self, dir: &Arc<Dir>, shared: &mut HashMap<u64, FileId>, below: &mut Vec<Pending>) {
+    fn find_shared_in(&self, dir: &Arc<Dir>, shared: &mut HashMap<u64, FileId>, below: &mut Vec<PendingDir>) {
         let at = dir.fd.as_fd();
         let Ok(mut stream) = storage::open_dir(at, b".").map(DirStream::new) else { return };
         while let Ok(Some(raw)) = stream.next() {
-            self.sink.tick();
+            self.reporter.tick();
             if !matches!(LowerKind::of(raw.name), LowerKind::Name | LowerKind::LongEntry) {
                 continue;
             }
@@ -75,12 +83,16 @@ impl Walk<'_, '_> {
                 continue;
             }
             let shown = || {
-                let name = dir.id.and_then(|id| self.judge.name(at, id, raw.name).ok());
+                let name = dir.id.and_then(|id| self.checker.name(at, id, raw.name).ok());
                 name.unwrap_or_else(|| bad_name(raw.name))
             };
             match stat.kind() {
                 FileKind::Directory => {
-                    below.push(Pending { parent: Arc::clone(dir), entry: raw.name.to_vec(), name: shown() });
+                    below.push(PendingDir {
+                        parent: Arc::clone(dir),
+                        entry: raw.name.to_vec(),
+                        name: shown(),
+                    });
                 }
                 FileKind::Regular => {
                     let Some(id) = shared.remove(&stat.ino) else { continue };
@@ -89,7 +101,7 @@ impl Walk<'_, '_> {
                         let place = dir.place.child(&shown(), raw.name);
                         let detail =
                             format!("file id {id}, which another file has, too: one is a copy of the other");
-                        self.sink.find(&place, Code::FileIdTwice, None, detail);
+                        self.reporter.find(&place, Code::FileIdTwice, None, detail);
                     }
                 }
                 _ => {}

@@ -3,25 +3,25 @@
 //! looks wrong is looked at once more while the mount holds the inode still. Rules of the format stay where they
 //! are (`header`, `content`, `names`); here they are only asked.
 
+mod apply;
 mod copy;
 mod dir;
 mod file;
 mod finding;
 mod ids;
-mod mend;
 mod pages;
 mod quarantine;
 mod repair;
+mod reporter;
 mod run;
-mod sink;
 mod undo;
 mod vault_dir;
 mod walk;
 
-pub use finding::{Code, Fate, Finding, Pages, Severity, Summary, VersionCount};
-pub use mend::{Mend, mend};
+pub use apply::{RepairOptions, apply};
+pub use finding::{Code, Disposition, Finding, Pages, Severity, Summary, VersionCount};
+pub use reporter::{CheckObserver, CheckProgress};
 pub use run::{CheckError, CopiedTree, Options, check};
-pub use sink::{Progress, Watch};
 pub use undo::UNDO_NAME;
 
 #[cfg(test)]

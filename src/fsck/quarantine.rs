@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::file::{Body, Content, front};
-use super::finding::{Code, Fate, Finding, Pages, Severity};
+use super::file::{Body, Content, check_header};
+use super::finding::{Code, Disposition, Finding, Pages, Severity};
 use super::pages::{Bad, Buffers, Runs, ranges, scan};
 use super::repair::locate;
 use super::run::CheckError;
@@ -30,8 +30,8 @@ pub(super) struct Quarantine<'a> {
     dir: OwnedFd,
     path: PathBuf,
     salvage: bool,
-    /// By lower path: the file's other findings have the same fate.
-    taken: HashMap<PathText, Fate>,
+    /// By lower path: the file's other findings have the same disposition.
+    taken: HashMap<PathText, Disposition>,
 }
 
 /// Whether a finding means that a file's content can't be read whole.
@@ -69,23 +69,28 @@ impl<'a> Quarantine<'a> {
     }
 
     /// Moves the file of a finding here, if that is what it takes; `None`: it doesn't.
-    pub(super) fn take(&mut self, _leave: Writable, vault: &OwnedFd, finding: &Finding) -> Option<Fate> {
+    pub(super) fn take(
+        &mut self,
+        _leave: Writable,
+        vault: &OwnedFd,
+        finding: &Finding,
+    ) -> Option<Disposition> {
         if !is_loss(finding.code) || !finding.lower.as_path().starts_with("tree") {
             return None;
         }
-        if let Some(fate) = self.taken.get(&finding.lower) {
-            return Some(fate.clone());
+        if let Some(disposition) = self.taken.get(&finding.lower) {
+            return Some(disposition.clone());
         }
-        let fate = match self.move_here(vault, finding) {
+        let disposition = match self.move_here(vault, finding) {
             Ok(None) => return None,
-            Ok(Some(fate)) => fate,
-            Err(e) => Fate::Refused { why: format!("not moved to {}: {e}", self.path.display()) },
+            Ok(Some(disposition)) => disposition,
+            Err(e) => Disposition::Refused { why: format!("not moved to {}: {e}", self.path.display()) },
         };
-        self.taken.insert(finding.lower.clone(), fate.clone());
-        Some(fate)
+        self.taken.insert(finding.lower.clone(), disposition.clone());
+        Some(disposition)
     }
 
-    fn move_here(&self, vault: &OwnedFd, finding: &Finding) -> storage::Result<Option<Fate>> {
+    fn move_here(&self, vault: &OwnedFd, finding: &Finding) -> storage::Result<Option<Disposition>> {
         let (parent, entry) = locate(vault, finding)?;
         let file = storage::open_file(parent.as_fd(), entry, Access::ReadOnly)?;
         let fd = file.as_fd();
@@ -95,19 +100,19 @@ impl<'a> Quarantine<'a> {
         }
         if stat.nlink > 1 {
             let why = format!("it has {} names; remove all but one in the mount, then move it", stat.nlink);
-            return Ok(Some(Fate::Refused { why }));
+            return Ok(Some(Disposition::Refused { why }));
         }
-        let front = front(fd, self.keys)?;
-        if front.found.iter().any(|(code, _)| code.severity() == Severity::KeyMissing) {
+        let header_check = check_header(fd, self.keys)?;
+        if header_check.found.iter().any(|(code, _)| code.severity() == Severity::KeyMissing) {
             let why = "the keyring lacks its key: look for that first, the file may be whole";
-            return Ok(Some(Fate::Refused { why: why.to_owned() }));
+            return Ok(Some(Disposition::Refused { why: why.to_owned() }));
         }
-        let saved = match &front.body {
+        let saved = match &header_check.body {
             Body::Sealed(content) => readable(fd, content)?,
             Body::Nothing | Body::Closed => Vec::new(),
         };
-        if let Body::Sealed(content) = &front.body
-            && !front.found.iter().any(|(code, _)| is_loss(*code))
+        if let Body::Sealed(content) = &header_check.body
+            && !header_check.found.iter().any(|(code, _)| is_loss(*code))
             && saved.iter().map(|run| run.count.0).sum::<u64>() == content.pages.0
         {
             // It was not about the content.
@@ -116,13 +121,13 @@ impl<'a> Quarantine<'a> {
         let (name, place) = self.new_directory()?;
         let copy = storage::create_file(place.as_fd(), b"ciphertext", 0o600)?;
         copy_sparse(fd, copy.as_fd(), stat.size)?;
-        if let (Body::Sealed(content), true) = (&front.body, self.salvage) {
+        if let (Body::Sealed(content), true) = (&header_check.body, self.salvage) {
             let plain = storage::create_file(place.as_fd(), b"salvaged", 0o600)?;
             salvage(fd, content, &saved, plain.as_fd())?;
             storage::fsync(plain.as_fd())?;
         }
         let found: Vec<_> =
-            front.found.iter().map(|(code, detail)| json!({"code": code, "detail": detail})).collect();
+            header_check.found.iter().map(|(code, detail)| json!({"code": code, "detail": detail})).collect();
         let about = json!({
             "path": finding.path,
             "lower": finding.lower,
@@ -147,7 +152,7 @@ impl<'a> Quarantine<'a> {
             let _ = storage::unlink(parent.as_fd(), &LowerName::companion_of(entry));
         }
         storage::fsync_dir(parent.as_fd())?;
-        Ok(Some(Fate::Quarantined { into: PathText(self.path.join(name)), saved }))
+        Ok(Some(Disposition::Quarantined { into: PathText(self.path.join(name)), saved }))
     }
 
     /// A directory of its own for a file.

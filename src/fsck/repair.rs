@@ -5,8 +5,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use super::file::{Body, Content, front};
-use super::finding::{Code, Fate, Finding, Pages};
+use super::file::{Body, Content, check_header};
+use super::finding::{Code, Disposition, Finding, Pages};
 use super::pages::{Bad, Buffers, Runs, scan};
 use super::undo::{UNDO_NAME, Undo};
 use crate::content::layout::{self, PAGE};
@@ -18,7 +18,7 @@ use crate::storage::{self, Access, Errno, FileKind, Writable};
 
 /// Why something isn't repaired.
 #[derive(Debug, thiserror::Error)]
-enum Refusal {
+enum NotRepairable {
     #[error("{0}")]
     Why(&'static str),
     #[error("the lower filesystem says: {0}")]
@@ -30,12 +30,12 @@ enum Refusal {
 /// Pages kept in one record.
 const KEPT_PAGES: u64 = 64;
 
-type Repaired = Result<String, Refusal>;
+type Repaired = Result<String, NotRepairable>;
 
-const CHANGED: Refusal = Refusal::Why("it isn't as it was found any more; check again");
+const CHANGED: NotRepairable = NotRepairable::Why("it isn't as it was found any more; check again");
 
 /// Repairs what was found, if there is a repair for it.
-pub(super) fn repair(keys: &Keys, leave: Writable, vault: &OwnedFd, finding: &Finding) -> Fate {
+pub(super) fn repair(keys: &Keys, leave: Writable, vault: &OwnedFd, finding: &Finding) -> Disposition {
     let repair = Repair { keys, leave, vault, finding };
     let done = match finding.code {
         Code::Temporary | Code::LongNameOrphan => repair.remove(),
@@ -43,11 +43,11 @@ pub(super) fn repair(keys: &Keys, leave: Writable, vault: &OwnedFd, finding: &Fi
         Code::SlotDamaged => repair.restore_slot(),
         Code::PageDamaged => repair.zero_pages(),
         Code::SizeImpossible => repair.set_size(),
-        _ => return Fate::Left,
+        _ => return Disposition::Left,
     };
     match done {
-        Ok(how) => Fate::Repaired { how },
-        Err(refusal) => Fate::Refused { why: refusal.to_string() },
+        Ok(how) => Disposition::Repaired { how },
+        Err(refusal) => Disposition::Refused { why: refusal.to_string() },
     }
 }
 
@@ -118,19 +118,19 @@ impl Repair<'_> {
         Ok(how)
     }
 
-    /// The file's content, if its front still shows what was found.
-    fn content(&self, fd: BorrowedFd<'_>, still: Option<Code>) -> Result<Box<Content>, Refusal> {
-        let front = front(fd, self.keys)?;
-        if still.is_some_and(|code| !front.found.iter().any(|(found, _)| *found == code)) {
+    /// The file's content, if its header still shows what was found.
+    fn content(&self, fd: BorrowedFd<'_>, still: Option<Code>) -> Result<Box<Content>, NotRepairable> {
+        let header_check = check_header(fd, self.keys)?;
+        if still.is_some_and(|code| !header_check.found.iter().any(|(found, _)| *found == code)) {
             return Err(CHANGED);
         }
-        match front.body {
+        match header_check.body {
             Body::Sealed(content) => Ok(content),
             Body::Nothing | Body::Closed => Err(CHANGED),
         }
     }
 
-    fn keep(&self, fd: BorrowedFd<'_>, at: u64, len: u64) -> Result<(), Refusal> {
+    fn keep(&self, fd: BorrowedFd<'_>, at: u64, len: u64) -> Result<(), NotRepairable> {
         let mut bytes = vec![0; len as usize];
         let got = storage::pread(fd, &mut bytes, LowerOffset(at))?;
         Ok(Undo::new(self.vault).keep(&self.finding.lower, LowerOffset(at), &bytes[..got])?)
@@ -153,7 +153,7 @@ impl Repair<'_> {
             storage::pread(fd, &mut slots, LowerOffset(0))?;
             for slot in UnverifiedSlot::parse_both(&slots).into_iter().flatten() {
                 if slot.file() != header.file() {
-                    return Err(Refusal::Why(
+                    return Err(NotRepairable::Why(
                         "it claims to be of another file, whose only header it may be; move it elsewhere first",
                     ));
                 }
@@ -206,14 +206,16 @@ impl Repair<'_> {
     fn set_size(&self) -> Repaired {
         self.change(|fd| {
             let size = storage::fstat(fd)?.lower_size();
-            if !front(fd, self.keys)?.found.iter().any(|(code, _)| *code == Code::SizeImpossible) {
+            if !check_header(fd, self.keys)?.found.iter().any(|(code, _)| *code == Code::SizeImpossible) {
                 return Err(CHANGED);
             }
             let pages = size.0 / PAGE;
             let mut rest = vec![0; (size.0 % PAGE) as usize];
             storage::pread(fd, &mut rest, LowerOffset(pages * PAGE))?;
             if rest.iter().any(|b| *b != 0) {
-                return Err(Refusal::Why("what stands behind its last whole page may be a part of a page"));
+                return Err(NotRepairable::Why(
+                    "what stands behind its last whole page may be a part of a page",
+                ));
             }
             let Some(last) = pages.checked_sub(1).map(PageIndex) else {
                 storage::truncate(fd, LowerOffset(0))?;

@@ -7,10 +7,10 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 use parking_lot::Mutex;
 
-use super::file::{Body, Front, front};
+use super::file::{Body, HeaderCheck, check_header};
 use super::finding::{Code, Summary};
 use super::pages::{Bad, Buffers, Runs, ranges, scan};
-use super::sink::{Sink, Watch};
+use super::reporter::{CheckObserver, Reporter};
 use super::walk::{Job, Opened, Walk};
 use super::{copy, vault_dir};
 use crate::ids::PathText;
@@ -80,7 +80,7 @@ pub enum CheckError {
 }
 
 /// Checks the vault whose keyring is open. `vault` is the mount beside which this happens; without one, the caller
-/// keeps mounts away from what is checked. Changes nothing. Findings go to `watch`.
+/// keeps mounts away from what is checked. Changes nothing. Findings go to `observer`.
 ///
 /// # Errors
 /// [`CheckError`], if there is nothing to check; what is found is no error.
@@ -88,7 +88,7 @@ pub fn check(
     keys: &Keys,
     vault: Option<&Vault>,
     options: &Options,
-    watch: &mut dyn Watch,
+    observer: &mut dyn CheckObserver,
 ) -> Result<Summary, CheckError> {
     let (dir, tree) = match &options.copy {
         Some(copied) => {
@@ -101,28 +101,28 @@ pub fn check(
             (Some(dir), keys.open_tree().map_err(CheckError::Vault)?)
         }
     };
-    let sink = Sink::new(watch);
+    let reporter = Reporter::new(observer);
     let path = options.path.clone().unwrap_or_else(|| PathText("/".into()));
     let parts = components(&path)?;
     if let Some(dir) = &dir
         && parts.is_empty()
     {
-        vault_dir::check(dir, keys, vault.is_some(), &sink);
+        vault_dir::check(dir, keys, vault.is_some(), &reporter);
     }
-    walk(keys, vault, &sink, tree, &parts).map_err(|e| match e {
+    walk(keys, vault, &reporter, tree, &parts).map_err(|e| match e {
         Walked::Lower(e) => CheckError::Path(path.clone(), e),
         Walked::Thread(e) => CheckError::Thread(e),
     })?;
     if let (Some(behind), true) = (&options.behind, parts.is_empty()) {
-        copy::tell_behind(behind, &sink);
+        copy::tell_behind(behind, &reporter);
     }
     if let Some(vault) = options.copy.as_ref().and_then(|copied| copied.vault.as_ref()) {
-        copy::check_keyring(vault, keys, &sink);
+        copy::check_keyring(vault, keys, &reporter);
     }
     if options.copy.is_some() && parts.is_empty() {
-        copy::tell_empty(&sink.summary(keys), &sink);
+        copy::tell_empty(&reporter.summary(keys), &reporter);
     }
-    Ok(sink.summary(keys))
+    Ok(reporter.summary(keys))
 }
 
 fn path_bytes(path: &Path) -> &[u8] {
@@ -144,14 +144,14 @@ enum Walked {
 fn walk(
     keys: &Keys,
     vault: Option<&Vault>,
-    sink: &Sink<'_>,
+    reporter: &Reporter<'_>,
     tree: OwnedFd,
     path: &[&[u8]],
 ) -> Result<(), Walked> {
     let (send, receive) = sync_channel(WAITING);
     let receive = Mutex::new(receive);
     std::thread::scope(|scope| {
-        let worker = Worker { keys, vault, sink };
+        let worker = Worker { keys, vault, reporter };
         for _ in 0..WORKERS {
             let receive = &receive;
             std::thread::Builder::new()
@@ -160,7 +160,7 @@ fn walk(
                 .map_err(Walked::Thread)?;
         }
         // With the walk goes the sender, and with that the workers.
-        let mut walk = Walk::new(keys, vault, sink, send);
+        let mut walk = Walk::new(keys, vault, reporter, send);
         walk.run(tree, path).map_err(Walked::Lower)
     })
 }
@@ -169,7 +169,7 @@ fn walk(
 struct Worker<'a, 'w> {
     keys: &'a Keys,
     vault: Option<&'a Vault>,
-    sink: &'a Sink<'w>,
+    reporter: &'a Reporter<'w>,
 }
 
 impl Worker<'_, '_> {
@@ -178,7 +178,7 @@ impl Worker<'_, '_> {
         loop {
             let job = jobs.lock().recv();
             match job {
-                Ok(job) if !self.sink.stopped() => self.job(&job, &mut buffers),
+                Ok(job) if !self.reporter.stopped() => self.job(&job, &mut buffers),
                 Ok(_) => {}
                 Err(_) => return,
             }
@@ -192,13 +192,13 @@ impl Worker<'_, '_> {
         }
         let mut runs = Runs::default();
         let mut read = |bytes| {
-            self.sink.read(bytes);
-            self.sink.tick();
-            !self.sink.stopped() && self.still_usable(file)
+            self.reporter.read(bytes);
+            self.reporter.tick();
+            !self.reporter.stopped() && self.still_usable(file)
         };
         let scanned = scan(file.fd.as_fd(), &file.content, pages.clone(), buffers, &mut runs, &mut read);
         if let Err(e) = scanned {
-            return self.sink.find(&file.place, Code::Unreadable, None, format!("looking for data: {e}"));
+            return self.reporter.find(&file.place, Code::Unreadable, None, format!("looking for data: {e}"));
         }
         match self.vault {
             Some(vault) if !runs.0.is_empty() => self.look_again(vault, file, &runs, buffers),
@@ -212,7 +212,7 @@ impl Worker<'_, '_> {
             Ok(()) => true,
             Err(error) => {
                 if !file.key_gone.swap(true, Ordering::Relaxed) {
-                    self.sink.find(&file.place, Code::KeyNotUsable, None, error.to_string());
+                    self.reporter.find(&file.place, Code::KeyNotUsable, None, error.to_string());
                 }
                 false
             }
@@ -223,8 +223,8 @@ impl Worker<'_, '_> {
     /// the mount leaves the file alone, from the header on.
     fn look_again(self, vault: &Vault, file: &Opened, runs: &Runs, buffers: &mut Buffers) {
         let fd = file.fd.as_fd();
-        let seen = vault.with_file_still(fd, || -> storage::Result<(Front, Runs)> {
-            let now = front(fd, self.keys)?;
+        let seen = vault.with_file_still(fd, || -> storage::Result<(HeaderCheck, Runs)> {
+            let now = check_header(fd, self.keys)?;
             let mut still = Runs::default();
             let Body::Sealed(content) = &now.body else { return Ok((now, still)) };
             for range in ranges(runs) {
@@ -240,14 +240,16 @@ impl Worker<'_, '_> {
                 Body::Nothing => {}
                 Body::Closed => {
                     for (code, detail) in now.found {
-                        self.sink.find(&file.place, code, None, detail);
+                        self.reporter.find(&file.place, code, None, detail);
                     }
                 }
             },
             Ok(Err(e)) => {
-                self.sink.find(&file.place, Code::Unreadable, None, format!("at the second look: {e}"))
+                self.reporter.find(&file.place, Code::Unreadable, None, format!("at the second look: {e}"))
             }
-            Err(e) => self.sink.find(&file.place, Code::Unreadable, None, format!("at the second look: {e}")),
+            Err(e) => {
+                self.reporter.find(&file.place, Code::Unreadable, None, format!("at the second look: {e}"))
+            }
         }
     }
 
@@ -259,7 +261,7 @@ impl Worker<'_, '_> {
                 Bad::Missing => (Code::PageMissing, "zero, and the header says that it isn't".to_owned()),
                 Bad::Unreadable(e) => (Code::Unreadable, format!("the lower filesystem says: {e}")),
             };
-            self.sink.find(&file.place, code, Some(*pages), detail);
+            self.reporter.find(&file.place, code, Some(*pages), detail);
         }
     }
 }

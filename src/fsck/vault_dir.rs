@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::dir::lower;
 use super::finding::Code;
-use super::sink::{Place, Sink};
+use super::reporter::{Location, Reporter};
 use crate::keyring::{FILE_NAME, KeyringError, Keys, LOCK_NAME, PREV_NAME, RESERVE_NAMES, is_set_aside};
 use crate::names::LowerKind;
 use crate::storage::{self, DirStream, FileKind};
@@ -19,24 +19,24 @@ const EXPOSED: u16 = 0o026;
 const KNOWN: [&str; 8] =
     ["keyring", "keyring.prev", LOCK_NAME, "events.jsonl", "lock", "tree", super::UNDO_NAME, "."];
 
-fn place(name: &str) -> Place {
-    Place { path: Vec::new(), lower: name.as_bytes().to_vec() }
+fn place(name: &str) -> Location {
+    Location { path: Vec::new(), lower: name.as_bytes().to_vec() }
 }
 
 /// Checks the vault's directory. `mounted`: others may be writing.
-pub(super) fn check(dir: &OwnedFd, keys: &Keys, mounted: bool, sink: &Sink<'_>) {
-    if let Err(e) = entries(dir, keys, mounted, sink) {
+pub(super) fn check(dir: &OwnedFd, keys: &Keys, mounted: bool, reporter: &Reporter<'_>) {
+    if let Err(e) = entries(dir, keys, mounted, reporter) {
         let (code, detail) = lower(e, "its entries");
-        sink.find(&place("."), code, None, detail);
+        reporter.find(&place("."), code, None, detail);
     }
-    keyring(dir, keys, sink);
+    keyring(dir, keys, reporter);
     if mounted && let Err(error) = keys.check_keyring() {
-        sink.find(&place(FILE_NAME), Code::KeyringReplaced, None, error.to_string());
+        reporter.find(&place(FILE_NAME), Code::KeyringReplaced, None, error.to_string());
     }
-    events(keys, mounted, sink);
+    events(keys, mounted, reporter);
 }
 
-fn entries(dir: &OwnedFd, keys: &Keys, mounted: bool, sink: &Sink<'_>) -> storage::Result<()> {
+fn entries(dir: &OwnedFd, keys: &Keys, mounted: bool, reporter: &Reporter<'_>) -> storage::Result<()> {
     let mut stream = DirStream::new(storage::open_dir(dir.as_fd(), b".")?);
     while let Some(entry) = stream.next()? {
         let mut known = KNOWN.iter().chain(&RESERVE_NAMES);
@@ -45,39 +45,39 @@ fn entries(dir: &OwnedFd, keys: &Keys, mounted: bool, sink: &Sink<'_>) -> storag
             continue;
         }
         let name = String::from_utf8_lossy(entry.name);
-        let at = Place { path: Vec::new(), lower: entry.name.to_vec() };
+        let at = Location { path: Vec::new(), lower: entry.name.to_vec() };
         if LowerKind::of(entry.name) == LowerKind::Temporary {
             // Under the keyring's lock no save is under way.
             let there =
                 || storage::stat(dir.as_fd(), entry.name).is_ok_and(|s| s.kind() == FileKind::Regular);
             let left = if mounted { keys.with_saves_locked(there).unwrap_or(false) } else { there() };
             if left {
-                sink.find(&at, Code::Temporary, None, "of a save of the keyring that was interrupted");
+                reporter.find(&at, Code::Temporary, None, "of a save of the keyring that was interrupted");
             }
         } else {
-            sink.find(&at, Code::UnknownEntry, None, format!("{name} is nothing of rekeyfs's"));
+            reporter.find(&at, Code::UnknownEntry, None, format!("{name} is nothing of rekeyfs's"));
         }
     }
     Ok(())
 }
 
-fn keyring(dir: &OwnedFd, keys: &Keys, sink: &Sink<'_>) {
+fn keyring(dir: &OwnedFd, keys: &Keys, reporter: &Reporter<'_>) {
     for name in [FILE_NAME, PREV_NAME] {
         if let Ok(stat) = storage::stat(dir.as_fd(), name.as_bytes())
             && stat.perm() & EXPOSED != 0
         {
             let detail = format!("mode {:o}: others can change or copy it; `chmod 600` it", stat.perm());
-            sink.find(&place(name), Code::KeyringExposed, None, detail);
+            reporter.find(&place(name), Code::KeyringExposed, None, detail);
         }
     }
     match keys.check_prev() {
         Ok(()) => {}
         Err(error @ KeyringError::Io { .. }) => {
-            sink.find(&place(PREV_NAME), Code::Unreadable, None, error.to_string());
+            reporter.find(&place(PREV_NAME), Code::Unreadable, None, error.to_string());
         }
         Err(error) => {
             let detail = format!("it can't stand in for a lost keyring ({error}); the next save replaces it");
-            sink.find(&place(PREV_NAME), Code::KeyringPrevDamaged, None, detail);
+            reporter.find(&place(PREV_NAME), Code::KeyringPrevDamaged, None, detail);
         }
     }
     match keys.slots() {
@@ -86,14 +86,14 @@ fn keyring(dir: &OwnedFd, keys: &Keys, sink: &Sink<'_>) {
                 let id = slot.id.map(|id| format!(" {id}")).unwrap_or_default();
                 let detail =
                     format!("unlock slot{id}: of the kind {:?}, which this program doesn't know", slot.kind);
-                sink.find(&place(FILE_NAME), Code::SlotUnknown, None, detail);
+                reporter.find(&place(FILE_NAME), Code::SlotUnknown, None, detail);
             }
         }
-        Err(error) => sink.find(&place(FILE_NAME), Code::Unreadable, None, error.to_string()),
+        Err(error) => reporter.find(&place(FILE_NAME), Code::Unreadable, None, error.to_string()),
     }
 }
 
-fn events(keys: &Keys, mounted: bool, sink: &Sink<'_>) {
+fn events(keys: &Keys, mounted: bool, reporter: &Reporter<'_>) {
     let at = place("events.jsonl");
     let mut seen = keys.verify_events();
     if mounted && !matches!(&seen, Ok(found) if found.is_good() && !found.torn_end) {
@@ -109,20 +109,20 @@ fn events(keys: &Keys, mounted: bool, sink: &Sink<'_>) {
                     "{} places where a line was changed, removed, added or moved{first}",
                     found.breaks
                 );
-                sink.find(&at, Code::EventsBroken, None, detail);
+                reporter.find(&at, Code::EventsBroken, None, detail);
             }
             if found.cut {
                 let detail = format!("it lacks events of the {} that the keyring remembers", found.anchored);
-                sink.find(&at, Code::EventsCut, None, detail);
+                reporter.find(&at, Code::EventsCut, None, detail);
             }
             if found.torn_end {
                 let detail = "its last line was torn by a crash; the next event closes it";
-                sink.find(&at, Code::EventsTorn, None, detail);
+                reporter.find(&at, Code::EventsTorn, None, detail);
             }
         }
         Err(e) => {
             let (code, detail) = lower(e, "the event log");
-            sink.find(&at, code, None, detail);
+            reporter.find(&at, code, None, detail);
         }
     }
 }

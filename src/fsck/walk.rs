@@ -1,4 +1,4 @@
-//! The walk over the tree: every directory, name, symlink and attribute, and the front of every file; pages go to
+//! The walk over the tree: every directory, name, symlink and attribute, and the header of every file; pages go to
 //! the workers. A descriptor for each directory between the root and where the walk is, and for files in work.
 
 use std::collections::{HashMap, HashSet};
@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::SyncSender;
 
-use super::dir::{Found, Judge, lower};
-use super::file::{Body, Content, Front, front};
+use super::dir::{Dir, EntryChecker, Found, PendingDir, lower};
+use super::file::{Body, Content, HeaderCheck, check_header};
 use super::finding::Code;
-use super::ids::FileIds;
-use super::sink::{Place, Sink};
+use super::ids::{FileIds, SecondWalk};
+use super::reporter::{Location, Reporter};
 use crate::ids::DirId;
 use crate::keyring::Keys;
 use crate::names::{LowerKind, LowerName, TreeCiphers, bad_name};
@@ -26,7 +26,7 @@ const JOB_PAGES: u64 = 4096;
 pub(super) struct Opened {
     pub(super) fd: OwnedFd,
     pub(super) content: Content,
-    pub(super) place: Place,
+    pub(super) place: Location,
     /// Whether it was said that its key can't be used any more.
     pub(super) key_gone: AtomicBool,
 }
@@ -37,59 +37,43 @@ pub(super) struct Job {
     pub(super) pages: Range<u64>,
 }
 
-/// A directory in which the walk is.
-pub(super) struct Dir {
-    pub(super) fd: OwnedFd,
-    /// As it is derived from where the directory lies; unknown below one whose id is unknown.
-    pub(super) derived: Option<DirId>,
-    /// `None`: its record is damaged.
-    pub(super) id: Option<DirId>,
-    pub(super) place: Place,
-}
-
-pub(super) struct Pending {
-    pub(super) parent: Arc<Dir>,
-    pub(super) entry: Vec<u8>,
-    pub(super) name: Vec<u8>,
-}
-
 struct Link {
     names: u64,
     known: u64,
-    place: Place,
+    place: Location,
 }
 
 /// What a walk works with.
 pub(super) struct Walk<'a, 'w> {
-    pub(super) keys: &'a Keys,
+    keys: &'a Keys,
     /// The mount beside which this happens.
-    pub(super) vault: Option<&'a Vault>,
-    pub(super) sink: &'a Sink<'w>,
-    pub(super) jobs: SyncSender<Job>,
-    pub(super) judge: Judge,
-    pub(super) dev: u64,
+    vault: Option<&'a Vault>,
+    reporter: &'a Reporter<'w>,
+    jobs: SyncSender<Job>,
+    checker: EntryChecker,
+    dev: u64,
     /// See [`storage::LowerFs`].
     links_share_ino: bool,
-    pub(super) ids: FileIds,
+    ids: FileIds,
     links: HashMap<u64, Link>,
-    todo: Vec<Pending>,
+    todo: Vec<PendingDir>,
 }
 
 impl<'a, 'w> Walk<'a, 'w> {
     pub(super) fn new(
         keys: &'a Keys,
         vault: Option<&'a Vault>,
-        sink: &'a Sink<'w>,
+        reporter: &'a Reporter<'w>,
         jobs: SyncSender<Job>,
     ) -> Self {
-        let judge = Judge(TreeCiphers::new(keys.tree_key()));
+        let checker = EntryChecker(TreeCiphers::new(keys.tree_key()));
         let ids = FileIds::default();
         Self {
             keys,
             vault,
-            sink,
+            reporter,
             jobs,
-            judge,
+            checker,
             dev: 0,
             links_share_ino: true,
             ids,
@@ -105,34 +89,35 @@ impl<'a, 'w> Walk<'a, 'w> {
     pub(super) fn run(&mut self, tree: OwnedFd, path: &[&[u8]]) -> storage::Result<()> {
         self.dev = storage::fstat(tree.as_fd())?.dev;
         self.links_share_ino = storage::LowerFs::probe(tree.as_fd())?.links_share_ino;
-        let place = Place { path: Vec::new(), lower: b"tree".to_vec() };
-        let mut dir = self.dir(tree, Some(self.judge.0.root_id()), place);
+        let place = Location { path: Vec::new(), lower: b"tree".to_vec() };
+        let mut dir = self.dir(tree, Some(self.checker.0.root_id()), place);
         for (at, name) in path.iter().enumerate() {
             let id = dir.id.ok_or(Errno::IO)?;
-            let entry = self.judge.0.names.locate(id, name).map_err(|_| Errno::NOENT)?.entry().to_vec();
+            let entry = self.checker.0.names.locate(id, name).map_err(|_| Errno::NOENT)?.entry().to_vec();
             let stat = storage::stat(dir.fd.as_fd(), &entry)?;
             if at + 1 == path.len() && stat.kind() != FileKind::Directory {
                 self.entry(&Arc::new(dir), &entry);
                 return Ok(());
             }
             let fd = storage::open_dir(dir.fd.as_fd(), &entry)?;
-            let derived = dir.id.map(|id| self.judge.0.derived_id(id, &entry));
+            let derived = dir.id.map(|id| self.checker.0.derived_id(id, &entry));
             dir = self.dir(fd, derived, dir.place.child(name, &entry));
         }
         let from = Arc::new(dir);
         self.list(&from);
         while let Some(next) = self.todo.pop() {
-            if self.sink.stopped() {
+            if self.reporter.stopped() {
                 return Ok(());
             }
             self.descend(&next);
         }
-        self.find_shared_ids(&from);
+        let second = SecondWalk { checker: &self.checker, reporter: self.reporter, dev: self.dev };
+        second.report_shared(&mut self.ids, &from);
         // Names come and go beside a mount, and a part of the tree needn't hold them all.
-        if self.vault.is_none() && path.is_empty() && !self.sink.stopped() {
+        if self.vault.is_none() && path.is_empty() && !self.reporter.stopped() {
             for link in self.links.values().filter(|link| link.known < link.names) {
                 let detail = format!("{} hard links, of which {} are in the tree", link.names, link.known);
-                self.sink.find(&link.place, Code::LinkCount, None, detail);
+                self.reporter.find(&link.place, Code::LinkCount, None, detail);
             }
         }
         Ok(())
@@ -154,37 +139,37 @@ impl<'a, 'w> Walk<'a, 'w> {
         if self.vault.is_some() { self.still(dir, look) } else { seen }
     }
 
-    fn dir(&self, fd: OwnedFd, derived: Option<DirId>, place: Place) -> Dir {
-        self.sink.counts.lock().directories += 1;
-        let mut stored = self.judge.stored_id(fd.as_fd());
+    fn dir(&self, fd: OwnedFd, derived: Option<DirId>, place: Location) -> Dir {
+        self.reporter.counts.lock().directories += 1;
+        let mut stored = self.checker.stored_id(fd.as_fd());
         if stored.is_err() {
-            stored = self.again(fd.as_fd(), stored, || self.judge.stored_id(fd.as_fd()));
+            stored = self.again(fd.as_fd(), stored, || self.checker.stored_id(fd.as_fd()));
         }
         let id = match stored {
             Ok(stored) => stored.or(derived),
             Err((code, detail)) => {
-                self.sink.find(&place, code, None, detail + "; names below it aren't checked");
+                self.reporter.find(&place, code, None, detail + "; names below it aren't checked");
                 None
             }
         };
         let mut found = Vec::new();
         let get = |name: &[u8]| storage::getxattr(fd.as_fd(), name);
-        self.judge.xattrs(storage::listxattr(fd.as_fd()), get, &mut found);
+        self.checker.xattrs(storage::listxattr(fd.as_fd()), get, &mut found);
         self.report(&place, found);
         Dir { fd, derived, id, place }
     }
 
-    fn report(&self, place: &Place, found: Vec<Found>) {
+    fn report(&self, place: &Location, found: Vec<Found>) {
         for (code, detail) in found {
-            self.sink.find(place, code, None, detail);
+            self.reporter.find(place, code, None, detail);
         }
     }
 
-    fn descend(&mut self, next: &Pending) {
+    fn descend(&mut self, next: &PendingDir) {
         let place = next.parent.place.child(&next.name, &next.entry);
         match storage::open_dir(next.parent.fd.as_fd(), &next.entry) {
             Ok(fd) => {
-                let derived = next.parent.id.map(|id| self.judge.0.derived_id(id, &next.entry));
+                let derived = next.parent.id.map(|id| self.checker.0.derived_id(id, &next.entry));
                 let dir = self.dir(fd, derived, place);
                 self.list(&Arc::new(dir));
             }
@@ -208,8 +193,8 @@ impl<'a, 'w> Walk<'a, 'w> {
     fn entries(&mut self, dir: &Arc<Dir>, mut stream: DirStream) -> storage::Result<()> {
         let (mut companions, mut long) = (Vec::new(), HashSet::new());
         while let Some(raw) = stream.next()? {
-            self.sink.tick();
-            if self.sink.stopped() {
+            self.reporter.tick();
+            if self.reporter.stopped() {
                 return Ok(());
             }
             match LowerKind::of(raw.name) {
@@ -219,7 +204,7 @@ impl<'a, 'w> Walk<'a, 'w> {
                 LowerKind::Unknown => {
                     let place = dir.place.child(&bad_name(raw.name), raw.name);
                     let detail = "not of this version of rekeyfs; it is hidden and kept";
-                    self.sink.find(&place, Code::UnknownEntry, None, detail);
+                    self.reporter.find(&place, Code::UnknownEntry, None, detail);
                 }
                 LowerKind::LongCompanion => companions.push(raw.name.to_vec()),
                 LowerKind::LongEntry => {
@@ -250,9 +235,11 @@ impl<'a, 'w> Walk<'a, 'w> {
         match stat.kind() {
             FileKind::Regular => {
                 let detail = "a temporary file of a change that was interrupted";
-                self.sink.find(&place, Code::Temporary, None, detail);
+                self.reporter.find(&place, Code::Temporary, None, detail);
             }
-            _ => self.sink.find(&place, Code::UnknownEntry, None, "named as a temporary file, and no file"),
+            _ => {
+                self.reporter.find(&place, Code::UnknownEntry, None, "named as a temporary file, and no file")
+            }
         }
     }
 
@@ -264,7 +251,12 @@ impl<'a, 'w> Walk<'a, 'w> {
         });
         if orphaned {
             let place = dir.place.child(&bad_name(companion), companion);
-            self.sink.find(&place, Code::LongNameOrphan, None, "it holds the name of an entry that is gone");
+            self.reporter.find(
+                &place,
+                Code::LongNameOrphan,
+                None,
+                "it holds the name of an entry that is gone",
+            );
         }
     }
 
@@ -273,7 +265,7 @@ impl<'a, 'w> Walk<'a, 'w> {
         let at = dir.fd.as_fd();
         let named = match dir.id {
             None => Ok(Some(bad_name(entry))),
-            Some(id) => match self.judge.name(at, id, entry) {
+            Some(id) => match self.checker.name(at, id, entry) {
                 Ok(name) => Ok(Some(name)),
                 bad => self.again(at, bad.map(Some), || {
                     // Gone, and its long name with it: it may be back before it is looked at outside the lock.
@@ -281,8 +273,8 @@ impl<'a, 'w> Walk<'a, 'w> {
                         return Ok(None);
                     }
                     // Also the id may have been read while the directory was being removed.
-                    let id = self.judge.stored_id(at)?.or(dir.derived).unwrap_or(id);
-                    self.judge.name(at, id, entry).map(Some)
+                    let id = self.checker.stored_id(at)?.or(dir.derived).unwrap_or(id);
+                    self.checker.name(at, id, entry).map(Some)
                 }),
             },
         };
@@ -299,30 +291,30 @@ impl<'a, 'w> Walk<'a, 'w> {
         let place = dir.place.child(&name, entry);
         if stat.dev != self.dev || stat.mount_root {
             let detail = "it lies on another filesystem, or something is mounted over it; it was not checked";
-            return self.sink.find(&place, Code::OtherDevice, None, detail);
+            return self.reporter.find(&place, Code::OtherDevice, None, detail);
         }
         self.report(&place, found.into_iter().collect());
         match stat.kind() {
             FileKind::Directory => {
-                self.todo.push(Pending { parent: dir.clone(), entry: entry.to_vec(), name });
+                self.todo.push(PendingDir { parent: dir.clone(), entry: entry.to_vec(), name });
                 return;
             }
             FileKind::Regular => return self.file(dir, entry, &stat, place),
             FileKind::Symlink => {
-                self.sink.counts.lock().symlinks += 1;
-                self.report(&place, self.judge.symlink(at, entry).err().into_iter().collect());
+                self.reporter.counts.lock().symlinks += 1;
+                self.report(&place, self.checker.symlink(at, entry).err().into_iter().collect());
             }
             FileKind::Fifo | FileKind::Socket | FileKind::CharDevice | FileKind::BlockDevice => {
-                self.sink.counts.lock().others += 1;
+                self.reporter.counts.lock().others += 1;
             }
         }
         let mut found = Vec::new();
         let get = |name: &[u8]| storage::getxattr_at(at, entry, name);
-        self.judge.xattrs(storage::listxattr_at(at, entry), get, &mut found);
+        self.checker.xattrs(storage::listxattr_at(at, entry), get, &mut found);
         self.report(&place, found);
     }
 
-    fn file(&mut self, dir: &Dir, entry: &[u8], stat: &Stat, place: Place) {
+    fn file(&mut self, dir: &Dir, entry: &[u8], stat: &Stat, place: Location) {
         if stat.nlink > 1 {
             let known = self.links.get_mut(&stat.ino);
             if let Some(link) = known {
@@ -330,10 +322,10 @@ impl<'a, 'w> Walk<'a, 'w> {
                 return;
             }
             let (path, lower) = (place.path.clone(), place.lower.clone());
-            let link = Link { names: stat.nlink, known: 1, place: Place { path, lower } };
+            let link = Link { names: stat.nlink, known: 1, place: Location { path, lower } };
             self.links.insert(stat.ino, link);
         }
-        self.sink.counts.lock().files += 1;
+        self.reporter.counts.lock().files += 1;
         let fd = match storage::open_file(dir.fd.as_fd(), entry, Access::ReadOnly) {
             Ok(fd) => fd,
             // Removed or replaced meanwhile.
@@ -346,21 +338,21 @@ impl<'a, 'w> Walk<'a, 'w> {
         }
         let mut found = Vec::new();
         let get = |name: &[u8]| storage::getxattr(fd.as_fd(), name);
-        self.judge.xattrs(storage::listxattr(fd.as_fd()), get, &mut found);
-        let front = match settled_front(fd.as_fd(), self.keys, self.vault) {
-            Ok(front) => front,
+        self.checker.xattrs(storage::listxattr(fd.as_fd()), get, &mut found);
+        let header_check = match check_header_settled(fd.as_fd(), self.keys, self.vault) {
+            Ok(header_check) => header_check,
             Err(e) => {
                 found.push(lower(e, "the header"));
                 return self.report(&place, found);
             }
         };
-        found.extend(front.found);
+        found.extend(header_check.found);
         self.report(&place, found);
-        if let Some(backing) = front.lacks {
-            self.sink.lacks(backing);
+        if let Some(backing) = header_check.lacks {
+            self.reporter.lacks(backing);
         }
-        let Body::Sealed(content) = front.body else { return };
-        self.sink.wrapped(content.header.backing());
+        let Body::Sealed(content) = header_check.body else { return };
+        self.reporter.wrapped(content.header.backing());
         // Else its other names may be there under numbers of their own.
         if stat.nlink == 1 || self.links_share_ino {
             self.ids.note(content.header.file(), stat.ino);
@@ -368,7 +360,7 @@ impl<'a, 'w> Walk<'a, 'w> {
         let pages = content.pages.0;
         let file = Arc::new(Opened { fd, content: *content, place, key_gone: AtomicBool::new(false) });
         let mut at = 0;
-        while at < pages && !self.sink.stopped() {
+        while at < pages && !self.reporter.stopped() {
             let end = pages.min(at + JOB_PAGES);
             // The workers outlive the walk.
             if self.jobs.send(Job { file: file.clone(), pages: at..end }).is_err() {
@@ -379,16 +371,17 @@ impl<'a, 'w> Walk<'a, 'w> {
     }
 }
 
-/// The front of a file; once more, with the file held still by the mount beside which this happens, if anything
+/// The header check of a file; once more, with the file held still by the mount beside which this happens, if anything
 /// looks wrong.
-pub(super) fn settled_front(
+pub(super) fn check_header_settled(
     fd: BorrowedFd<'_>,
     keys: &Keys,
     vault: Option<&Vault>,
-) -> storage::Result<Front> {
-    let seen = front(fd, keys);
-    let (Some(vault), true) = (vault, !matches!(&seen, Ok(front) if front.found.is_empty())) else {
+) -> storage::Result<HeaderCheck> {
+    let seen = check_header(fd, keys);
+    let (Some(vault), true) = (vault, !matches!(&seen, Ok(header_check) if header_check.found.is_empty()))
+    else {
         return seen;
     };
-    vault.with_file_still(fd, || front(fd, keys)).unwrap_or(seen)
+    vault.with_file_still(fd, || check_header(fd, keys)).unwrap_or(seen)
 }

@@ -5,9 +5,10 @@ use std::cell::RefCell;
 
 use fuser::{LockOwner, ReplyData, ReplyEmpty, ReplyWrite, WriteFlags};
 
+use super::adapter::Adapter;
+use super::errno::{errno, may_be_made_in_part};
 use super::pool::Task;
 use super::replies::{empty, page_aligned, written};
-use super::{Adapter, errno};
 use crate::ids::{Ino, PlainOffset};
 use crate::vault::{Error, FallocMode, Stale, Vault};
 
@@ -21,11 +22,6 @@ thread_local! {
 /// Whether a request goes past the kernel's cache: the kernel names the lock owner in those alone.
 fn is_direct(lock_owner: Option<LockOwner>) -> bool {
     lock_owner.is_some()
-}
-
-/// Whether a change that failed so may have been made in part all the same.
-pub(super) fn may_be_made_in_part(error: &Error) -> bool {
-    matches!(error, Error::Lower(_) | Error::Corrupt(_)) && errno(error).code() != libc::EOPNOTSUPP
 }
 
 impl Adapter {

@@ -32,3 +32,8 @@ pub fn errno(error: &Error) -> Errno {
         Error::BadHandle => Errno::EBADF,
     }
 }
+
+/// Whether a change that failed so may have been made in part all the same.
+pub(super) fn may_be_made_in_part(error: &Error) -> bool {
+    matches!(error, Error::Lower(_) | Error::Corrupt(_)) && errno(error).code() != libc::EOPNOTSUPP
+}

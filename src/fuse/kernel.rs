@@ -8,9 +8,18 @@ use std::time::Duration;
 
 use fuser::{INodeNo, InitFlags, KernelConfig, Notifier};
 
-use super::Permissions;
 use crate::ids::{Ino, PlainOffset};
 use crate::vault::PageCache;
+
+/// Who checks permissions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Permissions {
+    /// The kernel, by mode, owner and ACL: mounts that others than root may enter.
+    Kernel,
+    /// Nobody: only root may enter, whom no permission stops. It saves the kernel a look at the parent's
+    /// attributes with each create and unlink.
+    RootOnly,
+}
 
 /// How long the kernel may keep names and attributes: the mount is the only one to change them.
 pub(super) const TTL: Duration = Duration::from_secs(24 * 60 * 60);

@@ -5,8 +5,10 @@ use std::os::unix::ffi::OsStrExt;
 
 use fuser::{Generation, INodeNo, ReplyDirectory, ReplyDirectoryPlus};
 
+use super::adapter::Adapter;
+use super::convert;
+use super::errno::errno;
 use super::kernel::TTL;
-use super::{Adapter, convert, errno};
 use crate::ids::{Handle, Ino};
 
 impl Adapter {

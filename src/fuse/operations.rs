@@ -18,12 +18,17 @@ use fuser::{
     Request, TimeOrNow, WriteFlags,
 };
 
+use super::adapter::Adapter;
+use super::convert;
+use super::errno::errno;
 use super::kernel::{TTL, negotiate};
 use super::pool::Task;
 use super::replies::{attributes, empty, entry, sized};
-use super::{Adapter, BULK, convert, errno};
 use crate::ids::{Handle, PlainOffset};
 use crate::vault::{Error, FileKind, SetAttr};
+
+/// From so many bytes on, what is done with them takes longer than to wake a thread on another core does.
+const BULK: usize = 64 << 10;
 
 const PERMISSION_BITS: u32 = 0o7777;
 

@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 use fuser::{ReplyEmpty, ReplyLseek, ReplyWrite};
 use parking_lot::{Condvar, Mutex};
 
+use super::errno::errno;
+use super::kernel::KernelCache;
 use super::owed::Owed;
+use super::panics;
 use super::replies::{empty, written};
-use super::{KernelCache, errno, guarded};
 use crate::ids::{Handle, Ino, PlainOffset};
 use crate::vault::{Result, Stale, Vault, Whence};
 
@@ -72,30 +74,30 @@ struct Queue {
     closed: bool,
 }
 
-struct Shared {
+struct PoolState {
     vault: Arc<Vault>,
     kernel: KernelCache,
     queue: Mutex<Queue>,
     arrived: Condvar,
     limit: usize,
-    seats: Seats,
+    permits: SyncPermits,
     owed: Owed<(ReplyWrite, Result<usize>)>,
 }
 
 /// Runs what waits off the session threads. Dropping it lets the queued tasks finish and their threads end.
-pub struct Pool(Arc<Shared>);
+pub struct Pool(Arc<PoolState>);
 
 impl Pool {
     /// A pool of at most `limit` threads (at least 1), of which none runs yet, beside so many session threads.
     pub fn new(vault: Arc<Vault>, kernel: KernelCache, limit: usize, session_threads: usize) -> Self {
         let queue = Queue { waiting: VecDeque::new(), threads: 0, idle: 0, closed: false };
-        Self(Arc::new(Shared {
+        Self(Arc::new(PoolState {
             vault,
             kernel,
             queue: Mutex::new(queue),
             arrived: Condvar::new(),
             limit: limit.max(1),
-            seats: Seats::new(session_threads / 2),
+            permits: SyncPermits::new(session_threads / 2),
             owed: Owed::new(),
         }))
     }
@@ -107,9 +109,9 @@ impl Pool {
             // It has the kernel write its pages out, which takes session threads.
             Task::Seek { .. } | Task::Written { .. } | Task::Forget { .. } | Task::LookAgain { .. } => false,
         };
-        let seat = if sync { self.0.seats.take() } else { None };
-        match seat {
-            Some(_seat) => self.0.run(task),
+        let permit = if sync { self.0.permits.take() } else { None };
+        match permit {
+            Some(_permit) => self.0.run(task),
             None => self.queue(task),
         }
     }
@@ -137,7 +139,7 @@ impl Pool {
 
     /// Whether syncs have lately taken so long that they run on threads of the pool's.
     pub(super) fn syncs_are_slow(&self) -> bool {
-        self.0.seats.are_slow()
+        self.0.permits.are_slow()
     }
 
     /// If no thread can be had, it runs here.
@@ -175,7 +177,7 @@ impl Drop for Pool {
 }
 
 /// Which syncs may run on session threads.
-struct Seats {
+struct SyncPermits {
     most: usize,
     taken: AtomicUsize,
     /// What syncs have taken lately, in ns: one slow sync is remembered for some quick ones.
@@ -183,20 +185,20 @@ struct Seats {
 }
 
 /// Leave to wait on a session thread, until it is dropped.
-struct Seat<'a>(&'a Seats);
+struct SyncPermit<'a>(&'a SyncPermits);
 
-impl Seats {
+impl SyncPermits {
     /// At most so many at once. Syncs count as slow until one was seen.
     fn new(most: usize) -> Self {
         Self { most, taken: AtomicUsize::new(0), lately: AtomicU64::new(QUICK + 1) }
     }
 
-    fn take(&self) -> Option<Seat<'_>> {
+    fn take(&self) -> Option<SyncPermit<'_>> {
         if self.are_slow() {
             return None;
         }
         let next = |taken| (taken < self.most).then_some(taken + 1);
-        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok().then(|| Seat(self))
+        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok().then(|| SyncPermit(self))
     }
 
     fn are_slow(&self) -> bool {
@@ -211,13 +213,13 @@ impl Seats {
     }
 }
 
-impl Drop for Seat<'_> {
+impl Drop for SyncPermit<'_> {
     fn drop(&mut self) {
         self.0.taken.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Shared {
+impl PoolState {
     fn work(&self) {
         let mut queue = self.queue.lock();
         loop {
@@ -236,7 +238,7 @@ impl Shared {
     }
 
     fn run(&self, task: Task) {
-        guarded("fsync, release, lseek or write", || match task {
+        panics::caught("fsync, release, lseek or write", || match task {
             Task::SyncFile { ino, datasync, reply } => {
                 empty(reply, self.timed(|| self.vault.fsync(ino, datasync)));
             }
@@ -292,7 +294,7 @@ impl Shared {
     fn timed(&self, sync: impl FnOnce() -> Result<()>) -> Result<()> {
         let began = Instant::now();
         let done = sync();
-        self.seats.learn(began.elapsed());
+        self.permits.learn(began.elapsed());
         done
     }
 
@@ -315,22 +317,22 @@ mod tests {
     const SLOW: Duration = Duration::from_millis(5);
     const FAST: Duration = Duration::from_micros(3);
 
-    /// Seats as they are where syncs are quick.
-    fn quick(most: usize) -> Seats {
-        let seats = Seats::new(most);
-        seats.learn(FAST);
-        seats
+    /// Permits as they are where syncs are quick.
+    fn quick(most: usize) -> SyncPermits {
+        let permits = SyncPermits::new(most);
+        permits.learn(FAST);
+        permits
     }
 
     #[test]
-    fn no_more_session_threads_wait_than_may_and_each_seat_is_free_again() {
-        let seats = quick(2);
+    fn no_more_session_threads_wait_than_may_and_each_permit_comes_back() {
+        let permits = quick(2);
         let at_once = AtomicUsize::new(0);
         std::thread::scope(|threads| {
             for _ in 0..8 {
                 threads.spawn(|| {
                     for _ in 0..2_000 {
-                        let Some(_seat) = seats.take() else { continue };
+                        let Some(_permit) = permits.take() else { continue };
                         assert!(at_once.fetch_add(1, Ordering::SeqCst) < 2);
                         std::thread::yield_now();
                         at_once.fetch_sub(1, Ordering::SeqCst);
@@ -338,27 +340,27 @@ mod tests {
                 });
             }
         });
-        let first = seats.take();
-        let second = seats.take();
+        let first = permits.take();
+        let second = permits.take();
         assert!(first.is_some() && second.is_some());
-        assert!(seats.take().is_none());
+        assert!(permits.take().is_none());
         drop(first);
-        assert!(seats.take().is_some());
+        assert!(permits.take().is_some());
         assert!(quick(0).take().is_none());
     }
 
     #[test]
-    fn syncs_take_a_seat_where_they_have_been_quick_lately() {
-        let seats = Seats::new(1);
-        assert!(seats.take().is_none(), "nothing is known yet");
-        seats.learn(FAST);
-        assert!(seats.take().is_some());
-        seats.learn(SLOW);
-        seats.learn(FAST);
-        assert!(seats.take().is_none(), "a slow one is remembered");
+    fn syncs_get_a_permit_where_they_have_been_quick_lately() {
+        let permits = SyncPermits::new(1);
+        assert!(permits.take().is_none(), "nothing is known yet");
+        permits.learn(FAST);
+        assert!(permits.take().is_some());
+        permits.learn(SLOW);
+        permits.learn(FAST);
+        assert!(permits.take().is_none(), "a slow one is remembered");
         for _ in 0..20 {
-            seats.learn(FAST);
+            permits.learn(FAST);
         }
-        assert!(seats.take().is_some(), "and forgotten");
+        assert!(permits.take().is_some(), "and forgotten");
     }
 }

@@ -2,8 +2,9 @@
 
 use fuser::{Errno, ReplyAttr, ReplyEmpty, ReplyEntry, ReplyWrite, ReplyXattr};
 
+use super::convert;
+use super::errno::errno;
 use super::kernel::TTL;
-use super::{convert, errno};
 use crate::vault::{Attr, Result};
 
 /// Bytes of a page of memory.

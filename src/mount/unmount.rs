@@ -9,8 +9,8 @@ use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open};
 
-use super::attach::{explain, fusermount, no_fusermount};
 use super::error::MountError;
+use super::fusermount::{explain, fusermount, no_fusermount};
 use super::mountinfo::{self, Mount};
 use crate::storage::{self, Walked, walk};
 

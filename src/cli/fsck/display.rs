@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
-use crate::fsck::Progress;
+use crate::fsck::CheckProgress;
 
 /// How often a line is written where there is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
@@ -31,7 +31,7 @@ impl Display {
     }
 
     /// Shows how far it is now.
-    pub(super) fn update(&mut self, progress: &Progress) {
+    pub(super) fn update(&mut self, progress: &CheckProgress) {
         match &self.bar {
             Some(bar) => bar.set_message(line(progress, self.began.elapsed())),
             None if self.last_line.elapsed() >= LINE_INTERVAL => {
@@ -59,7 +59,7 @@ impl Drop for Display {
     }
 }
 
-fn line(progress: &Progress, elapsed: Duration) -> String {
+fn line(progress: &CheckProgress, elapsed: Duration) -> String {
     let rate = progress.bytes as f64 / elapsed.as_secs_f64().max(0.001);
     let found =
         if progress.findings == 0 { String::new() } else { format!(", {} findings", progress.findings) };
@@ -72,9 +72,9 @@ mod tests {
 
     #[test]
     fn files_bytes_and_rate_are_told() {
-        let progress = Progress { files: 3, bytes: 4 << 20, findings: 0 };
+        let progress = CheckProgress { files: 3, bytes: 4 << 20, findings: 0 };
         assert_eq!(line(&progress, Duration::from_secs(2)), "3 files, 4.00 MiB, 2.00 MiB/s");
-        let progress = Progress { findings: 1, ..progress };
+        let progress = CheckProgress { findings: 1, ..progress };
         assert_eq!(line(&progress, Duration::from_secs(2)), "3 files, 4.00 MiB, 2.00 MiB/s, 1 findings");
     }
 }

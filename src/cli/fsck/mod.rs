@@ -17,7 +17,8 @@ use display::Display;
 
 use crate::control::{ClientError, Entry, Reply, Request};
 use crate::fsck::{
-    self, CopiedTree, Fate, Finding, Mend, Options, Pages, Progress, Severity, Summary, VersionCount, Watch,
+    self, CheckObserver, CheckProgress, CopiedTree, Disposition, Finding, Options, Pages, RepairOptions,
+    Severity, Summary, VersionCount,
 };
 use crate::ids::PathText;
 use crate::keyring::{FILE_NAME, Looked};
@@ -59,8 +60,9 @@ pub(super) fn run(args: &args::Fsck) -> Outcome<u8> {
     };
     let path = args.path.as_deref().map(|path| inside(mountpoint, path));
     let mut options = Options { path, ..Options::default() };
-    let mend = Mend { repair: args.repair, quarantine: args.quarantine.clone(), salvage: args.salvage };
-    let changes = mend.repair || mend.quarantine.is_some();
+    let repairs =
+        RepairOptions { repair: args.repair, quarantine: args.quarantine.clone(), salvage: args.salvage };
+    let changes = repairs.repair || repairs.quarantine.is_some();
     let mut report = Report::new(args)?;
     let summary = match &target {
         Target::Mounted(entry) if changes => {
@@ -76,7 +78,7 @@ pub(super) fn run(args: &args::Fsck) -> Outcome<u8> {
             let failed = |error| Failure::new(Exit::Vault, vault.display(), error);
             let checked = fsck::check(offline.keys(), None, &options, &mut report).map_err(failed)?;
             let found = report.held_back.take().unwrap_or_default();
-            fsck::mend(offline.keys(), leave, &mend, found, checked, &mut report).map_err(failed)?
+            fsck::apply(offline.keys(), leave, &repairs, found, checked, &mut report).map_err(failed)?
         }
         Target::Vault(vault) => {
             let _lock = VaultLock::look(vault).map_err(|error| errors::mount(&error))?;
@@ -166,7 +168,7 @@ struct Report {
     held_back: Option<Vec<Finding>>,
 }
 
-impl Watch for Report {
+impl CheckObserver for Report {
     fn found(&mut self, finding: &Finding) {
         if let Some(held_back) = &mut self.held_back {
             return held_back.push(finding.clone());
@@ -179,7 +181,7 @@ impl Watch for Report {
         }
     }
 
-    fn go_on(&mut self, progress: Progress) -> bool {
+    fn go_on(&mut self, progress: CheckProgress) -> bool {
         self.display.update(&progress);
         self.unwritten.is_none() && !self.interrupt.came()
     }
@@ -233,15 +235,15 @@ fn line(finding: &Finding) -> String {
     if !finding.detail.is_empty() {
         let _ = write!(line, ": {}", finding.detail);
     }
-    let _ = match &finding.fate {
-        Fate::Left => Ok(()),
-        Fate::Repaired { how } => write!(line, "; repaired: {how}"),
-        Fate::Quarantined { into, saved } => {
+    let _ = match &finding.disposition {
+        Disposition::Left => Ok(()),
+        Disposition::Repaired { how } => write!(line, "; repaired: {how}"),
+        Disposition::Quarantined { into, saved } => {
             let saved: Vec<String> = saved.iter().map(Pages::to_string).collect();
             let saved = if saved.is_empty() { "nothing".to_owned() } else { saved.join(", ") };
             write!(line, "; moved to {}, readable: {saved}", printable::path(into.as_path()))
         }
-        Fate::Refused { why } => write!(line, "; not repaired: {why}"),
+        Disposition::Refused { why } => write!(line, "; not repaired: {why}"),
     };
     one_line(&line) + "\n"
 }

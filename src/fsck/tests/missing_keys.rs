@@ -52,11 +52,11 @@ fn the_quarantine_leaves_what_only_lacks_its_key() {
     f.patch("damaged", 48, b"\x01");
     let before = ["lost", "unknown"].map(|name| std::fs::read(f.lower(name)).unwrap());
     let outside = tempfile::tempdir().unwrap();
-    let options = Mend { quarantine: Some(outside.path().join("q")), repair: true, salvage: true };
+    let options = RepairOptions { quarantine: Some(outside.path().join("q")), repair: true, salvage: true };
     let (found, checked) = f.check();
     let mut seen = Seen::default();
     let summary =
-        mend(f.t.keys(), f.t.keys().writable().unwrap(), &options, found, checked, &mut seen).unwrap();
+        apply(f.t.keys(), f.t.keys().writable().unwrap(), &options, found, checked, &mut seen).unwrap();
     assert_eq!((summary.quarantined, summary.keys_missing, summary.status()), (1, 2, 5));
     assert_eq!(["lost", "unknown"].map(|name| std::fs::read(f.lower(name)).unwrap()), before);
     assert!(!f.lower("damaged").exists());
@@ -65,8 +65,11 @@ fn the_quarantine_leaves_what_only_lacks_its_key() {
     let forged: Vec<_> = forged.into_iter().map(|f| Finding { code: Code::Unreadable, ..f }).collect();
     assert_eq!(forged.len(), 1);
     let mut seen = Seen::default();
-    mend(f.t.keys(), f.t.keys().writable().unwrap(), &options, forged, f.check().1, &mut seen).unwrap();
-    assert!(matches!(&seen.0[0].fate, Fate::Refused { why } if why.contains("lacks its key")), "{seen:?}");
+    apply(f.t.keys(), f.t.keys().writable().unwrap(), &options, forged, f.check().1, &mut seen).unwrap();
+    assert!(
+        matches!(&seen.0[0].disposition, Disposition::Refused { why } if why.contains("lacks its key")),
+        "{seen:?}"
+    );
     assert!(f.lower("lost").exists());
 }
 

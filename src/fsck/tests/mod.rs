@@ -20,12 +20,12 @@ use crate::vault::{OpenFlags, XattrMode};
 #[derive(Default, Debug)]
 pub(super) struct Seen(pub(super) Vec<Finding>);
 
-impl Watch for Seen {
+impl CheckObserver for Seen {
     fn found(&mut self, finding: &Finding) {
         self.0.push(finding.clone());
     }
 
-    fn go_on(&mut self, _progress: Progress) -> bool {
+    fn go_on(&mut self, _progress: CheckProgress) -> bool {
         true
     }
 }
@@ -156,9 +156,9 @@ fn a_path_limits_the_check() {
 #[test]
 fn a_check_stops_when_it_is_told_to() {
     struct Never;
-    impl Watch for Never {
+    impl CheckObserver for Never {
         fn found(&mut self, _finding: &Finding) {}
-        fn go_on(&mut self, _progress: Progress) -> bool {
+        fn go_on(&mut self, _progress: CheckProgress) -> bool {
             false
         }
     }

@@ -4,28 +4,28 @@ use super::*;
 use crate::content::layout::PAGE;
 use crate::storage::fault::Faults;
 
-fn mend_with(f: &Fixture, options: &Mend) -> (Vec<Finding>, Summary) {
+fn apply_with(f: &Fixture, options: &RepairOptions) -> (Vec<Finding>, Summary) {
     let (found, checked) = f.check();
     let mut seen = Seen::default();
     let summary =
-        mend(f.t.keys(), f.t.keys().writable().unwrap(), options, found, checked, &mut seen).unwrap();
+        apply(f.t.keys(), f.t.keys().writable().unwrap(), options, found, checked, &mut seen).unwrap();
     (seen.0, summary)
 }
 
 /// An error is fine here: what is on disk counts.
-fn mend_stopped_after(n: u64, f: &Fixture, options: &Mend) -> Faults {
+fn apply_stopped_after(n: u64, f: &Fixture, options: &RepairOptions) -> Faults {
     let (found, checked) = f.check();
     let faults = Faults::stop_after(n);
     {
         let _scope = faults.on_this_thread();
         let leave = f.t.keys().writable().unwrap();
-        let _ = mend(f.t.keys(), leave, options, found, checked, &mut Seen::default());
+        let _ = apply(f.t.keys(), leave, options, found, checked, &mut Seen::default());
     }
     faults
 }
 
 fn repair(f: &Fixture) -> (Vec<Finding>, Summary) {
-    mend_with(f, &Mend { repair: true, ..Mend::default() })
+    apply_with(f, &RepairOptions { repair: true, ..RepairOptions::default() })
 }
 
 /// The content of a file of the root, as a fresh mount reads it.
@@ -40,7 +40,10 @@ fn read(f: &mut Fixture, name: &str) -> Result<Vec<u8>, crate::vault::Error> {
 
 fn assert_repaired(f: &Fixture) {
     let (found, summary) = repair(f);
-    assert!(found.iter().all(|found| matches!(found.fate, Fate::Repaired { .. })), "{found:#?}");
+    assert!(
+        found.iter().all(|found| matches!(found.disposition, Disposition::Repaired { .. })),
+        "{found:#?}"
+    );
     assert_eq!(summary.status(), 1);
     assert_eq!(f.check().0, []);
     assert_eq!(repair(f).1.status(), 0);
@@ -91,7 +94,7 @@ fn promised_pages_are_never_zeroed() {
     f.patch("a", PAGE + 100, b"xxxx");
     let damaged = std::fs::read(f.lower("a")).unwrap();
     let (found, summary) = repair(&f);
-    assert_eq!((found[0].code, &found[0].fate), (Code::PageDamagedBelowFloor, &Fate::Left));
+    assert_eq!((found[0].code, &found[0].disposition), (Code::PageDamagedBelowFloor, &Disposition::Left));
     assert_eq!(summary.status(), 4);
     assert_eq!(std::fs::read(f.lower("a")).unwrap(), damaged);
 }
@@ -127,7 +130,7 @@ fn what_may_be_a_part_of_a_page_is_left() {
     f.resize("a", 2 * PAGE + 4090);
     f.patch("a", 2 * PAGE + 50, b"x");
     let (found, summary) = repair(&f);
-    assert!(matches!(found[0].fate, Fate::Refused { .. }), "{found:?}");
+    assert!(matches!(found[0].disposition, Disposition::Refused { .. }), "{found:?}");
     assert_eq!(summary.status(), 4);
 }
 
@@ -138,7 +141,7 @@ fn a_slot_that_claims_another_file_is_left() {
     f.file("b", 10);
     let slot = std::fs::read(f.lower("b")).unwrap()[..512].to_vec();
     f.patch("a", 512, &slot);
-    assert!(matches!(repair(&f).0[0].fate, Fate::Refused { .. }));
+    assert!(matches!(repair(&f).0[0].disposition, Disposition::Refused { .. }));
 }
 
 /// Stopped after any write, with what was readable before still readable, and repaired by the next.
@@ -157,7 +160,7 @@ fn a_repair_stopped_at_any_write_is_taken_up() {
         std::fs::write(f.t.tree().join(".tmp.AAAA"), b"x").unwrap();
         let names = ["good", "slot", "behind"];
         let before: Vec<_> = names.iter().map(|name| read(&mut f, name).unwrap()).collect();
-        let faults = mend_stopped_after(n, &f, &Mend { repair: true, ..Mend::default() });
+        let faults = apply_stopped_after(n, &f, &RepairOptions { repair: true, ..RepairOptions::default() });
         for (name, content) in names.iter().zip(&before) {
             assert!(read(&mut f, name).unwrap() == *content, "{name}, stopped after {n}");
         }
@@ -182,10 +185,14 @@ fn the_quarantine_takes_the_file_and_lists_what_can_be_read() {
     f.patch(&"n".repeat(220), 3 * PAGE + 100, b"xxxx");
     let damaged = std::fs::read(f.lower(&"n".repeat(220))).unwrap();
     let outside = tempfile::tempdir().unwrap();
-    let options = Mend { quarantine: Some(outside.path().join("q")), salvage: true, ..Mend::default() };
-    let (found, summary) = mend_with(&f, &options);
+    let options = RepairOptions {
+        quarantine: Some(outside.path().join("q")),
+        salvage: true,
+        ..RepairOptions::default()
+    };
+    let (found, summary) = apply_with(&f, &options);
     assert_eq!((found.len(), summary.quarantined, summary.status()), (1, 1, 1));
-    let Fate::Quarantined { into, saved } = &found[0].fate else { panic!("{found:?}") };
+    let Disposition::Quarantined { into, saved } = &found[0].disposition else { panic!("{found:?}") };
     let saved: Vec<_> = saved.iter().map(|run| (run.first.0, run.count.0)).collect();
     assert_eq!(saved, [(0, 3), (4, 4)]);
     assert_eq!(std::fs::read(into.as_path().join("ciphertext")).unwrap(), damaged);
@@ -198,8 +205,8 @@ fn the_quarantine_takes_the_file_and_lists_what_can_be_read() {
     // Another one gets a place of its own.
     f.file("b", 10);
     f.patch("b", 200, b"x");
-    let (found, _) = mend_with(&f, &Mend { salvage: false, ..options });
-    let Fate::Quarantined { into: other, saved } = &found[0].fate else { panic!("{found:?}") };
+    let (found, _) = apply_with(&f, &RepairOptions { salvage: false, ..options });
+    let Disposition::Quarantined { into: other, saved } = &found[0].disposition else { panic!("{found:?}") };
     assert!(other != into && saved.is_empty());
     assert_eq!(f.check().0, []);
 }
@@ -211,16 +218,16 @@ fn the_quarantine_is_outside_and_takes_no_linked_file() {
     f.t.vault.link(ino, Ino::ROOT, b"b").unwrap();
     f.patch("a", 200, b"x");
     let (found, checked) = f.check();
-    let inside = Mend { quarantine: Some(f.vault_dir().join("q")), ..Mend::default() };
+    let inside = RepairOptions { quarantine: Some(f.vault_dir().join("q")), ..RepairOptions::default() };
     let refused =
-        mend(f.t.keys(), f.t.keys().writable().unwrap(), &inside, found, checked, &mut Seen::default())
+        apply(f.t.keys(), f.t.keys().writable().unwrap(), &inside, found, checked, &mut Seen::default())
             .unwrap_err();
     assert!(matches!(refused, CheckError::QuarantineInside(_)), "{refused}");
     assert!(!f.vault_dir().join("q").exists());
     let outside = tempfile::tempdir().unwrap();
-    let options = Mend { quarantine: Some(outside.path().to_owned()), ..Mend::default() };
-    let (found, summary) = mend_with(&f, &options);
-    assert!(matches!(found[0].fate, Fate::Refused { .. }), "{found:?}");
+    let options = RepairOptions { quarantine: Some(outside.path().to_owned()), ..RepairOptions::default() };
+    let (found, summary) = apply_with(&f, &options);
+    assert!(matches!(found[0].disposition, Disposition::Refused { .. }), "{found:?}");
     assert_eq!(summary.status(), 4);
     assert!(f.lower("a").exists() && f.lower("b").exists());
 }
@@ -237,12 +244,16 @@ fn a_quarantine_stopped_at_any_write_has_the_file_somewhere() {
         let damaged = std::fs::read(&lower).unwrap();
         let good = read(&mut f, "good").unwrap();
         let outside = tempfile::tempdir().unwrap();
-        let options = Mend { quarantine: Some(outside.path().join("q")), salvage: true, ..Mend::default() };
-        let faults = mend_stopped_after(n, &f, &options);
+        let options = RepairOptions {
+            quarantine: Some(outside.path().join("q")),
+            salvage: true,
+            ..RepairOptions::default()
+        };
+        let faults = apply_stopped_after(n, &f, &options);
         if !lower.exists() {
             assert_eq!(std::fs::read(outside.path().join("q/000001/ciphertext")).unwrap(), damaged);
         }
-        mend_with(&f, &Mend { repair: true, ..options });
+        apply_with(&f, &RepairOptions { repair: true, ..options });
         assert_eq!(f.check().0, [], "stopped after {n}");
         assert!(read(&mut f, "good").unwrap() == good);
         if !faults.fired() {
@@ -263,11 +274,11 @@ fn a_file_whose_content_is_whole_stays() {
     finding.code = Code::Unreadable;
     assert_eq!(repair(&f).1.repaired, 1);
     let outside = tempfile::tempdir().unwrap();
-    let options = Mend { quarantine: Some(outside.path().to_owned()), ..Mend::default() };
+    let options = RepairOptions { quarantine: Some(outside.path().to_owned()), ..RepairOptions::default() };
     let mut seen = Seen::default();
-    mend(f.t.keys(), f.t.keys().writable().unwrap(), &options, vec![finding], f.check().1, &mut seen)
+    apply(f.t.keys(), f.t.keys().writable().unwrap(), &options, vec![finding], f.check().1, &mut seen)
         .unwrap();
-    assert_eq!(seen.0[0].fate, Fate::Left);
+    assert_eq!(seen.0[0].disposition, Disposition::Left);
     assert!(f.lower("a").exists());
 }
 
@@ -280,11 +291,13 @@ fn a_file_of_a_newer_program_is_neither_repaired_nor_taken_away() {
     f.resize("n", PAGE + 4000);
     let before = crate::keyring::testing::everything(&f.t.tree());
     let into = tempfile::tempdir().unwrap();
-    let (found, summary) =
-        mend_with(&f, &Mend { repair: true, quarantine: Some(into.path().join("q")), salvage: true });
+    let (found, summary) = apply_with(
+        &f,
+        &RepairOptions { repair: true, quarantine: Some(into.path().join("q")), salvage: true },
+    );
     assert_eq!(
-        found.iter().map(|found| (found.code, &found.fate)).collect::<Vec<_>>(),
-        [(Code::Newer, &Fate::Left)]
+        found.iter().map(|found| (found.code, &found.disposition)).collect::<Vec<_>>(),
+        [(Code::Newer, &Disposition::Left)]
     );
     assert_eq!((summary.repaired, summary.quarantined, summary.status()), (0, 0, 0));
     assert!(before == crate::keyring::testing::everything(&f.t.tree()), "something was written");

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::*;
-use crate::events::waiting::{Noted, Waiting};
+use crate::events::pending::{PendingEvents, StampedEvent};
 use crate::storage::Errno;
 use crate::storage::fault::{After, Faults, Mishap, Op, Plan};
 
@@ -90,9 +90,9 @@ fn events_that_are_too_many_to_wait_are_counted() {
 
 #[test]
 fn what_is_given_up_is_counted_with_what_was_lost_before() {
-    let mut waiting = Waiting::default();
+    let mut waiting = PendingEvents::default();
     for _ in 0..1010 {
-        waiting.push(Noted::now(rotated(1)));
+        waiting.push(StampedEvent::now(rotated(1)));
     }
     assert_eq!(waiting.lost(), None, "others come first");
     assert_eq!(waiting.lose_all(), 1010);

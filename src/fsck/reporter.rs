@@ -7,7 +7,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::finding::{Code, Fate, Finding, Pages, Summary, VersionCount};
+use super::finding::{Code, Disposition, Finding, Pages, Summary, VersionCount};
 use crate::ids::{BackingKeyId, PathText};
 use crate::keyring::Keys;
 
@@ -16,7 +16,7 @@ const TICK_MS: u64 = 50;
 
 /// How far a check is.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
-pub struct Progress {
+pub struct CheckProgress {
     /// Regular files begun.
     pub files: u64,
     /// Lower bytes read.
@@ -26,23 +26,23 @@ pub struct Progress {
 }
 
 /// Whoever asked for a check. Called by one thread at a time.
-pub trait Watch: Send {
+pub trait CheckObserver: Send {
     /// Something was found.
     fn found(&mut self, finding: &Finding);
 
     /// Several times a second. False: stop soon.
-    fn go_on(&mut self, progress: Progress) -> bool;
+    fn go_on(&mut self, progress: CheckProgress) -> bool;
 }
 
 /// Where something stands.
-pub(super) struct Place {
+pub(super) struct Location {
     /// From the mount's root on.
     pub(super) path: Vec<u8>,
     /// In the vault's directory.
     pub(super) lower: Vec<u8>,
 }
 
-impl Place {
+impl Location {
     pub(super) fn child(&self, name: &[u8], entry: &[u8]) -> Self {
         Self { path: [&self.path, &b"/"[..], name].concat(), lower: [&self.lower, &b"/"[..], entry].concat() }
     }
@@ -60,28 +60,28 @@ impl Place {
             lower: path(&self.lower),
             pages,
             detail,
-            fate: Fate::Left,
+            disposition: Disposition::Left,
         }
     }
 }
 
 /// Where a check's threads report to.
-pub(super) struct Sink<'a> {
-    watch: Mutex<&'a mut dyn Watch>,
+pub(super) struct Reporter<'a> {
+    observer: Mutex<&'a mut dyn CheckObserver>,
     pub(super) counts: Mutex<Summary>,
     versions: Mutex<HashMap<BackingKeyId, u64>>,
     unopened: Mutex<HashMap<BackingKeyId, u64>>,
     bytes: AtomicU64,
     stopped: AtomicBool,
     began: Instant,
-    /// When `watch` is to hear of the progress next, in ms from the beginning.
+    /// When `observer` is to hear of the progress next, in ms from the beginning.
     next_tick: AtomicU64,
 }
 
-impl<'a> Sink<'a> {
-    pub(super) fn new(watch: &'a mut dyn Watch) -> Self {
+impl<'a> Reporter<'a> {
+    pub(super) fn new(observer: &'a mut dyn CheckObserver) -> Self {
         Self {
-            watch: Mutex::new(watch),
+            observer: Mutex::new(observer),
             counts: Mutex::default(),
             versions: Mutex::default(),
             unopened: Mutex::default(),
@@ -95,11 +95,11 @@ impl<'a> Sink<'a> {
     /// Reports a finding.
     pub(super) fn found(&self, finding: &Finding) {
         self.counts.lock().count(finding);
-        self.watch.lock().found(finding);
+        self.observer.lock().found(finding);
     }
 
     /// Reports a finding at `place`.
-    pub(super) fn find(&self, place: &Place, code: Code, pages: Option<Pages>, detail: impl Into<String>) {
+    pub(super) fn find(&self, place: &Location, code: Code, pages: Option<Pages>, detail: impl Into<String>) {
         self.found(&place.finding(code, pages, detail.into()));
     }
 
@@ -144,9 +144,9 @@ impl<'a> Sink<'a> {
         let progress = {
             let counts = self.counts.lock();
             let findings = counts.errors + counts.leftovers;
-            Progress { files: counts.files, bytes: self.bytes.load(Ordering::Relaxed), findings }
+            CheckProgress { files: counts.files, bytes: self.bytes.load(Ordering::Relaxed), findings }
         };
-        if !self.watch.lock().go_on(progress) {
+        if !self.observer.lock().go_on(progress) {
             self.stopped.store(true, Ordering::Relaxed);
         }
     }

@@ -1,6 +1,6 @@
-//! Room for the log on a full disk: blocks that are allocated behind its end, so that appending takes none. Made
-//! while there is room; on a full disk what users bring about at will stops first, then all but the changes of keys,
-//! which have most of it to themselves.
+//! Blocks that are allocated behind the log's end, so that appending takes none when the disk is full. They are
+//! allocated while the disk has space. On a full disk what users bring about at will stops first, then all but the changes
+//! of keys, which have most of these blocks to themselves.
 
 use std::os::fd::BorrowedFd;
 
@@ -14,7 +14,7 @@ const LOW: u64 = 96 << 10;
 
 /// How much of the room a line may take up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Rank {
+pub(super) enum Priority {
     /// What users of a mount can bring about as fast as they like.
     Limited,
     /// What happens now and then.
@@ -25,7 +25,7 @@ pub(super) enum Rank {
     Closing,
 }
 
-impl Rank {
+impl Priority {
     /// What it must leave for those after it, in bytes.
     fn leaves(self) -> u64 {
         match self {
@@ -39,9 +39,9 @@ impl Rank {
 
 /// How far blocks are allocated, as far as this process knows.
 #[derive(Default)]
-pub(super) struct Room(Option<LowerOffset>);
+pub(super) struct Preallocation(Option<LowerOffset>);
 
-impl Room {
+impl Preallocation {
     /// Forgets what it knows: someone else wrote the log, or it is another file.
     pub(super) fn forget(&mut self) {
         self.0 = None;
@@ -51,13 +51,13 @@ impl Room {
     /// can't allocate ahead has what room it has.
     ///
     /// # Errors
-    /// ENOSPC if the disk is full and what is left isn't for this rank.
+    /// ENOSPC if the disk is full and what is left isn't for this priority.
     pub(super) fn for_line(
         &mut self,
         file: BorrowedFd<'_>,
         size: LowerOffset,
         len: u64,
-        rank: Rank,
+        priority: Priority,
     ) -> Result<()> {
         if self.0.is_some_and(|end| end.0 >= size.0 + len + LOW) {
             return Ok(());
@@ -65,7 +65,7 @@ impl Room {
         match storage::allocate_keep_size(file, size, len + ROOM) {
             Ok(()) => self.0 = Some(LowerOffset(size.0 + len + ROOM)),
             Err(e) if storage::is_no_room(e) => {
-                if self.left(file, size) < len + rank.leaves() {
+                if self.left(file, size) < len + priority.leaves() {
                     return Err(Errno::NOSPC);
                 }
             }

@@ -1,19 +1,19 @@
-//! After a check: what was found is repaired or moved aside, one by one, and told with what became of it.
+//! After a check: findings are repaired or moved aside one by one, and reported with what became of them.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use super::finding::{Fate, Finding, Summary};
+use super::finding::{Disposition, Finding, Summary};
 use super::quarantine::Quarantine;
 use super::repair::repair;
+use super::reporter::{CheckObserver, CheckProgress};
 use super::run::CheckError;
-use super::sink::{Progress, Watch};
 use crate::keyring::Keys;
 use crate::storage::{self, Writable};
 
 /// What is to be done about findings.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Mend {
+pub struct RepairOptions {
     /// Repair what can be repaired without losing what might be saved.
     pub repair: bool,
     /// Move files that can't be read whole into this directory, which is not in the vault.
@@ -22,18 +22,18 @@ pub struct Mend {
     pub salvage: bool,
 }
 
-/// Mends what a check found, and tells `watch` of each finding with its fate. The caller holds the vault's lock, and
-/// nothing is mounted. Returns the check's summary with the findings counted by what they are now.
+/// Repairs what a check found, or moves it aside, and reports each finding to `observer` with its disposition. The caller
+/// holds the vault's lock, and nothing is mounted. Returns the check's summary with the findings counted by what they are now.
 ///
 /// # Errors
-/// If the vault's directory or the quarantine can't be opened; what can't be mended is no error.
-pub fn mend(
+/// If the vault's directory or the quarantine can't be opened; what can't be repaired is no error.
+pub fn apply(
     keys: &Keys,
     leave: Writable,
-    options: &Mend,
+    options: &RepairOptions,
     found: Vec<Finding>,
     checked: Summary,
-    watch: &mut dyn Watch,
+    observer: &mut dyn CheckObserver,
 ) -> Result<Summary, CheckError> {
     let vault: OwnedFd = keys.open_vault().map_err(CheckError::Vault)?;
     // A cut that isn't on disk yet must not come back under a repair.
@@ -47,19 +47,20 @@ pub fn mend(
     for (before, mut finding) in found.into_iter().enumerate() {
         if summary.complete {
             if options.repair {
-                finding.fate = repair(keys, leave, &vault, &finding);
+                finding.disposition = repair(keys, leave, &vault, &finding);
             }
             if let Some(quarantine) = &mut quarantine
-                && matches!(finding.fate, Fate::Left | Fate::Refused { .. })
-                && let Some(fate) = quarantine.take(leave, &vault, &finding)
+                && matches!(finding.disposition, Disposition::Left | Disposition::Refused { .. })
+                && let Some(disposition) = quarantine.take(leave, &vault, &finding)
             {
-                finding.fate = fate;
+                finding.disposition = disposition;
             }
         }
         let findings = before as u64 + 1;
         summary.count(&finding);
-        watch.found(&finding);
-        summary.complete &= watch.go_on(Progress { files: summary.files, bytes: summary.bytes, findings });
+        observer.found(&finding);
+        summary.complete &=
+            observer.go_on(CheckProgress { files: summary.files, bytes: summary.bytes, findings });
     }
     Ok(summary)
 }

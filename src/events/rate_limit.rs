@@ -10,23 +10,23 @@ const USERS: usize = 1024;
 
 /// The limits of one class of events, by user id.
 #[derive(Default)]
-pub(super) struct Limits {
-    users: HashMap<u32, Limit>,
-    rest: Option<Limit>,
+pub(super) struct RateLimits {
+    users: HashMap<u32, TokenBucket>,
+    rest: Option<TokenBucket>,
     /// Held back after they had passed.
     held_back: u64,
 }
 
-impl Limits {
-    /// Whether one more event in the name of this user may pass now (see [`Limit::pass`]).
+impl RateLimits {
+    /// Whether one more event in the name of this user may pass now (see [`TokenBucket::pass`]).
     pub(super) fn pass(&mut self, uid: u32, now: Timestamp, refill: i64) -> bool {
         if self.users.len() >= USERS && !self.users.contains_key(&uid) {
             self.users.retain(|_, limit| !limit.is_at_rest(now, refill));
         }
         let limit = if self.users.len() < USERS || self.users.contains_key(&uid) {
-            self.users.entry(uid).or_insert_with(|| Limit::new(now))
+            self.users.entry(uid).or_insert_with(|| TokenBucket::new(now))
         } else {
-            self.rest.get_or_insert_with(|| Limit::new(now))
+            self.rest.get_or_insert_with(|| TokenBucket::new(now))
         };
         limit.pass(now, refill)
     }
@@ -38,7 +38,7 @@ impl Limits {
 
     /// How many were held back since this was last asked.
     pub(super) fn take_held_back(&mut self) -> u64 {
-        let of_users = self.users.values_mut().chain(&mut self.rest).map(Limit::take_held_back);
+        let of_users = self.users.values_mut().chain(&mut self.rest).map(TokenBucket::take_held_back);
         of_users.fold(std::mem::take(&mut self.held_back), u64::saturating_add)
     }
 }
@@ -50,13 +50,13 @@ pub(super) const REFILL_MS: i64 = 1000;
 pub(super) const REFILL_LARGE_MS: i64 = 600_000;
 
 /// A token bucket: 50 at once, then one at a time. Counts what it holds back.
-pub(super) struct Limit {
+pub(super) struct TokenBucket {
     tokens: u32,
     refilled: Timestamp,
     held_back: u64,
 }
 
-impl Limit {
+impl TokenBucket {
     pub(super) fn new(now: Timestamp) -> Self {
         Self { tokens: BURST, refilled: now, held_back: 0 }
     }

@@ -10,13 +10,13 @@ use crate::ids::Timestamp;
 const MOST: usize = 1000;
 
 /// An event, when it happened and in whose name.
-pub(super) struct Noted {
+pub(super) struct StampedEvent {
     pub(super) event: Event,
     pub(super) at: Timestamp,
     pub(super) actor: Actor,
 }
 
-impl Noted {
+impl StampedEvent {
     /// Happens now, in the name of [`Actor::current`].
     pub(super) fn now(event: Event) -> Self {
         Self { event, at: Timestamp::now(), actor: Actor::current() }
@@ -33,15 +33,15 @@ struct Lost {
 
 /// The events that wait.
 #[derive(Default)]
-pub(super) struct Waiting {
-    kept: VecDeque<Noted>,
+pub(super) struct PendingEvents {
+    kept: VecDeque<StampedEvent>,
     /// All of them later than those that are kept.
     lost: Option<Lost>,
 }
 
-impl Waiting {
+impl PendingEvents {
     /// Adds one behind the others.
-    pub(super) fn push(&mut self, noted: Noted) {
+    pub(super) fn push(&mut self, noted: StampedEvent) {
         if self.lost.is_none() && self.kept.len() < MOST {
             self.kept.push_back(noted);
         } else {
@@ -70,7 +70,7 @@ impl Waiting {
     }
 
     /// The first `most` of them. Those are written next.
-    pub(super) fn first(&self, most: usize) -> impl ExactSizeIterator<Item = &Noted> {
+    pub(super) fn first(&self, most: usize) -> impl ExactSizeIterator<Item = &StampedEvent> {
         self.kept.range(..most.min(self.kept.len()))
     }
 

@@ -1,0 +1,55 @@
+//! Running fusermount3, which is setuid: it mounts and unmounts for a user without CAP_SYS_ADMIN.
+
+use std::ffi::OsStr;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use super::error::MountError;
+
+const HELPER: &str = "fusermount3";
+
+/// Where fusermount3 is looked for where PATH doesn't lead to it: the mount may have been started without one.
+const HELPER_DIRS: [&str; 3] = ["/usr/bin", "/bin", "/usr/local/bin"];
+
+/// The way to fusermount3.
+fn helper() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).chain(HELPER_DIRS.map(PathBuf::from));
+    let mut found = places.filter(|dir| dir.is_absolute()).map(|dir| dir.join(HELPER));
+    found.find(|helper| helper.is_file()).unwrap_or_else(|| HELPER.into())
+}
+
+/// fusermount3, its output kept for messages.
+pub(super) fn fusermount(arguments: &[&OsStr]) -> Command {
+    let mut command = Command::new(helper());
+    // Ctrl-C in the terminal of a mount in the foreground is for the mount alone.
+    command.process_group(0);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+pub(super) fn no_fusermount(error: std::io::Error) -> MountError {
+    MountError::Fuse(match error.kind() {
+        std::io::ErrorKind::NotFound => "fusermount3 is missing; install the package fuse3".to_owned(),
+        _ => format!("fusermount3: {error}"),
+    })
+}
+
+/// What fusermount3 said, on one line, and what to do about what it says most.
+pub(super) fn explain(stderr: &[u8]) -> String {
+    let said = String::from_utf8_lossy(stderr);
+    let said = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+    if said.is_empty() { "fusermount3 gave no descriptor and no reason".to_owned() } else { said }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_one_line() {
+        assert_eq!(explain(b"fusermount3: a\n\nb\n"), "fusermount3: a; b");
+        assert!(!explain(b" \n").is_empty());
+    }
+}

@@ -1,0 +1,68 @@
+//! What can be refused before a secret is asked for: the vault, the device, the mountpoint, the lock.
+
+use std::path::{Path, PathBuf};
+
+use rustix::process::geteuid;
+
+use super::attach;
+use super::error::MountError;
+use super::lock::VaultLock;
+use super::mountpoint::{self, Mountpoint};
+use super::options::MountOptions;
+use crate::keyring::KeyringFile;
+use crate::storage::{self, Walked, walk};
+
+/// A mount that nothing stands against so far; the vault is locked for it.
+#[derive(Debug)]
+pub struct Prepared {
+    pub(super) options: MountOptions,
+    /// Absolute and without symlinks.
+    pub(super) vault: PathBuf,
+    pub(super) mountpoint: Mountpoint,
+    pub(super) lock: VaultLock,
+}
+
+/// Checks vault, device and mountpoint, takes away what a killed daemon left at the mountpoint, and locks the
+/// vault, waiting up to 5 s for a daemon on its way out. Asks for no secret.
+///
+/// # Errors
+/// What stands against the mount.
+pub fn prepare(options: MountOptions) -> Result<Prepared, MountError> {
+    options.validate()?;
+    let vault = locate_vault(&options.vault)?;
+    if !options.read_only {
+        KeyringFile::writable(&vault)?;
+    }
+    attach::check_device()?;
+    let mountpoint = mountpoint::check(&options, &vault)?;
+    let lock = VaultLock::take(&vault)?;
+    Ok(Prepared { options, vault, mountpoint, lock })
+}
+
+/// The absolute path of a vault, once it is seen to be one.
+///
+/// # Errors
+/// [`MountError::NotAVault`]; a header that can't be read.
+pub fn locate_vault(asked: &Path) -> Result<PathBuf, MountError> {
+    let not_a_vault =
+        |problem: &str| MountError::NotAVault { path: asked.to_owned(), problem: problem.to_owned() };
+    let found =
+        walk(asked, geteuid().as_raw()).and_then(Walked::there).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => not_a_vault("no such directory; `rekeyfs init` makes a vault"),
+            _ => not_a_vault(&error.to_string()),
+        })?;
+    let kind = storage::fstat(found.fd()).map(|stat| stat.kind());
+    if kind.map_err(|error| not_a_vault(&error.to_string()))? != storage::FileKind::Directory {
+        return Err(not_a_vault("not a directory"));
+    }
+    let path = found.path().to_owned();
+    KeyringFile::read_header(&path)?;
+    Ok(path)
+}
+
+impl Prepared {
+    /// The vault's directory, absolute.
+    pub fn vault(&self) -> &Path {
+        &self.vault
+    }
+}
