@@ -19,11 +19,6 @@ KNOWN = [
         unlock/limit unlock/slot
     """,
     """
-        keyring keyring/aliases keyring/body keyring/error keyring/gaps keyring/host keyring/host/seen
-        keyring/keys keyring/kms/error keyring/kms/policy keyring/line keyring/loss keyring/model keyring/renew
-        keyring/state keyring/store keyring/table keyring/vault_dir keyring/watch
-    """,
-    """
         vault vault/file vault/file/evict vault/file/file_ids vault/file/kernel_pages vault/file/load
         vault/file/lower vault/file/needs vault/file/times vault/file/unwritten vault/key_usage/scan
         vault/key_usage/scan/noted vault/key_usage/stale vault/ops/audit_paths vault/ops/open

@@ -79,7 +79,7 @@ layer_checks() {
     step "layers: bincode in one file" bincode_in_one_file
     # These have the proof that this program may write the vault (src/storage/writable.rs), or write none that is there.
     step "layers: a vault is written where leave is asked for" only_in \
-        'src/(storage|vault)[/.]|src/keyring/(vault_dir|reserve)\.rs|src/events/(log|file|preallocate|failed)\.rs|src/mount/lock\.rs|src/fsck/(repair|quarantine|undo|tests/.*)\.rs|src/cli/init\.rs|src/control/registry\.rs' \
+        'src/(storage|vault)[/.]|src/keyring/store/(vault_dir|reserve)\.rs|src/events/(log|file|preallocate|failed)\.rs|src/mount/lock\.rs|src/fsck/(repair|quarantine|undo|tests/.*)\.rs|src/cli/init\.rs|src/control/registry\.rs' \
         'storage::(pwrite_all|create_\w+|open_lock|open_owned|replace_durably|unlink|rename\w*|link\w*|mkdir|mknod|symlink|rmdir|truncate|punch|erase|allocate\w*|zero_range|chmod\w*|chown\w*|set_times\w*|setxattr\w*|removexattr\w*)\('
     step "layers: unsafe only in sys" only_in 'src/sys[/.]' '\bunsafe[[:space:]]*(\{|fn|impl|extern)|allow\(unsafe_code\)'
     step "layers: files under 500 lines" files_are_short

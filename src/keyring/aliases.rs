@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::model::Alias;
+use super::format::model::Alias;
 use crate::crypto::keys::TreeKey;
 use crate::ids::{AliasId, AliasName, KeyId, Timestamp};
 

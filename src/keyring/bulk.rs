@@ -1,8 +1,8 @@
 //! Keyrings of any size in one change: for the tests and the benchmarks of how they scale.
 
 use super::error::KeyringError;
+use super::format::model::{Alias, Key, Manager};
 use super::keys::Keys;
-use super::model::{Alias, Key, Manager};
 use crate::ids::AliasName;
 
 impl Keys {

@@ -2,11 +2,11 @@
 //! unless its owner insisted, final when its material is in neither `keyring` nor `keyring.prev`.
 
 use super::error::{KeyError, KeyringError};
-use super::extensions::Extension;
-use super::insist::Authority;
+use super::force_token::Authority;
+use super::format::extensions::Extension;
+use super::format::model::{Body, KeyState};
 use super::keys::{Keys, known};
 use super::kms::KmsError;
-use super::model::{Body, KeyState};
 use crate::events::Event;
 use crate::ids::{AliasName, KeyId, Timestamp};
 
@@ -91,7 +91,7 @@ impl Keys {
     /// What scheduling it would say.
     pub fn try_schedule_deletion(&self, key_id: &str, window: Option<i64>) -> Result<KeyId, KeyringError> {
         let (mut body, now) = (self.table.read().body.clone(), self.clock.now());
-        let key = super::kms::key_of(&body, key_id)?;
+        let key = super::rules::key_refs::key(&body, key_id)?;
         known(&mut body, key)?.schedule_deletion(window, now)?;
         Ok(key)
     }
@@ -102,7 +102,7 @@ impl Keys {
         let table = self.table.read();
         let body = &table.body;
         let default = body.alias(&AliasName::default_alias()).map(|alias| alias.key);
-        let pending = |key: &super::model::Key| {
+        let pending = |key: &super::format::model::Key| {
             let date = key.deletion_date.filter(|_| key.state == KeyState::PendingDeletion)?;
             Some(PendingDeletion {
                 key: key.id,

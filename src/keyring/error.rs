@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::model::KeyState;
+use super::format::model::KeyState;
 use crate::ids::{AliasName, BackingKeyId, Generation, KeyId, SlotId, VaultId};
 use crate::storage::UnknownFeatures;
 use crate::unlock::{SecretKind, UnlockError};

@@ -5,9 +5,10 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use super::header::{self, Header, Kind};
-use super::kms::{KeyUse, Policy};
-use super::{backup, body, store};
+use super::format::body;
+use super::format::header::{self, Header, Kind};
+use super::rules::policy::{KeyUse, Policy};
+use super::{backup, store};
 use crate::crypto::keys::RootKey;
 use crate::crypto::password::KdfParams;
 use crate::crypto::suite::Suite;

@@ -1,9 +1,9 @@
 //! What is known of keys, versions and aliases, for people and for the layers above.
 
-use super::gaps::VersionRange;
+use super::format::model::{Key, KeyState, Manager};
+use super::format::ranges::VersionRange;
+use super::key_table::Table;
 use super::keys::Keys;
-use super::model::{Key, KeyState, Manager};
-use super::table::Table;
 use super::version_state::VersionState;
 use crate::ids::{AliasName, BackingKeyId, KeyId, KeyVersion, Timestamp};
 
@@ -65,7 +65,7 @@ pub struct VersionInfo {
 impl Keys {
     /// The aliases in use, in the order of their creation.
     pub fn aliases(&self) -> Vec<AliasInfo> {
-        let info = |a: &super::model::Alias| AliasInfo {
+        let info = |a: &super::format::model::Alias| AliasInfo {
             name: a.name.clone(),
             key: a.key,
             created: a.created,
@@ -82,7 +82,7 @@ impl Keys {
 }
 
 fn key_info(table: &Table, key: &Key, now: Timestamp) -> KeyInfo {
-    let version = |v: &super::model::Version| VersionInfo {
+    let version = |v: &super::format::model::Version| VersionInfo {
         number: v.number,
         created: v.created,
         has_material: v.material.is_some(),

@@ -1,26 +1,27 @@
 //! The unlocked keyring in use: what wraps and unwraps DEKs, and rotates.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use super::error::{KeyError, KeyringError, Unusable};
-use super::follow::{Followed, follow};
-use super::model::{Body, Key, KeyState};
-use super::renew::resolve;
-use super::state::Clock;
+use super::format::model::{Body, Key, KeyState};
+use super::key_table::{Backing, Table};
+use super::observer::{KeyWatch, Watch};
+use super::rules::follow::{Followed, follow};
+use super::rules::policy::KeyUse;
+use super::rules::state::Clock;
+use super::store::vault_dir::TREE_NAME;
 use super::store::{Draft, Store};
-use super::table::{Backing, Table};
-use super::watch::Watch;
 use crate::crypto::keys::{Dek, TreeKey, WrapContext, Wrapped};
 use crate::crypto::suite::Suite;
 use crate::events::{Event, EventLog};
 use crate::header::{AliasTag, SlotKeys};
-use crate::ids::{
-    AliasId, AliasName, BackingKeyId, FileId, Format, Generation, KeyId, KeyVersion, SlotId, VaultId,
-};
+use crate::ids::{AliasId, AliasName, BackingKeyId, FileId, Format, Generation, KeyId, SlotId, VaultId};
+use crate::storage;
 use crate::unlock::CostLimit;
 
 /// The keys of an unlocked vault. Shared by all threads; look-ups take a read lock for some nanoseconds and
@@ -44,28 +45,6 @@ pub struct Keys {
     pub(super) watch: Watch,
     /// Whether any key's policy keeps anybody from anything: looked at before the table is.
     pub(super) restricted: AtomicBool,
-}
-
-/// Which key to rotate.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum RotateTarget {
-    /// The key that an alias points at.
-    Alias(AliasName),
-    /// A key.
-    Key(KeyId),
-}
-
-/// A rotation that has taken effect.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Rotation {
-    /// The alias that was asked for, or the key's first one; none if it has none.
-    pub alias: Option<AliasName>,
-    /// The key.
-    pub key: KeyId,
-    /// The version until now.
-    pub old: KeyVersion,
-    /// The version from now on.
-    pub new: KeyVersion,
 }
 
 /// The right to wrap under the current version of one key; rotations wait while it is held, so it is held
@@ -292,27 +271,6 @@ impl Keys {
             .map_err(|_| KeyError::Auth)
     }
 
-    /// Adds a version to a key and makes it the current one. When this returns, the new version is durable
-    /// and in use: every [`WrapGuard`] for the old one is gone, and none will be given out.
-    ///
-    /// # Errors
-    /// [`KeyringError`]; the old version stays in use then.
-    pub fn rotate(&self, target: &RotateTarget) -> Result<Rotation, KeyringError> {
-        let now = self.clock.now();
-        self.change(false, |draft| {
-            let key = resolve(&draft.body, target)?;
-            let asked = match target {
-                RotateTarget::Alias(name) => Some(name.clone()),
-                RotateTarget::Key(_) => None,
-            };
-            let alias =
-                asked.or_else(|| draft.body.aliases.iter().find(|a| a.key == key).map(|a| a.name.clone()));
-            let (old, new) = known(&mut draft.body, key)?.rotate(now)?;
-            draft.note(Event::KeyRotated { key, old, new });
-            Ok(Rotation { alias, key, old, new })
-        })
-    }
-
     /// Enables or disables a key. When this returns, it is durable and in effect for each look-up, and the
     /// watch ([`Keys::set_watch`]) has dealt with the files that are open.
     ///
@@ -339,35 +297,6 @@ impl Keys {
         })
     }
 
-    /// Rotates every key whose schedule says so, the service-managed one included: that re-wraps the tree
-    /// keys. Saves nothing if none is due. Returns the rotations, which are durable and in use.
-    ///
-    /// # Errors
-    /// [`KeyringError`]; the old versions stay in use then.
-    pub fn rotate_due(&self) -> Result<Vec<Rotation>, KeyringError> {
-        let now = self.clock.now();
-        if !self.table.read().body.keys.iter().any(|key| key.is_due(now)) {
-            return Ok(Vec::new());
-        }
-        self.change(false, |draft| {
-            let mut rotations = Vec::new();
-            for key in &mut draft.body.keys {
-                if let Some((old, new)) = key.rotate_if_due(now)? {
-                    rotations.push(Rotation { alias: None, key: key.id, old, new });
-                }
-            }
-            for rotation in &mut rotations {
-                rotation.alias =
-                    draft.body.aliases.iter().find(|a| a.key == rotation.key).map(|a| a.name.clone());
-            }
-            rewrap_tree_keys(draft.header.vault, &mut draft.body)?;
-            for Rotation { key, old, new, .. } in &rotations {
-                draft.note(Event::KeyRotated { key: *key, old: *old, new: *new });
-            }
-            Ok(rotations)
-        })
-    }
-
     /// Saves a change of the keyring and takes it into use: durable first, then the swap under the gate, then
     /// the watch is told of the backing keys that went with it. A change that makes keys go is announced with
     /// [`Keys::going`] before.
@@ -390,6 +319,63 @@ impl Keys {
         Ok(out)
     }
 
+    /// Has `watch` told from now on, and no other.
+    pub fn set_watch(&self, watch: Weak<dyn KeyWatch>) {
+        self.watch.set(watch);
+    }
+
+    /// To be called before a change is made that stops keys from being usable, outside of [`Keys::change`], which
+    /// finds by itself which backing keys went, and tells the watch when the change is durable and in use.
+    pub(super) fn going(&self, keys: &[KeyId]) {
+        let table = self.table.read();
+        let usable = |key: &KeyId| table.current(*key).is_ok_and(|current| table.wrapping(current).is_ok());
+        let keys: Vec<KeyId> = keys.iter().copied().filter(usable).collect();
+        drop(table);
+        if !keys.is_empty()
+            && let Some(watch) = self.watch.get()
+        {
+            watch.going(&keys);
+        }
+    }
+
+    /// Tells the watch what [`Keys::change`] found: which backing keys went, and whether some came.
+    pub(super) fn tell(&self, gone: &[BackingKeyId], back: bool) {
+        let Some(watch) = self.watch.get() else { return };
+        if !gone.is_empty() {
+            watch.gone(gone);
+        }
+        if back {
+            watch.back();
+        }
+    }
+
+    /// Whether any policy keeps anybody from anything. If not, [`Keys::permits`] need not be asked.
+    pub fn restricts(&self) -> bool {
+        self.restricted.load(Ordering::Acquire)
+    }
+
+    /// Whether the policy of a key lets a user use it so, root like anybody else. Says nothing of whether it
+    /// is usable.
+    pub fn permits(&self, key: KeyId, uid: u32, uses: &[KeyUse]) -> bool {
+        self.table.read().permits(key, uid, uses)
+    }
+
+    /// The vault directory that this keyring was read from, whatever its path leads to by now.
+    ///
+    /// # Errors
+    /// What `openat(2)` says.
+    pub fn open_vault(&self) -> storage::Result<OwnedFd> {
+        storage::open_dir(self.store.lock().dir().fd(), b".")
+    }
+
+    /// The directory of the ciphertext, in the vault directory whose keyring this is, and no symlink.
+    ///
+    /// # Errors
+    /// What `openat(2)` says.
+    pub fn open_tree(&self) -> storage::Result<OwnedFd> {
+        storage::open_dir(self.store.lock().dir().fd(), TREE_NAME.as_bytes())
+    }
+
     /// Sees to it that the keyring can be saved on a full disk (docs/format.md, "Reserve"). For who has the
     /// vault to itself and may write; fails silently where there is no room now.
     pub fn keep_reserve(&self) {
@@ -409,33 +395,6 @@ pub(super) fn tree_context(
 ) -> WrapContext {
     let file = FileId::from_bytes(*tree.as_bytes());
     WrapContext { vault, file, backing, suite: 0, format: Format::CURRENT }
-}
-
-/// Wraps each tree key under the current version of its key, where another one wraps it. The tree keys
-/// themselves stay.
-pub(super) fn rewrap_tree_keys(vault: VaultId, body: &mut Body) -> Result<(), KeyringError> {
-    let wrapping = |body: &Body, id: BackingKeyId| {
-        let material = body.key(id.key)?.version(id.version)?.material.as_ref()?;
-        Some(material.wrapping_key(vault, id))
-    };
-    for index in 0..body.tree_keys.len() {
-        let tree = &body.tree_keys[index];
-        let old = BackingKeyId { key: tree.key, version: tree.version };
-        let version = body.key(tree.key).ok_or(KeyError::UnknownKey(tree.key))?.current;
-        let new = BackingKeyId { version, ..old };
-        if new == old {
-            continue;
-        }
-        let from = wrapping(body, old).ok_or(KeyError::UnknownKey(old.key))?;
-        let to = wrapping(body, new).ok_or(KeyError::UnknownKey(new.key))?;
-        let plain = from
-            .unwrap_tree(&tree_context(vault, tree.id, old), &tree.wrapped)
-            .map_err(|_| KeyringError::Key(KeyError::Auth))?;
-        let wrapped = to.wrap_tree(&tree_context(vault, tree.id, new), &plain);
-        let tree = &mut body.tree_keys[index];
-        (tree.version, tree.wrapped) = (version, wrapped);
-    }
-    Ok(())
 }
 
 fn unwrap_tree_key(vault: VaultId, body: &Body) -> Option<TreeKey> {

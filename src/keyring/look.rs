@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::KeyringError;
-use super::header::Kind;
+use super::format::header::Kind;
+use super::keys::Keys;
+use super::open::{KeyringFile, OpenOptions, event_log};
+use super::store::vault_dir::{FILE_NAME, VaultDir};
 use super::store::{self, Store};
-use super::vault_dir::{FILE_NAME, VaultDir};
-use super::{KeyringFile, Keys, OpenOptions, event_log};
 use crate::crypto::keys::RootKey;
 use crate::ids::{BackingKeyId, Generation, SlotId};
 use crate::unlock::Secret;

@@ -4,10 +4,10 @@
 //! and none of those that were written since; whoever retires it again has them counted. A number that has two materials is no loss that can be mended: then nothing is merged.
 
 use super::error::{KeyError, KeyringError};
-use super::extensions::Extension;
-use super::gaps::LostGenerations;
+use super::format::extensions::Extension;
+use super::format::model::{Body, Key, KeyState, Version};
+use super::format::ranges::LostGenerations;
 use super::keys::Keys;
-use super::model::{Body, Key, KeyState, Version};
 use crate::events::Event;
 use crate::ids::{BackingKeyId, Generation, KeyId};
 

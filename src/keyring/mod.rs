@@ -1,327 +1,66 @@
 //! The keyring: keys, their versions, aliases and tree keys, sealed under the root key in one file with the
 //! unlock slots (docs/format.md, "Keyring"). [`KeyringFile`] makes and opens it, [`Keys`] is what an open one
 //! does: wrap, unwrap, rotate, change slots.
+//!
+//! Three folders hold what needs nothing of the rest: `format` the bytes, `rules` what keys may do (both without I/O),
+//! `store` the files and what this host remembers of them.
 
 mod aliases;
 mod backup;
-mod body;
 #[cfg(any(test, feature = "benchmarks"))]
 mod bulk;
 mod check;
 mod deletion;
 mod error;
-mod extensions;
-mod follow;
+mod force_token;
+mod format;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
-mod gaps;
-mod header;
-mod host;
-mod import;
 mod info;
-mod insist;
+mod key_table;
 mod keys;
 pub mod kms;
-mod line;
 mod look;
-mod loss;
 mod merge;
-mod model;
+mod observer;
+mod open;
 mod refusals;
-mod renew;
-mod reserve;
+mod replace_key;
 mod retire;
 mod revoke;
+mod rotation;
+mod rules;
 mod slots;
-mod state;
 mod store;
-mod table;
 #[cfg(test)]
 pub(crate) mod testing;
-mod vault_dir;
 mod version_state;
-mod watch;
 
 pub use backup::{BackupInfo, Imported};
 pub use deletion::PendingDeletion;
 pub use error::{KeyError, KeyringError, Unusable};
-pub use follow::{Belonging, Followed, KeyringView, Staying, follow};
-pub use gaps::VersionRange;
-pub use header::Header;
-pub use host::HostMemory;
+pub use force_token::Authority;
+pub use format::header::Header;
+pub use format::model::{KeyState, Manager};
+pub use format::ranges::VersionRange;
 pub use info::{AliasInfo, KeyInfo, VersionInfo};
-pub use insist::Authority;
-pub use keys::{Keys, RotateTarget, Rotation, WrapGuard};
+pub use keys::{Keys, WrapGuard};
 pub use look::{Beside, Looked, Sealed};
 pub use merge::Merged;
-pub use model::{KeyState, Manager};
-pub use renew::Renewal;
-pub use reserve::RESERVE_NAMES;
+pub use observer::KeyWatch;
+pub use open::{KeyringFile, OpenOptions, Opened};
+pub use replace_key::Renewal;
 pub use retire::{RetireOrder, Retired, Retirement};
 pub use revoke::Revocation;
+pub use rotation::{RotateTarget, Rotation};
+pub use rules::follow::{Belonging, Followed, KeyringView, Staying, follow};
+pub use rules::policy::KeyUse;
+pub use rules::state::{Clock, SystemClock};
 pub use slots::Proof;
-pub use state::{Clock, SystemClock};
-pub use vault_dir::{FILE_NAME, LOCK_NAME, PREV_NAME, is_set_aside};
+pub use store::RESERVE_NAMES;
+pub use store::seen_generations::HostMemory;
+pub use store::vault_dir::{FILE_NAME, LOCK_NAME, PREV_NAME, is_set_aside};
 pub use version_state::{UnusableReason, VersionState};
-pub use watch::KeyWatch;
-
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use crate::crypto::keys::{EventKey, RootKey, TreeKey};
-use crate::crypto::password::KdfParams;
-use crate::crypto::suite::Suite;
-use crate::events::{Anchor, Event, EventLog, note_failed_unlock, take_failed_unlocks};
-use crate::ids::{AliasName, BackingKeyId, Generation, KeyVersion, SlotId, Timestamp, TreeKeyId, VaultId};
-use crate::storage::{RoCompat, Writable};
-use crate::unlock::{CostLimit, Secret, Slot};
-
-/// How to open a keyring.
-#[derive(Clone)]
-pub struct OpenOptions {
-    /// Take a keyring that is older than, or diverged from, the one this host has seen.
-    pub accept_rollback: bool,
-    /// Where an older keyring is taken and nothing tells how many versions were made since: the number from which on
-    /// new ones are safe.
-    pub next_version: Option<KeyVersion>,
-    /// What may be spent on trying unlock slots.
-    pub limit: CostLimit,
-    /// Where this host remembers what it has seen.
-    pub host: HostMemory,
-    /// Where the time comes from.
-    pub clock: Arc<dyn Clock>,
-}
-
-impl Default for OpenOptions {
-    /// No rollback is accepted; this user's memory; the system's clock.
-    fn default() -> Self {
-        let (host, clock) = (HostMemory::of_this_user(), Arc::new(SystemClock));
-        Self { accept_rollback: false, next_version: None, limit: CostLimit::Usual, host, clock }
-    }
-}
-
-/// An opened keyring.
-pub struct Opened {
-    /// The keys.
-    pub keys: Arc<Keys>,
-    /// That a secret was given, and which slot it opened: what changing slots asks for.
-    pub proof: Proof,
-}
-
-/// The `keyring` file of a vault directory.
-pub struct KeyringFile;
-
-impl KeyringFile {
-    /// Makes the keyring of a new vault in an existing directory: a slot for each secret (`kdf` is for
-    /// passphrases), a customer's key behind `alias/default`, and a service-managed key behind
-    /// `alias/rekeyfs/tree` that wraps the tree key. Durable when this returns.
-    ///
-    /// # Errors
-    /// [`KeyringError::Exists`] if there is a keyring; [`KeyringError::NoSecret`] without secrets; I/O.
-    pub fn create(
-        dir: &Path,
-        suite: Suite,
-        secrets: &[&Secret],
-        kdf: KdfParams,
-        options: &OpenOptions,
-    ) -> Result<Opened, KeyringError> {
-        let dir = vault_dir::VaultDir::open(dir)?;
-        Self::create_in(dir, suite, secrets, kdf, options)
-    }
-
-    /// As [`KeyringFile::create`], in the directory that `dir` stands for, found at `path` (absolute, no symlinks).
-    ///
-    /// # Errors
-    /// As [`KeyringFile::create`].
-    pub fn create_at(
-        dir: OwnedFd,
-        path: PathBuf,
-        suite: Suite,
-        secrets: &[&Secret],
-        kdf: KdfParams,
-        options: &OpenOptions,
-    ) -> Result<Opened, KeyringError> {
-        Self::create_in(vault_dir::VaultDir::at(dir, path), suite, secrets, kdf, options)
-    }
-
-    fn create_in(
-        dir: vault_dir::VaultDir,
-        suite: Suite,
-        secrets: &[&Secret],
-        kdf: KdfParams,
-        options: &OpenOptions,
-    ) -> Result<Opened, KeyringError> {
-        let now = options.clock.now();
-        let (vault, root) = (VaultId::random(), Arc::new(RootKey::generate()));
-        let mut header = Header::new(vault, suite);
-        let mut first = None;
-        for secret in secrets {
-            let slot = Slot::seal(vault, &root, secret, kdf, now)?;
-            first = first.or(Some(slot.id()));
-            header.slots.push(slot);
-        }
-        let first = first.ok_or(KeyringError::NoSecret)?;
-        let draft = store::Draft::first(header, first_body(vault, now)?, root);
-        let state = {
-            let lock = dir.lock(dir.writable(&draft.header)?)?;
-            store::create(&dir, &lock, draft)?
-        };
-        let opened = open_state(dir, state, first, options)?;
-        opened.keys.events().record_durably(&Event::VaultCreated);
-        Ok(opened)
-    }
-
-    /// What is known of a vault without a secret. Not authenticated.
-    ///
-    /// # Errors
-    /// [`KeyringError`], if there is no keyring or it can't be taken apart.
-    pub fn read_header(dir: &Path) -> Result<Header, KeyringError> {
-        let dir = vault_dir::VaultDir::open(dir)?;
-        let bytes = dir.read()?;
-        Ok(store::parse(&dir, &bytes)?.header)
-    }
-
-    /// Leave to write the vault in this directory, as far as can be told without a secret: where there is no keyring, or
-    /// none that can be taken apart, nothing speaks against it, and `key-backup import` makes a new one.
-    ///
-    /// # Errors
-    /// [`KeyringError::MayOnlyRead`], [`KeyringError::NewerFormat`].
-    pub fn writable(dir: &Path) -> Result<Writable, KeyringError> {
-        match Self::read_header(dir) {
-            Ok(header) => vault_dir::VaultDir::open(dir)?.writable(&header),
-            Err(newer @ KeyringError::NewerFormat { .. }) => Err(newer),
-            Err(_) => RoCompat::default()
-                .writable()
-                .map_err(|features| KeyringError::MayOnlyRead { vault: dir.to_owned(), features }),
-        }
-    }
-
-    /// Opens a vault's keyring. Takes as long as the slot's Argon2id takes.
-    ///
-    /// # Errors
-    /// [`KeyringError`], which tells a wrong secret from a missing, damaged, newer, rolled back or forked
-    /// keyring.
-    pub fn open(dir: &Path, secret: &Secret, options: &OpenOptions) -> Result<Opened, KeyringError> {
-        let path = dir;
-        let dir = vault_dir::VaultDir::open(path)?;
-        let mut bytes = dir.read()?;
-        let header = store::parse(&dir, &bytes)?.header;
-        let (root, slot) = header.slots.unlock(header.vault, secret, options.limit).map_err(|source| {
-            if source.is_wrong_secret()
-                && let Ok(writable) = header.writable()
-            {
-                note_failed_unlock(dir.fd(), writable);
-            }
-            KeyringError::Unlock { vault: dir.path().to_owned(), source }
-        })?;
-        let root = Arc::new(root);
-        loop {
-            let dir = vault_dir::VaultDir::open(path)?;
-            let state = store::open(&dir, &bytes, Arc::clone(&root))?;
-            let (found, anchor, log) = (
-                state.body.generation,
-                state.body.event_anchor,
-                event_log(&dir, &state, state.header.writable().ok())?,
-            );
-            let refused = match open_state(dir, state, slot, options) {
-                Err(refused) if refused.is_rollback() => refused,
-                done => return done,
-            };
-            // Deriving the root key takes a second. Who saved meanwhile makes what was read before it look
-            // like a rollback; what is there now tells.
-            let now = vault_dir::VaultDir::open(path)?.read()?;
-            if now == bytes {
-                // Another root key's event key isn't the log's, nor is one that was replaced since.
-                if !matches!(refused, KeyringError::OtherRootKey { .. }) && !log.changes_after(anchor).more {
-                    log.record_durably(&Event::RollbackNoticed(found));
-                }
-                return Err(refused);
-            }
-            bytes = now;
-        }
-    }
-}
-
-fn open_state(
-    dir: vault_dir::VaultDir,
-    state: store::State,
-    slot: SlotId,
-    options: &OpenOptions,
-) -> Result<Opened, KeyringError> {
-    let writable = state.header.writable().ok();
-    let log = Arc::new(event_log(&dir, &state, writable)?);
-    let failed_unlocks = writable.and_then(|writable| take_failed_unlocks(dir.fd(), writable));
-    let generation = state.body.generation;
-    let mut store = store::Store::new(dir, state, options.host.clone());
-    if let Some(event) = failed_unlocks {
-        log.record(&event);
-    }
-    let check = store.check();
-    if let host::RollbackCheck::Unproven(seen) = &check {
-        log.record_durably(&Event::DescentUnproven { found: generation, seen: seen.generation });
-    }
-    let behind = store.refusal(check);
-    match behind {
-        Some(refused) if !options.accept_rollback => return Err(refused),
-        ref behind => store.look_for_loss(&log, behind.as_ref(), options.next_version),
-    }
-    // A copy of a vault that is there is accepted too, so that it may be changed.
-    if options.accept_rollback && (behind.is_some() || store.original().is_some()) {
-        store.accept();
-    }
-    if behind.is_none() {
-        store.remember();
-    } else if let Err(error) = store.change(&log, false, |draft| {
-        draft.note(Event::RollbackAccepted(generation));
-        Ok(())
-    }) {
-        // Whatever is saved later has the marks; until then this host takes the keyring for the old one it is.
-        log.record_durably(&Event::RollbackAccepted(generation));
-        tracing::warn!("the older keyring is used, and can't be saved with what may be lost: {error}");
-    }
-    let keys = Keys::new(store, log, Arc::clone(&options.clock), slot, options.limit)?;
-    // It isn't used any more in any case; a vault must open on a disk that is full or read-only.
-    if let Err(error) = keys.expire_due() {
-        tracing::warn!("key material has expired and can't be deleted: {error}");
-    }
-    Ok(Opened { keys: Arc::new(keys), proof: Proof::of(slot) })
-}
-
-fn event_log(
-    dir: &vault_dir::VaultDir,
-    state: &store::State,
-    writable: Option<Writable>,
-) -> Result<EventLog, KeyringError> {
-    Ok(EventLog::new(dir.descriptor()?, state.body.log_keys(), state.body.event_anchor, writable))
-}
-
-fn first_body(vault: VaultId, now: Timestamp) -> Result<model::Body, KeyringError> {
-    let data = model::Key::create(Manager::Customer, "Wraps the data keys of files", now);
-    let service = model::Key::create(Manager::Service, "Wraps the tree keys", now);
-    let alias =
-        |name: AliasName, key: &model::Key| model::Alias { name, key: key.id, created: now, updated: now };
-    let aliases = vec![alias(AliasName::default_alias(), &data), alias(AliasName::tree(), &service)];
-    let (id, backing) = (TreeKeyId::random(), BackingKeyId { key: service.id, version: service.current });
-    let material = service.version(backing.version).and_then(|v| v.material.as_ref());
-    let material = material.ok_or(KeyError::UnknownKey(service.id))?;
-    let context = keys::tree_context(vault, id, backing);
-    let wrapped = material.wrapping_key(vault, backing).wrap_tree(&context, &TreeKey::generate());
-    let tree =
-        model::WrappedTreeKey { id, created: now, key: backing.key, version: backing.version, wrapped };
-    Ok(model::Body {
-        generation: Generation(1),
-        previous: [0; 32],
-        keys: vec![data, service],
-        aliases,
-        tree_keys: vec![tree],
-        current_tree_key: id,
-        event_key: Arc::new(EventKey::generate()),
-        event_anchor: Anchor::default(),
-        extensions: extensions::Extensions::default(),
-        lost_generations: None,
-    })
-}
 
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,9 @@
 //! Changes of keys that were refused or failed, for the audit log.
 
 use super::error::{KeyError, KeyringError};
-use super::keys::{Keys, RotateTarget};
+use super::keys::Keys;
 use super::kms::{Call, KmsError, key_named};
+use super::rotation::RotateTarget;
 use crate::events::Event;
 use crate::ids::{KeyId, SlotId};
 

@@ -4,10 +4,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::{KeyError, KeyringError};
-use super::insist::Authority;
+use super::force_token::Authority;
+use super::format::model::{Key, Version};
 use super::keys::{Keys, known};
-use super::kms::key_or_alias;
-use super::model::{Key, Version};
+use super::rules::key_refs::key_or_alias;
 use crate::events::Event;
 use crate::ids::{BackingKeyId, KeyId, KeyVersion};
 

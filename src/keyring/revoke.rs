@@ -13,7 +13,8 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::error::KeyringError;
-use super::keys::{Keys, rewrap_tree_keys};
+use super::keys::Keys;
+use super::rotation::rewrap_tree_keys;
 use super::slots::{Proof, same_root};
 use super::store::Draft;
 use crate::crypto::keys::{EventKey, RootKey};

@@ -3,8 +3,8 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::format::model::{Alias, Key, Manager};
 use super::keys::{Keys, known};
-use super::model::{Alias, Key, Manager};
 use crate::events::Event;
 use crate::ids::{AliasName, KeyId, KeyVersion};
 use crate::storage::RoCompat;

@@ -1,16 +1,25 @@
 //! Keyrings on a real directory: life cycle, gate, slots, damage, rollback.
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::format::{body, header, line};
+use super::key_table;
+use super::open::first_body;
+use super::store::vault_dir;
 use super::*;
-use crate::crypto::keys::Dek;
-use crate::ids::{FileId, Format, KeyId, KeyVersion};
-use crate::unlock::{RecoveryKey, UnlockError};
+use crate::crypto::keys::{Dek, EventKey, RootKey, TreeKey};
+use crate::crypto::password::KdfParams;
+use crate::crypto::suite::Suite;
+use crate::events::{Anchor, Event, EventLog};
+use crate::ids::{
+    AliasName, BackingKeyId, FileId, Format, Generation, KeyId, KeyVersion, Timestamp, TreeKeyId, VaultId,
+};
+use crate::unlock::{CostLimit, RecoveryKey, Secret, Slot, UnlockError};
 
 mod backup;
 mod damage;
@@ -26,13 +35,13 @@ mod look;
 mod loss;
 mod loss_model;
 mod may_only_read;
-mod renew;
+mod observer;
+mod replace_key;
 mod reserve;
 mod rollback;
 mod scale;
 mod slots;
 mod version_states;
-mod watch;
 
 const KDF: KdfParams = KdfParams { memory_kib: 8 << 10, passes: 1, lanes: 1 };
 

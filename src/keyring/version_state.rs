@@ -5,9 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::error::{KeyError, Unusable};
+use super::format::model::{Key, KeyState};
+use super::key_table::Table;
 use super::keys::Keys;
-use super::model::{Key, KeyState};
-use super::table::Table;
 use crate::ids::{BackingKeyId, Timestamp};
 
 /// The state of a key version.

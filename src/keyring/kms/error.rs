@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::events::arn;
 use crate::ids::{AliasName, KeyId};
 use crate::keyring::error::{KeyError, KeyringError, Unusable};
-use crate::keyring::model::KeyState;
+use crate::keyring::format::model::KeyState;
 
 /// A refusal as KMS words it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
@@ -67,7 +67,7 @@ names! {
 }
 
 /// An alias's ARN.
-pub(super) fn alias_arn(name: &AliasName) -> String {
+pub(in crate::keyring) fn alias_arn(name: &AliasName) -> String {
     format!("arn:rekeyfs:kms:local:000000000000:{name}")
 }
 

@@ -9,14 +9,15 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::error::{KmsError, KmsErrorName as Name};
-use super::{Call, Keys, names, shapes};
+use super::{Call, Keys, responses};
 use crate::crypto::import::{self, ImportKey, Oaep};
 use crate::events::{Event, arn};
 use crate::ids::{KeyId, Timestamp};
 use crate::keyring::error::KeyringError;
-use crate::keyring::import::ImportType;
+use crate::keyring::format::model::{Key, KeyState};
 use crate::keyring::keys::known;
-use crate::keyring::model::{Key, KeyState};
+use crate::keyring::rules::import::ImportType;
+use crate::keyring::rules::key_refs;
 
 type Result<T> = std::result::Result<T, KeyringError>;
 
@@ -83,7 +84,7 @@ impl Keys {
     pub(super) fn parameters_for_import(&self, key_id: &str, algorithm: &str, spec: &str) -> Result<Value> {
         let key = {
             let table = self.table.read();
-            let key = names::key(&table.body, key_id)?;
+            let key = key_refs::key(&table.body, key_id)?;
             table.body.key(key).map(Key::may_import).transpose()?;
             key
         };
@@ -108,13 +109,13 @@ impl Keys {
             "KeyId": arn(key),
             "ImportToken": BASE64.encode(token),
             "PublicKey": BASE64.encode(pair.public),
-            "ParametersValidTo": shapes::date(ends),
+            "ParametersValidTo": responses::date(ends),
         }))
     }
 
     pub(super) fn import_key_material(&self, call: &Call, asked: &Import<'_>) -> Result<Value> {
         let now = self.clock.now();
-        let key = names::key(&self.table.read().body, asked.key_id)?;
+        let key = key_refs::key(&self.table.read().body, asked.key_id)?;
         let kind = match asked.import_type {
             None => None,
             Some("NEW_KEY_MATERIAL") => Some(ImportType::New),
@@ -147,11 +148,11 @@ impl Keys {
             }
             Ok(id)
         })?;
-        Ok(json!({ "KeyId": arn(key), "KeyMaterialId": shapes::hex(&id) }))
+        Ok(json!({ "KeyId": arn(key), "KeyMaterialId": responses::hex(&id) }))
     }
 
     pub(super) fn delete_imported(&self, call: &Call, key_id: &str, material: Option<&str>) -> Result<Value> {
-        let key = names::key(&self.table.read().body, key_id)?;
+        let key = key_refs::key(&self.table.read().body, key_id)?;
         let parse = |text: &str| {
             let bytes = data_encoding::HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok();
             bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| unknown_value("keyMaterialId", text))
@@ -173,7 +174,7 @@ impl Keys {
             }
             Ok(id.unwrap_or_default())
         })?;
-        Ok(json!({ "KeyId": arn(key), "KeyMaterialId": shapes::hex(&id) }))
+        Ok(json!({ "KeyId": arn(key), "KeyMaterialId": responses::hex(&id) }))
     }
 
     /// Deletes imported material whose date has passed; it is not in `keyring.prev` either. Saves nothing if

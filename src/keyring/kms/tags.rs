@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Tag;
 use super::error::{KmsError, KmsErrorName};
 use crate::keyring::error::KeyringError;
-use crate::keyring::model;
+use crate::keyring::format::model;
 
 /// Tags that a key takes.
 const TAGS_MAX: usize = 50;

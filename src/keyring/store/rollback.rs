@@ -3,8 +3,8 @@
 
 use std::path::PathBuf;
 
-use super::super::host::{HostMemory, RollbackCheck, SeenAt, Sighting};
-use super::super::vault_dir::VaultDir;
+use super::seen_generations::{HostMemory, RollbackCheck, SeenAt, Sighting};
+use super::vault_dir::VaultDir;
 use super::{KeyringError, Loss, State, Store, parse};
 use crate::events::EventLog;
 use crate::ids::{Generation, KeyVersion};
@@ -12,7 +12,7 @@ use crate::ids::{Generation, KeyVersion};
 impl Store {
     /// Looks for what a newer keyring had, and marks what may be lost of it. `behind`: why this one isn't what the host
     /// remembers, if it isn't, and is accepted nevertheless. How far another line went isn't known.
-    pub(in super::super) fn look_for_loss(
+    pub(in crate::keyring) fn look_for_loss(
         &mut self,
         log: &EventLog,
         behind: Option<&KeyringError>,
@@ -30,7 +30,7 @@ impl Store {
 
     /// The same of a keyring that is only looked at. What was seen at another place is no loss here: that is where the
     /// newer keyring is, and this one is a copy's.
-    pub(in super::super) fn look_for_loss_here(&mut self, log: &EventLog) {
+    pub(in crate::keyring) fn look_for_loss_here(&mut self, log: &EventLog) {
         let (vault, path) = (self.state.header.vault, self.dir.path());
         let host = match self.host.seen_elsewhere(vault, path) {
             Some(_) => None,
@@ -57,17 +57,17 @@ impl Store {
     }
 
     /// How this keyring compares with what the host remembers. Changes nothing.
-    pub(in super::super) fn check(&self) -> RollbackCheck {
+    pub(in crate::keyring) fn check(&self) -> RollbackCheck {
         self.sighting(|host, found| host.check(found))
     }
 
     /// Why this is an old or a diverged keyring, if this host knows that it is. Changes nothing.
-    pub(in super::super) fn behind(&self) -> Option<KeyringError> {
+    pub(in crate::keyring) fn behind(&self) -> Option<KeyringError> {
         self.refusal(self.check())
     }
 
     /// The error for a keyring that isn't what the host remembers.
-    pub(in super::super) fn refusal(&self, check: RollbackCheck) -> Option<KeyringError> {
+    pub(in crate::keyring) fn refusal(&self, check: RollbackCheck) -> Option<KeyringError> {
         let (vault, found) = (self.dir.path().to_owned(), self.state.body.generation);
         match check {
             RollbackCheck::Fine | RollbackCheck::Unproven(_) => None,
@@ -92,7 +92,7 @@ impl Store {
 
     /// Has this host remember the keyring as the one it has seen, unless it is known to lack something that isn't marked
     /// in it yet: a host that remembers nothing must not take it for the newest one next time.
-    pub(in super::super) fn remember(&self) {
+    pub(in crate::keyring) fn remember(&self) {
         if self.loss.is_some() {
             return;
         }
@@ -104,13 +104,13 @@ impl Store {
     }
 
     /// Has this host remember this keyring, or the one that it becomes, for its place: the user insists on it.
-    pub(in super::super) fn accept(&mut self) {
+    pub(in crate::keyring) fn accept(&mut self) {
         self.accepted = true;
     }
 
     /// The other place where this host has used the vault, if that is there still and this one is a copy of it: a
     /// change here would part the two, and neither is older than the other then.
-    pub(in super::super) fn original(&self) -> Option<PathBuf> {
+    pub(in crate::keyring) fn original(&self) -> Option<PathBuf> {
         let vault = self.state.header.vault;
         let other = self.host.seen_elsewhere(vault, self.dir.path())?;
         let there = VaultDir::open(&other).ok()?;

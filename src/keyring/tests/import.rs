@@ -1,9 +1,9 @@
 //! Imported material: as a state machine over years, and through the interface with real RSA.
-use super::super::import::ImportType;
 use super::super::kms::{KmsError, KmsErrorName};
-use super::super::model::{Cause, Key};
 use super::*;
 use crate::crypto::keys::KeyMaterial;
+use crate::keyring::format::model::{Cause, Key};
+use crate::keyring::rules::import::ImportType;
 
 const DAY: i64 = 86_400_000;
 

@@ -1,7 +1,7 @@
 //! The KMS interface on a real keyring: names, states, errors, lists; what is due rotates and stays readable.
 use serde_json::{Value, json};
 
-use super::super::kms::KeyUse;
+use super::super::KeyUse;
 use super::super::kms::{Call, KmsError, KmsErrorName, Materials, NewKey, Page, Tag};
 use super::*;
 

@@ -1,10 +1,10 @@
 //! The sealed body byte by byte, put together by hand as docs/format.md has it: no change of a type, of a
 //! field's place or of the codec goes unnoticed.
-use super::extensions::{Extension, Extensions};
-use super::model::*;
 use super::*;
 use crate::crypto::keys::KeyMaterial;
 use crate::ids::{KeyId, KeyVersion};
+use crate::keyring::format::extensions::{Extension, Extensions};
+use crate::keyring::format::model::*;
 
 /// Writes what docs/format.md says, with no help from serde.
 #[derive(Default)]
@@ -187,7 +187,7 @@ fn retired_and_trimmed_versions_unwrap_nothing() {
     body.keys[0].state = KeyState::Enabled;
     let state = |body: &Body, version| {
         let id = BackingKeyId { key: body.keys[0].id, version: KeyVersion(version) };
-        let table = table::Table::new(vault, &TreeKey::generate(), body, None, Timestamp(0));
+        let table = key_table::Table::new(vault, &TreeKey::generate(), body, None, Timestamp(0));
         table.wrapping(id).map(|_| ()).map_err(|e| (e, id))
     };
     let (error, id) = state(&body, 1).unwrap_err();

@@ -1,7 +1,7 @@
 //! The life cycle of a key over years, as a state machine: no keyring, a clock that is a number.
 use super::super::kms::{KmsError, KmsErrorName};
-use super::super::model::{Cause, Key, Origin};
 use super::*;
+use crate::keyring::format::model::{Cause, Key, Origin};
 
 const DAY: i64 = 86_400_000;
 

@@ -1,11 +1,11 @@
 //! An older keyring takes a newer one's place: no number is given out again, and what is found is merged.
-use super::super::import::ImportType;
-use super::super::model::Key;
 use super::super::retire::{RetireOrder, Retirement};
 use super::*;
 use crate::crypto::keys::KeyMaterial;
 use crate::ids::BackingKeyId;
+use crate::keyring::format::model::Key;
 use crate::keyring::kms::Call;
+use crate::keyring::rules::import::ImportType;
 use crate::storage::Errno;
 use crate::storage::fault::{After, Faults, Plan};
 
@@ -39,7 +39,8 @@ impl Fixture {
         let head = line::Head { generation, hash: [9; 32] };
         let store = keys.store.lock();
         let root = store.state().root.commitment(vault);
-        let found = host::Sighting { vault, path: &path, head, root, body: &store.state().body };
+        let found =
+            store::seen_generations::Sighting { vault, path: &path, head, root, body: &store.state().body };
         self.options().host.accept(&found);
     }
 

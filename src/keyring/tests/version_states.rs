@@ -1,10 +1,10 @@
 //! The state of each kind of key version, as `inspect`, `status` and `fsck` show it.
-use super::super::import::ImportType;
-use super::super::model::Key;
 use super::super::retire::{RetireOrder, Retirement};
 use super::*;
 use crate::crypto::keys::KeyMaterial;
 use crate::ids::BackingKeyId;
+use crate::keyring::format::model::Key;
+use crate::keyring::rules::import::ImportType;
 
 /// The state of a version, in words.
 fn shown(keys: &Keys, key: KeyId, version: u32) -> String {

@@ -5,7 +5,7 @@
 //! has. Root is no exception; what the mount does by itself (write-back, re-wrap) asks nobody.
 
 use crate::ids::{AliasName, KeyId};
-use crate::keyring::kms::KeyUse;
+use crate::keyring::KeyUse;
 use crate::vault::file::{OpenFile, Purpose};
 use crate::vault::tree::inode::Inode;
 use crate::vault::{Caller, Error, OpenFlags, Result, SetAttr, Vault};

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::ids::{AliasName, Ino, PlainOffset};
-use crate::keyring::kms::KeyUse;
+use crate::keyring::KeyUse;
 use crate::names::LowerKind;
 use crate::storage::{self, Errno, RenameFlags};
 use crate::vault::file::Purpose;

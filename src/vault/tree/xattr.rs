@@ -14,7 +14,7 @@ use super::locks::Mode;
 use super::{Tree, opening};
 use crate::events::{Class, Event};
 use crate::ids::{AliasName, Ino};
-use crate::keyring::kms::KeyUse;
+use crate::keyring::KeyUse;
 use crate::names::{DirRecord, XattrSpace};
 use crate::storage::{self, Errno};
 use crate::vault::{Caller, Damage, Error, FileKind, Result, Vault, XattrMode};

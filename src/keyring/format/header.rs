@@ -1,0 +1,146 @@
+//! The keyring file's frame and its readable header:
+//! "RKFK" | format u16 | incompat u32 | ro_compat u32 | hdr_len u32 | header JSON | nonce 24 | sealed body.
+//! Integers are little-endian. Every byte before the nonce is the AAD of the seal.
+
+use serde::{Deserialize, Serialize};
+
+use crate::crypto::suite::Suite;
+use crate::ids::VaultId;
+use crate::storage::{RoCompat, UnknownFeatures, Writable};
+use crate::unlock::Slots;
+
+const FORMAT: u16 = 1;
+const FIXED_LEN: usize = 18;
+const MAX_JSON_LEN: usize = 1 << 20;
+
+/// Incompat bit: a key's versions have gaps (gaps.rs).
+pub(in crate::keyring) const HAS_GAPS: u32 = 1;
+/// All incompat bits that this program knows.
+const KNOWN: u32 = HAS_GAPS;
+
+/// What a file is. The same frame and header; the AAD of the seal tells them apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::keyring) enum Kind {
+    /// The keyring of a vault.
+    Keyring,
+    /// A backup of its keys.
+    Backup,
+}
+
+impl Kind {
+    pub(in crate::keyring) const fn magic(self) -> &'static [u8; 4] {
+        match self {
+            Self::Keyring => b"RKFK",
+            Self::Backup => b"RKFB",
+        }
+    }
+}
+
+/// What is known of a vault without a secret. Not authenticated until the keyring is opened.
+#[derive(Clone)]
+pub struct Header {
+    /// The vault's id.
+    pub vault: VaultId,
+    /// The suite of new files.
+    pub suite: Suite,
+    /// The unlock slots.
+    pub slots: Slots,
+    /// Features of the format that a program must know to read the file; what is sealed sets them.
+    pub(in crate::keyring) incompat: u32,
+    /// Features of the format that a program which doesn't know them may read past, but not write.
+    pub(in crate::keyring) ro_compat: RoCompat,
+}
+
+/// Why a file's frame or header can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(in crate::keyring) enum HeaderError {
+    /// It is damaged or something else.
+    #[error("{0}")]
+    Damaged(String),
+    /// A newer program wrote it.
+    #[error("{0}")]
+    Newer(String),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Json {
+    vault: VaultId,
+    suite: String,
+    slots: Slots,
+}
+
+/// A keyring file, taken apart.
+pub(in crate::keyring) struct Parts<'a> {
+    pub(in crate::keyring) header: Header,
+    pub(in crate::keyring) aad: &'a [u8],
+    pub(in crate::keyring) sealed: &'a [u8],
+}
+
+impl Header {
+    pub(in crate::keyring) fn new(vault: VaultId, suite: Suite) -> Self {
+        Self { vault, suite, slots: Slots::default(), incompat: 0, ro_compat: RoCompat::default() }
+    }
+
+    /// # Errors
+    /// The features of the format for which this program must not write the vault.
+    pub(in crate::keyring) fn writable(&self) -> Result<Writable, UnknownFeatures> {
+        self.ro_compat.writable()
+    }
+
+    /// Every byte before the nonce. None if there are more slots than the header's length field allows.
+    pub(in crate::keyring) fn encode(&self, kind: Kind) -> Option<Vec<u8>> {
+        let json = Json { vault: self.vault, suite: self.suite.name().to_owned(), slots: self.slots.clone() };
+        let json = serde_json::to_vec(&json).ok().filter(|json| json.len() <= MAX_JSON_LEN)?;
+        let len = u32::try_from(json.len()).ok()?;
+        let mut out = Vec::with_capacity(FIXED_LEN + json.len());
+        out.extend_from_slice(kind.magic());
+        out.extend_from_slice(&FORMAT.to_le_bytes());
+        out.extend_from_slice(&self.incompat.to_le_bytes());
+        out.extend_from_slice(&self.ro_compat.bits().to_le_bytes());
+        out.extend_from_slice(&len.to_le_bytes());
+        out.extend_from_slice(&json);
+        Some(out)
+    }
+}
+
+/// Takes a keyring file apart.
+///
+/// # Errors
+/// [`HeaderError`]; never a panic, whatever the bytes.
+pub(in crate::keyring) fn parse(file: &[u8], kind: Kind) -> Result<Parts<'_>, HeaderError> {
+    let damaged = |what: &str| HeaderError::Damaged(what.to_owned());
+    let mut rest = file;
+    let magic = kind.magic();
+    if take(&mut rest)? != *magic {
+        let what = format!("it doesn't begin with {}", String::from_utf8_lossy(magic));
+        return Err(HeaderError::Damaged(what));
+    }
+    let format = u16::from_le_bytes(take(&mut rest)?);
+    let incompat = u32::from_le_bytes(take(&mut rest)?);
+    let ro_compat = RoCompat::from_bits(u32::from_le_bytes(take(&mut rest)?));
+    let len = u32::from_le_bytes(take(&mut rest)?) as usize;
+    if format != FORMAT {
+        return Err(HeaderError::Newer(format!("keyring format {format}; this rekeyfs knows {FORMAT}")));
+    }
+    if incompat & !KNOWN != 0 {
+        let what = format!("keyring features {incompat:#x}; this rekeyfs knows {KNOWN:#x}");
+        return Err(HeaderError::Newer(what));
+    }
+    if len > MAX_JSON_LEN || len > rest.len() {
+        return Err(damaged("its header is longer than the file"));
+    }
+    let (json, sealed) = rest.split_at(len);
+    let json: Json =
+        serde_json::from_slice(json).map_err(|e| HeaderError::Damaged(format!("its header: {e}")))?;
+    let suite = json.suite.parse().map_err(HeaderError::Newer)?;
+    let header = Header { vault: json.vault, suite, slots: json.slots, incompat, ro_compat };
+    Ok(Parts { header, aad: &file[..FIXED_LEN + len], sealed })
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], HeaderError> {
+    let (head, tail) =
+        rest.split_first_chunk().ok_or_else(|| HeaderError::Damaged("it is cut short".to_owned()))?;
+    *rest = tail;
+    Ok(*head)
+}

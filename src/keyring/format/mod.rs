@@ -1,0 +1,11 @@
+//! The bytes of a keyring file (docs/format.md, "Keyring"): frame and readable header, the sealed body and what is in
+//! it. No I/O, and nothing of what changes mean.
+
+pub(in crate::keyring) mod body;
+mod encoding;
+pub(in crate::keyring) mod extensions;
+pub(in crate::keyring) mod gaps;
+pub(in crate::keyring) mod header;
+pub(in crate::keyring) mod line;
+pub(in crate::keyring) mod model;
+pub(in crate::keyring) mod ranges;

@@ -1,0 +1,176 @@
+//! What the operations answer, spelled as AWS spells it.
+
+use std::cmp::Ordering;
+
+use serde_json::{Map, Value, json};
+
+use super::error::{KmsError, KmsErrorName, alias_arn};
+use super::{Materials, Page};
+use crate::events::arn;
+use crate::ids::Timestamp;
+use crate::keyring::format::model::{Alias, Cause, Key, KeyState, Manager, Origin, Usage, Version};
+use crate::keyring::format::ranges::VersionRange;
+
+/// Items of a list when nothing is said, and at most.
+const PAGE: i64 = 100;
+const PAGE_MAX: i64 = 1000;
+
+/// Seconds since 1970 with three decimals.
+pub(super) fn date(time: Timestamp) -> Value {
+    json!(time.0 as f64 / 1000.0)
+}
+
+pub(super) fn metadata(key: &Key) -> Value {
+    let mut out = json!({
+        "AWSAccountId": "000000000000",
+        "KeyId": key.id.to_string(),
+        "Arn": arn(key.id),
+        "CreationDate": date(key.created),
+        "Enabled": key.state == KeyState::Enabled,
+        "Description": key.description,
+        "KeyUsage": match key.usage { Usage::EncryptDecrypt => "ENCRYPT_DECRYPT" },
+        "KeyState": key.state.name(),
+    });
+    if let Some(at) = key.deletion_date {
+        out["DeletionDate"] = date(at);
+    }
+    let origin = match key.origin {
+        Origin::Local => "AWS_KMS",
+        Origin::External => "EXTERNAL",
+    };
+    let manager = match key.manager {
+        Manager::Customer => "CUSTOMER",
+        Manager::Service => "AWS",
+    };
+    out["Origin"] = origin.into();
+    out["KeyManager"] = manager.into();
+    if let Some(version) = key.version(key.current) {
+        expiration(key, version, &mut out);
+    }
+    out["KeySpec"] = "SYMMETRIC_DEFAULT".into();
+    out["EncryptionAlgorithms"] = json!(["SYMMETRIC_DEFAULT"]);
+    out["MultiRegion"] = false.into();
+    // Not AWS's: there only where versions are lost.
+    let lost: Vec<Value> = key.lost_versions().iter().map(range).collect();
+    if !lost.is_empty() {
+        out["LostVersions"] = lost.into();
+    }
+    json!({ "KeyMetadata": out })
+}
+
+/// A run of lost versions.
+fn range(range: &VersionRange) -> Value {
+    json!({ "FirstVersion": range.first.0, "LastVersion": range.last.0 })
+}
+
+/// Until when imported material is good, where it is there.
+fn expiration(key: &Key, version: &Version, out: &mut Value) {
+    if key.origin == Origin::Local || version.material.is_none() {
+        return;
+    }
+    out["ExpirationModel"] = match version.expires {
+        Some(at) => {
+            out["ValidTo"] = date(at);
+            "KEY_MATERIAL_EXPIRES".into()
+        }
+        None => "KEY_MATERIAL_DOES_NOT_EXPIRE".into(),
+    };
+}
+
+pub(super) fn alias(alias: &Alias) -> Value {
+    json!({
+        "AliasName": alias.name.as_str(),
+        "AliasArn": alias_arn(&alias.name),
+        "TargetKeyId": alias.key.to_string(),
+        "CreationDate": date(alias.created),
+        "LastUpdatedDate": date(alias.updated),
+    })
+}
+
+pub(super) fn rotation_status(key: &Key) -> Value {
+    let mut out = json!({ "KeyRotationEnabled": key.rotates(), "KeyId": key.id.to_string() });
+    if key.rotates() {
+        out["RotationPeriodInDays"] = key.rotation.period_days.into();
+        if let Some(next) = key.rotation.next {
+            out["NextRotationDate"] = date(next);
+        }
+    }
+    out
+}
+
+/// The newest first, as AWS lists them.
+pub(super) fn rotations(key: &Key, materials: Materials) -> Vec<(String, Value)> {
+    let listed = |version: &&Version| {
+        (materials == Materials::All && version.was_imported()) || version.rotated.is_some()
+    };
+    let item = |version: &Version| {
+        let state = match version.number.cmp(&key.current) {
+            Ordering::Less => "NON_CURRENT",
+            Ordering::Equal => "CURRENT",
+            Ordering::Greater => "PENDING_ROTATION",
+        };
+        let mut out = json!({
+            "KeyId": key.id.to_string(),
+            "KeyMaterialId": hex(&version.material_id),
+            "KeyMaterialState": state,
+        });
+        if key.origin == Origin::External {
+            let there = version.material.is_some();
+            out["ImportState"] = if there { "IMPORTED" } else { "PENDING_IMPORT" }.into();
+            expiration(key, version, &mut out);
+        }
+        if let Some(at) = version.rotated {
+            let kind = if version.cause == Cause::Schedule { "AUTOMATIC" } else { "ON_DEMAND" };
+            out["RotationDate"] = date(at);
+            out["RotationType"] = kind.into();
+        }
+        (version.number.to_string(), out)
+    };
+    let lost = key.lost_versions().into_iter().map(|run| {
+        let mut out = json!({ "KeyId": key.id.to_string(), "KeyMaterialState": "LOST" });
+        (out["FirstVersion"], out["LastVersion"]) = (run.first.0.into(), run.last.0.into());
+        (run.first, (run.to_string(), out))
+    });
+    let known = key.versions.iter().filter(listed).map(|version| (version.number, item(version)));
+    let mut all: Vec<_> = known.chain(lost).collect();
+    all.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
+    all.into_iter().map(|(_, item)| item).collect()
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(bytes)
+}
+
+/// One page of named items under `field`.
+///
+/// # Errors
+/// A limit out of range, a marker that names no item.
+pub(super) fn page(field: &str, items: Vec<(String, Value)>, page: &Page) -> Result<Value, KmsError> {
+    let limit = page.limit.unwrap_or(PAGE);
+    let size = usize::try_from(limit)
+        .ok()
+        .filter(|_| (1..=PAGE_MAX).contains(&limit))
+        .ok_or_else(|| KmsError::range("limit", limit, 1, PAGE_MAX))?;
+    let start = match &page.marker {
+        None => 0,
+        Some(marker) => {
+            items.iter().position(|(name, _)| name == marker).map(|at| at + 1).ok_or_else(|| {
+                KmsError::new(KmsErrorName::InvalidMarkerException, "The marker is none that a list gave.")
+            })?
+        }
+    };
+    let rest = items.len().saturating_sub(start);
+    let mut next = None;
+    let mut values = Vec::with_capacity(rest.min(size));
+    for (name, value) in items.into_iter().skip(start).take(size) {
+        values.push(value);
+        next = Some(name);
+    }
+    let mut out = Map::new();
+    out.insert(field.to_owned(), Value::Array(values));
+    out.insert("Truncated".to_owned(), (rest > size).into());
+    if let (true, Some(next)) = (rest > size, next) {
+        out.insert("NextMarker".to_owned(), next.into());
+    }
+    Ok(Value::Object(out))
+}

@@ -1,0 +1,111 @@
+//! Manual rotation in one go: a new key in the place of the one that an alias points at. The old key keeps its
+//! files, and a dated alias by which it is found.
+
+use super::error::{KeyError, KeyringError};
+use super::format::model::{Alias, Body, Key, KeyState, Manager};
+use super::keys::{Keys, known};
+use super::kms::KmsError;
+use crate::events::Event;
+use crate::ids::{AliasName, KeyId, Timestamp};
+
+/// What is left out of an alias before the date is put behind it, as AWS names them.
+const CURRENT: &str = "-current";
+
+/// A manual rotation that has taken effect.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Renewal {
+    /// The alias that moved.
+    pub alias: AliasName,
+    /// The key that it pointed at.
+    pub old: KeyId,
+    /// The key that it points at now.
+    pub new: KeyId,
+    /// The alias by which the old key is found.
+    pub dated: AliasName,
+}
+
+impl Keys {
+    /// Makes a key with the policy, tags, description and rotation period of the one that `alias` points at, gives
+    /// that one a dated alias, and points `alias` at the new one: all of it in one generation of the keyring,
+    /// durable and in use when this returns.
+    ///
+    /// # Errors
+    /// [`KeyringError`], if there is no such alias, or it is reserved; nothing is changed then.
+    pub fn renew(&self, alias: &AliasName) -> Result<Renewal, KeyringError> {
+        let now = self.clock.now();
+        self.change(false, |draft| {
+            let old = draft.body.alias(alias).ok_or_else(|| KeyError::UnknownAlias(alias.clone()))?.key;
+            let from = draft.body.key(old).ok_or(KeyError::UnknownKey(old))?;
+            if from.manager == Manager::Service {
+                return Err(KeyringError::ServiceManaged(old));
+            }
+            let mut key = Key::create(Manager::Customer, &from.description, now);
+            key.policy.clone_from(&from.policy);
+            key.tags.clone_from(&from.tags);
+            let (rotates, days) = (from.rotation.enabled, from.rotation.period_days);
+            if rotates {
+                key.enable_rotation(Some(i64::from(days)), now)?;
+            }
+            let (new, dated) = (key.id, dated(&draft.body, alias, now)?);
+            draft.body.keys.push(key);
+            draft.body.aliases.push(Alias { name: dated.clone(), key: old, created: now, updated: now });
+            if let Some(moved) = draft.body.aliases.iter_mut().find(|moved| moved.name == *alias) {
+                (moved.key, moved.updated) = (new, now);
+            }
+            draft.note(Event::KeyOperation { key: new, operation: "CreateKey" });
+            draft.note(Event::KeyOperation { key: old, operation: "CreateAlias" });
+            draft.note(Event::KeyOperation { key: new, operation: "UpdateAlias" });
+            Ok(Renewal { alias: alias.clone(), old, new, dated })
+        })
+    }
+
+    /// Replaces a key's description.
+    ///
+    /// # Errors
+    /// [`KeyringError`], if it isn't the user's or is pending deletion.
+    pub(super) fn describe(&self, key: KeyId, text: &str) -> Result<(), KeyringError> {
+        self.change(false, |draft| {
+            let known = known(&mut draft.body, key)?;
+            known.may_be_labelled()?;
+            text.clone_into(&mut known.description);
+            draft.note(Event::KeyOperation { key, operation: "UpdateKeyDescription" });
+            Ok(())
+        })
+    }
+}
+
+impl Key {
+    /// Whether its tags and description may be changed.
+    ///
+    /// # Errors
+    /// If it is service-managed or pending deletion.
+    pub(super) fn may_be_labelled(&self) -> Result<(), KeyringError> {
+        self.may_be_managed()?;
+        match self.state {
+            KeyState::PendingDeletion => Err(KeyringError::Key(KeyError::NotUsable {
+                key: self.id,
+                state: super::error::Unusable::State(self.state),
+            })),
+            KeyState::Enabled | KeyState::Disabled | KeyState::PendingImport => Ok(()),
+        }
+    }
+}
+
+/// `alias/application-20261122` for `alias/application-current` or `alias/application`; with `-2`, `-3` and so on
+/// behind it where there is one already.
+fn dated(body: &Body, alias: &AliasName, now: Timestamp) -> Result<AliasName, KeyringError> {
+    let stem = alias.as_str().strip_suffix(CURRENT).filter(|stem| *stem != AliasName::PREFIX);
+    let date: String = now.to_string().chars().take_while(|c| *c != 'T').filter(|c| *c != '-').collect();
+    let stem = format!("{}-{date}", stem.unwrap_or(alias.as_str()));
+    let names = (1u32..).map(|n| if n == 1 { stem.clone() } else { format!("{stem}-{n}") });
+    for name in names {
+        let name: AliasName = name.parse().map_err(|_| {
+            let message = format!("{alias}: the name is too long to have a date put behind it");
+            KeyringError::Kms(KmsError::validation(message))
+        })?;
+        if body.alias(&name).is_none() {
+            return Ok(name);
+        }
+    }
+    Err(KeyringError::Full(format!("{alias}: there are too many aliases of this day")))
+}

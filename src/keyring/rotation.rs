@@ -1,0 +1,121 @@
+//! Rotation: a key gets another version, and new files are wrapped under that.
+
+use super::error::{KeyError, KeyringError};
+use super::format::model::Body;
+use super::keys::{Keys, known, tree_context};
+use crate::events::Event;
+use crate::ids::{AliasName, BackingKeyId, KeyId, KeyVersion, VaultId};
+
+/// Which key to rotate.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RotateTarget {
+    /// The key that an alias points at.
+    Alias(AliasName),
+    /// A key.
+    Key(KeyId),
+}
+
+/// A rotation that has taken effect.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rotation {
+    /// The alias that was asked for, or the key's first one; none if it has none.
+    pub alias: Option<AliasName>,
+    /// The key.
+    pub key: KeyId,
+    /// The version until now.
+    pub old: KeyVersion,
+    /// The version from now on.
+    pub new: KeyVersion,
+}
+
+impl Keys {
+    /// Adds a version to a key and makes it the current one. When this returns, the new version is durable
+    /// and in use: every [`WrapGuard`] for the old one is gone, and none will be given out.
+    ///
+    /// # Errors
+    /// [`KeyringError`]; the old version stays in use then.
+    pub fn rotate(&self, target: &RotateTarget) -> Result<Rotation, KeyringError> {
+        let now = self.clock.now();
+        self.change(false, |draft| {
+            let key = resolve(&draft.body, target)?;
+            let asked = match target {
+                RotateTarget::Alias(name) => Some(name.clone()),
+                RotateTarget::Key(_) => None,
+            };
+            let alias =
+                asked.or_else(|| draft.body.aliases.iter().find(|a| a.key == key).map(|a| a.name.clone()));
+            let (old, new) = known(&mut draft.body, key)?.rotate(now)?;
+            draft.note(Event::KeyRotated { key, old, new });
+            Ok(Rotation { alias, key, old, new })
+        })
+    }
+
+    /// Rotates every key whose schedule says so, the service-managed one included: that re-wraps the tree
+    /// keys. Saves nothing if none is due. Returns the rotations, which are durable and in use.
+    ///
+    /// # Errors
+    /// [`KeyringError`]; the old versions stay in use then.
+    pub fn rotate_due(&self) -> Result<Vec<Rotation>, KeyringError> {
+        let now = self.clock.now();
+        if !self.table.read().body.keys.iter().any(|key| key.is_due(now)) {
+            return Ok(Vec::new());
+        }
+        self.change(false, |draft| {
+            let mut rotations = Vec::new();
+            for key in &mut draft.body.keys {
+                if let Some((old, new)) = key.rotate_if_due(now)? {
+                    rotations.push(Rotation { alias: None, key: key.id, old, new });
+                }
+            }
+            for rotation in &mut rotations {
+                rotation.alias =
+                    draft.body.aliases.iter().find(|a| a.key == rotation.key).map(|a| a.name.clone());
+            }
+            rewrap_tree_keys(draft.header.vault, &mut draft.body)?;
+            for Rotation { key, old, new, .. } in &rotations {
+                draft.note(Event::KeyRotated { key: *key, old: *old, new: *new });
+            }
+            Ok(rotations)
+        })
+    }
+}
+
+/// The key that is to be rotated.
+///
+/// # Errors
+/// [`KeyError::UnknownAlias`].
+fn resolve(body: &Body, target: &RotateTarget) -> Result<KeyId, KeyError> {
+    match target {
+        RotateTarget::Key(key) => Ok(*key),
+        RotateTarget::Alias(name) => {
+            body.alias(name).map(|a| a.key).ok_or_else(|| KeyError::UnknownAlias(name.clone()))
+        }
+    }
+}
+
+/// Wraps each tree key under the current version of its key, where another one wraps it. The tree keys
+/// themselves stay.
+pub(super) fn rewrap_tree_keys(vault: VaultId, body: &mut Body) -> Result<(), KeyringError> {
+    let wrapping = |body: &Body, id: BackingKeyId| {
+        let material = body.key(id.key)?.version(id.version)?.material.as_ref()?;
+        Some(material.wrapping_key(vault, id))
+    };
+    for index in 0..body.tree_keys.len() {
+        let tree = &body.tree_keys[index];
+        let old = BackingKeyId { key: tree.key, version: tree.version };
+        let version = body.key(tree.key).ok_or(KeyError::UnknownKey(tree.key))?.current;
+        let new = BackingKeyId { version, ..old };
+        if new == old {
+            continue;
+        }
+        let from = wrapping(body, old).ok_or(KeyError::UnknownKey(old.key))?;
+        let to = wrapping(body, new).ok_or(KeyError::UnknownKey(new.key))?;
+        let plain = from
+            .unwrap_tree(&tree_context(vault, tree.id, old), &tree.wrapped)
+            .map_err(|_| KeyringError::Key(KeyError::Auth))?;
+        let wrapped = to.wrap_tree(&tree_context(vault, tree.id, new), &plain);
+        let tree = &mut body.tree_keys[index];
+        (tree.version, tree.wrapped) = (version, wrapped);
+    }
+    Ok(())
+}

@@ -1,0 +1,391 @@
+//! An opened keyring and the one way of changing it: lock, re-read, change, seal, replace.
+
+use std::sync::Arc;
+
+use self::seen_generations::HostMemory;
+use self::vault_dir::{KeyringLock, Mark, VaultDir};
+use crate::crypto::keys::{EventKey, RootKey};
+use crate::crypto::sha256;
+use crate::events::{self, Anchor, Event, EventLog, FormerKey};
+use crate::ids::Generation;
+use crate::keyring::error::KeyringError;
+use crate::keyring::format::body::{self, BodyError};
+use crate::keyring::format::header::{self, Header, HeaderError, Kind};
+use crate::keyring::format::line::{Descent, Head};
+use crate::keyring::format::model::Body;
+use crate::keyring::rules::loss::Loss;
+use crate::storage::Writable;
+
+mod reserve;
+mod rollback;
+pub(in crate::keyring) mod seen_generations;
+pub(in crate::keyring) mod vault_dir;
+
+pub use reserve::RESERVE_NAMES;
+
+type Result<T> = std::result::Result<T, KeyringError>;
+
+/// A keyring file that was read and opened.
+#[derive(Clone)]
+pub(in crate::keyring) struct State {
+    pub(in crate::keyring) header: Header,
+    pub(in crate::keyring) body: Body,
+    pub(in crate::keyring) root: Arc<RootKey>,
+    hash: [u8; 32],
+    mark: Mark,
+    /// Bytes of the file.
+    len: u64,
+}
+
+impl State {
+    fn head(&self) -> Head {
+        Head { generation: self.body.generation, hash: self.hash }
+    }
+}
+
+/// What a change is made on.
+pub(in crate::keyring) struct Draft {
+    pub(in crate::keyring) header: Header,
+    pub(in crate::keyring) body: Body,
+    pub(in crate::keyring) root: Arc<RootKey>,
+    events: Vec<Event>,
+    /// The event key from the lines of this change on, if it is another one.
+    new_event_key: Option<Arc<EventKey>>,
+}
+
+impl Draft {
+    /// The first keyring of a vault.
+    pub(in crate::keyring) fn first(header: Header, body: Body, root: Arc<RootKey>) -> Self {
+        Self { header, body, root, events: Vec::new(), new_event_key: None }
+    }
+
+    /// Notes what the change does, for the audit log: written ahead and durable before the keyring is saved,
+    /// so that no change is without its event.
+    pub(in crate::keyring) fn note(&mut self, event: Event) {
+        self.events.push(event);
+    }
+
+    /// Has the log go on with another key behind the events that the change notes, the last of which says so.
+    pub(in crate::keyring) fn replace_event_key(&mut self, key: Arc<EventKey>) {
+        self.note(Event::EventKeyReplaced);
+        self.new_event_key = Some(key);
+    }
+
+    /// Takes the event key that was drawn into use behind a line of the log, and keeps the one that made that.
+    fn close_log_at(&mut self, last: Anchor) {
+        self.body.event_anchor = last;
+        if let Some(new) = self.new_event_key.take() {
+            let key = std::mem::replace(&mut self.body.event_key, new);
+            self.body.extensions.keep_event_key(FormerKey { key, until: last });
+        }
+    }
+
+    /// The keyring file, and what it will be once it is on disk.
+    fn seal(self, dir: &VaultDir) -> Result<(Vec<u8>, State)> {
+        let Self { mut header, mut body, root, .. } = self;
+        body.write_gaps();
+        header.incompat = features_of(&body);
+        let encoded = body::encode(&body).map_err(|e| match e {
+            BodyError::TooLarge => KeyringError::Full(e.to_string()),
+            BodyError::Malformed(what) => dir.damaged(what),
+        })?;
+        let bytes = sealed(&header, Kind::Keyring, &root, &encoded)?;
+        let aad = parse(dir, &bytes)?.aad.len();
+        let (hash, mark, len) = (sha256(&bytes), Mark::of(&bytes, aad), bytes.len() as u64);
+        Ok((bytes, State { header, body, root, hash, mark, len }))
+    }
+}
+
+/// What a program must know to read this body.
+pub(in crate::keyring) fn features_of(body: &Body) -> u32 {
+    if body.has_gaps() { header::HAS_GAPS } else { 0 }
+}
+
+/// A whole file: frame, header, sealed body.
+pub(in crate::keyring) fn sealed(
+    header: &Header,
+    kind: Kind,
+    root: &RootKey,
+    body: &[u8],
+) -> Result<Vec<u8>> {
+    let full = || KeyringError::Full("the vault has too many slots".to_owned());
+    let mut bytes = header.encode(kind).ok_or_else(full)?;
+    let sealed = root.seal_keyring(header.vault, &bytes, body);
+    bytes.extend_from_slice(&sealed);
+    Ok(bytes)
+}
+
+/// Takes a keyring file apart; nothing of it is authenticated yet.
+pub(in crate::keyring) fn parse<'a>(dir: &VaultDir, bytes: &'a [u8]) -> Result<header::Parts<'a>> {
+    parse_as(dir, bytes, Kind::Keyring)
+}
+
+/// As [`parse`], for a file of either kind.
+pub(in crate::keyring) fn parse_as<'a>(
+    dir: &VaultDir,
+    bytes: &'a [u8],
+    kind: Kind,
+) -> Result<header::Parts<'a>> {
+    header::parse(bytes, kind).map_err(|e| match e {
+        HeaderError::Damaged(what) => dir.damaged(what),
+        HeaderError::Newer(what) => KeyringError::NewerFormat { vault: dir.path().to_owned(), what },
+    })
+}
+
+/// Opens a keyring file's body.
+pub(in crate::keyring) fn open(dir: &VaultDir, bytes: &[u8], root: Arc<RootKey>) -> Result<State> {
+    open_as(dir, bytes, Kind::Keyring, root)
+}
+
+/// As [`open`], for a file of either kind. What is made of a backup is to be looked at only.
+pub(in crate::keyring) fn open_as(
+    dir: &VaultDir,
+    bytes: &[u8],
+    kind: Kind,
+    root: Arc<RootKey>,
+) -> Result<State> {
+    let parts = parse_as(dir, bytes, kind)?;
+    let opened =
+        root.open_keyring(parts.header.vault, parts.aad, parts.sealed).map_err(|_| body_damaged(dir))?;
+    let body = body::decode(&opened).map_err(|e| dir.damaged(format!("its body: {e}")))?;
+    let mark = Mark::of(bytes, parts.aad.len());
+    Ok(State { header: parts.header, body, root, hash: sha256(bytes), mark, len: bytes.len() as u64 })
+}
+
+fn body_damaged(dir: &VaultDir) -> KeyringError {
+    dir.damaged("the root key doesn't open its body, so bytes of it have changed".to_owned())
+}
+
+/// Writes the first keyring of a vault.
+pub(in crate::keyring) fn create(dir: &VaultDir, lock: &KeyringLock, draft: Draft) -> Result<State> {
+    let (bytes, state) = draft.seal(dir)?;
+    dir.create(lock, &bytes)?;
+    dir.keep_reserve(lock, state.len);
+    Ok(state)
+}
+
+/// A step of a change that can fail.
+enum Step {
+    Record,
+    Save,
+}
+
+/// An opened keyring and where it lies.
+pub(in crate::keyring) struct Store {
+    dir: VaultDir,
+    state: State,
+    host: HostMemory,
+    /// What is marked lost in `state` and not on disk yet, and of how many versions of a key.
+    loss: Option<(Loss, u32)>,
+    /// Whether the user insists on this keyring at this place: the next one that is saved is remembered for it.
+    accepted: bool,
+}
+
+impl Store {
+    pub(in crate::keyring) fn new(dir: VaultDir, state: State, host: HostMemory) -> Self {
+        Self { dir, state, host, loss: None, accepted: false }
+    }
+
+    pub(in crate::keyring) fn state(&self) -> &State {
+        &self.state
+    }
+
+    pub(in crate::keyring) fn dir(&self) -> &VaultDir {
+        &self.dir
+    }
+
+    /// Leave to write the vault.
+    ///
+    /// # Errors
+    /// [`KeyringError::MayOnlyRead`].
+    pub(in crate::keyring) fn writable(&self) -> Result<Writable> {
+        self.dir.writable(&self.state.header)
+    }
+
+    /// The generation that the next save has to pass.
+    pub(in crate::keyring) fn newest(&self) -> Generation {
+        let found = self.state.body.generation;
+        self.loss.map_or(found, |(loss, _)| loss.newest(found))
+    }
+
+    /// Changes the keyring. What `change` returns is returned once the new keyring is durable. With `twice`,
+    /// it is saved once more, so that keyring.prev doesn't keep what the change took out either.
+    ///
+    /// The events that the change notes are durable in `log` before it is saved, with the generation that it is
+    /// saved as. A crash between the two leaves events of a generation that the keyring never reached, which
+    /// the next change notes in its turn; a save that fails is noted at once.
+    ///
+    /// # Errors
+    /// What `change` says, or that its events can't be made durable, in which case nothing was changed; or why it
+    /// can't be made durable itself, in which case the keyring on disk is either the old one or the new one.
+    pub(in crate::keyring) fn change<T>(
+        &mut self,
+        log: &EventLog,
+        twice: bool,
+        change: impl FnOnce(&mut Draft) -> Result<T>,
+    ) -> Result<T> {
+        let lock = self.dir.lock(self.writable()?)?;
+        let unproven = self.refresh()?;
+        // A newer program may have set a bit since; the lock's file was all that was written then.
+        self.writable()?;
+        if !self.accepted
+            && let Some(original) = self.original()
+        {
+            return Err(KeyringError::Copy { vault: self.dir.path().to_owned(), original });
+        }
+        let (mut draft, found) = (self.draft(), self.state.body.generation);
+        if let Some(seen) = unproven {
+            draft.note(Event::DescentUnproven { found, seen });
+        }
+        if let Some((loss, versions)) = self.loss {
+            draft.note(Event::VersionsLost { found, known: loss.known, versions });
+        }
+        let out = change(&mut draft)?;
+        let new_event_key = draft.new_event_key.clone();
+        if new_event_key.is_some() {
+            log.hold().map_err(|source| self.unrecorded(source))?;
+        }
+        let (generation, before) = (draft.body.generation, self.state.mark.clone());
+        let saved = self.record_and_save(&lock, log, twice, draft);
+        let in_use = new_event_key.as_ref().map(|new| Arc::ptr_eq(new, &self.state.body.event_key));
+        if in_use == Some(true) {
+            log.replace_key(self.state.body.log_keys());
+        }
+        if let Err((error, Step::Save)) = &saved {
+            // Only the old one in its place tells that the new one never was: others may have used it meanwhile.
+            let replaced = !self.dir.bears(&before).unwrap_or(false);
+            if in_use == Some(false) && replaced {
+                tracing::warn!(
+                    "the change of the event key may have been made, so nothing is recorded: {error}"
+                );
+            } else {
+                log.record_durably(&Event::ChangeFailed { generation, replaced });
+            }
+        }
+        if in_use == Some(false) {
+            log.keep_key();
+        }
+        saved.map_err(|(error, _)| error)?;
+        self.dir.keep_reserve(&lock, self.state.len);
+        Ok(out)
+    }
+
+    /// Makes the change's events durable, and then the change.
+    fn record_and_save(
+        &mut self,
+        lock: &KeyringLock,
+        log: &EventLog,
+        twice: bool,
+        mut draft: Draft,
+    ) -> std::result::Result<(), (KeyringError, Step)> {
+        let (events, generation) = (std::mem::take(&mut draft.events), draft.body.generation);
+        let found = self.state.body.generation;
+        let recorded = log.record_change(&events, found, generation, &mut || self.dir.give_up_reserve());
+        let last = recorded.map_err(|source| (self.unrecorded(source), Step::Record))?;
+        draft.close_log_at(last);
+        self.dir.discard_leftovers(lock);
+        let mut saved = self.replace(lock, draft);
+        if twice && saved.is_ok() {
+            saved = self.replace(lock, self.draft());
+        }
+        saved.map_err(|error| (error, Step::Save))
+    }
+
+    /// The error for a change whose events can't be made durable.
+    fn unrecorded(&self, source: crate::storage::Errno) -> KeyringError {
+        KeyringError::Io {
+            path: self.dir.path().join(events::FILE_NAME),
+            what: "record the change, which was not made",
+            source: source.into(),
+        }
+    }
+
+    /// Makes the room that is kept for saving on a full disk, where it isn't there: an older program, or a save
+    /// that used it up, leaves a vault without.
+    pub(in crate::keyring) fn keep_reserve(&self) {
+        if let Ok(writable) = self.writable()
+            && let Ok(lock) = self.dir.lock(writable)
+        {
+            self.dir.keep_reserve(&lock, self.state.len);
+        }
+    }
+
+    fn replace(&mut self, lock: &KeyringLock, draft: Draft) -> Result<()> {
+        let (bytes, state) = draft.seal(&self.dir)?;
+        self.dir.replace(lock, &bytes)?;
+        self.state = state;
+        self.loss = None;
+        self.remember();
+        Ok(())
+    }
+
+    fn draft(&self) -> Draft {
+        let State { header, mut body, root, .. } = self.state.clone();
+        body.continue_line(self.state.head());
+        body.generation = Generation(self.newest().0.saturating_add(1));
+        Draft { header, body, root, events: Vec::new(), new_event_key: None }
+    }
+
+    /// Takes up what other processes saved since, or what a save of ours that failed half-way left. Returns the
+    /// generation that was in use before, if what is there now doesn't tell whether it comes from it.
+    fn refresh(&mut self) -> Result<Option<Generation>> {
+        if self.dir.bears(&self.state.mark)? {
+            return Ok(None);
+        }
+        let Some((found, descent)) = self.found()? else { return Ok(None) };
+        let (found_at, seen) = (found.body.generation, self.state.body.generation);
+        self.state = found;
+        // Who saved it had the same evidence, unless it is an older program; a log that was ahead may be so of this save.
+        if let Some((loss, _)) = self.loss.take().filter(|(loss, _)| loss.known > Some(found_at)) {
+            let versions = self.state.body.lose(&loss);
+            self.loss = Some((loss, versions));
+        }
+        Ok((descent == Descent::Unknown).then_some(seen))
+    }
+
+    /// The keyring on disk, if it isn't the one in use, and whether it comes from that.
+    ///
+    /// # Errors
+    /// If it is none that may take the place of the one in use.
+    pub(in crate::keyring) fn found(&self) -> Result<Option<(State, Descent)>> {
+        let bytes = self.dir.read()?;
+        if sha256(&bytes) == self.state.hash {
+            return Ok(None);
+        }
+        let vault = self.dir.path().to_owned();
+        let parts = parse(&self.dir, &bytes)?;
+        if self.state.root.open_keyring(parts.header.vault, parts.aad, parts.sealed).is_err() {
+            let same_root = parts.header.slots.share_one_with(&self.state.header.slots);
+            return Err(if same_root {
+                body_damaged(&self.dir)
+            } else {
+                KeyringError::RootKeyReplaced(vault)
+            });
+        }
+        let found = open(&self.dir, &bytes, Arc::clone(&self.state.root))?;
+        let (found_at, seen) = (found.body.generation, self.state.body.generation);
+        if found_at < seen {
+            return Err(KeyringError::RolledBack { vault, found: found_at, seen, elsewhere: None });
+        }
+        let descent = found.body.comes_from(self.state.head());
+        if found_at == seen || descent == Descent::Other {
+            return Err(KeyringError::Forked { vault, found: found_at, elsewhere: None });
+        }
+        Ok(Some((found, descent)))
+    }
+
+    /// The keyring as it is on disk now, if its root key is the one in use.
+    pub(in crate::keyring) fn on_disk(&self) -> Result<State> {
+        open(&self.dir, &self.dir.read()?, Arc::clone(&self.state.root))
+    }
+
+    /// The audit log's anchor as it is on disk now.
+    pub(in crate::keyring) fn anchor_on_disk(&self) -> Result<Anchor> {
+        Ok(self.on_disk()?.body.event_anchor)
+    }
+
+    /// The keyring's header as it is on disk now.
+    pub(in crate::keyring) fn header_on_disk(&self) -> Result<Header> {
+        Ok(parse(&self.dir, &self.dir.read()?)?.header)
+    }
+}

@@ -1,0 +1,194 @@
+//! What this host remembers of each vault's keyrings, so that one that was put back, or changed in two places at once,
+//! is noticed: one small file for each vault, whatever the paths at which it is used. What is in it, and what counts
+//! where, is told in seen.rs. A torn file counts as none.
+//!
+//! Programs of before kept a file for each path. These are read where there is no file of the vault, and removed once
+//! there is.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use data_encoding::HEXLOWER;
+use serde::Deserialize;
+
+use crate::crypto::{random, sha256};
+use crate::ids::{Generation, VaultId};
+use crate::keyring::format::line::Head;
+
+mod seen;
+
+use seen::{Record, Seen};
+pub(in crate::keyring) use seen::{RollbackCheck, SeenAt, Sighting};
+
+/// Bytes of a file that are read: some times what the most records with the longest paths take.
+const MAX_LEN: u64 = 4 << 20;
+/// What a file's name ends in.
+const SUFFIX: &str = ".seen";
+
+/// The state directory of this host and user.
+#[derive(Clone, Debug)]
+pub struct HostMemory {
+    dir: Option<PathBuf>,
+}
+
+/// A record of before: one keyring at one path. Its checksum is over the rest, as text.
+#[derive(Deserialize)]
+struct PathRecord {
+    vault: VaultId,
+    path: String,
+    generation: Generation,
+    sha256: String,
+    checksum: String,
+}
+
+impl PathRecord {
+    fn read(bytes: &[u8], vault: VaultId) -> Option<Record> {
+        let record: Self = serde_json::from_slice(bytes).ok()?;
+        let text = format!("{} {} {} {}", record.vault, record.path, record.generation.0, record.sha256);
+        let whole = record.vault == vault && HEXLOWER.encode(&sha256(text.as_bytes())) == record.checksum;
+        let path = OsString::from_vec(HEXLOWER.decode(record.path.as_bytes()).ok()?);
+        let hash = HEXLOWER.decode(record.sha256.as_bytes()).ok()?.try_into().ok()?;
+        whole.then(|| Record::bare(path.into(), Head { generation: record.generation, hash }))
+    }
+}
+
+impl HostMemory {
+    /// That of this user: `$XDG_STATE_HOME/rekeyfs`, else `/var/lib/rekeyfs` for root and
+    /// `~/.local/state/rekeyfs` for others; nothing is remembered if there is none of them. Root uses no other user's:
+    /// `sudo` may keep the variable.
+    pub fn of_this_user() -> Self {
+        let root = rustix::process::geteuid().is_root();
+        let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+        let state = variable("XDG_STATE_HOME").filter(|p| !root || is_roots(p));
+        let dir = state.map(|p| p.join("rekeyfs")).or_else(|| {
+            if root {
+                Some(PathBuf::from("/var/lib/rekeyfs"))
+            } else {
+                variable("HOME").map(|p| p.join(".local/state/rekeyfs"))
+            }
+        });
+        Self { dir }
+    }
+
+    /// One in a directory of the caller's choice; it is made when first needed.
+    pub fn at(dir: PathBuf) -> Self {
+        Self { dir: Some(dir) }
+    }
+
+    /// Compares a keyring with what is remembered.
+    pub(in crate::keyring) fn check(&self, found: &Sighting<'_>) -> RollbackCheck {
+        self.recall(found.vault).map_or(RollbackCheck::Fine, |seen| seen.check(found))
+    }
+
+    /// Remembers a keyring that is durable and comes from what counts at its place, unless a newer one is remembered:
+    /// who opens a keyring may be overtaken by who saves the next. What can't be written is warned of: a vault must
+    /// open on a host whose state directory is read-only.
+    pub(in crate::keyring) fn follow(&self, found: &Sighting<'_>) {
+        self.update(found, |seen| seen.follow(found));
+    }
+
+    /// Remembers a durable keyring for its place, beside what is remembered of the vault: its user insists on it.
+    pub(in crate::keyring) fn accept(&self, found: &Sighting<'_>) {
+        self.update(found, |seen| seen.accept(found));
+    }
+
+    /// The generation that counts at a path, if anything is remembered.
+    pub(in crate::keyring) fn generation(&self, vault: VaultId, path: &Path) -> Option<Generation> {
+        self.recall(vault).map(|seen| seen.at(path).generation())
+    }
+
+    /// The generation that a keyring which is accepted at a path has to pass.
+    pub(in crate::keyring) fn newest(&self, vault: VaultId, path: &Path) -> Option<Generation> {
+        self.recall(vault).map(|seen| seen.newest_at(path))
+    }
+
+    /// Where the vault was in use last, if `path` is another place without a record of its own.
+    pub(in crate::keyring) fn seen_elsewhere(&self, vault: VaultId, path: &Path) -> Option<PathBuf> {
+        self.recall(vault)?.seen_elsewhere(path).map(Path::to_owned)
+    }
+
+    fn update(&self, found: &Sighting<'_>, change: impl FnOnce(&mut Seen) -> bool) {
+        let (Some(dir), Some(file)) = (self.dir.as_deref(), self.file(found.vault)) else { return };
+        let written = (|| {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+            // Looking and writing are one step for all processes of this host.
+            let _lock = lock(dir);
+            let seen = match self.recall(found.vault) {
+                Some(mut seen) => change(&mut seen).then_some(seen),
+                None => Some(seen::first(found)),
+            };
+            let Some(bytes) = seen.and_then(Seen::encode) else { return Ok(()) };
+            write(&file, &bytes)?;
+            for (old, _) in self.by_path(found.vault) {
+                // At worst it stays, and is read no more.
+                let _ = fs::remove_file(old);
+            }
+            Ok::<_, io::Error>(())
+        })();
+        if let Err(e) = written {
+            tracing::warn!("{}: can't remember the keyring's generation: {e}", file.display());
+        }
+    }
+
+    fn recall(&self, vault: VaultId) -> Option<Seen> {
+        match read(&self.file(vault)?) {
+            Some(bytes) => Seen::decode(vault, &bytes),
+            None => Seen::taken_over(vault, self.by_path(vault).filter_map(|(_, record)| record).collect()),
+        }
+    }
+
+    fn file(&self, vault: VaultId) -> Option<PathBuf> {
+        Some(self.dir.as_ref()?.join(format!("{vault}{SUFFIX}")))
+    }
+
+    /// The files of before for a vault, `VAULT-PLACE.seen`, and what they say.
+    fn by_path(&self, vault: VaultId) -> impl Iterator<Item = (PathBuf, Option<Record>)> {
+        let prefix = format!("{vault}-");
+        let entries =
+            self.dir.as_ref().and_then(|dir| fs::read_dir(dir).ok()).into_iter().flatten().flatten();
+        let names = entries.filter(move |entry| {
+            let name = entry.file_name();
+            name.to_str().is_some_and(|name| name.starts_with(&prefix) && name.ends_with(SUFFIX))
+        });
+        names.map(move |entry| {
+            let record = read(&entry.path()).and_then(|bytes| PathRecord::read(&bytes, vault));
+            (entry.path(), record)
+        })
+    }
+}
+
+fn read(file: &Path) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(file).ok()?.take(MAX_LEN).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// Whether a directory, or what it is to be made in, is root's.
+fn is_roots(path: &Path) -> bool {
+    path.ancestors().find_map(|dir| fs::metadata(dir).ok()).is_some_and(|meta| meta.uid() == 0)
+}
+
+/// Locks the directory until the file is closed; none if it can't be.
+fn lock(dir: &Path) -> Option<fs::File> {
+    let dir = fs::File::open(dir).ok()?;
+    rustix::fs::flock(&dir, rustix::fs::FlockOperation::LockExclusive).ok().map(|()| dir)
+}
+
+fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = file.with_extension(HEXLOWER.encode(&random::array::<8>()));
+    // Not synced: what a power cut takes away is only the memory of the newest generation, and every change
+    // of a key would wait for it.
+    let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, file));
+    if written.is_err() {
+        // The first error is the one to tell.
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests;
