@@ -15,12 +15,13 @@
 //! its own (FUSE), files of several names are let in. One that the kernel has forgotten, or that was removed
 //! through the mount, is none any more.
 //!
-//! Memory is bounded: a shard of [`MANY`] ids or more, once it has doubled since it last did, forgets those of inodes that the kernel has forgotten, and if that
-//! isn't enough those of files that no one has open; 3 MiB in all. The shards' locks are leaves, taken when a file is
-//! loaded, emptied or gets its first header, never while it is read or written.
+//! Memory is bounded, to 3 MiB and what the files that are open take. The id of an open file is always kept. Of those that
+//! are closed and that the kernel knows, a shard keeps at least the last [`MANY`] that were opened, and forgets the older
+//! ones: so whoever has other files opened to have one forgotten needs some 50,000 of them, whenever he begins. The
+//! shards' locks are leaves, taken when a file is loaded, emptied or gets its first header, never while it is read or
+//! written.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Weak};
 
@@ -34,7 +35,7 @@ use crate::vault::tree::inode::{Inode, Pin};
 use crate::vault::{Result, Vault};
 
 const SHARDS: usize = 64;
-/// So many ids of a shard are kept, whether their files are open or not.
+/// How many ids of files that no one has open a shard keeps at least: as many as a table of 1024 slots takes.
 const MANY: usize = 896;
 
 /// The table.
@@ -48,29 +49,57 @@ impl Default for FileIds {
     }
 }
 
+/// Two ages of ids: those noted since the last turn, and those of before it.
 #[derive(Default)]
 struct Shard {
-    ids: HashMap<FileId, Weak<Inode>>,
-    /// How many ids were left when some were last forgotten.
-    left: usize,
+    recent: HashMap<FileId, Weak<Inode>>,
+    older: HashMap<FileId, Weak<Inode>>,
+    /// How many of the older ones were kept at the last turn because their files were open.
+    open: usize,
 }
 
 impl Shard {
-    /// Forgets ids before another one comes, if they are many and have doubled.
+    /// The inode that is known to bear the id, if the kernel knows it still. The id is a recent one then.
+    fn find(&mut self, id: FileId) -> Option<Arc<Inode>> {
+        if let Some(inode) = self.recent.get(&id) {
+            return inode.upgrade();
+        }
+        let inode = self.older.remove(&id)?.upgrade()?;
+        self.note(id, &inode);
+        Some(inode)
+    }
+
+    fn note(&mut self, id: FileId, inode: &Arc<Inode>) {
+        self.make_room();
+        self.older.remove(&id);
+        self.recent.insert(id, Arc::downgrade(inode));
+    }
+
+    fn remove(&mut self, id: FileId) {
+        self.recent.remove(&id);
+        self.older.remove(&id);
+    }
+
+    /// Before another id comes. A turn looks at all ids, so there is none before as many came as it keeps.
     fn make_room(&mut self) {
-        if self.ids.len() < 2 * self.left.max(MANY) {
+        let most = MANY.max(self.open);
+        if self.recent.len() < most {
             return;
         }
-        self.forget(|inode| inode.strong_count() > 0);
-        if self.ids.len() >= MANY {
-            self.forget(|inode| inode.upgrade().is_some_and(|inode| inode.is_loaded()));
+        self.recent.retain(|_, inode| inode.strong_count() > 0);
+        if self.recent.len() > most / 2 {
+            self.older.retain(|_, inode| inode.upgrade().is_some_and(|inode| inode.is_loaded()));
+            self.open = self.older.len();
+            self.older.extend(self.recent.drain());
         }
     }
 
-    fn forget(&mut self, keep: impl Fn(&Weak<Inode>) -> bool) {
-        self.ids.retain(|_, inode| keep(inode));
-        self.left = self.ids.len();
-        self.ids.shrink_to(2 * self.left);
+    /// Gives up room that inodes no longer known have left.
+    fn shrink(&mut self) {
+        for ids in [&mut self.recent, &mut self.older] {
+            ids.retain(|_, inode| inode.strong_count() > 0);
+            ids.shrink_to_fit();
+        }
     }
 }
 
@@ -83,54 +112,42 @@ impl FileIds {
     /// Notes that this inode bears the id, unless another one that is known does: that is returned.
     fn claim(&self, id: FileId, inode: &Arc<Inode>) -> Option<Arc<Inode>> {
         let mut shard = self.shard(id).lock();
-        shard.make_room();
-        match shard.ids.entry(id) {
-            Entry::Vacant(free) => {
-                free.insert(Arc::downgrade(inode));
+        match shard.find(id) {
+            Some(known) => Some(known).filter(|known| !Arc::ptr_eq(known, inode)),
+            None => {
+                shard.note(id, inode);
                 None
             }
-            Entry::Occupied(mut known) => match known.get().upgrade() {
-                Some(other) if !Arc::ptr_eq(&other, inode) => Some(other),
-                Some(_) => None,
-                None => {
-                    known.insert(Arc::downgrade(inode));
-                    None
-                }
-            },
         }
     }
 
     /// The inode bears the id, whoever did before.
     fn take_over(&self, id: FileId, inode: &Arc<Inode>) {
-        let mut shard = self.shard(id).lock();
-        shard.make_room();
-        shard.ids.insert(id, Arc::downgrade(inode));
+        self.shard(id).lock().note(id, inode);
     }
 
     /// The inode doesn't bear the id any more.
     fn give_up(&self, id: FileId, ino: Ino) {
-        let ids = &mut self.shard(id).lock().ids;
-        if ids.get(&id).is_some_and(|known| known.upgrade().is_none_or(|known| known.ino == ino)) {
-            ids.remove(&id);
+        let mut shard = self.shard(id).lock();
+        if shard.find(id).is_some_and(|known| known.ino == ino) {
+            shard.remove(id);
         }
     }
 
     /// Gives up room that inodes no longer known have left.
     pub(in crate::vault) fn shrink(&self) {
-        for shard in &self.shards {
-            shard.lock().forget(|inode| inode.strong_count() > 0);
-        }
+        self.shards.iter().for_each(|shard| shard.lock().shrink());
     }
 
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().ids.len()).sum()
+        self.shards.iter().map(|shard| shard.lock()).map(|shard| shard.recent.len() + shard.older.len()).sum()
     }
 }
 
 impl Vault {
-    /// Notes the id of a file that is being opened and has so many names. The caller holds the inode's `file` slot, and no lock that comes behind
-    /// it. Returns the inode to which the id belongs, where that is another one.
+    /// Notes the id of a file that is being opened and has so many names. The caller holds the inode's `file` slot, and
+    /// no lock that comes behind it. Returns the inode to which the id belongs, where that is another one.
     pub(super) fn claim_file_id(&self, id: FileId, ino: Ino, names: u64) -> Option<Ino> {
         // One that the kernel doesn't know is being looked at by whoever walks the tree.
         let inode = self.tree.inodes.find(ino)?;

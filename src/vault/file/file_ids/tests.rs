@@ -197,3 +197,43 @@ fn the_table_is_bounded_and_forgets_with_the_kernel() {
     table.shrink();
     assert_eq!(table.len(), 0);
 }
+
+/// Whoever would have an id forgotten chooses when he has other files opened.
+#[test]
+fn a_closed_file_is_known_until_some_fifty_thousand_others_were_opened_whenever_that_begins() {
+    let others: Vec<Arc<Inode>> = (1000..2000).map(inode).collect();
+    for begun in (0..130_000).step_by(40_000) {
+        let table = FileIds::default();
+        let open = |files: u64| {
+            (0..files)
+                .for_each(|n| assert!(table.claim(FileId::random(), &others[n as usize % 1000]).is_none()));
+        };
+        open(begun);
+        let (a, id) = (inode(1), FileId::random());
+        assert!(table.claim(id, &a).is_none());
+        open(48_000);
+        assert_eq!(table.claim(id, &inode(2)).expect("it is known").ino, Ino(1), "after {begun}");
+        // Opened again it is as good as new.
+        assert!(table.claim(id, &a).is_none());
+        open(48_000);
+        assert!(table.claim(id, &inode(2)).is_some(), "after {begun}");
+        open(130_000);
+        assert!(table.claim(id, &inode(2)).is_none(), "it was forgotten at last");
+        assert!(table.len() <= SHARDS * 2 * MANY, "{}", table.len());
+    }
+}
+
+#[test]
+fn an_open_file_is_known_however_many_others_are_opened() {
+    let t = TestVault::new();
+    let (a, log) = (t.filled("a", &[1; 5000]), t.filled("log", b"x"));
+    let handle = t.open("a").unwrap();
+    let others: Vec<Arc<Inode>> = (1000..2000).map(inode).collect();
+    for n in 0..130_000 {
+        t.vault.file_ids.claim(FileId::random(), &others[n % 1000]);
+    }
+    assert!(t.vault.file_ids.len() <= SHARDS * 2 * MANY + 1);
+    t.copy_header(a, log);
+    is_of_two(t.append("log", 1, b"of the user"), a);
+    t.vault.release(handle.0, handle.1).unwrap();
+}
