@@ -67,7 +67,7 @@ pub(super) fn status_of_mount(error: &MountError) -> Exit {
         MountError::Option { .. } => Exit::Usage,
         MountError::NotAVault { .. } | MountError::Vault { .. } | MountError::Tree { .. } => Exit::Vault,
         MountError::Mountpoint { .. } => Exit::Mountpoint,
-        MountError::InUse { .. } => Exit::InUse,
+        MountError::InUse { .. } | MountError::DaemonStays { .. } => Exit::InUse,
         MountError::Fuse(_) => Exit::Fuse,
         MountError::NotMounted(_) => Exit::NotMounted,
         MountError::Busy(_) => Exit::Busy,

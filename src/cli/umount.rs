@@ -14,7 +14,7 @@ use crate::mount::{self, How, MountError};
 /// and waits for the daemon's end unless it is to be lazy.
 ///
 /// # Errors
-/// [`Exit::NotMounted`], [`Exit::Busy`], or what the kernel says.
+/// [`Exit::NotMounted`], [`Exit::Busy`], [`Exit::InUse`] if the daemon stays, or what the kernel says.
 pub(super) fn run(args: &args::Umount) -> Outcome {
     let Place { walked, mount, entry } = Place::of(&args.mountpoint)?;
     let is_root = |mount: &Mount| mount.mountpoint == walked.path();

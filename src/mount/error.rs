@@ -59,6 +59,20 @@ pub enum MountError {
     /// Programs still use the mount.
     #[error("{}: busy: a program has files or its working directory in there (`fuser -vm` names it)", .0.display())]
     Busy(PathBuf),
+    /// The mount is gone, and another user's daemon isn't.
+    #[error(
+        "{}: unmounted, but its daemon, process {daemon}, is still there after {waited} s: what was written last may not be on \
+         disk; see what keeps it (it may be syncing), or end it with `kill -9 {daemon}`, as when the power fails",
+        path.display()
+    )]
+    DaemonStays {
+        /// Where it was mounted.
+        path: PathBuf,
+        /// The daemon's process.
+        daemon: i32,
+        /// Seconds for which it was waited for.
+        waited: u64,
+    },
     /// Its flags could not be changed.
     #[error("{}: cannot remount: {problem}", path.display())]
     Remount {

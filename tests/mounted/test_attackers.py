@@ -12,9 +12,10 @@ import socket
 import stat
 import subprocess
 import tempfile
+import time
 import unittest
 
-from harness import BASE, PASSPHRASE, MountedTest, Vault, open_device_to_users, wait_until
+from harness import BASE, PASSPHRASE, MountedTest, Vault, is_gone, open_device_to_users, wait_until
 
 # Users that every Linux has, and nobody logs in as.
 ALICE, MALLORY = pwd.getpwnam("news").pw_uid, pwd.getpwnam("games").pw_uid
@@ -186,6 +187,22 @@ class Attackers(MountedTest):
         new.write_text("another passphrase\n")
         root.run("unlock", "add", alice.mnt, "--passfile", root.passfile, "--new-passfile", new, "--kdf-memory", "8")
         self.assertEqual(json.loads(root.ok("unlock", "list", root.path, "--json"))["slots"], slots)
+
+    def test_root_waits_for_a_users_daemon_only_so_long(self):
+        root, mallory = self.vault_of("root"), self.vault_of("mallory", MALLORY)
+        mallory.mount()
+        pid = mallory.pid
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            done = root.run("umount", mallory.mnt, timeout=100)
+            self.assertRefused(done, "unmounted", f"process {pid}", "30 s", f"kill -9 {pid}", status=40)
+            self.assertTrue(25 < time.monotonic() - began < 60)
+            self.assertIsNone(mounted_at(mallory.mnt))
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        self.assertTrue(wait_until(lambda: is_gone(pid), 20))
+        mallory.pid = None
 
     def test_a_runtime_directory_of_someone_else_is_named_and_another_is_used(self):
         bait = pathlib.Path(f"/tmp/rekeyfs-{ALICE}")

@@ -55,7 +55,7 @@ pub(in crate::cli) enum Command {
     Init(Init),
     /// Mount a vault; returns when it can be used
     Mount(Mount),
-    /// Unmount; returns when the daemon is gone and everything is on disk
+    /// Unmount; returns when the daemon is gone and everything is on disk. Another user's daemon is waited for 30 s only
     Umount(Umount),
     /// Give a key a new version, used from now on by every file created
     Rotate(Rotate),
