@@ -21,8 +21,8 @@ case " $* " in
 *" --micro "*)
     need_build_tools
     cd "$ROOT" || exit 1
-    cargo bench --locked --features benchmarks &&
-        cargo bench --locked --no-default-features --features benchmarks --bench formats -- page/
+    cargo bench --locked --workspace --features benchmarks --bench formats --bench keyring &&
+        cargo bench --locked --package rekeyfs-format --no-default-features --bench formats -- page/
     exit
     ;;
 esac

@@ -9,11 +9,11 @@ install_missing python3:python3
 
 step "cargo fmt" cargo fmt --all --check
 step "cargo fmt, fuzz targets" cargo fmt --manifest-path fuzz/Cargo.toml --check
-step "clippy" cargo clippy --locked --all-targets --features fault-injection,benchmarks -- -D warnings
-step "clippy, RustCrypto engine" cargo clippy --locked --all-targets --no-default-features -- -D warnings
-step "clippy, as released" cargo clippy --locked --all-targets -- -D warnings
-step "clippy, null cipher" cargo clippy --locked --all-targets --features null-cipher -- -D warnings
-step "rustdoc" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+step "clippy" cargo clippy --locked --workspace --all-targets --features fault-injection,benchmarks -- -D warnings
+step "clippy, RustCrypto engine" cargo clippy --locked --workspace --all-targets --no-default-features -- -D warnings
+step "clippy, as released" cargo clippy --locked --workspace --all-targets -- -D warnings
+step "clippy, null cipher" cargo clippy --locked --workspace --all-targets --features null-cipher -- -D warnings
+step "rustdoc" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 
 layer_checks
 
@@ -24,7 +24,7 @@ scripts_parse() {
 step "scripts parse" scripts_parse
 # What encrypts nothing is for benchmarks: it is in no default, and nothing else builds it.
 null_cipher_is_not_released() {
-    ! grep -nE '^(default|[a-z-]+) = .*null-cipher' Cargo.toml &&
+    ! grep -nE '^(default|[a-z-]+) = .*null-cipher' Cargo.toml crates/*/Cargo.toml | grep -v ':null-cipher = ' &&
         ! grep -rnE --exclude=bench.sh --exclude=check.sh -e 'null-cipher|--all-features' scripts .ci
 }
 step "the null cipher is in no release" null_cipher_is_not_released
@@ -32,7 +32,7 @@ step "the null cipher is in no release" null_cipher_is_not_released
 threat_model_names_tests() {
     local name missing=0
     while read -r name; do
-        grep -rqE "(def|fn) $name\(" tests src && continue
+        grep -rqE "(def|fn) $name\(" tests src crates && continue
         echo "docs/threat-model.md names a test that isn't there: $name"
         missing=1
     done < <(grep '^|' docs/threat-model.md | grep -oE '`[a-z0-9]+(_[a-z0-9]+){3,}`' | tr -d '`' | sort -u)
@@ -47,10 +47,10 @@ fi
 DENY=(env PATH="$TOOLS/bin:$PATH" cargo deny)
 cargo_deny() (crate cargo-deny 0.20.2)
 if step "cargo-deny can be had" cargo_deny; then
-    step "cargo-deny: licences, bans, sources" "${DENY[@]}" check licenses bans sources
+    step "cargo-deny: licences, bans, sources" "${DENY[@]}" --workspace check licenses bans sources
     if timeout 60 "${DENY[@]}" fetch db >/dev/null 2>&1 ||
         compgen -G "${CARGO_HOME:-$HOME/.cargo}/advisory-dbs/advisory-db-*" >/dev/null; then
-        step "cargo-deny: advisories" "${DENY[@]}" check --disable-fetch advisories
+        step "cargo-deny: advisories" "${DENY[@]}" --workspace check --disable-fetch advisories
     else
         skip "advisories of dependencies" "RustSec's database can't be fetched here (github.com/RustSec/advisory-db)"
     fi

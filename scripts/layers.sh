@@ -1,16 +1,17 @@
 # shellcheck shell=bash
 # The layer rules, as greps over the source (sourced by check.sh, after lib.sh).
 # Layers from the bottom up; a module may name only those of a lower number. content, names and header are
-# neighbours that don't know each other, and so are rewrap and fsck.
+# neighbours that don't know each other, and so are rewrap and fsck. ids to names are the crate rekeyfs-format: that it
+# imports nothing from above, and that nothing above has cipher crates, is for cargo to see.
 
 declare -A LAYER=(
-    [sys]=0 [printable]=0 [ids]=1 [crypto]=2 [storage]=3 [content]=4 [names]=4 [header]=4 [events]=5 [unlock]=6 [keyring]=7
-    [vault]=8 [rewrap]=9 [fsck]=9 [control]=10 [fuse]=11 [mount]=12 [cli]=13 [fuzzing]=14
+    [locked]=0 [sys]=0 [printable]=0 [ids]=1 [crypto]=2 [content]=3 [names]=3 [header]=3 [storage]=4 [events]=5 [unlock]=6
+    [keyring]=7 [vault]=8 [rewrap]=9 [fsck]=9 [control]=10 [fuse]=11 [mount]=12 [cli]=13 [fuzzing]=14
 )
 
-# Prints FILE:LINE:CODE for each line of src that matches, comments left out.
+# Prints FILE:LINE:CODE for each line of the sources that matches, comments left out.
 source_grep() {
-    grep -rnE --include='*.rs' "$1" "$ROOT/src" | sed "s|^$ROOT/||" | grep -vE '^[^:]+:[0-9]+:[[:space:]]*//'
+    grep -rnE --include='*.rs' "$1" "$ROOT/src" "$ROOT"/crates/*/src | sed "s|^$ROOT/||" | grep -vE '^[^:]+:[0-9]+:[[:space:]]*//'
 }
 
 # only_in ALLOWED PATTERN: no file but those that match ALLOWED may have code that matches PATTERN.
@@ -26,7 +27,7 @@ no_upward_imports() {
     local file module imported bad=0 line
     while IFS= read -r line; do
         file=${line%%:*}
-        module=${file#src/}
+        module=${file##*src/}
         module=${module%%/*}
         module=${module%.rs}
         [ -n "${LAYER[$module]+x}" ] || continue
@@ -46,7 +47,7 @@ no_upward_imports() {
 
 every_module_has_a_layer() {
     local module bad=0
-    for module in $(sed -nE 's/^pub mod ([a-z_]+);.*/\1/p' "$ROOT/src/lib.rs"); do
+    for module in $(sed -nE 's/^pub mod ([a-z_]+);.*/\1/p' "$ROOT"/src/lib.rs "$ROOT"/crates/*/src/lib.rs); do
         [ -n "${LAYER[$module]+x}" ] || { echo "no layer is known for $module"; bad=1; }
     done
     return $bad
@@ -54,7 +55,7 @@ every_module_has_a_layer() {
 
 files_are_short() {
     local long
-    long=$(find "$ROOT/src" "$ROOT/tests" -name '*.rs' -exec wc -l {} + | awk '$2 != "total" && $1 >= 500')
+    long=$(find "$ROOT/src" "$ROOT/crates" "$ROOT/tests" -name '*.rs' -exec wc -l {} + | awk '$2 != "total" && $1 >= 500')
     [ -z "$long" ] && return 0
     printf 'files of 500 lines or more:\n%s\n' "$long"
     return 1
@@ -68,12 +69,23 @@ bincode_in_one_file() {
     return 1
 }
 
+# The crate of the format takes bytes or a reader, and draws random bytes and locked memory from the kernel.
+format_opens_no_file() {
+    local hits
+    hits=$(cd "$ROOT" && grep -rnE --include='*.rs' --exclude=tests.rs \
+        'std::(fs|net|process|env)\b|rustix::(fs|io|net|process)\b|\blibc::' crates/format/src)
+    [ -z "$hits" ] && return 0
+    printf '%s\n' "$hits"
+    return 1
+}
+
 layer_checks() {
     local ciphers='aes_gcm|aes_siv|aes_gcm_siv|chacha20poly1305|aws_lc_rs|argon2|hkdf|hmac|sha2|rand|getrandom|aead'
+    local format='crates/format/src'
     step "layers: no upward import" no_upward_imports
     step "layers: every module has one" every_module_has_a_layer
     step "layers: fuser only in fuse and mount" only_in 'src/(fuse|mount)[/.]' '\bfuser::'
-    step "layers: cipher crates only in crypto" only_in 'src/crypto[/.]' "(^|[^A-Za-z0-9_:])($ciphers)::"
+    step "layers: cipher crates only in crypto" only_in "$format/crypto[/.]" "(^|[^A-Za-z0-9_:])($ciphers)::"
     step "layers: clap only in cli/args" only_in 'src/cli/args' '\bclap::|\buse clap\b'
     step "layers: no new circle between files" python3 "$ROOT/scripts/circles.py"
     step "layers: bincode in one file" bincode_in_one_file
@@ -81,6 +93,7 @@ layer_checks() {
     step "layers: a vault is written where leave is asked for" only_in \
         'src/(storage|vault)[/.]|src/keyring/store/(vault_dir|reserve)\.rs|src/events/(log|file|preallocate|failed)\.rs|src/mount/lock\.rs|src/fsck/(repair|quarantine|undo|tests/.*)\.rs|src/cli/init\.rs|src/control/registry\.rs' \
         'storage::(pwrite_all|create_\w+|open_lock|open_owned|replace_durably|unlink|rename\w*|link\w*|mkdir|mknod|symlink|rmdir|truncate|punch|erase|allocate\w*|zero_range|chmod\w*|chown\w*|set_times\w*|setxattr\w*|removexattr\w*)\('
-    step "layers: unsafe only in sys" only_in 'src/sys[/.]' '\bunsafe[[:space:]]*(\{|fn|impl|extern)|allow\(unsafe_code\)'
+    step "layers: the format opens no file" format_opens_no_file
+    step "layers: unsafe only in sys and locked" only_in "src/sys[/.]|$format/locked\.rs" '\bunsafe[[:space:]]*(\{|fn|impl|extern)|allow\(unsafe_code\)'
     step "layers: files under 500 lines" files_are_short
 }

@@ -57,8 +57,8 @@ echo "== source checks"
 shown "source checks" scripts/check.sh
 
 echo "== cargo tests"
-cargo_tests "unit, property and integration tests" --features fault-injection
-cargo_tests "the same formats on the RustCrypto engine" --no-default-features --lib --test golden_vectors --test published_vectors -- crypto:: content:: header:: slots pages sizes rust_crypto every_label
+cargo_tests "unit, property and integration tests" --workspace --features fault-injection
+cargo_tests "the same formats on the RustCrypto engine" --workspace --no-default-features --lib --test golden_vectors --test published_vectors -- crypto:: content:: header:: names:: unlock:: slots pages sizes rust_crypto every_label
 
 echo "== release build"
 step "cargo build --release" cargo build --locked --release

@@ -1,11 +1,12 @@
-//! The one module with `unsafe`: system calls that neither the standard library nor rustix offers safely.
+//! The one module of this crate with `unsafe`: system calls that neither the standard library nor rustix offers safely.
 //! Each function says why it is sound; none holds state.
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
+pub use rekeyfs_format::locked;
+
 pub mod handle;
-pub mod locked;
 pub mod process;
 pub mod schedule;
 pub mod signals;

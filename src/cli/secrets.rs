@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::args::{self, BackupPass, Merge};
 use super::exit::{Exit, Failure, Outcome};
 use super::options::Options;
-use crate::unlock::{CostLimit, KdfChoice, RecoveryKey, Secret, SecretKind};
+use crate::unlock::{CostLimit, KdfChoice, KeyFileError, RecoveryKey, Secret, SecretKind};
 
 /// The longest passphrase, in bytes.
 const MAX_LEN: usize = 4096;
@@ -206,7 +206,8 @@ pub(super) fn read_passfile(path: &Path) -> Outcome<Secret> {
 /// # Errors
 /// [`Exit::ReadSecret`].
 pub(super) fn read_key_file(path: &Path) -> Outcome<Secret> {
-    Secret::read_key_file(path).map_err(|error| unread(path.display(), error))
+    let secret = File::open(path).map_err(KeyFileError::Io).and_then(Secret::read_key_file);
+    secret.map_err(|error| unread(path.display(), error))
 }
 
 fn unread(object: impl Display, cause: impl Display) -> Failure {

@@ -16,7 +16,7 @@ use super::format::{body, header, model};
 use super::keys::Keys;
 use super::open::{KeyringFile, OpenOptions};
 use super::rules::loss::Loss;
-use super::slots::Proof;
+use super::slots::{Proof, verified};
 use super::store;
 use super::store::vault_dir::{self, VaultDir};
 use super::store::{Draft, sealed};
@@ -195,7 +195,7 @@ fn new_slots(
     for secret in secrets.iter().copied().chain([&recovery]) {
         slots.push(Slot::seal(vault, &root, secret, kdf, options.clock.now())?);
     }
-    let slots = slots.verified(vault, secrets.iter().copied().chain([&recovery]), &root)?;
+    let slots = verified(&slots, vault, secrets.iter().copied().chain([&recovery]), &root)?;
     Ok((root, slots, text))
 }
 

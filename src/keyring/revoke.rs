@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::error::KeyringError;
 use super::keys::Keys;
 use super::rotation::rewrap_tree_keys;
-use super::slots::{Proof, same_root};
+use super::slots::{Proof, same_root, verified};
 use super::store::Draft;
 use crate::crypto::keys::{EventKey, RootKey};
 use crate::crypto::password::KdfParams;
@@ -67,7 +67,7 @@ impl Keys {
         for (secret, kdf) in secrets().zip(costs) {
             slots.push(Slot::seal(vault, &new, secret, kdf, now)?);
         }
-        let slots = slots.verified(vault, secrets(), &new)?;
+        let slots = verified(&slots, vault, secrets(), &new)?;
         let list = slots.list();
         let imported = self.change(true, |draft| {
             same_root(&draft.root, &old, self)?;

@@ -11,7 +11,7 @@ use crate::crypto::keys::RootKey;
 use crate::crypto::password::KdfParams;
 use crate::events::Event;
 use crate::ids::{SlotId, VaultId};
-use crate::unlock::{Secret, Slot, SlotInfo, Slots};
+use crate::unlock::{CostLimit, Secret, Slot, SlotInfo, Slots};
 
 /// That a secret of the vault was given; changing slots asks for one even where the vault is unlocked.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl Keys {
                 others.remove(replaced);
             }
             others
-                .have_room_for(&slot)
+                .have_room_for(&slot, CostLimit::Usual)
                 .map_err(|_| KeyringError::NoRoomForSlot(self.vault_path().to_owned()))?;
             draft.header.slots.push(slot);
             draft.note(Event::SlotAdded(id));
@@ -143,30 +143,28 @@ impl Keys {
     }
 }
 
-impl Slots {
-    /// These slots, as the header's bytes will have them, each unlocked with the secret it was made for: before
-    /// the old ones go.
-    ///
-    /// # Errors
-    /// [`KeyringError::NotVerified`].
-    pub(super) fn verified<'a>(
-        &self,
-        vault: VaultId,
-        secrets: impl Iterator<Item = &'a Secret>,
-        root: &RootKey,
-    ) -> Result<Self, KeyringError> {
-        let written = serde_json::to_vec(self).and_then(|bytes| serde_json::from_slice::<Self>(&bytes));
-        for (index, secret) in secrets.enumerate() {
-            let opens = |slots: &Self| {
-                let id = slots.list().get(index).and_then(|slot| slot.id);
-                id.is_some_and(|id| slots.verify(vault, id, secret, root))
-            };
-            if !written.as_ref().is_ok_and(opens) {
-                return Err(KeyringError::NotVerified(secret.kind()));
-            }
+/// These slots, as the header's bytes will have them, each unlocked with the secret it was made for: before the
+/// old ones go.
+///
+/// # Errors
+/// [`KeyringError::NotVerified`].
+pub(super) fn verified<'a>(
+    slots: &Slots,
+    vault: VaultId,
+    secrets: impl Iterator<Item = &'a Secret>,
+    root: &RootKey,
+) -> Result<Slots, KeyringError> {
+    let written = serde_json::to_vec(slots).and_then(|bytes| serde_json::from_slice::<Slots>(&bytes));
+    for (index, secret) in secrets.enumerate() {
+        let opens = |slots: &Slots| {
+            let id = slots.list().get(index).and_then(|slot| slot.id);
+            id.is_some_and(|id| slots.verify(vault, id, secret, root))
+        };
+        if !written.as_ref().is_ok_and(opens) {
+            return Err(KeyringError::NotVerified(secret.kind()));
         }
-        written.map_err(|_| KeyringError::NoSecret)
     }
+    written.map_err(|_| KeyringError::NoSecret)
 }
 
 /// A slot must seal the root key that the body is sealed under when it is saved.

@@ -9,10 +9,7 @@ use rustix::fs::RenameFlags;
 use super::{Result, create_file, fsync, fsync_dir, pwrite_all, rename, unlink};
 use crate::crypto::random;
 use crate::ids::LowerOffset;
-
-/// What the names of temporary files start with. One that a crash left may be removed by whoever holds the
-/// vault's lock.
-pub const TEMPORARY_PREFIX: &[u8] = b".tmp.";
+use crate::names::TEMPORARY_PREFIX;
 
 /// A name for a temporary file, unique by 96 random bits.
 pub fn temporary_name() -> Vec<u8> {

@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use rekeyfs_format::unlock::SlotCost;
+
 use super::limit::memory_kib;
 use crate::crypto::password::{KdfParams, derive_kek};
 
@@ -66,17 +68,78 @@ pub fn calibrate_in_place_of(choice: KdfChoice, old: Option<KdfParams>) -> Resul
 
 /// Costs that take about [`TARGET`] where one pass over the probe's memory takes `probe`: first more memory,
 /// up to the limit, then more passes.
-pub(super) fn scaled(probe: Duration, limit_kib: u32) -> KdfParams {
+fn scaled(probe: Duration, limit_kib: u32) -> KdfParams {
     let most = limit_kib.clamp(PROBE_KIB, MAX_KIB);
     let passes_over_probe = TARGET.as_secs_f64() / probe.as_secs_f64().max(1e-6);
     let memory = f64::from(PROBE_KIB) * passes_over_probe / f64::from(PASSES);
     // Whole MiB; the casts saturate.
     let memory_kib = ((memory as u32) & !1023).clamp(PROBE_KIB, most);
     let passes = passes_over_probe * f64::from(PROBE_KIB) / f64::from(memory_kib);
-    KdfParams { memory_kib, passes: (passes as u32).clamp(PASSES, KdfParams::MAX_PASSES), lanes: 1 }
+    // Never more than is spent on a slot that nobody vouches for.
+    let most = SlotCost::most_passes(memory_kib).max(PASSES);
+    KdfParams { memory_kib, passes: (passes as u32).clamp(PASSES, most), lanes: 1 }
 }
 
 /// Half of the machine's memory; where that isn't known, no limit but [`MAX_KIB`].
 fn half_of_memory_kib() -> u32 {
     memory_kib().map_or(u32::MAX, |kib| u32::try_from(kib / 2).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    //! Costs follow the machine, and what is made here can be opened here.
+
+    use rekeyfs_format::unlock::CostBounds;
+
+    use super::*;
+    use crate::ids::SlotId;
+
+    #[test]
+    fn costs_scale_with_the_machine() {
+        let mib = |m: u32| m << 10;
+        let costs = |ms, limit| {
+            let kdf = scaled(Duration::from_millis(ms), limit);
+            assert!(kdf.within_caps() && kdf.lanes == 1);
+            (kdf.memory_kib, kdf.passes)
+        };
+        // A second is 10 passes over 64 MiB here: 3 over 213 MiB.
+        assert_eq!(costs(100, u32::MAX), (mib(213), 3));
+        // Fast machine: at most 1 GiB, then more passes.
+        assert_eq!(costs(10, u32::MAX), (mib(1024), 6));
+        // Little memory: passes make up for it.
+        assert_eq!(costs(10, mib(128)), (mib(128), 50));
+        assert_eq!(costs(0, mib(16)), (mib(64), KdfParams::MAX_PASSES));
+        // Slow machine: never below RFC 9106's second recommendation.
+        assert_eq!(costs(5000, u32::MAX), (mib(64), 3));
+        assert_eq!(
+            calibrate(KdfChoice::MemoryMib(8)),
+            Ok(KdfParams { memory_kib: mib(8), passes: 3, lanes: 1 })
+        );
+        assert!(calibrate(KdfChoice::MemoryMib(7)).is_err());
+        assert!(calibrate(KdfChoice::MemoryMib(4097)).is_err());
+    }
+
+    #[test]
+    fn a_slot_costs_no_less_than_the_one_it_replaces_unless_a_number_is_given() {
+        let old = KdfParams { memory_kib: 2 << 20, passes: KdfParams::MAX_PASSES, lanes: 4 };
+        assert_eq!(calibrate_in_place_of(KdfChoice::Calibrated, Some(old)), Ok(old));
+        let cheap = KdfParams { memory_kib: 8, passes: 1, lanes: 1 };
+        let new = calibrate_in_place_of(KdfChoice::Calibrated, Some(cheap)).unwrap();
+        assert!(new.memory_kib >= 64 << 10 && new.passes >= 3 && new.within_caps());
+        let given = KdfParams { memory_kib: 8 << 10, passes: 3, lanes: 1 };
+        assert_eq!(calibrate_in_place_of(KdfChoice::MemoryMib(8), Some(old)), Ok(given));
+    }
+
+    #[test]
+    fn what_rekeyfs_makes_is_tried_without_a_say_so() {
+        let most = calibrate(KdfChoice::MemoryMib(4096)).unwrap();
+        // The most that calibration comes to: its most memory, then more passes for a second's worth of it.
+        let calibrated = scaled(Duration::from_micros(1), u32::MAX);
+        for kdf in [most, calibrated] {
+            assert!(
+                CostBounds::Usual { memory_kib: None }.admits(SlotId::random(), Some(kdf)).is_ok(),
+                "{kdf:?}"
+            );
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{Caller, OpenFlags, Vault, VaultOptions, XattrMode};
 use crate::crypto::password::KdfParams;
 use crate::crypto::suite::Suite;
-use crate::header::{self, SLOTS};
+use crate::header::{self, AliasTag, SLOTS};
 use crate::ids::{AliasName, Handle, Ino, KeyId, LowerOffset, PlainOffset};
 use crate::keyring::{Clock, HostMemory, KeyringFile, Keys, OpenOptions, Opened, SystemClock};
 use crate::storage::{self, Access, LowerFs};
@@ -148,7 +148,11 @@ impl Vault {
         let Ok(header) = header::open(&slots, |slot| super::unwrap(&self.keys, slot)) else {
             panic!("no header")
         };
-        storage::pwrite_all(fd.as_fd(), &header.untagged_slot_for_test(), header.index().offset()).unwrap();
+        let mut slot = header.to_slot();
+        let (fields, mac) = slot.split_at_mut(header::AUTHENTICATED);
+        fields[AliasTag::BYTES].fill(0);
+        mac.copy_from_slice(&header.dek().header_mac_key(header.file()).mac(fields));
+        storage::pwrite_all(fd.as_fd(), &slot, header.index().offset()).unwrap();
         self.count_file(ino).unwrap();
     }
 

@@ -19,7 +19,7 @@ NEVER = ("kek", "slot-wrap", "keyring", "insist", "import-token", "endorsement")
 OF_FILES = ("dek", "header-mac", "content")
 # What is derived and no secret.
 PUBLIC = ("material-id", "dir-id", "alias-id", "root-commitment")
-# The role that a label of src/crypto/labels.rs leads to, where it has another name.
+# The role that a label of crates/format/src/crypto/labels.rs leads to, where it has another name.
 ROLES = {"wrap": "wrapping"}
 
 
@@ -123,7 +123,7 @@ class Secrets(MountedTest):
         return {role: bytes.fromhex(secret) for role, secret in json.loads(done.stdout).items()}
 
     def test_every_label_in_the_code_is_a_role_that_is_looked_for(self):
-        labels = re.findall(r'Label = Label\(b"([^"]+)"\)', (ROOT / "src/crypto/labels.rs").read_text())
+        labels = re.findall(r'Label = Label\(b"([^"]+)"\)', (ROOT / "crates/format/src/crypto/labels.rs").read_text())
         self.assertIn("wrap", labels)
         roles = {ROLES.get(label, label) for label in labels}
         self.assertEqual(roles - {*LOCKED, *NEVER, *OF_FILES, *PUBLIC}, set(), "say where these may be")

@@ -13,7 +13,8 @@ use crate::ids::{Generation, LowerOffset};
 use crate::keyring::error::KeyringError;
 use crate::keyring::format::body;
 use crate::keyring::format::header::Header;
-use crate::storage::{self, Access, DirStream, Errno, FileKind, RenameFlags, TEMPORARY_PREFIX, Writable};
+use crate::names::TEMPORARY_PREFIX;
+use crate::storage::{self, Access, DirStream, Errno, FileKind, RenameFlags, Writable};
 
 /// The keyring's name in the vault directory.
 pub const FILE_NAME: &str = "keyring";

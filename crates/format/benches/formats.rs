@@ -5,15 +5,15 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use rekeyfs::content::{block, layout};
-use rekeyfs::crypto::keys::{Dek, KeyMaterial, TreeKey};
-use rekeyfs::crypto::random;
-use rekeyfs::crypto::suite::Suite;
-use rekeyfs::header::{self, Header, Refusal, Rewrapped, SLOTS};
-use rekeyfs::ids::{
+use rekeyfs_format::content::{block, layout};
+use rekeyfs_format::crypto::keys::{Dek, KeyMaterial, TreeKey};
+use rekeyfs_format::crypto::random;
+use rekeyfs_format::crypto::suite::Suite;
+use rekeyfs_format::header::{self, Header, Refusal, Rewrapped, SLOTS};
+use rekeyfs_format::ids::{
     BackingKeyId, DirId, FileId, Format, KeyId, KeyVersion, PageIndex, PlainOffset, SegmentIndex, VaultId,
 };
-use rekeyfs::names::NameCipher;
+use rekeyfs_format::names::NameCipher;
 
 const ENGINE: &str = if cfg!(feature = "aws-lc") { "aws-lc" } else { "rustcrypto" };
 
@@ -40,7 +40,7 @@ fn headers(c: &mut Criterion) {
     let material = KeyMaterial::generate();
     let wrapping = material.wrapping_key(vault, backing);
     let dek = Dek::generate();
-    let context = rekeyfs::crypto::keys::WrapContext {
+    let context = rekeyfs_format::crypto::keys::WrapContext {
         vault,
         file,
         backing,

@@ -20,7 +20,7 @@ use crate::ids::{
     AliasId, AliasName, BackingKeyId, DirId, FileId, Format, Generation, KeyId, SegmentIndex, SlotId,
     Timestamp, VaultId,
 };
-use crate::sys::locked::Locked;
+use crate::locked::Locked;
 
 type Secret = Box<Zeroizing<[u8; 32]>>;
 

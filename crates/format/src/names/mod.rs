@@ -17,8 +17,8 @@ mod xattr;
 
 pub use cipher::{LowerName, NameCipher};
 pub use kind::{
-    BAD_PREFIX, DIR_RECORD, LONG_PREFIX, LONG_SUFFIX, LowerKind, MAX_NAME, NameError, bad_name, check_new,
-    check_plain,
+    BAD_PREFIX, DIR_RECORD, LONG_PREFIX, LONG_SUFFIX, LowerKind, MAX_NAME, NameError, TEMPORARY_PREFIX,
+    bad_name, check_new, check_plain,
 };
 pub use record::{DirRecord, RecordCipher};
 pub use symlink::SymlinkCipher;

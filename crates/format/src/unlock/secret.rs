@@ -1,9 +1,7 @@
 //! What a user gives to unlock a vault.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
 
 use zeroize::Zeroizing;
 
@@ -75,12 +73,11 @@ pub enum KeyFileError {
 }
 
 impl Secret {
-    /// Reads a key file.
+    /// Reads a key file to its end.
     ///
     /// # Errors
     /// [`KeyFileError`]; the message doesn't name the file.
-    pub fn read_key_file(path: &Path) -> Result<Self, KeyFileError> {
-        let mut file = File::open(path)?;
+    pub fn read_key_file(mut file: impl Read) -> Result<Self, KeyFileError> {
         let mut key = Zeroizing::new([0; KEY_FILE_LEN]);
         file.read_exact(&mut *key).map_err(|e| match e.kind() {
             io::ErrorKind::UnexpectedEof => KeyFileError::Length,

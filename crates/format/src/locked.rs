@@ -1,6 +1,7 @@
 //! Memory for long-lived secrets: locked into RAM, left out of core dumps and of forked children, wiped when freed.
 //! Pages are taken from the kernel 64 KiB at a time and handed out in 64-byte cells; where the lock limit
 //! (RLIMIT_MEMLOCK) is reached, cells come from unlocked pages and [`all_locked`] turns false.
+#![allow(unsafe_code)]
 
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};

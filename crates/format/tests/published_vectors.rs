@@ -1,5 +1,5 @@
 //! The primitives that the format rests on, against published vectors (tests/golden/published.json names
-//! their sources): both content engines, wrapping, names, derivation and MACs. A test in src/crypto runs
+//! their sources): both content engines, wrapping, names, derivation and MACs. A test of the crate runs
 //! each engine over the other's output; tests/golden_vectors.rs pins what is built from these.
 
 #![allow(clippy::unwrap_used)]
@@ -27,7 +27,7 @@ impl Row {
 
 /// All rows of one algorithm, the RFCs' and Wycheproof's.
 fn rows(algorithm: &str) -> Vec<Row> {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/published.json");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/published.json");
     let all: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let rows: Vec<Row> = ["rfc", "wycheproof"]
         .iter()

@@ -4,7 +4,7 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use serde::{Deserialize, Serialize};
 
 use super::keys::SlotKek;
-use crate::sys::locked::Locked;
+use crate::locked::Locked;
 
 /// Argon2id cost parameters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]

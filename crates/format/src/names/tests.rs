@@ -145,11 +145,13 @@ fn kinds_of_lower_names() {
         (format!(".long.{}", &hash[1..]), LowerKind::Unknown),
         (format!(".long.+{}", &hash[1..]), LowerKind::Unknown),
         (".long.".into(), LowerKind::Unknown),
+        (".tmp.x".into(), LowerKind::Temporary),
+        (".tmp.".into(), LowerKind::Temporary),
+        (".tmp".into(), LowerKind::Unknown),
     ];
     for (lower, kind) in cases {
         assert_eq!(LowerKind::of(lower.as_bytes()), kind, "{lower}");
     }
-    assert_eq!(LowerKind::of(&crate::storage::temporary_name()), LowerKind::Temporary);
 }
 
 #[test]

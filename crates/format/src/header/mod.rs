@@ -22,7 +22,8 @@ pub const SLOT: usize = 512;
 /// Bytes of both slots: what is read to open a file.
 pub const SLOTS: usize = 2 * SLOT;
 const MAGIC: &[u8; 4] = b"RKFS";
-const AUTHENTICATED: usize = 480;
+/// Bytes of a slot that its MAC covers; the MAC follows.
+pub const AUTHENTICATED: usize = 480;
 
 /// Which of the two slots.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -341,14 +342,6 @@ impl Header {
     /// The slot's bytes, sealed.
     pub fn to_slot(&self) -> [u8; SLOT] {
         self.fields.seal(&self.mac_key)
-    }
-
-    /// The slot's bytes, as a program seals them that knows no tags.
-    #[cfg(test)]
-    pub(crate) fn untagged_slot_for_test(&self) -> [u8; SLOT] {
-        let mut fields = self.fields.clone();
-        fields.0[tag::AT..tag::AT + tag::LEN].fill(0);
-        fields.seal(&self.mac_key)
     }
 
     /// The slot of the same file that goes into the other slot: the DEK wrapped by `rewrapped`'s backing key

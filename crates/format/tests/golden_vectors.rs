@@ -1,29 +1,29 @@
 //! The format, pinned by vectors that an independent implementation made (tests/golden/make_vectors.py):
-//! what src/ derives, wraps, seals and reads is compared with it, byte for byte.
+//! what the crate derives, wraps, seals and reads is compared with it, byte for byte.
 
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 
 use data_encoding::HEXLOWER;
-use rekeyfs::content::layout;
-use rekeyfs::crypto::derive::derive;
-use rekeyfs::crypto::keys::{
+use rekeyfs_format::content::layout;
+use rekeyfs_format::crypto::derive::derive;
+use rekeyfs_format::crypto::keys::{
     Dek, KeyMaterial, RootCommitment, RootKey, SlotKek, TreeKey, WrapContext, Wrapped,
 };
-use rekeyfs::crypto::labels::{self, Label};
-use rekeyfs::crypto::password::{KdfParams, derive_kek};
-use rekeyfs::crypto::sha256;
-use rekeyfs::crypto::suite::Suite;
-use rekeyfs::header::{self, AliasTag, Refusal};
-use rekeyfs::ids::*;
-use rekeyfs::names::{
+use rekeyfs_format::crypto::labels::{self, Label};
+use rekeyfs_format::crypto::password::{KdfParams, derive_kek};
+use rekeyfs_format::crypto::sha256;
+use rekeyfs_format::crypto::suite::Suite;
+use rekeyfs_format::header::{self, AliasTag, Refusal};
+use rekeyfs_format::ids::*;
+use rekeyfs_format::names::{
     DirRecord, LowerName, NameCipher, RecordCipher, SymlinkCipher, XattrCipher, XattrSpace,
 };
 use serde_json::Value;
 
 fn vectors() -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/vectors.json");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/vectors.json");
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use subtle::ConstantTimeEq;
 
 use super::UnlockError;
-use super::limit::CostLimit;
+use super::limit::CostBounds;
 use super::secret::{Secret, SecretKind};
 use crate::crypto::keys::{RootKey, SlotKek};
 use crate::crypto::password::{self, KdfError, KdfParams};
@@ -104,7 +104,7 @@ impl Slot {
     }
 
     /// Argon2id costs of a passphrase slot.
-    pub(super) fn kdf(&self) -> Option<KdfParams> {
+    pub fn kdf(&self) -> Option<KdfParams> {
         match &self.lock {
             Lock::Passphrase { kdf, .. } => Some(*kdf),
             Lock::KeyFile | Lock::Recovery => None,
@@ -168,7 +168,7 @@ enum Entry {
 }
 
 impl Slots {
-    /// Tries each slot of the secret's kind that `limit` admits; for a passphrase that takes Argon2id's time for each.
+    /// Tries each slot of the secret's kind that is within `bounds`; for a passphrase that takes Argon2id's time for each.
     ///
     /// # Errors
     /// [`UnlockError`]: no slot of that kind, a wrong secret, or slots that can't be tried.
@@ -176,8 +176,9 @@ impl Slots {
         &self,
         vault: VaultId,
         secret: &Secret,
-        limit: CostLimit,
+        bounds: impl Into<CostBounds>,
     ) -> Result<(RootKey, SlotId), UnlockError> {
+        let bounds = bounds.into();
         let mut failure = UnlockError::NoSuchSlot(secret.kind());
         // What kept a slot from being tried says more than that another one refused.
         let mut fails = |e: UnlockError| {
@@ -187,12 +188,12 @@ impl Slots {
         };
         let mut tried = Vec::new();
         for slot in self.known().filter(|slot| slot.kind() == secret.kind()) {
-            match slot.check_caps().and_then(|()| limit.admits(slot)) {
+            match slot.check_caps().and_then(|()| bounds.admits(slot.id, slot.kdf())) {
                 Ok(()) => tried.push(slot),
                 Err(e) => fails(e),
             }
         }
-        limit.admits_all(self.0.len(), tried.iter().copied())?;
+        bounds.admits_all(self.0.len(), tried.iter().map(|slot| slot.kdf()))?;
         for slot in tried {
             match slot.open(vault, secret) {
                 Ok(root) => return Ok((root, slot.id)),
@@ -202,14 +203,15 @@ impl Slots {
         Err(failure)
     }
 
-    /// Whether a keyring with these slots and one more can be opened without a say-so.
+    /// Whether a keyring with these slots and one more can be opened within `bounds`.
     ///
     /// # Errors
     /// [`UnlockError`]: the bound that it would exceed.
-    pub fn have_room_for(&self, slot: &Slot) -> Result<(), UnlockError> {
+    pub fn have_room_for(&self, slot: &Slot, bounds: impl Into<CostBounds>) -> Result<(), UnlockError> {
+        let bounds = bounds.into();
         let same = self.known().filter(|known| known.kind() == slot.kind());
-        let same = same.filter(|known| known.check_caps().is_ok() && CostLimit::Usual.admits(known).is_ok());
-        CostLimit::Usual.admits_all(self.0.len() + 1, same.chain([slot]))
+        let tried = |known: &&Slot| known.check_caps().and(bounds.admits(known.id, known.kdf())).is_ok();
+        bounds.admits_all(self.0.len() + 1, same.filter(tried).chain([slot]).map(Slot::kdf))
     }
 
     /// Whether this slot is there, opens with `secret` and yields `root`.

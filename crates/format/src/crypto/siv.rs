@@ -6,7 +6,7 @@ use aes_siv::siv::Aes256Siv;
 use zeroize::Zeroizing;
 
 use super::AuthError;
-use crate::sys::locked::Locked;
+use crate::locked::Locked;
 
 /// Bytes of the synthetic IV.
 const IV: usize = 16;

@@ -1,7 +1,6 @@
 //! What a lower name can be, and which plaintext names there are.
 
 use crate::ids::Ino;
-use crate::storage::TEMPORARY_PREFIX;
 
 /// The longest plaintext name, in bytes.
 pub const MAX_NAME: usize = 255;
@@ -11,6 +10,9 @@ pub const DIR_RECORD: &[u8] = b".dir";
 pub const LONG_PREFIX: &[u8] = b".long.";
 /// What is appended to a long name's entry for its companion, the file that holds the full lower name.
 pub const LONG_SUFFIX: &[u8] = b".name";
+/// What the names of temporary files start with. One that a crash left may be removed by whoever holds the vault's
+/// lock.
+pub const TEMPORARY_PREFIX: &[u8] = b".tmp.";
 /// What a lower name that can't be decrypted is shown with.
 pub const BAD_PREFIX: &[u8] = b".rekeyfs-bad.";
 

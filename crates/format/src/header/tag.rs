@@ -24,6 +24,9 @@ pub struct AliasTag {
 }
 
 impl AliasTag {
+    /// Its bytes in a slot.
+    pub const BYTES: std::ops::Range<usize> = AT..AT + LEN;
+
     /// The tag in these bytes of a slot that names `key`; `None`: none that counts.
     pub(super) fn read(bytes: &[u8; LEN], key: KeyId) -> Option<Self> {
         let (alias, rest) = bytes.split_first_chunk::<16>()?;

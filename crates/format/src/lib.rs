@@ -1,0 +1,19 @@
+//! The on-disk format of rekeyfs: bytes in, bytes out.
+//!
+//! Here is all that an auditor, another reader of vaults or a fuzzer needs, and nothing else: identifiers ([`ids`]),
+//! keys and ciphers ([`crypto`]), the pages of a file ([`content`]), its header ([`header`]), lower names and directory
+//! records ([`names`]), unlock slots ([`unlock`]). `docs/format.md` describes the bytes.
+//!
+//! No file is opened here: the most that is read from is a reader that the caller gives. The only effects are random
+//! bytes from the kernel and locked memory for keys ([`locked`], the one module with `unsafe`).
+//!
+//! Modules, each importing only from those after it: [`unlock`], ([`content`], [`names`], [`header`]), [`crypto`],
+//! [`ids`], [`locked`].
+
+pub mod content;
+pub mod crypto;
+pub mod header;
+pub mod ids;
+pub mod locked;
+pub mod names;
+pub mod unlock;
