@@ -124,8 +124,8 @@ pub(super) fn staying(files: &Staying) -> String {
     let reasons = [
         (
             files.undecided,
-            "don't say which alias they follow, and no alias or several point at their key: `rekeyfs rewrap \
-                           --adopt` gives them their directory's, --to-alias one of choice",
+            "don't say which alias they follow, and their key has none or several: `rekeyfs rewrap --adopt` gives them \
+             their directory's, --to-alias one of choice",
         ),
         (files.alias_gone, "followed an alias that is gone: `rekeyfs rewrap --to-alias` gives them another"),
         (

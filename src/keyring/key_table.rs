@@ -11,6 +11,7 @@ use super::error::{KeyError, Unusable};
 use super::format::gaps;
 use super::format::model::{Body, Key, KeyState, Version, at_number};
 use super::format::ranges::Gap;
+use super::format::untagged::Untagged;
 use super::rules::follow::KeyringView;
 use super::rules::policy::{KeyUse, Policy};
 use crate::crypto::keys::{KeyMaterial, TreeKey, WrappingKey};
@@ -21,6 +22,7 @@ pub(super) struct Table {
     /// What it was made of; its clone shares the secrets.
     pub(super) body: Body,
     aliases: Aliases,
+    untagged: HashMap<KeyId, Untagged>,
     keys: HashMap<KeyId, Arc<Entry>>,
 }
 
@@ -153,6 +155,7 @@ impl Table {
         Self {
             body: body.clone(),
             aliases: Aliases::new(tree, &body.aliases, before.map(|table| &table.aliases)),
+            untagged: body.untagged().collect(),
             keys: body.keys.iter().map(|key| (key.id, Entry::new(vault, key, known(key), now))).collect(),
         }
     }
@@ -237,6 +240,10 @@ impl KeyringView for Table {
 
     fn key_of(&self, alias: AliasId) -> Option<KeyId> {
         self.aliases.with_id(alias).map(|(key, _)| *key)
+    }
+
+    fn untagged_of(&self, key: KeyId) -> Option<Untagged> {
+        self.untagged.get(&key).copied()
     }
 
     fn only_alias_of(&self, key: KeyId) -> Option<AliasId> {

@@ -307,7 +307,12 @@ impl Keys {
     ) -> Result<T, KeyringError> {
         // Held until the swap, so that two changes are taken into use in the order in which they were saved.
         let mut store = self.store.lock();
-        let out = store.change(&self.log, twice, change)?;
+        let out = store.change(&self.log, twice, |draft| {
+            let aliases = draft.body.aliases.clone();
+            let out = change(draft)?;
+            draft.body.record_departures(&aliases, &self.tree);
+            Ok(out)
+        })?;
         let gate = self.gate.write();
         let mut table = self.table.write();
         let new = Table::new(self.vault, &self.tree, &store.state().body, Some(&table), self.clock.now());

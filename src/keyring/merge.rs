@@ -106,6 +106,9 @@ impl Body {
                 self.aliases.push(alias.clone());
             }
         }
+        let theirs = found.untagged().filter(|(key, _)| merged.keys.contains(key));
+        let records: Vec<_> = self.untagged().chain(theirs).collect();
+        self.set_untagged(&records);
         if let Some(lost) = self.lost_generations {
             let all = lost.known.is_some_and(|known| known <= lost.after.max(found.generation));
             // What the found one lacks itself is still lost.

@@ -43,6 +43,7 @@ pub use force_token::Authority;
 pub use format::header::Header;
 pub use format::model::{KeyState, Manager};
 pub use format::ranges::VersionRange;
+pub use format::untagged::Untagged;
 pub use info::{AliasInfo, KeyInfo, VersionInfo};
 pub use keys::{Keys, WrapGuard};
 pub use look::{Beside, Looked, Sealed};

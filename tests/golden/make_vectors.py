@@ -148,6 +148,17 @@ def tagged_slots():
     ]  # fmt: skip
 
 
+def untagged():
+    """What the keyring records when the only alias of a key leaves it, and when one of two does."""
+    alias, other = f.Tree(TREE).alias_id(CREATED, ALIAS.encode()), fixed("other key", 16)
+    data = KEY + alias + other + bytes(16)
+    assert f.untagged_records(data) == {KEY: alias, other: None}
+    return {
+        "tree": TREE.hex(), "alias": ALIAS, "created": CREATED,
+        "only_alias_left": KEY.hex(), "one_of_two_left": other.hex(), "extension": data.hex(),
+    }  # fmt: skip
+
+
 def pattern(index, n):
     """A block's plaintext in the vectors: byte k of block i is (7k + i) mod 256."""
     return bytes((7 * k + index) & 0xFF for k in range(n))
@@ -242,6 +253,7 @@ def main():
         "sizes": sizes(),
         "tree": tree(),
         "tagged_slots": tagged_slots(),
+        "untagged": untagged(),
     }
     text = json.dumps(vectors, indent=1) + "\n"
     path = HERE / "vectors.json"

@@ -203,6 +203,13 @@ class Vault:
             raise f.Damaged("the line of earlier generations makes no sense")
         return line if line and line[-1][1] == self.body["previous"][:16] else []
 
+    def untagged(self):
+        """Whose files without a tag are, by key: the name of an alias, gone, or undecided; of keys that are there."""
+        keys = {k["id"] for k in self.body["keys"]}
+        names = {self.tree.alias_id(a["created"], a["name"].encode()): a["name"] for a in self.body["aliases"]}
+        said = {key: names.get(of, "gone") if of else "undecided" for key, of in f.untagged_records(self.extension(8)).items()}
+        return {str(uuid.UUID(bytes=key)): of for key, of in said.items() if key in keys}
+
     def event_keys(self):
         """The keys of the log, as (count and MAC of the last event that it made, key); the one in use last."""
         data, keys = self.extension(6), []
@@ -309,6 +316,7 @@ class Vault:
             "slots": self.slots,
             "generation": self.body["generation"],
             "aliases": {a["name"]: str(uuid.UUID(bytes=a["key"])) for a in self.body["aliases"]},
+            "untagged": self.untagged(),
             "versions": {str(uuid.UUID(bytes=k["id"])): [v["number"] for v in k["versions"]] for k in self.body["keys"]},
             "events": self.check_events(),
             "tree": {path.hex(): about for path, about in sorted(self.walk())},

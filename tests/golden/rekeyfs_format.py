@@ -158,6 +158,14 @@ def alias_tag(alias, key, generation):
     return (alias or bytes(16)) + key + struct.pack("<Q", generation)
 
 
+def untagged_records(data):
+    """Extension 8: by key, the alias that its untagged files are of; None: it can't be told."""
+    records = {data[at : at + 16]: data[at + 16 : at + 32] for at in range(0, len(data), 32)}
+    if len(data) != 32 * len(records):
+        raise Damaged("the list of keys with untagged files makes no sense")
+    return {key: alias if any(alias) else None for key, alias in records.items()}
+
+
 def content_key(dek, suite, file, segment):
     return derive(dek, b"content", bytes([suite]) + file + struct.pack("<Q", segment))
 

@@ -89,3 +89,25 @@ class Golden(MountedTest):
             self.assertEqual(new.read_bytes(), b"written by a later version")
             new.unlink()
             self.compare(vault, expected)
+
+    def test_files_of_before_follow_their_alias_through_a_manual_rotation(self):
+        """They bear no tag: what they follow is what their key's only alias was, also once that was pointed elsewhere."""
+        for tar in self.vaults:
+            vault, expected = self.open(tar, "--no-rewrap")
+            mnt = os.fsencode(vault.mnt)
+            files = [os.path.join(mnt, bytes.fromhex(p)) for p, want in expected["tree"].items() if "version" in want]
+            inodes = {os.stat(path).st_ino for path in files}
+            self.assertFalse(any("follows" in want for want in expected["tree"].values()))
+            vault.ok("rotate", "--new-key", "--alias", "alias/default", vault.mnt)
+            vault.remount("--no-rewrap")
+            status = json.loads(vault.ok("status", vault.mnt, "--count", "--json"))
+            self.assertEqual((status["files_stale"], sum(status["files_staying"].values())), (len(inodes), 0))
+            vault.ok("rotate", "--new-key", "--alias", "alias/default", vault.mnt)
+            swept = json.loads(vault.ok("rewrap", vault.mnt, "--json"))
+            self.assertEqual((swept["rewrapped"], swept["failed"]), (len(inodes), 0))
+            described = vault.ok("kms", "describe-key", "--key-id", "alias/default", "--vault", vault.mnt)
+            new = json.loads(described)["KeyMetadata"]["KeyId"]
+            for path in files:
+                self.assertEqual(os.getxattr(path, "user.rekeyfs.key-id").decode(), new)
+                self.assertEqual(os.getxattr(path, "user.rekeyfs.alias"), b"alias/default")
+            self.compare(vault, expected)

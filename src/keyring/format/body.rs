@@ -57,6 +57,7 @@ pub(in crate::keyring) fn decode(bytes: &[u8]) -> Result<Body, BodyError> {
     body.read_gaps()
         .and_then(|()| body.check())
         .and_then(|()| body.check_line())
+        .and_then(|()| body.check_untagged())
         .map_err(|what| BodyError::Malformed(what.to_owned()))?;
     Ok(body)
 }

@@ -9,3 +9,4 @@ pub(in crate::keyring) mod header;
 pub(in crate::keyring) mod line;
 pub(in crate::keyring) mod model;
 pub(in crate::keyring) mod ranges;
+pub(in crate::keyring) mod untagged;

@@ -7,19 +7,22 @@
 //! | of an alias | that alias points at another key | moves to that key's current version |
 //! | of an alias | that alias points at the file's key, or is gone (also: made again) | takes its own key's current version |
 //! | pinned | | takes its own key's current version |
-//! | none | exactly one alias points at the file's key | is adopted: gets that alias's tag, and its own key's current version |
-//! | none | none, or several | takes its own key's current version |
+//! | none | it was recorded that untagged files of the file's key are of one alias, or of none | goes where one with that alias's tag would, which it gets if the alias is there; or takes its own key's current version |
+//! | none | nothing was recorded, and exactly one alias points at the file's key | is adopted: gets that alias's tag, and its own key's current version |
+//! | none | nothing was recorded, and none or several point at it | takes its own key's current version |
 //! | of a generation that the keyring never had | | takes its own key's current version: the keyring is an older one that was put back, or comes from one, and what its aliases say isn't what the owner said last |
 //!
 //! A file whose target can't be used stays as it is until that can. Without a tag are files of programs that knew none,
-//! and those that such a program re-wrapped under another key: nothing tells which alias they followed. Which
-//! directory a file lies in says nothing: whoever may write a directory of their own could have files moved
+//! and those that such a program re-wrapped under another key: nothing but their key tells which alias they followed,
+//! and that only as long as its aliases are the ones of then; when the first of them leaves the key, the keyring records
+//! it ([`Untagged`]). Which directory a file lies in says nothing: whoever may write a directory of their own could have files moved
 //! to a key of their choice otherwise.
 
 use serde::{Deserialize, Serialize};
 
 use crate::header::SlotKeys;
 use crate::ids::{AliasId, BackingKeyId, Generation, KeyId};
+use crate::keyring::format::untagged::Untagged;
 
 /// What a keyring says of keys and aliases.
 pub trait KeyringView {
@@ -28,6 +31,8 @@ pub trait KeyringView {
     fn had(&self, generation: Generation) -> bool;
     /// The key that an alias points at.
     fn key_of(&self, alias: AliasId) -> Option<KeyId>;
+    /// What was recorded of the untagged files of a key.
+    fn untagged_of(&self, key: KeyId) -> Option<Untagged>;
     /// The alias that points at a key, if exactly one does.
     fn only_alias_of(&self, key: KeyId) -> Option<AliasId>;
     /// A key's current version, if it can be used.
@@ -39,13 +44,13 @@ pub trait KeyringView {
 pub enum Belonging {
     /// It follows this alias.
     To(AliasId),
-    /// It has no tag, and is to get that of this alias, the only one of its key.
+    /// It has no tag, and is to get that of this alias: the only one of its key, or the one that was.
     Adopted(AliasId),
-    /// It followed an alias that is gone.
+    /// It followed an alias that is gone, by its tag or by what was recorded.
     AliasGone,
     /// It was put under this key for good.
     Pinned,
-    /// It has no tag, and no alias or several point at its key.
+    /// It has no tag, and no alias or several point at its key, or did when first one left.
     Undecided,
     /// It has a tag of a newer keyring than this one, or of one that was lost.
     NewerThanKeyring,
@@ -120,10 +125,16 @@ pub fn follow(slots: &SlotKeys, keyring: &impl KeyringView) -> Followed {
                 keyring.key_of(alias).map_or((own, Belonging::AliasGone), |key| (key, Belonging::To(alias)))
             }
         },
-        None => {
-            let only = keyring.only_alias_of(own);
-            (own, only.map_or(Belonging::Undecided, Belonging::Adopted))
-        }
+        None => match keyring.untagged_of(own) {
+            Some(Untagged::OfNone) => (own, Belonging::Undecided),
+            Some(Untagged::Of(alias)) => keyring
+                .key_of(alias)
+                .map_or((own, Belonging::AliasGone), |key| (key, Belonging::Adopted(alias))),
+            None => {
+                let only = keyring.only_alias_of(own);
+                (own, only.map_or(Belonging::Undecided, Belonging::Adopted))
+            }
+        },
     };
     Followed { target: keyring.usable_current(key).unwrap_or(slots.backing), belonging }
 }

@@ -270,3 +270,73 @@ fn files_without_a_tag_are_adopted_where_one_alias_points_at_their_key() {
     assert_eq!(sweep_to(&test, Destination::Followed, None), 1);
     assert_eq!(v.file_header_info(file).unwrap().unwrap().backing, second);
 }
+
+/// Files of before follow the alias that was alone at their key, though it was pointed elsewhere before anything gave
+/// them its tag; also by a manual rotation, which leaves another alias at the old key; and after a remount.
+#[test]
+fn files_without_a_tag_follow_the_alias_that_has_left_their_key() {
+    let mut test = TestVault::new();
+    let names = [b"swept".as_slice(), b"used", b"later"];
+    let files = names.map(|name| test.written_in(Ino::ROOT, name));
+    files.iter().for_each(|ino| test.vault.untag_for_test(*ino));
+    let default = AliasName::default_alias();
+    let (alias, old) = test.keys().alias_id(&default).unwrap();
+    let renewal = test.keys().renew(&default).unwrap();
+    assert_eq!(test.keys().current(&renewal.dated).unwrap().key, old);
+    assert_eq!(test.vault.census_of_belonging(), (3, Staying::default()), "all are stale");
+    test.reopen_keyring();
+    let file = |name: &[u8]| test.vault.lookup(Ino::ROOT, name).unwrap().ino;
+    let info = |name: &[u8]| test.vault.file_header_info(file(name)).unwrap().unwrap();
+    let moved = |name: &[u8]| (info(name).backing.key, info(name).tag.map(|tag| tag.follows));
+    for name in names {
+        assert_eq!(moved(name), (old, None));
+        assert_eq!(test.vault.getxattr(file(name), b"user.rekeyfs.alias").unwrap(), b"alias/default");
+    }
+    let options = SweepOptions { top: Some(file(b"swept")), ..SweepOptions::default() };
+    assert_eq!(sweep(&test.vault, options, |_| {}, &AtomicBool::new(false)).unwrap().rewrapped, 1);
+    assert_eq!(moved(b"swept"), (renewal.new, Some(Some(alias))));
+    test.vault.rewrap_batch(&[file(b"used")]);
+    assert_eq!(moved(b"used"), (renewal.new, Some(Some(alias))));
+    // Pointed elsewhere twice before the last is looked at; the dated alias goes its own way.
+    let third = test.keys().renew(&default).unwrap().new;
+    let call = crate::keyring::kms::Call::UpdateAlias {
+        alias_name: renewal.dated.to_string(),
+        target_key_id: renewal.new.to_string(),
+    };
+    test.keys().call(&call).unwrap();
+    assert_eq!(sweep_to(&test, Destination::Followed, None), 3);
+    for name in names {
+        assert_eq!(moved(name), (third, Some(Some(alias))));
+    }
+}
+
+/// Of one that is deleted they are no more, though one of its name is made again; and where one of two leaves, they
+/// become neither the one's nor the other's.
+#[test]
+fn files_without_a_tag_pass_to_no_alias_that_was_not_alone_at_their_key() {
+    let test = TestVault::new();
+    let v = &test.vault;
+    let second = second_alias(&test, "alias/second");
+    let dir = v.mkdir(Ino::ROOT, b"d", 0o755, &me()).unwrap().ino;
+    v.setxattr(dir, b"user.rekeyfs.alias", b"alias/second", XattrMode::Set).unwrap();
+    let files = [test.written_in(Ino::ROOT, b"f"), test.written_in(dir, b"g")];
+    files.iter().for_each(|ino| v.untag_for_test(*ino));
+    let keys = || files.map(|ino| v.file_header_info(ino).unwrap().unwrap().backing.key);
+    let before @ [old, seconds] = keys();
+    use crate::keyring::kms::Call;
+    let call = |call: Call| test.keys().call(&call).unwrap();
+    let text = |name: &str| name.to_owned();
+    call(Call::DeleteAlias { alias_name: text("alias/second") });
+    call(Call::CreateAlias { alias_name: text("alias/second"), target_key_id: seconds.to_string() });
+    call(Call::CreateAlias { alias_name: text("alias/third"), target_key_id: old.to_string() });
+    let new = test.keys().renew(&AliasName::default_alias()).unwrap().new;
+    for alias in [second.as_str(), "alias/third"] {
+        call(Call::UpdateAlias { alias_name: text(alias), target_key_id: new.to_string() });
+    }
+    assert_eq!(sweep_to(&test, Destination::Followed, None), 0);
+    assert_eq!(keys(), before);
+    assert_eq!(v.census_of_belonging(), (0, Staying { alias_gone: 1, undecided: 1, ..Staying::default() }));
+    for ino in files {
+        assert!(v.getxattr(ino, b"user.rekeyfs.alias").is_err());
+    }
+}

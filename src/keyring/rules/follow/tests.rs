@@ -19,6 +19,8 @@ struct Keyring {
     lost: std::ops::Range<u64>,
     /// Alias id to key.
     aliases: Vec<(u8, u8)>,
+    /// What was recorded of untagged files.
+    untagged: BTreeMap<u8, Untagged>,
     /// The current version of each key that can be used.
     current: BTreeMap<u8, u32>,
 }
@@ -38,6 +40,9 @@ impl KeyringView for Keyring {
     fn key_of(&self, of: AliasId) -> Option<KeyId> {
         self.aliases.iter().find(|(id, _)| alias(*id) == of).map(|(_, to)| key(*to))
     }
+    fn untagged_of(&self, of: KeyId) -> Option<Untagged> {
+        self.untagged.iter().find(|(id, _)| key(**id) == of).map(|(_, whose)| *whose)
+    }
     fn only_alias_of(&self, of: KeyId) -> Option<AliasId> {
         let mut pointing = self.aliases.iter().filter(|(_, to)| key(*to) == of);
         let first = pointing.next()?;
@@ -55,6 +60,7 @@ fn keyring(aliases: &[(u8, u8)]) -> Keyring {
         generation: 10,
         lost: 0..0,
         aliases: aliases.to_vec(),
+        untagged: BTreeMap::new(),
         current: [(K1, 3), (K2, 2), (K3, 1)].into(),
     }
 }
@@ -116,6 +122,37 @@ fn a_file_follows_the_alias_of_its_tag() {
     }
 }
 
+/// Files of before, once an alias has left their key: aliases, what was recorded of K1, where a file of K1 is to be, why.
+#[test]
+fn a_file_without_a_tag_follows_the_alias_that_has_left_its_key() {
+    use Belonging::*;
+    type Row = (&'static str, &'static [(u8, u8)], Untagged, BackingKeyId, Belonging);
+    let (of_a, of_none) = (Untagged::Of(alias(A)), Untagged::OfNone);
+    let rows: [Row; 10] = [
+        ("re-pointed", &[(A, K2)], of_a, at(K2, 2), Adopted(alias(A))),
+        ("re-pointed twice", &[(A, K3)], of_a, at(K3, 1), Adopted(alias(A))),
+        ("pointed back", &[(A, K1)], of_a, at(K1, 3), Adopted(alias(A))),
+        ("its key has a dated alias now", &[(A, K2), (B, K1)], of_a, at(K2, 2), Adopted(alias(A))),
+        ("and two more", &[(A, K2), (B, K1), (0xC, K1)], of_a, at(K2, 2), Adopted(alias(A))),
+        ("pointed back beside another", &[(A, K1), (B, K1)], of_a, at(K1, 3), Adopted(alias(A))),
+        ("deleted", &[(B, K2)], of_a, at(K1, 3), AliasGone),
+        ("deleted and made again elsewhere", &[(0xAA, K2)], of_a, at(K1, 3), AliasGone),
+        ("and another one at its key", &[(0xAA, K2), (B, K1)], of_a, at(K1, 3), AliasGone),
+        // One of two has left: the file may be of either.
+        ("one of two has left", &[(A, K2), (B, K1)], of_none, at(K1, 3), Undecided),
+    ];
+    for (name, aliases, recorded, target, belonging) in rows {
+        let mut keyring = keyring(aliases);
+        keyring.untagged.insert(K1, recorded);
+        let found = follow(&slots(at(K1, 2), None), &keyring);
+        assert_eq!(found, Followed { target, belonging }, "{name}");
+        // It says nothing of files with a tag.
+        let tagged = slots(at(K1, 2), of(B, 9));
+        let without = Keyring { untagged: BTreeMap::new(), ..keyring.clone() };
+        assert_eq!(follow(&tagged, &keyring), follow(&tagged, &without), "{name}");
+    }
+}
+
 /// A keyring that was put back may name aliases as they were before the owner pointed them elsewhere.
 #[test]
 fn with_an_older_keyring_put_back_no_file_changes_its_key() {
@@ -143,8 +180,8 @@ fn a_file_stays_while_what_it_would_move_to_can_not_be_used() {
     assert_eq!(follow(&slots(at(K1, 2), pinned(9)), &shut).target, at(K1, 2));
 }
 
-/// Each of aliases, tags and keys there are here, in all ways together: none but a tag of this keyring's past moves a
-/// file to another key, and only to that of the tag's alias.
+/// Each of aliases, tags and keys there are here, in all ways together: where nothing is recorded, none but a tag of this
+/// keyring's past moves a file to another key, and only to that of the tag's alias.
 #[test]
 fn only_a_tag_moves_a_file_to_another_key() {
     let keys = [K1, K2, K3];
