@@ -27,9 +27,6 @@ KNOWN = [
         vault/file/reencrypt vault/ops/reencrypt
     """,
     """
-        control/service control/service/endings control/service/files
-    """,
-    """
         cli/key cli/offline
     """,
 ]

@@ -6,7 +6,8 @@
 
 declare -A LAYER=(
     [locked]=0 [sys]=0 [printable]=0 [ids]=1 [crypto]=2 [content]=3 [names]=3 [header]=3 [storage]=4 [events]=5 [unlock]=6
-    [keyring]=7 [vault]=8 [rewrap]=9 [fsck]=9 [control]=10 [fuse]=11 [mount]=12 [cli]=13 [fuzzing]=14
+    [keyring]=7 [vault]=8 [rewrap]=9 [fsck]=9 [service]=10 [control]=11 [fuse]=12 [mount]=13 [cli]=14
+    [fuzzing]=15
 )
 
 # Prints FILE:LINE:CODE for each line of the sources that matches, comments left out.

@@ -4,8 +4,8 @@
 //! through an alias. All versions are kept, so old files always decrypt; rotation takes constant time and
 //! files move to the new version lazily. `docs/format.md` describes the bytes on disk.
 //!
-//! Layers, each importing only from those after it: `cli`, `mount`, `fuse`, `control`, (`rewrap`, `fsck`),
-//! `vault`, `keyring`, `unlock`, `events`, `storage`, `sys`. Above all of them, and in no release, is `fuzzing`.
+//! Layers, each importing only from those after it: `cli`, `mount`, `fuse`, `control`, `service`, (`rewrap`,
+//! `fsck`), `vault`, `keyring`, `unlock`, `events`, `storage`, `sys`. Above all of them, and in no release, is `fuzzing`.
 //!
 //! Below all of them is the crate `rekeyfs-format`, which knows nothing of them: the format as bytes in, bytes out, and
 //! the only user of cipher crates. Its modules have their names here too.
@@ -21,6 +21,7 @@ pub mod keyring;
 pub mod mount;
 pub mod printable;
 pub mod rewrap;
+pub mod service;
 pub mod storage;
 pub mod sys;
 pub mod unlock;

@@ -1,9 +1,9 @@
 //! Which exit status the errors of the layers below stand for.
 
 use super::exit::{Exit, Failure};
-use crate::control::{Refusal, RefusalKind};
 use crate::keyring::KeyringError;
 use crate::mount::MountError;
+use crate::service::{ErrorKind, ErrorReply};
 
 /// The failure of a keyring operation.
 pub(super) fn keyring(error: &KeyringError) -> Failure {
@@ -29,26 +29,29 @@ fn status_of_keyring(error: &KeyringError, io: Exit) -> Exit {
 }
 
 /// The failure of a request that was refused.
-pub(super) fn refusal(refusal: &Refusal) -> Failure {
+pub(super) fn refusal(refusal: &ErrorReply) -> Failure {
     Failure::line(status(refusal.kind), refusal).naming(&refusal.files)
 }
 
 /// The status of a kind of refusal, a daemon's or this process's own.
-fn status(kind: RefusalKind) -> Exit {
+fn status(kind: ErrorKind) -> Exit {
     match kind {
-        RefusalKind::NotFound | RefusalKind::KeyNotUsable => Exit::Key,
-        RefusalKind::KeyringNotWritten => Exit::KeyringNotWritten,
-        RefusalKind::KeyringMissing => Exit::KeyringMissing,
-        RefusalKind::KeyringDamaged => Exit::Keyring,
-        RefusalKind::RolledBack => Exit::RolledBack,
-        RefusalKind::VaultThere => Exit::Vault,
-        RefusalKind::WrongSecret => Exit::WrongSecret,
-        RefusalKind::NoSuchSlot => Exit::Usage,
-        RefusalKind::Backup => Exit::Backup,
-        RefusalKind::InUse => Exit::InUse,
-        RefusalKind::Busy | RefusalKind::Outdated => Exit::Busy,
-        RefusalKind::Denied | RefusalKind::BadRequest | RefusalKind::Protocol => Exit::Control,
-        RefusalKind::Corrupt | RefusalKind::ReadOnly | RefusalKind::Other => Exit::Other,
+        ErrorKind::NotFound | ErrorKind::KeyNotUsable => Exit::Key,
+        ErrorKind::KeyringNotWritten => Exit::KeyringNotWritten,
+        ErrorKind::KeyringMissing => Exit::KeyringMissing,
+        ErrorKind::KeyringDamaged => Exit::Keyring,
+        ErrorKind::RolledBack => Exit::RolledBack,
+        ErrorKind::VaultThere => Exit::Vault,
+        ErrorKind::WrongSecret => Exit::WrongSecret,
+        ErrorKind::NoSuchSlot => Exit::Usage,
+        ErrorKind::Backup => Exit::Backup,
+        ErrorKind::InUse => Exit::InUse,
+        ErrorKind::Busy | ErrorKind::Outdated => Exit::Busy,
+        ErrorKind::Denied | ErrorKind::BadRequest | ErrorKind::Protocol => Exit::Control,
+        ErrorKind::Tree => Exit::Vault,
+        ErrorKind::Unreachable => Exit::Control,
+        ErrorKind::Stopped => Exit::Interrupted,
+        ErrorKind::Corrupt | ErrorKind::ReadOnly | ErrorKind::Other => Exit::Other,
     }
 }
 
@@ -65,7 +68,7 @@ pub(super) fn mount(error: &MountError) -> Failure {
 pub(super) fn status_of_mount(error: &MountError) -> Exit {
     match error {
         MountError::Option { .. } => Exit::Usage,
-        MountError::NotAVault { .. } | MountError::Vault { .. } | MountError::Tree { .. } => Exit::Vault,
+        MountError::NotAVault { .. } | MountError::Vault { .. } | MountError::Tree(_) => Exit::Vault,
         MountError::Mountpoint { .. } => Exit::Mountpoint,
         MountError::InUse { .. } | MountError::DaemonStays { .. } => Exit::InUse,
         MountError::Fuse(_) => Exit::Fuse,
@@ -142,7 +145,7 @@ mod tests {
     fn a_status_is_the_same_whether_a_daemon_says_no_or_the_command_itself() {
         for (error, expected) in errors() {
             let own = keyring(&error);
-            let sent = serde_json::to_string(&Refusal::new((&error).into(), error.to_string())).unwrap();
+            let sent = serde_json::to_string(&ErrorReply::new((&error).into(), error.to_string())).unwrap();
             let told = refusal(&serde_json::from_str(&sent).unwrap());
             assert_eq!(own, told);
             assert_eq!(own.exit as u8, expected, "{error}");

@@ -13,13 +13,15 @@ use super::args;
 use super::exit::{Exit, Failure, Outcome};
 use super::output;
 use super::target;
-use crate::control::{Entry, PathText, Reply, Request, Status};
+use crate::control::{Entry, Reply, Request};
 use crate::crypto::suite::Suite;
 use crate::header::{SLOTS, UnverifiedSlot};
+use crate::ids::PathText;
 use crate::ids::{BackingKeyId, FileId, Format, KeyId, KeyVersion};
 use crate::keyring::VersionState;
 use crate::mount::mountinfo::{self, Mount};
 use crate::printable;
+use crate::service::Status;
 
 /// Where the answer comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]

@@ -14,9 +14,11 @@ use super::output;
 use super::progress::Display;
 use super::target::{self, Target};
 use super::{args, errors};
-use crate::control::{CopyPlace, Handler, PathText, Reply, Request, Retire, RetireReport};
+use crate::control::{Reply, Request};
+use crate::ids::PathText;
 use crate::ids::{KeyId, KeyVersion};
 use crate::keyring::{Authority, Keys, RetireOrder, Retirement};
+use crate::service::{CopyPlace, Operations, Retire, RetireReport};
 use crate::storage;
 
 /// Runs one of them.
@@ -68,9 +70,9 @@ fn retire(args: &Args) -> Outcome {
             if args.force {
                 asked.insist = Some(offline.insist(&args.key_id, order)?);
             }
-            let service = offline.service()?;
+            let open = offline.operations();
             let (interrupt, mut display) = (Interrupt::watch(Exit::Interrupted as u8)?, Display::counting());
-            let retired = service.retire(&asked, &mut |progress| {
+            let retired = open.retire(&asked, &mut |progress| {
                 display.update(&progress);
                 !interrupt.came()
             });

@@ -2,6 +2,7 @@
 //! with a secret, and do what the daemon would do.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::args;
 use super::errors;
@@ -10,13 +11,13 @@ use super::interrupt::Interrupt;
 use super::output;
 use super::progress::Display;
 use super::secrets::{self, SecretPlan};
-use crate::control::{
-    self, Handler, Progress, Renewed, Rewrap, RewrapReport, RotateTarget, Rotated, Service, Status,
-};
 use crate::ids::{AliasName, KeyId, Timestamp};
 use crate::keyring::{Authority, KeyringFile, Keys, Looked, OpenOptions, Opened};
-use crate::mount::{self, VaultLock};
+use crate::mount::VaultLock;
 use crate::rewrap::ReencryptReport;
+use crate::service::{
+    OpenVault, Operations, Progress, Renewal, Rewrap, RewrapReport, RotateTarget, Rotation, Status,
+};
 use crate::unlock::Secret;
 
 /// An unmounted vault, locked and opened.
@@ -50,13 +51,9 @@ impl Offline {
         &self.opened.keys
     }
 
-    /// The vault with its files.
-    ///
-    /// # Errors
-    /// Those of opening its tree.
-    pub(super) fn service(&self) -> Outcome<Service> {
-        let files = mount::open_vault(&self.opened.keys).map_err(|error| errors::mount(&error))?;
-        Ok(Service::new(files, None))
+    /// The operations on it.
+    pub(super) fn operations(&self) -> OpenVault {
+        OpenVault::unmounted(Arc::clone(&self.opened.keys))
     }
 
     /// An order that is insisted on with the secret that opened this.
@@ -78,15 +75,15 @@ impl Offline {
         {
             return Ok(());
         }
-        let service = self.service()?;
+        let open = self.operations();
         let (interrupt, mut display) = (Interrupt::watch(Exit::Interrupted as u8)?, Display::counting());
-        let deleted = service.delete_due(&mut |progress| {
+        let deleted = open.delete_due(&mut |progress| {
             display.update(&progress);
             !interrupt.came()
         });
         drop(display);
         for deletion in deleted.map_err(|refusal| errors::refusal(&refusal))? {
-            output::complain(&match deletion.held_up {
+            output::complain(&match deletion.blocked {
                 None => format!("key {} is deleted, as its date has passed", deletion.key),
                 Some(why) => format!("the date of a key's deletion has passed, and it is held up: {why}"),
             });
@@ -141,27 +138,27 @@ pub(super) fn look_at_keyring(file: &Path, args: &args::Open) -> Outcome<Looked>
 ///
 /// # Errors
 /// As [`open_keyring`]; the lock; the rotation.
-pub(super) fn rotate(vault: &Path, args: &args::Open, target: &RotateTarget) -> Outcome<Rotated> {
+pub(super) fn rotate(vault: &Path, args: &args::Open, target: &RotateTarget) -> Outcome<Rotation> {
     let offline = Offline::open_to_change(vault, args)?;
-    control::rotate(&offline.opened.keys, target).map_err(|error| errors::keyring(&error))
+    offline.operations().rotate(target).map_err(|error| errors::refusal(&error))
 }
 
 /// Makes a new key in the place of the one that an alias points at.
 ///
 /// # Errors
 /// As [`open_keyring`]; the lock; the keyring.
-pub(super) fn renew(vault: &Path, args: &args::Open, alias: &AliasName) -> Outcome<Renewed> {
+pub(super) fn renew(vault: &Path, args: &args::Open, alias: &AliasName) -> Outcome<Renewal> {
     let offline = Offline::open_to_change(vault, args)?;
-    control::renew(offline.keys(), alias).map_err(|error| errors::keyring(&error))
+    offline.operations().replace_key(alias).map_err(|error| errors::refusal(&error))
 }
 
 /// Rotates the keys whose schedule says so.
 ///
 /// # Errors
 /// As [`open_keyring`]; the lock; the rotation.
-pub(super) fn rotate_due(vault: &Path, args: &args::Open) -> Outcome<Vec<Rotated>> {
+pub(super) fn rotate_due(vault: &Path, args: &args::Open) -> Outcome<Vec<Rotation>> {
     let offline = Offline::open_to_change(vault, args)?;
-    let rotated = control::rotate_due(offline.keys()).map_err(|error| errors::keyring(&error))?;
+    let rotated = offline.operations().rotate_due().map_err(|error| errors::refusal(&error))?;
     offline.delete_due()?;
     Ok(rotated)
 }
@@ -172,7 +169,7 @@ pub(super) fn rotate_due(vault: &Path, args: &args::Open) -> Outcome<Vec<Rotated
 /// As [`open_keyring`]; the lock.
 pub(super) fn status(vault: &Path, args: &args::Open) -> Outcome<Status> {
     let offline = Offline::open(vault, args)?;
-    Ok(control::status_of_keys(&offline.opened.keys))
+    offline.operations().status().map_err(|error| errors::refusal(&error))
 }
 
 /// The keys, and how many files each version wraps, counted now.
@@ -181,9 +178,9 @@ pub(super) fn status(vault: &Path, args: &args::Open) -> Outcome<Status> {
 /// As [`open_keyring`]; the lock; the vault; [`Exit::Interrupted`].
 pub(super) fn count(vault: &Path, args: &args::Open) -> Outcome<Status> {
     let offline = Offline::open(vault, args)?;
-    let service = offline.service()?;
+    let open = offline.operations();
     let (interrupt, mut display) = (Interrupt::watch(Exit::Interrupted as u8)?, Display::counting());
-    let counted = service.count(&mut |progress| {
+    let counted = open.count(&mut |progress| {
         display.update(&progress);
         !interrupt.came()
     });
@@ -207,9 +204,8 @@ pub(super) fn reencrypt(
     before: Option<Timestamp>,
     go_on: &mut dyn FnMut(Progress) -> bool,
 ) -> Outcome<ReencryptReport> {
-    let service = Offline::open_to_change(vault, args)?;
-    let files = service.service()?;
-    files.reencrypt_all(before, go_on).map_err(|refusal| errors::refusal(&refusal))
+    let offline = Offline::open_to_change(vault, args)?;
+    offline.operations().reencrypt_all(before, go_on).map_err(|refusal| errors::refusal(&refusal))
 }
 
 /// Re-wraps files.
@@ -218,11 +214,10 @@ pub(super) fn reencrypt(
 /// As [`open_keyring`]; the lock; the vault.
 pub(super) fn rewrap(vault: &Path, args: &args::Open, asked: &Rewrap) -> Outcome<RewrapReport> {
     let offline = Offline::open_to_change(vault, args)?;
-    let files = mount::open_vault(&offline.opened.keys).map_err(|error| errors::mount(&error))?;
-    let service = Service::new(files, None);
     let interrupt = Interrupt::watch(Exit::Interrupted as u8)?;
     let mut display = Display::new();
-    service
+    offline
+        .operations()
         .rewrap(asked, &mut |progress| {
             display.update(&progress);
             !interrupt.came()

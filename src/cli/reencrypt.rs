@@ -16,11 +16,11 @@ use super::offline;
 use super::output;
 use super::progress::{self, Display};
 use super::target::{self, Target};
-use crate::control::{
-    ClientError, Entry, FileReencrypted, PathText, Progress, ReencryptionEnded, Reply, Request,
-};
+use crate::control::{ClientError, Entry, Reply, Request};
+use crate::ids::PathText;
 use crate::ids::{Ino, Timestamp};
 use crate::printable;
+use crate::service::{FileReencrypted, Progress, ReencryptionEnded};
 
 /// What was done.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]

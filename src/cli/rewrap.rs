@@ -12,10 +12,11 @@ use super::offline;
 use super::output;
 use super::progress::{self, Display};
 use super::target::{self, Target};
-use crate::control::{ClientError, Entry, Progress, Reply, Request, Rewrap, RewrapDestination, RewrapReport};
+use crate::control::{ClientError, Entry, Reply, Request};
 use crate::ids::Ino;
 use crate::keyring::Staying;
 use crate::printable;
+use crate::service::{Progress, Rewrap, RewrapDestination, RewrapReport};
 
 /// Re-wraps files, in the mount if there is one. What is done stays done, however it ends.
 ///

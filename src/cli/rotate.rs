@@ -5,8 +5,9 @@ use super::exit::{Exit, Failure, Outcome};
 use super::offline;
 use super::output;
 use super::target::{self, Target};
-use crate::control::{Renewed, Reply, Request, RotateTarget, Rotated};
+use crate::control::{Reply, Request};
 use crate::ids::AliasName;
+use crate::service::{Renewal, RotateTarget, Rotation};
 
 /// Rotates a key, in the mount if there is one.
 ///
@@ -46,8 +47,8 @@ fn run_new_key(args: &args::Rotate, target: &Target, alias: &AliasName) -> Outco
     if args.json {
         return output::print_json(&renewed);
     }
-    let Renewed { alias, old_key_id, new_key_id, dated_alias } = &renewed;
-    output::print(&format!("{alias}: key {old_key_id} -> {new_key_id}; {dated_alias} is the old one's\n"))
+    let Renewal { alias, old, new, dated } = &renewed;
+    output::print(&format!("{alias}: key {old} -> {new}; {dated} is the old one's\n"))
 }
 
 /// Rotates what is due; nothing being due is fine.
@@ -87,7 +88,7 @@ fn which(args: &args::Rotate) -> Outcome<RotateTarget> {
     }
 }
 
-fn text(rotated: &Rotated) -> String {
+fn text(rotated: &Rotation) -> String {
     let alias = rotated.alias.as_ref().map(|alias| format!("{alias}: ")).unwrap_or_default();
-    format!("{alias}key {}: version {} -> {}\n", rotated.key_id, rotated.old_version, rotated.new_version)
+    format!("{alias}key {}: version {} -> {}\n", rotated.key, rotated.old, rotated.new)
 }

@@ -12,10 +12,11 @@ use super::output;
 use super::progress::Display;
 use super::rewrap;
 use super::target::{self, Target};
-use crate::control::{ClientError, Entry, Reply, Request, Status};
+use crate::control::{ClientError, Entry, Reply, Request};
 use crate::ids::{KeyId, KeyVersion};
 use crate::keyring::{VersionRange, VersionState};
 use crate::printable;
+use crate::service::Status;
 
 /// Cells of a bar that stands for all files.
 const BAR: u64 = 30;
@@ -186,7 +187,7 @@ fn to_come(status: &Status, out: &mut String) {
         }
     }
     for pending in &status.pending_deletions {
-        let note = match (&pending.held_up, pending.insisted) {
+        let note = match (&pending.blocked, pending.insisted) {
             (Some(why), _) => format!("; held up: {why}"),
             (None, true) => ", though files need it".to_owned(),
             (None, false) => String::new(),

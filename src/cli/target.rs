@@ -18,8 +18,10 @@ use super::errors;
 use super::exit::{Exit, Failure, Outcome};
 use super::interrupt::Interrupt;
 use super::progress::Display;
-use crate::control::{self, Client, ClientError, Entry, RefusalKind, Reply, Request};
+use crate::control::{self, Client, ClientError, Entry, Reply, Request};
+use crate::ids::PathText;
 use crate::mount::mountinfo::{self, Mount};
+use crate::service::ErrorKind;
 use crate::storage::{self, Walked, walk};
 
 /// How long a daemon that is busy is asked again, and how often.
@@ -145,7 +147,7 @@ pub(super) fn known() -> Vec<Entry> {
             Some(_) if agrees => Some(entry),
             Some(mountpoint) => {
                 let ours = mounts.iter().any(|mount| is_of(&entry, mount));
-                entry.mountpoint = control::PathText(mountpoint);
+                entry.mountpoint = PathText(mountpoint);
                 ours.then_some(entry)
             }
         }
@@ -199,7 +201,7 @@ pub(super) fn ask(entry: &Entry, request: &Request) -> Outcome<Reply> {
     loop {
         match connect(entry)?.call(request) {
             Err(ClientError::Refused(refusal))
-                if refusal.kind == RefusalKind::Busy && Instant::now() < deadline =>
+                if refusal.kind == ErrorKind::Busy && Instant::now() < deadline =>
             {
                 std::thread::sleep(BUSY_PAUSE);
             }

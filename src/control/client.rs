@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
-use super::protocol::{Progress, Refusal, Reply, Request};
+use super::protocol::{Reply, Request};
 use super::wire::{self, LineReader, WireError};
+use crate::service::{ErrorReply, Progress};
 
 /// How long a reply may take; a rotation waits for the disk.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -44,7 +45,7 @@ pub enum ClientError {
     },
     /// The daemon said no.
     #[error("{0}")]
-    Refused(Refusal),
+    Refused(ErrorReply),
     /// The connection broke, or the other side doesn't speak this protocol.
     #[error("{path}: {1}; see whether the daemon still runs", path = .0.display())]
     Broken(PathBuf, String),
@@ -150,7 +151,7 @@ impl Client {
                 Ok(line) => line,
             };
             match wire::decode(&line).map_err(&broken)? {
-                Reply::Refused(refusal) => return Err(ClientError::Refused(refusal)),
+                Reply::Refused(error) => return Err(ClientError::Refused(error)),
                 reply => {
                     if let Some(answer) = take(reply) {
                         return Ok(answer);

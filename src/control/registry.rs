@@ -22,9 +22,9 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
-use super::protocol::{PROTOCOL, PathText};
+use super::protocol::PROTOCOL;
 use crate::crypto::random;
-use crate::ids::VaultId;
+use crate::ids::{PathText, VaultId};
 use crate::storage::{self, FileKind, Walked, walk};
 
 /// What the names of runtime directories in /tmp begin with.

@@ -12,17 +12,13 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::protocol::{
-    FileReencrypted, Inspected, KmsReply, Progress, ReencryptionEnded, Refusal, RefusalKind, Renewed, Reply,
-    Request, Retire, RetireReport, Rewrap, RewrapReport, RotateTarget, Rotated, Status,
-};
+use super::protocol::{Reply, Request};
 use super::registry::Endpoint;
 use super::wire::{self, LineReader, WireError};
-use crate::events::{Actor, Verification};
-use crate::fsck::{self, CheckObserver, Finding, Summary};
-use crate::ids::{AliasName, BackingKeyId, Ino, PathText, Timestamp};
-use crate::keyring::VersionState;
-use crate::keyring::kms::Call;
+use crate::events::Actor;
+use crate::fsck::{self, CheckObserver, Finding};
+use crate::ids::{BackingKeyId, Ino};
+use crate::service::{ErrorKind, ErrorReply, Operations};
 
 /// Connections served at a time; one more is told that the daemon is busy.
 const MAX_CONNECTIONS: usize = 16;
@@ -31,124 +27,16 @@ const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Progress lines are sent no more often than this.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What a mount does when asked. Called from several threads at once.
-pub trait Handler: Send + Sync + 'static {
-    /// The state of vault and mount.
-    ///
-    /// # Errors
-    /// A refusal, which is sent to the client.
-    fn status(&self) -> Result<Status, Refusal>;
+/// Has long work stop soon: sweeps and counts ask for leave to continue only now and then.
+pub type Stop = Box<dyn Fn() + Send + Sync>;
 
-    /// Adds a version to a key; returns when it is durable and in use.
-    ///
-    /// # Errors
-    /// A refusal, which is sent to the client.
-    fn rotate(&self, target: &RotateTarget) -> Result<Rotated, Refusal>;
-
-    /// Makes a new key in the place of the one that an alias points at.
-    ///
-    /// # Errors
-    /// A refusal, which is sent to the client.
-    fn renew(&self, alias: &AliasName) -> Result<Renewed, Refusal>;
-
-    /// Rotates every key whose schedule says so.
-    ///
-    /// # Errors
-    /// A refusal, which is sent to the client.
-    fn rotate_due(&self) -> Result<Vec<Rotated>, Refusal>;
-
-    /// Does an operation of the KMS interface. `go_on` as for [`Handler::rewrap`], where files are counted.
-    ///
-    /// # Errors
-    /// A refusal that isn't KMS's own, which is sent to the client.
-    fn kms(&self, call: &Call, go_on: &mut dyn FnMut(Progress) -> bool) -> Result<KmsReply, Refusal>;
-
-    /// Shuts, opens or trims versions of a key. `go_on` as for [`Handler::rewrap`].
-    ///
-    /// # Errors
-    /// A refusal, which is sent to the client.
-    fn retire(
-        &self,
-        asked: &Retire,
-        go_on: &mut dyn FnMut(Progress) -> bool,
-    ) -> Result<RetireReport, Refusal>;
-
-    /// Re-wraps files. `go_on` is told of progress at least once a second and returns false when the sweep is to stop; the
-    /// files done by then stay done.
-    ///
-    /// # Errors
-    /// A refusal, which is sent to the client.
-    fn rewrap(
-        &self,
-        asked: &Rewrap,
-        go_on: &mut dyn FnMut(Progress) -> bool,
-    ) -> Result<RewrapReport, Refusal>;
-
-    /// Checks what is stored, or the part of it at `path`. `watch` hears of findings and of progress.
-    ///
-    /// # Errors
-    /// A refusal, which is sent to the client.
-    fn fsck(&self, path: Option<&PathText>, watch: &mut dyn CheckObserver) -> Result<Summary, Refusal>;
-
-    /// The plain names of lower paths in the event log, each relative to the mountpoint.
-    ///
-    /// # Errors
-    /// A refusal, which is sent to the client.
-    fn plain_names(&self, paths: &[String]) -> Result<Vec<Option<PathText>>, Refusal>;
-
-    /// Checks the event log.
-    ///
-    /// # Errors
-    /// A refusal, which is sent to the client.
-    fn verify_events(&self) -> Result<Verification, Refusal>;
-
-    /// Counts all files, and gives the state then. `go_on` as for [`Handler::rewrap`].
-    ///
-    /// # Errors
-    /// A refusal, which is sent to the client.
-    fn count(&self, go_on: &mut dyn FnMut(Progress) -> bool) -> Result<Status, Refusal>;
-
-    /// Re-encrypts a file that the kernel holds, unless it was made at or after `before`. `go_on` as for
-    /// [`Handler::rewrap`].
-    ///
-    /// # Errors
-    /// A refusal, which is sent to the client.
-    fn reencrypt(
-        &self,
-        ino: Ino,
-        before: Option<Timestamp>,
-        go_on: &mut dyn FnMut(Progress) -> bool,
-    ) -> Result<FileReencrypted, Refusal>;
-
-    /// Notes in the event log that a re-encryption of all files below directories began, or how it ended.
-    fn note_reencryption(&self, ended: Option<ReencryptionEnded>);
-
-    /// Re-wraps the DEK of a file that the kernel holds under the current version of a key.
-    ///
-    /// # Errors
-    /// A refusal that isn't KMS's own, which is sent to the client.
-    fn rewrap_to(&self, ino: Ino, key_id: &str) -> Result<KmsReply, Refusal>;
-
-    /// What the header of a file says that the kernel holds.
-    ///
-    /// # Errors
-    /// A refusal, which is sent to the client.
-    fn inspect(&self, ino: Ino) -> Result<Inspected, Refusal>;
-
-    /// The state of a key version.
-    fn version_state(&self, backing: BackingKeyId) -> VersionState;
-
-    /// The server ends: a sweep under way is to stop soon.
-    fn stop(&self);
-}
-
-/// Serves requests at `endpoint` on threads of its own, until the [`Server`] is dropped.
+/// Serves `operations` at `endpoint` on threads of its own, until the [`Server`] is dropped, which calls `stop` first.
 ///
 /// # Errors
 /// If the first thread can't be started.
-pub fn serve(endpoint: Endpoint, handler: Arc<dyn Handler>) -> std::io::Result<Server> {
-    let shared =
-        Arc::new(Shared { endpoint, handler, stopping: AtomicBool::new(false), live: Mutex::default() });
+pub fn serve(endpoint: Endpoint, operations: Arc<dyn Operations>, stop: Stop) -> std::io::Result<Server> {
+    let (stopping, live) = (AtomicBool::new(false), Mutex::default());
+    let shared = Arc::new(Shared { endpoint, operations, stop, stopping, live });
     let acceptor = std::thread::Builder::new().name("control".into()).spawn({
         let shared = Arc::clone(&shared);
         move || accept_loop(&shared)
@@ -173,7 +61,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
-        self.shared.handler.stop();
+        (self.shared.stop)();
         // Wakes accept(2), which then fails with EINVAL.
         let _ = rustix::net::shutdown(self.shared.endpoint.listener(), rustix::net::Shutdown::Both);
         if let Some(acceptor) = self.acceptor.take() {
@@ -193,7 +81,8 @@ impl Drop for Server {
 
 struct Shared {
     endpoint: Endpoint,
-    handler: Arc<dyn Handler>,
+    operations: Arc<dyn Operations>,
+    stop: Stop,
     stopping: AtomicBool,
     live: Mutex<HashMap<u64, Connection>>,
 }
@@ -228,14 +117,14 @@ fn start(shared: &Arc<Shared>, number: u64, mut stream: UnixStream) -> std::io::
     stream.set_write_timeout(Some(CLIENT_TIMEOUT))?;
     if !peer_may_ask(&stream) {
         let message = "control socket: only the owner of the mount and root are served; ask as one of them";
-        let _ = wire::send(&mut stream, &Reply::Refused(Refusal::new(RefusalKind::Denied, message)));
+        let _ = wire::send(&mut stream, &Reply::Refused(ErrorReply::new(ErrorKind::Denied, message)));
         return Ok(());
     }
     let mut live = shared.live.lock();
     if live.len() >= MAX_CONNECTIONS {
         drop(live);
         let message = "control socket: too many requests at a time; try again later";
-        let _ = wire::send(&mut stream, &Reply::Refused(Refusal::new(RefusalKind::Busy, message)));
+        let _ = wire::send(&mut stream, &Reply::Refused(ErrorReply::new(ErrorKind::Busy, message)));
         return Ok(());
     }
     live.insert(number, Connection { stream: stream.try_clone()?, thread: None });
@@ -279,17 +168,17 @@ fn answer(shared: &Shared, mut stream: UnixStream) {
         Ok(request) => catch_unwind(AssertUnwindSafe(|| perform(shared, &request, &mut stream)))
             .unwrap_or_else(|_| {
                 let message = "control socket: the daemon met a bug and goes on; its log says which";
-                Reply::Refused(Refusal::new(RefusalKind::Other, message))
+                Reply::Refused(ErrorReply::new(ErrorKind::Other, message))
             }),
         Err(WireError::Closed) => return,
-        Err(error @ WireError::Protocol(_)) => Reply::Refused(Refusal::new(
-            RefusalKind::Protocol,
+        Err(error @ WireError::Protocol(_)) => Reply::Refused(ErrorReply::new(
+            ErrorKind::Protocol,
             format!(
                 "control socket: {error}; use the version of rekeyfs that made the mount, or mount again"
             ),
         )),
         Err(error) => {
-            Reply::Refused(Refusal::new(RefusalKind::BadRequest, format!("control socket: {error}")))
+            Reply::Refused(ErrorReply::new(ErrorKind::BadRequest, format!("control socket: {error}")))
         }
     };
     if let Err(error) = wire::send(&mut stream, &reply) {
@@ -320,7 +209,7 @@ impl CheckObserver for Teller<'_> {
 }
 
 fn perform(shared: &Shared, request: &Request, stream: &mut UnixStream) -> Reply {
-    let handler = &shared.handler;
+    let operations = &shared.operations;
     let mut sent: Option<Instant> = None;
     let mut go_on = |progress| {
         if shared.stopping.load(Ordering::SeqCst) {
@@ -333,32 +222,31 @@ fn perform(shared: &Shared, request: &Request, stream: &mut UnixStream) -> Reply
         wire::send(stream, &Reply::Progress(progress)).is_ok()
     };
     let done = match request {
-        Request::Status => handler.status().map(|status| Reply::Status(Box::new(status))),
-        Request::Rotate { target } => handler.rotate(target).map(Reply::Rotated),
-        Request::RotateNewKey { alias } => handler.renew(alias).map(Reply::Renewed),
-        Request::RotateDue => handler.rotate_due().map(|rotated| Reply::RotatedDue { rotated }),
-        Request::Kms { call } => handler.kms(call, &mut go_on).map(Reply::Kms),
-        Request::PlainNames { paths } => handler.plain_names(paths).map(|names| Reply::PlainNames { names }),
-        Request::VerifyEvents => handler.verify_events().map(Reply::EventsVerified),
-        Request::Count => handler.count(&mut go_on).map(|status| Reply::Status(Box::new(status))),
+        Request::Status => operations.status().map(|status| Reply::Status(Box::new(status))),
+        Request::Rotate { target } => operations.rotate(target).map(Reply::Rotated),
+        Request::RotateNewKey { alias } => operations.replace_key(alias).map(Reply::Renewed),
+        Request::RotateDue => operations.rotate_due().map(|rotated| Reply::RotatedDue { rotated }),
+        Request::Kms { call } => operations.kms(call, &mut go_on).map(Reply::Kms),
+        Request::PlainNames { paths } => {
+            operations.plain_names(paths).map(|names| Reply::PlainNames { names })
+        }
+        Request::VerifyEvents => operations.verify_events().map(Reply::EventsVerified),
+        Request::Count => operations.count(&mut go_on).map(|status| Reply::Status(Box::new(status))),
         Request::Reencrypt { ino, before } => {
-            handler.reencrypt(Ino(*ino), *before, &mut go_on).map(|outcome| Reply::Reencrypted { outcome })
+            operations.reencrypt(Ino(*ino), *before, &mut go_on).map(|outcome| Reply::Reencrypted { outcome })
         }
-        Request::NoteReencryption { ended } => {
-            handler.note_reencryption(*ended);
-            Ok(Reply::Noted)
-        }
-        Request::RewrapTo { ino, key_id } => handler.rewrap_to(Ino(*ino), key_id).map(Reply::Kms),
-        Request::Inspect { ino } => handler.inspect(Ino(*ino)).map(Reply::Inspected),
+        Request::NoteReencryption { ended } => operations.note_reencryption(*ended).map(|()| Reply::Noted),
+        Request::RewrapTo { ino, key_id } => operations.rewrap_to(Ino(*ino), key_id).map(Reply::Kms),
+        Request::Inspect { ino } => operations.inspect(Ino(*ino)).map(Reply::Inspected),
         Request::VersionState { key_id, version } => {
             let backing = BackingKeyId { key: *key_id, version: *version };
-            Ok(Reply::VersionState(handler.version_state(backing)))
+            operations.version_state(backing).map(Reply::VersionState)
         }
-        Request::Retire { asked } => handler.retire(asked, &mut go_on).map(Reply::Retired),
-        Request::Rewrap(asked) => handler.rewrap(asked, &mut go_on).map(Reply::Rewrapped),
+        Request::Retire { asked } => operations.retire(asked, &mut go_on).map(Reply::Retired),
+        Request::Rewrap(asked) => operations.rewrap(asked, &mut go_on).map(Reply::Rewrapped),
         Request::Fsck { path } => {
             let mut teller = Teller { shared, stream, sent: None, gone: false };
-            handler.fsck(path.as_ref(), &mut teller).map(|summary| Reply::Checked(Box::new(summary)))
+            operations.fsck(path.as_ref(), &mut teller).map(|summary| Reply::Checked(Box::new(summary)))
         }
     };
     done.unwrap_or_else(Reply::Refused)

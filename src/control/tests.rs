@@ -15,39 +15,45 @@ use crate::fsck::{self, CheckObserver, Code, Disposition, Finding, Summary};
 use crate::ids::{AliasName, BackingKeyId, Ino, KeyId, KeyVersion, PathText, Timestamp, VaultId};
 use crate::keyring::kms::Call;
 use crate::keyring::{Staying, VersionState};
+use crate::service::{
+    self, ErrorKind, ErrorReply, FileReencrypted, GoOn, Inspected, KmsReply, Operations, Progress,
+    ReencryptionEnded, Renewal, Retire, RetireReport, Rewrap, RewrapReport, RotateTarget, Rotation, Status,
+};
 
 struct Fake {
     sweeps: AtomicU64,
 }
 
-impl Handler for Fake {
-    fn status(&self) -> Result<Status, Refusal> {
+impl Operations for Fake {
+    fn status(&self) -> service::Result<Status> {
         Ok(status())
     }
-    fn rotate(&self, target: &RotateTarget) -> Result<Rotated, Refusal> {
+    fn rotate(&self, target: &RotateTarget) -> service::Result<Rotation> {
         match target {
-            RotateTarget::Alias(alias) => Ok(Rotated {
+            RotateTarget::Alias(alias) => Ok(Rotation {
                 alias: Some(alias.clone()),
-                key_id: KeyId::from_bytes([7; 16]),
-                old_version: KeyVersion(1),
-                new_version: KeyVersion(2),
+                key: KeyId::from_bytes([7; 16]),
+                old: KeyVersion(1),
+                new: KeyVersion(2),
             }),
-            RotateTarget::Key(key) => Err(Refusal::new(RefusalKind::NotFound, format!("{key}: no such key"))),
+            RotateTarget::Key(key) => {
+                Err(ErrorReply::new(ErrorKind::NotFound, format!("{key}: no such key")))
+            }
         }
     }
-    fn renew(&self, alias: &AliasName) -> Result<Renewed, Refusal> {
-        Err(Refusal::new(RefusalKind::NotFound, format!("there is no {alias}")))
+    fn replace_key(&self, alias: &AliasName) -> service::Result<Renewal> {
+        Err(ErrorReply::new(ErrorKind::NotFound, format!("there is no {alias}")))
     }
-    fn rotate_due(&self) -> Result<Vec<Rotated>, Refusal> {
+    fn rotate_due(&self) -> service::Result<Vec<Rotation>> {
         Ok(vec![])
     }
-    fn retire(&self, _: &Retire, _: &mut dyn FnMut(Progress) -> bool) -> Result<RetireReport, Refusal> {
-        Err(Refusal::new(RefusalKind::NotFound, "no such key"))
+    fn retire(&self, _: &Retire, _: GoOn<'_>) -> service::Result<RetireReport> {
+        Err(ErrorReply::new(ErrorKind::NotFound, "no such key"))
     }
-    fn kms(&self, call: &Call, _: &mut dyn FnMut(Progress) -> bool) -> Result<KmsReply, Refusal> {
+    fn kms(&self, call: &Call, _: GoOn<'_>) -> service::Result<KmsReply> {
         Ok(KmsReply::Done { answer: call.operation().into() })
     }
-    fn rewrap(&self, _: &Rewrap, go_on: &mut dyn FnMut(Progress) -> bool) -> Result<RewrapReport, Refusal> {
+    fn rewrap(&self, _: &Rewrap, go_on: GoOn<'_>) -> service::Result<RewrapReport> {
         let mut progress = Progress::default();
         while go_on(progress) {
             progress.seen += 1;
@@ -56,41 +62,42 @@ impl Handler for Fake {
         }
         Ok(RewrapReport { progress, complete: false, versions: vec![], staying: Staying::default() })
     }
-    fn fsck(&self, path: Option<&PathText>, watch: &mut dyn CheckObserver) -> Result<Summary, Refusal> {
-        let path = path.cloned().ok_or_else(|| Refusal::new(RefusalKind::NotFound, "everything: no"))?;
+    fn fsck(&self, path: Option<&PathText>, watch: &mut dyn CheckObserver) -> service::Result<Summary> {
+        let path = path.cloned().ok_or_else(|| ErrorReply::new(ErrorKind::NotFound, "everything: no"))?;
         watch.found(&finding(path));
         let complete = watch.go_on(fsck::CheckProgress { files: 1, bytes: 2, findings: 1 });
         Ok(Summary { complete, files: 1, ..Summary::default() })
     }
-    fn plain_names(&self, paths: &[String]) -> Result<Vec<Option<PathText>>, Refusal> {
+    fn plain_names(&self, paths: &[String]) -> service::Result<Vec<Option<PathText>>> {
         Ok(paths.iter().map(|_| None).collect())
     }
-    fn verify_events(&self) -> Result<Verification, Refusal> {
+    fn verify_events(&self) -> service::Result<Verification> {
         Ok(Verification { good: 3, ..Verification::default() })
     }
-    fn count(&self, _go_on: &mut dyn FnMut(Progress) -> bool) -> Result<Status, Refusal> {
+    fn count(&self, _go_on: GoOn<'_>) -> service::Result<Status> {
         Ok(status())
     }
     fn reencrypt(
         &self,
         _ino: Ino,
         _before: Option<Timestamp>,
-        go_on: &mut dyn FnMut(Progress) -> bool,
-    ) -> Result<FileReencrypted, Refusal> {
+        go_on: GoOn<'_>,
+    ) -> service::Result<FileReencrypted> {
         go_on(Progress::default());
         Ok(FileReencrypted::Empty)
     }
-    fn note_reencryption(&self, _ended: Option<ReencryptionEnded>) {}
-    fn rewrap_to(&self, _ino: Ino, key_id: &str) -> Result<KmsReply, Refusal> {
+    fn note_reencryption(&self, _ended: Option<ReencryptionEnded>) -> service::Result<()> {
+        Ok(())
+    }
+    fn rewrap_to(&self, _ino: Ino, key_id: &str) -> service::Result<KmsReply> {
         Ok(KmsReply::Done { answer: key_id.into() })
     }
-    fn inspect(&self, ino: Ino) -> Result<Inspected, Refusal> {
+    fn inspect(&self, ino: Ino) -> service::Result<Inspected> {
         if ino == Ino(9) { Ok(Inspected { header: None }) } else { panic!("asked for {ino}") }
     }
-    fn version_state(&self, _backing: BackingKeyId) -> VersionState {
-        VersionState::Lost
+    fn version_state(&self, _backing: BackingKeyId) -> service::Result<VersionState> {
+        Ok(VersionState::Lost)
     }
-    fn stop(&self) {}
 }
 
 fn finding(path: PathText) -> Finding {
@@ -136,7 +143,7 @@ fn location(dir: &std::path::Path) -> VaultLocation {
 fn server(dir: &std::path::Path) -> (Server, Arc<Fake>) {
     let fake = Arc::new(Fake { sweeps: AtomicU64::new(0) });
     let endpoint = RuntimeDir::create_at(&dir.join("run")).unwrap().bind(location(dir)).unwrap();
-    (serve(endpoint, Arc::clone(&fake) as Arc<dyn Handler>).unwrap(), fake)
+    (serve(endpoint, Arc::clone(&fake) as Arc<dyn Operations>, Box::new(|| ())).unwrap(), fake)
 }
 
 #[test]
@@ -162,7 +169,7 @@ fn findings_come_before_the_answer() {
     assert_eq!(answer.unwrap(), Reply::Checked(Box::new(complete)));
     let refused = ask(None, &mut Some).unwrap_err();
     assert!(
-        matches!(refused, ClientError::Refused(Refusal { kind: RefusalKind::NotFound, .. })),
+        matches!(refused, ClientError::Refused(ErrorReply { kind: ErrorKind::NotFound, .. })),
         "{refused}"
     );
 }
@@ -186,11 +193,11 @@ fn a_mount_is_found_asked_and_gone() {
     let alias = AliasName::default_alias();
     let request = Request::Rotate { target: RotateTarget::Alias(alias) };
     let reply = Client::connect(&found[0].socket, me()).unwrap().call(&request).unwrap();
-    assert!(matches!(reply, Reply::Rotated(r) if r.new_version == KeyVersion(2)));
+    assert!(matches!(reply, Reply::Rotated(r) if r.new == KeyVersion(2)));
 
     let request = Request::Rotate { target: RotateTarget::Key(KeyId::from_bytes([3; 16])) };
     let refused = Client::connect(&found[0].socket, me()).unwrap().call(&request);
-    assert!(matches!(refused, Err(ClientError::Refused(r)) if r.kind == RefusalKind::NotFound));
+    assert!(matches!(refused, Err(ClientError::Refused(r)) if r.kind == ErrorKind::NotFound));
 
     assert!(entries_in(&run, me() + 1).is_empty(), "another user's word is believed");
     let imposter = Client::connect(&found[0].socket, me() + 1).err().unwrap();
@@ -309,12 +316,12 @@ fn bad_requests_are_refused_with_their_kind() {
     let dir = tempfile::tempdir().unwrap();
     let (server, _) = server(dir.path());
     for (bytes, kind) in [
-        (&b"\n"[..], RefusalKind::BadRequest),
-        (b"nonsense\n", RefusalKind::BadRequest),
-        (b"{\"protocol\":2,\"message\":{\"ask\":\"dance\"}}\n", RefusalKind::Protocol),
-        (b"{\"protocol\":1,\"message\":{\"ask\":\"dance\"}}\n", RefusalKind::BadRequest),
-        (b"{\"protocol\":1,\"message\":{\"ask\":\"inspect\",\"ino\":9,\"x\":1}}\n", RefusalKind::BadRequest),
-        (b"{\"protocol\":1,\"message\":{\"ask\":\"inspect\",\"ino\":-9}}\n", RefusalKind::BadRequest),
+        (&b"\n"[..], ErrorKind::BadRequest),
+        (b"nonsense\n", ErrorKind::BadRequest),
+        (b"{\"protocol\":2,\"message\":{\"ask\":\"dance\"}}\n", ErrorKind::Protocol),
+        (b"{\"protocol\":1,\"message\":{\"ask\":\"dance\"}}\n", ErrorKind::BadRequest),
+        (b"{\"protocol\":1,\"message\":{\"ask\":\"inspect\",\"ino\":9,\"x\":1}}\n", ErrorKind::BadRequest),
+        (b"{\"protocol\":1,\"message\":{\"ask\":\"inspect\",\"ino\":-9}}\n", ErrorKind::BadRequest),
     ] {
         match raw(&server, bytes) {
             Reply::Refused(refusal) => {

@@ -1,6 +1,8 @@
 //! Manual rotation in one go: a new key in the place of the one that an alias points at. The old key keeps its
 //! files, and a dated alias by which it is found.
 
+use serde::{Deserialize, Serialize};
+
 use super::error::{KeyError, KeyringError};
 use super::format::model::{Alias, Body, Key, KeyState, Manager};
 use super::keys::{Keys, known};
@@ -11,16 +13,19 @@ use crate::ids::{AliasName, KeyId, Timestamp};
 /// What is left out of an alias before the date is put behind it, as AWS names them.
 const CURRENT: &str = "-current";
 
-/// A manual rotation that has taken effect.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// A manual rotation that has taken effect. The control protocol and reports write it with these names.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Renewal {
     /// The alias that moved.
     pub alias: AliasName,
     /// The key that it pointed at.
+    #[serde(rename = "old_key_id")]
     pub old: KeyId,
     /// The key that it points at now.
+    #[serde(rename = "new_key_id")]
     pub new: KeyId,
     /// The alias by which the old key is found.
+    #[serde(rename = "dated_alias")]
     pub dated: AliasName,
 }
 

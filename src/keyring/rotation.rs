@@ -1,13 +1,16 @@
 //! Rotation: a key gets another version, and new files are wrapped under that.
 
+use serde::{Deserialize, Serialize};
+
 use super::error::{KeyError, KeyringError};
 use super::format::model::Body;
 use super::keys::{Keys, known, tree_context};
 use crate::events::Event;
 use crate::ids::{AliasName, BackingKeyId, KeyId, KeyVersion, VaultId};
 
-/// Which key to rotate.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// Which key to rotate, as the control protocol writes it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum RotateTarget {
     /// The key that an alias points at.
     Alias(AliasName),
@@ -15,16 +18,19 @@ pub enum RotateTarget {
     Key(KeyId),
 }
 
-/// A rotation that has taken effect.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// A rotation that has taken effect: durable and in use. The control protocol and reports write it with these names.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Rotation {
     /// The alias that was asked for, or the key's first one; none if it has none.
     pub alias: Option<AliasName>,
     /// The key.
+    #[serde(rename = "key_id")]
     pub key: KeyId,
     /// The version until now.
+    #[serde(rename = "old_version")]
     pub old: KeyVersion,
     /// The version from now on.
+    #[serde(rename = "new_version")]
     pub new: KeyVersion,
 }
 

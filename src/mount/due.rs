@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::control::Service;
 use crate::keyring::Keys;
+use crate::service::OpenVault;
 
 /// How late a rotation may be. By the wall clock and in small steps, so that a machine that slept isn't
 /// later than one that didn't.
@@ -32,11 +32,11 @@ impl Scheduler {
     ///
     /// # Errors
     /// If no thread can be had.
-    pub(super) fn start(keys: Arc<Keys>, service: Arc<Service>) -> io::Result<Self> {
+    pub(super) fn start(keys: Arc<Keys>, open: Arc<OpenVault>) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let thread = std::thread::Builder::new().name("rekeyfs-due".into()).spawn({
             let shared = Arc::clone(&shared);
-            move || run(&keys, &service, &shared)
+            move || run(&keys, &open, &shared)
         })?;
         Ok(Self { shared, thread: Some(thread) })
     }
@@ -52,7 +52,7 @@ impl Drop for Scheduler {
     }
 }
 
-fn run(keys: &Keys, service: &Service, shared: &Shared) {
+fn run(keys: &Keys, open: &OpenVault, shared: &Shared) {
     let mut stopping = shared.stopping.lock();
     let mut complained = false;
     while !*stopping {
@@ -83,7 +83,7 @@ fn run(keys: &Keys, service: &Service, shared: &Shared) {
             }
             Err(error) => tracing::warn!("key material has expired and can't be deleted: {error}"),
         }
-        delete_due(service, shared);
+        delete_due(open, shared);
         stopping = shared.stopping.lock();
         if !*stopping {
             shared.wake.wait_for(&mut stopping, INTERVAL);
@@ -92,17 +92,17 @@ fn run(keys: &Keys, service: &Service, shared: &Shared) {
 }
 
 /// Deletes the keys whose date has passed. What is held up is in the audit log and in the status.
-fn delete_due(service: &Service, shared: &Shared) {
-    match service.delete_due(&mut |_| !*shared.stopping.lock()) {
+fn delete_due(open: &OpenVault, shared: &Shared) {
+    match open.delete_due(&mut |_| !*shared.stopping.lock()) {
         Ok(done) => {
             for deletion in done {
-                match deletion.held_up {
+                match deletion.blocked {
                     None => tracing::info!("key {} is deleted, as its date has passed", deletion.key),
                     Some(why) => tracing::warn!("a key's date of deletion has passed: {why}"),
                 }
             }
         }
-        Err(refusal) => tracing::warn!("a key's date of deletion has passed: {refusal}"),
+        Err(error) => tracing::warn!("a key's date of deletion has passed: {error}"),
     }
 }
 
@@ -146,8 +146,8 @@ mod tests {
         let tree = std::fs::File::open(dir.path().join("tree")).unwrap();
         let plain = VaultOptions { read_only: false, lazy_rewrap: false, no_atime: false };
         let vault = Vault::new(tree.into(), Arc::clone(&keys), plain).unwrap();
-        let service = Arc::new(Service::new(vault, None));
-        let start = || Scheduler::start(Arc::clone(&keys), Arc::clone(&service)).unwrap();
+        let open = Arc::new(OpenVault::with_files(vault));
+        let start = || Scheduler::start(Arc::clone(&keys), Arc::clone(&open)).unwrap();
         let call = Call::EnableKeyRotation {
             key_id: AliasName::default_alias().to_string(),
             rotation_period_in_days: Some(90),

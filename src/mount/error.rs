@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::keyring::KeyringError;
-use crate::vault;
+use crate::service::TreeError;
 
 /// A failure as it goes from the daemon to the terminal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,13 +103,8 @@ pub enum MountError {
     #[error(transparent)]
     Keyring(#[from] KeyringError),
     /// The tree can't be taken into use.
-    #[error("{}: {source}", path.display())]
-    Tree {
-        /// The vault.
-        path: PathBuf,
-        /// Why.
-        source: vault::Error,
-    },
+    #[error(transparent)]
+    Tree(#[from] TreeError),
     /// The daemon could not be started.
     #[error("cannot start the daemon: {0}; `mount --foreground` needs none")]
     Daemon(#[source] io::Error),

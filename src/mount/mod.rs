@@ -28,7 +28,6 @@ pub use lock::VaultLock;
 pub use options::MountOptions;
 pub use prepare::{Prepared, locate_vault, prepare};
 pub use remount::{FlagChanges, remount};
-pub use session::open_vault;
 pub use unmount::{How, unmount};
 
 use crate::unlock::Secret;

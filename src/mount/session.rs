@@ -16,12 +16,14 @@ use super::prepare::Prepared;
 use super::signals::{self, Pending};
 use super::unmount::{How, take_away};
 use super::{attach, inherited, limits};
-use crate::control::{self, MountStatus, PathText, RegistryError, RuntimeDir, Service, VaultLocation};
+use crate::control::{self, RegistryError, RuntimeDir, VaultLocation};
 use crate::events::Event;
 use crate::fuse::{Adapter, BusyPoller, KernelCache, Permissions, Pool};
-use crate::keyring::{KeyringFile, Keys, OpenOptions};
+use crate::ids::PathText;
+use crate::keyring::{KeyringFile, OpenOptions};
+use crate::service::{MountStatus, OpenVault, open_tree};
 use crate::unlock::Secret;
-use crate::vault::{Vault, VaultOptions};
+use crate::vault::Vault;
 use crate::{rewrap, storage, sys};
 
 /// Threads that read requests: a second one where the first waits for a disk, no more than that pays.
@@ -64,26 +66,6 @@ pub(super) fn run(prepared: Prepared, secret: Secret, starting: &Starting) -> Re
     // Only now may another process have the vault.
     drop(prepared.lock);
     served
-}
-
-/// Takes the files of a locked vault into use without mounting them.
-///
-/// # Errors
-/// [`MountError::Tree`], [`MountError::Vault`].
-pub fn open_vault(keys: &Arc<Keys>) -> Result<Arc<Vault>, MountError> {
-    open_tree(keys, VaultOptions { read_only: false, lazy_rewrap: false, no_atime: false })
-}
-
-/// The tree of the directory that the keyring was opened in, and no symlink. The vault syncs the lower filesystem
-/// first.
-fn open_tree(keys: &Arc<Keys>, options: VaultOptions) -> Result<Arc<Vault>, MountError> {
-    let path = || keys.vault_path().to_owned();
-    let tree = keys.open_tree().map_err(|error| MountError::Vault {
-        path: path(),
-        action: "cannot open its tree",
-        error: error.into(),
-    })?;
-    Vault::new(tree, Arc::clone(keys), options).map_err(|source| MountError::Tree { path: path(), source })
 }
 
 fn warn_of(vault: &Vault, prepared: &Prepared) {
@@ -171,25 +153,20 @@ impl Workers {
         } else {
             None
         };
-        let service = Arc::new(Service::new(
-            Arc::clone(vault),
-            Some(MountStatus {
-                mountpoint: PathText(mount.mountpoint.clone()),
-                pid: rustix::process::getpid().as_raw_nonzero().get(),
-                read_only: vault.read_only(),
-                lazy_rewrap: prepared.options.lazy_rewrap,
-            }),
-        ));
+        let status = MountStatus {
+            mountpoint: PathText(mount.mountpoint.clone()),
+            pid: rustix::process::getpid().as_raw_nonzero().get(),
+            read_only: vault.read_only(),
+            lazy_rewrap: prepared.options.lazy_rewrap,
+        };
+        let open = Arc::new(OpenVault::mounted(Arc::clone(vault), status));
         // Rotation changes the keyring, not the tree, but who mounts read-only wants nothing changed.
         let due = if vault.read_only() {
             None
         } else {
-            Some(
-                Scheduler::start(Arc::clone(vault.keys()), Arc::clone(&service))
-                    .map_err(MountError::Daemon)?,
-            )
+            Some(Scheduler::start(Arc::clone(vault.keys()), Arc::clone(&open)).map_err(MountError::Daemon)?)
         };
-        let control = match serve_control(prepared, vault, mount, service) {
+        let control = match serve_control(prepared, vault, mount, open) {
             Ok(server) => Some(server),
             Err(error) => {
                 // The files are what matters most; `status` says that nobody answers.
@@ -230,14 +207,18 @@ fn serve_control(
     prepared: &Prepared,
     vault: &Arc<Vault>,
     mount: &Mount,
-    service: Arc<Service>,
+    open: Arc<OpenVault>,
 ) -> Result<control::Server, RegistryError> {
     let path = &prepared.vault;
     let io = |error| RegistryError::Io(path.clone(), error);
     let location = VaultLocation::of(vault.keys().vault_id(), path).map_err(io)?;
     let endpoint = RuntimeDir::create()?.bind(location)?;
     endpoint.publish(path, &mount.mountpoint, mount.device)?;
-    control::serve(endpoint, service).map_err(io)
+    let stop = {
+        let open = Arc::clone(&open);
+        move || open.stop()
+    };
+    control::serve(endpoint, open, Box::new(stop)).map_err(io)
 }
 
 /// A mount that is taken away when this is dropped, if it is there still: nobody would serve it.

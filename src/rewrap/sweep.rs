@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::walk::{BATCH, Found, is_gone, walk};
 use crate::ids::{BackingKeyId, Ino, Timestamp};
 use crate::vault::{BatchOutcome, Destination, FileKind, Result, Vault};
@@ -38,17 +40,19 @@ pub struct SweepOptions {
     pub top: Option<Ino>,
 }
 
-/// How far a sweep has come.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+/// How far work on all files has come, as the control protocol and reports write it.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub struct Progress {
-    /// Regular files there are, as far as that can be told: an estimate that gets better.
-    pub total: Option<u64>,
     /// Files looked at.
     pub seen: u64,
-    /// Files re-wrapped.
+    /// Of these, re-wrapped or re-encrypted by this work.
     pub rewrapped: u64,
-    /// Files left as they were though they should have been re-wrapped.
+    /// Of these, left as they were though they should have been changed: a key isn't usable, or the file couldn't be
+    /// written.
     pub failed: u64,
+    /// Regular files there are, as far as that can be told: an estimate that gets better.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
 }
 
 /// What a sweep did and found.

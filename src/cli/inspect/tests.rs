@@ -1,9 +1,9 @@
 use std::path::Path;
 
 use super::*;
-use crate::control::AliasStatus;
 use crate::ids::{AliasName, VaultId};
 use crate::keyring::Staying;
+use crate::service::AliasStatus;
 
 fn inspector() -> Inspector {
     Inspector { entries: vec![], mounts: vec![] }

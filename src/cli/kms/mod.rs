@@ -17,9 +17,10 @@ use super::offline::Offline;
 use super::output;
 use super::progress::Display;
 use super::target::{self, Target};
-use crate::control::{self, Entry, Handler, KmsReply, Reply, Request};
+use crate::control::{Entry, Reply, Request};
 use crate::keyring::Keys;
 use crate::keyring::kms::{Call, Materials as Listed, NewKey, Page, Tag};
+use crate::service::{KmsReply, Operations};
 
 /// The variable that names the vault when `--vault` doesn't.
 const VAULT_VARIABLE: &str = "REKEYFS_VAULT";
@@ -108,10 +109,10 @@ impl Answerer {
                 }
             }
             Self::Vault(offline) if counts => {
-                let service = offline.service()?;
+                let open = offline.operations();
                 let (interrupt, mut display) =
                     (Interrupt::watch(Exit::Interrupted as u8)?, Display::counting());
-                let done = service.kms(call, &mut |progress| {
+                let done = open.kms(call, &mut |progress| {
                     display.update(&progress);
                     !interrupt.came()
                 });
@@ -119,7 +120,8 @@ impl Answerer {
                 done.map_err(|refusal| super::errors::refusal(&refusal))?
             }
             Self::Vault(offline) => {
-                control::kms(offline.keys(), call).map_err(|error| super::errors::keyring(&error))?
+                let done = offline.operations().kms(call, &mut |_| true);
+                done.map_err(|error| super::errors::refusal(&error))?
             }
         };
         match reply {

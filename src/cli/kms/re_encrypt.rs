@@ -10,7 +10,8 @@ use crate::cli::args::kms::ReEncrypt;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::output;
 use crate::cli::target;
-use crate::control::{KmsReply, Reply, Request};
+use crate::control::{Reply, Request};
+use crate::service::KmsReply;
 use crate::storage;
 
 const OPERATION: &str = "ReEncrypt";

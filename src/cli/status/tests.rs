@@ -1,8 +1,8 @@
 //! What is shown is the same with and without bars, and says what it knows.
 use super::*;
-use crate::control::{AliasStatus, KeyStatus, KeyVersionStatus, MountStatus, PendingStatus, VersionStatus};
 use crate::ids::VaultId;
 use crate::keyring::{Staying, UnusableReason};
+use crate::service::{AliasStatus, KeyStatus, KeyVersionStatus, MountStatus, PendingStatus, VersionStatus};
 
 fn status() -> Status {
     let (key, other) = (KeyId::from_bytes([1; 16]), KeyId::from_bytes([2; 16]));
@@ -65,7 +65,7 @@ fn status() -> Status {
             key_id: other,
             date: "2026-12-01T00:00:00.000Z".to_owned(),
             insisted: true,
-            held_up: None,
+            blocked: None,
         }],
     }
 }

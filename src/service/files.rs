@@ -5,40 +5,38 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::super::protocol::{FileReencrypted, KmsReply, Progress, ReencryptionEnded, Refusal, RefusalKind};
-use super::{Service, refusal_of_keyring, refusal_of_vault};
+use super::errors;
+use super::local::OpenVault;
+use super::operations::{GoOn, Result};
+use super::reports::{FileReencrypted, KmsReply, ReencryptionEnded};
 use crate::events::{Event, arn};
 use crate::ids::{Ino, Timestamp};
+use crate::keyring::KeyringError;
 use crate::keyring::kms::{KmsError, KmsErrorName};
-use crate::keyring::{KeyringError, Keys};
-use crate::rewrap::{self, FileOutcome, ReencryptReport};
+use crate::rewrap::{self, FileOutcome, Progress, ReencryptReport};
 use crate::vault::{Destination, Error, NotedFile, Reencrypted};
 
 /// How often a file that is in use is tried again, and how long that waits.
 const CLOSE_TRIES: u32 = 4;
 const CLOSE_PAUSE: Duration = Duration::from_millis(50);
 
-impl Service {
+impl OpenVault {
     /// Counts all files; the census is complete then. Returns of how many files and directories it can't be told.
-    pub(super) fn count_files(
-        &self,
-        go_on: &mut dyn FnMut(Progress) -> bool,
-    ) -> Result<(u64, Vec<NotedFile>), Refusal> {
-        let path = self.vault.keys().vault_path().display().to_string();
+    pub(super) fn count_files(&self, go_on: GoOn<'_>) -> Result<(u64, Vec<NotedFile>)> {
+        let (vault, path) = (self.files()?, self.path());
         let halt = AtomicBool::new(self.stopping.load(Ordering::SeqCst));
         let counted = rewrap::count(
-            &self.vault,
-            |p| {
-                if self.stopping.load(Ordering::SeqCst) || !go_on(progress(p)) {
+            vault,
+            |progress| {
+                if !self.continues(progress, go_on) {
                     halt.store(true, Ordering::SeqCst);
                 }
             },
             &halt,
         );
-        match counted.map_err(|error| refusal_of_vault(&path, &error))? {
+        match counted.map_err(|error| errors::of_vault(&path, &error))? {
             count if count.stopped => {
-                let message = format!("{path}: stopped before all files were counted");
-                Err(Refusal::new(RefusalKind::Other, message))
+                Err(self.stopped(format!("{path}: stopped before all files were counted")))
             }
             count => Ok((count.unknown(), count.noted)),
         }
@@ -49,13 +47,14 @@ impl Service {
         &self,
         ino: Ino,
         before: Option<Timestamp>,
-        go_on: &mut dyn FnMut(Progress) -> bool,
-    ) -> Result<FileReencrypted, Refusal> {
-        let mut go_on = || !self.stopping.load(Ordering::SeqCst) && go_on(Progress::default());
+        go_on: GoOn<'_>,
+    ) -> Result<FileReencrypted> {
+        let vault = self.files()?;
+        let mut go_on = || self.continues(Progress::default(), go_on);
         let mut tries = 0;
         let outcome = loop {
-            let outcome = rewrap::reencrypt_file(&self.vault, ino, before, &mut go_on)
-                .map_err(|error| refusal_of_vault(&format!("inode {ino}"), &error))?;
+            let outcome = rewrap::reencrypt_file(vault, ino, before, &mut go_on)
+                .map_err(|error| errors::of_vault(&format!("inode {ino}"), &error))?;
             // The kernel tells of the last close a little after it.
             if outcome != FileOutcome::Was(Reencrypted::InUse) || tries == CLOSE_TRIES {
                 break outcome;
@@ -77,27 +76,23 @@ impl Service {
     ///
     /// # Errors
     /// If the root can't be read.
-    pub fn reencrypt_all(
-        &self,
-        before: Option<Timestamp>,
-        go_on: &mut dyn FnMut(Progress) -> bool,
-    ) -> Result<ReencryptReport, Refusal> {
-        let path = self.vault.keys().vault_path().display().to_string();
+    pub fn reencrypt_all(&self, before: Option<Timestamp>, go_on: GoOn<'_>) -> Result<ReencryptReport> {
+        let (vault, path) = (self.files()?, self.path());
         let halt = AtomicBool::new(false);
-        let events = self.vault.keys().events();
-        events.record(&reencryption(None));
+        let events = self.keys.events();
+        events.record(&ReencryptionEnded::event(None));
         let report = rewrap::reencrypt_all(
-            &self.vault,
+            vault,
             before,
-            |p| {
-                if !go_on(progress(p)) {
+            |progress| {
+                if !self.continues(progress, go_on) {
                     halt.store(true, Ordering::SeqCst);
                 }
             },
             &halt,
         )
-        .map_err(|error| refusal_of_vault(&path, &error))?;
-        events.record(&reencryption(Some(ReencryptionEnded {
+        .map_err(|error| errors::of_vault(&path, &error))?;
+        events.record(&ReencryptionEnded::event(Some(ReencryptionEnded {
             files: report.files,
             reencrypted: report.reencrypted,
             left: report.left,
@@ -107,11 +102,11 @@ impl Service {
     }
 
     /// KMS's ReEncrypt, for a file's DEK.
-    pub(super) fn rewrap_file_to(&self, ino: Ino, key_id: &str) -> Result<KmsReply, Refusal> {
-        let keys: &Keys = self.vault.keys();
+    pub(super) fn rewrap_file_to(&self, ino: Ino, key_id: &str) -> Result<KmsReply> {
+        let (vault, keys) = (self.files()?, &self.keys);
         let failed = |error: KeyringError| match KmsError::of(error) {
             Ok(error) => Ok(KmsReply::Failed { error }),
-            Err(error) => Err(refusal_of_keyring(&error)),
+            Err(error) => Err(errors::of_keyring(&error)),
         };
         let named =
             |name, message: &str| Ok(KmsReply::Failed { error: KmsError { name, message: message.into() } });
@@ -120,7 +115,7 @@ impl Service {
             Err(error) => return failed(error),
         };
         let object = format!("inode {ino}");
-        let from = match self.vault.count_file(ino) {
+        let from = match vault.count_file(ino) {
             Ok(Some(info)) => info.backing,
             Ok(None) => {
                 let message = "The file has no data key: it is empty, or no regular file.";
@@ -129,29 +124,13 @@ impl Service {
             Err(Error::Corrupt(_)) => {
                 return named(KmsErrorName::InvalidCiphertextException, "The file's header is damaged.");
             }
-            Err(error) => return Err(refusal_of_vault(&object, &error)),
+            Err(error) => return Err(errors::of_vault(&object, &error)),
         };
         if let Err(error) = keys.usable(from) {
             return failed(error.into());
         }
-        self.vault
-            .rewrap_to(ino, &Destination::Key(to))
-            .map_err(|error| refusal_of_vault(&object, &error))?;
+        vault.rewrap_to(ino, &Destination::Key(to)).map_err(|error| errors::of_vault(&object, &error))?;
         keys.events().record(&Event::KeyOperation { key: to, operation: "ReEncrypt" });
         Ok(KmsReply::Done { answer: json!({ "SourceKeyId": arn(from.key), "KeyId": arn(to) }) })
     }
-}
-
-/// The event of a re-encryption of many files: that it began, or how it ended.
-pub(super) fn reencryption(ended: Option<ReencryptionEnded>) -> Event {
-    match ended {
-        None => Event::ReencryptionBegan,
-        Some(ReencryptionEnded { files, reencrypted, left, complete }) => {
-            Event::ReencryptionEnded { files, reencrypted, left, complete }
-        }
-    }
-}
-
-fn progress(p: rewrap::Progress) -> Progress {
-    Progress { seen: p.seen, rewrapped: p.rewrapped, failed: p.failed, total: p.total }
 }

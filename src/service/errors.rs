@@ -1,18 +1,19 @@
-//! Refusals, and what kind of refusal an error is: the one table from which a command has its exit status, whether a daemon says no
-//! or the command itself finds that it can't be done.
+//! The error of an operation, and its kind: the one table from which a command has its exit status, whether a daemon
+//! says no or the command itself finds that it can't be done.
 
 use serde::{Deserialize, Serialize};
 
+use super::tree::TreeError;
 use crate::keyring::{KeyError, KeyringError};
 use crate::unlock::UnlockError;
 use crate::vault::{self, NotedFile};
 
-/// Why a request was refused. The client turns the kind into its exit status and shows the message.
+/// Why an operation was not done. The command turns the kind into its exit status and shows the message.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
-pub struct Refusal {
+pub struct ErrorReply {
     /// What sort of thing it is.
-    pub kind: RefusalKind,
+    pub kind: ErrorKind,
     /// Object, cause and remedy in one line.
     pub message: String,
     /// Some of the files that are in the way; an older daemon names none.
@@ -20,9 +21,9 @@ pub struct Refusal {
     pub files: Vec<NotedFile>,
 }
 
-impl Refusal {
-    /// A refusal with that message.
-    pub fn new(kind: RefusalKind, message: impl Into<String>) -> Self {
+impl ErrorReply {
+    /// An error with that message.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), files: Vec::new() }
     }
 
@@ -33,10 +34,11 @@ impl Refusal {
     }
 }
 
-/// Sorts of refusals.
+/// Kinds of errors. No daemon sends those from [`ErrorKind::Stopped`] to [`ErrorKind::Unreachable`]:
+/// they are of the process that asks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum RefusalKind {
+pub enum ErrorKind {
     /// Neither the mount's owner nor root.
     Denied,
     /// The request isn't one this daemon understands.
@@ -73,11 +75,18 @@ pub enum RefusalKind {
     ReadOnly,
     /// As many connections as the daemon serves at a time, or the same work is under way.
     Busy,
-    /// Anything else.
+    /// The caller wanted no more.
+    Stopped,
+    /// The vault's directory or tree can't be opened.
+    Tree,
+    /// No daemon answers, or it doesn't speak this protocol.
+    Unreachable,
+    /// Anything else, and what a newer daemon says that this program doesn't know.
+    #[serde(other)]
     Other,
 }
 
-impl From<&KeyringError> for RefusalKind {
+impl From<&KeyringError> for ErrorKind {
     fn from(error: &KeyringError) -> Self {
         match error {
             KeyringError::Missing { .. } => Self::KeyringMissing,
@@ -126,19 +135,37 @@ impl From<&KeyringError> for RefusalKind {
     }
 }
 
-/// The refusal of what the keyring refuses.
-pub(super) fn refusal_of_keyring(error: &KeyringError) -> Refusal {
-    Refusal::new(error.into(), error.to_string())
+/// The error of a keyring operation.
+pub(super) fn of_keyring(error: &KeyringError) -> ErrorReply {
+    ErrorReply::new(error.into(), error.to_string())
 }
 
-/// The refusal of what can't be done to a file or a tree.
-pub(super) fn refusal_of_vault(object: &str, error: &vault::Error) -> Refusal {
+/// The error of an operation on a file or a tree.
+pub(super) fn of_vault(object: &str, error: &vault::Error) -> ErrorReply {
     let kind = match error {
-        vault::Error::KeyNotUsable(_) => RefusalKind::KeyNotUsable,
-        vault::Error::Corrupt(_) => RefusalKind::Corrupt,
-        vault::Error::NotFound | vault::Error::Stale => RefusalKind::NotFound,
-        vault::Error::ReadOnly => RefusalKind::ReadOnly,
-        _ => RefusalKind::Other,
+        vault::Error::KeyNotUsable(_) => ErrorKind::KeyNotUsable,
+        vault::Error::Corrupt(_) => ErrorKind::Corrupt,
+        vault::Error::NotFound | vault::Error::Stale => ErrorKind::NotFound,
+        vault::Error::ReadOnly => ErrorKind::ReadOnly,
+        _ => ErrorKind::Other,
     };
-    Refusal::new(kind, format!("{object}: {error}"))
+    ErrorReply::new(kind, format!("{object}: {error}"))
+}
+
+impl From<TreeError> for ErrorReply {
+    fn from(error: TreeError) -> Self {
+        Self::new(ErrorKind::Tree, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_that_a_newer_daemon_has_is_another_error() {
+        let text = r#"{"kind":"some-new-kind","message":"m"}"#;
+        let reply: ErrorReply = serde_json::from_str(text).unwrap();
+        assert_eq!(reply, ErrorReply::new(ErrorKind::Other, "m"));
+    }
 }

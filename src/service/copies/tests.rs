@@ -4,15 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::*;
-use crate::control::Handler;
-use crate::control::protocol::{PathText, Retire, RotateTarget};
-use crate::ids::{Ino, KeyId, KeyVersion};
-use crate::keyring::{Retirement, SystemClock};
+use crate::ids::{Ino, KeyId, KeyVersion, PathText};
+use crate::keyring::{Retirement, RotateTarget, SystemClock};
+use crate::service::{Operations, Retire};
 use crate::vault::testing::TestVault;
 
 struct Fixture {
     vault: TestVault,
-    service: Service,
+    open: OpenVault,
     key: KeyId,
     copy: PathBuf,
 }
@@ -20,14 +19,14 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let vault = TestVault::at(Arc::new(SystemClock));
-        let service = Service::new(Arc::clone(&vault.vault), None);
+        let open = OpenVault::with_files(Arc::clone(&vault.vault));
         let key = vault.default_key();
         let copy = vault.tree().parent().unwrap().with_file_name("copy");
-        Self { vault, service, key, copy }
+        Self { vault, open, key, copy }
     }
 
     fn rewrapped(&self, files: &[Ino]) {
-        self.service.rotate(&RotateTarget::Key(self.key)).unwrap();
+        self.open.rotate(&RotateTarget::Key(self.key)).unwrap();
         assert_eq!(self.vault.vault.rewrap_batch(files).rewrapped, files.len() as u64);
     }
 
@@ -41,16 +40,16 @@ impl Fixture {
         }
     }
 
-    fn retire(&self, copy: &Path) -> Result<u32, Refusal> {
+    fn retire(&self, copy: &Path) -> Result<u32> {
         let meta = copy.metadata().unwrap();
         let place = CopyPlace { path: PathText(copy.to_owned()), device: meta.dev(), inode: meta.ino() };
         self.retire_at(place)
     }
 
-    fn retire_at(&self, place: CopyPlace) -> Result<u32, Refusal> {
+    fn retire_at(&self, place: CopyPlace) -> Result<u32> {
         let (key_id, below, what) = (self.key.to_string(), KeyVersion(2), Retirement::Trim);
         let asked = Retire { key_id, below, what, insist: None, copies: vec![place] };
-        self.service.retire(&asked, &mut |_| true).map(|report| report.trimmed)
+        self.open.retire(&asked, &mut |_| true).map(|report| report.trimmed)
     }
 }
 
@@ -61,11 +60,11 @@ fn a_copy_that_was_not_copied_again_since_the_rewrap_keeps_the_versions() {
     f.copied();
     f.rewrapped(&files);
     let refused = f.retire(&f.copy).unwrap_err();
-    assert_eq!(refused.kind, RefusalKind::KeyNotUsable);
+    assert_eq!(refused.kind, ErrorKind::KeyNotUsable);
     assert!(refused.message.contains("3 files of this copy need versions below 2 of key"), "{refused}");
     assert!(refused.message.contains("rsync --checksum"), "{refused}");
     // Of the tree alone it is the same.
-    assert_eq!(f.retire(&f.copy.join("tree")).unwrap_err().kind, RefusalKind::KeyNotUsable);
+    assert_eq!(f.retire(&f.copy.join("tree")).unwrap_err().kind, ErrorKind::KeyNotUsable);
     f.copied();
     assert_eq!(f.retire(&f.copy).unwrap(), 1);
 }
@@ -95,7 +94,7 @@ fn what_isnt_a_copy_of_this_vault_or_cant_be_told_refuses() {
     let empty = f.retire(&f.copy).unwrap_err();
     assert!(empty.message.contains("no file is in this copy"), "{empty}");
     let elsewhere = CopyPlace { path: PathText(f.copy.clone()), device: 0, inode: 0 };
-    assert_eq!(f.retire_at(elsewhere).unwrap_err().kind, RefusalKind::NotFound);
+    assert_eq!(f.retire_at(elsewhere).unwrap_err().kind, ErrorKind::NotFound);
     let other = Fixture::new();
     other.vault.written("b");
     let foreign = f.retire(&other.vault.tree()).unwrap_err();

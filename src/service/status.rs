@@ -101,7 +101,8 @@ pub struct PendingStatus {
     /// Whether it is deleted though files need it.
     pub insisted: bool,
     /// Why it is still there after its date, if it is.
-    pub held_up: Option<String>,
+    #[serde(rename = "held_up")]
+    pub blocked: Option<String>,
 }
 
 /// A mount.

@@ -3,10 +3,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::*;
-use crate::control::Handler;
-use crate::control::protocol::{Rewrap, RotateTarget};
 use crate::ids::{AliasName, Ino, KeyVersion, Timestamp};
-use crate::keyring::{Authority, Clock, Keys};
+use crate::keyring::{Authority, Clock, Keys, RotateTarget};
+use crate::service::{Operations, Rewrap};
 use crate::vault::testing::{TestVault, me};
 
 const DAY: i64 = 86_400_000;
@@ -22,7 +21,7 @@ impl Clock for Moved {
 struct Fixture {
     vault: TestVault,
     clock: Arc<Moved>,
-    service: Service,
+    open: OpenVault,
     key: KeyId,
 }
 
@@ -30,21 +29,16 @@ impl Fixture {
     fn new() -> Self {
         let clock = Arc::new(Moved(AtomicI64::new(0)));
         let vault = TestVault::at(Arc::clone(&clock) as Arc<dyn Clock>);
-        let service = Service::new(Arc::clone(&vault.vault), None);
+        let open = OpenVault::with_files(Arc::clone(&vault.vault));
         let key = vault.default_key();
-        Self { vault, clock, service, key }
+        Self { vault, clock, open, key }
     }
 
     fn rotate(&self) {
-        self.service.rotate(&RotateTarget::Key(self.key)).unwrap();
+        self.open.rotate(&RotateTarget::Key(self.key)).unwrap();
     }
 
-    fn retire(
-        &self,
-        below: u32,
-        what: Retirement,
-        insist: Option<Authority>,
-    ) -> Result<RetireReport, Refusal> {
+    fn retire(&self, below: u32, what: Retirement, insist: Option<Authority>) -> Result<RetireReport> {
         let asked = Retire {
             key_id: self.key.to_string(),
             below: KeyVersion(below),
@@ -52,13 +46,13 @@ impl Fixture {
             insist,
             copies: Vec::new(),
         };
-        self.service.retire(&asked, &mut |_| true)
+        self.open.retire(&asked, &mut |_| true)
     }
 
-    fn schedule(&self, key: KeyId, insist: Option<Authority>) -> Result<(), KmsError> {
+    fn schedule(&self, key: KeyId, insist: Option<Authority>) -> std::result::Result<(), KmsError> {
         let call =
             Call::ScheduleKeyDeletion { key_id: key.to_string(), pending_window_in_days: Some(7), insist };
-        match self.service.kms(&call, &mut |_| true).unwrap() {
+        match self.open.kms(&call, &mut |_| true).unwrap() {
             KmsReply::Done { .. } => Ok(()),
             KmsReply::Failed { error } => Err(error),
         }
@@ -89,7 +83,7 @@ impl Fixture {
         let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
         std::os::unix::fs::FileExt::write_all_at(&file, &before[..512], 0).unwrap();
         self.vault.reopen();
-        self.service = Service::new(Arc::clone(&self.vault.vault), None);
+        self.open = OpenVault::with_files(Arc::clone(&self.vault.vault));
     }
 
     fn events(&self, kind: &str) -> usize {
@@ -107,7 +101,7 @@ fn versions_are_retired_once_no_file_needs_them_and_that_can_be_undone() {
     f.rotate();
     f.rotate();
     for below in [0, 1, 4, u32::MAX] {
-        assert_eq!(f.retire(below, Retirement::Shut, None).unwrap_err().kind, RefusalKind::KeyNotUsable);
+        assert_eq!(f.retire(below, Retirement::Shut, None).unwrap_err().kind, ErrorKind::KeyNotUsable);
     }
     let refused = f.retire(2, Retirement::Shut, None).unwrap_err();
     assert!(refused.message.starts_with("1 file needs versions below 2 of key"), "{refused}");
@@ -123,8 +117,8 @@ fn versions_are_retired_once_no_file_needs_them_and_that_can_be_undone() {
     let mut vault = fresh.vault;
     vault.reopen_keyring();
     assert!(matches!(vault.open("file"), Err(crate::vault::Error::KeyNotUsable(_))));
-    let service = Service::new(Arc::clone(&vault.vault), None);
-    let f = Fixture { vault, service, ..fresh };
+    let open = OpenVault::with_files(Arc::clone(&vault.vault));
+    let f = Fixture { vault, open, ..fresh };
     let hole = f.retire(2, Retirement::Open, None).unwrap_err();
     assert!(hole.message.contains("give --below 3 --undo"), "{hole}");
     assert_eq!(f.retire(3, Retirement::Open, None).unwrap().min_decryption, KeyVersion(1));
@@ -139,10 +133,10 @@ fn trimmed_material_is_gone_from_the_old_keyring_too() {
     let order = RetireOrder { key: f.key, below: KeyVersion(2), what: Retirement::Trim }.to_string();
     assert!(f.retire(2, Retirement::Trim, None).is_err(), "a file needs it");
     let other = f.insist(&Keys::deletion_order(f.key));
-    assert_eq!(f.retire(2, Retirement::Trim, Some(other)).unwrap_err().kind, RefusalKind::Outdated);
+    assert_eq!(f.retire(2, Retirement::Trim, Some(other)).unwrap_err().kind, ErrorKind::Outdated);
     let late = f.insist(&order);
     f.rotate();
-    assert_eq!(f.retire(2, Retirement::Trim, Some(late)).unwrap_err().kind, RefusalKind::Outdated);
+    assert_eq!(f.retire(2, Retirement::Trim, Some(late)).unwrap_err().kind, ErrorKind::Outdated);
     let material = |f: &Fixture| {
         let info = f.vault.keys().keys().into_iter().find(|info| info.id == f.key).unwrap();
         info.versions.iter().map(|v| v.has_material).collect::<Vec<_>>()
@@ -177,10 +171,10 @@ fn a_deletion_is_refused_while_files_need_the_key_and_deletes_its_aliases() {
         target_key_id: f.vault.keys().current(&AliasName::default_alias()).unwrap().key.to_string(),
     });
     f.clock.0.store(7 * DAY - 1, Ordering::SeqCst);
-    assert!(f.service.delete_due(&mut |_| true).unwrap().is_empty());
+    assert!(f.open.delete_due(&mut |_| true).unwrap().is_empty());
     f.clock.0.store(7 * DAY, Ordering::SeqCst);
-    let done = f.service.delete_due(&mut |_| true).unwrap();
-    assert_eq!(done, [DueDeletion { key: f.key, held_up: None }]);
+    let done = f.open.delete_due(&mut |_| true).unwrap();
+    assert_eq!(done, [DueDeletion { key: f.key, blocked: None }]);
     let describe = f.vault.keys().call(&Call::DescribeKey { key_id: f.key.to_string() });
     let error = KmsError::of(describe.unwrap_err()).unwrap();
     assert_eq!(error.name, KmsErrorName::NotFoundException);
@@ -191,7 +185,7 @@ fn a_deletion_is_refused_while_files_need_the_key_and_deletes_its_aliases() {
 }
 
 #[test]
-fn a_deletion_that_files_need_by_its_date_is_held_up() {
+fn a_deletion_that_files_need_by_its_date_is_blocked() {
     let f = Fixture::new();
     let ino = f.vault.written("file");
     let (vault, _) = (&f.vault.vault, f.new_default());
@@ -203,19 +197,19 @@ fn a_deletion_that_files_need_by_its_date_is_held_up() {
     vault.unlink(Ino::ROOT, b"file").unwrap();
     std::fs::write(&lower, &backup).unwrap();
     f.clock.0.store(8 * DAY, Ordering::SeqCst);
-    let done = f.service.delete_due(&mut |_| true).unwrap();
-    assert!(done[0].held_up.as_ref().unwrap().starts_with("1 file needs key"), "{done:?}");
-    assert!(f.service.delete_due(&mut |_| true).unwrap().is_empty(), "not counted again at once");
+    let done = f.open.delete_due(&mut |_| true).unwrap();
+    assert!(done[0].blocked.as_ref().unwrap().starts_with("1 file needs key"), "{done:?}");
+    assert!(f.open.delete_due(&mut |_| true).unwrap().is_empty(), "not counted again at once");
     assert_eq!(f.events("DeleteKey"), 1);
-    let status = f.service.status().unwrap().pending_deletions;
+    let status = f.open.status().unwrap().pending_deletions;
     assert_eq!((status.len(), status[0].key_id), (1, f.key));
-    assert!(status[0].held_up.is_some() && !status[0].insisted);
+    assert!(status[0].blocked.is_some() && !status[0].insisted);
     // Cancelled and enabled, the file opens.
     f.call(&Call::CancelKeyDeletion { key_id: f.key.to_string() });
     f.call(&Call::EnableKey { key_id: f.key.to_string() });
     f.vault.open("file").unwrap();
-    assert!(f.service.delete_due(&mut |_| true).unwrap().is_empty());
-    assert!(f.service.status().unwrap().pending_deletions.is_empty());
+    assert!(f.open.delete_due(&mut |_| true).unwrap().is_empty());
+    assert!(f.open.status().unwrap().pending_deletions.is_empty());
 }
 
 #[test]
@@ -227,12 +221,12 @@ fn a_deletion_that_is_insisted_on_is_carried_out() {
     f.schedule(f.key, Some(f.insist(&Keys::deletion_order(f.key)))).unwrap();
     f.clock.0.store(7 * DAY, Ordering::SeqCst);
     // Without it no new file could be made.
-    let done = f.service.delete_due(&mut |_| true).unwrap();
-    assert!(done[0].held_up.as_ref().unwrap().contains("alias/default"), "{done:?}");
+    let done = f.open.delete_due(&mut |_| true).unwrap();
+    assert!(done[0].blocked.as_ref().unwrap().contains("alias/default"), "{done:?}");
     let next = f.vault.keys().create_key_for_test("alias/next".parse().unwrap());
     f.call(&Call::UpdateAlias { alias_name: "alias/default".into(), target_key_id: next.to_string() });
-    let again = Service::new(Arc::clone(&f.vault.vault), None);
-    assert_eq!(again.delete_due(&mut |_| true).unwrap(), [DueDeletion { key: f.key, held_up: None }]);
+    let again = OpenVault::with_files(Arc::clone(&f.vault.vault));
+    assert_eq!(again.delete_due(&mut |_| true).unwrap(), [DueDeletion { key: f.key, blocked: None }]);
     assert!(f.vault.open("file").is_err());
 }
 
@@ -243,7 +237,7 @@ fn a_file_made_while_files_are_counted_takes_the_scheduling_back() {
     let call =
         Call::ScheduleKeyDeletion { key_id: f.key.to_string(), pending_window_in_days: None, insist: None };
     f.vault.vault.mkdir(Ino::ROOT, b"dir", 0o755, &me()).unwrap();
-    let reply = f.service.kms(&call, &mut |_| {
+    let reply = f.open.kms(&call, &mut |_| {
         calls += 1;
         // The root was read already.
         if calls == 2 {
@@ -266,11 +260,11 @@ fn a_version_that_one_slot_still_bears_is_not_retired() {
     f.cut_short(ino);
     let refusal = f.retire(2, Retirement::Trim, None).unwrap_err();
     assert!(refusal.message.contains("1 file needs versions below 2"), "{}", refusal.message);
-    Handler::count(&f.service, &mut |_| true).unwrap();
-    let status = f.service.status().unwrap();
+    Operations::count(&f.open, &mut |_| true).unwrap();
+    let status = f.open.status().unwrap();
     assert_eq!((status.files_seen, status.files_stale), (1, 1));
-    assert_eq!(f.service.rewrap(&Rewrap::default(), &mut |_| true).unwrap().progress.rewrapped, 1);
-    assert_eq!(f.service.status().unwrap().files_stale, 0);
+    assert_eq!(f.open.rewrap(&Rewrap::default(), &mut |_| true).unwrap().progress.rewrapped, 1);
+    assert_eq!(f.open.status().unwrap().files_stale, 0);
     f.retire(2, Retirement::Trim, None).unwrap();
     f.vault.open("file").unwrap();
 }

@@ -4,14 +4,16 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use super::Service;
-use super::endings::GoOn;
-use crate::control::protocol::{CopyPlace, Progress, Refusal, RefusalKind};
+use super::errors::{ErrorKind, ErrorReply};
+use super::local::OpenVault;
+use super::operations::{GoOn, Result};
+use super::orders::CopyPlace;
 use crate::ids::BackingKeyId;
+use crate::rewrap::Progress;
 use crate::storage::{self, Errno};
 use crate::vault::{CountError, Needed};
 
-impl Service {
+impl OpenVault {
     /// Refuses if a copy has files that need one of the backing keys that `gone` chooses, or may have. `files`: the
     /// vault has some, so that a copy without any is none.
     pub(super) fn check_copies(
@@ -21,30 +23,28 @@ impl Service {
         gone: impl Fn(BackingKeyId) -> bool + Copy,
         what: &str,
         go_on: GoOn<'_>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<()> {
+        let vault = self.files()?;
         for copy in copies {
             let path = copy.path.as_path().display();
             let failed =
-                |e: Errno| Refusal::new(RefusalKind::Other, format!("{path}: {e}; nothing is changed"));
+                |e: Errno| ErrorReply::new(ErrorKind::Other, format!("{path}: {e}; nothing is changed"));
             let tree = open(copy).map_err(failed)?;
             let Some(tree) = tree else {
                 let why = "the mount's daemon finds another directory there; nothing is changed";
-                return Err(Refusal::new(RefusalKind::NotFound, format!("{path}: {why}")));
+                return Err(ErrorReply::new(ErrorKind::NotFound, format!("{path}: {why}")));
             };
-            let counted = self.vault.count_copy(tree, &mut |seen| {
-                !self.stopping.load(std::sync::atomic::Ordering::SeqCst)
-                    && go_on(Progress { seen, ..Progress::default() })
+            let counted = vault.count_copy(tree, &mut |seen| {
+                self.continues(Progress { seen, ..Progress::default() }, go_on)
             });
-            let counted = counted.map_err(|error| {
-                let kind = match error {
-                    CountError::Moving => RefusalKind::Busy,
-                    CountError::Stopped | CountError::Vault(_) => RefusalKind::Other,
-                };
-                Refusal::new(kind, format!("{path}: {error}"))
+            let counted = counted.map_err(|error| match error {
+                CountError::Stopped => self.stopped(format!("{path}: stopped; nothing is changed")),
+                CountError::Moving => ErrorReply::new(ErrorKind::Busy, format!("{path}: {error}")),
+                CountError::Vault(_) => ErrorReply::new(ErrorKind::Other, format!("{path}: {error}")),
             })?;
             if let Some(why) = against(&counted, files, gone, what) {
-                let refusal = Refusal::new(RefusalKind::KeyNotUsable, format!("{path}: {why}"));
-                return Err(refusal.naming(counted.in_the_way_of(gone)));
+                let refused = ErrorReply::new(ErrorKind::KeyNotUsable, format!("{path}: {why}"));
+                return Err(refused.naming(counted.in_the_way_of(gone)));
             }
         }
         Ok(())

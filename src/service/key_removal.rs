@@ -1,17 +1,20 @@
 //! What can't be taken back, or hardly: scheduling a key's deletion, the deletion itself, retiring versions.
 //! Before each, the files are counted afresh; a need, or a file of which it can't be told, is a refusal.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-
-use super::{Service, kms, refusal_of_keyring, refusal_of_vault};
-use crate::control::protocol::{KmsReply, Progress, Refusal, RefusalKind, Retire, RetireReport};
+use super::blocked_deletions::DueDeletion;
+use super::errors::{self, ErrorKind, ErrorReply};
+use super::keys;
+use super::local::OpenVault;
+use super::operations::{GoOn, Result};
+use super::orders::Retire;
+use super::reports::{KmsReply, RetireReport};
 use crate::events::Event;
 use crate::ids::{BackingKeyId, KeyId};
 use crate::keyring::kms::{Call, KmsError, KmsErrorName};
 use crate::keyring::{KeyState, KeyringError, PendingDeletion, RetireOrder, Retirement};
+use crate::rewrap::Progress;
 use crate::vault::{CountError, Needed, NotedFile};
 
 /// How long a deletion that is held up waits before the files are counted again.
@@ -20,52 +23,31 @@ const COUNT_AGAIN: Duration = Duration::from_secs(3600);
 /// How many files a message names; a refusal lists more.
 const SOME: usize = 3;
 
-/// A function that is told of progress and says whether to go on.
-pub(super) type GoOn<'a> = &'a mut dyn FnMut(Progress) -> bool;
-
-/// Deletions whose date has passed and that can't be carried out: why, and since when.
-#[derive(Default)]
-pub(super) struct HeldUp(Mutex<HashMap<KeyId, (String, Instant)>>);
-
-/// What became of a deletion whose date has passed.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct DueDeletion {
-    /// The key.
-    pub key: KeyId,
-    /// Why it is still there; nothing if it is deleted.
-    pub held_up: Option<String>,
-}
-
-impl Service {
-    /// Why a pending deletion is held up, if it is.
-    pub(super) fn held_up(&self, key: KeyId) -> Option<String> {
-        self.held_up.0.lock().get(&key).map(|(why, _)| why.clone())
-    }
-
-    fn count(&self, go_on: GoOn<'_>) -> Result<Needed, Refusal> {
-        let counted = self.vault.count_needs(&mut |seen| {
-            !self.stopping.load(std::sync::atomic::Ordering::SeqCst)
-                && go_on(Progress { seen, ..Progress::default() })
-        });
-        let path = self.vault.keys().vault_path().display().to_string();
+impl OpenVault {
+    /// Counts which files need which backing keys.
+    fn count_references(&self, go_on: GoOn<'_>) -> Result<Needed> {
+        let counted = self
+            .files()?
+            .count_needs(&mut |seen| self.continues(Progress { seen, ..Progress::default() }, go_on));
+        let path = self.path();
         counted.map_err(|error| match error {
-            CountError::Vault(error) => refusal_of_vault(&path, &error),
-            CountError::Stopped => Refusal::new(RefusalKind::Other, format!("{path}: {error}")),
-            CountError::Moving => Refusal::new(RefusalKind::Busy, format!("{path}: {error}")),
+            CountError::Vault(error) => errors::of_vault(&path, &error),
+            CountError::Stopped => self.stopped(format!("{path}: {error}")),
+            CountError::Moving => ErrorReply::new(ErrorKind::Busy, format!("{path}: {error}")),
         })
     }
 
     /// Some of the files that are in the way, with their plain paths.
-    fn named(&self, counted: &Needed, gone: impl Fn(BackingKeyId) -> bool) -> Vec<NotedFile> {
+    fn named(&self, counted: &Needed, gone: impl Fn(BackingKeyId) -> bool) -> Result<Vec<NotedFile>> {
         let mut files = counted.in_the_way_of(gone);
-        self.vault.name_plainly(&mut files);
-        files
+        self.files()?.name_plainly(&mut files);
+        Ok(files)
     }
 
     /// Schedules a deletion, unless files need the key and the call doesn't insist.
-    pub(super) fn schedule_deletion(&self, call: &Call, go_on: GoOn<'_>) -> Result<KmsReply, Refusal> {
-        let keys = self.vault.keys();
-        let done = |call: &Call| kms(keys, call).map_err(|error| refusal_of_keyring(&error));
+    pub(super) fn schedule_deletion(&self, call: &Call, go_on: GoOn<'_>) -> Result<KmsReply> {
+        let keys = &self.keys;
+        let done = |call: &Call| keys::kms(keys, call);
         let Call::ScheduleKeyDeletion { key_id, pending_window_in_days, insist: None } = call else {
             return done(call);
         };
@@ -73,16 +55,16 @@ impl Service {
         let key = match tried.map_err(KmsError::of) {
             Ok(key) => key,
             Err(Ok(error)) => return Ok(KmsReply::Failed { error }),
-            Err(Err(error)) => return Err(refusal_of_keyring(&error)),
+            Err(Err(error)) => return Err(errors::of_keyring(&error)),
         };
-        let key_error = |error| refusal_of_keyring(&KeyringError::Key(error));
+        let key_error = |error| errors::of_keyring(&KeyringError::Key(error));
         let refused = |why| {
             let error = KmsError { name: KmsErrorName::ConflictException, message: why };
             Ok(KmsReply::Failed { error })
         };
         let enabled = keys.keys().iter().any(|info| info.id == key && info.state == KeyState::Enabled);
         let wraps = keys.wraps_of(key).map_err(key_error)?;
-        if let Some(why) = in_the_way_of_key(&self.count(go_on)?, key) {
+        if let Some(why) = blocking_reason_of_key(&self.count_references(go_on)?, key) {
             return refused(why);
         }
         let reply = done(call)?;
@@ -90,10 +72,10 @@ impl Service {
             return Ok(reply);
         }
         // It was used while the files were counted; now it is closed, so that another count tells.
-        let needed = self.count(go_on);
+        let needed = self.count_references(go_on);
         let why = match &needed {
-            Ok(needed) => in_the_way_of_key(needed, key),
-            Err(refusal) => Some(refusal.message.clone()),
+            Ok(needed) => blocking_reason_of_key(needed, key),
+            Err(error) => Some(error.message.clone()),
         };
         let Some(why) = why else { return Ok(reply) };
         done(&Call::CancelKeyDeletion { key_id: key.to_string() })?;
@@ -104,24 +86,27 @@ impl Service {
     }
 
     /// Shuts, opens or trims versions of a key.
-    pub(super) fn retire_versions(&self, asked: &Retire, go_on: GoOn<'_>) -> Result<RetireReport, Refusal> {
-        let keys = self.vault.keys();
-        let refusal = |error: KeyringError| refusal_of_keyring(&error);
-        let key = keys.key_named(&asked.key_id).map_err(refusal)?;
+    pub(super) fn retire_versions(&self, asked: &Retire, go_on: GoOn<'_>) -> Result<RetireReport> {
+        let keys = &self.keys;
+        let refused = |error: KeyringError| errors::of_keyring(&error);
+        let key = keys.key_named(&asked.key_id).map_err(refused)?;
         let order = RetireOrder { key, below: asked.below, what: asked.what };
-        keys.try_retire(&order).map_err(refusal)?;
+        keys.try_retire(&order).map_err(refused)?;
         if order.what != Retirement::Open && asked.insist.is_none() {
             // Versions below the current one wrap nothing new: what is counted now stays so.
             let gone = |backing: BackingKeyId| backing.key == key && backing.version < order.below;
             let what = format!("versions below {} of key {key}", order.below);
-            let counted = self.count(go_on)?;
-            if let Some(why) = in_the_way(&counted, gone, &what) {
-                let files = self.named(&counted, gone);
-                return Err(Refusal::new(RefusalKind::KeyNotUsable, why).naming(files));
+            let counted = self.count_references(go_on).map_err(|error| match error.kind {
+                ErrorKind::Stopped => self.stopped(format!("{}: stopped; nothing is changed", self.path())),
+                _ => error,
+            })?;
+            if let Some(why) = blocking_reason(&counted, gone, &what) {
+                let files = self.named(&counted, gone)?;
+                return Err(ErrorReply::new(ErrorKind::KeyNotUsable, why).naming(files));
             }
             self.check_copies(&asked.copies, counted.files > 0, gone, &what, go_on)?;
         }
-        let done = keys.retire(&order, asked.insist.as_ref()).map_err(refusal)?;
+        let done = keys.retire(&order, asked.insist.as_ref()).map_err(refused)?;
         Ok(RetireReport {
             key_id: key,
             min_decryption: done.min_decryption,
@@ -135,20 +120,20 @@ impl Service {
     ///
     /// # Errors
     /// If the files can't be counted or the keyring can't be saved.
-    pub fn delete_due(&self, go_on: GoOn<'_>) -> Result<Vec<DueDeletion>, Refusal> {
-        let keys = self.vault.keys();
+    pub fn delete_due(&self, go_on: GoOn<'_>) -> Result<Vec<DueDeletion>> {
+        let keys = &self.keys;
         let pending = keys.pending_deletions();
-        self.held_up.0.lock().retain(|key, _| pending.iter().any(|p| p.key == *key && p.due));
+        self.blocked.0.lock().retain(|key, _| pending.iter().any(|p| p.key == *key && p.due));
         let mut needed = None;
         let mut done = Vec::new();
         for pending in pending.into_iter().filter(|pending| pending.due) {
             let key = pending.key;
-            if self.held_up.0.lock().get(&key).is_some_and(|(_, since)| since.elapsed() < COUNT_AGAIN) {
+            if self.blocked.0.lock().get(&key).is_some_and(|(_, since)| since.elapsed() < COUNT_AGAIN) {
                 continue;
             }
-            let why = self.why_not(&pending, &mut needed, go_on)?;
+            let why = self.deletion_blocker(&pending, &mut needed, go_on)?;
             match &why {
-                None => keys.delete_due(&pending).map_err(|error| refusal_of_keyring(&error))?,
+                None => keys.delete_due(&pending).map_err(|error| errors::of_keyring(&error))?,
                 Some(why) => {
                     let (operation, code) = ("DeleteKey", "ConflictException".to_owned());
                     keys.events().record(&Event::OperationRefused {
@@ -157,21 +142,21 @@ impl Service {
                         operation,
                         code,
                     });
-                    self.held_up.0.lock().insert(key, (why.clone(), Instant::now()));
+                    self.blocked.0.lock().insert(key, (why.clone(), Instant::now()));
                 }
             }
-            done.push(DueDeletion { key, held_up: why });
+            done.push(DueDeletion { key, blocked: why });
         }
         Ok(done)
     }
 
     /// What keeps a key from being deleted. One count does for all keys.
-    fn why_not(
+    fn deletion_blocker(
         &self,
         pending: &PendingDeletion,
         needed: &mut Option<Needed>,
         go_on: GoOn<'_>,
-    ) -> Result<Option<String>, Refusal> {
+    ) -> Result<Option<String>> {
         let key = pending.key;
         if pending.is_default {
             let why = format!("key {key}: alias/default points at it; point that at another key first");
@@ -182,9 +167,9 @@ impl Service {
         }
         let counted = match needed.take() {
             Some(counted) => counted,
-            None => self.count(go_on)?,
+            None => self.count_references(go_on)?,
         };
-        let why = in_the_way_of_key(&counted, key);
+        let why = blocking_reason_of_key(&counted, key);
         *needed = Some(counted);
         Ok(why)
     }
@@ -192,9 +177,9 @@ impl Service {
 
 /// What speaks against the end of a key. Of its files those are told of that follow no alias away from it; from a
 /// version to the key's current one a re-wrap moves these too.
-fn in_the_way_of_key(needed: &Needed, key: KeyId) -> Option<String> {
+fn blocking_reason_of_key(needed: &Needed, key: KeyId) -> Option<String> {
     let gone = |backing: BackingKeyId| backing.key == key;
-    let why = in_the_way(needed, gone, &format!("key {key}"))?;
+    let why = blocking_reason(needed, gone, &format!("key {key}"))?;
     Some(match needed.staying_of(gone) {
         0 => why,
         staying => format!("{why}; {staying} of them no alias moves, `rekeyfs rewrap --to-alias` does"),
@@ -202,7 +187,7 @@ fn in_the_way_of_key(needed: &Needed, key: KeyId) -> Option<String> {
 }
 
 /// What speaks against the end of the backing keys that `gone` chooses, and what can be done.
-fn in_the_way(needed: &Needed, gone: impl Fn(BackingKeyId) -> bool, what: &str) -> Option<String> {
+fn blocking_reason(needed: &Needed, gone: impl Fn(BackingKeyId) -> bool, what: &str) -> Option<String> {
     let files = needed.of(&gone);
     let mut some = needed.in_the_way_of(gone);
     some.truncate(SOME);

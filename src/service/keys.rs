@@ -1,0 +1,107 @@
+//! What the keys of an open vault answer alone, without its files.
+
+use super::errors;
+use super::operations::Result;
+use super::reports::KmsReply;
+use super::status::{AliasStatus, KeyStatus, KeyVersionStatus, PendingStatus, Status, VersionStatus};
+use crate::ids::BackingKeyId;
+use crate::keyring::kms::{Call, KmsError};
+use crate::keyring::{self, KeyInfo, Keys, RotateTarget, Rotation, Staying};
+
+/// How many files each version wraps, with the state of the version.
+pub(super) fn versions(keys: &Keys, census: Vec<(BackingKeyId, u64)>) -> Vec<VersionStatus> {
+    let version = |(backing, files): (BackingKeyId, u64)| VersionStatus {
+        key_id: backing.key,
+        version: backing.version,
+        files,
+        state: Some(keys.state_of(backing)),
+    };
+    census.into_iter().map(version).collect()
+}
+
+/// What the keyring alone says of a vault: no mount, no files.
+pub(super) fn status(keys: &Keys) -> Status {
+    let known: Vec<KeyInfo> = keys.keys();
+    let aliases = keys.aliases().into_iter().filter_map(|alias| {
+        let key = known.iter().find(|key| key.id == alias.key)?;
+        Some(AliasStatus {
+            alias: alias.name,
+            key_id: key.id,
+            version: key.current,
+            state: key.state.name().to_owned(),
+        })
+    });
+    Status {
+        vault_id: keys.vault_id(),
+        vault: keys.vault_path().into(),
+        suite: keys.suite().to_string(),
+        mount: None,
+        aliases: aliases.collect(),
+        keys: known.iter().map(key_status).collect(),
+        counted: None,
+        versions: Vec::new(),
+        files_seen: 0,
+        files_stale: 0,
+        files_staying: Staying::default(),
+        files_unknown: 0,
+        files_noted: Vec::new(),
+        pending_rewraps: 0,
+        pending_deletions: keys.pending_deletions().iter().map(pending).collect(),
+    }
+}
+
+fn key_status(key: &KeyInfo) -> KeyStatus {
+    let version = |version: &keyring::VersionInfo| KeyVersionStatus {
+        version: version.number,
+        created: version.created.to_string(),
+        has_material: version.has_material,
+        expires: version.expires.map(|at| at.to_string()),
+        state: Some(version.state),
+    };
+    KeyStatus {
+        key_id: key.id,
+        description: key.description.clone(),
+        service_managed: key.manager == keyring::Manager::Service,
+        state: key.state.name().to_owned(),
+        current: key.current,
+        min_decryption: key.min_decryption,
+        rotation_period_days: key.rotation_days,
+        next_rotation: key.next_rotation.map(|at| at.to_string()),
+        versions: key.versions.iter().map(version).collect(),
+        lost: key.lost.clone(),
+    }
+}
+
+fn pending(pending: &keyring::PendingDeletion) -> PendingStatus {
+    PendingStatus {
+        key_id: pending.key,
+        date: pending.date.to_string(),
+        insisted: pending.insisted,
+        blocked: None,
+    }
+}
+
+/// Rotates a key. A refusal is recorded.
+pub(super) fn rotate(keys: &Keys, target: &RotateTarget) -> Result<Rotation> {
+    keys.rotate(target).map_err(|error| {
+        keys.note_refused_rotation(target, &error);
+        errors::of_keyring(&error)
+    })
+}
+
+/// Does an operation of the KMS interface. A refusal is recorded.
+pub(super) fn kms(keys: &Keys, call: &Call) -> Result<KmsReply> {
+    match keys.call(call) {
+        Ok(answer) => Ok(KmsReply::Done { answer }),
+        Err(error) => match KmsError::of(error) {
+            Ok(error) => {
+                keys.note_refused_call(call, &error.name.to_string());
+                Ok(KmsReply::Failed { error })
+            }
+            Err(error) => {
+                keys.note_refused_call(call, "KeyringError");
+                Err(errors::of_keyring(&error))
+            }
+        },
+    }
+}

@@ -1,0 +1,350 @@
+//! The open vault: what a mount serves on its socket, and what a command uses on a vault that isn't mounted. The files
+//! of the latter are opened at the first operation that needs them.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::blocked_deletions::BlockedDeletions;
+use super::errors::{self, ErrorKind, ErrorReply};
+use super::keys;
+use super::operations::{GoOn, Operations, Result};
+use super::orders::{Retire, Rewrap, RewrapDestination};
+use super::reports::{
+    FileReencrypted, Inspected, InspectedHeader, KmsReply, ReencryptionEnded, RetireReport, RewrapReport,
+};
+use super::status::{MountStatus, Status};
+use super::tree::open_tree;
+use crate::events::{Event, FILE_NAME, Verification};
+use crate::fsck::{self, CheckError, CheckObserver, Summary};
+use crate::ids::{AliasName, BackingKeyId, Ino, PathText, Timestamp};
+use crate::keyring::kms::Call;
+use crate::keyring::{Keys, Renewal, RotateTarget, Rotation, VersionState};
+use crate::rewrap::{self, Progress, SweepOptions};
+use crate::vault::{Destination, HeaderInfo, Vault, VaultOptions};
+
+/// How long a new sweep waits for one whose client just hung up: that one ends after its batch.
+const SWEEP_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A vault whose keyring is open.
+pub struct OpenVault {
+    pub(super) keys: Arc<Keys>,
+    files: OnceLock<Arc<Vault>>,
+    mount: Option<MountStatus>,
+    /// Held by the one sweep that may run.
+    sweep: Mutex<()>,
+    /// Held by the one check that may run.
+    check: Mutex<()>,
+    /// The sweep under way is to stop.
+    halt: AtomicBool,
+    /// All long work is to stop.
+    pub(super) stopping: AtomicBool,
+    pub(super) blocked: BlockedDeletions,
+}
+
+impl OpenVault {
+    /// A vault that isn't mounted, and that this process has for itself.
+    pub fn unmounted(keys: Arc<Keys>) -> Self {
+        Self {
+            keys,
+            files: OnceLock::new(),
+            mount: None,
+            sweep: Mutex::new(()),
+            check: Mutex::new(()),
+            halt: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            blocked: BlockedDeletions::default(),
+        }
+    }
+
+    /// A vault that this process serves.
+    pub fn mounted(vault: Arc<Vault>, mount: MountStatus) -> Self {
+        Self { mount: Some(mount), ..Self::with_files(vault) }
+    }
+
+    /// A vault whose files are open.
+    pub fn with_files(vault: Arc<Vault>) -> Self {
+        Self { files: OnceLock::from(Arc::clone(&vault)), ..Self::unmounted(Arc::clone(vault.keys())) }
+    }
+
+    /// The files.
+    pub(super) fn files(&self) -> Result<&Arc<Vault>> {
+        if let Some(files) = self.files.get() {
+            return Ok(files);
+        }
+        let options = VaultOptions { read_only: false, lazy_rewrap: false, no_atime: false };
+        let files = open_tree(&self.keys, options)?;
+        Ok(self.files.get_or_init(|| files))
+    }
+
+    /// All long work stops soon, and what begins from now on: the mount ends.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.halt.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether long work is to continue.
+    pub(super) fn continues(&self, progress: Progress, go_on: GoOn<'_>) -> bool {
+        !self.stopping.load(Ordering::SeqCst) && go_on(progress)
+    }
+
+    /// The error of work that was stopped: by the caller, or by the end of the mount.
+    pub(super) fn stopped(&self, message: String) -> ErrorReply {
+        let ends = self.stopping.load(Ordering::SeqCst);
+        ErrorReply::new(if ends { ErrorKind::Other } else { ErrorKind::Stopped }, message)
+    }
+
+    /// The vault's directory, as messages name it.
+    pub(super) fn path(&self) -> String {
+        self.keys.vault_path().display().to_string()
+    }
+}
+
+/// Whether a file's slots bear the version where it belongs; that it is to get a tag is no matter of its version.
+fn is_where_it_belongs(keys: &Keys, info: &HeaderInfo) -> bool {
+    let slots = info.slots();
+    slots.only(keys.follow(&slots).target)
+}
+
+impl Operations for OpenVault {
+    fn status(&self) -> Result<Status> {
+        let mut status = keys::status(&self.keys);
+        for pending in &mut status.pending_deletions {
+            pending.blocked = self.blocked.reason(pending.key_id);
+        }
+        let Some(vault) = self.files.get() else { return Ok(status) };
+        let versions = keys::versions(&self.keys, vault.census());
+        let (files_stale, files_staying) = vault.census_of_belonging();
+        Ok(Status {
+            files_seen: versions.iter().map(|seen| seen.files).sum(),
+            files_stale,
+            files_staying,
+            versions,
+            counted: vault.census_counted().map(|at| at.to_string()),
+            pending_rewraps: vault.stale_waiting() as u64,
+            mount: self.mount.clone(),
+            ..status
+        })
+    }
+
+    fn count(&self, go_on: GoOn<'_>) -> Result<Status> {
+        let (files_unknown, files_noted) = self.count_files(go_on)?;
+        Ok(Status { files_unknown, files_noted, ..self.status()? })
+    }
+
+    fn rotate(&self, target: &RotateTarget) -> Result<Rotation> {
+        keys::rotate(&self.keys, target)
+    }
+
+    fn replace_key(&self, alias: &AliasName) -> Result<Renewal> {
+        self.keys.renew(alias).map_err(|error| errors::of_keyring(&error))
+    }
+
+    fn rotate_due(&self) -> Result<Vec<Rotation>> {
+        self.keys.rotate_due().map_err(|error| errors::of_keyring(&error))
+    }
+
+    fn kms(&self, call: &Call, go_on: GoOn<'_>) -> Result<KmsReply> {
+        match call {
+            Call::ScheduleKeyDeletion { .. } => self.schedule_deletion(call, go_on),
+            _ => keys::kms(&self.keys, call),
+        }
+    }
+
+    fn retire(&self, order: &Retire, go_on: GoOn<'_>) -> Result<RetireReport> {
+        self.retire_versions(order, go_on)
+    }
+
+    fn rewrap(&self, order: &Rewrap, go_on: GoOn<'_>) -> Result<RewrapReport> {
+        let (vault, path) = (self.files()?, self.path());
+        if vault.read_only() {
+            let message = format!("{path}: it is read-only; mount it writable to re-wrap its files");
+            return Err(ErrorReply::new(ErrorKind::ReadOnly, message));
+        }
+        let Some(_only) = self.sweep.try_lock_for(SWEEP_PATIENCE) else {
+            let message = format!("{path}: a sweep is under way already");
+            return Err(ErrorReply::new(ErrorKind::Busy, message));
+        };
+        let to = match &order.to {
+            RewrapDestination::Followed => Destination::Followed,
+            RewrapDestination::Adopted => Destination::Adopted,
+            RewrapDestination::Alias(alias) => {
+                let current = self.keys.current(alias);
+                let usable = current.and_then(|current| self.keys.usable(current));
+                usable.map_err(|error| errors::of_keyring(&error.into()))?;
+                Destination::Alias(alias.clone())
+            }
+        };
+        let (max_rate, top) = (order.max_rate, order.top.map(Ino));
+        self.halt.store(self.stopping.load(Ordering::SeqCst), Ordering::SeqCst);
+        let events = self.keys.events();
+        events.record(&Event::SweepBegan);
+        let report = rewrap::sweep(
+            vault,
+            SweepOptions { max_rate, to, top },
+            |progress| {
+                if !self.continues(progress, go_on) {
+                    self.halt.store(true, Ordering::SeqCst);
+                }
+            },
+            &self.halt,
+        )
+        .map_err(|error| errors::of_vault(&path, &error))?;
+        let progress = Progress {
+            seen: report.files,
+            rewrapped: report.rewrapped,
+            failed: report.failed + report.skipped + report.left_out,
+            total: None,
+        };
+        events.record(&Event::SweepEnded {
+            files: progress.seen,
+            rewrapped: progress.rewrapped,
+            failed: progress.failed,
+            complete: !report.stopped,
+        });
+        Ok(RewrapReport {
+            progress,
+            complete: !report.stopped,
+            versions: keys::versions(&self.keys, report.census),
+            staying: vault.census_of_belonging().1,
+        })
+    }
+
+    fn rewrap_to(&self, ino: Ino, key_id: &str) -> Result<KmsReply> {
+        self.rewrap_file_to(ino, key_id)
+    }
+
+    fn reencrypt(&self, ino: Ino, before: Option<Timestamp>, go_on: GoOn<'_>) -> Result<FileReencrypted> {
+        self.reencrypt_file(ino, before, go_on)
+    }
+
+    fn note_reencryption(&self, ended: Option<ReencryptionEnded>) -> Result<()> {
+        self.keys.events().record(&ReencryptionEnded::event(ended));
+        Ok(())
+    }
+
+    fn inspect(&self, ino: Ino) -> Result<Inspected> {
+        let info = self.files()?.file_header_info(ino);
+        let info = info.map_err(|error| errors::of_vault(&format!("inode {ino}"), &error))?;
+        Ok(Inspected {
+            header: info.map(|info| InspectedHeader {
+                key_id: info.backing.key,
+                version: info.backing.version,
+                suite: info.suite.to_string(),
+                sequence: info.sequence.0,
+                stale: info.stale,
+                state: Some(
+                    self.keys.state_of(info.backing).of_file(!is_where_it_belongs(&self.keys, &info)),
+                ),
+            }),
+        })
+    }
+
+    fn version_state(&self, backing: BackingKeyId) -> Result<VersionState> {
+        Ok(self.keys.state_of(backing))
+    }
+
+    fn fsck(&self, path: Option<&PathText>, watch: &mut dyn CheckObserver) -> Result<Summary> {
+        let (files, vault) = (self.files()?, self.path());
+        let Some(_only) = self.check.try_lock_for(SWEEP_PATIENCE) else {
+            return Err(ErrorReply::new(ErrorKind::Busy, format!("{vault}: a check is under way already")));
+        };
+        let options = fsck::Options { path: path.cloned(), ..fsck::Options::default() };
+        fsck::check(&self.keys, Some(files), &options, watch).map_err(|error| {
+            let kind = match error {
+                CheckError::Path(..) => ErrorKind::NotFound,
+                CheckError::Vault(_)
+                | CheckError::Copy(..)
+                | CheckError::Quarantine(..)
+                | CheckError::QuarantineInside(_)
+                | CheckError::Thread(_) => ErrorKind::Other,
+            };
+            ErrorReply::new(kind, format!("{vault}: {error}"))
+        })
+    }
+
+    fn plain_names(&self, paths: &[String]) -> Result<Vec<Option<PathText>>> {
+        let names = self.files()?.plain_names();
+        let names = names.map_err(|error| errors::of_vault(&self.path(), &error))?;
+        let text = |name: Vec<u8>| PathText(OsString::from_vec(name).into());
+        Ok(paths.iter().map(|path| names.of(path).map(text)).collect())
+    }
+
+    fn verify_events(&self) -> Result<Verification> {
+        self.keys.verify_events().map_err(|error| {
+            let log = self.keys.vault_path().join(FILE_NAME);
+            let error = std::io::Error::from(error);
+            ErrorReply::new(ErrorKind::Other, format!("{}: {error}", log.display()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{AliasName, KeyId};
+    use crate::vault::testing::TestVault;
+
+    fn default_alias() -> RotateTarget {
+        RotateTarget::Alias(AliasName::default_alias())
+    }
+
+    #[test]
+    fn rotation_inspection_sweep_and_status_agree() {
+        let vault = TestVault::new();
+        let open = OpenVault::with_files(Arc::clone(&vault.vault));
+        let old = vault.written("old");
+        let empty = vault.make("empty");
+        let rotated = open.rotate(&default_alias()).unwrap();
+        assert_eq!((rotated.old.0, rotated.new.0), (1, 2));
+        let new = vault.written("new");
+
+        let header = |ino| open.inspect(ino).unwrap().header;
+        assert!(header(empty).is_none());
+        assert!(header(old).is_some_and(|h| h.stale && h.version == rotated.old));
+        assert!(header(new).is_some_and(|h| !h.stale && h.version == rotated.new));
+        let status = open.status().unwrap();
+        assert_eq!((status.files_seen, status.files_stale), (2, 1));
+        assert!(status.aliases.iter().any(|a| a.key_id == rotated.key && a.version == rotated.new));
+
+        let mut told = 0;
+        let report = open
+            .rewrap(&Rewrap::default(), &mut |_| {
+                told += 1;
+                true
+            })
+            .unwrap();
+        assert!(told > 0 && report.complete);
+        assert_eq!((report.progress.seen, report.progress.rewrapped), (3, 1));
+        assert_eq!(report.versions.len(), 1);
+        assert!(header(old).is_some_and(|h| !h.stale && h.sequence == 2));
+        assert_eq!(open.status().unwrap().files_stale, 0);
+    }
+
+    #[test]
+    fn what_can_not_be_done_is_refused_with_its_kind() {
+        let vault = TestVault::new();
+        let open = OpenVault::with_files(Arc::clone(&vault.vault));
+        let kind = |refused: Result<Rotation>| refused.unwrap_err().kind;
+        let key = RotateTarget::Key(KeyId::from_bytes([1; 16]));
+        assert_eq!(kind(open.rotate(&key)), ErrorKind::NotFound);
+        let alias = RotateTarget::Alias("alias/none".parse().unwrap());
+        assert_eq!(kind(open.rotate(&alias)), ErrorKind::NotFound);
+        let tree = RotateTarget::Alias(AliasName::tree());
+        assert_eq!(kind(open.rotate(&tree)), ErrorKind::KeyNotUsable);
+        assert!(open.inspect(Ino(1 << 60)).is_err());
+    }
+
+    #[test]
+    fn a_server_that_ends_stops_its_sweeps() {
+        let vault = TestVault::new();
+        vault.written("file");
+        let open = OpenVault::with_files(Arc::clone(&vault.vault));
+        open.stop();
+        assert!(!open.rewrap(&Rewrap::default(), &mut |_| true).unwrap().complete);
+    }
+}

@@ -1,0 +1,33 @@
+//! What can be done to a vault: the trait [`Operations`], its orders, reports and errors, and the open vault behind
+//! it, which a mount serves on its socket and a command uses on a vault that isn't mounted.
+//!
+//! A report is a type of its own only where no lower layer has one: a rotation is the keyring's, a summary fsck's.
+
+mod blocked_deletions;
+mod copies;
+mod errors;
+mod files;
+mod key_removal;
+mod keys;
+mod local;
+mod operations;
+mod orders;
+mod reports;
+mod status;
+mod tree;
+
+pub use blocked_deletions::DueDeletion;
+pub use errors::{ErrorKind, ErrorReply};
+pub use local::OpenVault;
+pub use operations::{GoOn, Operations, Result};
+pub use orders::{CopyPlace, Retire, Rewrap, RewrapDestination};
+pub use reports::{
+    FileReencrypted, Inspected, InspectedHeader, KmsReply, ReencryptionEnded, RetireReport, RewrapReport,
+};
+pub use status::{
+    AliasStatus, KeyStatus, KeyVersionStatus, MountStatus, PendingStatus, Status, VersionStatus,
+};
+pub use tree::{TreeError, open_tree};
+
+pub use crate::keyring::{Renewal, RotateTarget, Rotation};
+pub use crate::rewrap::Progress;

@@ -1,0 +1,118 @@
+//! What can be asked of a vault: one trait, which the open vault (`local`) and the client of a mount's daemon
+//! (`control::Client`) implement. A command is written once, against the trait.
+
+use super::errors::ErrorReply;
+use super::orders::{Retire, Rewrap};
+use super::reports::{FileReencrypted, Inspected, KmsReply, ReencryptionEnded, RetireReport, RewrapReport};
+use super::status::Status;
+use crate::events::Verification;
+use crate::fsck::{CheckObserver, Summary};
+use crate::ids::{AliasName, BackingKeyId, Ino, PathText, Timestamp};
+use crate::keyring::kms::Call;
+use crate::keyring::{Renewal, RotateTarget, Rotation, VersionState};
+use crate::rewrap::Progress;
+
+/// What an operation answers, or why it was not done.
+pub type Result<T> = std::result::Result<T, ErrorReply>;
+
+/// Receives the progress of long work, at least once a second. It returns false when the work is to stop.
+pub type GoOn<'a> = &'a mut dyn FnMut(Progress) -> bool;
+
+/// The operations on a vault. They are called from several threads at once.
+pub trait Operations: Send + Sync {
+    /// The state of vault and mount, with what is known of the files without counting them.
+    ///
+    /// # Errors
+    /// The daemon can't be asked.
+    fn status(&self) -> Result<Status>;
+
+    /// Counts all files, and gives the state then.
+    ///
+    /// # Errors
+    /// The tree can't be read; stopped.
+    fn count(&self, go_on: GoOn<'_>) -> Result<Status>;
+
+    /// Adds a version to a key; returns when it is durable and in use.
+    ///
+    /// # Errors
+    /// There is no such key, or its state doesn't allow it; the keyring can't be saved.
+    fn rotate(&self, target: &RotateTarget) -> Result<Rotation>;
+
+    /// Makes a new key in the place of the one that an alias points at.
+    ///
+    /// # Errors
+    /// As [`Operations::rotate`].
+    fn replace_key(&self, alias: &AliasName) -> Result<Renewal>;
+
+    /// Rotates every key whose schedule says so.
+    ///
+    /// # Errors
+    /// The keyring can't be saved.
+    fn rotate_due(&self) -> Result<Vec<Rotation>>;
+
+    /// Does an operation of the KMS interface. `go_on` is called where files are counted.
+    ///
+    /// # Errors
+    /// What is no refusal of KMS's own: the keyring can't be read or saved, the files can't be counted.
+    fn kms(&self, call: &Call, go_on: GoOn<'_>) -> Result<KmsReply>;
+
+    /// Retires, restores or trims versions of a key.
+    ///
+    /// # Errors
+    /// Files need them, or may; there is no such key; the keyring can't be saved.
+    fn retire(&self, order: &Retire, go_on: GoOn<'_>) -> Result<RetireReport>;
+
+    /// Re-wraps files. Files done by the time it stops stay done.
+    ///
+    /// # Errors
+    /// The vault is read-only, a sweep is under way, the alias can't be used, or the tree can't be read.
+    fn rewrap(&self, order: &Rewrap, go_on: GoOn<'_>) -> Result<RewrapReport>;
+
+    /// Re-wraps the DEK of a file that the kernel holds under the current version of a key.
+    ///
+    /// # Errors
+    /// What is no refusal of KMS's own: the file can't be written.
+    fn rewrap_to(&self, ino: Ino, key_id: &str) -> Result<KmsReply>;
+
+    /// Re-encrypts a file that the kernel holds, unless it was made at or after `before`.
+    ///
+    /// # Errors
+    /// The file can't be read or written.
+    fn reencrypt(&self, ino: Ino, before: Option<Timestamp>, go_on: GoOn<'_>) -> Result<FileReencrypted>;
+
+    /// Records in the event log that a re-encryption of all files below directories began, or how it ended.
+    ///
+    /// # Errors
+    /// The daemon can't be asked.
+    fn note_reencryption(&self, ended: Option<ReencryptionEnded>) -> Result<()>;
+
+    /// What the header of a file says that the kernel holds.
+    ///
+    /// # Errors
+    /// There is no such file, or its header doesn't open.
+    fn inspect(&self, ino: Ino) -> Result<Inspected>;
+
+    /// The state of a key version.
+    ///
+    /// # Errors
+    /// The daemon can't be asked.
+    fn version_state(&self, backing: BackingKeyId) -> Result<VersionState>;
+
+    /// Checks what is stored, or the part of it at `path`. `watch` receives findings and progress.
+    ///
+    /// # Errors
+    /// There is no such path; a check is under way.
+    fn fsck(&self, path: Option<&PathText>, watch: &mut dyn CheckObserver) -> Result<Summary>;
+
+    /// The plain names of lower paths in the event log, each relative to the mountpoint.
+    ///
+    /// # Errors
+    /// The root can't be read.
+    fn plain_names(&self, paths: &[String]) -> Result<Vec<Option<PathText>>>;
+
+    /// Checks the event log.
+    ///
+    /// # Errors
+    /// It can't be read.
+    fn verify_events(&self) -> Result<Verification>;
+}
