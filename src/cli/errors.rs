@@ -77,6 +77,7 @@ pub(super) fn status_of_mount(error: &MountError) -> Exit {
         MountError::Keyring(error) => status_of_keyring(error, Exit::KeyringMissing),
         MountError::Unmount { .. }
         | MountError::Remount { .. }
+        | MountError::Descriptors { .. }
         | MountError::Daemon(_)
         | MountError::Session(_)
         | MountError::Died(_)

@@ -105,6 +105,17 @@ pub enum MountError {
     /// The tree can't be taken into use.
     #[error(transparent)]
     Tree(#[from] TreeError),
+    /// The process may have too few descriptors.
+    #[error(
+        "too few open files allowed: a mount needs {needed}, and the hard limit that this process was given is {hard} \
+         (ulimit -n); mount without it"
+    )]
+    Descriptors {
+        /// The hard limit.
+        hard: u64,
+        /// The least that will do.
+        needed: u64,
+    },
     /// The daemon could not be started.
     #[error("cannot start the daemon: {0}; `mount --foreground` needs none")]
     Daemon(#[source] io::Error),

@@ -6,8 +6,14 @@ use std::fmt;
 use rustix::fd::AsFd;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
+use super::error::MountError;
+
 /// How far the descriptor table is grown in one go: 512 KiB of kernel memory at most.
 const DESCRIPTORS_AT_START: u64 = 1 << 16;
+
+/// The fewest descriptors that a mount can do with: a daemon at rest has some 20, leaves 64 to itself
+/// (`vault::tree::descriptors`), and opens files and directories for each request.
+const DESCRIPTORS_AT_LEAST: u64 = 128;
 
 /// Seconds of CPU time that are kept for unmounting, where that time is limited for good.
 const TIME_TO_UNMOUNT: u64 = 10;
@@ -87,6 +93,19 @@ pub fn protect_memory() {
         let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
     } else {
         raise(Resource::Memlock);
+    }
+}
+
+/// Whether the limit of open files can be raised to what a mount can do with.
+///
+/// # Errors
+/// [`MountError::Descriptors`].
+pub(super) fn check_descriptors() -> Result<(), MountError> {
+    match getrlimit(Resource::Nofile).maximum {
+        Some(hard) if hard < DESCRIPTORS_AT_LEAST => {
+            Err(MountError::Descriptors { hard, needed: DESCRIPTORS_AT_LEAST })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -6,6 +6,7 @@ use rustix::process::geteuid;
 
 use super::attach;
 use super::error::MountError;
+use super::limits;
 use super::lock::VaultLock;
 use super::mountpoint::{self, Mountpoint};
 use super::options::MountOptions;
@@ -29,6 +30,7 @@ pub struct Prepared {
 /// What stands against the mount.
 pub fn prepare(options: MountOptions) -> Result<Prepared, MountError> {
     options.validate()?;
+    limits::check_descriptors()?;
     let vault = locate_vault(&options.vault)?;
     if !options.read_only {
         KeyringFile::writable(&vault)?;

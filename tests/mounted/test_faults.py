@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import pathlib
+import resource
 import shutil
 import signal
 import subprocess
@@ -609,16 +610,24 @@ class AllowOther(MountedTest):
 
 
 class ManyFiles(MountedTest):
-    def test_a_walk_under_a_low_descriptor_limit(self):
-        self.vault.umount()
-        count = 2400
-        done = subprocess.run(
-            ["bash", "-c", 'ulimit -n 256; exec "$@"', "-", BIN, "mount", str(self.vault.path), str(self.mnt),
+    options = None
+
+    def mount(self, limit):
+        """Mounts with a hard limit of open files."""
+        return subprocess.run(
+            ["bash", "-c", f'ulimit -n {limit}; exec "$@"', "-", BIN, "mount", str(self.vault.path), str(self.mnt),
              "--passfile", str(self.vault.passfile)],
             env=self.vault.env, capture_output=True, text=True,
         )  # fmt: skip
+
+    def mount_with(self, limit):
+        done = self.mount(limit)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.vault.pid = self.vault.daemon_pid()
+
+    def test_a_walk_under_a_low_descriptor_limit(self):
+        count = 2400
+        self.mount_with(256)
         for i in range(count):
             d = self.mnt / f"d{i % 600}"
             d.mkdir(exist_ok=True)
@@ -628,6 +637,37 @@ class ManyFiles(MountedTest):
         self.assertEqual(sh("find . -type f -exec cat {} + | wc -c", self.mnt).strip(), str(count))
         fds = len(os.listdir(f"/proc/{self.vault.pid}/fd"))
         self.assertLess(fds, 256)
+
+    def test_too_few_descriptors_are_refused_before_a_secret_is_asked_for(self):
+        self.vault.passfile.unlink()
+        self.assertRefused(self.mount(127), "open files", "128", "127", "ulimit -n", status=1)
+
+    def test_programs_that_hold_all_files_leave_the_daemon_what_it_needs(self):
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(limits[1], 4096), limits[1]))
+        for limit in (128, 300):
+            self.mount_with(limit)
+            (self.mnt / "d").mkdir(exist_ok=True)
+            with contextlib.ExitStack() as held:
+                refused = 0
+                for n in range(limit):
+                    # New ones and old ones take the same.
+                    path = self.mnt / "d" / f"f{n % (limit // 4)}"
+                    try:
+                        held.enter_context(open(path, "ab"))
+                        held.enter_context(open(self.mnt / "d" / f"n{n}", "wb"))
+                    except OSError as error:
+                        self.assertEqual(error.errno, errno.ENFILE)
+                        refused += 1
+                self.assertGreater(refused, 0)
+                self.assertEqual(self.vault.status()["mount"]["pid"], self.vault.pid)
+                version = self.vault.rotate()["new_version"]
+                self.assertEqual(self.vault.run("events", self.mnt, "--verify").returncode, 0)
+            # What was closed can be used again, and bears the new version.
+            self.write("after", b"x", fsync=True)
+            self.assertEqual(self.vault.version(self.mnt / "after"), version)
+            self.vault.umount()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 
 mod attr;
 mod create;
+mod descriptors;
 pub(super) mod dir_record;
 pub(super) mod dirs;
 mod elsewhere;
@@ -25,6 +26,7 @@ use crate::crypto::keys::TreeKey;
 use crate::ids::{AliasName, Ino, NodeGeneration};
 use crate::names::{LowerName, NameError, OpenError, TreeCiphers};
 use crate::storage::{self, Access, Errno, FileHandle, Stat, Writable};
+use descriptors::Descriptors;
 use dirs::{Dir, DirCache};
 use generation::Generations;
 use inode::{Inode, LookedUp, Pin, Table};
@@ -41,6 +43,7 @@ pub(super) struct Tree {
     root_ino: u64,
     pub(super) inodes: Table,
     pub(super) dirs: DirCache,
+    descriptors: Descriptors,
     pub(super) locks: DirLocks,
     pub(super) names: TreeCiphers,
     recent: RecentNames,
@@ -62,6 +65,7 @@ impl Tree {
         writable: Option<Writable>,
     ) -> Result<Self> {
         let stat = storage::fstat(root.as_fd())?;
+        let any = storage::duplicate(root.as_fd())?;
         let root_id = key.root_dir_id();
         let names = TreeCiphers::new(key);
         let root = dirs::make_dir(&names, root, Ino::ROOT, || root_id)?;
@@ -72,6 +76,7 @@ impl Tree {
             root_ino: stat.ino,
             inodes: Table::new(open_dirs),
             dirs: DirCache::new(root, open_dirs),
+            descriptors: Descriptors::of(limit, any),
             locks: DirLocks::new(),
             names,
             recent: RecentNames::default(),
@@ -123,8 +128,27 @@ impl Tree {
         Ok(handle.map_or_else(NodeGeneration::default, |handle| NodeGeneration(handle.generation())))
     }
 
-    /// Calls `open`, and again with half of the cached directories closed if descriptors have run out.
-    pub(super) fn with_room<T>(&self, mut open: impl FnMut() -> storage::Result<T>) -> storage::Result<T> {
+    /// Calls `open`, which changes nothing, and again with half of the cached directories closed if descriptors have run
+    /// out.
+    ///
+    /// # Errors
+    /// ENFILE if they have all the same; what `open` says.
+    pub(super) fn with_room(&self, open: impl Fn() -> storage::Result<OwnedFd>) -> storage::Result<OwnedFd> {
+        self.making_room(|| self.descriptors.open(&open))
+    }
+
+    /// As [`Tree::with_room`], for what creates a file.
+    ///
+    /// # Errors
+    /// As [`Tree::with_room`].
+    pub(super) fn with_room_to_create(
+        &self,
+        create: impl Fn() -> storage::Result<OwnedFd>,
+    ) -> storage::Result<OwnedFd> {
+        self.making_room(|| self.descriptors.look().and_then(|()| create()))
+    }
+
+    fn making_room(&self, open: impl Fn() -> storage::Result<OwnedFd>) -> storage::Result<OwnedFd> {
         match open() {
             Err(e) if out_of_descriptors(e) => {
                 self.dirs.shrink();
