@@ -1,14 +1,18 @@
-"""How the committed vaults were made: vault-SUITE.tar and vault-SUITE.json, with the rekeyfs of that day.
+"""How the committed vaults were made: vault-NAME.tar and vault-NAME.json, with the rekeyfs of that day.
+
+NAME is a suite; or `revoked`, for a vault whose root key was replaced twice, with the keyrings of before beside it.
 
 They are never made anew, since every later version has to open them: an existing one is refused. A change of the
 format that the old program could not read gets a vault of its own beside them.
 
-    REKEYFS=target/release/rekeyfs python3 tests/golden/make_vault.py SUITE
+    REKEYFS=target/release/rekeyfs python3 tests/golden/make_vault.py NAME
 """
 
+import json
 import os
 import pathlib
 import random
+import shutil
 import stat
 import subprocess
 import sys
@@ -96,16 +100,87 @@ def fill(vault):
     write(b"version-4", b"four")
 
 
+# What opened the vault before each revocation.
+FORMER = ("the first passphrase", "the second passphrase")
+
+
+def fill_and_revoke(vault):
+    """Keys of all kinds and files that follow, stay and are pinned; then two revocations, with changes in between."""
+    mnt = vault.mnt
+    passphrases = iter([*FORMER, harness.PASSPHRASE])
+
+    def kms(*args):
+        printed = vault.ok("kms", *args, "--vault", mnt)
+        return json.loads(printed) if printed else None
+
+    def key(alias, *args):
+        made = kms("create-key", *args)["KeyMetadata"]["KeyId"]
+        kms("create-alias", "--alias-name", alias, "--target-key-id", made)
+        return made
+
+    def revoke(n):
+        shutil.copy(vault.path / "keyring", vault.base / f"keyring.before-revocation-{n}")
+        new = vault.base / "new-passphrase"
+        new.write_text(next(passphrases) + "\n")
+        vault.ok("unlock", "change", vault.path, "--revoke", "--passfile", vault.passfile, "--new-passfile", new,
+                 "--kdf-memory", "8")  # fmt: skip
+        os.replace(new, vault.passfile)
+        slots = json.loads(vault.ok("unlock", "list", vault.path, "--json"))["slots"]
+        (recovery,) = (slot["id"] for slot in slots if slot["kind"] == "recovery")
+        vault.ok("unlock", "remove", vault.path, recovery, "--passfile", vault.passfile)
+
+    vault.umount()
+    first = vault.base / "first-passphrase"
+    first.write_text(next(passphrases) + "\n")
+    vault.ok("unlock", "change", vault.path, "--passfile", vault.passfile, "--new-passfile", first, "--kdf-memory", "8")
+    os.replace(first, vault.passfile)
+    vault.mount("--no-rewrap")
+    (mnt / "at-default").write_bytes(b"follows alias/default")
+    (mnt / "pinned").write_bytes(b"pinned to the first key")
+    vault.ok("kms", "re-encrypt", mnt / "pinned", "--destination-key-id", "alias/default")
+    key("alias/second")
+    (mnt / "second").mkdir()
+    os.setxattr(mnt / "second", "user.rekeyfs.alias", b"alias/second")
+    (mnt / "second/file").write_bytes(b"follows alias/second")
+    key("alias/gone")
+    (mnt / "gone").mkdir()
+    os.setxattr(mnt / "gone", "user.rekeyfs.alias", b"alias/gone")
+    (mnt / "gone/file").write_bytes(b"followed an alias that is gone")
+    kms("delete-alias", "--alias-name", "alias/gone")
+    imported, material = key("alias/imported", "--origin", "EXTERNAL"), vault.base / "material"
+    material.write_bytes(data(1, 32))
+    kms("import-key-material", "--key-id", imported, "--key-material-file", material, "--expiration-model",
+        "KEY_MATERIAL_DOES_NOT_EXPIRE")  # fmt: skip
+    (mnt / "imported").mkdir()
+    os.setxattr(mnt / "imported", "user.rekeyfs.alias", b"alias/imported")
+    (mnt / "imported/file").write_bytes(data(2, 9000))
+    kms("disable-key", "--key-id", key("alias/disabled"))
+    vault.ok("rotate", "--new-key", "--alias", "alias/default", mnt)
+    for name in ("reencrypted", "swept"):
+        (mnt / name).write_bytes(b"written before the first revocation")
+    vault.umount()
+    revoke(1)
+    vault.mount("--no-rewrap")
+    (mnt / "between").write_bytes(b"written between two revocations")
+    vault.ok("reencrypt", mnt / "reencrypted")
+    vault.ok("rewrap", mnt / "swept", "--to-alias", "alias/default")
+    vault.umount()
+    revoke(2)
+    vault.mount("--no-rewrap")
+    (mnt / "after").write_bytes(data(3, 30000))
+
+
 def main():
-    suite = sys.argv[1]
-    tar = HERE / f"vault-{suite}.tar"
+    name = sys.argv[1]
+    tar = HERE / f"vault-{name}.tar"
     if tar.exists():
         sys.exit(f"{tar} is there: it is never made anew")
+    revoked = name == "revoked"
     with tempfile.TemporaryDirectory(dir=harness.TARGET) as base:
-        vault = harness.Vault(base, suite=suite)
+        vault = harness.Vault(base, suite=None if revoked else name)
         vault.mount("--no-rewrap")
         try:
-            fill(vault)
+            (fill_and_revoke if revoked else fill)(vault)
             vault.umount()
         finally:
             vault.close()
@@ -120,12 +195,14 @@ def main():
             [python, HERE / "reader.py", "--dump", vault.path, harness.PASSPHRASE, keyfile.read_bytes().hex(), recovery],
             check=True, stdout=subprocess.PIPE,
         ).stdout  # fmt: skip
-        tar.with_suffix(".json").write_bytes(dump)
-        for leaf in ("lock", "keyring.prev"):
+        former = {"former": list(FORMER)} if revoked else {}
+        tar.with_suffix(".json").write_text(json.dumps(former | json.loads(dump), indent=1) + "\n")
+        for leaf in ("lock", "keyring.prev", *(path.name for path in vault.path.glob("keyring.reserve*"))):
             (vault.path / leaf).unlink(missing_ok=True)
         subprocess.run(
             ["tar", "--xattrs", "--xattrs-include=user.*", "--sparse", "--format=posix", "--owner=0", "--group=0",
-             "--numeric-owner", "--sort=name", "-cf", tar, "-C", base, "vault"],
+             "--numeric-owner", "--sort=name", "-cf", tar, "-C", base, "vault",
+             *sorted(path.name for path in pathlib.Path(base).glob("keyring.before-*"))],
             check=True,
         )  # fmt: skip
         assert stat.S_ISREG(tar.stat().st_mode)

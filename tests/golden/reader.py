@@ -163,9 +163,11 @@ def read_key_backup(raw, passphrase):
 class Vault:
     """An opened vault. Each of the three secrets opens a slot of its kind, to the same root key."""
 
-    def __init__(self, directory, passphrase, keyfile=b"", recovery=""):
+    def __init__(self, directory, passphrase, keyfile=b"", recovery="", keyring=None):
         self.dir = pathlib.Path(directory)
-        header, aad, sealed = split_frame((self.dir / "keyring").read_bytes(), b"RKFK")
+        raw = (keyring or self.dir / "keyring").read_bytes()
+        self.hash = hashlib.sha256(raw).digest()
+        header, aad, sealed = split_frame(raw, b"RKFK")
         self.id = uuid.UUID(header["vault"]).bytes
         self.suite = SUITE_NUMBERS[header["suite"]]
         self.slots = [s["type"] for s in header["slots"]]
@@ -174,6 +176,7 @@ class Vault:
         if len(roots) != 1:
             raise f.Damaged("slots with different root keys")
         (root,) = roots
+        self.endorsement = f.derive(root, b"endorsement", self.id)
         self.body = read_body(f.xopen(f.keyring_key(root, self.id), aad, sealed))
         self.materials = {
             (k["id"], v["number"]): v["material"]
@@ -202,6 +205,27 @@ class Vault:
         if len(data) % 24 or line != sorted(line) or len(line) > 512:
             raise f.Damaged("the line of earlier generations makes no sense")
         return line if line and line[-1][1] == self.body["previous"][:16] else []
+
+    def former_roots(self):
+        """The endorsements of the root keys that were replaced, oldest first."""
+        data = self.extension(7)
+        if len(data) % 32:
+            raise f.Damaged("the list of former root keys makes no sense")
+        return [data[at : at + 32] for at in range(0, len(data), 32)]
+
+    def check_revocation(self, number, old):
+        """That this keyring comes from `old`, by the revocation of that number, which replaced all that `old` has."""
+        if self.former_roots()[number] != old.endorsement or old.endorsement == self.endorsement:
+            raise f.Damaged(f"revocation {number} has not replaced the root key of before")
+        if (old.body["generation"], old.hash[:16]) not in self.line():
+            raise f.Damaged(f"revocation {number}: the keyring of before is not in the line")
+        _, former = self.event_keys()[number]
+        if former != old.body["event_key"] or former == self.body["event_key"]:
+            raise f.Damaged(f"revocation {number} has not replaced the event key of before")
+        theirs = {(k["id"], k["current"]) for k in old.body["keys"]}
+        for k in self.body["keys"]:
+            if k["origin"] == "local" and (k["id"], k["current"]) in theirs:
+                raise f.Damaged(f"revocation {number} has not rotated key {uuid.UUID(bytes=k['id'])}")
 
     def untagged(self):
         """Whose files without a tag are, by key: the name of an alias, gone, or undecided; of keys that are there."""
@@ -317,6 +341,7 @@ class Vault:
             "generation": self.body["generation"],
             "aliases": {a["name"]: str(uuid.UUID(bytes=a["key"])) for a in self.body["aliases"]},
             "untagged": self.untagged(),
+            "revocations": len(self.former_roots()),
             "versions": {str(uuid.UUID(bytes=k["id"])): [v["number"] for v in k["versions"]] for k in self.body["keys"]},
             "events": self.check_events(),
             "tree": {path.hex(): about for path, about in sorted(self.walk())},
@@ -326,6 +351,10 @@ class Vault:
 def dump(directory, passphrase, keyfile="", recovery=""):
     vault = Vault(directory, passphrase.encode(), bytes.fromhex(keyfile), recovery)
     return dict(zip(SECRETS, (passphrase, keyfile, recovery))) | vault.dump()
+
+
+def secrets(expected):
+    return expected["passphrase"].encode(), bytes.fromhex(expected["keyfile"]), expected["recovery"]
 
 
 def extract(tar, into):
@@ -342,6 +371,10 @@ def check(tar):
     with tempfile.TemporaryDirectory(dir=base) as into:
         extract(tar, into)
         found = dump(pathlib.Path(into) / "vault", *(expected[name] for name in SECRETS))
+        for number, passphrase in enumerate(expected.pop("former", [])):
+            now = Vault(pathlib.Path(into) / "vault", *secrets(expected))
+            before = pathlib.Path(into) / f"keyring.before-revocation-{number + 1}"
+            now.check_revocation(number, Vault(now.dir, passphrase.encode(), keyring=before))
     for name, want in expected.items():
         if name == "tree":
             for path in sorted(want.keys() | found["tree"].keys()):

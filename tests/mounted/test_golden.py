@@ -1,5 +1,6 @@
 """The committed vaults, mounted: every version of rekeyfs reads each of their files."""
 
+import errno
 import hashlib
 import json
 import os
@@ -16,8 +17,9 @@ class Golden(MountedTest):
 
     def setUp(self):
         super().setUp()
-        self.vaults = sorted(GOLDEN.glob("vault-*.tar"))
+        self.vaults = sorted(GOLDEN.glob("vault-*-*.tar"))
         self.assertEqual(len(self.vaults), 2)
+        self.revoked = GOLDEN / "vault-revoked.tar"
 
     def open(self, tar, *options):
         """A copy of a committed vault, mounted; and what it should hold."""
@@ -54,7 +56,7 @@ class Golden(MountedTest):
                 self.assertEqual(os.getxattr(full, bytes.fromhex(name)).hex(), value)
 
     def test_every_file_is_read_and_bears_its_version(self):
-        for tar in self.vaults:
+        for tar in [*self.vaults, self.revoked]:
             vault, expected = self.open(tar, "--no-rewrap")
             self.compare(vault, expected)
             for path, want in expected["tree"].items():
@@ -111,3 +113,54 @@ class Golden(MountedTest):
                 self.assertEqual(os.getxattr(path, "user.rekeyfs.key-id").decode(), new)
                 self.assertEqual(os.getxattr(path, "user.rekeyfs.alias"), b"alias/default")
             self.compare(vault, expected)
+
+    def test_a_vault_with_revocations_is_followed_by_a_host_that_saw_it_before_and_shuts_the_old_keyring_out(self):
+        vault, expected = self.open(self.revoked, "--no-rewrap")
+        self.assertEqual(vault.run("events", vault.mnt, "--verify").returncode, 0)
+        self.assertEqual(vault.run("fsck", vault.mnt).returncode, 0)
+        vault.umount()
+        keyring = vault.path / "keyring"
+        newest = keyring.read_bytes()
+        made_by = {1: {"between", "reencrypted", "swept", "after"}, 2: {"after"}}
+        for number, passphrase in enumerate(expected["former"], 1):
+            old = (vault.base / f"keyring.before-revocation-{number}").read_bytes()
+            secret = vault.base / f"secret-{number}"
+            secret.write_text(passphrase)
+            vault.env["XDG_STATE_HOME"] = str(vault.base / f"host-{number}")
+            keyring.write_bytes(old)
+            mount = ("mount", vault.path, vault.mnt, "--passfile", secret, "--read-only")
+            vault.ok(*mount)
+            # What was made since, the old keyring and its secret don't open; what was there before, they do.
+            for path, want in expected["tree"].items():
+                if want["kind"] == "file":
+                    full = os.path.join(os.fsencode(vault.mnt), bytes.fromhex(path))
+                    if bytes.fromhex(path).decode() in made_by[number]:
+                        self.assertErrno(errno.ENOKEY, open, full, "rb")
+                    else:
+                        self.assertEqual(hashlib.sha256(self.read(full)).hexdigest(), want["sha256"])
+            vault.umount()
+            # The host takes the newer one for what it is, by the endorsements of the root keys that it replaced.
+            keyring.write_bytes(newest)
+            vault.mount("--read-only")
+            self.compare(vault, expected)
+            vault.umount()
+            self.assertRefused(vault.run(*mount), "wrong passphrase", status=12)
+            keyring.write_bytes(old)
+            self.assertRefused(vault.run(*mount), "older", "--accept-rollback", status=41)
+            keyring.write_bytes(newest)
+
+    def test_a_vault_with_revocations_can_be_worked_in(self):
+        vault, expected = self.open(self.revoked)
+        moved = json.loads(vault.ok("rewrap", vault.mnt, "--json"))
+        self.assertEqual((moved["failed"], moved["staying"]["pinned"], moved["staying"]["alias_gone"]), (0, 1, 1))
+        status = json.loads(vault.ok("status", vault.mnt, "--count", "--json"))
+        self.assertEqual(status["files_stale"], 0)
+        for path, want in expected["tree"].items():
+            full = os.path.join(os.fsencode(vault.mnt), bytes.fromhex(path))
+            if want["kind"] == "file":
+                follows, key = want["follows"], os.getxattr(full, "user.rekeyfs.key-id").decode()
+                self.assertEqual(key, expected["aliases"].get(follows, want["key"]), path)
+                self.assertEqual(vault.version(full), 1 if follows == "alias/imported" else 3)
+        vault.remount()
+        self.compare(vault, expected)
+        self.assertEqual(vault.run("fsck", vault.mnt).returncode, 0)
