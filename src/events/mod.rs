@@ -30,6 +30,7 @@ pub use failed::{note_failed_unlock, take_failed_unlocks};
 pub use keys::{FormerKey, LogKeys};
 pub use lines::{Line, Lines};
 pub use log::{EventLog, FILE_NAME};
+pub use rate_limit::RateLimits;
 pub use subject::{Class, FailedUnlock, FileRef, Refusal};
 
 #[cfg(test)]

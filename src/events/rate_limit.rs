@@ -1,5 +1,5 @@
-//! Keeps whoever opens what they may not, or reads a damaged file, from filling the disk with events: a limit for each
-//! user, so that nobody hides another one's refusals behind a flood of their own.
+//! Keeps a user who opens what they may not, or reads a damaged file, from filling the disk with events and lines of the
+//! log: a limit for each user, so that nobody hides another one's refusals behind a flood of their own.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ const USERS: usize = 1024;
 
 /// The limits of one class of events, by user id.
 #[derive(Default)]
-pub(super) struct RateLimits {
+pub struct RateLimits {
     users: HashMap<u32, TokenBucket>,
     rest: Option<TokenBucket>,
     /// Held back after they had passed.
@@ -18,8 +18,9 @@ pub(super) struct RateLimits {
 }
 
 impl RateLimits {
-    /// Whether one more event in the name of this user may pass now (see [`TokenBucket::pass`]).
-    pub(super) fn pass(&mut self, uid: u32, now: Timestamp, refill: i64) -> bool {
+    /// Whether one more event in the name of this user may pass now: 50 at once, then one each `refill` milliseconds. Counts
+    /// those that may not.
+    pub fn pass(&mut self, uid: u32, now: Timestamp, refill: i64) -> bool {
         if self.users.len() >= USERS && !self.users.contains_key(&uid) {
             self.users.retain(|_, limit| !limit.is_at_rest(now, refill));
         }
@@ -32,19 +33,20 @@ impl RateLimits {
     }
 
     /// Counts events that passed and still could not be written.
-    pub(super) fn hold_back(&mut self, events: u64) {
+    pub fn hold_back(&mut self, events: u64) {
         self.held_back = self.held_back.saturating_add(events);
     }
 
     /// How many were held back since this was last asked.
-    pub(super) fn take_held_back(&mut self) -> u64 {
+    pub fn take_held_back(&mut self) -> u64 {
         let of_users = self.users.values_mut().chain(&mut self.rest).map(TokenBucket::take_held_back);
         of_users.fold(std::mem::take(&mut self.held_back), u64::saturating_add)
     }
 }
 
+/// So many may pass at once.
 const BURST: u32 = 50;
-/// Milliseconds until one more may pass.
+/// Milliseconds until one more event may pass.
 pub(super) const REFILL_MS: i64 = 1000;
 /// The same once the log is large: an attacker has months of its kind in it already.
 pub(super) const REFILL_LARGE_MS: i64 = 600_000;

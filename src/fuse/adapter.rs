@@ -3,14 +3,17 @@
 
 use std::sync::Arc;
 
-use fuser::{ReplyAttr, ReplyEmpty};
+use fuser::{INodeNo, ReplyAttr, ReplyEmpty};
 
+use super::answer::{Answer, Reply};
 use super::busy_poll::{BusyPoller, Served};
+use super::convert;
 use super::errno::may_be_made_in_part;
 use super::kernel::{KernelCache, Permissions};
 use super::panics;
 use super::pool::{Pool, Task};
 use super::replies::{attributes, empty};
+use super::trace::RequestTrace;
 use crate::events::Actor;
 use crate::ids::{Ino, TimeChange};
 use crate::sys::schedule::ThreadId;
@@ -18,6 +21,26 @@ use crate::vault::{Attr, Caller, Error, FileKind, SetAttr, Vault};
 
 /// What stands in requests that the kernel sends by itself.
 const NO_THREAD: ThreadId = ThreadId(0);
+
+/// What a request asks for.
+#[derive(Clone, Copy)]
+pub(super) struct Work {
+    operation: &'static str,
+    ino: Ino,
+    bulk: bool,
+}
+
+impl Work {
+    /// One that is served quickly.
+    pub(super) fn on(operation: &'static str, node: INodeNo) -> Self {
+        Self { operation, ino: convert::ino(node), bulk: false }
+    }
+
+    /// It takes longer than waking a thread on another core does, if `bulk`.
+    pub(super) fn bulk(self, bulk: bool) -> Self {
+        Self { bulk, ..self }
+    }
+}
 
 /// Serves one vault to one FUSE session.
 pub struct Adapter {
@@ -48,7 +71,13 @@ impl Adapter {
     /// the change may not have been undone. With the writeback cache the kernel keeps the mtime that it set, whatever the
     /// answer says: where the lower filesystem has made another of it, for it has no times so late or early, the kernel is
     /// to look again.
-    pub(super) fn change_attributes(&self, ino: Ino, change: &SetAttr, caller: &Caller, reply: ReplyAttr) {
+    pub(super) fn change_attributes(
+        &self,
+        ino: Ino,
+        change: &SetAttr,
+        caller: &Caller,
+        reply: Answer<ReplyAttr>,
+    ) {
         let done = self.vault.setattr(ino, change, caller);
         let another = |now: &Attr| matches!(change.mtime, Some(TimeChange::At(time)) if time != now.mtime);
         let keeps = |now: &Attr| self.writeback && now.kind == FileKind::Regular;
@@ -64,7 +93,7 @@ impl Adapter {
 
     /// Answers an unlink, or a rename over a name. The kernel counts the links of an inode that has others down by one when
     /// it gets the answer, also if it has asked since the name went how many there are: so it is to ask again.
-    pub(super) fn unlinked(&self, reply: ReplyEmpty, linked: Result<Option<Ino>, Error>) {
+    pub(super) fn unlinked(&self, reply: Answer<ReplyEmpty>, linked: Result<Option<Ino>, Error>) {
         let left = *linked.as_ref().unwrap_or(&None);
         empty(reply, linked.map(drop));
         left.inspect(|&ino| self.refresh_attributes(ino));
@@ -77,31 +106,23 @@ impl Adapter {
         }
     }
 
-    /// As [`panics::caught`], in the name of the process that sent the request; the thread then polls for the next one.
-    pub(super) fn guarded_for(
+    /// Serves a request in the name of the process that sent it; the thread then polls for the next one.
+    pub(super) fn serve<R: Reply>(
         &self,
         request: &fuser::Request,
-        operation: &'static str,
-        handler: impl FnOnce(),
-    ) {
-        self.guarded_with(request, false, operation, handler);
-    }
-
-    /// As [`Self::guarded_for`], for a request that takes long if it is `bulk`.
-    pub(super) fn guarded_with(
-        &self,
-        request: &fuser::Request,
-        bulk: bool,
-        operation: &'static str,
-        handler: impl FnOnce(),
+        work: Work,
+        reply: R,
+        handler: impl FnOnce(Answer<R>),
     ) {
         {
             let _acting = Actor { uid: request.uid(), pid: request.pid() }.act();
-            panics::caught(operation, handler);
+            let trace = RequestTrace::begin(work.operation, work.ino);
+            let _entered = trace.enter();
+            panics::caught(work.operation, || handler(Answer::new(reply, trace)));
         }
         if let Some(poller) = &self.poller {
             let caller = Some(ThreadId(request.pid())).filter(|&caller| caller != NO_THREAD);
-            poller.poll_for_next(Served { caller, bulk });
+            poller.poll_for_next(Served { caller, bulk: work.bulk });
         }
     }
 

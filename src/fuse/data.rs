@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use fuser::{LockOwner, ReplyData, ReplyEmpty, ReplyWrite, WriteFlags};
 
 use super::adapter::Adapter;
+use super::answer::Answer;
 use super::errno::{errno, may_be_made_in_part};
 use super::pool::Task;
 use super::replies::{empty, page_aligned, written};
@@ -32,7 +33,7 @@ impl Adapter {
         offset: PlainOffset,
         size: u32,
         lock_owner: Option<LockOwner>,
-        reply: ReplyData,
+        reply: Answer<ReplyData>,
     ) {
         if !is_direct(lock_owner) {
             self.vault.pages_come(ino);
@@ -40,7 +41,7 @@ impl Adapter {
         BUFFER.with_borrow_mut(|buffer| {
             let into = page_aligned(buffer, size as usize);
             match self.vault.read(ino, offset, into) {
-                Ok(got) => reply.data(&into[..got]),
+                Ok(got) => reply.send(|reply| reply.data(&into[..got])),
                 Err(error) => reply.error(errno(&error)),
             }
         });
@@ -57,7 +58,7 @@ impl Adapter {
         data: &[u8],
         flags: WriteFlags,
         lock_owner: Option<LockOwner>,
-        reply: ReplyWrite,
+        reply: Answer<ReplyWrite>,
     ) {
         let clear_suid = flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
         let cached = flags.contains(WriteFlags::FUSE_WRITE_CACHE);
@@ -90,7 +91,7 @@ impl Adapter {
         length: u64,
         mode: FallocMode,
         clear_suid: bool,
-        reply: ReplyEmpty,
+        reply: Answer<ReplyEmpty>,
     ) {
         let allocate = || self.vault.fallocate(ino, offset, length, mode, clear_suid);
         let done = self.clearing_suid(ino, clear_suid, allocate);

@@ -4,6 +4,7 @@
 //! A handler that panics answers EIO: fuser replies so for a reply that is dropped.
 
 mod adapter;
+mod answer;
 mod busy_poll;
 mod convert;
 mod data;
@@ -15,6 +16,7 @@ mod owed;
 mod panics;
 mod pool;
 mod replies;
+mod trace;
 
 pub use adapter::Adapter;
 pub use busy_poll::BusyPoller;

@@ -18,7 +18,8 @@ use fuser::{
     Request, TimeOrNow, WriteFlags,
 };
 
-use super::adapter::Adapter;
+use super::adapter::{Adapter, Work};
+use super::answer::NoReply;
 use super::convert;
 use super::errno::errno;
 use super::kernel::{TTL, negotiate};
@@ -40,10 +41,10 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        self.guarded_for(request, "lookup", || {
+        self.serve(request, Work::on("lookup", parent), reply, |reply| {
             match self.vault.lookup(convert::ino(parent), name.as_bytes()) {
                 Err(error) if errno(&error).code() == libc::ENOENT => {
-                    reply.entry(&TTL, &convert::no_entry(), Generation(0));
+                    reply.send(|reply| reply.entry(&TTL, &convert::no_entry(), Generation(0)));
                 }
                 result => entry(reply, result),
             }
@@ -51,11 +52,16 @@ impl Filesystem for Adapter {
     }
 
     fn forget(&self, request: &Request, node: INodeNo, lookups: u64) {
-        self.guarded_for(request, "forget", || self.vault.forget(convert::ino(node), lookups));
+        self.serve(request, Work::on("forget", node), NoReply, |reply| {
+            self.vault.forget(convert::ino(node), lookups);
+            reply.send(drop);
+        });
     }
 
     fn getattr(&self, request: &Request, node: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
-        self.guarded_for(request, "getattr", || attributes(reply, self.vault.getattr(convert::ino(node))));
+        self.serve(request, Work::on("getattr", node), reply, |reply| {
+            attributes(reply, self.vault.getattr(convert::ino(node)))
+        });
     }
 
     fn setattr(
@@ -76,7 +82,7 @@ impl Filesystem for Adapter {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        self.guarded_for(request, "setattr", || {
+        self.serve(request, Work::on("setattr", node), reply, |reply| {
             let change = SetAttr {
                 mode: mode.map(|mode| mode & PERMISSION_BITS),
                 uid,
@@ -92,9 +98,11 @@ impl Filesystem for Adapter {
     }
 
     fn readlink(&self, request: &Request, node: INodeNo, reply: ReplyData) {
-        self.guarded_for(request, "readlink", || match self.vault.readlink(convert::ino(node)) {
-            Ok(target) => reply.data(&target),
-            Err(error) => reply.error(errno(&error)),
+        self.serve(request, Work::on("readlink", node), reply, |reply| {
+            match self.vault.readlink(convert::ino(node)) {
+                Ok(target) => reply.send(|reply| reply.data(&target)),
+                Err(error) => reply.error(errno(&error)),
+            }
         });
     }
 
@@ -108,7 +116,7 @@ impl Filesystem for Adapter {
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        self.guarded_for(request, "mknod", || {
+        self.serve(request, Work::on("mknod", parent), reply, |reply| {
             let caller = convert::caller(request, umask);
             let parent = convert::ino(parent);
             entry(reply, self.vault.mknod(parent, name.as_bytes(), mode, u64::from(rdev), &caller));
@@ -124,7 +132,7 @@ impl Filesystem for Adapter {
         umask: u32,
         reply: ReplyEntry,
     ) {
-        self.guarded_for(request, "mkdir", || {
+        self.serve(request, Work::on("mkdir", parent), reply, |reply| {
             let caller = convert::caller(request, umask);
             let mode = mode & PERMISSION_BITS;
             entry(reply, self.vault.mkdir(convert::ino(parent), name.as_bytes(), mode, &caller));
@@ -132,19 +140,19 @@ impl Filesystem for Adapter {
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.guarded_for(request, "unlink", || {
+        self.serve(request, Work::on("unlink", parent), reply, |reply| {
             self.unlinked(reply, self.vault.unlink_one_of(convert::ino(parent), name.as_bytes()));
         });
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.guarded_for(request, "rmdir", || {
+        self.serve(request, Work::on("rmdir", parent), reply, |reply| {
             empty(reply, self.vault.rmdir(convert::ino(parent), name.as_bytes()))
         });
     }
 
     fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
-        self.guarded_for(request, "symlink", || {
+        self.serve(request, Work::on("symlink", parent), reply, |reply| {
             let caller = convert::caller(request, 0);
             let target = target.as_os_str().as_bytes();
             entry(reply, self.vault.symlink(convert::ino(parent), name.as_bytes(), target, &caller));
@@ -161,7 +169,7 @@ impl Filesystem for Adapter {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        self.guarded_for(request, "rename", || {
+        self.serve(request, Work::on("rename", parent), reply, |reply| {
             let Some(flags) = convert::rename_flags(flags) else { return reply.error(Errno::EINVAL) };
             let from = (convert::ino(parent), name.as_bytes());
             let to = (convert::ino(new_parent), new_name.as_bytes());
@@ -177,18 +185,20 @@ impl Filesystem for Adapter {
         new_name: &OsStr,
         reply: ReplyEntry,
     ) {
-        self.guarded_for(request, "link", || {
+        self.serve(request, Work::on("link", node), reply, |reply| {
             let new_parent = convert::ino(new_parent);
             entry(reply, self.vault.link(convert::ino(node), new_parent, new_name.as_bytes()));
         });
     }
 
     fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        self.guarded_for(request, "open", || {
+        self.serve(request, Work::on("open", node), reply, |reply| {
             let (ino, flags) = (convert::ino(node), convert::open_flags(flags));
             let open = || self.vault.open(ino, flags, &convert::caller(request, 0));
             match self.clearing_suid(ino, flags.truncate, open) {
-                Ok(handle) => reply.opened(FileHandle(handle.0), FopenFlags::FOPEN_KEEP_CACHE),
+                Ok(handle) => {
+                    reply.send(|reply| reply.opened(FileHandle(handle.0), FopenFlags::FOPEN_KEEP_CACHE));
+                }
                 Err(error) => reply.error(errno(&error)),
             }
         });
@@ -204,18 +214,20 @@ impl Filesystem for Adapter {
         flags: i32,
         reply: ReplyCreate,
     ) {
-        self.guarded_for(request, "create", || {
+        self.serve(request, Work::on("create", parent), reply, |reply| {
             let caller = convert::caller(request, umask);
             let flags = convert::open_flags(OpenFlags(flags));
             let mode = mode & PERMISSION_BITS;
             match self.vault.create(convert::ino(parent), name.as_bytes(), mode, flags, &caller) {
-                Ok((attr, handle)) => reply.created(
-                    &TTL,
-                    &convert::file_attr(&attr),
-                    convert::generation(attr.generation),
-                    FileHandle(handle.0),
-                    FopenFlags::FOPEN_KEEP_CACHE,
-                ),
+                Ok((attr, handle)) => reply.send(|reply| {
+                    reply.created(
+                        &TTL,
+                        &convert::file_attr(&attr),
+                        convert::generation(attr.generation),
+                        FileHandle(handle.0),
+                        FopenFlags::FOPEN_KEEP_CACHE,
+                    );
+                }),
                 Err(error) => reply.error(errno(&error)),
             }
         });
@@ -232,7 +244,7 @@ impl Filesystem for Adapter {
         lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.guarded_with(request, size as usize >= BULK, "read", || {
+        self.serve(request, Work::on("read", node).bulk(size as usize >= BULK), reply, |reply| {
             self.read_into(convert::ino(node), PlainOffset(offset), size, lock_owner, reply);
         });
     }
@@ -249,7 +261,7 @@ impl Filesystem for Adapter {
         lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        self.guarded_with(request, data.len() >= BULK, "write", || {
+        self.serve(request, Work::on("write", node).bulk(data.len() >= BULK), reply, |reply| {
             self.write_from(convert::ino(node), PlainOffset(offset), data, write_flags, lock_owner, reply);
         });
     }
@@ -264,7 +276,7 @@ impl Filesystem for Adapter {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        self.guarded_for(request, "release", || {
+        self.serve(request, Work::on("release", node), reply, |reply| {
             let (ino, handle) = (convert::ino(node), Handle(handle.0));
             if self.vault.release_may_sync(ino) {
                 self.pool.submit(Task::Release { ino, handle, reply });
@@ -282,18 +294,20 @@ impl Filesystem for Adapter {
         datasync: bool,
         reply: ReplyEmpty,
     ) {
-        self.guarded_with(request, self.pool.syncs_are_slow(), "fsync", || {
+        self.serve(request, Work::on("fsync", node).bulk(self.pool.syncs_are_slow()), reply, |reply| {
             self.pool.submit(Task::SyncFile { ino: convert::ino(node), datasync, reply })
         });
     }
 
     fn opendir(&self, request: &Request, node: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        self.guarded_for(request, "opendir", || match self.vault.opendir(convert::ino(node)) {
-            Ok(handle) => {
-                let keep = FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE;
-                reply.opened(FileHandle(handle.0), keep);
+        self.serve(request, Work::on("opendir", node), reply, |reply| {
+            match self.vault.opendir(convert::ino(node)) {
+                Ok(handle) => {
+                    let keep = FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE;
+                    reply.send(|reply| reply.opened(FileHandle(handle.0), keep));
+                }
+                Err(error) => reply.error(errno(&error)),
             }
-            Err(error) => reply.error(errno(&error)),
         });
     }
 
@@ -305,7 +319,7 @@ impl Filesystem for Adapter {
         cookie: u64,
         reply: ReplyDirectory,
     ) {
-        self.guarded_for(request, "readdir", || {
+        self.serve(request, Work::on("readdir", node), reply, |reply| {
             self.list(convert::ino(node), Handle(handle.0), cookie, reply);
         });
     }
@@ -318,7 +332,7 @@ impl Filesystem for Adapter {
         cookie: u64,
         reply: ReplyDirectoryPlus,
     ) {
-        self.guarded_for(request, "readdirplus", || {
+        self.serve(request, Work::on("readdirplus", node), reply, |reply| {
             self.list_plus(convert::ino(node), Handle(handle.0), cookie, reply);
         });
     }
@@ -331,7 +345,7 @@ impl Filesystem for Adapter {
         _flags: OpenFlags,
         reply: ReplyEmpty,
     ) {
-        self.guarded_for(request, "releasedir", || {
+        self.serve(request, Work::on("releasedir", node), reply, |reply| {
             empty(reply, self.vault.releasedir(convert::ino(node), Handle(handle.0)));
         });
     }
@@ -344,15 +358,17 @@ impl Filesystem for Adapter {
         datasync: bool,
         reply: ReplyEmpty,
     ) {
-        self.guarded_with(request, self.pool.syncs_are_slow(), "fsyncdir", || {
+        self.serve(request, Work::on("fsyncdir", node).bulk(self.pool.syncs_are_slow()), reply, |reply| {
             self.pool.submit(Task::SyncDirectory { ino: convert::ino(node), datasync, reply });
         });
     }
 
-    fn statfs(&self, request: &Request, _node: INodeNo, reply: ReplyStatfs) {
-        self.guarded_for(request, "statfs", || match self.vault.statfs() {
+    fn statfs(&self, request: &Request, node: INodeNo, reply: ReplyStatfs) {
+        self.serve(request, Work::on("statfs", node), reply, |reply| match self.vault.statfs() {
             Ok(s) => {
-                reply.statfs(s.blocks, s.bfree, s.bavail, s.files, s.ffree, s.bsize, s.namelen, s.frsize);
+                reply.send(|reply| {
+                    reply.statfs(s.blocks, s.bfree, s.bavail, s.files, s.ffree, s.bsize, s.namelen, s.frsize);
+                });
             }
             Err(error) => reply.error(errno(&error)),
         });
@@ -368,7 +384,7 @@ impl Filesystem for Adapter {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        self.guarded_for(request, "setxattr", || {
+        self.serve(request, Work::on("setxattr", node), reply, |reply| {
             let Some(mode) = convert::xattr_mode(flags) else { return reply.error(Errno::EINVAL) };
             let caller = convert::caller(request, 0);
             let done = self.vault.setxattr_as(convert::ino(node), name.as_bytes(), value, mode, &caller);
@@ -380,7 +396,7 @@ impl Filesystem for Adapter {
     }
 
     fn getxattr(&self, request: &Request, node: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        self.guarded_for(request, "getxattr", || {
+        self.serve(request, Work::on("getxattr", node), reply, |reply| {
             match self.vault.getxattr(convert::ino(node), name.as_bytes()) {
                 Ok(value) => sized(reply, size, &value),
                 Err(error) => reply.error(errno(&error)),
@@ -389,17 +405,19 @@ impl Filesystem for Adapter {
     }
 
     fn listxattr(&self, request: &Request, node: INodeNo, size: u32, reply: ReplyXattr) {
-        self.guarded_for(request, "listxattr", || match self.vault.listxattr(convert::ino(node)) {
-            Ok(names) => {
-                let list: Vec<u8> = names.iter().flat_map(|n| n.iter().copied().chain([0])).collect();
-                sized(reply, size, &list);
+        self.serve(request, Work::on("listxattr", node), reply, |reply| {
+            match self.vault.listxattr(convert::ino(node)) {
+                Ok(names) => {
+                    let list: Vec<u8> = names.iter().flat_map(|n| n.iter().copied().chain([0])).collect();
+                    sized(reply, size, &list);
+                }
+                Err(error) => reply.error(errno(&error)),
             }
-            Err(error) => reply.error(errno(&error)),
         });
     }
 
     fn removexattr(&self, request: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.guarded_for(request, "removexattr", || {
+        self.serve(request, Work::on("removexattr", node), reply, |reply| {
             let (ino, name, caller) = (convert::ino(node), name.as_bytes(), convert::caller(request, 0));
             let done = self.vault.removexattr_as(ino, name, &caller);
             empty(reply, done.inspect(|()| self.after_xattr_change(ino, name)));
@@ -408,15 +426,15 @@ impl Filesystem for Adapter {
 
     /// Asked only where the kernel checks no permissions, so by root, who may do all but execute what nobody may.
     fn access(&self, request: &Request, node: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
-        self.guarded_for(request, "access", || {
+        self.serve(request, Work::on("access", node), reply, |reply| {
             if !mask.contains(AccessFlags::X_OK) {
-                return reply.ok();
+                return reply.send(ReplyEmpty::ok);
             }
             match self.vault.getattr(convert::ino(node)) {
                 Ok(attr) if attr.kind == FileKind::Regular && attr.perm & 0o111 == 0 => {
                     reply.error(Errno::EACCES);
                 }
-                Ok(_) => reply.ok(),
+                Ok(_) => reply.send(ReplyEmpty::ok),
                 Err(error) => reply.error(errno(&error)),
             }
         });
@@ -432,7 +450,7 @@ impl Filesystem for Adapter {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        self.guarded_for(request, "fallocate", || {
+        self.serve(request, Work::on("fallocate", node), reply, |reply| {
             let Some(mode) = convert::falloc_mode(mode) else {
                 return reply.error(Errno::from_i32(libc::EOPNOTSUPP));
             };
@@ -451,7 +469,7 @@ impl Filesystem for Adapter {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        self.guarded_for(request, "lseek", || {
+        self.serve(request, Work::on("lseek", node), reply, |reply| {
             let Some(whence) = convert::whence(whence) else { return reply.error(Errno::EINVAL) };
             let Ok(offset) = u64::try_from(offset) else { return reply.error(errno(&Error::NoMoreData)) };
             let offset = PlainOffset(offset);

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use fuser::{ReplyEmpty, ReplyLseek, ReplyWrite};
 use parking_lot::{Condvar, Mutex};
 
+use super::answer::Answer;
 use super::errno::errno;
 use super::kernel::KernelCache;
 use super::owed::Owed;
@@ -28,23 +29,23 @@ pub(super) enum Task {
     SyncFile {
         ino: Ino,
         datasync: bool,
-        reply: ReplyEmpty,
+        reply: Answer<ReplyEmpty>,
     },
     SyncDirectory {
         ino: Ino,
         datasync: bool,
-        reply: ReplyEmpty,
+        reply: Answer<ReplyEmpty>,
     },
     Release {
         ino: Ino,
         handle: Handle,
-        reply: ReplyEmpty,
+        reply: Answer<ReplyEmpty>,
     },
     Seek {
         ino: Ino,
         offset: PlainOffset,
         whence: Whence,
-        reply: ReplyLseek,
+        reply: Answer<ReplyLseek>,
     },
     /// Has the kernel drop pages that a direct write made stale, then answers it.
     Written {
@@ -81,7 +82,7 @@ struct PoolState {
     arrived: Condvar,
     limit: usize,
     permits: SyncPermits,
-    owed: Owed<(ReplyWrite, Result<usize>)>,
+    owed: Owed<(Answer<ReplyWrite>, Result<usize>)>,
 }
 
 /// Runs what waits off the session threads. Dropping it lets the queued tasks finish and their threads end.
@@ -124,7 +125,7 @@ impl Pool {
         offset: PlainOffset,
         len: usize,
         stale: Stale,
-        answer: (ReplyWrite, Result<usize>),
+        answer: (Answer<ReplyWrite>, Result<usize>),
     ) {
         let (number, unwatched) = self.0.owed.add(answer);
         if unwatched {
@@ -240,18 +241,27 @@ impl PoolState {
     fn run(&self, task: Task) {
         panics::caught("fsync, release, lseek or write", || match task {
             Task::SyncFile { ino, datasync, reply } => {
+                let _entered = reply.enter();
                 empty(reply, self.timed(|| self.vault.fsync(ino, datasync)));
             }
             Task::SyncDirectory { ino, datasync, reply } => {
+                let _entered = reply.enter();
                 empty(reply, self.timed(|| self.vault.fsyncdir(ino, datasync)));
             }
             Task::Release { ino, handle, reply } => {
+                let _entered = reply.enter();
                 empty(reply, self.timed(|| self.vault.release(ino, handle)));
             }
-            Task::Seek { ino, offset, whence, reply } => match self.seek(ino, offset, whence) {
-                Ok(found) => reply.offset(i64::try_from(found.0).unwrap_or(i64::MAX)),
-                Err(error) => reply.error(errno(&error)),
-            },
+            Task::Seek { ino, offset, whence, reply } => {
+                let _entered = reply.enter();
+                match self.seek(ino, offset, whence) {
+                    Ok(found) => {
+                        let found = i64::try_from(found.0).unwrap_or(i64::MAX);
+                        reply.send(|reply| reply.offset(found));
+                    }
+                    Err(error) => reply.error(errno(&error)),
+                }
+            }
             Task::Written { ino, offset, len, stale, number } => {
                 self.drop_stale(ino, offset, len, stale);
                 if let Some((reply, done)) = self.owed.take(number) {

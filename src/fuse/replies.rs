@@ -2,6 +2,7 @@
 
 use fuser::{Errno, ReplyAttr, ReplyEmpty, ReplyEntry, ReplyWrite, ReplyXattr};
 
+use super::answer::Answer;
 use super::convert;
 use super::errno::errno;
 use super::kernel::TTL;
@@ -10,42 +11,43 @@ use crate::vault::{Attr, Result};
 /// Bytes of a page of memory.
 const PAGE: usize = 4096;
 
-pub(super) fn entry(reply: ReplyEntry, result: Result<Attr>) {
+pub(super) fn entry(reply: Answer<ReplyEntry>, result: Result<Attr>) {
     match result {
         Ok(attr) => {
-            reply.entry(&TTL, &convert::file_attr(&attr), convert::generation(attr.generation));
+            let generation = convert::generation(attr.generation);
+            reply.send(|reply| reply.entry(&TTL, &convert::file_attr(&attr), generation));
         }
         Err(error) => reply.error(errno(&error)),
     }
 }
 
-pub(super) fn attributes(reply: ReplyAttr, result: Result<Attr>) {
+pub(super) fn attributes(reply: Answer<ReplyAttr>, result: Result<Attr>) {
     match result {
-        Ok(attr) => reply.attr(&TTL, &convert::file_attr(&attr)),
+        Ok(attr) => reply.send(|reply| reply.attr(&TTL, &convert::file_attr(&attr))),
         Err(error) => reply.error(errno(&error)),
     }
 }
 
-pub(super) fn empty(reply: ReplyEmpty, result: Result<()>) {
+pub(super) fn empty(reply: Answer<ReplyEmpty>, result: Result<()>) {
     match result {
-        Ok(()) => reply.ok(),
+        Ok(()) => reply.send(ReplyEmpty::ok),
         Err(error) => reply.error(errno(&error)),
     }
 }
 
-pub(super) fn written(reply: ReplyWrite, result: Result<usize>) {
+pub(super) fn written(reply: Answer<ReplyWrite>, result: Result<usize>) {
     match result {
         // A write is at most 1 MiB.
-        Ok(written) => reply.written(written as u32),
+        Ok(written) => reply.send(|reply| reply.written(written as u32)),
         Err(error) => reply.error(errno(&error)),
     }
 }
 
 /// Answers with a value that may be longer than the caller has room for; 0 asks for its length.
-pub(super) fn sized(reply: ReplyXattr, room: u32, value: &[u8]) {
+pub(super) fn sized(reply: Answer<ReplyXattr>, room: u32, value: &[u8]) {
     match u32::try_from(value.len()) {
-        Ok(length) if room == 0 => reply.size(length),
-        Ok(length) if length <= room => reply.data(value),
+        Ok(length) if room == 0 => reply.send(|reply| reply.size(length)),
+        Ok(length) if length <= room => reply.send(|reply| reply.data(value)),
         _ => reply.error(Errno::ERANGE),
     }
 }

@@ -1,23 +1,33 @@
 //! Where log lines go: to the terminal while there is one, to the system log once a daemon has let go of it.
-//! `REKEYFS_LOG` says which lines, as in `REKEYFS_LOG=info` or `rekeyfs::vault=debug`; without it, warnings.
+//! `REKEYFS_LOG` says which lines, as in `REKEYFS_LOG=info` or `rekeyfs::vault=debug`; without it, warnings. What lines
+//! hold, and what they never hold, is in docs/logging.md.
+//!
+//! The system log is written to through its socket, in three lines of code: syslog(3) waits for a log daemon that is
+//! stuck, and the requests of the mount would wait with it; the crates for it bring clocks and host names along, which the
+//! daemon puts in itself.
+
+mod repeats;
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::prelude::*;
 
 use crate::printable;
+use repeats::{RepeatLimit, take_all_held_back, take_held_back};
 
 /// The system log's socket; set once the terminal is let go of.
 static SYSTEM: OnceLock<Option<UnixDatagram>> = OnceLock::new();
 
-const SOCKET: &str = "/dev/log";
+/// What stands behind each warning and error: of which mount it is.
+static MOUNT: OnceLock<String> = OnceLock::new();
 
-/// The facility for daemons, as syslog(3) numbers it.
-const DAEMON: u8 = 3 << 3;
+const SOCKET: &str = "/dev/log";
 
 /// Says which lines are wanted.
 const VARIABLE: &str = "REKEYFS_LOG";
@@ -32,15 +42,28 @@ fn filter(asked: &str) -> String {
 pub fn start() {
     let asked = std::env::var(VARIABLE).unwrap_or_else(|_| "warn".to_owned());
     let filter = EnvFilter::try_new(filter(&asked)).unwrap_or_else(|_| EnvFilter::new(filter("warn")));
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .without_time()
         .with_target(false)
         .with_ansi(false)
-        .with_writer(Output)
-        .try_init();
+        .with_writer(Output);
+    // The last one is asked first: what isn't wanted doesn't count as repeated.
+    let _ = tracing_subscriber::registry().with(lines).with(RepeatLimit).with(filter).try_init();
     // The standard library's own goes to standard error, which a daemon hasn't got.
     std::panic::set_hook(Box::new(|panic| tracing::error!("{}", panic.to_string().replace('\n', " "))));
+}
+
+/// From here on warnings and errors name this mount.
+pub(super) fn name_mount(vault: &Path, mountpoint: &Path) {
+    let _ = MOUNT.set(format!(" vault={vault:?} mountpoint={mountpoint:?}"));
+}
+
+/// The mount ends: tells of lines that were held back.
+pub(super) fn finish() {
+    let lines = take_all_held_back();
+    if lines > 0 {
+        tracing::warn!("{lines} more lines were like others before them, and were held back");
+    }
 }
 
 /// From here on lines go to the system log, or nowhere if there is none.
@@ -58,54 +81,58 @@ pub(super) fn leave_terminal() {
 struct Output;
 
 /// One line on its way.
-enum Line {
-    Terminal,
-    System { priority: u8 },
+struct Line {
+    level: Level,
+    /// Lines like it that were held back before it.
+    held_back: u64,
 }
 
 impl<'a> MakeWriter<'a> for Output {
     type Writer = Line;
 
     fn make_writer(&'a self) -> Line {
-        Line::to_where_lines_go(6)
+        Line { level: Level::INFO, held_back: 0 }
     }
 
     fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Line {
-        Line::to_where_lines_go(match *metadata.level() {
-            Level::ERROR => 3,
-            Level::WARN => 4,
-            Level::INFO => 6,
-            Level::DEBUG | Level::TRACE => 7,
-        })
+        Line { level: *metadata.level(), held_back: take_held_back(metadata) }
     }
 }
 
 impl Line {
-    fn to_where_lines_go(severity: u8) -> Self {
-        match SYSTEM.get() {
-            Some(_) => Self::System { priority: DAEMON | severity },
-            None => Self::Terminal,
-        }
+    /// The line as it is written anywhere: one, whatever the paths and names in it hold.
+    fn shown(&self, line: &[u8], mount: Option<&str>) -> String {
+        let line = String::from_utf8_lossy(line.trim_ascii());
+        let mount = mount.filter(|_| self.level <= Level::WARN).unwrap_or_default();
+        let repeats = match self.held_back {
+            0 => String::new(),
+            more => format!(" (and {more} more like it, held back)"),
+        };
+        printable::line(&format!("{line}{mount}{repeats}")).into_owned()
     }
-}
 
-/// A line as it is written anywhere: one, whatever the paths and names in it hold.
-fn shown(line: &[u8]) -> String {
-    printable::line(&String::from_utf8_lossy(line.trim_ascii())).into_owned()
+    /// Facility and severity, as syslog(3) numbers them.
+    fn priority(&self) -> libc::c_int {
+        libc::LOG_DAEMON
+            | match self.level {
+                Level::ERROR => libc::LOG_ERR,
+                Level::WARN => libc::LOG_WARNING,
+                Level::INFO => libc::LOG_INFO,
+                Level::DEBUG | Level::TRACE => libc::LOG_DEBUG,
+            }
+    }
 }
 
 impl Write for Line {
     /// Takes a whole line: the formatter hands over one at a time.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Terminal => {
-                io::stderr().lock().write_all(format!("rekeyfs: {}\n", shown(line)).as_bytes())?
-            }
-            Self::System { priority } => {
-                if let Some(Some(socket)) = SYSTEM.get() {
-                    let message = format!("<{priority}>rekeyfs[{}]: {}", std::process::id(), shown(line));
-                    let _ = socket.send(message.as_bytes());
-                }
+        let shown = self.shown(line, MOUNT.get().map(String::as_str));
+        match SYSTEM.get() {
+            None => io::stderr().lock().write_all(format!("rekeyfs: {shown}\n").as_bytes())?,
+            Some(None) => {}
+            Some(Some(socket)) => {
+                let message = format!("<{}>rekeyfs[{}]: {shown}", self.priority(), std::process::id());
+                let _ = socket.send(message.as_bytes());
             }
         }
         Ok(line.len())
@@ -117,18 +144,4 @@ impl Write for Line {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_is_one_line_whatever_a_path_in_it_holds() {
-        assert_eq!(shown(b"  WARN /a\nrekeyfs: forged\x1b[2J\n"), "WARN /a\\nrekeyfs: forged\\u{1b}[2J");
-    }
-
-    #[test]
-    fn requests_with_their_names_are_logged_only_on_demand() {
-        assert_eq!(filter("debug"), "debug,fuser=error");
-        assert_eq!(filter("fuser=debug"), "fuser=debug");
-        assert!(EnvFilter::try_new(filter("rekeyfs::vault=debug")).is_ok());
-    }
-}
+mod tests;

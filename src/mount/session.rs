@@ -15,7 +15,7 @@ use super::options::MountOptions;
 use super::prepare::Prepared;
 use super::signals::{self, Pending};
 use super::unmount::{How, take_away};
-use super::{attach, inherited, limits};
+use super::{attach, inherited, limits, log};
 use crate::control::{self, RegistryError, RuntimeDir, VaultLocation};
 use crate::events::Event;
 use crate::fuse::{Adapter, BusyPoller, KernelCache, Permissions, Pool};
@@ -115,6 +115,7 @@ fn serve(prepared: &Prepared, vault: &Arc<Vault>, starting: &Starting) -> Result
         return Err(astray(prepared));
     };
     prepared.lock.serves(attached.0.device);
+    log::name_mount(path, &attached.0.mountpoint);
     let poller = BusyPoller::new(device.try_clone().map_err(MountError::Session)?);
     let adapter =
         Adapter::new(Arc::clone(vault), pool, permissions, options.writeback, kernel.clone(), poller);
@@ -134,6 +135,7 @@ fn serve(prepared: &Prepared, vault: &Arc<Vault>, starting: &Starting) -> Result
     workers.stop(vault);
     events.record_durably(&Event::Unmounted);
     events.settle();
+    log::finish();
     ended
 }
 

@@ -182,7 +182,7 @@ impl Vault {
     }
 
     fn note_damage(&self, ino: Ino, damage: Damage) {
-        tracing::error!(ino = ino.0, "{damage} is damaged");
+        tracing::error!(ino = ino.0, lower = self.lower_path(ino), "{damage} is damaged");
         let (part, page) = damage.place();
         self.keys.events().record_limited(Class::Damage, || Event::Damage {
             file: self.file_ref(ino),

@@ -215,7 +215,14 @@ impl Vault {
     }
 
     fn note_file_id_of_two(&self, id: FileId, ino: Ino, other: Ino, refused: bool) {
-        tracing::error!(ino = ino.0, other = other.0, refused, "two inodes bear one file id");
+        tracing::error!(
+            ino = ino.0,
+            lower = self.lower_path(ino),
+            other = other.0,
+            other_lower = self.lower_path(other),
+            refused,
+            "two inodes bear one file id"
+        );
         self.keys.events().record_limited(Class::Damage, || Event::FileIdTwice {
             file: FileRef { file: Some(id), ..self.file_ref(ino) },
             other: self.file_ref(other),

@@ -220,6 +220,7 @@ impl Vault {
         self.newest_reported.fetch_max(tag.generation.0, Ordering::Relaxed);
         tracing::error!(
             ino = ino.0,
+            lower = self.lower_path(ino),
             written = tag.generation.0,
             keyring = keyring.0,
             "a file was wrapped with a newer keyring than this one: an older keyring was put back; files stay \

@@ -91,7 +91,8 @@ impl Vault {
         NotedFile { lower, path: None, inode: Some(ino.0), why }
     }
 
-    fn lower_path(&self, ino: Ino) -> Option<String> {
+    /// Its path in the vault directory as events and log lines state it; none if it has no name any more.
+    pub(in crate::vault) fn lower_path(&self, ino: Ino) -> Option<String> {
         let mut entries = Vec::new();
         let (mut at, mut len) = (ino, 0);
         while at != Ino::ROOT {

@@ -1,0 +1,59 @@
+//! Holds back lines that repeat: who reads a damaged file in a loop, or has a disk that fails each write, is not to fill
+//! the system log, nor to hide other lines in it.
+//!
+//! Each place in the program that writes warnings, errors or lines of level info has a limit of its own for each user in
+//! whose name it does: 50 lines at once, then one in ten seconds. What is held back is counted; the next line of the same
+//! place says how many these were, and the end of a mount how many there are left. Lines of level debug and trace aren't
+//! limited: who asks for them wants all of them.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use parking_lot::Mutex;
+use tracing::callsite::Identifier;
+use tracing::subscriber::Interest;
+use tracing::{Level, Metadata, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
+
+use crate::events::{Actor, RateLimits};
+use crate::ids::Timestamp;
+
+/// Milliseconds until one more line may be written.
+const REFILL_MS: i64 = 10_000;
+
+/// By the place that writes them: there are no more than the program has.
+static LIMITS: LazyLock<Mutex<HashMap<Identifier, RateLimits>>> = LazyLock::new(Mutex::default);
+
+/// Keeps lines beyond the limit from being made.
+pub(super) struct RepeatLimit;
+
+fn is_limited(metadata: &Metadata<'_>) -> bool {
+    metadata.is_event() && *metadata.level() <= Level::INFO
+}
+
+impl<S: Subscriber> Layer<S> for RepeatLimit {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        // Sometimes: so that it is asked each time.
+        if is_limited(metadata) { Interest::sometimes() } else { Interest::always() }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        !is_limited(metadata)
+            || LIMITS.lock().entry(metadata.callsite()).or_default().pass(
+                Actor::current().uid,
+                Timestamp::now(),
+                REFILL_MS,
+            )
+    }
+}
+
+/// How many lines of a place were held back since this was last asked.
+pub(super) fn take_held_back(metadata: &Metadata<'_>) -> u64 {
+    LIMITS.lock().get_mut(&metadata.callsite()).map_or(0, RateLimits::take_held_back)
+}
+
+/// How many lines were held back that no line has told of.
+pub(super) fn take_all_held_back() -> u64 {
+    LIMITS.lock().values_mut().map(RateLimits::take_held_back).sum()
+}

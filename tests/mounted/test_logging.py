@@ -1,0 +1,146 @@
+"""What a mount logs: spans of requests, damage, and never a name (docs/logging.md)."""
+
+import contextlib
+import errno
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+
+from harness import BIN, MountedTest, fallocate, wait_until
+
+REQUEST = re.compile(r'DEBUG request\{operation="(\w+)" ino=(\d+)\}: answered errno=(\d+) duration_us=(\d+)$')
+PAGE = 4096
+
+
+class Logging(MountedTest):
+    options = None
+
+    def serve(self, level, *options):
+        """Mounts in the foreground; what is logged goes to `self.log`."""
+        self.log = self.dir / "log"
+        with open(self.log, "wb") as out:
+            self.daemon = subprocess.Popen(
+                [BIN, "mount", self.vault.path, self.mnt, "--foreground", "--passfile", self.vault.passfile, *options],
+                env={**self.vault.env, "REKEYFS_LOG": level}, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+            )  # fmt: skip
+        self.addCleanup(self.daemon.wait, 30)
+        self.addCleanup(self.daemon.kill)
+        self.vault.pid = self.daemon.pid
+        self.assertTrue(wait_until(self.vault.is_mounted, 20), self.log.read_text())
+
+    def stop(self):
+        """Unmounts; the lines that were logged."""
+        self.daemon.send_signal(signal.SIGTERM)
+        self.assertEqual(self.daemon.wait(30), 0)
+        self.vault.pid = None
+        return self.log.read_text().splitlines()
+
+    def use_much(self):
+        """Many kinds of requests; the plain texts that came up, and the inode number of a file."""
+        names = ["a-plain-name", "another-plain-name", "plain-directory", "a-plain-link", "a-plain-target", "plain-attribute",
+                 "plain-value", "plain-content", "a-long-plain-name" * 12]  # fmt: skip
+        file, other, directory, link, target, attribute, value, content, long = names
+        self.write(file, content.encode() * 5000, fsync=True)
+        ino = os.stat(self.mnt / file).st_ino
+        (self.mnt / directory).mkdir()
+        self.write(long, b"x")
+        os.symlink(target, self.mnt / link)
+        self.assertEqual(os.readlink(self.mnt / link), target)
+        os.setxattr(self.mnt / file, f"user.{attribute}", value.encode())
+        os.getxattr(self.mnt / file, f"user.{attribute}")
+        os.listxattr(self.mnt / file)
+        self.assertErrno(errno.ENODATA, os.getxattr, self.mnt / file, "user.not-there")
+        with open(self.mnt / file, "r+b") as f:
+            fallocate(f.fileno(), 0, 0, 10 * PAGE)
+            os.lseek(f.fileno(), 0, os.SEEK_HOLE)
+            f.seek(0)
+            os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            self.assertTrue(f.read().startswith(content.encode()))
+        os.truncate(self.mnt / file, 10)
+        os.link(self.mnt / file, self.mnt / directory / other)
+        self.assertErrno(errno.ENOTEMPTY, os.rmdir, self.mnt / directory)
+        os.rename(self.mnt / file, self.mnt / other)
+        os.listdir(self.mnt)
+        os.statvfs(self.mnt)
+        fd = os.open(self.mnt / directory, os.O_RDONLY)
+        os.fsync(fd)
+        os.close(fd)
+        os.unlink(self.mnt / other)
+        return names, ino
+
+    def test_each_request_has_a_line_with_inode_errno_and_duration_and_no_name(self):
+        self.serve("debug")
+        names, ino = self.use_much()
+        lines = self.stop()
+        requests = [found.groups() for line in lines if (found := REQUEST.search(line))]
+        self.assertEqual(
+            {operation for operation, *_ in requests}
+            - {"access", "forget", "readdir", "opendir", "releasedir"},
+            {"lookup", "getattr", "setattr", "readlink", "mkdir", "unlink", "rmdir", "symlink", "rename", "link", "open",
+             "create", "read", "write", "release", "fsync", "fsyncdir", "readdirplus", "statfs", "setxattr", "getxattr",
+             "listxattr", "fallocate", "lseek"},
+        )  # fmt: skip
+        answered = {(operation, int(number), int(code)) for operation, number, code, _ in requests}
+        self.assertIn(("fsync", ino, 0), answered)
+        self.assertIn(("read", ino, 0), answered)
+        self.assertIn(("getxattr", ino, errno.ENODATA), answered)
+        self.assertIn(("lseek", ino, 0), answered)
+        self.assertIn(("rmdir", 1, errno.ENOTEMPTY), answered)
+        self.assertTrue(all(int(duration) < 60_000_000 for *_, duration in requests))
+        for name in names:
+            self.assertEqual([line for line in lines if name in line], [], name)
+
+    def test_requests_can_be_asked_for_alone(self):
+        self.serve("rekeyfs::request=debug")
+        self.write("f", b"x")
+        self.assertTrue(all(REQUEST.search(line) for line in self.stop()))
+
+    def test_without_debug_nothing_is_logged_of_requests(self):
+        self.serve("info")
+        self.use_much()
+        self.assertEqual([line for line in self.stop() if "request" in line or "answered" in line], [])
+
+    def test_damage_names_vault_mountpoint_and_lower_path_and_floods_no_log(self):
+        self.serve("warn")
+        path = self.write("f", b"x" * 3 * PAGE, fsync=True)
+        lower = pathlib.Path(self.vault.lower(path))
+        self.stop()
+        with open(lower, "r+b") as f:
+            f.seek(PAGE + 100)
+            f.write(b"flipped")
+        self.serve("warn")
+        for _ in range(500):
+            self.assertErrno(errno.EIO, self.read, path)
+        lines = self.stop()
+        damage = [line for line in lines if "is damaged" in line]
+        self.assertGreaterEqual(len(damage), 50)
+        self.assertLess(len(damage), 60)
+        where = f'vault="{self.vault.path}" mountpoint="{self.mnt}"'
+        for line in damage:
+            self.assertTrue(line.startswith("rekeyfs: ERROR "), line)
+            self.assertIn(f"ino={os.stat(lower).st_ino} ", line)
+            self.assertIn(f'lower="{lower.relative_to(self.vault.path)}" ', line)
+            self.assertIn(where, line)
+        told = [int(more) for line in lines for more in re.findall(r"(\d+) more lines? ", line)]
+        self.assertTrue(told and told[-1] >= 400, lines[-3:])
+
+    def test_a_daemon_logs_to_the_system_log_in_its_own_name(self):
+        self.need_root()
+        system = pathlib.Path("/dev/log")
+        if os.path.lexists(system):
+            self.skipTest("this machine has a system log")
+        with contextlib.ExitStack() as stack:
+            listening = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+            listening.bind(str(system))
+            stack.callback(system.unlink)
+            listening.settimeout(20)
+            self.vault.env["REKEYFS_LOG"] = "rekeyfs::request=debug"
+            self.vault.mount()
+            os.listdir(self.mnt)
+            pid = self.vault.pid
+            lines = iter(lambda: listening.recv(1 << 16).decode(), None)
+            first = next(line for line in lines if f"[{pid}]" in line)
+            self.assertRegex(first, rf"^<31>rekeyfs\[{pid}\]: {REQUEST.pattern}")
