@@ -1,12 +1,13 @@
 //! Replacing a small file so that a crash leaves the old or the new one, whole.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustix::fs::RenameFlags;
 
-use super::{Result, create_file, fsync, fsync_dir, pwrite_all, rename, unlink};
+use super::stat::is_append_only;
+use super::{Errno, Result, create_file, fsync, fsync_dir, pwrite_all, rename, unlink};
 use crate::crypto::random;
 use crate::ids::LowerOffset;
 use crate::names::TEMPORARY_PREFIX;
@@ -16,6 +17,14 @@ pub fn temporary_name() -> Vec<u8> {
     let mut name = TEMPORARY_PREFIX.to_vec();
     name.extend_from_slice(URL_SAFE_NO_PAD.encode(random::array::<12>()).as_bytes());
     name
+}
+
+/// Creates a temporary file, which is to be renamed. The umask applies.
+///
+/// # Errors
+/// EPERM where the directory is append-only: there it could be neither renamed nor removed. What `openat(2)` says.
+pub fn create_temporary(dir: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<OwnedFd> {
+    if is_append_only(dir)? { Err(Errno::PERM) } else { create_file(dir, name, mode) }
 }
 
 /// Makes `name` a file with these contents, new or in place of the old one, and returns when that is durable.
@@ -28,7 +37,7 @@ pub fn temporary_name() -> Vec<u8> {
 /// What the lower calls say. After an error of the directory's sync the new file is there, but not durable.
 pub fn replace_durably(dir: BorrowedFd<'_>, name: &[u8], contents: &[u8], mode: u32) -> Result<()> {
     let temporary = temporary_name();
-    let file = create_file(dir, &temporary, mode)?;
+    let file = create_temporary(dir, &temporary, mode)?;
     let renamed = pwrite_all(file.as_fd(), contents, LowerOffset(0))
         .and_then(|()| fsync(file.as_fd()))
         .and_then(|()| rename(dir, &temporary, dir, name, RenameFlags::empty()));

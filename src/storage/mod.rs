@@ -32,7 +32,7 @@ pub use attrs::{
 };
 pub use caller::{Caller, as_caller, may_keep_setgid};
 pub use dir::{DirStream, RawEntry};
-pub use durable::{replace_durably, temporary_name};
+pub use durable::{create_temporary, replace_durably, temporary_name};
 pub use entries::{
     Access, create_file, lacks_links, lacks_rename_flag, link, link_fd, mkdir, mknod, nameless_file,
     open_dir, open_file, open_path, readlink, readlink_fd, rename, rename_to_new, reopen, rmdir, symlink,

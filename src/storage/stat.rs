@@ -165,6 +165,17 @@ pub fn birth(fd: BorrowedFd<'_>) -> Result<Option<Time>> {
     Ok(known.then_some(Time { secs: found.stx_btime.tv_sec, nanos: found.stx_btime.tv_nsec }))
 }
 
+/// Whether names can be added to a directory, and none changed or removed (chattr +a). No where the kernel doesn't say.
+///
+/// # Errors
+/// What `statx(2)` says.
+pub(super) fn is_append_only(dir: BorrowedFd<'_>) -> Result<bool> {
+    match retry_on_intr(|| rustix::fs::statx(dir, c"", AtFlags::EMPTY_PATH, StatxFlags::empty())) {
+        Err(Errno::NOSYS) => Ok(false),
+        found => Ok(found?.stx_attributes.contains(StatxAttributes::APPEND)),
+    }
+}
+
 /// Stats `name`; the symlink itself if it is one.
 ///
 /// # Errors

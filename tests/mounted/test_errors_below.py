@@ -369,3 +369,36 @@ class WrittenWhileTheKeyIsGone(MountedTest):
         self.vault.remount()
         for path, (size, content) in expected.items():
             self.assertEqual((os.stat(path).st_size, self.read(path)), (size, content), path)
+
+class AppendOnly(MountedTest):
+    def flag(self, change, *paths):
+        return subprocess.run(["chattr", change, *paths], capture_output=True).returncode
+
+    def test_what_an_append_only_directory_refuses_leaves_nothing_there(self):
+        self.need_root()
+        self.need_tools("chattr")
+        (self.mnt / "d" / "below").mkdir(parents=True)
+        path = self.write("d/f", b"x" * 9000, fsync=True)
+        lower = self.vault.lower(self.mnt / "d")
+        paths = [lower, self.vault.lower(self.mnt / "d" / "below"), self.vault.path]
+        self.addCleanup(self.flag, "-a", *paths)
+        if self.flag("+a", *paths):
+            self.skipTest("no chattr +a on this filesystem")
+        alias = lambda: os.setxattr(self.mnt / "d", "user.rekeyfs.alias", b"alias/default")  # noqa: E731
+        for _ in range(3):
+            self.assertErrno(errno.EPERM, alias)
+            self.assertErrno(errno.EPERM, os.rename, self.mnt / "d", self.mnt / "e")
+            self.assertErrno(errno.EPERM, os.mkdir, self.mnt / "d" / ("long" * 60))
+            self.assertNotEqual(self.vault.run("reencrypt", path).returncode, 0)
+            self.assertRefused(self.vault.run("rotate", self.mnt), "keyring", status=24)
+        self.write("d/new", b"names can be added")
+        left = sh("find . -name '.tmp.*'", self.vault.path)
+        self.assertEqual(self.flag("-a", *paths), 0)
+        self.assertEqual(left, "")
+        alias()
+        os.rename(self.mnt / "d", self.mnt / "e")
+        self.vault.ok("reencrypt", self.mnt / "e" / "f")
+        self.vault.rotate()
+        self.assertEqual(self.read(self.mnt / "e" / "f"), b"x" * 9000)
+        self.assertEqual(self.vault.run("fsck", self.mnt).returncode, 0)
+

@@ -54,7 +54,7 @@ impl VaultDir {
 
     fn make_reserve(&self, name: &str, len: u64) -> storage::Result<()> {
         let temporary = storage::temporary_name();
-        let made = storage::create_file(self.fd(), &temporary, 0o600).and_then(|file| {
+        let made = storage::create_temporary(self.fd(), &temporary, 0o600).and_then(|file| {
             match storage::allocate_keep_size(file.as_fd(), LowerOffset(0), len) {
                 Ok(()) => storage::truncate(file.as_fd(), LowerOffset(len))?,
                 // Bytes that no lower compression makes fewer.

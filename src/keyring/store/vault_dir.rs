@@ -308,7 +308,7 @@ impl VaultDir {
 
     fn write_anew(&self, bytes: &[u8]) -> storage::Result<Vec<u8>> {
         let name = storage::temporary_name();
-        let written = storage::create_file(self.fd(), &name, 0o600).and_then(|file| {
+        let written = storage::create_temporary(self.fd(), &name, 0o600).and_then(|file| {
             self.keep_owner(file.as_fd());
             storage::pwrite_all(file.as_fd(), bytes, LowerOffset(0))?;
             storage::fsync(file.as_fd())

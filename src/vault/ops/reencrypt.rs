@@ -224,7 +224,7 @@ impl Tree {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(e) => return Err(e),
             }
-            self.with_room_to_create(|| storage::create_file(fd, &temporary, 0o600))
+            self.with_room_to_create(|| storage::create_temporary(fd, &temporary, 0o600))
         };
         let fd = dir_record::in_own_dir(dir.fd(), create)?;
         Ok(Some(Beside { parent: location.parent, entry: location.entry.into(), temporary, fd }))
