@@ -7,6 +7,7 @@
 - In ARCHITECTURE.md, Rust items in backticks: `Type::method`, `Type::field`, `Enum::Variant`, `module::function`. A folder's
   module counts as the module of what its files define, since it passes that on.
 - docs/README.md, the index, has each page of docs.
+- Sources, tests and documents that refer to a part of a page, as in `docs/keys.md, "Revoking"`: the page has these words.
 """
 
 import glob
@@ -23,6 +24,7 @@ DOCUMENTS = [WITH_ITEMS, "CONTRIBUTING.md", "README.md", "SECURITY.md", "tests/R
 PATH = re.compile(r"(?<![\w./$-])(?:src|crates|tests|scripts|docs|fuzz|benches)/[\w./*{},-]*")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 ITEM = re.compile(r"`((?:\w+::)+\w+)(?:\(\))?`")
+PART = re.compile(r'docs/([a-z-]+\.md),? \(?"([^"]+)"')
 # What looks like a path and is none: a rate, in docs/performance.md.
 NO_PATHS = {"crates/min"}
 
@@ -60,6 +62,17 @@ def missing_links(document, text):
             yield target
         elif anchor and file.suffix == ".md" and anchor not in anchors(file.read_text()):
             yield target
+
+
+def missing_parts():
+    """Parts of pages that are named and aren't there; a name may go over the end of a comment's line."""
+    for folder, ending in itertools.product(("src", "crates", "tests", "scripts", "fuzz", "docs"), ("rs", "py", "sh", "md")):
+        for file in (ROOT / folder).rglob(f"*.{ending}"):
+            text = re.sub(r"\n *(?://[!/]?|#)? *", " ", file.read_text())
+            for page, part in PART.findall(text):
+                there = ROOT / "docs" / page
+                if not there.exists() or part.lower() not in there.read_text().lower():
+                    yield f"{file.relative_to(ROOT)} names a part of docs/{page} that isn't there: {part}"
 
 
 class Sources:
@@ -129,6 +142,7 @@ def main():
     sources = Sources()
     items = ITEM.findall((ROOT / WITH_ITEMS).read_text())
     problems += [f"{WITH_ITEMS} names {item}, which no source defines" for item in items if not sources.has(item)]
+    problems += missing_parts()
     listed = {target.partition("#")[0] for target in LINK.findall((ROOT / INDEX).read_text())}
     pages = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")} - {"README.md"}
     problems += [f"{INDEX} lacks {page}" for page in sorted(pages - listed)]

@@ -1,7 +1,7 @@
 //! Re-wrap: moving a file's DEK to the backing key where the file belongs now (`key_usage/wrapping.rs`), and writing its
 //! alias tag. Content and DEK stay. Files that came under another key are an event, one for each pair of keys in a batch.
 //!
-//! Order of writes (docs/format.md, "A new header for an old file"): data is made durable; the new slot is
+//! Order of writes (docs/format.md, "Order of writes"): data is made durable; the new slot is
 //! written beside the old one and made durable; the old slot is overwritten with the same bytes, so that a
 //! leaked old version doesn't open the current header, and that is made durable too: only then is the file
 //! re-wrapped, and until then it is stale, whoever asks. Interrupted anywhere, one valid slot is there, and what

@@ -1,5 +1,5 @@
-//! Sizes: growing, cutting, cutting back. A cut to M pages never touches page M−1 (docs/format.md,
-//! "Cutting"): what is past the size in it is made zero before the file grows again.
+//! Sizes: growing, truncating, undoing growth. A truncate to M pages never touches page M−1 (docs/format.md,
+//! "Truncating"): what is past the size in it is made zero before the file grows again.
 
 use std::os::fd::AsFd;
 

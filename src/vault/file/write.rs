@@ -131,7 +131,7 @@ impl Vault {
     }
 
     /// Makes a DEK and a header for an empty file and has `write` put them on disk, all behind the creation
-    /// gate: a rotation that returns has no file of the old version still on its way (G4).
+    /// gate: a rotation that returns has no file of the old version still on its way (docs/design.md, G4).
     pub(super) fn with_new_header<T>(
         &self,
         inode: &Inode,

@@ -1,5 +1,5 @@
 //! Newtypes for everything that is an identifier or a number with a meaning of its own, so that one kind
-//! can't be passed for another. Integers are little-endian on disk, UUIDs raw (DESIGN: format, section 3).
+//! can't be passed for another. Integers are little-endian on disk, UUIDs raw (docs/format.md).
 
 use std::fmt;
 use std::sync::Arc;
