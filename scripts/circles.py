@@ -17,16 +17,6 @@ KNOWN = [
         storage storage/fault
     """,
     """
-        vault vault/file vault/file/evict vault/file/file_ids vault/file/kernel_pages vault/file/load
-        vault/file/lower vault/file/needs vault/file/times vault/file/unwritten vault/key_usage/scan
-        vault/key_usage/scan/noted vault/key_usage/stale vault/ops/audit_paths vault/ops/open
-        vault/reclaim/deferred_close vault/reclaim/memory vault/tree vault/tree/attr vault/tree/dir_record
-        vault/tree/dirs vault/tree/inode vault/tree/long_names vault/tree/readdir
-    """,
-    """
-        vault/file/reencrypt vault/ops/reencrypt
-    """,
-    """
         cli/key cli/offline
     """,
 ]

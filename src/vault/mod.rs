@@ -7,6 +7,7 @@ mod error;
 mod file;
 mod key_usage;
 mod lock_order;
+mod lower_path;
 #[cfg(test)]
 mod model;
 mod ops;
@@ -28,19 +29,15 @@ pub use file::{BatchOutcome, PageCache, holds_data, states_file_id, unwrap};
 pub use key_usage::scan::{CountError, NOTED, Needed, NotedFile};
 pub use key_usage::wrapping::Destination;
 pub use ops::audit_paths::PlainNames;
-pub use ops::reencrypt::{GoOn, Reencrypted};
+pub use ops::reencrypt::Reencrypted;
 pub use types::{
-    Attr, Caller, DirEntry, FallocMode, FileKind, HeaderInfo, OpenFlags, PlusSink, SetAttr, StatFs, Whence,
-    XattrMode,
+    Attr, Caller, DirEntry, FallocMode, FileKind, GoOn, HeaderInfo, OpenFlags, PlusSink, SetAttr, StatFs,
+    Whence, XattrMode,
 };
 
-use crate::events::{Class, Event};
 use crate::ids::{BackingKeyId, Ino, Timestamp};
 use crate::keyring::Keys;
 use crate::storage::{self, LowerFs, Writable};
-
-/// What an inode's open handles share; gone when the last is closed.
-type FileSlot = Weak<file::OpenFile>;
 
 /// How a vault is to be used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,7 +61,7 @@ pub struct Vault {
     /// See [`Vault::set_kernel_keeps_times`].
     kernel_keeps_times: AtomicBool,
     gates: ops::inode_gates::Gates,
-    handles: ops::open::Handles,
+    handles: ops::handles::Handles,
     census: key_usage::census::Census,
     file_ids: file::file_ids::FileIds,
     stale: key_usage::stale::Queue,
@@ -73,10 +70,10 @@ pub struct Vault {
     /// Held shared over a batch of re-wraps, from choosing the backing keys until the headers bear them, and
     /// over every other work that puts a header in a file's place: a count waits for them.
     rewraps: RwLock<()>,
-    moves: key_usage::scan::Moves,
+    moves: key_usage::moves::Moves,
     /// Held by the one count that may run.
     counting: Mutex<()>,
-    loaded: Arc<file::Loaded>,
+    open_files: Arc<file::OpenFileTable<file::OpenFile>>,
     unwritten: file::Unwritten,
     emptied: file::Emptied,
     /// The newest keyring generation in a file's tag that was reported since the keyring's is older.
@@ -110,16 +107,16 @@ impl Vault {
             lazy_rewrap: options.lazy_rewrap && writable.is_some(),
             kernel_keeps_times: AtomicBool::new(false),
             gates: ops::inode_gates::Gates::default(),
-            handles: ops::open::Handles::default(),
+            handles: ops::handles::Handles::default(),
             census: key_usage::census::Census::default(),
             file_ids: file::file_ids::FileIds::default(),
             stale: key_usage::stale::Queue::default(),
             forgotten: reclaim::memory::Forgotten::default(),
             removed: reclaim::deferred_close::Removed::default(),
             rewraps: RwLock::new(()),
-            moves: key_usage::scan::Moves::default(),
+            moves: key_usage::moves::Moves::default(),
             counting: Mutex::new(()),
-            loaded: Arc::default(),
+            open_files: Arc::default(),
             unwritten: file::Unwritten::default(),
             emptied: file::Emptied::default(),
             newest_reported,
@@ -179,16 +176,5 @@ impl Vault {
 
     fn inode(&self, ino: Ino) -> Result<Arc<tree::inode::Inode>> {
         self.tree.inodes.get(ino)
-    }
-
-    fn note_damage(&self, ino: Ino, damage: Damage) {
-        tracing::error!(ino = ino.0, lower = self.lower_path(ino), "{damage} is damaged");
-        let (part, page) = damage.place();
-        self.keys.events().record_limited(Class::Damage, || Event::Damage {
-            file: self.file_ref(ino),
-            part,
-            page,
-            backing: None,
-        });
     }
 }

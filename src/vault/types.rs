@@ -146,3 +146,6 @@ pub struct DirEntry<'a> {
 /// Takes entries from [`readdirplus`](super::Vault::readdirplus): attributes (none for `.` and `..`, and for what lies
 /// on another filesystem), plaintext name, and the lower cookie to go on after the entry. False: full, stop before this one.
 pub type PlusSink<'a> = dyn FnMut(Option<&Attr>, &[u8], u64) -> bool + 'a;
+
+/// Asked now and then whether long work is to go on.
+pub type GoOn<'a> = dyn FnMut() -> bool + 'a;

@@ -8,75 +8,18 @@
 //!
 //! Nobody holds a lock here while the kernel is asked to write or drop pages: it waits for our session threads.
 
-use std::collections::{BTreeSet, HashMap};
-use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
-
-use parking_lot::Mutex;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::{Body, OpenFile};
 use crate::ids::{BackingKeyId, Ino, KeyId};
 use crate::keyring::{KeyWatch, Keys};
 use crate::vault::{Error, Result, Vault};
 
-/// What the kernel caches of a mount's files.
-pub trait PageCache: Send + Sync {
-    /// Has the kernel write back and drop all pages of an inode, mapped ones too; what can't be written is
-    /// dropped, and told by the next fsync. Returns when that is done. Called without any lock, and never on a thread that
-    /// serves the kernel.
-    ///
-    /// # Errors
-    /// The mount is gone.
-    fn drop_pages(&self, ino: Ino) -> io::Result<()>;
-
-    /// Has the kernel forget a name in a directory, and the inode if nothing else holds it. Called as
-    /// [`PageCache::drop_pages`] is.
-    ///
-    /// # Errors
-    /// The mount is gone.
-    fn drop_entry(&self, parent: Ino, name: &[u8]) -> io::Result<()> {
-        let _ = (parent, name);
-        Ok(())
-    }
-}
-
-/// Every loaded file, also those that have no handle.
-#[derive(Default)]
-pub(in crate::vault) struct Loaded {
-    next: AtomicU64,
-    files: Mutex<HashMap<u64, Weak<OpenFile>>>,
-}
-
-/// A file's place among those loaded; leaving it is dropping this.
-pub(in crate::vault) struct Place {
-    loaded: Arc<Loaded>,
-    number: u64,
-}
-
-impl Loaded {
-    pub(in crate::vault) fn enter(self: &Arc<Self>, file: Weak<OpenFile>) -> Place {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.files.lock().insert(number, file);
-        Place { loaded: Arc::clone(self), number }
-    }
-
-    fn all(&self) -> Vec<Arc<OpenFile>> {
-        // The last owner of a file leaves under the same lock: none may be dropped while it is held.
-        let weak: Vec<Weak<OpenFile>> = self.files.lock().values().cloned().collect();
-        weak.iter().filter_map(Weak::upgrade).collect()
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.loaded.files.lock().remove(&self.number);
-    }
-}
-
 impl KeyWatch for Vault {
     fn going(&self, keys: &[KeyId]) {
-        for file in self.loaded.all() {
+        for file in self.open_files.all() {
             if file.writers.load(Ordering::Relaxed) > 0 && self.depends_on(&file, keys) {
                 self.write_out(&file);
             }
@@ -85,7 +28,7 @@ impl KeyWatch for Vault {
 
     fn gone(&self, backings: &[BackingKeyId]) {
         let of_gone = |file: &Arc<OpenFile>| file.sealed_by().is_some_and(|by| self.keys.usable(by).is_err());
-        let files: Vec<_> = self.loaded.all().into_iter().filter(of_gone).collect();
+        let files: Vec<_> = self.open_files.all().into_iter().filter(of_gone).collect();
         for file in files.iter().filter(|file| file.writers.load(Ordering::Relaxed) > 0) {
             self.write_out(file);
         }
@@ -104,7 +47,7 @@ impl KeyWatch for Vault {
     /// The kernel keeps what it could not write to a file as if it had been written: it is to show what the file
     /// holds.
     fn back(&self) {
-        for file in self.loaded.all() {
+        for file in self.open_files.all() {
             if file.shut.load(Ordering::Relaxed) {
                 self.drop_pages(file.ino);
             }

@@ -12,9 +12,6 @@
 
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
-use crate::ids::Ino;
-use crate::vault::Vault;
-
 /// What the kernel is to drop before a direct write is answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
@@ -52,7 +49,7 @@ const DOUBLED_MOST: u32 = 12;
 
 impl KernelPages {
     /// A cached read or write comes.
-    fn come(&self) {
+    pub(super) fn come(&self) {
         let word = self.0.load(Ordering::SeqCst);
         if word & MAY_BE == 0 || word & RUN_MASK != 0 {
             self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |w| Some((w | MAY_BE) & !RUN_MASK)).ok();
@@ -61,7 +58,7 @@ impl KernelPages {
     }
 
     /// A direct write has been made.
-    fn written(&self) -> Stale {
+    pub(super) fn written(&self) -> Stale {
         fence(Ordering::SeqCst);
         let before = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |word| match next(word) {
             (Stale::Nothing, _) => None,
@@ -70,7 +67,7 @@ impl KernelPages {
         before.map_or(Stale::Nothing, |word| next(word).0)
     }
 
-    fn all_dropped(&self) {
+    pub(super) fn all_dropped(&self) {
         let less = |word: u32| (word & DROPPING_MASK != 0).then(|| word - DROPPING);
         self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).ok();
     }
@@ -88,27 +85,6 @@ fn next(word: u32) -> (Stale, u32) {
     }
     let more = if doubled < DOUBLED_MOST { DOUBLED } else { 0 };
     (Stale::All, (word & !RUN_MASK & !MAY_BE) + more + DROPPING)
-}
-
-impl Vault {
-    /// The kernel's page cache is about to have pages of this file, or has some that it writes.
-    pub fn pages_come(&self, ino: Ino) {
-        if let Some(inode) = self.tree.inodes.find(ino) {
-            inode.kernel_pages.come();
-        }
-    }
-
-    /// What of its pages the kernel is to drop before a direct write, made just now, is answered.
-    pub fn stale_pages(&self, ino: Ino) -> Stale {
-        self.tree.inodes.find(ino).map_or(Stale::Nothing, |inode| inode.kernel_pages.written())
-    }
-
-    /// The kernel has dropped all pages of the file, as [`Stale::All`] asked.
-    pub fn all_pages_dropped(&self, ino: Ino) {
-        if let Some(inode) = self.tree.inodes.find(ino) {
-            inode.kernel_pages.all_dropped();
-        }
-    }
 }
 
 #[cfg(test)]

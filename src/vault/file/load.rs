@@ -2,23 +2,23 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64};
 
 use super::block_locks::Ranges;
 use super::lower::LowerFile;
-use super::times::Mtime;
+use super::mtime::Mtime;
 use super::{Body, OpenFile, Sealed, State};
 use crate::content::block;
 use crate::content::layout;
 use crate::crypto::keys::Dek;
 use crate::crypto::suite::Suite;
-use crate::header::{self, Header, OpenError, Refusal, SLOTS, SlotKeys, UnverifiedSlot};
-use crate::ids::{FileId, Format, Ino, LowerOffset, PageCount, Sequence, Time};
+use crate::header::{self, OpenError, Refusal, SLOTS, UnverifiedSlot};
+use crate::ids::{Format, Ino, LowerOffset, PageCount, Time};
 use crate::keyring::{KeyError, Keys};
-use crate::storage::{self, Access, Errno, Stat};
+use crate::storage::{self, Errno, Stat};
 use crate::vault::lock_order::Ordered;
 use crate::vault::tree::inode::Inode;
-use crate::vault::{Damage, Error, FileKind, HeaderInfo, Result, Vault};
+use crate::vault::{Damage, Error, Result, Vault};
 
 /// What an open file is wanted for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,6 +29,17 @@ pub(in crate::vault) enum Purpose {
     Change,
     /// To be cut to nothing: a damaged one will do.
     Empty,
+}
+
+impl Body {
+    /// What keeps a file from being used like this, if anything does.
+    fn damage(&self, purpose: Purpose) -> Option<Damage> {
+        match self {
+            Self::Unreadable(damage) if purpose != Purpose::Empty => Some(*damage),
+            Self::Unsynced if purpose == Purpose::Use => Some(Damage::Header),
+            _ => None,
+        }
+    }
 }
 
 impl Vault {
@@ -63,14 +74,6 @@ impl Vault {
         }
         *slot = Arc::downgrade(&file);
         Ok(file)
-    }
-
-    /// Notes in the census what wraps a file. One without a name, which is as good as gone, isn't counted:
-    /// nothing would count it out again.
-    pub(super) fn count_wrapped(&self, inode: &Inode, keys: SlotKeys) {
-        if inode.parent().is_some() {
-            self.census.note(inode.ino, keys, self.is_newer(&keys));
-        }
     }
 
     /// The open file of an inode that has a handle.
@@ -134,7 +137,7 @@ impl Vault {
             shut: AtomicBool::new(false),
             writing_out: AtomicBool::new(false),
             mtime: Mtime::new(mtime),
-            _place: self.loaded.enter(file.clone()),
+            _registration: self.open_files.register(file.clone()),
             state: Ordered::rwlock(state),
             ranges: Ranges::default(),
         })
@@ -189,103 +192,6 @@ impl Vault {
         storage::drop_cached(fd);
         Ok(storage::seek_data(fd, LowerOffset(0))?.is_none_or(|data| data.0 >= layout::PAGE))
     }
-
-    /// What a file's header says, without opening the file for use: also of a file whose key can't be used.
-    /// `None` for an empty file.
-    ///
-    /// # Errors
-    /// Those of reading the lower file; a damaged header has no info and is EIO.
-    pub fn file_header_info(&self, ino: Ino) -> Result<Option<HeaderInfo>> {
-        let inode = self.inode(ino)?;
-        if inode.kind == FileKind::Regular { self.header_info_of(&inode) } else { Ok(None) }
-    }
-
-    pub(super) fn header_info(&self, stated: Stated) -> HeaderInfo {
-        let Stated { keys, suite, sequence } = stated;
-        let (stale, belonging) = (self.rewrap_target(&keys).is_some(), self.keys.follow(&keys).belonging);
-        HeaderInfo {
-            backing: keys.backing,
-            other: keys.other,
-            tag: keys.tag,
-            belonging,
-            suite,
-            sequence,
-            stale,
-        }
-    }
-
-    fn header_info_of(&self, inode: &Inode) -> Result<Option<HeaderInfo>> {
-        let found = {
-            // Held while the lower file is opened, as opening asks.
-            let slot = inode.file.lock();
-            match slot.upgrade() {
-                Some(file) => {
-                    drop(slot);
-                    file.stated()?
-                }
-                None => self.claimed_or_open(self.tree.open_lower(inode, Access::ReadOnly)?.0.as_fd())?,
-            }
-        };
-        Ok(found.map(|stated| self.header_info(stated)))
-    }
-
-    /// What the newest slot says or, where the keyring lacks its key, the slot that opens instead, if one does.
-    fn claimed_or_open(&self, fd: BorrowedFd<'_>) -> Result<Option<Stated>> {
-        let newest = claimed(fd)?;
-        if !newest.is_some_and(|stated| self.keys.state_of(stated.keys.backing).is_missing()) {
-            return Ok(newest);
-        }
-        let mut slots = [0; SLOTS];
-        storage::pread(fd, &mut slots, LowerOffset(0))?;
-        let opened = header::open(&slots, |slot| unwrap(&self.keys, slot)).ok();
-        Ok(opened.as_ref().map(Stated::of).or(newest))
-    }
-}
-
-impl OpenFile {
-    /// What its header says; unverified once its key has gone.
-    fn stated(&self) -> Result<Option<Stated>> {
-        if self.shut.load(Ordering::Relaxed) {
-            return claimed(self.fd.as_fd());
-        }
-        Ok(self.state.read().sealed()?.map(|sealed| Stated::of(&sealed.header)))
-    }
-}
-
-/// What a header says of itself, verified or not.
-#[derive(Clone, Copy)]
-pub(super) struct Stated {
-    pub(super) keys: SlotKeys,
-    suite: Suite,
-    sequence: Sequence,
-}
-
-impl Stated {
-    pub(super) fn of(header: &Header) -> Self {
-        Self { keys: header.keys(), suite: header.suite(), sequence: header.sequence() }
-    }
-}
-
-/// What the slot says, unverified, that a mount would try first; `None` if there is neither.
-pub(super) fn claimed(fd: BorrowedFd<'_>) -> Result<Option<Stated>> {
-    let mut slots = [0; SLOTS];
-    if storage::pread(fd, &mut slots, LowerOffset(0))? == 0 || block::is_zero(&slots) {
-        return Ok(None);
-    }
-    let [first, _] = UnverifiedSlot::parse_both(&slots);
-    let slot = first.ok_or(Damage::Header)?;
-    let suite = Suite::from_number(slot.suite_number()).ok_or(Error::Newer("an unknown content suite"))?;
-    Ok(Some(Stated { keys: slot.keys(&slots), suite, sequence: slot.sequence() }))
-}
-
-/// Whether a lower file has a slot that states this file id, verified or not.
-///
-/// # Errors
-/// What the lower filesystem says.
-pub fn states_file_id(fd: BorrowedFd<'_>, id: FileId) -> storage::Result<bool> {
-    let mut slots = [0; SLOTS];
-    storage::pread(fd, &mut slots, LowerOffset(0))?;
-    Ok(UnverifiedSlot::parse_both(&slots).iter().flatten().any(|slot| slot.file() == id))
 }
 
 /// Unwraps the DEK that a slot bears: what [`header::open`] asks a keyring.

@@ -15,7 +15,8 @@
 //! its holder does: no one who has a range waits for the inode lock.
 
 mod block_locks;
-mod count;
+mod direct_write;
+mod disk_full;
 mod emptied;
 mod evict;
 mod fallocate;
@@ -25,18 +26,23 @@ mod floor;
 pub(super) mod kernel_pages;
 mod load;
 mod lower;
-mod needs;
+mod mtime;
+mod open_files;
+mod open_lower;
+mod page_cache;
 mod read;
 mod reencrypt;
 mod reload;
 mod rewrap;
 mod scratch;
 mod seek;
+mod stated;
 mod sync;
 mod times;
 mod truncate;
 mod unwritten;
 mod write;
+mod write_back;
 
 use std::collections::HashMap;
 use std::ops::Deref;
@@ -47,13 +53,13 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use parking_lot::RwLock;
 
 pub(super) use emptied::Emptied;
-pub(super) use evict::Loaded;
-pub use evict::PageCache;
 pub(super) use load::{Purpose, key_error};
-pub use load::{holds_data, states_file_id, unwrap};
-pub(super) use needs::Needs;
+pub use load::{holds_data, unwrap};
+pub(super) use open_files::OpenFileTable;
+pub use page_cache::PageCache;
 pub(super) use reencrypt::Copied;
 pub use rewrap::BatchOutcome;
+pub use stated::states_file_id;
 pub(super) use unwritten::Unwritten;
 
 use super::lock_order::{OfInode, Ordered};
@@ -90,9 +96,9 @@ pub(super) struct OpenFile {
     /// Whether the kernel is writing its pages out because the key goes.
     writing_out: AtomicBool,
     /// The mtime that the kernel knows.
-    mtime: times::Mtime,
+    mtime: mtime::Mtime,
     /// Where whoever wipes DEKs finds it.
-    _place: evict::Place,
+    _registration: open_files::Registration<OpenFile>,
     state: Ordered<OfInode, RwLock<State>>,
     /// Blocks being written under the shared inode lock.
     ranges: block_locks::Ranges,
@@ -138,15 +144,6 @@ impl Body {
         match self {
             Self::Sealed(sealed) => Some(sealed.header.file()),
             Self::Bare | Self::Shut(_) | Self::Unreadable(_) | Self::Unsynced | Self::Unknown => None,
-        }
-    }
-
-    /// What keeps a file from being used like this, if anything does.
-    fn damage(&self, purpose: Purpose) -> Option<Damage> {
-        match self {
-            Self::Unreadable(damage) if purpose != Purpose::Empty => Some(*damage),
-            Self::Unsynced if purpose == Purpose::Use => Some(Damage::Header),
-            _ => None,
         }
     }
 }
@@ -314,6 +311,12 @@ impl OpenFile {
     /// The backing keys that its slots name; `None` while it has no DEK in memory.
     pub(super) fn slot_keys(&self) -> Option<SlotKeys> {
         self.state.read().header_keys()
+    }
+
+    /// Calls `act` with the backing keys that its slots name (`None` while it has no DEK in memory), which don't change
+    /// until it returns.
+    pub(super) fn with_slot_keys<T>(&self, act: impl FnOnce(Option<SlotKeys>) -> T) -> T {
+        act(self.state.read().header_keys())
     }
 
     /// Counts a handle.

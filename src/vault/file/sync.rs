@@ -28,6 +28,18 @@ impl Vault {
         }
     }
 
+    /// Makes durable what a walk over all files has seen, and what it has not: a power cut brings back no file, with an
+    /// old header, that was emptied or removed before.
+    ///
+    /// # Errors
+    /// What the lower filesystem says.
+    pub fn make_durable(&self) -> Result<()> {
+        if self.read_only() {
+            return Ok(());
+        }
+        Ok(storage::syncfs(self.tree.dir(Ino::ROOT)?.fd())?)
+    }
+
     /// Whether closing a handle of the file may have to wait for the disk, to settle a cut.
     pub fn release_may_sync(&self, ino: Ino) -> bool {
         let open = self.inode(ino).ok().and_then(|inode| inode.file.lock().upgrade());

@@ -4,27 +4,12 @@
 //! SETATTR, and what it shows would be another time once it has forgotten the inode. So what it knows is kept
 //! here and put back when it is done: at the last close, and before an fsync.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use parking_lot::Mutex;
+use std::sync::atomic::Ordering;
 
 use super::OpenFile;
-use crate::ids::{Time, TimeChange};
+use crate::ids::TimeChange;
 use crate::storage::{self, Errno};
 use crate::vault::{Result, Vault};
-
-/// The mtime that the kernel knows, and whether the lower file may have another. The lock is a leaf.
-pub(super) struct Mtime {
-    known: Mutex<Time>,
-    moved: AtomicBool,
-}
-
-impl Mtime {
-    /// The lower file has the one that the kernel was, or will be, told.
-    pub(super) fn new(known: Time) -> Self {
-        Self { known: Mutex::new(known), moved: AtomicBool::new(false) }
-    }
-}
 
 impl Vault {
     /// Says, as the session begins, whether the kernel keeps time stamps of regular files itself and sends the

@@ -1,7 +1,4 @@
-//! What the kernel could not write back because the key was gone. It keeps such pages, clean, as if they were on disk,
-//! and the size that goes with them; fsync has told the error. Once the key is back, it is to show what the file holds,
-//! whether that has a header or not: its pages are dropped, and what is missing of the size that it has is zeros, as
-//! the lower file is made to say.
+//! Files that hold pages which the kernel could not write back because their key was gone (`write_back`).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,12 +6,10 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use super::{OpenFile, Purpose};
 use crate::ids::{Ino, PlainOffset};
 use crate::vault::tree::inode::Inode;
-use crate::vault::{Error, Result, Vault};
 
-/// Inodes with such pages, and where the last of them ended. The lock is a leaf.
+/// These inodes, and where the last of them ended. The lock is a leaf.
 #[derive(Default)]
 pub(in crate::vault) struct Unwritten {
     any: AtomicBool,
@@ -22,7 +17,7 @@ pub(in crate::vault) struct Unwritten {
 }
 
 impl Unwritten {
-    fn note(&self, inode: &Arc<Inode>, end: PlainOffset) {
+    pub(super) fn note(&self, inode: &Arc<Inode>, end: PlainOffset) {
         let mut files = self.files.lock();
         if files.len() == files.capacity() {
             // Numbers of inodes that are forgotten can be another file's by now.
@@ -37,13 +32,13 @@ impl Unwritten {
         self.any.store(true, Ordering::Release);
     }
 
-    fn inodes(&self) -> Vec<Arc<Inode>> {
+    pub(super) fn inodes(&self) -> Vec<Arc<Inode>> {
         let mut files = self.files.lock();
         files.retain(|_, (inode, _)| inode.strong_count() > 0);
         files.values().filter_map(|(inode, _)| inode.upgrade()).collect()
     }
 
-    fn end_of(&self, ino: Ino) -> Option<PlainOffset> {
+    pub(super) fn end_of(&self, ino: Ino) -> Option<PlainOffset> {
         self.files.lock().get(&ino).map(|(_, end)| *end)
     }
 
@@ -54,70 +49,5 @@ impl Unwritten {
             files.remove(&ino);
             self.any.store(!files.is_empty(), Ordering::Release);
         }
-    }
-}
-
-impl Vault {
-    /// As [`Vault::write`], of pages that the kernel has in its cache and keeps there whatever becomes of them.
-    ///
-    /// # Errors
-    /// As [`Vault::write`].
-    pub fn write_back(&self, ino: Ino, offset: PlainOffset, data: &[u8], kill_priv: bool) -> Result<usize> {
-        let end = PlainOffset(offset.0.saturating_add(data.len() as u64));
-        self.noting_unwritten(ino, end, || self.write(ino, offset, data, kill_priv))
-    }
-
-    /// Notes a write up to `end` that fails since its key is gone, and tries it once more then: who brought the key back
-    /// before that was noted has not seen it.
-    pub(super) fn noting_unwritten(
-        &self,
-        ino: Ino,
-        end: PlainOffset,
-        write: impl Fn() -> Result<usize>,
-    ) -> Result<usize> {
-        match write() {
-            Err(Error::KeyNotUsable(why)) => {
-                let Ok(inode) = self.inode(ino) else { return Err(Error::KeyNotUsable(why)) };
-                self.unwritten.note(&inode, end);
-                write()
-            }
-            written => written,
-        }
-    }
-
-    /// Has the kernel show what is in the files that it could not write. Of a file whose key is still gone, too; it
-    /// is remembered.
-    pub(super) fn show_what_was_not_written(&self) {
-        for inode in self.unwritten.inodes() {
-            self.drop_pages(inode.ino);
-            if let Err(error) = self.grow_as_the_kernel_has_it(&inode) {
-                tracing::info!(ino = inode.ino.0, "a file keeps its size: {error}");
-            }
-        }
-    }
-
-    fn grow_as_the_kernel_has_it(&self, inode: &Inode) -> Result<()> {
-        let _gate = self.gates.enter(inode.ino);
-        let file = self.file_of(inode, Purpose::Change)?;
-        self.demand_writable(inode, &file)?;
-        file.begin_edit();
-        self.grow_to_what_was_written(inode, &file)?;
-        self.mtime_moved(&file);
-        Ok(())
-    }
-
-    fn grow_to_what_was_written(&self, inode: &Inode, file: &OpenFile) -> Result<()> {
-        let mut state = file.state.write();
-        // Not if it was cut since: under the lock that a cut takes.
-        let Some(end) = self.unwritten.end_of(inode.ino).filter(|end| *end > state.size) else {
-            self.unwritten.forget(inode.ino);
-            return Ok(());
-        };
-        self.changing(file, &mut state, |state| {
-            self.give_up_unsynced(file, state)?;
-            self.grow(inode, file, state, end)
-        })?;
-        self.unwritten.forget(inode.ino);
-        Ok(())
     }
 }

@@ -4,7 +4,7 @@
 //! be read or makes no sense, counts as unknown, never as nothing. Nothing is changed.
 //!
 //! Files move while they are counted: one that is renamed or linked into a directory that was read already
-//! would be missed, so the namespace notes what moves ([`Moves`]), and a directory that moved begins the count
+//! would be missed, so the namespace notes what moves (`moves`), and a directory that moved begins the count
 //! anew. That no new file takes up what is to go is for the caller: a version below the current one wraps
 //! nothing new, and re-wraps that chose it before are waited for here.
 
@@ -14,15 +14,14 @@ use std::collections::{BTreeMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock, RwLockReadGuard};
-
 use noted::{KnownKeys, Noted, Reason};
 pub use noted::{NOTED, NotedFile};
 
+use super::header_keys::Needs;
+use super::moves::Moving;
 use crate::ids::{BackingKeyId, Ino};
 use crate::names::LowerKind;
 use crate::storage::{self, Access, DirStream, Errno, Stat};
-use crate::vault::file::Needs;
 use crate::vault::{Error, FileKind, Result, Vault};
 
 /// How often a count is begun anew because directories moved.
@@ -124,54 +123,6 @@ pub enum CountError {
     Vault(#[from] Error),
 }
 
-/// What moved in the namespace since a count began; nothing is noted while none is under way.
-#[derive(Default)]
-pub(in crate::vault) struct Moves(RwLock<Option<Mutex<Moved>>>);
-
-#[derive(Default)]
-struct Moved {
-    /// A directory moved, or something of which it can't be told.
-    anew: bool,
-    /// The backing keys of each file that moved, and whether it stays under its key.
-    files: Vec<(Vec<BackingKeyId>, bool)>,
-}
-
-/// A move under way; counts begin before or after it, not meanwhile.
-pub(in crate::vault) struct Moving<'a>(RwLockReadGuard<'a, Option<Mutex<Moved>>>);
-
-impl Moves {
-    /// Begins a rename or link. Comes before every other lock.
-    pub(in crate::vault) fn begin(&self) -> Moving<'_> {
-        Moving(self.0.read())
-    }
-}
-
-impl Moving<'_> {
-    /// The move is done: `name` in `parent` is one of its places.
-    pub(in crate::vault) fn done(&self, vault: &Vault, parent: Ino, name: &[u8]) {
-        let Some(moved) = &*self.0 else { return };
-        let found = vault.tree.lookup(parent, name).and_then(|attr| {
-            let needs = match attr.kind {
-                FileKind::Regular => vault.inode(attr.ino).and_then(|inode| {
-                    let path = vault.tree.path_fd(&inode)?.ok_or(Error::Stale)?;
-                    vault.needs_of(attr.ino, path.as_fd())
-                }),
-                FileKind::Directory => Err(Error::Stale),
-                _ => Ok(Needs::Nothing),
-            };
-            vault.forget(attr.ino, 1);
-            needs
-        });
-        let mut moved = moved.lock();
-        match found {
-            Ok(Needs::Backings { backings, stays }) => moved.files.push((backings, stays)),
-            // Moved on, or removed; who did that noted it.
-            Ok(Needs::Nothing) | Err(Error::NotFound) => {}
-            Ok(Needs::Unknown(_)) | Err(_) => moved.anew = true,
-        }
-    }
-}
-
 /// A directory on the way down.
 struct Level {
     stream: DirStream,
@@ -204,11 +155,11 @@ impl Vault {
         let _only = self.counting.lock();
         drop(self.rewraps.write());
         for _ in 0..TRIES {
-            *self.moves.0.write() = Some(Mutex::default());
+            self.moves.record();
             let counted = self.count_once(go_on);
-            let moved = self.moves.0.write().take().map(Mutex::into_inner).unwrap_or_default();
+            let moved = self.moves.end();
             let mut needed = counted?;
-            if !moved.anew {
+            if !moved.again {
                 let known = KnownKeys::of(&self.keys);
                 for (backings, stays) in moved.files {
                     needed.note(known.counted(&backings), stays);
@@ -218,6 +169,30 @@ impl Vault {
             }
         }
         Err(CountError::Moving)
+    }
+
+    /// A move is done: `name` in `parent` is one of its places.
+    pub(in crate::vault) fn record_move(&self, moving: &Moving<'_>, parent: Ino, name: &[u8]) {
+        let Some(moved) = moving.recorded() else { return };
+        let found = self.tree.lookup(parent, name).and_then(|attr| {
+            let needs = match attr.kind {
+                FileKind::Regular => self.inode(attr.ino).and_then(|inode| {
+                    let path = self.tree.path_fd(&inode)?.ok_or(Error::Stale)?;
+                    self.needs_of(attr.ino, path.as_fd())
+                }),
+                FileKind::Directory => Err(Error::Stale),
+                _ => Ok(Needs::Nothing),
+            };
+            self.forget(attr.ino, 1);
+            needs
+        });
+        let mut moved = moved.lock();
+        match found {
+            Ok(Needs::Backings { backings, stays }) => moved.files.push((backings, stays)),
+            // Moved on, or removed; who did that noted it.
+            Ok(Needs::Nothing) | Err(Error::NotFound) => {}
+            Ok(Needs::Unknown(_)) | Err(_) => moved.again = true,
+        }
     }
 
     fn count_once(&self, go_on: &mut dyn FnMut(u64) -> bool) -> std::result::Result<Needed, CountError> {

@@ -9,10 +9,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::header::SlotKeys;
 use crate::ids::Ino;
-use crate::storage;
-use crate::vault::{Result, Vault};
 
 /// Inodes that wait; beyond this many, later ones wait for their next open, or for a sweep.
 const QUEUE_MAX: usize = 1 << 16;
@@ -41,46 +38,6 @@ struct Waiting {
     closed: bool,
 }
 
-impl Vault {
-    /// Makes durable what a walk over all files has seen, and what it has not: a power cut brings back no file, with an
-    /// old header, that was emptied or removed before.
-    ///
-    /// # Errors
-    /// What the lower filesystem says.
-    pub fn make_durable(&self) -> Result<()> {
-        if self.read_only() {
-            return Ok(());
-        }
-        Ok(storage::syncfs(self.tree.dir(Ino::ROOT)?.fd())?)
-    }
-
-    /// Queues a file that was opened, if it is stale.
-    pub(in crate::vault) fn queue_if_stale(&self, ino: Ino, slots: &SlotKeys) {
-        if self.lazy_rewrap && self.rewrap_target(slots).is_some() {
-            self.stale.push(ino);
-        }
-    }
-
-    /// Waits for stale files that were opened, at most `max` of them and at most `timeout`; `None` once the
-    /// vault is closing.
-    pub fn next_stale(&self, max: usize, timeout: Duration) -> Option<Vec<Ino>> {
-        self.stale.pop(max, timeout)
-    }
-
-    /// Stale files that wait for their re-wrap.
-    pub fn stale_waiting(&self) -> usize {
-        self.stale.waiting.lock().order.len()
-    }
-
-    /// Wakes whoever waits in [`Vault::next_stale`], [`Vault::give_memory_back`] or [`Vault::free_removed`], for good.
-    pub fn close_queues(&self) {
-        self.stale.waiting.lock().closed = true;
-        self.stale.filled.notify_all();
-        self.forgotten.close();
-        self.removed.close();
-    }
-}
-
 impl Queue {
     /// Writing over a slot of the file, or making that durable, failed.
     pub(in crate::vault) fn not_settled(&self, ino: Ino) {
@@ -104,7 +61,8 @@ impl Queue {
         self.unsettled.count.load(Ordering::SeqCst) > 0 && self.unsettled.files.lock().contains(&ino)
     }
 
-    fn push(&self, ino: Ino) {
+    /// Queues a file, unless it is queued already or too many are.
+    pub(in crate::vault) fn push(&self, ino: Ino) {
         let mut waiting = self.waiting.lock();
         if waiting.order.len() < QUEUE_MAX && waiting.known.insert(ino) {
             waiting.order.push_back(ino);
@@ -112,7 +70,19 @@ impl Queue {
         }
     }
 
-    fn pop(&self, max: usize, timeout: Duration) -> Option<Vec<Ino>> {
+    /// How many wait.
+    pub(in crate::vault) fn len(&self) -> usize {
+        self.waiting.lock().order.len()
+    }
+
+    /// Wakes whoever waits, for good.
+    pub(in crate::vault) fn close(&self) {
+        self.waiting.lock().closed = true;
+        self.filled.notify_all();
+    }
+
+    /// Waits for files, at most `max` of them and at most `timeout`; `None` once closed.
+    pub(in crate::vault) fn pop(&self, max: usize, timeout: Duration) -> Option<Vec<Ino>> {
         let mut waiting = self.waiting.lock();
         if waiting.order.is_empty() && !waiting.closed {
             self.filled.wait_for(&mut waiting, timeout);

@@ -66,6 +66,13 @@ impl Vault {
         self.target_of(slots, &self.keys.follow(slots))
     }
 
+    /// Queues a file that was opened, if it is stale.
+    pub(in crate::vault) fn queue_if_stale(&self, ino: Ino, slots: &SlotKeys) {
+        if self.lazy_rewrap && self.rewrap_target(slots).is_some() {
+            self.stale.push(ino);
+        }
+    }
+
     fn target_of(&self, slots: &SlotKeys, followed: &Followed) -> Option<Target> {
         let target = Target::of(followed);
         let stale = !target.is_reached(slots) && self.keys.usable(slots.backing).is_ok();

@@ -9,9 +9,10 @@ use crate::events::FileRef;
 use crate::ids::{DirId, Ino};
 use crate::names::{LowerKind, TreeCiphers};
 use crate::storage;
+use crate::vault::lower_path::{decoded, encoded};
 use crate::vault::tree::dirs::open_dir;
 use crate::vault::tree::{dir_record, long_names};
-use crate::vault::{NotedFile, Result, Vault};
+use crate::vault::{Result, Vault};
 
 /// The longest path, in bytes, that goes into an event; of a longer one there is only the inode number.
 const PATH_MAX: usize = 16 << 10;
@@ -85,12 +86,6 @@ impl Vault {
         FileRef { ino, file: None, path: self.lower_path(ino) }
     }
 
-    /// A file that is named, and why; its plain path is yet to be found.
-    pub fn noted_file(&self, ino: Ino, why: String) -> NotedFile {
-        let lower = self.lower_path(ino).unwrap_or_default();
-        NotedFile { lower, path: None, inode: Some(ino.0), why }
-    }
-
     /// Its path in the vault directory as events and log lines state it; none if it has no name any more.
     pub(in crate::vault) fn lower_path(&self, ino: Ino) -> Option<String> {
         let mut entries = Vec::new();
@@ -111,35 +106,6 @@ impl Vault {
         }
         Some(path)
     }
-}
-
-/// Appends a lower path or name as events state it: bytes that aren't printable ASCII, and `%`, percent-encoded.
-pub(in crate::vault) fn encoded(bytes: &[u8], to: &mut String) {
-    for &byte in bytes {
-        if byte.is_ascii_graphic() && byte != b'%' {
-            to.push(char::from(byte));
-        } else {
-            to.push_str(&format!("%{byte:02X}"));
-        }
-    }
-}
-
-/// Takes the percent-encoding off.
-fn decoded(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        if first != b'%' {
-            bytes.push(first);
-            rest = tail;
-            continue;
-        }
-        let (digits, tail) = tail.split_at_checked(2)?;
-        let digits = std::str::from_utf8(digits).ok()?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        rest = tail;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The vault's operations on names and attributes: each checks what may be done on this mount, has the
 //! namespace do it, and tells the content half.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ids::{AliasName, Ino, PlainOffset};
@@ -8,6 +9,7 @@ use crate::keyring::KeyUse;
 use crate::names::LowerKind;
 use crate::storage::{self, Errno, RenameFlags};
 use crate::vault::file::Purpose;
+use crate::vault::tree::inode::Inode;
 use crate::vault::{Attr, Caller, Error, FileKind, Result, SetAttr, StatFs, Vault};
 
 impl Vault {
@@ -19,6 +21,21 @@ impl Vault {
         self.noted(parent, self.tree.lookup(parent, name))
     }
 
+    /// The kernel forgets `n` lookups of an inode.
+    pub fn forget(&self, ino: Ino, n: u64) {
+        if let Some(gone) = self.tree.inodes.forget(ino, n) {
+            self.forgotten.note();
+            self.let_go(gone);
+        }
+    }
+
+    /// Has what a forgotten inode keeps open closed, if its last name is gone.
+    pub(in crate::vault) fn let_go(&self, inode: Arc<Inode>) {
+        if inode.pin().fd().is_some() {
+            self.removed.add(inode);
+        }
+    }
+
     /// Attributes of a known inode.
     ///
     /// # Errors
@@ -27,8 +44,17 @@ impl Vault {
         self.noted(ino, self.tree.getattr(ino))
     }
 
-    /// Changes attributes: [`Vault::setattr`].
-    pub(super) fn change_attributes(&self, ino: Ino, set: &SetAttr, caller: &Caller) -> Result<Attr> {
+    /// Changes attributes, the size first; returns those that are there then.
+    ///
+    /// # Errors
+    /// ENOKEY for a size when the key can't be used, EACCES when its policy doesn't let the caller, EIO when
+    /// the header is damaged (these are events); EPERM and the like from below.
+    pub fn setattr(&self, ino: Ino, set: &SetAttr, caller: &Caller) -> Result<Attr> {
+        let done = self.change_attributes(ino, set, caller);
+        if set.size.is_some() { self.noting_refusal("truncate", ino, done) } else { done }
+    }
+
+    fn change_attributes(&self, ino: Ino, set: &SetAttr, caller: &Caller) -> Result<Attr> {
         self.check_writable()?;
         let _gate = self.gates.enter(ino);
         if let Some(size) = set.size {
@@ -56,15 +82,16 @@ impl Vault {
         self.noted(ino, self.tree.readlink(ino))
     }
 
-    /// Makes a FIFO, socket, device node or regular file: [`Vault::mknod`].
-    pub(super) fn make_node(
-        &self,
-        parent: Ino,
-        name: &[u8],
-        mode: u32,
-        rdev: u64,
-        caller: &Caller,
-    ) -> Result<Attr> {
+    /// Makes a FIFO, socket, device node or regular file.
+    ///
+    /// # Errors
+    /// EEXIST; as [`Vault::create`] for a regular file.
+    pub fn mknod(&self, parent: Ino, name: &[u8], mode: u32, rdev: u64, caller: &Caller) -> Result<Attr> {
+        let made = self.with_space(|| self.make_node(parent, name, mode, rdev, caller));
+        self.noting_refusal("create", parent, made)
+    }
+
+    fn make_node(&self, parent: Ino, name: &[u8], mode: u32, rdev: u64, caller: &Caller) -> Result<Attr> {
         self.check_writable()?;
         let made = self.tree.mknod(parent, name, mode, rdev, caller, |alias| {
             self.permit_new(alias, caller, &[KeyUse::Encrypt])?;
@@ -102,7 +129,7 @@ impl Vault {
             let _gate = self.gates.enter(ino);
             self.noted(parent, self.tree.link(ino, parent, name))?
         };
-        moving.done(self, parent, name);
+        self.record_move(&moving, parent, name);
         Ok(linked)
     }
 
@@ -169,9 +196,9 @@ impl Vault {
         if let Some((ino, true)) = replaced {
             self.file_gone(ino);
         }
-        moving.done(self, to.0, to.1);
+        self.record_move(&moving, to.0, to.1);
         if flags.contains(RenameFlags::EXCHANGE) {
-            moving.done(self, from.0, from.1);
+            self.record_move(&moving, from.0, from.1);
         }
         Ok(replaced.filter(|(_, gone)| !gone).map(|(ino, _)| ino))
     }
@@ -201,6 +228,15 @@ impl Vault {
     pub fn statfs(&self) -> Result<StatFs> {
         let root = self.tree.dir(Ino::ROOT)?;
         Ok(StatFs { namelen: 255, ..storage::statvfs(root.fd())? })
+    }
+
+    /// Whether files of the tree lie on another filesystem than its directories, as far as a glance tells: then the
+    /// vault can't be used here.
+    ///
+    /// # Errors
+    /// What reading the root says.
+    pub fn files_lie_elsewhere(&self) -> Result<bool> {
+        self.tree.files_lie_elsewhere(&self.lower)
     }
 
     /// The unit in which times are kept below.

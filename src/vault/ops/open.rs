@@ -1,46 +1,11 @@
-//! Opening: what open and create give out and release takes back, and what users were refused, for the audit log: by a
-//! key's state, by its policy, by a header that failed authentication. That costs nothing where nothing is refused.
+//! Opening: open and create give a handle out, release takes it back. Key policies are asked here (`key_usage::policy`),
+//! and what users are refused is reported (`audit`).
 
-use std::collections::HashMap;
-use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
 
-use parking_lot::Mutex;
-
-use crate::events::{Class, Event, Refusal};
-use crate::header::{SLOTS, UnverifiedSlot};
-use crate::ids::{BackingKeyId, FileId, Handle, Ino, LowerOffset, PlainOffset};
-use crate::storage::{self, Access};
-use crate::vault::file::{OpenFile, Purpose};
-use crate::vault::tree::inode::Inode;
-use crate::vault::{Attr, Caller, Damage, Error, FileKind, OpenFlags, Result, SetAttr, Vault};
-
-/// The open handles of regular files.
-#[derive(Default)]
-pub(in crate::vault) struct Handles {
-    next: AtomicU64,
-    open: Mutex<HashMap<Handle, OpenHandle>>,
-}
-
-struct OpenHandle {
-    file: Arc<OpenFile>,
-    write: bool,
-}
-
-impl Handles {
-    fn add(&self, file: Arc<OpenFile>, write: bool) -> Handle {
-        let handle = Handle(self.next.fetch_add(1, Ordering::Relaxed) + 1);
-        file.add_handle(write);
-        self.open.lock().insert(handle, OpenHandle { file, write });
-        handle
-    }
-
-    /// Whether it is a handle of this inode that was opened for writing.
-    pub(in crate::vault) fn writes(&self, handle: Handle, ino: Ino) -> bool {
-        self.open.lock().get(&handle).is_some_and(|open| open.write && open.file.ino() == ino)
-    }
-}
+use crate::ids::{Handle, Ino, PlainOffset};
+use crate::vault::file::Purpose;
+use crate::vault::{Attr, Caller, Error, FileKind, OpenFlags, Result, Vault};
 
 impl Vault {
     /// Opens a regular file.
@@ -70,70 +35,7 @@ impl Vault {
         self.noting_refusal("create", parent, created)
     }
 
-    /// Changes attributes, the size first; returns those that are there then.
-    ///
-    /// # Errors
-    /// ENOKEY for a size when the key can't be used, EACCES when its policy doesn't let the caller, EIO when
-    /// the header is damaged (these are events); EPERM and the like from below.
-    pub fn setattr(&self, ino: Ino, set: &SetAttr, caller: &Caller) -> Result<Attr> {
-        let done = self.change_attributes(ino, set, caller);
-        if set.size.is_some() { self.noting_refusal("truncate", ino, done) } else { done }
-    }
-
-    /// Makes a FIFO, socket, device node or regular file.
-    ///
-    /// # Errors
-    /// EEXIST; as [`Vault::create`] for a regular file.
-    pub fn mknod(&self, parent: Ino, name: &[u8], mode: u32, rdev: u64, caller: &Caller) -> Result<Attr> {
-        let made = self.with_space(|| self.make_node(parent, name, mode, rdev, caller));
-        self.noting_refusal("create", parent, made)
-    }
-
-    /// Notes an operation that was refused. `ino` is the file, or the directory of one that wasn't made.
-    pub(in crate::vault) fn noting_refusal<T>(
-        &self,
-        operation: &'static str,
-        ino: Ino,
-        done: Result<T>,
-    ) -> Result<T> {
-        let reason = match &done {
-            Err(Error::KeyNotUsable(_)) => Refusal::KeyState,
-            Err(Error::Denied) => Refusal::Policy,
-            Err(Error::Corrupt(Damage::Header | Damage::Size)) => Refusal::Authentication,
-            _ => return done,
-        };
-        self.keys.events().record_limited(Class::Refusals, || {
-            let (mut file, mut backing) = (self.file_ref(ino), None);
-            match self.inode(ino) {
-                Ok(inode) if inode.kind == FileKind::Regular => {
-                    if let Some((found, id)) = self.stated(&inode) {
-                        (file.file, backing) = (Some(id), Some(found));
-                    }
-                }
-                Ok(_) => {
-                    let alias = self.tree.dir(ino).and_then(|dir| self.tree.alias_in(&dir));
-                    backing = alias.ok().and_then(|alias| self.keys.current(&alias).ok());
-                }
-                Err(_) => {}
-            }
-            Event::AccessRefused { operation, file, reason, backing }
-        });
-        done
-    }
-
-    /// What the header on disk states, whether it is genuine or not.
-    fn stated(&self, inode: &Inode) -> Option<(BackingKeyId, FileId)> {
-        let (fd, _) = self.tree.open_lower(inode, Access::ReadOnly).ok()?;
-        let mut slots = [0; SLOTS];
-        storage::pread(fd.as_fd(), &mut slots, LowerOffset(0)).ok()?;
-        let [first, _] = UnverifiedSlot::parse_both(&slots);
-        first.map(|slot| (slot.backing(), slot.file()))
-    }
-}
-
-impl Vault {
-    /// Opens a regular file: [`Vault::open`].
-    pub(in crate::vault) fn open_file(&self, ino: Ino, flags: OpenFlags, caller: &Caller) -> Result<Handle> {
+    fn open_file(&self, ino: Ino, flags: OpenFlags, caller: &Caller) -> Result<Handle> {
         let _gate = self.gates.enter(ino);
         let inode = self.inode(ino)?;
         if inode.kind != FileKind::Regular {
@@ -159,8 +61,7 @@ impl Vault {
         Ok(self.handles.add(file, flags.write))
     }
 
-    /// Creates a regular file and opens it: [`Vault::create`].
-    pub(in crate::vault) fn create_file(
+    fn create_file(
         &self,
         parent: Ino,
         name: &[u8],
@@ -182,7 +83,7 @@ impl Vault {
     /// # Errors
     /// EBADF; what the lower filesystem says when a cut has to be made durable before the file is let go.
     pub fn release(&self, ino: Ino, handle: Handle) -> Result<()> {
-        let open = self.handles.open.lock().remove(&handle).ok_or(Error::BadHandle)?;
+        let open = self.handles.remove(handle).ok_or(Error::BadHandle)?;
         open.file.drop_handle(open.write);
         self.put_mtime_back_if_closed(&open.file);
         let settled = self.settle(&open.file);
@@ -209,6 +110,3 @@ impl Vault {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

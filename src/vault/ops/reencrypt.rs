@@ -17,14 +17,11 @@ use crate::vault::tree::Tree;
 use crate::vault::tree::dir_record;
 use crate::vault::tree::inode::Inode;
 use crate::vault::tree::locks::Mode;
-use crate::vault::{Error, FileKind, Result, Vault};
+use crate::vault::{Error, FileKind, GoOn, Result, Vault};
 
 /// How often metadata that changes meanwhile is copied again.
 const TRIES: usize = 8;
 const ACCESS_ACL: &[u8] = b"system.posix_acl_access";
-
-/// Asked now and then whether long work is to go on.
-pub type GoOn<'a> = dyn FnMut() -> bool + 'a;
 
 /// What became of a file that was to be re-encrypted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::storage;
 use crate::vault::tree::inode::Inode;
-use crate::vault::{Error, Result, Vault};
 
 /// Removals come in bursts: within one the thread needn't be woken for each, but looks itself, so often.
 const STEP: Duration = Duration::from_millis(1);
@@ -39,7 +37,7 @@ struct Queue {
 
 impl Removed {
     /// Has an inode's descriptor closed, here or soon.
-    fn add(&self, inode: Arc<Inode>) {
+    pub(in crate::vault) fn add(&self, inode: Arc<Inode>) {
         let mut queue = self.queue.lock();
         if queue.served && queue.waiting.len() < MOST {
             queue.waiting.push(inode);
@@ -51,7 +49,7 @@ impl Removed {
     }
 
     /// Closes all that waits. Returns whether that may have made room.
-    fn settle(&self) -> bool {
+    pub(in crate::vault) fn settle(&self) -> bool {
         let mut queue = self.queue.lock();
         let waiting = std::mem::take(&mut queue.waiting);
         let any = queue.under_way || !waiting.is_empty();
@@ -69,7 +67,7 @@ impl Removed {
         self.changed.notify_all();
     }
 
-    fn serve(&self) {
+    pub(in crate::vault) fn serve(&self) {
         let mut queue = self.queue.lock();
         queue.served = true;
         let mut pauses = 0;
@@ -95,29 +93,6 @@ impl Removed {
         }
         queue.served = false;
         queue.waiting.clear();
-    }
-}
-
-impl Vault {
-    /// Has what a forgotten inode keeps open closed, if its last name is gone.
-    pub(in crate::vault) fn let_go(&self, inode: Arc<Inode>) {
-        if inode.pin().fd().is_some() {
-            self.removed.add(inode);
-        }
-    }
-
-    /// Closes removed files that the kernel has forgotten, until [`Vault::close_queues`].
-    pub fn free_removed(&self) {
-        self.removed.serve();
-    }
-
-    /// Calls `go`, and again if there was no room and removed files still had to be freed. It has no effect where it
-    /// finds no room.
-    pub(in crate::vault) fn with_space<T>(&self, mut go: impl FnMut() -> Result<T>) -> Result<T> {
-        match go() {
-            Err(Error::Lower(e)) if storage::is_no_room(e) && self.removed.settle() => go(),
-            done => done,
-        }
     }
 }
 

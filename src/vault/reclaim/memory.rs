@@ -8,10 +8,6 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::ids::Ino;
-use crate::sys;
-use crate::vault::Vault;
-
 /// How many make it worthwhile: they hold some MiB, and looking through the allocator's lists takes milliseconds.
 const MANY: u32 = 1 << 14;
 /// Forgets come in bursts. A burst is over when so long passes without one.
@@ -44,7 +40,7 @@ impl Forgotten {
     }
 
     /// Waits until there are many and no more come; false once closed.
-    fn wait(&self) -> bool {
+    pub(in crate::vault) fn wait(&self) -> bool {
         let mut closed = self.closed.lock();
         while !*closed && self.count.load(Ordering::Relaxed) < MANY {
             self.changed.wait(&mut closed);
@@ -60,27 +56,6 @@ impl Forgotten {
         }
         self.count.store(0, Ordering::Relaxed);
         !*closed
-    }
-}
-
-impl Vault {
-    /// The kernel forgets `n` lookups of an inode.
-    pub fn forget(&self, ino: Ino, n: u64) {
-        if let Some(gone) = self.tree.inodes.forget(ino, n) {
-            self.forgotten.note();
-            self.let_go(gone);
-        }
-    }
-
-    /// Gives memory back to the system each time the kernel has forgotten many inodes, until
-    /// [`Vault::close_queues`].
-    pub fn give_memory_back(&self) {
-        while self.forgotten.wait() {
-            self.tree.inodes.shrink();
-            self.census.shrink();
-            self.file_ids.shrink();
-            sys::give_memory_back();
-        }
     }
 }
 

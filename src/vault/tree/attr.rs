@@ -1,7 +1,8 @@
 //! Attributes: from what the lower filesystem says to what users see, and changes of them.
 
+use super::Tree;
+use super::errors::opening;
 use super::inode::{Inode, Pin};
-use super::{Tree, opening};
 use crate::content::layout;
 use crate::ids::Ino;
 use crate::names::SymlinkCipher;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Tree;
 use super::attr;
-use super::dirs::Dir;
+use super::dir_cache::Dir;
 use super::inode::{Inode, LookedUp};
 use super::locks::Mode;
 use crate::ids::{AliasName, Ino};

@@ -5,8 +5,9 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::dirs::Dir;
-use super::{Tree, opening};
+use super::Tree;
+use super::dir_cache::Dir;
+use super::errors::opening;
 use crate::names::{DIR_RECORD, DirRecord, TreeCiphers};
 use crate::storage::{self, Access, Errno, TimeChange};
 use crate::vault::{Damage, Result};

@@ -1,146 +1,65 @@
-//! Directories: a descriptor, an id and an alias each, kept in an LRU, reopened by name from the nearest one
-//! that is still there.
-//!
-//! A [`Dir`] never changes. Whoever changes what it was made of (its record, or the directories above it)
-//! holds its lock exclusively, and counts up an epoch before it drops the cached one; whoever loads one
-//! caches it only if the epoch still is what it was before `.dir` was read. Loads need no lock for that.
+//! From an inode number to an open directory: cached, or reopened by name from the nearest one that is still there.
+//! Its id is that of its record, or else derived from where it lies.
 
-use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::{Mutex, RwLock};
-
-use super::{Tree, out_of_descriptors};
+use super::Tree;
+use super::descriptors::Descriptors;
+use super::dir_cache::{Dir, DirCache};
+use super::dir_handles::DirHandles;
+use super::errors::out_of_descriptors;
+use super::generation::Generations;
+use super::inode::Table;
+use super::locks::DirLocks;
+use super::name_cache::RecentNames;
+use crate::crypto::keys::TreeKey;
 use crate::ids::{AliasName, DirId, Ino};
 use crate::names::TreeCiphers;
-use crate::storage::{self, Errno};
+use crate::storage::{self, Errno, Writable};
 use crate::vault::{Error, Result};
 
-const SHARDS: usize = 16;
 /// How often a way down is tried again that a rename has changed under it.
 const TRIES: usize = 16;
 /// No tree is deeper: what walks further goes in a circle, over directories moved behind our back.
 const DEEPEST: usize = 1 << 20;
-
-/// An open directory.
-pub(in crate::vault) struct Dir {
-    fd: OwnedFd,
-    pub(in crate::vault) ino: Ino,
-    pub(in crate::vault) id: DirId,
-    /// Whether the id was read from a record, rather than derived.
-    pub(in crate::vault) stored: bool,
-    /// The alias that its record names.
-    pub(in crate::vault) alias: Option<AliasName>,
-    /// The alias for new files in it, and the epoch in which it was that.
-    effective: Mutex<Option<(u64, AliasName)>>,
-}
-
-impl Dir {
-    /// Its descriptor; an O_PATH one if the directory may be searched but not read.
-    pub(in crate::vault) fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-}
-
-#[derive(Default)]
-struct Shard {
-    dirs: HashMap<Ino, (Arc<Dir>, u64)>,
-    clock: u64,
-}
-
-impl Shard {
-    fn evict_oldest(&mut self) -> Option<Arc<Dir>> {
-        let oldest = self.dirs.iter().min_by_key(|(_, (_, used))| *used).map(|(ino, _)| *ino)?;
-        self.dirs.remove(&oldest).map(|(dir, _)| dir)
-    }
-}
-
-/// The LRU of open directories, and the root, which stays.
-pub(in crate::vault) struct DirCache {
-    root: RwLock<Arc<Dir>>,
-    shards: Box<[Mutex<Shard>]>,
-    per_shard: usize,
-    /// Counts changes of records.
-    epoch: AtomicU64,
-    /// Counts changes of what aliases directories inherit.
-    alias_epoch: AtomicU64,
-}
-
-impl DirCache {
-    /// For at most about `descriptors` directories.
-    pub(in crate::vault) fn new(root: Dir, descriptors: usize) -> Self {
-        Self {
-            root: RwLock::new(Arc::new(root)),
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            per_shard: (descriptors / SHARDS).max(2),
-            epoch: AtomicU64::new(0),
-            alias_epoch: AtomicU64::new(0),
-        }
-    }
-
-    fn shard(&self, ino: Ino) -> &Mutex<Shard> {
-        &self.shards[(ino.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60) as usize % SHARDS]
-    }
-
-    /// The directory, if it is open.
-    pub(in crate::vault) fn get(&self, ino: Ino) -> Option<Arc<Dir>> {
-        if ino == Ino::ROOT {
-            return Some(self.root.read().clone());
-        }
-        let mut shard = self.shard(ino).lock();
-        shard.clock += 1;
-        let now = shard.clock;
-        let (dir, used) = shard.dirs.get_mut(&ino)?;
-        *used = now;
-        Some(dir.clone())
-    }
-
-    /// Caches what was loaded in an epoch; `None` if that is over, else what is cached now.
-    fn insert(&self, dir: Dir, epoch: u64) -> Option<Arc<Dir>> {
-        let evicted;
-        let dir = {
-            let mut shard = self.shard(dir.ino).lock();
-            if self.epoch.load(Ordering::SeqCst) != epoch {
-                return None;
-            }
-            evicted = if shard.dirs.len() >= self.per_shard { shard.evict_oldest() } else { None };
-            shard.clock += 1;
-            let now = shard.clock;
-            shard.dirs.entry(dir.ino).or_insert_with(|| (Arc::new(dir), now)).0.clone()
-        };
-        // Closed outside the lock.
-        drop(evicted);
-        Some(dir)
-    }
-
-    /// Drops a directory whose record has changed, or which is gone. Not the root.
-    pub(super) fn invalidate(&self, ino: Ino) {
-        self.epoch.fetch_add(1, Ordering::SeqCst);
-        let dropped = self.shard(ino).lock().dirs.remove(&ino);
-        drop(dropped);
-    }
-
-    /// Aliases must be looked up afresh: a directory was moved, or given another alias.
-    pub(super) fn aliases_changed(&self) {
-        self.alias_epoch.fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// Closes half of the directories, for want of descriptors.
-    pub(in crate::vault) fn shrink(&self) {
-        for shard in &self.shards {
-            let mut closed = Vec::new();
-            let mut shard = shard.lock();
-            for _ in 0..shard.dirs.len().div_ceil(2) {
-                closed.extend(shard.evict_oldest());
-            }
-            drop(shard);
-        }
-    }
-}
+/// Directories kept open, at the least and at the most.
+const OPEN_DIRS: std::ops::RangeInclusive<u64> = 64..=4096;
 
 impl Tree {
+    /// The tree below the directory `root`. Keeps at most a quarter of the descriptor limit's directories open.
+    ///
+    /// # Errors
+    /// Damage of the root's record; what the lower filesystem says.
+    pub(in crate::vault) fn open(
+        root: OwnedFd,
+        key: Arc<TreeKey>,
+        no_atime: bool,
+        writable: Option<Writable>,
+    ) -> Result<Self> {
+        let stat = storage::fstat(root.as_fd())?;
+        let any = storage::duplicate(root.as_fd())?;
+        let root_id = key.root_dir_id();
+        let names = TreeCiphers::new(key);
+        let root = make_dir(&names, root, Ino::ROOT, || root_id)?;
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+        let open_dirs = (limit / 4).clamp(*OPEN_DIRS.start(), *OPEN_DIRS.end()) as usize;
+        Ok(Self {
+            dev: stat.dev,
+            root_ino: stat.ino,
+            inodes: Table::new(open_dirs),
+            dirs: DirCache::new(root, open_dirs),
+            descriptors: Descriptors::of(limit, any),
+            locks: DirLocks::new(),
+            names,
+            recent: RecentNames::default(),
+            handles: DirHandles::default(),
+            generations: Generations::default(),
+            no_atime,
+            writable,
+        })
+    }
+
     /// The open directory of this inode.
     ///
     /// # Errors
@@ -189,7 +108,7 @@ impl Tree {
             if let Some(dir) = self.dirs.get(ino) {
                 return Ok(Some(dir));
             }
-            let epoch = self.dirs.epoch.load(Ordering::SeqCst);
+            let epoch = self.dirs.epoch();
             let fd = match self.with_room(|| open_dir(parent.fd(), entry)) {
                 Ok(fd) => fd,
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
@@ -224,7 +143,7 @@ impl Tree {
         if dir.ino == Ino::ROOT {
             let fd = storage::open_dir(dir.fd(), b".")?;
             let fresh = self.make_dir(fd, Ino::ROOT, || dir.id)?;
-            *self.dirs.root.write() = Arc::new(fresh);
+            self.dirs.set_root(fresh);
         } else {
             self.dirs.invalidate(dir.ino);
         }
@@ -234,17 +153,15 @@ impl Tree {
     /// The alias under which new files in a directory are wrapped: its own, else that of the nearest directory
     /// above which has one, else the default one.
     pub(in crate::vault) fn alias_in(&self, dir: &Arc<Dir>) -> Result<AliasName> {
-        let epoch = self.dirs.alias_epoch.load(Ordering::SeqCst);
+        let epoch = self.dirs.alias_epoch();
         let mut below = Vec::new();
         let mut at = dir.clone();
         let alias = loop {
             if let Some(alias) = &at.alias {
                 break alias.clone();
             }
-            if let Some((then, alias)) = &*at.effective.lock()
-                && *then == epoch
-            {
-                break alias.clone();
+            if let Some(alias) = at.effective_alias(epoch) {
+                break alias;
             }
             if at.ino == Ino::ROOT {
                 break AliasName::default_alias();
@@ -257,24 +174,18 @@ impl Tree {
             }
         };
         for dir in below {
-            *dir.effective.lock() = Some((epoch, alias.clone()));
+            dir.keep_effective_alias(epoch, alias.clone());
         }
         Ok(alias)
     }
 }
 
 /// A directory from its descriptor: by its record, or else by the derived id.
-pub(super) fn make_dir(
-    names: &TreeCiphers,
-    fd: OwnedFd,
-    ino: Ino,
-    derive: impl FnOnce() -> DirId,
-) -> Result<Dir> {
-    let (id, stored, alias) = match super::dir_record::read(names, fd.as_fd())? {
-        Some(record) => (record.id, true, record.alias),
-        None => (derive(), false, None),
-    };
-    Ok(Dir { fd, ino, id, stored, alias, effective: Mutex::new(None) })
+fn make_dir(names: &TreeCiphers, fd: OwnedFd, ino: Ino, derive: impl FnOnce() -> DirId) -> Result<Dir> {
+    Ok(match super::dir_record::read(names, fd.as_fd())? {
+        Some(record) => Dir::new(fd, ino, record.id, true, record.alias),
+        None => Dir::new(fd, ino, derive(), false, None),
+    })
 }
 
 /// Opens a directory, as O_PATH if it may be searched but not read.
@@ -285,6 +196,3 @@ pub(in crate::vault) fn open_dir(at: BorrowedFd<'_>, name: &[u8]) -> storage::Re
         done => done,
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -8,21 +8,22 @@
 
 use std::os::fd::AsFd;
 
+use super::Tree;
 use crate::ids::Ino;
-use crate::storage::{self, DirStream};
-use crate::vault::{FileKind, Result, Vault};
+use crate::storage::{self, DirStream, LowerFs};
+use crate::vault::{FileKind, Result};
 
 /// Entries of the root that are looked at.
 const GLANCE: usize = 64;
 
-impl Vault {
+impl Tree {
     /// Whether files of the tree lie on another filesystem than its directories, as far as a glance tells: by some
     /// entries of the root, and by a new file without a name.
     ///
     /// # Errors
     /// What reading the root says.
-    pub fn files_lie_elsewhere(&self) -> Result<bool> {
-        let root = self.tree.dir(Ino::ROOT)?;
+    pub(in crate::vault) fn files_lie_elsewhere(&self, lower: &LowerFs) -> Result<bool> {
+        let root = self.dir(Ino::ROOT)?;
         let mut entries = DirStream::new(storage::open_dir(root.fd(), b".")?);
         let device = storage::fstat(root.fd())?.dev;
         for _ in 0..GLANCE {
@@ -33,7 +34,7 @@ impl Vault {
                 return Ok(true);
             }
         }
-        if self.read_only() || self.lower.fs_type != "overlay" {
+        if self.writable.is_none() || lower.fs_type != "overlay" {
             return Ok(false);
         }
         let Ok(file) = storage::nameless_file(root.fd()) else { return Ok(false) };

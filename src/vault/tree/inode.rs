@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 
 use crate::ids::{Ino, NodeGeneration};
 use crate::storage::FileHandle;
+use crate::vault::file::OpenFile;
 use crate::vault::file::kernel_pages::KernelPages;
 use crate::vault::lock_order::{OfFileSlot, Ordered};
 use crate::vault::{Error, FileKind, Result};
@@ -45,8 +46,8 @@ pub(in crate::vault) struct Inode {
     /// What the kernel may have cached of it.
     pub(in crate::vault) kernel_pages: KernelPages,
     place: Mutex<Place>,
-    /// What its open handles share.
-    pub(in crate::vault) file: Ordered<OfFileSlot, Mutex<crate::vault::FileSlot>>,
+    /// What its open handles share; gone when the last is closed.
+    pub(in crate::vault) file: Ordered<OfFileSlot, Mutex<Weak<OpenFile>>>,
 }
 
 impl Inode {
@@ -66,7 +67,7 @@ impl Inode {
             replaced: AtomicBool::new(false),
             kernel_pages: KernelPages::default(),
             place: Mutex::default(),
-            file: Ordered::mutex(crate::vault::FileSlot::new()),
+            file: Ordered::mutex(Weak::new()),
         }
     }
 
@@ -85,7 +86,7 @@ impl Inode {
     }
 
     /// The open file, if it has one.
-    pub(in crate::vault) fn opened(&self) -> Option<Arc<crate::vault::file::OpenFile>> {
+    pub(in crate::vault) fn opened(&self) -> Option<Arc<OpenFile>> {
         self.file.lock().upgrade()
     }
 

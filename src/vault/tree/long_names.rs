@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::Tree;
-use super::dirs::Dir;
+use super::dir_cache::Dir;
 use crate::names::LowerName;
 use crate::storage::{self, Access, Errno};
 use crate::vault::{Damage, Result};

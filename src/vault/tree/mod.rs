@@ -2,11 +2,15 @@
 //! ciphers of names. Everything here works on names and descriptors, never on paths.
 
 mod attr;
+mod clear_privileges;
 mod create;
 mod descriptors;
+pub(super) mod dir_cache;
+mod dir_handles;
 pub(super) mod dir_record;
 pub(super) mod dirs;
 mod elsewhere;
+mod errors;
 mod generation;
 pub(super) mod inode;
 pub(super) mod locks;
@@ -16,26 +20,23 @@ mod name_cache;
 mod readdir;
 mod remove;
 mod rename;
-mod xattr;
+pub(super) mod xattr;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use super::{Attr, Damage, Error, FileKind, Result, Vault};
-use crate::crypto::keys::TreeKey;
+use super::{Error, FileKind, Result};
 use crate::ids::{AliasName, Ino, NodeGeneration};
-use crate::names::{LowerName, NameError, OpenError, TreeCiphers};
+use crate::names::{LowerName, TreeCiphers};
 use crate::storage::{self, Access, Errno, FileHandle, Stat, Writable};
 use descriptors::Descriptors;
-use dirs::{Dir, DirCache};
+use dir_cache::{Dir, DirCache};
+use dir_handles::DirHandles;
+use errors::{name_error, out_of_descriptors};
 use generation::Generations;
-use inode::{Inode, LookedUp, Pin, Table};
+use inode::{Inode, Pin, Table};
 use locks::{DirLocks, Mode};
 use name_cache::RecentNames;
-use readdir::DirHandles;
-
-/// Directories kept open, at the least and at the most.
-const OPEN_DIRS: std::ops::RangeInclusive<u64> = 64..=4096;
 
 /// The lower tree.
 pub(super) struct Tree {
@@ -54,39 +55,6 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// The tree below the directory `root`. Keeps at most a quarter of the descriptor limit's directories open.
-    ///
-    /// # Errors
-    /// Damage of the root's record; what the lower filesystem says.
-    pub(super) fn open(
-        root: OwnedFd,
-        key: Arc<TreeKey>,
-        no_atime: bool,
-        writable: Option<Writable>,
-    ) -> Result<Self> {
-        let stat = storage::fstat(root.as_fd())?;
-        let any = storage::duplicate(root.as_fd())?;
-        let root_id = key.root_dir_id();
-        let names = TreeCiphers::new(key);
-        let root = dirs::make_dir(&names, root, Ino::ROOT, || root_id)?;
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-        let open_dirs = (limit / 4).clamp(*OPEN_DIRS.start(), *OPEN_DIRS.end()) as usize;
-        Ok(Self {
-            dev: stat.dev,
-            root_ino: stat.ino,
-            inodes: Table::new(open_dirs),
-            dirs: DirCache::new(root, open_dirs),
-            descriptors: Descriptors::of(limit, any),
-            locks: DirLocks::new(),
-            names,
-            recent: RecentNames::default(),
-            handles: DirHandles::default(),
-            generations: Generations::default(),
-            no_atime,
-            writable,
-        })
-    }
-
     /// The inode number of a lower inode.
     ///
     /// # Errors
@@ -205,17 +173,6 @@ impl Tree {
     /// An O_PATH descriptor of an entry.
     pub(super) fn open_path(&self, dir: BorrowedFd<'_>, entry: &[u8]) -> storage::Result<OwnedFd> {
         self.with_room(|| storage::open_path(dir, entry))
-    }
-
-    /// Counts a lookup of an entry. The caller has held the directory's lock since before the stat.
-    pub(super) fn remember(&self, dir: &Dir, entry: &[u8], stat: &Stat) -> Result<(Arc<Inode>, Attr)> {
-        let ino = self.ino(stat)?;
-        let generation = self.generation(ino, dir.fd(), entry, stat)?;
-        let (kind, parent) = (stat.kind(), dir.ino);
-        let found = LookedUp { ino, kind, generation, parent, entry, made_now: false };
-        let inode = self.inodes.remember(&found)?;
-        let attr = attr::of(&inode, stat);
-        Ok((inode, attr))
     }
 
     /// Calls `act` with a directory and a lower name in it that lead to the inode, locked so that they do until
@@ -417,47 +374,6 @@ impl Tree {
             self.inodes.strike(&inode, dir.ino, entry, fd, gone);
         }
         Ok(gone)
-    }
-}
-
-/// Whether an error says that there are no descriptors left.
-pub(super) fn out_of_descriptors(e: Errno) -> bool {
-    matches!(e, Errno::MFILE | Errno::NFILE)
-}
-
-impl Vault {
-    /// Reports the damage that an operation met.
-    pub(super) fn noted<T>(&self, ino: Ino, done: Result<T>) -> Result<T> {
-        if let Err(Error::Corrupt(damage)) = &done {
-            self.note_damage(ino, *damage);
-        }
-        done
-    }
-}
-
-/// What is said of a name that can't be.
-pub(super) fn name_error(e: NameError) -> Error {
-    match e {
-        NameError::TooLong => Error::NameTooLong,
-        NameError::Invalid => Error::Invalid("no file can have this name"),
-        NameError::Reserved => Error::Invalid("names that start with .rekeyfs-bad. can't be created"),
-        NameError::Absent => Error::NotFound,
-    }
-}
-
-/// What is said of something that doesn't open.
-pub(super) fn opening(damage: Damage) -> impl Fn(OpenError) -> Error {
-    move |e| match e {
-        OpenError::Damaged => damage.into(),
-        // One byte tells something newer from something damaged.
-        OpenError::Newer => Error::Newer(match damage {
-            Damage::DirRecord => "the directory record",
-            Damage::Symlink => "the symlink target",
-            Damage::Xattr => "the extended attribute",
-            Damage::Header | Damage::Page(_) | Damage::Size | Damage::FileId(_) | Damage::LongName => {
-                "the file"
-            }
-        }),
     }
 }
 

@@ -2,31 +2,13 @@
 //! names. The lower filesystem gives entries out in advance, so that one can be gone by the time it is looked at;
 //! what looks like damage of it is only reported if, under the directory's lock, it is still there.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use parking_lot::Mutex;
-
 use super::Tree;
-use super::dirs::Dir;
+use super::dir_cache::Dir;
 use super::locks::Mode;
 use crate::ids::{Handle, Ino};
 use crate::names::LowerKind;
 use crate::storage::{self, DirStream, RawEntry};
-use crate::vault::{Damage, DirEntry, Error, FileKind, PlusSink, Result, Vault};
-
-/// The open handles of directories.
-#[derive(Default)]
-pub(in crate::vault) struct DirHandles {
-    next: AtomicU64,
-    open: Mutex<HashMap<Handle, Arc<OpenDir>>>,
-}
-
-struct OpenDir {
-    ino: Ino,
-    stream: Mutex<DirStream>,
-}
+use crate::vault::{Damage, DirEntry, Error, FileKind, PlusSink, Result};
 
 /// An entry as it is shown.
 struct Shown<'a> {
@@ -55,15 +37,12 @@ impl Tree {
     pub(in crate::vault) fn opendir(&self, ino: Ino) -> Result<Handle> {
         let dir = self.dir(ino)?;
         let fd = self.with_room(|| storage::open_dir(dir.fd(), b"."))?;
-        let handle = Handle(self.handles.next.fetch_add(1, Ordering::Relaxed) + 1);
-        let open = OpenDir { ino, stream: Mutex::new(DirStream::new(self.for_reading(fd))) };
-        self.handles.open.lock().insert(handle, Arc::new(open));
-        Ok(handle)
+        Ok(self.handles.add(ino, DirStream::new(self.for_reading(fd))))
     }
 
     /// Closes a directory handle.
     pub(in crate::vault) fn releasedir(&self, handle: Handle) -> Result<()> {
-        self.handles.open.lock().remove(&handle).map(drop).ok_or(Error::BadHandle)
+        if self.handles.remove(handle) { Ok(()) } else { Err(Error::BadHandle) }
     }
 
     /// Lists from a cookie on, until `each` refuses an entry. Returns damage found on the way: of entries that
@@ -122,7 +101,7 @@ impl Tree {
         cookie: u64,
         mut each: impl FnMut(&Dir, Shown<'_>) -> Result<bool>,
     ) -> Result<(Option<Damage>, u64)> {
-        let open = self.handles.open.lock().get(&handle).cloned().ok_or(Error::BadHandle)?;
+        let open = self.handles.get(handle).ok_or(Error::BadHandle)?;
         let parent = match open.ino {
             Ino::ROOT => Ino::ROOT,
             ino => self.inodes.get(ino)?.parent().unwrap_or(Ino::ROOT),
@@ -199,52 +178,5 @@ impl Tree {
             }
         };
         Ok(self.lower_ino(raw.ino).ok().map(|ino| (ino, name)))
-    }
-}
-
-impl Vault {
-    /// Opens a directory for listing.
-    ///
-    /// # Errors
-    /// ESTALE, ENFILE; EIO if its record is damaged.
-    pub fn opendir(&self, ino: Ino) -> Result<Handle> {
-        self.noted(ino, self.tree.opendir(ino))
-    }
-
-    /// Lists a directory from a cookie on (0: the start), until `each` returns false: the entry it refused comes
-    /// first when the listing is taken up at the cookie of the one before.
-    ///
-    /// # Errors
-    /// EBADF; what the lower filesystem says.
-    pub fn readdir(
-        &self,
-        ino: Ino,
-        handle: Handle,
-        cookie: u64,
-        each: &mut dyn FnMut(DirEntry<'_>) -> bool,
-    ) -> Result<()> {
-        let damage = self.noted(ino, self.tree.readdir(handle, cookie, each))?;
-        damage.inspect(|damage| self.note_damage(ino, *damage));
-        Ok(())
-    }
-
-    /// Lists a directory as [`Vault::readdir`] does, with attributes; each entry that is accepted counts as looked
-    /// up, but for `.` and `..` and what lies on another filesystem, which come without attributes. Returns how many
-    /// entries before those that were given, or before the end if none was, have no name that could be shown.
-    ///
-    /// # Errors
-    /// As [`Vault::readdir`].
-    pub fn readdirplus(&self, ino: Ino, handle: Handle, cookie: u64, each: &mut PlusSink<'_>) -> Result<u64> {
-        let (damage, nameless) = self.noted(ino, self.tree.readdirplus(handle, cookie, each))?;
-        damage.inspect(|damage| self.note_damage(ino, *damage));
-        Ok(nameless)
-    }
-
-    /// Closes a directory handle.
-    ///
-    /// # Errors
-    /// EBADF.
-    pub fn releasedir(&self, _ino: Ino, handle: Handle) -> Result<()> {
-        self.tree.releasedir(handle)
     }
 }

@@ -4,9 +4,9 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::Tree;
+use super::dir_cache::Dir;
 use super::dir_record;
 use super::dirs;
-use super::dirs::Dir;
 use super::locks::Mode;
 use crate::ids::Ino;
 use crate::names::{DIR_RECORD, LowerKind, LowerName};

@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use super::dirs::Dir;
+use super::Tree;
+use super::dir_cache::Dir;
+use super::errors::name_error;
 use super::inode::Inode;
 use super::locks::Mode;
 use super::remove::TRIES;
-use super::{Tree, name_error};
 use crate::ids::Ino;
 use crate::names::{BAD_PREFIX, LowerName, NameError};
 use crate::storage::{self, RenameFlags, Stat};

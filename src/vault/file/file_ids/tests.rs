@@ -9,7 +9,7 @@ use crate::header::SLOTS;
 use crate::ids::{AliasName, NodeGeneration, PlainOffset};
 use crate::keyring::kms::Call;
 use crate::vault::testing::{READ_WRITE, TestVault, me};
-use crate::vault::{Damage, Error, FileKind, SetAttr};
+use crate::vault::{Damage, Error, FileKind, Result, SetAttr};
 
 impl TestVault {
     fn lower(&self, ino: Ino) -> PathBuf {

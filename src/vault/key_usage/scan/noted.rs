@@ -9,8 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{BackingKeyId, KeyId, KeyVersion, PathText};
 use crate::keyring::Keys;
-use crate::vault::ops::audit_paths::encoded;
-use crate::vault::{PlainNames, Vault};
+use crate::vault::lower_path::encoded;
 
 /// Files named for each reason.
 pub const NOTED: usize = 20;
@@ -127,19 +126,5 @@ impl NotedFile {
             .map(|backing| format!("version {} of key {}", backing.version, backing.key))
             .collect();
         format!("its header names {}", versions.join(" and "))
-    }
-}
-
-impl Vault {
-    /// Adds the plain paths of files that a count has named.
-    pub fn name_plainly(&self, files: &mut [NotedFile]) {
-        let Ok(names) = self.plain_names() else { return };
-        let plain = |names: &PlainNames, lower: &str| {
-            use std::os::unix::ffi::OsStringExt;
-            names.of(lower).map(|path| PathText(std::ffi::OsString::from_vec(path).into()))
-        };
-        for file in files.iter_mut().filter(|file| file.path.is_none()) {
-            file.path = plain(&names, &file.lower);
-        }
     }
 }

@@ -3,10 +3,11 @@ use std::time::Instant;
 
 use super::*;
 use crate::ids::{Ino, NodeGeneration};
+use crate::storage;
 use crate::storage::Errno;
-use crate::vault::FileKind;
 use crate::vault::testing::TestVault;
 use crate::vault::tree::inode::Table;
+use crate::vault::{Error, FileKind, Result};
 
 /// An inode that keeps a descriptor open, and what is left of the file behind it when that is closed.
 fn pinned(n: u64) -> (Arc<Inode>, std::fs::File) {

@@ -3,7 +3,6 @@
 
 use std::os::fd::BorrowedFd;
 
-use super::Body;
 use crate::content::block;
 use crate::crypto::suite::Suite;
 use crate::header::{self, OpenError, OtherSlot, Refusal, SLOTS, SlotKeys, UnverifiedSlot};
@@ -13,7 +12,7 @@ use crate::storage;
 use crate::vault::{Result, Vault};
 
 /// What a file needs.
-pub(in crate::vault) enum Needs {
+pub(super) enum Needs {
     /// No key: it is empty, or has no header.
     Nothing,
     /// These, in order: one, or the two that its slots name.
@@ -45,14 +44,18 @@ impl Needs {
 
 impl Vault {
     /// What the file behind a readable descriptor needs. An open one is asked, under its lock.
-    pub(in crate::vault) fn read_needs(&self, ino: Ino, fd: BorrowedFd<'_>) -> Result<Needs> {
+    pub(super) fn read_needs(&self, ino: Ino, fd: BorrowedFd<'_>) -> Result<Needs> {
         let open = self.tree.inodes.find(ino).and_then(|inode| inode.file.lock().upgrade());
-        let state = open.as_ref().map(|file| file.state.read());
-        if let Some(state) = &state
-            && let Body::Sealed(sealed) = &state.body
-        {
-            return Ok(Needs::of(sealed.header.keys(), self));
+        match open {
+            Some(file) => file.with_slot_keys(|keys| match keys {
+                Some(keys) => Ok(Needs::of(keys, self)),
+                None => self.read_slots(ino, fd),
+            }),
+            None => self.read_slots(ino, fd),
         }
+    }
+
+    fn read_slots(&self, ino: Ino, fd: BorrowedFd<'_>) -> Result<Needs> {
         let mut slots = [0; SLOTS];
         storage::pread(fd, &mut slots, LowerOffset(0))?;
         Ok(match header::open(&slots, |slot| self.try_slot(slot)) {
@@ -74,7 +77,7 @@ impl Vault {
 
     /// What the file of a copy of this vault needs: what either of its slots names. None of it is verified: that
     /// could only make it less.
-    pub(in crate::vault) fn copied_needs(&self, fd: BorrowedFd<'_>) -> Result<Needs> {
+    pub(super) fn copied_needs(&self, fd: BorrowedFd<'_>) -> Result<Needs> {
         let mut slots = [0; SLOTS];
         storage::pread(fd, &mut slots, LowerOffset(0))?;
         if block::is_zero(&slots) {

@@ -1,0 +1,16 @@
+//! What is tried again when the lower filesystem is full: removed files whose last descriptors are still to be closed
+//! (`reclaim::deferred_close`) hold space.
+
+use crate::storage;
+use crate::vault::{Error, Result, Vault};
+
+impl Vault {
+    /// Calls `go`, and again if there was no room and removed files still had to be freed. It has no effect where it
+    /// finds no room.
+    pub(in crate::vault) fn with_space<T>(&self, mut go: impl FnMut() -> Result<T>) -> Result<T> {
+        match go() {
+            Err(Error::Lower(e)) if storage::is_no_room(e) && self.removed.settle() => go(),
+            done => done,
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What the kernel could not write back because the key was gone. It keeps such pages, clean, as if they were on disk,
+//! and the size that goes with them; fsync has told the error. Once the key is back, it is to show what the file holds,
+//! whether that has a header or not: its pages are dropped, and what is missing of the size that it has is zeros, as
+//! the lower file is made to say.
+
+use super::{OpenFile, Purpose};
+use crate::ids::{Ino, PlainOffset};
+use crate::vault::tree::inode::Inode;
+use crate::vault::{Error, Result, Vault};
+
+impl Vault {
+    /// As [`Vault::write`], of pages that the kernel has in its cache and keeps there whatever becomes of them.
+    ///
+    /// # Errors
+    /// As [`Vault::write`].
+    pub fn write_back(&self, ino: Ino, offset: PlainOffset, data: &[u8], kill_priv: bool) -> Result<usize> {
+        let end = PlainOffset(offset.0.saturating_add(data.len() as u64));
+        self.noting_unwritten(ino, end, || self.write(ino, offset, data, kill_priv))
+    }
+
+    /// Notes a write up to `end` that fails since its key is gone, and tries it once more then: who brought the key back
+    /// before that was noted has not seen it.
+    pub(super) fn noting_unwritten(
+        &self,
+        ino: Ino,
+        end: PlainOffset,
+        write: impl Fn() -> Result<usize>,
+    ) -> Result<usize> {
+        match write() {
+            Err(Error::KeyNotUsable(why)) => {
+                let Ok(inode) = self.inode(ino) else { return Err(Error::KeyNotUsable(why)) };
+                self.unwritten.note(&inode, end);
+                write()
+            }
+            written => written,
+        }
+    }
+
+    /// Has the kernel show what is in the files that it could not write. Of a file whose key is still gone, too; it
+    /// is remembered.
+    pub(super) fn show_what_was_not_written(&self) {
+        for inode in self.unwritten.inodes() {
+            self.drop_pages(inode.ino);
+            if let Err(error) = self.grow_as_the_kernel_has_it(&inode) {
+                tracing::info!(ino = inode.ino.0, "a file keeps its size: {error}");
+            }
+        }
+    }
+
+    fn grow_as_the_kernel_has_it(&self, inode: &Inode) -> Result<()> {
+        let _gate = self.gates.enter(inode.ino);
+        let file = self.file_of(inode, Purpose::Change)?;
+        self.demand_writable(inode, &file)?;
+        file.begin_edit();
+        self.grow_to_what_was_written(inode, &file)?;
+        self.mtime_moved(&file);
+        Ok(())
+    }
+
+    fn grow_to_what_was_written(&self, inode: &Inode, file: &OpenFile) -> Result<()> {
+        let mut state = file.state.write();
+        // Not if it was cut since: under the lock that a cut takes.
+        let Some(end) = self.unwritten.end_of(inode.ino).filter(|end| *end > state.size) else {
+            self.unwritten.forget(inode.ino);
+            return Ok(());
+        };
+        self.changing(file, &mut state, |state| {
+            self.give_up_unsynced(file, state)?;
+            self.grow(inode, file, state, end)
+        })?;
+        self.unwritten.forget(inode.ino);
+        Ok(())
+    }
+}

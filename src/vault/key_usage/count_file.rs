@@ -1,0 +1,30 @@
+//! Counting a file in the census: which backing key it needs, by its header as it is on disk.
+
+use crate::header::SlotKeys;
+use crate::ids::Ino;
+use crate::vault::tree::inode::Inode;
+use crate::vault::{FileKind, HeaderInfo, Result, Vault};
+
+impl Vault {
+    /// What wraps a file, noted in the census. The header is verified; where its key can't be used, it is what
+    /// the header claims that counts. `None` for an empty file and for what isn't a regular one.
+    ///
+    /// # Errors
+    /// EIO for a file without a header that opens; those of reading the lower file.
+    pub fn count_file(&self, ino: Ino) -> Result<Option<HeaderInfo>> {
+        let inode = self.inode(ino)?;
+        if inode.kind != FileKind::Regular {
+            return Ok(None);
+        }
+        let found = self.with_stated(&inode, |keys| self.count_wrapped(&inode, keys))?;
+        Ok(found.map(|stated| self.header_info(stated)))
+    }
+
+    /// Notes in the census what wraps a file. One without a name, which is as good as gone, isn't counted:
+    /// nothing would count it out again.
+    pub(in crate::vault) fn count_wrapped(&self, inode: &Inode, keys: SlotKeys) {
+        if inode.parent().is_some() {
+            self.census.note(inode.ino, keys, self.is_newer(&keys));
+        }
+    }
+}

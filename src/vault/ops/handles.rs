@@ -1,0 +1,44 @@
+//! The table of handles that open and create give out and release takes back.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::ids::{Handle, Ino};
+use crate::vault::file::OpenFile;
+
+/// The open handles of regular files.
+#[derive(Default)]
+pub(in crate::vault) struct Handles {
+    next: AtomicU64,
+    open: Mutex<HashMap<Handle, OpenHandle>>,
+}
+
+/// What a handle stands for.
+pub(super) struct OpenHandle {
+    pub(super) file: Arc<OpenFile>,
+    /// Opened for writing.
+    pub(super) write: bool,
+}
+
+impl Handles {
+    /// Gives a handle out.
+    pub(super) fn add(&self, file: Arc<OpenFile>, write: bool) -> Handle {
+        let handle = Handle(self.next.fetch_add(1, Ordering::Relaxed) + 1);
+        file.add_handle(write);
+        self.open.lock().insert(handle, OpenHandle { file, write });
+        handle
+    }
+
+    /// Takes a handle back.
+    pub(super) fn remove(&self, handle: Handle) -> Option<OpenHandle> {
+        self.open.lock().remove(&handle)
+    }
+
+    /// Whether it is a handle of this inode that was opened for writing.
+    pub(in crate::vault) fn writes(&self, handle: Handle, ino: Ino) -> bool {
+        self.open.lock().get(&handle).is_some_and(|open| open.write && open.file.ino() == ino)
+    }
+}

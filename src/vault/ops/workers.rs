@@ -1,0 +1,43 @@
+//! What the threads beside the requests call: each waits for work of its own until the queues are closed.
+
+use std::time::Duration;
+
+use crate::ids::Ino;
+use crate::sys;
+use crate::vault::Vault;
+
+impl Vault {
+    /// Waits for stale files that were opened, at most `max` of them and at most `timeout`; `None` once the
+    /// vault is closing.
+    pub fn next_stale(&self, max: usize, timeout: Duration) -> Option<Vec<Ino>> {
+        self.stale.pop(max, timeout)
+    }
+
+    /// Stale files that wait for their re-wrap.
+    pub fn stale_waiting(&self) -> usize {
+        self.stale.len()
+    }
+
+    /// Wakes whoever waits in [`Vault::next_stale`], [`Vault::give_memory_back`] or [`Vault::free_removed`], for good.
+    pub fn close_queues(&self) {
+        self.stale.close();
+        self.forgotten.close();
+        self.removed.close();
+    }
+
+    /// Gives memory back to the system each time the kernel has forgotten many inodes, until
+    /// [`Vault::close_queues`].
+    pub fn give_memory_back(&self) {
+        while self.forgotten.wait() {
+            self.tree.inodes.shrink();
+            self.census.shrink();
+            self.file_ids.shrink();
+            sys::give_memory_back();
+        }
+    }
+
+    /// Closes removed files that the kernel has forgotten, until [`Vault::close_queues`].
+    pub fn free_removed(&self) {
+        self.removed.serve();
+    }
+}

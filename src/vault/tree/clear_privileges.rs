@@ -1,0 +1,66 @@
+//! What a change of a file's content or owner takes from it: the set-user-ID and set-group-ID bits and file capabilities,
+//! as the kernel does on other filesystems (`file_remove_privs`). The kernel asks for it with the request
+//! (HANDLE_KILLPRIV_V2), or the caller is known not to be root.
+
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::Ordering;
+
+use super::Tree;
+use super::inode::Inode;
+use super::xattr::CAPABILITY;
+use crate::names::XattrSpace;
+use crate::storage::{self, Errno};
+use crate::vault::{Caller, FileKind, Result};
+
+const SETUID: u32 = 0o4000;
+const SETGID: u32 = 0o2000;
+const GROUP_EXECUTE: u32 = 0o010;
+
+impl Tree {
+    /// Clears what lets a program run with more rights than its user's: the set-user-ID bit, the set-group-ID bit
+    /// (where it means that), file capabilities. `fd` is the inode's.
+    pub(in crate::vault) fn kill_priv(&self, inode: &Inode, fd: BorrowedFd<'_>) -> Result<()> {
+        let mode = storage::fstat(fd)?.mode;
+        let gid_bit = if mode & GROUP_EXECUTE != 0 { SETGID } else { 0 };
+        if mode & (SETUID | gid_bit) != 0 {
+            let _slot = inode.file.lock();
+            match storage::chmod(fd, mode & !(SETUID | gid_bit)) {
+                // A file of another owner: the lower filesystem clears them with the change that follows, as for
+                // anyone who isn't privileged.
+                Err(Errno::PERM) => {}
+                done => done?,
+            }
+        }
+        self.clear_capability(inode, fd)
+    }
+
+    /// Clears the set-group-ID bit if an ACL that the caller has set doesn't let him keep it: he must be in the file's
+    /// group, or root. The lower filesystem has asked that of the daemon.
+    pub(in crate::vault) fn kill_setgid(&self, inode: &Inode, caller: &Caller) -> Result<()> {
+        self.with_fd(inode, |fd| {
+            let stat = storage::fstat(fd)?;
+            if stat.mode & SETGID == 0
+                || storage::may_keep_setgid(caller.uid, caller.gid, caller.pid, stat.gid)
+            {
+                return Ok(());
+            }
+            let _slot = inode.file.lock();
+            Ok(storage::chmod(fd, stat.mode & !SETGID)?)
+        })
+    }
+
+    /// Clears file capabilities. `fd` is the inode's.
+    pub(super) fn clear_capability(&self, inode: &Inode, fd: BorrowedFd<'_>) -> Result<()> {
+        if inode.kind != FileKind::Regular || !inode.may_have_capability.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let Ok(lower) = self.names.xattrs.lower_name(XattrSpace::User, CAPABILITY) else { return Ok(()) };
+        let _slot = inode.file.lock();
+        match storage::removexattr(fd, &lower) {
+            Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+            Err(e) => return Err(e.into()),
+        }
+        inode.may_have_capability.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+}
