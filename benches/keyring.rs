@@ -10,8 +10,8 @@ use rekeyfs::crypto::keys::Dek;
 use rekeyfs::crypto::password::KdfParams;
 use rekeyfs::crypto::suite::Suite;
 use rekeyfs::ids::{AliasName, FileId, Format};
-use rekeyfs::keyring::kms::Call;
 use rekeyfs::keyring::{HostMemory, KeyringFile, OpenOptions};
+use rekeyfs::kms::Call;
 use rekeyfs::unlock::Secret;
 
 const KEYS: usize = 10_000;

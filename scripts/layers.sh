@@ -6,8 +6,8 @@
 
 declare -A LAYER=(
     [locked]=0 [sys]=0 [printable]=0 [ids]=1 [crypto]=2 [content]=3 [names]=3 [header]=3 [storage]=4 [events]=5 [unlock]=6
-    [keyring]=7 [vault]=8 [rewrap]=9 [fsck]=9 [service]=10 [control]=11 [fuse]=12 [mount]=13 [cli]=14
-    [fuzzing]=15
+    [keyring]=7 [kms]=8 [vault]=9 [rewrap]=10 [fsck]=10 [service]=11 [control]=12 [fuse]=13 [mount]=14 [cli]=15
+    [fuzzing]=16
 )
 
 # Prints FILE:LINE:CODE for each line of the sources that matches, comments left out.

@@ -7,7 +7,7 @@ use crate::events::Verification;
 use crate::fsck::{self, Finding};
 use crate::ids::{AliasName, KeyId, KeyVersion, PathText, Timestamp};
 use crate::keyring::VersionState;
-use crate::keyring::kms::Call;
+use crate::kms::Call;
 use crate::service::{
     ErrorReply, FileReencrypted, Inspected, KmsReply, Progress, ReencryptionEnded, Renewal, Retire,
     RetireReport, Rewrap, RewrapReport, RotateTarget, Rotation, Status,

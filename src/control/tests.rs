@@ -13,8 +13,8 @@ use super::*;
 use crate::events::Verification;
 use crate::fsck::{self, CheckObserver, Code, Disposition, Finding, Summary};
 use crate::ids::{AliasName, BackingKeyId, Ino, KeyId, KeyVersion, PathText, Timestamp, VaultId};
-use crate::keyring::kms::Call;
 use crate::keyring::{Staying, VersionState};
+use crate::kms::Call;
 use crate::service::{
     self, ErrorKind, ErrorReply, FileReencrypted, GoOn, Inspected, KmsReply, Operations, Progress,
     ReencryptionEnded, Renewal, Retire, RetireReport, Rewrap, RewrapReport, RotateTarget, Rotation, Status,

@@ -6,7 +6,8 @@ use super::force_token::Authority;
 use super::format::extensions::Extension;
 use super::format::model::{Body, KeyState};
 use super::keys::{Keys, known};
-use super::kms::KmsError;
+use super::rules::error::RuleError;
+use super::rules::key_refs::KeyRef;
 use crate::events::Event;
 use crate::ids::{AliasName, KeyId, Timestamp};
 
@@ -30,13 +31,13 @@ pub struct PendingDeletion {
 
 /// What scheduling a deletion came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Scheduled {
+pub(crate) struct Scheduled {
     /// The key.
-    pub(super) key: KeyId,
+    pub(crate) key: KeyId,
     /// Days until then.
-    pub(super) window: u16,
+    pub(crate) window: u16,
     /// The date.
-    pub(super) date: Timestamp,
+    pub(crate) date: Timestamp,
 }
 
 impl Body {
@@ -64,7 +65,7 @@ impl Keys {
         format!("ScheduleKeyDeletion {key}")
     }
 
-    pub(super) fn schedule_deletion(
+    pub(crate) fn schedule_deletion(
         &self,
         key: KeyId,
         window_days: Option<i64>,
@@ -91,7 +92,7 @@ impl Keys {
     /// What scheduling it would say.
     pub fn try_schedule_deletion(&self, key_id: &str, window: Option<i64>) -> Result<KeyId, KeyringError> {
         let (mut body, now) = (self.table.read().body.clone(), self.clock.now());
-        let key = super::rules::key_refs::key(&body, key_id)?;
+        let key = KeyRef::parse_key(key_id)?.find(&body)?;
         known(&mut body, key)?.schedule_deletion(window, now)?;
         Ok(key)
     }
@@ -119,7 +120,7 @@ impl Keys {
     /// caller has counted that no file needs it, or the deletion is insisted on.
     ///
     /// # Errors
-    /// KMSInvalidStateException if the deletion was cancelled, or scheduled anew, since `pending` was seen;
+    /// [`RuleError::NotPendingDeletion`] if the deletion was cancelled, or scheduled anew, since `pending` was seen;
     /// the keyring can't be saved.
     pub fn delete_due(&self, pending: &PendingDeletion) -> Result<(), KeyringError> {
         let (id, now) = (pending.key, self.clock.now());
@@ -129,7 +130,7 @@ impl Keys {
             let still = key.state == KeyState::PendingDeletion && key.deletion_date == Some(pending.date);
             let default = body.alias(&AliasName::default_alias()).is_some_and(|alias| alias.key == id);
             if !still || default || pending.date > now || body.insisted(id) != pending.insisted {
-                return Err(KmsError::not_pending_deletion(id).into());
+                return Err(RuleError::NotPendingDeletion(id).into());
             }
             body.set_insisted(id, false);
             body.aliases.retain(|alias| alias.key != id);

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::format::model::KeyState;
+use super::rules::error::RuleError;
 use crate::ids::{AliasName, BackingKeyId, Generation, KeyId, SlotId, VaultId};
 use crate::storage::UnknownFeatures;
 use crate::unlock::{SecretKind, UnlockError};
@@ -223,9 +224,9 @@ pub enum KeyringError {
     /// What insists on an order isn't for this one, or the keyring was saved since.
     #[error("the unlock secret was given for another order, or the keyring was changed meanwhile; try again")]
     NotAuthorized,
-    /// What the KMS interface alone refuses.
+    /// The rules of keys and aliases don't allow it.
     #[error(transparent)]
-    Kms(#[from] super::kms::KmsError),
+    Rule(#[from] RuleError),
     /// A key backup can't be written, read, or used here.
     #[error("{} {what}", .path.display())]
     Backup {

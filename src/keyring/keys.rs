@@ -20,7 +20,9 @@ use crate::crypto::keys::{Dek, TreeKey, WrapContext, Wrapped};
 use crate::crypto::suite::Suite;
 use crate::events::{Event, EventLog};
 use crate::header::{AliasTag, SlotKeys};
-use crate::ids::{AliasId, AliasName, BackingKeyId, FileId, Format, Generation, KeyId, SlotId, VaultId};
+use crate::ids::{
+    AliasId, AliasName, BackingKeyId, FileId, Format, Generation, KeyId, SlotId, Timestamp, VaultId,
+};
 use crate::storage;
 use crate::unlock::CostLimit;
 
@@ -144,6 +146,11 @@ impl Keys {
     /// The slot that opened the vault.
     pub fn unlocked_by(&self) -> SlotId {
         self.unlocked_by
+    }
+
+    /// The present, by the clock that the vault was opened with.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// The generation of the keyring in use.

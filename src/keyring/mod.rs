@@ -5,6 +5,7 @@
 //! Three folders hold what needs nothing of the rest: `format` the bytes, `rules` what keys may do (both without I/O),
 //! `store` the files and what this host remembers of them.
 
+mod administration;
 mod aliases;
 mod backup;
 #[cfg(any(test, feature = "benchmarks"))]
@@ -16,10 +17,10 @@ mod force_token;
 mod format;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod imported;
 mod info;
 mod key_table;
 mod keys;
-pub mod kms;
 mod look;
 mod merge;
 mod observer;
@@ -36,11 +37,13 @@ mod store;
 pub(crate) mod testing;
 mod version_state;
 
+pub(crate) use administration::KeyTemplate;
 pub use backup::{BackupInfo, Imported};
 pub use deletion::PendingDeletion;
 pub use error::{KeyError, KeyringError, Unusable};
 pub use force_token::Authority;
 pub use format::header::Header;
+pub(crate) use format::model::{Alias, Cause, Key, Origin, Tag, Usage, Version};
 pub use format::model::{KeyState, Manager};
 pub use format::ranges::VersionRange;
 pub use format::untagged::Untagged;
@@ -54,8 +57,13 @@ pub use replace_key::Renewal;
 pub use retire::{RetireOrder, Retired, Retirement};
 pub use revoke::Revocation;
 pub use rotation::{RotateTarget, Rotation};
+pub use rules::error::{Quantity, RuleError};
 pub use rules::follow::{Belonging, Followed, KeyringView, Staying, follow};
-pub use rules::policy::KeyUse;
+pub(crate) use rules::import::ImportType;
+pub use rules::key_refs::{KeyRef, own_alias};
+pub(crate) use rules::labels::TAGS_MAX;
+pub(crate) use rules::policy::DEFAULT as DEFAULT_POLICY;
+pub use rules::policy::{KeyUse, LockOut, PolicyError};
 pub use rules::state::{Clock, SystemClock};
 pub use slots::Proof;
 pub use store::RESERVE_NAMES;

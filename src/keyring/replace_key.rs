@@ -4,9 +4,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::{KeyError, KeyringError};
-use super::format::model::{Alias, Body, Key, KeyState, Manager};
-use super::keys::{Keys, known};
-use super::kms::KmsError;
+use super::format::model::{Alias, Body, Key, Manager};
+use super::keys::Keys;
+use super::rules::error::RuleError;
 use crate::events::Event;
 use crate::ids::{AliasName, KeyId, Timestamp};
 
@@ -63,37 +63,6 @@ impl Keys {
             Ok(Renewal { alias: alias.clone(), old, new, dated })
         })
     }
-
-    /// Replaces a key's description.
-    ///
-    /// # Errors
-    /// [`KeyringError`], if it isn't the user's or is pending deletion.
-    pub(super) fn describe(&self, key: KeyId, text: &str) -> Result<(), KeyringError> {
-        self.change(false, |draft| {
-            let known = known(&mut draft.body, key)?;
-            known.may_be_labelled()?;
-            text.clone_into(&mut known.description);
-            draft.note(Event::KeyOperation { key, operation: "UpdateKeyDescription" });
-            Ok(())
-        })
-    }
-}
-
-impl Key {
-    /// Whether its tags and description may be changed.
-    ///
-    /// # Errors
-    /// If it is service-managed or pending deletion.
-    pub(super) fn may_be_labelled(&self) -> Result<(), KeyringError> {
-        self.may_be_managed()?;
-        match self.state {
-            KeyState::PendingDeletion => Err(KeyringError::Key(KeyError::NotUsable {
-                key: self.id,
-                state: super::error::Unusable::State(self.state),
-            })),
-            KeyState::Enabled | KeyState::Disabled | KeyState::PendingImport => Ok(()),
-        }
-    }
 }
 
 /// `alias/application-20261122` for `alias/application-current` or `alias/application`; with `-2`, `-3` and so on
@@ -104,10 +73,7 @@ fn dated(body: &Body, alias: &AliasName, now: Timestamp) -> Result<AliasName, Ke
     let stem = format!("{}-{date}", stem.unwrap_or(alias.as_str()));
     let names = (1u32..).map(|n| if n == 1 { stem.clone() } else { format!("{stem}-{n}") });
     for name in names {
-        let name: AliasName = name.parse().map_err(|_| {
-            let message = format!("{alias}: the name is too long to have a date put behind it");
-            KeyringError::Kms(KmsError::validation(message))
-        })?;
+        let name: AliasName = name.parse().map_err(|_| RuleError::AliasTooLong(alias.clone()))?;
         if body.alias(&name).is_none() {
             return Ok(name);
         }

@@ -7,7 +7,6 @@ use super::error::{KeyError, KeyringError};
 use super::force_token::Authority;
 use super::format::model::{Key, Version};
 use super::keys::{Keys, known};
-use super::rules::key_refs::key_or_alias;
 use crate::events::Event;
 use crate::ids::{BackingKeyId, KeyId, KeyVersion};
 
@@ -101,14 +100,6 @@ impl Key {
 }
 
 impl Keys {
-    /// The key of a key id, key ARN, alias name or alias ARN.
-    ///
-    /// # Errors
-    /// [`KeyringError`], if there is none.
-    pub fn key_named(&self, asked: &str) -> Result<KeyId, KeyringError> {
-        key_or_alias(&self.table.read().body, asked)
-    }
-
     /// What an order would do to a key as it is now, without doing it.
     ///
     /// # Errors

@@ -5,18 +5,12 @@ use serde::{Deserialize, Serialize};
 use super::error::{KeyError, KeyringError};
 use super::format::model::Body;
 use super::keys::{Keys, known, tree_context};
+use super::rules::key_refs::KeyRef;
 use crate::events::Event;
 use crate::ids::{AliasName, BackingKeyId, KeyId, KeyVersion, VaultId};
 
-/// Which key to rotate, as the control protocol writes it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RotateTarget {
-    /// The key that an alias points at.
-    Alias(AliasName),
-    /// A key.
-    Key(KeyId),
-}
+/// Which key to rotate.
+pub type RotateTarget = KeyRef;
 
 /// A rotation that has taken effect: durable and in use. The control protocol and reports write it with these names.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -43,7 +37,7 @@ impl Keys {
     pub fn rotate(&self, target: &RotateTarget) -> Result<Rotation, KeyringError> {
         let now = self.clock.now();
         self.change(false, |draft| {
-            let key = resolve(&draft.body, target)?;
+            let key = target.find(&draft.body)?;
             let asked = match target {
                 RotateTarget::Alias(name) => Some(name.clone()),
                 RotateTarget::Key(_) => None,
@@ -83,19 +77,6 @@ impl Keys {
             }
             Ok(rotations)
         })
-    }
-}
-
-/// The key that is to be rotated.
-///
-/// # Errors
-/// [`KeyError::UnknownAlias`].
-fn resolve(body: &Body, target: &RotateTarget) -> Result<KeyId, KeyError> {
-    match target {
-        RotateTarget::Key(key) => Ok(*key),
-        RotateTarget::Alias(name) => {
-            body.alias(name).map(|a| a.key).ok_or_else(|| KeyError::UnknownAlias(name.clone()))
-        }
     }
 }
 

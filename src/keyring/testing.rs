@@ -1,13 +1,110 @@
-//! Changes of keyrings that the tests of higher layers need.
+//! Keyrings in directories of their own, and changes of keyrings, that the tests here and of higher layers need.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
+use zeroize::Zeroizing;
+
+use super::error::KeyringError;
 use super::format::model::{Alias, Key, Manager};
 use super::keys::{Keys, known};
+use super::open::{KeyringFile, OpenOptions, Opened};
+use super::rotation::RotateTarget;
+use super::rules::state::Clock;
+use super::store::seen_generations::HostMemory;
+use crate::crypto::keys::Dek;
+use crate::crypto::password::KdfParams;
+use crate::crypto::suite::Suite;
 use crate::events::Event;
-use crate::ids::{AliasName, KeyId, KeyVersion};
+use crate::ids::{AliasName, FileId, KeyId, KeyVersion, Timestamp};
 use crate::storage::RoCompat;
+use crate::unlock::Secret;
+
+pub(crate) const KDF: KdfParams = KdfParams { memory_kib: 8 << 10, passes: 1, lanes: 1 };
+
+/// A clock that tests move by hand, in milliseconds.
+pub(crate) struct TestClock(pub(crate) AtomicI64);
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::Relaxed))
+    }
+}
+
+pub(crate) struct Fixture {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) clock: Arc<TestClock>,
+}
+
+impl Fixture {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("vault")).unwrap();
+        Self { dir, clock: Arc::new(TestClock(AtomicI64::new(1_000_000))) }
+    }
+
+    /// In memory where the system has such a place: for tests that make very many changes.
+    pub(crate) fn in_memory() -> Self {
+        let memory = std::path::Path::new("/dev/shm");
+        let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+        std::fs::create_dir(dir.path().join("vault")).unwrap();
+        Self { dir, clock: Arc::new(TestClock(AtomicI64::new(1_000_000))) }
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.vault()).unwrap();
+        entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    pub(crate) fn vault(&self) -> PathBuf {
+        self.dir.path().join("vault")
+    }
+
+    pub(crate) fn options(&self) -> OpenOptions {
+        OpenOptions {
+            limit: crate::unlock::CostLimit::Usual,
+            accept_rollback: false,
+            next_version: None,
+            host: HostMemory::at(self.dir.path().join("state")),
+            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+        }
+    }
+
+    pub(crate) fn create(&self, secrets: &[&Secret]) -> Opened {
+        KeyringFile::create(&self.vault(), Suite::Aes256Gcm, secrets, KDF, &self.options()).unwrap()
+    }
+
+    pub(crate) fn open(&self, secret: &Secret) -> Result<Opened, KeyringError> {
+        KeyringFile::open(&self.vault(), secret, &self.options())
+    }
+
+    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.vault().join(name)).unwrap()
+    }
+
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) {
+        std::fs::write(self.vault().join(name), bytes).unwrap();
+    }
+}
+
+pub(crate) fn key_file(byte: u8) -> Secret {
+    Secret::KeyFile(Zeroizing::new([byte; 32]))
+}
+
+pub(crate) fn passphrase(text: &str) -> Secret {
+    Secret::Passphrase(Zeroizing::new(text.as_bytes().to_vec()))
+}
+
+pub(crate) fn default_alias() -> RotateTarget {
+    RotateTarget::Alias(AliasName::default_alias())
+}
+
+/// What a DEK is told apart by.
+pub(crate) fn print_of(dek: &Dek) -> [u8; 32] {
+    dek.header_mac_key(FileId::from_bytes([0; 16])).mac(b"")
+}
 
 impl Keys {
     /// Makes another customer's key and points a new alias at it.

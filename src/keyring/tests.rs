@@ -11,6 +11,7 @@ use super::format::{body, header, line};
 use super::key_table;
 use super::open::first_body;
 use super::store::vault_dir;
+use super::testing::*;
 use super::*;
 use crate::crypto::keys::{Dek, EventKey, RootKey, TreeKey};
 use crate::crypto::password::KdfParams;
@@ -24,9 +25,7 @@ use crate::unlock::{CostLimit, RecoveryKey, Secret, Slot, UnlockError};
 mod backup;
 mod damage;
 mod events;
-mod faults;
 mod import;
-mod kms;
 mod lacking;
 mod layout;
 mod lifecycle;
@@ -34,98 +33,12 @@ mod locked;
 mod look;
 mod loss;
 mod loss_model;
-mod may_only_read;
 mod observer;
-mod replace_key;
 mod reserve;
 mod rollback;
 mod scale;
 mod slots;
 mod version_states;
-
-const KDF: KdfParams = KdfParams { memory_kib: 8 << 10, passes: 1, lanes: 1 };
-
-/// A clock that tests move by hand, in milliseconds.
-struct TestClock(AtomicI64);
-
-impl Clock for TestClock {
-    fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::Relaxed))
-    }
-}
-
-struct Fixture {
-    dir: tempfile::TempDir,
-    clock: Arc<TestClock>,
-}
-
-impl Fixture {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join("vault")).unwrap();
-        Self { dir, clock: Arc::new(TestClock(AtomicI64::new(1_000_000))) }
-    }
-
-    /// In memory where the system has such a place: for tests that make very many changes.
-    fn in_memory() -> Self {
-        let memory = std::path::Path::new("/dev/shm");
-        let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
-        std::fs::create_dir(dir.path().join("vault")).unwrap();
-        Self { dir, clock: Arc::new(TestClock(AtomicI64::new(1_000_000))) }
-    }
-
-    fn names(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(self.vault()).unwrap();
-        entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
-    }
-
-    fn vault(&self) -> PathBuf {
-        self.dir.path().join("vault")
-    }
-
-    fn options(&self) -> OpenOptions {
-        OpenOptions {
-            limit: crate::unlock::CostLimit::Usual,
-            accept_rollback: false,
-            next_version: None,
-            host: HostMemory::at(self.dir.path().join("state")),
-            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
-        }
-    }
-
-    fn create(&self, secrets: &[&Secret]) -> Opened {
-        KeyringFile::create(&self.vault(), Suite::Aes256Gcm, secrets, KDF, &self.options()).unwrap()
-    }
-
-    fn open(&self, secret: &Secret) -> Result<Opened, KeyringError> {
-        KeyringFile::open(&self.vault(), secret, &self.options())
-    }
-
-    fn read(&self, name: &str) -> Vec<u8> {
-        std::fs::read(self.vault().join(name)).unwrap()
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) {
-        std::fs::write(self.vault().join(name), bytes).unwrap();
-    }
-}
-
-fn key_file(byte: u8) -> Secret {
-    Secret::KeyFile(Zeroizing::new([byte; 32]))
-}
-
-fn passphrase(text: &str) -> Secret {
-    Secret::Passphrase(Zeroizing::new(text.as_bytes().to_vec()))
-}
-
-fn default_alias() -> RotateTarget {
-    RotateTarget::Alias(AliasName::default_alias())
-}
-
-/// What a DEK is told apart by.
-fn print_of(dek: &Dek) -> [u8; 32] {
-    dek.header_mac_key(FileId::from_bytes([0; 16])).mac(b"")
-}
 
 #[test]
 fn a_new_vault_opens_with_each_of_its_secrets() {

@@ -116,8 +116,8 @@ mod tests {
     use crate::crypto::password::KdfParams;
     use crate::crypto::suite::Suite;
     use crate::ids::{AliasName, KeyVersion, Timestamp};
-    use crate::keyring::kms::Call;
     use crate::keyring::{Clock, HostMemory, KeyringFile, OpenOptions};
+    use crate::kms::Call;
     use crate::unlock::Secret;
     use crate::vault::{Vault, VaultOptions};
 

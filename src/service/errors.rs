@@ -122,7 +122,7 @@ impl From<&KeyringError> for ErrorKind {
             KeyringError::ServiceManaged(_)
             | KeyringError::Imported(_)
             | KeyringError::Versions { .. }
-            | KeyringError::Kms(_) => Self::KeyNotUsable,
+            | KeyringError::Rule(_) => Self::KeyNotUsable,
             KeyringError::NotAuthorized => Self::Outdated,
             KeyringError::UnknownSlot(_)
             | KeyringError::LastSlot(_)

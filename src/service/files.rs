@@ -12,7 +12,7 @@ use super::reports::{FileReencrypted, KmsReply, ReencryptionEnded};
 use crate::events::{Event, arn};
 use crate::ids::{Ino, Timestamp};
 use crate::keyring::KeyringError;
-use crate::keyring::kms::{KmsError, KmsErrorName};
+use crate::kms::{KmsError, KmsErrorName};
 use crate::rewrap::{self, FileOutcome, Progress, ReencryptReport};
 use crate::vault::{Destination, Error, NotedFile, Reencrypted};
 

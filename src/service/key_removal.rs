@@ -12,8 +12,8 @@ use super::orders::Retire;
 use super::reports::{KmsReply, RetireReport};
 use crate::events::Event;
 use crate::ids::{BackingKeyId, KeyId};
-use crate::keyring::kms::{Call, KmsError, KmsErrorName};
 use crate::keyring::{KeyState, KeyringError, PendingDeletion, RetireOrder, Retirement};
+use crate::kms::{Call, KmsError, KmsErrorName};
 use crate::rewrap::Progress;
 use crate::vault::{CountError, Needed, NotedFile};
 

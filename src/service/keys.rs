@@ -5,8 +5,8 @@ use super::operations::Result;
 use super::reports::KmsReply;
 use super::status::{AliasStatus, KeyStatus, KeyVersionStatus, PendingStatus, Status, VersionStatus};
 use crate::ids::BackingKeyId;
-use crate::keyring::kms::{Call, KmsError};
 use crate::keyring::{self, KeyInfo, Keys, RotateTarget, Rotation, Staying};
+use crate::kms::{Call, KmsError};
 
 /// How many files each version wraps, with the state of the version.
 pub(super) fn versions(keys: &Keys, census: Vec<(BackingKeyId, u64)>) -> Vec<VersionStatus> {

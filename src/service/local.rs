@@ -22,8 +22,8 @@ use super::tree::open_tree;
 use crate::events::{Event, FILE_NAME, Verification};
 use crate::fsck::{self, CheckError, CheckObserver, Summary};
 use crate::ids::{AliasName, BackingKeyId, Ino, PathText, Timestamp};
-use crate::keyring::kms::Call;
 use crate::keyring::{Keys, Renewal, RotateTarget, Rotation, VersionState};
+use crate::kms::Call;
 use crate::rewrap::{self, Progress, SweepOptions};
 use crate::vault::{Destination, HeaderInfo, Vault, VaultOptions};
 

@@ -8,8 +8,8 @@ use super::status::Status;
 use crate::events::Verification;
 use crate::fsck::{CheckObserver, Summary};
 use crate::ids::{AliasName, BackingKeyId, Ino, PathText, Timestamp};
-use crate::keyring::kms::Call;
 use crate::keyring::{Renewal, RotateTarget, Rotation, VersionState};
+use crate::kms::Call;
 use crate::rewrap::Progress;
 
 /// What an operation answers, or why it was not done.

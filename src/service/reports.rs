@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::status::VersionStatus;
 use crate::events::Event;
 use crate::ids::{KeyId, KeyVersion};
-use crate::keyring::kms::KmsError;
 use crate::keyring::{Staying, VersionState};
+use crate::kms::KmsError;
 use crate::rewrap::Progress;
 
 /// What an operation of the KMS interface came to.

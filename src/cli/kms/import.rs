@@ -10,7 +10,7 @@ use crate::cli::args::kms::ImportKeyMaterial;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::secrets;
 use crate::crypto::import::{self, Oaep};
-use crate::keyring::kms::Call;
+use crate::kms::Call;
 use crate::unlock::Secret;
 
 /// The call for material and token as they were given: base64 both, from files if need be.

@@ -19,7 +19,7 @@ use super::progress::Display;
 use super::target::{self, Target};
 use crate::control::{Entry, Reply, Request};
 use crate::keyring::Keys;
-use crate::keyring::kms::{Call, Materials as Listed, NewKey, Page, Tag};
+use crate::kms::{Call, Materials as Listed, NewKey, Page, Tag};
 use crate::service::{KmsReply, Operations};
 
 /// The variable that names the vault when `--vault` doesn't.

@@ -42,7 +42,7 @@ impl Key {
     }
 
     /// The versions that are lost.
-    pub(in crate::keyring) fn lost_versions(&self) -> Vec<VersionRange> {
+    pub(crate) fn lost_versions(&self) -> Vec<VersionRange> {
         let lost = self.gaps.iter().filter(|gap| gap.kind == GapKind::Lost);
         lost.map(|gap| VersionRange { first: gap.first, last: gap.last }).collect()
     }

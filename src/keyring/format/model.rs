@@ -50,36 +50,36 @@ pub(in crate::keyring) struct Body {
 
 /// A key.
 #[derive(Clone, Serialize, Deserialize)]
-pub(in crate::keyring) struct Key {
+pub(crate) struct Key {
     /// Its id.
     #[serde(with = "id16")]
-    pub(in crate::keyring) id: KeyId,
+    pub(crate) id: KeyId,
     /// Who manages it.
-    pub(in crate::keyring) manager: Manager,
+    pub(crate) manager: Manager,
     /// Where its material comes from.
-    pub(in crate::keyring) origin: Origin,
+    pub(crate) origin: Origin,
     /// What it may be used for.
-    pub(in crate::keyring) usage: Usage,
+    pub(crate) usage: Usage,
     /// Its description; may be empty.
-    pub(in crate::keyring) description: String,
+    pub(crate) description: String,
     /// When it was made.
-    pub(in crate::keyring) created: Timestamp,
+    pub(crate) created: Timestamp,
     /// Its state.
-    pub(in crate::keyring) state: KeyState,
+    pub(crate) state: KeyState,
     /// When it will be deleted, while that is pending.
-    pub(in crate::keyring) deletion_date: Option<Timestamp>,
+    pub(crate) deletion_date: Option<Timestamp>,
     /// Its rotation schedule.
-    pub(in crate::keyring) rotation: RotationSchedule,
+    pub(crate) rotation: RotationSchedule,
     /// Its policy as JSON text; empty for the default one, by which everyone may use it.
-    pub(in crate::keyring) policy: String,
+    pub(crate) policy: String,
     /// Its tags.
-    pub(in crate::keyring) tags: Vec<Tag>,
+    pub(crate) tags: Vec<Tag>,
     /// Its versions, by number. A number that isn't here is in a gap.
-    pub(in crate::keyring) versions: Vec<Version>,
+    pub(crate) versions: Vec<Version>,
     /// The version that wraps.
-    pub(in crate::keyring) current: KeyVersion,
+    pub(crate) current: KeyVersion,
     /// Versions below this one are retired: they unwrap nothing.
-    pub(in crate::keyring) min_decryption: KeyVersion,
+    pub(crate) min_decryption: KeyVersion,
     /// Of an extension (gaps.rs): numbers without a version, ascending.
     #[serde(skip)]
     pub(in crate::keyring) gaps: Vec<Gap>,
@@ -96,7 +96,7 @@ pub enum Manager {
 
 /// Where a key's material comes from (KMS: `Origin`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(in crate::keyring) enum Origin {
+pub(crate) enum Origin {
     /// Made here (KMS: `AWS_KMS`).
     Local,
     /// Imported (KMS: `EXTERNAL`).
@@ -105,7 +105,7 @@ pub(in crate::keyring) enum Origin {
 
 /// What a key is for (KMS: `KeyUsage`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(in crate::keyring) enum Usage {
+pub(crate) enum Usage {
     /// KMS: `ENCRYPT_DECRYPT`.
     EncryptDecrypt,
 }
@@ -148,52 +148,52 @@ impl fmt::Display for KeyState {
 
 /// When a key rotates by itself.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(in crate::keyring) struct RotationSchedule {
+pub(crate) struct RotationSchedule {
     /// Whether it does.
-    pub(in crate::keyring) enabled: bool,
+    pub(crate) enabled: bool,
     /// Days between rotations.
-    pub(in crate::keyring) period_days: u16,
+    pub(crate) period_days: u16,
     /// The date of the next one, when enabled.
-    pub(in crate::keyring) next: Option<Timestamp>,
+    pub(crate) next: Option<Timestamp>,
     /// How often it was rotated on demand.
-    pub(in crate::keyring) on_demand_count: u32,
+    pub(crate) on_demand_count: u32,
     /// When a rotation on demand under way began.
-    pub(in crate::keyring) on_demand_started: Option<Timestamp>,
+    pub(crate) on_demand_started: Option<Timestamp>,
 }
 
 /// A tag.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(in crate::keyring) struct Tag {
+pub(crate) struct Tag {
     /// Its key.
-    pub(in crate::keyring) key: String,
+    pub(crate) key: String,
     /// Its value.
-    pub(in crate::keyring) value: String,
+    pub(crate) value: String,
 }
 
 /// One version of a key: a backing key.
 #[derive(Clone, Serialize, Deserialize)]
-pub(in crate::keyring) struct Version {
+pub(crate) struct Version {
     /// Its number, from 1 on.
-    pub(in crate::keyring) number: KeyVersion,
+    pub(crate) number: KeyVersion,
     /// KMS: `KeyMaterialId`.
     #[serde(with = "raw")]
-    pub(in crate::keyring) material_id: [u8; 32],
+    pub(crate) material_id: [u8; 32],
     /// The material; none once it is trimmed, deleted or expired.
     #[serde(with = "secret::optional")]
-    pub(in crate::keyring) material: Option<Arc<KeyMaterial>>,
+    pub(crate) material: Option<Arc<KeyMaterial>>,
     /// When it was made or imported.
-    pub(in crate::keyring) created: Timestamp,
+    pub(crate) created: Timestamp,
     /// When it became the current version by a rotation; none for the first one.
-    pub(in crate::keyring) rotated: Option<Timestamp>,
+    pub(crate) rotated: Option<Timestamp>,
     /// How it came about.
-    pub(in crate::keyring) cause: Cause,
+    pub(crate) cause: Cause,
     /// When imported material expires, if it does.
-    pub(in crate::keyring) expires: Option<Timestamp>,
+    pub(crate) expires: Option<Timestamp>,
 }
 
 /// How a version came about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(in crate::keyring) enum Cause {
+pub(crate) enum Cause {
     /// With the key.
     Creation,
     /// By the schedule (KMS: `AUTOMATIC`).
@@ -206,16 +206,16 @@ pub(in crate::keyring) enum Cause {
 
 /// An alias.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(in crate::keyring) struct Alias {
+pub(crate) struct Alias {
     /// Its name.
-    pub(in crate::keyring) name: AliasName,
+    pub(crate) name: AliasName,
     /// The key it points at.
     #[serde(with = "id16")]
-    pub(in crate::keyring) key: KeyId,
+    pub(crate) key: KeyId,
     /// When it was made.
-    pub(in crate::keyring) created: Timestamp,
+    pub(crate) created: Timestamp,
     /// When it was last pointed at another key.
-    pub(in crate::keyring) updated: Timestamp,
+    pub(crate) updated: Timestamp,
 }
 
 /// A tree key, wrapped by the service-managed key.
@@ -294,7 +294,7 @@ impl Body {
 
 impl Key {
     /// The version with that number.
-    pub(in crate::keyring) fn version(&self, number: KeyVersion) -> Option<&Version> {
+    pub(crate) fn version(&self, number: KeyVersion) -> Option<&Version> {
         at_number(&self.versions, number, |version| version.number)
     }
 }

@@ -4,18 +4,18 @@
 
 use std::sync::Arc;
 
+use super::error::RuleError;
 use crate::crypto::keys::KeyMaterial;
 use crate::ids::{BackingKeyId, KeyVersion, Timestamp};
 use crate::keyring::error::{KeyError, KeyringError, Unusable};
 use crate::keyring::format::model::{Cause, Key, KeyState, Manager, Origin, Version};
-use crate::keyring::kms::{KmsError, KmsErrorName};
 
 /// The material id of a version that has never had material.
 const NONE_YET: [u8; 32] = [0; 32];
 
 /// What an import is meant to be (KMS: `ImportType`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::keyring) enum ImportType {
+pub(crate) enum ImportType {
     /// The next version's.
     New,
     /// One that the key had before.
@@ -30,7 +30,7 @@ impl Version {
     }
 
     /// Whether it has had material.
-    pub(in crate::keyring) fn was_imported(&self) -> bool {
+    pub(crate) fn was_imported(&self) -> bool {
         self.material_id != NONE_YET
     }
 }
@@ -46,9 +46,8 @@ impl Key {
     /// Takes material in. Returns its id.
     ///
     /// # Errors
-    /// `UnsupportedOperationException` if the key makes its own, `KMSInvalidStateException` if it is pending
-    /// deletion or other new material waits for a rotation, `IncorrectKeyMaterialException` if this isn't what it
-    /// is said to be.
+    /// If the key makes its own material or is pending deletion, if other new material waits for a rotation, or if this
+    /// isn't what `import` says.
     pub(in crate::keyring) fn import(
         &mut self,
         material: KeyMaterial,
@@ -58,17 +57,16 @@ impl Key {
     ) -> Result<[u8; 32], KeyringError> {
         self.may_import()?;
         let id = material.material_id(self.id);
-        let wrong = |what: &str| KmsError::new(KmsErrorName::IncorrectKeyMaterialException, what);
         let known = self.versions.iter().position(|version| version.material_id == id);
         let first_is_free = self.versions.first().is_some_and(|first| !first.was_imported());
         let index = match known {
             Some(_) if import == Some(ImportType::New) => {
-                return Err(wrong("The key material is already one of this key's.").into());
+                return Err(RuleError::MaterialIsOld.into());
             }
             Some(index) => index,
             None if first_is_free => 0,
             None if import != Some(ImportType::New) => {
-                return Err(wrong("The key material isn't the one that was imported before.").into());
+                return Err(RuleError::MaterialIsAnother.into());
             }
             None => self.add_waiting(now)?,
         };
@@ -85,7 +83,7 @@ impl Key {
     /// Adds a version without material that is to wait for a rotation. Returns its index.
     fn add_waiting(&mut self, now: Timestamp) -> Result<usize, KeyringError> {
         if self.versions.last().is_some_and(|last| last.number > self.current) {
-            return Err(KmsError::material_waits(self.id).into());
+            return Err(RuleError::MaterialWaits(self.id).into());
         }
         let number = self.next_number()?;
         self.versions.push(Version::awaited(number, Cause::OnDemand, now));
@@ -96,9 +94,9 @@ impl Key {
     ///
     /// # Errors
     /// As [`Key::import`].
-    pub(in crate::keyring) fn may_import(&self) -> Result<(), KeyringError> {
+    pub(crate) fn may_import(&self) -> Result<(), KeyringError> {
         if self.origin != Origin::External {
-            return Err(KmsError::not_external(self.id).into());
+            return Err(RuleError::MakesOwnMaterial(self.id).into());
         }
         match self.state {
             KeyState::PendingDeletion => {
@@ -112,22 +110,20 @@ impl Key {
     /// it had none.
     ///
     /// # Errors
-    /// `UnsupportedOperationException` if the key makes its own; `NotFoundException` for an unknown id.
+    /// [`RuleError::MakesOwnMaterial`]; [`RuleError::NoSuchMaterial`] for an unknown id.
     pub(in crate::keyring) fn delete_material(
         &mut self,
         id: Option<&[u8; 32]>,
     ) -> Result<Option<BackingKeyId>, KeyringError> {
         if self.origin != Origin::External {
-            return Err(KmsError::not_external(self.id).into());
+            return Err(RuleError::MakesOwnMaterial(self.id).into());
         }
         let current = self.current;
         let meant = |version: &&mut Version| match id {
             Some(id) => version.material_id == *id && version.was_imported(),
             None => version.number == current,
         };
-        let unknown =
-            || KmsError::new(KmsErrorName::NotFoundException, "The key has no key material of that id.");
-        let version = self.versions.iter_mut().find(meant).ok_or_else(unknown)?;
+        let version = self.versions.iter_mut().find(meant).ok_or(RuleError::NoSuchMaterial)?;
         let gone = version.material.take().map(|_| version.number);
         Ok(self.lost(gone.into_iter().collect()).pop())
     }
@@ -162,11 +158,11 @@ impl Key {
     /// The imported version that waits for a rotation.
     ///
     /// # Errors
-    /// `KMSInvalidStateException` if there is none with material.
+    /// [`RuleError::NothingWaits`] if there is none with material.
     pub(in crate::keyring) fn waiting_version(&mut self) -> Result<&mut Version, KeyringError> {
         let (id, current) = (self.id, self.current);
         let waiting = self.versions.iter_mut().find(|v| v.number > current && v.material.is_some());
-        waiting.ok_or_else(|| KmsError::nothing_waits(id).into())
+        waiting.ok_or_else(|| RuleError::NothingWaits(id).into())
     }
 }
 

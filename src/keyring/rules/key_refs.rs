@@ -1,55 +1,87 @@
 //! How keys and aliases are named: key ids, ARNs, alias names, alias ARNs.
 
+use serde::{Deserialize, Serialize};
+
+use super::error::RuleError;
 use crate::ids::{AliasName, KeyId};
-use crate::keyring::error::{KeyError, KeyringError};
+use crate::keyring::error::KeyError;
 use crate::keyring::format::model::Body;
-use crate::keyring::kms::{KmsError, KmsErrorName, alias_arn};
 
-type Result<T> = std::result::Result<T, KeyringError>;
-
+/// What comes before the id or the name in an ARN.
 const ARN_PREFIX: &str = "arn:rekeyfs:kms:local:000000000000:";
 
-/// The key of a key id or key ARN.
-pub(in crate::keyring) fn key(body: &Body, asked: &str) -> Result<KeyId> {
-    let unprefixed = asked.strip_prefix(ARN_PREFIX).and_then(|rest| rest.strip_prefix("key/"));
-    let invalid = || {
-        KmsError::new(KmsErrorName::NotFoundException, format!("Invalid keyId '{}'", asked.escape_debug()))
-    };
-    let id: KeyId = unprefixed.unwrap_or(asked).parse().map_err(|_| invalid())?;
-    body.key(id).map(|key| key.id).ok_or(KeyringError::Key(KeyError::UnknownKey(id)))
+/// A key as it was named: what an alias points at is looked up when the key is used, in the same change. The control
+/// protocol writes it with these names.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyRef {
+    /// The key that an alias points at.
+    Alias(AliasName),
+    /// A key.
+    Key(KeyId),
 }
 
-/// The key of a key id, key ARN, alias name or alias ARN.
-pub(in crate::keyring) fn key_or_alias(body: &Body, asked: &str) -> Result<KeyId> {
-    match alias_of(asked) {
-        None => key(body, asked),
-        Some(name) => {
-            let name = pattern(name)?;
-            let alias = body.alias(&name).map(|alias| alias.key);
-            alias.ok_or(KeyringError::Key(KeyError::UnknownAlias(name)))
+impl KeyRef {
+    /// What a key id, key ARN, alias name or alias ARN names.
+    ///
+    /// # Errors
+    /// [`RuleError`], if it is none of them.
+    pub fn parse(asked: &str) -> Result<Self, RuleError> {
+        match alias_of(asked) {
+            None => Self::parse_key(asked),
+            Some(name) => alias_name(name).map(Self::Alias),
+        }
+    }
+
+    /// The same where an alias isn't taken.
+    ///
+    /// # Errors
+    /// [`RuleError`], if it is neither a key id nor a key ARN.
+    pub fn parse_key(asked: &str) -> Result<Self, RuleError> {
+        let unprefixed = asked.strip_prefix(ARN_PREFIX).and_then(|rest| rest.strip_prefix("key/"));
+        let id = unprefixed.unwrap_or(asked).parse().map_err(|_| RuleError::NoKeyId(asked.to_owned()))?;
+        Ok(Self::Key(id))
+    }
+
+    /// The same for the key that an alias is to point at: an alias can't point at an alias.
+    ///
+    /// # Errors
+    /// [`RuleError`], if it is neither a key id nor a key ARN.
+    pub fn parse_target(asked: &str) -> Result<Self, RuleError> {
+        if alias_of(asked).is_some() { Err(RuleError::AliasOfAlias) } else { Self::parse_key(asked) }
+    }
+
+    /// The key, if there is one.
+    ///
+    /// # Errors
+    /// [`KeyError::UnknownKey`], [`KeyError::UnknownAlias`].
+    pub(in crate::keyring) fn find(&self, body: &Body) -> Result<KeyId, KeyError> {
+        match self {
+            Self::Key(id) => body.key(*id).map(|key| key.id).ok_or(KeyError::UnknownKey(*id)),
+            Self::Alias(name) => {
+                let alias = body.alias(name).map(|alias| alias.key);
+                alias.ok_or_else(|| KeyError::UnknownAlias(name.clone()))
+            }
         }
     }
 }
 
-/// The key that an alias is to point at: an alias can't point at an alias.
-pub(in crate::keyring) fn target(body: &Body, asked: &str) -> Result<KeyId> {
-    if alias_of(asked).is_some() {
-        return Err(KmsError::validation("Aliases must refer to keys. Not aliases").into());
+impl From<KeyId> for KeyRef {
+    fn from(key: KeyId) -> Self {
+        Self::Key(key)
     }
-    key(body, asked)
 }
 
-/// The name of an alias that a user may make, move and remove.
-pub(in crate::keyring) fn own_alias(asked: &str) -> Result<AliasName> {
+/// The name of an alias that the vault's owner may make, move and remove.
+///
+/// # Errors
+/// [`RuleError`], if it is none, or reserved.
+pub fn own_alias(asked: &str) -> Result<AliasName, RuleError> {
     if !asked.starts_with(AliasName::PREFIX) {
-        return Err(KmsError::validation("Alias must start with the prefix \"alias/\".").into());
+        return Err(RuleError::NoAliasPrefix);
     }
-    let name = pattern(asked)?;
-    if name.is_reserved() {
-        let message = format!("{} begins with a prefix that is reserved.", alias_arn(&name));
-        return Err(KmsError::new(KmsErrorName::InvalidAliasNameException, message).into());
-    }
-    Ok(name)
+    let name = alias_name(asked)?;
+    if name.is_reserved() { Err(RuleError::ReservedAlias(name)) } else { Ok(name) }
 }
 
 fn alias_of(asked: &str) -> Option<&str> {
@@ -57,13 +89,6 @@ fn alias_of(asked: &str) -> Option<&str> {
     name.starts_with(AliasName::PREFIX).then_some(name)
 }
 
-fn pattern(name: &str) -> Result<AliasName> {
-    name.parse().map_err(|_| {
-        let name = name.escape_debug();
-        let text = format!(
-            "1 validation error detected: Value '{name}' at 'aliasName' failed to satisfy constraint: Member must \
-             satisfy regular expression pattern: ^alias/[a-zA-Z0-9/_-]+$ and have at most 256 characters"
-        );
-        KmsError::validation(text).into()
-    })
+fn alias_name(name: &str) -> Result<AliasName, RuleError> {
+    name.parse().map_err(|_| RuleError::NoAliasName(name.to_owned()))
 }

@@ -1,9 +1,11 @@
 //! What keys and aliases may do and become: pure functions of what the keyring holds and of the time that is handed in.
 
 mod departures;
+pub(in crate::keyring) mod error;
 pub(in crate::keyring) mod follow;
 pub(in crate::keyring) mod import;
 pub(in crate::keyring) mod key_refs;
+pub(in crate::keyring) mod labels;
 pub(in crate::keyring) mod loss;
 pub(in crate::keyring) mod policy;
 pub(in crate::keyring) mod state;

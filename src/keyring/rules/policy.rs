@@ -9,10 +9,9 @@ use serde_json::Value;
 
 use crate::events::arn;
 use crate::ids::KeyId;
-use crate::keyring::kms::{KmsError, KmsErrorName};
 
 /// The policy of a key that was given none.
-pub(in crate::keyring) const DEFAULT: &str = concat!(
+pub(crate) const DEFAULT: &str = concat!(
     r#"{"Version":"2012-10-17","Id":"key-default-1","Statement":[{"Sid":"Everybody may use the key","#,
     r#""Effect":"Allow","Principal":{"AWS":"*"},"Action":"kms:*","Resource":"*"}]}"#
 );
@@ -75,6 +74,32 @@ const ACTIONS: [&str; 50] = [
     "kms:Verify",
 ];
 
+/// Why a policy isn't taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    /// It is too long.
+    #[error("The policy has {0} bytes; at most {MAX_LEN} are taken.")]
+    TooLong(usize),
+    /// Something of it isn't understood.
+    #[error("The policy is malformed: {0}.")]
+    Malformed(String),
+    /// By it, the vault's owner couldn't use the key.
+    #[error(
+        "The new key policy would lock out the vault's owner: allow \"uid:{0}\" kms:Encrypt and kms:Decrypt, or give \
+         --bypass-policy-lockout-safety-check."
+    )]
+    LocksOut(u32),
+}
+
+/// Whether a policy is taken by which the vault's owner couldn't use the key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LockOut {
+    /// It isn't: this user must be able to use the key.
+    RefusedFor(u32),
+    /// It is: that is meant.
+    Meant,
+}
+
 /// What a key is used for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KeyUse {
@@ -119,11 +144,10 @@ impl Policy {
     /// The policy that this text is, for this key.
     ///
     /// # Errors
-    /// `MalformedPolicyDocumentException` for what isn't understood, `LimitExceededException` over 32 KiB.
-    pub(in crate::keyring) fn parse(text: &str, key: KeyId) -> Result<Self, KmsError> {
+    /// [`PolicyError::Malformed`] for what isn't understood, [`PolicyError::TooLong`] over 32 KiB.
+    pub(in crate::keyring) fn parse(text: &str, key: KeyId) -> Result<Self, PolicyError> {
         if text.len() > MAX_LEN {
-            let message = format!("The policy has {} bytes; at most {MAX_LEN} are taken.", text.len());
-            return Err(KmsError::new(KmsErrorName::LimitExceededException, message));
+            return Err(PolicyError::TooLong(text.len()));
         }
         let shape: Value = serde_json::from_str(text).map_err(|error| malformed(&error.to_string()))?;
         if !names_its_fields(&shape) {
@@ -163,21 +187,20 @@ impl Policy {
     }
 }
 
-/// Checks a policy that `writer` wants stored for a key. One by which the writer couldn't use the key is refused as a
-/// slip unless `bypass` says that it is meant.
+/// Checks a policy that is to be stored for a key.
 ///
 /// # Errors
-/// Those of [`Policy::parse`]; `MalformedPolicyDocumentException` for a lock-out.
-pub(in crate::keyring) fn check(text: &str, key: KeyId, writer: u32, bypass: bool) -> Result<(), KmsError> {
+/// [`PolicyError`].
+pub(in crate::keyring) fn check(text: &str, key: KeyId, lock_out: LockOut) -> Result<(), PolicyError> {
     let policy = Policy::parse(text, key)?;
-    if bypass || [KeyUse::Encrypt, KeyUse::Decrypt].iter().all(|used_for| policy.allows(writer, *used_for)) {
-        return Ok(());
+    match lock_out {
+        LockOut::RefusedFor(user)
+            if ![KeyUse::Encrypt, KeyUse::Decrypt].iter().all(|used_for| policy.allows(user, *used_for)) =>
+        {
+            Err(PolicyError::LocksOut(user))
+        }
+        LockOut::RefusedFor(_) | LockOut::Meant => Ok(()),
     }
-    let message = format!(
-        "The new key policy would lock out the vault's owner: allow \"uid:{writer}\" kms:Encrypt and kms:Decrypt, or \
-         give --bypass-policy-lockout-safety-check."
-    );
-    Err(KmsError::new(KmsErrorName::MalformedPolicyDocumentException, message))
 }
 
 #[derive(Deserialize)]
@@ -248,7 +271,7 @@ fn names_its_fields(document: &Value) -> bool {
     document.is_object() && statements.iter().all(names)
 }
 
-fn rule(statement: &Statement, key: KeyId) -> Result<Rule, KmsError> {
+fn rule(statement: &Statement, key: KeyId) -> Result<Rule, PolicyError> {
     let who = principals(&statement.principal)?;
     let [encrypt, decrypt] = actions(&statement.action)?;
     let resources = statement.resource.as_slice();
@@ -264,7 +287,7 @@ fn rule(statement: &Statement, key: KeyId) -> Result<Rule, KmsError> {
     Ok(Rule { effect: statement.effect, who, encrypt, decrypt })
 }
 
-fn principals(principal: &Principal) -> Result<Who, KmsError> {
+fn principals(principal: &Principal) -> Result<Who, PolicyError> {
     let names = match principal {
         Principal::Everybody(name) if name == "*" => return Ok(Who::Everybody),
         Principal::Everybody(name) => return Err(malformed(&format!("Principal {name:?} isn't understood"))),
@@ -286,7 +309,7 @@ fn principals(principal: &Principal) -> Result<Who, KmsError> {
 }
 
 /// The number in `uid:NUMBER`: digits alone, and not the one that stands for none.
-fn user(name: &str) -> Result<u32, KmsError> {
+fn user(name: &str) -> Result<u32, PolicyError> {
     let digits = name.strip_prefix("uid:").filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
     digits.and_then(|digits| digits.parse().ok()).filter(|uid| *uid != u32::MAX).ok_or_else(|| {
         malformed(&format!("Principal {name:?} isn't understood; it is \"*\" or \"uid:NUMBER\""))
@@ -294,7 +317,7 @@ fn user(name: &str) -> Result<u32, KmsError> {
 }
 
 /// Whether kms:Encrypt and kms:Decrypt are among them.
-fn actions(asked: &OneOrMany<String>) -> Result<[bool; 2], KmsError> {
+fn actions(asked: &OneOrMany<String>) -> Result<[bool; 2], PolicyError> {
     let asked = asked.as_slice();
     if asked.is_empty() {
         return Err(malformed("a statement without an Action"));
@@ -332,8 +355,8 @@ fn matches(pattern: &str, name: &str) -> bool {
     pattern[p..].iter().all(|byte| *byte == b'*')
 }
 
-fn malformed(what: &str) -> KmsError {
-    KmsError::new(KmsErrorName::MalformedPolicyDocumentException, format!("The policy is malformed: {what}."))
+fn malformed(what: &str) -> PolicyError {
+    PolicyError::Malformed(what.to_owned())
 }
 
 #[cfg(test)]

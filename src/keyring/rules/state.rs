@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::error::{Quantity, RuleError};
 use crate::crypto::keys::KeyMaterial;
 use crate::crypto::random;
 use crate::ids::{KeyId, KeyVersion, Timestamp};
@@ -10,7 +11,6 @@ use crate::keyring::format::model::{
     Cause, DEFAULT_ROTATION_DAYS, Key, KeyState, Manager, Origin, RotationSchedule, SERVICE_ROTATION_DAYS,
     Usage, Version,
 };
-use crate::keyring::kms::KmsError;
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -32,11 +32,13 @@ fn days_after(now: Timestamp, days: u16) -> Timestamp {
 }
 
 /// A number of days from what was asked for.
-fn days_in(asked: i64, allowed: &std::ops::RangeInclusive<u16>, what: &'static str) -> Result<u16, KmsError> {
-    u16::try_from(asked)
-        .ok()
-        .filter(|days| allowed.contains(days))
-        .ok_or_else(|| KmsError::range(what, asked, i64::from(*allowed.start()), i64::from(*allowed.end())))
+fn days_in(asked: i64, allowed: &std::ops::RangeInclusive<u16>, what: Quantity) -> Result<u16, RuleError> {
+    u16::try_from(asked).ok().filter(|days| allowed.contains(days)).ok_or_else(|| RuleError::OutOfRange {
+        what,
+        value: asked,
+        least: i64::from(*allowed.start()),
+        most: i64::from(*allowed.end()),
+    })
 }
 
 /// Where the time comes from, so that tests can move it.
@@ -100,12 +102,12 @@ impl Key {
     /// As [`Key::rotate`], counted: a key takes 25 of them.
     ///
     /// # Errors
-    /// As [`Key::rotate`], and `LimitExceededException`.
+    /// As [`Key::rotate`], and [`RuleError::OnDemandLimit`].
     pub(in crate::keyring) fn rotate_on_demand(&mut self, now: Timestamp) -> Result<Change, KeyringError> {
         self.may_be_managed()?;
         self.usable()?;
         if self.rotation.on_demand_count >= ON_DEMAND_LIMIT {
-            return Err(KmsError::on_demand_limit(self.id, ON_DEMAND_LIMIT).into());
+            return Err(RuleError::OnDemandLimit { key: self.id, limit: ON_DEMAND_LIMIT }.into());
         }
         let change = self.next_version(Cause::OnDemand, now)?;
         self.rotation.on_demand_count += 1;
@@ -154,14 +156,14 @@ impl Key {
     /// Switches automatic rotation on. Doing it again restarts the period, and may change it.
     ///
     /// # Errors
-    /// If the key is service-managed, imported or not enabled; `ValidationException` for a period that isn't in 90..=2560 days.
+    /// If the key is service-managed, imported or not enabled; [`RuleError::OutOfRange`] for a period that isn't in 90..=2560 days.
     pub(in crate::keyring) fn enable_rotation(
         &mut self,
         period_days: Option<i64>,
         now: Timestamp,
     ) -> Result<(), KeyringError> {
         let asked = period_days.unwrap_or_else(|| i64::from(DEFAULT_ROTATION_DAYS));
-        let period_days = days_in(asked, &ROTATION_PERIODS, "rotationPeriodInDays")?;
+        let period_days = days_in(asked, &ROTATION_PERIODS, Quantity::RotationPeriod)?;
         self.may_rotate()?;
         let next = Some(days_after(now, period_days));
         self.rotation = RotationSchedule { enabled: true, period_days, next, ..self.rotation };
@@ -180,14 +182,14 @@ impl Key {
 
     /// Whether automatic rotation is on, as it is shown: not while the key is pending deletion, though the
     /// switch is kept for when that is cancelled.
-    pub(in crate::keyring) fn rotates(&self) -> bool {
+    pub(crate) fn rotates(&self) -> bool {
         self.rotation.enabled && self.state != KeyState::PendingDeletion
     }
 
     /// Makes the key unusable until the deletion is cancelled. Returns the window in days and its end.
     ///
     /// # Errors
-    /// If the key is service-managed or pending deletion already; `ValidationException` for a window that
+    /// If the key is service-managed or pending deletion already; [`RuleError::OutOfRange`] for a window that
     /// isn't in 7..=30 days.
     pub(in crate::keyring) fn schedule_deletion(
         &mut self,
@@ -195,7 +197,7 @@ impl Key {
         now: Timestamp,
     ) -> Result<(u16, Timestamp), KeyringError> {
         let asked = window_days.unwrap_or_else(|| i64::from(DEFAULT_DELETION_WINDOW));
-        let window = days_in(asked, &DELETION_WINDOWS, "pendingWindowInDays")?;
+        let window = days_in(asked, &DELETION_WINDOWS, Quantity::DeletionWindow)?;
         self.may_be_managed()?;
         if self.state == KeyState::PendingDeletion {
             return Err(self.unusable(Unusable::State(self.state)).into());
@@ -212,7 +214,7 @@ impl Key {
     /// If no deletion is pending.
     pub(in crate::keyring) fn cancel_deletion(&mut self) -> Result<(), KeyringError> {
         if self.state != KeyState::PendingDeletion {
-            return Err(KmsError::not_pending_deletion(self.id).into());
+            return Err(RuleError::NotPendingDeletion(self.id).into());
         }
         self.state = if self.has_all_material() { KeyState::Disabled } else { KeyState::PendingImport };
         self.deletion_date = None;

@@ -1,5 +1,5 @@
-//! Imported material: as a state machine over years, and through the interface with real RSA.
-use super::super::kms::{KmsError, KmsErrorName};
+//! Imported material as a state machine over years.
+use super::lifecycle::Refused;
 use super::*;
 use crate::crypto::keys::KeyMaterial;
 use crate::keyring::format::model::{Cause, Key};
@@ -15,8 +15,8 @@ fn material(byte: u8) -> KeyMaterial {
     KeyMaterial::from_bytes(&[byte; 32])
 }
 
-fn name_of<T>(result: Result<T, KeyringError>) -> Option<KmsErrorName> {
-    result.err().map(|error| KmsError::of(error).unwrap().name)
+fn nothing_waits(key: &Key) -> Option<Refused> {
+    Some(Refused::Rule(RuleError::NothingWaits(key.id)))
 }
 
 /// Imports on a day; says why not.
@@ -26,23 +26,26 @@ fn import(
     kind: Option<ImportType>,
     expires: Option<i64>,
     at: i64,
-) -> Option<KmsErrorName> {
-    name_of(key.import(material(byte), kind, expires.map(day), day(at)))
+) -> Option<Refused> {
+    Refused::by(key.import(material(byte), kind, expires.map(day), day(at)))
 }
 
 #[test]
 fn a_key_waits_for_its_material_and_takes_no_other_afterwards() {
     let mut key = Key::external("", day(0));
     assert_eq!(key.state, KeyState::PendingImport);
-    let invalid = Some(KmsErrorName::KMSInvalidStateException);
-    assert_eq!(name_of(key.set_enabled(true)), invalid);
-    assert_eq!(name_of(key.rotate_on_demand(day(0))), invalid);
+    let invalid = Refused::state(KeyState::PendingImport);
+    assert_eq!(Refused::by(key.set_enabled(true)), invalid);
+    assert_eq!(Refused::by(key.rotate_on_demand(day(0))), invalid);
     assert_eq!(import(&mut key, 1, None, None, 1), None);
     assert_eq!(key.state, KeyState::Enabled);
-    let wrong = Some(KmsErrorName::IncorrectKeyMaterialException);
-    assert_eq!(import(&mut key, 2, None, None, 2), wrong);
-    assert_eq!(import(&mut key, 2, Some(ImportType::Existing), None, 2), wrong);
-    assert_eq!(import(&mut key, 1, Some(ImportType::New), None, 2), wrong);
+    let another = Some(Refused::Rule(RuleError::MaterialIsAnother));
+    assert_eq!(import(&mut key, 2, None, None, 2), another);
+    assert_eq!(import(&mut key, 2, Some(ImportType::Existing), None, 2), another);
+    assert_eq!(
+        import(&mut key, 1, Some(ImportType::New), None, 2),
+        Some(Refused::Rule(RuleError::MaterialIsOld))
+    );
     assert_eq!(
         import(&mut key, 1, Some(ImportType::Existing), Some(9), 2),
         None,
@@ -50,8 +53,9 @@ fn a_key_waits_for_its_material_and_takes_no_other_afterwards() {
     );
     assert_eq!(key.versions[0].expires, Some(day(9)));
     let mut made_here = Key::create(Manager::Customer, "", day(0));
-    assert_eq!(import(&mut made_here, 1, None, None, 1), Some(KmsErrorName::UnsupportedOperationException));
-    assert_eq!(name_of(made_here.delete_material(None)), Some(KmsErrorName::UnsupportedOperationException));
+    let makes_own = Some(Refused::Rule(RuleError::MakesOwnMaterial(made_here.id)));
+    assert_eq!(import(&mut made_here, 1, None, None, 1), makes_own);
+    assert_eq!(Refused::by(made_here.delete_material(None)), makes_own);
 }
 
 #[test]
@@ -65,7 +69,7 @@ fn material_expires_on_its_day_and_only_the_same_brings_the_key_back() {
     assert_eq!(key.expire(day(100)).len(), 1);
     assert!(key.expire(day(101)).is_empty(), "once");
     assert_eq!((key.state, key.versions[0].material.is_none()), (KeyState::PendingImport, true));
-    assert_eq!(import(&mut key, 2, None, None, 102), Some(KmsErrorName::IncorrectKeyMaterialException));
+    assert_eq!(import(&mut key, 2, None, None, 102), Some(Refused::Rule(RuleError::MaterialIsAnother)));
     assert_eq!(import(&mut key, 1, None, None, 103), None);
     assert_eq!((key.state, key.versions.len()), (KeyState::Enabled, 1));
     assert!(key.expire(day(100_000)).is_empty(), "without a date for ever");
@@ -77,11 +81,11 @@ fn new_material_waits_for_a_rotation_on_demand() {
     import(&mut key, 1, None, None, 0);
     assert_eq!(import(&mut key, 2, Some(ImportType::New), Some(900), 1), None);
     assert_eq!((key.current, key.versions.len()), (KeyVersion(1), 2), "not in use yet");
-    let invalid = Some(KmsErrorName::KMSInvalidStateException);
-    assert_eq!(import(&mut key, 3, Some(ImportType::New), None, 1), invalid, "one at a time");
+    let waits = Some(Refused::Rule(RuleError::MaterialWaits(key.id)));
+    assert_eq!(import(&mut key, 3, Some(ImportType::New), None, 1), waits, "one at a time");
     assert_eq!(key.rotate_on_demand(day(2)).unwrap(), (KeyVersion(1), KeyVersion(2)));
     assert_eq!((key.rotation.on_demand_count, key.versions[1].rotated), (1, Some(day(2))));
-    assert_eq!(name_of(key.rotate_on_demand(day(3))), invalid);
+    assert_eq!(Refused::by(key.rotate_on_demand(day(3))), nothing_waits(&key));
     import(&mut key, 3, Some(ImportType::New), None, 4);
     assert_eq!(key.rotate(day(5)).unwrap().1, KeyVersion(3));
     assert_eq!((key.rotation.on_demand_count, key.versions[2].cause), (1, Cause::Manual));
@@ -99,199 +103,16 @@ fn what_waits_and_what_is_retired_is_not_missed() {
     import(&mut key, 2, Some(ImportType::New), Some(5), 1);
     assert_eq!(key.expire(day(5)).len(), 1);
     assert_eq!(key.state, KeyState::Enabled, "it wasn't in use");
-    assert_eq!(name_of(key.rotate_on_demand(day(6))), Some(KmsErrorName::KMSInvalidStateException));
+    assert_eq!(Refused::by(key.rotate_on_demand(day(6))), nothing_waits(&key));
     import(&mut key, 2, None, None, 6);
     key.rotate_on_demand(day(7)).unwrap();
     key.min_decryption = KeyVersion(2);
     assert_eq!(key.expire(day(10)).len(), 1);
     assert_eq!(key.state, KeyState::Enabled, "nothing opens with it any more");
     key.schedule_deletion(None, day(11)).unwrap();
-    assert_eq!(import(&mut key, 1, None, None, 11), Some(KmsErrorName::KMSInvalidStateException));
+    assert_eq!(import(&mut key, 1, None, None, 11), Refused::state(KeyState::PendingDeletion));
     key.delete_material(None).unwrap();
     assert_eq!(key.state, KeyState::PendingDeletion);
     key.cancel_deletion().unwrap();
     assert_eq!(key.state, KeyState::PendingImport);
-}
-
-#[cfg(feature = "aws-lc")]
-mod interface {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD as BASE64;
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::crypto::import::{Oaep, wrap};
-    use crate::keyring::kms::{Call, Materials, NewKey, Page};
-
-    struct Imported {
-        f: Fixture,
-        keys: Arc<Keys>,
-        id: String,
-    }
-
-    impl Imported {
-        fn new() -> Self {
-            let f = Fixture::new();
-            let keys = f.create(&[&key_file(1)]).keys;
-            let key = NewKey { origin: Some("EXTERNAL".into()), ..NewKey::default() };
-            let made = keys.call(&Call::CreateKey { key }).unwrap()["KeyMetadata"].clone();
-            assert_eq!((&made["Origin"], &made["KeyState"]), (&json!("EXTERNAL"), &json!("PendingImport")));
-            let id = made["KeyId"].as_str().unwrap().to_owned();
-            Self { f, keys, id }
-        }
-
-        fn parameters(&self, algorithm: &str) -> (String, Vec<u8>) {
-            let call = Call::GetParametersForImport {
-                key_id: self.id.clone(),
-                wrapping_algorithm: algorithm.into(),
-                wrapping_key_spec: "RSA_2048".into(),
-            };
-            let got = self.keys.call(&call).unwrap();
-            assert_eq!(got["ParametersValidTo"], json!(self.f.clock.now().0 as f64 / 1000.0 + 86_400.0));
-            let text = |field: &str| got[field].as_str().unwrap().to_owned();
-            (text("ImportToken"), BASE64.decode(text("PublicKey")).unwrap())
-        }
-
-        fn call(&self, token: &str, wrapped: &[u8], valid_to: Option<String>, kind: Option<&str>) -> Call {
-            let model =
-                if valid_to.is_some() { "KEY_MATERIAL_EXPIRES" } else { "KEY_MATERIAL_DOES_NOT_EXPIRE" };
-            Call::ImportKeyMaterial {
-                key_id: self.id.clone(),
-                import_token: token.into(),
-                encrypted_key_material: BASE64.encode(wrapped),
-                expiration_model: Some(model.into()),
-                valid_to,
-                import_type: kind.map(str::to_owned),
-            }
-        }
-
-        fn import(
-            &self,
-            byte: u8,
-            valid_to: Option<String>,
-            kind: Option<&str>,
-        ) -> Result<Value, KeyringError> {
-            let (token, public) = self.parameters("RSAES_OAEP_SHA_256");
-            let wrapped = wrap(&public, Oaep::Sha256, &[byte; 32]).unwrap();
-            self.keys.call(&self.call(&token, &wrapped, valid_to, kind))
-        }
-
-        fn state(&self) -> Value {
-            self.keys.call(&Call::DescribeKey { key_id: self.id.clone() }).unwrap()["KeyMetadata"].clone()
-        }
-    }
-
-    #[test]
-    fn material_comes_in_wrapped_and_wraps_as_any_other() {
-        let i = Imported::new();
-        let done = i.import(9, None, None).unwrap();
-        assert_eq!(
-            (&i.state()["KeyState"], &i.state()["ExpirationModel"]),
-            (&json!("Enabled"), &json!("KEY_MATERIAL_DOES_NOT_EXPIRE"))
-        );
-        let id: KeyId = i.id.parse().unwrap();
-        assert_eq!(done["KeyMaterialId"], data_encoding::HEXLOWER.encode(&material(9).material_id(id)));
-        let again = Imported::new();
-        assert_ne!(
-            again.import(9, None, None).unwrap()["KeyMaterialId"],
-            done["KeyMaterialId"],
-            "another key"
-        );
-        let (file, dek) = (FileId::random(), Dek::generate());
-        let wrapped = i.keys.begin_wrap_key(id).unwrap().wrap(file, Suite::Aes256Gcm, &dek);
-        let reopened = i.f.open(&key_file(1)).unwrap().keys;
-        let backing = reopened.current_of(id).unwrap();
-        let opened = reopened.unwrap(backing, file, Suite::Aes256Gcm, Format::CURRENT, &wrapped).unwrap();
-        assert_eq!(print_of(&opened), print_of(&dek));
-        let enable = Call::EnableKeyRotation { key_id: i.id.clone(), rotation_period_in_days: None };
-        assert_eq!(name_of(i.keys.call(&enable)), Some(KmsErrorName::UnsupportedOperationException));
-    }
-
-    #[test]
-    fn tokens_and_ciphertexts_that_are_not_right_are_told_apart() {
-        let i = Imported::new();
-        let (token, public) = i.parameters("RSAES_OAEP_SHA_1");
-        let right = wrap(&public, Oaep::Sha1, &[1; 32]).unwrap();
-        let wrong_hash = wrap(&public, Oaep::Sha256, &[1; 32]).unwrap();
-        let refused = |call: &Call| name_of(i.keys.call(call)).unwrap();
-        for wrapped in [&wrong_hash[..], &right[1..], &[][..]] {
-            assert_eq!(
-                refused(&i.call(&token, wrapped, None, None)),
-                KmsErrorName::InvalidCiphertextException
-            );
-        }
-        let mut bent = BASE64.decode(&token).unwrap();
-        bent[40] ^= 1;
-        for token in ["", "AAAA", &BASE64.encode(bent), &Imported::new().parameters("RSAES_OAEP_SHA_1").0] {
-            let call = i.call(token, &right, None, None);
-            assert_eq!(refused(&call), KmsErrorName::InvalidImportTokenException);
-        }
-        for valid_to in ["yesterday", "1000", "100000000", "2027-13-01", "99999999999"] {
-            let call = i.call(&token, &right, Some(valid_to.into()), None);
-            assert_eq!(refused(&call), KmsErrorName::ValidationException, "{valid_to}");
-        }
-        let other = i.call(&token, &right, None, Some("SOME_KEY_MATERIAL"));
-        assert_eq!(refused(&other), KmsErrorName::ValidationException);
-        assert_eq!(i.state()["KeyState"], "PendingImport");
-        i.f.clock.0.fetch_add(DAY, Ordering::Relaxed);
-        assert_eq!(refused(&i.call(&token, &right, None, None)), KmsErrorName::ExpiredImportTokenException);
-        let (token, public) = i.parameters("RSAES_OAEP_SHA_1");
-        let right = wrap(&public, Oaep::Sha1, &[1; 32]).unwrap();
-        i.keys.call(&i.call(&token, &right, None, None)).unwrap();
-    }
-
-    #[test]
-    fn what_has_expired_is_deleted_when_it_is_looked_at_and_when_the_vault_is_opened() {
-        let i = Imported::new();
-        let id: KeyId = i.id.parse().unwrap();
-        let ends = |after: i64| Some(((i.f.clock.now().0 + after) / 1000).to_string());
-        i.import(1, ends(10 * DAY), None).unwrap();
-        assert_eq!(i.state()["ValidTo"], json!(1000.0 + 864_000.0));
-        assert!(i.keys.expire_due().unwrap().is_empty());
-        i.f.clock.0.fetch_add(10 * DAY, Ordering::Relaxed);
-        let generation = i.keys.generation().0;
-        assert_eq!(i.keys.expire_due().unwrap(), [id]);
-        assert_eq!(i.keys.generation().0, generation + 2, "twice, so that the old one has it not");
-        assert_eq!(i.state()["KeyState"], "PendingImport");
-        assert!(matches!(i.keys.begin_wrap_key(id), Err(KeyError::NotUsable { .. })));
-        assert_eq!(name_of(i.import(2, None, None)), Some(KmsErrorName::IncorrectKeyMaterialException));
-        i.import(1, ends(5 * DAY), None).unwrap();
-        i.f.clock.0.fetch_add(5 * DAY, Ordering::Relaxed);
-        let reopened = i.f.open(&key_file(1)).unwrap().keys;
-        let info = reopened.keys().into_iter().find(|info| info.id == id).unwrap();
-        assert_eq!((info.state, info.versions[0].has_material), (KeyState::PendingImport, false));
-    }
-
-    #[test]
-    fn deleted_material_comes_back_by_itself_alone_and_rotations_are_listed() {
-        let i = Imported::new();
-        let first = i.import(1, None, None).unwrap()["KeyMaterialId"].clone();
-        i.import(2, None, Some("NEW_KEY_MATERIAL")).unwrap();
-        let list = || {
-            let materials = Materials::All;
-            let call = Call::ListKeyRotations { key_id: i.id.clone(), materials, page: Page::default() };
-            let listed = i.keys.call(&call).unwrap()["Rotations"].clone();
-            let field = |entry: &Value, name: &str| entry[name].as_str().unwrap().to_owned();
-            let both = |e: &Value| (field(e, "KeyMaterialState"), field(e, "ImportState"));
-            listed.as_array().unwrap().iter().map(both).collect::<Vec<_>>()
-        };
-        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
-        assert_eq!(list(), [pair("PENDING_ROTATION", "IMPORTED"), pair("CURRENT", "IMPORTED")]);
-        i.keys.call(&Call::RotateKeyOnDemand { key_id: i.id.clone() }).unwrap();
-        assert_eq!(list(), [pair("CURRENT", "IMPORTED"), pair("NON_CURRENT", "IMPORTED")]);
-        let delete = |id: Option<&Value>| {
-            let key_material_id = id.map(|id| id.as_str().unwrap().to_owned());
-            i.keys.call(&Call::DeleteImportedKeyMaterial { key_id: i.id.clone(), key_material_id })
-        };
-        assert_eq!(delete(Some(&first)).unwrap()["KeyMaterialId"], first);
-        assert_eq!(list()[1], pair("NON_CURRENT", "PENDING_IMPORT"));
-        assert_eq!(i.state()["KeyState"], "PendingImport");
-        delete(None).unwrap();
-        i.import(2, None, None).unwrap();
-        assert_eq!(i.state()["KeyState"], "PendingImport", "the first is still missing");
-        i.import(1, None, Some("EXISTING_KEY_MATERIAL")).unwrap();
-        assert_eq!(i.state()["KeyState"], "Enabled");
-        let unknown = json!("00".repeat(32));
-        assert_eq!(name_of(delete(Some(&unknown))), Some(KmsErrorName::NotFoundException));
-    }
 }

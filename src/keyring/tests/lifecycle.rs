@@ -1,5 +1,4 @@
 //! The life cycle of a key over years, as a state machine: no keyring, a clock that is a number.
-use super::super::kms::{KmsError, KmsErrorName};
 use super::*;
 use crate::keyring::format::model::{Cause, Key, Origin};
 
@@ -13,8 +12,29 @@ fn customer() -> Key {
     Key::create(Manager::Customer, "", day(0))
 }
 
-fn name_of<T>(result: Result<T, KeyringError>) -> Option<KmsErrorName> {
-    result.err().map(|error| KmsError::of(error).unwrap().name)
+/// Why the rules refuse something.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) enum Refused {
+    Rule(RuleError),
+    State(Unusable),
+    ServiceManaged,
+    Imported,
+}
+
+impl Refused {
+    pub(super) fn by<T>(result: Result<T, KeyringError>) -> Option<Self> {
+        result.err().map(|error| match error {
+            KeyringError::Rule(error) => Self::Rule(error),
+            KeyringError::Key(KeyError::NotUsable { state, .. }) => Self::State(state),
+            KeyringError::ServiceManaged(_) => Self::ServiceManaged,
+            KeyringError::Imported(_) => Self::Imported,
+            other => panic!("{other}"),
+        })
+    }
+
+    pub(super) fn state(state: KeyState) -> Option<Self> {
+        Some(Self::State(Unusable::State(state)))
+    }
 }
 
 /// The days on which a key rotates when it is looked at on each of these.
@@ -51,12 +71,16 @@ fn periods_and_windows_have_their_limits() {
     for (days, fine) in
         [(-1, false), (0, false), (89, false), (90, true), (2560, true), (2561, false), (65_626, false)]
     {
-        let refused = name_of(customer().enable_rotation(Some(days), day(0)));
-        assert_eq!(refused, (!fine).then_some(KmsErrorName::ValidationException), "{days}");
+        let refused = Refused::by(customer().enable_rotation(Some(days), day(0)));
+        let (what, least, most) = (Quantity::RotationPeriod, 90, 2560);
+        let wanted = RuleError::OutOfRange { what, value: days, least, most };
+        assert_eq!(refused, (!fine).then_some(Refused::Rule(wanted)), "{days}");
     }
     for (days, fine) in [(6, false), (7, true), (30, true), (31, false), (i64::MAX, false)] {
-        let refused = name_of(customer().schedule_deletion(Some(days), day(0)));
-        assert_eq!(refused, (!fine).then_some(KmsErrorName::ValidationException), "{days}");
+        let refused = Refused::by(customer().schedule_deletion(Some(days), day(0)));
+        let (what, least, most) = (Quantity::DeletionWindow, 7, 30);
+        let wanted = RuleError::OutOfRange { what, value: days, least, most };
+        assert_eq!(refused, (!fine).then_some(Refused::Rule(wanted)), "{days}");
     }
     assert_eq!(customer().schedule_deletion(None, day(1)).unwrap(), (30, day(31)));
 }
@@ -116,22 +140,25 @@ fn the_service_managed_key_rotates_every_three_years_and_is_nobodys() {
     let mut key = Key::create(Manager::Service, "", day(0));
     assert!(key.rotates());
     assert_eq!(rotations(&mut key, 0..4000), [1095, 2190, 3285]);
-    let unsupported = Some(KmsErrorName::UnsupportedOperationException);
-    assert_eq!(name_of(key.enable_rotation(None, day(0))), unsupported);
-    assert_eq!(name_of(key.disable_rotation()), unsupported);
-    assert_eq!(name_of(key.rotate_on_demand(day(0))), unsupported);
-    assert_eq!(name_of(key.set_enabled(false)), unsupported);
-    assert_eq!(name_of(key.schedule_deletion(None, day(0))), unsupported);
+    let unsupported = Some(Refused::ServiceManaged);
+    assert_eq!(Refused::by(key.enable_rotation(None, day(0))), unsupported);
+    assert_eq!(Refused::by(key.disable_rotation()), unsupported);
+    assert_eq!(Refused::by(key.rotate_on_demand(day(0))), unsupported);
+    assert_eq!(Refused::by(key.set_enabled(false)), unsupported);
+    assert_eq!(Refused::by(key.schedule_deletion(None, day(0))), unsupported);
 }
 
 #[test]
 fn imported_material_is_not_rotated_automatically() {
     let mut key = Key { origin: Origin::External, ..customer() };
-    let unsupported = Some(KmsErrorName::UnsupportedOperationException);
-    assert_eq!(name_of(key.enable_rotation(None, day(0))), unsupported);
-    assert_eq!(name_of(key.disable_rotation()), unsupported);
+    let unsupported = Some(Refused::Imported);
+    assert_eq!(Refused::by(key.enable_rotation(None, day(0))), unsupported);
+    assert_eq!(Refused::by(key.disable_rotation()), unsupported);
     assert_eq!(rotations(&mut key, 0..5000), [0; 0]);
-    assert_eq!(name_of(key.rotate_on_demand(day(0))), Some(KmsErrorName::KMSInvalidStateException));
+    assert_eq!(
+        Refused::by(key.rotate_on_demand(day(0))),
+        Some(Refused::Rule(RuleError::NothingWaits(key.id)))
+    );
 }
 
 #[test]
@@ -143,7 +170,10 @@ fn rotations_on_demand_leave_the_schedule_alone_and_are_counted() {
         key.rotate_on_demand(day(at)).unwrap();
     }
     assert_eq!(key.rotation.next, Some(day(90)));
-    assert_eq!(name_of(key.rotate_on_demand(day(30))), Some(KmsErrorName::LimitExceededException));
+    assert_eq!(
+        Refused::by(key.rotate_on_demand(day(30))),
+        Some(Refused::Rule(RuleError::OnDemandLimit { key: key.id, limit: 25 }))
+    );
     // The limit is on demand's alone.
     key.rotate(day(31)).unwrap();
     assert_eq!(rotations(&mut key, 32..100), [90]);
@@ -154,20 +184,23 @@ fn rotations_on_demand_leave_the_schedule_alone_and_are_counted() {
 fn a_pending_deletion_stops_rotation_and_its_end_disables_the_key() {
     let mut key = customer();
     key.enable_rotation(Some(90), day(0)).unwrap();
-    assert_eq!(name_of(key.cancel_deletion()), Some(KmsErrorName::KMSInvalidStateException));
+    assert_eq!(
+        Refused::by(key.cancel_deletion()),
+        Some(Refused::Rule(RuleError::NotPendingDeletion(key.id)))
+    );
     assert_eq!(key.schedule_deletion(Some(7), day(85)).unwrap(), (7, day(92)));
     assert!(!key.rotates());
     assert_eq!(rotations(&mut key, 85..300), [0; 0]);
-    let invalid = Some(KmsErrorName::KMSInvalidStateException);
-    assert_eq!(name_of(key.set_enabled(true)), invalid);
-    assert_eq!(name_of(key.set_enabled(false)), invalid);
-    assert_eq!(name_of(key.schedule_deletion(None, day(86))), invalid);
-    assert_eq!(name_of(key.enable_rotation(None, day(86))), invalid);
-    assert_eq!(name_of(key.disable_rotation()), invalid);
-    assert_eq!(name_of(key.rotate_on_demand(day(86))), invalid);
+    let invalid = Refused::state(KeyState::PendingDeletion);
+    assert_eq!(Refused::by(key.set_enabled(true)), invalid);
+    assert_eq!(Refused::by(key.set_enabled(false)), invalid);
+    assert_eq!(Refused::by(key.schedule_deletion(None, day(86))), invalid);
+    assert_eq!(Refused::by(key.enable_rotation(None, day(86))), invalid);
+    assert_eq!(Refused::by(key.disable_rotation()), invalid);
+    assert_eq!(Refused::by(key.rotate_on_demand(day(86))), invalid);
     key.cancel_deletion().unwrap();
     assert_eq!((key.state, key.deletion_date, key.rotates()), (KeyState::Disabled, None, true));
-    assert_eq!(name_of(key.enable_rotation(None, day(86))), Some(KmsErrorName::DisabledException));
+    assert_eq!(Refused::by(key.enable_rotation(None, day(86))), Refused::state(KeyState::Disabled));
     assert_eq!(rotations(&mut key, 300..310), [0; 0]);
     key.schedule_deletion(None, day(300)).unwrap();
     key.cancel_deletion().unwrap();

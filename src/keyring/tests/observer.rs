@@ -1,7 +1,6 @@
 //! Who holds data keys hears of keys that go: before, while they still wrap, and after, when that is durable.
 use parking_lot::Mutex;
 
-use super::super::kms::Call;
 use super::*;
 use crate::keyring::observer::KeyWatch;
 
@@ -39,18 +38,17 @@ fn the_watch_hears_of_a_key_before_it_goes_and_when_it_is_gone() {
     let watch: Arc<dyn KeyWatch> = Arc::clone(&notes) as Arc<dyn KeyWatch>;
     keys.set_watch(Arc::downgrade(&watch));
     let key = keys.current(&AliasName::default_alias()).unwrap().key;
-    let call = |call: Call| drop(keys.call(&call).unwrap());
     let told = || std::mem::take(&mut *notes.told.lock());
-    let id = || key.to_string();
+    let shuts: [fn(&Keys, KeyId); 2] = [
+        |keys, key| keys.set_enabled(key, false).unwrap(),
+        |keys, key| assert_eq!(keys.schedule_deletion(key, None, None).unwrap().key, key),
+    ];
 
     keys.rotate(&RotateTarget::Key(key)).unwrap();
     assert_eq!(told(), [], "a rotation takes no key away");
-    for shut in [
-        Call::DisableKey { key_id: id() },
-        Call::ScheduleKeyDeletion { key_id: id(), pending_window_in_days: None, insist: None },
-    ] {
+    for shut in shuts {
         let before = keys.generation();
-        call(shut);
+        shut(&keys, key);
         let after = Generation(before.0 + 1);
         assert_eq!(
             told(),
@@ -58,11 +56,11 @@ fn the_watch_hears_of_a_key_before_it_goes_and_when_it_is_gone() {
             "one for each version"
         );
         if keys.keys()[0].state == KeyState::PendingDeletion {
-            call(Call::CancelKeyDeletion { key_id: id() });
+            keys.cancel_deletion(&key.into()).unwrap();
         }
-        call(Call::DisableKey { key_id: id() });
+        keys.set_enabled(key, false).unwrap();
         assert_eq!(told(), [], "it was gone already");
-        call(Call::EnableKey { key_id: id() });
+        keys.set_enabled(key, true).unwrap();
         assert_eq!(told(), []);
     }
 }

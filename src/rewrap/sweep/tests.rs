@@ -209,7 +209,7 @@ fn files_of_before_are_adopted_by_their_directory_on_the_owners_word_alone() {
     let v = &test.vault;
     let default = AliasName::default_alias();
     let key = test.keys().current(&default).unwrap().key;
-    let call = |alias: &str| crate::keyring::kms::Call::CreateAlias {
+    let call = |alias: &str| crate::kms::Call::CreateAlias {
         alias_name: alias.to_owned(),
         target_key_id: key.to_string(),
     };
@@ -260,7 +260,7 @@ fn files_without_a_tag_are_adopted_where_one_alias_points_at_their_key() {
     assert!(!info.stale);
     // From then on it is known: another alias of the key changes nothing, and it follows its own.
     let second = test.keys().current(&second_alias(&test, "alias/second")).unwrap();
-    let call = |alias: &str, key: String| crate::keyring::kms::Call::UpdateAlias {
+    let call = |alias: &str, key: String| crate::kms::Call::UpdateAlias {
         alias_name: alias.to_owned(),
         target_key_id: key,
     };
@@ -299,7 +299,7 @@ fn files_without_a_tag_follow_the_alias_that_has_left_their_key() {
     assert_eq!(moved(b"used"), (renewal.new, Some(Some(alias))));
     // Pointed elsewhere twice before the last is looked at; the dated alias goes its own way.
     let third = test.keys().renew(&default).unwrap().new;
-    let call = crate::keyring::kms::Call::UpdateAlias {
+    let call = crate::kms::Call::UpdateAlias {
         alias_name: renewal.dated.to_string(),
         target_key_id: renewal.new.to_string(),
     };
@@ -323,7 +323,7 @@ fn files_without_a_tag_pass_to_no_alias_that_was_not_alone_at_their_key() {
     files.iter().for_each(|ino| v.untag_for_test(*ino));
     let keys = || files.map(|ino| v.file_header_info(ino).unwrap().unwrap().backing.key);
     let before @ [old, seconds] = keys();
-    use crate::keyring::kms::Call;
+    use crate::kms::Call;
     let call = |call: Call| test.keys().call(&call).unwrap();
     let text = |name: &str| name.to_owned();
     call(Call::DeleteAlias { alias_name: text("alias/second") });

@@ -124,12 +124,12 @@ fn what_is_not_understood_is_no_policy() {
     ];
     for text in texts {
         let error = Policy::parse(&text, key()).map(drop).unwrap_err();
-        assert_eq!(error.name, KmsErrorName::MalformedPolicyDocumentException, "{text}");
+        assert!(matches!(error, PolicyError::Malformed(_)), "{text}");
     }
     Policy::parse(&with("Resource", json!([arn(key()), "*"])), key()).unwrap();
     let long = policy(json!([fine.clone(), statement(&"x".repeat(MAX_LEN), json!("*"), json!("kms:*"))]));
     let error = Policy::parse(&long, key()).unwrap_err();
-    assert_eq!(error.name, KmsErrorName::LimitExceededException);
+    assert_eq!(error, PolicyError::TooLong(long.len()));
 }
 
 #[test]
@@ -147,14 +147,14 @@ fn the_default_costs_nothing_and_what_is_not_understood_allows_nothing() {
 fn a_policy_that_locks_its_writer_out_has_to_be_meant() {
     let for_one = policy(json!([statement("Allow", json!({"AWS": "uid:1000"}), json!("kms:*"))]));
     let half = policy(json!([statement("Allow", json!("*"), json!("kms:Decrypt"))]));
-    check(&for_one, key(), 1000, false).unwrap();
+    check(&for_one, key(), LockOut::RefusedFor(1000)).unwrap();
     for (text, writer) in [(&for_one, 0), (&half, 1000)] {
-        let error = check(text, key(), writer, false).unwrap_err();
-        assert_eq!(error.name, KmsErrorName::MalformedPolicyDocumentException);
-        assert!(error.message.contains(&format!("uid:{writer}")), "{}", error.message);
-        check(text, key(), writer, true).unwrap();
+        let error = check(text, key(), LockOut::RefusedFor(writer)).unwrap_err();
+        assert_eq!(error, PolicyError::LocksOut(writer));
+        assert!(error.to_string().contains(&format!("uid:{writer}")), "{error}");
+        check(text, key(), LockOut::Meant).unwrap();
     }
-    assert!(check("{}", key(), 1000, true).is_err(), "malformed is malformed");
+    assert!(check("{}", key(), LockOut::Meant).is_err(), "malformed is malformed");
 }
 
 #[test]

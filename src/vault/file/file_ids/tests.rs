@@ -7,7 +7,7 @@ use super::*;
 use crate::content::layout::PAGE;
 use crate::header::SLOTS;
 use crate::ids::{AliasName, NodeGeneration, PlainOffset};
-use crate::keyring::kms::Call;
+use crate::kms::Call;
 use crate::vault::testing::{READ_WRITE, TestVault, me};
 use crate::vault::{Damage, Error, FileKind, Result, SetAttr};
 

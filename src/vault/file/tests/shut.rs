@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::bytes;
 use crate::ids::{AliasName, Handle, Ino, KeyId, PlainOffset};
 use crate::keyring::RotateTarget;
-use crate::keyring::kms::Call;
+use crate::kms::Call;
 use crate::storage::fault::{Faults, Op as FaultOp, Plan};
 use crate::storage::{self, Errno};
 use crate::vault::file::Body;

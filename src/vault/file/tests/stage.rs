@@ -2,7 +2,7 @@
 //! and an operation on it while a plan of faults is in force.
 
 use super::*;
-use crate::keyring::kms::Call;
+use crate::kms::Call;
 
 pub(super) struct Stage {
     pub(super) run: Run,

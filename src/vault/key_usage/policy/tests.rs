@@ -2,7 +2,7 @@
 use serde_json::json;
 
 use crate::ids::{AliasName, Handle, Ino, PlainOffset};
-use crate::keyring::kms::Call;
+use crate::kms::Call;
 use crate::vault::testing::{READ_WRITE, TestVault, me};
 use crate::vault::{Caller, Error, OpenFlags, Result, SetAttr};
 

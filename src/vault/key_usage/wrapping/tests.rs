@@ -1,7 +1,7 @@
 //! What decides of a file's key where it has none yet, or the keyring isn't the one that it was wrapped with.
 use super::*;
 use crate::ids::{AliasName, PlainOffset};
-use crate::keyring::kms::Call;
+use crate::kms::Call;
 use crate::storage::RenameFlags;
 use crate::vault::testing::{READ_WRITE, TestVault, me};
 use crate::vault::{SetAttr, XattrMode};

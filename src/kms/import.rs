@@ -1,4 +1,4 @@
-//! Importing key material: parameters given out, wrapped material taken in, material deleted, what has expired.
+//! Importing key material: parameters given out, wrapped material taken in, material deleted.
 //!
 //! Nothing is kept between the two halves: the import token holds the private key, sealed under a key of the root
 //! key's, with the key it is for and its end.
@@ -8,18 +8,14 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::error::{KmsError, KmsErrorName as Name};
-use super::{Call, Keys, responses};
+use super::error::{CallError, KmsError, KmsErrorName as Name};
+use super::responses;
 use crate::crypto::import::{self, ImportKey, Oaep};
-use crate::events::{Event, arn};
+use crate::events::arn;
 use crate::ids::{KeyId, Timestamp};
-use crate::keyring::error::KeyringError;
-use crate::keyring::format::model::{Key, KeyState};
-use crate::keyring::keys::known;
-use crate::keyring::rules::import::ImportType;
-use crate::keyring::rules::key_refs;
+use crate::keyring::{ImportType, KeyRef, Keys};
 
-type Result<T> = std::result::Result<T, KeyringError>;
+type Result<T> = std::result::Result<T, CallError>;
 
 /// How long an import token is good for, in milliseconds: a day, as with AWS.
 const TOKEN_LIFE: i64 = 86_400_000;
@@ -46,13 +42,11 @@ impl Token {
         plain.push(oaep);
         plain.extend_from_slice(&self.ends.0.to_le_bytes());
         plain.extend_from_slice(&self.private);
-        let root = std::sync::Arc::clone(&keys.store.lock().state().root);
-        root.import_token_key(keys.vault_id()).seal(&[], &plain)
+        keys.import_token_key().seal(&[], &plain)
     }
 
     fn open(keys: &Keys, sealed: &[u8]) -> Option<Self> {
-        let root = std::sync::Arc::clone(&keys.store.lock().state().root);
-        let plain = root.import_token_key(keys.vault_id()).open(&[], sealed).ok()?;
+        let plain = keys.import_token_key().open(&[], sealed).ok()?;
         let (key, rest) = plain.split_first_chunk::<16>()?;
         let (oaep, rest) = rest.split_first()?;
         let (ends, private) = rest.split_first_chunk::<8>()?;
@@ -82,12 +76,7 @@ pub(super) struct Import<'a> {
 
 impl Keys {
     pub(super) fn parameters_for_import(&self, key_id: &str, algorithm: &str, spec: &str) -> Result<Value> {
-        let key = {
-            let table = self.table.read();
-            let key = key_refs::key(&table.body, key_id)?;
-            table.body.key(key).map(Key::may_import).transpose()?;
-            key
-        };
+        let key = self.of_key(&KeyRef::parse_key(key_id)?, |key| key.may_import().map(|()| key.id))??;
         let oaep = match algorithm {
             "RSAES_OAEP_SHA_256" => Oaep::Sha256,
             "RSAES_OAEP_SHA_1" => Oaep::Sha1,
@@ -103,7 +92,7 @@ impl Keys {
             let why = "This build of rekeyfs has no RSA: it was made without the feature aws-lc.";
             KmsError::new(Name::UnsupportedOperationException, why)
         })?;
-        let ends = Timestamp(self.clock.now().0.saturating_add(TOKEN_LIFE));
+        let ends = Timestamp(self.now().0.saturating_add(TOKEN_LIFE));
         let token = Token { key, oaep, ends, private: pair.private }.seal(self);
         Ok(json!({
             "KeyId": arn(key),
@@ -113,9 +102,9 @@ impl Keys {
         }))
     }
 
-    pub(super) fn import_key_material(&self, call: &Call, asked: &Import<'_>) -> Result<Value> {
-        let now = self.clock.now();
-        let key = key_refs::key(&self.table.read().body, asked.key_id)?;
+    pub(super) fn import_key_material(&self, asked: &Import<'_>) -> Result<Value> {
+        let now = self.now();
+        let key = self.of_key(&KeyRef::parse_key(asked.key_id)?, |key| key.id)?;
         let kind = match asked.import_type {
             None => None,
             Some("NEW_KEY_MATERIAL") => Some(ImportType::New),
@@ -137,74 +126,19 @@ impl Keys {
             let why = "It doesn't unwrap to 32 bytes of key material with the key of this import token.";
             KmsError::new(Name::InvalidCiphertextException, why)
         })?;
-        let id = self.change(false, |draft| {
-            let known = known(&mut draft.body, key)?;
-            let before = known.state;
-            let id = known.import(material, kind, expires, now)?;
-            let state = known.state;
-            draft.note(Event::KeyOperation { key, operation: call.operation() });
-            if state != before {
-                draft.note(Event::KeyStateChanged { key, state: state.name() });
-            }
-            Ok(id)
-        })?;
+        let id = self.import_material(key, material, kind, expires)?;
         Ok(json!({ "KeyId": arn(key), "KeyMaterialId": responses::hex(&id) }))
     }
 
-    pub(super) fn delete_imported(&self, call: &Call, key_id: &str, material: Option<&str>) -> Result<Value> {
-        let key = key_refs::key(&self.table.read().body, key_id)?;
+    pub(super) fn delete_imported(&self, key_id: &str, material: Option<&str>) -> Result<Value> {
+        let key = self.of_key(&KeyRef::parse_key(key_id)?, |key| key.id)?;
         let parse = |text: &str| {
             let bytes = data_encoding::HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok();
             bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| unknown_value("keyMaterialId", text))
         };
         let wanted: Option<[u8; 32]> = material.map(parse).transpose()?;
-        self.going(&[key]);
-        let id = self.change(true, |draft| {
-            let known = known(&mut draft.body, key)?;
-            let before = known.state;
-            let gone = known.delete_material(wanted.as_ref())?;
-            let id = wanted.or_else(|| Some(known.version(known.current)?.material_id));
-            let state = known.state;
-            draft.note(Event::KeyOperation { key, operation: call.operation() });
-            if let Some(backing) = gone {
-                draft.note(Event::MaterialDeleted { backing, why: "deleted" });
-            }
-            if state != before {
-                draft.note(Event::KeyStateChanged { key, state: state.name() });
-            }
-            Ok(id.unwrap_or_default())
-        })?;
+        let id = self.delete_material(key, wanted)?;
         Ok(json!({ "KeyId": arn(key), "KeyMaterialId": responses::hex(&id) }))
-    }
-
-    /// Deletes imported material whose date has passed; it is not in `keyring.prev` either. Saves nothing if
-    /// there is none. Returns the keys that lost material.
-    ///
-    /// # Errors
-    /// If the keyring can't be saved.
-    pub fn expire_due(&self) -> Result<Vec<KeyId>> {
-        let now = self.clock.now();
-        let expired = |key: &&Key| key.versions.iter().any(|version| version.is_expired(now));
-        let due: Vec<KeyId> = self.table.read().body.keys.iter().filter(expired).map(|key| key.id).collect();
-        if due.is_empty() {
-            return Ok(due);
-        }
-        self.going(&due);
-        self.change(true, |draft| {
-            let mut notes = Vec::new();
-            for key in &mut draft.body.keys {
-                let before = key.state;
-                let gone = key.expire(now);
-                notes.extend(gone.into_iter().map(|b| Event::MaterialDeleted { backing: b, why: "expired" }));
-                if key.state != before {
-                    let state = KeyState::PendingImport.name();
-                    notes.push(Event::KeyStateChanged { key: key.id, state });
-                }
-            }
-            notes.into_iter().for_each(|event| draft.note(event));
-            Ok(())
-        })?;
-        Ok(due)
     }
 }
 

@@ -5,11 +5,10 @@ use std::cmp::Ordering;
 use serde_json::{Map, Value, json};
 
 use super::error::{KmsError, KmsErrorName, alias_arn};
-use super::{Materials, Page};
+use super::request::{Materials, Page};
 use crate::events::arn;
 use crate::ids::Timestamp;
-use crate::keyring::format::model::{Alias, Cause, Key, KeyState, Manager, Origin, Usage, Version};
-use crate::keyring::format::ranges::VersionRange;
+use crate::keyring::{Alias, Cause, Key, KeyState, Manager, Origin, Usage, Version, VersionRange};
 
 /// Items of a list when nothing is said, and at most.
 const PAGE: i64 = 100;
@@ -150,7 +149,7 @@ pub(super) fn page(field: &str, items: Vec<(String, Value)>, page: &Page) -> Res
     let size = usize::try_from(limit)
         .ok()
         .filter(|_| (1..=PAGE_MAX).contains(&limit))
-        .ok_or_else(|| KmsError::range("limit", limit, 1, PAGE_MAX))?;
+        .ok_or_else(|| KmsError::out_of_range("limit", limit, 1, PAGE_MAX))?;
     let start = match &page.marker {
         None => 0,
         Some(marker) => {

@@ -1,9 +1,6 @@
 //! A keyring with a feature that this program doesn't know, with which it may read the vault and nothing else.
 
 use super::*;
-use crate::keyring::kms::{Call, NewKey, Tag};
-use crate::keyring::testing::{Seen, everything};
-use crate::keyring::{RetireOrder, Retirement};
 
 const UNKNOWN: u32 = 1 << 31;
 

@@ -1,10 +1,7 @@
 //! Every verb that changes the keyring, failed and stopped at each of its write points in turn: what is on disk
 //! is the old keyring or the new one, whole and opened by a secret, never none; and the next change goes through.
-use super::super::kms::{Call, NewKey, Tag};
-use super::super::retire::{RetireOrder, Retirement};
 use super::*;
 use crate::crypto::keys::{KeyMaterial, Wrapped};
-use crate::ids::BackingKeyId;
 use crate::storage::Errno;
 use crate::storage::fault::{After, Faults, Mishap, Op, Plan};
 
@@ -108,11 +105,7 @@ fn import_key(keys: &Keys, material: [u8; 32]) -> String {
     let made = keys.call(&Call::CreateKey { key }).unwrap();
     let text = made["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned();
     let id: KeyId = text.parse().unwrap();
-    keys.change(false, |draft| {
-        let key = draft.body.keys.iter_mut().find(|key| key.id == id).unwrap();
-        key.import(KeyMaterial::from_bytes(&material), None, None, Timestamp(0))
-    })
-    .unwrap();
+    keys.import_material(id, KeyMaterial::from_bytes(&material), None, None).unwrap();
     text
 }
 
@@ -142,7 +135,10 @@ fn import_again(keys: &Keys, key_id: &str, material: [u8; 32]) -> Call {
 }
 
 fn call(opened: &Opened, call: Call) -> Result<(), KeyringError> {
-    opened.keys.call(&call).map(drop)
+    opened.keys.call(&call).map(drop).map_err(|error| match error {
+        CallError::Failed(error) => error,
+        CallError::Refused(error) => panic!("{error}"),
+    })
 }
 
 fn files_below(dir: &std::path::Path) -> Vec<(PathBuf, Vec<u8>)> {

@@ -1,8 +1,4 @@
 //! The KMS interface on a real keyring: names, states, errors, lists; what is due rotates and stays readable.
-use serde_json::{Value, json};
-
-use super::super::KeyUse;
-use super::super::kms::{Call, KmsError, KmsErrorName, Materials, NewKey, Page, Tag};
 use super::*;
 
 const YEAR: i64 = 365 * 86_400_000;
@@ -29,7 +25,7 @@ fn describe(keys: &Keys, key: &str) -> Value {
     keys.call(&Call::DescribeKey { key_id: key.into() }).unwrap()["KeyMetadata"].clone()
 }
 
-fn put_policy(keys: &Keys, key: &str, policy: &Value) -> Result<Value, KeyringError> {
+fn put_policy(keys: &Keys, key: &str, policy: &Value) -> Result<Value, CallError> {
     keys.call(&Call::PutKeyPolicy {
         key_id: key.into(),
         policy_name: Some("default".into()),

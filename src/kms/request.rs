@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::keyring::force_token::Authority;
+use crate::keyring::Authority;
 
 /// A part of a list.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -171,6 +171,14 @@ impl Call {
     /// Whether it is to change something.
     pub fn changes(&self) -> bool {
         !["Describe", "List", "Get"].iter().any(|looks| self.operation().starts_with(looks))
+    }
+
+    /// What was typed for the key or the alias that it is about, if it is about one.
+    pub(super) fn about(&self) -> Option<String> {
+        let call = serde_json::to_value(self).ok()?;
+        ["key_id", "target_key_id", "alias_name"]
+            .iter()
+            .find_map(|field| Some(call[field].as_str()?.to_owned()))
     }
 
     /// The page asked for, of a list.

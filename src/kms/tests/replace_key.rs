@@ -1,7 +1,4 @@
 //! Manual rotation in one generation; tags and descriptions.
-use serde_json::{Value, json};
-
-use super::super::kms::{Call, KmsError, KmsErrorName, NewKey, Page, Tag};
 use super::*;
 
 fn tag(key: &str, value: &str) -> Tag {

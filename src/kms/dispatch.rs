@@ -1,0 +1,230 @@
+//! Each operation: what was typed parsed, the keyring asked, the answer spelled.
+
+use serde_json::{Value, json};
+
+use super::error::{CallError, KmsError, KmsErrorName};
+use super::import::Import;
+use super::request::{Call, NewKey};
+use super::{responses, tags};
+use crate::events::arn;
+use crate::ids::AliasName;
+use crate::keyring::{
+    Alias, DEFAULT_POLICY, Key, KeyRef, KeyState, KeyTemplate, Keys, LockOut, Origin, own_alias,
+};
+
+type Result<T> = std::result::Result<T, CallError>;
+
+/// The longest description, in characters.
+const DESCRIPTION_MAX: usize = 8192;
+
+impl Keys {
+    /// Does one operation. Changes are durable and in use when it returns. Gives the answer as AWS shapes it;
+    /// null where there is none.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn call(&self, call: &Call) -> Result<Value> {
+        match call {
+            Call::CreateKey { key } => self.create_key_as_asked(key),
+            Call::DescribeKey { key_id } => Ok(self.of_key(&KeyRef::parse(key_id)?, responses::metadata)?),
+            Call::ListKeys { page } => {
+                let item = |key: &Key| {
+                    let id = key.id.to_string();
+                    (id.clone(), json!({ "KeyId": id, "KeyArn": arn(key.id) }))
+                };
+                let items = self.of_all(|keys, _| keys.iter().map(item).collect());
+                Ok(responses::page("Keys", items, page)?)
+            }
+            Call::ListAliases { key_id, page } => {
+                let items = self.aliases_by_name(key_id.as_deref())?;
+                Ok(responses::page("Aliases", items, page)?)
+            }
+            Call::CreateAlias { alias_name, target_key_id } => {
+                self.create_alias(own_alias(alias_name)?, &KeyRef::parse_target(target_key_id)?)?;
+                Ok(Value::Null)
+            }
+            Call::UpdateAlias { alias_name, target_key_id } => {
+                // AWS's own documentation leaves the prefix out here.
+                let whole = format!("{}{alias_name}", AliasName::PREFIX);
+                let name = if alias_name.starts_with(AliasName::PREFIX) { alias_name } else { &whole };
+                self.update_alias(own_alias(name)?, &KeyRef::parse_target(target_key_id)?)?;
+                Ok(Value::Null)
+            }
+            Call::DeleteAlias { alias_name } => {
+                self.delete_alias(own_alias(alias_name)?)?;
+                Ok(Value::Null)
+            }
+            Call::EnableKey { key_id } => self.switch_key(key_id, true),
+            Call::DisableKey { key_id } => self.switch_key(key_id, false),
+            Call::EnableKeyRotation { key_id, rotation_period_in_days } => {
+                self.enable_rotation(&KeyRef::parse(key_id)?, *rotation_period_in_days)?;
+                Ok(Value::Null)
+            }
+            Call::DisableKeyRotation { key_id } => {
+                self.disable_rotation(&KeyRef::parse(key_id)?)?;
+                Ok(Value::Null)
+            }
+            Call::GetKeyRotationStatus { key_id } => {
+                Ok(self.of_key(&KeyRef::parse(key_id)?, responses::rotation_status)?)
+            }
+            Call::RotateKeyOnDemand { key_id } => {
+                let key = self.rotate_on_demand(&KeyRef::parse(key_id)?)?;
+                Ok(json!({ "KeyId": key.to_string() }))
+            }
+            Call::ListKeyRotations { key_id, materials, page } => {
+                let items =
+                    self.of_key(&KeyRef::parse(key_id)?, |key| responses::rotations(key, *materials))?;
+                Ok(responses::page("Rotations", items, page)?)
+            }
+            Call::ScheduleKeyDeletion { key_id, pending_window_in_days: days, insist } => {
+                let key = self.of_key(&KeyRef::parse_key(key_id)?, |key| key.id)?;
+                let scheduled = self.schedule_deletion(key, *days, insist.as_ref())?;
+                Ok(json!({
+                    "KeyId": arn(scheduled.key),
+                    "DeletionDate": responses::date(scheduled.date),
+                    "KeyState": KeyState::PendingDeletion.name(),
+                    "PendingWindowInDays": scheduled.window,
+                }))
+            }
+            Call::CancelKeyDeletion { key_id } => {
+                let key = self.cancel_deletion(&KeyRef::parse_key(key_id)?)?;
+                Ok(json!({ "KeyId": arn(key) }))
+            }
+            Call::GetParametersForImport { key_id, wrapping_algorithm, wrapping_key_spec } => {
+                self.parameters_for_import(key_id, wrapping_algorithm, wrapping_key_spec)
+            }
+            Call::ImportKeyMaterial {
+                key_id,
+                import_token,
+                encrypted_key_material,
+                expiration_model,
+                valid_to,
+                import_type,
+            } => self.import_key_material(&Import {
+                key_id,
+                token: import_token,
+                material: encrypted_key_material,
+                expiration_model: expiration_model.as_deref(),
+                valid_to: valid_to.as_deref(),
+                import_type: import_type.as_deref(),
+            }),
+            Call::DeleteImportedKeyMaterial { key_id, key_material_id } => {
+                self.delete_imported(key_id, key_material_id.as_deref())
+            }
+            Call::TagResource { key_id, tags } => {
+                self.add_tags(&KeyRef::parse_key(key_id)?, tags::checked(tags)?)?;
+                Ok(Value::Null)
+            }
+            Call::UntagResource { key_id, tag_keys } => {
+                self.remove_tags(&KeyRef::parse_key(key_id)?, tag_keys)?;
+                Ok(Value::Null)
+            }
+            Call::ListResourceTags { key_id, page } => {
+                let items = self.of_key(&KeyRef::parse_key(key_id)?, |key| tags::list(&key.tags))?;
+                Ok(responses::page("Tags", items, page)?)
+            }
+            Call::UpdateKeyDescription { key_id, description } => {
+                check_description(description)?;
+                self.describe(&KeyRef::parse_key(key_id)?, description)?;
+                Ok(Value::Null)
+            }
+            Call::ListKeyPolicies { key_id, page } => {
+                self.of_key(&KeyRef::parse_key(key_id)?, |_| ())?;
+                Ok(responses::page("PolicyNames", vec![("default".to_owned(), "default".into())], page)?)
+            }
+            Call::GetKeyPolicy { key_id, policy_name } => {
+                default_policy(policy_name.as_deref())?;
+                Ok(self.of_key(&KeyRef::parse_key(key_id)?, |key| {
+                    let text = if key.policy.is_empty() { DEFAULT_POLICY } else { &key.policy };
+                    json!({ "Policy": text, "PolicyName": "default" })
+                })?)
+            }
+            Call::PutKeyPolicy { key_id, policy_name, policy, bypass_policy_lockout_safety_check } => {
+                default_policy(policy_name.as_deref())?;
+                let lock_out = lock_out(*bypass_policy_lockout_safety_check);
+                self.set_policy(&KeyRef::parse_key(key_id)?, policy, lock_out)?;
+                Ok(Value::Null)
+            }
+        }
+    }
+
+    fn switch_key(&self, asked: &str, enabled: bool) -> Result<Value> {
+        let id = self.of_key(&KeyRef::parse_key(asked)?, |key| key.id)?;
+        self.set_enabled(id, enabled)?;
+        Ok(Value::Null)
+    }
+
+    fn create_key_as_asked(&self, asked: &NewKey) -> Result<Value> {
+        check_usage(asked.key_usage.as_deref())?;
+        let origin = origin(asked.origin.as_deref())?;
+        check_description(&asked.description)?;
+        let tags = tags::checked(&asked.tags)?;
+        let lock_out = lock_out(asked.bypass_policy_lockout_safety_check);
+        let policy = asked.policy.as_deref().map(|text| (text, lock_out));
+        let id = self.create_key(KeyTemplate { description: &asked.description, origin, policy, tags })?;
+        Ok(self.of_key(&id.into(), responses::metadata)?)
+    }
+
+    fn aliases_by_name(&self, key_id: Option<&str>) -> Result<Vec<(String, Value)>> {
+        let key = key_id
+            .map(|asked| self.of_key(&KeyRef::parse_key(asked)?, |key| key.id).map_err(CallError::from));
+        let key = key.transpose()?;
+        Ok(self.of_all(|_, aliases| {
+            let mut of_key: Vec<&Alias> =
+                aliases.iter().filter(|alias| key.is_none_or(|key| alias.key == key)).collect();
+            of_key.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+            of_key.into_iter().map(|alias| (alias.name.to_string(), responses::alias(alias))).collect()
+        }))
+    }
+}
+
+/// Whom a policy must not lock out unless that is meant: the user as whom the vault is open, who is its owner. Root may
+/// ask in that user's place, and could not use the files of a mount that lets nobody else in.
+fn lock_out(bypass: bool) -> LockOut {
+    if bypass { LockOut::Meant } else { LockOut::RefusedFor(rustix::process::geteuid().as_raw()) }
+}
+
+fn default_policy(name: Option<&str>) -> Result<()> {
+    match name {
+        None | Some("default") => Ok(()),
+        Some(_) => {
+            Err(KmsError::new(KmsErrorName::NotFoundException, "No such policy exists; it is named default.")
+                .into())
+        }
+    }
+}
+
+fn check_usage(asked: Option<&str>) -> Result<()> {
+    match asked {
+        None | Some("ENCRYPT_DECRYPT") => Ok(()),
+        Some(usage) => Err(unsupported(format!(
+            "KeyUsage {} isn't supported; it is ENCRYPT_DECRYPT.",
+            usage.escape_debug()
+        ))),
+    }
+}
+
+fn origin(asked: Option<&str>) -> Result<Origin> {
+    match asked {
+        None | Some("AWS_KMS") => Ok(Origin::Local),
+        Some("EXTERNAL") => Ok(Origin::External),
+        Some(origin) => Err(unsupported(format!(
+            "Origin {} isn't supported; it is AWS_KMS or EXTERNAL.",
+            origin.escape_debug()
+        ))),
+    }
+}
+
+fn unsupported(message: String) -> CallError {
+    KmsError::new(KmsErrorName::UnsupportedOperationException, message).into()
+}
+
+fn check_description(text: &str) -> Result<()> {
+    let length = text.chars().count();
+    if length > DESCRIPTION_MAX {
+        let message =
+            format!("The description has {length} characters; at most {DESCRIPTION_MAX} are taken.");
+        return Err(KmsError::validation(message).into());
+    }
+    Ok(())
+}

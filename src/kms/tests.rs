@@ -1,0 +1,23 @@
+//! The verbs on a real keyring.
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::crypto::keys::Dek;
+use crate::crypto::suite::Suite;
+use crate::events::Event;
+use crate::ids::{AliasName, BackingKeyId, FileId, Format, KeyId, KeyVersion};
+use crate::keyring::testing::*;
+use crate::keyring::*;
+use crate::kms::Tag;
+
+mod faults;
+#[cfg(feature = "aws-lc")]
+mod import;
+mod may_only_read;
+mod refusals;
+mod replace_key;
+mod verbs;
