@@ -127,6 +127,35 @@ class Ciphertext(MountedTest):
         self.assertEqual((self.read(path)[:1], self.read(other)[:1]), (b"b", b"a"))
         self.assertEqual(os.readlink(self.mnt / "la"), "to b")
 
+    def test_a_hard_link_in_a_files_place_is_not_noticed(self):
+        path, lower = self.file("a")
+        log, log_lower = self.file("log")
+        with self.tampering():
+            log_lower.unlink()
+            os.link(lower, log_lower)
+        with open(log, "ab") as f:
+            f.write(b"of the user")
+        self.assertEqual(self.read(path)[-11:], b"of the user")
+        self.assertEqual(self.vault.run("fsck", self.mnt).returncode, 0)
+
+    def test_a_file_cut_within_its_last_page_or_to_nothing_is_not_noticed(self):
+        """The floor counts pages: of a file below it, all but what is in its last page, or nothing at all."""
+        small, small_lower = self.file("s", pages=1)
+        path, lower = self.file("a")
+        gone, gone_lower = self.file("b")
+        size = path.stat().st_size
+        with self.tampering():
+            os.truncate(small_lower, PAGE + 1)
+            os.truncate(lower, 4 * PAGE + 1)
+            os.truncate(gone_lower, 0)
+        self.assertEqual((self.read(small), self.read(gone)), (b"s", b""))
+        self.assertEqual(self.read(path), b"a" * (size - 4068 + 1))
+        # A page less, and the floor tells; so does a size that no file has.
+        for cut in (3 * PAGE + 10, PAGE - 1):
+            with self.tampering():
+                os.truncate(lower, cut)
+            self.assertDamaged(path)
+
     def test_attributes_of_one_name_swapped_between_files_are_not_noticed(self):
         path, lower = self.file("a")
         other, other_lower = self.file("b")

@@ -101,6 +101,18 @@ class Rollback(MountedTest):
         self.vault.mount()
         self.assertEqual(self.read(self.mnt / "f"), b"of the original")
 
+    def test_another_vault_in_its_place_is_not_noticed(self):
+        """One that the same secret opens: what is remembered is remembered of a vault's id."""
+        base = self.dir / "second"
+        base.mkdir()
+        other = self.new_vault(base)
+        ids = [json.loads(v.ok("status", v.path, "--json", "--passfile", v.passfile))["vault_id"] for v in (self.vault, other)]
+        aside = self.dir / "aside"
+        for source, target in ((self.vault.path, aside), (other.path, self.vault.path), (aside, other.path)):
+            os.rename(source, target)
+        self.vault.mount()
+        self.assertEqual([self.vault.status()["vault_id"]], ids[1:])
+
     def test_what_root_and_a_user_remember_is_their_own(self):
         """An ordinary user's host memory works as root's does."""
         self.need_root()
