@@ -39,6 +39,7 @@ threat_model_names_tests() {
     return "$missing"
 }
 step "the threat model's tests exist" threat_model_names_tests
+step "what the documents name exists" python3 scripts/references.py
 if command -v shellcheck >/dev/null 2>&1; then
     step "shellcheck" shellcheck -x -S warning scripts/*.sh
 fi
