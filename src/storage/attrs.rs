@@ -5,8 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, Uid};
 
+use super::call::{changing, magic_link};
 use super::fault::Op;
-use super::{Errno, Result, Time, TimeChange, changing, fstat, magic_link, open_path};
+use super::{Errno, Result, Time, TimeChange, fstat, open_path};
 
 /// Of a second.
 const NANOS: u32 = 1_000_000_000;

@@ -5,8 +5,9 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::retry_on_intr;
 
+use super::call::{changing, magic_link};
 use super::fault::Op;
-use super::{Errno, Result, changing, magic_link};
+use super::{Errno, Result};
 
 /// What a lower file is opened for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -6,8 +6,9 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::{ReadWriteFlags, retry_on_intr};
 
+use super::call::changing;
 use super::fault::{self, Op};
-use super::{Errno, Result, changing};
+use super::{Errno, Result};
 use crate::ids::LowerOffset;
 use crate::sys;
 

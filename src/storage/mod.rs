@@ -5,18 +5,17 @@
 //! writes completed. Each function that changes something, or makes it durable, has a fault point
 //! ([`fault`]), so that tests can fail or stop it at any call.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
-
 pub use rustix::fs::RenameFlags;
-pub use rustix::io::Errno;
 
 pub use crate::ids::{Time, TimeChange};
 
 mod attrs;
+mod call;
 mod caller;
 mod dir;
 mod durable;
 mod entries;
+mod errno;
 pub mod fault;
 mod handle;
 mod io;
@@ -38,6 +37,7 @@ pub use entries::{
     open_dir, open_file, open_path, readlink, readlink_fd, rename, rename_to_new, reopen, rmdir, symlink,
     unlink,
 };
+pub use errno::{Errno, Result};
 pub use handle::FileHandle;
 pub use io::{
     allocate, allocate_keep_size, drop_cached, duplicate, erase, fdatasync, fsync, fsync_dir, is_no_room,
@@ -52,22 +52,6 @@ pub use xattr::{
     XattrMode, getxattr, getxattr_at, listxattr, listxattr_at, removexattr, removexattr_at, setxattr,
     setxattr_at,
 };
-
-/// The result of a lower call.
-pub type Result<T> = std::result::Result<T, Errno>;
-
-/// Makes a call that changes something, past its fault point; once more where it was interrupted.
-fn changing<T>(op: fault::Op, call: impl Fn() -> Result<T>) -> Result<T> {
-    rustix::io::retry_on_intr(|| {
-        fault::point(op)?;
-        call()
-    })
-}
-
-/// The magic link of a descriptor of ours: the way from an O_PATH descriptor to what it stands for.
-fn magic_link(fd: BorrowedFd<'_>) -> String {
-    format!("/proc/self/fd/{}", fd.as_raw_fd())
-}
 
 #[cfg(test)]
 mod tests;

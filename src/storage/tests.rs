@@ -1,6 +1,6 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::fault::{After, Faults, Op, Part, Plan};
+use super::fault::{After, Faults, Op, Plan, ShortWrite};
 use super::*;
 use crate::ids::LowerOffset;
 

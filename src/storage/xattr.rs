@@ -7,8 +7,9 @@ use rustix::buffer::spare_capacity;
 use rustix::fs::{self as lower, XattrFlags};
 use rustix::io::retry_on_intr;
 
+use super::call::{changing, magic_link};
 use super::fault::Op;
-use super::{Errno, Result, changing, magic_link};
+use super::{Errno, Result};
 
 /// How a set treats an existing value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::*;
 use crate::events::pending::{PendingEvents, StampedEvent};
 use crate::storage::Errno;
-use crate::storage::fault::{After, Faults, Mishap, Op, Plan};
+use crate::storage::fault::{After, Faults, InjectedFault, Op, Plan};
 
 impl Fixture {
     /// Puts a directory where the log should be.
@@ -101,9 +101,9 @@ fn what_is_given_up_is_counted_with_what_was_lost_before() {
     assert!(waiting.is_empty());
 }
 
-/// Whatever befalls each call of recording an event: once it is over, every event is in the log.
+/// Whatever fault hits a call of recording an event: once it is over, every event is in the log.
 #[test]
-fn no_event_is_lost_to_what_befalls_one_call() {
+fn no_event_is_lost_to_a_fault_of_one_call() {
     let first = {
         let f = Fixture::new();
         let faults = Faults::record();
@@ -113,16 +113,16 @@ fn no_event_is_lost_to_what_befalls_one_call() {
     };
     assert!(first.contains(&Op::Pwrite) && first.contains(&Op::Allocate), "{first:?}");
     for (skip, call) in first.into_iter().enumerate() {
-        for mishap in Mishap::all_of(call).into_iter().filter(|mishap| !mishap.stops()) {
+        for fault in InjectedFault::all_of(call).into_iter().filter(|fault| !fault.stops()) {
             let f = Fixture::new();
             let log = f.log(Anchor::default());
             {
-                let _scope = mishap.at(skip as u64).on_this_thread();
+                let _scope = fault.at(skip as u64).on_this_thread();
                 log.record(&rotated(1));
             }
             log.record(&rotated(2));
             let found = log.verify(log.anchor()).unwrap();
-            assert!(found.is_good() && !found.torn_end, "{mishap:?} at {call:?}: {found:?}");
+            assert!(found.is_good() && !found.torn_end, "{fault:?} at {call:?}: {found:?}");
             // One that was written but for its line end stands there twice.
             let whole = f
                 .text()
@@ -131,7 +131,7 @@ fn no_event_is_lost_to_what_befalls_one_call() {
                 .collect::<Vec<_>>();
             for version in [2, 3] {
                 let there = whole.iter().any(|event| event["detail"]["version"] == version);
-                assert!(there, "{mishap:?} at {call:?}: version {version}");
+                assert!(there, "{fault:?} at {call:?}: version {version}");
             }
         }
     }

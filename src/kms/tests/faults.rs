@@ -3,7 +3,7 @@
 use super::*;
 use crate::crypto::keys::{KeyMaterial, Wrapped};
 use crate::storage::Errno;
-use crate::storage::fault::{After, Faults, Mishap, Op, Plan};
+use crate::storage::fault::{After, Faults, InjectedFault, Op, Plan};
 
 /// A verb: what it is called here, and how it is done.
 type Verb = (&'static str, fn(&World, &Opened) -> Result<(), KeyringError>);
@@ -265,8 +265,8 @@ fn walk(faults: impl Fn(u64) -> Faults, happens: fn(&Faults) -> bool, goes: impl
     }
 }
 
-/// Walks each verb through the writes that it makes with what `tried` picks befalling each.
-fn walk_writes(tried: fn(Mishap) -> bool) {
+/// Runs each verb once for each of its writes and each fault that `tried` picks, which hits that write.
+fn walk_writes(tried: fn(InjectedFault) -> bool) {
     let world = World::new();
     for (name, verb) in VERBS {
         let opened = world.reset();
@@ -279,18 +279,18 @@ fn walk_writes(tried: fn(Mishap) -> bool) {
         let writes: Vec<_> = writes.map(|(skip, _)| skip as u64).collect();
         assert!(writes.len() > 1, "{name} writes its event and the keyring");
         for skip in writes {
-            for mishap in Mishap::all_of(Op::Pwrite).into_iter().filter(|mishap| tried(*mishap)) {
+            for fault in InjectedFault::all_of(Op::Pwrite).into_iter().filter(|fault| tried(*fault)) {
                 let opened = world.reset();
-                let (faults, when) = (mishap.at(skip), format!("{name}, {mishap:?} after {skip} calls"));
+                let (faults, when) = (fault.at(skip), format!("{name}, {fault:?} after {skip} calls"));
                 let done = {
                     let _scope = faults.on_this_thread();
                     verb(&world, &opened)
                 };
-                if !mishap.stops() {
+                if !fault.stops() {
                     done.unwrap_or_else(|e| panic!("{when}: {e}"));
                 }
                 let after = world.check(&when);
-                world.goes_on(if mishap.stops() { &after } else { &opened }, &when);
+                world.goes_on(if fault.stops() { &after } else { &opened }, &when);
                 let events = world.check(&when).keys.verify_events().unwrap();
                 assert!(events.is_good() && !events.torn_end, "{when}: {events:?}");
             }
@@ -300,12 +300,12 @@ fn walk_writes(tried: fn(Mishap) -> bool) {
 
 #[test]
 fn a_verb_that_is_stopped_in_the_middle_of_a_write_leaves_the_old_or_the_new_keyring() {
-    walk_writes(|mishap| matches!(mishap, Mishap::TornStop(_)));
+    walk_writes(|fault| matches!(fault, InjectedFault::TornStop(_)));
 }
 
 #[test]
 fn a_verb_goes_through_where_a_write_is_cut_short_or_finds_no_room_for_the_rest() {
-    walk_writes(|mishap| matches!(mishap, Mishap::TornFull(_) | Mishap::Short(_)));
+    walk_writes(|fault| matches!(fault, InjectedFault::TornFull(_) | InjectedFault::Short(_)));
 }
 
 #[test]

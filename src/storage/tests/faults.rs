@@ -86,7 +86,7 @@ fn a_short_write_is_completed_or_leaves_whole_pages() {
     for (offset, len, first) in [(0, 5 * 4096, 2 * 4096), (1024, 4096, 3072), (4096 + 512, 512, 512)] {
         let at = LowerOffset(offset);
         truncate(file.as_fd(), AT0).unwrap();
-        let faults = Faults::record().short_after(0, Part::Pages);
+        let faults = Faults::record().short_after(0, ShortWrite::Pages);
         {
             let _scope = faults.on_this_thread();
             pwrite_all(file.as_fd(), &data[..len], at).unwrap();
@@ -95,7 +95,7 @@ fn a_short_write_is_completed_or_leaves_whole_pages() {
         assert_eq!(read_all(file.as_fd(), 1 << 20).unwrap()[offset as usize..], data[..len]);
 
         truncate(file.as_fd(), AT0).unwrap();
-        let faults = Faults::fail_once(1, Errno::NOSPC).short_after(0, Part::Pages);
+        let faults = Faults::fail_once(1, Errno::NOSPC).short_after(0, ShortWrite::Pages);
         let _scope = faults.on_this_thread();
         let done = pwrite_all(file.as_fd(), &data[..len], at);
         assert_eq!(done, if first < len { Err(Errno::NOSPC) } else { Ok(()) });
@@ -109,7 +109,7 @@ fn a_write_is_cut_short_at_any_byte() {
     let dir = Dir::new();
     let file = dir.file(b"f");
     let data: Vec<u8> = (0..999).map(|i| (i % 251) as u8).collect();
-    for (part, first) in [(Part::Byte, 1), (Part::Half, 499), (Part::AllButOne, 998)] {
+    for (part, first) in [(ShortWrite::Byte, 1), (ShortWrite::Half, 499), (ShortWrite::AllButOne, 998)] {
         truncate(file.as_fd(), AT0).unwrap();
         {
             let _scope = Faults::stop_after(1).short_after(0, part).on_this_thread();

@@ -1,12 +1,12 @@
-//! Every operation on names and attributes with all that can befall a lower call befalling each of its calls in
-//! turn: the tree is what it was or what it was to become, all of it readable, and the operation can be repeated.
-//! Operations on content have a walk of their own beside them.
+//! Every operation on names and attributes, with each fault hitting each of its lower calls in turn: the tree is what
+//! it was or what it was to become, all of it is readable, and the operation can be repeated. Operations on content
+//! have a walk of their own beside them.
 
 use std::sync::Arc;
 
 use super::{Snapshot, content, errno, observe};
 use crate::ids::{AliasName, Ino, PlainOffset, Time, TimeChange};
-use crate::storage::fault::{Faults, Mishap, Op};
+use crate::storage::fault::{Faults, InjectedFault, Op};
 use crate::storage::{Errno, RenameFlags};
 use crate::vault::testing::{READ_WRITE, TestVault, me};
 use crate::vault::{Destination, Reencrypted, Result, SetAttr, Vault, XattrMode};
@@ -231,10 +231,10 @@ fn with_faults(world: &World, case: &Case, faults: &Faults) -> Result<()> {
     case.1(world)
 }
 
-/// Takes each operation to each of its lower calls, and there has befall it what `tried` picks. `look` is told what
-/// came of it, and how the tree was before and is to be after.
+/// Runs each operation once for each of its lower calls and each fault that `tried` picks, which hits that call. `look`
+/// receives the result, and the tree as it was before and is to be after.
 fn walk(
-    tried: fn(Mishap) -> bool,
+    tried: fn(InjectedFault) -> bool,
     mut look: impl FnMut(&mut World, &str, &Case, Result<()>, &[Snapshot; 2]),
 ) {
     walk_from(tried, |_| (), |world, when, case, done, states, ()| look(world, when, case, done, states));
@@ -242,7 +242,7 @@ fn walk(
 
 /// As [`walk`]; `begin` is called before each operation, and what it returns is handed on.
 fn walk_from<T>(
-    tried: fn(Mishap) -> bool,
+    tried: fn(InjectedFault) -> bool,
     begin: impl Fn(&World) -> T,
     mut look: impl FnMut(&mut World, &str, &Case, Result<()>, &[Snapshot; 2], T),
 ) {
@@ -255,11 +255,11 @@ fn walk_from<T>(
         assert_eq!(states[0] == states[1], UNSEEN.iter().any(|unseen| unseen.0 == case.0), "{}", case.0);
         assert!(!calls.is_empty(), "{} has no write point", case.0);
         for (skip, call) in calls.into_iter().enumerate() {
-            for mishap in Mishap::all_of(call).into_iter().filter(|mishap| tried(*mishap)) {
+            for fault in InjectedFault::all_of(call).into_iter().filter(|fault| tried(*fault)) {
                 world.reset();
                 let begun = begin(&world);
-                let when = format!("{}, {mishap:?} at {call:?} after {skip} calls", case.0);
-                let done = with_faults(&world, case, &mishap.at(skip as u64));
+                let when = format!("{}, {fault:?} at {call:?} after {skip} calls", case.0);
+                let done = with_faults(&world, case, &fault.at(skip as u64));
                 look(&mut world, &when, case, done, &states, begun);
             }
         }
@@ -274,7 +274,7 @@ fn without_alias(tree: &Snapshot) -> Snapshot {
 
 #[test]
 fn an_operation_that_is_stopped_anywhere_is_done_or_not() {
-    walk(Mishap::stops, |world, when, case, _, [before, after]| {
+    walk(InjectedFault::stops, |world, when, case, _, [before, after]| {
         world.test.reopen();
         let seen = world.observe();
         if seen != *after {
@@ -292,7 +292,7 @@ fn an_operation_that_is_stopped_anywhere_is_done_or_not() {
 
 #[test]
 fn an_operation_that_fails_anywhere_is_done_or_not() {
-    let full = |mishap| matches!(mishap, Mishap::Full | Mishap::TornFull(_));
+    let full = |fault| matches!(fault, InjectedFault::Full | InjectedFault::TornFull(_));
     walk(full, |world, when, case, done, [before, after]| {
         // In the same process first: what it remembers is what is there.
         let seen = world.observe();
@@ -314,7 +314,7 @@ fn an_operation_that_fails_anywhere_is_done_or_not() {
 
 #[test]
 fn an_operation_that_is_interrupted_anywhere_is_done() {
-    walk(Mishap::is_no_failure, |world, when, _, done, [_, after]| {
+    walk(InjectedFault::is_no_failure, |world, when, _, done, [_, after]| {
         done.unwrap_or_else(|e| panic!("{when}: {e}"));
         world.observe().assert_is(after, when);
     });
@@ -324,7 +324,7 @@ fn an_operation_that_is_interrupted_anywhere_is_done() {
 #[test]
 fn an_operation_that_failed_can_be_repeated_at_once() {
     walk(
-        |mishap| mishap == Mishap::Io,
+        |fault| fault == InjectedFault::Io,
         |world, when, case, _, [_, after]| {
             if world.observe() != *after {
                 case.1(world).unwrap_or_else(|e| panic!("{when}: repeated: {e}"));
@@ -393,7 +393,7 @@ fn what_is_known_stays_usable_through_failures() {
         (vault, open, handle, sub, inner)
     };
     walk_from(
-        |mishap| mishap == Mishap::Io,
+        |fault| fault == InjectedFault::Io,
         begin,
         |_, when, _, _, _, (vault, open, handle, sub, inner)| {
             assert_eq!(content(&vault, open).unwrap(), "d/f".repeat(900).as_bytes(), "{when}");

@@ -4,7 +4,7 @@
 
 use zeroize::Zeroizing;
 
-use super::AuthError;
+use super::error::AuthError;
 use super::keys::KeyMaterial;
 
 /// How material is wrapped on its way in.

@@ -2,19 +2,17 @@
 //! materials, wrapping keys, and all that is derived from the tree key. Keys of one file or of one operation are on
 //! the heap. All are initialised in place and wiped when dropped.
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::AuthError;
 use super::derive::derive;
+use super::error::AuthError;
+use super::hash::hmac_sha256;
 use super::labels::{self, Label};
 use super::page::ContentKey;
 use super::random;
 use super::seal;
 use super::siv::SivKey;
-use super::stack;
 use super::suite::Suite;
 use crate::ids::{
     AliasId, AliasName, BackingKeyId, DirId, FileId, Format, Generation, KeyId, SegmentIndex, SlotId,
@@ -23,16 +21,6 @@ use crate::ids::{
 use crate::locked::Locked;
 
 type Secret = Box<Zeroizing<[u8; 32]>>;
-
-pub(super) fn mac(key: &[u8; 32], data: &[u8]) -> [u8; 32] {
-    stack::wiped(|| {
-        let Ok(mut mac) = <Hmac<Sha256> as KeyInit>::new_from_slice(key) else {
-            panic!("HMAC takes keys of any length (RFC 2104)")
-        };
-        mac.update(data);
-        mac.finalize().into_bytes().into()
-    })
-}
 
 fn derived(ikm: &[u8; 32], label: Label, context: &[&[u8]]) -> Secret {
     let mut out = Box::new(Zeroizing::new([0; 32]));
@@ -117,7 +105,7 @@ impl RootKey {
     /// the order's words.
     pub fn insist(&self, vault: VaultId, generation: Generation, order: &str) -> [u8; 32] {
         let key = derived(self.expose(), labels::INSIST, &[vault.as_bytes()]);
-        mac(&key, &[&generation.0.to_le_bytes(), order.as_bytes()].concat())
+        hmac_sha256(&key, &[&generation.0.to_le_bytes(), order.as_bytes()].concat())
     }
 }
 
@@ -285,7 +273,7 @@ pub struct HeaderMacKey(Secret);
 impl HeaderMacKey {
     /// HMAC-SHA256 over `data`.
     pub fn mac(&self, data: &[u8]) -> [u8; 32] {
-        mac(&self.0, data)
+        hmac_sha256(&self.0, data)
     }
 
     /// Checks a MAC in constant time.
@@ -300,7 +288,7 @@ impl HeaderMacKey {
 impl EventKey {
     /// HMAC-SHA256 over `data`: a link of the event chain.
     pub fn mac(&self, data: &[u8]) -> [u8; 32] {
-        mac(self.expose(), data)
+        hmac_sha256(self.expose(), data)
     }
 }
 

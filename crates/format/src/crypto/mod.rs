@@ -3,6 +3,8 @@
 //! Debug, Clone, Copy or serde, and all are wiped when dropped.
 
 pub mod derive;
+mod error;
+mod hash;
 pub mod import;
 pub mod keys;
 pub mod labels;
@@ -14,21 +16,8 @@ pub mod siv;
 mod stack;
 pub mod suite;
 
-/// Authentication failed. Says nothing about why, on purpose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("authentication failed")]
-pub struct AuthError;
-
-/// SHA-256 of `data`.
-pub fn sha256(data: &[u8]) -> [u8; 32] {
-    use sha2::Digest;
-    sha2::Sha256::digest(data).into()
-}
-
-/// HMAC-SHA256 of `data` under `key`.
-pub fn hmac_sha256(key: &[u8; 32], data: &[u8]) -> [u8; 32] {
-    keys::mac(key, data)
-}
+pub use error::AuthError;
+pub use hash::sha256;
 
 #[cfg(test)]
 mod tests;

@@ -6,8 +6,9 @@ use chacha20poly1305::ChaCha20Poly1305;
 use chacha20poly1305::aead::inout::InOutBuf;
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 
+use super::error::AuthError;
+use super::random;
 use super::suite::Suite;
-use super::{AuthError, random};
 
 /// A block's nonce.
 pub type Nonce = [u8; 12];

@@ -8,7 +8,8 @@ use chacha20poly1305::aead::inout::InOutBuf;
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use zeroize::Zeroizing;
 
-use super::{AuthError, random};
+use super::error::AuthError;
+use super::random;
 
 /// Bytes that sealing adds: nonce and tag.
 pub const OVERHEAD: usize = NONCE + TAG;

@@ -5,7 +5,7 @@ use aes_siv::KeyInit;
 use aes_siv::siv::Aes256Siv;
 use zeroize::Zeroizing;
 
-use super::AuthError;
+use super::error::AuthError;
 use crate::locked::Locked;
 
 /// Bytes of the synthetic IV.

@@ -4,7 +4,7 @@
 
 use super::stage::Stage;
 use super::*;
-use crate::storage::fault::Mishap;
+use crate::storage::fault::InjectedFault;
 use crate::vault::Damage;
 
 /// Files as the operations find them: what was done to a new one.
@@ -51,7 +51,7 @@ impl Walk {
         self.stage.run.model.clone()
     }
 
-    /// The lower calls of an operation that nothing befalls.
+    /// The lower calls of an operation that meets no fault.
     fn calls(&mut self, setup: &[Op], op: &Op) -> Vec<FaultOp> {
         self.begin(setup, op);
         let faults = Faults::record();
@@ -61,18 +61,18 @@ impl Walk {
         faults.log()
     }
 
-    fn step(&mut self, setup: &[Op], op: &Op, mishap: Mishap, skip: u64) {
+    fn step(&mut self, setup: &[Op], op: &Op, fault: InjectedFault, skip: u64) {
         let before = self.begin(setup, op);
         self.stage.run.expect(op);
-        let done = self.stage.apply(op, &mishap.at(skip));
-        let when = format!("{op:?} on {setup:?}, {mishap:?} after {skip} calls: {done:?}");
-        let torn = mishap.tears_a_page();
+        let done = self.stage.apply(op, &fault.at(skip));
+        let when = format!("{op:?} on {setup:?}, {fault:?} after {skip} calls: {done:?}");
+        let torn = fault.tears_a_page();
         // What a torn page may answer until it is written as a whole, or cut off.
         let harmless = |e: &Error| torn && matches!(e, Error::Corrupt(_));
-        if mishap.is_no_failure() {
+        if fault.is_no_failure() {
             done.unwrap_or_else(|e| panic!("{when}: {e}"));
             self.stage.run.check();
-        } else if mishap.stops() {
+        } else if fault.stops() {
             self.stage.run.reopen();
             is_plausible(&self.stage.run, &before, torn, &when);
             // Grown over what was left behind, which must not come back.
@@ -154,8 +154,8 @@ fn walk(setup: &[Op]) {
     for op in OPS {
         let calls = walk.calls(setup, op);
         for (skip, call) in calls.into_iter().enumerate() {
-            for mishap in Mishap::all_of(call) {
-                walk.step(setup, op, mishap, skip as u64);
+            for fault in InjectedFault::all_of(call) {
+                walk.step(setup, op, fault, skip as u64);
             }
         }
     }

@@ -4,7 +4,7 @@
 use super::stage::Stage;
 use super::*;
 use crate::ids::Time;
-use crate::storage::fault::Mishap;
+use crate::storage::fault::InjectedFault;
 use crate::storage::{self, Errno};
 use crate::vault::Damage;
 use crate::vault::file::{Body, OpenFile, State};
@@ -154,11 +154,11 @@ impl Walk {
         }
     }
 
-    fn step(&mut self, setup: &Setup, op: &Op, mishap: Mishap, skip: u64) {
+    fn step(&mut self, setup: &Setup, op: &Op, fault: InjectedFault, skip: u64) {
         let readable = self.begin(setup, op);
         let before = self.stage.run.model.clone();
-        let done = self.stage.apply(op, &on(self.lower, mishap.at(skip)));
-        let when = format!("{op:?}, {mishap:?} after {skip} calls, {:?}: {done:?}", self.lower);
+        let done = self.stage.apply(op, &on(self.lower, fault.at(skip)));
+        let when = format!("{op:?}, {fault:?} after {skip} calls, {:?}: {done:?}", self.lower);
         let when = format!("{when}, on {:?} left as {:?}", setup.ops, setup.left);
         self.memory_is_disk(&when);
         if done.is_err() && matches!(op, Op::Truncate { .. } | Op::Allocate { .. } | Op::OpenTruncating) {
@@ -173,13 +173,13 @@ impl Walk {
         // The descriptor owes an error for a sync that failed.
         let _ = self.stage.run.apply(&Op::Sync);
         if done.is_err() && matches!(op, Op::Write { .. } | Op::Zero { .. } | Op::Punch { .. }) {
-            let torn = |e: &Error| mishap.tears_a_page() && matches!(e, Error::Corrupt(Damage::Page(_)));
+            let torn = |e: &Error| fault.tears_a_page() && matches!(e, Error::Corrupt(Damage::Page(_)));
             match self.stage.run.content() {
                 Ok(content) => assert!(content.len() == before.len(), "{when}: size {}", content.len()),
                 Err(e) if torn(&e) || !readable => {}
                 Err(e) => panic!("{when}: {e}"),
             }
-            if mishap.tears_a_page() {
+            if fault.tears_a_page() {
                 return;
             }
         }
@@ -214,9 +214,9 @@ impl Walk {
                     .apply(op, &recorded)
                     .unwrap_or_else(|e| panic!("{op:?} on {:?}, {lower:?}: {e}", setup.ops));
                 for (skip, call) in recorded.log().into_iter().enumerate() {
-                    let tried = |mishap: &Mishap| !mishap.stops() && !mishap.is_no_failure();
-                    for mishap in Mishap::all_of(call).into_iter().filter(tried) {
-                        walk.step(setup, op, mishap, skip as u64);
+                    let tried = |fault: &InjectedFault| !fault.stops() && !fault.is_no_failure();
+                    for fault in InjectedFault::all_of(call).into_iter().filter(tried) {
+                        walk.step(setup, op, fault, skip as u64);
                     }
                 }
             }

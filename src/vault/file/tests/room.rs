@@ -2,7 +2,7 @@
 
 use super::stage::Stage;
 use super::*;
-use crate::storage::fault::Mishap;
+use crate::storage::fault::InjectedFault;
 use crate::storage::{self, Errno};
 
 const WRITTEN: &[Op] = &[Op::Write { at: 0, len: 20_000, seed: 1 }, Op::Sync];
@@ -24,15 +24,15 @@ fn a_growth_that_fails_leaves_nothing_reserved_past_the_end() {
         stage.apply(&op, &recorded).unwrap();
         assert!(reserved(&stage.run) * 512 > 400_000, "{op:?}: nothing is reserved on this lower filesystem");
         for (skip, call) in recorded.log().into_iter().enumerate() {
-            for mishap in [Mishap::Io, Mishap::Full] {
+            for fault in [InjectedFault::Io, InjectedFault::Full] {
                 stage.begin(WRITTEN);
                 let before = reserved(&stage.run);
-                if stage.apply(&op, &mishap.at(skip as u64)).is_err() {
+                if stage.apply(&op, &fault.at(skip as u64)).is_err() {
                     let after = reserved(&stage.run);
                     // The page in which the lower size ends may stay.
                     assert!(
                         after <= before + 8,
-                        "{op:?}, {mishap:?} in {call:?}: {before} blocks, then {after}"
+                        "{op:?}, {fault:?} in {call:?}: {before} blocks, then {after}"
                     );
                 }
             }

@@ -1,40 +1,43 @@
-//! What can befall a lower call: what the walks through all calls of an operation try at each of them.
+//! What can go wrong with one lower call. Tests run an operation once to count its calls, then run it again for each
+//! call and each of these faults.
 
-use super::{Faults, Op, Part};
-use crate::storage::Errno;
+use super::op::Op;
+use super::plan::Faults;
+use super::short_write::ShortWrite;
+use crate::storage::errno::Errno;
 
-/// Something that befalls one lower call.
+/// A fault of one lower call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Mishap {
+pub(crate) enum InjectedFault {
     /// The process dies.
     Stop,
-    /// The process dies behind a part of a write.
-    TornStop(Part),
+    /// The process dies after a part of a write.
+    TornStop(ShortWrite),
     /// EIO, once.
     Io,
     /// ENOSPC, once.
     Full,
-    /// A write finds the disk full behind a part of it.
-    TornFull(Part),
+    /// A write is made in part, then the disk is full.
+    TornFull(ShortWrite),
     /// EINTR.
     Interrupted,
     /// A write returns early.
-    Short(Part),
+    Short(ShortWrite),
 }
 
-impl Mishap {
-    /// All that can befall a call of this kind.
+impl InjectedFault {
+    /// All faults that a call of this kind can have.
     pub(crate) fn all_of(call: Op) -> Vec<Self> {
         let mut all = vec![Self::Stop, Self::Io, Self::Full, Self::Interrupted];
         if call == Op::Pwrite {
-            for part in [Part::Pages, Part::Byte, Part::Half, Part::AllButOne] {
+            for part in [ShortWrite::Pages, ShortWrite::Byte, ShortWrite::Half, ShortWrite::AllButOne] {
                 all.extend([Self::TornStop(part), Self::TornFull(part), Self::Short(part)]);
             }
         }
         all
     }
 
-    /// The plan that has it befall the call after `skip` others.
+    /// The plan by which it hits the call after `skip` others.
     pub(crate) fn at(self, skip: u64) -> Faults {
         match self {
             Self::Stop => Faults::stop_after(skip),
@@ -52,13 +55,13 @@ impl Mishap {
         matches!(self, Self::Stop | Self::TornStop(_))
     }
 
-    /// Whether nobody may notice it.
+    /// Whether the caller must not notice it.
     pub(crate) fn is_no_failure(self) -> bool {
         matches!(self, Self::Interrupted | Self::Short(_))
     }
 
     /// Whether it leaves a write that ends inside a page, as kernels don't.
     pub(crate) fn tears_a_page(self) -> bool {
-        matches!(self, Self::TornStop(part) | Self::TornFull(part) if part != Part::Pages)
+        matches!(self, Self::TornStop(part) | Self::TornFull(part) if part != ShortWrite::Pages)
     }
 }

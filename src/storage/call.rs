@@ -1,0 +1,19 @@
+//! What the calls of this layer have in common.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::errno::Result;
+use super::fault::{self, Op};
+
+/// Makes a call that changes something, past its fault point; once more where it was interrupted.
+pub(super) fn changing<T>(op: Op, call: impl Fn() -> Result<T>) -> Result<T> {
+    rustix::io::retry_on_intr(|| {
+        fault::point(op)?;
+        call()
+    })
+}
+
+/// The magic link of a descriptor of ours: the way from an O_PATH descriptor to what it stands for.
+pub(super) fn magic_link(fd: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}

@@ -1,0 +1,241 @@
+//! Which calls fail, on which threads, and what has come of it.
+
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::op::Op;
+use super::short_write::ShortWrite;
+use crate::storage::errno::{Errno, Result};
+
+/// What becomes of the calls after the failed one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum After {
+    /// They work: an error that goes away (a full disk, say).
+    Recover,
+    /// They fail, all of them: what is on disk now is what a killed process leaves.
+    Stop,
+    /// So many of them work, then all fail (EIO): a process that is killed while it deals with an error.
+    StopAfter(u64),
+}
+
+/// Which call fails.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// How many matching calls work before one fails.
+    pub skip: u64,
+    /// The kind that is counted; `None`: every kind.
+    pub only: Option<Op>,
+    /// What the failed call returns, and every later one after a stop.
+    pub errno: Errno,
+    /// What comes then.
+    pub after: After,
+}
+
+struct State {
+    plan: Option<Plan>,
+    matched: u64,
+    fired: bool,
+    /// How many calls came after the failed one.
+    since: u64,
+    /// The write that ends early, by its place among all calls, and what of it is made.
+    short: Option<(u64, ShortWrite)>,
+    /// What the lower filesystem doesn't have, and says so each time.
+    refused: Vec<(Op, Errno)>,
+    calls: Vec<Op>,
+}
+
+impl State {
+    fn call(&mut self, op: Op) -> Result<()> {
+        self.calls.push(op);
+        if let Some((_, errno)) = self.refused.iter().find(|(refused, _)| *refused == op) {
+            return Err(*errno);
+        }
+        let Some(plan) = self.plan else { return Ok(()) };
+        if self.fired {
+            self.since += 1;
+            return match plan.after {
+                After::Recover => Ok(()),
+                After::Stop => Err(plan.errno),
+                After::StopAfter(calls) if self.since <= calls => Ok(()),
+                After::StopAfter(_) => Err(Errno::IO),
+            };
+        }
+        if plan.only.is_some_and(|only| only != op) {
+            return Ok(());
+        }
+        if self.matched == plan.skip {
+            self.fired = true;
+            return Err(plan.errno);
+        }
+        self.matched += 1;
+        Ok(())
+    }
+}
+
+type Shared = Arc<Mutex<State>>;
+
+thread_local! {
+    static THREAD: RefCell<Option<Shared>> = const { RefCell::new(None) };
+}
+static PROCESS_ARMED: AtomicBool = AtomicBool::new(false);
+static PROCESS: Mutex<Option<Shared>> = Mutex::new(None);
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn in_force() -> Option<Shared> {
+    let thread = THREAD.with_borrow(Clone::clone);
+    if thread.is_none() && PROCESS_ARMED.load(Ordering::Acquire) {
+        return PROCESS.lock().clone();
+    }
+    thread
+}
+
+/// In the environment of a daemon under test: names of [`Op`]s, with commas; the first call of each panics.
+const PANICS: &str = "REKEYFS_PANICS";
+static TO_PANIC: LazyLock<Mutex<Vec<String>>> = LazyLock::new(|| {
+    let named = std::env::var(PANICS).unwrap_or_default();
+    Mutex::new(named.split(',').map(str::to_owned).collect())
+});
+
+fn panic_if_asked(op: Op) {
+    let name = format!("{op:?}");
+    let mut to_panic = TO_PANIC.lock();
+    if let Some(at) = to_panic.iter().position(|asked| *asked == name) {
+        to_panic.remove(at);
+        drop(to_panic);
+        panic!("{PANICS} asks for a panic in {name}");
+    }
+}
+
+pub(super) fn point(op: Op) -> Result<()> {
+    panic_if_asked(op);
+    in_force().map_or(Ok(()), |state| state.lock().call(op))
+}
+
+pub(super) fn write_point(offset: u64, len: usize) -> Result<usize> {
+    panic_if_asked(Op::Pwrite);
+    let Some(state) = in_force() else { return Ok(len) };
+    let mut state = state.lock();
+    let number = state.calls.len() as u64;
+    state.call(Op::Pwrite)?;
+    Ok(match state.short {
+        Some((at, short)) if at == number => short.of(offset, len),
+        _ => len,
+    })
+}
+
+/// A plan and what has come of it. Does nothing before it is put in force on a thread or the process.
+#[derive(Clone)]
+pub struct Faults(Shared);
+
+impl Faults {
+    /// With a plan.
+    pub fn new(plan: Plan) -> Self {
+        Self::with(Some(plan))
+    }
+
+    /// That fails nothing and only records: a first run learns how many calls there are to fail.
+    pub fn record() -> Self {
+        Self::with(None)
+    }
+
+    /// That stops for good (EIO) once `skip` calls have worked.
+    pub fn stop_after(skip: u64) -> Self {
+        Self::new(Plan { skip, only: None, errno: Errno::IO, after: After::Stop })
+    }
+
+    /// That fails one call with `errno` once `skip` calls have worked.
+    pub fn fail_once(skip: u64, errno: Errno) -> Self {
+        Self::new(Plan { skip, only: None, errno, after: After::Recover })
+    }
+
+    fn with(plan: Option<Plan>) -> Self {
+        let (refused, calls) = (Vec::new(), Vec::new());
+        let state = State { plan, matched: 0, fired: false, since: 0, short: None, refused, calls };
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// In addition, a write that is the call after `skip` others ends early; a further call writes the rest.
+    #[must_use]
+    pub fn short_after(self, skip: u64, short: ShortWrite) -> Self {
+        self.0.lock().short = Some((skip, short));
+        self
+    }
+
+    /// In addition, every call of this kind fails: the lower filesystem doesn't have it, or not for us.
+    #[must_use]
+    pub fn refusing(self, op: Op, errno: Errno) -> Self {
+        self.0.lock().refused.push((op, errno));
+        self
+    }
+
+    /// In force on this thread until the scope is dropped; goes before one for the process. Several
+    /// threads can share one plan.
+    #[must_use]
+    pub fn on_this_thread(&self) -> ThreadScope {
+        let before = THREAD.replace(Some(self.0.clone()));
+        ThreadScope { before, here: PhantomData }
+    }
+
+    /// In force on all threads until the scope is dropped; others wait here until then.
+    #[must_use]
+    pub fn on_all_threads(&self) -> ProcessScope {
+        let turn = ONE_AT_A_TIME.lock();
+        *PROCESS.lock() = Some(self.0.clone());
+        PROCESS_ARMED.store(true, Ordering::Release);
+        ProcessScope { _turn: turn }
+    }
+
+    /// How many calls have come by, failed ones included.
+    pub fn calls(&self) -> u64 {
+        self.0.lock().calls.len() as u64
+    }
+
+    /// The calls that have come by, in their order.
+    pub fn log(&self) -> Vec<Op> {
+        self.0.lock().calls.clone()
+    }
+
+    /// Whether calls fail for good by now.
+    pub fn stopped(&self) -> bool {
+        let state = self.0.lock();
+        state.fired
+            && match state.plan.map(|plan| plan.after) {
+                None | Some(After::Recover) => false,
+                Some(After::Stop) => true,
+                Some(After::StopAfter(calls)) => state.since > calls,
+            }
+    }
+
+    /// Whether the planned failure has happened.
+    pub fn fired(&self) -> bool {
+        self.0.lock().fired
+    }
+}
+
+/// Takes a plan out of force on its thread when dropped.
+pub struct ThreadScope {
+    before: Option<Shared>,
+    here: PhantomData<*const ()>,
+}
+
+impl Drop for ThreadScope {
+    fn drop(&mut self) {
+        THREAD.replace(self.before.take());
+    }
+}
+
+/// Takes a plan out of force on the process when dropped.
+pub struct ProcessScope {
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Drop for ProcessScope {
+    fn drop(&mut self) {
+        PROCESS_ARMED.store(false, Ordering::Release);
+        *PROCESS.lock() = None;
+    }
+}
