@@ -112,11 +112,15 @@ class Tree:
                         return to
         return at
 
+    def names(self, module, item):
+        """Whether a module's code, its `use` and `mod` lines aside, names an item that it passes on."""
+        return re.search(rf"(?<![\w:]){item}\b", re.sub(r"\b(?:use\s+[^;]+|mod\s+\w+);", "", self.code[module]))
+
     def imports(self):
         edges = {name: set() for name in self.code}
         for name, uses in self.uses.items():
             for public, path in uses:
-                if path == name or (public and path[: len(name)] == name):
+                if path == name or (public and path[: len(name)] == name and not self.names(name, path[-1])):
                     continue  # a module's list of what it offers is no use of it
                 # What a private `use` of the parent brings in stands for its own place.
                 to = self.file_of(path)

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::content::{block, layout};
 use crate::crypto::AuthError;
 use crate::crypto::keys::{KeyMaterial, TreeKey};
-use crate::header::{self, Header, OpenError, Refusal, SLOT, SLOTS, SlotIndex, UnverifiedSlot};
+use crate::header::{self, Header, OpenError, SLOT, SLOTS, SlotIndex, UnverifiedSlot, UnwrapFailure};
 use crate::ids::{AliasName, DirId, LowerOffset, PageCount, PageIndex, PlainOffset, VaultId};
 use crate::names::{
     BAD_PREFIX, DirRecord, LowerKind, LowerName, MAX_NAME, NameCipher, RecordCipher, check_new, check_plain,
@@ -78,7 +78,8 @@ fn open_header(bytes: &[u8; SLOTS]) -> Result<Header, OpenError<()>> {
     let golden = golden();
     header::open(bytes, |slot| {
         let key = golden.material.wrapping_key(golden.vault, slot.backing());
-        key.unwrap_dek(&slot.wrap_context(golden.vault), &slot.wrapped()).map_err(|AuthError| Refusal::Failed)
+        key.unwrap_dek(&slot.wrap_context(golden.vault), &slot.wrapped())
+            .map_err(|AuthError| UnwrapFailure::Failed)
     })
 }
 

@@ -9,7 +9,7 @@ use rekeyfs_format::content::{block, layout};
 use rekeyfs_format::crypto::keys::{Dek, KeyMaterial, TreeKey};
 use rekeyfs_format::crypto::random;
 use rekeyfs_format::crypto::suite::Suite;
-use rekeyfs_format::header::{self, Header, Refusal, Rewrapped, SLOTS};
+use rekeyfs_format::header::{self, Header, Rewrapped, SLOTS, UnwrapFailure};
 use rekeyfs_format::ids::{
     BackingKeyId, DirId, FileId, Format, KeyId, KeyVersion, PageIndex, PlainOffset, SegmentIndex, VaultId,
 };
@@ -55,7 +55,7 @@ fn headers(c: &mut Criterion) {
     let open = || {
         header::open(black_box(&slots), |slot| {
             let opened = wrapping.unwrap_dek(&slot.wrap_context(vault), &slot.wrapped());
-            opened.map_err(|_| Refusal::<()>::Failed)
+            opened.map_err(|_| UnwrapFailure::<()>::Failed)
         })
     };
     c.bench_function("header/open: unwrap and MAC (limit 10 µs)", |b| b.iter(|| open().is_ok()));

@@ -15,7 +15,7 @@ use rekeyfs_format::crypto::labels::{self, Label};
 use rekeyfs_format::crypto::password::{KdfParams, derive_kek};
 use rekeyfs_format::crypto::sha256;
 use rekeyfs_format::crypto::suite::Suite;
-use rekeyfs_format::header::{self, AliasTag, Refusal};
+use rekeyfs_format::header::{self, AliasTag, UnwrapFailure};
 use rekeyfs_format::ids::*;
 use rekeyfs_format::names::{
     DirRecord, LowerName, NameCipher, RecordCipher, SymlinkCipher, XattrCipher, XattrSpace,
@@ -175,7 +175,8 @@ fn slots() {
         let header = header::open(&both, |slot| {
             assert_eq!(slot.wrapped().as_slice(), hex(&dek["wrapped"]));
             let key = material.wrapping_key(vault, slot.backing());
-            key.unwrap_dek(&slot.wrap_context(vault), &slot.wrapped()).map_err(|_| Refusal::<()>::Failed)
+            key.unwrap_dek(&slot.wrap_context(vault), &slot.wrapped())
+                .map_err(|_| UnwrapFailure::<()>::Failed)
         });
         let Ok(header) = header else { panic!("the slot of {row} did not open") };
         assert_eq!(header.file(), FileId::from_bytes(array(&row["file"])));
@@ -196,7 +197,8 @@ fn alias_tags() {
         let material = KeyMaterial::from_bytes(&array(&row["material"]));
         let header = header::open(&both, |slot| {
             let key = material.wrapping_key(vault, slot.backing());
-            key.unwrap_dek(&slot.wrap_context(vault), &slot.wrapped()).map_err(|_| Refusal::<()>::Failed)
+            key.unwrap_dek(&slot.wrap_context(vault), &slot.wrapped())
+                .map_err(|_| UnwrapFailure::<()>::Failed)
         });
         let Ok(header) = header else { panic!("the slot of {row} did not open") };
         let tree = TreeKey::from_bytes(&array(&row["tree"]));

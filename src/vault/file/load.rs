@@ -12,7 +12,7 @@ use crate::content::block;
 use crate::content::layout;
 use crate::crypto::keys::Dek;
 use crate::crypto::suite::Suite;
-use crate::header::{self, OpenError, Refusal, SLOTS, UnverifiedSlot};
+use crate::header::{self, OpenError, UnwrapFailure, SLOTS, UnverifiedSlot};
 use crate::ids::{Format, Ino, LowerOffset, PageCount, Time};
 use crate::keyring::{KeyError, Keys};
 use crate::storage::{self, Errno, Stat};
@@ -197,18 +197,18 @@ impl Vault {
 /// Unwraps the DEK that a slot bears: what [`header::open`] asks a keyring.
 ///
 /// # Errors
-/// [`Refusal`], which tells a key that must not be used now from an unknown one and from a failed unwrap.
-pub fn unwrap(keys: &Keys, slot: &UnverifiedSlot) -> std::result::Result<Dek, Refusal<KeyError>> {
+/// [`UnwrapFailure`], which tells a key that must not be used now from an unknown one and from a failed unwrap.
+pub fn unwrap(keys: &Keys, slot: &UnverifiedSlot) -> std::result::Result<Dek, UnwrapFailure<KeyError>> {
     let Some(suite) = Suite::from_number(slot.suite_number()) else {
-        return Err(Refusal::Failed);
+        return Err(UnwrapFailure::Failed);
     };
     keys.unwrap(slot.backing(), slot.file(), suite, Format::CURRENT, &slot.wrapped()).map_err(|e| match e {
-        KeyError::NotUsable { .. } => Refusal::NotUsable(e),
+        KeyError::NotUsable { .. } => UnwrapFailure::NotUsable(e),
         KeyError::UnknownKey(_)
         | KeyError::UnknownVersion(_)
         | KeyError::LostVersion(_)
-        | KeyError::UnknownAlias(_) => Refusal::Unknown(e),
-        KeyError::Auth => Refusal::Failed,
+        | KeyError::UnknownAlias(_) => UnwrapFailure::Unknown(e),
+        KeyError::Auth => UnwrapFailure::Failed,
     })
 }
 

@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 
 use crate::content::block;
 use crate::crypto::suite::Suite;
-use crate::header::{self, OpenError, OtherSlot, Refusal, SLOTS, SlotKeys, UnverifiedSlot};
+use crate::header::{self, OpenError, OtherSlot, SLOTS, SlotKeys, UnverifiedSlot, UnwrapFailure};
 use crate::ids::{BackingKeyId, Format, Ino, LowerOffset};
 use crate::keyring::KeyError;
 use crate::storage;
@@ -95,17 +95,20 @@ impl Vault {
         })
     }
 
-    fn try_slot(&self, slot: &UnverifiedSlot) -> std::result::Result<crate::crypto::keys::Dek, Refusal<()>> {
-        let suite = Suite::from_number(slot.suite_number()).ok_or(Refusal::Failed)?;
+    fn try_slot(
+        &self,
+        slot: &UnverifiedSlot,
+    ) -> std::result::Result<crate::crypto::keys::Dek, UnwrapFailure<()>> {
+        let suite = Suite::from_number(slot.suite_number()).ok_or(UnwrapFailure::Failed)?;
         let opened =
             self.keys.unwrap_to_count(slot.backing(), slot.file(), suite, Format::CURRENT, &slot.wrapped());
         opened.map_err(|e| match e {
-            KeyError::Auth => Refusal::Failed,
-            KeyError::NotUsable { .. } => Refusal::NotUsable(()),
+            KeyError::Auth => UnwrapFailure::Failed,
+            KeyError::NotUsable { .. } => UnwrapFailure::NotUsable(()),
             KeyError::UnknownKey(_)
             | KeyError::UnknownVersion(_)
             | KeyError::LostVersion(_)
-            | KeyError::UnknownAlias(_) => Refusal::Unknown(()),
+            | KeyError::UnknownAlias(_) => UnwrapFailure::Unknown(()),
         })
     }
 }

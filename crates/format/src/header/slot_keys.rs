@@ -1,6 +1,7 @@
 //! What both slots of a file say of keys: which backing keys open it, and which alias it follows.
 
-use super::{AliasTag, SLOT, SLOTS, SlotIndex, UnverifiedSlot};
+use super::layout::{Fields, SLOT, SLOTS, SlotIndex};
+use super::tag::AliasTag;
 use crate::ids::BackingKeyId;
 
 /// What stands in the slot that isn't in force. Whoever has the backing key that it names opens the file too, as
@@ -19,8 +20,8 @@ impl OtherSlot {
     pub(super) fn of(bytes: &[u8; SLOTS], index: SlotIndex) -> Self {
         let at = index.offset().0 as usize;
         let Some(slot) = bytes[at..].first_chunk::<SLOT>() else { return Self::Unknown };
-        match UnverifiedSlot::parse(slot, index) {
-            Some(slot) => Self::Names(slot.backing()),
+        match Fields::parse(slot) {
+            Some((fields, _)) => Self::Names(fields.backing()),
             None if slot.iter().all(|b| *b == 0) => Self::Empty,
             None => Self::Unknown,
         }

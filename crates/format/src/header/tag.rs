@@ -3,15 +3,15 @@
 //! if it names the key of its own slot, for else such a program has re-wrapped the file under another key since.
 //!
 //! ```text
-//! 136 alias id 16 (zeros: pinned) | 152 key id 16 | 168 keyring generation u64
+//! slot   136 alias id (16; zeros: pinned) | 152 key id (16) | 168 keyring generation u64
 //! ```
 
 use crate::ids::{AliasId, Generation, KeyId};
 
-/// Where it begins in a slot.
-pub(super) const AT: usize = 136;
-/// Its bytes.
-pub(super) const LEN: usize = 40;
+const LEN: usize = 40;
+/// Where its parts begin in it.
+const KEY_ID: usize = 16;
+const GENERATION: usize = 32;
 
 /// A tag that counts. Authentic where the slot is: the slot's MAC covers it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,7 +25,7 @@ pub struct AliasTag {
 
 impl AliasTag {
     /// Its bytes in a slot.
-    pub const BYTES: std::ops::Range<usize> = AT..AT + LEN;
+    pub const BYTES: std::ops::Range<usize> = 136..136 + LEN;
 
     /// The tag in these bytes of a slot that names `key`; `None`: none that counts.
     pub(super) fn read(bytes: &[u8; LEN], key: KeyId) -> Option<Self> {
@@ -42,10 +42,10 @@ impl AliasTag {
     pub(super) fn bytes(self, key: KeyId) -> [u8; LEN] {
         let mut out = [0; LEN];
         if let Some(alias) = self.follows {
-            out[..16].copy_from_slice(&alias.0);
+            out[..KEY_ID].copy_from_slice(&alias.0);
         }
-        out[16..32].copy_from_slice(key.as_bytes());
-        out[32..].copy_from_slice(&self.generation.0.to_le_bytes());
+        out[KEY_ID..GENERATION].copy_from_slice(key.as_bytes());
+        out[GENERATION..].copy_from_slice(&self.generation.0.to_le_bytes());
         out
     }
 }

@@ -1,7 +1,10 @@
 //! Which slot counts, what is refused, and every byte flipped.
 use super::*;
-use crate::crypto::keys::{KeyMaterial, WrappingKey};
-use crate::ids::{AliasId, Generation};
+use crate::crypto::keys::{Dek, KeyMaterial, WrapContext, Wrapped, WrappingKey};
+use crate::crypto::suite::Suite;
+use crate::ids::{
+    AliasId, BackingKeyId, FileId, Format, Generation, KeyId, KeyVersion, PageCount, Sequence, VaultId,
+};
 
 struct Keyring {
     vault: VaultId,
@@ -21,13 +24,16 @@ impl Keyring {
         Self { vault, keys, disabled: None }
     }
 
-    fn unwrap(&self, slot: &UnverifiedSlot) -> Result<Dek, Refusal<&'static str>> {
+    fn unwrap(&self, slot: &UnverifiedSlot) -> Result<Dek, UnwrapFailure<&'static str>> {
         if self.disabled == Some(slot.backing()) {
-            return Err(Refusal::NotUsable("disabled"));
+            return Err(UnwrapFailure::NotUsable("disabled"));
         }
-        let (_, key) =
-            self.keys.iter().find(|(id, _)| *id == slot.backing()).ok_or(Refusal::Unknown("unknown"))?;
-        key.unwrap_dek(&slot.wrap_context(self.vault), &slot.wrapped()).map_err(|_| Refusal::Failed)
+        let (_, key) = self
+            .keys
+            .iter()
+            .find(|(id, _)| *id == slot.backing())
+            .ok_or(UnwrapFailure::Unknown("unknown"))?;
+        key.unwrap_dek(&slot.wrap_context(self.vault), &slot.wrapped()).map_err(|_| UnwrapFailure::Failed)
     }
 
     fn wrap(&self, version: usize, file: FileId, dek: &Dek) -> (BackingKeyId, Wrapped) {
@@ -167,10 +173,12 @@ fn newer_and_missing_are_said() {
 #[test]
 fn reserved_bytes_are_kept_by_a_rewrap() {
     let keyring = Keyring::new(2);
-    let mut header = keyring.new_header();
-    header.fields.0[200] = 42;
-    header.fields.0[7] = 9;
-    let mut opened = keyring.open(&page(&header.to_slot(), &[])).unwrap();
+    let header = keyring.new_header();
+    let mut slot = header.to_slot();
+    let (fields, mac) = slot.split_at_mut(AUTHENTICATED);
+    (fields[200], fields[7]) = (42, 9);
+    mac.copy_from_slice(&header.dek().header_mac_key(header.file()).mac(fields));
+    let mut opened = keyring.open(&page(&slot, &[])).unwrap();
     let (backing, wrapped) = keyring.wrap(2, opened.file(), opened.dek());
     let next = opened.next_slot(Some(&rewrapped(backing, &wrapped)), PageCount(0));
     assert_eq!((next.bytes()[200], next.bytes()[7]), (42, 9));

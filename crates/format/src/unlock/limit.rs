@@ -3,43 +3,10 @@
 //! memory and time that Argon2id takes for all that would be tried, are bounded before the first one is tried. All
 //! slots that rekeyfs makes are within the bounds; who knows better says so ([`CostBounds::None`]).
 
-use std::fmt;
-
-use super::UnlockError;
+use super::cost::{MAX_OF_ALL, MAX_OF_ONE, MAX_SLOTS, SlotCost};
+use super::error::UnlockError;
 use crate::crypto::password::KdfParams;
 use crate::ids::SlotId;
-
-/// What Argon2id takes, in MiB of memory times passes over it: about 1,000 a second and core.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SlotCost {
-    mib_passes: u64,
-}
-
-impl SlotCost {
-    /// What these parameters cost.
-    pub fn of(kdf: KdfParams) -> Self {
-        Self { mib_passes: u64::from(kdf.memory_kib >> 10) * u64::from(kdf.passes) }
-    }
-
-    /// How many passes over this much memory (at least 1 MiB) one slot may take to be tried without a say-so.
-    pub fn most_passes(memory_kib: u32) -> u32 {
-        let passes = MAX_OF_ONE.mib_passes / u64::from(memory_kib >> 10).max(1);
-        u32::try_from(passes).unwrap_or(u32::MAX).min(KdfParams::MAX_PASSES)
-    }
-}
-
-impl fmt::Display for SlotCost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} GiB", self.mib_passes >> 10)
-    }
-}
-
-/// How many slots a keyring has at most, those of unknown kinds too.
-pub const MAX_SLOTS: usize = 64;
-/// What one slot may cost: three passes over 4 GiB, as `--kdf-memory 4096` makes it.
-const MAX_OF_ONE: SlotCost = SlotCost { mib_passes: 3 * 4096 };
-/// What all slots that one secret is tried with may cost: 32 of three passes over 1 GiB, half a minute or so.
-const MAX_OF_ALL: SlotCost = SlotCost { mib_passes: 32 * 3 * 1024 };
 
 /// How much may be spent on slots that nobody vouches for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

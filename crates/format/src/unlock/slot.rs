@@ -5,7 +5,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use subtle::ConstantTimeEq;
 
-use super::UnlockError;
+use super::error::UnlockError;
 use super::limit::CostBounds;
 use super::secret::{Secret, SecretKind};
 use crate::crypto::keys::{RootKey, SlotKek};
