@@ -12,7 +12,7 @@ use crate::content::block;
 use crate::content::layout;
 use crate::crypto::keys::Dek;
 use crate::crypto::suite::Suite;
-use crate::header::{self, OpenError, UnwrapFailure, SLOTS, UnverifiedSlot};
+use crate::header::{self, OpenError, SLOTS, UnverifiedSlot, UnwrapFailure};
 use crate::ids::{Format, Ino, LowerOffset, PageCount, Time};
 use crate::keyring::{KeyError, Keys};
 use crate::storage::{self, Errno, Stat};

@@ -1,5 +1,9 @@
-//! One block: its payload sealed into the lower bytes (nonce 12, tag 16, ciphertext) and opened again.
-//! The AAD is the block's index, the key its segment's; the payload is always full.
+//! One block: its payload sealed into the lower bytes and opened again. The AAD is the block's index, the key its
+//! segment's; the payload is always full, with zeros past the end of the file.
+//!
+//! ```text
+//! 0 nonce (12) | 12 tag (16) | 28 ciphertext (3044 in block 0, else 4068)
+//! ```
 
 use crate::crypto::AuthError;
 use crate::crypto::page::{ContentKey, Nonce};
@@ -7,7 +11,8 @@ use crate::ids::PageIndex;
 
 use super::layout::{BLOCK_OVERHEAD, block_range, payload};
 
-const PAYLOAD_AT: usize = BLOCK_OVERHEAD as usize;
+const TAG: usize = size_of::<Nonce>();
+const PAYLOAD: usize = BLOCK_OVERHEAD as usize;
 
 /// What a block's lower bytes hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,18 +23,18 @@ pub enum Opened {
     Hole,
 }
 
-/// The part of `lower`, a block's lower bytes, that holds the payload: fill it, then call [`seal`].
+/// The bytes of `lower`, a block's lower bytes, that hold the payload: fill them, then call [`seal`].
 pub fn payload_of(lower: &mut [u8]) -> &mut [u8] {
-    &mut lower[PAYLOAD_AT..]
+    &mut lower[PAYLOAD..]
 }
 
 /// Seals the payload that stands in `lower` (see [`payload_of`]) in place. `nonce` is fresh and random.
 pub fn seal(key: &ContentKey, page: PageIndex, nonce: &Nonce, lower: &mut [u8]) {
     debug_assert_eq!(lower.len() as u64, block_range(page).end - block_range(page).start);
-    let (head, payload) = lower.split_at_mut(PAYLOAD_AT);
+    let (head, payload) = lower.split_at_mut(PAYLOAD);
     let tag = key.seal(nonce, page.0, payload);
-    head[..12].copy_from_slice(nonce);
-    head[12..].copy_from_slice(&tag);
+    head[..TAG].copy_from_slice(nonce);
+    head[TAG..].copy_from_slice(&tag);
 }
 
 /// Opens a block's lower bytes into `out`, which has the length of its payload.
@@ -38,12 +43,12 @@ pub fn seal(key: &ContentKey, page: PageIndex, nonce: &Nonce, lower: &mut [u8]) 
 /// [`AuthError`] if any byte isn't what was sealed for this page of this file.
 pub fn open(key: &ContentKey, page: PageIndex, lower: &[u8], out: &mut [u8]) -> Result<Opened, AuthError> {
     debug_assert_eq!(out.len() as u64, payload(page));
-    let (head, ciphertext) = lower.split_at_checked(PAYLOAD_AT).ok_or(AuthError)?;
+    let (head, ciphertext) = lower.split_at_checked(PAYLOAD).ok_or(AuthError)?;
     if is_zero(head) && is_zero(ciphertext) {
         return Ok(Opened::Hole);
     }
-    let (nonce, tag) = head.split_first_chunk::<12>().ok_or(AuthError)?;
-    let tag = tag.first_chunk::<16>().ok_or(AuthError)?;
+    let (nonce, tag) = head.split_first_chunk().ok_or(AuthError)?;
+    let tag = tag.first_chunk().ok_or(AuthError)?;
     key.open(nonce, page.0, ciphertext, tag, out).map(|()| Opened::Data)
 }
 

@@ -1,15 +1,23 @@
-//! Offsets arithmetic of a lower file (docs/format.md, "A file"). Pages have 4096 bytes; block 0 lies
-//! behind the two header slots in page 0 and has 3044 bytes of payload, every other block fills its page
-//! and has 4068. A lower size S = 4096·N + t says: N pages, t bytes in the last block; t = 0 says full.
+//! Where a plaintext byte lies in a lower file (docs/format.md, "A file"). Pages have 4096 bytes, and no block lies in
+//! two of them, so that no interrupted write makes more than one block unreadable.
+//!
+//! ```text
+//! page 0    0 header slots (header/layout.rs) | 1024 block 0: nonce (12), tag (16), ciphertext (3044)
+//! page i    0 block i: nonce (12), tag (16), ciphertext (4068)
+//! ```
+//!
+//! A lower size S = 4096·N + t says: N pages, t bytes of plaintext in the last block; t = 0 says full. Bytes from
+//! 4096·N on are a hole that is never read: they let `stat` tell the size without a key.
 
 use std::ops::Range;
 
+use crate::crypto::page::{Nonce, Tag};
 use crate::ids::{LowerOffset, PageCount, PageIndex, PlainOffset, SegmentIndex};
 
 /// Bytes of a lower page.
 pub const PAGE: u64 = 4096;
-/// Bytes of a block's nonce and tag.
-pub const BLOCK_OVERHEAD: u64 = 12 + 16;
+/// Bytes of a block's nonce and tag, which come before the ciphertext.
+pub const BLOCK_OVERHEAD: u64 = (size_of::<Nonce>() + size_of::<Tag>()) as u64;
 /// Where block 0 begins in page 0, behind the two header slots.
 pub const BLOCK0_OFFSET: u64 = 1024;
 /// Payload bytes of block 0.

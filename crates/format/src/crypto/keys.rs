@@ -11,7 +11,8 @@ use super::hash::hmac_sha256;
 use super::labels::{self, Label};
 use super::page::ContentKey;
 use super::random;
-use super::seal;
+pub use super::seal::Wrapped;
+use super::seal::{self, WrappedRoot};
 use super::siv::SivKey;
 use super::suite::Suite;
 use crate::ids::{
@@ -138,9 +139,8 @@ impl Endorsement {
 }
 
 impl SlotKek {
-    /// Wraps the root key for an unlock slot: AES-256-GCM under the slot-wrap key. Returns
-    /// nonce (12) ‖ ciphertext (32) ‖ tag (16).
-    pub fn wrap_root(&self, vault: VaultId, slot: SlotId, aad: &[u8], root: &RootKey) -> [u8; 60] {
+    /// Wraps the root key for an unlock slot: AES-256-GCM under the slot-wrap key.
+    pub fn wrap_root(&self, vault: VaultId, slot: SlotId, aad: &[u8], root: &RootKey) -> WrappedRoot {
         let key = derived(self.expose(), labels::SLOT_WRAP, &[vault.as_bytes(), slot.as_bytes()]);
         seal::gcm_wrap(&key, aad, root.expose())
     }
@@ -154,7 +154,7 @@ impl SlotKek {
         vault: VaultId,
         slot: SlotId,
         aad: &[u8],
-        wrapped: &[u8; 60],
+        wrapped: &WrappedRoot,
     ) -> Result<RootKey, AuthError> {
         let key = derived(self.expose(), labels::SLOT_WRAP, &[vault.as_bytes(), slot.as_bytes()]);
         Locked::try_init(|out| seal::gcm_unwrap(&key, aad, wrapped, out)).map(RootKey)
@@ -175,8 +175,11 @@ impl KeyMaterial {
     }
 }
 
-/// What a DEK's wrap is bound to (its AAD):
-/// vault id ‖ file id ‖ key id ‖ version u32 ‖ suite u8 ‖ format u16, 55 bytes.
+/// What a DEK's wrap is bound to: its AAD.
+///
+/// ```text
+/// 0 vault id (16) | 16 file id (16) | 32 key id (16) | 48 version u32 | 52 suite u8 | 53 format u16
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WrapContext {
     /// The vault.
@@ -194,18 +197,21 @@ pub struct WrapContext {
 impl WrapContext {
     fn aad(&self) -> [u8; 55] {
         let mut aad = [0; 55];
-        aad[..16].copy_from_slice(self.vault.as_bytes());
-        aad[16..32].copy_from_slice(self.file.as_bytes());
-        aad[32..48].copy_from_slice(self.backing.key.as_bytes());
-        aad[48..52].copy_from_slice(&self.backing.version.0.to_le_bytes());
-        aad[52] = self.suite;
-        aad[53..55].copy_from_slice(&self.format.0.to_le_bytes());
+        let mut at = 0;
+        for part in [
+            self.vault.as_bytes().as_slice(),
+            self.file.as_bytes(),
+            self.backing.key.as_bytes(),
+            &self.backing.version.0.to_le_bytes(),
+            &[self.suite],
+            &self.format.0.to_le_bytes(),
+        ] {
+            aad[at..at + part.len()].copy_from_slice(part);
+            at += part.len();
+        }
         aad
     }
 }
-
-/// A wrapped DEK or tree key: nonce (24) ‖ ciphertext (32) ‖ tag (16), as in a slot.
-pub type Wrapped = [u8; 72];
 
 /// The key that one version of a key wraps with: XChaCha20-Poly1305.
 pub struct WrappingKey(Locked<32>);

@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 use super::error::AuthError;
 use crate::locked::Locked;
 
-/// Bytes of the synthetic IV.
-const IV: usize = 16;
+/// Bytes of the synthetic IV, which comes first.
+pub const IV: usize = 16;
 
 /// A 64-byte AES-256-SIV key.
 pub struct SivKey(Locked<64>);

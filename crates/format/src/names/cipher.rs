@@ -2,17 +2,17 @@
 //! AAD. A name whose lower form is over 255 bytes (any of more than 160) stands under the form's hash, with
 //! the full form in a companion file.
 
-use super::kind::{BAD_PREFIX, LONG_PREFIX, LONG_SUFFIX, NameError, bad_name, check_new, check_plain};
+use super::kind::{
+    BAD_PREFIX, LONG_PREFIX, LONG_SUFFIX, MAX_NAME, NameError, bad_name, check_new, check_plain,
+};
 use super::{decode64, encode64};
 use crate::crypto::keys::TreeKey;
-use crate::crypto::siv::SivKey;
+use crate::crypto::siv::{IV, SivKey};
 use crate::crypto::{AuthError, sha256};
 use crate::ids::DirId;
 
 /// Names are padded to a multiple of this.
 const BLOCK: usize = 16;
-/// The synthetic IV's length.
-const IV: usize = 16;
 /// The longest name that lower filesystems take, in bytes.
 const LOWER_MAX: usize = 255;
 
@@ -44,7 +44,7 @@ impl LowerName {
     }
 
     /// The longest lower form in bytes: what a companion can hold.
-    pub const MAX_FULL: usize = ((IV + 256) * 4).div_ceil(3);
+    pub const MAX_FULL: usize = ((IV + MAX_NAME.next_multiple_of(BLOCK)) * 4).div_ceil(3);
 
     /// The lower name of the entry itself.
     pub fn entry(&self) -> &[u8] {

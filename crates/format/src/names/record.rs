@@ -1,15 +1,22 @@
 //! Directory records: the id, once it must not depend on the name any more, and the alias that new files below
-//! the directory use. version u8 = 1 ‖ incompat u8 = 0 ‖ sealed(id 16 ‖ alias length u16 ‖ alias), the first
-//! two bytes being the AAD.
+//! the directory use.
+//!
+//! ```text
+//! record    0 version u8 (1) | 1 incompat u8 (0) | 2 sealed (crypto/seal.rs), the first two bytes being the AAD
+//! sealed    0 directory id (16) | 16 length of the alias u16 | 18 alias, if it has one
+//! ```
 
 use super::OpenError;
 use crate::crypto::keys::{SealKey, TreeKey};
 use crate::crypto::seal;
 use crate::ids::{AliasName, DirId};
 
+/// Version and incompat bits.
 const HEAD: [u8; 2] = [1, 0];
+const ID: usize = 16;
+const ALIAS_LEN: usize = 2;
 
-/// What a directory's record says.
+/// What a directory's record holds.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DirRecord {
     /// The directory's id.
@@ -20,7 +27,7 @@ pub struct DirRecord {
 
 impl DirRecord {
     /// The longest record in bytes.
-    pub const MAX_LEN: usize = HEAD.len() + seal::OVERHEAD + 16 + 2 + 256;
+    pub const MAX_LEN: usize = HEAD.len() + seal::OVERHEAD + ID + ALIAS_LEN + AliasName::MAX_LEN;
 }
 
 /// Seals and opens the directory records of a tree.
@@ -35,7 +42,7 @@ impl RecordCipher {
     /// The record as it stands on disk.
     pub fn encode(&self, record: &DirRecord) -> Vec<u8> {
         let alias = record.alias.as_ref().map_or("", AliasName::as_str);
-        let mut plain = Vec::with_capacity(16 + 2 + alias.len());
+        let mut plain = Vec::with_capacity(ID + ALIAS_LEN + alias.len());
         plain.extend_from_slice(&record.id.0);
         // At most 256: AliasName checks it.
         plain.extend_from_slice(&(alias.len() as u16).to_le_bytes());
@@ -53,8 +60,8 @@ impl RecordCipher {
             return Err(OpenError::Newer);
         }
         let plain = self.0.open(&HEAD, sealed)?;
-        let (id, rest) = plain.split_first_chunk::<16>().ok_or(OpenError::Damaged)?;
-        let (len, alias) = rest.split_first_chunk::<2>().ok_or(OpenError::Damaged)?;
+        let (id, rest) = plain.split_first_chunk::<ID>().ok_or(OpenError::Damaged)?;
+        let (len, alias) = rest.split_first_chunk::<ALIAS_LEN>().ok_or(OpenError::Damaged)?;
         if alias.len() != usize::from(u16::from_le_bytes(*len)) {
             return Err(OpenError::Damaged);
         }

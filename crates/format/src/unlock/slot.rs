@@ -1,4 +1,11 @@
 //! Slots as they stand in the keyring's header, sealing and opening them.
+//!
+//! ```text
+//! in JSON    {"id", "type", "created", "salt" and "kdf" (of a passphrase), "wrapped"}, in base64 where it is bytes
+//! wrapped    nonce (12) | root key, encrypted (32) | tag (16): crypto/seal.rs
+//! AAD        vault id (16) | slot id (16) | type u8 (1 passphrase, 2 key file, 3 recovery key)
+//!            of a passphrase also: salt (16) | memory in KiB u32 | passes u32 | lanes u32
+//! ```
 
 use data_encoding::BASE64;
 use serde::de::Error as _;
@@ -11,7 +18,11 @@ use super::secret::{Secret, SecretKind};
 use crate::crypto::keys::{RootKey, SlotKek};
 use crate::crypto::password::{self, KdfError, KdfParams};
 use crate::crypto::random;
+use crate::crypto::seal::WrappedRoot;
 use crate::ids::{SlotId, Timestamp, VaultId};
+
+const SALT: usize = 16;
+const WRAPPED: usize = size_of::<WrappedRoot>();
 
 /// One unlock slot: the root key, wrapped under one secret.
 #[derive(Clone)]
@@ -19,7 +30,7 @@ pub struct Slot {
     id: SlotId,
     created: Timestamp,
     lock: Lock,
-    wrapped: [u8; 60],
+    wrapped: WrappedRoot,
 }
 
 /// The kinds that this program can open, as in the header.
@@ -28,7 +39,7 @@ const KNOWN: [&str; 3] = ["passphrase", "keyfile", "recovery"];
 /// The kind of secret and what else its KEK is made of.
 #[derive(Clone, Copy)]
 enum Lock {
-    Passphrase { salt: [u8; 16], kdf: KdfParams },
+    Passphrase { salt: [u8; SALT], kdf: KdfParams },
     KeyFile,
     Recovery,
 }
@@ -91,7 +102,7 @@ impl Slot {
             Secret::KeyFile(_) => Lock::KeyFile,
             Secret::Recovery(_) => Lock::Recovery,
         };
-        let mut slot = Self { id: SlotId::random(), created: now, lock, wrapped: [0; 60] };
+        let mut slot = Self { id: SlotId::random(), created: now, lock, wrapped: [0; WRAPPED] };
         if let Some(kek) = lock.kek(secret) {
             slot.wrapped = kek?.wrap_root(vault, slot.id, &slot.aad(vault), root);
         }
@@ -116,7 +127,6 @@ impl Slot {
         self.lock.kind()
     }
 
-    /// vault16 ‖ slot16 ‖ type u8 ‖ for passphrases: salt16 ‖ memory KiB u32 ‖ passes u32 ‖ lanes u32.
     fn aad(&self, vault: VaultId) -> Vec<u8> {
         let mut aad = [vault.as_bytes().as_slice(), self.id.as_bytes(), &[self.kind().number()]].concat();
         if let Lock::Passphrase { salt, kdf } = &self.lock {
@@ -286,10 +296,10 @@ struct SlotJson {
     kind: String,
     created: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
-    salt: Option<Base64<16>>,
+    salt: Option<Base64<SALT>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     kdf: Option<KdfParams>,
-    wrapped: Base64<60>,
+    wrapped: Base64<WRAPPED>,
 }
 
 impl From<&Slot> for SlotJson {
