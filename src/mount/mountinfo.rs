@@ -1,6 +1,9 @@
 //! What is mounted where, from /proc/self/mountinfo: it can be read without touching a mount whose daemon is
 //! gone or stuck. Which of the mounts a path leads into is asked of the kernel by a descriptor ([`of`]), which is
 //! had of a mount's root without being let into it; no text that someone else wrote comes into it.
+//!
+//! The list is taken apart as bytes, here and not by procfs-core 0.18: that reads lines of UTF-8, so that one mount at a
+//! path of other bytes, which any user may make, hides all mounts; and it leaves octal escapes as they are.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -123,6 +126,16 @@ mod tests {
         assert_eq!(mounts[1].source, "/home/u/my\\vault");
         assert!(mounts[1].is_vault() && !mounts[0].is_vault());
         assert_eq!((mounts[0].user, mounts[1].user), (None, Some(0)));
+    }
+
+    #[test]
+    fn a_mountpoint_of_bytes_that_are_no_utf_8_hides_no_mount() {
+        let text = b"98 22 0:54 / /home/u/\xff\xfe\\012x rw - fuse.rekeyfs /v\xe4ult rw,user_id=1000\n\
+            99 22 0:55 / /mnt/a rw - fuse.rekeyfs /w rw,user_id=0\n";
+        let mounts = parse(text);
+        assert_eq!(mounts[0].mountpoint.as_os_str().as_bytes(), b"/home/u/\xff\xfe\nx");
+        assert_eq!(mounts[0].source.as_bytes(), b"/v\xe4ult");
+        assert_eq!((mounts[1].id, mounts[1].mountpoint.as_path()), (MountId(99), Path::new("/mnt/a")));
     }
 
     #[test]

@@ -1,30 +1,34 @@
-//! How events and counts write lower paths and names.
+//! Lower paths as events, log lines and reports state them: bytes that aren't printable ASCII, and `%`, percent-encoded.
 
-/// Appends a lower path or name as events state it: bytes that aren't printable ASCII, and `%`, percent-encoded.
-pub(in crate::vault) fn encoded(bytes: &[u8], to: &mut String) {
-    for &byte in bytes {
-        if byte.is_ascii_graphic() && byte != b'%' {
-            to.push(char::from(byte));
-        } else {
-            to.push_str(&format!("%{byte:02X}"));
-        }
-    }
+use std::borrow::Cow;
+
+use percent_encoding::{AsciiSet, CONTROLS, PercentEncode, percent_decode_str, percent_encode};
+
+/// What is stated as `%XX`, beside bytes that aren't ASCII.
+const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
+
+/// The text for a lower path or name.
+pub(in crate::vault) fn encoded(bytes: &[u8]) -> PercentEncode<'_> {
+    percent_encode(bytes, ENCODED)
 }
 
-/// Takes the percent-encoding off.
-pub(super) fn decoded(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        if first != b'%' {
-            bytes.push(first);
-            rest = tail;
-            continue;
-        }
-        let (digits, tail) = tail.split_at_checked(2)?;
-        let digits = std::str::from_utf8(digits).ok()?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        rest = tail;
+/// The bytes that a text states. A `%` without two digits stands for itself.
+pub(super) fn decoded(text: &str) -> Cow<'_, [u8]> {
+    percent_decode_str(text).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_comes_back_and_what_is_printable_stays() {
+        let all: Vec<u8> = (0..=255).collect();
+        let text = encoded(&all).to_string();
+        assert!(text.starts_with("%00%01"), "{text}");
+        assert!(text.contains("%1F%20!\"#$%25&") && text.contains("}~%7F%80"), "{text}");
+        assert!(text.ends_with("%FE%FF"), "{text}");
+        assert_eq!(*decoded(&text), *all);
+        assert_eq!(*decoded("%"), *b"%");
     }
-    Some(bytes)
 }

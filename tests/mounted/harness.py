@@ -169,7 +169,7 @@ class Vault:
         subprocess.run(["fusermount3", "-u", "-z", self.mnt], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def is_mounted(self):
-        return str(self.mnt) in pathlib.Path("/proc/self/mounts").read_text()
+        return os.fsencode(self.mnt) in pathlib.Path("/proc/self/mounts").read_bytes()
 
     def close(self):
         if self.pid is not None:

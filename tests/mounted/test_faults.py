@@ -586,6 +586,21 @@ class Unprivileged(UserMountTest):
         self.vault.umount()
 
 
+    def test_a_mountpoint_of_any_bytes_serves_and_hides_no_other_mount(self):
+        (self.dir / "own").mkdir()
+        own = self.new_vault(self.dir / "own")
+        own.mount()
+        self.vault.mnt = self.vault.base / os.fsdecode(b"no utf-8 \xff\xfe \\040 \t\n")
+        self.vault.mnt.mkdir()
+        os.chown(self.vault.mnt, NOBODY, NOBODY)
+        self.vault.mount()
+        self.assertEqual(json.loads(self.vault.ok("status", self.vault.mnt, "--json"))["mount"]["pid"], self.vault.pid)
+        self.assertEqual(own.status()["mount"]["pid"], own.pid)
+        own.umount()
+        self.vault.rotate()
+        self.vault.umount()
+
+
 class AllowOther(MountedTest):
     options = ("--allow-other",)
 

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 use serde_json::{Map, Value};
+use unicode_width::UnicodeWidthStr;
 
 use crate::cli::args::Output;
 use crate::cli::exit::{Exit, Failure, Outcome};
@@ -165,28 +166,33 @@ fn boxes_of(title: &str, value: &Value, boxes: &mut Vec<(String, Rows)>) {
 
 fn draw(title: &str, rows: &Rows, out: &mut String) {
     let count = rows.iter().map(Vec::len).max().unwrap_or_default();
-    let width = |s: &String| s.chars().count();
     let mut widths: Vec<usize> = (0..count)
-        .map(|i| rows.iter().filter_map(|row| row.get(i)).map(width).max().unwrap_or_default())
+        .map(|i| rows.iter().filter_map(|row| row.get(i)).map(|cell| cell.width()).max().unwrap_or_default())
         .collect();
     let inside = |widths: &[usize]| widths.iter().map(|w| w + 3).sum::<usize>().saturating_sub(1);
-    let missing = (title.chars().count() + 2).saturating_sub(inside(&widths));
+    let missing = (title.width() + 2).saturating_sub(inside(&widths));
     match widths.last_mut() {
         Some(last) => *last += missing,
         None => return,
     }
     let total = inside(&widths);
-    out.push_str(&format!("+{}+\n|{title:^total$}|\n", "-".repeat(total)));
+    out.push_str(&format!("+{}+\n|{}|\n", "-".repeat(total), centred(title, total)));
     let rule: Vec<String> = widths.iter().map(|w| "-".repeat(w + 2)).collect();
     let rule = format!("+{}+\n", rule.join("+"));
     out.push_str(&rule);
     for row in rows {
         for (cell, width) in row.iter().zip(&widths) {
-            out.push_str(&format!("| {cell:<width$} "));
+            out.push_str(&format!("| {cell}{} ", " ".repeat(width.saturating_sub(cell.width()))));
         }
         out.push_str("|\n");
     }
     out.push_str(&rule);
+}
+
+/// `text` in the middle of so many columns of a terminal.
+fn centred(text: &str, columns: usize) -> String {
+    let around = columns.saturating_sub(text.width());
+    format!("{}{text}{}", " ".repeat(around / 2), " ".repeat(around - around / 2))
 }
 
 #[cfg(test)]
@@ -217,5 +223,14 @@ mod tests {
         assert_eq!(drawn.lines().count(), 5 + 6);
         assert!(widths[..5].iter().all(|w| *w == widths[0]) && widths[5..].iter().all(|w| *w == widths[5]));
         assert!(drawn.contains("| Truncated | False |") && drawn.contains("| KeyId |"), "{drawn}");
+    }
+
+    #[test]
+    fn a_table_with_wide_characters_has_straight_edges() {
+        let keys = json!({ "Keys": [{ "KeyId": "鍵", "Tag": "a" }, { "KeyId": "e\u{301}", "Tag": "b" }] });
+        let drawn = table("鍵の一覧", &keys);
+        let widths: Vec<usize> = drawn.lines().map(UnicodeWidthStr::width).collect();
+        assert!(widths.iter().all(|width| *width == widths[0]), "{drawn}");
+        assert!(drawn.contains("| 鍵    | a   |") && drawn.contains("| e\u{301}     | b   |"), "{drawn}");
     }
 }

@@ -35,14 +35,13 @@ impl PlainNames {
     /// here and removed.
     pub fn of(&self, lower: &str) -> Option<Vec<u8>> {
         let mut entries = lower.split('/').map(decoded);
-        if entries.next()?? != b"tree" {
+        if *entries.next()? != *b"tree" {
             return None;
         }
         let mut dir = self.root.try_clone().ok();
         let mut id = self.root_id;
         let mut path = Vec::new();
         for entry in entries {
-            let entry = entry?;
             if !path.is_empty() {
                 path.push(b'/');
             }
@@ -102,7 +101,7 @@ impl Vault {
         let mut path = "tree".to_owned();
         for entry in entries.iter().rev() {
             path.push('/');
-            encoded(entry, &mut path);
+            path.extend(encoded(entry));
         }
         Some(path)
     }

@@ -87,7 +87,7 @@ impl Noted {
         let files = self.0.entry(reason).or_default();
         if files.len() < NOTED {
             let mut lower = "tree/".to_owned();
-            encoded(&path[..path.len().min(PATH)], &mut lower);
+            lower.extend(encoded(&path[..path.len().min(PATH)]));
             files.push(NotedFile { lower, path: None, inode, why: why() });
         }
     }
