@@ -5,7 +5,7 @@
   a shell.
 - Links to files of the repository, and to headings in them.
 - In ARCHITECTURE.md, Rust items in backticks: `Type::method`, `Type::field`, `Enum::Variant`, `module::function`. A folder's
-  module counts as the module of what its files define, since it passes that on.
+  module counts as the module of what its files define, since it passes that on. An item with a path in brackets behind it is defined there, or below there.
 - docs/README.md, the index, has each page of docs.
 - Sources, tests and documents that refer to a part of a page, as in `docs/keys.md, "Revoking"`: the page has these words.
 """
@@ -23,7 +23,7 @@ WITH_ITEMS = "ARCHITECTURE.md"
 DOCUMENTS = [WITH_ITEMS, "CONTRIBUTING.md", "README.md", "SECURITY.md", "tests/README.md"]
 PATH = re.compile(r"(?<![\w./$-])(?:src|crates|tests|scripts|docs|fuzz|benches)/[\w./*{},-]*")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-ITEM = re.compile(r"`((?:\w+::)+\w+)(?:\(\))?`")
+ITEM = re.compile(r"`((?:\w+::)+\w+)(?:\(\))?`(?:\s\(`((?:src|crates)/[\w./-]+)`)?")
 PART = re.compile(r'docs/([a-z-]+\.md),? \(?"([^"]+)"')
 # What looks like a path and is none: a rate, in docs/performance.md.
 NO_PATHS = {"crates/min"}
@@ -85,12 +85,14 @@ class Sources:
     VARIANT = re.compile(r"^ *([A-Z]\w*)(?: \{|\(|,| =|$)")
 
     def __init__(self):
-        self.items = set()
+        self.items = {}
+        self.path = None
         for folder in ("src", "crates"):
             for path in (ROOT / folder).rglob("*.rs"):
                 self.read(path)
 
     def read(self, path):
+        self.path = str(path.relative_to(ROOT))
         parts = path.with_suffix("").relative_to(ROOT).parts
         blocks = [("mod", [part for part in parts if part not in ("src", "crates", "mod", "lib", "main")], -1)]
         for line in path.read_text().splitlines():
@@ -120,11 +122,18 @@ class Sources:
         return names
 
     def add(self, names, item):
-        self.items.update((name, item) for name in names)
+        for name in names:
+            self.items.setdefault((name, item), set()).add(self.path)
 
-    def has(self, item):
+    def wrong(self, item, place):
+        """What is wrong with a name, and with the place where it is said to be; None if nothing is."""
         of, name = item.split("::")[-2:]
-        return (of, name) in self.items
+        paths = self.items.get((of, name))
+        if not paths:
+            return f"{item}, which no source defines"
+        if place and not any(path == place or path.startswith(place.rstrip("/") + "/") for path in paths):
+            return f"{item} as if it were in {place}"
+        return None
 
 
 def main():
@@ -141,7 +150,7 @@ def main():
         problems += [f"{name} links to {target}, which isn't there" for target in missing_links(document, text)]
     sources = Sources()
     items = ITEM.findall((ROOT / WITH_ITEMS).read_text())
-    problems += [f"{WITH_ITEMS} names {item}, which no source defines" for item in items if not sources.has(item)]
+    problems += [f"{WITH_ITEMS} names {wrong}" for item in items if (wrong := sources.wrong(*item))]
     problems += missing_parts()
     listed = {target.partition("#")[0] for target in LINK.findall((ROOT / INDEX).read_text())}
     pages = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")} - {"README.md"}
