@@ -10,7 +10,7 @@ use rekeyfs::crypto::keys::Dek;
 use rekeyfs::crypto::password::KdfParams;
 use rekeyfs::crypto::suite::Suite;
 use rekeyfs::ids::{AliasName, FileId, Format};
-use rekeyfs::keyring::{HostMemory, KeyringFile, OpenOptions};
+use rekeyfs::keyring::{KeyringFile, OpenOptions, SeenGenerations};
 use rekeyfs::kms::Call;
 use rekeyfs::unlock::Secret;
 
@@ -24,7 +24,7 @@ fn large_keyring(c: &mut Criterion) {
     let (vault, state) = (dir.path().join("vault"), dir.path().join("state"));
     std::fs::create_dir(&vault).unwrap();
     let secret = Secret::KeyFile(zeroize::Zeroizing::new([1; 32]));
-    let options = OpenOptions { host: HostMemory::at(state), ..OpenOptions::default() };
+    let options = OpenOptions { host: SeenGenerations::at(state), ..OpenOptions::default() };
     let made = KeyringFile::create(&vault, Suite::Aes256Gcm, &[&secret], KDF, &options).unwrap();
     made.keys.add_many(KEYS, VERSIONS).unwrap();
     drop(made);

@@ -17,7 +17,7 @@ use super::{args, errors};
 use crate::control::{Reply, Request};
 use crate::ids::PathText;
 use crate::ids::{KeyId, KeyVersion};
-use crate::keyring::{Authority, Keys, RetireOrder, Retirement};
+use crate::keyring::{ForceToken, Keys, RetireOrder, Retirement};
 use crate::service::{CopyPlace, Operations, Retire, RetireReport};
 use crate::storage;
 
@@ -43,9 +43,9 @@ pub(super) fn run(command: &KeyCommand) -> Outcome {
 
 fn retire(args: &Args) -> Outcome {
     let what = match (args.undo, args.trim) {
-        (true, _) => Retirement::Open,
+        (true, _) => Retirement::Restore,
         (false, true) => Retirement::Trim,
-        (false, false) => Retirement::Shut,
+        (false, false) => Retirement::Retire,
     };
     let target = Target::resolve(&args.target)?;
     let copies = args.checked_copy.iter().map(|path| place(path)).collect::<Outcome<_>>()?;
@@ -89,8 +89,8 @@ fn retire(args: &Args) -> Outcome {
         output::print(&text(&report, below, what))?
     }
     match what {
-        Retirement::Open => {}
-        Retirement::Shut => output::complain(&format!("{COPIES}; --undo opens them again")),
+        Retirement::Restore => {}
+        Retirement::Retire => output::complain(&format!("{COPIES}; --undo opens them again")),
         Retirement::Trim => output::complain(&COPIES),
     }
     Ok(())
@@ -137,10 +137,10 @@ pub(super) fn insist(
     open: &args::Open,
     key_id: &str,
     order: impl FnOnce(KeyId) -> String,
-) -> Outcome<Authority> {
+) -> Outcome<ForceToken> {
     let opened = offline::open_keyring(target.vault(), open)?.opened;
     let key = named(&opened.keys, key_id)?;
-    Ok(opened.keys.authority(&opened.proof, &order(key)))
+    Ok(opened.keys.force_token(&opened.proof, &order(key)))
 }
 
 /// The key that a user names.
@@ -158,10 +158,10 @@ fn text(report: &RetireReport, below: KeyVersion, what: Retirement) -> String {
         n => format!(" ({n} of them without material, which was trimmed)"),
     };
     match what {
-        Retirement::Shut => {
+        Retirement::Retire => {
             format!("key {key}: versions below {below} are retired; --undo opens them again\n")
         }
-        Retirement::Open => format!("key {key}: versions below {below} are open again{lost}\n"),
+        Retirement::Restore => format!("key {key}: versions below {below} are open again{lost}\n"),
         Retirement::Trim => {
             format!("key {key}: versions below {below} are retired; {} were trimmed\n", report.trimmed)
         }

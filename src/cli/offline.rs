@@ -12,11 +12,11 @@ use super::output;
 use super::progress::Display;
 use super::secrets::{self, SecretPlan};
 use crate::ids::{AliasName, KeyId, Timestamp};
-use crate::keyring::{Authority, KeyringFile, Keys, Looked, OpenOptions, Opened};
+use crate::keyring::{ForceToken, KeyringFile, Keys, Looked, OpenOptions, Opened};
 use crate::mount::VaultLock;
 use crate::rewrap::ReencryptReport;
 use crate::service::{
-    OpenVault, Operations, Progress, Renewal, Rewrap, RewrapReport, RotateTarget, Rotation, Status,
+    KeyRef, ManualRotation, OpenVault, Operations, Progress, Rewrap, RewrapReport, Rotation, Status,
 };
 use crate::unlock::Secret;
 
@@ -60,9 +60,9 @@ impl Offline {
     ///
     /// # Errors
     /// No such key.
-    pub(super) fn insist(&self, key_id: &str, order: impl FnOnce(KeyId) -> String) -> Outcome<Authority> {
+    pub(super) fn insist(&self, key_id: &str, order: impl FnOnce(KeyId) -> String) -> Outcome<ForceToken> {
         let key = super::key::named(self.keys(), key_id)?;
-        Ok(self.keys().authority(&self.opened.proof, &order(key)))
+        Ok(self.keys().force_token(&self.opened.proof, &order(key)))
     }
 
     /// Deletes the keys whose date has passed, and says of each what became of it; not in a vault that may only be read.
@@ -138,7 +138,7 @@ pub(super) fn look_at_keyring(file: &Path, args: &args::Open) -> Outcome<Looked>
 ///
 /// # Errors
 /// As [`open_keyring`]; the lock; the rotation.
-pub(super) fn rotate(vault: &Path, args: &args::Open, target: &RotateTarget) -> Outcome<Rotation> {
+pub(super) fn rotate(vault: &Path, args: &args::Open, target: &KeyRef) -> Outcome<Rotation> {
     let offline = Offline::open_to_change(vault, args)?;
     offline.operations().rotate(target).map_err(|error| errors::refusal(&error))
 }
@@ -147,7 +147,7 @@ pub(super) fn rotate(vault: &Path, args: &args::Open, target: &RotateTarget) -> 
 ///
 /// # Errors
 /// As [`open_keyring`]; the lock; the keyring.
-pub(super) fn renew(vault: &Path, args: &args::Open, alias: &AliasName) -> Outcome<Renewal> {
+pub(super) fn renew(vault: &Path, args: &args::Open, alias: &AliasName) -> Outcome<ManualRotation> {
     let offline = Offline::open_to_change(vault, args)?;
     offline.operations().replace_key(alias).map_err(|error| errors::refusal(&error))
 }

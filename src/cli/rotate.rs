@@ -7,7 +7,7 @@ use super::output;
 use super::target::{self, Target};
 use crate::control::{Reply, Request};
 use crate::ids::AliasName;
-use crate::service::{Renewal, RotateTarget, Rotation};
+use crate::service::{KeyRef, ManualRotation, Rotation};
 
 /// Rotates a key, in the mount if there is one.
 ///
@@ -20,7 +20,7 @@ pub(super) fn run(args: &args::Rotate) -> Outcome {
     }
     let which = which(args)?;
     let target = Target::resolve(&args.target)?;
-    if let (true, RotateTarget::Alias(alias)) = (args.new_key, &which) {
+    if let (true, KeyRef::Alias(alias)) = (args.new_key, &which) {
         return run_new_key(args, &target, alias);
     }
     let rotated = match &target {
@@ -47,7 +47,7 @@ fn run_new_key(args: &args::Rotate, target: &Target, alias: &AliasName) -> Outco
     if args.json {
         return output::print_json(&renewed);
     }
-    let Renewal { alias, old, new, dated } = &renewed;
+    let ManualRotation { alias, old, new, dated } = &renewed;
     output::print(&format!("{alias}: key {old} -> {new}; {dated} is the old one's\n"))
 }
 
@@ -67,9 +67,9 @@ fn run_due(args: &args::Rotate) -> Outcome {
     }
 }
 
-fn which(args: &args::Rotate) -> Outcome<RotateTarget> {
+fn which(args: &args::Rotate) -> Outcome<KeyRef> {
     match (&args.alias, &args.key_id) {
-        (_, Some(id)) => id.parse().map(RotateTarget::Key).map_err(|_| {
+        (_, Some(id)) => id.parse().map(KeyRef::Key).map_err(|_| {
             let cause = format!("{id:?} is no key id; `rekeyfs status` shows them");
             Failure::new(Exit::Usage, "--key-id", cause)
         }),
@@ -79,12 +79,9 @@ fn which(args: &args::Rotate) -> Outcome<RotateTarget> {
             } else {
                 format!("{}{alias}", AliasName::PREFIX)
             };
-            whole
-                .parse()
-                .map(RotateTarget::Alias)
-                .map_err(|error| Failure::new(Exit::Usage, "--alias", error))
+            whole.parse().map(KeyRef::Alias).map_err(|error| Failure::new(Exit::Usage, "--alias", error))
         }
-        (None, None) => Ok(RotateTarget::Alias(AliasName::default_alias())),
+        (None, None) => Ok(KeyRef::Alias(AliasName::default_alias())),
     }
 }
 

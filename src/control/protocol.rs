@@ -9,8 +9,8 @@ use crate::ids::{AliasName, KeyId, KeyVersion, PathText, Timestamp};
 use crate::keyring::VersionState;
 use crate::kms::Call;
 use crate::service::{
-    ErrorReply, FileReencrypted, Inspected, KmsReply, Progress, ReencryptionEnded, Renewal, Retire,
-    RetireReport, Rewrap, RewrapReport, RotateTarget, Rotation, Status,
+    ErrorReply, FileReencrypted, Inspected, KeyRef, KmsReply, ManualRotation, Progress, ReencryptionEnded,
+    Retire, RetireReport, Rewrap, RewrapReport, Rotation, Status,
 };
 
 /// The protocol's number. It goes up when an old client or daemon would misunderstand a new message.
@@ -28,7 +28,7 @@ pub enum Request {
     /// A new version of a key, in use when the reply comes.
     Rotate {
         /// Which key.
-        target: RotateTarget,
+        target: KeyRef,
     },
     /// Make a new key in the place of the one that an alias points at.
     RotateNewKey {
@@ -105,7 +105,7 @@ pub enum Reply {
     /// To [`Request::Rotate`].
     Rotated(Rotation),
     /// To [`Request::RotateNewKey`].
-    Renewed(Renewal),
+    Renewed(ManualRotation),
     /// To [`Request::RotateDue`].
     RotatedDue {
         /// The rotations; may be none.

@@ -16,8 +16,8 @@ use crate::ids::{AliasName, BackingKeyId, Ino, KeyId, KeyVersion, PathText, Time
 use crate::keyring::{Staying, VersionState};
 use crate::kms::Call;
 use crate::service::{
-    self, ErrorKind, ErrorReply, FileReencrypted, GoOn, Inspected, KmsReply, Operations, Progress,
-    ReencryptionEnded, Renewal, Retire, RetireReport, Rewrap, RewrapReport, RotateTarget, Rotation, Status,
+    self, ErrorKind, ErrorReply, FileReencrypted, GoOn, Inspected, KeyRef, KmsReply, ManualRotation,
+    Operations, Progress, ReencryptionEnded, Retire, RetireReport, Rewrap, RewrapReport, Rotation, Status,
 };
 
 struct Fake {
@@ -28,20 +28,18 @@ impl Operations for Fake {
     fn status(&self) -> service::Result<Status> {
         Ok(status())
     }
-    fn rotate(&self, target: &RotateTarget) -> service::Result<Rotation> {
+    fn rotate(&self, target: &KeyRef) -> service::Result<Rotation> {
         match target {
-            RotateTarget::Alias(alias) => Ok(Rotation {
+            KeyRef::Alias(alias) => Ok(Rotation {
                 alias: Some(alias.clone()),
                 key: KeyId::from_bytes([7; 16]),
                 old: KeyVersion(1),
                 new: KeyVersion(2),
             }),
-            RotateTarget::Key(key) => {
-                Err(ErrorReply::new(ErrorKind::NotFound, format!("{key}: no such key")))
-            }
+            KeyRef::Key(key) => Err(ErrorReply::new(ErrorKind::NotFound, format!("{key}: no such key"))),
         }
     }
-    fn replace_key(&self, alias: &AliasName) -> service::Result<Renewal> {
+    fn replace_key(&self, alias: &AliasName) -> service::Result<ManualRotation> {
         Err(ErrorReply::new(ErrorKind::NotFound, format!("there is no {alias}")))
     }
     fn rotate_due(&self) -> service::Result<Vec<Rotation>> {
@@ -191,11 +189,11 @@ fn a_mount_is_found_asked_and_gone() {
     assert_eq!(client.call(&Request::Status).unwrap(), Reply::Status(Box::new(status())));
 
     let alias = AliasName::default_alias();
-    let request = Request::Rotate { target: RotateTarget::Alias(alias) };
+    let request = Request::Rotate { target: KeyRef::Alias(alias) };
     let reply = Client::connect(&found[0].socket, me()).unwrap().call(&request).unwrap();
     assert!(matches!(reply, Reply::Rotated(r) if r.new == KeyVersion(2)));
 
-    let request = Request::Rotate { target: RotateTarget::Key(KeyId::from_bytes([3; 16])) };
+    let request = Request::Rotate { target: KeyRef::Key(KeyId::from_bytes([3; 16])) };
     let refused = Client::connect(&found[0].socket, me()).unwrap().call(&request);
     assert!(matches!(refused, Err(ClientError::Refused(r)) if r.kind == ErrorKind::NotFound));
 

@@ -3,11 +3,12 @@
 //! another process moves meanwhile leads to where it points then.
 
 use super::error::{KeyError, KeyringError, Unusable};
-use super::format::model::{Alias, Body, Key, KeyState, Manager, Origin, Tag};
+use super::format::model::{Alias, Key, KeyState, KeyringBody, Manager, Origin, Tag};
 use super::keys::{Keys, known};
 use super::rules::error::RuleError;
 use super::rules::key_refs::KeyRef;
 use super::rules::policy::{self, LockOut};
+use super::store::Saves;
 use crate::events::Event;
 use crate::ids::{AliasName, KeyId};
 
@@ -82,7 +83,7 @@ impl Keys {
         }
         key.tags = new.tags;
         let id = key.id;
-        self.change(false, |draft| {
+        self.change(Saves::Once, |draft| {
             draft.body.keys.push(key);
             draft.note(Event::KeyOperation { key: id, operation: "CreateKey" });
             Ok(id)
@@ -95,7 +96,7 @@ impl Keys {
     /// [`RuleError::AliasExists`], or the key may not be pointed at.
     pub(crate) fn create_alias(&self, name: AliasName, target: &KeyRef) -> Result<()> {
         let now = self.clock.now();
-        self.change(false, |draft| {
+        self.change(Saves::Once, |draft| {
             if draft.body.alias(&name).is_some() {
                 return Err(RuleError::AliasExists(name).into());
             }
@@ -112,7 +113,7 @@ impl Keys {
     /// [`KeyError::UnknownAlias`], or the key may not be pointed at.
     pub(crate) fn update_alias(&self, name: AliasName, target: &KeyRef) -> Result<()> {
         let now = self.clock.now();
-        self.change(false, |draft| {
+        self.change(Saves::Once, |draft| {
             let Some(at) = draft.body.aliases.iter().position(|alias| alias.name == name) else {
                 return Err(KeyError::UnknownAlias(name).into());
             };
@@ -132,7 +133,7 @@ impl Keys {
         if name == AliasName::default_alias() {
             return Err(RuleError::AliasInUse(name).into());
         }
-        self.change(false, |draft| {
+        self.change(Saves::Once, |draft| {
             let aliases = &mut draft.body.aliases;
             let Some(at) = aliases.iter().position(|alias| alias.name == name) else {
                 return Err(KeyError::UnknownAlias(name).into());
@@ -227,7 +228,7 @@ impl Keys {
         key: &KeyRef,
         change: impl FnOnce(&mut Key) -> Result<Option<Event>>,
     ) -> Result<KeyId> {
-        self.change(false, |draft| {
+        self.change(Saves::Once, |draft| {
             let key = key.find(&draft.body)?;
             let event = change(known(&mut draft.body, key)?)?;
             draft.note(Event::KeyOperation { key, operation });
@@ -240,7 +241,7 @@ impl Keys {
 }
 
 /// A key that an alias may come to point at.
-fn target_of_alias(body: &Body, asked: &KeyRef) -> Result<KeyId> {
+fn target_of_alias(body: &KeyringBody, asked: &KeyRef) -> Result<KeyId> {
     let id = asked.find(body)?;
     let key = body.key(id).ok_or(KeyError::UnknownKey(id))?;
     key.may_be_managed()?;

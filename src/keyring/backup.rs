@@ -222,7 +222,7 @@ fn there(dir: &VaultDir, force: bool) -> Result<There> {
 }
 
 /// Reads a backup and opens it.
-fn read(file: &Path, secret: &Secret, limit: CostLimit) -> Result<(Header, model::Body)> {
+fn read(file: &Path, secret: &Secret, limit: CostLimit) -> Result<(Header, model::KeyringBody)> {
     let damaged = |what: String| KeyringError::Backup { path: file.to_owned(), what };
     let longest = vault_dir::MAX_FILE_LEN;
     let meta = fs::metadata(file).map_err(|e| failed(file, "can't be read", &e))?;
@@ -239,7 +239,7 @@ pub(super) fn open(
     bytes: &[u8],
     secret: &Secret,
     limit: CostLimit,
-) -> Result<(Header, model::Body)> {
+) -> Result<(Header, model::KeyringBody)> {
     let damaged = |what: String| KeyringError::Backup { path: file.to_owned(), what };
     let parts = header::parse(bytes, Kind::Backup).map_err(|e| damaged(format!("is no key backup: {e}")))?;
     let vault = parts.header.vault;

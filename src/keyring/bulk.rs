@@ -3,6 +3,7 @@
 use super::error::KeyringError;
 use super::format::model::{Alias, Key, Manager};
 use super::keys::Keys;
+use super::store::Saves;
 use crate::ids::AliasName;
 
 impl Keys {
@@ -12,7 +13,7 @@ impl Keys {
     /// [`KeyringError`]; nothing was added then.
     pub fn add_many(&self, keys: usize, versions: u32) -> Result<(), KeyringError> {
         let now = self.clock.now();
-        self.change(false, |draft| {
+        self.change(Saves::Once, |draft| {
             for number in 0..keys {
                 let mut key = Key::create(Manager::Customer, "One of many", now);
                 for _ in 1..versions {

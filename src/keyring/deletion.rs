@@ -1,18 +1,19 @@
 //! The end of a key whose deletion was scheduled: due when its date has passed, refused while files need it
-//! unless its owner insisted, final when its material is in neither `keyring` nor `keyring.prev`.
+//! unless its owner forces it, final when its material is in neither `keyring` nor `keyring.prev`.
 
 use super::error::{KeyError, KeyringError};
-use super::force_token::Authority;
+use super::force_token::ForceToken;
 use super::format::extensions::Extension;
-use super::format::model::{Body, KeyState};
+use super::format::model::{KeyState, KeyringBody};
 use super::keys::{Keys, known};
 use super::rules::error::RuleError;
 use super::rules::key_refs::KeyRef;
+use super::store::Saves;
 use crate::events::Event;
 use crate::ids::{AliasName, KeyId, Timestamp};
 
-/// The extension of the body that lists the keys, 16 bytes each, whose deletion is insisted on.
-const INSISTED: u32 = 1;
+/// The extension of the body that lists the keys, 16 bytes each, whose deletion is forced.
+const FORCED: u32 = 1;
 
 /// A key that is pending deletion.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,21 +41,21 @@ pub(crate) struct Scheduled {
     pub(crate) date: Timestamp,
 }
 
-impl Body {
-    fn insisted(&self, key: KeyId) -> bool {
-        let list = self.extensions.iter().find(|e| e.tag == INSISTED).map_or(&[][..], |e| &e.data);
+impl KeyringBody {
+    fn is_forced(&self, key: KeyId) -> bool {
+        let list = self.extensions.iter().find(|e| e.tag == FORCED).map_or(&[][..], |e| &e.data);
         list.chunks_exact(16).any(|id| id == key.as_bytes())
     }
 
-    fn set_insisted(&mut self, key: KeyId, insisted: bool) {
-        let old = self.extensions.iter().position(|e| e.tag == INSISTED);
+    fn set_forced(&mut self, key: KeyId, forced: bool) {
+        let old = self.extensions.iter().position(|e| e.tag == FORCED);
         let mut data = old.map(|at| self.extensions.remove(at).data).unwrap_or_default();
         data = data.chunks_exact(16).filter(|id| id != key.as_bytes()).flatten().copied().collect();
-        if insisted {
+        if forced {
             data.extend_from_slice(key.as_bytes());
         }
         if !data.is_empty() {
-            self.extensions.push(Extension { tag: INSISTED, data });
+            self.extensions.push(Extension { tag: FORCED, data });
         }
     }
 }
@@ -69,16 +70,16 @@ impl Keys {
         &self,
         key: KeyId,
         window_days: Option<i64>,
-        insist: Option<&Authority>,
+        force: Option<&ForceToken>,
     ) -> Result<Scheduled, KeyringError> {
         let now = self.clock.now();
-        self.going(&[key]);
-        let (window, date) = self.change(false, |draft| {
-            if let Some(authority) = insist {
-                draft.check(authority, &Self::deletion_order(key))?;
+        self.announce_unusable(&[key]);
+        let (window, date) = self.change(Saves::Once, |draft| {
+            if let Some(token) = force {
+                draft.check_force(token, &Self::deletion_order(key))?;
             }
             let scheduled = known(&mut draft.body, key)?.schedule_deletion(window_days, now)?;
-            draft.body.set_insisted(key, insist.is_some());
+            draft.body.set_forced(key, force.is_some());
             draft.note(Event::KeyOperation { key, operation: "ScheduleKeyDeletion" });
             draft.note(Event::KeyStateChanged { key, state: KeyState::PendingDeletion.name() });
             Ok(scheduled)
@@ -109,7 +110,7 @@ impl Keys {
                 key: key.id,
                 date,
                 due: date <= now,
-                insisted: body.insisted(key.id),
+                insisted: body.is_forced(key.id),
                 is_default: default == Some(key.id),
             })
         };
@@ -117,22 +118,22 @@ impl Keys {
     }
 
     /// Deletes a key whose date has passed, with its aliases; its material is not in `keyring.prev` either. The
-    /// caller has counted that no file needs it, or the deletion is insisted on.
+    /// caller has counted that no file needs it, or the deletion is forced.
     ///
     /// # Errors
     /// [`RuleError::NotPendingDeletion`] if the deletion was cancelled, or scheduled anew, since `pending` was seen;
     /// the keyring can't be saved.
     pub fn delete_due(&self, pending: &PendingDeletion) -> Result<(), KeyringError> {
         let (id, now) = (pending.key, self.clock.now());
-        self.change(true, |draft| {
+        self.change(Saves::Twice, |draft| {
             let body = &mut draft.body;
             let key = body.key(id).ok_or(KeyError::UnknownKey(id))?;
             let still = key.state == KeyState::PendingDeletion && key.deletion_date == Some(pending.date);
             let default = body.alias(&AliasName::default_alias()).is_some_and(|alias| alias.key == id);
-            if !still || default || pending.date > now || body.insisted(id) != pending.insisted {
+            if !still || default || pending.date > now || body.is_forced(id) != pending.insisted {
                 return Err(RuleError::NotPendingDeletion(id).into());
             }
-            body.set_insisted(id, false);
+            body.set_forced(id, false);
             body.aliases.retain(|alias| alias.key != id);
             body.keys.retain(|key| key.id != id);
             body.note_deleted(id);

@@ -4,6 +4,7 @@ use super::error::KeyringError;
 use super::format::model::{Key, KeyState};
 use super::keys::{Keys, known};
 use super::rules::import::ImportType;
+use super::store::Saves;
 use crate::crypto::keys::KeyMaterial;
 use crate::crypto::keys::SealKey;
 use crate::events::Event;
@@ -30,7 +31,7 @@ impl Keys {
         expires: Option<Timestamp>,
     ) -> Result<[u8; 32]> {
         let now = self.clock.now();
-        self.change(false, |draft| {
+        self.change(Saves::Once, |draft| {
             let known = known(&mut draft.body, key)?;
             let before = known.state;
             let id = known.import(material, import, expires, now)?;
@@ -49,8 +50,8 @@ impl Keys {
     /// # Errors
     /// [`KeyringError`]: no such key, it makes its own material, or it has none of that id.
     pub(crate) fn delete_material(&self, key: KeyId, wanted: Option<[u8; 32]>) -> Result<[u8; 32]> {
-        self.going(&[key]);
-        self.change(true, |draft| {
+        self.announce_unusable(&[key]);
+        self.change(Saves::Twice, |draft| {
             let known = known(&mut draft.body, key)?;
             let before = known.state;
             let gone = known.delete_material(wanted.as_ref())?;
@@ -79,8 +80,8 @@ impl Keys {
         if due.is_empty() {
             return Ok(due);
         }
-        self.going(&due);
-        self.change(true, |draft| {
+        self.announce_unusable(&due);
+        self.change(Saves::Twice, |draft| {
             let mut notes = Vec::new();
             for key in &mut draft.body.keys {
                 let before = key.state;

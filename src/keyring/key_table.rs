@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use super::aliases::{Aliases, Named};
 use super::error::{KeyError, Unusable};
 use super::format::gaps;
-use super::format::model::{Body, Key, KeyState, Version, at_number};
+use super::format::model::{Key, KeyState, KeyringBody, Version, at_number};
 use super::format::ranges::Gap;
 use super::format::untagged::Untagged;
 use super::rules::follow::KeyringView;
@@ -20,7 +20,7 @@ use crate::ids::{AliasId, AliasName, BackingKeyId, Generation, KeyId, KeyVersion
 /// A snapshot of the keys.
 pub(super) struct Table {
     /// What it was made of; its clone shares the secrets.
-    pub(super) body: Body,
+    pub(super) body: KeyringBody,
     aliases: Aliases,
     untagged: HashMap<KeyId, Untagged>,
     keys: HashMap<KeyId, Arc<Entry>>,
@@ -147,7 +147,7 @@ impl Table {
     pub(super) fn new(
         vault: VaultId,
         tree: &TreeKey,
-        body: &Body,
+        body: &KeyringBody,
         before: Option<&Self>,
         now: Timestamp,
     ) -> Self {
@@ -204,8 +204,8 @@ impl Table {
     }
 
     /// The backing keys that may be used now and may not in `new`.
-    pub(super) fn lost(&self, new: &Self) -> Vec<BackingKeyId> {
-        let mut lost = Vec::new();
+    pub(super) fn no_longer_usable(&self, new: &Self) -> Vec<BackingKeyId> {
+        let mut unusable = Vec::new();
         for (key, entry) in &self.keys {
             let next = new.keys.get(key);
             if next.is_some_and(|next| Arc::ptr_eq(next, entry)) {
@@ -215,9 +215,9 @@ impl Table {
             let gone = |version: &KeyVersion| {
                 entry.backing(*version).is_ok() && next.is_none_or(|next| next.backing(*version).is_err())
             };
-            lost.extend(versions.filter(gone).map(|version| BackingKeyId { key: *key, version }));
+            unusable.extend(versions.filter(gone).map(|version| BackingKeyId { key: *key, version }));
         }
-        lost
+        unusable
     }
 
     fn entry(&self, key: KeyId) -> Result<&Arc<Entry>, KeyError> {

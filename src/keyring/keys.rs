@@ -8,14 +8,14 @@ use std::sync::{Arc, Weak};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use super::error::{KeyError, KeyringError, Unusable};
-use super::format::model::{Body, Key, KeyState};
+use super::format::model::{Key, KeyState, KeyringBody};
 use super::key_table::{Backing, Table};
-use super::observer::{KeyWatch, Watch};
+use super::observer::{KeyObserver, Observer};
 use super::rules::follow::{Followed, follow};
 use super::rules::policy::KeyUse;
 use super::rules::state::Clock;
 use super::store::vault_dir::TREE_NAME;
-use super::store::{Draft, Store};
+use super::store::{Draft, Saves, Store};
 use crate::crypto::keys::{Dek, TreeKey, WrapContext, Wrapped};
 use crate::crypto::suite::Suite;
 use crate::events::{Event, EventLog};
@@ -44,7 +44,7 @@ pub struct Keys {
     pub(super) table: RwLock<Table>,
     pub(super) log: Arc<EventLog>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) watch: Watch,
+    pub(super) observer: Observer,
     /// Whether any key's policy keeps anybody from anything: looked at before the table is.
     pub(super) restricted: AtomicBool,
 }
@@ -118,7 +118,7 @@ impl Keys {
             table: RwLock::new(table),
             log,
             clock,
-            watch: Watch::default(),
+            observer: Observer::default(),
             restricted,
         })
     }
@@ -279,16 +279,16 @@ impl Keys {
     }
 
     /// Enables or disables a key. When this returns, it is durable and in effect for each look-up, and the
-    /// watch ([`Keys::set_watch`]) has dealt with the files that are open.
+    /// observer ([`Keys::set_observer`]) has dealt with the files that are open.
     ///
     /// # Errors
     /// [`KeyringError`], if the key isn't there, isn't the user's, or is pending deletion or import.
     pub fn set_enabled(&self, key: KeyId, enabled: bool) -> Result<(), KeyringError> {
         let now = self.clock.now();
         if !enabled {
-            self.going(&[key]);
+            self.announce_unusable(&[key]);
         }
-        self.change(false, |draft| {
+        self.change(Saves::Once, |draft| {
             let known = known(&mut draft.body, key)?;
             let (changed, rotated) = (known.set_enabled(enabled)?, known.rotate_if_due(now)?);
             let operation = if enabled { "EnableKey" } else { "DisableKey" };
@@ -305,16 +305,16 @@ impl Keys {
     }
 
     /// Saves a change of the keyring and takes it into use: durable first, then the swap under the gate, then
-    /// the watch is told of the backing keys that went with it. A change that makes keys go is announced with
-    /// [`Keys::going`] before.
+    /// the observer is notified of the backing keys that became unusable. Such a change is announced with
+    /// [`Keys::announce_unusable`] before.
     pub(super) fn change<T>(
         &self,
-        twice: bool,
+        saves: Saves,
         change: impl FnOnce(&mut Draft) -> Result<T, KeyringError>,
     ) -> Result<T, KeyringError> {
         // Held until the swap, so that two changes are taken into use in the order in which they were saved.
         let mut store = self.store.lock();
-        let out = store.change(&self.log, twice, |draft| {
+        let out = store.change(&self.log, saves, |draft| {
             let aliases = draft.body.aliases.clone();
             let out = change(draft)?;
             draft.body.record_departures(&aliases, &self.tree);
@@ -323,41 +323,42 @@ impl Keys {
         let gate = self.gate.write();
         let mut table = self.table.write();
         let new = Table::new(self.vault, &self.tree, &store.state().body, Some(&table), self.clock.now());
-        let (gone, back) = (table.lost(&new), !new.lost(&table).is_empty());
+        let (gone, back) = (table.no_longer_usable(&new), !new.no_longer_usable(&table).is_empty());
         self.restricted.store(new.restricts(), Ordering::Release);
         *table = new;
         drop((table, gate, store));
-        self.tell(&gone, back);
+        self.notify(&gone, back);
         Ok(out)
     }
 
-    /// Has `watch` told from now on, and no other.
-    pub fn set_watch(&self, watch: Weak<dyn KeyWatch>) {
-        self.watch.set(watch);
+    /// Notifies `observer` from now on, and no other.
+    pub fn set_observer(&self, observer: Weak<dyn KeyObserver>) {
+        self.observer.set(observer);
     }
 
     /// To be called before a change is made that stops keys from being usable, outside of [`Keys::change`], which
-    /// finds by itself which backing keys went, and tells the watch when the change is durable and in use.
-    pub(super) fn going(&self, keys: &[KeyId]) {
+    /// finds by itself which backing keys became unusable, and notifies the observer when the change is durable and in use.
+    pub(super) fn announce_unusable(&self, keys: &[KeyId]) {
         let table = self.table.read();
         let usable = |key: &KeyId| table.current(*key).is_ok_and(|current| table.wrapping(current).is_ok());
         let keys: Vec<KeyId> = keys.iter().copied().filter(usable).collect();
         drop(table);
         if !keys.is_empty()
-            && let Some(watch) = self.watch.get()
+            && let Some(observer) = self.observer.get()
         {
-            watch.going(&keys);
+            observer.before_unusable(&keys);
         }
     }
 
-    /// Tells the watch what [`Keys::change`] found: which backing keys went, and whether some came.
-    pub(super) fn tell(&self, gone: &[BackingKeyId], back: bool) {
-        let Some(watch) = self.watch.get() else { return };
+    /// Notifies the observer of what [`Keys::change`] found: which backing keys became unusable, and whether some became
+    /// usable.
+    fn notify(&self, gone: &[BackingKeyId], back: bool) {
+        let Some(observer) = self.observer.get() else { return };
         if !gone.is_empty() {
-            watch.gone(gone);
+            observer.after_unusable(gone);
         }
         if back {
-            watch.back();
+            observer.usable_again();
         }
     }
 
@@ -395,7 +396,7 @@ impl Keys {
     }
 }
 
-pub(super) fn known(body: &mut Body, key: KeyId) -> Result<&mut Key, KeyError> {
+pub(super) fn known(body: &mut KeyringBody, key: KeyId) -> Result<&mut Key, KeyError> {
     body.key_mut(key).ok_or(KeyError::UnknownKey(key))
 }
 
@@ -409,7 +410,7 @@ pub(super) fn tree_context(
     WrapContext { vault, file, backing, suite: 0, format: Format::CURRENT }
 }
 
-fn unwrap_tree_key(vault: VaultId, body: &Body) -> Option<TreeKey> {
+fn unwrap_tree_key(vault: VaultId, body: &KeyringBody) -> Option<TreeKey> {
     let tree = body.tree_keys.iter().find(|t| t.id == body.current_tree_key)?;
     let backing = BackingKeyId { key: tree.key, version: tree.version };
     let material = body.key(tree.key)?.version(tree.version)?.material.as_ref()?;

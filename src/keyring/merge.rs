@@ -5,9 +5,10 @@
 
 use super::error::{KeyError, KeyringError};
 use super::format::extensions::Extension;
-use super::format::model::{Body, Key, KeyState, Version};
+use super::format::model::{Key, KeyState, KeyringBody, Version};
 use super::format::ranges::LostGenerations;
 use super::keys::Keys;
+use super::store::Saves;
 use crate::events::Event;
 use crate::ids::{BackingKeyId, Generation, KeyId};
 
@@ -58,7 +59,7 @@ impl Keys {
         if merged.versions.is_empty() && merged.keys.is_empty() && merged.current.is_empty() {
             return Ok(merged);
         }
-        self.change(false, |draft| {
+        self.change(Saves::Once, |draft| {
             let merged = draft.body.merge(&found)?;
             // No host that has seen the found one is to take this one for older.
             let newer = Generation(found.generation.0.saturating_add(1));
@@ -73,7 +74,7 @@ impl Keys {
     }
 }
 
-impl Body {
+impl KeyringBody {
     /// Notes that a key is deleted.
     pub(super) fn note_deleted(&mut self, key: KeyId) {
         match self.extensions.iter_mut().find(|e| e.tag == DELETED) {

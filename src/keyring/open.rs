@@ -1,6 +1,7 @@
 //! Making a vault's keyring, and opening it: the slot is tried, the file checked against what this host remembers, and
 //! what is due is done.
 
+use super::store::Saves;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,11 +9,11 @@ use std::sync::Arc;
 use super::error::{KeyError, KeyringError};
 use super::format::extensions::Extensions;
 use super::format::header::Header;
-use super::format::model::{Alias, Body, Key, Manager, WrappedTreeKey};
+use super::format::model::{Alias, Key, KeyringBody, Manager, WrappedTreeKey};
 use super::keys::{Keys, tree_context};
 use super::rules::state::{Clock, SystemClock};
 use super::slots::Proof;
-use super::store::seen_generations::{HostMemory, RollbackCheck};
+use super::store::seen_generations::{RollbackCheck, SeenGenerations};
 use super::store::vault_dir::VaultDir;
 use super::store::{self, Store};
 use crate::crypto::keys::{EventKey, RootKey, TreeKey};
@@ -34,7 +35,7 @@ pub struct OpenOptions {
     /// What may be spent on trying unlock slots.
     pub limit: CostLimit,
     /// Where this host remembers what it has seen.
-    pub host: HostMemory,
+    pub host: SeenGenerations,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
 }
@@ -42,7 +43,7 @@ pub struct OpenOptions {
 impl Default for OpenOptions {
     /// No rollback is accepted; this user's memory; the system's clock.
     fn default() -> Self {
-        let (host, clock) = (HostMemory::of_this_user(), Arc::new(SystemClock));
+        let (host, clock) = (SeenGenerations::of_this_user(), Arc::new(SystemClock));
         Self { accept_rollback: false, next_version: None, limit: CostLimit::Usual, host, clock }
     }
 }
@@ -218,7 +219,7 @@ fn open_state(
     }
     if behind.is_none() {
         store.remember();
-    } else if let Err(error) = store.change(&log, false, |draft| {
+    } else if let Err(error) = store.change(&log, Saves::Once, |draft| {
         draft.note(Event::RollbackAccepted(generation));
         Ok(())
     }) {
@@ -242,7 +243,7 @@ pub(super) fn event_log(
     Ok(EventLog::new(dir.descriptor()?, state.body.log_keys(), state.body.event_anchor, writable))
 }
 
-pub(super) fn first_body(vault: VaultId, now: Timestamp) -> Result<Body, KeyringError> {
+pub(super) fn first_body(vault: VaultId, now: Timestamp) -> Result<KeyringBody, KeyringError> {
     let data = Key::create(Manager::Customer, "Wraps the data keys of files", now);
     let service = Key::create(Manager::Service, "Wraps the tree keys", now);
     let alias = |name: AliasName, key: &Key| Alias { name, key: key.id, created: now, updated: now };
@@ -253,7 +254,7 @@ pub(super) fn first_body(vault: VaultId, now: Timestamp) -> Result<Body, Keyring
     let context = tree_context(vault, id, backing);
     let wrapped = material.wrapping_key(vault, backing).wrap_tree(&context, &TreeKey::generate());
     let tree = WrappedTreeKey { id, created: now, key: backing.key, version: backing.version, wrapped };
-    Ok(Body {
+    Ok(KeyringBody {
         generation: Generation(1),
         previous: [0; 32],
         keys: vec![data, service],

@@ -1,10 +1,11 @@
 //! Manual rotation in one go: a new key in the place of the one that an alias points at. The old key keeps its
 //! files, and a dated alias by which it is found.
 
+use super::store::Saves;
 use serde::{Deserialize, Serialize};
 
 use super::error::{KeyError, KeyringError};
-use super::format::model::{Alias, Body, Key, Manager};
+use super::format::model::{Alias, Key, KeyringBody, Manager};
 use super::keys::Keys;
 use super::rules::error::RuleError;
 use crate::events::Event;
@@ -15,7 +16,7 @@ const CURRENT: &str = "-current";
 
 /// A manual rotation that has taken effect. The control protocol and reports write it with these names.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Renewal {
+pub struct ManualRotation {
     /// The alias that moved.
     pub alias: AliasName,
     /// The key that it pointed at.
@@ -36,9 +37,9 @@ impl Keys {
     ///
     /// # Errors
     /// [`KeyringError`], if there is no such alias, or it is reserved; nothing is changed then.
-    pub fn renew(&self, alias: &AliasName) -> Result<Renewal, KeyringError> {
+    pub fn replace_key(&self, alias: &AliasName) -> Result<ManualRotation, KeyringError> {
         let now = self.clock.now();
-        self.change(false, |draft| {
+        self.change(Saves::Once, |draft| {
             let old = draft.body.alias(alias).ok_or_else(|| KeyError::UnknownAlias(alias.clone()))?.key;
             let from = draft.body.key(old).ok_or(KeyError::UnknownKey(old))?;
             if from.manager == Manager::Service {
@@ -60,14 +61,14 @@ impl Keys {
             draft.note(Event::KeyOperation { key: new, operation: "CreateKey" });
             draft.note(Event::KeyOperation { key: old, operation: "CreateAlias" });
             draft.note(Event::KeyOperation { key: new, operation: "UpdateAlias" });
-            Ok(Renewal { alias: alias.clone(), old, new, dated })
+            Ok(ManualRotation { alias: alias.clone(), old, new, dated })
         })
     }
 }
 
 /// `alias/application-20261122` for `alias/application-current` or `alias/application`; with `-2`, `-3` and so on
 /// behind it where there is one already.
-fn dated(body: &Body, alias: &AliasName, now: Timestamp) -> Result<AliasName, KeyringError> {
+fn dated(body: &KeyringBody, alias: &AliasName, now: Timestamp) -> Result<AliasName, KeyringError> {
     let stem = alias.as_str().strip_suffix(CURRENT).filter(|stem| *stem != AliasName::PREFIX);
     let date: String = now.to_string().chars().take_while(|c| *c != 'T').filter(|c| *c != '-').collect();
     let stem = format!("{}-{date}", stem.unwrap_or(alias.as_str()));

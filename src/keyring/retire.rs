@@ -1,12 +1,13 @@
-//! Retiring old versions of a key: shutting them, which can be taken back, and trimming them, which can't.
+//! Retiring old versions of a key, which can be taken back, and trimming them, which can't.
 //! Whether files need them is for the caller to have counted.
 
 use serde::{Deserialize, Serialize};
 
 use super::error::{KeyError, KeyringError};
-use super::force_token::Authority;
+use super::force_token::ForceToken;
 use super::format::model::{Key, Version};
 use super::keys::{Keys, known};
+use super::store::Saves;
 use crate::events::Event;
 use crate::ids::{BackingKeyId, KeyId, KeyVersion};
 
@@ -14,11 +15,13 @@ use crate::ids::{BackingKeyId, KeyId, KeyVersion};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Retirement {
-    /// They are shut: they unwrap nothing.
-    Shut,
-    /// They are open again.
-    Open,
-    /// They are shut and their material is deleted, for good.
+    /// They unwrap nothing.
+    #[serde(rename = "shut")]
+    Retire,
+    /// They unwrap again.
+    #[serde(rename = "open")]
+    Restore,
+    /// They unwrap nothing and their material is deleted, for good.
     Trim,
 }
 
@@ -26,8 +29,8 @@ impl Retirement {
     /// The operation's name in the audit log.
     const fn operation(self) -> &'static str {
         match self {
-            Self::Shut => "RetireKeyVersions",
-            Self::Open => "RestoreKeyVersions",
+            Self::Retire => "RetireKeyVersions",
+            Self::Restore => "RestoreKeyVersions",
             Self::Trim => "TrimKeyVersions",
         }
     }
@@ -45,7 +48,7 @@ pub struct RetireOrder {
 }
 
 impl std::fmt::Display for RetireOrder {
-    /// What an [`Authority`] is given for.
+    /// What an [`ForceToken`] is given for.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {} below {}", self.what.operation(), self.key, self.below)
     }
@@ -63,11 +66,11 @@ pub struct Retired {
 }
 
 impl Key {
-    /// Shuts, opens or trims the versions below `below`.
+    /// Retires, restores or trims the versions below `below`.
     ///
     /// # Errors
     /// [`KeyringError::ServiceManaged`]; [`KeyringError::Versions`] if the current version would be among them,
-    /// or if opening them would leave a hole.
+    /// or if restoring them would leave a hole.
     pub(super) fn retire(&mut self, below: KeyVersion, what: Retirement) -> Result<Retired, KeyringError> {
         self.may_be_managed()?;
         let refused = |why: String| Err(KeyringError::Versions { key: self.id, why });
@@ -77,12 +80,12 @@ impl Key {
         }
         let mut done = Retired { min_decryption: self.min_decryption.max(below), trimmed: 0, lost: 0 };
         match what {
-            Retirement::Shut => {}
-            Retirement::Open if below < self.min_decryption => {
+            Retirement::Retire => {}
+            Retirement::Restore if below < self.min_decryption => {
                 let min = self.min_decryption;
                 return refused(format!("versions below {min} are retired; give --below {min} --undo"));
             }
-            Retirement::Open => {
+            Retirement::Restore => {
                 done.min_decryption = KeyVersion(1);
                 let old = self.versions.iter().filter(|version| version.number < below);
                 done.lost = old.filter(|version| version.material.is_none()).count() as u32;
@@ -110,18 +113,19 @@ impl Keys {
     }
 
     /// Carries an order out, durably; trimmed material isn't in `keyring.prev` either. The caller has counted
-    /// that no file needs the versions, or has an authority that insists.
+    /// that no file needs the versions, or has a token that forces the order.
     ///
     /// # Errors
-    /// [`KeyringError::NotAuthorized`] for another order's authority; [`KeyringError::Versions`] and others of
+    /// [`KeyringError::NotAuthorized`] for another order's token; [`KeyringError::Versions`] and others of
     /// the key; the keyring can't be saved. Nothing is changed then.
-    pub fn retire(&self, order: &RetireOrder, insist: Option<&Authority>) -> Result<Retired, KeyringError> {
-        if order.what != Retirement::Open {
-            self.going(&[order.key]);
+    pub fn retire(&self, order: &RetireOrder, force: Option<&ForceToken>) -> Result<Retired, KeyringError> {
+        if order.what != Retirement::Restore {
+            self.announce_unusable(&[order.key]);
         }
-        self.change(order.what == Retirement::Trim, |draft| {
-            if let Some(authority) = insist {
-                draft.check(authority, &order.to_string())?;
+        let saves = if order.what == Retirement::Trim { Saves::Twice } else { Saves::Once };
+        self.change(saves, |draft| {
+            if let Some(token) = force {
+                draft.check_force(token, &order.to_string())?;
             }
             let key = known(&mut draft.body, order.key)?;
             let before: Vec<_> = key.versions.iter().map(|v| v.material.is_some()).collect();

@@ -8,6 +8,7 @@
 //! The old root key endorses the new one, so that a host that has seen the one takes the other. So does whoever else has
 //! the old one: a host that hasn't seen the new one yet can't tell the two apart.
 
+use super::store::Saves;
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
@@ -69,7 +70,7 @@ impl Keys {
         }
         let slots = verified(&slots, vault, secrets(), &new)?;
         let list = slots.list();
-        let imported = self.change(true, |draft| {
+        let imported = self.change(Saves::Twice, |draft| {
             same_root(&draft.root, &old, self)?;
             draft.header.slots = slots;
             draft.body.extensions.endorse(old.endorsement(vault));

@@ -1,16 +1,14 @@
 //! Rotation: a key gets another version, and new files are wrapped under that.
 
+use super::store::Saves;
 use serde::{Deserialize, Serialize};
 
 use super::error::{KeyError, KeyringError};
-use super::format::model::Body;
+use super::format::model::KeyringBody;
 use super::keys::{Keys, known, tree_context};
 use super::rules::key_refs::KeyRef;
 use crate::events::Event;
 use crate::ids::{AliasName, BackingKeyId, KeyId, KeyVersion, VaultId};
-
-/// Which key to rotate.
-pub type RotateTarget = KeyRef;
 
 /// A rotation that has taken effect: durable and in use. The control protocol and reports write it with these names.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -34,13 +32,13 @@ impl Keys {
     ///
     /// # Errors
     /// [`KeyringError`]; the old version stays in use then.
-    pub fn rotate(&self, target: &RotateTarget) -> Result<Rotation, KeyringError> {
+    pub fn rotate(&self, target: &KeyRef) -> Result<Rotation, KeyringError> {
         let now = self.clock.now();
-        self.change(false, |draft| {
+        self.change(Saves::Once, |draft| {
             let key = target.find(&draft.body)?;
             let asked = match target {
-                RotateTarget::Alias(name) => Some(name.clone()),
-                RotateTarget::Key(_) => None,
+                KeyRef::Alias(name) => Some(name.clone()),
+                KeyRef::Key(_) => None,
             };
             let alias =
                 asked.or_else(|| draft.body.aliases.iter().find(|a| a.key == key).map(|a| a.name.clone()));
@@ -60,7 +58,7 @@ impl Keys {
         if !self.table.read().body.keys.iter().any(|key| key.is_due(now)) {
             return Ok(Vec::new());
         }
-        self.change(false, |draft| {
+        self.change(Saves::Once, |draft| {
             let mut rotations = Vec::new();
             for key in &mut draft.body.keys {
                 if let Some((old, new)) = key.rotate_if_due(now)? {
@@ -82,8 +80,8 @@ impl Keys {
 
 /// Wraps each tree key under the current version of its key, where another one wraps it. The tree keys
 /// themselves stay.
-pub(super) fn rewrap_tree_keys(vault: VaultId, body: &mut Body) -> Result<(), KeyringError> {
-    let wrapping = |body: &Body, id: BackingKeyId| {
+pub(super) fn rewrap_tree_keys(vault: VaultId, body: &mut KeyringBody) -> Result<(), KeyringError> {
+    let wrapping = |body: &KeyringBody, id: BackingKeyId| {
         let material = body.key(id.key)?.version(id.version)?.material.as_ref()?;
         Some(material.wrapping_key(vault, id))
     };

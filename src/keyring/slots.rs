@@ -1,6 +1,7 @@
 //! Adding, changing and removing unlock slots. Each new slot is read back from
 //! the disk and unlocked before an old one goes, so that no crash and no mistake leaves a vault without a key.
 
+use super::store::Saves;
 use std::sync::Arc;
 
 use subtle::ConstantTimeEq;
@@ -79,7 +80,7 @@ impl Keys {
         let root = Arc::clone(&self.store.lock().state().root);
         let slot = Slot::seal(self.vault_id(), &root, secret, kdf, self.clock.now())?;
         let id = slot.id();
-        self.change(false, |draft| {
+        self.change(Saves::Once, |draft| {
             same_root(&draft.root, &root, self)?;
             let mut others = draft.header.slots.clone();
             if let Some(replaced) = replaces {
@@ -129,7 +130,7 @@ impl Keys {
     }
 
     fn take_out(&self, slot: SlotId) -> Result<(), KeyringError> {
-        self.change(true, |draft| {
+        self.change(Saves::Twice, |draft| {
             let slots = &mut draft.header.slots;
             if slots.kind_of(slot).is_some() && slots.usable() == 1 {
                 return Err(KeyringError::LastSlot(slot));

@@ -1,5 +1,6 @@
 //! Keyrings in directories of their own, and changes of keyrings, that the tests here and of higher layers need.
 
+use super::store::Saves;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,9 +12,9 @@ use super::error::KeyringError;
 use super::format::model::{Alias, Key, Manager};
 use super::keys::{Keys, known};
 use super::open::{KeyringFile, OpenOptions, Opened};
-use super::rotation::RotateTarget;
+use super::rules::key_refs::KeyRef;
 use super::rules::state::Clock;
-use super::store::seen_generations::HostMemory;
+use super::store::seen_generations::SeenGenerations;
 use crate::crypto::keys::Dek;
 use crate::crypto::password::KdfParams;
 use crate::crypto::suite::Suite;
@@ -67,7 +68,7 @@ impl Fixture {
             limit: crate::unlock::CostLimit::Usual,
             accept_rollback: false,
             next_version: None,
-            host: HostMemory::at(self.dir.path().join("state")),
+            host: SeenGenerations::at(self.dir.path().join("state")),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
         }
     }
@@ -97,8 +98,8 @@ pub(crate) fn passphrase(text: &str) -> Secret {
     Secret::Passphrase(Zeroizing::new(text.as_bytes().to_vec()))
 }
 
-pub(crate) fn default_alias() -> RotateTarget {
-    RotateTarget::Alias(AliasName::default_alias())
+pub(crate) fn default_alias() -> KeyRef {
+    KeyRef::Alias(AliasName::default_alias())
 }
 
 /// What a DEK is told apart by.
@@ -110,7 +111,7 @@ impl Keys {
     /// Makes another customer's key and points a new alias at it.
     pub(crate) fn create_key_for_test(&self, alias: AliasName) -> KeyId {
         let now = self.clock.now();
-        self.change(false, |draft| {
+        self.change(Saves::Once, |draft| {
             let key = Key::create(Manager::Customer, "For a test", now);
             let id = key.id;
             draft.body.keys.push(key);
@@ -123,7 +124,7 @@ impl Keys {
 
     /// Leaves the keyring as one that a newer program has written with these ro_compat bits.
     pub(crate) fn set_ro_compat_for_test(&self, bits: u32) {
-        self.change(false, |draft| {
+        self.change(Saves::Once, |draft| {
             draft.header.ro_compat = RoCompat::from_bits(bits);
             Ok(())
         })
@@ -132,7 +133,7 @@ impl Keys {
 
     /// Leaves the keyring as one that a rollback took a key's last version from. Returns that version.
     pub(crate) fn lose_last_version_for_test(&self, key: KeyId) -> KeyVersion {
-        self.change(false, |draft| {
+        self.change(Saves::Once, |draft| {
             let key = known(&mut draft.body, key)?;
             let lost = key.versions.pop().unwrap().number;
             key.current = key.versions.last().unwrap().number;

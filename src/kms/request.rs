@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::keyring::Authority;
+use crate::keyring::ForceToken;
 
 /// A part of a list.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -96,7 +96,7 @@ pub enum Call {
         key_id: String,
         pending_window_in_days: Option<i64>,
         #[serde(default)]
-        insist: Option<Authority>,
+        insist: Option<ForceToken>,
     },
     /// Take that back.
     CancelKeyDeletion { key_id: String },

@@ -116,7 +116,7 @@ mod tests {
     use crate::crypto::password::KdfParams;
     use crate::crypto::suite::Suite;
     use crate::ids::{AliasName, KeyVersion, Timestamp};
-    use crate::keyring::{Clock, HostMemory, KeyringFile, OpenOptions};
+    use crate::keyring::{Clock, KeyringFile, OpenOptions, SeenGenerations};
     use crate::kms::Call;
     use crate::unlock::Secret;
     use crate::vault::{Vault, VaultOptions};
@@ -134,7 +134,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(Moved(AtomicI64::new(0)));
         let options = OpenOptions {
-            host: HostMemory::at(dir.path().join("state")),
+            host: SeenGenerations::at(dir.path().join("state")),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             ..OpenOptions::default()
         };

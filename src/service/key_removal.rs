@@ -92,7 +92,7 @@ impl OpenVault {
         let key = keys.key_named(&asked.key_id).map_err(refused)?;
         let order = RetireOrder { key, below: asked.below, what: asked.what };
         keys.try_retire(&order).map_err(refused)?;
-        if order.what != Retirement::Open && asked.insist.is_none() {
+        if order.what != Retirement::Restore && asked.insist.is_none() {
             // Versions below the current one wrap nothing new: what is counted now stays so.
             let gone = |backing: BackingKeyId| backing.key == key && backing.version < order.below;
             let what = format!("versions below {} of key {key}", order.below);

@@ -5,7 +5,7 @@ use super::operations::Result;
 use super::reports::KmsReply;
 use super::status::{AliasStatus, KeyStatus, KeyVersionStatus, PendingStatus, Status, VersionStatus};
 use crate::ids::BackingKeyId;
-use crate::keyring::{self, KeyInfo, Keys, RotateTarget, Rotation, Staying};
+use crate::keyring::{self, KeyInfo, KeyRef, Keys, Rotation, Staying};
 use crate::kms::{Call, KmsError};
 
 /// How many files each version wraps, with the state of the version.
@@ -82,7 +82,7 @@ fn pending(pending: &keyring::PendingDeletion) -> PendingStatus {
 }
 
 /// Rotates a key. A refusal is recorded.
-pub(super) fn rotate(keys: &Keys, target: &RotateTarget) -> Result<Rotation> {
+pub(super) fn rotate(keys: &Keys, target: &KeyRef) -> Result<Rotation> {
     keys.rotate(target).map_err(|error| {
         keys.note_refused_rotation(target, &error);
         errors::of_keyring(&error)

@@ -22,7 +22,7 @@ use super::tree::open_tree;
 use crate::events::{Event, FILE_NAME, Verification};
 use crate::fsck::{self, CheckError, CheckObserver, Summary};
 use crate::ids::{AliasName, BackingKeyId, Ino, PathText, Timestamp};
-use crate::keyring::{Keys, Renewal, RotateTarget, Rotation, VersionState};
+use crate::keyring::{KeyRef, Keys, ManualRotation, Rotation, VersionState};
 use crate::kms::Call;
 use crate::rewrap::{self, Progress, SweepOptions};
 use crate::vault::{Destination, HeaderInfo, Vault, VaultOptions};
@@ -136,12 +136,12 @@ impl Operations for OpenVault {
         Ok(Status { files_unknown, files_noted, ..self.status()? })
     }
 
-    fn rotate(&self, target: &RotateTarget) -> Result<Rotation> {
+    fn rotate(&self, target: &KeyRef) -> Result<Rotation> {
         keys::rotate(&self.keys, target)
     }
 
-    fn replace_key(&self, alias: &AliasName) -> Result<Renewal> {
-        self.keys.renew(alias).map_err(|error| errors::of_keyring(&error))
+    fn replace_key(&self, alias: &AliasName) -> Result<ManualRotation> {
+        self.keys.replace_key(alias).map_err(|error| errors::of_keyring(&error))
     }
 
     fn rotate_due(&self) -> Result<Vec<Rotation>> {
@@ -289,8 +289,8 @@ mod tests {
     use crate::ids::{AliasName, KeyId};
     use crate::vault::testing::TestVault;
 
-    fn default_alias() -> RotateTarget {
-        RotateTarget::Alias(AliasName::default_alias())
+    fn default_alias() -> KeyRef {
+        KeyRef::Alias(AliasName::default_alias())
     }
 
     #[test]
@@ -330,11 +330,11 @@ mod tests {
         let vault = TestVault::new();
         let open = OpenVault::with_files(Arc::clone(&vault.vault));
         let kind = |refused: Result<Rotation>| refused.unwrap_err().kind;
-        let key = RotateTarget::Key(KeyId::from_bytes([1; 16]));
+        let key = KeyRef::Key(KeyId::from_bytes([1; 16]));
         assert_eq!(kind(open.rotate(&key)), ErrorKind::NotFound);
-        let alias = RotateTarget::Alias("alias/none".parse().unwrap());
+        let alias = KeyRef::Alias("alias/none".parse().unwrap());
         assert_eq!(kind(open.rotate(&alias)), ErrorKind::NotFound);
-        let tree = RotateTarget::Alias(AliasName::tree());
+        let tree = KeyRef::Alias(AliasName::tree());
         assert_eq!(kind(open.rotate(&tree)), ErrorKind::KeyNotUsable);
         assert!(open.inspect(Ino(1 << 60)).is_err());
     }

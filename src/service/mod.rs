@@ -29,5 +29,5 @@ pub use status::{
 };
 pub use tree::{TreeError, open_tree};
 
-pub use crate::keyring::{Renewal, RotateTarget, Rotation};
+pub use crate::keyring::{KeyRef, ManualRotation, Rotation};
 pub use crate::rewrap::Progress;

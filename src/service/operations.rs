@@ -8,7 +8,7 @@ use super::status::Status;
 use crate::events::Verification;
 use crate::fsck::{CheckObserver, Summary};
 use crate::ids::{AliasName, BackingKeyId, Ino, PathText, Timestamp};
-use crate::keyring::{Renewal, RotateTarget, Rotation, VersionState};
+use crate::keyring::{KeyRef, ManualRotation, Rotation, VersionState};
 use crate::kms::Call;
 use crate::rewrap::Progress;
 
@@ -36,13 +36,13 @@ pub trait Operations: Send + Sync {
     ///
     /// # Errors
     /// There is no such key, or its state doesn't allow it; the keyring can't be saved.
-    fn rotate(&self, target: &RotateTarget) -> Result<Rotation>;
+    fn rotate(&self, target: &KeyRef) -> Result<Rotation>;
 
     /// Makes a new key in the place of the one that an alias points at.
     ///
     /// # Errors
     /// As [`Operations::rotate`].
-    fn replace_key(&self, alias: &AliasName) -> Result<Renewal>;
+    fn replace_key(&self, alias: &AliasName) -> Result<ManualRotation>;
 
     /// Rotates every key whose schedule says so.
     ///

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{AliasName, KeyVersion, PathText};
-use crate::keyring::{Authority, Retirement};
+use crate::keyring::{ForceToken, Retirement};
 
 /// An order to re-wrap files: without more, all that are stale.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
@@ -51,7 +51,7 @@ pub struct Retire {
     /// What becomes of them.
     pub what: Retirement,
     /// Do it though files need them, and without counting.
-    pub insist: Option<Authority>,
+    pub insist: Option<ForceToken>,
     /// Copies of the vault whose files count too. A daemon that doesn't know of them refuses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub copies: Vec<CopyPlace>,

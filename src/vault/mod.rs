@@ -123,7 +123,7 @@ impl Vault {
             page_cache: OnceLock::new(),
         });
         let watch: Weak<Self> = Arc::downgrade(&vault);
-        vault.keys.set_watch(watch);
+        vault.keys.set_observer(watch);
         Ok(vault)
     }
 

@@ -9,7 +9,7 @@ use crate::crypto::password::KdfParams;
 use crate::crypto::suite::Suite;
 use crate::header::{self, AliasTag, SLOTS};
 use crate::ids::{AliasName, Handle, Ino, KeyId, LowerOffset, PlainOffset};
-use crate::keyring::{Clock, HostMemory, KeyringFile, Keys, OpenOptions, Opened, SystemClock};
+use crate::keyring::{Clock, KeyringFile, Keys, OpenOptions, Opened, SeenGenerations, SystemClock};
 use crate::storage::{self, Access, LowerFs};
 use crate::unlock::Secret;
 
@@ -167,7 +167,7 @@ fn secret() -> Secret {
 }
 
 fn keyring_options(dir: &Path, clock: &Arc<dyn Clock>) -> OpenOptions {
-    let host = HostMemory::at(dir.join("state"));
+    let host = SeenGenerations::at(dir.join("state"));
     OpenOptions { host, clock: Arc::clone(clock), ..OpenOptions::default() }
 }
 

@@ -33,7 +33,7 @@ fn a_slot_beside_a_good_one() {
     let old = std::fs::read(f.lower("a")).unwrap()[..512].to_vec();
     // A re-wrap writes both.
     let alias = crate::ids::AliasName::default_alias();
-    f.t.keys().rotate(&crate::keyring::RotateTarget::Alias(alias)).unwrap();
+    f.t.keys().rotate(&crate::keyring::KeyRef::Alias(alias)).unwrap();
     assert_eq!(f.t.vault.rewrap_batch(&[ino]).rewrapped, 1);
     assert_eq!(f.check().0, []);
     // As a power cut between the two writes leaves them.
@@ -111,7 +111,7 @@ fn below_the_floor() {
     let f = Fixture::new();
     let ino = f.file("a", 9000);
     let alias = crate::ids::AliasName::default_alias();
-    f.t.keys().rotate(&crate::keyring::RotateTarget::Alias(alias)).unwrap();
+    f.t.keys().rotate(&crate::keyring::KeyRef::Alias(alias)).unwrap();
     assert_eq!(f.t.vault.rewrap_batch(&[ino]).rewrapped, 1);
     let good = std::fs::read(f.lower("a")).unwrap();
     f.patch("a", 2 * PAGE, b"x");
@@ -131,7 +131,7 @@ fn a_punch_lowers_the_floor_of_one_slot() {
     let ino = f.file("a", 40_000);
     for _ in 0..2 {
         let alias = crate::ids::AliasName::default_alias();
-        f.t.keys().rotate(&crate::keyring::RotateTarget::Alias(alias)).unwrap();
+        f.t.keys().rotate(&crate::keyring::KeyRef::Alias(alias)).unwrap();
         assert_eq!(f.t.vault.rewrap_batch(&[ino]).rewrapped, 1);
     }
     let (_, handle) = f.t.open("a").unwrap();

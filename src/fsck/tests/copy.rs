@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::ids::{AliasName, KeyVersion};
-use crate::keyring::{FILE_NAME, RetireOrder, Retirement, RotateTarget, UnusableReason, VersionState};
+use crate::keyring::{FILE_NAME, KeyRef, RetireOrder, Retirement, UnusableReason, VersionState};
 
 /// Copies the tree, and the keyring if it is there.
 fn copy_tree(from: &Path, to: &Path) {
@@ -41,7 +41,7 @@ fn a_copy_is_checked_with_the_keys_of_the_vault_and_its_own_keyring_held_against
     std::fs::copy(f.vault_dir().join(FILE_NAME), copy.join(FILE_NAME)).unwrap();
     assert_eq!(check_copy(&f, &copy).0, []);
     // A keyring that was read before a rotation, a tree that was read after it.
-    f.t.keys().rotate(&RotateTarget::Alias(AliasName::default_alias())).unwrap();
+    f.t.keys().rotate(&KeyRef::Alias(AliasName::default_alias())).unwrap();
     f.file("new", 5000);
     copy_tree(&f.vault_dir().join("tree"), &copy.join("tree"));
     let (found, summary) = check_copy(&f, &copy);
@@ -92,9 +92,9 @@ fn what_isnt_opened_is_counted_by_key_and_version_with_the_reason() {
     let disabled = VersionState::Unusable { why: UnusableReason::Disabled };
     assert_eq!(summary.unopened.iter().map(|u| (u.files, u.state)).collect::<Vec<_>>(), [(2, disabled)]);
     f.t.keys().set_enabled(key.key, true).unwrap();
-    f.t.keys().rotate(&RotateTarget::Alias(AliasName::default_alias())).unwrap();
+    f.t.keys().rotate(&KeyRef::Alias(AliasName::default_alias())).unwrap();
     for (what, reason) in
-        [(Retirement::Shut, UnusableReason::Retired), (Retirement::Trim, UnusableReason::Trimmed)]
+        [(Retirement::Retire, UnusableReason::Retired), (Retirement::Trim, UnusableReason::Trimmed)]
     {
         let order = RetireOrder { key: key.key, below: KeyVersion(2), what };
         f.t.keys().retire(&order, None).unwrap();

@@ -30,7 +30,7 @@ fn small() -> Fixture {
     f.t.vault.mkdir(Ino::ROOT, b"d", 0o755, &me()).unwrap();
     f.t.vault.rename((Ino::ROOT, b"d"), (Ino::ROOT, b"e"), crate::storage::RenameFlags::empty()).unwrap();
     let alias = crate::ids::AliasName::default_alias();
-    f.t.keys().rotate(&crate::keyring::RotateTarget::Alias(alias)).unwrap();
+    f.t.keys().rotate(&crate::keyring::KeyRef::Alias(alias)).unwrap();
     f.t.vault.rewrap_batch(&[ino]);
     f
 }

@@ -1,11 +1,11 @@
 //! Files whose key the keyring lacks: found, counted by version, and left where they are.
 
 use super::*;
-use crate::keyring::{RotateTarget, VersionState};
+use crate::keyring::{KeyRef, VersionState};
 
 fn rotate(f: &Fixture) {
     let alias = crate::ids::AliasName::default_alias();
-    f.t.keys().rotate(&RotateTarget::Alias(alias)).unwrap();
+    f.t.keys().rotate(&KeyRef::Alias(alias)).unwrap();
 }
 
 fn states(versions: &[VersionCount]) -> Vec<(u32, u64, VersionState)> {

@@ -131,7 +131,7 @@ fn links_outside_the_tree() {
 fn the_keyring_before() {
     let f = Fixture::new();
     let alias = crate::ids::AliasName::default_alias();
-    f.t.keys().rotate(&crate::keyring::RotateTarget::Alias(alias)).unwrap();
+    f.t.keys().rotate(&crate::keyring::KeyRef::Alias(alias)).unwrap();
     assert_eq!(f.check().0, []);
     let prev = f.vault_dir().join("keyring.prev");
     let mut bytes = std::fs::read(&prev).unwrap();
@@ -149,8 +149,8 @@ fn the_event_log() {
     let f = Fixture::new();
     let log = f.vault_dir().join("events.jsonl");
     let alias = crate::ids::AliasName::default_alias();
-    f.t.keys().rotate(&crate::keyring::RotateTarget::Alias(alias.clone())).unwrap();
-    f.t.keys().rotate(&crate::keyring::RotateTarget::Alias(alias)).unwrap();
+    f.t.keys().rotate(&crate::keyring::KeyRef::Alias(alias.clone())).unwrap();
+    f.t.keys().rotate(&crate::keyring::KeyRef::Alias(alias)).unwrap();
     let good = std::fs::read(&log).unwrap();
     assert_eq!(f.check().0, []);
     let text = String::from_utf8(good.clone()).unwrap().replacen("local", "lokal", 1);

@@ -89,7 +89,7 @@ fn promised_pages_are_never_zeroed() {
     let f = Fixture::new();
     let ino = f.file("a", 9000);
     let alias = crate::ids::AliasName::default_alias();
-    f.t.keys().rotate(&crate::keyring::RotateTarget::Alias(alias)).unwrap();
+    f.t.keys().rotate(&crate::keyring::KeyRef::Alias(alias)).unwrap();
     assert_eq!(f.t.vault.rewrap_batch(&[ino]).rewrapped, 1);
     f.patch("a", PAGE + 100, b"xxxx");
     let damaged = std::fs::read(f.lower("a")).unwrap();

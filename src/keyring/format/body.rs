@@ -6,7 +6,7 @@ use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
 use bincode::enc::write::SizeWriter;
 use zeroize::Zeroizing;
 
-use super::model::Body;
+use super::model::KeyringBody;
 
 /// The largest body, in bytes: some 700,000 versions.
 pub(in crate::keyring) const MAX_LEN: usize = 64 << 20;
@@ -29,7 +29,7 @@ pub(in crate::keyring) enum BodyError {
 ///
 /// # Errors
 /// [`BodyError::TooLarge`].
-pub(in crate::keyring) fn encode(body: &Body) -> Result<Zeroizing<Vec<u8>>, BodyError> {
+pub(in crate::keyring) fn encode(body: &KeyringBody) -> Result<Zeroizing<Vec<u8>>, BodyError> {
     let malformed = |e: bincode::error::EncodeError| BodyError::Malformed(e.to_string());
     let mut size = SizeWriter::default();
     bincode::serde::encode_into_writer(body, &mut size, CONFIG).map_err(malformed)?;
@@ -45,11 +45,11 @@ pub(in crate::keyring) fn encode(body: &Body) -> Result<Zeroizing<Vec<u8>>, Body
 ///
 /// # Errors
 /// [`BodyError`]; never a panic, whatever the bytes.
-pub(in crate::keyring) fn decode(bytes: &[u8]) -> Result<Body, BodyError> {
+pub(in crate::keyring) fn decode(bytes: &[u8]) -> Result<KeyringBody, BodyError> {
     if bytes.len() > MAX_LEN {
         return Err(BodyError::TooLarge);
     }
-    let (mut body, used): (Body, usize) =
+    let (mut body, used): (KeyringBody, usize) =
         bincode::serde::decode_from_slice(bytes, CONFIG).map_err(|e| BodyError::Malformed(e.to_string()))?;
     if used != bytes.len() {
         return Err(BodyError::Malformed("bytes after its end".to_owned()));

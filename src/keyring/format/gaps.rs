@@ -8,7 +8,7 @@
 //! Versions and gaps together hold each number from 1 to the key's last one exactly once ([`Key::check_numbers`]).
 
 use super::extensions::Extension;
-use super::model::{Body, Key, Version};
+use super::model::{Key, KeyringBody, Version};
 use super::ranges::{Gap, GapKind, LostGenerations, VersionRange};
 use crate::ids::{BackingKeyId, Generation, KeyId, KeyVersion};
 use crate::keyring::error::{KeyError, KeyringError, Unusable};
@@ -148,7 +148,7 @@ pub(in crate::keyring) fn missing(key: KeyId, gaps: &[Gap], number: KeyVersion) 
     }
 }
 
-impl Body {
+impl KeyringBody {
     /// Whether any key has numbers without entries: what a program that knows no gaps can't read.
     pub(in crate::keyring) fn has_gaps(&self) -> bool {
         self.keys.iter().any(|key| !key.gaps.is_empty())

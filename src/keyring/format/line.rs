@@ -7,7 +7,7 @@
 //! know the extension keeps it as it is when it saves: then its end isn't `previous`, and it counts as none.
 
 use super::extensions::Extension;
-use super::model::Body;
+use super::model::KeyringBody;
 use crate::ids::Generation;
 
 /// The extension that holds it.
@@ -40,7 +40,7 @@ pub(in crate::keyring) enum Descent {
     Unknown,
 }
 
-impl Body {
+impl KeyringBody {
     /// Whether the keyring with this body comes from the one that `head` is of.
     pub(in crate::keyring) fn comes_from(&self, head: Head) -> Descent {
         let told = |same| if same { Descent::Proven } else { Descent::Other };
@@ -127,7 +127,7 @@ mod tests {
     }
 
     /// The body of generation `last` of a line whose generations have all been saved.
-    fn saved(last: u64) -> Body {
+    fn saved(last: u64) -> KeyringBody {
         let mut body = crate::keyring::open::first_body(VaultId::random(), Timestamp(0)).unwrap();
         for generation in 1..last {
             body.continue_line(head(generation, 1));

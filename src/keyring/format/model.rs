@@ -21,7 +21,7 @@ pub(in crate::keyring) const SERVICE_ROTATION_DAYS: u16 = 1095;
 
 /// The sealed part of a keyring. A clone shares the secrets.
 #[derive(Clone, Serialize, Deserialize)]
-pub(in crate::keyring) struct Body {
+pub(in crate::keyring) struct KeyringBody {
     /// One more with each save.
     pub(in crate::keyring) generation: Generation,
     /// SHA-256 of the keyring file before this one; zeros in the first.
@@ -236,7 +236,7 @@ pub(in crate::keyring) struct WrappedTreeKey {
     pub(in crate::keyring) wrapped: Wrapped,
 }
 
-impl Body {
+impl KeyringBody {
     /// The key with that id.
     pub(in crate::keyring) fn key(&self, id: KeyId) -> Option<&Key> {
         self.keys.iter().find(|k| k.id == id)

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::extensions::Extension;
-use super::model::Body;
+use super::model::KeyringBody;
 use crate::ids::{AliasId, KeyId};
 
 /// The extension that holds the records.
@@ -21,7 +21,7 @@ pub enum Untagged {
     OfNone,
 }
 
-impl Body {
+impl KeyringBody {
     /// What is recorded, oldest first. Of a key that isn't there it may be, where an older program deleted the key.
     pub(in crate::keyring) fn untagged(&self) -> impl Iterator<Item = (KeyId, Untagged)> {
         let list = self.extensions.iter().find(|extension| extension.tag == UNTAGGED);
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
     use crate::ids::{Timestamp, VaultId};
 
-    fn with(data: Vec<u8>) -> Body {
+    fn with(data: Vec<u8>) -> KeyringBody {
         let mut body = crate::keyring::open::first_body(VaultId::random(), Timestamp(0)).unwrap();
         body.extensions.push(Extension { tag: UNTAGGED, data });
         body

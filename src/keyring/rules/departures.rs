@@ -11,10 +11,10 @@ use std::collections::{HashMap, HashSet};
 
 use crate::crypto::keys::TreeKey;
 use crate::ids::{AliasName, KeyId};
-use crate::keyring::format::model::{Alias, Body};
+use crate::keyring::format::model::{Alias, KeyringBody};
 use crate::keyring::format::untagged::Untagged;
 
-impl Body {
+impl KeyringBody {
     /// Records, for each key that an alias has left since it had the aliases `before`, whose its untagged files are;
     /// and forgets keys that are gone.
     pub(in crate::keyring) fn record_departures(&mut self, before: &[Alias], tree: &TreeKey) {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::error::RuleError;
 use crate::ids::{AliasName, KeyId};
 use crate::keyring::error::KeyError;
-use crate::keyring::format::model::Body;
+use crate::keyring::format::model::KeyringBody;
 
 /// What comes before the id or the name in an ARN.
 const ARN_PREFIX: &str = "arn:rekeyfs:kms:local:000000000000:";
@@ -55,7 +55,7 @@ impl KeyRef {
     ///
     /// # Errors
     /// [`KeyError::UnknownKey`], [`KeyError::UnknownAlias`].
-    pub(in crate::keyring) fn find(&self, body: &Body) -> Result<KeyId, KeyError> {
+    pub(in crate::keyring) fn find(&self, body: &KeyringBody) -> Result<KeyId, KeyError> {
         match self {
             Self::Key(id) => body.key(*id).map(|key| key.id).ok_or(KeyError::UnknownKey(*id)),
             Self::Alias(name) => {

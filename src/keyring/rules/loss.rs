@@ -13,7 +13,7 @@
 //! of the evidence is touched: the host's memory is never lowered, and the log is never shortened.
 
 use crate::ids::{Generation, KeyVersion};
-use crate::keyring::format::model::{Body, Key, KeyState, Origin};
+use crate::keyring::format::model::{Key, KeyState, KeyringBody, Origin};
 use crate::keyring::format::ranges::LostGenerations;
 
 /// The most versions of a key that are marked lost for generations that are known of.
@@ -39,7 +39,7 @@ impl Loss {
     }
 }
 
-impl Body {
+impl KeyringBody {
     /// Marks the versions lost that may be. Returns how many that is of the key that loses most.
     pub(in crate::keyring) fn lose(&mut self, loss: &Loss) -> u32 {
         let found = self.generation;

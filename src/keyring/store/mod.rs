@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use self::seen_generations::HostMemory;
-use self::vault_dir::{KeyringLock, Mark, VaultDir};
+use self::seen_generations::SeenGenerations;
+use self::vault_dir::{Fingerprint, KeyringLock, VaultDir};
 use crate::crypto::keys::{EventKey, RootKey};
 use crate::crypto::sha256;
 use crate::events::{self, Anchor, Event, EventLog, FormerKey};
@@ -12,7 +12,7 @@ use crate::keyring::error::KeyringError;
 use crate::keyring::format::body::{self, BodyError};
 use crate::keyring::format::header::{self, Header, HeaderError, Kind};
 use crate::keyring::format::line::{Descent, Head};
-use crate::keyring::format::model::Body;
+use crate::keyring::format::model::KeyringBody;
 use crate::keyring::rules::loss::Loss;
 use crate::storage::Writable;
 
@@ -29,10 +29,10 @@ type Result<T> = std::result::Result<T, KeyringError>;
 #[derive(Clone)]
 pub(in crate::keyring) struct State {
     pub(in crate::keyring) header: Header,
-    pub(in crate::keyring) body: Body,
+    pub(in crate::keyring) body: KeyringBody,
     pub(in crate::keyring) root: Arc<RootKey>,
     hash: [u8; 32],
-    mark: Mark,
+    fingerprint: Fingerprint,
     /// Bytes of the file.
     len: u64,
 }
@@ -46,7 +46,7 @@ impl State {
 /// What a change is made on.
 pub(in crate::keyring) struct Draft {
     pub(in crate::keyring) header: Header,
-    pub(in crate::keyring) body: Body,
+    pub(in crate::keyring) body: KeyringBody,
     pub(in crate::keyring) root: Arc<RootKey>,
     events: Vec<Event>,
     /// The event key from the lines of this change on, if it is another one.
@@ -55,7 +55,7 @@ pub(in crate::keyring) struct Draft {
 
 impl Draft {
     /// The first keyring of a vault.
-    pub(in crate::keyring) fn first(header: Header, body: Body, root: Arc<RootKey>) -> Self {
+    pub(in crate::keyring) fn first(header: Header, body: KeyringBody, root: Arc<RootKey>) -> Self {
         Self { header, body, root, events: Vec::new(), new_event_key: None }
     }
 
@@ -91,13 +91,13 @@ impl Draft {
         })?;
         let bytes = sealed(&header, Kind::Keyring, &root, &encoded)?;
         let aad = parse(dir, &bytes)?.aad.len();
-        let (hash, mark, len) = (sha256(&bytes), Mark::of(&bytes, aad), bytes.len() as u64);
-        Ok((bytes, State { header, body, root, hash, mark, len }))
+        let (hash, fingerprint, len) = (sha256(&bytes), Fingerprint::of(&bytes, aad), bytes.len() as u64);
+        Ok((bytes, State { header, body, root, hash, fingerprint, len }))
     }
 }
 
 /// What a program must know to read this body.
-pub(in crate::keyring) fn features_of(body: &Body) -> u32 {
+pub(in crate::keyring) fn features_of(body: &KeyringBody) -> u32 {
     if body.has_gaps() { header::HAS_GAPS } else { 0 }
 }
 
@@ -148,8 +148,8 @@ pub(in crate::keyring) fn open_as(
     let opened =
         root.open_keyring(parts.header.vault, parts.aad, parts.sealed).map_err(|_| body_damaged(dir))?;
     let body = body::decode(&opened).map_err(|e| dir.damaged(format!("its body: {e}")))?;
-    let mark = Mark::of(bytes, parts.aad.len());
-    Ok(State { header: parts.header, body, root, hash: sha256(bytes), mark, len: bytes.len() as u64 })
+    let fingerprint = Fingerprint::of(bytes, parts.aad.len());
+    Ok(State { header: parts.header, body, root, hash: sha256(bytes), fingerprint, len: bytes.len() as u64 })
 }
 
 fn body_damaged(dir: &VaultDir) -> KeyringError {
@@ -164,6 +164,15 @@ pub(in crate::keyring) fn create(dir: &VaultDir, lock: &KeyringLock, draft: Draf
     Ok(state)
 }
 
+/// How often a change is saved.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Saves {
+    /// Once: what the change took out is in keyring.prev still.
+    Once,
+    /// Twice: it is in neither file.
+    Twice,
+}
+
 /// A step of a change that can fail.
 enum Step {
     Record,
@@ -174,7 +183,7 @@ enum Step {
 pub(in crate::keyring) struct Store {
     dir: VaultDir,
     state: State,
-    host: HostMemory,
+    host: SeenGenerations,
     /// What is marked lost in `state` and not on disk yet, and of how many versions of a key.
     loss: Option<(Loss, u32)>,
     /// Whether the user insists on this keyring at this place: the next one that is saved is remembered for it.
@@ -182,7 +191,7 @@ pub(in crate::keyring) struct Store {
 }
 
 impl Store {
-    pub(in crate::keyring) fn new(dir: VaultDir, state: State, host: HostMemory) -> Self {
+    pub(in crate::keyring) fn new(dir: VaultDir, state: State, host: SeenGenerations) -> Self {
         Self { dir, state, host, loss: None, accepted: false }
     }
 
@@ -221,7 +230,7 @@ impl Store {
     pub(in crate::keyring) fn change<T>(
         &mut self,
         log: &EventLog,
-        twice: bool,
+        saves: Saves,
         change: impl FnOnce(&mut Draft) -> Result<T>,
     ) -> Result<T> {
         let lock = self.dir.lock(self.writable()?)?;
@@ -245,15 +254,15 @@ impl Store {
         if new_event_key.is_some() {
             log.hold().map_err(|source| self.unrecorded(source))?;
         }
-        let (generation, before) = (draft.body.generation, self.state.mark.clone());
-        let saved = self.record_and_save(&lock, log, twice, draft);
+        let (generation, before) = (draft.body.generation, self.state.fingerprint.clone());
+        let saved = self.record_and_save(&lock, log, saves, draft);
         let in_use = new_event_key.as_ref().map(|new| Arc::ptr_eq(new, &self.state.body.event_key));
         if in_use == Some(true) {
             log.replace_key(self.state.body.log_keys());
         }
         if let Err((error, Step::Save)) = &saved {
             // Only the old one in its place tells that the new one never was: others may have used it meanwhile.
-            let replaced = !self.dir.bears(&before).unwrap_or(false);
+            let replaced = !self.dir.is_current(&before).unwrap_or(false);
             if in_use == Some(false) && replaced {
                 tracing::warn!(
                     "the change of the event key may have been made, so nothing is recorded: {error}"
@@ -275,7 +284,7 @@ impl Store {
         &mut self,
         lock: &KeyringLock,
         log: &EventLog,
-        twice: bool,
+        saves: Saves,
         mut draft: Draft,
     ) -> std::result::Result<(), (KeyringError, Step)> {
         let (events, generation) = (std::mem::take(&mut draft.events), draft.body.generation);
@@ -285,7 +294,7 @@ impl Store {
         draft.close_log_at(last);
         self.dir.discard_leftovers(lock);
         let mut saved = self.replace(lock, draft);
-        if twice && saved.is_ok() {
+        if saves == Saves::Twice && saved.is_ok() {
             saved = self.replace(lock, self.draft());
         }
         saved.map_err(|error| (error, Step::Save))
@@ -329,7 +338,7 @@ impl Store {
     /// Takes up what other processes saved since, or what a save of ours that failed half-way left. Returns the
     /// generation that was in use before, if what is there now doesn't tell whether it comes from it.
     fn refresh(&mut self) -> Result<Option<Generation>> {
-        if self.dir.bears(&self.state.mark)? {
+        if self.dir.is_current(&self.state.fingerprint)? {
             return Ok(None);
         }
         let Some((found, descent)) = self.found()? else { return Ok(None) };

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::seen_generations::{HostMemory, RollbackCheck, SeenAt, Sighting};
+use super::seen_generations::{RollbackCheck, SeenAt, SeenGenerations, Sighting};
 use super::vault_dir::VaultDir;
 use super::{KeyringError, Loss, State, Store, parse};
 use crate::events::EventLog;
@@ -83,7 +83,7 @@ impl Store {
         }
     }
 
-    fn sighting<T>(&self, with: impl FnOnce(&HostMemory, &Sighting<'_>) -> T) -> T {
+    fn sighting<T>(&self, with: impl FnOnce(&SeenGenerations, &Sighting<'_>) -> T) -> T {
         let State { header, body, root, .. } = &self.state;
         let (vault, path) = (header.vault, self.dir.path());
         let root = root.commitment(vault);
@@ -97,9 +97,9 @@ impl Store {
             return;
         }
         if self.accepted {
-            self.sighting(HostMemory::accept);
+            self.sighting(SeenGenerations::accept);
         } else {
-            self.sighting(HostMemory::follow);
+            self.sighting(SeenGenerations::follow);
         }
     }
 

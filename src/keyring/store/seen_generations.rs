@@ -31,7 +31,7 @@ const SUFFIX: &str = ".seen";
 
 /// The state directory of this host and user.
 #[derive(Clone, Debug)]
-pub struct HostMemory {
+pub struct SeenGenerations {
     dir: Option<PathBuf>,
 }
 
@@ -56,7 +56,7 @@ impl PathRecord {
     }
 }
 
-impl HostMemory {
+impl SeenGenerations {
     /// That of this user: `$XDG_STATE_HOME/rekeyfs`, else `/var/lib/rekeyfs` for root and
     /// `~/.local/state/rekeyfs` for others; nothing is remembered if there is none of them. Root uses no other user's:
     /// `sudo` may keep the variable.

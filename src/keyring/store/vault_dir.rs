@@ -51,13 +51,13 @@ pub(in crate::keyring) struct VaultDir {
 /// Tells a keyring file from every other that was ever saved, without reading all of it: its length, what is before
 /// its body, the nonce (random for each save) and the tag.
 #[derive(Clone)]
-pub(in crate::keyring) struct Mark {
+pub(in crate::keyring) struct Fingerprint {
     len: u64,
     head: Vec<u8>,
     tag: [u8; TAG],
 }
 
-impl Mark {
+impl Fingerprint {
     /// Of the bytes of a keyring whose sealed body begins after `aad` bytes.
     pub(in crate::keyring) fn of(bytes: &[u8], aad: usize) -> Self {
         let head = bytes.get(..aad + NONCE).unwrap_or(bytes).to_vec();
@@ -148,16 +148,16 @@ impl VaultDir {
     }
 
     /// Whether the keyring file is the one that this was taken of.
-    pub(in crate::keyring) fn bears(&self, mark: &Mark) -> Result<bool> {
+    pub(in crate::keyring) fn is_current(&self, fingerprint: &Fingerprint) -> Result<bool> {
         let Some((file, size)) = self.open_file(FILE_NAME)? else { return Ok(false) };
-        if size != mark.len {
+        if size != fingerprint.len {
             return Ok(false);
         }
-        let (mut head, mut tag) = (vec![0; mark.head.len()], [0; TAG]);
+        let (mut head, mut tag) = (vec![0; fingerprint.head.len()], [0; TAG]);
         let io = |e| self.io(FILE_NAME, "read it", e);
         let read = storage::pread(file.as_fd(), &mut head, LowerOffset(0)).map_err(io)?
             + storage::pread(file.as_fd(), &mut tag, LowerOffset(size - TAG as u64)).map_err(io)?;
-        Ok(read == head.len() + TAG && head == mark.head && tag == mark.tag)
+        Ok(read == head.len() + TAG && head == fingerprint.head && tag == fingerprint.tag)
     }
 
     /// Whether the keyring here and that one are one file: the same directory at two paths, as a bind mount makes it.

@@ -90,7 +90,7 @@ fn an_older_keyring_is_refused_unless_accepted() {
     assert!(f.open(&key_file(1)).is_ok());
     // Another host, or the same vault elsewhere, knows nothing of it.
     f.write(FILE_NAME, &old);
-    let elsewhere = OpenOptions { host: HostMemory::at(f.dir.path().join("other")), ..f.options() };
+    let elsewhere = OpenOptions { host: SeenGenerations::at(f.dir.path().join("other")), ..f.options() };
     assert!(KeyringFile::open(&f.vault(), &key_file(1), &elsewhere).is_ok());
 }
 
@@ -100,7 +100,7 @@ fn a_keyring_changed_in_two_places_is_refused() {
     let keys = f.create(&[&key_file(1)]).keys;
     let first = f.read(FILE_NAME);
     // Another host (another memory) changes it twice from generation 1 on.
-    let elsewhere = OpenOptions { host: HostMemory::at(f.dir.path().join("other")), ..f.options() };
+    let elsewhere = OpenOptions { host: SeenGenerations::at(f.dir.path().join("other")), ..f.options() };
     let mut theirs = Vec::new();
     let other = KeyringFile::open(&f.vault(), &key_file(1), &elsewhere).unwrap().keys;
     for _ in 0..2 {

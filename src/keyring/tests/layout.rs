@@ -35,7 +35,7 @@ impl Bytes {
     }
 }
 
-fn body() -> Body {
+fn body() -> KeyringBody {
     let version = |n: u32, cause, rotated, material: Option<u8>| Version {
         number: KeyVersion(n),
         material_id: [0x40 + n as u8; 32],
@@ -80,7 +80,7 @@ fn body() -> Body {
         version: KeyVersion(2),
         wrapped: [0x72; 72],
     };
-    Body {
+    KeyringBody {
         generation: Generation(7),
         previous: [0x11; 32],
         keys: vec![key],
@@ -164,7 +164,7 @@ fn the_body_is_as_documented() {
 
 #[test]
 fn a_body_that_makes_no_sense_is_refused() {
-    let refused = |change: fn(&mut Body)| {
+    let refused = |change: fn(&mut KeyringBody)| {
         let mut body = body();
         change(&mut body);
         body::decode(&body::encode(&body).unwrap()).is_err()
@@ -185,7 +185,7 @@ fn retired_and_trimmed_versions_unwrap_nothing() {
     let mut body = body();
     let vault = VaultId::random();
     body.keys[0].state = KeyState::Enabled;
-    let state = |body: &Body, version| {
+    let state = |body: &KeyringBody, version| {
         let id = BackingKeyId { key: body.keys[0].id, version: KeyVersion(version) };
         let table = key_table::Table::new(vault, &TreeKey::generate(), body, None, Timestamp(0));
         table.wrapping(id).map(|_| ()).map_err(|e| (e, id))

@@ -7,7 +7,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::*;
 
 fn rotated(keys: &Keys) -> Result<(), KeyringError> {
-    keys.rotate(&RotateTarget::Alias(AliasName::default_alias())).map(drop)
+    keys.rotate(&KeyRef::Alias(AliasName::default_alias())).map(drop)
 }
 
 #[test]

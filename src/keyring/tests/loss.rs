@@ -343,7 +343,7 @@ fn a_merge_retires_nothing_and_says_what_was_retired() {
     assert_eq!((keys.usable(wrapped_since), state(&keys, 3)), (Ok(()), VersionState::Current));
     // Told also where there is nothing to merge; done here as well, it is no difference any more.
     assert_eq!(keys.merge(&f.found(&newest).keys).unwrap().retired_there, retired);
-    keys.retire(&RetireOrder { key, below: KeyVersion(3), what: Retirement::Shut }, None).unwrap();
+    keys.retire(&RetireOrder { key, below: KeyVersion(3), what: Retirement::Retire }, None).unwrap();
     assert_eq!(keys.merge(&f.found(&newest).keys).unwrap().retired_there, []);
     // Nor does it open what is retired here alone.
     f.write("old", &old);
@@ -401,7 +401,7 @@ fn imported_material_that_may_be_lost_gets_another_number() {
     let f = Fixture::new();
     let keys = f.create(&[&key_file(1)]).keys;
     let id = keys
-        .change(false, |draft| {
+        .change(Saves::Once, |draft| {
             let key = Key::external("", Timestamp(0));
             let id = key.id;
             draft.body.keys.push(key);
@@ -410,7 +410,7 @@ fn imported_material_that_may_be_lost_gets_another_number() {
         .unwrap();
     let old = f.read(FILE_NAME);
     let import = |keys: &Keys, byte| {
-        keys.change(false, |draft| {
+        keys.change(Saves::Once, |draft| {
             let key = draft.body.key_mut(id).unwrap();
             key.import(
                 KeyMaterial::from_bytes(&[byte; 32]),

@@ -43,7 +43,7 @@ fn run(keys: &Keys, steps: &[Step], files: &mut Vec<File>) {
         let all = customers(keys);
         let chosen = |n: &usize| all[n % all.len()];
         match step {
-            Step::Rotate(n) => drop(keys.rotate(&RotateTarget::Key(chosen(n)))),
+            Step::Rotate(n) => drop(keys.rotate(&KeyRef::Key(chosen(n)))),
             Step::Write(n) => {
                 let Ok(guard) = keys.begin_wrap_key(chosen(n)) else { continue };
                 let (id, dek) = (FileId::random(), Dek::generate());

@@ -2,7 +2,7 @@
 use parking_lot::Mutex;
 
 use super::*;
-use crate::keyring::observer::KeyWatch;
+use crate::keyring::observer::KeyObserver;
 
 /// Notes what it is told, whether the key could be used then, and the generation on disk.
 struct Notes {
@@ -17,14 +17,14 @@ impl Notes {
     }
 }
 
-impl KeyWatch for Notes {
-    fn going(&self, keys: &[KeyId]) {
+impl KeyObserver for Notes {
+    fn before_unusable(&self, keys: &[KeyId]) {
         keys.iter().for_each(|key| self.note("going", *key));
     }
 
-    fn back(&self) {}
+    fn usable_again(&self) {}
 
-    fn gone(&self, backings: &[BackingKeyId]) {
+    fn after_unusable(&self, backings: &[BackingKeyId]) {
         backings.iter().for_each(|backing| self.note("gone", backing.key));
     }
 }
@@ -35,8 +35,8 @@ fn the_watch_hears_of_a_key_before_it_goes_and_when_it_is_gone() {
     let secret = Secret::KeyFile(Zeroizing::new([7; 32]));
     let keys = fixture.create(&[&secret]).keys;
     let notes = Arc::new(Notes { keys: Arc::clone(&keys), told: Mutex::default() });
-    let watch: Arc<dyn KeyWatch> = Arc::clone(&notes) as Arc<dyn KeyWatch>;
-    keys.set_watch(Arc::downgrade(&watch));
+    let watch: Arc<dyn KeyObserver> = Arc::clone(&notes) as Arc<dyn KeyObserver>;
+    keys.set_observer(Arc::downgrade(&watch));
     let key = keys.current(&AliasName::default_alias()).unwrap().key;
     let told = || std::mem::take(&mut *notes.told.lock());
     let shuts: [fn(&Keys, KeyId); 2] = [
@@ -44,7 +44,7 @@ fn the_watch_hears_of_a_key_before_it_goes_and_when_it_is_gone() {
         |keys, key| assert_eq!(keys.schedule_deletion(key, None, None).unwrap().key, key),
     ];
 
-    keys.rotate(&RotateTarget::Key(key)).unwrap();
+    keys.rotate(&KeyRef::Key(key)).unwrap();
     assert_eq!(told(), [], "a rotation takes no key away");
     for shut in shuts {
         let before = keys.generation();

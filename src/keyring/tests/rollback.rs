@@ -28,7 +28,7 @@ impl Fixture {
     fn changed_elsewhere(&self, start: &[u8], times: u32) -> Vec<u8> {
         let there = tempfile::tempdir_in(self.dir.path()).unwrap();
         std::fs::write(there.path().join(FILE_NAME), start).unwrap();
-        let options = OpenOptions { host: HostMemory::at(there.path().join("host")), ..self.options() };
+        let options = OpenOptions { host: SeenGenerations::at(there.path().join("host")), ..self.options() };
         let keys = KeyringFile::open(there.path(), &key_file(1), &options).unwrap().keys;
         for _ in 0..times {
             rotate(&keys);
@@ -260,7 +260,7 @@ fn an_imported_keyring_is_accepted_where_it_was_imported_and_asked_for_elsewhere
     let opened = f.create(&[&key_file(1)]);
     let backup = f.beside("backup");
     opened.keys.export_backup(&opened.proof, &passphrase("backup"), KDF, &backup).unwrap();
-    let other = OpenOptions { host: HostMemory::at(f.beside("another host")), ..f.options() };
+    let other = OpenOptions { host: SeenGenerations::at(f.beside("another host")), ..f.options() };
     KeyringFile::open(&f.vault(), &key_file(1), &other).unwrap();
     let (pass, new) = (passphrase("backup"), key_file(1));
     KeyringFile::import_backup(&f.vault(), &backup, &pass, &[&new], KDF, true, &f.options()).unwrap();
@@ -282,7 +282,7 @@ fn after_a_revocation_the_old_keyring_and_its_secret_are_good_for_nothing_new() 
     let old = f.read(FILE_NAME);
     let old_root = root_of(&old, &key_file(1));
     let (tree, before) = (keys.current(&AliasName::tree()).unwrap(), keys.keys());
-    let other = OpenOptions { host: HostMemory::at(f.beside("another host")), ..f.options() };
+    let other = OpenOptions { host: SeenGenerations::at(f.beside("another host")), ..f.options() };
     KeyringFile::open(&f.vault(), &key_file(1), &other).unwrap();
 
     keys.revoke(&opened.proof, &[&key_file(1)], &[], KDF).unwrap();

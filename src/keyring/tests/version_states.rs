@@ -26,10 +26,10 @@ fn each_state_is_told_apart() {
     assert_eq!(keys.keys()[0].lost, [VersionRange { first: KeyVersion(3), last: KeyVersion(3) }]);
 
     let order = |what| RetireOrder { key, below: KeyVersion(2), what };
-    keys.retire(&order(Retirement::Shut), None).unwrap();
+    keys.retire(&order(Retirement::Retire), None).unwrap();
     assert_eq!(shown(&keys, key, 1), "unusable (retired)");
     keys.retire(&order(Retirement::Trim), None).unwrap();
-    keys.retire(&order(Retirement::Open), None).unwrap();
+    keys.retire(&order(Retirement::Restore), None).unwrap();
     assert_eq!(shown(&keys, key, 1), "unusable (missing material)");
     keys.set_enabled(key, false).unwrap();
     assert_eq!(shown(&keys, key, 2), "unusable (disabled)");
@@ -48,14 +48,14 @@ fn imported_material_is_missing_or_has_expired() {
     let now = Timestamp(1_000_000);
     let key = Key::external("", now);
     let id = key.id;
-    keys.change(false, |draft| {
+    keys.change(Saves::Once, |draft| {
         draft.body.keys.push(key);
         Ok(())
     })
     .unwrap();
     assert_eq!(shown(&keys, id, 1), "unusable (missing material)");
     let import = |byte, kind, expires| {
-        keys.change(false, |draft| {
+        keys.change(Saves::Once, |draft| {
             let key = draft.body.key_mut(id).unwrap();
             key.import(KeyMaterial::from_bytes(&[byte; 32]), kind, expires, now)
         })

@@ -57,8 +57,8 @@ const VERBS: &[Verb] = &[
         )
     }),
     ("CancelKeyDeletion", |w, o| call(o, Call::CancelKeyDeletion { key_id: w.third.clone() })),
-    ("rotate --new-key", |_, o| o.keys.renew(&AliasName::default_alias()).map(drop)),
-    ("retire", |w, o| retire(w, o, Retirement::Shut)),
+    ("rotate --new-key", |_, o| o.keys.replace_key(&AliasName::default_alias()).map(drop)),
+    ("retire", |w, o| retire(w, o, Retirement::Retire)),
     ("trim", |w, o| retire(w, o, Retirement::Trim)),
     ("PutKeyPolicy", |w, o| {
         let policy = r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":"*","Action":"kms:*","Resource":"*"}}"#;
@@ -175,7 +175,7 @@ impl World {
         .unwrap();
         let id = keys.keys()[0].id.to_string();
         keys.call(&Call::EnableKeyRotation { key_id: id, rotation_period_in_days: None }).unwrap();
-        keys.rotate(&RotateTarget::Key(second.parse().unwrap())).unwrap();
+        keys.rotate(&KeyRef::Key(second.parse().unwrap())).unwrap();
         let imported = import_key(&keys, [9; 32]);
         #[cfg(feature = "aws-lc")]
         let import = import_again(&keys, &imported, [9; 32]);

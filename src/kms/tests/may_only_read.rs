@@ -49,10 +49,10 @@ fn no_change_is_made_and_nothing_is_written() {
         assert!(refused.to_string().contains("0x80000000"), "{call:?}: {refused}");
     }
     let slot = opened.proof.slot();
-    let order = RetireOrder { key, below: version, what: Retirement::Shut };
+    let order = RetireOrder { key, below: version, what: Retirement::Retire };
     let refusals = [
         keys.rotate(&default_alias()).err(),
-        keys.renew(&AliasName::default_alias()).err(),
+        keys.replace_key(&AliasName::default_alias()).err(),
         keys.retire(&order, None).err(),
         keys.add_slot(&opened.proof, &key_file(3), KDF).err(),
         keys.remove_slot(&opened.proof, slot).err(),

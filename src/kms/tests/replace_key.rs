@@ -38,7 +38,7 @@ fn a_new_key_takes_all_but_the_files_of_the_old_one() {
     let rotation = Call::EnableKeyRotation { key_id: old.clone(), rotation_period_in_days: Some(90) };
     keys.call(&rotation).unwrap();
     let before = keys.generation().0;
-    let renewal = keys.renew(&alias).unwrap();
+    let renewal = keys.replace_key(&alias).unwrap();
     assert_eq!(keys.generation().0, before + 1, "one generation");
     let (new, dated) = (renewal.new.to_string(), renewal.dated.to_string());
     assert_eq!((renewal.old.to_string(), dated.as_str()), (old.clone(), "alias/application-20261122"));
@@ -53,17 +53,17 @@ fn a_new_key_takes_all_but_the_files_of_the_old_one() {
     let status = of(Call::GetKeyRotationStatus { key_id: new });
     assert_eq!(status["RotationPeriodInDays"], 90);
 
-    assert_eq!(keys.renew(&alias).unwrap().dated.as_str(), "alias/application-20261122-2");
-    assert_eq!(keys.renew(&alias).unwrap().dated.as_str(), "alias/application-20261122-3");
-    let default = keys.renew(&AliasName::default_alias()).unwrap();
+    assert_eq!(keys.replace_key(&alias).unwrap().dated.as_str(), "alias/application-20261122-2");
+    assert_eq!(keys.replace_key(&alias).unwrap().dated.as_str(), "alias/application-20261122-3");
+    let default = keys.replace_key(&AliasName::default_alias()).unwrap();
     assert_eq!(default.dated.as_str(), "alias/default-20261122");
     let keys_before = keys.keys().len();
-    assert!(matches!(keys.renew(&AliasName::tree()), Err(KeyringError::ServiceManaged(_))));
+    assert!(matches!(keys.replace_key(&AliasName::tree()), Err(KeyringError::ServiceManaged(_))));
     let none: AliasName = "alias/none".parse().unwrap();
-    assert!(matches!(keys.renew(&none), Err(KeyringError::Key(KeyError::UnknownAlias(_)))));
+    assert!(matches!(keys.replace_key(&none), Err(KeyringError::Key(KeyError::UnknownAlias(_)))));
     let long: AliasName = format!("alias/{}", "x".repeat(250)).parse().unwrap();
     keys.create_key_for_test(long.clone());
-    assert!(keys.renew(&long).unwrap_err().to_string().contains("too long"));
+    assert!(keys.replace_key(&long).unwrap_err().to_string().contains("too long"));
     assert_eq!(keys.keys().len(), keys_before + 1);
 }
 

@@ -3,7 +3,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::{Count, count};
 use crate::ids::{AliasName, BackingKeyId, Ino, KeyVersion, PlainOffset};
-use crate::keyring::RotateTarget;
+use crate::keyring::KeyRef;
 use crate::storage::RenameFlags;
 use crate::vault::testing::{READ_WRITE, TestVault, me};
 
@@ -32,7 +32,7 @@ fn every_file_is_counted_by_what_it_needs() {
     }
     let linked = test.vault.lookup(Ino::ROOT, b"a").unwrap().ino;
     test.vault.link(linked, Ino::ROOT, b"again").unwrap();
-    test.keys().rotate(&RotateTarget::Alias(AliasName::default_alias())).unwrap();
+    test.keys().rotate(&KeyRef::Alias(AliasName::default_alias())).unwrap();
     test.written("d");
     test.make("empty");
     test.reopen();
@@ -60,7 +60,7 @@ fn a_slot_that_does_not_open_is_not_what_counts() {
     let ino = test.written("a");
     let lower = std::fs::read_dir(test.tree()).unwrap().next().unwrap().unwrap().path();
     let before = std::fs::read(&lower).unwrap();
-    test.keys().rotate(&RotateTarget::Alias(AliasName::default_alias())).unwrap();
+    test.keys().rotate(&KeyRef::Alias(AliasName::default_alias())).unwrap();
     assert_eq!(test.vault.rewrap_batch(&[ino]).rewrapped, 1);
     let mut torn = std::fs::read(&lower).unwrap();
     // Slot B is the new one; slot A is put back, as after a power cut between the two.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{MOST, SweepOptions, TAKES, Tally, most, next, sweep};
 use crate::crypto::suite::Suite;
 use crate::ids::{AliasName, Ino, PlainOffset};
-use crate::keyring::{RotateTarget, Staying};
+use crate::keyring::{KeyRef, Staying};
 use crate::storage::fault::{Faults, Op};
 use crate::vault::testing::{TestVault, me};
 use crate::vault::{Destination, SetAttr, XattrMode};
@@ -17,7 +17,7 @@ fn rotated() -> (TestVault, u64) {
     for i in 0..300 {
         test.written_in(if i % 2 == 0 { dir } else { Ino::ROOT }, format!("f{i}").as_bytes());
     }
-    test.keys().rotate(&RotateTarget::Alias(AliasName::default_alias())).unwrap();
+    test.keys().rotate(&KeyRef::Alias(AliasName::default_alias())).unwrap();
     (test, 300)
 }
 
@@ -65,7 +65,7 @@ fn a_file_that_is_truncated_all_the_while_is_not_left_out() {
         });
         let left: Vec<_> = (0..100)
             .map(|_| {
-                test.keys().rotate(&RotateTarget::Alias(AliasName::default_alias())).unwrap();
+                test.keys().rotate(&KeyRef::Alias(AliasName::default_alias())).unwrap();
                 let stop = AtomicBool::new(false);
                 let report = sweep(&test.vault, SweepOptions::default(), |_| {}, &stop).unwrap();
                 (report.failed, report.skipped)
@@ -191,7 +191,7 @@ fn files_are_moved_to_an_alias_of_choice_and_follow_it() {
     // They stay there, and are where they are to be.
     assert_eq!(sweep_to(&test, Destination::Followed, None), 0);
     assert_eq!(sweep_to(&test, to(&third), Some(dir)), 0);
-    test.keys().rotate(&RotateTarget::Alias(third.clone())).unwrap();
+    test.keys().rotate(&KeyRef::Alias(third.clone())).unwrap();
     assert_eq!(sweep_to(&test, Destination::Followed, None), 2);
     assert_eq!(sweep_to(&test, to(&second), None), 3);
     assert_eq!(files.each_ref().map(keys), [key(&second); 4]);
@@ -281,7 +281,7 @@ fn files_without_a_tag_follow_the_alias_that_has_left_their_key() {
     files.iter().for_each(|ino| test.vault.untag_for_test(*ino));
     let default = AliasName::default_alias();
     let (alias, old) = test.keys().alias_id(&default).unwrap();
-    let renewal = test.keys().renew(&default).unwrap();
+    let renewal = test.keys().replace_key(&default).unwrap();
     assert_eq!(test.keys().current(&renewal.dated).unwrap().key, old);
     assert_eq!(test.vault.census_of_belonging(), (3, Staying::default()), "all are stale");
     test.reopen_keyring();
@@ -298,7 +298,7 @@ fn files_without_a_tag_follow_the_alias_that_has_left_their_key() {
     test.vault.rewrap_batch(&[file(b"used")]);
     assert_eq!(moved(b"used"), (renewal.new, Some(Some(alias))));
     // Pointed elsewhere twice before the last is looked at; the dated alias goes its own way.
-    let third = test.keys().renew(&default).unwrap().new;
+    let third = test.keys().replace_key(&default).unwrap().new;
     let call = crate::kms::Call::UpdateAlias {
         alias_name: renewal.dated.to_string(),
         target_key_id: renewal.new.to_string(),
@@ -329,7 +329,7 @@ fn files_without_a_tag_pass_to_no_alias_that_was_not_alone_at_their_key() {
     call(Call::DeleteAlias { alias_name: text("alias/second") });
     call(Call::CreateAlias { alias_name: text("alias/second"), target_key_id: seconds.to_string() });
     call(Call::CreateAlias { alias_name: text("alias/third"), target_key_id: old.to_string() });
-    let new = test.keys().renew(&AliasName::default_alias()).unwrap().new;
+    let new = test.keys().replace_key(&AliasName::default_alias()).unwrap().new;
     for alias in [second.as_str(), "alias/third"] {
         call(Call::UpdateAlias { alias_name: text(alias), target_key_id: new.to_string() });
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::ids::{Ino, KeyId, KeyVersion, PathText};
-use crate::keyring::{Retirement, RotateTarget, SystemClock};
+use crate::keyring::{KeyRef, Retirement, SystemClock};
 use crate::service::{Operations, Retire};
 use crate::vault::testing::TestVault;
 
@@ -26,7 +26,7 @@ impl Fixture {
     }
 
     fn rewrapped(&self, files: &[Ino]) {
-        self.open.rotate(&RotateTarget::Key(self.key)).unwrap();
+        self.open.rotate(&KeyRef::Key(self.key)).unwrap();
         assert_eq!(self.vault.vault.rewrap_batch(files).rewrapped, files.len() as u64);
     }
 

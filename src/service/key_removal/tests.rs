@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::*;
 use crate::ids::{AliasName, Ino, KeyVersion, Timestamp};
-use crate::keyring::{Authority, Clock, Keys, RotateTarget};
+use crate::keyring::{Clock, ForceToken, KeyRef, Keys};
 use crate::service::{Operations, Rewrap};
 use crate::vault::testing::{TestVault, me};
 
@@ -35,10 +35,10 @@ impl Fixture {
     }
 
     fn rotate(&self) {
-        self.open.rotate(&RotateTarget::Key(self.key)).unwrap();
+        self.open.rotate(&KeyRef::Key(self.key)).unwrap();
     }
 
-    fn retire(&self, below: u32, what: Retirement, insist: Option<Authority>) -> Result<RetireReport> {
+    fn retire(&self, below: u32, what: Retirement, insist: Option<ForceToken>) -> Result<RetireReport> {
         let asked = Retire {
             key_id: self.key.to_string(),
             below: KeyVersion(below),
@@ -49,7 +49,7 @@ impl Fixture {
         self.open.retire(&asked, &mut |_| true)
     }
 
-    fn schedule(&self, key: KeyId, insist: Option<Authority>) -> std::result::Result<(), KmsError> {
+    fn schedule(&self, key: KeyId, insist: Option<ForceToken>) -> std::result::Result<(), KmsError> {
         let call =
             Call::ScheduleKeyDeletion { key_id: key.to_string(), pending_window_in_days: Some(7), insist };
         match self.open.kms(&call, &mut |_| true).unwrap() {
@@ -58,9 +58,9 @@ impl Fixture {
         }
     }
 
-    fn insist(&self, order: &str) -> Authority {
+    fn insist(&self, order: &str) -> ForceToken {
         let opened = self.vault.unlocked();
-        opened.keys.authority(&opened.proof, order)
+        opened.keys.force_token(&opened.proof, order)
     }
 
     /// Another key, at which alias/default points from now on.
@@ -101,13 +101,13 @@ fn versions_are_retired_once_no_file_needs_them_and_that_can_be_undone() {
     f.rotate();
     f.rotate();
     for below in [0, 1, 4, u32::MAX] {
-        assert_eq!(f.retire(below, Retirement::Shut, None).unwrap_err().kind, ErrorKind::KeyNotUsable);
+        assert_eq!(f.retire(below, Retirement::Retire, None).unwrap_err().kind, ErrorKind::KeyNotUsable);
     }
-    let refused = f.retire(2, Retirement::Shut, None).unwrap_err();
+    let refused = f.retire(2, Retirement::Retire, None).unwrap_err();
     assert!(refused.message.starts_with("1 file needs versions below 2 of key"), "{refused}");
     assert!(refused.message.contains("rekeyfs rewrap"), "{refused}");
     assert_eq!(f.vault.vault.rewrap_batch(&[ino]).rewrapped, 1);
-    let done = f.retire(3, Retirement::Shut, None).unwrap();
+    let done = f.retire(3, Retirement::Retire, None).unwrap();
     assert_eq!((done.min_decryption, done.trimmed), (KeyVersion(3), 0));
     f.vault.open("file").unwrap();
 
@@ -119,9 +119,9 @@ fn versions_are_retired_once_no_file_needs_them_and_that_can_be_undone() {
     assert!(matches!(vault.open("file"), Err(crate::vault::Error::KeyNotUsable(_))));
     let open = OpenVault::with_files(Arc::clone(&vault.vault));
     let f = Fixture { vault, open, ..fresh };
-    let hole = f.retire(2, Retirement::Open, None).unwrap_err();
+    let hole = f.retire(2, Retirement::Restore, None).unwrap_err();
     assert!(hole.message.contains("give --below 3 --undo"), "{hole}");
-    assert_eq!(f.retire(3, Retirement::Open, None).unwrap().min_decryption, KeyVersion(1));
+    assert_eq!(f.retire(3, Retirement::Restore, None).unwrap().min_decryption, KeyVersion(1));
     f.vault.open("file").unwrap();
 }
 
@@ -151,7 +151,7 @@ fn trimmed_material_is_gone_from_the_old_keyring_too() {
         "saved twice, so that the old one has it not"
     );
     assert_eq!(material(&f), [false, true, true]);
-    assert_eq!(f.retire(2, Retirement::Open, None).unwrap().lost, 1);
+    assert_eq!(f.retire(2, Retirement::Restore, None).unwrap().lost, 1);
     assert!(f.vault.open("file").is_err());
 }
 

@@ -14,11 +14,11 @@ use std::sync::atomic::Ordering;
 
 use super::{Body, OpenFile};
 use crate::ids::{BackingKeyId, Ino, KeyId};
-use crate::keyring::{KeyWatch, Keys};
+use crate::keyring::{KeyObserver, Keys};
 use crate::vault::{Error, Result, Vault};
 
-impl KeyWatch for Vault {
-    fn going(&self, keys: &[KeyId]) {
+impl KeyObserver for Vault {
+    fn before_unusable(&self, keys: &[KeyId]) {
         for file in self.open_files.all() {
             if file.writers.load(Ordering::Relaxed) > 0 && self.depends_on(&file, keys) {
                 self.write_out(&file);
@@ -26,7 +26,7 @@ impl KeyWatch for Vault {
         }
     }
 
-    fn gone(&self, backings: &[BackingKeyId]) {
+    fn after_unusable(&self, backings: &[BackingKeyId]) {
         let of_gone = |file: &Arc<OpenFile>| file.sealed_by().is_some_and(|by| self.keys.usable(by).is_err());
         let files: Vec<_> = self.open_files.all().into_iter().filter(of_gone).collect();
         for file in files.iter().filter(|file| file.writers.load(Ordering::Relaxed) > 0) {
@@ -46,7 +46,7 @@ impl KeyWatch for Vault {
 
     /// The kernel keeps what it could not write to a file as if it had been written: it is to show what the file
     /// holds.
-    fn back(&self) {
+    fn usable_again(&self) {
         for file in self.open_files.all() {
             if file.shut.load(Ordering::Relaxed) {
                 self.drop_pages(file.ino);

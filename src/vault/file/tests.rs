@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use crate::content::layout::{self, BLOCK0_PAYLOAD, PAYLOAD, SEGMENT_PAGES};
 use crate::crypto::suite::Suite;
 use crate::ids::{AliasName, Handle, Ino, PageIndex, PlainOffset};
-use crate::keyring::RotateTarget;
+use crate::keyring::KeyRef;
 use crate::storage::fault::{After, Faults, Op as FaultOp, Plan};
 use crate::vault::testing::{TestVault, me};
 use crate::vault::{Destination, Error, FallocMode, OpenFlags, SetAttr};
@@ -185,7 +185,7 @@ impl Run {
                 Ok(())
             }
             Op::Rotate => {
-                let target = RotateTarget::Alias(AliasName::default_alias());
+                let target = KeyRef::Alias(AliasName::default_alias());
                 self.test.keys().rotate(&target).unwrap();
                 Ok(())
             }

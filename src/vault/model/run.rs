@@ -8,7 +8,7 @@ use super::ops::{Op, Spot, name};
 use super::state::{Body, Entry, Fails, How, Id, Model, Node, ROOT};
 use super::{content, errno, observe};
 use crate::ids::{AliasName, Handle, Ino, PlainOffset};
-use crate::keyring::RotateTarget;
+use crate::keyring::KeyRef;
 use crate::storage::{Errno, RenameFlags};
 use crate::vault::testing::{READ_WRITE, TestVault, me};
 use crate::vault::{FallocMode, FileKind, Reencrypted, Result, SetAttr, Vault};
@@ -167,7 +167,7 @@ impl Run {
             }
             Op::Rotate { second } => {
                 let alias = if second { SECOND.parse().unwrap() } else { AliasName::default_alias() };
-                self.test.keys().rotate(&RotateTarget::Alias(alias)).unwrap();
+                self.test.keys().rotate(&KeyRef::Alias(alias)).unwrap();
                 Some(())
             }
             Op::Rewrap => {

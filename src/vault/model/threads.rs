@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{errno, observe};
 use crate::ids::{AliasName, Handle, Ino, PlainOffset};
-use crate::keyring::RotateTarget;
+use crate::keyring::KeyRef;
 use crate::storage::{Errno, RenameFlags};
 use crate::vault::testing::{READ_WRITE, TestVault, me};
 use crate::vault::{FileKind, Result, SetAttr, Vault, XattrMode};
@@ -231,7 +231,7 @@ impl Worker {
             34 => self.in_dir(Self::link),
             35..=37 => self.in_dir(Self::list),
             38 if self.below(8) == 0 => {
-                self.vault.keys().rotate(&RotateTarget::Alias(AliasName::default_alias())).map(drop).unwrap();
+                self.vault.keys().rotate(&KeyRef::Alias(AliasName::default_alias())).map(drop).unwrap();
             }
             _ => {
                 if !self.held.is_empty() {

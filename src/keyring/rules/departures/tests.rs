@@ -11,7 +11,7 @@ fn name(n: usize) -> AliasName {
 }
 
 /// A keyring with this many keys of the user's, and no aliases.
-fn keyring(keys: usize) -> Body {
+fn keyring(keys: usize) -> KeyringBody {
     let mut body = crate::keyring::open::first_body(VaultId::random(), Timestamp(0)).unwrap();
     body.aliases.clear();
     body.keys.truncate(0);
@@ -20,7 +20,7 @@ fn keyring(keys: usize) -> Body {
 }
 
 /// Changes the aliases, given as name, time of creation and number of the key, as one save does.
-fn save(body: &mut Body, tree: &TreeKey, aliases: &[(usize, i64, usize)]) {
+fn save(body: &mut KeyringBody, tree: &TreeKey, aliases: &[(usize, i64, usize)]) {
     let before = body.aliases.clone();
     let alias = |(n, created, key): &(usize, i64, usize)| Alias {
         name: name(*n),
@@ -33,7 +33,7 @@ fn save(body: &mut Body, tree: &TreeKey, aliases: &[(usize, i64, usize)]) {
     body.check_untagged().unwrap();
 }
 
-fn recorded(body: &Body, key: usize) -> Option<Untagged> {
+fn recorded(body: &KeyringBody, key: usize) -> Option<Untagged> {
     body.untagged().find(|(id, _)| *id == body.keys[key].id).map(|(_, whose)| whose)
 }
 

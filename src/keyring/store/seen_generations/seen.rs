@@ -18,7 +18,7 @@ use crate::crypto::keys::RootCommitment;
 use crate::crypto::sha256;
 use crate::ids::{Generation, PathText, VaultId};
 use crate::keyring::format::line::{Descent, Head};
-use crate::keyring::format::model::Body;
+use crate::keyring::format::model::KeyringBody;
 
 /// Records of places that are kept: those that were used last. At the place of one that is dropped the mark counts
 /// again, so nothing is taken that would have been refused.
@@ -36,7 +36,7 @@ pub(in crate::keyring) struct Sighting<'a> {
     /// What it is sealed under.
     pub(in crate::keyring) root: RootCommitment,
     /// What it says of those before it.
-    pub(in crate::keyring) body: &'a Body,
+    pub(in crate::keyring) body: &'a KeyringBody,
 }
 
 impl Sighting<'_> {

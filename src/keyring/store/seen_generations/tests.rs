@@ -4,7 +4,7 @@ use super::*;
 #[test]
 fn files_of_before_are_read_until_there_is_one_of_the_vault() {
     let dir = tempfile::tempdir().unwrap();
-    let memory = HostMemory::at(dir.path().to_owned());
+    let memory = SeenGenerations::at(dir.path().to_owned());
     let vault = VaultId::from_bytes([3; 16]);
     // As the programs of before wrote it, byte by byte.
     let old = |path: &str, generation: u64, hash: &str| {

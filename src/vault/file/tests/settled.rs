@@ -26,7 +26,7 @@ impl Settled {
         let (_, handle) = test.open("f").unwrap();
         test.vault.write(ino, PlainOffset(0), b"content", false).unwrap();
         test.vault.release(ino, handle).unwrap();
-        test.keys().rotate(&RotateTarget::Alias(AliasName::default_alias())).unwrap();
+        test.keys().rotate(&KeyRef::Alias(AliasName::default_alias())).unwrap();
         let lower = std::fs::read_dir(test.tree()).unwrap().next().unwrap().unwrap().path();
         Self { test, ino, lower }
     }

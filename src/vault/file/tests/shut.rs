@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::bytes;
 use crate::ids::{AliasName, Handle, Ino, KeyId, PlainOffset};
-use crate::keyring::RotateTarget;
+use crate::keyring::KeyRef;
 use crate::kms::Call;
 use crate::storage::fault::{Faults, Op as FaultOp, Plan};
 use crate::storage::{self, Errno};
@@ -290,7 +290,7 @@ fn a_re_wrap_on_its_way_resurrects_no_dek() {
     let keys = two.test.keys();
     let first = keys.current(&AliasName::default_alias()).unwrap().key;
     let (ino, _handle) = two.create(two.dir, "file", &bytes(5, 9000));
-    keys.rotate(&RotateTarget::Key(two.key)).unwrap();
+    keys.rotate(&KeyRef::Key(two.key)).unwrap();
     two.enable(false);
     let outcome = two.test.vault.rewrap_batch(&[ino]);
     assert_eq!((outcome.rewrapped, outcome.skipped), (0, 1));
@@ -355,7 +355,7 @@ fn a_key_that_comes_and_goes_under_load_stops_nobody() {
     start(Box::new(move || drop(rewrapper.test.vault.rewrap_batch(&all))));
     let rotator = Arc::clone(&two);
     start(Box::new(move || {
-        let _ = rotator.test.keys().rotate(&RotateTarget::Key(rotator.key));
+        let _ = rotator.test.keys().rotate(&KeyRef::Key(rotator.key));
         std::thread::sleep(Duration::from_millis(5));
     }));
     for _ in 0..6 {

@@ -120,7 +120,7 @@ fn handles_and_the_mount_itself_are_asked_once_or_never() {
     let mode = SetAttr { mode: Some(0o600), ..SetAttr::default() };
     test.vault.setattr(ino, &mode, &me()).unwrap();
 
-    let target = crate::keyring::RotateTarget::Alias(AliasName::default_alias());
+    let target = crate::keyring::KeyRef::Alias(AliasName::default_alias());
     test.keys().rotate(&target).unwrap();
     assert_eq!(test.vault.rewrap_batch(&[ino]).rewrapped, 1);
     test.vault.release(ino, handle).unwrap();

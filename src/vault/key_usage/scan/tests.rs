@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::ids::{AliasName, KeyVersion};
-use crate::keyring::RotateTarget;
+use crate::keyring::KeyRef;
 use crate::vault::testing::{TestVault, me};
 
 fn rotate(vault: &TestVault) {
-    vault.keys().rotate(&RotateTarget::Alias(AliasName::default_alias())).unwrap();
+    vault.keys().rotate(&KeyRef::Alias(AliasName::default_alias())).unwrap();
 }
 
 fn count(vault: &TestVault) -> Needed {

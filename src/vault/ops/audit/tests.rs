@@ -4,7 +4,7 @@ use std::os::unix::fs::FileExt;
 use crate::events::Actor;
 use crate::ids::AliasName;
 use crate::ids::{Ino, KeyVersion, PlainOffset};
-use crate::keyring::RotateTarget;
+use crate::keyring::KeyRef;
 use crate::vault::testing::{READ_WRITE, TestVault, me};
 use crate::vault::{OpenFlags, SetAttr};
 
@@ -21,7 +21,7 @@ fn refusals_by_key_state_name_caller_key_file_and_lower_path() {
     vault.vault.write(attr.ino, PlainOffset(0), b"at dawn", false).unwrap();
     vault.vault.release(attr.ino, handle).unwrap();
     let keys = vault.keys();
-    keys.rotate(&RotateTarget::Alias(AliasName::default_alias())).unwrap();
+    keys.rotate(&KeyRef::Alias(AliasName::default_alias())).unwrap();
     let key = keys.current(&AliasName::default_alias()).unwrap().key;
     keys.set_enabled(key, false).unwrap();
 

@@ -1,7 +1,7 @@
 //! A vault whose keyring names a feature that this program doesn't know: it is read, and no call changes anything.
 
 use super::*;
-use crate::keyring::RotateTarget;
+use crate::keyring::KeyRef;
 use crate::keyring::testing::everything;
 use crate::storage::fault::{Faults, Op};
 use crate::vault::testing::READ_WRITE;
@@ -21,7 +21,7 @@ fn filled() -> TestVault {
     v.link(f, dir, b"second").unwrap();
     rename(v, "d", "moved", PLAIN).unwrap();
     t.make("empty");
-    t.keys().rotate(&RotateTarget::Alias(crate::ids::AliasName::default_alias())).unwrap();
+    t.keys().rotate(&KeyRef::Alias(crate::ids::AliasName::default_alias())).unwrap();
     t.keys().set_ro_compat_for_test(1 << 31);
     t.reopen();
     t

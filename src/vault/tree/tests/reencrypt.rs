@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 use crate::ids::{AliasName, BackingKeyId, Time, TimeChange};
-use crate::keyring::RotateTarget;
+use crate::keyring::KeyRef;
 use crate::storage::fault::{Faults, Op};
 use crate::vault::testing::READ_WRITE;
 use crate::vault::{FallocMode, Reencrypted, SetAttr, XattrMode};
@@ -43,7 +43,7 @@ fn content_of_every_size_is_kept_under_another_key() {
         let content = bytes(size);
         let old = write(&t.vault, "f", &content);
         let id = file_id(&t);
-        t.keys().rotate(&RotateTarget::Alias(AliasName::default_alias())).unwrap();
+        t.keys().rotate(&KeyRef::Alias(AliasName::default_alias())).unwrap();
         let new = renewed(&t.vault, "f");
         assert_ne!(new, old);
         assert_ne!(file_id(&t), id);

@@ -10,7 +10,7 @@ struct Saved {
     vault: VaultId,
     head: Head,
     root: u8,
-    body: Body,
+    body: KeyringBody,
 }
 
 impl Saved {
