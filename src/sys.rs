@@ -81,7 +81,7 @@ pub fn set_fsgid(gid: u32) -> rustix::io::Result<()> {
 
 /// Has the allocator give memory that is free back to the system, wherever it lies, as far as it knows how to.
 /// Takes milliseconds, in which other threads may have to wait for memory.
-pub fn give_memory_back() {
+pub fn trim_heap() {
     #[cfg(target_env = "gnu")]
     // SAFETY: no pointers; the allocator locks what it works on.
     unsafe {

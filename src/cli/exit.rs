@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::process::ExitCode;
 
 use crate::printable;
-use crate::vault::{NOTED, NotedFile};
+use crate::vault::{NOTED, NamedFile};
 
 /// What the process ends with. The numbers are stable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -140,7 +140,7 @@ pub(super) struct Failure {
     pub(super) exit: Exit,
     line: String,
     /// Files that are in the way, told behind the line.
-    pub(super) files: Vec<NotedFile>,
+    pub(super) files: Vec<NamedFile>,
 }
 
 /// The result of a command, or of a part of one.
@@ -158,7 +158,7 @@ impl Failure {
     }
 
     /// With files that are in the way.
-    pub(super) fn naming(self, files: &[NotedFile]) -> Self {
+    pub(super) fn naming(self, files: &[NamedFile]) -> Self {
         Self { files: files.to_vec(), ..self }
     }
 
@@ -173,7 +173,7 @@ impl Failure {
 }
 
 /// A file, by the path that a user knows if that can be known, and why it is named.
-pub(super) fn note(file: &NotedFile) -> String {
+pub(super) fn note(file: &NamedFile) -> String {
     let inode = file.inode.map(|inode| format!(", inode {inode}")).unwrap_or_default();
     match &file.path {
         Some(path) => format!("  {} ({}{inode}): {}", printable::path(path.as_path()), file.lower, file.why),

@@ -223,7 +223,7 @@ impl Worker<'_, '_> {
     /// the mount leaves the file alone, from the header on.
     fn look_again(self, vault: &Vault, file: &Opened, runs: &Runs, buffers: &mut Buffers) {
         let fd = file.fd.as_fd();
-        let seen = vault.with_file_still(fd, || -> storage::Result<(HeaderCheck, Runs)> {
+        let seen = vault.with_file_quiesced(fd, || -> storage::Result<(HeaderCheck, Runs)> {
             let now = check_header(fd, self.keys)?;
             let mut still = Runs::default();
             let Body::Sealed(content) = &now.body else { return Ok((now, still)) };

@@ -126,7 +126,7 @@ impl<'a, 'w> Walk<'a, 'w> {
     /// Runs `look` while the mount, if there is one, leaves the directory alone.
     fn still<T>(&self, dir: BorrowedFd<'_>, mut look: impl FnMut() -> T) -> T {
         match self.vault {
-            Some(vault) => match vault.with_dir_still(dir, &mut look) {
+            Some(vault) => match vault.with_dir_quiesced(dir, &mut look) {
                 Ok(seen) => seen,
                 Err(_) => look(),
             },
@@ -383,5 +383,5 @@ pub(super) fn check_header_settled(
     else {
         return seen;
     };
-    vault.with_file_still(fd, || check_header(fd, keys)).unwrap_or(seen)
+    vault.with_file_quiesced(fd, || check_header(fd, keys)).unwrap_or(seen)
 }

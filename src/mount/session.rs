@@ -184,8 +184,8 @@ impl Workers {
                 .map_err(MountError::Daemon)
         };
         let helpers = vec![
-            helper("rekeyfs-memory", Vault::give_memory_back)?,
-            helper("rekeyfs-removed", Vault::free_removed)?,
+            helper("rekeyfs-memory", Vault::trim_heap)?,
+            helper("rekeyfs-removed", Vault::run_deferred_close)?,
         ];
         Ok(Self { control, rewrap, due, helpers })
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::sweep::Progress;
 use super::walk::{BATCH, walk};
 use crate::ids::{BackingKeyId, Ino, Timestamp};
-use crate::vault::{NOTED, NotedFile, Result, Vault};
+use crate::vault::{NOTED, NamedFile, Result, Vault};
 
 /// What a count found.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -28,7 +28,7 @@ pub struct Count {
     /// that its header names; for all others the header was verified.
     pub census: Vec<(BackingKeyId, u64)>,
     /// Some of the files that are unreadable, or whose header names a backing key that the keyring doesn't have.
-    pub noted: Vec<NotedFile>,
+    pub noted: Vec<NamedFile>,
 }
 
 impl Count {
@@ -53,7 +53,7 @@ pub fn count(vault: &Vault, mut progress: impl FnMut(Progress), stop: &AtomicBoo
                 Ok(Some(info)) => {
                     *census.entry(info.backing).or_default() += 1;
                     if count.noted.len() < NOTED && vault.keys().state_of(info.backing).is_missing() {
-                        count.noted.push(vault.noted_file(*ino, NotedFile::needs(&[info.backing])));
+                        count.noted.push(vault.named_file(*ino, NamedFile::needs(&[info.backing])));
                     }
                 }
                 Ok(None) => count.empty += 1,
@@ -61,7 +61,7 @@ pub fn count(vault: &Vault, mut progress: impl FnMut(Progress), stop: &AtomicBoo
                     tracing::warn!(ino = ino.0, "counted as unreadable: {e}");
                     count.unreadable += 1;
                     if count.noted.len() < NOTED {
-                        count.noted.push(vault.noted_file(*ino, e.to_string()));
+                        count.noted.push(vault.named_file(*ino, e.to_string()));
                     }
                 }
             }

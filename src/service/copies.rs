@@ -11,7 +11,7 @@ use super::orders::CopyPlace;
 use crate::ids::BackingKeyId;
 use crate::rewrap::Progress;
 use crate::storage::{self, Errno};
-use crate::vault::{CountError, Needed};
+use crate::vault::{CountError, KeyReferences};
 
 impl OpenVault {
     /// Refuses if a copy has files that need one of the backing keys that `gone` chooses, or may have. `files`: the
@@ -34,7 +34,7 @@ impl OpenVault {
                 let why = "the mount's daemon finds another directory there; nothing is changed";
                 return Err(ErrorReply::new(ErrorKind::NotFound, format!("{path}: {why}")));
             };
-            let counted = vault.count_copy(tree, &mut |seen| {
+            let counted = vault.count_key_references_of_copy(tree, &mut |seen| {
                 self.continues(Progress { seen, ..Progress::default() }, go_on)
             });
             let counted = counted.map_err(|error| match error {
@@ -66,7 +66,12 @@ fn open(copy: &CopyPlace) -> storage::Result<Option<OwnedFd>> {
 }
 
 /// What speaks against the end of the backing keys that `gone` chooses, and what can be done.
-fn against(counted: &Needed, files: bool, gone: impl Fn(BackingKeyId) -> bool, what: &str) -> Option<String> {
+fn against(
+    counted: &KeyReferences,
+    files: bool,
+    gone: impl Fn(BackingKeyId) -> bool,
+    what: &str,
+) -> Option<String> {
     let needing = counted.of(gone);
     if needing > 0 {
         return Some(format!(

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::tree::TreeError;
 use crate::keyring::{KeyError, KeyringError};
 use crate::unlock::UnlockError;
-use crate::vault::{self, NotedFile};
+use crate::vault::{self, NamedFile};
 
 /// Why an operation was not done. The command turns the kind into its exit status and shows the message.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
@@ -18,7 +18,7 @@ pub struct ErrorReply {
     pub message: String,
     /// Some of the files that are in the way; an older daemon names none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub files: Vec<NotedFile>,
+    pub files: Vec<NamedFile>,
 }
 
 impl ErrorReply {
@@ -29,7 +29,7 @@ impl ErrorReply {
 
     /// Names files that are in the way.
     #[must_use]
-    pub fn naming(self, files: Vec<NotedFile>) -> Self {
+    pub fn naming(self, files: Vec<NamedFile>) -> Self {
         Self { files, ..self }
     }
 }

@@ -14,7 +14,7 @@ use crate::ids::{Ino, Timestamp};
 use crate::keyring::KeyringError;
 use crate::kms::{KmsError, KmsErrorName};
 use crate::rewrap::{self, FileOutcome, Progress, ReencryptReport};
-use crate::vault::{Destination, Error, NotedFile, Reencrypted};
+use crate::vault::{Destination, Error, NamedFile, Reencrypted};
 
 /// How often a file that is in use is tried again, and how long that waits.
 const CLOSE_TRIES: u32 = 4;
@@ -22,7 +22,7 @@ const CLOSE_PAUSE: Duration = Duration::from_millis(50);
 
 impl OpenVault {
     /// Counts all files; the census is complete then. Returns of how many files and directories it can't be told.
-    pub(super) fn count_files(&self, go_on: GoOn<'_>) -> Result<(u64, Vec<NotedFile>)> {
+    pub(super) fn count_files(&self, go_on: GoOn<'_>) -> Result<(u64, Vec<NamedFile>)> {
         let (vault, path) = (self.files()?, self.path());
         let halt = AtomicBool::new(self.stopping.load(Ordering::SeqCst));
         let counted = rewrap::count(

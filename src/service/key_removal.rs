@@ -15,7 +15,7 @@ use crate::ids::{BackingKeyId, KeyId};
 use crate::keyring::{KeyState, KeyringError, PendingDeletion, RetireOrder, Retirement};
 use crate::kms::{Call, KmsError, KmsErrorName};
 use crate::rewrap::Progress;
-use crate::vault::{CountError, Needed, NotedFile};
+use crate::vault::{CountError, KeyReferences, NamedFile};
 
 /// How long a deletion that is held up waits before the files are counted again.
 const COUNT_AGAIN: Duration = Duration::from_secs(3600);
@@ -25,10 +25,10 @@ const SOME: usize = 3;
 
 impl OpenVault {
     /// Counts which files need which backing keys.
-    fn count_references(&self, go_on: GoOn<'_>) -> Result<Needed> {
-        let counted = self
-            .files()?
-            .count_needs(&mut |seen| self.continues(Progress { seen, ..Progress::default() }, go_on));
+    fn count_references(&self, go_on: GoOn<'_>) -> Result<KeyReferences> {
+        let counted = self.files()?.count_key_references(&mut |seen| {
+            self.continues(Progress { seen, ..Progress::default() }, go_on)
+        });
         let path = self.path();
         counted.map_err(|error| match error {
             CountError::Vault(error) => errors::of_vault(&path, &error),
@@ -38,7 +38,7 @@ impl OpenVault {
     }
 
     /// Some of the files that are in the way, with their plain paths.
-    fn named(&self, counted: &Needed, gone: impl Fn(BackingKeyId) -> bool) -> Result<Vec<NotedFile>> {
+    fn named(&self, counted: &KeyReferences, gone: impl Fn(BackingKeyId) -> bool) -> Result<Vec<NamedFile>> {
         let mut files = counted.in_the_way_of(gone);
         self.files()?.name_plainly(&mut files);
         Ok(files)
@@ -154,7 +154,7 @@ impl OpenVault {
     fn deletion_blocker(
         &self,
         pending: &PendingDeletion,
-        needed: &mut Option<Needed>,
+        needed: &mut Option<KeyReferences>,
         go_on: GoOn<'_>,
     ) -> Result<Option<String>> {
         let key = pending.key;
@@ -177,7 +177,7 @@ impl OpenVault {
 
 /// What speaks against the end of a key. Of its files those are told of that follow no alias away from it; from a
 /// version to the key's current one a re-wrap moves these too.
-fn blocking_reason_of_key(needed: &Needed, key: KeyId) -> Option<String> {
+fn blocking_reason_of_key(needed: &KeyReferences, key: KeyId) -> Option<String> {
     let gone = |backing: BackingKeyId| backing.key == key;
     let why = blocking_reason(needed, gone, &format!("key {key}"))?;
     Some(match needed.staying_of(gone) {
@@ -187,7 +187,11 @@ fn blocking_reason_of_key(needed: &Needed, key: KeyId) -> Option<String> {
 }
 
 /// What speaks against the end of the backing keys that `gone` chooses, and what can be done.
-fn blocking_reason(needed: &Needed, gone: impl Fn(BackingKeyId) -> bool, what: &str) -> Option<String> {
+fn blocking_reason(
+    needed: &KeyReferences,
+    gone: impl Fn(BackingKeyId) -> bool,
+    what: &str,
+) -> Option<String> {
     let files = needed.of(&gone);
     let mut some = needed.in_the_way_of(gone);
     some.truncate(SOME);

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{AliasName, KeyId, KeyVersion, PathText, VaultId};
 use crate::keyring::{Staying, VersionRange, VersionState};
-use crate::vault::NotedFile;
+use crate::vault::NamedFile;
 
 /// The state of a vault.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -41,7 +41,7 @@ pub struct Status {
     pub files_unknown: u64,
     /// After a count: some of these files, and of those whose header names a key version that the keyring doesn't have.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub files_noted: Vec<NotedFile>,
+    pub files_noted: Vec<NamedFile>,
     /// Stale files that were used and wait for their re-wrap.
     pub pending_rewraps: u64,
     /// Keys that will be deleted.

@@ -26,7 +26,7 @@ use parking_lot::{Mutex, RwLock};
 pub use error::{Damage, Error, Result};
 pub use file::kernel_pages::Stale;
 pub use file::{BatchOutcome, PageCache, holds_data, states_file_id, unwrap};
-pub use key_usage::scan::{CountError, NOTED, Needed, NotedFile};
+pub use key_usage::scan::{CountError, KeyReferences, NOTED, NamedFile};
 pub use key_usage::wrapping::Destination;
 pub use ops::audit_paths::PlainNames;
 pub use ops::reencrypt::Reencrypted;
@@ -60,13 +60,13 @@ pub struct Vault {
     lazy_rewrap: bool,
     /// See [`Vault::set_kernel_keeps_times`].
     kernel_keeps_times: AtomicBool,
-    gates: ops::inode_gates::Gates,
+    gates: ops::inode_gates::InodeGates,
     handles: ops::handles::Handles,
     census: key_usage::census::Census,
     file_ids: file::file_ids::FileIds,
-    stale: key_usage::stale::Queue,
-    forgotten: reclaim::memory::Forgotten,
-    removed: reclaim::deferred_close::Removed,
+    stale: key_usage::stale::RewrapQueue,
+    forgets: reclaim::memory::ForgetCounter,
+    deferred_close: reclaim::deferred_close::DeferredClose,
     /// Held shared over a batch of re-wraps, from choosing the backing keys until the headers bear them, and
     /// over every other work that puts a header in a file's place: a count waits for them.
     rewraps: RwLock<()>,
@@ -106,13 +106,13 @@ impl Vault {
             writable,
             lazy_rewrap: options.lazy_rewrap && writable.is_some(),
             kernel_keeps_times: AtomicBool::new(false),
-            gates: ops::inode_gates::Gates::default(),
+            gates: ops::inode_gates::InodeGates::default(),
             handles: ops::handles::Handles::default(),
             census: key_usage::census::Census::default(),
             file_ids: file::file_ids::FileIds::default(),
-            stale: key_usage::stale::Queue::default(),
-            forgotten: reclaim::memory::Forgotten::default(),
-            removed: reclaim::deferred_close::Removed::default(),
+            stale: key_usage::stale::RewrapQueue::default(),
+            forgets: reclaim::memory::ForgetCounter::default(),
+            deferred_close: reclaim::deferred_close::DeferredClose::default(),
             rewraps: RwLock::new(()),
             moves: key_usage::moves::Moves::default(),
             counting: Mutex::new(()),

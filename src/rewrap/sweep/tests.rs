@@ -147,7 +147,7 @@ fn what_a_sweep_or_count_has_not_met_is_durably_gone() {
         assert_eq!(report.rewrapped, files - 1);
     }));
     assert!(synced_last(&|| {
-        assert_eq!(test.vault.count_needs(&mut |_| true).unwrap().of(|_| true), files - 1);
+        assert_eq!(test.vault.count_key_references(&mut |_| true).unwrap().of(|_| true), files - 1);
     }));
 }
 

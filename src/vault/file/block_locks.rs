@@ -11,7 +11,7 @@ use crate::ids::PageIndex;
 use crate::vault::lock_order::{Hold, Rank};
 
 #[derive(Default)]
-pub(in crate::vault) struct Ranges {
+pub(in crate::vault) struct BlockLocks {
     queue: Mutex<Queue>,
     freed: Condvar,
 }
@@ -40,15 +40,15 @@ impl Claim {
 
 /// A range that is held, until it is dropped.
 #[must_use]
-pub(in crate::vault) struct Held<'a> {
-    ranges: &'a Ranges,
+pub(in crate::vault) struct BlockLock<'a> {
+    ranges: &'a BlockLocks,
     number: u64,
     _hold: Hold,
 }
 
-impl Ranges {
+impl BlockLocks {
     /// Locks the blocks from `first` to `last`. The caller holds the inode lock, and no other range of this file.
-    pub(in crate::vault) fn lock(&self, first: PageIndex, last: PageIndex) -> Held<'_> {
+    pub(in crate::vault) fn lock(&self, first: PageIndex, last: PageIndex) -> BlockLock<'_> {
         let hold = Hold::begin(Rank::Blocks);
         let mut queue = self.queue.lock();
         let claim = Claim { number: queue.next, first, last };
@@ -59,11 +59,11 @@ impl Ranges {
             self.freed.wait(&mut queue);
             queue.waiting -= 1;
         }
-        Held { ranges: self, number: claim.number, _hold: hold }
+        BlockLock { ranges: self, number: claim.number, _hold: hold }
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for BlockLock<'_> {
     fn drop(&mut self) {
         let mut queue = self.ranges.queue.lock();
         if let Some(at) = queue.all.iter().position(|claim| claim.number == self.number) {

@@ -7,9 +7,9 @@ use crate::vault::{Error, Result, Vault};
 impl Vault {
     /// Calls `go`, and again if there was no room and removed files still had to be freed. It has no effect where it
     /// finds no room.
-    pub(in crate::vault) fn with_space<T>(&self, mut go: impl FnMut() -> Result<T>) -> Result<T> {
+    pub(in crate::vault) fn retry_when_full<T>(&self, mut go: impl FnMut() -> Result<T>) -> Result<T> {
         match go() {
-            Err(Error::Lower(e)) if storage::is_no_room(e) && self.removed.settle() => go(),
+            Err(Error::Lower(e)) if storage::is_no_room(e) && self.deferred_close.drain() => go(),
             done => done,
         }
     }

@@ -33,7 +33,7 @@ impl KeyObserver for Vault {
             self.write_out(file);
         }
         for file in &files {
-            file.shut_if_unusable(&self.keys);
+            file.evict_if_unusable(&self.keys);
         }
         // Pages outlive the last close of a file.
         let mut cached: BTreeSet<Ino> = self.census.wrapped_by(backings).into_iter().collect();
@@ -48,7 +48,7 @@ impl KeyObserver for Vault {
     /// holds.
     fn usable_again(&self) {
         for file in self.open_files.all() {
-            if file.shut.load(Ordering::Relaxed) {
+            if file.must_reload.load(Ordering::Relaxed) {
                 self.drop_pages(file.ino);
             }
         }
@@ -92,13 +92,13 @@ impl Vault {
     /// # Errors
     /// ENOKEY if its key isn't back; what the lower filesystem says.
     pub(in crate::vault) fn reopen(&self, file: &OpenFile) -> Result<()> {
-        if !file.shut.load(Ordering::Relaxed) {
+        if !file.must_reload.load(Ordering::Relaxed) {
             return Ok(());
         }
         let mut state = file.state.write();
         match state.body {
             // Not only its key as it was known counts: a re-wrap that was cut off may have left a newer slot.
-            Body::Shut(_) | Body::Unknown => self.load_again(file, &mut state),
+            Body::KeyEvicted(_) | Body::Unknown => self.load_again(file, &mut state),
             _ => Ok(()),
         }
     }
@@ -108,26 +108,28 @@ impl OpenFile {
     fn sealed_by(&self) -> Option<BackingKeyId> {
         match &self.state.read().body {
             Body::Sealed(sealed) => Some(sealed.header.backing()),
-            Body::Bare | Body::Shut(_) | Body::Unreadable(_) | Body::Unsynced | Body::Unknown => None,
+            Body::NoHeader | Body::KeyEvicted(_) | Body::Unreadable(_) | Body::Unsynced | Body::Unknown => {
+                None
+            }
         }
     }
 
     /// Wipes the DEK and all that was derived from it, if its key can't be used now.
-    fn shut_if_unusable(&self, keys: &Keys) {
+    fn evict_if_unusable(&self, keys: &Keys) {
         let mut state = self.state.write();
         if let Body::Sealed(sealed) = &state.body
             && let backing = sealed.header.backing()
             && keys.usable(backing).is_err()
         {
-            self.shut_with(&mut state.body, backing);
+            self.evict(&mut state.body, backing);
         }
     }
 
-    /// As [`OpenFile::shut_if_unusable`], under the inode lock: for a header that came to bear another backing
+    /// As [`OpenFile::evict_if_unusable`], under the inode lock: for a header that came to bear another backing
     /// key, which may have gone since it was chosen.
-    pub(super) fn shut_with(&self, body: &mut Body, backing: BackingKeyId) {
-        *body = Body::Shut(backing);
-        self.shut.store(true, Ordering::Relaxed);
+    pub(super) fn evict(&self, body: &mut Body, backing: BackingKeyId) {
+        *body = Body::KeyEvicted(backing);
+        self.must_reload.store(true, Ordering::Relaxed);
     }
 
     /// Says in the log that data was lost with the key that goes.

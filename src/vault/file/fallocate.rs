@@ -38,13 +38,13 @@ impl Vault {
         }
         let _gate = self.gates.enter(ino);
         let inode = self.inode(ino)?;
-        let file = self.file_of(&inode, Purpose::Change)?;
-        self.demand_writable(&inode, &file)?;
+        let file = self.file_of(&inode, Purpose::Write)?;
+        self.ensure_writable(&inode, &file)?;
         file.begin_edit();
         if kill_priv {
-            self.tree.kill_priv(&inode, file.fd())?;
+            self.tree.clear_privileges(&inode, file.fd())?;
         }
-        let done = self.with_space(|| {
+        let done = self.retry_when_full(|| {
             let mut state = file.state.write();
             self.changing(&file, &mut state, |state| self.allocate(&inode, &file, state, offset, end, mode))
         });
@@ -63,7 +63,7 @@ impl Vault {
     ) -> Result<()> {
         self.give_up_unsynced(file, state)?;
         if mode.punch_hole {
-            return file.zero(state, offset, end, Room::Freed);
+            return file.zero(state, offset, end, Space::Freed);
         }
         state.sealed()?;
         let grown = Some(end).filter(|end| *end > state.size && !mode.keep_size);
@@ -73,7 +73,7 @@ impl Vault {
         }
         let (start, len) = lower_range(offset, end);
         let zero = |state: &mut State| {
-            if mode.zero_range { file.zero(state, offset, end, Room::Kept) } else { Ok(()) }
+            if mode.zero_range { file.zero(state, offset, end, Space::Kept) } else { Ok(()) }
         };
         let done = match storage::allocate_keep_size(file.fd.as_fd(), start, len) {
             Ok(()) => {
@@ -114,7 +114,7 @@ impl Vault {
                 if let Some(last) = state.header_keys() {
                     self.emptied.note(inode.ino, last);
                 }
-                state.body = Body::Bare;
+                state.body = Body::NoHeader;
                 self.census.forget(inode.ino);
             }
             self.take_back(inode, file, state);
@@ -125,7 +125,7 @@ impl Vault {
 
 /// What becomes of the room that whole blocks take, once they are zeros.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Room {
+enum Space {
     /// It is the lower filesystem's again.
     Freed,
     /// It stays the file's.
@@ -150,7 +150,7 @@ impl OpenFile {
 
     /// Makes `[offset, end)`, as far as it lies in the file, read as zeros: whole blocks become holes, the
     /// rest is written.
-    fn zero(&self, state: &mut State, offset: PlainOffset, end: PlainOffset, room: Room) -> Result<()> {
+    fn zero(&self, state: &mut State, offset: PlainOffset, end: PlainOffset, space: Space) -> Result<()> {
         let end = end.min(state.size);
         if offset >= end || state.sealed()?.is_none() {
             return Ok(());
@@ -163,7 +163,7 @@ impl OpenFile {
         if first_whole < whole_end {
             self.lower_floor(state, PageCount(first_whole))?;
             state.filled.hole_from(PageCount(first_whole));
-            self.zero_blocks(first_whole, whole_end, room)?;
+            self.zero_blocks(first_whole, whole_end, space)?;
         }
         // What is left: the ends of the range, which may lie terabytes apart.
         let edges = if first_whole < whole_end {
@@ -191,13 +191,13 @@ impl OpenFile {
 
     /// Makes blocks `[first, end)` holes, those first for which the lower filesystem may have no PUNCH_HOLE. Page 0
     /// keeps its header: its block is overwritten with zeros.
-    fn zero_blocks(&self, first: u64, end: u64, room: Room) -> Result<()> {
+    fn zero_blocks(&self, first: u64, end: u64, space: Space) -> Result<()> {
         if first.max(1) < end {
             let (fd, start) = (self.fd.as_fd(), LowerOffset(first.max(1) * layout::PAGE));
             let len = end * layout::PAGE - start.0;
-            match room {
-                Room::Freed => storage::punch(fd, start, len)?,
-                Room::Kept => match storage::zero_range(fd, start, len) {
+            match space {
+                Space::Freed => storage::punch(fd, start, len)?,
+                Space::Kept => match storage::zero_range(fd, start, len) {
                     // The caller, or another program, may take up the room in between: it is told then.
                     Err(Errno::OPNOTSUPP) => {
                         storage::punch(fd, start, len)?;

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64};
 
-use super::block_locks::Ranges;
+use super::block_locks::BlockLocks;
 use super::lower::LowerFile;
 use super::mtime::Mtime;
 use super::{Body, OpenFile, Sealed, State};
@@ -24,19 +24,19 @@ use crate::vault::{Damage, Error, Result, Vault};
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::vault) enum Purpose {
     /// To read: a damaged header is EIO.
-    Use,
+    Read,
     /// To be changed: one that a power cut took before the file was ever synced will do.
-    Change,
+    Write,
     /// To be cut to nothing: a damaged one will do.
-    Empty,
+    Truncate,
 }
 
 impl Body {
     /// What keeps a file from being used like this, if anything does.
     fn damage(&self, purpose: Purpose) -> Option<Damage> {
         match self {
-            Self::Unreadable(damage) if purpose != Purpose::Empty => Some(*damage),
-            Self::Unsynced if purpose == Purpose::Use => Some(Damage::Header),
+            Self::Unreadable(damage) if purpose != Purpose::Truncate => Some(*damage),
+            Self::Unsynced if purpose == Purpose::Read => Some(Damage::Header),
             _ => None,
         }
     }
@@ -53,7 +53,7 @@ impl Vault {
             let state = file.state.read();
             match &state.body {
                 Body::Sealed(sealed) => self.keys.usable(sealed.header.backing()).map_err(key_error)?,
-                Body::Shut(_) => return Err(state.shut_error()),
+                Body::KeyEvicted(_) => return Err(state.key_evicted_error()),
                 Body::Unknown => return Err(Error::Lower(Errno::IO)),
                 body => {
                     if let Some(damage) = body.damage(purpose) {
@@ -69,8 +69,8 @@ impl Vault {
         if let Some(keys) = file.slot_keys() {
             // The key may have gone while its DEK was being unwrapped, before whoever wipes DEKs could see it.
             self.keys.usable(keys.backing).map_err(key_error)?;
-            self.note_if_newer(inode.ino, &keys);
-            self.count_wrapped(inode, keys);
+            self.report_if_newer(inode.ino, &keys);
+            self.record_in_census(inode, keys);
         }
         *slot = Arc::downgrade(&file);
         Ok(file)
@@ -85,7 +85,7 @@ impl Vault {
                 Ok(file)
             }
             // With the writeback cache the kernel may write after the last close it told us of.
-            None => self.file_of(inode, Purpose::Change),
+            None => self.file_of(inode, Purpose::Write),
         }
     }
 
@@ -115,7 +115,7 @@ impl Vault {
         if let Some(damage) = state.body.damage(purpose) {
             // Of an id that belongs to another inode there is an event already.
             if other.is_none() {
-                self.note_damage(ino, damage);
+                self.report_damage(ino, damage);
             }
             return Err(damage.into());
         }
@@ -134,12 +134,12 @@ impl Vault {
             edits: AtomicU64::new(0),
             stable_pages_needed: self.lower.stable_needed,
             lost: AtomicI32::new(0),
-            shut: AtomicBool::new(false),
+            must_reload: AtomicBool::new(false),
             writing_out: AtomicBool::new(false),
             mtime: Mtime::new(mtime),
             _registration: self.open_files.register(file.clone()),
             state: Ordered::rwlock(state),
-            ranges: Ranges::default(),
+            block_locks: BlockLocks::default(),
         })
     }
 
@@ -153,7 +153,7 @@ impl Vault {
     ) -> Result<Body> {
         let mut body = self.load_body(fd, lower, pages)?;
         if let Body::Sealed(sealed) = &mut body
-            && self.stale.is_unsettled(ino)
+            && self.stale.has_unsynced_slot(ino)
         {
             sealed.header.other_is_unknown();
         }
@@ -171,7 +171,7 @@ impl Vault {
             Err(OpenError::Key(e)) => Err(key_error(e)),
             Err(OpenError::Newer(what)) => Err(Error::Newer(what)),
             Err(OpenError::Damaged) => Ok(Body::Unreadable(Damage::Header)),
-            Err(OpenError::Missing) if !holds_data(fd, lower)? => Ok(Body::Bare),
+            Err(OpenError::Missing) if !holds_data(fd, lower)? => Ok(Body::NoHeader),
             // A sync gives page 0 its block. One that has a block and no header lost it in another way.
             Err(OpenError::Missing) if self.page_0_was_never_written(fd)? => Ok(Body::Unsynced),
             Err(OpenError::Missing) => Ok(Body::Unreadable(Damage::Header)),

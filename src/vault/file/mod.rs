@@ -91,8 +91,8 @@ pub(super) struct OpenFile {
     /// A write-out that failed in a sync of ours, which took the error from the descriptor: the next fsync
     /// reports it.
     lost: AtomicI32,
-    /// Whether the body is [`Body::Shut`] or [`Body::Unknown`]: changed with it, looked at without the lock.
-    shut: AtomicBool,
+    /// Whether the body is [`Body::KeyEvicted`] or [`Body::Unknown`]: changed with it, looked at without the lock.
+    must_reload: AtomicBool,
     /// Whether the kernel is writing its pages out because the key goes.
     writing_out: AtomicBool,
     /// The mtime that the kernel knows.
@@ -101,7 +101,7 @@ pub(super) struct OpenFile {
     _registration: open_files::Registration<OpenFile>,
     state: Ordered<OfInode, RwLock<State>>,
     /// Blocks being written under the shared inode lock.
-    ranges: block_locks::Ranges,
+    block_locks: block_locks::BlockLocks,
 }
 
 /// What the inode lock guards.
@@ -113,8 +113,8 @@ struct State {
     /// The last block is zero past `size` and block N is a hole: growing needs no more preparation.
     tail_clean: bool,
     /// Cuts made (not to nothing), and how many of them are durable.
-    cuts: u64,
-    durable_cuts: u64,
+    truncates: u64,
+    durable_truncates: u64,
     /// Pages that hold data.
     filled: filled::Filled,
     /// Whether the floor was lowered since the file was loaded.
@@ -124,12 +124,12 @@ struct State {
 /// What is behind the size.
 enum Body {
     /// No header: empty, or all zeros since a power cut took the header of a file that was never synced.
-    Bare,
+    NoHeader,
     /// A verified header.
     Sealed(Box<Sealed>),
     /// There was one, under this backing key, which can't be used: no DEK is in memory. Nothing works but what
     /// needs no key, until the header can be read again.
-    Shut(BackingKeyId),
+    KeyEvicted(BackingKeyId),
     /// It can be cut to nothing or removed; reading and writing fail with this.
     Unreadable(Damage),
     /// Pages of a file that was never synced, whose page 0 and with it the header never reached the disk before a
@@ -143,7 +143,9 @@ impl Body {
     fn file_id(&self) -> Option<FileId> {
         match self {
             Self::Sealed(sealed) => Some(sealed.header.file()),
-            Self::Bare | Self::Shut(_) | Self::Unreadable(_) | Self::Unsynced | Self::Unknown => None,
+            Self::NoHeader | Self::KeyEvicted(_) | Self::Unreadable(_) | Self::Unsynced | Self::Unknown => {
+                None
+            }
         }
     }
 }
@@ -218,11 +220,11 @@ impl State {
     fn empty() -> Self {
         Self {
             size: PlainOffset(0),
-            body: Body::Bare,
+            body: Body::NoHeader,
             synced: PageCount(0),
             tail_clean: true,
-            cuts: 0,
-            durable_cuts: 0,
+            truncates: 0,
+            durable_truncates: 0,
             filled: filled::Filled::default(),
             floor_lowered: false,
         }
@@ -234,9 +236,9 @@ impl State {
 
     fn sealed(&self) -> Result<Option<&Sealed>> {
         match &self.body {
-            Body::Bare => Ok(None),
+            Body::NoHeader => Ok(None),
             Body::Sealed(sealed) => Ok(Some(sealed)),
-            Body::Shut(_) => Err(self.shut_error()),
+            Body::KeyEvicted(_) => Err(self.key_evicted_error()),
             Body::Unreadable(damage) => Err((*damage).into()),
             Body::Unsynced => Err(Damage::Header.into()),
             Body::Unknown => Err(Error::Lower(storage::Errno::IO)),
@@ -247,12 +249,14 @@ impl State {
     fn header_keys(&self) -> Option<SlotKeys> {
         match &self.body {
             Body::Sealed(sealed) => Some(sealed.header.keys()),
-            Body::Shut(_) | Body::Bare | Body::Unreadable(_) | Body::Unsynced | Body::Unknown => None,
+            Body::KeyEvicted(_) | Body::NoHeader | Body::Unreadable(_) | Body::Unsynced | Body::Unknown => {
+                None
+            }
         }
     }
 
     /// What is said of a file whose key has gone.
-    fn shut_error(&self) -> Error {
+    fn key_evicted_error(&self) -> Error {
         Error::KeyNotUsable("the key of an open file has gone".to_owned())
     }
 
@@ -268,8 +272,8 @@ impl State {
     }
 
     /// Whether a power cut could bring back a larger size.
-    fn cut_unsynced(&self) -> bool {
-        self.cuts > self.durable_cuts
+    fn truncate_unsynced(&self) -> bool {
+        self.truncates > self.durable_truncates
     }
 
     fn last_page(&self) -> Option<PageIndex> {
@@ -292,8 +296,8 @@ impl OpenFile {
     pub(super) fn backing(&self) -> Option<BackingKeyId> {
         match &self.state.read().body {
             Body::Sealed(sealed) => Some(sealed.header.backing()),
-            Body::Shut(backing) => Some(*backing),
-            Body::Bare | Body::Unreadable(_) | Body::Unsynced | Body::Unknown => None,
+            Body::KeyEvicted(backing) => Some(*backing),
+            Body::NoHeader | Body::Unreadable(_) | Body::Unsynced | Body::Unknown => None,
         }
     }
 
@@ -303,8 +307,8 @@ impl OpenFile {
         let Some(state) = self.state.try_read() else { return Some(true) };
         match &state.body {
             Body::Sealed(sealed) => Some(sealed.header.file() == id),
-            Body::Bare | Body::Unreadable(_) | Body::Unsynced => Some(false),
-            Body::Shut(_) | Body::Unknown => None,
+            Body::NoHeader | Body::Unreadable(_) | Body::Unsynced => Some(false),
+            Body::KeyEvicted(_) | Body::Unknown => None,
         }
     }
 
@@ -332,7 +336,7 @@ impl OpenFile {
     }
 
     /// Runs `act` with all readers and writers shut out.
-    pub(super) fn while_still<T>(&self, act: impl FnOnce() -> T) -> T {
+    pub(super) fn exclusively<T>(&self, act: impl FnOnce() -> T) -> T {
         let _state = self.state.write();
         act()
     }
@@ -346,7 +350,7 @@ impl Drop for OpenFile {
     fn drop(&mut self) {
         // A cut that isn't durable must not be forgotten: whoever loads the file again takes its size for
         // durable. `Vault::release` has done this already, and reported its error, unless it was killed.
-        if self.state.get_mut().cut_unsynced()
+        if self.state.get_mut().truncate_unsynced()
             && let Err(e) = storage::fdatasync(self.fd.as_fd())
         {
             tracing::warn!(ino = self.ino.0, "syncing a cut file at its last close failed: {e}");

@@ -28,7 +28,7 @@ impl Vault {
     ///
     /// # Errors
     /// EROFS on a read-only mount; what the lower filesystem says.
-    pub(in crate::vault) fn demand_writable(&self, inode: &Inode, file: &OpenFile) -> Result<()> {
+    pub(in crate::vault) fn ensure_writable(&self, inode: &Inode, file: &OpenFile) -> Result<()> {
         if file.fd.is_writable() {
             return Ok(());
         }

@@ -25,7 +25,7 @@ impl Vault {
             Err(Error::Corrupt(_)) => {
                 let again = file.read(&file.state.write(), offset, out);
                 if let Err(Error::Corrupt(damage)) = &again {
-                    self.note_damage(ino, *damage);
+                    self.report_damage(ino, *damage);
                 }
                 again
             }

@@ -127,8 +127,8 @@ impl Vault {
         let copy = match self.load_body(&fd, lower, layout::page_count(size))? {
             Body::Sealed(sealed) if lower == layout::lower_size(size) => sealed,
             Body::Sealed(_)
-            | Body::Bare
-            | Body::Shut(_)
+            | Body::NoHeader
+            | Body::KeyEvicted(_)
             | Body::Unreadable(_)
             | Body::Unsynced
             | Body::Unknown => {

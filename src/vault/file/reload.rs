@@ -35,12 +35,12 @@ impl Vault {
         match (&state.body, error) {
             (Body::Sealed(sealed), Error::KeyNotUsable(_)) => {
                 let backing = sealed.header.backing();
-                file.shut_with(&mut state.body, backing);
+                file.evict(&mut state.body, backing);
             }
-            (Body::Shut(_), _) => {}
+            (Body::KeyEvicted(_), _) => {}
             _ => {
                 state.body = Body::Unknown;
-                file.shut.store(true, Ordering::Relaxed);
+                file.must_reload.store(true, Ordering::Relaxed);
             }
         }
     }
@@ -60,15 +60,15 @@ impl Vault {
             found.body = Body::Unreadable(Damage::FileId(other));
         }
         // A cut that failed may have been made all the same.
-        *state = State { cuts: state.cuts, durable_cuts: state.durable_cuts, ..found };
-        file.shut.store(false, Ordering::Relaxed);
+        *state = State { truncates: state.truncates, durable_truncates: state.durable_truncates, ..found };
+        file.must_reload.store(false, Ordering::Relaxed);
         Ok(())
     }
 
     /// What a load of a lower file of this size finds.
     pub(super) fn load_state(&self, ino: Ino, fd: BorrowedFd<'_>, lower: LowerOffset) -> Result<State> {
         let (size, body) = match layout::plain_size(lower) {
-            Ok(size) if size.0 == 0 => (size, Body::Bare),
+            Ok(size) if size.0 == 0 => (size, Body::NoHeader),
             Ok(size) => (size, self.load_body_of(ino, fd, lower, layout::page_count(size))?),
             // Any size will do: all that can be done with the file is to cut it to nothing.
             Err(ImpossibleSize) => (PlainOffset(lower.0), Body::Unreadable(Damage::Size)),
@@ -76,7 +76,9 @@ impl Vault {
         let (synced, tail_clean) = (layout::page_count(size), size.0 == 0);
         let floor = match &body {
             Body::Sealed(sealed) => sealed.header.floor(),
-            Body::Bare | Body::Shut(_) | Body::Unreadable(_) | Body::Unsynced | Body::Unknown => PageCount(0),
+            Body::NoHeader | Body::KeyEvicted(_) | Body::Unreadable(_) | Body::Unsynced | Body::Unknown => {
+                PageCount(0)
+            }
         };
         Ok(State { size, body, synced, tail_clean, filled: Filled::below(floor), ..State::empty() })
     }
@@ -85,7 +87,7 @@ impl Vault {
     /// before. Best effort; what can't be undone is taken over. A header that stays on disk is counted.
     pub(super) fn take_back(&self, inode: &Inode, file: &OpenFile, state: &mut State) {
         let undone = match &state.body {
-            Body::Sealed(_) => file.cut_back(state),
+            Body::Sealed(_) => file.undo_growth(state),
             // All that it held was zeros.
             _ => file.erase_first_write(state.size),
         };
@@ -94,19 +96,19 @@ impl Vault {
         }
         self.reload(file, state);
         if let Body::Sealed(sealed) = &state.body {
-            self.count_wrapped(inode, sealed.header.keys());
+            self.record_in_census(inode, sealed.header.keys());
         }
     }
 }
 
 impl OpenFile {
     /// What a growth may have left: a larger size, and pages from block N on.
-    fn cut_back(&self, state: &mut State) -> Result<()> {
+    fn undo_growth(&self, state: &mut State) -> Result<()> {
         let lower = layout::lower_size(state.size);
         if storage::fstat(self.fd.as_fd())?.lower_size() == lower {
             return Ok(());
         }
-        state.cuts += 1;
+        state.truncates += 1;
         let next = layout::page_offset(PageIndex(state.pages().0));
         // A page that stays behind the end is made a hole before the file grows again.
         let erased = storage::erase(self.fd.as_fd(), next, layout::PAGE);

@@ -87,8 +87,8 @@ impl Vault {
         // A lazy re-wrap, or a rotation, may come in between.
         for _ in 0..TRIES {
             let inode = self.inode(ino)?;
-            let file = self.file_of(&inode, Purpose::Use)?;
-            self.demand_writable(&inode, &file)?;
+            let file = self.file_of(&inode, Purpose::Read)?;
+            self.ensure_writable(&inode, &file)?;
             let slots = file.slot_keys().ok_or(Error::Invalid("the file is empty: it has no data key"))?;
             if self.target_at(to, &inode, &slots)?.is_none() {
                 return Ok(());
@@ -148,10 +148,10 @@ impl Vault {
         let batch = keep(batch, &|candidate| self.overwrite_old_slot(candidate, &moved));
         let many = batch.len() >= SYNCFS_FROM && sync_together(&batch);
         let sync = |candidate: &Candidate| {
-            candidate.sync().inspect_err(|_| self.stale.not_settled(candidate.inode.ino))
+            candidate.sync().inspect_err(|_| self.stale.slot_not_synced(candidate.inode.ino))
         };
         let batch = keep(batch, &|candidate| Ok(many || sync(candidate)?));
-        let batch = keep(batch, &|candidate| self.settle_old_slot(candidate));
+        let batch = keep(batch, &|candidate| self.confirm_old_slot(candidate));
         for ((from, to), files) in moved.into_inner() {
             self.keys.events().record(&Event::FilesMoved { from, to, files });
         }
@@ -162,7 +162,7 @@ impl Vault {
 
     fn rewrap_candidate(&self, ino: Ino, to: &Destination) -> Result<Option<Candidate>> {
         let inode = self.inode(ino)?;
-        let file = Rewrapping::of(self.file_of(&inode, Purpose::Use)?);
+        let file = Rewrapping::of(self.file_of(&inode, Purpose::Read)?);
         file.check_writable()?;
         let (seen, slots) = {
             let state = file.state.read();
@@ -185,7 +185,7 @@ impl Vault {
         let mut state = candidate.file.state.write();
         self.reload(&candidate.file, &mut state);
         if let Body::Sealed(sealed) = &state.body {
-            self.count_wrapped(&candidate.inode, sealed.header.keys());
+            self.record_in_census(&candidate.inode, sealed.header.keys());
         }
     }
 
@@ -194,7 +194,7 @@ impl Vault {
         let mut state = file.state.write();
         state.filled.is_durable(candidate.filled);
         let floor = file.floor_known(&state);
-        let Some(sealed) = candidate.still(&mut state) else { return Ok(false) };
+        let Some(sealed) = candidate.unchanged(&mut state) else { return Ok(false) };
         let Target { backing, follows } = candidate.target;
         if sealed.header.backing() == backing && candidate.target.is_tagged(sealed.header.keys().tag) {
             return Ok(true);
@@ -218,7 +218,7 @@ impl Vault {
         let file = candidate.file.clone();
         let next = candidate.next.take();
         let mut state = file.state.write();
-        let Some(sealed) = candidate.still(&mut state) else { return Ok(false) };
+        let Some(sealed) = candidate.unchanged(&mut state) else { return Ok(false) };
         if let Some(next) = next {
             sealed.header.advance(next);
         }
@@ -230,26 +230,26 @@ impl Vault {
             *moved.borrow_mut().entry((from, to)).or_default() += 1;
         }
         let copy = sealed.header.copy_for_other();
-        self.count_wrapped(&candidate.inode, sealed.header.keys());
+        self.record_in_census(&candidate.inode, sealed.header.keys());
         let written = file.write_slot_keeping_times(sealed.header.index().other(), &copy);
         if written.is_err() {
-            self.stale.not_settled(candidate.inode.ino);
+            self.stale.slot_not_synced(candidate.inode.ino);
         }
         // The key it moved to may have gone since, when the file was none of its files yet.
         if self.keys.usable(candidate.target.backing).is_err() {
-            file.shut_with(&mut state.body, candidate.target.backing);
+            file.evict(&mut state.body, candidate.target.backing);
         }
         written.map(|()| true)
     }
 
     /// The other slot is durable too. Who came in between has emptied the file, or written that slot himself and
     /// made it durable, or has shut the file.
-    fn settle_old_slot(&self, candidate: &mut Candidate) -> Result<bool> {
+    fn confirm_old_slot(&self, candidate: &mut Candidate) -> Result<bool> {
         let mut state = candidate.file.state.write();
-        self.stale.settled(candidate.inode.ino);
-        if let Some(sealed) = candidate.still(&mut state) {
+        self.stale.slot_synced(candidate.inode.ino);
+        if let Some(sealed) = candidate.unchanged(&mut state) {
             sealed.header.copy_is_durable();
-            self.count_wrapped(&candidate.inode, sealed.header.keys());
+            self.record_in_census(&candidate.inode, sealed.header.keys());
             return Ok(!sealed.header.keys().differ());
         }
         Ok(true)
@@ -268,14 +268,14 @@ impl Candidate {
     }
 
     /// The header, if it is still the one that was seen: not cut to nothing and written anew, not re-sealed.
-    fn still<'a>(&self, state: &'a mut State) -> Option<&'a mut Sealed> {
+    fn unchanged<'a>(&self, state: &'a mut State) -> Option<&'a mut Sealed> {
         match &mut state.body {
             Body::Sealed(sealed) if (sealed.header.file(), sealed.header.sequence()) == self.seen => {
                 Some(sealed)
             }
             Body::Sealed(_)
-            | Body::Bare
-            | Body::Shut(_)
+            | Body::NoHeader
+            | Body::KeyEvicted(_)
             | Body::Unreadable(_)
             | Body::Unsynced
             | Body::Unknown => None,

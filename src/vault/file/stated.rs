@@ -81,7 +81,7 @@ impl Vault {
             drop(slot);
             let state = file.state.read();
             let found = match &state.body {
-                Body::Shut(_) => Some(claimed(file.fd.as_fd())?.ok_or(Damage::Header)?),
+                Body::KeyEvicted(_) => Some(claimed(file.fd.as_fd())?.ok_or(Damage::Header)?),
                 _ => state.sealed()?.map(|sealed| Stated::of(&sealed.header)),
             };
             found.inspect(|stated| act(stated.keys));
@@ -95,13 +95,13 @@ impl Vault {
         }
         let found = match self.load_body_of(inode.ino, &fd, lower, layout::page_count(size)) {
             Ok(Body::Sealed(sealed)) => {
-                self.note_if_newer(inode.ino, &sealed.header.keys());
+                self.report_if_newer(inode.ino, &sealed.header.keys());
                 Stated::of(&sealed.header)
             }
-            Ok(Body::Bare) => return Ok(None),
+            Ok(Body::NoHeader) => return Ok(None),
             Ok(Body::Unreadable(damage)) => return Err(damage.into()),
             Ok(Body::Unsynced) => return Err(Damage::Header.into()),
-            Ok(Body::Unknown | Body::Shut(_)) | Err(Error::KeyNotUsable(_)) => {
+            Ok(Body::Unknown | Body::KeyEvicted(_)) | Err(Error::KeyNotUsable(_)) => {
                 claimed(fd.as_fd())?.ok_or(Damage::Header)?
             }
             Err(e) => return Err(e),
@@ -114,7 +114,7 @@ impl Vault {
 impl OpenFile {
     /// What its header says; unverified once its key has gone.
     fn stated(&self) -> Result<Option<Stated>> {
-        if self.shut.load(Ordering::Relaxed) {
+        if self.must_reload.load(Ordering::Relaxed) {
             return claimed(self.fd.as_fd());
         }
         Ok(self.state.read().sealed()?.map(|sealed| Stated::of(&sealed.header)))

@@ -24,7 +24,7 @@ impl Vault {
                 }
                 file.sync(datasync)
             }
-            None => self.file_of(&inode, Purpose::Use)?.sync(datasync),
+            None => self.file_of(&inode, Purpose::Read)?.sync(datasync),
         }
     }
 
@@ -43,14 +43,14 @@ impl Vault {
     /// Whether closing a handle of the file may have to wait for the disk, to settle a cut.
     pub fn release_may_sync(&self, ino: Ino) -> bool {
         let open = self.inode(ino).ok().and_then(|inode| inode.file.lock().upgrade());
-        open.is_some_and(|file| file.state.read().cut_unsynced())
+        open.is_some_and(|file| file.state.read().truncate_unsynced())
     }
 
     /// Makes a cut durable before the file's last user lets go of it: whoever loads it next takes its size
     /// for durable.
-    pub(in crate::vault) fn settle(&self, file: &OpenFile) -> Result<()> {
+    pub(in crate::vault) fn sync_pending_truncate(&self, file: &OpenFile) -> Result<()> {
         let last = file.handles.load(Ordering::Relaxed) == 0;
-        if last && file.state.read().cut_unsynced() { file.sync(true) } else { Ok(()) }
+        if last && file.state.read().truncate_unsynced() { file.sync(true) } else { Ok(()) }
     }
 }
 
@@ -83,12 +83,12 @@ impl OpenFile {
         if !self.looked.swap(true, Ordering::Relaxed) {
             self.look_for_data(&self.state.read(), false);
         }
-        let (cuts, filled) = {
+        let (truncates, filled) = {
             // Exclusive, so that no overwrite of a page that this sync is about to promise is under way
             // that took the page for one nobody had asked to keep.
             let mut state = self.state.write();
             state.synced = state.pages();
-            (state.cuts, state.filled.mark())
+            (state.truncates, state.filled.mark())
         };
         let sync = if datasync { storage::fdatasync } else { storage::fsync };
         sync(self.fd.as_fd()).inspect_err(|_| self.doubtful.store(true, Ordering::Relaxed))?;
@@ -97,15 +97,15 @@ impl OpenFile {
             return Err(storage::Errno::from_raw_os_error(lost).into());
         }
         self.state.read().filled.is_durable(filled);
-        if cuts > 0 {
-            self.cuts_are_durable(cuts);
+        if truncates > 0 {
+            self.truncates_are_durable(truncates);
         }
         Ok(())
     }
 
     /// So many cuts, the first ones, are durable.
-    pub(super) fn cuts_are_durable(&self, cuts: u64) {
+    pub(super) fn truncates_are_durable(&self, truncates: u64) {
         let mut state = self.state.write();
-        state.durable_cuts = state.durable_cuts.max(cuts);
+        state.durable_truncates = state.durable_truncates.max(truncates);
     }
 }

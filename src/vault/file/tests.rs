@@ -1,14 +1,14 @@
 //! Content against a model: what was written is what is read, whatever the boundaries, across reopening,
 //! rotation and re-wrap; and at every point where the lower filesystem stops or fails.
 
+mod both_slots;
+mod evict;
+mod fallocate;
 mod faults;
 mod floor;
 mod leftovers;
 mod memory;
 mod overlap;
-mod room;
-mod settled;
-mod shut;
 mod stage;
 mod times;
 

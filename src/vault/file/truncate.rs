@@ -21,15 +21,15 @@ impl Vault {
         if size > layout::MAX_SIZE {
             return Err(Error::TooBig);
         }
-        let purpose = if size.0 == 0 { Purpose::Empty } else { Purpose::Change };
+        let purpose = if size.0 == 0 { Purpose::Truncate } else { Purpose::Write };
         let file = self.file_of(inode, purpose)?;
-        self.demand_writable(inode, &file)?;
+        self.ensure_writable(inode, &file)?;
         file.begin_edit();
         let mut state = file.state.write();
         self.changing(&file, &mut state, |state| self.set_size(inode, &file, state, size))?;
         drop(state);
         self.mtime_moved(&file);
-        self.settle(&file)
+        self.sync_pending_truncate(&file)
     }
 
     fn set_size(&self, inode: &Inode, file: &OpenFile, state: &mut State, size: PlainOffset) -> Result<()> {
@@ -37,13 +37,13 @@ impl Vault {
             self.give_up_unsynced(file, state)?;
         }
         match state.body {
-            Body::Shut(_) => return Err(state.shut_error()),
+            Body::KeyEvicted(_) => return Err(state.key_evicted_error()),
             Body::Unknown => return state.sealed().map(drop),
             _ => {}
         }
         if size.0 == 0 {
             let (id, last) = (state.body.file_id(), state.header_keys());
-            file.empty(state)?;
+            file.truncate_to_zero(state)?;
             self.census.forget(inode.ino);
             if let Some(id) = id {
                 self.give_up_file_id(id, inode.ino);
@@ -54,7 +54,7 @@ impl Vault {
         } else if size > state.size {
             self.grow(inode, file, state, size)?;
         } else if size < state.size {
-            file.cut(state, size)?;
+            file.shrink(state, size)?;
         } else {
             // As ftruncate to the same size does below: the times change, nothing else.
             file.set_lower_size(size)?;
@@ -95,7 +95,7 @@ impl Vault {
         if !matches!(state.body, Body::Unsynced) {
             return Ok(());
         }
-        self.note_damage(file.ino, Damage::Header);
+        self.report_damage(file.ino, Damage::Header);
         tracing::warn!(
             ino = file.ino.0,
             "a file that was never synced before a power cut is changed: what was in it is zeros now"
@@ -103,7 +103,7 @@ impl Vault {
         let end = (state.pages().0 + 1) * layout::PAGE;
         storage::erase(file.fd.as_fd(), LowerOffset(0), end)?;
         state.filled = state.filled.anew(PageCount(0));
-        (state.body, state.synced) = (Body::Bare, PageCount(0));
+        (state.body, state.synced) = (Body::NoHeader, PageCount(0));
         Ok(())
     }
 }
@@ -115,28 +115,33 @@ impl OpenFile {
 
     /// Cuts to nothing. The header goes with the pages; the next write makes a new DEK. Metadata order
     /// below keeps new pages from reaching an inode whose old ones are still counted, so nothing waits.
-    fn empty(&self, state: &mut State) -> Result<()> {
+    fn truncate_to_zero(&self, state: &mut State) -> Result<()> {
         storage::truncate(self.fd.as_fd(), LowerOffset(0))?;
         // A sync may be under way that counts the cuts so far: a later cut must not be taken for one of those.
         let filled = state.filled.anew(PageCount(0));
-        *state = State { cuts: state.cuts, durable_cuts: state.cuts, filled, ..State::empty() };
+        *state = State {
+            truncates: state.truncates,
+            durable_truncates: state.truncates,
+            filled,
+            ..State::empty()
+        };
         Ok(())
     }
 
     /// Cuts to a size above zero. What can't be done is undone: a page that was cut can have been synced.
-    fn cut(&self, state: &mut State, size: PlainOffset) -> Result<()> {
+    fn shrink(&self, state: &mut State, size: PlainOffset) -> Result<()> {
         let floor = state.sealed()?.map(|sealed| sealed.header.floor());
         let (old, new) = (state.pages(), layout::page_count(size));
         self.lower_floor(state, new)?;
         // From here on the tail isn't known, whether what follows succeeds or not.
         state.tail_clean = false;
-        state.cuts += 1;
+        state.truncates += 1;
         state.filled.hole_from(new);
         if new < old {
             // First the page, then the size: the other way round XFS can bring back the old size with a
             // torn page M.
             let start = layout::page_offset(PageIndex(new.0));
-            let before = self.page_before_cut(start);
+            let before = self.page_before_truncate(start);
             let cut = storage::erase(self.fd.as_fd(), start, layout::PAGE).map_err(Error::from);
             let cut = cut.and_then(|()| self.set_lower_size(size));
             if let Err(e) = cut {
@@ -158,7 +163,7 @@ impl OpenFile {
     }
 
     /// What the page that a cut makes a hole holds; `None` if it can't be read, which is no reason to keep it.
-    fn page_before_cut(&self, start: LowerOffset) -> Option<[u8; layout::PAGE as usize]> {
+    fn page_before_truncate(&self, start: LowerOffset) -> Option<[u8; layout::PAGE as usize]> {
         let mut page = [0; layout::PAGE as usize];
         let got = storage::pread(self.fd.as_fd(), &mut page, start).ok()?;
         (got == page.len()).then_some(page)

@@ -44,7 +44,7 @@ impl Vault {
         let _gate = self.gates.enter(ino);
         let inode = self.inode(ino)?;
         let file = self.opened(&inode)?;
-        let written = self.with_space(|| self.write_to(&inode, &file, offset, data, kill_priv));
+        let written = self.retry_when_full(|| self.write_to(&inode, &file, offset, data, kill_priv));
         self.mtime_moved(&file);
         if let Err(error) = &written
             && file.writing_out.load(Ordering::Relaxed)
@@ -62,7 +62,7 @@ impl Vault {
         data: &[u8],
         kill_priv: bool,
     ) -> Result<usize> {
-        self.demand_writable(inode, file)?;
+        self.ensure_writable(inode, file)?;
         file.begin_edit();
         if data.is_empty() {
             return Ok(0);
@@ -70,7 +70,7 @@ impl Vault {
         let end = offset.0.checked_add(data.len() as u64).filter(|end| *end <= layout::MAX_SIZE.0);
         let end = PlainOffset(end.ok_or(Error::TooBig)?);
         if kill_priv {
-            self.tree.kill_priv(inode, file.fd())?;
+            self.tree.clear_privileges(inode, file.fd())?;
         }
         let (first, last) = (layout::locate(offset).0, layout::locate(PlainOffset(end.0 - 1)).0);
         {
@@ -80,7 +80,7 @@ impl Vault {
                 && end <= state.size
                 && (state.tail_clean || Some(last) != state.last_page())
             {
-                let _blocks = file.ranges.lock(first, last);
+                let _blocks = file.block_locks.lock(first, last);
                 match file.write_blocks(&Plan::inside(&state, sealed), offset, data) {
                     Ok(()) => {
                         state.filled.note(first.0..last.0 + 1);
@@ -143,7 +143,7 @@ impl Vault {
         let wrapped = &gate.wrap(id, suite, &dek);
         let written = write(Header::new(id, suite, &Rewrapped { backing, wrapped, tag }, dek))?;
         self.emptied.forget(inode.ino);
-        self.count_wrapped(inode, SlotKeys { backing, other: OtherSlot::Empty, tag });
+        self.record_in_census(inode, SlotKeys { backing, other: OtherSlot::Empty, tag });
         // Drawn just now: no other file has it yet.
         self.claim_file_id_again(id, inode.ino);
         Ok(written)
@@ -181,9 +181,9 @@ impl OpenFile {
             state.tail_clean = true;
             return Ok(());
         };
-        if state.cut_unsynced() {
+        if state.truncate_unsynced() {
             self.flush()?;
-            state.durable_cuts = state.cuts;
+            state.durable_truncates = state.truncates;
         }
         self.punch_leftover(PageIndex(last.0 + 1), layout::lower_size(state.size))?;
         let in_last = (state.size.0 - layout::block_start(last).0) as usize;

@@ -15,12 +15,12 @@ impl Vault {
     /// As [`Vault::write`].
     pub fn write_back(&self, ino: Ino, offset: PlainOffset, data: &[u8], kill_priv: bool) -> Result<usize> {
         let end = PlainOffset(offset.0.saturating_add(data.len() as u64));
-        self.noting_unwritten(ino, end, || self.write(ino, offset, data, kill_priv))
+        self.recording_unwritten(ino, end, || self.write(ino, offset, data, kill_priv))
     }
 
     /// Notes a write up to `end` that fails since its key is gone, and tries it once more then: who brought the key back
     /// before that was noted has not seen it.
-    pub(super) fn noting_unwritten(
+    pub(super) fn recording_unwritten(
         &self,
         ino: Ino,
         end: PlainOffset,
@@ -49,8 +49,8 @@ impl Vault {
 
     fn grow_as_the_kernel_has_it(&self, inode: &Inode) -> Result<()> {
         let _gate = self.gates.enter(inode.ino);
-        let file = self.file_of(inode, Purpose::Change)?;
-        self.demand_writable(inode, &file)?;
+        let file = self.file_of(inode, Purpose::Write)?;
+        self.ensure_writable(inode, &file)?;
         file.begin_edit();
         self.grow_to_what_was_written(inode, &file)?;
         self.mtime_moved(&file);

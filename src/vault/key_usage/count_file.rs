@@ -16,13 +16,13 @@ impl Vault {
         if inode.kind != FileKind::Regular {
             return Ok(None);
         }
-        let found = self.with_stated(&inode, |keys| self.count_wrapped(&inode, keys))?;
+        let found = self.with_stated(&inode, |keys| self.record_in_census(&inode, keys))?;
         Ok(found.map(|stated| self.header_info(stated)))
     }
 
     /// Notes in the census what wraps a file. One without a name, which is as good as gone, isn't counted:
     /// nothing would count it out again.
-    pub(in crate::vault) fn count_wrapped(&self, inode: &Inode, keys: SlotKeys) {
+    pub(in crate::vault) fn record_in_census(&self, inode: &Inode, keys: SlotKeys) {
         if inode.parent().is_some() {
             self.census.note(inode.ino, keys, self.is_newer(&keys));
         }

@@ -12,7 +12,7 @@ use crate::storage;
 use crate::vault::{Result, Vault};
 
 /// What a file needs.
-pub(super) enum Needs {
+pub(super) enum FileKeys {
     /// No key: it is empty, or has no header.
     Nothing,
     /// These, in order: one, or the two that its slots name.
@@ -26,7 +26,7 @@ pub(super) enum Needs {
     Unknown(&'static str),
 }
 
-impl Needs {
+impl FileKeys {
     fn of(keys: SlotKeys, vault: &Vault) -> Self {
         let mut backings = vec![keys.backing];
         match keys.other {
@@ -44,44 +44,44 @@ impl Needs {
 
 impl Vault {
     /// What the file behind a readable descriptor needs. An open one is asked, under its lock.
-    pub(super) fn read_needs(&self, ino: Ino, fd: BorrowedFd<'_>) -> Result<Needs> {
+    pub(super) fn read_file_keys(&self, ino: Ino, fd: BorrowedFd<'_>) -> Result<FileKeys> {
         let open = self.tree.inodes.find(ino).and_then(|inode| inode.file.lock().upgrade());
         match open {
             Some(file) => file.with_slot_keys(|keys| match keys {
-                Some(keys) => Ok(Needs::of(keys, self)),
+                Some(keys) => Ok(FileKeys::of(keys, self)),
                 None => self.read_slots(ino, fd),
             }),
             None => self.read_slots(ino, fd),
         }
     }
 
-    fn read_slots(&self, ino: Ino, fd: BorrowedFd<'_>) -> Result<Needs> {
+    fn read_slots(&self, ino: Ino, fd: BorrowedFd<'_>) -> Result<FileKeys> {
         let mut slots = [0; SLOTS];
         storage::pread(fd, &mut slots, LowerOffset(0))?;
         Ok(match header::open(&slots, |slot| self.try_slot(slot)) {
             Ok(mut header) => {
-                if self.stale.is_unsettled(ino) {
+                if self.stale.has_unsynced_slot(ino) {
                     header.other_is_unknown();
                 }
-                Needs::of(header.keys(), self)
+                FileKeys::of(header.keys(), self)
             }
-            Err(OpenError::Missing) => Needs::Nothing,
+            Err(OpenError::Missing) => FileKeys::Nothing,
             Err(OpenError::Key(())) => match UnverifiedSlot::parse_both(&slots) {
-                [Some(slot), _] => Needs::of(slot.keys(&slots), self),
-                [None, _] => Needs::Unknown("its header is damaged"),
+                [Some(slot), _] => FileKeys::of(slot.keys(&slots), self),
+                [None, _] => FileKeys::Unknown("its header is damaged"),
             },
-            Err(OpenError::Newer(what)) => Needs::Unknown(what),
-            Err(OpenError::Damaged) => Needs::Unknown("its header is damaged"),
+            Err(OpenError::Newer(what)) => FileKeys::Unknown(what),
+            Err(OpenError::Damaged) => FileKeys::Unknown("its header is damaged"),
         })
     }
 
     /// What the file of a copy of this vault needs: what either of its slots names. None of it is verified: that
     /// could only make it less.
-    pub(super) fn copied_needs(&self, fd: BorrowedFd<'_>) -> Result<Needs> {
+    pub(super) fn read_copied_file_keys(&self, fd: BorrowedFd<'_>) -> Result<FileKeys> {
         let mut slots = [0; SLOTS];
         storage::pread(fd, &mut slots, LowerOffset(0))?;
         if block::is_zero(&slots) {
-            return Ok(Needs::Nothing);
+            return Ok(FileKeys::Nothing);
         }
         let slots = UnverifiedSlot::parse_both(&slots).into_iter().flatten();
         let mut backings: Vec<_> = slots.map(|slot| slot.backing()).collect();
@@ -89,9 +89,9 @@ impl Vault {
         backings.dedup();
         let unknown = |backing: &BackingKeyId| !self.keys.has_version(*backing);
         Ok(match backings.iter().find(|backing| unknown(backing)) {
-            _ if backings.is_empty() => Needs::Unknown("its header is damaged"),
-            Some(_) => Needs::Unknown("this vault's keyring doesn't know its key or the version"),
-            None => Needs::Backings { backings, stays: false },
+            _ if backings.is_empty() => FileKeys::Unknown("its header is damaged"),
+            Some(_) => FileKeys::Unknown("this vault's keyring doesn't know its key or the version"),
+            None => FileKeys::Backings { backings, stays: false },
         })
     }
 

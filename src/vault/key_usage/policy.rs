@@ -27,14 +27,14 @@ impl Vault {
     ///
     /// # Errors
     /// EACCES.
-    pub(in crate::vault) fn permit_open(
+    pub(in crate::vault) fn authorize_open(
         &self,
         inode: &Inode,
         file: &OpenFile,
         flags: OpenFlags,
         caller: &Caller,
     ) -> Result<()> {
-        if self.keys.restricts() { self.permit_file(inode, file, caller, flags.uses()) } else { Ok(()) }
+        if self.keys.restricts() { self.authorize_file(inode, file, caller, flags.uses()) } else { Ok(()) }
     }
 
     /// Whether the caller may set the size of a file: by name, or through a handle that wasn't opened for
@@ -42,19 +42,24 @@ impl Vault {
     ///
     /// # Errors
     /// EACCES; those of opening the file.
-    pub(in crate::vault) fn permit_size(&self, inode: &Inode, set: &SetAttr, caller: &Caller) -> Result<()> {
+    pub(in crate::vault) fn authorize_size(
+        &self,
+        inode: &Inode,
+        set: &SetAttr,
+        caller: &Caller,
+    ) -> Result<()> {
         if !self.keys.restricts() || set.handle.is_some_and(|handle| self.handles.writes(handle, inode.ino)) {
             return Ok(());
         }
-        let file = self.file_of(inode, Purpose::Empty)?;
-        self.permit_file(inode, &file, caller, &[KeyUse::Encrypt])
+        let file = self.file_of(inode, Purpose::Truncate)?;
+        self.authorize_file(inode, &file, caller, &[KeyUse::Encrypt])
     }
 
     /// Whether the caller may make a file under an alias.
     ///
     /// # Errors
     /// EACCES.
-    pub(in crate::vault) fn permit_new(
+    pub(in crate::vault) fn authorize_new(
         &self,
         alias: &AliasName,
         caller: &Caller,
@@ -63,20 +68,20 @@ impl Vault {
         if !self.keys.restricts() {
             return Ok(());
         }
-        self.permit_key(self.keys.current(alias).ok().map(|current| current.key), caller, uses)
+        self.authorize_key(self.keys.current(alias).ok().map(|current| current.key), caller, uses)
     }
 
     /// An empty file has no key yet: that counts which its first write takes.
-    fn permit_file(&self, inode: &Inode, file: &OpenFile, caller: &Caller, uses: &[KeyUse]) -> Result<()> {
+    fn authorize_file(&self, inode: &Inode, file: &OpenFile, caller: &Caller, uses: &[KeyUse]) -> Result<()> {
         match file.backing() {
-            Some(backing) => self.permit_key(Some(backing.key), caller, uses),
+            Some(backing) => self.authorize_key(Some(backing.key), caller, uses),
             None if !self.keys.restricts() => Ok(()),
-            None => self.permit_key(self.key_of_empty(inode)?, caller, uses),
+            None => self.authorize_key(self.key_of_empty(inode)?, caller, uses),
         }
     }
 
     /// A key that isn't there has no policy, nor can it be used.
-    fn permit_key(&self, key: Option<KeyId>, caller: &Caller, uses: &[KeyUse]) -> Result<()> {
+    fn authorize_key(&self, key: Option<KeyId>, caller: &Caller, uses: &[KeyUse]) -> Result<()> {
         let permitted = key.is_none_or(|key| self.keys.permits(key, caller.uid, uses));
         if permitted { Ok(()) } else { Err(Error::Denied) }
     }

@@ -15,9 +15,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use noted::{KnownKeys, Noted, Reason};
-pub use noted::{NOTED, NotedFile};
+pub use noted::{NOTED, NamedFile};
 
-use super::header_keys::Needs;
+use super::header_keys::FileKeys;
 use super::moves::Moving;
 use crate::ids::{BackingKeyId, Ino};
 use crate::names::LowerKind;
@@ -34,7 +34,7 @@ const STEP: u64 = 256;
 
 /// How many files need which backing keys.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Needed {
+pub struct KeyReferences {
     /// Regular files looked at.
     pub files: u64,
     /// Files by the backing keys that their slots bear, of keys that the keyring has: one, or two while a re-wrap isn't
@@ -54,19 +54,19 @@ pub struct Needed {
     noted: Noted,
 }
 
-impl Needed {
+impl KeyReferences {
     /// Files that need one of the backing keys that `gone` chooses.
     pub fn of(&self, gone: impl Fn(BackingKeyId) -> bool) -> u64 {
         count_of(&self.by, gone)
     }
 
-    /// As [`Needed::of`], of those that no alias moves away.
+    /// As [`KeyReferences::of`], of those that no alias moves away.
     pub fn staying_of(&self, gone: impl Fn(BackingKeyId) -> bool) -> u64 {
         count_of(&self.staying, gone)
     }
 
     /// Some of the files that need one of the backing keys that `gone` chooses, or of which it can't be told.
-    pub fn in_the_way_of(&self, gone: impl Fn(BackingKeyId) -> bool) -> Vec<NotedFile> {
+    pub fn in_the_way_of(&self, gone: impl Fn(BackingKeyId) -> bool) -> Vec<NamedFile> {
         let needing = self.noted.of(|reason| match reason {
             Reason::Needs(backing) => gone(*backing),
             Reason::Unreadable | Reason::Elsewhere => false,
@@ -133,7 +133,7 @@ struct Level {
 
 struct Count<'a> {
     vault: &'a Vault,
-    needed: Needed,
+    needed: KeyReferences,
     /// Whether the tree is a copy of this vault's, at rest.
     copy: bool,
     device: u64,
@@ -151,7 +151,10 @@ impl Vault {
     ///
     /// # Errors
     /// [`CountError`]. What can't be read below the root is no error: it is told in the count.
-    pub fn count_needs(&self, go_on: &mut dyn FnMut(u64) -> bool) -> std::result::Result<Needed, CountError> {
+    pub fn count_key_references(
+        &self,
+        go_on: &mut dyn FnMut(u64) -> bool,
+    ) -> std::result::Result<KeyReferences, CountError> {
         let _only = self.counting.lock();
         drop(self.rewraps.write());
         for _ in 0..TRIES {
@@ -178,24 +181,27 @@ impl Vault {
             let needs = match attr.kind {
                 FileKind::Regular => self.inode(attr.ino).and_then(|inode| {
                     let path = self.tree.path_fd(&inode)?.ok_or(Error::Stale)?;
-                    self.needs_of(attr.ino, path.as_fd())
+                    self.file_keys(attr.ino, path.as_fd())
                 }),
                 FileKind::Directory => Err(Error::Stale),
-                _ => Ok(Needs::Nothing),
+                _ => Ok(FileKeys::Nothing),
             };
             self.forget(attr.ino, 1);
             needs
         });
         let mut moved = moved.lock();
         match found {
-            Ok(Needs::Backings { backings, stays }) => moved.files.push((backings, stays)),
+            Ok(FileKeys::Backings { backings, stays }) => moved.files.push((backings, stays)),
             // Moved on, or removed; who did that noted it.
-            Ok(Needs::Nothing) | Err(Error::NotFound) => {}
-            Ok(Needs::Unknown(_)) | Err(_) => moved.again = true,
+            Ok(FileKeys::Nothing) | Err(Error::NotFound) => {}
+            Ok(FileKeys::Unknown(_)) | Err(_) => moved.again = true,
         }
     }
 
-    fn count_once(&self, go_on: &mut dyn FnMut(u64) -> bool) -> std::result::Result<Needed, CountError> {
+    fn count_once(
+        &self,
+        go_on: &mut dyn FnMut(u64) -> bool,
+    ) -> std::result::Result<KeyReferences, CountError> {
         let root = self.tree.dir(Ino::ROOT)?;
         let fd = storage::open_dir(root.fd(), b".").map_err(Error::from)?;
         self.count_tree(fd, false, go_on)
@@ -205,12 +211,12 @@ impl Vault {
     /// count, and what bears a key or version that the keyring doesn't know can't be told.
     ///
     /// # Errors
-    /// As [`Vault::count_needs`].
-    pub fn count_copy(
+    /// As [`Vault::count_key_references`].
+    pub fn count_key_references_of_copy(
         &self,
         tree: OwnedFd,
         go_on: &mut dyn FnMut(u64) -> bool,
-    ) -> std::result::Result<Needed, CountError> {
+    ) -> std::result::Result<KeyReferences, CountError> {
         self.count_tree(tree, true, go_on)
     }
 
@@ -219,11 +225,11 @@ impl Vault {
         fd: OwnedFd,
         copy: bool,
         go_on: &mut dyn FnMut(u64) -> bool,
-    ) -> std::result::Result<Needed, CountError> {
+    ) -> std::result::Result<KeyReferences, CountError> {
         let device = storage::fstat(fd.as_fd()).map_err(Error::from)?.dev;
         let mut count = Count {
             vault: self,
-            needed: Needed::default(),
+            needed: KeyReferences::default(),
             copy,
             device,
             linked: HashSet::new(),
@@ -256,18 +262,18 @@ impl Vault {
     }
 
     /// What a lower file needs, through a descriptor of any kind.
-    fn needs_of(&self, ino: Ino, fd: BorrowedFd<'_>) -> Result<Needs> {
+    fn file_keys(&self, ino: Ino, fd: BorrowedFd<'_>) -> Result<FileKeys> {
         let readable = match storage::reopen(fd, Access::ReadOnly) {
             Err(Errno::ACCESS) => self.tree.open_widened(fd, Access::ReadOnly)?,
             opened => opened?,
         };
         for _ in 1..READS {
-            match self.read_needs(ino, readable.as_fd())? {
-                Needs::Unknown(_) => std::thread::sleep(READ_PAUSE),
+            match self.read_file_keys(ino, readable.as_fd())? {
+                FileKeys::Unknown(_) => std::thread::sleep(READ_PAUSE),
                 needs => return Ok(needs),
             }
         }
-        self.read_needs(ino, readable.as_fd())
+        self.read_file_keys(ino, readable.as_fd())
     }
 }
 
@@ -334,23 +340,23 @@ impl Count<'_> {
         }
         let needs = if self.copy {
             let file = storage::open_file(at, name, Access::ReadOnly).map_err(Error::from);
-            file.and_then(|file| self.vault.copied_needs(file.as_fd()))
+            file.and_then(|file| self.vault.read_copied_file_keys(file.as_fd()))
         } else {
             self.vault.tree.ino(stat).and_then(|ino| {
                 let path = storage::open_path(at, name)?;
-                self.vault.needs_of(ino, path.as_fd())
+                self.vault.file_keys(ino, path.as_fd())
             })
         };
         match needs {
-            Ok(Needs::Nothing) | Err(Error::Lower(Errno::NOENT)) => {}
-            Ok(Needs::Backings { backings, stays }) => {
+            Ok(FileKeys::Nothing) | Err(Error::Lower(Errno::NOENT)) => {}
+            Ok(FileKeys::Backings { backings, stays }) => {
                 let counted = self.known.counted(&backings);
                 self.needed.noted.note_needs(&counted, &backings, &self.path, stat.ino);
                 self.needed.note(counted, stays);
             }
             // Of no program known: it has no header that could need a key.
-            Ok(Needs::Unknown(_)) if kind == LowerKind::Unknown => {}
-            Ok(Needs::Unknown(why)) => self.needed.unreadable(&self.path, Some(stat.ino), &why),
+            Ok(FileKeys::Unknown(_)) if kind == LowerKind::Unknown => {}
+            Ok(FileKeys::Unknown(why)) => self.needed.unreadable(&self.path, Some(stat.ino), &why),
             Err(e) => self.needed.unreadable(&self.path, Some(stat.ino), &e),
         }
     }

@@ -16,16 +16,16 @@ const QUEUE_MAX: usize = 1 << 16;
 
 /// Stale files that were opened, in the order they were.
 #[derive(Default)]
-pub(in crate::vault) struct Queue {
+pub(in crate::vault) struct RewrapQueue {
     waiting: Mutex<Waiting>,
     filled: Condvar,
-    unsettled: Unsettled,
+    unsynced_slots: UnsyncedSlots,
 }
 
 /// Files of which a slot was written that isn't known to be durable: what their lower file shows doesn't count,
 /// also once no one has them open. Only an error leaves one here.
 #[derive(Default)]
-struct Unsettled {
+struct UnsyncedSlots {
     files: Mutex<HashSet<Ino>>,
     /// How many there are: mostly none, which every open asks.
     count: AtomicUsize,
@@ -38,27 +38,28 @@ struct Waiting {
     closed: bool,
 }
 
-impl Queue {
+impl RewrapQueue {
     /// Writing over a slot of the file, or making that durable, failed.
-    pub(in crate::vault) fn not_settled(&self, ino: Ino) {
-        let mut files = self.unsettled.files.lock();
+    pub(in crate::vault) fn slot_not_synced(&self, ino: Ino) {
+        let mut files = self.unsynced_slots.files.lock();
         files.insert(ino);
-        self.unsettled.count.store(files.len(), Ordering::SeqCst);
+        self.unsynced_slots.count.store(files.len(), Ordering::SeqCst);
     }
 
     /// That slot is durable.
-    pub(in crate::vault) fn settled(&self, ino: Ino) {
-        if !self.is_unsettled(ino) {
+    pub(in crate::vault) fn slot_synced(&self, ino: Ino) {
+        if !self.has_unsynced_slot(ino) {
             return;
         }
-        let mut files = self.unsettled.files.lock();
+        let mut files = self.unsynced_slots.files.lock();
         files.remove(&ino);
-        self.unsettled.count.store(files.len(), Ordering::SeqCst);
+        self.unsynced_slots.count.store(files.len(), Ordering::SeqCst);
     }
 
     /// Whether a slot of the file was written and isn't known to be durable.
-    pub(in crate::vault) fn is_unsettled(&self, ino: Ino) -> bool {
-        self.unsettled.count.load(Ordering::SeqCst) > 0 && self.unsettled.files.lock().contains(&ino)
+    pub(in crate::vault) fn has_unsynced_slot(&self, ino: Ino) -> bool {
+        self.unsynced_slots.count.load(Ordering::SeqCst) > 0
+            && self.unsynced_slots.files.lock().contains(&ino)
     }
 
     /// Queues a file, unless it is queued already or too many are.

@@ -215,7 +215,7 @@ impl Vault {
 
     /// Reports a header, which was verified, that a newer keyring's owner wrote than the keyring in use: an older one was
     /// put back. Once for each such generation that is newer than those that were reported.
-    pub(in crate::vault) fn note_if_newer(&self, ino: Ino, slots: &SlotKeys) {
+    pub(in crate::vault) fn report_if_newer(&self, ino: Ino, slots: &SlotKeys) {
         let Some(tag) = slots.tag else { return };
         if tag.generation.0 <= self.newest_reported.load(Ordering::Relaxed) {
             return;

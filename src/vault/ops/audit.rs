@@ -12,15 +12,15 @@ use crate::vault::{Damage, Error, FileKind, Result, Vault};
 
 impl Vault {
     /// Reports the damage that an operation met.
-    pub(in crate::vault) fn noted<T>(&self, ino: Ino, done: Result<T>) -> Result<T> {
+    pub(in crate::vault) fn reporting_damage<T>(&self, ino: Ino, done: Result<T>) -> Result<T> {
         if let Err(Error::Corrupt(damage)) = &done {
-            self.note_damage(ino, *damage);
+            self.report_damage(ino, *damage);
         }
         done
     }
 
     /// Reports damage of an inode.
-    pub(in crate::vault) fn note_damage(&self, ino: Ino, damage: Damage) {
+    pub(in crate::vault) fn report_damage(&self, ino: Ino, damage: Damage) {
         tracing::error!(ino = ino.0, lower = self.lower_path(ino), "{damage} is damaged");
         let (part, page) = damage.place();
         self.keys.events().record_limited(Class::Damage, || Event::Damage {
@@ -32,7 +32,7 @@ impl Vault {
     }
 
     /// Notes an operation that was refused. `ino` is the file, or the directory of one that wasn't made.
-    pub(in crate::vault) fn noting_refusal<T>(
+    pub(in crate::vault) fn reporting_refusal<T>(
         &self,
         operation: &'static str,
         ino: Ino,

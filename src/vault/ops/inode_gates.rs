@@ -13,14 +13,14 @@ const STRIPES: usize = 256;
 
 type Gate = Ordered<OfGate, RwLock<()>>;
 
-pub(in crate::vault) struct Gates {
+pub(in crate::vault) struct InodeGates {
     stripes: Box<[Gate]>,
     claimed: Mutex<HashSet<Ino>>,
 }
 
 /// The right to replace an inode, until it is dropped.
 pub(in crate::vault) struct Claim<'a> {
-    gates: &'a Gates,
+    gates: &'a InodeGates,
     ino: Ino,
 }
 
@@ -30,14 +30,14 @@ impl Drop for Claim<'_> {
     }
 }
 
-impl Default for Gates {
+impl Default for InodeGates {
     fn default() -> Self {
         let stripes = (0..STRIPES).map(|_| Gate::rwlock(())).collect();
         Self { stripes, claimed: Mutex::default() }
     }
 }
 
-impl Gates {
+impl InodeGates {
     /// The right to replace an inode; `None`: someone else is at it.
     pub(in crate::vault) fn claim(&self, ino: Ino) -> Option<Claim<'_>> {
         let new = self.claimed.lock().insert(ino);

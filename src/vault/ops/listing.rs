@@ -9,7 +9,7 @@ impl Vault {
     /// # Errors
     /// ESTALE, ENFILE; EIO if its record is damaged.
     pub fn opendir(&self, ino: Ino) -> Result<Handle> {
-        self.noted(ino, self.tree.opendir(ino))
+        self.reporting_damage(ino, self.tree.opendir(ino))
     }
 
     /// Lists a directory from a cookie on (0: the start), until `each` returns false: the entry it refused comes
@@ -24,8 +24,8 @@ impl Vault {
         cookie: u64,
         each: &mut dyn FnMut(DirEntry<'_>) -> bool,
     ) -> Result<()> {
-        let damage = self.noted(ino, self.tree.readdir(handle, cookie, each))?;
-        damage.inspect(|damage| self.note_damage(ino, *damage));
+        let damage = self.reporting_damage(ino, self.tree.readdir(handle, cookie, each))?;
+        damage.inspect(|damage| self.report_damage(ino, *damage));
         Ok(())
     }
 
@@ -36,8 +36,8 @@ impl Vault {
     /// # Errors
     /// As [`Vault::readdir`].
     pub fn readdirplus(&self, ino: Ino, handle: Handle, cookie: u64, each: &mut PlusSink<'_>) -> Result<u64> {
-        let (damage, nameless) = self.noted(ino, self.tree.readdirplus(handle, cookie, each))?;
-        damage.inspect(|damage| self.note_damage(ino, *damage));
+        let (damage, nameless) = self.reporting_damage(ino, self.tree.readdirplus(handle, cookie, each))?;
+        damage.inspect(|damage| self.report_damage(ino, *damage));
         Ok(nameless)
     }
 

@@ -18,21 +18,21 @@ impl Vault {
     /// # Errors
     /// ENOENT, ENAMETOOLONG; EIO for a damaged directory record on the way.
     pub fn lookup(&self, parent: Ino, name: &[u8]) -> Result<Attr> {
-        self.noted(parent, self.tree.lookup(parent, name))
+        self.reporting_damage(parent, self.tree.lookup(parent, name))
     }
 
     /// The kernel forgets `n` lookups of an inode.
     pub fn forget(&self, ino: Ino, n: u64) {
         if let Some(gone) = self.tree.inodes.forget(ino, n) {
-            self.forgotten.note();
-            self.let_go(gone);
+            self.forgets.note();
+            self.close_later(gone);
         }
     }
 
     /// Has what a forgotten inode keeps open closed, if its last name is gone.
-    pub(in crate::vault) fn let_go(&self, inode: Arc<Inode>) {
+    pub(in crate::vault) fn close_later(&self, inode: Arc<Inode>) {
         if inode.pin().fd().is_some() {
-            self.removed.add(inode);
+            self.deferred_close.add(inode);
         }
     }
 
@@ -41,7 +41,7 @@ impl Vault {
     /// # Errors
     /// ESTALE.
     pub fn getattr(&self, ino: Ino) -> Result<Attr> {
-        self.noted(ino, self.tree.getattr(ino))
+        self.reporting_damage(ino, self.tree.getattr(ino))
     }
 
     /// Changes attributes, the size first; returns those that are there then.
@@ -51,7 +51,7 @@ impl Vault {
     /// the header is damaged (these are events); EPERM and the like from below.
     pub fn setattr(&self, ino: Ino, set: &SetAttr, caller: &Caller) -> Result<Attr> {
         let done = self.change_attributes(ino, set, caller);
-        if set.size.is_some() { self.noting_refusal("truncate", ino, done) } else { done }
+        if set.size.is_some() { self.reporting_refusal("truncate", ino, done) } else { done }
     }
 
     fn change_attributes(&self, ino: Ino, set: &SetAttr, caller: &Caller) -> Result<Attr> {
@@ -62,11 +62,11 @@ impl Vault {
             if inode.kind != FileKind::Regular {
                 return Err(Error::Invalid("only regular files have a size to set"));
             }
-            self.permit_size(&inode, set, caller)?;
+            self.authorize_size(&inode, set, caller)?;
             if caller.uid != 0 {
                 // First: once the size is changed, nothing may fail.
-                let file = self.file_of(&inode, Purpose::Empty)?;
-                self.tree.kill_priv(&inode, file.fd())?;
+                let file = self.file_of(&inode, Purpose::Truncate)?;
+                self.tree.clear_privileges(&inode, file.fd())?;
             }
             self.truncate(&inode, PlainOffset(size))?;
         }
@@ -79,7 +79,7 @@ impl Vault {
     /// # Errors
     /// EIO if it is damaged, EINVAL for anything else.
     pub fn readlink(&self, ino: Ino) -> Result<Vec<u8>> {
-        self.noted(ino, self.tree.readlink(ino))
+        self.reporting_damage(ino, self.tree.readlink(ino))
     }
 
     /// Makes a FIFO, socket, device node or regular file.
@@ -87,17 +87,17 @@ impl Vault {
     /// # Errors
     /// EEXIST; as [`Vault::create`] for a regular file.
     pub fn mknod(&self, parent: Ino, name: &[u8], mode: u32, rdev: u64, caller: &Caller) -> Result<Attr> {
-        let made = self.with_space(|| self.make_node(parent, name, mode, rdev, caller));
-        self.noting_refusal("create", parent, made)
+        let made = self.retry_when_full(|| self.make_node(parent, name, mode, rdev, caller));
+        self.reporting_refusal("create", parent, made)
     }
 
     fn make_node(&self, parent: Ino, name: &[u8], mode: u32, rdev: u64, caller: &Caller) -> Result<Attr> {
         self.check_writable()?;
         let made = self.tree.mknod(parent, name, mode, rdev, caller, |alias| {
-            self.permit_new(alias, caller, &[KeyUse::Encrypt])?;
+            self.authorize_new(alias, caller, &[KeyUse::Encrypt])?;
             self.check_alias(alias)
         });
-        self.noted(parent, made)
+        self.reporting_damage(parent, made)
     }
 
     /// Makes a directory.
@@ -106,7 +106,7 @@ impl Vault {
     /// EEXIST, what the lower filesystem says.
     pub fn mkdir(&self, parent: Ino, name: &[u8], mode: u32, caller: &Caller) -> Result<Attr> {
         self.check_writable()?;
-        self.noted(parent, self.with_space(|| self.tree.mkdir(parent, name, mode, caller)))
+        self.reporting_damage(parent, self.retry_when_full(|| self.tree.mkdir(parent, name, mode, caller)))
     }
 
     /// Makes a symlink.
@@ -115,7 +115,10 @@ impl Vault {
     /// ENAMETOOLONG for a target of more than 3,030 bytes.
     pub fn symlink(&self, parent: Ino, name: &[u8], target: &[u8], caller: &Caller) -> Result<Attr> {
         self.check_writable()?;
-        self.noted(parent, self.with_space(|| self.tree.symlink(parent, name, target, caller)))
+        self.reporting_damage(
+            parent,
+            self.retry_when_full(|| self.tree.symlink(parent, name, target, caller)),
+        )
     }
 
     /// Gives an inode a further name.
@@ -127,7 +130,7 @@ impl Vault {
         let moving = self.moves.begin();
         let linked = {
             let _gate = self.gates.enter(ino);
-            self.noted(parent, self.tree.link(ino, parent, name))?
+            self.reporting_damage(parent, self.tree.link(ino, parent, name))?
         };
         self.record_move(&moving, parent, name);
         Ok(linked)
@@ -147,7 +150,7 @@ impl Vault {
     /// As [`Vault::unlink`].
     pub fn unlink_one_of(&self, parent: Ino, name: &[u8]) -> Result<Option<Ino>> {
         self.check_writable()?;
-        let (ino, gone) = self.noted(parent, self.tree.unlink(parent, name))?;
+        let (ino, gone) = self.reporting_damage(parent, self.tree.unlink(parent, name))?;
         if gone {
             self.file_gone(ino);
         }
@@ -168,7 +171,7 @@ impl Vault {
     /// ENOENT, ENOTDIR, ENOTEMPTY.
     pub fn rmdir(&self, parent: Ino, name: &[u8]) -> Result<()> {
         self.check_writable()?;
-        self.noted(parent, self.tree.rmdir(parent, name))
+        self.reporting_damage(parent, self.tree.rmdir(parent, name))
     }
 
     /// Renames, over what is there, or with NOREPLACE or EXCHANGE. A directory's id is durable before it
@@ -192,7 +195,7 @@ impl Vault {
     ) -> Result<Option<Ino>> {
         self.check_writable()?;
         let moving = self.moves.begin();
-        let replaced = self.noted(from.0, self.tree.rename(from, to, flags))?;
+        let replaced = self.reporting_damage(from.0, self.tree.rename(from, to, flags))?;
         if let Some((ino, true)) = replaced {
             self.file_gone(ino);
         }
@@ -208,7 +211,7 @@ impl Vault {
     /// # Errors
     /// What the lower filesystem says.
     pub fn fsyncdir(&self, ino: Ino, datasync: bool) -> Result<()> {
-        let dir = match self.noted(ino, self.tree.dir(ino)) {
+        let dir = match self.reporting_damage(ino, self.tree.dir(ino)) {
             // Removed: nothing of it has to last.
             Err(Error::Stale) if self.inode(ino)?.pin().fd().is_some() => return Ok(()),
             dir => dir?,

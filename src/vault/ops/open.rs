@@ -15,7 +15,7 @@ impl Vault {
     /// damaged (but it can be opened for writing, to be cut to nothing: the kernel opens with O_TRUNC in two
     /// steps), EROFS, ENFILE. The first three are events.
     pub fn open(&self, ino: Ino, flags: OpenFlags, caller: &Caller) -> Result<Handle> {
-        self.noting_refusal("open", ino, self.open_file(ino, flags, caller))
+        self.reporting_refusal("open", ino, self.open_file(ino, flags, caller))
     }
 
     /// Creates a regular file and opens it.
@@ -31,8 +31,8 @@ impl Vault {
         flags: OpenFlags,
         caller: &Caller,
     ) -> Result<(Attr, Handle)> {
-        let created = self.with_space(|| self.create_file(parent, name, mode, flags, caller));
-        self.noting_refusal("create", parent, created)
+        let created = self.retry_when_full(|| self.create_file(parent, name, mode, flags, caller));
+        self.reporting_refusal("create", parent, created)
     }
 
     fn open_file(&self, ino: Ino, flags: OpenFlags, caller: &Caller) -> Result<Handle> {
@@ -44,15 +44,15 @@ impl Vault {
         if flags.write || flags.truncate {
             self.check_writable()?;
         }
-        let purpose = if flags.write || flags.truncate { Purpose::Empty } else { Purpose::Use };
+        let purpose = if flags.write || flags.truncate { Purpose::Truncate } else { Purpose::Read };
         let file = self.file_of(&inode, purpose)?;
-        self.permit_open(&inode, &file, flags, caller)?;
+        self.authorize_open(&inode, &file, flags, caller)?;
         if flags.write {
-            self.demand_writable(&inode, &file)?;
+            self.ensure_writable(&inode, &file)?;
         }
         if flags.truncate {
             if caller.uid != 0 {
-                self.tree.kill_priv(&inode, file.fd())?;
+                self.tree.clear_privileges(&inode, file.fd())?;
             }
             self.truncate(&inode, PlainOffset(0))?;
         } else if let Some(slots) = file.slot_keys() {
@@ -71,7 +71,7 @@ impl Vault {
     ) -> Result<(Attr, Handle)> {
         self.check_writable()?;
         let (inode, fd, attr) = self.tree.create_file(parent, name, mode, caller, |alias| {
-            self.permit_new(alias, caller, flags.uses_of_new())?;
+            self.authorize_new(alias, caller, flags.uses_of_new())?;
             self.check_alias(alias)
         })?;
         let file = self.file_created(&inode, fd, attr.mtime);
@@ -86,13 +86,13 @@ impl Vault {
         let open = self.handles.remove(handle).ok_or(Error::BadHandle)?;
         open.file.drop_handle(open.write);
         self.put_mtime_back_if_closed(&open.file);
-        let settled = self.settle(&open.file);
+        let synced = self.sync_pending_truncate(&open.file);
         if open.write {
             self.raise_floor(&open.file);
         }
         drop(open);
         self.empty_slot(ino);
-        settled
+        synced
     }
 
     /// Lets go of the memory of a file that no one has open any more: what is weakly referred to keeps it.

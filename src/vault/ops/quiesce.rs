@@ -14,7 +14,7 @@ impl Vault {
     ///
     /// # Errors
     /// EXDEV for a file of another filesystem; what `fstat(2)` says.
-    pub fn with_file_still<T>(&self, fd: BorrowedFd<'_>, act: impl FnOnce() -> T) -> Result<T> {
+    pub fn with_file_quiesced<T>(&self, fd: BorrowedFd<'_>, act: impl FnOnce() -> T) -> Result<T> {
         let stat = storage::fstat_born(fd)?;
         let ino = self.tree.ino(&stat)?;
         let generation = self.tree.generation(ino, fd, b"", &stat)?;
@@ -24,7 +24,7 @@ impl Vault {
             match slot.upgrade() {
                 Some(file) => {
                     drop(slot);
-                    file.while_still(act)
+                    file.exclusively(act)
                 }
                 None => act(),
             }
@@ -37,8 +37,8 @@ impl Vault {
     /// directory that `fd`, a descriptor of the lower directory, stands for. `act` must not call into the vault.
     ///
     /// # Errors
-    /// As [`Vault::with_file_still`].
-    pub fn with_dir_still<T>(&self, fd: BorrowedFd<'_>, act: impl FnOnce() -> T) -> Result<T> {
+    /// As [`Vault::with_file_quiesced`].
+    pub fn with_dir_quiesced<T>(&self, fd: BorrowedFd<'_>, act: impl FnOnce() -> T) -> Result<T> {
         let ino = self.tree.ino(&storage::fstat(fd)?)?;
         let _lock = self.tree.locks.one(ino, Mode::Exclusive);
         Ok(act())

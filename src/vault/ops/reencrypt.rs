@@ -46,7 +46,7 @@ struct Seen {
 }
 
 /// An empty lower file beside one that is to be replaced.
-struct Beside {
+struct Replacement {
     parent: Ino,
     entry: Vec<u8>,
     temporary: Vec<u8>,
@@ -99,8 +99,8 @@ impl Vault {
                 return Err(Error::Invalid("only regular files have a data key"));
             }
             let stat = self.tree.stat(&inode)?;
-            let file = self.file_of(&inode, Purpose::Use)?;
-            self.demand_writable(&inode, &file)?;
+            let file = self.file_of(&inode, Purpose::Read)?;
+            self.ensure_writable(&inode, &file)?;
             if stat.nlink > 1 {
                 return Ok(Reencrypted::Linked);
             }
@@ -113,12 +113,15 @@ impl Vault {
             let edits = file.edits();
             (inode, file, Seen { stat, edits })
         };
-        let Some(beside) = self.tree.create_beside(&inode)? else { return Ok(Reencrypted::InUse) };
-        let done = self.noted(ino, self.replace(&inode, &file, &seen, &beside, go_on));
+        let Some(replacement) = self.tree.create_replacement(&inode)? else { return Ok(Reencrypted::InUse) };
+        let done = self.reporting_damage(ino, self.replace(&inode, &file, &seen, &replacement, go_on));
         if matches!(done, Ok(Reencrypted::Done(_))) {
-            *name = self.tree.plain_name(beside.parent, &beside.entry).map(|name| (beside.parent, name));
+            *name = self
+                .tree
+                .plain_name(replacement.parent, &replacement.entry)
+                .map(|name| (replacement.parent, name));
         } else {
-            self.tree.discard(&beside);
+            self.tree.discard(&replacement);
         }
         done
     }
@@ -137,10 +140,10 @@ impl Vault {
         inode: &Arc<Inode>,
         file: &OpenFile,
         seen: &Seen,
-        beside: &Beside,
+        replacement: &Replacement,
         go_on: &mut GoOn<'_>,
     ) -> Result<Reencrypted> {
-        let (id, keys) = match self.copy_under_new_dek(file, seen.edits, beside.fd.as_fd(), go_on)? {
+        let (id, keys) = match self.copy_under_new_dek(file, seen.edits, replacement.fd.as_fd(), go_on)? {
             Copied::All(id, keys) => (id, keys),
             Copied::Overtaken => return Ok(Reencrypted::InUse),
             Copied::Stopped => return Ok(Reencrypted::Stopped),
@@ -150,8 +153,8 @@ impl Vault {
             // Reading it has moved its time of last access, unless someone has set that since.
             let untouched = metadata.stat.ctime == seen.stat.ctime;
             let atime = if untouched { seen.stat.atime } else { metadata.stat.atime };
-            metadata.put_on(beside.fd.as_fd(), atime)?;
-            storage::fsync(beside.fd.as_fd())?;
+            metadata.put_on(replacement.fd.as_fd(), atime)?;
+            storage::fsync(replacement.fd.as_fd())?;
             let gate = self.gates.close(inode.ino);
             if file.is_open() || file.edits() != seen.edits {
                 return Ok(Reencrypted::InUse);
@@ -160,7 +163,7 @@ impl Vault {
                 continue;
             }
             let path = self.file_ref(inode.ino).path;
-            let done = self.commit(inode, beside, keys)?;
+            let done = self.commit(inode, replacement, keys)?;
             drop(gate);
             if let Reencrypted::Done(new) = done {
                 self.keys.events().record_limited(Class::Reencryptions, || Event::FileReencrypted {
@@ -168,7 +171,7 @@ impl Vault {
                     replaced: inode.ino,
                     backing: keys.backing,
                 });
-                self.tree.sync_dir(beside.parent)?;
+                self.tree.sync_dir(replacement.parent)?;
             }
             return Ok(done);
         }
@@ -176,32 +179,32 @@ impl Vault {
     }
 
     /// The rename. The gate is closed: nobody opens or changes the file by its inode.
-    fn commit(&self, inode: &Arc<Inode>, beside: &Beside, keys: SlotKeys) -> Result<Reencrypted> {
+    fn commit(&self, inode: &Arc<Inode>, replacement: &Replacement, keys: SlotKeys) -> Result<Reencrypted> {
         let tree = &self.tree;
-        let new = tree.ino(&storage::fstat(beside.fd.as_fd())?)?;
-        let _lock = tree.locks.one(beside.parent, Mode::Exclusive);
-        let dir = tree.dir(beside.parent)?;
+        let new = tree.ino(&storage::fstat(replacement.fd.as_fd())?)?;
+        let _lock = tree.locks.one(replacement.parent, Mode::Exclusive);
+        let dir = tree.dir(replacement.parent)?;
         // Moved, or replaced by something else.
-        let there = match inode.entry_in(beside.parent) {
-            Some(entry) if *entry == *beside.entry => tree.stat_entry(&dir, &entry)?,
+        let there = match inode.entry_in(replacement.parent) {
+            Some(entry) if *entry == *replacement.entry => tree.stat_entry(&dir, &entry)?,
             _ => None,
         };
         let Some(stat) = there.filter(|stat| tree.is(inode, stat)) else { return Ok(Reencrypted::InUse) };
         if stat.nlink != 1 {
             return Ok(Reencrypted::Linked);
         }
-        let fd = tree.before_removal(&dir, &beside.entry)?;
+        let fd = tree.before_removal(&dir, &replacement.entry)?;
         // First: whoever reads of it what is so after the rename, no link being left say, sees that.
         inode.set_replaced(true);
         let renamed = dir_record::in_own_dir(dir.fd(), |fd| {
-            storage::rename(fd, &beside.temporary, fd, &beside.entry, RenameFlags::empty())
+            storage::rename(fd, &replacement.temporary, fd, &replacement.entry, RenameFlags::empty())
         });
         if let Err(e) = renamed {
             inode.set_replaced(false);
             return Err(e);
         }
         tree.generations.freed(inode.ino, stat.born);
-        tree.inodes.strike_replaced(inode, beside.parent, &beside.entry, fd);
+        tree.inodes.strike_replaced(inode, replacement.parent, &replacement.entry, fd);
         self.census.forget(inode.ino);
         self.census.note(new, keys, self.is_newer(&keys));
         Ok(Reencrypted::Done(new))
@@ -211,7 +214,7 @@ impl Vault {
 impl Tree {
     /// Makes the temporary file for an inode, readable by nobody else; one that an earlier try left is removed.
     /// `None`: the inode has no name.
-    fn create_beside(&self, inode: &Inode) -> Result<Option<Beside>> {
+    fn create_replacement(&self, inode: &Inode) -> Result<Option<Replacement>> {
         let Some(location) = inode.location() else { return Ok(None) };
         let temporary = LowerKind::reencryption_of(inode.ino);
         let _lock = self.locks.one(location.parent, Mode::Exclusive);
@@ -221,10 +224,10 @@ impl Tree {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(e) => return Err(e),
             }
-            self.with_room_to_create(|| storage::create_temporary(fd, &temporary, 0o600))
+            self.with_free_fd_to_create(|| storage::create_temporary(fd, &temporary, 0o600))
         };
         let fd = dir_record::in_own_dir(dir.fd(), create)?;
-        Ok(Some(Beside { parent: location.parent, entry: location.entry.into(), temporary, fd }))
+        Ok(Some(Replacement { parent: location.parent, entry: location.entry.into(), temporary, fd }))
     }
 
     /// Makes a directory's names durable.
@@ -255,10 +258,10 @@ impl Tree {
     }
 
     /// Removes a temporary file. A failure leaves it, hidden: it is the first thing that the next try removes.
-    fn discard(&self, beside: &Beside) {
-        let _lock = self.locks.one(beside.parent, Mode::Exclusive);
-        if let Ok(dir) = self.dir(beside.parent) {
-            let _ = dir_record::in_own_dir(dir.fd(), |fd| storage::unlink(fd, &beside.temporary));
+    fn discard(&self, replacement: &Replacement) {
+        let _lock = self.locks.one(replacement.parent, Mode::Exclusive);
+        if let Ok(dir) = self.dir(replacement.parent) {
+            let _ = dir_record::in_own_dir(dir.fd(), |fd| storage::unlink(fd, &replacement.temporary));
         }
     }
 }

@@ -18,26 +18,26 @@ impl Vault {
         self.stale.len()
     }
 
-    /// Wakes whoever waits in [`Vault::next_stale`], [`Vault::give_memory_back`] or [`Vault::free_removed`], for good.
+    /// Wakes whoever waits in [`Vault::next_stale`], [`Vault::trim_heap`] or [`Vault::run_deferred_close`], for good.
     pub fn close_queues(&self) {
         self.stale.close();
-        self.forgotten.close();
-        self.removed.close();
+        self.forgets.close();
+        self.deferred_close.close();
     }
 
     /// Gives memory back to the system each time the kernel has forgotten many inodes, until
     /// [`Vault::close_queues`].
-    pub fn give_memory_back(&self) {
-        while self.forgotten.wait() {
+    pub fn trim_heap(&self) {
+        while self.forgets.wait() {
             self.tree.inodes.shrink();
             self.census.shrink();
             self.file_ids.shrink();
-            sys::give_memory_back();
+            sys::trim_heap();
         }
     }
 
     /// Closes removed files that the kernel has forgotten, until [`Vault::close_queues`].
-    pub fn free_removed(&self) {
-        self.removed.serve();
+    pub fn run_deferred_close(&self) {
+        self.deferred_close.serve();
     }
 }

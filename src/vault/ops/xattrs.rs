@@ -15,7 +15,7 @@ impl Vault {
     /// ENODATA; EOPNOTSUPP for a namespace that isn't kept; EIO if the value is damaged.
     pub fn getxattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>> {
         let inode = self.inode(ino)?;
-        self.noted(
+        self.reporting_damage(
             ino,
             match XattrKind::of(name) {
                 XattrKind::Virtual(Some(which)) => self.virtual_xattr(&inode, which),
@@ -49,9 +49,9 @@ impl Vault {
             self.check_alias(&alias)?;
             return self.change_alias(&inode, Some(alias), mode, caller);
         }
-        self.noted(ino, self.tree.setxattr(&inode, name, value, mode))?;
+        self.reporting_damage(ino, self.tree.setxattr(&inode, name, value, mode))?;
         if name == ACCESS_ACL {
-            self.tree.kill_setgid(&inode, caller)?;
+            self.tree.clear_setgid(&inode, caller)?;
         }
         Ok(())
     }
@@ -64,7 +64,7 @@ impl Vault {
         let inode = self.inode(ino)?;
         let mut names = self.tree.listxattr(&inode)?;
         if inode.kind == FileKind::Directory {
-            match self.noted(ino, self.tree.own_alias(ino)) {
+            match self.reporting_damage(ino, self.tree.own_alias(ino)) {
                 Ok(_) => names.push(ALIAS.to_vec()),
                 // It has none, or was removed.
                 Err(Error::NoData | Error::Stale) => {}
@@ -107,11 +107,11 @@ impl Vault {
         let removed = alias.is_none();
         let next = match &alias {
             Some(alias) => alias.clone(),
-            None => self.noted(ino, self.tree.alias_without_own(ino))?,
+            None => self.reporting_damage(ino, self.tree.alias_without_own(ino))?,
         };
-        let allowed = self.permit_new(&next, caller, &[KeyUse::Encrypt]);
-        self.noting_refusal("set-alias", ino, allowed)?;
-        self.noted(ino, self.tree.set_own_alias(ino, alias, mode))?;
+        let allowed = self.authorize_new(&next, caller, &[KeyUse::Encrypt]);
+        self.reporting_refusal("set-alias", ino, allowed)?;
+        self.reporting_damage(ino, self.tree.set_own_alias(ino, alias, mode))?;
         self.keys.events().record_limited(Class::DirectoryAliases, || Event::DirectoryAlias {
             directory: self.file_ref(ino),
             key: self.keys.current(&next).ok().map(|current| current.key),

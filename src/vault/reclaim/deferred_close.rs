@@ -18,7 +18,7 @@ const MOST: usize = 256;
 
 /// The files whose last descriptors are to be closed.
 #[derive(Default)]
-pub(in crate::vault) struct Removed {
+pub(in crate::vault) struct DeferredClose {
     queue: Mutex<Queue>,
     /// For the thread: there is something again, or the end. For others: what was under way is closed.
     changed: Condvar,
@@ -35,7 +35,7 @@ struct Queue {
     over: bool,
 }
 
-impl Removed {
+impl DeferredClose {
     /// Has an inode's descriptor closed, here or soon.
     pub(in crate::vault) fn add(&self, inode: Arc<Inode>) {
         let mut queue = self.queue.lock();
@@ -49,7 +49,7 @@ impl Removed {
     }
 
     /// Closes all that waits. Returns whether that may have made room.
-    pub(in crate::vault) fn settle(&self) -> bool {
+    pub(in crate::vault) fn drain(&self) -> bool {
         let mut queue = self.queue.lock();
         let waiting = std::mem::take(&mut queue.waiting);
         let any = queue.under_way || !waiting.is_empty();

@@ -17,13 +17,13 @@ const PAUSES: u32 = 20;
 
 /// How many inodes have been forgotten since memory was last given back.
 #[derive(Default)]
-pub(in crate::vault) struct Forgotten {
+pub(in crate::vault) struct ForgetCounter {
     count: AtomicU32,
     closed: Mutex<bool>,
     changed: Condvar,
 }
 
-impl Forgotten {
+impl ForgetCounter {
     /// Counts one.
     pub(in crate::vault) fn note(&self) {
         if self.count.fetch_add(1, Ordering::Relaxed) + 1 == MANY {
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn who_waits_is_woken_by_many_and_by_the_end() {
-        let forgotten = Forgotten::default();
+        let forgotten = ForgetCounter::default();
         std::thread::scope(|threads| {
             let waiting = threads.spawn(|| (forgotten.wait(), forgotten.wait()));
             for _ in 0..MANY {

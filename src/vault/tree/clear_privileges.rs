@@ -19,7 +19,7 @@ const GROUP_EXECUTE: u32 = 0o010;
 impl Tree {
     /// Clears what lets a program run with more rights than its user's: the set-user-ID bit, the set-group-ID bit
     /// (where it means that), file capabilities. `fd` is the inode's.
-    pub(in crate::vault) fn kill_priv(&self, inode: &Inode, fd: BorrowedFd<'_>) -> Result<()> {
+    pub(in crate::vault) fn clear_privileges(&self, inode: &Inode, fd: BorrowedFd<'_>) -> Result<()> {
         let mode = storage::fstat(fd)?.mode;
         let gid_bit = if mode & GROUP_EXECUTE != 0 { SETGID } else { 0 };
         if mode & (SETUID | gid_bit) != 0 {
@@ -36,7 +36,7 @@ impl Tree {
 
     /// Clears the set-group-ID bit if an ACL that the caller has set doesn't let him keep it: he must be in the file's
     /// group, or root. The lower filesystem has asked that of the daemon.
-    pub(in crate::vault) fn kill_setgid(&self, inode: &Inode, caller: &Caller) -> Result<()> {
+    pub(in crate::vault) fn clear_setgid(&self, inode: &Inode, caller: &Caller) -> Result<()> {
         self.with_fd(inode, |fd| {
             let stat = storage::fstat(fd)?;
             if stat.mode & SETGID == 0

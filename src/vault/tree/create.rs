@@ -73,7 +73,7 @@ impl Tree {
         self.with_new_name(parent, name, |dir, entry| {
             check(&self.alias_in(dir)?)?;
             let create = || storage::create_file(dir.fd(), entry, mode & 0o7777);
-            let fd = self.with_room_to_create(|| storage::as_caller(caller.lower(), create))?;
+            let fd = self.with_free_fd_to_create(|| storage::as_caller(caller.lower(), create))?;
             let stat = storage::fstat_born(fd.as_fd())?;
             let ino = self.ino(&stat).inspect_err(|e| take_back(dir, entry, e))?;
             let generation = self.generation(ino, fd.as_fd(), b"", &stat)?;

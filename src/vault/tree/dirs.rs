@@ -12,7 +12,7 @@ use super::errors::out_of_descriptors;
 use super::generation::Generations;
 use super::inode::Table;
 use super::locks::DirLocks;
-use super::name_cache::RecentNames;
+use super::name_cache::NameCache;
 use crate::crypto::keys::TreeKey;
 use crate::ids::{AliasName, DirId, Ino};
 use crate::names::TreeCiphers;
@@ -52,7 +52,7 @@ impl Tree {
             descriptors: Descriptors::of(limit, any),
             locks: DirLocks::new(),
             names,
-            recent: RecentNames::default(),
+            name_cache: NameCache::default(),
             handles: DirHandles::default(),
             generations: Generations::default(),
             no_atime,
@@ -109,7 +109,7 @@ impl Tree {
                 return Ok(Some(dir));
             }
             let epoch = self.dirs.epoch();
-            let fd = match self.with_room(|| open_dir(parent.fd(), entry)) {
+            let fd = match self.with_free_fd(|| open_dir(parent.fd(), entry)) {
                 Ok(fd) => fd,
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
                 Err(e) => return Err(e.into()),

@@ -22,10 +22,10 @@ use crate::vault::file::kernel_pages::KernelPages;
 use crate::vault::lock_order::{OfFileSlot, Ordered};
 use crate::vault::{Error, FileKind, Result};
 
-mod place;
+mod reach;
 
-use place::Place;
-pub(in crate::vault) use place::{EntryBuf, Location, Pin};
+use reach::Reach;
+pub(in crate::vault) use reach::{EntryBuf, Location, Pin};
 
 const SHARDS: usize = 64;
 
@@ -45,7 +45,7 @@ pub(in crate::vault) struct Inode {
     replaced: AtomicBool,
     /// What the kernel may have cached of it.
     pub(in crate::vault) kernel_pages: KernelPages,
-    place: Mutex<Place>,
+    reach: Mutex<Reach>,
     /// What its open handles share; gone when the last is closed.
     pub(in crate::vault) file: Ordered<OfFileSlot, Mutex<Weak<OpenFile>>>,
 }
@@ -66,7 +66,7 @@ impl Inode {
             may_have_capability: AtomicBool::new(may_have_capability),
             replaced: AtomicBool::new(false),
             kernel_pages: KernelPages::default(),
-            place: Mutex::default(),
+            reach: Mutex::default(),
             file: Ordered::mutex(Weak::new()),
         }
     }
@@ -97,34 +97,34 @@ impl Inode {
 
     /// A directory in which it has a name.
     pub(in crate::vault) fn parent(&self) -> Option<Ino> {
-        self.place.lock().first.as_ref().map(|l| l.parent)
+        self.reach.lock().first.as_ref().map(|l| l.parent)
     }
 
     /// One of its names.
     pub(in crate::vault) fn location(&self) -> Option<Location> {
-        self.place.lock().first.clone()
+        self.reach.lock().first.clone()
     }
 
     /// One of its names in this directory.
     pub(in crate::vault) fn entry_in(&self, parent: Ino) -> Option<EntryBuf> {
-        self.place.lock().all().find(|l| l.parent == parent).map(|l| EntryBuf::new(&l.entry))
+        self.reach.lock().all().find(|l| l.parent == parent).map(|l| EntryBuf::new(&l.entry))
     }
 
     /// What keeps it reachable without a name.
     pub(in crate::vault) fn pin(&self) -> Pin {
-        self.place.lock().pin.clone()
+        self.reach.lock().pin.clone()
     }
 
     /// Whether it has no links any more.
     pub(in crate::vault) fn is_gone(&self) -> bool {
-        matches!(self.place.lock().pin, Pin::Gone(_))
+        matches!(self.reach.lock().pin, Pin::Gone(_))
     }
 
     /// Gives the pin up if it has a name.
     pub(super) fn unpin_if_named(&self) {
-        let mut place = self.place.lock();
-        if place.first.is_some() {
-            place.pin = Pin::None;
+        let mut reach = self.reach.lock();
+        if reach.first.is_some() {
+            reach.pin = Pin::None;
         }
     }
 
@@ -132,10 +132,10 @@ impl Inode {
     fn spare_pin(&self) {
         let Pin::Spare(fd) = self.pin() else { return };
         let handle = if self.check_current().is_ok() { FileHandle::of(fd.as_fd(), b"") } else { Ok(None) };
-        let mut place = self.place.lock();
+        let mut reach = self.reach.lock();
         // Its last link may have gone meanwhile.
-        if matches!(place.pin, Pin::Spare(_)) {
-            place.pin = handle.ok().flatten().map_or(Pin::None, |handle| Pin::Handle(Arc::new(handle)));
+        if matches!(reach.pin, Pin::Spare(_)) {
+            reach.pin = handle.ok().flatten().map_or(Pin::None, |handle| Pin::Handle(Arc::new(handle)));
         }
     }
 }
@@ -242,26 +242,26 @@ impl Table {
 
     /// Records a further name, without counting a lookup.
     fn add_held(&self, inode: &Inode, parent: Ino, entry: &[u8]) -> bool {
-        let mut place = inode.place.lock();
-        if place.all().any(|l| l.parent == parent && *l.entry == *entry) {
+        let mut reach = inode.reach.lock();
+        if reach.all().any(|l| l.parent == parent && *l.entry == *entry) {
             return false;
         }
         // A directory has one name; another that is remembered was moved away behind our back.
         if inode.kind == FileKind::Directory
-            && let Some(old) = place.first.take()
+            && let Some(old) = reach.first.take()
         {
-            place.add(Location { parent, entry: entry.into() });
-            drop(place);
+            reach.add(Location { parent, entry: entry.into() });
+            drop(reach);
             self.release(old.parent);
             return true;
         }
-        place.add(Location { parent, entry: entry.into() });
+        reach.add(Location { parent, entry: entry.into() });
         true
     }
 
     /// Strikes out a name that is gone.
     pub(super) fn remove_location(&self, inode: &Inode, parent: Ino, entry: &[u8]) {
-        let removed = inode.place.lock().remove(parent, entry);
+        let removed = inode.reach.lock().remove(parent, entry);
         if removed {
             self.release(parent);
         }
@@ -272,7 +272,7 @@ impl Table {
         if !self.hold(to.0) {
             return self.remove_location(inode, from.0, from.1);
         }
-        let known = inode.place.lock().remove(from.0, from.1);
+        let known = inode.reach.lock().remove(from.0, from.1);
         if !known || !self.add_held(inode, to.0, to.1) {
             self.release(to.0);
         }
@@ -292,14 +292,14 @@ impl Table {
         gone: bool,
     ) {
         let (removed, spare) = {
-            let mut place = inode.place.lock();
-            let removed = place.remove(parent, entry);
-            let nameless = place.first.is_none();
-            let fd = place.pin.fd().unwrap_or_else(|| Arc::new(fd));
+            let mut reach = inode.reach.lock();
+            let removed = reach.remove(parent, entry);
+            let nameless = reach.first.is_none();
+            let fd = reach.pin.fd().unwrap_or_else(|| Arc::new(fd));
             if gone {
-                place.pin = Pin::Gone(fd);
-            } else if nameless && !matches!(place.pin, Pin::Gone(_)) {
-                place.pin = Pin::Spare(fd);
+                reach.pin = Pin::Gone(fd);
+            } else if nameless && !matches!(reach.pin, Pin::Gone(_)) {
+                reach.pin = Pin::Spare(fd);
             }
             (removed, nameless && !gone)
         };
@@ -320,7 +320,7 @@ impl Table {
         entry: &[u8],
         fd: OwnedFd,
     ) {
-        inode.place.lock().pin = Pin::Spare(Arc::new(fd));
+        inode.reach.lock().pin = Pin::Spare(Arc::new(fd));
         self.remove_location(inode, parent, entry);
         self.limit_spare_pins(inode);
     }
@@ -395,10 +395,10 @@ impl Table {
     fn leave(&self, gone: &Inode) {
         let mut parents: Vec<Ino> = Vec::new();
         let take = |inode: &Inode, parents: &mut Vec<Ino>| {
-            let mut place = inode.place.lock();
-            parents.extend(place.all().map(|l| l.parent));
-            place.first = None;
-            place.more = None;
+            let mut reach = inode.reach.lock();
+            parents.extend(reach.all().map(|l| l.parent));
+            reach.first = None;
+            reach.more = None;
         };
         take(gone, &mut parents);
         while let Some(parent) = parents.pop() {

@@ -36,7 +36,7 @@ use errors::{name_error, out_of_descriptors};
 use generation::Generations;
 use inode::{Inode, Pin, Table};
 use locks::{DirLocks, Mode};
-use name_cache::RecentNames;
+use name_cache::NameCache;
 
 /// The lower tree.
 pub(super) struct Tree {
@@ -47,7 +47,7 @@ pub(super) struct Tree {
     descriptors: Descriptors,
     pub(super) locks: DirLocks,
     pub(super) names: TreeCiphers,
-    recent: RecentNames,
+    name_cache: NameCache,
     pub(super) handles: DirHandles,
     pub(super) generations: Generations,
     no_atime: bool,
@@ -101,22 +101,25 @@ impl Tree {
     ///
     /// # Errors
     /// ENFILE if they have all the same; what `open` says.
-    pub(super) fn with_room(&self, open: impl Fn() -> storage::Result<OwnedFd>) -> storage::Result<OwnedFd> {
-        self.making_room(|| self.descriptors.open(&open))
+    pub(super) fn with_free_fd(
+        &self,
+        open: impl Fn() -> storage::Result<OwnedFd>,
+    ) -> storage::Result<OwnedFd> {
+        self.freeing_fds(|| self.descriptors.open(&open))
     }
 
-    /// As [`Tree::with_room`], for what creates a file.
+    /// As [`Tree::with_free_fd`], for what creates a file.
     ///
     /// # Errors
-    /// As [`Tree::with_room`].
-    pub(super) fn with_room_to_create(
+    /// As [`Tree::with_free_fd`].
+    pub(super) fn with_free_fd_to_create(
         &self,
         create: impl Fn() -> storage::Result<OwnedFd>,
     ) -> storage::Result<OwnedFd> {
-        self.making_room(|| self.descriptors.look().and_then(|()| create()))
+        self.freeing_fds(|| self.descriptors.look().and_then(|()| create()))
     }
 
-    fn making_room(&self, open: impl Fn() -> storage::Result<OwnedFd>) -> storage::Result<OwnedFd> {
+    fn freeing_fds(&self, open: impl Fn() -> storage::Result<OwnedFd>) -> storage::Result<OwnedFd> {
         match open() {
             Err(e) if out_of_descriptors(e) => {
                 self.dirs.shrink();
@@ -143,12 +146,12 @@ impl Tree {
         name: &[u8],
         derive: impl FnOnce() -> Result<LowerName>,
     ) -> Result<LowerName> {
-        if let Some(entry) = self.recent.get(dir.id, name) {
+        if let Some(entry) = self.name_cache.get(dir.id, name) {
             return Ok(LowerName::Short(entry));
         }
         let lower = derive()?;
         if let LowerName::Short(entry) = &lower {
-            self.recent.keep(dir.id, name, entry);
+            self.name_cache.keep(dir.id, name, entry);
         }
         Ok(lower)
     }
@@ -156,7 +159,7 @@ impl Tree {
     /// The plaintext name under which a lower one that isn't rekeyfs's own, nor long, is shown.
     pub(super) fn shown(&self, dir: &Dir, entry: &[u8]) -> Vec<u8> {
         let name = self.names.names.show(dir.id, entry);
-        self.recent.keep(dir.id, &name, entry);
+        self.name_cache.keep(dir.id, &name, entry);
         name
     }
 
@@ -172,7 +175,7 @@ impl Tree {
 
     /// An O_PATH descriptor of an entry.
     pub(super) fn open_path(&self, dir: BorrowedFd<'_>, entry: &[u8]) -> storage::Result<OwnedFd> {
-        self.with_room(|| storage::open_path(dir, entry))
+        self.with_free_fd(|| storage::open_path(dir, entry))
     }
 
     /// Calls `act` with a directory and a lower name in it that lead to the inode, locked so that they do until
@@ -243,7 +246,7 @@ impl Tree {
             Pin::None => Err(Error::Stale),
             Pin::Handle(handle) => {
                 let root = self.dir(Ino::ROOT)?;
-                let opened = self.with_room(|| handle.open(root.fd()));
+                let opened = self.with_free_fd(|| handle.open(root.fd()));
                 // It takes CAP_DAC_READ_SEARCH.
                 let fd = opened.map_err(|e| if e == Errno::PERM { Error::Stale } else { e.into() })?;
                 Ok(Arc::new(fd))
@@ -296,7 +299,7 @@ impl Tree {
     /// [`Error::Stale`] if its names lead elsewhere; what opening says.
     pub(super) fn open_lower(&self, inode: &Inode, access: Access) -> Result<(OwnedFd, Stat)> {
         let opened = self.by_name(inode, |dir, entry| {
-            let fd = self.with_room(|| storage::open_file(dir, entry, access))?;
+            let fd = self.with_free_fd(|| storage::open_file(dir, entry, access))?;
             let stat = storage::fstat(fd.as_fd())?;
             Ok(self.is(inode, &stat).then_some((fd, stat)))
         });
@@ -304,7 +307,7 @@ impl Tree {
             Ok(Some(opened)) => return Ok(opened),
             Ok(None) => {
                 let pin = self.pinned(inode)?;
-                match self.with_room(|| storage::reopen(pin.as_fd(), access)) {
+                match self.with_free_fd(|| storage::reopen(pin.as_fd(), access)) {
                     Err(Errno::ACCESS) => self.open_widened(pin.as_fd(), access)?,
                     done => done?,
                 }
@@ -337,7 +340,7 @@ impl Tree {
         let before = storage::fstat(path)?.mode;
         // Not ours: then there is nothing to widen.
         storage::chmod(path, before | 0o600).map_err(|_| Errno::ACCESS)?;
-        let opened = self.with_room(|| storage::reopen(path, access));
+        let opened = self.with_free_fd(|| storage::reopen(path, access));
         storage::chmod(path, before)?;
         Ok(opened?)
     }

@@ -36,7 +36,7 @@ impl Tree {
     /// Opens a directory for listing.
     pub(in crate::vault) fn opendir(&self, ino: Ino) -> Result<Handle> {
         let dir = self.dir(ino)?;
-        let fd = self.with_room(|| storage::open_dir(dir.fd(), b"."))?;
+        let fd = self.with_free_fd(|| storage::open_dir(dir.fd(), b"."))?;
         Ok(self.handles.add(ino, DirStream::new(self.for_reading(fd))))
     }
 

@@ -84,7 +84,7 @@ impl Tree {
                 return Ok(());
             }
         }
-        let fd = self.with_room(|| dirs::open_dir(parent.fd(), entry))?;
+        let fd = self.with_free_fd(|| dirs::open_dir(parent.fd(), entry))?;
         if self.ino(&storage::fstat(fd.as_fd())?)? != victim {
             return Err(Error::Stale);
         }

@@ -8,12 +8,12 @@ use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn lock(ranges: &Ranges, (first, last): (u64, u64)) -> Held<'_> {
+fn lock(ranges: &BlockLocks, (first, last): (u64, u64)) -> BlockLock<'_> {
     ranges.lock(PageIndex(first), PageIndex(last))
 }
 
 /// Waits until so many are waiting.
-fn until_waiting(ranges: &Ranges, count: usize) {
+fn until_waiting(ranges: &BlockLocks, count: usize) {
     let end = Instant::now() + PATIENCE;
     while ranges.queue.lock().waiting != count {
         assert!(Instant::now() < end, "nobody waits");
@@ -23,14 +23,14 @@ fn until_waiting(ranges: &Ranges, count: usize) {
 
 #[test]
 fn ranges_that_only_neighbour_each_other_are_held_at_once() {
-    let ranges = Ranges::default();
+    let ranges = BlockLocks::default();
     let _held = [lock(&ranges, (0, 0)), lock(&ranges, (1, 63)), lock(&ranges, (64, 64))];
     let _beyond = lock(&ranges, (u64::MAX, u64::MAX));
 }
 
 #[test]
 fn the_middle_of_a_range_is_held_as_its_ends_are() {
-    let ranges = Ranges::default();
+    let ranges = BlockLocks::default();
     for inner in [(10, 10), (50, 51), (99, 99), (0, 200), (5, 10), (99, 105)] {
         let outer = lock(&ranges, (10, 99));
         let entered = AtomicBool::new(false);
@@ -51,7 +51,7 @@ fn the_middle_of_a_range_is_held_as_its_ends_are() {
 /// A range over the whole file isn't overtaken by those who come later, however many there are; who overlaps neither goes on.
 #[test]
 fn nobody_is_overtaken_by_who_came_later_and_overlaps() {
-    let ranges = Ranges::default();
+    let ranges = BlockLocks::default();
     let (order, entered) = mpsc::channel();
     let small = lock(&ranges, (7, 7));
     std::thread::scope(|threads| {
@@ -83,7 +83,7 @@ proptest! {
     fn no_block_has_two_holders(
         works in prop::collection::vec(prop::collection::vec((0u64..48, 0u64..12), 1..60), 2..6),
     ) {
-        let ranges = Ranges::default();
+        let ranges = BlockLocks::default();
         let holders: Vec<AtomicU32> = (0..64).map(|_| AtomicU32::new(0)).collect();
         let (twice, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
         std::thread::scope(|threads| {

@@ -24,7 +24,7 @@ impl Vault {
             return None;
         }
         let refused = self.still_bears(&other, id);
-        self.note_file_id_of_two(id, ino, other.ino, refused);
+        self.report_shared_file_id(id, ino, other.ino, refused);
         if refused {
             return Some(other.ino);
         }
@@ -40,7 +40,7 @@ impl Vault {
         if !self.lower.links_share_ino {
             return None;
         }
-        self.note_file_id_of_two(id, ino, other.ino, true);
+        self.report_shared_file_id(id, ino, other.ino, true);
         Some(other.ino)
     }
 
@@ -78,7 +78,7 @@ impl Vault {
         Ok(states_file_id(storage::reopen(path.as_fd(), Access::ReadOnly)?.as_fd(), id)?)
     }
 
-    fn note_file_id_of_two(&self, id: FileId, ino: Ino, other: Ino, refused: bool) {
+    fn report_shared_file_id(&self, id: FileId, ino: Ino, other: Ino, refused: bool) {
         tracing::error!(
             ino = ino.0,
             lower = self.lower_path(ino),

@@ -229,9 +229,9 @@ type HeaderSummary = (crate::ids::FileId, u64, u64, crate::ids::BackingKeyId);
 
 fn summary(state: &State) -> (u64, &'static str, Option<HeaderSummary>) {
     let (kind, header) = match &state.body {
-        Body::Bare => ("bare", None),
+        Body::NoHeader => ("bare", None),
         Body::Sealed(sealed) => ("sealed", Some(&sealed.header)),
-        Body::Shut(_) => ("shut", None),
+        Body::KeyEvicted(_) => ("shut", None),
         Body::Unreadable(_) => ("unreadable", None),
         Body::Unsynced => ("unsynced", None),
         Body::Unknown => ("unknown", None),
@@ -275,7 +275,7 @@ fn a_file_that_cannot_be_read_after_an_error_pretends_nothing() {
     let file = run.test.vault.inode(run.ino).unwrap().opened().unwrap();
     file.state.write().body = Body::Unknown;
     assert!(matches!(run.test.vault.open(run.ino, READ_WRITE, &me()), Err(Error::Lower(_))));
-    file.shut.store(true, std::sync::atomic::Ordering::Relaxed);
+    file.must_reload.store(true, std::sync::atomic::Ordering::Relaxed);
     run.check();
     let grow = Op::Write { at: 19_000, len: 5000, seed: 2 };
     run.apply(&grow).unwrap();
@@ -334,12 +334,12 @@ fn a_sync_that_began_before_a_file_was_emptied_makes_no_later_cut_durable() {
     let file = run.test.vault.inode(run.ino).unwrap().opened().unwrap();
     run.apply(&write).unwrap();
     run.apply(&Op::Truncate { size: 5000 }).unwrap();
-    let begun = file.state.read().cuts;
+    let begun = file.state.read().truncates;
     for op in [&Op::Truncate { size: 0 }, &write, &Op::Truncate { size: 5000 }] {
         run.apply(op).unwrap();
     }
-    file.cuts_are_durable(begun);
-    assert!(file.state.read().cut_unsynced());
+    file.truncates_are_durable(begun);
+    assert!(file.state.read().truncate_unsynced());
     run.apply(&Op::Sync).unwrap();
-    assert!(!file.state.read().cut_unsynced());
+    assert!(!file.state.read().truncate_unsynced());
 }

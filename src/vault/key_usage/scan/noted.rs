@@ -20,7 +20,7 @@ const PATH: usize = 4096;
 
 /// A file or directory that a count names.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct NotedFile {
+pub struct NamedFile {
     /// Its path from the vault's directory on, `tree/…`; bytes that aren't printable ASCII, and `%`, percent-encoded.
     pub lower: String,
     /// Its path from the mount's root on, if it can be known.
@@ -70,7 +70,7 @@ impl KnownKeys {
 
 /// Files by the reason for which they are named.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub(super) struct Noted(BTreeMap<Reason, Vec<NotedFile>>);
+pub(super) struct Noted(BTreeMap<Reason, Vec<NamedFile>>);
 
 impl Noted {
     /// Names a file, if there is room for it.
@@ -88,7 +88,7 @@ impl Noted {
         if files.len() < NOTED {
             let mut lower = "tree/".to_owned();
             lower.extend(encoded(&path[..path.len().min(PATH)]));
-            files.push(NotedFile { lower, path: None, inode, why: why() });
+            files.push(NamedFile { lower, path: None, inode, why: why() });
         }
     }
 
@@ -101,13 +101,13 @@ impl Noted {
         inode: u64,
     ) {
         for backing in counted {
-            self.note(Reason::Needs(*backing), path, Some(inode), || NotedFile::needs(named));
+            self.note(Reason::Needs(*backing), path, Some(inode), || NamedFile::needs(named));
         }
     }
 
     /// Those of the reasons that are chosen, of each kind some.
-    pub(super) fn of(&self, chosen: impl Fn(&Reason) -> bool) -> Vec<NotedFile> {
-        let mut files: Vec<NotedFile> = Vec::new();
+    pub(super) fn of(&self, chosen: impl Fn(&Reason) -> bool) -> Vec<NamedFile> {
+        let mut files: Vec<NamedFile> = Vec::new();
         for file in self.0.iter().filter(|(reason, _)| chosen(reason)).flat_map(|(_, files)| files) {
             // One whose slots bear two of the keys is named by each.
             if files.len() < NOTED && !files.contains(file) {
@@ -118,7 +118,7 @@ impl Noted {
     }
 }
 
-impl NotedFile {
+impl NamedFile {
     /// What is said of a file that needs, or claims to need, these.
     pub fn needs(backings: &[BackingKeyId]) -> String {
         let versions: Vec<String> = backings

@@ -11,11 +11,11 @@ fn rotate(vault: &TestVault) {
     vault.keys().rotate(&KeyRef::Alias(AliasName::default_alias())).unwrap();
 }
 
-fn count(vault: &TestVault) -> Needed {
-    vault.vault.count_needs(&mut |_| true).unwrap()
+fn count(vault: &TestVault) -> KeyReferences {
+    vault.vault.count_key_references(&mut |_| true).unwrap()
 }
 
-fn versions(needed: &Needed) -> Vec<(u32, u64)> {
+fn versions(needed: &KeyReferences) -> Vec<(u32, u64)> {
     let version = |backings: &Vec<BackingKeyId>| {
         assert_eq!(backings.len(), 1, "{needed:?}");
         backings[0].version.0
@@ -75,7 +75,7 @@ fn both_slots_count_after_an_interrupted_re_wrap() {
     // As a power cut between the new slot and the old one leaves it.
     lower.write_all_at(&old, 0).unwrap();
     vault.reopen();
-    let both = |needed: &Needed| {
+    let both = |needed: &KeyReferences| {
         let [(backings, 1)] = needed.by.iter().collect::<Vec<_>>()[..] else { panic!("{needed:?}") };
         assert_eq!(needed.of(|_| true), 1, "one file");
         backings.iter().map(|backing| backing.version.0).collect::<Vec<_>>()
@@ -143,7 +143,7 @@ fn a_file_that_moves_while_it_is_counted_is_not_missed() {
             |a: Ino, b: Ino| vault.vault.rename((a, b"file"), (b, b"file"), storage::RenameFlags::empty());
         mv(Ino::ROOT, ino(from)).unwrap();
         let mut calls = 0;
-        let needed = vault.vault.count_needs(&mut |_| {
+        let needed = vault.vault.count_key_references(&mut |_| {
             calls += 1;
             // The root and one of the directories have been read.
             if calls == 3 {
@@ -169,7 +169,7 @@ fn a_directory_that_moves_begins_the_count_anew_but_not_for_ever() {
         vault.vault.rename((Ino::ROOT, b"b"), (Ino::ROOT, b"c"), storage::RenameFlags::EXCHANGE).unwrap();
     };
     let mut calls = 0;
-    let needed = vault.vault.count_needs(&mut |_| {
+    let needed = vault.vault.count_key_references(&mut |_| {
         calls += 1;
         if calls == 3 {
             swap();
@@ -178,12 +178,12 @@ fn a_directory_that_moves_begins_the_count_anew_but_not_for_ever() {
     });
     assert_eq!(needed.unwrap().of(|_| true), 1);
     assert!(calls > 4, "it was begun anew");
-    let always = vault.vault.count_needs(&mut |_| {
+    let always = vault.vault.count_key_references(&mut |_| {
         swap();
         true
     });
     assert!(matches!(always, Err(CountError::Moving)));
-    assert!(matches!(vault.vault.count_needs(&mut |_| false), Err(CountError::Stopped)));
+    assert!(matches!(vault.vault.count_key_references(&mut |_| false), Err(CountError::Stopped)));
 }
 
 /// Whoever can write the ciphertext can make files that claim whatever he likes: they are named, some of each kind.

@@ -34,7 +34,7 @@ fn eventually(condition: impl Fn() -> bool) {
 
 #[test]
 fn descriptors_are_closed_in_bursts_and_again_after_a_rest() {
-    let removed = Removed::default();
+    let removed = DeferredClose::default();
     std::thread::scope(|threads| {
         threads.spawn(|| removed.serve());
         eventually(|| removed.queue.lock().asleep);
@@ -58,7 +58,7 @@ fn descriptors_are_closed_in_bursts_and_again_after_a_rest() {
 
 #[test]
 fn no_more_wait_than_may_and_settling_closes_them() {
-    let removed = Removed::default();
+    let removed = DeferredClose::default();
     removed.queue.lock().served = true;
     let files: Vec<_> = (0..MOST as u64 + 10)
         .map(|n| {
@@ -69,21 +69,21 @@ fn no_more_wait_than_may_and_settling_closes_them() {
         .collect();
     assert!(files[..MOST].iter().all(|file| !closed(file)));
     assert!(files[MOST..].iter().all(closed));
-    assert!(removed.settle());
+    assert!(removed.drain());
     assert!(files.iter().all(closed));
-    assert!(!removed.settle());
+    assert!(!removed.drain());
 }
 
 #[test]
 fn who_finds_no_room_tries_again_if_files_were_still_to_be_freed() {
     let test = TestVault::new();
     let vault = &test.vault;
-    vault.removed.queue.lock().served = true;
+    vault.deferred_close.queue.lock().served = true;
     let full = || Err::<(), _>(Error::Lower(Errno::NOSPC));
     let tries = std::cell::Cell::new(0);
     let attempt = |then: &dyn Fn() -> Result<()>| {
         tries.set(0);
-        vault.with_space(|| {
+        vault.retry_when_full(|| {
             tries.set(tries.get() + 1);
             if tries.get() == 1 { full() } else { then() }
         })
@@ -92,21 +92,21 @@ fn who_finds_no_room_tries_again_if_files_were_still_to_be_freed() {
     assert_eq!(tries.get(), 1);
 
     let (inode, file) = pinned(1);
-    vault.let_go(inode);
+    vault.close_later(inode);
     assert!(!closed(&file));
     assert!(attempt(&|| Ok(())).is_ok());
     assert!(closed(&file));
 
     let (inode, _file) = pinned(2);
-    vault.let_go(inode);
+    vault.close_later(inode);
     assert!(attempt(&full).is_err());
     assert_eq!(tries.get(), 2);
 
     let (inode, _file) = pinned(3);
-    vault.let_go(inode);
-    let other = vault.with_space(|| Err::<(), _>(Error::Lower(Errno::IO)));
+    vault.close_later(inode);
+    let other = vault.retry_when_full(|| Err::<(), _>(Error::Lower(Errno::IO)));
     assert!(matches!(other, Err(Error::Lower(Errno::IO))));
-    assert!(vault.removed.settle(), "another error waits for nothing");
+    assert!(vault.deferred_close.drain(), "another error waits for nothing");
 }
 
 #[test]
@@ -114,8 +114,8 @@ fn a_removed_file_is_freed_once_it_is_forgotten() {
     let test = TestVault::new();
     let vault = &test.vault;
     std::thread::scope(|threads| {
-        threads.spawn(|| vault.free_removed());
-        eventually(|| vault.removed.queue.lock().asleep);
+        threads.spawn(|| vault.run_deferred_close());
+        eventually(|| vault.deferred_close.queue.lock().asleep);
         let ino = test.make("file");
         vault.lookup(Ino::ROOT, b"file").unwrap();
         vault.unlink(Ino::ROOT, b"file").unwrap();

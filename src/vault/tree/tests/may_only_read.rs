@@ -86,7 +86,7 @@ fn reads(v: &Vault) {
     .unwrap();
     assert_eq!(names, 6);
     v.releasedir(Ino::ROOT, handle).unwrap();
-    assert_eq!(v.count_needs(&mut |_| true).unwrap().files, 4);
+    assert_eq!(v.count_key_references(&mut |_| true).unwrap().files, 4);
     v.make_durable().unwrap();
     assert!(!v.files_lie_elsewhere().unwrap());
 }

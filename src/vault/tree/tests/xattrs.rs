@@ -170,7 +170,7 @@ fn privileges_are_cleared() {
     let ino = write(v, "f", b"x");
     let chmod = |mode| v.setattr(ino, &SetAttr { mode: Some(mode), ..Default::default() }, &me()).unwrap();
     let inode = v.tree.inodes.get(ino).unwrap();
-    let kill = || v.tree.with_fd(&inode, |fd| v.tree.kill_priv(&inode, fd)).unwrap();
+    let kill = || v.tree.with_fd(&inode, |fd| v.tree.clear_privileges(&inode, fd)).unwrap();
     for (before, after) in [(0o6755, 0o755), (0o2744, 0o2744), (0o4644, 0o644), (0o644, 0o644)] {
         chmod(before);
         v.setxattr(ino, b"security.capability", b"caps", SET).unwrap();

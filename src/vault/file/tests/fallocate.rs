@@ -1,4 +1,4 @@
-//! Who is told that there is no room, or of another error while a file is given room, has lost nothing by it.
+//! An allocation that fails, for want of disk space or otherwise, has changed nothing.
 
 use super::stage::Stage;
 use super::*;

@@ -1,4 +1,4 @@
-//! Where an inode can be found: its known names, or what keeps it reachable without one.
+//! How an inode is reached: by its known names, or by what keeps it reachable without one.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -38,8 +38,9 @@ impl std::ops::Deref for EntryBuf {
     }
 }
 
+/// The known names of an inode, and its pin.
 #[derive(Default)]
-pub(super) struct Place {
+pub(super) struct Reach {
     pub(super) first: Option<Location>,
     /// Further hard links, those that the kernel has looked up.
     #[allow(clippy::box_collection)]
@@ -70,7 +71,7 @@ impl Pin {
     }
 }
 
-impl Place {
+impl Reach {
     pub(super) fn all(&self) -> impl Iterator<Item = &Location> {
         self.first.iter().chain(self.more.iter().flat_map(|more| more.iter()))
     }

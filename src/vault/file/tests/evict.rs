@@ -189,7 +189,7 @@ fn a_key_that_comes_back_while_a_write_fails_for_it_leaves_nothing_unwritten() {
     let vault = &two.test.vault;
     let (ino, _handle) = two.create(two.dir, "f", b"");
     two.enable(false);
-    let written = vault.noting_unwritten(ino, PlainOffset(6000), || {
+    let written = vault.recording_unwritten(ino, PlainOffset(6000), || {
         let written = vault.write(ino, PlainOffset(0), &[b'N'; 6000], false);
         // Whoever brings it back looks for what was not written now.
         two.enable(true);
