@@ -37,13 +37,12 @@ impl Fixture {
     }
 
     /// What someone makes of a keyring file whose root key that person has, to follow the one that is there now: its
-    /// bytes, and so its hash, can be read by anyone.
-    fn forged(&self, from: &[u8], root: &Arc<RootKey>, saves: u64) -> Vec<u8> {
+    /// bytes, and so its hash, can be read by anyone, and its generation can be guessed.
+    fn forged(&self, from: &[u8], root: &Arc<RootKey>, generation: Generation) -> Vec<u8> {
         let dir = vault_dir::VaultDir::open(&self.vault()).unwrap();
         let mut state = store::open(&dir, from, Arc::clone(root)).unwrap();
         let now = self.read(FILE_NAME);
         let hash = crate::crypto::sha256(&now);
-        let generation = Generation(state.body.generation.0 + saves);
         state.body.generation = generation;
         state.body.continue_line(line::Head { generation, hash });
         state.body.generation.0 += 1;
@@ -299,10 +298,14 @@ fn after_a_revocation_the_old_keyring_and_its_secret_are_good_for_nothing_new() 
     // A host that has seen the old root key takes the new one.
     KeyringFile::open(&f.vault(), &key_file(1), &other).unwrap();
     // The old file, and whatever its secret makes of it, is refused.
-    for forged in [old.clone(), f.forged(&old, &old_root, 1), f.forged(&old, &old_root, 50)] {
+    let newest = state.body.generation.0;
+    let forged = [newest - 1, newest, newest + 50].map(|n| f.forged(&old, &old_root, Generation(n)));
+    for forged in forged.into_iter().chain([old.clone()]) {
         f.write(FILE_NAME, &forged);
-        assert!(f.open(&key_file(1)).err().unwrap().is_rollback());
-        assert!(KeyringFile::open(&f.vault(), &key_file(1), &other).err().unwrap().is_rollback());
+        for host in [&f.options(), &other] {
+            let refused = KeyringFile::open(&f.vault(), &key_file(1), host).err().unwrap();
+            assert!(refused.is_rollback(), "{refused}");
+        }
     }
     f.write(FILE_NAME, &bytes);
     assert!(f.open(&key_file(1)).unwrap().keys.verify_events().unwrap().is_good());
