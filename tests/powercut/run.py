@@ -37,10 +37,10 @@ that is recorded write by write. A cut rebuilds the disk as of an instant: every
 random part, all or none of the later writes, in blocks of 4 KiB. Then ext4 replays its journal, the filesystem is
 mounted, and every promise made before that instant is checked: what fsync covered, names whose directory was synced,
 transactions that were committed, versions whose rotation returned, files that were reported as re-wrapped (no older
-version in either slot) or re-encrypted (the old one is gone), passphrases whose change returned. A cut is lost if
-one of them doesn't hold, or if what is found can't be worked on with. Before that `rekeyfs fsck` checks the vault; where
-it finds something, the promises must hold on a copy of the disk after `fsck --repair` too, and `fsck --repair
---quarantine` must then leave it nothing to find.
+version in either slot) or re-encrypted (the old one is gone), passphrases whose change returned. A cut counts as
+lost if one of them doesn't hold, or if the filesystem can't be used afterwards. Before that `rekeyfs fsck` checks the vault; if
+it finds something, the promises must also hold on a copy of the disk after `fsck --repair`, and after `fsck --repair
+--quarantine` it must find nothing.
 
 {table}
 """
