@@ -8,7 +8,8 @@ use super::args::{Export, Import, KeyBackupCommand, Merge};
 use super::errors;
 use super::exit::{Exit, Failure, Outcome};
 use super::init;
-use super::offline::{self, Offline};
+use super::open_keyring::{check_writable, open_keyring};
+use super::open_target::{Access, Unmounted};
 use super::output;
 use super::secrets::{self, NewSecretPlan, SecretPlan};
 use super::target::{self, Target};
@@ -40,7 +41,7 @@ fn export(args: &Export) -> Outcome {
         let cause = "there is something already; a backup is written to a new file";
         return Err(Failure::new(Exit::Backup, args.file.display(), cause));
     }
-    let opened = offline::open_keyring(target.vault(), &args.open)?.opened;
+    let opened = open_keyring(target.vault(), &args.open)?.opened;
     let plan = NewSecretPlan::of_backup(&args.backup, &args.kdf);
     let kdf = kdf(plan.kdf)?;
     let secret = plan.read(&args.file)?;
@@ -70,7 +71,7 @@ fn import(args: &Import) -> Outcome {
     }
     let target = Target::resolve(&args.vault)?;
     let vault = target.unmounted("its keyring is replaced")?;
-    offline::check_writable(vault)?;
+    check_writable(vault)?;
     let _lock = VaultLock::take(vault).map_err(|error| errors::mount(&error))?;
     let passphrase = SecretPlan::of_backup(&args.backup).read(&args.file)?;
     let plan = NewSecretPlan::new(&args.new);
@@ -92,25 +93,25 @@ fn merge(args: &Merge) -> Outcome {
     let vault = target.unmounted("another keyring is merged")?;
     let looked_at = |error| errors::keyring(&error);
     let sealed = KeyringFile::look(&args.file).map_err(looked_at)?;
-    let offline = Offline::open_to_change(vault, &args.open)?;
+    let unmounted = Unmounted::open(vault, &args.open, Access::Change)?;
     let options = OpenOptions { limit: secrets::cost_limit(args.open.any_cost), ..OpenOptions::default() };
     // The keyring that was in place before is sealed under the same root key, most often.
-    let found = match sealed.open_beside(offline.keys(), &options) {
+    let found = match sealed.open_beside(unmounted.keys(), &options) {
         Some(found) => found,
         None => {
             let secret = SecretPlan::of_merged(args).read(&args.file)?;
             sealed.open(&secret, &options).map_err(looked_at)?
         }
     };
-    let merged = offline.keys().merge(&found.keys).map_err(|error| errors::keyring(&error))?;
+    let merged = unmounted.keys().merge(&found.keys).map_err(|error| errors::keyring(&error))?;
     if args.json {
         let versions: Vec<_> = merged.versions.iter().map(shown_version).collect();
         let current: Vec<_> = merged.current.iter().map(shown_version).collect();
         let below = |id: &BackingKeyId| json!({ "key_id": id.key, "below": id.version });
         let retired: Vec<_> = merged.retired_there.iter().map(below).collect();
         return output::print_json(&json!({
-            "vault_id": offline.keys().vault_id(), "merged_generation": merged.found.0,
-            "generation": offline.keys().generation().0, "versions": versions, "keys": merged.keys,
+            "vault_id": unmounted.keys().vault_id(), "merged_generation": merged.found.0,
+            "generation": unmounted.keys().generation().0, "versions": versions, "keys": merged.keys,
             "current": current, "left_out": merged.left_out, "still_lost": merged.still_lost,
             "retired_there": retired,
         }));

@@ -28,12 +28,12 @@ fn status_of_keyring(error: &KeyringError, io: Exit) -> Exit {
     }
 }
 
-/// The failure of a request that was refused.
-pub(super) fn refusal(refusal: &ErrorReply) -> Failure {
-    Failure::line(status(refusal.kind), refusal).naming(&refusal.files)
+/// The failure of an operation, a daemon's or this process's own.
+pub(super) fn operation(error: &ErrorReply) -> Failure {
+    Failure::line(status(error.kind), error).naming(&error.files)
 }
 
-/// The status of a kind of refusal, a daemon's or this process's own.
+/// The status of a kind of error.
 fn status(kind: ErrorKind) -> Exit {
     match kind {
         ErrorKind::NotFound | ErrorKind::KeyNotUsable => Exit::Key,
@@ -147,7 +147,7 @@ mod tests {
         for (error, expected) in errors() {
             let own = keyring(&error);
             let sent = serde_json::to_string(&ErrorReply::new((&error).into(), error.to_string())).unwrap();
-            let told = refusal(&serde_json::from_str(&sent).unwrap());
+            let told = operation(&serde_json::from_str(&sent).unwrap());
             assert_eq!(own, told);
             assert_eq!(own.exit as u8, expected, "{error}");
         }

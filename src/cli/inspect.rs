@@ -10,18 +10,19 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::args;
+use super::errors;
 use super::exit::{Exit, Failure, Outcome};
 use super::output;
 use super::target;
-use crate::control::{Entry, Reply, Request};
+use crate::control::{Client, Entry};
 use crate::crypto::suite::Suite;
 use crate::header::{SLOTS, UnverifiedSlot};
 use crate::ids::PathText;
-use crate::ids::{BackingKeyId, FileId, Format, KeyId, KeyVersion};
+use crate::ids::{BackingKeyId, FileId, Format, Ino, KeyId, KeyVersion};
 use crate::keyring::VersionState;
 use crate::mount::mountinfo::{self, Mount};
 use crate::printable;
-use crate::service::Status;
+use crate::service::{Operations, Status};
 
 /// Where the answer comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -125,9 +126,8 @@ impl Inspector {
         if meta.dev() != dev {
             return Err(failed(io::Error::other("it was replaced meanwhile; try again")));
         }
-        let Reply::Inspected(inspected) = target::ask(entry, &Request::Inspect { ino: meta.ino() })? else {
-            return Err(target::unexpected(entry));
-        };
+        let inspected = Client::of(entry).inspect(Ino(meta.ino()));
+        let inspected = inspected.map_err(|error| errors::operation(&error))?;
         let row = Row::empty(path, Source::Mount);
         Ok(match inspected.header {
             None => row,
@@ -157,7 +157,7 @@ impl Inspector {
         let slot = slot.ok_or_else(|| no_header(path))?;
         let backing = slot.backing();
         let entry = self.vault_around(path);
-        let stale = entry.and_then(status).and_then(|status| stale(&status, backing));
+        let stale = entry.and_then(|entry| stale(&Client::of(entry).status().ok()?, backing));
         let number = slot.suite_number();
         Ok(Row {
             empty: false,
@@ -168,7 +168,10 @@ impl Inspector {
             ),
             sequence: Some(slot.sequence().0),
             stale,
-            state: entry.and_then(|e| state(e, backing)).map(|state| state.of_file(stale == Some(true))),
+            // A daemon of an older version can't say.
+            state: entry
+                .and_then(|entry| Client::of(entry).version_state(backing).ok())
+                .map(|state| state.of_file(stale == Some(true))),
             format: Some(slot.format().0),
             file_id: Some(slot.file()),
             ..row
@@ -182,22 +185,6 @@ impl Inspector {
             let meta = fs::metadata(dir).ok()?;
             self.entries.iter().find(|e| (e.location.dev, e.location.ino) == (meta.dev(), meta.ino()))
         })
-    }
-}
-
-fn status(entry: &Entry) -> Option<Status> {
-    match target::ask(entry, &Request::Status) {
-        Ok(Reply::Status(status)) => Some(*status),
-        _ => None,
-    }
-}
-
-/// What a backing key is to a mounted vault; none if its daemon, of an older version, can't say.
-fn state(entry: &Entry, backing: BackingKeyId) -> Option<VersionState> {
-    let BackingKeyId { key, version } = backing;
-    match target::ask(entry, &Request::VersionState { key_id: key, version }) {
-        Ok(Reply::VersionState(state)) => Some(state),
-        _ => None,
     }
 }
 

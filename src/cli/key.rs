@@ -8,17 +8,13 @@ use serde_json::json;
 
 use super::args::{KeyCommand, Retire as Args};
 use super::exit::{Exit, Failure, Outcome};
-use super::interrupt::Interrupt;
-use super::offline::{self, Offline};
+use super::open_target::{Access, OpenTarget};
 use super::output;
-use super::progress::Display;
-use super::target::{self, Target};
-use super::{args, errors};
-use crate::control::{Reply, Request};
-use crate::ids::PathText;
-use crate::ids::{KeyId, KeyVersion};
-use crate::keyring::{ForceToken, Keys, RetireOrder, Retirement};
-use crate::service::{CopyPlace, Operations, Retire, RetireReport};
+use super::progress::{Display, long_work};
+use super::target::Target;
+use crate::ids::{KeyVersion, PathText};
+use crate::keyring::{RetireOrder, Retirement};
+use crate::service::{CopyPlace, Retire, RetireReport};
 use crate::storage;
 
 /// Runs one of them.
@@ -53,36 +49,13 @@ fn retire(args: &Args) -> Outcome {
         confirm()?;
     }
     let below = KeyVersion(args.below);
-    let order = |key| RetireOrder { key, below, what }.to_string();
-    let mut asked = Retire { key_id: args.key_id.clone(), below, what, insist: None, copies };
-    let report = match &target {
-        Target::Mounted(entry) => {
-            if args.force {
-                asked.insist = Some(insist(&target, &args.open, &args.key_id, order)?);
-            }
-            match target::ask_long(entry, &Request::Retire { asked })? {
-                Reply::Retired(report) => report,
-                _ => return Err(target::unexpected(entry)),
-            }
-        }
-        Target::Vault(vault) => {
-            let offline = Offline::open_to_change(vault, &args.open)?;
-            if args.force {
-                asked.insist = Some(offline.insist(&args.key_id, order)?);
-            }
-            let open = offline.operations();
-            let (interrupt, mut display) = (Interrupt::watch(Exit::Interrupted as u8)?, Display::counting());
-            let retired = open.retire(&asked, &mut |progress| {
-                display.update(&progress);
-                !interrupt.came()
-            });
-            drop(display);
-            if retired.is_err() && interrupt.came() {
-                return Err(Failure::new(Exit::Interrupted, vault.display(), "stopped; nothing is changed"));
-            }
-            retired.map_err(|refusal| errors::refusal(&refusal))?
-        }
-    };
+    let mut order = Retire { key_id: args.key_id.clone(), below, what, insist: None, copies };
+    let open = OpenTarget::open(&target, &args.open, Access::Change)?;
+    if args.force {
+        let forced = |key| RetireOrder { key, below, what }.to_string();
+        order.insist = Some(open.force(&target, &args.open, &args.key_id, forced)?);
+    }
+    let report = long_work(Display::counting(), |go_on| open.operations().retire(&order, go_on))?;
     if args.json {
         output::print_json(&report)?
     } else {
@@ -126,29 +99,6 @@ fn place(path: &Path) -> Outcome<CopyPlace> {
     let (dir, absolute) = storage::open_walked(path).map_err(failed)?;
     let stat = storage::fstat(dir.as_fd()).map_err(|error| failed(error.into()))?;
     Ok(CopyPlace { path: PathText(absolute), device: stat.dev, inode: stat.ino })
-}
-
-/// An order that is insisted on, on a mounted vault: the secret is given to the keyring, not to the daemon.
-///
-/// # Errors
-/// Those of opening a keyring; no such key.
-pub(super) fn insist(
-    target: &Target,
-    open: &args::Open,
-    key_id: &str,
-    order: impl FnOnce(KeyId) -> String,
-) -> Outcome<ForceToken> {
-    let opened = offline::open_keyring(target.vault(), open)?.opened;
-    let key = named(&opened.keys, key_id)?;
-    Ok(opened.keys.force_token(&opened.proof, &order(key)))
-}
-
-/// The key that a user names.
-///
-/// # Errors
-/// [`Exit::Key`] if there is none.
-pub(super) fn named(keys: &Keys, key_id: &str) -> Outcome<KeyId> {
-    keys.key_named(key_id).map_err(|error| errors::keyring(&error))
 }
 
 fn text(report: &RetireReport, below: KeyVersion, what: Retirement) -> String {

@@ -7,9 +7,10 @@ use super::errors;
 use super::exit::{Exit, Failure, Outcome};
 use super::options::Options;
 use super::secrets::{self, SecretPlan};
-use super::target::{self, Target};
-use crate::control::{Reply, Request};
+use super::target::Target;
+use crate::control::Client;
 use crate::mount::{self, FlagChanges, MountOptions};
+use crate::service::Operations;
 
 /// A mount to be made.
 #[derive(Debug)]
@@ -99,7 +100,7 @@ pub(super) fn run_fstab(args: &args::Fstab) -> Outcome {
 fn remount(mountpoint: &Path, changes: &FlagChanges) -> Outcome {
     if changes.read_only == Some(false)
         && let Target::Mounted(entry) = Target::resolve(mountpoint)?
-        && let Reply::Status(status) = target::ask(&entry, &Request::Status)?
+        && let status = Client::of(&entry).status().map_err(|error| errors::operation(&error))?
         && status.mount.is_some_and(|mount| mount.read_only)
     {
         let cause = "its daemon was started read-only; unmount it, then mount it writable";

@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::service::Progress;
+use super::errors;
+use super::exit::{Exit, Outcome};
+use super::interrupt::Interrupt;
+use crate::service::{self, GoOn, Progress};
 
 /// How often a line is written where there is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
@@ -14,7 +17,6 @@ const LINE_INTERVAL: Duration = Duration::from_secs(5);
 pub(super) struct Display {
     bar: Option<ProgressBar>,
     last_line: Instant,
-    seen: Progress,
     summary: fn(&Progress) -> String,
 }
 
@@ -41,12 +43,11 @@ impl Display {
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
-        Self { bar, last_line: Instant::now(), seen: Progress::default(), summary }
+        Self { bar, last_line: Instant::now(), summary }
     }
 
     /// Shows how far it is now.
     pub(super) fn update(&mut self, progress: &Progress) {
-        self.seen = *progress;
         match &self.bar {
             Some(bar) => {
                 let first = bar.length().is_none();
@@ -68,17 +69,12 @@ impl Display {
                 let told = message.split_once(", ").map_or("", |(_, rest)| rest);
                 bar.set_message(if progress.total.is_some() { told.to_owned() } else { message });
             }
-            None if self.last_line.elapsed() >= LINE_INTERVAL => {
+            None if progress.seen > 0 && self.last_line.elapsed() >= LINE_INTERVAL => {
                 self.last_line = Instant::now();
                 let _ = writeln!(io::stderr().lock(), "{}", (self.summary)(progress));
             }
             None => {}
         }
-    }
-
-    /// The last that was shown.
-    pub(super) fn seen(&self) -> Progress {
-        self.seen
     }
 }
 
@@ -88,6 +84,23 @@ impl Drop for Display {
             bar.finish_and_clear();
         }
     }
+}
+
+/// Does long work: shows how far it is, and stops it at a signal.
+///
+/// # Errors
+/// Those of the work.
+pub(super) fn long_work<T>(
+    mut display: Display,
+    work: impl FnOnce(GoOn<'_>) -> service::Result<T>,
+) -> Outcome<T> {
+    let interrupt = Interrupt::watch(Exit::Interrupted as u8)?;
+    let done = work(&mut |progress| {
+        display.update(&progress);
+        !interrupt.came()
+    });
+    drop(display);
+    done.map_err(|error| errors::operation(&error))
 }
 
 /// The counts of a re-encryption in words.

@@ -10,17 +10,18 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use super::args;
+use super::errors;
 use super::exit::{Exit, Failure, Outcome};
 use super::interrupt::Interrupt;
-use super::offline;
+use super::open_target::{Access, Unmounted};
 use super::output;
 use super::progress::{self, Display};
-use super::target::{self, Target};
-use crate::control::{ClientError, Entry, Reply, Request};
+use super::target::Target;
+use crate::control::{Client, Entry};
 use crate::ids::PathText;
 use crate::ids::{Ino, Timestamp};
 use crate::printable;
-use crate::service::{FileReencrypted, Progress, ReencryptionEnded};
+use crate::service::{ErrorKind, FileReencrypted, Operations, Progress, ReencryptionEnded};
 
 /// What was done.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
@@ -102,10 +103,7 @@ fn resolve(path: &Path, recursive: bool) -> Outcome<(PathBuf, Target)> {
 
 /// Has a daemon note in the event log that a run began or ended.
 fn note(entry: &Entry, ended: Option<ReencryptionEnded>) -> Outcome {
-    match target::ask(entry, &Request::NoteReencryption { ended })? {
-        Reply::Noted => Ok(()),
-        _ => Err(target::unexpected(entry)),
-    }
+    Client::of(entry).note_reencryption(ended).map_err(|error| errors::operation(&error))
 }
 
 fn tell(args: &args::Reencrypt, report: &Report) -> Outcome {
@@ -259,18 +257,15 @@ impl Run {
             return Ok(());
         }
         let before = self.before.map(|secs| Timestamp(i64::from(secs) * 1000));
-        let request = Request::Reencrypt { ino: meta.ino(), before };
-        let client = target::connect(entry)?;
         let interrupt = self.interrupt.clone();
-        let outcome = match client.converse(&request, &mut |_| {}, &mut || !interrupt.came()) {
-            Ok(Reply::Reencrypted { outcome }) => outcome,
-            Ok(_) => return Err(target::unexpected(entry)),
-            Err(ClientError::Stopped) => FileReencrypted::Stopped,
-            Err(ClientError::Refused(refusal)) => {
-                self.left(path, refusal);
+        let done = Client::of(entry).reencrypt(Ino(meta.ino()), before, &mut |_| !interrupt.came());
+        let outcome = match done {
+            Ok(outcome) => outcome,
+            Err(error) if error.kind == ErrorKind::Unreachable => return Err(errors::operation(&error)),
+            Err(error) => {
+                self.left(path, error);
                 return Ok(());
             }
-            Err(error) => return Err(target::failure(error)),
         };
         drop(held);
         match outcome {
@@ -303,10 +298,12 @@ impl Run {
     fn vault(&mut self, vault: &Path, args: &args::Reencrypt) -> Outcome {
         let before = self.before.map(|secs| Timestamp(i64::from(secs) * 1000));
         let (interrupt, display) = (self.interrupt.clone(), &mut self.display);
-        let done = offline::reencrypt(vault, &args.open, before, &mut |progress| {
+        let unmounted = Unmounted::open(vault, &args.open, Access::Change)?;
+        let done = unmounted.vault.reencrypt_all(before, &mut |progress| {
             display.update(&progress);
             !interrupt.came()
-        })?;
+        });
+        let done = done.map_err(|error| errors::operation(&error))?;
         self.report.files += done.files;
         self.report.reencrypted += done.reencrypted;
         self.report.nothing_to_do += done.nothing_to_do;

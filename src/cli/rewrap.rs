@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 
 use super::args;
 use super::exit::{Exit, Failure, Outcome};
-use super::interrupt::Interrupt;
-use super::offline;
+use super::open_target::{Access, OpenTarget};
 use super::output;
-use super::progress::{self, Display};
-use super::target::{self, Target};
-use crate::control::{ClientError, Entry, Reply, Request};
+use super::progress::{self, Display, long_work};
+use super::target::Target;
+use crate::control::Entry;
 use crate::ids::Ino;
 use crate::keyring::Staying;
 use crate::printable;
@@ -30,18 +29,24 @@ pub(super) fn run(args: &args::Rewrap) -> Outcome {
         (None, true) => RewrapDestination::Adopted,
         (None, false) => RewrapDestination::Followed,
     };
-    let mut asked = Rewrap { max_rate: args.max_rate, to, top: None };
+    let mut order = Rewrap { max_rate: args.max_rate, to, top: None };
     let paths = paths(args, &target);
+    if let (Target::Vault(_), Some(path)) = (&target, paths.first()) {
+        let cause =
+            "not in a mount: mount the vault to move some of its files, or leave PATH out to move all";
+        return Err(Failure::new(Exit::NotMounted, path.display(), cause));
+    }
+    let open = OpenTarget::open(&target, &args.open, Access::Change)?;
+    let sweep = |order: &Rewrap| long_work(Display::new(), |go_on| open.operations().rewrap(order, go_on));
     let report = match &target {
-        Target::Mounted(entry) if paths.is_empty() => in_mount(entry, &asked)?,
-        Target::Mounted(entry) => {
+        Target::Mounted(entry) if !paths.is_empty() => {
             let mut all: Option<RewrapReport> = None;
             for path in &paths {
                 // While this is open the kernel, and so the mount, knows the inode.
                 let held = hold(path, entry)?;
-                asked.top =
+                order.top =
                     Some(held.metadata().map_err(|e| Failure::new(Exit::Other, path.display(), e))?.ino());
-                let one = in_mount(entry, &asked)?;
+                let one = sweep(&order)?;
                 let done =
                     all.get_or_insert_with(|| RewrapReport { progress: Progress::default(), ..one.clone() });
                 done.progress.seen += one.progress.seen;
@@ -57,13 +62,7 @@ pub(super) fn run(args: &args::Rewrap) -> Outcome {
                 None => return Ok(()),
             }
         }
-        Target::Vault(vault) => {
-            if let Some(path) = paths.first() {
-                let cause = "not in a mount: mount the vault to move some of its files, or leave PATH out to move all";
-                return Err(Failure::new(Exit::NotMounted, path.display(), cause));
-            }
-            offline::rewrap(vault, &args.open, &asked)?
-        }
+        Target::Mounted(_) | Target::Vault(_) => sweep(&order)?,
     };
     if args.json {
         output::print_json(&report)?;
@@ -87,25 +86,6 @@ fn paths<'a>(args: &'a args::Rewrap, target: &Target) -> Vec<&'a Path> {
         paths.insert(0, &args.target);
     }
     paths
-}
-
-fn in_mount(entry: &Entry, asked: &Rewrap) -> Outcome<RewrapReport> {
-    let client = target::connect(entry)?;
-    let interrupt = Interrupt::watch(Exit::Interrupted as u8)?;
-    let mut display = Display::new();
-    let reply = client
-        .converse(&Request::Rewrap(asked.clone()), &mut |p| display.update(p), &mut || !interrupt.came());
-    match reply {
-        Ok(Reply::Rewrapped(report)) => Ok(report),
-        Ok(_) => Err(target::unexpected(entry)),
-        Err(ClientError::Stopped) => Ok(RewrapReport {
-            progress: display.seen(),
-            complete: false,
-            versions: vec![],
-            staying: Staying::default(),
-        }),
-        Err(error) => Err(target::failure(error)),
-    }
 }
 
 /// A descriptor of what is at a path in this mount.

@@ -1,11 +1,11 @@
 //! `rekeyfs rotate`.
 
 use super::args;
+use super::errors;
 use super::exit::{Exit, Failure, Outcome};
-use super::offline;
+use super::open_target::{Access, OpenTarget};
 use super::output;
-use super::target::{self, Target};
-use crate::control::{Reply, Request};
+use super::target::Target;
 use crate::ids::AliasName;
 use crate::service::{KeyRef, ManualRotation, Rotation};
 
@@ -15,35 +15,21 @@ use crate::service::{KeyRef, ManualRotation, Rotation};
 /// [`Exit::Usage`] for what is no alias or key id, [`Exit::Key`] if there is no such one or it can't be
 /// rotated now, and what opening the vault may say.
 pub(super) fn run(args: &args::Rotate) -> Outcome {
-    if args.due {
-        return run_due(args);
-    }
     let which = which(args)?;
-    let target = Target::resolve(&args.target)?;
-    if let (true, KeyRef::Alias(alias)) = (args.new_key, &which) {
-        return run_new_key(args, &target, alias);
+    let open = OpenTarget::open(&Target::resolve(&args.target)?, &args.open, Access::Change)?;
+    if args.due {
+        return run_due(args, &open);
     }
-    let rotated = match &target {
-        Target::Mounted(entry) => match target::ask(entry, &Request::Rotate { target: which })? {
-            Reply::Rotated(rotated) => rotated,
-            _ => return Err(target::unexpected(entry)),
-        },
-        Target::Vault(vault) => offline::rotate(vault, &args.open, &which)?,
-    };
+    if let (true, KeyRef::Alias(alias)) = (args.new_key, &which) {
+        return run_new_key(args, &open, alias);
+    }
+    let rotated = open.operations().rotate(&which).map_err(|error| errors::operation(&error))?;
     if args.json { output::print_json(&rotated) } else { output::print(&text(&rotated)) }
 }
 
 /// Puts a new key in the place of the one that an alias points at.
-fn run_new_key(args: &args::Rotate, target: &Target, alias: &AliasName) -> Outcome {
-    let renewed = match target {
-        Target::Mounted(entry) => {
-            match target::ask(entry, &Request::RotateNewKey { alias: alias.clone() })? {
-                Reply::Renewed(renewed) => renewed,
-                _ => return Err(target::unexpected(entry)),
-            }
-        }
-        Target::Vault(vault) => offline::renew(vault, &args.open, alias)?,
-    };
+fn run_new_key(args: &args::Rotate, open: &OpenTarget, alias: &AliasName) -> Outcome {
+    let renewed = open.operations().replace_key(alias).map_err(|error| errors::operation(&error))?;
     if args.json {
         return output::print_json(&renewed);
     }
@@ -52,14 +38,9 @@ fn run_new_key(args: &args::Rotate, target: &Target, alias: &AliasName) -> Outco
 }
 
 /// Rotates what is due; nothing being due is fine.
-fn run_due(args: &args::Rotate) -> Outcome {
-    let rotated = match &Target::resolve(&args.target)? {
-        Target::Mounted(entry) => match target::ask(entry, &Request::RotateDue)? {
-            Reply::RotatedDue { rotated } => rotated,
-            _ => return Err(target::unexpected(entry)),
-        },
-        Target::Vault(vault) => offline::rotate_due(vault, &args.open)?,
-    };
+fn run_due(args: &args::Rotate, open: &OpenTarget) -> Outcome {
+    let rotated = open.operations().rotate_due().map_err(|error| errors::operation(&error))?;
+    open.delete_due()?;
     if args.json {
         output::print_json(&rotated)
     } else {

@@ -5,14 +5,13 @@ use std::fmt::Write;
 use std::io::IsTerminal;
 
 use super::args;
-use super::exit::{Exit, Outcome, note};
-use super::interrupt::Interrupt;
-use super::offline;
+use super::errors;
+use super::exit::{Outcome, note};
+use super::open_target::{Access, OpenTarget};
 use super::output;
-use super::progress::Display;
+use super::progress::{Display, long_work};
 use super::rewrap;
-use super::target::{self, Target};
-use crate::control::{ClientError, Entry, Reply, Request};
+use super::target::Target;
 use crate::ids::{KeyId, KeyVersion};
 use crate::keyring::{VersionRange, VersionState};
 use crate::printable;
@@ -26,32 +25,17 @@ const BAR: u64 = 30;
 /// # Errors
 /// What resolving the target, asking the daemon or opening the vault may say.
 pub(super) fn run(args: &args::Status) -> Outcome {
-    let status = match &Target::resolve(&args.target)? {
-        Target::Mounted(entry) if args.count => count(entry)?,
-        Target::Mounted(entry) => match target::ask(entry, &Request::Status)? {
-            Reply::Status(status) => *status,
-            _ => return Err(target::unexpected(entry)),
-        },
-        Target::Vault(vault) if args.count => offline::count(vault, &args.open)?,
-        Target::Vault(vault) => offline::status(vault, &args.open)?,
+    let open = OpenTarget::open(&Target::resolve(&args.target)?, &args.open, Access::Read)?;
+    let status = if args.count {
+        long_work(Display::counting(), |go_on| open.operations().count(go_on))?
+    } else {
+        open.operations().status().map_err(|error| errors::operation(&error))?
     };
     if args.json {
         return output::print_json(&status);
     }
     let bar = std::io::stdout().is_terminal().then(|| if in_utf8() { '█' } else { '#' });
     output::print(&text(&status, bar))
-}
-
-fn count(entry: &Entry) -> Outcome<Status> {
-    let client = target::connect(entry)?;
-    let (interrupt, mut display) = (Interrupt::watch(Exit::Interrupted as u8)?, Display::counting());
-    let reply = client.converse(&Request::Count, &mut |p| display.update(p), &mut || !interrupt.came());
-    match reply {
-        Ok(Reply::Status(status)) => Ok(*status),
-        Ok(_) => Err(target::unexpected(entry)),
-        Err(error @ ClientError::Stopped) => Err(target::failure(error)),
-        Err(error) => Err(target::failure(error)),
-    }
 }
 
 /// Whether the terminal shows more than ASCII, by the variables that say so, the strongest first.

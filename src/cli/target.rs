@@ -12,21 +12,12 @@ use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use super::errors;
 use super::exit::{Exit, Failure, Outcome};
-use super::interrupt::Interrupt;
-use super::progress::Display;
-use crate::control::{self, Client, ClientError, Entry, Reply, Request};
+use crate::control::{self, Entry};
 use crate::ids::PathText;
 use crate::mount::mountinfo::{self, Mount};
-use crate::service::ErrorKind;
 use crate::storage::{self, Walked, walk};
-
-/// How long a daemon that is busy is asked again, and how often.
-const BUSY_PATIENCE: Duration = Duration::from_secs(10);
-const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
 /// A resolved target.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -181,59 +172,4 @@ fn unanswered(path: &Path, place: &Walked) -> Failure {
         "a mount whose daemon can't be asked from here; ask as the user who mounted it, or as root"
     };
     Failure::new(Exit::Control, path.display(), cause)
-}
-
-/// Connects to a mount's daemon.
-///
-/// # Errors
-/// [`Exit::Control`].
-pub(super) fn connect(entry: &Entry) -> Outcome<Client> {
-    Client::connect(&entry.socket, entry.owner).map_err(failure)
-}
-
-/// Asks a mount's daemon one thing. One that serves as many as it can is asked again for a while: it refuses
-/// before it has begun anything.
-///
-/// # Errors
-/// As [`failure`] says.
-pub(super) fn ask(entry: &Entry, request: &Request) -> Outcome<Reply> {
-    let deadline = Instant::now() + BUSY_PATIENCE;
-    loop {
-        match connect(entry)?.call(request) {
-            Err(ClientError::Refused(refusal))
-                if refusal.kind == ErrorKind::Busy && Instant::now() < deadline =>
-            {
-                std::thread::sleep(BUSY_PAUSE);
-            }
-            answered => return answered.map_err(failure),
-        }
-    }
-}
-
-/// As [`ask`], for what looks at all files: it takes as long as it takes, shows progress, and a signal stops it.
-///
-/// # Errors
-/// As [`failure`] says.
-pub(super) fn ask_long(entry: &Entry, request: &Request) -> Outcome<Reply> {
-    let (interrupt, mut display) = (Interrupt::watch(Exit::Interrupted as u8)?, Display::counting());
-    let asked = connect(entry)?.converse(request, &mut |p| display.update(p), &mut || !interrupt.came());
-    asked.map_err(failure)
-}
-
-/// The failure of a request.
-pub(super) fn failure(error: ClientError) -> Failure {
-    match error {
-        ClientError::Refused(refusal) => errors::refusal(&refusal),
-        ClientError::Stopped => Failure::line(Exit::Interrupted, error),
-        ClientError::Gone(_)
-        | ClientError::Connect(..)
-        | ClientError::Imposter { .. }
-        | ClientError::Broken(..) => Failure::line(Exit::Control, error),
-    }
-}
-
-/// The failure for a reply that answers another question.
-pub(super) fn unexpected(entry: &Entry) -> Failure {
-    let cause = "the daemon answered something else than was asked; is it another version of rekeyfs?";
-    Failure::new(Exit::Control, entry.mountpoint.as_path().display(), cause)
 }

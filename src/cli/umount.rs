@@ -36,9 +36,8 @@ pub(super) fn run(args: &args::Umount) -> Outcome {
         }
         _ => errors::mount(&MountError::NotMounted(args.mountpoint.clone())),
     })?;
-    let daemon = entry
-        .and_then(|entry| Client::connect(&entry.socket, entry.owner).ok())
-        .map(|client| client.peer().as_raw_nonzero().get());
+    let daemon =
+        entry.and_then(|entry| Client::of(&entry).peer().ok()).map(|peer| peer.as_raw_nonzero().get());
     let how = if args.lazy { How::Lazy } else { How::Clean };
     mount::unmount(&mount, daemon, how).map_err(|error| errors::mount(&error))
 }

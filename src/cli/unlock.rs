@@ -9,7 +9,7 @@ use super::args::{self, UnlockCommand};
 use super::errors;
 use super::exit::{Exit, Failure, Outcome};
 use super::init;
-use super::offline::{self, Unlocked};
+use super::open_keyring::{Unlocked, check_writable, open_keyring};
 use super::output;
 use super::secrets::{self, NewSecretPlan};
 use super::target::Target;
@@ -88,8 +88,8 @@ fn list(args: &args::UnlockList) -> Outcome {
 
 fn add(args: &args::UnlockAdd) -> Outcome {
     let target = Target::resolve(&args.target)?;
-    offline::check_writable(target.vault())?;
-    let opened = offline::open_keyring(target.vault(), &args.open)?.opened;
+    check_writable(target.vault())?;
+    let opened = open_keyring(target.vault(), &args.open)?.opened;
     let new = New::read(&target, &args.new, None)?;
     new.show()?;
     let id =
@@ -100,13 +100,13 @@ fn add(args: &args::UnlockAdd) -> Outcome {
 fn remove(args: &args::UnlockRemove) -> Outcome {
     let slot = parse_slot(&args.slot)?;
     let target = Target::resolve(&args.target)?;
-    offline::check_writable(target.vault())?;
+    check_writable(target.vault())?;
     if args.revoke.revoke {
         let revocation = Revocation::prepare(&target, &args.open, &args.revoke)?;
         let kdf = calibrate(KdfChoice::Calibrated, None)?;
         return revocation.carry_out(slot, true, &[], kdf);
     }
-    let opened = offline::open_keyring(target.vault(), &args.open)?.opened;
+    let opened = open_keyring(target.vault(), &args.open)?.opened;
     opened.keys.remove_slot(&opened.proof, slot).map_err(|error| errors::keyring(&error))?;
     output::print(&format!("slot {slot} is removed\n"))
 }
@@ -114,7 +114,7 @@ fn remove(args: &args::UnlockRemove) -> Outcome {
 fn change(args: &args::UnlockChange) -> Outcome {
     let slot = args.slot.as_deref().map(parse_slot).transpose()?;
     let target = Target::resolve(&args.target)?;
-    offline::check_writable(target.vault())?;
+    check_writable(target.vault())?;
     if args.revoke.revoke {
         if args.new.new_recovery_key {
             let cause = "--revoke makes a new recovery key anyway; leave out --new-recovery-key";
@@ -127,7 +127,7 @@ fn change(args: &args::UnlockChange) -> Outcome {
         let new = New::read(&target, &args.new, old.kdf)?;
         return revocation.carry_out(slot, slot != own, &[&new.secret], new.kdf);
     }
-    let opened = offline::open_keyring(target.vault(), &args.open)?.opened;
+    let opened = open_keyring(target.vault(), &args.open)?.opened;
     let (slot, old) = replaced(&opened, slot, &args.new)?;
     let new = New::read(&target, &args.new, old.kdf)?;
     new.show()?;
@@ -172,7 +172,7 @@ impl Revocation {
     fn prepare(target: &Target, open: &args::Open, args: &args::Revoke) -> Outcome<Self> {
         let vault = target.unmounted("its root key is replaced")?;
         let lock = VaultLock::take(vault).map_err(|error| errors::mount(&error))?;
-        let unlocked = offline::open_keyring(vault, open)?;
+        let unlocked = open_keyring(vault, open)?;
         let files = args.keep_passfile.iter().map(|path| secrets::read_passfile(path));
         let keep = files.chain(args.keep_keyfile.iter().map(|path| secrets::read_key_file(path)));
         Ok(Self { unlocked, keep: keep.collect::<Outcome<_>>()?, _lock: lock })

@@ -1,166 +1,236 @@
-//! The command's side of the control socket.
-//!
-//! A request goes to a process of the user whose mount it is for, which the kernel vouches for (SO_PEERCRED), or it
-//! isn't sent. Between processes of that user nothing is told apart: what one of them can open, the others can. A
-//! daemon has nothing to prove more with to a client that has no secret of the vault, and a client that has one gives
-//! it to the keyring and not to the daemon. So what passes is at most a secret of the user whose mount was named:
-//! imported key material, wrapped for that daemon alone.
+//! The operations on a vault as its mount's daemon does them. Each takes a connection of its own.
 
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
+use super::connection::{ClientError, Connection, Step};
 use super::protocol::{Reply, Request};
-use super::wire::{self, LineReader, WireError};
-use crate::service::{ErrorReply, Progress};
+use super::registry::Entry;
+use crate::events::Verification;
+use crate::fsck::{CheckObserver, CheckProgress, Summary};
+use crate::ids::{AliasName, BackingKeyId, Ino, PathText, Timestamp};
+use crate::keyring::{KeyRef, ManualRotation, Rotation, Staying, VersionState};
+use crate::kms::Call;
+use crate::service::{
+    ErrorKind, ErrorReply, FileReencrypted, GoOn, Inspected, KmsReply, Operations, Progress,
+    ReencryptionEnded, Result, Retire, RetireReport, Rewrap, RewrapReport, Status,
+};
 
 /// How long a reply may take; a rotation waits for the disk.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long that of a KMS operation may: a key that goes waits until the data of its open files is on disk.
+/// How long that of a KMS operation may: a key that becomes unusable waits until the data of its open files is on disk.
 const KMS_TIMEOUT: Duration = Duration::from_secs(60 * 60);
-/// How often a waiting client looks whether it is to stop.
-const POLL: Duration = Duration::from_millis(200);
+/// How long a daemon that is busy is asked again, and how often.
+const BUSY_PATIENCE: Duration = Duration::from_secs(10);
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
-/// Why a request had no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// Nobody listens: the daemon is gone.
-    #[error("{}: no daemon listens here; its mount was ended or it died", .0.display())]
-    Gone(PathBuf),
-    /// The socket couldn't be reached.
-    #[error("{path}: {1}", path = .0.display())]
-    Connect(PathBuf, std::io::Error),
-    /// Someone else listens there.
-    #[error("{path}: a process of uid {found} listens there, and the mount is uid {owner}'s: nothing was sent",
-        path = .path.display())]
-    Imposter {
-        /// The socket.
-        path: PathBuf,
-        /// Whose process it is.
-        found: u32,
-        /// Whose it should be.
-        owner: u32,
-    },
-    /// The daemon said no.
-    #[error("{0}")]
-    Refused(ErrorReply),
-    /// The connection broke, or the other side doesn't speak this protocol.
-    #[error("{path}: {1}; see whether the daemon still runs", path = .0.display())]
-    Broken(PathBuf, String),
-    /// The caller wanted no more.
-    #[error("stopped")]
-    Stopped,
+/// The client of a mount's daemon.
+#[derive(Clone, Debug)]
+pub struct Client {
+    entry: Entry,
 }
 
-/// A connection to a daemon, for one request.
-pub struct Client {
-    stream: UnixStream,
-    socket: PathBuf,
-    peer: Pid,
+/// The value of the reply that answers a request; another reply is an error.
+macro_rules! answer {
+    ($client:ident, $reply:expr, $pattern:pat => $value:expr) => {
+        match $reply {
+            $pattern => Ok($value),
+            _ => Err($client.unexpected()),
+        }
+    };
 }
 
 impl Client {
-    /// Connects to the socket at `path`, at which a process of the user `owner` is to listen.
-    ///
-    /// # Errors
-    /// [`ClientError::Gone`] if nobody listens there, [`ClientError::Imposter`] if someone else does,
-    /// [`ClientError::Connect`] otherwise.
-    pub fn connect(path: &Path, owner: u32) -> Result<Self, ClientError> {
-        let connect = |error| ClientError::Connect(path.to_owned(), error);
-        let stream = super::registry::connect_at(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
-                ClientError::Gone(path.to_owned())
-            }
-            _ => connect(error),
-        })?;
-        stream.set_read_timeout(Some(POLL)).map_err(connect)?;
-        stream.set_write_timeout(Some(REPLY_TIMEOUT)).map_err(connect)?;
-        let peer = rustix::net::sockopt::socket_peercred(&stream).map_err(|errno| connect(errno.into()))?;
-        let found = peer.uid.as_raw();
-        if found != owner {
-            return Err(ClientError::Imposter { path: path.to_owned(), found, owner });
-        }
-        Ok(Self { stream, socket: path.to_owned(), peer: peer.pid })
+    /// The client of the daemon that wrote this entry.
+    pub fn of(entry: &Entry) -> Self {
+        Self { entry: entry.clone() }
     }
 
     /// The daemon's process id, from the kernel.
-    pub fn peer(&self) -> Pid {
-        self.peer
-    }
-
-    /// Sends the one request of this connection and waits for its answer.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] with what the daemon said; [`ClientError::Broken`].
-    pub fn call(self, request: &Request) -> Result<Reply, ClientError> {
-        let patience = if matches!(request, Request::Kms { .. }) { KMS_TIMEOUT } else { REPLY_TIMEOUT };
-        let deadline = Instant::now() + patience;
-        self.converse(request, &mut |_| {}, &mut || Instant::now() < deadline).map_err(|error| match error {
-            ClientError::Stopped => {
-                let waited = format!("no answer in {} s", patience.as_secs());
-                ClientError::Broken(PathBuf::from("control socket"), waited)
+    /// It can't be reached.
+    pub fn peer(&self) -> std::result::Result<Pid, ClientError> {
+        self.connect().map(|connection| connection.peer())
+    }
+
+    fn connect(&self) -> std::result::Result<Connection, ClientError> {
+        Connection::open(&self.entry.socket, self.entry.owner)
+    }
+
+    /// Asks one thing that doesn't take long. A daemon that serves as many as it can is asked again for a while: it
+    /// refuses before it has begun anything.
+    fn ask(&self, request: &Request, patience: Duration) -> Result<Reply> {
+        let busy_until = Instant::now() + BUSY_PATIENCE;
+        loop {
+            let deadline = Instant::now() + patience;
+            let answered = self.connect()?.converse(request, &mut |reply| match reply {
+                Some(reply) => Step::Answer(reply),
+                None if Instant::now() < deadline => Step::Wait,
+                None => Step::HangUp,
+            });
+            match answered {
+                Err(ClientError::Refused(error))
+                    if error.kind == ErrorKind::Busy && Instant::now() < busy_until =>
+                {
+                    std::thread::sleep(BUSY_PAUSE);
+                }
+                Err(ClientError::Stopped) => {
+                    let waited = format!("no answer in {} s", patience.as_secs());
+                    return Err(ClientError::Broken(PathBuf::from("control socket"), waited).into());
+                }
+                answered => return Ok(answered?),
             }
-            other => other,
+        }
+    }
+
+    /// Asks for long work. `go_on` gets its progress, and while there is none what it got before.
+    fn ask_long(&self, request: &Request, go_on: GoOn<'_>) -> std::result::Result<Reply, ClientError> {
+        let mut last = Progress::default();
+        self.connect()?.converse(request, &mut |reply| {
+            match reply {
+                Some(Reply::Progress(progress)) => last = progress,
+                Some(reply) => return Step::Answer(reply),
+                None => {}
+            }
+            if go_on(last) { Step::Wait } else { Step::HangUp }
         })
     }
 
-    /// As [`Client::call`], for a request with progress lines before its answer. While it waits, `go_on` is
-    /// asked every 200 ms; false hangs up, which ends the work.
-    ///
-    /// # Errors
-    /// As [`Client::call`], and [`ClientError::Stopped`] when `go_on` said so.
-    pub fn converse(
-        self,
-        request: &Request,
-        progress: &mut dyn FnMut(&Progress),
-        go_on: &mut dyn FnMut() -> bool,
-    ) -> Result<Reply, ClientError> {
-        let mut take = |reply| match reply {
-            Reply::Progress(p) => {
-                progress(&p);
-                None
-            }
-            reply => Some(reply),
-        };
-        self.follow(request, &mut take, go_on)
+    /// The error for a reply that answers another question.
+    fn unexpected(&self) -> ErrorReply {
+        let at = self.entry.mountpoint.as_path().display();
+        let cause = "the daemon answered something else than was asked; is it another version of rekeyfs?";
+        ErrorReply::new(ErrorKind::Unreachable, format!("{at}: {cause}"))
+    }
+}
+
+impl From<ClientError> for ErrorReply {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Refused(error) => error,
+            ClientError::Stopped => Self::new(ErrorKind::Stopped, error.to_string()),
+            ClientError::Gone(_)
+            | ClientError::Connect(..)
+            | ClientError::Imposter { .. }
+            | ClientError::Broken(..) => Self::new(ErrorKind::Unreachable, error.to_string()),
+        }
+    }
+}
+
+impl Operations for Client {
+    fn status(&self) -> Result<Status> {
+        answer!(self, self.ask(&Request::Status, REPLY_TIMEOUT)?, Reply::Status(status) => *status)
     }
 
-    /// As [`Client::converse`], for any replies before the answer: `take` gets each, and returns the one that is
-    /// the answer.
-    ///
-    /// # Errors
-    /// As [`Client::converse`].
-    pub fn follow(
-        mut self,
-        request: &Request,
-        take: &mut dyn FnMut(Reply) -> Option<Reply>,
-        go_on: &mut dyn FnMut() -> bool,
-    ) -> Result<Reply, ClientError> {
-        let socket = self.socket.clone();
-        let broken = |error: WireError| ClientError::Broken(socket.clone(), error.to_string());
-        // The daemon may have refused before it read the request; its reason is then waiting to be read.
-        let sent = wire::send(&mut self.stream, request);
-        let mut lines = LineReader::new(&self.stream);
-        loop {
-            let line = match lines.next_line() {
-                Err(WireError::TimedOut) if go_on() => continue,
-                Err(WireError::TimedOut) => return Err(ClientError::Stopped),
-                Err(error) => return Err(broken(sent.err().unwrap_or(error))),
-                Ok(line) => line,
-            };
-            match wire::decode(&line).map_err(&broken)? {
-                Reply::Refused(error) => return Err(ClientError::Refused(error)),
-                reply => {
-                    if let Some(answer) = take(reply) {
-                        return Ok(answer);
-                    }
-                    if !go_on() {
-                        return Err(ClientError::Stopped);
-                    }
-                }
+    fn count(&self, go_on: GoOn<'_>) -> Result<Status> {
+        answer!(self, self.ask_long(&Request::Count, go_on)?, Reply::Status(status) => *status)
+    }
+
+    fn rotate(&self, target: &KeyRef) -> Result<Rotation> {
+        let request = Request::Rotate { target: target.clone() };
+        answer!(self, self.ask(&request, REPLY_TIMEOUT)?, Reply::Rotated(rotation) => rotation)
+    }
+
+    fn replace_key(&self, alias: &AliasName) -> Result<ManualRotation> {
+        let request = Request::RotateNewKey { alias: alias.clone() };
+        answer!(self, self.ask(&request, REPLY_TIMEOUT)?, Reply::Renewed(renewal) => renewal)
+    }
+
+    fn rotate_due(&self) -> Result<Vec<Rotation>> {
+        let reply = self.ask(&Request::RotateDue, REPLY_TIMEOUT)?;
+        answer!(self, reply, Reply::RotatedDue { rotated } => rotated)
+    }
+
+    fn kms(&self, call: &Call, go_on: GoOn<'_>) -> Result<KmsReply> {
+        let request = Request::Kms { call: call.clone() };
+        let reply = match call {
+            Call::ScheduleKeyDeletion { .. } => self.ask_long(&request, go_on)?,
+            _ => self.ask(&request, KMS_TIMEOUT)?,
+        };
+        answer!(self, reply, Reply::Kms(reply) => reply)
+    }
+
+    fn retire(&self, order: &Retire, go_on: GoOn<'_>) -> Result<RetireReport> {
+        let request = Request::Retire { asked: order.clone() };
+        answer!(self, self.ask_long(&request, go_on)?, Reply::Retired(report) => report)
+    }
+
+    fn rewrap(&self, order: &Rewrap, go_on: GoOn<'_>) -> Result<RewrapReport> {
+        let mut last = Progress::default();
+        let reply = self.ask_long(&Request::Rewrap(order.clone()), &mut |progress| {
+            last = progress;
+            go_on(progress)
+        });
+        match reply {
+            Err(ClientError::Stopped) => {
+                let (versions, staying) = (Vec::new(), Staying::default());
+                Ok(RewrapReport { progress: last, complete: false, versions, staying })
             }
+            reply => answer!(self, reply?, Reply::Rewrapped(report) => report),
         }
+    }
+
+    fn rewrap_to(&self, ino: Ino, key_id: &str) -> Result<KmsReply> {
+        let request = Request::RewrapTo { ino: ino.0, key_id: key_id.to_owned() };
+        answer!(self, self.ask(&request, REPLY_TIMEOUT)?, Reply::Kms(reply) => reply)
+    }
+
+    fn reencrypt(&self, ino: Ino, before: Option<Timestamp>, go_on: GoOn<'_>) -> Result<FileReencrypted> {
+        match self.ask_long(&Request::Reencrypt { ino: ino.0, before }, go_on) {
+            Err(ClientError::Stopped) => Ok(FileReencrypted::Stopped),
+            reply => answer!(self, reply?, Reply::Reencrypted { outcome } => outcome),
+        }
+    }
+
+    fn note_reencryption(&self, ended: Option<ReencryptionEnded>) -> Result<()> {
+        let request = Request::NoteReencryption { ended };
+        answer!(self, self.ask(&request, REPLY_TIMEOUT)?, Reply::Noted => ())
+    }
+
+    fn inspect(&self, ino: Ino) -> Result<Inspected> {
+        let request = Request::Inspect { ino: ino.0 };
+        answer!(self, self.ask(&request, REPLY_TIMEOUT)?, Reply::Inspected(inspected) => inspected)
+    }
+
+    fn version_state(&self, backing: BackingKeyId) -> Result<VersionState> {
+        let request = Request::VersionState { key_id: backing.key, version: backing.version };
+        answer!(self, self.ask(&request, REPLY_TIMEOUT)?, Reply::VersionState(state) => state)
+    }
+
+    fn fsck(&self, path: Option<&PathText>, watch: &mut dyn CheckObserver) -> Result<Summary> {
+        let (mut seen, mut last) = (Summary::default(), CheckProgress::default());
+        let request = Request::Fsck { path: path.cloned() };
+        let reply = self.connect()?.converse(&request, &mut |reply| {
+            match reply {
+                Some(Reply::Found(finding)) => {
+                    seen.count(&finding);
+                    watch.found(&finding);
+                }
+                Some(Reply::Checking(progress)) => {
+                    (seen.files, seen.bytes) = (progress.files, progress.bytes);
+                    last = progress;
+                }
+                Some(reply) => return Step::Answer(reply),
+                None => {}
+            }
+            if watch.go_on(last) { Step::Wait } else { Step::HangUp }
+        });
+        match reply {
+            Err(ClientError::Stopped) => Ok(Summary { complete: false, ..seen }),
+            reply => answer!(self, reply?, Reply::Checked(summary) => *summary),
+        }
+    }
+
+    fn plain_names(&self, paths: &[String]) -> Result<Vec<Option<PathText>>> {
+        let request = Request::PlainNames { paths: paths.to_vec() };
+        answer!(self, self.ask(&request, REPLY_TIMEOUT)?, Reply::PlainNames { names } => names)
+    }
+
+    fn verify_events(&self) -> Result<Verification> {
+        let reply = self.ask(&Request::VerifyEvents, REPLY_TIMEOUT)?;
+        answer!(self, reply, Reply::EventsVerified(found) => found)
     }
 }

@@ -5,6 +5,7 @@
 //! This is transport alone: what a request does is `service::Operations`.
 
 mod client;
+mod connection;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod protocol;
@@ -12,7 +13,8 @@ mod registry;
 mod server;
 mod wire;
 
-pub use client::{Client, ClientError};
+pub use client::Client;
+pub use connection::ClientError;
 pub use protocol::{MAX_MESSAGE, PROTOCOL, Reply, Request};
 pub use registry::{Endpoint, Entry, RegistryError, RuntimeDir, VaultLocation, entries};
 pub use server::{Server, Stop, serve};

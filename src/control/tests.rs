@@ -1,5 +1,6 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -144,32 +145,45 @@ fn server(dir: &std::path::Path) -> (Server, Arc<Fake>) {
     (serve(endpoint, Arc::clone(&fake) as Arc<dyn Operations>, Box::new(|| ())).unwrap(), fake)
 }
 
+/// The client of a daemon at `socket`, of the user `owner`.
+fn client(socket: &Path, owner: u32) -> Client {
+    Client::of(&Entry {
+        protocol: PROTOCOL,
+        location: VaultLocation { vault_id: VaultId::from_bytes([1; 16]), dev: 0, ino: 0 },
+        vault: Path::new("/v").into(),
+        mountpoint: Path::new("/mnt/x").into(),
+        mount_dev: 77,
+        pid: 0,
+        socket: socket.to_owned(),
+        owner,
+    })
+}
+
+/// Hears what a check finds.
+#[derive(Default)]
+struct Heard(Vec<Finding>);
+
+impl CheckObserver for Heard {
+    fn found(&mut self, finding: &Finding) {
+        self.0.push(finding.clone());
+    }
+    fn go_on(&mut self, _: fsck::CheckProgress) -> bool {
+        true
+    }
+}
+
 #[test]
 fn findings_come_before_the_answer() {
     let dir = tempfile::tempdir().unwrap();
     let (server, _) = server(dir.path());
-    let ask = |path: Option<&str>, take: &mut dyn FnMut(Reply) -> Option<Reply>| {
-        let path = path.map(|path| PathText(path.into()));
-        let client = Client::connect(server.endpoint().socket(), me()).unwrap();
-        client.follow(&Request::Fsck { path }, take, &mut || true)
-    };
-    let mut found = Vec::new();
-    let answer = ask(Some("/a\nb"), &mut |reply| match reply {
-        Reply::Found(one) => {
-            found.push(*one);
-            None
-        }
-        Reply::Checking(_) => None,
-        reply => Some(reply),
-    });
-    assert_eq!(found, [finding(PathText("/a\nb".into()))]);
-    let complete = Summary { complete: true, files: 1, ..Summary::default() };
-    assert_eq!(answer.unwrap(), Reply::Checked(Box::new(complete)));
-    let refused = ask(None, &mut Some).unwrap_err();
-    assert!(
-        matches!(refused, ClientError::Refused(ErrorReply { kind: ErrorKind::NotFound, .. })),
-        "{refused}"
-    );
+    let client = client(server.endpoint().socket(), me());
+    let mut heard = Heard::default();
+    let path = PathText("/a\nb".into());
+    let summary = client.fsck(Some(&path), &mut heard).unwrap();
+    assert_eq!(heard.0, [finding(path)]);
+    assert_eq!(summary, Summary { complete: true, files: 1, ..Summary::default() });
+    let refused = client.fsck(None, &mut heard).unwrap_err();
+    assert_eq!(refused, ErrorReply::new(ErrorKind::NotFound, "everything: no"));
 }
 
 #[test]
@@ -184,26 +198,23 @@ fn a_mount_is_found_asked_and_gone() {
     assert_eq!(found[0].mount_dev, 77);
     assert_eq!(found[0].location, location(dir.path()));
 
-    let client = Client::connect(&found[0].socket, me()).unwrap();
-    assert_eq!(client.peer(), getpid());
-    assert_eq!(client.call(&Request::Status).unwrap(), Reply::Status(Box::new(status())));
-
-    let alias = AliasName::default_alias();
-    let request = Request::Rotate { target: KeyRef::Alias(alias) };
-    let reply = Client::connect(&found[0].socket, me()).unwrap().call(&request).unwrap();
-    assert!(matches!(reply, Reply::Rotated(r) if r.new == KeyVersion(2)));
-
-    let request = Request::Rotate { target: KeyRef::Key(KeyId::from_bytes([3; 16])) };
-    let refused = Client::connect(&found[0].socket, me()).unwrap().call(&request);
-    assert!(matches!(refused, Err(ClientError::Refused(r)) if r.kind == ErrorKind::NotFound));
+    let asked = Client::of(&found[0]);
+    assert_eq!(asked.peer().unwrap(), getpid());
+    assert_eq!(asked.status().unwrap(), status());
+    let alias = KeyRef::Alias(AliasName::default_alias());
+    assert_eq!(asked.rotate(&alias).unwrap().new, KeyVersion(2));
+    let key = KeyRef::Key(KeyId::from_bytes([3; 16]));
+    assert_eq!(asked.rotate(&key).unwrap_err().kind, ErrorKind::NotFound);
 
     assert!(entries_in(&run, me() + 1).is_empty(), "another user's word is believed");
-    let imposter = Client::connect(&found[0].socket, me() + 1).err().unwrap();
-    assert!(matches!(imposter, ClientError::Imposter { found, .. } if found == me()), "{imposter}");
+    let imposter = client(&found[0].socket, me() + 1);
+    let refused = imposter.peer().unwrap_err();
+    assert!(matches!(refused, ClientError::Imposter { found, .. } if found == me()), "{refused}");
+    assert_eq!(imposter.status().unwrap_err().kind, ErrorKind::Unreachable);
 
     let socket = found[0].socket.clone();
     drop(server);
-    assert!(matches!(Client::connect(&socket, me()), Err(ClientError::Gone(_))));
+    assert!(matches!(client(&socket, me()).peer(), Err(ClientError::Gone(_))));
     assert!(!run.exists(), "something is left");
 }
 
@@ -261,25 +272,22 @@ fn a_long_runtime_directory_works() {
     let deep = dir.path().join("d".repeat(200));
     std::fs::create_dir(&deep).unwrap();
     let endpoint = RuntimeDir::create_at(&deep.join("run")).unwrap().bind(location(dir.path())).unwrap();
-    assert!(Client::connect(endpoint.socket(), me()).is_ok());
+    assert!(client(endpoint.socket(), me()).peer().is_ok());
 }
 
 #[test]
 fn hanging_up_stops_a_sweep() {
     let dir = tempfile::tempdir().unwrap();
     let (server, fake) = server(dir.path());
-    let client = Client::connect(server.endpoint().socket(), me()).unwrap();
-    let mut lines = 0;
-    let seen = std::cell::Cell::new(0);
-    let stopped = client.converse(
-        &Request::Rewrap(Rewrap::default()),
-        &mut |_| {
-            lines += 1;
-            seen.set(lines);
-        },
-        &mut || seen.get() < 3,
-    );
-    assert!(matches!(stopped, Err(ClientError::Stopped)));
+    let mut last = Progress::default();
+    let report = client(server.endpoint().socket(), me())
+        .rewrap(&Rewrap::default(), &mut |progress| {
+            last = progress;
+            progress.seen < 3
+        })
+        .unwrap();
+    // The daemon's own report comes too late: it is of what was seen.
+    assert_eq!((report.progress, report.complete), (last, false));
     std::thread::sleep(Duration::from_millis(300));
     let then = fake.sweeps.load(Ordering::SeqCst);
     std::thread::sleep(Duration::from_millis(100));
@@ -290,13 +298,11 @@ fn hanging_up_stops_a_sweep() {
 fn the_end_of_the_daemon_stops_a_sweep_and_tells_its_client() {
     let dir = tempfile::tempdir().unwrap();
     let (server, _) = server(dir.path());
-    let client = Client::connect(server.endpoint().socket(), me()).unwrap();
-    let waiting = std::thread::spawn(move || {
-        client.converse(&Request::Rewrap(Rewrap::default()), &mut |_| {}, &mut || true)
-    });
+    let client = client(server.endpoint().socket(), me());
+    let waiting = std::thread::spawn(move || client.rewrap(&Rewrap::default(), &mut |_| true));
     std::thread::sleep(Duration::from_millis(100));
     drop(server);
-    assert!(matches!(waiting.join().unwrap(), Ok(Reply::Rewrapped(r)) if !r.complete));
+    assert!(!waiting.join().unwrap().unwrap().complete);
 }
 
 fn raw(server: &Server, bytes: &[u8]) -> Reply {
@@ -333,9 +339,9 @@ fn bad_requests_are_refused_with_their_kind() {
         Reply::Inspected(Inspected { header: None })
     );
     // A handler that panics takes its connection with it, not the server.
-    let client = Client::connect(server.endpoint().socket(), me()).unwrap();
-    assert!(matches!(client.call(&Request::Inspect { ino: 1 }), Err(ClientError::Refused(_))));
-    assert!(Client::connect(server.endpoint().socket(), me()).unwrap().call(&Request::Status).is_ok());
+    let client = client(server.endpoint().socket(), me());
+    assert_eq!(client.inspect(Ino(1)).unwrap_err().kind, ErrorKind::Other);
+    assert!(client.status().is_ok());
 }
 
 #[test]

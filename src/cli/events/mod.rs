@@ -16,15 +16,18 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::args::Events;
+use super::errors;
 use super::exit::{Exit, Failure, Outcome, one_line};
-use super::offline;
+use super::open_keyring::open_keyring;
+use super::open_target::{Access, OpenTarget};
 use super::output;
-use super::target::{self, Target};
-use crate::control::{Reply, Request};
+use super::target::Target;
+use crate::control::Client;
 use crate::events::{self, Verification};
 use crate::ids::PathText;
 use crate::keyring::Keys;
 use crate::printable;
+use crate::service::Operations;
 use crate::storage;
 use crate::vault::PlainNames;
 
@@ -51,7 +54,7 @@ pub(super) fn run(args: &Events) -> Outcome {
         _ if args.json => Translator::None,
         Target::Mounted(_) => Translator::Daemon,
         Target::Vault(vault) => {
-            let keys = offline::open_keyring(vault, &args.open)?.opened.keys;
+            let keys = open_keyring(vault, &args.open)?.opened.keys;
             Translator::own(vault, &keys)?
         }
     };
@@ -79,19 +82,8 @@ pub(super) fn run(args: &Events) -> Outcome {
 }
 
 fn verify(args: &Events, target: &Target) -> Outcome {
-    let found: Verification = match target {
-        Target::Mounted(entry) => match target::ask(entry, &Request::VerifyEvents)? {
-            Reply::EventsVerified(found) => found,
-            _ => return Err(target::unexpected(entry)),
-        },
-        Target::Vault(vault) => {
-            let keys = offline::open_keyring(vault, &args.open)?.opened.keys;
-            keys.verify_events().map_err(|error| {
-                let log = vault.join(events::FILE_NAME);
-                Failure::new(Exit::Other, log.display(), std::io::Error::from(error))
-            })?
-        }
-    };
+    let open = OpenTarget::open(target, &args.open, Access::Beside)?;
+    let found = open.operations().verify_events().map_err(|error| errors::operation(&error))?;
     if args.json {
         output::print_json(&found)?;
     } else {
@@ -260,10 +252,7 @@ impl Translator {
             Self::None => None,
             Self::Own { keys, .. } => keys.verify_events().ok(),
             Self::Daemon => match Target::resolve(vault) {
-                Ok(Target::Mounted(entry)) => match target::ask(&entry, &Request::VerifyEvents) {
-                    Ok(Reply::EventsVerified(found)) => Some(found),
-                    _ => None,
-                },
+                Ok(Target::Mounted(entry)) => Client::of(&entry).verify_events().ok(),
                 _ => None,
             },
         };
@@ -300,9 +289,7 @@ fn ask(vault: &Path, paths: Vec<String>, known: &mut HashMap<String, PathBuf>) {
         return;
     }
     let Ok(Target::Mounted(entry)) = Target::resolve(vault) else { return };
-    if let Ok(Reply::PlainNames { names }) =
-        target::ask(&entry, &Request::PlainNames { paths: paths.clone() })
-    {
+    if let Ok(names) = Client::of(&entry).plain_names(&paths) {
         let both = paths.into_iter().zip(names);
         known.extend(both.filter_map(|(path, name)| Some((path, name.map(|PathText(name)| name)?))));
     }

@@ -10,12 +10,13 @@ use super::args;
 use super::errors;
 use super::exit::{Exit, Failure, Outcome, one_line};
 use super::interrupt::Interrupt;
-use super::offline::{self, Offline};
+use super::open_keyring::look_at_keyring;
+use super::open_target::{Access, Unmounted};
 use super::output;
 use super::target::{self, Target};
 use display::Display;
 
-use crate::control::{ClientError, Entry, Reply, Request};
+use crate::control::Client;
 use crate::fsck::{
     self, CheckObserver, CheckProgress, CopiedTree, Disposition, Finding, Options, Pages, RepairOptions,
     Severity, Summary, VersionCount,
@@ -24,6 +25,7 @@ use crate::ids::PathText;
 use crate::keyring::{FILE_NAME, Looked};
 use crate::mount::VaultLock;
 use crate::printable;
+use crate::service::Operations;
 use crate::storage;
 
 /// Status for what is wrong and was left.
@@ -70,19 +72,22 @@ pub(super) fn run(args: &args::Fsck) -> Outcome<u8> {
             let cause = "it is mounted, and repairs and moves files only when it isn't; unmount it first";
             return Err(Failure::new(Exit::Busy, at, cause));
         }
-        Target::Mounted(entry) => beside(entry, options.path, &mut report)?,
+        Target::Mounted(entry) => {
+            let checked = Client::of(entry).fsck(options.path.as_ref(), &mut report);
+            checked.map_err(|error| errors::operation(&error))?
+        }
         Target::Vault(vault) if changes => {
             report.held_back = Some(Vec::new());
-            let offline = Offline::open_to_change(vault, &args.open)?;
-            let leave = offline.keys().writable().map_err(|error| errors::opening(&error))?;
+            let unmounted = Unmounted::open(vault, &args.open, Access::Change)?;
+            let leave = unmounted.keys().writable().map_err(|error| errors::opening(&error))?;
             let failed = |error| Failure::new(Exit::Vault, vault.display(), error);
-            let checked = fsck::check(offline.keys(), None, &options, &mut report).map_err(failed)?;
+            let checked = fsck::check(unmounted.keys(), None, &options, &mut report).map_err(failed)?;
             let found = report.held_back.take().unwrap_or_default();
-            fsck::apply(offline.keys(), leave, &repairs, found, checked, &mut report).map_err(failed)?
+            fsck::apply(unmounted.keys(), leave, &repairs, found, checked, &mut report).map_err(failed)?
         }
         Target::Vault(vault) => {
             let _lock = VaultLock::look(vault).map_err(|error| errors::mount(&error))?;
-            let looked = offline::look_at_keyring(&vault.join(FILE_NAME), &args.open)?;
+            let looked = look_at_keyring(&vault.join(FILE_NAME), &args.open)?;
             options.behind = behind(&looked, args);
             let failed = |error| Failure::new(Exit::Vault, vault.display(), error);
             fsck::check(&looked.keys, None, &options, &mut report).map_err(failed)?
@@ -106,7 +111,7 @@ fn copy(args: &args::Fsck, keyring: &Path) -> Outcome<u8> {
     let lock = copied.vault.as_deref().map(VaultLock::look).transpose();
     let _lock = lock.map_err(|error| errors::mount(&error))?;
     let file = if keyring.is_dir() { keyring.join(FILE_NAME) } else { keyring.to_owned() };
-    let looked = offline::look_at_keyring(&file, &args.open)?;
+    let looked = look_at_keyring(&file, &args.open)?;
     let options = Options {
         path: args.path.as_deref().map(|path| inside(None, path)),
         behind: behind(&looked, args),
@@ -120,35 +125,6 @@ fn copy(args: &args::Fsck, keyring: &Path) -> Outcome<u8> {
 
 fn behind(looked: &Looked, args: &args::Fsck) -> Option<String> {
     looked.behind.as_ref().filter(|_| !args.open.accept_rollback).map(ToString::to_string)
-}
-
-/// Has a mount's daemon check what it serves: it has the keys, and holds still what it is to look at twice.
-fn beside(entry: &Entry, path: Option<PathText>, report: &mut Report) -> Outcome<Summary> {
-    let mut stopped = Summary::default();
-    let interrupt = report.interrupt.clone();
-    let reply = target::connect(entry)?.follow(
-        &Request::Fsck { path },
-        &mut |reply| match reply {
-            Reply::Found(finding) => {
-                stopped.count(&finding);
-                report.found(&finding);
-                None
-            }
-            Reply::Checking(progress) => {
-                (stopped.files, stopped.bytes) = (progress.files, progress.bytes);
-                report.display.update(&progress);
-                None
-            }
-            reply => Some(reply),
-        },
-        &mut || !interrupt.came(),
-    );
-    match reply {
-        Ok(Reply::Checked(summary)) => Ok(*summary),
-        Ok(_) => Err(target::unexpected(entry)),
-        Err(ClientError::Stopped) => Ok(Summary { complete: false, ..stopped }),
-        Err(error) => Err(target::failure(error)),
-    }
 }
 
 /// A path from the mount's root on: one that leads into the mount is cut to that.

@@ -10,14 +10,12 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::args::kms::{KeyVerb, Kms, KmsCommon, Materials, Verb};
+use super::errors;
 use super::exit::{Exit, Failure, Outcome};
-use super::interrupt::Interrupt;
-use super::key;
-use super::offline::Offline;
+use super::open_target::{Access, OpenTarget};
 use super::output;
-use super::progress::Display;
-use super::target::{self, Target};
-use crate::control::{Entry, Reply, Request};
+use super::progress::{Display, long_work};
+use super::target::Target;
 use crate::keyring::Keys;
 use crate::kms::{Call, Materials as Listed, NewKey, Page, Tag};
 use crate::service::{KmsReply, Operations};
@@ -41,39 +39,28 @@ pub(super) fn run(args: &Kms) -> Outcome {
 
 fn of_keys(verb: &KeyVerb) -> Outcome {
     let (mut call, common) = plan(verb)?;
-    let target = Target::resolve(&vault(common)?)?;
-    let asked = match &target {
-        Target::Mounted(entry) => Answerer::Mounted(entry.clone()),
-        Target::Vault(vault) => {
-            let offline = if call.changes() {
-                Offline::open_to_change(vault, &common.open)?
-            } else {
-                Offline::open(vault, &common.open)?
-            };
-            // Who comes too late to cancel a deletion must not bring it about.
-            if !matches!(call, Call::CancelKeyDeletion { .. }) {
-                offline.delete_due()?;
-            }
-            Answerer::Vault(offline)
-        }
-    };
+    let target = Target::resolve(&named(common)?)?;
+    let access = if call.changes() { Access::Change } else { Access::Read };
+    let open = OpenTarget::open(&target, &common.open, access)?;
+    // Who comes too late to cancel a deletion must not bring it about.
+    if !matches!(call, Call::CancelKeyDeletion { .. }) {
+        open.delete_due()?;
+    }
     if let (KeyVerb::ScheduleKeyDeletion(args), Call::ScheduleKeyDeletion { key_id, insist, .. }) =
         (verb, &mut call)
         && args.force
     {
-        *insist = Some(match &asked {
-            Answerer::Mounted(_) => key::insist(&target, &common.open, key_id, Keys::deletion_order)?,
-            Answerer::Vault(offline) => offline.insist(key_id, Keys::deletion_order)?,
-        });
+        *insist = Some(open.force(&target, &common.open, key_id, Keys::deletion_order)?);
     }
+    let vault = open.operations();
     if let KeyVerb::ImportKeyMaterial(args) = verb
         && let Some(file) = &args.key_material_file
     {
-        import::wrap_file(file, &mut call, |parameters| asked.once(parameters))?;
+        import::wrap_file(file, &mut call, |parameters| once(vault, parameters))?;
     }
     let operation = call.operation();
     let forced = matches!(&call, Call::ScheduleKeyDeletion { insist: Some(_), .. });
-    let answer = asked.answer(call)?;
+    let answer = whole(vault, call)?;
     answer::print(operation, &answer, common.output)?;
     if forced {
         output::complain(
@@ -83,7 +70,7 @@ fn of_keys(verb: &KeyVerb) -> Outcome {
     Ok(())
 }
 
-fn vault(common: &KmsCommon) -> Outcome<PathBuf> {
+fn named(common: &KmsCommon) -> Outcome<PathBuf> {
     let set = || std::env::var_os(VAULT_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
     common.vault.clone().or_else(set).ok_or_else(|| {
         let cause = format!("no vault is named; give --vault TARGET or set {VAULT_VARIABLE}");
@@ -91,72 +78,44 @@ fn vault(common: &KmsCommon) -> Outcome<PathBuf> {
     })
 }
 
-/// Who answers.
-enum Answerer {
-    Mounted(Box<Entry>),
-    Vault(Offline),
+/// The answer to one call. Only a deletion takes long: files are counted before it is scheduled.
+fn once(vault: &dyn Operations, call: &Call) -> Outcome<Value> {
+    let reply = match call {
+        Call::ScheduleKeyDeletion { .. } => long_work(Display::counting(), |go_on| vault.kms(call, go_on))?,
+        _ => vault.kms(call, &mut |_| true).map_err(|error| errors::operation(&error))?,
+    };
+    match reply {
+        KmsReply::Done { answer } => Ok(answer),
+        KmsReply::Failed { error } => Err(Failure::line(
+            Exit::Kms,
+            format_args!(
+                "An error occurred ({}) when calling the {} operation: {}",
+                error.name,
+                call.operation(),
+                error.message
+            ),
+        )),
+    }
 }
 
-impl Answerer {
-    fn once(&self, call: &Call) -> Outcome<Value> {
-        let counts = matches!(call, Call::ScheduleKeyDeletion { .. });
-        let reply = match self {
-            Self::Mounted(entry) => {
-                let ask = if counts { target::ask_long } else { target::ask };
-                match ask(entry, &Request::Kms { call: call.clone() })? {
-                    Reply::Kms(reply) => reply,
-                    _ => return Err(target::unexpected(entry)),
-                }
-            }
-            Self::Vault(offline) if counts => {
-                let open = offline.operations();
-                let (interrupt, mut display) =
-                    (Interrupt::watch(Exit::Interrupted as u8)?, Display::counting());
-                let done = open.kms(call, &mut |progress| {
-                    display.update(&progress);
-                    !interrupt.came()
-                });
-                drop(display);
-                done.map_err(|refusal| super::errors::refusal(&refusal))?
-            }
-            Self::Vault(offline) => {
-                let done = offline.operations().kms(call, &mut |_| true);
-                done.map_err(|error| super::errors::refusal(&error))?
-            }
-        };
-        match reply {
-            KmsReply::Done { answer } => Ok(answer),
-            KmsReply::Failed { error } => Err(Failure::line(
-                Exit::Kms,
-                format_args!(
-                    "An error occurred ({}) when calling the {} operation: {}",
-                    error.name,
-                    call.operation(),
-                    error.message
-                ),
-            )),
-        }
+/// The whole of a list for which no limit was given, as the AWS CLI does; one answer otherwise.
+fn whole(vault: &dyn Operations, mut call: Call) -> Outcome<Value> {
+    match call.page_mut() {
+        Some(page) if page.limit.is_none() => page.limit = Some(PAGE),
+        _ => return once(vault, &call),
     }
-
-    /// The whole of a list for which no limit was given, as the AWS CLI does; one answer otherwise.
-    fn answer(&self, mut call: Call) -> Outcome<Value> {
-        match call.page_mut() {
-            Some(page) if page.limit.is_none() => page.limit = Some(PAGE),
-            _ => return self.once(&call),
+    let mut whole = once(vault, &call)?;
+    while let Some(marker) = whole.as_object_mut().and_then(|list| list.shift_remove("NextMarker")) {
+        if let Some(page) = call.page_mut() {
+            page.marker = marker.as_str().map(str::to_owned);
         }
-        let mut whole = self.once(&call)?;
-        while let Some(marker) = whole.as_object_mut().and_then(|list| list.shift_remove("NextMarker")) {
-            if let Some(page) = call.page_mut() {
-                page.marker = marker.as_str().map(str::to_owned);
-            }
-            append(&mut whole, self.once(&call)?);
-        }
-        // There is no way of asking for a part of the aliases, and AWS's documents show them alone.
-        if let (Call::ListAliases { .. }, Some(list)) = (&call, whole.as_object_mut()) {
-            list.shift_remove("Truncated");
-        }
-        Ok(whole)
+        append(&mut whole, once(vault, &call)?);
     }
+    // There is no way of asking for a part of the aliases, and AWS's documents show them alone.
+    if let (Call::ListAliases { .. }, Some(list)) = (&call, whole.as_object_mut()) {
+        list.shift_remove("Truncated");
+    }
+    Ok(whole)
 }
 
 fn append(whole: &mut Value, part: Value) {

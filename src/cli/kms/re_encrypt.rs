@@ -7,11 +7,13 @@ use std::path::Path;
 
 use super::answer;
 use crate::cli::args::kms::ReEncrypt;
+use crate::cli::errors;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::output;
 use crate::cli::target;
-use crate::control::{Reply, Request};
-use crate::service::KmsReply;
+use crate::control::Client;
+use crate::ids::Ino;
+use crate::service::{KmsReply, Operations};
 use crate::storage;
 
 const OPERATION: &str = "ReEncrypt";
@@ -42,18 +44,16 @@ fn re_encrypt(path: &Path, args: &ReEncrypt) -> Outcome {
         let cause = "not in a mount that can be asked; mount its vault first";
         return Err(Failure::new(Exit::NotMounted, path.display(), cause));
     };
-    let ino = meta.ino();
-    let key_id = args.destination_key_id.clone();
-    match target::ask(entry, &Request::RewrapTo { ino, key_id })? {
-        Reply::Kms(KmsReply::Done { answer }) => answer::print(OPERATION, &answer, args.output)?,
-        Reply::Kms(KmsReply::Failed { error }) => {
+    let client = Client::of(entry);
+    let reply = client.rewrap_to(Ino(meta.ino()), &args.destination_key_id);
+    match reply.map_err(|error| errors::operation(&error))? {
+        KmsReply::Done { answer } => answer::print(OPERATION, &answer, args.output),
+        KmsReply::Failed { error } => {
             let (name, message, path) = (error.name, error.message, path.display());
             let line = format!(
                 "An error occurred ({name}) when calling the {OPERATION} operation: {message} ({path})"
             );
-            return Err(Failure::line(Exit::Kms, line));
+            Err(Failure::line(Exit::Kms, line))
         }
-        _ => return Err(target::unexpected(entry)),
     }
-    Ok(())
 }

@@ -1,0 +1,52 @@
+//! Opening a keyring with a secret: what can be known without one is checked before it is asked for.
+
+use std::path::Path;
+
+use super::args;
+use super::errors;
+use super::exit::Outcome;
+use super::secrets::{self, SecretPlan};
+use crate::keyring::{KeyringFile, Looked, OpenOptions, Opened};
+use crate::unlock::Secret;
+
+/// Whether this program may change the vault, as far as can be told without a secret.
+///
+/// # Errors
+/// It may only be read.
+pub(super) fn check_writable(vault: &Path) -> Outcome {
+    KeyringFile::writable(vault).map(drop).map_err(|error| errors::opening(&error))
+}
+
+/// An opened keyring, and the secret that opened it.
+pub(super) struct Unlocked {
+    /// The keyring.
+    pub(super) opened: Opened,
+    /// The secret.
+    pub(super) secret: Secret,
+}
+
+/// Opens a vault's keyring with the secret that the options say.
+///
+/// # Errors
+/// Those of reading a secret and of opening a keyring.
+pub(super) fn open_keyring(vault: &Path, args: &args::Open) -> Outcome<Unlocked> {
+    // What has no readable header can't be opened by any secret, so none is asked for.
+    KeyringFile::read_header(vault).map_err(|error| errors::opening(&error))?;
+    let (accept_rollback, next_version) = (args.accept_rollback, args.next.number());
+    let limit = secrets::cost_limit(args.any_cost);
+    let options = OpenOptions { accept_rollback, next_version, limit, ..OpenOptions::default() };
+    let secret = SecretPlan::new(args).read(vault)?;
+    let opened = KeyringFile::open(vault, &secret, &options).map_err(|error| errors::opening(&error))?;
+    Ok(Unlocked { opened, secret })
+}
+
+/// Opens a keyring or key backup to look at what its keys open, with the secret that the options say.
+///
+/// # Errors
+/// Those of reading a secret and of opening a keyring.
+pub(super) fn look_at_keyring(file: &Path, args: &args::Open) -> Outcome<Looked> {
+    let sealed = KeyringFile::look(file).map_err(|error| errors::opening(&error))?;
+    let secret = SecretPlan::new(args).read(file)?;
+    let options = OpenOptions { limit: secrets::cost_limit(args.any_cost), ..OpenOptions::default() };
+    sealed.open(&secret, &options).map_err(|error| errors::opening(&error))
+}
