@@ -11,7 +11,7 @@ use super::error::{KeyError, KeyringError, Unusable};
 use super::format::model::{Key, KeyState, KeyringBody};
 use super::key_table::{Backing, Table};
 use super::observer::{KeyObserver, Observer};
-use super::rules::follow::{Followed, follow};
+use super::rules::follow::{Followed, KeyringView, follow};
 use super::rules::policy::KeyUse;
 use super::rules::state::Clock;
 use super::store::vault_dir::TREE_NAME;
@@ -193,7 +193,9 @@ impl Keys {
     /// # Errors
     /// [`KeyError`], if there is no such alias or its key isn't usable.
     pub fn begin_wrap(&self, alias: &AliasName) -> Result<WrapGuard<'_>, KeyError> {
-        self.pass_gate(|table| table.alias(alias).map(|named| (named.key, Some(named.id))))
+        let (guard, ()) =
+            self.pass_gate(|table| table.alias(alias).map(|named| (named.key, Some(named.id), ())))?;
+        Ok(guard)
     }
 
     /// As [`Keys::begin_wrap`], for a key.
@@ -201,21 +203,34 @@ impl Keys {
     /// # Errors
     /// [`KeyError`], if there is no such key or it isn't usable.
     pub fn begin_wrap_key(&self, key: KeyId) -> Result<WrapGuard<'_>, KeyError> {
-        self.pass_gate(|_| Ok((key, None)))
+        let (guard, ()) = self.pass_gate(|_| Ok((key, None, ())))?;
+        Ok(guard)
     }
 
-    fn pass_gate(
+    /// As [`Keys::begin_wrap`], for the key where a file with these slots belongs. Behind the gate: no alias is pointed
+    /// elsewhere between the two.
+    ///
+    /// # Errors
+    /// [`KeyError`], if it isn't usable.
+    pub fn begin_wrap_following(&self, slots: &SlotKeys) -> Result<(WrapGuard<'_>, Followed), KeyError> {
+        self.pass_gate(|table| {
+            let followed = follow(slots, table);
+            Ok((followed.target.key, None, followed))
+        })
+    }
+
+    fn pass_gate<T>(
         &self,
-        key: impl FnOnce(&Table) -> Result<(KeyId, Option<AliasId>), KeyError>,
-    ) -> Result<WrapGuard<'_>, KeyError> {
+        choose: impl FnOnce(&Table) -> Result<(KeyId, Option<AliasId>, T), KeyError>,
+    ) -> Result<(WrapGuard<'_>, T), KeyError> {
         let gate = self.gate.read();
         let table = self.table.read();
-        let (key, alias) = key(&table)?;
+        let (key, alias, chosen) = choose(&table)?;
         let backing = table.current(key)?;
         let key = Arc::clone(table.wrapping(backing)?);
         table.count_wrap(backing.key);
         let generation = table.body.generation;
-        Ok(WrapGuard { _gate: gate, vault: self.vault, backing, key, alias, generation })
+        Ok((WrapGuard { _gate: gate, vault: self.vault, backing, key, alias, generation }, chosen))
     }
 
     /// Where a file with these slots belongs.
@@ -226,6 +241,11 @@ impl Keys {
     /// The name of the alias with this id, if it is there still.
     pub fn alias_name(&self, id: AliasId) -> Option<AliasName> {
         self.table.read().alias_name(id).cloned()
+    }
+
+    /// Whether an alias is there and points at this key.
+    pub fn points_at(&self, alias: AliasId, key: KeyId) -> bool {
+        self.table.read().key_of(alias) == Some(key)
     }
 
     /// The id of an alias, and the key that it points at.

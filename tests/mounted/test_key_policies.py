@@ -142,6 +142,51 @@ class KeyPolicies(MountedTest):
             f.write(b"what Mallory may not read")
         self.assertStaysSecret(self.file)
 
+    def while_open(self, name, steal):
+        """OWNER makes a file and writes to it, which the kernel keeps; meanwhile it is taken elsewhere; OWNER closes it."""
+        code = ("f = open(sys.argv[1], 'w'); os.fchmod(f.fileno(), 0o666); f.write('what Mallory may not read')\n"
+                "if sys.argv[2] == 'write': f.flush()\n"
+                "print('made', flush=True); sys.stdin.readline(); f.close(); print('written', flush=True)")  # fmt: skip
+        for when in ("before", "write"):
+            path = self.mnt / "secret" / name.format(when)
+            owner = subprocess.Popen(
+                ["setpriv", f"--reuid={OWNER}", f"--regid={OWNER}", "--clear-groups", sys.executable, "-c",
+                 f"import os, sys\n{code}", path, when],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd="/",
+            )  # fmt: skip
+            with owner:
+                self.assertEqual(owner.stdout.readline(), "made\n")
+                taken = steal(path)
+                owner.stdin.write("\n")
+                owner.stdin.flush()
+                self.assertEqual(owner.stdout.readline(), "written\n")
+            self.assertStaysSecret(taken)
+
+    def test_a_new_file_that_is_taken_elsewhere_before_its_first_write_is_under_the_alias_where_it_was_made(self):
+        self.as_user(MALLORY, "os.setxattr(sys.argv[1], 'user.rekeyfs.alias', b'alias/open')", self.mnt / "mine", check=True)
+
+        def moved(path):
+            self.as_user(MALLORY, "os.rename(*sys.argv[1:])", path, self.mnt / "mine" / path.name, check=True)
+            return self.mnt / "mine" / path.name
+
+        def linked_and_removed(path):
+            code = "os.link(*sys.argv[1:]); os.unlink(sys.argv[1])"
+            self.as_user(MALLORY, code, path, self.mnt / "mine" / path.name, check=True)
+            return self.mnt / "mine" / path.name
+
+        def moved_with_its_directory(path):
+            taken = self.mnt / "mine" / path.parent.name
+            self.as_user(MALLORY, "os.rename(*sys.argv[1:])", path.parent, taken, check=True)
+            return taken / path.name
+
+        self.while_open("moved-{}", moved)
+        self.while_open("linked-{}", linked_and_removed)
+        for name in ("before", "write"):
+            os.mkdir(self.mnt / "secret" / name)
+            os.chmod(self.mnt / "secret" / name, 0o777)
+        # A directory of root's: MALLORY may move it since he may write the one above.
+        self.while_open("{}/file", moved_with_its_directory)
+
     def test_only_the_owner_of_a_directory_sets_its_alias_and_only_to_a_key_that_he_may_use(self):
         setting = "os.setxattr(sys.argv[1], 'user.rekeyfs.alias', sys.argv[2].encode())"
         removing = "os.removexattr(sys.argv[1], 'user.rekeyfs.alias')"

@@ -62,7 +62,7 @@ impl Vault {
         match file.sealed_by() {
             Some(backing) => keys.contains(&backing.key),
             None => {
-                let key = self.inode(file.ino).and_then(|inode| self.key_of_empty(&inode));
+                let key = self.inode(file.ino).and_then(|inode| self.key_of_empty(&inode, file));
                 key.ok().flatten().is_some_and(|key| keys.contains(&key))
             }
         }

@@ -1,8 +1,8 @@
 //! From a lower file to an open one: its size, its header, and what is said of a damaged one.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64};
+use std::sync::{Arc, OnceLock};
 
 use super::block_locks::BlockLocks;
 use super::lower::LowerFile;
@@ -13,7 +13,7 @@ use crate::content::layout;
 use crate::crypto::keys::Dek;
 use crate::crypto::suite::Suite;
 use crate::header::{self, OpenError, SLOTS, UnverifiedSlot, UnwrapFailure};
-use crate::ids::{Format, Ino, LowerOffset, PageCount, Time};
+use crate::ids::{AliasName, Format, Ino, LowerOffset, PageCount, Time};
 use crate::keyring::{KeyError, Keys};
 use crate::storage::{self, Errno, Stat};
 use crate::vault::lock_order::Ordered;
@@ -71,6 +71,9 @@ impl Vault {
             self.keys.usable(keys.backing).map_err(key_error)?;
             self.report_if_newer(inode.ino, &keys);
             self.record_in_census(inode, keys);
+        } else if let Ok(alias) = self.tree.alias_of(inode) {
+            // Else the first write tells what is the matter.
+            let _ = file.found_under.set(alias);
         }
         *slot = Arc::downgrade(&file);
         Ok(file)
@@ -89,12 +92,19 @@ impl Vault {
         }
     }
 
-    /// Registers the lower file of an inode that was just created, empty, through `fd`, and whose mtime the
-    /// kernel will be told.
-    pub(in crate::vault) fn file_created(&self, inode: &Inode, fd: OwnedFd, mtime: Time) -> Arc<OpenFile> {
+    /// Registers the lower file of an inode that was just created, empty, through `fd`, in a directory of this alias, and
+    /// whose mtime the kernel will be told.
+    pub(in crate::vault) fn file_created(
+        &self,
+        inode: &Inode,
+        fd: OwnedFd,
+        mtime: Time,
+        alias: AliasName,
+    ) -> Arc<OpenFile> {
         // Its number may be that of a file that was truncated to zero and removed behind our back.
         self.emptied.forget(inode.ino);
         let file = self.file_from(inode.ino, self.tree.for_reading(fd), true, mtime, State::empty());
+        let _ = file.found_under.set(alias);
         *inode.file.lock() = Arc::downgrade(&file);
         file
     }
@@ -137,6 +147,7 @@ impl Vault {
             must_reload: AtomicBool::new(false),
             writing_out: AtomicBool::new(false),
             mtime: Mtime::new(mtime),
+            found_under: OnceLock::new(),
             _registration: self.open_files.register(file.clone()),
             state: Ordered::rwlock(state),
             block_locks: BlockLocks::default(),

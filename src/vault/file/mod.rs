@@ -47,8 +47,8 @@ mod write_back;
 use std::collections::HashMap;
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 
@@ -67,7 +67,7 @@ use super::{Damage, Error, Result};
 use crate::content::layout;
 use crate::crypto::page::ContentKey;
 use crate::header::{Header, SlotKeys};
-use crate::ids::{BackingKeyId, FileId, Ino, PageCount, PageIndex, PlainOffset, SegmentIndex};
+use crate::ids::{AliasName, BackingKeyId, FileId, Ino, PageCount, PageIndex, PlainOffset, SegmentIndex};
 use crate::storage;
 
 /// A regular file that has handles, or that an operation works on.
@@ -97,6 +97,9 @@ pub(super) struct OpenFile {
     writing_out: AtomicBool,
     /// The mtime that the kernel knows.
     mtime: mtime::Mtime,
+    /// Of one without a header, the alias under which it was made, or found: its first header comes under that, though
+    /// it is taken elsewhere before its first write, which the kernel keeps for half a minute.
+    found_under: OnceLock<AliasName>,
     /// Where whoever wipes DEKs finds it.
     _registration: open_files::Registration<OpenFile>,
     state: Ordered<OfInode, RwLock<State>>,
@@ -285,6 +288,11 @@ impl OpenFile {
     /// Its inode.
     pub(super) fn ino(&self) -> Ino {
         self.ino
+    }
+
+    /// Of one without a header, the alias of where it was made or found.
+    pub(super) fn found_under(&self) -> Option<&AliasName> {
+        self.found_under.get()
     }
 
     /// The lower descriptor.

@@ -200,6 +200,12 @@ impl Vault {
             return Ok(true);
         }
         let gate = self.keys.begin_wrap_key(backing.key).map_err(super::load::key_error)?;
+        // Pointed elsewhere while the data was synced: whoever did that has been told that it counts.
+        if let Some(Some(alias)) = follows
+            && !self.keys.points_at(alias, backing.key)
+        {
+            return Ok(false);
+        }
         let header = &sealed.header;
         let wrapped = &gate.wrap(header.file(), header.suite(), header.dek());
         let tag = follows.map(|follows| gate.tag_following(follows));
@@ -291,3 +297,6 @@ impl OpenFile {
         written
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -77,7 +77,7 @@ impl Vault {
             state.size = size;
             return Ok(());
         }
-        self.with_new_header(inode, |header| {
+        self.with_new_header(inode, file, |header| {
             let slot: [u8; SLOT] = header.to_slot();
             let written = file
                 .set_lower_size(size)

@@ -120,7 +120,7 @@ impl Vault {
                 }
                 return Ok(());
             }
-            self.with_new_header(inode, |header| {
+            self.with_new_header(inode, file, |header| {
                 let (slot, sealed) = (header.to_slot(), Sealed::new(header));
                 let written = file.grow_and_write(state, &sealed, Some(slot), offset, data);
                 let size = written.inspect_err(|_| self.take_back(inode, file, state))?;
@@ -135,9 +135,10 @@ impl Vault {
     pub(super) fn with_new_header<T>(
         &self,
         inode: &Inode,
+        file: &OpenFile,
         write: impl FnOnce(Header) -> Result<T>,
     ) -> Result<T> {
-        let (gate, tag) = self.begin_first_wrap(inode)?;
+        let (gate, tag) = self.begin_first_wrap(inode, file)?;
         let (id, dek) = (FileId::random(), crate::crypto::keys::Dek::generate());
         let (suite, backing) = (self.keys.suite(), gate.backing());
         let wrapped = &gate.wrap(id, suite, &dek);

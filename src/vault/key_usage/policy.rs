@@ -76,7 +76,7 @@ impl Vault {
         match file.backing() {
             Some(backing) => self.authorize_key(Some(backing.key), caller, uses),
             None if !self.keys.restricts() => Ok(()),
-            None => self.authorize_key(self.key_of_empty(inode)?, caller, uses),
+            None => self.authorize_key(self.key_of_empty(inode, file)?, caller, uses),
         }
     }
 

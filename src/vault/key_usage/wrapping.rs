@@ -1,5 +1,7 @@
 //! Which key wraps a file, and which alias it follows: a new file takes both from its directory's alias, whatever has a
-//! header from that (see [`keyring::follow`](crate::keyring::follow)), and an empty file from the header that it had.
+//! header from that (see [`keyring::follow`](crate::keyring::follow)), and an empty file from the header that it had. A new
+//! file's directory is the one where it was made, or found, as long as it is open: before its first write arrives here others
+//! may have moved it.
 
 use std::sync::atomic::Ordering;
 
@@ -7,6 +9,7 @@ use crate::events::{Class, Event};
 use crate::header::{AliasTag, SlotKeys};
 use crate::ids::{AliasId, AliasName, BackingKeyId, Ino, KeyId};
 use crate::keyring::{Belonging, Followed, Staying, WrapGuard};
+use crate::vault::file::OpenFile;
 use crate::vault::tree::inode::Inode;
 use crate::vault::{Error, HeaderInfo, Result, Vault};
 
@@ -159,9 +162,10 @@ impl Vault {
     pub(in crate::vault) fn begin_first_wrap(
         &self,
         inode: &Inode,
+        file: &OpenFile,
     ) -> Result<(WrapGuard<'_>, Option<AliasTag>)> {
         let Some(last) = self.emptied.last(inode.ino) else {
-            let alias = self.tree.alias_of(inode)?;
+            let alias = self.alias_of_new(inode, Some(file))?;
             let guard = self.keys.begin_wrap(&alias).map_err(crate::vault::file::key_error)?;
             let tag = guard.tag();
             return Ok((guard, Some(tag)));
@@ -174,17 +178,27 @@ impl Vault {
         &self,
         last: &SlotKeys,
     ) -> Result<(WrapGuard<'_>, Option<AliasTag>)> {
-        let followed = self.keys.follow(last);
-        let guard = self.keys.begin_wrap_key(followed.target.key).map_err(crate::vault::file::key_error)?;
+        let (guard, followed) =
+            self.keys.begin_wrap_following(last).map_err(crate::vault::file::key_error)?;
         let tag = next_tag(last, &followed, &guard);
         Ok((guard, tag))
     }
 
     /// The key that the first write of an empty file takes; `None` if there is no such alias.
-    pub(in crate::vault) fn key_of_empty(&self, inode: &Inode) -> Result<Option<KeyId>> {
-        match self.emptied.last(inode.ino) {
-            Some(last) => Ok(Some(self.keys.follow(&last).target.key)),
-            None => Ok(self.keys.current(&self.tree.alias_of(inode)?).ok().map(|current| current.key)),
+    pub(in crate::vault) fn key_of_empty(&self, inode: &Inode, file: &OpenFile) -> Result<Option<KeyId>> {
+        if let Some(last) = self.emptied.last(inode.ino) {
+            return Ok(Some(self.keys.follow(&last).target.key));
+        }
+        let alias = self.alias_of_new(inode, Some(file))?;
+        Ok(self.keys.current(&alias).ok().map(|current| current.key))
+    }
+
+    /// The alias that an empty file's first header comes under, if this mount has seen none before: while it is open, that
+    /// of where it was made or found; else that of a directory it lies in.
+    fn alias_of_new(&self, inode: &Inode, file: Option<&OpenFile>) -> Result<AliasName> {
+        match file.and_then(OpenFile::found_under) {
+            Some(alias) => Ok(alias.clone()),
+            None => self.tree.alias_of(inode),
         }
     }
 
@@ -197,7 +211,10 @@ impl Vault {
             Some(info) => Some(info.slots()),
             None => self.emptied.last(inode.ino),
         };
-        let Some(slots) = last else { return self.tree.alias_of(inode) };
+        let Some(slots) = last else {
+            let open = inode.file.lock().upgrade();
+            return self.alias_of_new(inode, open.as_deref());
+        };
         match self.keys.follow(&slots).belonging {
             Belonging::To(alias) | Belonging::Adopted(alias) => {
                 self.keys.alias_name(alias).ok_or(Error::NoData)

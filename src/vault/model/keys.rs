@@ -4,27 +4,34 @@ use super::content;
 use super::errno;
 use super::run::{Run, SECOND};
 use super::state::{Body, Id};
-use crate::ids::{AliasName, BackingKeyId, Ino};
+use crate::ids::{AliasName, Ino};
 use crate::storage::Errno;
 use crate::vault::testing::{READ_WRITE, me};
 use crate::vault::{FileKind, SetAttr};
 
 impl Run {
-    /// The backing keys that a file with these names may be wrapped by.
-    fn current_of(&self, id: Id) -> Vec<BackingKeyId> {
+    /// The aliases under which a file's first header may come: of the directories that it is in.
+    fn aliases_of(&self, id: Id) -> Vec<AliasName> {
         let names = self.model.names_of(id);
         let mut aliases: Vec<_> = names.iter().map(|entry| self.model.alias(entry.dir)).collect();
         if aliases.is_empty() {
             aliases.push(None);
         }
-        let parsed = aliases
-            .into_iter()
-            .map(|alias| alias.map_or_else(AliasName::default_alias, |alias| alias.parse().unwrap()));
-        parsed.map(|alias| self.test.keys().current(&alias).unwrap()).collect()
+        let parsed = |alias: Option<String>| {
+            alias.map_or_else(AliasName::default_alias, |alias| alias.parse().unwrap())
+        };
+        aliases.into_iter().map(parsed).collect()
+    }
+
+    /// A file is about to have a handle, the first one if it has none.
+    pub(super) fn note_where_found(&mut self, id: Id) {
+        if self.handle_of(id).is_none() {
+            self.found_under.insert(id, self.aliases_of(id));
+        }
     }
 
     /// A header that was made now bears the version that is current now: of the alias of the file's header before it,
-    /// if this mount has seen that, else of a directory that it is in.
+    /// if this mount has seen that, else of a directory that it is in, or was in when it was opened.
     pub(super) fn check_new_header(&mut self, id: Id, ino: Ino) {
         let info = self.vault().file_header_info(ino).unwrap().unwrap();
         let alias = self.alias_of_file(ino);
@@ -32,7 +39,10 @@ impl Run {
         assert_eq!(info.backing, current, "{alias}");
         match self.follows.get(&id) {
             Some(before) => assert_eq!(alias, *before),
-            None => assert!(self.current_of(id).contains(&current), "{alias}"),
+            None => {
+                let opened = self.handle_of(id).and_then(|_| self.found_under.get(&id).cloned());
+                assert!(opened.unwrap_or_else(|| self.aliases_of(id)).contains(&alias), "{alias}");
+            }
         }
         self.follows.insert(id, alias);
     }

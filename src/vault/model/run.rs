@@ -34,6 +34,8 @@ pub(super) struct Run {
     replaced: Vec<(Ino, u64)>,
     /// The alias that each file follows which was seen to get a header.
     pub(super) follows: BTreeMap<Id, AliasName>,
+    /// Of files with handles, the aliases of where they were when they got the first one.
+    pub(super) found_under: BTreeMap<Id, Vec<AliasName>>,
 }
 
 impl Run {
@@ -47,6 +49,7 @@ impl Run {
             gone: Vec::new(),
             replaced: Vec::new(),
             follows: BTreeMap::new(),
+            found_under: BTreeMap::new(),
         }
     }
 
@@ -125,7 +128,7 @@ impl Run {
         Some((entry.id?, self.ino(entry, pick >= 128)))
     }
 
-    fn handle_of(&self, id: Id) -> Option<Handle> {
+    pub(super) fn handle_of(&self, id: Id) -> Option<Handle> {
         self.open.iter().find(|(open, _)| *open == id).map(|(_, handle)| *handle)
     }
 
@@ -230,6 +233,7 @@ impl Run {
         self.count(id, attr.ino);
         if let Some(handle) = handle {
             if matches!(op, Op::Create { keep_open: true, .. }) && self.open.len() < MAX_OPEN {
+                self.note_where_found(id);
                 self.open.push((id, handle));
             } else {
                 vault.release(attr.ino, handle).unwrap();
@@ -244,6 +248,7 @@ impl Run {
             Op::Open { file } => {
                 let (id, ino) = self.file(file)?;
                 if self.open.len() < MAX_OPEN {
+                    self.note_where_found(id);
                     self.open.push((id, vault.open(ino, READ_WRITE, &me()).unwrap()));
                 }
             }

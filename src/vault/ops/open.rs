@@ -70,11 +70,11 @@ impl Vault {
         caller: &Caller,
     ) -> Result<(Attr, Handle)> {
         self.check_writable()?;
-        let (inode, fd, attr) = self.tree.create_file(parent, name, mode, caller, |alias| {
+        let (inode, fd, attr, alias) = self.tree.create_file(parent, name, mode, caller, |alias| {
             self.authorize_new(alias, caller, flags.uses_of_new())?;
             self.check_alias(alias)
         })?;
-        let file = self.file_created(&inode, fd, attr.mtime);
+        let file = self.file_created(&inode, fd, attr.mtime, alias);
         Ok((attr, self.handles.add(file, flags.write)))
     }
 

@@ -69,9 +69,10 @@ impl Tree {
         mode: u32,
         caller: &Caller,
         check: impl FnOnce(&AliasName) -> Result<()>,
-    ) -> Result<(Arc<Inode>, OwnedFd, Attr)> {
+    ) -> Result<(Arc<Inode>, OwnedFd, Attr, AliasName)> {
         self.with_new_name(parent, name, |dir, entry| {
-            check(&self.alias_in(dir)?)?;
+            let alias = self.alias_in(dir)?;
+            check(&alias)?;
             let create = || storage::create_file(dir.fd(), entry, mode & 0o7777);
             let fd = self.with_free_fd_to_create(|| storage::as_caller(caller.lower(), create))?;
             let stat = storage::fstat_born(fd.as_fd())?;
@@ -81,7 +82,7 @@ impl Tree {
             let made = LookedUp { ino, kind, generation, parent, entry, made_now: true };
             let inode = self.inodes.remember(&made)?;
             let attr = attr::of(&inode, &stat);
-            Ok((inode, fd, attr))
+            Ok((inode, fd, attr, alias))
         })
     }
 

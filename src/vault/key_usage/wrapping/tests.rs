@@ -66,6 +66,42 @@ fn an_emptied_file_takes_the_alias_of_its_last_header_wherever_it_lies() {
     assert_eq!(write(&test, file), others_key);
 }
 
+/// Its first write may come here long after the program's: others may have taken it elsewhere meanwhile.
+#[test]
+fn a_new_file_takes_the_alias_of_where_it_was_made_or_found_as_long_as_it_is_open() {
+    let (test, home, other, others_key) = two_directories();
+    let (v, default) = (&test.vault, test.default_key());
+    let key = |ino| v.file_header_info(ino).unwrap().unwrap().backing.key;
+    let write = |ino, handle| {
+        v.write(ino, PlainOffset(0), b"first", false).unwrap();
+        v.release(ino, handle).unwrap();
+    };
+    let create = |dir, name| {
+        let (attr, handle) = v.create(dir, name, 0o644, READ_WRITE, &me()).unwrap();
+        (attr.ino, handle)
+    };
+    let (file, handle) = create(home, b"moved");
+    v.rename((home, b"moved"), (other, b"moved"), RenameFlags::empty()).unwrap();
+    assert_eq!(v.getxattr(file, ALIAS).unwrap(), b"alias/default");
+    write(file, handle);
+    assert_eq!(key(file), default);
+    // The last name is gone: as a temporary file.
+    let (file, handle) = create(other, b"unlinked");
+    v.unlink(other, b"unlinked").unwrap();
+    v.write(file, PlainOffset(0), b"first", false).unwrap();
+    assert_eq!(key(file), others_key);
+    v.release(file, handle).unwrap();
+    // Found empty: while it is open, it is of where it was opened; closed, of where it lies.
+    let (file, handle) = create(home, b"found");
+    v.release(file, handle).unwrap();
+    v.rename((home, b"found"), (other, b"found"), RenameFlags::empty()).unwrap();
+    assert_eq!(v.getxattr(file, ALIAS).unwrap(), b"alias/other");
+    let handle = v.open(file, READ_WRITE, &me()).unwrap();
+    v.rename((other, b"found"), (home, b"found"), RenameFlags::empty()).unwrap();
+    write(file, handle);
+    assert_eq!(key(file), others_key);
+}
+
 /// Nothing is kept of files that are written again, or gone; nor is a number that comes again another file's.
 #[test]
 fn what_is_kept_of_emptied_files_ends_with_them() {
