@@ -15,7 +15,7 @@ pub mod signals;
 /// returns, no write-out of these pages is under way, so they may be changed without mixing contents.
 ///
 /// # Errors
-/// What the system call says; ESPIPE on files that have no page cache.
+/// Those of the system call; ESPIPE on files that have no page cache.
 pub fn sync_file_range(fd: BorrowedFd<'_>, offset: u64, len: u64) -> rustix::io::Result<()> {
     let flags =
         libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
@@ -28,7 +28,7 @@ pub fn sync_file_range(fd: BorrowedFd<'_>, offset: u64, len: u64) -> rustix::io:
 /// returns the bytes filled, 0 at the end.
 ///
 /// # Errors
-/// What the system call says; EINVAL for a buffer too small for the next entry.
+/// Those of the system call; EINVAL for a buffer too small for the next entry.
 pub fn getdents(fd: BorrowedFd<'_>, buf: &mut [u8]) -> rustix::io::Result<usize> {
     // SAFETY: the kernel writes at most buf.len() bytes into a buffer borrowed for the length of the call.
     let r = unsafe {
@@ -45,7 +45,7 @@ pub fn getdents(fd: BorrowedFd<'_>, buf: &mut [u8]) -> rustix::io::Result<usize>
 /// Gives the calling thread a umask, root and working directory of its own (`unshare(CLONE_FS)`).
 ///
 /// # Errors
-/// What the system call says (EPERM under some seccomp filters).
+/// Those of the system call (EPERM under some seccomp filters).
 pub fn unshare_fs() -> rustix::io::Result<()> {
     // SAFETY: unsafe for CLONE_FILES, which would part descriptors from the threads that know them; CLONE_FS
     // parts only umask, root and working directory.

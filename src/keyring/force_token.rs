@@ -18,7 +18,7 @@ impl Keys {
     /// A token for one order, good until the keyring is saved next.
     pub fn force_token(&self, _proof: &Proof, order: &str) -> ForceToken {
         let store = self.store.lock();
-        let mac = store.state().root.insist(self.vault_id(), store.newest(), order);
+        let mac = store.state().root.force_token(self.vault_id(), store.newest(), order);
         ForceToken(data_encoding::HEXLOWER.encode(&mac))
     }
 }
@@ -30,7 +30,7 @@ impl Draft {
     /// [`KeyringError::NotAuthorized`].
     pub(super) fn check_force(&self, token: &ForceToken, order: &str) -> Result<(), KeyringError> {
         let before = crate::ids::Generation(self.body.generation.0.saturating_sub(1));
-        let wanted = self.root.insist(self.header.vault, before, order);
+        let wanted = self.root.force_token(self.header.vault, before, order);
         let given = data_encoding::HEXLOWER.decode(token.0.as_bytes()).unwrap_or_default();
         if bool::from(given.ct_eq(&wanted)) { Ok(()) } else { Err(KeyringError::NotAuthorized) }
     }

@@ -15,7 +15,7 @@ const NANOS: u32 = 1_000_000_000;
 /// Sets the 12 low bits of the mode.
 ///
 /// # Errors
-/// EOPNOTSUPP for a symlink, and what `fchmod(2)` says.
+/// EOPNOTSUPP for a symlink, and those of `fchmod(2)`.
 pub fn chmod(fd: BorrowedFd<'_>, mode: u32) -> Result<()> {
     let mode = Mode::from_raw_mode(mode & 0o7777);
     changing(Op::Chmod, || match rustix::fs::fchmod(fd, mode) {
@@ -36,7 +36,7 @@ pub fn chmod_at(at: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<()> {
 /// Sets owner and group; `None` (and 2^32-1, as `chown(2)` has it) keeps what is there.
 ///
 /// # Errors
-/// What `fchownat(2)` says.
+/// Those of `fchownat(2)`.
 pub fn chown(fd: BorrowedFd<'_>, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
     change_owner(fd, b"", uid, gid, AtFlags::EMPTY_PATH)
 }
@@ -64,23 +64,23 @@ fn change_owner(
 /// Sets the times of last access and of last change of content.
 ///
 /// # Errors
-/// What `utimensat(2)` says.
+/// Those of `utimensat(2)`.
 pub fn set_times(fd: BorrowedFd<'_>, atime: TimeChange, mtime: TimeChange) -> Result<()> {
     match change_times(fd, b"", atime, mtime, AtFlags::EMPTY_PATH) {
         // A file without a name, on a filesystem that changes times by path alone (gocryptfs): nobody looks at them, and
-        // the close of the file would say EIO.
+        // closing the file would report EIO.
         Err(Errno::NOENT) if fstat(fd).map_or_else(|e| e == Errno::NOENT, |stat| stat.nlink == 0) => Ok(()),
         done => done,
     }
 }
 
-/// As [`set_times`], for whoever may write the file but doesn't own it: who asks for the present time gets it.
+/// As [`set_times`], for a caller who may write the file but doesn't own it: the present time can be set.
 ///
 /// # Errors
 /// As [`set_times`]; EPERM for any other time of a file of another owner.
 pub fn set_times_as_writer(fd: BorrowedFd<'_>, atime: TimeChange, mtime: TimeChange) -> Result<()> {
     match set_times(fd, atime, mtime) {
-        // The kernel sends the present time as what its own clock says.
+        // The kernel sends the present time as the value of its own clock.
         Err(Errno::PERM) if atime == TimeChange::Now && mtime != TimeChange::Keep => {
             set_times(fd, TimeChange::Now, TimeChange::Now)
         }
@@ -88,8 +88,8 @@ pub fn set_times_as_writer(fd: BorrowedFd<'_>, atime: TimeChange, mtime: TimeCha
     }
 }
 
-/// Puts times back after a change that nobody is to see in them. Not those of a file of another owner, where only
-/// its owner may: they stay what the change has made of them.
+/// Restores times after a change that must not show in them. If the file has another owner and only the owner may set
+/// times, they stay as the change left them.
 ///
 /// # Errors
 /// As [`set_times`].
@@ -138,10 +138,10 @@ fn unit_of(last: u32) -> u32 {
     if unit == 10u32.pow(unit.ilog10()) { unit } else { 1 }
 }
 
-/// From now on reading through the descriptor leaves the time of last access alone.
+/// From now on reading through the descriptor keeps the time of last access.
 ///
 /// # Errors
-/// EPERM for a file of someone else.
+/// EPERM for a file of another owner.
 pub fn keep_atime(fd: BorrowedFd<'_>) -> Result<()> {
     let flags = rustix::fs::fcntl_getfl(fd)?;
     rustix::fs::fcntl_setfl(fd, flags | OFlags::NOATIME)

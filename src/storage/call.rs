@@ -13,7 +13,7 @@ pub(super) fn changing<T>(op: Op, call: impl Fn() -> Result<T>) -> Result<T> {
     })
 }
 
-/// The magic link of a descriptor of ours: the way from an O_PATH descriptor to what it stands for.
+/// The magic link of an own descriptor: the path from an O_PATH descriptor to its inode.
 pub(super) fn magic_link(fd: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }

@@ -1,4 +1,4 @@
-//! Creating in the name of the caller: file system uid and gid and the umask of one thread, for the length of
+//! Creating files as the caller: file system uid and gid and the umask of one thread, for the length of
 //! one call. The ids are a thread's own; so is the umask once the thread has parted from the others
 //! (`unshare(CLONE_FS)`), which its first call here does. A new thread shares the umask of the one that starts
 //! it, so none is to be started inside such a call.
@@ -17,7 +17,7 @@ use crate::sys;
 pub struct Caller {
     /// Owner of what is created.
     pub uid: u32,
-    /// Its group, unless the directory's set-group-ID bit says otherwise.
+    /// Its group, unless the directory has the set-group-ID bit.
     pub gid: u32,
     /// umask; the lower filesystem applies it, unless the directory has a default ACL.
     pub umask: u32,
@@ -113,7 +113,7 @@ impl Drop for Restore {
     }
 }
 /// Whether a caller may give a file of group `of` a set-group-ID bit, or let it keep one: it is of that group, or root
-/// with CAP_FSETID. Its further groups are what /proc says of its thread, which waits meanwhile; of a thread that can't
+/// with CAP_FSETID. Its further groups are read from /proc of its thread, which waits meanwhile; of a thread that can't
 /// be seen from here (0, or one of another pid namespace) none are known.
 pub fn may_keep_setgid(uid: u32, gid: u32, thread: u32, of: u32) -> bool {
     if gid == of {
@@ -122,16 +122,16 @@ pub fn may_keep_setgid(uid: u32, gid: u32, thread: u32, of: u32) -> bool {
     let status =
         if thread == 0 { None } else { std::fs::read_to_string(format!("/proc/{thread}/status")).ok() };
     match status {
-        Some(status) => said_to_keep_setgid(&status, uid, of),
+        Some(status) => status_keeps_setgid(&status, uid, of),
         None => uid == 0,
     }
 }
 
-fn said_to_keep_setgid(status: &str, uid: u32, of: u32) -> bool {
+fn status_keeps_setgid(status: &str, uid: u32, of: u32) -> bool {
     const FSETID: u32 = 4;
     let line =
         |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
-    // Those of a user namespace aren't told from real ones: root is root.
+    // Capabilities in a user namespace look like real ones: root is root.
     let capabilities = u64::from_str_radix(line("CapEff:"), 16).unwrap_or(0);
     let by_right = uid == 0 && capabilities & (1 << FSETID) != 0;
     by_right || line("Groups:").split_ascii_whitespace().any(|group| group.parse() == Ok(of))
@@ -144,10 +144,10 @@ mod tests {
     #[test]
     fn who_is_in_the_group_or_root_keeps_setgid() {
         let status = "Name:\tx\nGid:\t5\t5\t5\t5\nGroups:\t5 70 800 \nCapEff:\t0000000000000010\n";
-        assert!(said_to_keep_setgid(status, 1000, 70) && said_to_keep_setgid(status, 1000, 800));
-        assert!(!said_to_keep_setgid(status, 1000, 7) && !said_to_keep_setgid("", 1000, 7));
-        assert!(said_to_keep_setgid(status, 0, 7));
-        assert!(!said_to_keep_setgid("Groups:\t\nCapEff:\t000001ffffffffef\n", 0, 7));
+        assert!(status_keeps_setgid(status, 1000, 70) && status_keeps_setgid(status, 1000, 800));
+        assert!(!status_keeps_setgid(status, 1000, 7) && !status_keeps_setgid("", 1000, 7));
+        assert!(status_keeps_setgid(status, 0, 7));
+        assert!(!status_keeps_setgid("Groups:\t\nCapEff:\t000001ffffffffef\n", 0, 7));
         assert!(may_keep_setgid(1000, 7, 0, 7) && may_keep_setgid(0, 0, 0, 7));
         assert!(!may_keep_setgid(1000, 6, 0, 7));
     }

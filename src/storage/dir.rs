@@ -23,9 +23,9 @@ pub struct RawEntry<'a> {
     pub name: &'a [u8],
     /// Inode number.
     pub ino: u64,
-    /// Kind; `None`: the filesystem doesn't say, stat it.
+    /// Kind; `None`: the filesystem doesn't report it; `stat` does.
     pub kind: Option<FileKind>,
-    /// The cookie to go on after this entry.
+    /// The cookie of the position after this entry.
     pub next_cookie: u64,
 }
 
@@ -37,7 +37,7 @@ pub struct DirStream {
     at: usize,
     /// The cookie at which the buffer starts.
     start: u64,
-    /// The cookie at which the kernel goes on.
+    /// The cookie at which the kernel continues.
     end: u64,
 }
 
@@ -56,7 +56,7 @@ impl DirStream {
     /// been created since. Other cookies are looked for in the buffer first.
     ///
     /// # Errors
-    /// What `lseek(2)` says.
+    /// Those of `lseek(2)`.
     pub fn seek(&mut self, cookie: u64) -> Result<()> {
         if cookie != 0 && self.seek_in_buffer(cookie) {
             return Ok(());
@@ -88,7 +88,7 @@ impl DirStream {
     /// The next entry; `None` at the end.
     ///
     /// # Errors
-    /// What `getdents64(2)` says; EIO if the kernel's answer makes no sense.
+    /// Those of `getdents64(2)`; EIO if the kernel's answer is malformed.
     #[allow(clippy::should_implement_trait)] // An entry borrows the buffer, which an Iterator's item can't.
     pub fn next(&mut self) -> Result<Option<RawEntry<'_>>> {
         if self.at >= self.filled {

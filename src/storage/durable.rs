@@ -22,7 +22,7 @@ pub fn temporary_name() -> Vec<u8> {
 /// Creates a temporary file, which is to be renamed. The umask applies.
 ///
 /// # Errors
-/// EPERM where the directory is append-only: there it could be neither renamed nor removed. What `openat(2)` says.
+/// EPERM where the directory is append-only: there it could be neither renamed nor removed. Those of `openat(2)`.
 pub fn create_temporary(dir: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<OwnedFd> {
     if is_append_only(dir)? { Err(Errno::PERM) } else { create_file(dir, name, mode) }
 }
@@ -31,10 +31,10 @@ pub fn create_temporary(dir: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<O
 /// `mode` is that of a new file: owner and mode of the old one aren't copied, and the umask applies.
 ///
 /// A crash, or an error, before the rename leaves the old file (and perhaps a temporary one); after it, the
-/// new or the old one, each whole; only a return without error says that it is the new one for good.
+/// new or the old one, each whole; only a return without error means that the new one is durable.
 ///
 /// # Errors
-/// What the lower calls say. After an error of the directory's sync the new file is there, but not durable.
+/// Those of the lower calls. After an error of the directory's sync the new file is there, but not durable.
 pub fn replace_durably(dir: BorrowedFd<'_>, name: &[u8], contents: &[u8], mode: u32) -> Result<()> {
     let temporary = temporary_name();
     let file = create_temporary(dir, &temporary, mode)?;
@@ -42,7 +42,7 @@ pub fn replace_durably(dir: BorrowedFd<'_>, name: &[u8], contents: &[u8], mode: 
         .and_then(|()| fsync(file.as_fd()))
         .and_then(|()| rename(dir, &temporary, dir, name, RenameFlags::empty()));
     if let Err(e) = renamed {
-        // The first error is the one to tell; a leftover is harmless.
+        // The first error is the one to report; a temporary file that stays does no harm.
         let _ = unlink(dir, &temporary);
         return Err(e);
     }

@@ -36,7 +36,7 @@ pub(super) fn open(at: BorrowedFd<'_>, name: &[u8], flags: OFlags, mode: Mode) -
 /// Opens the directory `name` for reading.
 ///
 /// # Errors
-/// ENOTDIR if it isn't one (a symlink isn't), and what `openat(2)` says.
+/// ENOTDIR if it isn't one (a symlink isn't), and those of `openat(2)`.
 pub fn open_dir(at: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
     open(at, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
 }
@@ -44,7 +44,7 @@ pub fn open_dir(at: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
 /// An O_PATH descriptor of `name`, whatever it is; of the symlink itself if it is one.
 ///
 /// # Errors
-/// What `openat(2)` says.
+/// Those of `openat(2)`.
 pub fn open_path(at: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
     open(at, name, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty())
 }
@@ -52,16 +52,16 @@ pub fn open_path(at: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
 /// Opens the file `name`. It is the caller's to check with [`fstat`](super::fstat) that it is a regular one.
 ///
 /// # Errors
-/// ELOOP for a symlink, and what `openat(2)` says.
+/// ELOOP for a symlink, and those of `openat(2)`.
 pub fn open_file(at: BorrowedFd<'_>, name: &[u8], access: Access) -> Result<OwnedFd> {
     open(at, name, access.flags() | OFlags::NOFOLLOW, Mode::empty())
 }
 
-/// Opens anew what `fd` (O_PATH allowed) stands for, through its magic link in /proc. The caller has checked
-/// that it is a regular file or a directory: opening a device may do things to it.
+/// Opens the inode of `fd` (O_PATH allowed) again, through its magic link in /proc. The caller has checked
+/// that it is a regular file or a directory: opening a device may have effects.
 ///
 /// # Errors
-/// What `openat(2)` says; ENOENT without a mounted /proc.
+/// Those of `openat(2)`; ENOENT without a mounted /proc.
 pub fn reopen(fd: BorrowedFd<'_>, access: Access) -> Result<OwnedFd> {
     open(CWD, magic_link(fd).as_bytes(), access.flags(), Mode::empty())
 }
@@ -69,7 +69,7 @@ pub fn reopen(fd: BorrowedFd<'_>, access: Access) -> Result<OwnedFd> {
 /// Creates the file `name`, which must not exist, and opens it read-write. The umask applies.
 ///
 /// # Errors
-/// EEXIST, and what `openat(2)` says.
+/// EEXIST, and those of `openat(2)`.
 pub fn create_file(at: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<OwnedFd> {
     let flags = Access::ReadWrite.flags() | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
     changing(Op::Create, || open(at, name, flags, Mode::from_raw_mode(mode)))
@@ -78,7 +78,7 @@ pub fn create_file(at: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<OwnedFd
 /// A new file in this directory that has no name and goes with its descriptor; the directory isn't changed.
 ///
 /// # Errors
-/// EOPNOTSUPP where the filesystem has no such files, and what `openat(2)` says.
+/// EOPNOTSUPP where the filesystem has no such files, and those of `openat(2)`.
 pub fn nameless_file(at: BorrowedFd<'_>) -> Result<OwnedFd> {
     open(at, b".", OFlags::TMPFILE | OFlags::WRONLY, Mode::RUSR)
 }
@@ -86,7 +86,7 @@ pub fn nameless_file(at: BorrowedFd<'_>) -> Result<OwnedFd> {
 /// Makes the directory `name`. The umask applies.
 ///
 /// # Errors
-/// What `mkdirat(2)` says.
+/// Those of `mkdirat(2)`.
 pub fn mkdir(at: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<()> {
     changing(Op::Mkdir, || rustix::fs::mkdirat(at, name, Mode::from_raw_mode(mode)))
 }
@@ -94,7 +94,7 @@ pub fn mkdir(at: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<()> {
 /// Makes the node `name`; `mode` includes the file type, `dev` is the device number as a stat encodes it.
 ///
 /// # Errors
-/// What `mknodat(2)` says.
+/// Those of `mknodat(2)`.
 pub fn mknod(at: BorrowedFd<'_>, name: &[u8], mode: u32, dev: u64) -> Result<()> {
     let kind = FileType::from_raw_mode(mode);
     changing(Op::Mknod, || rustix::fs::mknodat(at, name, kind, Mode::from_raw_mode(mode), dev))
@@ -103,15 +103,15 @@ pub fn mknod(at: BorrowedFd<'_>, name: &[u8], mode: u32, dev: u64) -> Result<()>
 /// Makes the symlink `name` with these bytes as its target.
 ///
 /// # Errors
-/// What `symlinkat(2)` says.
+/// Those of `symlinkat(2)`.
 pub fn symlink(at: BorrowedFd<'_>, name: &[u8], target: &[u8]) -> Result<()> {
     changing(Op::Symlink, || rustix::fs::symlinkat(target, at, name))
 }
 
-/// Gives what `fd` (O_PATH allowed; not a directory) stands for the further name `new_name`.
+/// Gives the inode of `fd` (O_PATH allowed; not a directory) the further name `new_name`.
 ///
 /// # Errors
-/// ENOENT if it has no name left, and what `linkat(2)` says.
+/// ENOENT if it has no name left, and those of `linkat(2)`.
 pub fn link_fd(fd: BorrowedFd<'_>, new_at: BorrowedFd<'_>, new_name: &[u8]) -> Result<()> {
     // AT_EMPTY_PATH would ask for CAP_DAC_READ_SEARCH; the magic link doesn't.
     let source = magic_link(fd);
@@ -121,7 +121,7 @@ pub fn link_fd(fd: BorrowedFd<'_>, new_at: BorrowedFd<'_>, new_name: &[u8]) -> R
 /// Gives the file `name` the further name `new_name`.
 ///
 /// # Errors
-/// What `linkat(2)` says.
+/// Those of `linkat(2)`.
 pub fn link(at: BorrowedFd<'_>, name: &[u8], new_at: BorrowedFd<'_>, new_name: &[u8]) -> Result<()> {
     changing(Op::Link, || rustix::fs::linkat(at, name, new_at, new_name, AtFlags::empty()))
 }
@@ -129,7 +129,7 @@ pub fn link(at: BorrowedFd<'_>, name: &[u8], new_at: BorrowedFd<'_>, new_name: &
 /// Removes the name `name`, which isn't a directory's.
 ///
 /// # Errors
-/// What `unlinkat(2)` says.
+/// Those of `unlinkat(2)`.
 pub fn unlink(at: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
     changing(Op::Unlink, || rustix::fs::unlinkat(at, name, AtFlags::empty()))
 }
@@ -137,7 +137,7 @@ pub fn unlink(at: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
 /// Removes the empty directory `name`.
 ///
 /// # Errors
-/// What `unlinkat(2)` with AT_REMOVEDIR says.
+/// Those of `unlinkat(2)` with AT_REMOVEDIR.
 pub fn rmdir(at: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
     changing(Op::Rmdir, || rustix::fs::unlinkat(at, name, AtFlags::REMOVEDIR))
 }
@@ -146,7 +146,7 @@ pub fn rmdir(at: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
 /// a device 0/0 under the old name.
 ///
 /// # Errors
-/// EEXIST with NOREPLACE, and what `renameat2(2)` says.
+/// EEXIST with NOREPLACE, and those of `renameat2(2)`.
 pub fn rename(
     at: BorrowedFd<'_>,
     name: &[u8],
@@ -162,7 +162,7 @@ pub fn rename(
 }
 
 /// Whether an error of [`rename`] may mean that the filesystem lacks the flag it was given: FUSE filesystems, NFS and
-/// CephFS say EINVAL, as is said of a directory that is to go into itself, too.
+/// CephFS report EINVAL, which is also the error for moving a directory into itself.
 pub fn lacks_rename_flag(error: Errno) -> bool {
     matches!(error, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)
 }
@@ -173,11 +173,11 @@ pub fn lacks_links(error: Errno) -> bool {
 }
 
 /// Renames the file `name` to `new_name`, which must not exist: by RENAME_NOREPLACE; where that is lacking by a hard
-/// link, which nobody can overtake either, and which a crash may leave beside the old name; where links are lacking too
+/// link, which is as atomic, and which a crash may leave beside the old name; where links are lacking too
 /// by a look and a rename, for which the caller holds a lock that all who make `new_name` take.
 ///
 /// # Errors
-/// EEXIST, and what the calls say.
+/// EEXIST, and those of the calls.
 pub fn rename_to_new(at: BorrowedFd<'_>, name: &[u8], new_at: BorrowedFd<'_>, new_name: &[u8]) -> Result<()> {
     match rename(at, name, new_at, new_name, RenameFlags::NOREPLACE) {
         Err(error) if lacks_rename_flag(error) => {}
@@ -185,7 +185,7 @@ pub fn rename_to_new(at: BorrowedFd<'_>, name: &[u8], new_at: BorrowedFd<'_>, ne
     }
     match link(at, name, new_at, new_name) {
         Ok(()) => unlink(at, name).inspect_err(|_| {
-            // The error of the first is the one to tell; a second name that stays is a leftover.
+            // The first error is the one to report; a second name that stays does no harm.
             let _ = unlink(new_at, new_name);
         }),
         Err(error) if lacks_links(error) => match super::stat(new_at, new_name) {
@@ -200,15 +200,15 @@ pub fn rename_to_new(at: BorrowedFd<'_>, name: &[u8], new_at: BorrowedFd<'_>, ne
 /// The target of the symlink `name`.
 ///
 /// # Errors
-/// EINVAL if it isn't a symlink, and what `readlinkat(2)` says.
+/// EINVAL if it isn't a symlink, and those of `readlinkat(2)`.
 pub fn readlink(at: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<u8>> {
     retry_on_intr(|| rustix::fs::readlinkat(at, name, Vec::new())).map(std::ffi::CString::into_bytes)
 }
 
-/// The target of the symlink that an O_PATH descriptor stands for.
+/// The target of the symlink of an O_PATH descriptor.
 ///
 /// # Errors
-/// ENOENT if it isn't a symlink, and what `readlinkat(2)` says.
+/// ENOENT if it isn't a symlink, and those of `readlinkat(2)`.
 pub fn readlink_fd(fd: BorrowedFd<'_>) -> Result<Vec<u8>> {
     readlink(fd, b"")
 }

@@ -21,7 +21,7 @@ pub use short_write::ShortWrite;
 
 use super::errno::Result;
 
-/// Fails if a plan in force says that this call is to fail; the call isn't made then.
+/// Fails if a plan in force has this call fail; the call isn't made then.
 #[cfg(any(test, feature = "fault-injection"))]
 pub(super) fn point(op: Op) -> Result<()> {
     plan::point(op)

@@ -1,4 +1,4 @@
-//! What the lower filesystem itself tells its inodes by: file handles.
+//! File handles: how the lower filesystem itself identifies its inodes.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -23,10 +23,10 @@ impl FileHandle {
     /// has no handles.
     ///
     /// # Errors
-    /// What `name_to_handle_at(2)` says.
+    /// Those of `name_to_handle_at(2)`.
     pub fn of(at: BorrowedFd<'_>, name: &[u8]) -> Result<Option<Self>> {
         match retry_on_intr(|| sys::handle::name_to_handle(at, name)) {
-            // OVERFLOW: longer than any handle may be; NFS says so, too, where it has none.
+            // OVERFLOW: longer than any handle may be; NFS reports it, too, where it has none.
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::OVERFLOW | Errno::PERM) => Ok(None),
             done => done.map(Self).map(Some),
         }

@@ -15,7 +15,7 @@ use crate::sys;
 /// Reads until `buf` is full or the file ends; returns the bytes read.
 ///
 /// # Errors
-/// What `pread(2)` says; what was read before it is lost.
+/// Those of `pread(2)`; what was read before it is lost.
 pub fn pread(fd: BorrowedFd<'_>, buf: &mut [u8], offset: LowerOffset) -> Result<usize> {
     let mut done = 0;
     while done < buf.len() {
@@ -29,10 +29,10 @@ pub fn pread(fd: BorrowedFd<'_>, buf: &mut [u8], offset: LowerOffset) -> Result<
 }
 
 /// Reads what the kernel has of these bytes in its cache, without waiting for the disk; returns how much that is from
-/// the first on. Nothing where the filesystem can't tell.
+/// the first on. 0 where the filesystem doesn't support the question.
 ///
 /// # Errors
-/// What `preadv2(2)` says.
+/// Those of `preadv2(2)`.
 pub fn pread_cached(fd: BorrowedFd<'_>, buf: &mut [u8], offset: LowerOffset) -> Result<usize> {
     let mut bufs = [IoSliceMut::new(buf)];
     match retry_on_intr(|| rustix::io::preadv2(fd, &mut bufs, offset.0, ReadWriteFlags::NOWAIT)) {
@@ -44,7 +44,7 @@ pub fn pread_cached(fd: BorrowedFd<'_>, buf: &mut [u8], offset: LowerOffset) -> 
 /// Reads a whole file of at most `limit` bytes.
 ///
 /// # Errors
-/// EFBIG if it is longer, and what `pread(2)` says.
+/// EFBIG if it is longer, and those of `pread(2)`.
 pub fn read_all(fd: BorrowedFd<'_>, limit: usize) -> Result<Vec<u8>> {
     let mut buf = vec![0; limit + 1];
     let n = pread(fd, &mut buf, LowerOffset(0))?;
@@ -58,7 +58,7 @@ pub fn read_all(fd: BorrowedFd<'_>, limit: usize) -> Result<Vec<u8>> {
 /// Writes all of `buf`. After an error any part of it may have been written.
 ///
 /// # Errors
-/// What `pwrite(2)` says.
+/// Those of `pwrite(2)`.
 pub fn pwrite_all(fd: BorrowedFd<'_>, buf: &[u8], offset: LowerOffset) -> Result<()> {
     let mut done = 0;
     while done < buf.len() {
@@ -78,7 +78,7 @@ pub fn pwrite_all(fd: BorrowedFd<'_>, buf: &[u8], offset: LowerOffset) -> Result
 /// Sets the size.
 ///
 /// # Errors
-/// What `ftruncate(2)` says.
+/// Those of `ftruncate(2)`.
 pub fn truncate(fd: BorrowedFd<'_>, size: LowerOffset) -> Result<()> {
     changing(Op::Truncate, || rustix::fs::ftruncate(fd, size.0))
 }
@@ -86,16 +86,16 @@ pub fn truncate(fd: BorrowedFd<'_>, size: LowerOffset) -> Result<()> {
 /// Makes a hole of `len` bytes at `offset`; the size stays.
 ///
 /// # Errors
-/// EOPNOTSUPP where the filesystem can't, and what `fallocate(2)` says.
+/// EOPNOTSUPP where the filesystem can't, and those of `fallocate(2)`.
 pub fn punch(fd: BorrowedFd<'_>, offset: LowerOffset, len: u64) -> Result<()> {
     let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
     changing(Op::Punch, || rustix::fs::fallocate(fd, mode, offset.0, len))
 }
 
-/// Makes `len` bytes at `offset`, all of them inside the file, zeros that keep their room; the size stays.
+/// Makes `len` bytes at `offset`, all of them inside the file, zeros that keep their blocks; the size stays.
 ///
 /// # Errors
-/// EOPNOTSUPP where the filesystem can't, and what `fallocate(2)` says.
+/// EOPNOTSUPP where the filesystem can't, and those of `fallocate(2)`.
 pub fn zero_range(fd: BorrowedFd<'_>, offset: LowerOffset, len: u64) -> Result<()> {
     let mode = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
     changing(Op::ZeroRange, || rustix::fs::fallocate(fd, mode, offset.0, len))
@@ -105,7 +105,7 @@ pub fn zero_range(fd: BorrowedFd<'_>, offset: LowerOffset, len: u64) -> Result<(
 /// PUNCH_HOLE, zeros that are written over what isn't zero. The size stays.
 ///
 /// # Errors
-/// What `fallocate(2)`, `lseek(2)`, `pread(2)` and `pwrite(2)` say.
+/// Those of `fallocate(2)`, `lseek(2)`, `pread(2)` and `pwrite(2)`.
 pub fn erase(fd: BorrowedFd<'_>, offset: LowerOffset, len: u64) -> Result<()> {
     match punch(fd, offset, len) {
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
@@ -145,12 +145,12 @@ pub fn allocate(fd: BorrowedFd<'_>, offset: LowerOffset, len: u64) -> Result<()>
 /// Allocates blocks for `len` bytes at `offset`; the size stays.
 ///
 /// # Errors
-/// EOPNOTSUPP where the filesystem can't, and what `fallocate(2)` says.
+/// EOPNOTSUPP where the filesystem can't, and those of `fallocate(2)`.
 pub fn allocate_keep_size(fd: BorrowedFd<'_>, offset: LowerOffset, len: u64) -> Result<()> {
     changing(Op::Allocate, || rustix::fs::fallocate(fd, FallocateFlags::KEEP_SIZE, offset.0, len))
 }
 
-/// Whether an error says that there is no room: no blocks, no inodes, or no quota for them.
+/// Whether an error reports a full disk: no blocks, no inodes, or no quota for them.
 pub fn is_no_room(error: Errno) -> bool {
     matches!(error, Errno::NOSPC | Errno::DQUOT)
 }
@@ -158,7 +158,7 @@ pub fn is_no_room(error: Errno) -> bool {
 /// The first offset at or after `offset` that isn't in a hole; `None`: there is none.
 ///
 /// # Errors
-/// What `lseek(2)` says.
+/// Those of `lseek(2)`.
 pub fn seek_data(fd: BorrowedFd<'_>, offset: LowerOffset) -> Result<Option<LowerOffset>> {
     seek(fd, SeekFrom::Data(offset.0))
 }
@@ -167,7 +167,7 @@ pub fn seek_data(fd: BorrowedFd<'_>, offset: LowerOffset) -> Result<Option<Lower
 /// `offset` is at or beyond the end.
 ///
 /// # Errors
-/// What `lseek(2)` says.
+/// Those of `lseek(2)`.
 pub fn seek_hole(fd: BorrowedFd<'_>, offset: LowerOffset) -> Result<Option<LowerOffset>> {
     seek(fd, SeekFrom::Hole(offset.0))
 }
@@ -183,7 +183,7 @@ fn seek(fd: BorrowedFd<'_>, to: SeekFrom) -> Result<Option<LowerOffset>> {
 /// Makes content and size durable.
 ///
 /// # Errors
-/// What `fdatasync(2)` says; EIO may mean that what was written before is lost.
+/// Those of `fdatasync(2)`; EIO may mean that what was written before is lost.
 pub fn fdatasync(fd: BorrowedFd<'_>) -> Result<()> {
     changing(Op::Fdatasync, || rustix::fs::fdatasync(fd))
 }
@@ -215,8 +215,7 @@ pub fn syncfs(fd: BorrowedFd<'_>) -> Result<()> {
     changing(Op::Syncfs, || rustix::fs::syncfs(fd))
 }
 
-/// Has the kernel let go of what it has cached of a file and is on disk, as far as it likes to: reading it after
-/// that asks the disk.
+/// Asks the kernel to drop the clean cached pages of a file, so that later reads come from the disk.
 pub fn drop_cached(fd: BorrowedFd<'_>) {
     // Advice: a filesystem that ignores it serves what it has.
     let _ = rustix::fs::fadvise(fd, 0, None, rustix::fs::Advice::DontNeed);
@@ -234,7 +233,7 @@ pub fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
 /// changed without a mixture of old and new reaching the disk. Not a promise of durability.
 ///
 /// # Errors
-/// What `sync_file_range(2)` says.
+/// Those of `sync_file_range(2)`.
 pub fn wait_stable(fd: BorrowedFd<'_>, offset: LowerOffset, len: u64) -> Result<()> {
     changing(Op::WaitStable, || sys::sync_file_range(fd, offset.0, len))
 }

@@ -1,5 +1,5 @@
-//! Files of a vault beside its tree, in a directory that may be someone else's: root works on the vault of a user,
-//! who must be able to go on with them, and who may not have them stand for files elsewhere.
+//! Files of a vault beside its tree, in a directory that may belong to another user: root works on a user's vault. The
+//! user must be able to use the files afterwards, and must not be able to redirect root to files elsewhere.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -14,18 +14,18 @@ const LOCK_MODE: u32 = 0o600;
 /// Creates `name`, which must not exist, for the owner of the directory `dir`.
 ///
 /// # Errors
-/// EEXIST, and what `openat(2)` says.
+/// EEXIST, and those of `openat(2)`.
 pub fn create_for_owner(dir: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<OwnedFd> {
     let file = create_file(dir, name, mode)?;
     let (owner, made) = (fstat(dir)?, fstat(file.as_fd())?);
     if (owner.uid, owner.gid) != (made.uid, made.gid) {
-        // Failing leaves the file to its maker alone, which is safe: this user may not give files away.
+        // If this fails, the file stays its maker's, which is safe: this user may not give files away.
         let _ = chown(file.as_fd(), Some(owner.uid), Some(owner.gid));
     }
     Ok(file)
 }
 
-/// Opens the lock file `name` of the directory `dir`, made if need be: the owner's alone, since whoever can open it can
+/// Opens the lock file `name` of the directory `dir`, made if need be: the owner's alone, since who can open it can
 /// hold it. One that can't be written is opened for reading.
 ///
 /// # Errors
@@ -41,7 +41,7 @@ pub fn open_lock(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
             opened => opened?,
         };
         if fstat(file.as_fd())?.perm() & 0o077 != 0 {
-            // Failing leaves it as it is: on a read-only filesystem, say.
+            // If this fails, on a read-only filesystem for example, the mode stays.
             let _ = chmod(file.as_fd(), LOCK_MODE);
         }
         return Ok(file);
@@ -52,7 +52,7 @@ pub fn open_lock(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
 /// that this user has made there. A hard link to a file of this user elsewhere is none of these.
 ///
 /// # Errors
-/// EPERM for any other file, and what `openat(2)` says.
+/// EPERM for any other file, and those of `openat(2)`.
 pub fn open_owned(dir: BorrowedFd<'_>, name: &[u8], access: Access) -> Result<OwnedFd> {
     let file = open_file(dir, name, access)?;
     let (owner, found) = (fstat(dir)?, fstat(file.as_fd())?);

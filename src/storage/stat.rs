@@ -1,4 +1,4 @@
-//! What the lower filesystem says about an inode, and about itself.
+//! What the lower filesystem reports about an inode and about itself.
 
 use std::borrow::Cow;
 use std::os::fd::BorrowedFd;
@@ -74,8 +74,8 @@ pub struct Stat {
     pub ctime: Time,
     /// When it was made; `None` where that isn't known, or wasn't asked for ([`fstat`] doesn't).
     pub born: Option<Time>,
-    /// Whether it is the root of a mount, of whatever filesystem: what it was reached by is a mount point. No where the
-    /// kernel doesn't say (before Linux 5.8), or wasn't asked ([`fstat`] doesn't).
+    /// Whether it is the root of a mount of any filesystem: its name is a mount point. False where the kernel doesn't
+    /// report it (before Linux 5.8), and from [`fstat`], which doesn't ask.
     pub mount_root: bool,
 }
 
@@ -151,10 +151,10 @@ fn with_birth(at: BorrowedFd<'_>, name: &[u8], flags: AtFlags) -> Result<Stat> {
     }
 }
 
-/// When the inode of a descriptor (O_PATH allowed) was made; `None` where the filesystem doesn't say.
+/// When the inode of a descriptor (O_PATH allowed) was made; `None` where the filesystem doesn't report it.
 ///
 /// # Errors
-/// What `statx(2)` says.
+/// Those of `statx(2)`.
 pub fn birth(fd: BorrowedFd<'_>) -> Result<Option<Time>> {
     let asked = StatxFlags::BTIME;
     let found = match retry_on_intr(|| rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, asked)) {
@@ -165,10 +165,11 @@ pub fn birth(fd: BorrowedFd<'_>) -> Result<Option<Time>> {
     Ok(known.then_some(Time { secs: found.stx_btime.tv_sec, nanos: found.stx_btime.tv_nsec }))
 }
 
-/// Whether names can be added to a directory, and none changed or removed (chattr +a). No where the kernel doesn't say.
+/// Whether names can be added to a directory, and none changed or removed (chattr +a). False where the kernel doesn't
+/// report it.
 ///
 /// # Errors
-/// What `statx(2)` says.
+/// Those of `statx(2)`.
 pub(super) fn is_append_only(dir: BorrowedFd<'_>) -> Result<bool> {
     match retry_on_intr(|| rustix::fs::statx(dir, c"", AtFlags::EMPTY_PATH, StatxFlags::empty())) {
         Err(Errno::NOSYS) => Ok(false),
@@ -179,15 +180,15 @@ pub(super) fn is_append_only(dir: BorrowedFd<'_>) -> Result<bool> {
 /// Stats `name`; the symlink itself if it is one.
 ///
 /// # Errors
-/// What `statx(2)` says.
+/// Those of `statx(2)`.
 pub fn stat(at: BorrowedFd<'_>, name: &[u8]) -> Result<Stat> {
     with_birth(at, name, AtFlags::SYMLINK_NOFOLLOW)
 }
 
-/// As [`fstat`], with what only `statx(2)` says.
+/// As [`fstat`], with what only `statx(2)` reports.
 ///
 /// # Errors
-/// What `statx(2)` says.
+/// Those of `statx(2)`.
 pub fn fstat_born(fd: BorrowedFd<'_>) -> Result<Stat> {
     with_birth(fd, b"", AtFlags::EMPTY_PATH)
 }
@@ -195,12 +196,12 @@ pub fn fstat_born(fd: BorrowedFd<'_>) -> Result<Stat> {
 /// Stats what a descriptor (O_PATH allowed) stands for.
 ///
 /// # Errors
-/// What `fstat(2)` says.
+/// Those of `fstat(2)`.
 pub fn fstat(fd: BorrowedFd<'_>) -> Result<Stat> {
     retry_on_intr(|| rustix::fs::fstat(fd)).map(|st| Stat::from_lower(&st))
 }
 
-/// What `statfs(2)` says; sizes in blocks of `frsize` bytes.
+/// What `statfs(2)` reports; sizes in blocks of `frsize` bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StatFs {
     /// Size of the filesystem.
@@ -224,7 +225,7 @@ pub struct StatFs {
 /// Stats the filesystem of a descriptor (O_PATH allowed).
 ///
 /// # Errors
-/// What `fstatfs(2)` says.
+/// Those of `fstatfs(2)`.
 pub fn statvfs(fd: BorrowedFd<'_>) -> Result<StatFs> {
     let st = retry_on_intr(|| rustix::fs::fstatvfs(fd))?;
     Ok(StatFs {
@@ -247,7 +248,7 @@ pub struct LowerFs {
     /// Whether pages must be waited for ([`wait_stable`](super::wait_stable)) before they are overwritten: the
     /// filesystem lets a page change while it is being written out.
     pub stable_needed: bool,
-    /// Whether SEEK_DATA can be believed: others take a whole file for data, whatever is a hole in it.
+    /// Whether SEEK_DATA is exact: other filesystems report a whole file as data, holes included.
     pub tells_holes: bool,
     /// Whether it is mounted read-only.
     pub read_only: bool,
@@ -295,7 +296,7 @@ impl LowerFs {
     /// Looks at the filesystem of a descriptor.
     ///
     /// # Errors
-    /// What `fstatfs(2)` and `fstat(2)` say.
+    /// Those of `fstatfs(2)` and `fstat(2)`.
     pub fn probe(fd: BorrowedFd<'_>) -> Result<Self> {
         // Sign-extended on some architectures; magic numbers have 32 bits.
         #[allow(clippy::unnecessary_cast)]

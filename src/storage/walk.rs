@@ -1,8 +1,8 @@
-//! Walking a path by descriptors, one name after the other, so that it is known who could have bent it.
+//! Walking a path by descriptors, one name after the other, so that it is known who could have redirected it.
 //!
-//! A symlink is followed only if root or the user for whom the path is walked made it: whoever else may write
-//! in a directory on the way decides what lies there, but never leads out of it. What the walk comes to is held
-//! by its descriptor, whatever happens to its names afterwards.
+//! A symlink is followed only if root or the user for whom the path is walked made it: another user who may write
+//! in a directory on the way can change what is in it, but can't lead out of it. The result is held by its descriptor,
+//! whatever happens to its names afterwards.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -23,12 +23,12 @@ const WRITABLE_BY_OTHERS: u16 = 0o022;
 /// The bit that leaves entries to their owners nevertheless.
 const STICKY: u16 = 0o1000;
 
-/// A request that the end of a daemon overtakes is aborted; later ones find no connection.
+/// A request in flight when the daemon ends is aborted; later ones find no connection.
 fn tells_of_a_dead_daemon(error: Errno) -> bool {
     matches!(error, Errno::NOTCONN | Errno::CONNABORTED)
 }
 
-/// How far a walk came.
+/// How far a walk got.
 #[derive(Debug)]
 pub struct Walked {
     fd: OwnedFd,
@@ -52,8 +52,8 @@ enum End {
     },
 }
 
-/// Walks `path` for the user `uid`. A walk that didn't come to the end of the path is no error: it holds the
-/// last place that it came to.
+/// Walks `path` for the user `uid`. A walk that didn't reach the end of the path is no error: it holds the
+/// last place that it reached.
 ///
 /// # Errors
 /// If there is no path, or no working directory for a relative one.
@@ -72,10 +72,10 @@ pub fn walk(path: &Path, uid: u32) -> io::Result<Walked> {
     Ok(Walked { fd: walk.fd, path: walk.path, end, exposed: walk.exposed })
 }
 
-/// Opens a directory to be read, walked for this process's user, and tells where it is: absolute, without symlinks.
+/// Opens a directory to be read, walked for this process's user, and returns its path: absolute, without symlinks.
 ///
 /// # Errors
-/// As [`Walked::there`]; what `openat(2)` says.
+/// As [`Walked::there`]; those of `openat(2)`.
 pub fn open_walked(path: &Path) -> io::Result<(OwnedFd, PathBuf)> {
     let (place, path) = walk(path, rustix::process::geteuid().as_raw())?.there()?.into_parts();
     Ok((open_dir(place.as_fd(), b".")?, path))
@@ -84,7 +84,7 @@ pub fn open_walked(path: &Path) -> io::Result<(OwnedFd, PathBuf)> {
 /// Makes a directory, where what it is to lie in is walked as by [`open_walked`], and opens it.
 ///
 /// # Errors
-/// As [`open_walked`]; what `mkdirat(2)` says.
+/// As [`open_walked`]; those of `mkdirat(2)`.
 pub fn make_walked(path: &Path, mode: u32) -> io::Result<(OwnedFd, PathBuf)> {
     let absolute = std::path::absolute(path)?;
     let (Some(above), Some(name)) = (absolute.parent(), absolute.file_name()) else {
@@ -143,7 +143,7 @@ impl Walk {
             self.path.pop();
             return None;
         }
-        // A mount that this user isn't let into, or whose daemon is gone, says nothing of its root.
+        // The attributes of a mount's root can't be read without access to it, or when its daemon is gone.
         let found = fstat(opened.as_fd()).ok();
         if !is_closed(fstat(self.fd.as_fd()).ok(), found, self.uid) {
             self.exposed.get_or_insert_with(|| self.path.clone());
@@ -208,7 +208,7 @@ fn is_closed(dir: Option<Stat>, entry: Option<Stat>, uid: u32) -> bool {
 }
 
 impl Walked {
-    /// What it came to: an O_PATH descriptor.
+    /// What it reached: an O_PATH descriptor.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
@@ -221,7 +221,7 @@ impl Walked {
     /// The end of the path.
     ///
     /// # Errors
-    /// Why the walk didn't come there.
+    /// Why the walk didn't reach it.
     pub fn there(self) -> io::Result<Self> {
         match &self.end {
             End::There => Ok(self),
@@ -233,12 +233,12 @@ impl Walked {
         }
     }
 
-    /// Whether it came to the end of the path.
+    /// Whether it reached the end of the path.
     pub fn is_there(&self) -> bool {
         self.end == End::There
     }
 
-    /// Whether the rest of the path, if any, lies below what the walk came to, where this process isn't let in or
+    /// Whether the rest of the path, if any, lies below what the walk reached, where this process has no access or
     /// the daemon is gone.
     pub fn covers_the_rest(&self) -> bool {
         match &self.end {
@@ -250,8 +250,8 @@ impl Walked {
         }
     }
 
-    /// Whether what it came to is of a FUSE filesystem whose daemon is gone, though the kernel may still know the
-    /// attributes of its root: how much room there is has to be asked for.
+    /// Whether it reached a FUSE filesystem whose daemon is gone, though the kernel may still know the
+    /// attributes of its root: only `fstatfs` asks the daemon.
     pub fn nobody_answers(&self) -> bool {
         rustix::fs::fstatfs(&self.fd).is_err_and(tells_of_a_dead_daemon)
     }

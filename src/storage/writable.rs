@@ -1,4 +1,4 @@
-//! Leave to write a vault.
+//! Permission to write a vault.
 //!
 //! A keyring's header has *ro_compat* bits: features of the format that a program which doesn't know them may read past,
 //! but not write. The rule: with a bit that this program doesn't know, nothing below the vault's directory is written,
@@ -6,7 +6,7 @@
 //!
 //! A [`Writable`] is the proof that every bit is known, and [`RoCompat::writable`] the only way to one. What writes in a
 //! vault's directory takes it: the keyring's lock (which every change of the keyring takes), the event log, the note of
-//! failed unlocks, the vault's lock, a vault in use, a repair. So a new writer can't leave out the question.
+//! failed unlocks, the vault's lock, a vault in use, a repair. So a new writer can't forget the check.
 
 /// The ro_compat bits of a keyring's header.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -24,7 +24,7 @@ pub struct Writable(());
 pub struct UnknownFeatures(u32);
 
 impl RoCompat {
-    /// The bits as they stand in a header.
+    /// The bits as they are in a header.
     pub const fn from_bits(bits: u32) -> Self {
         Self(bits)
     }
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_bit_that_is_not_known_takes_the_leave_to_write() {
+    fn an_unknown_bit_forbids_writing() {
         assert!(RoCompat::default().writable().is_ok());
         for bit in (0..32).map(|at| 1_u32 << at).filter(|bit| !KNOWN & bit != 0) {
             assert_eq!(RoCompat::from_bits(KNOWN | bit).writable().unwrap_err(), UnknownFeatures(bit));

@@ -139,7 +139,7 @@ fn split(list: &[u8]) -> Vec<Vec<u8>> {
 /// The value of an attribute; `None`: there is none of this name.
 ///
 /// # Errors
-/// EOPNOTSUPP where the filesystem has none, and what `fgetxattr(2)` says.
+/// EOPNOTSUPP where the filesystem has none, and those of `fgetxattr(2)`.
 pub fn getxattr(fd: BorrowedFd<'_>, xattr: &[u8]) -> Result<Option<Vec<u8>>> {
     or_none(with_fd(fd, |place| place.get(xattr)))
 }
@@ -155,7 +155,7 @@ pub fn getxattr_at(at: BorrowedFd<'_>, name: &[u8], xattr: &[u8]) -> Result<Opti
 /// Sets an attribute.
 ///
 /// # Errors
-/// EEXIST or ENODATA as `mode` says; ERANGE, E2BIG or ENOSPC where it is too long; what `fsetxattr(2)` says.
+/// EEXIST or ENODATA as `mode` says; ERANGE, E2BIG or ENOSPC where it is too long; those of `fsetxattr(2)`.
 pub fn setxattr(fd: BorrowedFd<'_>, xattr: &[u8], value: &[u8], mode: XattrMode) -> Result<()> {
     changing(Op::SetXattr, || with_fd(fd, |place| place.set(xattr, value, mode)))
 }
@@ -177,7 +177,7 @@ pub fn setxattr_at(
 /// Removes an attribute.
 ///
 /// # Errors
-/// ENODATA if there is none of this name, and what `fremovexattr(2)` says.
+/// ENODATA if there is none of this name, and those of `fremovexattr(2)`.
 pub fn removexattr(fd: BorrowedFd<'_>, xattr: &[u8]) -> Result<()> {
     changing(Op::RemoveXattr, || with_fd(fd, |place| place.remove(xattr)))
 }
@@ -193,7 +193,7 @@ pub fn removexattr_at(at: BorrowedFd<'_>, name: &[u8], xattr: &[u8]) -> Result<(
 /// The names of all attributes that the daemon may see.
 ///
 /// # Errors
-/// EOPNOTSUPP where the filesystem has none, and what `flistxattr(2)` says.
+/// EOPNOTSUPP where the filesystem has none, and those of `flistxattr(2)`.
 pub fn listxattr(fd: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>> {
     with_fd(fd, |place| place.list()).map(|list| split(&list))
 }

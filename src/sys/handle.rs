@@ -30,7 +30,7 @@ impl FileHandle {
 /// an empty name.
 ///
 /// # Errors
-/// EOPNOTSUPP where the filesystem has no handles, and what the system call says.
+/// EOPNOTSUPP where the filesystem has no handles, and those of the system call.
 pub fn name_to_handle(at: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<FileHandle> {
     let mut handle = FileHandle { len: MOST as u32, kind: 0, bytes: [0; MOST] };
     let flags = if name.is_empty() { libc::AT_EMPTY_PATH } else { 0 };
@@ -56,7 +56,7 @@ pub fn name_to_handle(at: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<Fil
 /// An O_PATH descriptor of what a handle stands for, on the filesystem of `mount`, which isn't an O_PATH one.
 ///
 /// # Errors
-/// ESTALE if it is gone, EPERM without CAP_DAC_READ_SEARCH, and what the system call says.
+/// ESTALE if it is gone, EPERM without CAP_DAC_READ_SEARCH, and those of the system call.
 pub fn open_by_handle(mount: BorrowedFd<'_>, handle: &FileHandle) -> rustix::io::Result<OwnedFd> {
     let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
     // SAFETY: the handle is as long as it says, and borrowed for the length of the call; the descriptor that

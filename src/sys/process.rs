@@ -16,7 +16,7 @@ pub enum Forked {
 /// thread has locked (the allocator, say) would stay locked in the child. Refused with EBUSY if there is one.
 ///
 /// # Errors
-/// EBUSY, or what the system call says: EAGAIN, ENOMEM.
+/// EBUSY, or those of the system call: EAGAIN, ENOMEM.
 pub fn fork() -> rustix::io::Result<Forked> {
     // Unreadable only without /proc, where the caller's word has to do.
     if std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() > 1) {

@@ -17,7 +17,7 @@ impl Cores {
     /// Those that the calling thread may run on.
     ///
     /// # Errors
-    /// What the system call says.
+    /// Those of the system call.
     pub fn allowed() -> rustix::io::Result<Self> {
         sched_getaffinity(None).map(Self)
     }
@@ -42,7 +42,7 @@ pub struct ThreadId(pub u32);
 /// that, but one to take it back.
 ///
 /// # Errors
-/// What the system call says.
+/// Those of the system call.
 pub fn run_when_idle() -> rustix::io::Result<()> {
     let none = libc::sched_param { sched_priority: 0 };
     // SAFETY: the pointer is to a live sched_param, which the call only reads; 0 is the calling thread.

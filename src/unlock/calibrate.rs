@@ -43,7 +43,7 @@ pub fn calibrate(choice: KdfChoice) -> Result<KdfParams, String> {
             let probe = KdfParams { memory_kib: PROBE_KIB, passes: 1, lanes: 1 };
             let run = || {
                 let start = Instant::now();
-                // A machine that can't run even the probe gets the least costs, and the slot's sealing says why.
+                // A machine that can't run even the probe gets the least costs; sealing the slot then reports why.
                 derive_kek(b"calibration", &[0; 16], probe).map_or(TARGET, |_| start.elapsed())
             };
             // What else the machine does only makes a probe slower: the fastest is what the machine can do.
@@ -75,7 +75,7 @@ fn scaled(probe: Duration, limit_kib: u32) -> KdfParams {
     // Whole MiB; the casts saturate.
     let memory_kib = ((memory as u32) & !1023).clamp(PROBE_KIB, most);
     let passes = passes_over_probe * f64::from(PROBE_KIB) / f64::from(memory_kib);
-    // Never more than is spent on a slot that nobody vouches for.
+    // Within the bounds for a slot that may be forged: what is made here opens without --any-cost.
     let most = SlotCost::most_passes(memory_kib).max(PASSES);
     KdfParams { memory_kib, passes: (passes as u32).clamp(PASSES, most), lanes: 1 }
 }
@@ -131,9 +131,9 @@ mod tests {
     }
 
     #[test]
-    fn what_rekeyfs_makes_is_tried_without_a_say_so() {
+    fn every_slot_made_here_is_within_the_usual_bounds() {
         let most = calibrate(KdfChoice::MemoryMib(4096)).unwrap();
-        // The most that calibration comes to: its most memory, then more passes for a second's worth of it.
+        // The highest costs of a calibration: the most memory, then passes for the rest of a second.
         let calibrated = scaled(Duration::from_micros(1), u32::MAX);
         for kdf in [most, calibrated] {
             assert!(

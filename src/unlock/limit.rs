@@ -2,13 +2,13 @@
 
 use rekeyfs_format::unlock::CostBounds;
 
-/// How much may be spent on slots that nobody vouches for.
+/// How much may be spent on slots that may be forged.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum CostLimit {
     /// What the slots that rekeyfs makes cost, and no more memory than this machine has.
     #[default]
     Usual,
-    /// Whatever the header asks for, each slot within the caps of its parameters: the caller says so.
+    /// What the header asks for, each slot within the caps of its parameters: the user vouches for it.
     Any,
 }
 

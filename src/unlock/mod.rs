@@ -1,5 +1,5 @@
-//! What a machine spends on unlock slots: the costs of a new one, measured here, and the bounds for those of a keyring
-//! that nobody vouches for. The slots themselves are `rekeyfs_format::unlock`, whose names are here too.
+//! What this machine spends on unlock slots: the costs of a new one, measured here, and the bounds for those of a keyring
+//! that may be forged. The slots themselves are `rekeyfs_format::unlock`, whose names are here too.
 
 mod calibrate;
 mod limit;

@@ -20,7 +20,7 @@ unsafe impl Send for Cells {}
 static FREE: Mutex<Cells> = Mutex::new(Cells(Vec::new()));
 static ALL_LOCKED: AtomicBool = AtomicBool::new(true);
 
-/// Whether every cell handed out so far is in memory that can't be swapped out.
+/// Whether every cell so far is in memory that can't be swapped out.
 pub fn all_locked() -> bool {
     ALL_LOCKED.load(Ordering::Relaxed)
 }

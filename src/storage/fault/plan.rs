@@ -1,4 +1,4 @@
-//! Which calls fail, on which threads, and what has come of it.
+//! Which calls fail, on which threads, and which calls were made.
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
@@ -43,7 +43,7 @@ struct State {
     since: u64,
     /// The write that ends early, by its place among all calls, and what of it is made.
     short: Option<(u64, ShortWrite)>,
-    /// What the lower filesystem doesn't have, and says so each time.
+    /// Calls that the lower filesystem lacks, and the error that it returns each time.
     refused: Vec<(Op, Errno)>,
     calls: Vec<Op>,
 }
@@ -127,7 +127,7 @@ pub(super) fn write_point(offset: u64, len: usize) -> Result<usize> {
     })
 }
 
-/// A plan and what has come of it. Does nothing before it is put in force on a thread or the process.
+/// A plan and its result so far. It takes effect on a thread or on the process.
 #[derive(Clone)]
 pub struct Faults(Shared);
 
@@ -137,17 +137,17 @@ impl Faults {
         Self::with(Some(plan))
     }
 
-    /// That fails nothing and only records: a first run learns how many calls there are to fail.
+    /// Nothing fails; a first run learns how many calls there are.
     pub fn record() -> Self {
         Self::with(None)
     }
 
-    /// That stops for good (EIO) once `skip` calls have worked.
+    /// Every call fails (EIO) after `skip` calls have worked.
     pub fn stop_after(skip: u64) -> Self {
         Self::new(Plan { skip, only: None, errno: Errno::IO, after: After::Stop })
     }
 
-    /// That fails one call with `errno` once `skip` calls have worked.
+    /// One call fails with `errno` after `skip` calls have worked.
     pub fn fail_once(skip: u64, errno: Errno) -> Self {
         Self::new(Plan { skip, only: None, errno, after: After::Recover })
     }
@@ -189,17 +189,17 @@ impl Faults {
         ProcessScope { _turn: turn }
     }
 
-    /// How many calls have come by, failed ones included.
+    /// How many calls there were, failed ones included.
     pub fn calls(&self) -> u64 {
         self.0.lock().calls.len() as u64
     }
 
-    /// The calls that have come by, in their order.
+    /// The calls so far, in their order.
     pub fn log(&self) -> Vec<Op> {
         self.0.lock().calls.clone()
     }
 
-    /// Whether calls fail for good by now.
+    /// Whether every further call fails.
     pub fn stopped(&self) -> bool {
         let state = self.0.lock();
         state.fired

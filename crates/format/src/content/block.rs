@@ -28,7 +28,8 @@ pub fn payload_of(lower: &mut [u8]) -> &mut [u8] {
     &mut lower[PAYLOAD..]
 }
 
-/// Seals the payload that stands in `lower` (see [`payload_of`]) in place. `nonce` is fresh and random.
+/// Seals the payload in `lower` (see [`payload_of`]) in place. `nonce` is from
+/// [`fresh_nonces`](crate::crypto::page::fresh_nonces).
 pub fn seal(key: &ContentKey, page: PageIndex, nonce: &Nonce, lower: &mut [u8]) {
     debug_assert_eq!(lower.len() as u64, block_range(page).end - block_range(page).start);
     let (head, payload) = lower.split_at_mut(PAYLOAD);

@@ -59,7 +59,7 @@ pub const fn page_count(size: PlainOffset) -> PageCount {
     PageCount(if size.0 == 0 { 0 } else { locate(PlainOffset(size.0 - 1)).0.0 + 1 })
 }
 
-/// The lower size that says `size`. `size` is at most [`MAX_SIZE`].
+/// The lower size of a file of `size` bytes. `size` is at most [`MAX_SIZE`].
 pub const fn lower_size(size: PlainOffset) -> LowerOffset {
     if size.0 == 0 {
         return LowerOffset(0);
@@ -68,7 +68,7 @@ pub const fn lower_size(size: PlainOffset) -> LowerOffset {
     LowerOffset((last.0 + 1) * PAGE + within + 1)
 }
 
-/// The plaintext size that a lower size says.
+/// The plaintext size of a file with this lower size.
 ///
 /// # Errors
 /// [`ImpossibleSize`] for one that rekeyfs never leaves, not even in a crash.
@@ -104,7 +104,7 @@ pub const fn segment(page: PageIndex) -> SegmentIndex {
     SegmentIndex(page.0 / SEGMENT_PAGES)
 }
 
-/// A part of one block: which bytes of its payload, and where they stand in the caller's buffer.
+/// A part of one block: which bytes of its payload, and where they are in the caller's buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {
     /// The block.
@@ -122,7 +122,7 @@ impl Piece {
     }
 }
 
-/// Cuts `[offset, offset + len)` into pieces, one a block, in ascending order.
+/// Splits `[offset, offset + len)` into pieces, one a block, in ascending order.
 pub fn pieces(offset: PlainOffset, len: usize) -> impl Iterator<Item = Piece> {
     let mut done = 0;
     std::iter::from_fn(move || {

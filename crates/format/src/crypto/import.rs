@@ -1,4 +1,4 @@
-//! The way in for key material that was made elsewhere: RSA-OAEP (RFC 8017) of the crate `aws-lc-rs`, whose
+//! Import of key material that was made elsewhere: RSA-OAEP (RFC 8017) of the crate `aws-lc-rs`, whose
 //! decryption takes the same time for good and bad ciphertexts. Without the feature `aws-lc` there is none: the
 //! RustCrypto crate for RSA has a timing leak (RUSTSEC-2023-0071).
 
@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::error::AuthError;
 use super::keys::KeyMaterial;
 
-/// How material is wrapped on its way in.
+/// How imported material is wrapped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Oaep {
     /// SHA-256 with MGF1 of SHA-256.
@@ -108,7 +108,7 @@ pub fn wrap(public: &[u8], oaep: Oaep, material: &[u8; 32]) -> Result<Vec<u8>, A
 /// Unwraps material of 32 bytes.
 ///
 /// # Errors
-/// [`AuthError`], whatever is wrong with it.
+/// [`AuthError`], whatever the reason.
 pub fn unwrap(private: &[u8], oaep: Oaep, wrapped: &[u8]) -> Result<KeyMaterial, AuthError> {
     engine::unwrap(private, oaep, wrapped)
 }

@@ -66,7 +66,7 @@ locked_key!(
     KeyMaterial
 );
 locked_key!(
-    /// A tree key: names, directory ids, directory records, symlinks and xattrs hang on it.
+    /// A tree key: the keys of names, directory ids, directory records, symlinks and xattrs are derived from it.
     TreeKey
 );
 locked_key!(
@@ -74,8 +74,8 @@ locked_key!(
     EventKey
 );
 locked_key!(
-    /// What a root key leaves to those that replace it: a host that knows its commitment sees that whoever made the
-    /// new keyring held the old root key, which can't be found from it.
+    /// What a root key leaves to those that replace it: a host that knows the old commitment can check that the maker of
+    /// the new keyring held the old root key. The root key can't be found from it.
     Endorsement
 );
 locked_key!(
@@ -102,21 +102,19 @@ impl RootKey {
         seal::open(&derived(self.expose(), labels::KEYRING, &[vault.as_bytes()]), aad, sealed)
     }
 
-    /// The MAC by which whoever gave an unlock secret insists on an order: over the keyring's generation and
-    /// the order's words.
-    pub fn insist(&self, vault: VaultId, generation: Generation, order: &str) -> [u8; 32] {
-        let key = derived(self.expose(), labels::INSIST, &[vault.as_bytes()]);
-        hmac_sha256(&key, &[&generation.0.to_le_bytes(), order.as_bytes()].concat())
+    /// The token that forces an operation: a MAC over the keyring's generation and the operation's words, which only the
+    /// holder of an unlock secret can make.
+    pub fn force_token(&self, vault: VaultId, generation: Generation, operation: &str) -> [u8; 32] {
+        let key = derived(self.expose(), labels::FORCE_TOKEN, &[vault.as_bytes()]);
+        hmac_sha256(&key, &[&generation.0.to_le_bytes(), operation.as_bytes()].concat())
     }
-}
 
-impl RootKey {
     /// What it leaves to the root keys that replace it.
     pub fn endorsement(&self, vault: VaultId) -> Endorsement {
         Endorsement(derived_locked(self.expose(), labels::ENDORSEMENT, &[vault.as_bytes()]))
     }
 
-    /// By which a host knows it again.
+    /// By which a host recognizes it.
     pub fn commitment(&self, vault: VaultId) -> RootCommitment {
         self.endorsement(vault).commitment(vault)
     }
@@ -127,7 +125,7 @@ impl RootKey {
     }
 }
 
-/// Tells a root key from every other, and nothing else of it: no secret.
+/// Identifies a root key and reveals nothing else about it: no secret.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RootCommitment(pub [u8; 32]);
 
@@ -162,7 +160,7 @@ impl SlotKek {
 }
 
 impl KeyMaterial {
-    /// An id by which imported material is known again, and from which it can't be found.
+    /// An id by which imported material is recognized; the material can't be found from it.
     pub fn material_id(&self, key: KeyId) -> [u8; 32] {
         **derived(self.expose(), labels::MATERIAL_ID, &[key.as_bytes()])
     }

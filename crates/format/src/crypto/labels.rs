@@ -10,15 +10,16 @@ pub struct Label(pub(super) &'static [u8]);
 
 /// Root key → key that seals the keyring body; context: vault id.
 pub const KEYRING: Label = Label(b"keyring");
-/// Root key → key of the MACs by which an order is insisted on (never stored); context: vault id.
-pub const INSIST: Label = Label(b"insist");
+/// Root key → key of the tokens that force an operation (never stored); context: vault id. The label is older than the
+/// name.
+pub const FORCE_TOKEN: Label = Label(b"insist");
 /// Root key → key that seals import tokens; context: vault id.
 pub const IMPORT_TOKEN: Label = Label(b"import-token");
-/// Root key → what endorses a later root key: whoever knows it held this one; context: vault id.
+/// Root key → what endorses a later root key, since only a holder of this one has it; context: vault id.
 pub const ENDORSEMENT: Label = Label(b"endorsement");
-/// A root key's endorsement → the root key's commitment, by which a host knows it again; context: vault id.
+/// A root key's endorsement → the root key's commitment, by which a host recognizes it; context: vault id.
 pub const ROOT_COMMITMENT: Label = Label(b"root-commitment");
-/// Imported key material → its id, by which it is known again; context: key id.
+/// Imported key material → its id, by which it is recognized; context: key id.
 pub const MATERIAL_ID: Label = Label(b"material-id");
 /// Slot KEK → key that wraps the root key; context: vault id, slot id.
 pub const SLOT_WRAP: Label = Label(b"slot-wrap");

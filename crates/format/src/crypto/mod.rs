@@ -1,5 +1,5 @@
 //! The only importer of cipher crates: key roles, key derivation, wrapping, sealing, random bytes.
-//! No primitive is made here; each file says which crate or document it rests on. No secret type has
+//! No primitive is implemented here; each file names the crate and the document that it rests on. No secret type has
 //! Debug, Clone, Copy or serde, and all are wiped when dropped.
 
 pub mod derive;

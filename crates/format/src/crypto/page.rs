@@ -102,7 +102,7 @@ impl ContentKey {
     /// Opens `ciphertext` into `out`, which has the same length.
     ///
     /// # Errors
-    /// [`AuthError`]; `out` then holds nothing of use and must not be shown.
+    /// [`AuthError`]; `out` then holds bytes that aren't authentic and must not be given to anyone.
     pub fn open(
         &self,
         nonce: &Nonce,

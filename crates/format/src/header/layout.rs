@@ -1,4 +1,4 @@
-//! Where what stands in a slot. Every number is little-endian.
+//! The layout of a slot. Every number is little-endian.
 //!
 //! ```text
 //! page 0   0 slot A (512) | 512 slot B (512) | 1024 block 0 (content/layout.rs)
@@ -71,7 +71,7 @@ impl SlotIndex {
     }
 }
 
-/// The authenticated bytes of a slot. Whether they are authentic, the holder knows.
+/// The bytes of a slot that its MAC covers. Only their holder knows whether the MAC was checked.
 #[derive(Clone)]
 pub(super) struct Fields([u8; AUTHENTICATED]);
 

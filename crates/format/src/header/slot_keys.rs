@@ -1,18 +1,18 @@
-//! What both slots of a file say of keys: which backing keys open it, and which alias it follows.
+//! Which backing keys the two slots of a file name, and which alias the file follows.
 
 use super::layout::{Fields, SLOT, SLOTS, SlotIndex};
 use super::tag::AliasTag;
 use crate::ids::BackingKeyId;
 
-/// What stands in the slot that isn't in force. Whoever has the backing key that it names opens the file too, as
-/// long as the slot is there: no file has left a backing key before both of its slots have.
+/// What is in the slot that isn't in force. As long as it is there, the backing key that it names opens the file too:
+/// a file has left a backing key only when both of its slots have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OtherSlot {
     /// Zeros: none was written yet.
     Empty,
     /// A slot that names this backing key; it isn't verified.
     Names(BackingKeyId),
-    /// It can't be told: it is no slot, or one was written over it and isn't known to be durable.
+    /// It isn't known: the bytes are no slot, or a slot was written there and may not be durable.
     Unknown,
 }
 
@@ -50,7 +50,7 @@ impl SlotKeys {
             }
     }
 
-    /// Whether the other slot bears, or may bear, another backing key than the one in force.
+    /// Whether the other slot names, or may name, another backing key than the one in force.
     pub fn differ(&self) -> bool {
         !self.only(self.backing)
     }

@@ -1,6 +1,6 @@
 //! The alias tag: under which alias a file was wrapped, so that it follows that alias wherever its names lie
-//! (docs/format.md, "Alias tag"). It stands in bytes that programs without tags copy as reserved ones: a tag counts only
-//! if it names the key of its own slot, for else such a program has re-wrapped the file under another key since.
+//! (docs/format.md, "Alias tag"). Programs without tags copy its bytes as reserved ones. So a tag counts only
+//! if it names the key of its own slot: otherwise such a program has re-wrapped the file under another key since.
 //!
 //! ```text
 //! slot   136 alias id (16; zeros: pinned) | 152 key id (16) | 168 keyring generation u64

@@ -82,7 +82,7 @@ impl Header {
         NextSlot { fields, index: self.index.other(), bytes }
     }
 
-    /// Takes over a slot made by [`Header::next_slot`], once it is durable.
+    /// Makes a slot from [`Header::next_slot`] the header, once it is durable.
     pub fn advance(&mut self, next: NextSlot) {
         self.copied = false;
         self.other = OtherSlot::Names(self.backing());
@@ -107,7 +107,7 @@ impl Header {
         }
     }
 
-    /// What the other slot holds, or will hold after a power cut, can't be told.
+    /// From here on it isn't known what the other slot holds, or will hold after a power cut.
     pub fn other_is_unknown(&mut self) {
         (self.other, self.copied) = (OtherSlot::Unknown, false);
     }
@@ -133,7 +133,7 @@ impl Header {
         }
     }
 
-    /// Which slot the header stands in.
+    /// Which slot the header is in.
     pub fn index(&self) -> SlotIndex {
         self.index
     }

@@ -29,7 +29,7 @@ macro_rules! uuid_id {
                 Self(uuid::Uuid::from_bytes(bytes))
             }
 
-            /// The 16 raw bytes, as they stand on disk.
+            /// The 16 raw bytes, as they are on disk.
             pub const fn as_bytes(&self) -> &[u8; 16] {
                 self.0.as_bytes()
             }
@@ -73,7 +73,7 @@ uuid_id!(
     SlotId
 );
 uuid_id!(
-    /// A tree key: what names, symlinks, xattrs and directory records hang on.
+    /// A tree key, under which names, symlinks, xattrs and directory records are encrypted.
     TreeKeyId
 );
 
@@ -154,7 +154,7 @@ impl fmt::Display for Ino {
     }
 }
 
-/// Tells the inodes that bear one number one after the other; never changes while an inode lives.
+/// Distinguishes inodes that have one number one after the other; constant while an inode lives.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 pub struct NodeGeneration(pub u32);
 
@@ -255,10 +255,10 @@ pub struct Time {
     pub nanos: u32,
 }
 
-/// What is to become of a time stamp, as `utimensat(2)` has it.
+/// A change of a time stamp, as in `utimensat(2)`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TimeChange {
-    /// Leave it (UTIME_OMIT).
+    /// Keep it (UTIME_OMIT).
     Keep,
     /// Set it to the present (UTIME_NOW).
     Now,

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A path as it stands in JSON: text, or `{"base64": …}` where it isn't UTF-8, so that no byte is lost.
+/// A path as JSON has it: text, or `{"base64": …}` where it isn't UTF-8, so that no byte is lost.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct PathText(pub PathBuf);
 

@@ -20,7 +20,7 @@ const SHOWN: EncodedConfig =
     Config::DEFAULT.set_time_precision(TimePrecision::Second { decimal_digits: NonZeroU8::new(3) }).encode();
 
 impl Timestamp {
-    /// What the system clock says; 1970 if it is set before that.
+    /// The time of the system clock; 1970 if it is set before that.
     pub fn now() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))

@@ -1,6 +1,6 @@
 //! Names: base64url of AES-256-SIV over the name, zero-padded to a multiple of 16, with the directory's id as
-//! AAD. A name whose lower form is over 255 bytes (any of more than 160) stands under the form's hash, with
-//! the full form in a companion file.
+//! AAD. The entry of a name whose lower form is over 255 bytes (any of more than 160) is the form's hash; a
+//! companion file holds the full form.
 
 use super::kind::{
     BAD_PREFIX, LONG_PREFIX, LONG_SUFFIX, MAX_NAME, NameError, bad_name, check_new, check_plain,
@@ -16,7 +16,7 @@ const BLOCK: usize = 16;
 /// The longest name that lower filesystems take, in bytes.
 const LOWER_MAX: usize = 255;
 
-/// How a name stands in the lower directory.
+/// A name in the lower directory.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LowerName {
     /// Under its lower form.
@@ -33,7 +33,7 @@ pub enum LowerName {
 }
 
 impl LowerName {
-    /// How a lower form stands in the directory.
+    /// The name in the directory of this lower form.
     pub fn from_full(full: Vec<u8>) -> Self {
         if full.len() <= LOWER_MAX {
             return Self::Short(full);
@@ -112,8 +112,8 @@ impl NameCipher {
         self.decrypt(dir, name.full())
     }
 
-    /// The name under which a lower one that isn't rekeyfs's own is shown: the plaintext, or
-    /// `.rekeyfs-bad.` and the lower name.
+    /// The display name of a lower name that isn't rekeyfs's own: the plaintext, or `.rekeyfs-bad.` and the lower
+    /// name.
     pub fn show(&self, dir: DirId, lower: &[u8]) -> Vec<u8> {
         self.decrypt(dir, lower).unwrap_or_else(|AuthError| bad_name(lower))
     }

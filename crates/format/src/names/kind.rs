@@ -10,10 +10,10 @@ pub const DIR_RECORD: &[u8] = b".dir";
 pub const LONG_PREFIX: &[u8] = b".long.";
 /// What is appended to a long name's entry for its companion, the file that holds the full lower name.
 pub const LONG_SUFFIX: &[u8] = b".name";
-/// What the names of temporary files start with. One that a crash left may be removed by whoever holds the vault's
-/// lock.
+/// What the names of temporary files start with. The holder of the vault's lock may remove one that a
+/// crash left.
 pub const TEMPORARY_PREFIX: &[u8] = b".tmp.";
-/// What a lower name that can't be decrypted is shown with.
+/// Prefix of the display name of a lower name that can't be decrypted.
 pub const BAD_PREFIX: &[u8] = b".rekeyfs-bad.";
 
 /// A SHA-256 in base64url.
@@ -32,7 +32,7 @@ pub enum LowerKind {
     DirRecord,
     /// A temporary file.
     Temporary,
-    /// Of a newer program, or of no one's: hidden and kept. `.` and `..` are such.
+    /// Made by a newer program or by another one: hidden and kept. `.` and `..` are such.
     Unknown,
 }
 
@@ -75,7 +75,7 @@ impl LowerKind {
     }
 }
 
-/// Why a plaintext name can't be.
+/// Why a plaintext name is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// Over 255 bytes: ENAMETOOLONG.
@@ -114,7 +114,7 @@ pub fn check_new(name: &[u8]) -> Result<(), NameError> {
     check_plain(name)
 }
 
-/// The plaintext name under which a lower one that can't be decrypted is shown.
+/// The display name of a lower name that can't be decrypted.
 pub fn bad_name(lower: &[u8]) -> Vec<u8> {
     [BAD_PREFIX, lower].concat()
 }

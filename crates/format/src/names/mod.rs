@@ -1,8 +1,8 @@
-//! What stands in lower directories besides content: names, directory records, symlink targets, extended
+//! What is in lower directories besides content: names, directory records, symlink targets, extended
 //! attributes (docs/format.md, "Names and directories"). Pure: bytes in, bytes out.
 //!
-//! Lower names that start with `.` are rekeyfs's own; all others are encrypted names. Whatever is decoded here
-//! is authenticated, and every byte counts: there is one encoding of each thing under one key and nonce.
+//! Lower names that start with `.` are rekeyfs's own; all others are encrypted names. Everything that is decoded
+//! here is authenticated, and every byte counts: a thing has one encoding under one key and nonce.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -39,7 +39,7 @@ impl RecordCipher {
         Self(tree.dir_record_key())
     }
 
-    /// The record as it stands on disk.
+    /// The record as it is on disk.
     pub fn encode(&self, record: &DirRecord) -> Vec<u8> {
         let alias = record.alias.as_ref().map_or("", AliasName::as_str);
         let mut plain = Vec::with_capacity(ID + ALIAS_LEN + alias.len());

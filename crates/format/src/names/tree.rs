@@ -1,4 +1,4 @@
-//! All that is encrypted under the tree key, in one place.
+//! Everything that is encrypted under the tree key.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use super::{NameCipher, RecordCipher, SymlinkCipher, XattrCipher};
 use crate::crypto::keys::TreeKey;
 use crate::ids::DirId;
 
-/// The ciphers that hang on the tree key, and the ids of directories that are derived from it.
+/// The ciphers under the tree key, and the directory ids that are derived from it.
 pub struct TreeCiphers {
     key: Arc<TreeKey>,
     /// Of names.

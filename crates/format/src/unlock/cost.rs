@@ -1,4 +1,4 @@
-//! What trying an unlock slot costs, and the most that rekeyfs's own slots come to.
+//! The cost of trying an unlock slot, and the highest cost of the slots that rekeyfs makes.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ impl SlotCost {
         Self { mib_passes: u64::from(kdf.memory_kib >> 10) * u64::from(kdf.passes) }
     }
 
-    /// How many passes over this much memory (at least 1 MiB) one slot may take to be tried without a say-so.
+    /// How many passes over this much memory (at least 1 MiB) a slot may take that is tried within the usual bounds.
     pub fn most_passes(memory_kib: u32) -> u32 {
         let passes = MAX_OF_ONE.mib_passes / u64::from(memory_kib >> 10).max(1);
         u32::try_from(passes).unwrap_or(u32::MAX).min(KdfParams::MAX_PASSES)

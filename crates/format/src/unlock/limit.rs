@@ -1,14 +1,14 @@
-//! What is spent on unlock slots before any of them is known to be genuine. Whoever can write the keyring can write
-//! slots into its header: nothing of that is authentic before a slot has opened. So the number of slots, and the
-//! memory and time that Argon2id takes for all that would be tried, are bounded before the first one is tried. All
-//! slots that rekeyfs makes are within the bounds; who knows better says so ([`CostBounds::None`]).
+//! Bounds on the work for unlock slots that may be forged. An attacker who can write the keyring can write slots into
+//! its header, and nothing in it is authentic before a slot has opened. So the number of slots, and the memory and time
+//! that Argon2id takes for all that would be tried, are bounded before the first one is tried. All slots that rekeyfs
+//! makes are within the bounds; a caller who vouches for the header lifts them ([`CostBounds::None`]).
 
 use super::cost::{MAX_OF_ALL, MAX_OF_ONE, MAX_SLOTS, SlotCost};
 use super::error::UnlockError;
 use crate::crypto::password::KdfParams;
 use crate::ids::SlotId;
 
-/// How much may be spent on slots that nobody vouches for.
+/// How much may be spent on slots that may be forged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CostBounds {
     /// What the slots that rekeyfs makes cost.

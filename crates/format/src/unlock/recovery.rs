@@ -64,8 +64,8 @@ impl RecoveryKey {
     /// dashes and spaces, and 0, 1 and 8 for O, I and B, which base32 doesn't tell apart from them.
     ///
     /// # Errors
-    /// [`RecoveryKeyError`] says what is wrong with the text; a wrong but well-formed key is only found out
-    /// by unlocking with it.
+    /// [`RecoveryKeyError`] says what is wrong with the text; whether a well-formed key is the right one,
+    /// only unlocking with it shows.
     pub fn parse(text: &[u8]) -> Result<Self, RecoveryKeyError> {
         let mut chars = Zeroizing::new([0; CHARS]);
         let mut len = 0;

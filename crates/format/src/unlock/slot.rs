@@ -1,4 +1,4 @@
-//! Slots as they stand in the keyring's header, sealing and opening them.
+//! Slots as they are in the keyring's header: sealing and opening them.
 //!
 //! ```text
 //! in JSON    {"id", "type", "created", "salt" and "kdf" (of a passphrase), "wrapped"}, in base64 where it is bytes
@@ -190,7 +190,7 @@ impl Slots {
     ) -> Result<(RootKey, SlotId), UnlockError> {
         let bounds = bounds.into();
         let mut failure = UnlockError::NoSuchSlot(secret.kind());
-        // What kept a slot from being tried says more than that another one refused.
+        // Why a slot was not tried tells the user more than that another slot refused the secret.
         let mut fails = |e: UnlockError| {
             if failure.is_wrong_secret() {
                 failure = e;

@@ -199,7 +199,7 @@ fn numbers_in_a_slot_of_an_unknown_kind_are_kept_to_the_last_bit() {
     }
 }
 
-/// As whoever can write the keyring makes them: slots cloned from a real one, with other ids and costs.
+/// Slots as an attacker who can write the keyring makes them: copies of a real one, with other ids and costs.
 fn forged(good: &Slots, count: usize, memory_kib: u32, passes: u32) -> Slots {
     let slot = serde_json::to_value(good).unwrap()[0].clone();
     let forged = |_| {
@@ -236,7 +236,7 @@ fn forged_slots_are_refused_at_once_by_number_and_by_cost() {
     assert!(matches!(wrong, UnlockError::TooCostly { memory_mib: 4096, passes: 64, .. }), "{wrong}");
     assert!(!wrong.is_wrong_secret());
     assert!(began.elapsed() < Duration::from_secs(2));
-    // With a say-so they are.
+    // Without bounds they are.
     assert!(forged(&good, 100, 64, 1).unlock(vault, &secret, CostBounds::None).is_ok());
     assert!(forged(&good, 100, 64, 1).unlock(vault, &secret, USUAL).is_err());
 }

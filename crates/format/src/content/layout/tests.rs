@@ -41,7 +41,7 @@ fn every_lower_size_of_the_first_pages_is_read_or_refused() {
         match plain_size(LowerOffset(lower)) {
             Ok(PlainOffset(0)) => assert_eq!(lower, 0),
             Ok(size) if lower % PAGE == 0 => {
-                // A foreign copy that cut the hole off: the last block is full.
+                // A copy by another tool, without the hole: the last block is full.
                 assert_eq!(size.0, block_start(PageIndex(lower / PAGE)).0);
             }
             Ok(size) => {
