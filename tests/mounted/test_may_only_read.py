@@ -114,7 +114,9 @@ class MayOnlyRead(MountedTest):
         slot = json.loads(self.vault.ok("unlock", "list", target, "--json"))["slots"][0]["id"]
         self.refused("unlock", "remove", target, slot, *given)
         self.refused("unlock", "change", target, *given, "--new-passfile", self.vault.passfile)
-        self.refused("key", "retire", target, "--key-id", self.key, "--below", "2", "--force", *given)
+        self.refused("unlock", "change", target, *given, "--new-passfile", self.vault.passfile, "--revoke")
+        for extra in (["--force"], ["--undo"], ["--trim", "--force"]):
+            self.refused("key", "retire", target, "--key-id", self.key, "--below", "2", *extra, *given)
         of = ["--vault", target, *given, "--key-id", self.key]
         self.refused("kms", "schedule-key-deletion", *of, "--pending-window-in-days", "7", "--force")
         for verb, *extra in (
@@ -185,11 +187,7 @@ class MayOnlyRead(MountedTest):
         tree = self.vault.path / "tree"
         return next(p for p in tree.iterdir() if p.is_file() and not p.is_symlink() and p.name[0] != ".")
 
-    def test_mounted_read_only_every_command_reads_or_is_refused(self):
-        self.vault.mount("-o", "ro")
-        mnt = self.mnt
-        self.assertEqual(tree_digest(mnt), self.content)
-        self.assertEqual(self.vault.version(mnt / "g"), 1)
+    def changes_nothing_in_files(self, mnt):
         for change in (
             lambda: open(mnt / "new", "w"),
             lambda: open(mnt / "g", "r+"),
@@ -200,10 +198,23 @@ class MayOnlyRead(MountedTest):
             lambda: os.mkdir(mnt / "e"),
         ):
             self.assertErrno(errno.EROFS, change)
+        self.assertEqual(everything(self.vault.path), self.before)
+
+    def test_mounted_read_only_every_command_reads_or_is_refused(self):
+        self.vault.mount("-o", "ro")
+        mnt = self.mnt
+        self.assertEqual(tree_digest(mnt), self.content)
+        self.assertEqual(self.vault.version(mnt / "g"), 1)
+        self.changes_nothing_in_files(mnt)
+        # Nor when the kernel lets writes pass.
+        self.need_root()
+        subprocess.run(["mount", "-i", "-o", "remount,rw", mnt], check=True)
+        self.changes_nothing_in_files(mnt)
         self.reads(mnt)
         self.call("inspect", mnt / "g", status=0)
         self.changes(mnt, mounted=True)
-        for command in (("rewrap", mnt), ("reencrypt", mnt / "g"), ("reencrypt", "-r", mnt),
+        for command in (("rewrap", mnt), ("rewrap", mnt, "--adopt"), ("rewrap", mnt, "--to-alias", "alias/other"),
+                        ("reencrypt", mnt / "g"), ("reencrypt", "-r", mnt),
                         ("kms", "re-encrypt", mnt / "g", "--destination-key-id", self.key),
                         ("fsck", mnt, "--repair")):  # fmt: skip
             self.assertNotEqual(self.call(*command).returncode, 0, command)
