@@ -92,7 +92,7 @@ pub fn sweep(
     if vault.getattr(top)?.kind == FileKind::Regular {
         return Ok(Tally::of(vault, to, &[top]).0.report(0, false));
     }
-    let most = most(options.max_rate);
+    let most = most(vault.most_descriptors(), options.max_rate);
     let together = if options.max_rate.is_some() { 1 } else { TOGETHER };
     let batch = Cell::new(BATCH.min(most));
     let mut tally = Tally::default();
@@ -136,12 +136,10 @@ pub fn sweep(
     Ok(tally.report(walked.left_out(), stopped))
 }
 
-/// The most files in a batch: all in work may use half of the descriptors; and not more than a second's where the
-/// rate is limited.
-fn most(max_rate: Option<NonZeroU32>) -> usize {
-    let descriptors =
-        rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-    let most = MOST.min(usize::try_from(descriptors / 2).unwrap_or(MOST) / TOGETHER);
+/// The most files in a batch: all in work may use half of the vault's descriptors; and not more than a second's where
+/// the rate is limited.
+fn most(descriptors: usize, max_rate: Option<NonZeroU32>) -> usize {
+    let most = MOST.min(descriptors / 2 / TOGETHER);
     let rate = max_rate.map_or(most, |rate| usize::try_from(rate.get()).unwrap_or(most));
     most.min(rate).max(1)
 }

@@ -137,6 +137,11 @@ impl Vault {
         &self.keys
     }
 
+    /// How many descriptors may be in use before a file isn't opened for lack of one.
+    pub fn most_descriptors(&self) -> usize {
+        self.tree.most_descriptors()
+    }
+
     /// What is known of the lower filesystem.
     pub fn lower(&self) -> &LowerFs {
         &self.lower

@@ -682,6 +682,12 @@ class ManyFiles(MountedTest):
             # What was closed can be used again, and bears the new version.
             self.write("after", b"x", fsync=True)
             self.assertEqual(self.vault.version(self.mnt / "after"), version)
+            for n in range(600):
+                (self.mnt / f"e{n % 100}").mkdir(exist_ok=True)
+                (self.mnt / f"e{n % 100}" / f"f{n}").write_bytes(b"x")
+            self.vault.rotate()
+            swept = json.loads(self.vault.ok("rewrap", self.mnt, "--json"))
+            self.assertEqual(swept["failed"], 0, swept)
             self.vault.umount()
 
 

@@ -122,9 +122,9 @@ fn batches_grow_where_they_are_quick_and_shrink_where_they_are_slow() {
 #[test]
 fn no_batch_is_more_than_a_second_of_a_limited_rate() {
     let rate = |rate| NonZeroU32::new(rate);
-    assert_eq!(most(rate(3)), 3);
-    assert_eq!(most(rate(u32::MAX)), most(None));
-    assert!((1..=MOST).contains(&most(None)));
+    assert_eq!(most(960, rate(3)), 3);
+    assert_eq!(most(960, rate(u32::MAX)), most(960, None));
+    assert_eq!([0, 64, 960, usize::MAX].map(|fds| most(fds, None)), [1, 16, 240, MOST]);
 }
 
 /// A file that was emptied or removed, not durably, needed no re-wrap, and a power cut brought it back with its old

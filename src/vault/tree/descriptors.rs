@@ -29,6 +29,11 @@ impl Descriptors {
         Self { end: end(limit), any }
     }
 
+    /// So many may be in use, those of the rest of the process with them.
+    pub(super) fn most(&self) -> usize {
+        usize::try_from(self.end).unwrap_or(usize::MAX)
+    }
+
     /// Calls `open`, which changes nothing.
     ///
     /// # Errors

@@ -96,6 +96,11 @@ impl Tree {
         Ok(handle.map_or_else(NodeGeneration::default, |handle| NodeGeneration(handle.generation())))
     }
 
+    /// How many descriptors may be in use before another one isn't opened.
+    pub(super) fn most_descriptors(&self) -> usize {
+        self.descriptors.most()
+    }
+
     /// Calls `open`, which changes nothing, and again with half of the cached directories closed if descriptors have run
     /// out.
     ///
