@@ -1,6 +1,16 @@
-//! The keyring file's frame and its readable header:
-//! "RKFK" | format u16 | incompat u32 | ro_compat u32 | hdr_len u32 | header JSON | nonce 24 | sealed body.
-//! Integers are little-endian. Every byte before the nonce is the AAD of the seal.
+//! The frame of a keyring file or key backup, and its readable header.
+//!
+//! ```text
+//!  0       4        6          10          14           18             18+len    +24
+//!  +-------+--------+----------+-----------+------------+--------------+---------+--------------------+
+//!  | magic | format | incompat | ro_compat | header len | header, JSON | nonce   | sealed body, tag   |
+//!  | 4     | u16    | u32      | u32       | u32        | len bytes    | 24      | the rest; tag: 16  |
+//!  +-------+--------+----------+-----------+------------+--------------+---------+--------------------+
+//!  |<--------------------------- AAD of the seal --------------------->|
+//! ```
+//!
+//! Integers are little-endian. The frame and the header can be read by anyone and are authentic once the body has been
+//! opened, since they are the seal's AAD. The magic tells a keyring from a backup, so that neither passes for the other.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,8 +19,19 @@ use crate::ids::VaultId;
 use crate::storage::{RoCompat, UnknownFeatures, Writable};
 use crate::unlock::Slots;
 
+/// The format's number. Another one is another frame.
 const FORMAT: u16 = 1;
-const FIXED_LEN: usize = 18;
+
+// Byte offsets in the frame.
+const MAGIC_AT: usize = 0;
+const FORMAT_AT: usize = 4;
+const INCOMPAT_AT: usize = 6;
+const RO_COMPAT_AT: usize = 10;
+const HEADER_LEN_AT: usize = 14;
+/// Bytes of the frame: where the header begins.
+const FRAME_LEN: usize = 18;
+
+/// The longest header, in bytes: some thousand slots.
 const MAX_JSON_LEN: usize = 1 << 20;
 
 /// Incompat bit: a key's versions have gaps (gaps.rs).
@@ -70,7 +91,7 @@ struct Json {
     slots: Slots,
 }
 
-/// A keyring file, taken apart.
+/// A file taken apart. Nothing of it is authenticated yet.
 pub(in crate::keyring) struct Parts<'a> {
     pub(in crate::keyring) header: Header,
     pub(in crate::keyring) aad: &'a [u8],
@@ -93,12 +114,12 @@ impl Header {
         let json = Json { vault: self.vault, suite: self.suite.name().to_owned(), slots: self.slots.clone() };
         let json = serde_json::to_vec(&json).ok().filter(|json| json.len() <= MAX_JSON_LEN)?;
         let len = u32::try_from(json.len()).ok()?;
-        let mut out = Vec::with_capacity(FIXED_LEN + json.len());
-        out.extend_from_slice(kind.magic());
-        out.extend_from_slice(&FORMAT.to_le_bytes());
-        out.extend_from_slice(&self.incompat.to_le_bytes());
-        out.extend_from_slice(&self.ro_compat.bits().to_le_bytes());
-        out.extend_from_slice(&len.to_le_bytes());
+        let mut out = vec![0; FRAME_LEN];
+        put(&mut out, MAGIC_AT, kind.magic());
+        put(&mut out, FORMAT_AT, &FORMAT.to_le_bytes());
+        put(&mut out, INCOMPAT_AT, &self.incompat.to_le_bytes());
+        put(&mut out, RO_COMPAT_AT, &self.ro_compat.bits().to_le_bytes());
+        put(&mut out, HEADER_LEN_AT, &len.to_le_bytes());
         out.extend_from_slice(&json);
         Some(out)
     }
@@ -110,16 +131,17 @@ impl Header {
 /// [`HeaderError`]; never a panic, whatever the bytes.
 pub(in crate::keyring) fn parse(file: &[u8], kind: Kind) -> Result<Parts<'_>, HeaderError> {
     let damaged = |what: &str| HeaderError::Damaged(what.to_owned());
-    let mut rest = file;
-    let magic = kind.magic();
-    if take(&mut rest)? != *magic {
-        let what = format!("it doesn't begin with {}", String::from_utf8_lossy(magic));
+    let cut_short = || damaged("it is cut short");
+    let magic = file.first_chunk::<4>().ok_or_else(cut_short)?;
+    if magic != kind.magic() {
+        let what = format!("it doesn't begin with {}", String::from_utf8_lossy(kind.magic()));
         return Err(HeaderError::Damaged(what));
     }
-    let format = u16::from_le_bytes(take(&mut rest)?);
-    let incompat = u32::from_le_bytes(take(&mut rest)?);
-    let ro_compat = RoCompat::from_bits(u32::from_le_bytes(take(&mut rest)?));
-    let len = u32::from_le_bytes(take(&mut rest)?) as usize;
+    let (frame, rest) = file.split_first_chunk::<FRAME_LEN>().ok_or_else(cut_short)?;
+    let format = u16::from_le_bytes(field(frame, FORMAT_AT));
+    let incompat = u32::from_le_bytes(field(frame, INCOMPAT_AT));
+    let ro_compat = RoCompat::from_bits(u32::from_le_bytes(field(frame, RO_COMPAT_AT)));
+    let len = u32::from_le_bytes(field(frame, HEADER_LEN_AT)) as usize;
     if format != FORMAT {
         return Err(HeaderError::Newer(format!("keyring format {format}; this rekeyfs knows {FORMAT}")));
     }
@@ -135,12 +157,13 @@ pub(in crate::keyring) fn parse(file: &[u8], kind: Kind) -> Result<Parts<'_>, He
         serde_json::from_slice(json).map_err(|e| HeaderError::Damaged(format!("its header: {e}")))?;
     let suite = json.suite.parse().map_err(HeaderError::Newer)?;
     let header = Header { vault: json.vault, suite, slots: json.slots, incompat, ro_compat };
-    Ok(Parts { header, aad: &file[..FIXED_LEN + len], sealed })
+    Ok(Parts { header, aad: &file[..FRAME_LEN + len], sealed })
 }
 
-fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], HeaderError> {
-    let (head, tail) =
-        rest.split_first_chunk().ok_or_else(|| HeaderError::Damaged("it is cut short".to_owned()))?;
-    *rest = tail;
-    Ok(*head)
+fn put(frame: &mut [u8], at: usize, field: &[u8]) {
+    frame[at..at + field.len()].copy_from_slice(field);
+}
+
+fn field<const N: usize>(frame: &[u8; FRAME_LEN], at: usize) -> [u8; N] {
+    std::array::from_fn(|index| frame[at + index])
 }
