@@ -14,7 +14,7 @@ use super::output;
 use super::secrets::{self, NewSecretPlan, SecretPlan};
 use super::target::{self, Target};
 use crate::ids::BackingKeyId;
-use crate::keyring::{Imported, KeyringFile, Merged, OpenOptions};
+use crate::keyring::{Imported, KeyringFile, Merged, OpenOptions, Replace};
 use crate::mount::VaultLock;
 use crate::printable;
 use crate::unlock::{self, KdfChoice, Secret};
@@ -81,8 +81,9 @@ fn import(args: &Import) -> Outcome {
     let secrets: Vec<&Secret> = [&new].into_iter().filter(|s| !matches!(s, Secret::Recovery(_))).collect();
     let (next_version, limit) = (args.next.number(), secrets::cost_limit(args.any_cost));
     let options = OpenOptions { next_version, limit, ..OpenOptions::default() };
+    let replace = if args.force { Replace::Always } else { Replace::IfDamaged };
     let imported =
-        KeyringFile::import_backup(vault, &args.file, &passphrase, &secrets, kdf, args.force, &options)
+        KeyringFile::import_backup(vault, &args.file, &passphrase, &secrets, kdf, replace, &options)
             .map_err(|error| errors::keyring(&error))?;
     output::print(&told(&imported))?;
     init::show_recovery_key(&imported.recovery)

@@ -85,7 +85,7 @@ impl Keys {
         let id = key.id;
         self.change(Saves::Once, |draft| {
             draft.body.keys.push(key);
-            draft.note(Event::KeyOperation { key: id, operation: "CreateKey" });
+            draft.record(Event::KeyOperation { key: id, operation: "CreateKey" });
             Ok(id)
         })
     }
@@ -102,7 +102,7 @@ impl Keys {
             }
             let key = target_of_alias(&draft.body, target)?;
             draft.body.aliases.push(Alias { name, key, created: now, updated: now });
-            draft.note(Event::KeyOperation { key, operation: "CreateAlias" });
+            draft.record(Event::KeyOperation { key, operation: "CreateAlias" });
             Ok(())
         })
     }
@@ -120,7 +120,7 @@ impl Keys {
             let key = target_of_alias(&draft.body, target)?;
             let alias = &mut draft.body.aliases[at];
             (alias.key, alias.updated) = (key, now);
-            draft.note(Event::KeyOperation { key, operation: "UpdateAlias" });
+            draft.record(Event::KeyOperation { key, operation: "UpdateAlias" });
             Ok(())
         })
     }
@@ -139,7 +139,7 @@ impl Keys {
                 return Err(KeyError::UnknownAlias(name).into());
             };
             let key = aliases.remove(at).key;
-            draft.note(Event::KeyOperation { key, operation: "DeleteAlias" });
+            draft.record(Event::KeyOperation { key, operation: "DeleteAlias" });
             Ok(())
         })
     }
@@ -231,9 +231,9 @@ impl Keys {
         self.change(Saves::Once, |draft| {
             let key = key.find(&draft.body)?;
             let event = change(known(&mut draft.body, key)?)?;
-            draft.note(Event::KeyOperation { key, operation });
+            draft.record(Event::KeyOperation { key, operation });
             if let Some(event) = event {
-                draft.note(event);
+                draft.record(event);
             }
             Ok(key)
         })

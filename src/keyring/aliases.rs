@@ -1,5 +1,5 @@
-//! The aliases of a keyring in use, by name and by id. Ids are derived once for each alias, not for each file: one that
-//! the table before had is taken over.
+//! The aliases of a keyring in use, by name and by id. The id of an alias is derived once: a new table takes it from the
+//! former one.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -40,6 +40,15 @@ pub struct BackupInfo {
     pub keys: usize,
 }
 
+/// Which keyring an import replaces, besides one that is missing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Replace {
+    /// One that is visibly damaged.
+    IfDamaged,
+    /// Any: it may be that no secret opens it.
+    Always,
+}
+
 /// A keyring that was made from a backup.
 pub struct Imported {
     /// What the backup held.
@@ -76,7 +85,7 @@ impl Keys {
             let held = self.store.lock();
             let state = held.on_disk()?;
             let mut head = Header::new(state.header.vault, state.header.suite);
-            // What is made of the backup needs to be known as much as what it was made from.
+            // A keyring that is made from the backup needs a program that knows the same features.
             head.ro_compat = state.header.ro_compat;
             (head, state.body)
         };
@@ -93,7 +102,7 @@ impl Keys {
         match back {
             Ok(back) if *back == *encoded => {}
             _ => {
-                // It is worth nothing, and must not be taken for a backup.
+                // It opens nothing, and must not be taken for a backup.
                 let _ = fs::remove_file(file);
                 let what = "doesn't open to what was written, so it was removed: faulty memory or disk?";
                 return Err(KeyringError::Backup { path: file.to_owned(), what: what.to_owned() });
@@ -106,27 +115,28 @@ impl Keys {
 
 impl KeyringFile {
     /// Makes the keyring of the vault in `dir` from a backup: a new root key, a slot for each of `secrets` and
-    /// one for a new recovery key. The keyring that is there, damaged or (with `force`) not, is kept under another
-    /// name, and so is keyring.prev, once the new keyring is durable: it doesn't open under the new root key. The caller holds the vault's lock. Durable, and opened with each secret,
-    /// when this returns; a crash leaves the old keyring, the new one, or none, and then this can be done again.
+    /// one for a new recovery key. The keyring that is there is renamed, and so is keyring.prev once the new keyring is
+    /// durable: it doesn't open under the new root key. The caller holds the vault's lock. When this returns, the keyring is
+    /// durable and each secret has opened it. A crash leaves the old keyring, the new one, or none, and then this can be
+    /// done again.
     ///
     /// # Errors
     /// [`KeyringError::Backup`] if the backup can't be read or is another vault's; [`KeyringError::Unlock`] for a
-    /// wrong passphrase of the backup; [`KeyringError::KeyringThere`] without `force` if the vault has a keyring
-    /// that isn't visibly damaged; I/O.
+    /// wrong passphrase of the backup; [`KeyringError::KeyringThere`] for a keyring that isn't visibly damaged,
+    /// unless `replace` is [`Replace::Always`]; I/O.
     pub fn import_backup(
         dir: &Path,
         file: &Path,
         passphrase: &Secret,
         secrets: &[&Secret],
         kdf: KdfParams,
-        force: bool,
+        replace: Replace,
         options: &OpenOptions,
     ) -> Result<Imported> {
         let writable = Self::writable(dir)?;
         let dir = VaultDir::open(dir)?;
         let lock = dir.lock(writable)?;
-        let there = there(&dir, force)?;
+        let there = there(&dir, replace)?;
         let (head, mut body) = read(file, passphrase, options.limit)?;
         if let Err(features) = head.writable() {
             let what = format!(
@@ -150,16 +160,16 @@ impl KeyringFile {
             next_version: options.next_version,
         };
         let lost = if loss.known.is_some() || loss.uncertain { body.lose(&loss) } else { 0 };
-        // Newer than whatever was there: what this host has seen must not look like the future.
+        // Newer than any keyring that was here, so that this host doesn't take the import for a rollback.
         body.generation = Generation(loss.newest(backup.generation).0.saturating_add(1));
         body.previous = there.hash;
-        // What was there may be damaged, and may have come from another one than the backup did.
+        // The keyring that was here may be damaged, and may come from another one than the backup does.
         body.forget_line();
         let mut events = vec![Event::BackupImported { backup: backup.generation, known }];
         if lost > 0 {
             events.insert(0, Event::VersionsLost { found: backup.generation, known, versions: lost });
         }
-        // A vault that has lost its keyring gets it back, whatever is the matter with its log.
+        // A vault that has lost its keyring gets it back even if its log can't be written.
         body.event_anchor = log
             .record_change(&events, backup.generation, body.generation, &mut || false)
             .unwrap_or_else(|error| {
@@ -173,15 +183,15 @@ impl KeyringFile {
         let state = store::create(&dir, &lock, Draft::first(head, body, root))?;
         dir.set_prev_aside(&lock, generation);
         let mut store = store::Store::new(dir, state, options.host.clone());
-        // Its root key is a new one, which none before it endorses.
+        // Its root key is new, and no former one endorses it.
         store.accept();
         store.remember();
         Ok(Imported { backup, known, lost, generation, recovery, slots: list, replaced })
     }
 }
 
-/// A new root key with a slot for each secret and for a new recovery key. Each slot was unlocked, as the bytes
-/// that will be on disk have it.
+/// A new root key with a slot for each secret and for a new recovery key. Each slot was unlocked from the bytes that will be
+/// on disk.
 fn new_slots(
     vault: VaultId,
     secrets: &[&Secret],
@@ -206,7 +216,7 @@ struct There {
     hash: [u8; 32],
 }
 
-fn there(dir: &VaultDir, force: bool) -> Result<There> {
+fn there(dir: &VaultDir, replace: Replace) -> Result<There> {
     let bytes = match dir.read() {
         Ok(bytes) => bytes,
         Err(KeyringError::Missing { .. }) => return Ok(There { exists: false, vault: None, hash: [0; 32] }),
@@ -214,7 +224,7 @@ fn there(dir: &VaultDir, force: bool) -> Result<There> {
     };
     let hash = crate::crypto::sha256(&bytes);
     match store::parse(dir, &bytes) {
-        Ok(_) if !force => Err(KeyringError::KeyringThere(dir.path().to_owned())),
+        Ok(_) if replace == Replace::IfDamaged => Err(KeyringError::KeyringThere(dir.path().to_owned())),
         Ok(parts) => Ok(There { exists: true, vault: Some(parts.header.vault), hash }),
         Err(KeyringError::Damaged { .. }) => Ok(There { exists: true, vault: None, hash }),
         Err(newer) => Err(newer),
@@ -252,7 +262,7 @@ pub(super) fn open(
     Ok((parts.header, body))
 }
 
-/// Writes a new file, durable with its name. Takes it away again where that fails.
+/// Writes a new file, durable with its name. Removes it again if that fails.
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = FileOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -261,7 +271,7 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .and_then(|()| file.sync_all())
         .and_then(|()| Ok(storage::fsync_dir(File::open(parent)?.as_fd())?));
     if written.is_err() {
-        // The first error is the one to tell.
+        // The first error is the one that is reported.
         let _ = fs::remove_file(path);
     }
     written

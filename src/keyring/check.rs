@@ -1,4 +1,4 @@
-//! What a check of the vault asks about the keyring's files; changes nothing.
+//! What fsck asks about the keyring's files. Changes nothing.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ impl Keys {
         self.store.lock().found().map(drop)
     }
 
-    /// Leave to write the vault.
+    /// The permission to write the vault.
     ///
     /// # Errors
     /// [`KeyringError::MayOnlyRead`].
@@ -65,7 +65,7 @@ impl Keys {
     /// # Errors
     /// If the log can't be read.
     pub fn verify_events(&self) -> crate::storage::Result<Verification> {
-        // The anchor first: the log may grow meanwhile, and is never shorter than an anchor of its past.
+        // The anchor first: the log may grow meanwhile, and is never shorter than an older anchor says.
         let anchor = {
             let held = self.store.lock();
             held.anchor_on_disk().unwrap_or(held.state().body.event_anchor)

@@ -30,7 +30,7 @@ pub struct PendingDeletion {
     pub is_default: bool,
 }
 
-/// What scheduling a deletion came to.
+/// A deletion that is scheduled.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Scheduled {
     /// The key.
@@ -61,7 +61,7 @@ impl KeyringBody {
 }
 
 impl Keys {
-    /// The order for which [`Keys::authority`] is asked to insist on a deletion.
+    /// The order for which [`Keys::force_token`] gives the token that forces a deletion.
     pub fn deletion_order(key: KeyId) -> String {
         format!("ScheduleKeyDeletion {key}")
     }
@@ -80,8 +80,8 @@ impl Keys {
             }
             let scheduled = known(&mut draft.body, key)?.schedule_deletion(window_days, now)?;
             draft.body.set_forced(key, force.is_some());
-            draft.note(Event::KeyOperation { key, operation: "ScheduleKeyDeletion" });
-            draft.note(Event::KeyStateChanged { key, state: KeyState::PendingDeletion.name() });
+            draft.record(Event::KeyOperation { key, operation: "ScheduleKeyDeletion" });
+            draft.record(Event::KeyStateChanged { key, state: KeyState::PendingDeletion.name() });
             Ok(scheduled)
         })?;
         Ok(Scheduled { key, window, date })
@@ -121,7 +121,7 @@ impl Keys {
     /// caller has counted that no file needs it, or the deletion is forced.
     ///
     /// # Errors
-    /// [`RuleError::NotPendingDeletion`] if the deletion was cancelled, or scheduled anew, since `pending` was seen;
+    /// [`RuleError::NotPendingDeletion`] if the deletion was cancelled, or scheduled again, since `pending` was seen;
     /// the keyring can't be saved.
     pub fn delete_due(&self, pending: &PendingDeletion) -> Result<(), KeyringError> {
         let (id, now) = (pending.key, self.clock.now());
@@ -137,7 +137,7 @@ impl Keys {
             body.aliases.retain(|alias| alias.key != id);
             body.keys.retain(|key| key.id != id);
             body.note_deleted(id);
-            draft.note(Event::KeyDeleted(id));
+            draft.record(Event::KeyDeleted(id));
             Ok(())
         })
     }

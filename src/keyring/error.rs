@@ -160,7 +160,7 @@ pub enum KeyringError {
         /// Where the other one was seen, if that was another place.
         elsewhere: Option<PathBuf>,
     },
-    /// It is sealed under another root key, and whoever made it didn't have the one that this host has seen.
+    /// It is sealed under another root key, and its maker didn't have the one that this host has seen.
     #[error(
         "{}/keyring is sealed under another root key than the one this host has seen{}, and not by `--revoke`: it was \
          imported from a key backup, or someone else made it; if you know which, give --accept-rollback, which keeps \
@@ -221,7 +221,7 @@ pub enum KeyringError {
         /// Why, and what can be done.
         why: String,
     },
-    /// What insists on an order isn't for this one, or the keyring was saved since.
+    /// The force token is for another order, or the keyring was saved since.
     #[error("the unlock secret was given for another order, or the keyring was changed meanwhile; try again")]
     NotAuthorized,
     /// The rules of keys and aliases don't allow it.
@@ -252,7 +252,7 @@ pub enum KeyringError {
     TwoMaterials(BackingKeyId),
     /// An import would replace a keyring that looks whole.
     #[error(
-        "{}: it has a keyring that isn't visibly damaged; if no secret opens it any more, --force puts it aside          and takes the backup",
+        "{}: it has a keyring that isn't visibly damaged; if no secret opens it any more, --force puts it aside and takes the backup",
         .0.display()
     )]
     KeyringThere(PathBuf),
@@ -262,7 +262,7 @@ pub enum KeyringError {
     /// The last slot stays: without one the vault is lost.
     #[error("unlock slot {0} is the last one; add another first")]
     LastSlot(SlotId),
-    /// With one slot more the keyring could not be opened without a say-so.
+    /// With one slot more, opening the keyring would take `--any-cost`.
     #[error("{}: it has as many unlock slots, or as costly ones, as are tried; remove one first, or give --kdf-memory", .0.display())]
     NoRoomForSlot(PathBuf),
     /// A vault needs a slot.
@@ -277,7 +277,7 @@ pub enum KeyringError {
 }
 
 impl KeyringError {
-    /// Whether this host refuses the keyring for what it remembers, unless its user insists.
+    /// Whether this host refuses the keyring for what it remembers, unless the user accepts it.
     pub(super) fn is_rollback(&self) -> bool {
         matches!(self, Self::RolledBack { .. } | Self::Forked { .. } | Self::OtherRootKey { .. })
     }

@@ -36,9 +36,9 @@ impl Keys {
             let before = known.state;
             let id = known.import(material, import, expires, now)?;
             let state = known.state;
-            draft.note(Event::KeyOperation { key, operation: "ImportKeyMaterial" });
+            draft.record(Event::KeyOperation { key, operation: "ImportKeyMaterial" });
             if state != before {
-                draft.note(Event::KeyStateChanged { key, state: state.name() });
+                draft.record(Event::KeyStateChanged { key, state: state.name() });
             }
             Ok(id)
         })
@@ -57,12 +57,12 @@ impl Keys {
             let gone = known.delete_material(wanted.as_ref())?;
             let id = wanted.or_else(|| Some(known.version(known.current)?.material_id));
             let state = known.state;
-            draft.note(Event::KeyOperation { key, operation: "DeleteImportedKeyMaterial" });
+            draft.record(Event::KeyOperation { key, operation: "DeleteImportedKeyMaterial" });
             if let Some(backing) = gone {
-                draft.note(Event::MaterialDeleted { backing, why: "deleted" });
+                draft.record(Event::MaterialDeleted { backing, why: "deleted" });
             }
             if state != before {
-                draft.note(Event::KeyStateChanged { key, state: state.name() });
+                draft.record(Event::KeyStateChanged { key, state: state.name() });
             }
             Ok(id.unwrap_or_default())
         })
@@ -92,7 +92,7 @@ impl Keys {
                     notes.push(Event::KeyStateChanged { key: key.id, state });
                 }
             }
-            notes.into_iter().for_each(|event| draft.note(event));
+            notes.into_iter().for_each(|event| draft.record(event));
             Ok(())
         })?;
         Ok(due)

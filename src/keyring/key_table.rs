@@ -1,6 +1,5 @@
-//! The keyring in use, laid out for the data path: what an alias points at, which version wraps, and the
-//! wrapping key of each version, derived when it is first needed. What a change leaves as it is, the next
-//! table shares.
+//! The keyring in use, laid out for the data path: what an alias points at, which version wraps, and the wrapping key of
+//! each version, derived when it is first needed. A change makes a new table, which shares all that didn't change.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +18,7 @@ use crate::ids::{AliasId, AliasName, BackingKeyId, Generation, KeyId, KeyVersion
 
 /// A snapshot of the keys.
 pub(super) struct Table {
-    /// What it was made of; its clone shares the secrets.
+    /// What it was made from; a clone shares the secrets.
     pub(super) body: KeyringBody,
     aliases: Aliases,
     untagged: HashMap<KeyId, Untagged>,
@@ -34,7 +33,7 @@ struct Entry {
     /// The versions, by number.
     backings: Vec<Slot>,
     gaps: Vec<Gap>,
-    /// How often the current version was asked for to wrap with, since the keyring was opened.
+    /// How often a wrap under the current version began since the keyring was opened.
     wraps: Arc<AtomicU64>,
     policy_text: String,
     /// What it says; none if everybody may do everything.
@@ -65,7 +64,7 @@ impl Backing {
     }
 }
 
-/// The material of a version that may be used. Of a key that can't be used none stays in the table.
+/// The material of a version that may be used. The table keeps none of a key that can't be used.
 fn usable<'a>(key: &Key, version: &'a Version, now: Timestamp) -> Option<&'a Arc<KeyMaterial>> {
     let usable = key.state == KeyState::Enabled && version.number >= key.min_decryption;
     let usable = usable && !version.is_expired(now);
@@ -143,7 +142,7 @@ impl Entry {
 }
 
 impl Table {
-    /// Lays a body out. Material that has expired by `now` isn't used any more, though it is still there.
+    /// Makes the table of a body. Material that has expired by `now` isn't usable, though it is still in the body.
     pub(super) fn new(
         vault: VaultId,
         tree: &TreeKey,
@@ -180,19 +179,19 @@ impl Table {
         self.entry(id.key)?.backing(id.version)
     }
 
-    /// Notes that a key's current version is about to wrap.
+    /// Counts a wrap that is about to happen under a key's current version.
     pub(super) fn count_wrap(&self, key: KeyId) {
         if let Ok(entry) = self.entry(key) {
             entry.wraps.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// How often that was noted.
+    /// The count of [`Table::count_wrap`].
     pub(super) fn wraps(&self, key: KeyId) -> Result<u64, KeyError> {
         Ok(self.entry(key)?.wraps.load(Ordering::Relaxed))
     }
 
-    /// Whether any policy keeps anybody from anything.
+    /// Whether any policy denies anything.
     pub(super) fn restricts(&self) -> bool {
         self.keys.values().any(|entry| entry.policy.is_some())
     }

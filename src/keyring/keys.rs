@@ -1,4 +1,7 @@
-//! The unlocked keyring in use: what wraps and unwraps DEKs, and rotates.
+//! The unlocked keyring in use: wraps and unwraps DEKs, and changes.
+//!
+//! Lock order: the store (one change at a time), then the creation gate, then the table. A look-up takes the table alone; a
+//! file that is created takes the gate, shared, and the table.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -33,26 +36,26 @@ pub struct Keys {
     suite: Suite,
     tree: Arc<TreeKey>,
     unlocked_by: SlotId,
-    /// What may be spent on trying unlock slots.
+    /// The most memory and time that trying unlock slots may take.
     pub(super) limit: CostLimit,
     path: PathBuf,
     pub(super) store: Mutex<Store>,
-    /// The creation gate: held shared from choosing the current version until its header is written, and
-    /// exclusively while another version becomes the current one. So when `rotate` returns, nothing more is
-    /// created under the old one.
+    /// The creation gate: held shared from choosing the current version until the header that names it is written, and
+    /// exclusively while another version becomes the current one. So when `rotate` returns, no more files are created under
+    /// the old one.
     pub(super) gate: RwLock<()>,
     pub(super) table: RwLock<Table>,
     pub(super) log: Arc<EventLog>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) observer: Observer,
-    /// Whether any key's policy keeps anybody from anything: looked at before the table is.
+    /// Whether any key's policy denies anything. Read before the table, so that vaults without policies don't lock it.
     pub(super) restricted: AtomicBool,
 }
 
-/// The right to wrap under the current version of one key; rotations wait while it is held, so it is held
-/// from choosing the version until the header that bears it is written, and no longer. A thread that holds
-/// one must not ask for a second one, nor change or read the keyring file (`rotate`, `set_enabled`, slots):
-/// a rotation that waits in between would stop both. Look-ups are fine.
+/// The right to wrap under the current version of one key. Rotations wait while it is held, so hold it from choosing the
+/// version until the header that names it is written, and no longer. A thread that holds one must not take a second one,
+/// nor change or read the keyring file (`rotate`, `set_enabled`, slots): with a rotation that waits in between it would
+/// deadlock. Look-ups are allowed.
 pub struct WrapGuard<'a> {
     _gate: RwLockReadGuard<'a, ()>,
     vault: VaultId,
@@ -63,12 +66,12 @@ pub struct WrapGuard<'a> {
 }
 
 impl WrapGuard<'_> {
-    /// The backing key: what the header is to name.
+    /// The backing key, which the header names.
     pub fn backing(&self) -> BackingKeyId {
         self.backing
     }
 
-    /// The tag of a file that follows the alias of which the gate was passed, or, if that was a key's, is pinned.
+    /// The tag of a file that follows the alias for which the gate was passed; for a key, that of a pinned file.
     pub fn tag(&self) -> AliasTag {
         self.tag_following(self.alias)
     }
@@ -163,7 +166,7 @@ impl Keys {
         &self.log
     }
 
-    /// What an alias resolves to now. Says nothing of whether it is usable.
+    /// What an alias resolves to now, usable or not.
     ///
     /// # Errors
     /// [`KeyError::UnknownAlias`].
@@ -172,7 +175,7 @@ impl Keys {
         table.current(table.alias(alias)?.key)
     }
 
-    /// A key's current version. Says nothing of whether it is usable.
+    /// A key's current version, usable or not.
     ///
     /// # Errors
     /// [`KeyError::UnknownKey`].
@@ -274,8 +277,8 @@ impl Keys {
             .map_err(|_| KeyError::Auth)
     }
 
-    /// Unwraps the DEK that a header bears though its key may not be used now: to tell which of a file's two
-    /// slots counts, and for nothing else.
+    /// Unwraps the DEK that a header bears though its key may not be used now: only to decide which of a file's two slots
+    /// counts.
     ///
     /// # Errors
     /// [`KeyError`]: the key isn't known, has no material, or the wrap fails authentication.
@@ -312,13 +315,13 @@ impl Keys {
             let known = known(&mut draft.body, key)?;
             let (changed, rotated) = (known.set_enabled(enabled)?, known.rotate_if_due(now)?);
             let operation = if enabled { "EnableKey" } else { "DisableKey" };
-            draft.note(Event::KeyOperation { key, operation });
+            draft.record(Event::KeyOperation { key, operation });
             if changed {
                 let state = if enabled { KeyState::Enabled } else { KeyState::Disabled };
-                draft.note(Event::KeyStateChanged { key, state: state.name() });
+                draft.record(Event::KeyStateChanged { key, state: state.name() });
             }
             if let Some((old, new)) = rotated {
-                draft.note(Event::KeyRotated { key, old, new });
+                draft.record(Event::KeyRotated { key, old, new });
             }
             Ok(())
         })
@@ -343,11 +346,11 @@ impl Keys {
         let gate = self.gate.write();
         let mut table = self.table.write();
         let new = Table::new(self.vault, &self.tree, &store.state().body, Some(&table), self.clock.now());
-        let (gone, back) = (table.no_longer_usable(&new), !new.no_longer_usable(&table).is_empty());
+        let (unusable, usable) = (table.no_longer_usable(&new), !new.no_longer_usable(&table).is_empty());
         self.restricted.store(new.restricts(), Ordering::Release);
         *table = new;
         drop((table, gate, store));
-        self.notify(&gone, back);
+        self.notify(&unusable, usable);
         Ok(out)
     }
 
@@ -356,8 +359,8 @@ impl Keys {
         self.observer.set(observer);
     }
 
-    /// To be called before a change is made that stops keys from being usable, outside of [`Keys::change`], which
-    /// finds by itself which backing keys became unusable, and notifies the observer when the change is durable and in use.
+    /// Announces a change that makes keys unusable; call it before [`Keys::change`], not within. That finds by itself which
+    /// backing keys became unusable, and notifies the observer when the change is durable and in use.
     pub(super) fn announce_unusable(&self, keys: &[KeyId]) {
         let table = self.table.read();
         let usable = |key: &KeyId| table.current(*key).is_ok_and(|current| table.wrapping(current).is_ok());
@@ -372,28 +375,27 @@ impl Keys {
 
     /// Notifies the observer of what [`Keys::change`] found: which backing keys became unusable, and whether some became
     /// usable.
-    fn notify(&self, gone: &[BackingKeyId], back: bool) {
+    fn notify(&self, unusable: &[BackingKeyId], usable: bool) {
         let Some(observer) = self.observer.get() else { return };
-        if !gone.is_empty() {
-            observer.after_unusable(gone);
+        if !unusable.is_empty() {
+            observer.after_unusable(unusable);
         }
-        if back {
+        if usable {
             observer.usable_again();
         }
     }
 
-    /// Whether any policy keeps anybody from anything. If not, [`Keys::permits`] need not be asked.
+    /// Whether any policy denies anything. If not, [`Keys::permits`] need not be called.
     pub fn restricts(&self) -> bool {
         self.restricted.load(Ordering::Acquire)
     }
 
-    /// Whether the policy of a key lets a user use it so, root like anybody else. Says nothing of whether it
-    /// is usable.
+    /// Whether the policy of a key allows a user, root included, to use it so. Doesn't check whether it is usable.
     pub fn permits(&self, key: KeyId, uid: u32, uses: &[KeyUse]) -> bool {
         self.table.read().permits(key, uid, uses)
     }
 
-    /// The vault directory that this keyring was read from, whatever its path leads to by now.
+    /// The vault directory that this keyring was read from, whatever is at its path now.
     ///
     /// # Errors
     /// What `openat(2)` says.
@@ -409,8 +411,8 @@ impl Keys {
         storage::open_dir(self.store.lock().dir().fd(), TREE_NAME.as_bytes())
     }
 
-    /// Sees to it that the keyring can be saved on a full disk (docs/format.md, "Reserve"). For who has the
-    /// vault to itself and may write; fails silently where there is no room now.
+    /// Creates missing reserve files, so that the keyring can be saved on a full disk (docs/format.md, "Reserve"). For a
+    /// caller that has the vault to itself and may write. Only logs failures.
     pub fn keep_reserve(&self) {
         self.store.lock().keep_reserve();
     }

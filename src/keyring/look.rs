@@ -1,6 +1,6 @@
-//! Looking at a keyring: it is opened to tell what its keys open, from wherever it lies, and nothing is written:
-//! no event, no note of a wrong secret, no memory of its generation, no material that has expired is deleted. So
-//! copies can be looked at, on media that can't be written too. That it is an old one is told, and no refusal.
+//! Reading a keyring at any place, without use: it is opened to find out what its keys open, and nothing is written: no
+//! event, no record of a wrong secret, no memory of its generation; expired material isn't deleted. So copies can be read,
+//! also on read-only media. An old keyring is reported, and not refused.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use crate::crypto::keys::RootKey;
 use crate::ids::{BackingKeyId, Generation, SlotId};
 use crate::unlock::Secret;
 
-/// A keyring that is only looked at.
+/// A keyring that is only read.
 pub struct Looked {
     /// Its keys. Nothing may be changed through them.
     pub keys: Arc<Keys>,
-    /// Why it couldn't be opened for use without being told to accept it: this host has seen a newer one.
+    /// The refusal of opening it for use, where this host has seen a newer one.
     pub behind: Option<KeyringError>,
 }
 
@@ -28,7 +28,7 @@ pub struct Looked {
 pub enum Beside {
     /// There is none.
     Missing,
-    /// It is damaged, of another vault, or sealed under another root key: it can't be told what it holds.
+    /// It is damaged, of another vault, or sealed under another root key: what it holds is unknown.
     Closed,
     /// It opens, and has this generation.
     Open(Generation),
@@ -43,7 +43,7 @@ pub struct Sealed {
 }
 
 impl KeyringFile {
-    /// Reads the keyring or key backup in `file`, to be looked at.
+    /// Reads the keyring or key backup in `file`.
     ///
     /// # Errors
     /// [`KeyringError`], if it isn't there or can't be taken apart: no secret opens it then.
@@ -102,7 +102,7 @@ impl Sealed {
     }
 }
 
-/// What is said of the keyring of a vault's directory names the wrong file where the name is another one.
+/// Errors name the keyring of a vault's directory. For a file of another name they name that.
 fn named(file: &Path, error: KeyringError) -> KeyringError {
     match error {
         KeyringError::Damaged { what, .. } if !file.ends_with(FILE_NAME) => {
@@ -124,8 +124,8 @@ impl Keys {
         table.body.key(backing.key).is_some_and(|key| key.version(backing.version).is_some())
     }
 
-    /// Looks at the keyring in the directory of a copy of this vault, and adds those of `needed` to `lacks` that it
-    /// can't unwrap.
+    /// Reads the keyring in the directory of a copy of this vault, and adds to `lacks` those of `needed` whose material it
+    /// doesn't have.
     pub fn compare_copy(
         &self,
         copy: &Path,

@@ -1,7 +1,8 @@
-//! Merging: a newer keyring that is found again, or a backup of it, gives back what was lost with it. It fills lost
-//! versions and adds keys that were made in the lost generations; nothing else is changed, and what was trimmed or
-//! deleted here stays so. What the found keyring had retired is told, not taken over: files were counted before that,
-//! and none of those that were written since; whoever retires it again has them counted. A number that has two materials is no loss that can be mended: then nothing is merged.
+//! Merging: restores what was lost with a newer keyring from that keyring, once it is found, or from a backup of it. It
+//! fills lost versions and adds keys that were made in the lost generations. Nothing else changes: what was trimmed or
+//! deleted here stays so. Versions that the found keyring had retired are reported and not retired: the files were counted
+//! before that, without those that were written since; retiring them again counts all. If one number has two materials,
+//! nothing is merged.
 
 use super::error::{KeyError, KeyringError};
 use super::format::extensions::Extension;
@@ -15,7 +16,7 @@ use crate::ids::{BackingKeyId, Generation, KeyId};
 /// The extension of the body that lists the keys, 16 bytes each, that were deleted: no merge brings them back.
 const DELETED: u32 = 3;
 
-/// What a merge came to.
+/// The result of a merge.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Merged {
     /// The generation of the keyring that was found.
@@ -61,10 +62,10 @@ impl Keys {
         }
         self.change(Saves::Once, |draft| {
             let merged = draft.body.merge(&found)?;
-            // No host that has seen the found one is to take this one for older.
+            // So that a host that has seen the found one doesn't take this one for older.
             let newer = Generation(found.generation.0.saturating_add(1));
             draft.body.generation = draft.body.generation.max(newer);
-            draft.note(Event::KeyringMerged {
+            draft.record(Event::KeyringMerged {
                 found: found.generation,
                 versions: merged.versions.len() as u64,
                 keys: merged.keys.len() as u64,
@@ -75,7 +76,7 @@ impl Keys {
 }
 
 impl KeyringBody {
-    /// Notes that a key is deleted.
+    /// Records that a key is deleted.
     pub(super) fn note_deleted(&mut self, key: KeyId) {
         match self.extensions.iter_mut().find(|e| e.tag == DELETED) {
             Some(list) => list.data.extend_from_slice(key.as_bytes()),
@@ -120,7 +121,7 @@ impl KeyringBody {
                 Some(theirs) if all => Some(LostGenerations { after, ..theirs }),
                 _ => Some(LostGenerations { after, ..lost }),
             };
-            // The found one is the newest that there was: it has all versions, and later numbers are free.
+            // The found one is the newest that ever was: it has all versions, and later numbers are free.
             for theirs in found.keys.iter().filter(|_| all) {
                 if let Some(ours) = self.key_mut(theirs.id) {
                     ours.free_after(theirs.last_number());
@@ -144,7 +145,7 @@ impl Key {
         }
         let waits = self.version(self.current).is_some_and(|current| !current.was_imported());
         let mut filled = Vec::new();
-        // Numbers behind the last one were given to nothing here: as good as lost.
+        // Numbers after the last one were never used here: they count as lost.
         self.lose_up_to(found.last_number());
         for theirs in found.versions.iter().filter(|version| version.was_imported()) {
             if self.fill_gap(theirs.clone()) {
@@ -154,7 +155,7 @@ impl Key {
         let usable = self.version(found.current).is_some_and(|version| version.material.is_some());
         if usable && (found.current > self.current || waits) {
             if waits && let Some(at) = self.versions.iter().position(|version| !version.was_imported()) {
-                // What waits for its first material gives way to what has come.
+                // A version that waits for its first material is replaced by the one that has it.
                 let number = self.versions.remove(at).number;
                 self.gap_at(number);
             }

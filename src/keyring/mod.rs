@@ -38,7 +38,7 @@ pub(crate) mod testing;
 mod version_state;
 
 pub(crate) use administration::KeyTemplate;
-pub use backup::{BackupInfo, Imported};
+pub use backup::{BackupInfo, Imported, Replace};
 pub use deletion::PendingDeletion;
 pub use error::{KeyError, KeyringError, Unusable};
 pub use force_token::ForceToken;

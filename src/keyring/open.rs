@@ -1,5 +1,5 @@
-//! Making a vault's keyring, and opening it: the slot is tried, the file checked against what this host remembers, and
-//! what is due is done.
+//! Creating a vault's keyring, and opening it: unlocks a slot, checks the file against what this host remembers (rollback),
+//! marks what is lost, and deletes imported material that has expired.
 
 use super::store::Saves;
 use std::os::fd::OwnedFd;
@@ -27,12 +27,12 @@ use crate::unlock::{CostLimit, Secret, Slot};
 /// How to open a keyring.
 #[derive(Clone)]
 pub struct OpenOptions {
-    /// Take a keyring that is older than, or diverged from, the one this host has seen.
+    /// Accept a keyring that is older than, or diverged from, the one this host has seen.
     pub accept_rollback: bool,
-    /// Where an older keyring is taken and nothing tells how many versions were made since: the number from which on
-    /// new ones are safe.
+    /// For an older keyring that is accepted where nothing says how many key versions were made since: the number from
+    /// which on new ones are safe.
     pub next_version: Option<KeyVersion>,
-    /// What may be spent on trying unlock slots.
+    /// The most memory and time that trying unlock slots may take.
     pub limit: CostLimit,
     /// Where this host remembers what it has seen.
     pub host: SeenGenerations,
@@ -52,7 +52,7 @@ impl Default for OpenOptions {
 pub struct Opened {
     /// The keys.
     pub keys: Arc<Keys>,
-    /// That a secret was given, and which slot it opened: what changing slots asks for.
+    /// Proves that a secret was given, and says which slot it opened: changing slots takes it.
     pub proof: Proof,
 }
 
@@ -60,7 +60,7 @@ pub struct Opened {
 pub struct KeyringFile;
 
 impl KeyringFile {
-    /// Makes the keyring of a new vault in an existing directory: a slot for each secret (`kdf` is for
+    /// Creates the keyring of a new vault in an existing directory: a slot for each secret (`kdf` is for
     /// passphrases), a customer's key behind `alias/default`, and a service-managed key behind
     /// `alias/rekeyfs/tree` that wraps the tree key. Durable when this returns.
     ///
@@ -129,8 +129,8 @@ impl KeyringFile {
         Ok(store::parse(&dir, &bytes)?.header)
     }
 
-    /// Leave to write the vault in this directory, as far as can be told without a secret: where there is no keyring, or
-    /// none that can be taken apart, nothing speaks against it, and `key-backup import` makes a new one.
+    /// The permission to write the vault in this directory, as far as it can be decided without a secret. Without a
+    /// keyring, or with one that can't be parsed, nothing forbids it: `key-backup import` makes a new one.
     ///
     /// # Errors
     /// [`KeyringError::MayOnlyRead`], [`KeyringError::NewerFormat`].
@@ -175,11 +175,11 @@ impl KeyringFile {
                 Err(refused) if refused.is_rollback() => refused,
                 done => return done,
             };
-            // Deriving the root key takes a second. Who saved meanwhile makes what was read before it look
-            // like a rollback; what is there now tells.
+            // Deriving the root key takes a second. If another process saved meanwhile, the bytes read before look like
+            // a rollback, so read them again.
             let now = VaultDir::open(path)?.read()?;
             if now == bytes {
-                // Another root key's event key isn't the log's, nor is one that was replaced since.
+                // Only with the log's own event key: another root key has another, and it may have been replaced since.
                 if !matches!(refused, KeyringError::OtherRootKey { .. }) && !log.changes_after(anchor).more {
                     log.record_durably(&Event::RollbackNoticed(found));
                 }
@@ -213,22 +213,22 @@ fn open_state(
         Some(refused) if !options.accept_rollback => return Err(refused),
         ref behind => store.look_for_loss(&log, behind.as_ref(), options.next_version),
     }
-    // A copy of a vault that is there is accepted too, so that it may be changed.
+    // A copy whose original still exists is accepted as well, so that it may be changed.
     if options.accept_rollback && (behind.is_some() || store.original().is_some()) {
         store.accept();
     }
     if behind.is_none() {
         store.remember();
     } else if let Err(error) = store.change(&log, Saves::Once, |draft| {
-        draft.note(Event::RollbackAccepted(generation));
+        draft.record(Event::RollbackAccepted(generation));
         Ok(())
     }) {
-        // Whatever is saved later has the marks; until then this host takes the keyring for the old one it is.
+        // The next save has the marks; until then this host takes the keyring for an old one.
         log.record_durably(&Event::RollbackAccepted(generation));
         tracing::warn!("the older keyring is used, and can't be saved with what may be lost: {error}");
     }
     let keys = Keys::new(store, log, Arc::clone(&options.clock), slot, options.limit)?;
-    // It isn't used any more in any case; a vault must open on a disk that is full or read-only.
+    // Expired material isn't used in any case, and a vault must open on a disk that is full or read-only.
     if let Err(error) = keys.expire_due() {
         tracing::warn!("key material has expired and can't be deleted: {error}");
     }

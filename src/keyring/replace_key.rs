@@ -58,9 +58,9 @@ impl Keys {
             if let Some(moved) = draft.body.aliases.iter_mut().find(|moved| moved.name == *alias) {
                 (moved.key, moved.updated) = (new, now);
             }
-            draft.note(Event::KeyOperation { key: new, operation: "CreateKey" });
-            draft.note(Event::KeyOperation { key: old, operation: "CreateAlias" });
-            draft.note(Event::KeyOperation { key: new, operation: "UpdateAlias" });
+            draft.record(Event::KeyOperation { key: new, operation: "CreateKey" });
+            draft.record(Event::KeyOperation { key: old, operation: "CreateAlias" });
+            draft.record(Event::KeyOperation { key: new, operation: "UpdateAlias" });
             Ok(ManualRotation { alias: alias.clone(), old, new, dated })
         })
     }

@@ -1,5 +1,5 @@
 //! Retiring old versions of a key, which can be taken back, and trimming them, which can't.
-//! Whether files need them is for the caller to have counted.
+//! The caller counts before whether files need them.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use super::store::Saves;
 use crate::events::Event;
 use crate::ids::{BackingKeyId, KeyId, KeyVersion};
 
-/// What is to become of the versions of a key below some version.
+/// What an order does to the versions of a key below some version.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Retirement {
@@ -36,32 +36,32 @@ impl Retirement {
     }
 }
 
-/// An order to retire, made from what a user typed.
+/// An order to retire, restore or trim.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RetireOrder {
     /// The key.
     pub key: KeyId,
-    /// Versions below this one are meant.
+    /// It is about versions below this one.
     pub below: KeyVersion,
-    /// What becomes of them.
+    /// What it does to them.
     pub what: Retirement,
 }
 
 impl std::fmt::Display for RetireOrder {
-    /// What an [`ForceToken`] is given for.
+    /// The text for which a [`ForceToken`] is given.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {} below {}", self.what.operation(), self.key, self.below)
     }
 }
 
-/// What became of it.
+/// The result of an order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Retired {
     /// Versions below this one unwrap nothing now.
     pub min_decryption: KeyVersion,
     /// How many versions lost their material by this.
     pub trimmed: u32,
-    /// How many versions are open again but without material: it was trimmed before.
+    /// How many restored versions have no material: it was trimmed before.
     pub lost: u32,
 }
 
@@ -136,17 +136,16 @@ impl Keys {
             };
             let gone: Vec<_> = key.versions.iter().zip(before).filter_map(gone).collect();
             let trimmed = order.what == Retirement::Trim;
-            draft.note(Event::VersionsRetired { key: order.key, below: done.min_decryption, trimmed });
+            draft.record(Event::VersionsRetired { key: order.key, below: done.min_decryption, trimmed });
             for backing in gone {
-                draft.note(Event::MaterialDeleted { backing, why: "trimmed" });
+                draft.record(Event::MaterialDeleted { backing, why: "trimmed" });
             }
             Ok(done)
         })
     }
 
-    /// How often each key's current version was asked for to wrap with, after all that was asked for before
-    /// has been written: two equal answers with a count of files in between mean that none came in the
-    /// meantime. No [`super::WrapGuard`] may be held by this thread.
+    /// How often a wrap under this key's current version began, once all of those are written. Two equal answers, with a
+    /// count of the files in between, mean that no file was wrapped meanwhile. The thread must hold no [`super::WrapGuard`].
     ///
     /// # Errors
     /// [`KeyError::UnknownKey`].

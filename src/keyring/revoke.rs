@@ -1,12 +1,12 @@
-//! Revoking: whoever has an old keyring file and its secret is shut out of all that is made from then on. In one save,
-//! the root key, the event key and every key's material are replaced: the old file yields the old ones.
+//! Revocation: an old keyring file and its secret open nothing that is made from now on. One save replaces the root key,
+//! the event key and the material of every key; the old file yields the old ones.
 //!
-//! What it doesn't do: files written before keep their data keys, which the old file opens by their old headers, or
-//! has opened; re-encrypting gives them new ones. The tree key stays, and with it names, symlinks and attributes. A key
-//! with imported material makes none of its own, and is named.
+//! What it doesn't do: files written before keep their data keys, which the old file unwraps from their old headers, or
+//! has unwrapped; re-encrypting gives them new ones. The tree key stays, and with it names, symlinks and attributes. A key
+//! with imported material makes none of its own; the report names it.
 //!
-//! The old root key endorses the new one, so that a host that has seen the one takes the other. So does whoever else has
-//! the old one: a host that hasn't seen the new one yet can't tell the two apart.
+//! The old root key endorses the new one, so that a host that has seen the old one accepts the new one. An attacker who
+//! has the old root key can endorse another one: a host that hasn't seen the new one yet can't tell them apart.
 
 use super::store::Saves;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub struct Revocation {
 }
 
 impl Keys {
-    /// Draws a new root key and a new event key and gives each key a new version, so that old keyring files and old
+    /// Generates a new root key and a new event key and gives each key a new version, so that old keyring files and old
     /// secrets open nothing that is made from now on. New slots are made for each secret of `keep`, which must open a
     /// slot now, for each of `add`, and for a new recovery key; every other slot is dropped. Passphrases get the costs
     /// `kdf`, those of `keep` at least the costs that they have now.
@@ -75,7 +75,7 @@ impl Keys {
             draft.header.slots = slots;
             draft.body.extensions.endorse(old.endorsement(vault));
             draft.root = new;
-            draft.note(Event::RootKeyReplaced);
+            draft.record(Event::RootKeyReplaced);
             let imported = draft.replace_material(now)?;
             draft.replace_event_key(Arc::new(EventKey::generate()));
             Ok(imported)
@@ -96,7 +96,7 @@ impl Draft {
             }
         }
         rewrap_tree_keys(self.header.vault, &mut self.body)?;
-        rotated.into_iter().for_each(|event| self.note(event));
+        rotated.into_iter().for_each(|event| self.record(event));
         Ok(imported)
     }
 }

@@ -43,7 +43,7 @@ impl Keys {
             let alias =
                 asked.or_else(|| draft.body.aliases.iter().find(|a| a.key == key).map(|a| a.name.clone()));
             let (old, new) = known(&mut draft.body, key)?.rotate(now)?;
-            draft.note(Event::KeyRotated { key, old, new });
+            draft.record(Event::KeyRotated { key, old, new });
             Ok(Rotation { alias, key, old, new })
         })
     }
@@ -71,7 +71,7 @@ impl Keys {
             }
             rewrap_tree_keys(draft.header.vault, &mut draft.body)?;
             for Rotation { key, old, new, .. } in &rotations {
-                draft.note(Event::KeyRotated { key: *key, old: *old, new: *new });
+                draft.record(Event::KeyRotated { key: *key, old: *old, new: *new });
             }
             Ok(rotations)
         })

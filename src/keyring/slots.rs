@@ -1,5 +1,5 @@
-//! Adding, changing and removing unlock slots. Each new slot is read back from
-//! the disk and unlocked before an old one goes, so that no crash and no mistake leaves a vault without a key.
+//! Adding, changing and removing unlock slots. Each new slot is read back from the disk and unlocked before an old one is
+//! removed, so that no crash and no mistake leaves a vault that nothing unlocks.
 
 use super::store::Saves;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::events::Event;
 use crate::ids::{SlotId, VaultId};
 use crate::unlock::{CostLimit, Secret, Slot, SlotInfo, Slots};
 
-/// That a secret of the vault was given; changing slots asks for one even where the vault is unlocked.
+/// Proves that a secret of the vault was given. Changing slots takes one even where the vault is unlocked.
 #[derive(Debug)]
 pub struct Proof(SlotId);
 
@@ -65,12 +65,12 @@ impl Keys {
     /// Adds a slot for `secret` (`kdf` is for passphrases) and unlocks with it from the disk to be sure.
     ///
     /// # Errors
-    /// [`KeyringError`]; if the new slot doesn't open it is taken out again.
+    /// [`KeyringError`]; if the new slot doesn't open it is removed again.
     pub fn add_slot(&self, _proof: &Proof, secret: &Secret, kdf: KdfParams) -> Result<SlotId, KeyringError> {
         self.noting_slot("AddUnlockSlot", None, self.add_verified(secret, kdf, None))
     }
 
-    /// `replaces`: the slot that goes afterwards, and takes no room.
+    /// `replaces` is the slot that is removed afterwards, which doesn't count toward the limits.
     fn add_verified(
         &self,
         secret: &Secret,
@@ -90,7 +90,7 @@ impl Keys {
                 .have_room_for(&slot, CostLimit::Usual)
                 .map_err(|_| KeyringError::NoRoomForSlot(self.vault_path().to_owned()))?;
             draft.header.slots.push(slot);
-            draft.note(Event::SlotAdded(id));
+            draft.record(Event::SlotAdded(id));
             Ok(())
         })?;
         let on_disk = self.store.lock().header_on_disk()?.slots;
@@ -109,7 +109,7 @@ impl Keys {
         self.noting_slot("RemoveUnlockSlot", Some(slot), self.take_out(slot))
     }
 
-    /// Replaces a slot by a new one for `secret`: the new one is added and verified before the old one goes.
+    /// Replaces a slot by a new one for `secret`: the new one is added and verified before the old one is removed.
     /// Returns the new slot's id.
     ///
     /// # Errors
@@ -138,14 +138,14 @@ impl Keys {
             if !slots.remove(slot) {
                 return Err(KeyringError::UnknownSlot(slot));
             }
-            draft.note(Event::SlotRemoved(slot));
+            draft.record(Event::SlotRemoved(slot));
             Ok(())
         })
     }
 }
 
-/// These slots, as the header's bytes will have them, each unlocked with the secret it was made for: before the
-/// old ones go.
+/// Encodes these slots as the header will have them, decodes them, and unlocks each with its secret: to be called before
+/// the old ones are removed.
 ///
 /// # Errors
 /// [`KeyringError::NotVerified`].

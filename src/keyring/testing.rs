@@ -116,7 +116,7 @@ impl Keys {
             let id = key.id;
             draft.body.keys.push(key);
             draft.body.aliases.push(Alias { name: alias, key: id, created: now, updated: now });
-            draft.note(Event::KeyOperation { key: id, operation: "CreateKey" });
+            draft.record(Event::KeyOperation { key: id, operation: "CreateKey" });
             Ok(id)
         })
         .unwrap()

@@ -1,9 +1,9 @@
-//! The list at the body's end of what later versions of the format have added: a tag and bytes each. Unknown ones are
-//! kept, in their place.
+//! The list at the end of the body that holds what later versions of the format added: a tag and bytes each. Unknown ones
+//! are kept, at their position.
 //!
-//! Two of them hold secrets, which a list of bytes would keep in memory that may be swapped and dumped: keys that a
-//! revocation replaced (docs/format.md, "Body"). These are read into locked memory and written from it; in the list
-//! stands an empty entry of their tag, which keeps their place.
+//! Two of them hold secrets: keys that a revocation replaced (docs/format.md, "Body"). A list of bytes would keep them in
+//! memory that may be swapped and dumped, so they are read into locked memory and written from there. An empty entry with
+//! their tag keeps their position in the list.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -25,7 +25,7 @@ const FORMER_ROOTS: u32 = 7;
 const EVENT_KEY: usize = 8 + 32 + 32;
 /// Bytes of an endorsement.
 const ROOT: usize = 32;
-/// Root keys that are endorsed: the last of them. A host that has seen none of these asks its user.
+/// Endorsements that are kept, the last ones. A host that has seen none of these root keys asks its user.
 const MOST_ROOTS: usize = 256;
 
 /// A part of the body that the format's first version doesn't have.
@@ -77,13 +77,13 @@ impl Extensions {
         &self.roots
     }
 
-    /// Keeps an event key that is replaced: what it made of the log is checked with it.
+    /// Keeps an event key that is replaced: the part of the log that it authenticates is checked with it.
     pub(in crate::keyring) fn keep_event_key(&mut self, former: FormerKey) {
         self.event_keys.push(former);
         self.hold_place(FORMER_EVENT_KEYS);
     }
 
-    /// Endorses the root key that seals this from now on by the one that it replaces.
+    /// Adds the endorsement of the new root key by the one that it replaces.
     pub(in crate::keyring) fn endorse(&mut self, by: Endorsement) {
         self.roots.push(Arc::new(by));
         let over = self.roots.len().saturating_sub(MOST_ROOTS);

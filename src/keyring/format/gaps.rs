@@ -1,9 +1,9 @@
 //! Version numbers of a key that have no entry in its list of versions, kept as runs.
 //!
-//! *Lost*: the version may have existed in a keyring that isn't there any more, and files may bear it. Such a number
-//! is never given to new material: a file that bears it is one whose key is missing (ENOKEY), and opens again once
-//! the keyring that has the version is merged; were the number reused, the file would look damaged. *Trimmed*: it
-//! was lost and then retired for good, so that no merge brings it back.
+//! *Lost*: the version may have existed in a keyring that is gone, and files may be wrapped under it. Such a number is
+//! never given to new material. A file that names it has a missing key (ENOKEY), and opens again once the keyring that has
+//! the version is merged; if the number were used again, the file would look damaged. *Trimmed*: it was lost and then
+//! retired for good, so that no merge restores it.
 //!
 //! Versions and gaps together hold each number from 1 to the key's last one exactly once ([`Key::check_numbers`]).
 
@@ -61,7 +61,7 @@ impl Key {
         }
     }
 
-    /// Takes back that the numbers after `last` are lost, as far as no version was made after them.
+    /// Frees the lost numbers after `last`, unless a version was made after them.
     pub(in crate::keyring) fn free_after(&mut self, last: KeyVersion) {
         let end = self.last_number();
         if let Some(gap) = self.gaps.pop_if(|gap| gap.kind == GapKind::Lost && gap.last == end)
@@ -83,7 +83,7 @@ impl Key {
         self.join_gaps();
     }
 
-    /// Puts a version that was lost in its place. Returns whether it was.
+    /// Inserts a version if its number is lost. Returns whether it was.
     pub(in crate::keyring) fn fill_gap(&mut self, version: Version) -> bool {
         let number = version.number;
         let Some(at) = self.gaps.iter().position(|gap| gap.kind == GapKind::Lost && gap.has(number)) else {
@@ -178,11 +178,11 @@ impl KeyringBody {
             while keys.next_if(|key| key.id != id).is_some() {}
             keys.peek_mut().ok_or(WRONG)?.gaps.push(gap);
         }
-        // Written again it is the same bytes: one form only.
+        // There is one encoding only: encoded again it is the same bytes.
         if self.gaps_extension().as_deref() == Some(&data) { Ok(()) } else { Err(WRONG) }
     }
 
-    /// Writes the gaps to their extension, in its place among the others, before the body is encoded.
+    /// Writes the gaps to their extension, at its position among the others, before the body is encoded.
     pub(in crate::keyring) fn write_gaps(&mut self) {
         let place = self.extensions.iter().position(|e| e.tag == GAPS);
         match (place, self.gaps_extension()) {

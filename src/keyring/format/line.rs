@@ -1,10 +1,10 @@
 //! The line of a keyring: the hashes of the keyrings that it comes from, oldest first, in an extension of the body
-//! (docs/format.md, "Body"). A host that remembers one keyring can tell by it whether a newer one comes from that, or
+//! (docs/format.md, "Body"). By it, a host that remembers one keyring decides whether a newer one comes from that one, or
 //! from another that was changed elsewhere.
 //!
-//! Each entry is of the file that the next one replaced, and the last of the file that this keyring replaced, so that
-//! between the first entry and the keyring no generation is left out but those that never were. A program that doesn't
-//! know the extension keeps it as it is when it saves: then its end isn't `previous`, and it counts as none.
+//! Each entry is a file that the next one replaced; the last is the file that this keyring replaced. So from the first
+//! entry to the keyring every generation is listed that ever was. A program that doesn't know the extension keeps it
+//! unchanged when it saves: then its end isn't `previous`, and it counts as none.
 
 use super::extensions::Extension;
 use super::model::KeyringBody;
@@ -16,8 +16,8 @@ const LINE: u32 = 4;
 pub(in crate::keyring) const MOST: usize = 512;
 /// Bytes of an entry: generation u64, the first bytes of the hash.
 const ENTRY: usize = 8 + HASH;
-/// Bytes of a hash that are kept. Nobody without the root key can choose what is hashed or say what stands here, so
-/// that this is far more than telling files apart takes.
+/// Bytes of a hash that are kept. Without the root key nobody can choose what is hashed or write an entry, so 16 bytes are
+/// far more than distinguishing files takes.
 const HASH: usize = 16;
 
 /// What identifies one saved keyring.
@@ -36,7 +36,7 @@ pub(in crate::keyring) enum Descent {
     Proven,
     /// It comes from another one of about that generation.
     Other,
-    /// It doesn't tell: its line doesn't go back that far.
+    /// Unknown: its line doesn't go back that far.
     Unknown,
 }
 
@@ -46,7 +46,7 @@ impl KeyringBody {
         let told = |same| if same { Descent::Proven } else { Descent::Other };
         let line = self.line();
         let Some(first) = line.first() else {
-            // Without a line only the one before it is known, if no generation was passed over.
+            // Without a line only the predecessor is known, if no generation was skipped.
             let follows = head.generation.0.checked_add(1) == Some(self.generation.0);
             return if follows { told(self.previous == head.hash) } else { Descent::Unknown };
         };
@@ -63,7 +63,7 @@ impl KeyringBody {
         (earlier >= first).then(|| line.binary_search_by_key(&earlier, generation).is_ok())
     }
 
-    /// Makes this body that of the next keyring, whose line ends in the one that `from` is of: this one's.
+    /// Continues the line for the next keyring: `from` identifies the present one, which it replaces.
     pub(in crate::keyring) fn continue_line(&mut self, from: Head) {
         let line = self.line();
         let over = (line.len() + 1).saturating_sub(MOST);
@@ -81,7 +81,7 @@ impl KeyringBody {
         self.extensions.retain(|extension| extension.tag != LINE);
     }
 
-    /// The entries; none where they aren't those of this keyring.
+    /// The entries; none if they aren't this keyring's (an older program saved it).
     fn line(&self) -> &[[u8; ENTRY]] {
         let data = self.extensions.iter().find(|extension| extension.tag == LINE);
         let (line, _) = data.map_or(&[][..], |extension| &extension.data).as_chunks::<ENTRY>();
@@ -89,7 +89,7 @@ impl KeyringBody {
         if is_ours { line } else { &[] }
     }
 
-    /// Whether there is one line at most, of whole entries, in the order of their generations.
+    /// Checks that there is at most one line, of whole entries, in the order of their generations.
     pub(in crate::keyring) fn check_line(&self) -> Result<(), &'static str> {
         const WRONG: &str = "its line of earlier generations makes no sense";
         let mut found = self.extensions.iter().filter(|extension| extension.tag == LINE);

@@ -1,6 +1,6 @@
-//! Imported material as a part of a key's life cycle: which material a key takes, when it expires, what its
-//! rotation is. Pure, with the time handed in. The material is known again by its id, which is derived from it
-//! one way: what expired or was deleted leaves its id and nothing else.
+//! Imported material in the life cycle of a key: which material a key accepts, when it expires, how it rotates. No I/O; the
+//! time is a parameter. Material is recognized by its id, a one-way function of it: after it expired or was deleted, only
+//! the id remains.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ impl Key {
         Self { origin: Origin::External, state: KeyState::PendingImport, versions: vec![first], ..key }
     }
 
-    /// Takes material in. Returns its id.
+    /// Accepts material. Returns its id.
     ///
     /// # Errors
     /// If the key makes its own material or is pending deletion, if other new material waits for a rotation, or if this
@@ -128,7 +128,7 @@ impl Key {
         Ok(self.lost(gone.into_iter().collect()).pop())
     }
 
-    /// Takes out what has expired. Returns the versions that lost their material.
+    /// Deletes material that has expired. Returns the versions that lost theirs.
     pub(in crate::keyring) fn expire(&mut self, now: Timestamp) -> Vec<BackingKeyId> {
         let expired = self.versions.iter_mut().filter(|version| version.is_expired(now));
         let gone = expired.map(|version| {
@@ -172,7 +172,7 @@ impl Version {
         self.material.is_some() && self.has_expired(now)
     }
 
-    /// Whether its date has passed, with the material still there or not.
+    /// Whether its date has passed, whether the material is still there or not.
     pub(in crate::keyring) fn has_expired(&self, now: Timestamp) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
     }

@@ -1,46 +1,46 @@
-//! When an older keyring takes a newer one's place: which key versions may have existed and are lost with it.
+//! Which key versions may have existed and are lost when an older keyring replaces a newer one.
 //!
-//! Each save adds at most one version to a key, so a key has lost at most as many as there are generations between
-//! the keyring that is found and the newest one that something knows of: this host's memory, or the events of changes
-//! in the audit log, whose MACs only the vault's own keys make. A file's header is no evidence: whoever can write the
-//! ciphertext can have it name any version. Where this host itself remembers nothing, a log that was copied earlier
-//! than the files may know too little, so that numbers jump further ([`GUESS`]), unless the user says how far.
+//! Each save adds at most one version to a key. So a key has lost at most as many versions as there are generations between
+//! the keyring that is found and the newest one of which there is evidence: this host's memory, or the events of changes
+//! in the audit log, whose MACs take the vault's own keys. A file's header is no evidence: anyone who can write the
+//! ciphertext can make it name any version. If this host remembers nothing, a log that was copied before the files may
+//! know too little; then numbers skip further ([`GUESS`]), unless the user says how far.
 //!
-//! A process that is killed between the event of a change and the save that it is of leaves evidence of a generation
-//! that never was. Nothing tells it from one that was, so each key skips a number then, which counts as lost.
+//! A process that is killed between the event of a change and its save leaves evidence of a generation that never was. It
+//! looks like one that was, so each key skips a number, which counts as lost.
 //!
-//! The marks are in the body from the moment it is opened and saved with the first change of it, before which nothing
-//! of the evidence is touched: the host's memory is never lowered, and the log is never shortened.
+//! The body has the marks once it is opened, and the file has them with the first change. Until then all evidence stays:
+//! the host's memory is never lowered, and the log is never shortened.
 
 use crate::ids::{Generation, KeyVersion};
 use crate::keyring::format::model::{Key, KeyState, KeyringBody, Origin};
 use crate::keyring::format::ranges::LostGenerations;
 
-/// The most versions of a key that are marked lost for generations that are known of.
+/// The most versions of a key that are marked lost for generations of which there is evidence.
 const MOST: u64 = 4096;
-/// How many are where nothing tells how many there were.
+/// The versions of a key that are marked lost where their number is unknown.
 const GUESS: u32 = 64;
 
-/// What is known of a loss.
+/// The evidence of a loss.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::keyring) struct Loss {
-    /// The newest generation that something knows of, if one is newer than the keyring.
+    /// The newest generation of which there is evidence, if it is newer than the keyring.
     pub(in crate::keyring) known: Option<Generation>,
-    /// Whether there may have been newer ones that nothing here knows of.
+    /// Whether there may have been still newer ones.
     pub(in crate::keyring) uncertain: bool,
     /// The number from which on new versions are safe, as the user says.
     pub(in crate::keyring) next_version: Option<KeyVersion>,
 }
 
 impl Loss {
-    /// The generation that the next save has to pass.
+    /// The newest generation that is known of: the next save gets a higher one.
     pub(in crate::keyring) fn newest(&self, found: Generation) -> Generation {
         self.known.map_or(found, |known| known.max(found))
     }
 }
 
 impl KeyringBody {
-    /// Marks the versions lost that may be. Returns how many that is of the key that loses most.
+    /// Marks the versions that may be lost. Returns how many the key that loses most loses.
     pub(in crate::keyring) fn lose(&mut self, loss: &Loss) -> u32 {
         let found = self.generation;
         let between = loss.newest(found).0.saturating_sub(found.0).min(MOST) as u32;
@@ -71,7 +71,7 @@ impl KeyringBody {
 }
 
 impl Key {
-    /// Material may have been imported into the version that waits for its first: what waits gets a new number.
+    /// Material may have been imported into a version that waits for its first: it waits under a new number.
     fn await_again(&mut self) {
         let waits = self.origin == Origin::External
             && matches!(self.state, KeyState::PendingImport | KeyState::PendingDeletion)

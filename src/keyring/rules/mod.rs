@@ -1,4 +1,5 @@
-//! What keys and aliases may do and become: pure functions of what the keyring holds and of the time that is handed in.
+//! What keys and aliases may do and become: functions of what the keyring holds and of the time, which is a parameter. No
+//! I/O, no lock, no clock.
 
 mod departures;
 pub(in crate::keyring) mod error;

@@ -103,7 +103,7 @@ pub enum LockOut {
 /// What a key is used for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KeyUse {
-    /// kms:Encrypt: to create a file, to cut it, to open it for writing.
+    /// kms:Encrypt: to create a file, to truncate it, to open it for writing.
     Encrypt,
     /// kms:Decrypt: to open a file.
     Decrypt,

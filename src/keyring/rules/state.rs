@@ -1,4 +1,4 @@
-//! The life cycle of a key, as in AWS KMS: a state machine over [`Key`] with the time handed in. Pure.
+//! The life cycle of a key, as in AWS KMS: a state machine over [`Key`]. No I/O; the time is a parameter.
 
 use std::sync::Arc;
 
@@ -114,8 +114,8 @@ impl Key {
         Ok(change)
     }
 
-    /// Adds a version because others may have the material of those before, whatever the key's state. None if the key
-    /// makes no material.
+    /// Adds a version, whatever the key's state: others may have the material of the former ones (revocation). None if the
+    /// key's material is imported.
     ///
     /// # Errors
     /// If the key can't have more versions.
@@ -180,8 +180,8 @@ impl Key {
         Ok(())
     }
 
-    /// Whether automatic rotation is on, as it is shown: not while the key is pending deletion, though the
-    /// switch is kept for when that is cancelled.
+    /// Whether automatic rotation is in effect: not while the key is pending deletion, which keeps the setting in case the
+    /// deletion is cancelled.
     pub(crate) fn rotates(&self) -> bool {
         self.rotation.enabled && self.state != KeyState::PendingDeletion
     }

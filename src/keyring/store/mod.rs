@@ -1,4 +1,9 @@
-//! An opened keyring and the one way of changing it: lock, re-read, change, seal, replace.
+//! An opened keyring, and the one way of changing it ([`Store::change`]): lock, read again, change, record, seal, replace.
+//!
+//! Order of writes: the change's events become durable in the audit log; the new keyring becomes durable under a
+//! temporary name; the old one becomes `keyring.prev`; the new one is renamed over it and the directory is synced. A crash
+//! before the last rename leaves the old keyring, and a log with a generation that never was: the next change records
+//! that. A crash after it leaves the new one.
 
 use std::sync::Arc;
 
@@ -43,7 +48,7 @@ impl State {
     }
 }
 
-/// What a change is made on.
+/// The keyring as a change edits it.
 pub(in crate::keyring) struct Draft {
     pub(in crate::keyring) header: Header,
     pub(in crate::keyring) body: KeyringBody,
@@ -59,19 +64,19 @@ impl Draft {
         Self { header, body, root, events: Vec::new(), new_event_key: None }
     }
 
-    /// Notes what the change does, for the audit log: written ahead and durable before the keyring is saved,
-    /// so that no change is without its event.
-    pub(in crate::keyring) fn note(&mut self, event: Event) {
+    /// Records what the change does, for the audit log. The event is durable before the keyring is saved, so that no change
+    /// is without its event.
+    pub(in crate::keyring) fn record(&mut self, event: Event) {
         self.events.push(event);
     }
 
-    /// Has the log go on with another key behind the events that the change notes, the last of which says so.
+    /// Continues the log with another key, after the events that the change records; the last of them says so.
     pub(in crate::keyring) fn replace_event_key(&mut self, key: Arc<EventKey>) {
-        self.note(Event::EventKeyReplaced);
+        self.record(Event::EventKeyReplaced);
         self.new_event_key = Some(key);
     }
 
-    /// Takes the event key that was drawn into use behind a line of the log, and keeps the one that made that.
+    /// Takes the new event key, if there is one, into use after this line of the log, and keeps the former one for what it made.
     fn close_log_at(&mut self, last: Anchor) {
         self.body.event_anchor = last;
         if let Some(new) = self.new_event_key.take() {
@@ -115,7 +120,7 @@ pub(in crate::keyring) fn sealed(
     Ok(bytes)
 }
 
-/// Takes a keyring file apart; nothing of it is authenticated yet.
+/// Splits a keyring file into its parts. Nothing of it is authenticated yet.
 pub(in crate::keyring) fn parse<'a>(dir: &VaultDir, bytes: &'a [u8]) -> Result<header::Parts<'a>> {
     parse_as(dir, bytes, Kind::Keyring)
 }
@@ -137,7 +142,7 @@ pub(in crate::keyring) fn open(dir: &VaultDir, bytes: &[u8], root: Arc<RootKey>)
     open_as(dir, bytes, Kind::Keyring, root)
 }
 
-/// As [`open`], for a file of either kind. What is made of a backup is to be looked at only.
+/// As [`open`], for a file of either kind. The state of a backup is only read, never saved.
 pub(in crate::keyring) fn open_as(
     dir: &VaultDir,
     bytes: &[u8],
@@ -184,9 +189,9 @@ pub(in crate::keyring) struct Store {
     dir: VaultDir,
     state: State,
     host: SeenGenerations,
-    /// What is marked lost in `state` and not on disk yet, and of how many versions of a key.
+    /// The loss that `state` marks and the file doesn't yet, and how many versions it is of one key.
     loss: Option<(Loss, u32)>,
-    /// Whether the user insists on this keyring at this place: the next one that is saved is remembered for it.
+    /// Whether the user accepted this keyring at this path: what is saved next is remembered for the path.
     accepted: bool,
 }
 
@@ -203,7 +208,7 @@ impl Store {
         &self.dir
     }
 
-    /// Leave to write the vault.
+    /// The permission to write the vault.
     ///
     /// # Errors
     /// [`KeyringError::MayOnlyRead`].
@@ -211,22 +216,20 @@ impl Store {
         self.dir.writable(&self.state.header)
     }
 
-    /// The generation that the next save has to pass.
+    /// The newest generation that is known of: the next save gets a higher one.
     pub(in crate::keyring) fn newest(&self) -> Generation {
         let found = self.state.body.generation;
         self.loss.map_or(found, |(loss, _)| loss.newest(found))
     }
 
-    /// Changes the keyring. What `change` returns is returned once the new keyring is durable. With `twice`,
-    /// it is saved once more, so that keyring.prev doesn't keep what the change took out either.
+    /// Changes the keyring. Returns what `change` returns, once the new keyring is durable.
     ///
-    /// The events that the change notes are durable in `log` before it is saved, with the generation that it is
-    /// saved as. A crash between the two leaves events of a generation that the keyring never reached, which
-    /// the next change notes in its turn; a save that fails is noted at once.
+    /// The events that the change records carry the generation that it is saved as. A save that fails is recorded at once;
+    /// after a crash, the next change records that the generation never was.
     ///
     /// # Errors
-    /// What `change` says, or that its events can't be made durable, in which case nothing was changed; or why it
-    /// can't be made durable itself, in which case the keyring on disk is either the old one or the new one.
+    /// Those of `change`, or that its events can't be made durable: nothing was changed then. Or why the keyring can't be
+    /// saved: the one on disk is the old one or the new one then.
     pub(in crate::keyring) fn change<T>(
         &mut self,
         log: &EventLog,
@@ -235,7 +238,7 @@ impl Store {
     ) -> Result<T> {
         let lock = self.dir.lock(self.writable()?)?;
         let unproven = self.refresh()?;
-        // A newer program may have set a bit since; the lock's file was all that was written then.
+        // A newer program may have set a feature bit since. Only the lock file was written so far.
         self.writable()?;
         if !self.accepted
             && let Some(original) = self.original()
@@ -244,10 +247,10 @@ impl Store {
         }
         let (mut draft, found) = (self.draft(), self.state.body.generation);
         if let Some(seen) = unproven {
-            draft.note(Event::DescentUnproven { found, seen });
+            draft.record(Event::DescentUnproven { found, seen });
         }
         if let Some((loss, versions)) = self.loss {
-            draft.note(Event::VersionsLost { found, known: loss.known, versions });
+            draft.record(Event::VersionsLost { found, known: loss.known, versions });
         }
         let out = change(&mut draft)?;
         let new_event_key = draft.new_event_key.clone();
@@ -261,7 +264,7 @@ impl Store {
             log.replace_key(self.state.body.log_keys());
         }
         if let Err((error, Step::Save)) = &saved {
-            // Only the old one in its place tells that the new one never was: others may have used it meanwhile.
+            // Only if the old keyring is still in its place was the new one never in use: others may have read it.
             let replaced = !self.dir.is_current(&before).unwrap_or(false);
             if in_use == Some(false) && replaced {
                 tracing::warn!(
@@ -309,8 +312,7 @@ impl Store {
         }
     }
 
-    /// Makes the room that is kept for saving on a full disk, where it isn't there: an older program, or a save
-    /// that used it up, leaves a vault without.
+    /// Creates the reserve for saving on a full disk where it is missing: an older program made none, or a save used it.
     pub(in crate::keyring) fn keep_reserve(&self) {
         if let Ok(writable) = self.writable()
             && let Ok(lock) = self.dir.lock(writable)
@@ -335,8 +337,8 @@ impl Store {
         Draft { header, body, root, events: Vec::new(), new_event_key: None }
     }
 
-    /// Takes up what other processes saved since, or what a save of ours that failed half-way left. Returns the
-    /// generation that was in use before, if what is there now doesn't tell whether it comes from it.
+    /// Loads what other processes saved since, or what a failed save of this one left. Returns the generation that was in
+    /// use before if the keyring on disk doesn't prove that it comes from that.
     fn refresh(&mut self) -> Result<Option<Generation>> {
         if self.dir.is_current(&self.state.fingerprint)? {
             return Ok(None);
@@ -344,7 +346,8 @@ impl Store {
         let Some((found, descent)) = self.found()? else { return Ok(None) };
         let (found_at, seen) = (found.body.generation, self.state.body.generation);
         self.state = found;
-        // Who saved it had the same evidence, unless it is an older program; a log that was ahead may be so of this save.
+        // The process that saved it had the same evidence, unless it is an older program. Where the log was ahead, it may have
+        // been of this save.
         if let Some((loss, _)) = self.loss.take().filter(|(loss, _)| loss.known > Some(found_at)) {
             let versions = self.state.body.lose(&loss);
             self.loss = Some((loss, versions));
@@ -355,7 +358,7 @@ impl Store {
     /// The keyring on disk, if it isn't the one in use, and whether it comes from that.
     ///
     /// # Errors
-    /// If it is none that may take the place of the one in use.
+    /// [`KeyringError`], if it may not replace the one in use.
     pub(in crate::keyring) fn found(&self) -> Result<Option<(State, Descent)>> {
         let bytes = self.dir.read()?;
         if sha256(&bytes) == self.state.hash {

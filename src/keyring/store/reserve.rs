@@ -1,8 +1,7 @@
-//! Room for the keyring on a full disk: files beside it whose blocks are allocated and never read. A save that
-//! finds neither room nor a free inode renames one to a temporary name and writes the new keyring into it. Six:
-//! changing an unlock slot saves three times, a rotation is to go before it, and names can take room, too. They
-//! are made again once there is room: by the next change, or the next mount. Losing one, at any instant, costs
-//! nothing but this room.
+//! Reserved space for saving the keyring on a full disk: files beside it whose blocks are allocated and whose content is
+//! never read. A save that finds no free space or inode renames one to a temporary name and writes the new keyring into it.
+//! There are six: changing an unlock slot saves three times, a rotation must be possible before it, and names can take
+//! space as well. The next change or mount creates missing ones again. Losing one, at any instant, loses nothing but the space.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -24,7 +23,7 @@ pub const RESERVE_NAMES: [&str; 6] = [
 /// A reserve's size in bytes is a multiple of this.
 const UNIT: u64 = 64 << 10;
 
-/// Room for a keyring of `len` bytes that has doubled.
+/// The size of a reserve file for a keyring of `len` bytes: it may double.
 fn wanted(len: u64) -> u64 {
     len.saturating_mul(2).max(1).div_ceil(UNIT) * UNIT
 }
@@ -35,8 +34,8 @@ fn is_whole(stat: &Stat, wanted: u64) -> bool {
 }
 
 impl VaultDir {
-    /// Makes the reserve files that aren't there or too small for a keyring of `len` bytes. Fails silently: there may be
-    /// no room for them, or no right to make them.
+    /// Creates the reserve files that are missing or too small for a keyring of `len` bytes. Only logs failures: there may
+    /// be no space for them, or no right to create them.
     pub(in crate::keyring) fn keep_reserve(&self, _lock: &KeyringLock, len: u64) {
         let wanted = wanted(len);
         for name in RESERVE_NAMES {
@@ -57,7 +56,7 @@ impl VaultDir {
         let made = storage::create_temporary(self.fd(), &temporary, 0o600).and_then(|file| {
             match storage::allocate_keep_size(file.as_fd(), LowerOffset(0), len) {
                 Ok(()) => storage::truncate(file.as_fd(), LowerOffset(len))?,
-                // Bytes that no lower compression makes fewer.
+                // Random bytes, which compression of the lower filesystem can't shrink.
                 Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
                     let mut bytes = vec![0; usize::try_from(len).map_err(|_| Errno::FBIG)?];
                     random::fill(&mut bytes);
@@ -74,11 +73,11 @@ impl VaultDir {
         made
     }
 
-    /// Writes a durable file into the room that is kept and returns its temporary name: the reserve is renamed
-    /// first, so that what a crash leaves of it is removed as any leftover is. Only under the lock.
+    /// Writes a durable file into a reserve and returns its temporary name. The reserve is renamed first, so that after a
+    /// crash it is removed as any temporary file. Only under the lock.
     ///
     /// # Errors
-    /// ENOSPC if no reserve has room; they are gone then, and what they took is free.
+    /// ENOSPC if no reserve is large enough. All are removed then, and their space is free.
     pub(in crate::keyring) fn write_into_reserve(&self, bytes: &[u8]) -> storage::Result<Vec<u8>> {
         for name in RESERVE_NAMES {
             let temporary = storage::temporary_name();
@@ -119,8 +118,8 @@ impl VaultDir {
         if stat.kind() == FileKind::Regular && stat.nlink == 1 { Ok(file) } else { Err(Errno::INVAL) }
     }
 
-    /// Cut first: XFS frees the blocks of a removed file some time later. And synced: blocks are free once the
-    /// journal says so. An error of either shows in the call that follows.
+    /// Truncates first: XFS frees the blocks of a removed file some time later. Then syncs: blocks are free once the
+    /// journal has it. An error of either shows in the call that follows.
     fn give_up(&self, name: &str) {
         if let Ok(file) = self.open_reserve(name) {
             let _ =
@@ -129,7 +128,7 @@ impl VaultDir {
         self.discard(name.as_bytes());
     }
 
-    /// Gives up a reserve, the last one that is there, and returns whether that is gone. Only under the lock.
+    /// Removes the last reserve that exists and returns whether that worked. Only under the lock.
     pub(in crate::keyring) fn give_up_reserve(&self) -> bool {
         let is_there = |name: &str| storage::stat(self.fd(), name.as_bytes()).is_ok();
         let Some(last) = RESERVE_NAMES.iter().rev().find(|name| is_there(name)) else { return false };
@@ -137,7 +136,7 @@ impl VaultDir {
         !is_there(last)
     }
 
-    /// Makes a call that takes room for a name; as long as there is none, a reserve is given up for it.
+    /// Makes a call that may need space for a name, and removes reserves one by one while it finds none.
     pub(in crate::keyring) fn with_room<T>(
         &self,
         call: impl Fn() -> storage::Result<T>,

@@ -1,5 +1,5 @@
-//! An opened keyring beside what this host remembers of its vault: whether it is an older one or another one, what is
-//! lost with the newer one, and what is remembered of it.
+//! Rollback protection: compares an opened keyring with what this host remembers of its vault (seen_generations.rs), marks
+//! what is lost with a newer one (rules/loss.rs), and updates the memory.
 
 use std::path::PathBuf;
 
@@ -9,9 +9,19 @@ use super::{KeyringError, Loss, State, Store, parse};
 use crate::events::EventLog;
 use crate::ids::{Generation, KeyVersion};
 
+/// What tells of a newer keyring, beside the audit log.
+struct Evidence {
+    /// The newest generation that this host remembers.
+    host: Option<Generation>,
+    /// Whether that is of a keyring which this one doesn't come from.
+    diverged: bool,
+    /// The number from which on new versions are safe, as the user says.
+    next_version: Option<KeyVersion>,
+}
+
 impl Store {
-    /// Looks for what a newer keyring had, and marks what may be lost of it. `behind`: why this one isn't what the host
-    /// remembers, if it isn't, and is accepted nevertheless. How far another line went isn't known.
+    /// Marks what a newer keyring may have had as lost. `behind` is why this keyring isn't the one that the host remembers,
+    /// where it is accepted nevertheless. How many generations a diverged keyring has had isn't known.
     pub(in crate::keyring) fn look_for_loss(
         &mut self,
         log: &EventLog,
@@ -25,27 +35,22 @@ impl Store {
             Some(_) => self.host.newest(vault, path),
             None => self.host.generation(vault, path),
         };
-        self.mark_lost(log, host, diverged, next_version);
+        self.mark_lost(log, Evidence { host, diverged, next_version });
     }
 
-    /// The same of a keyring that is only looked at. What was seen at another place is no loss here: that is where the
-    /// newer keyring is, and this one is a copy's.
+    /// The same for a keyring that is only read. If the host has seen a newer one at another path, this is a copy's, and
+    /// nothing is lost: the newer one is there.
     pub(in crate::keyring) fn look_for_loss_here(&mut self, log: &EventLog) {
         let (vault, path) = (self.state.header.vault, self.dir.path());
         let host = match self.host.seen_elsewhere(vault, path) {
             Some(_) => None,
             None => self.host.generation(vault, path),
         };
-        self.mark_lost(log, host, false, None);
+        self.mark_lost(log, Evidence { host, diverged: false, next_version: None });
     }
 
-    fn mark_lost(
-        &mut self,
-        log: &EventLog,
-        host: Option<Generation>,
-        diverged: bool,
-        next_version: Option<KeyVersion>,
-    ) {
+    fn mark_lost(&mut self, log: &EventLog, evidence: Evidence) {
+        let Evidence { host, diverged, next_version } = evidence;
         let logged = log.changes_after(self.state.body.event_anchor);
         let known = host.max(logged.newest).filter(|known| *known > self.state.body.generation);
         let uncertain = diverged || logged.more || (known.is_some() && host.is_none());
@@ -90,8 +95,8 @@ impl Store {
         with(&self.host, &Sighting { vault, path, head: self.state.head(), root, body })
     }
 
-    /// Has this host remember the keyring as the one it has seen, unless it is known to lack something that isn't marked
-    /// in it yet: a host that remembers nothing must not take it for the newest one next time.
+    /// Remembers this keyring as the newest one, unless it lacks something that isn't marked in the file yet: a host that
+    /// remembers nothing else must not take it for the newest one next time.
     pub(in crate::keyring) fn remember(&self) {
         if self.loss.is_some() {
             return;
@@ -103,13 +108,13 @@ impl Store {
         }
     }
 
-    /// Has this host remember this keyring, or the one that it becomes, for its place: the user insists on it.
+    /// Accepts this keyring at its path: what is saved next is remembered for the path.
     pub(in crate::keyring) fn accept(&mut self) {
         self.accepted = true;
     }
 
-    /// The other place where this host has used the vault, if that is there still and this one is a copy of it: a
-    /// change here would part the two, and neither is older than the other then.
+    /// The other path at which this host has used the vault, if a vault is still there and this one is a copy of it. A
+    /// change here would make the two diverge, so that neither is older than the other.
     pub(in crate::keyring) fn original(&self) -> Option<PathBuf> {
         let vault = self.state.header.vault;
         let other = self.host.seen_elsewhere(vault, self.dir.path())?;

@@ -1,9 +1,8 @@
-//! What this host remembers of each vault's keyrings, so that one that was put back, or changed in two places at once,
-//! is noticed: one small file for each vault, whatever the paths at which it is used. What is in it, and what counts
-//! where, is told in seen.rs. A torn file counts as none.
+//! What this host remembers of each vault's keyrings, so that it notices one that was rolled back, or that was changed in
+//! two places at once. There is one small file for each vault, whatever the paths at which it is used; seen.rs says what is
+//! in it and which record counts where. A torn file counts as none.
 //!
-//! Programs of before kept a file for each path. These are read where there is no file of the vault, and removed once
-//! there is.
+//! Older programs kept a file for each path. Those are read where the vault has no file, and removed once it has.
 
 use std::ffi::OsString;
 use std::fs;
@@ -24,7 +23,7 @@ mod seen;
 use seen::{Record, Seen};
 pub(in crate::keyring) use seen::{RollbackCheck, SeenAt, Sighting};
 
-/// Bytes of a file that are read: some times what the most records with the longest paths take.
+/// Bytes of a file that are read: several times what the most records with the longest paths take.
 const MAX_LEN: u64 = 4 << 20;
 /// What a file's name ends in.
 const SUFFIX: &str = ".seen";
@@ -35,7 +34,7 @@ pub struct SeenGenerations {
     dir: Option<PathBuf>,
 }
 
-/// A record of before: one keyring at one path. Its checksum is over the rest, as text.
+/// A record of an older program: one keyring at one path. Its checksum is over the other fields, as text.
 #[derive(Deserialize)]
 struct PathRecord {
     vault: VaultId,
@@ -57,9 +56,8 @@ impl PathRecord {
 }
 
 impl SeenGenerations {
-    /// That of this user: `$XDG_STATE_HOME/rekeyfs`, else `/var/lib/rekeyfs` for root and
-    /// `~/.local/state/rekeyfs` for others; nothing is remembered if there is none of them. Root uses no other user's:
-    /// `sudo` may keep the variable.
+    /// This user's: `$XDG_STATE_HOME/rekeyfs`, else `/var/lib/rekeyfs` for root and `~/.local/state/rekeyfs` for others;
+    /// without any of them nothing is remembered. Root uses no other user's directory, though `sudo` may keep the variable.
     pub fn of_this_user() -> Self {
         let root = rustix::process::geteuid().is_root();
         let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
@@ -74,7 +72,7 @@ impl SeenGenerations {
         Self { dir }
     }
 
-    /// One in a directory of the caller's choice; it is made when first needed.
+    /// In this directory, which is created when it is first needed.
     pub fn at(dir: PathBuf) -> Self {
         Self { dir: Some(dir) }
     }
@@ -84,14 +82,14 @@ impl SeenGenerations {
         self.recall(found.vault).map_or(RollbackCheck::Fine, |seen| seen.check(found))
     }
 
-    /// Remembers a keyring that is durable and comes from what counts at its place, unless a newer one is remembered:
-    /// who opens a keyring may be overtaken by who saves the next. What can't be written is warned of: a vault must
-    /// open on a host whose state directory is read-only.
+    /// Remembers a durable keyring that comes from what counts at its path, unless a newer one is remembered: another
+    /// process may have saved one meanwhile. If it can't be written, that is logged: a vault must open on a host whose state
+    /// directory is read-only.
     pub(in crate::keyring) fn follow(&self, found: &Sighting<'_>) {
         self.update(found, |seen| seen.follow(found));
     }
 
-    /// Remembers a durable keyring for its place, beside what is remembered of the vault: its user insists on it.
+    /// Remembers a durable keyring that the user accepted, for its path alone.
     pub(in crate::keyring) fn accept(&self, found: &Sighting<'_>) {
         self.update(found, |seen| seen.accept(found));
     }
@@ -101,7 +99,7 @@ impl SeenGenerations {
         self.recall(vault).map(|seen| seen.at(path).generation())
     }
 
-    /// The generation that a keyring which is accepted at a path has to pass.
+    /// The newest generation that may have been at a path: a keyring that is accepted there gets a higher one.
     pub(in crate::keyring) fn newest(&self, vault: VaultId, path: &Path) -> Option<Generation> {
         self.recall(vault).map(|seen| seen.newest_at(path))
     }
@@ -115,7 +113,7 @@ impl SeenGenerations {
         let (Some(dir), Some(file)) = (self.dir.as_deref(), self.file(found.vault)) else { return };
         let written = (|| {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-            // Looking and writing are one step for all processes of this host.
+            // Reading and writing are one step for all processes of this host.
             let _lock = lock(dir);
             let seen = match self.recall(found.vault) {
                 Some(mut seen) => change(&mut seen).then_some(seen),
@@ -124,7 +122,7 @@ impl SeenGenerations {
             let Some(bytes) = seen.and_then(Seen::encode) else { return Ok(()) };
             write(&file, &bytes)?;
             for (old, _) in self.by_path(found.vault) {
-                // At worst it stays, and is read no more.
+                // If this fails it stays, and is never read again.
                 let _ = fs::remove_file(old);
             }
             Ok::<_, io::Error>(())
@@ -145,7 +143,7 @@ impl SeenGenerations {
         Some(self.dir.as_ref()?.join(format!("{vault}{SUFFIX}")))
     }
 
-    /// The files of before for a vault, `VAULT-PLACE.seen`, and what they say.
+    /// The files of older programs for a vault, `VAULT-PLACE.seen`, and their records.
     fn by_path(&self, vault: VaultId) -> impl Iterator<Item = (PathBuf, Option<Record>)> {
         let prefix = format!("{vault}-");
         let entries =
@@ -167,7 +165,7 @@ fn read(file: &Path) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Whether a directory, or what it is to be made in, is root's.
+/// Whether a directory, or the one that it would be created in, belongs to root.
 fn is_roots(path: &Path) -> bool {
     path.ancestors().find_map(|dir| fs::metadata(dir).ok()).is_some_and(|meta| meta.uid() == 0)
 }
@@ -180,11 +178,11 @@ fn lock(dir: &Path) -> Option<fs::File> {
 
 fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = file.with_extension(HEXLOWER.encode(&random::array::<8>()));
-    // Not synced: what a power cut takes away is only the memory of the newest generation, and every change
-    // of a key would wait for it.
+    // Not synced: a power cut loses only the memory of the newest generation, and every change of a key would wait for
+    // the sync.
     let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, file));
     if written.is_err() {
-        // The first error is the one to tell.
+        // The first error is the one that is reported.
         let _ = fs::remove_file(&temporary);
     }
     written

@@ -1,5 +1,5 @@
-//! The vault directory as the keyring sees it: reading the file, locking it, and putting another in its place
-//! so that a power cut leaves at every instant the old one or the new one, whole.
+//! The vault directory as the keyring sees it: reads the file, locks it, and replaces it. A power cut at any instant
+//! leaves the old keyring or the new one, whole.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,15 +22,15 @@ pub const FILE_NAME: &str = "keyring";
 pub const PREV_NAME: &str = "keyring.prev";
 /// The name of the directory of ciphertext in the vault directory.
 pub(in crate::keyring) const TREE_NAME: &str = "tree";
-/// What stands between the name of a keyring that an import set aside and the generation that it made.
+/// Follows the name of a keyring that an import set aside; the generation that the import made follows it.
 const REPLACED: &str = ".replaced-by-";
-/// The largest file: frame and header are at most 1 MiB and a bit.
+/// The largest file, in bytes: frame and header take at most 1 MiB and some bytes.
 pub(in crate::keyring) const MAX_FILE_LEN: u64 = (body::MAX_LEN + (2 << 20)) as u64;
 /// The file that is locked while the keyring is changed.
 pub const LOCK_NAME: &str = "keyring.lock";
-/// How long another process that changes the keyring is waited for.
+/// How long a change waits for another process that changes the keyring.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
-/// How long an older program's save may take.
+/// How long a change waits for an older program's lock: as long as a save takes.
 const SAVE_PATIENCE: Duration = Duration::from_secs(2);
 
 type Result<T> = std::result::Result<T, KeyringError>;
@@ -48,8 +48,8 @@ pub(in crate::keyring) struct VaultDir {
     path: PathBuf,
 }
 
-/// Tells a keyring file from every other that was ever saved, without reading all of it: its length, what is before
-/// its body, the nonce (random for each save) and the tag.
+/// Identifies one saved keyring file without reading all of it: its length, what is before its body, the nonce (random for
+/// each save) and the tag.
 #[derive(Clone)]
 pub(in crate::keyring) struct Fingerprint {
     len: u64,
@@ -58,19 +58,19 @@ pub(in crate::keyring) struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// Of the bytes of a keyring whose sealed body begins after `aad` bytes.
+    /// The fingerprint of a file whose sealed body begins after `aad` bytes.
     pub(in crate::keyring) fn of(bytes: &[u8], aad: usize) -> Self {
         let head = bytes.get(..aad + NONCE).unwrap_or(bytes).to_vec();
         Self { len: bytes.len() as u64, head, tag: bytes.last_chunk().copied().unwrap_or_default() }
     }
 }
 
-/// The right to change the keyring's files, as long as it is held: what does so takes it.
+/// The exclusive right to change the keyring's files, while it is held. Functions that change them take it.
 pub(in crate::keyring) struct KeyringLock {
     _held: Held,
 }
 
-/// Nobody changes the keyring's files as long as this is held.
+/// Keeps others from changing the keyring's files while it is held.
 pub(in crate::keyring) struct Held {
     _file: Option<OwnedFd>,
     _dir: OwnedFd,
@@ -95,7 +95,7 @@ impl VaultDir {
         &self.path
     }
 
-    /// A descriptor of its own for someone else.
+    /// Another descriptor of the directory.
     pub(in crate::keyring) fn descriptor(&self) -> Result<OwnedFd> {
         self.fd.try_clone().map_err(|e| self.io(".", "duplicate its descriptor", e))
     }
@@ -109,7 +109,7 @@ impl VaultDir {
         KeyringError::Io { path: self.path.join(name), what, source: e.into() }
     }
 
-    /// Leave to write the vault whose keyring has this header.
+    /// The permission to write the vault whose keyring has this header.
     ///
     /// # Errors
     /// [`KeyringError::MayOnlyRead`].
@@ -147,7 +147,7 @@ impl VaultDir {
         storage::read_all(file.as_fd(), size as usize).map(Some).map_err(|e| self.io(name, "read it", e))
     }
 
-    /// Whether the keyring file is the one that this was taken of.
+    /// Whether the keyring file on disk has this fingerprint.
     pub(in crate::keyring) fn is_current(&self, fingerprint: &Fingerprint) -> Result<bool> {
         let Some((file, size)) = self.open_file(FILE_NAME)? else { return Ok(false) };
         if size != fingerprint.len {
@@ -160,7 +160,7 @@ impl VaultDir {
         Ok(read == head.len() + TAG && head == fingerprint.head && tag == fingerprint.tag)
     }
 
-    /// Whether the keyring here and that one are one file: the same directory at two paths, as a bind mount makes it.
+    /// Whether both directories have the same keyring file: one directory at two paths, as with a bind mount.
     pub(in crate::keyring) fn holds_same_file(&self, other: &Self) -> bool {
         let stat = |dir: &Self| storage::stat(dir.fd(), FILE_NAME.as_bytes()).ok();
         let (Some(ours), Some(theirs)) = (stat(self), stat(other)) else { return false };
@@ -183,9 +183,10 @@ impl VaultDir {
         Ok(Some((file, stat.size)))
     }
 
-    /// Keeps others from changing the keyring as long as it is held: by a file that is the owner's alone, since
-    /// whoever may read the directory can lock that. Older programs lock the directory: theirs is waited for, too, for
-    /// as long as a save takes. Where there is no room for the file, or no writing, there is the directory alone.
+    /// Locks the keyring against changes by others. The lock is on a file that only the owner can open: any user who can
+    /// read the directory could lock that and keep it. Older programs lock the directory, so their lock is waited for as
+    /// well, for as long as a save takes. Without space for the file, or on a read-only filesystem, the directory alone is
+    /// locked.
     pub(in crate::keyring) fn lock(&self, _leave: Writable) -> Result<KeyringLock> {
         let file = match storage::open_lock(self.fd(), LOCK_NAME.as_bytes()) {
             Ok(file) => Some(file),
@@ -195,7 +196,7 @@ impl VaultDir {
         Ok(KeyringLock { _held: self.hold(file)? })
     }
 
-    /// As [`VaultDir::lock`], for who only looks: the lock's file is not made.
+    /// As [`VaultDir::lock`], for a reader: doesn't create the lock file.
     pub(in crate::keyring) fn lock_to_look(&self) -> Result<Held> {
         let file = match storage::open_file(self.fd(), LOCK_NAME.as_bytes(), Access::ReadOnly) {
             Ok(file) => Some(file),
@@ -211,7 +212,7 @@ impl VaultDir {
         {
             return Err(KeyringError::Busy(self.path.clone()));
         }
-        // An open file description of its own: flock doesn't tell apart users of one.
+        // A new open file description: flock is held by that, not by the descriptor.
         let dir = storage::open_dir(self.fd(), b".").map_err(|e| self.io(".", "open it to lock it", e))?;
         let patience = if file.is_some() { SAVE_PATIENCE } else { LOCK_PATIENCE };
         if !self.flock(".", &dir, patience)? && file.is_none() {
@@ -220,7 +221,7 @@ impl VaultDir {
         Ok(Held { _file: file, _dir: dir })
     }
 
-    /// Whether a lock could be had in this time.
+    /// Whether the lock was taken within this time.
     fn flock(&self, name: &str, fd: &OwnedFd, patience: Duration) -> Result<bool> {
         let start = Instant::now();
         loop {
@@ -248,13 +249,13 @@ impl VaultDir {
             }
         })?;
         self.sync()?;
-        // Made now, so that a full disk doesn't lack it. Where it can't be, it is made when it is needed.
+        // Created now, so that a full disk doesn't lack it. If that fails, it is created when it is needed.
         let _ = storage::open_lock(self.fd(), LOCK_NAME.as_bytes());
         Ok(())
     }
 
-    /// Gives the keyring another name, durably, which is returned: an import is about to put another in its
-    /// place, and what is there may be all that is left.
+    /// Renames the keyring, durably, and returns its new name: an import is about to replace it, and it may be all that is
+    /// left of the keys.
     pub(in crate::keyring) fn set_aside(&self, _lock: &KeyringLock, by: Generation) -> Result<String> {
         let name = format!("{FILE_NAME}{REPLACED}{}", by.0);
         self.rename_aside(FILE_NAME, &name).map_err(|e| self.io(FILE_NAME, "rename it", e))?;
@@ -262,8 +263,8 @@ impl VaultDir {
         Ok(name)
     }
 
-    /// As [`Self::set_aside`], for `keyring.prev`, once the imported keyring is in its place: under that one's root
-    /// key it doesn't open, so that it can't stand in for it. Where that fails it stays, until the next save.
+    /// As [`Self::set_aside`], for `keyring.prev`, once the imported keyring is in place: it doesn't open under that one's
+    /// root key, so it is no predecessor of it. If that fails it stays until the next save.
     pub(in crate::keyring) fn set_prev_aside(&self, _lock: &KeyringLock, by: Generation) {
         let name = format!("{PREV_NAME}{REPLACED}{}", by.0);
         match self.rename_aside(PREV_NAME, &name) {
@@ -279,8 +280,7 @@ impl VaultDir {
         storage::rename_to_new(self.fd(), from.as_bytes(), self.fd(), to.as_bytes())
     }
 
-    /// Puts a keyring in the place of the present one, which becomes `keyring.prev`; durable when this
-    /// returns.
+    /// Replaces the keyring; the old one becomes `keyring.prev`. Durable when this returns.
     pub(in crate::keyring) fn replace(&self, _lock: &KeyringLock, bytes: &[u8]) -> Result<()> {
         let name = self.write_temporary(bytes)?;
         let placed = self.keep_prev().and_then(|()| {
@@ -293,8 +293,8 @@ impl VaultDir {
         self.sync()
     }
 
-    /// Writes a durable file under a unique temporary name and returns the name; where there is no room for
-    /// it, into the reserve, or what that leaves free.
+    /// Writes a durable file under a unique temporary name and returns the name. Without free space, writes it into a
+    /// reserve file, or into the space that a released one leaves.
     fn write_temporary(&self, bytes: &[u8]) -> Result<Vec<u8>> {
         let mut written = self.write_anew(bytes);
         if written.as_ref().is_err_and(|e| storage::is_no_room(*e)) {
@@ -324,21 +324,21 @@ impl VaultDir {
         self.with_room(|| storage::rename(self.fd(), from, self.fd(), to.as_bytes(), RenameFlags::empty()))
     }
 
-    /// Gives a new keyring the old one's owner and mode, the first one the directory's owner, where that is allowed:
-    /// root may work on a vault of someone else, who must be able to open it afterwards.
+    /// Gives a new keyring the owner and mode of the old one, or the directory's owner if it is the first, where that is
+    /// allowed: root may change another user's vault, which that user must be able to open afterwards.
     pub(in crate::keyring) fn keep_owner(&self, file: BorrowedFd<'_>) {
         let old = storage::stat(self.fd(), FILE_NAME.as_bytes());
         let first = |_| storage::fstat(self.fd()).map(|dir| storage::Stat { mode: 0o600, ..dir });
         let (Ok(old), Ok(new)) = (old.or_else(first), storage::fstat(file)) else { return };
         let same = (old.uid, old.gid) == (new.uid, new.gid);
-        // Failing leaves the file to its maker alone, which is safe.
+        // If this fails, only the creator can read the file, which is safe.
         if (same || storage::chown(file, Some(old.uid), Some(old.gid)).is_ok()) && old.perm() != new.perm() {
             let _ = storage::chmod(file, u32::from(old.perm()) & 0o777);
         }
     }
 
-    /// Makes the present keyring `keyring.prev`: by a hard link that is renamed over it, so that both names
-    /// are there at every instant; by a copy where there are no hard links.
+    /// Makes the present keyring `keyring.prev`: by a hard link that is renamed over it, so that both names exist at every
+    /// instant; by a copy on a filesystem without hard links.
     fn keep_prev(&self) -> Result<()> {
         let failed = |e| self.io(PREV_NAME, "keep the old keyring", e);
         let mut name = storage::temporary_name();
@@ -348,18 +348,18 @@ impl VaultDir {
             Err(e) => return Err(failed(e)),
         }
         let kept = self.rename_over(&name, PREV_NAME);
-        // Also after success: renaming one link of a file over another link of it leaves both.
+        // After success as well: renaming one link of a file over another link of it removes neither.
         self.discard(&name);
         kept.map_err(failed)
     }
 
-    /// Removes a temporary file; at worst it stays and the next change removes it.
+    /// Removes a temporary file. If that fails, the next change removes it.
     pub(in crate::keyring) fn discard(&self, name: &[u8]) {
         let _ = storage::unlink(self.fd(), name);
     }
 
-    /// Removes what interrupted changes left; a file of a change under way has the same kind of name. They may hold
-    /// slots that have been removed since.
+    /// Removes the temporary files of interrupted changes: they may hold unlock slots that were removed since. Only under
+    /// the lock, since a change under way has such a file.
     pub(in crate::keyring) fn discard_leftovers(&self, _lock: &KeyringLock) {
         let Ok(fd) = storage::open_dir(self.fd(), b".") else { return };
         let (mut entries, mut leftovers) = (DirStream::new(fd), Vec::new());

@@ -2,9 +2,9 @@
 use super::*;
 
 impl Fixture {
-    fn import(&self, file: &Path, pass: &str, force: bool) -> Result<Imported, KeyringError> {
+    fn import(&self, file: &Path, pass: &str, replace: Replace) -> Result<Imported, KeyringError> {
         let (pass, new) = (passphrase(pass), key_file(7));
-        KeyringFile::import_backup(&self.vault(), file, &pass, &[&new], KDF, force, &self.options())
+        KeyringFile::import_backup(&self.vault(), file, &pass, &[&new], KDF, replace, &self.options())
     }
 
     fn export(&self, opened: &Opened, name: &str) -> PathBuf {
@@ -34,7 +34,7 @@ fn a_lost_or_damaged_keyring_comes_back_with_new_slots() {
             None => std::fs::remove_file(f.vault().join(FILE_NAME)).unwrap(),
             Some(bytes) => f.write(FILE_NAME, bytes),
         }
-        let imported = f.import(&backup, "backup", false).unwrap();
+        let imported = f.import(&backup, "backup", Replace::IfDamaged).unwrap();
         assert_eq!((imported.backup.keys, imported.backup.generation), (2, opened.keys.generation()));
         assert_eq!(imported.known, Some(opened.keys.generation()));
         assert_eq!(last_event(&f)["detail-type"], "Key Backup Imported");
@@ -66,16 +66,18 @@ fn a_good_keyring_and_another_vaults_are_not_replaced() {
     let opened = f.create(&[&key_file(1)]);
     let backup = f.export(&opened, "backup");
     let before = f.read(FILE_NAME);
-    assert!(matches!(f.import(&backup, "backup", false), Err(KeyringError::KeyringThere(_))));
-    assert!(f.import(&backup, "wrong", true).err().unwrap().is_wrong_secret());
+    let refused = f.import(&backup, "backup", Replace::IfDamaged).err().unwrap();
+    assert!(matches!(refused, KeyringError::KeyringThere(_)));
+    assert!(!refused.to_string().contains("  "), "one line, as one sentence: {refused}");
+    assert!(f.import(&backup, "wrong", Replace::Always).err().unwrap().is_wrong_secret());
     let other = Fixture::new();
     let others = other.export(&other.create(&[&key_file(1)]), "backup");
-    assert!(matches!(f.import(&others, "backup", true), Err(KeyringError::Backup { .. })));
+    assert!(matches!(f.import(&others, "backup", Replace::Always), Err(KeyringError::Backup { .. })));
     assert_eq!(f.read(FILE_NAME), before);
     // An existing file is never overwritten by an export.
     let again = opened.keys.export_backup(&opened.proof, &passphrase("x"), KDF, &backup);
     assert!(matches!(again, Err(KeyringError::Backup { .. })));
-    assert!(f.import(&backup, "backup", true).is_ok());
+    assert!(f.import(&backup, "backup", Replace::Always).is_ok());
     assert!(f.open(&key_file(7)).is_ok());
 }
 
@@ -91,7 +93,7 @@ fn an_older_backup_is_said_to_be_one_and_the_keyring_is_newer_than_what_was_seen
     std::fs::remove_file(f.vault().join(FILE_NAME)).unwrap();
     // Also on a host that saw none of it: the log tells.
     std::fs::remove_dir_all(f.dir.path().join("state")).unwrap();
-    let imported = f.import(&backup, "backup", false).unwrap();
+    let imported = f.import(&backup, "backup", Replace::IfDamaged).unwrap();
     assert_eq!((imported.known, imported.backup.generation), (Some(newest), Generation(1)));
     assert!(imported.generation > newest);
     let event = last_event(&f);
@@ -113,7 +115,7 @@ fn every_flipped_byte_of_a_backup_is_refused_and_it_is_no_keyring() {
         let mut bad = good.clone();
         bad[at] ^= 1;
         std::fs::write(&backup, bad).unwrap();
-        assert!(f.import(&backup, "backup", false).is_err(), "byte {at}");
+        assert!(f.import(&backup, "backup", Replace::IfDamaged).is_err(), "byte {at}");
     }
     std::fs::write(&backup, &good).unwrap();
     assert!(!f.vault().join(FILE_NAME).exists());
@@ -128,7 +130,7 @@ fn the_committed_backup_opens() {
     let expected: serde_json::Value = serde_json::from_str(&expected).unwrap();
     let f = Fixture::new();
     let pass = expected["passphrase"].as_str().unwrap();
-    let imported = f.import(&golden.join("key-backup.bin"), pass, false).unwrap();
+    let imported = f.import(&golden.join("key-backup.bin"), pass, Replace::IfDamaged).unwrap();
     assert_eq!(expected["vault_id"], imported.backup.vault.to_string());
     assert_eq!(expected["generation"], imported.backup.generation.0);
     let keys = f.open(&key_file(7)).unwrap().keys.keys();

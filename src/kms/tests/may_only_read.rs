@@ -103,7 +103,9 @@ fn a_backup_of_it_keeps_the_feature_and_is_not_imported() {
     opened.keys.export_backup(&opened.proof, &passphrase("paper"), KDF, &backup).unwrap();
     drop(opened);
     let (paper, new) = (passphrase("paper"), key_file(7));
-    let import = || KeyringFile::import_backup(&f.vault(), &backup, &paper, &[&new], KDF, true, &f.options());
+    let import = || {
+        KeyringFile::import_backup(&f.vault(), &backup, &paper, &[&new], KDF, Replace::Always, &f.options())
+    };
     let before = everything(&f.vault());
     assert!(matches!(import().err().unwrap(), KeyringError::MayOnlyRead { .. }));
     assert!(before == everything(&f.vault()), "something was written");
