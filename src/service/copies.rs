@@ -27,13 +27,19 @@ impl OpenVault {
         let vault = self.files()?;
         for copy in copies {
             let path = copy.path.as_path().display();
-            let failed =
-                |e: Errno| ErrorReply::new(ErrorKind::Other, format!("{path}: {e}; nothing is changed"));
-            let tree = open(copy).map_err(failed)?;
+            let failed = |e: &dyn std::fmt::Display| {
+                ErrorReply::new(ErrorKind::Other, format!("{path}: {e}; nothing is changed"))
+            };
+            let tree = open(copy).map_err(|e| failed(&e))?;
             let Some(tree) = tree else {
                 let why = "the mount's daemon finds another directory there; nothing is changed";
                 return Err(ErrorReply::new(ErrorKind::NotFound, format!("{path}: {why}")));
             };
+            // Its files have just been counted; whoever names it takes it for something else.
+            if vault.is_own_tree(tree.as_fd()).map_err(|e| failed(&e))? {
+                let why = "this is the vault itself, not a copy; name the directory of the copy; nothing is changed";
+                return Err(ErrorReply::new(ErrorKind::Other, format!("{path}: {why}")));
+            }
             let counted = vault.count_key_references_of_copy(tree, &mut |seen| {
                 self.continues(Progress { seen, ..Progress::default() }, go_on)
             });

@@ -85,6 +85,21 @@ fn one_slot_of_an_old_version_is_enough() {
     assert!(f.retire(&f.copy).unwrap_err().message.contains("1 file of this copy needs"));
 }
 
+/// By the vault's own path, or its tree's, nothing would be checked.
+#[test]
+fn the_vault_itself_is_no_copy() {
+    let f = Fixture::new();
+    let file = f.vault.written("a");
+    f.rewrapped(&[file]);
+    let tree = f.vault.tree();
+    for own in [tree.parent().unwrap(), &tree] {
+        let refused = f.retire(own).unwrap_err();
+        assert!(refused.message.contains("this is the vault itself"), "{refused}");
+    }
+    f.copied();
+    assert_eq!(f.retire(&f.copy).unwrap(), 1);
+}
+
 #[test]
 fn what_isnt_a_copy_of_this_vault_or_cant_be_told_refuses() {
     let f = Fixture::new();

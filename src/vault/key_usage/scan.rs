@@ -207,6 +207,16 @@ impl Vault {
         self.count_tree(fd, false, go_on)
     }
 
+    /// Whether a directory is this vault's own tree, by whatever path it was found.
+    ///
+    /// # Errors
+    /// What the lower filesystem says.
+    pub fn is_own_tree(&self, tree: BorrowedFd<'_>) -> Result<bool> {
+        let own = storage::fstat(self.tree.dir(Ino::ROOT)?.fd())?;
+        let stat = storage::fstat(tree)?;
+        Ok((stat.dev, stat.ino) == (own.dev, own.ino))
+    }
+
     /// Counts which backing keys the files of a copy of this vault's tree need, `tree`: both slots of each header
     /// count, and what bears a key or version that the keyring doesn't know can't be told.
     ///
