@@ -6,7 +6,7 @@ use fuser::{FileAttr, FileType, Generation, INodeNo, OpenAccMode, Request, TimeO
 
 use crate::ids::{self, Ino};
 use crate::storage::{RenameFlags, Time, TimeChange};
-use crate::vault::{Attr, Caller, FallocMode, FileKind, OpenFlags, Whence, XattrMode};
+use crate::vault::{Attr, Caller, FallocMode, FileKind, OpenFlags, Privileges, SyncScope, Whence, XattrMode};
 
 /// Who asks; `umask` is 0 where the request carries none.
 pub(super) fn caller(request: &Request, umask: u32) -> Caller {
@@ -159,6 +159,16 @@ pub(super) fn whence(whence: i32) -> Option<Whence> {
         libc::SEEK_HOLE => Some(Whence::Hole),
         _ => None,
     }
+}
+
+/// What the kernel asks for in a change of content: whether privileges are cleared.
+pub(super) fn privileges(clear: bool) -> Privileges {
+    if clear { Privileges::Clear } else { Privileges::Keep }
+}
+
+/// What an fsync is to make durable.
+pub(super) fn sync_scope(datasync: bool) -> SyncScope {
+    if datasync { SyncScope::Data } else { SyncScope::All }
 }
 
 #[cfg(test)]

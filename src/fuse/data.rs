@@ -7,11 +7,12 @@ use fuser::{LockOwner, ReplyData, ReplyEmpty, ReplyWrite, WriteFlags};
 
 use super::adapter::Adapter;
 use super::answer::Answer;
+use super::convert;
 use super::errno::{errno, may_be_made_in_part};
 use super::pool::Task;
 use super::replies::{empty, page_aligned, written};
 use crate::ids::{Ino, PlainOffset};
-use crate::vault::{Error, FallocMode, Stale, Vault};
+use crate::vault::{Error, FallocMode, Privileges, Stale, Vault};
 
 const SUID_SGID: u16 = 0o6000;
 
@@ -50,7 +51,7 @@ impl Adapter {
     /// Writes, and answers. A direct write is answered once the kernel holds no older page of its range. A cached one
     /// may come with its pages locked: nothing waits for them before it is answered. One that fails leaves the kernel
     /// with pages, and a size, that nothing below has: it is to look again as soon as no one has the file open. (What
-    /// becomes of one that fails for its key: `vault::file::unwritten`.)
+    /// becomes of one that fails for its key: `vault::file::write_back`.)
     pub(super) fn write_from(
         &self,
         ino: Ino,
@@ -60,11 +61,11 @@ impl Adapter {
         lock_owner: Option<LockOwner>,
         reply: Answer<ReplyWrite>,
     ) {
-        let clear_suid = flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        let privileges = convert::privileges(flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID));
         let cached = flags.contains(WriteFlags::FUSE_WRITE_CACHE);
         let write = if cached { Vault::write_back } else { Vault::write };
         let write =
-            || self.clearing_suid(ino, clear_suid, || write(&self.vault, ino, offset, data, clear_suid));
+            || self.clearing_suid(ino, privileges, || write(&self.vault, ino, offset, data, privileges));
         if is_direct(lock_owner) && !cached {
             let done = write();
             match self.vault.stale_pages(ino) {
@@ -90,11 +91,11 @@ impl Adapter {
         offset: PlainOffset,
         length: u64,
         mode: FallocMode,
-        clear_suid: bool,
+        privileges: Privileges,
         reply: Answer<ReplyEmpty>,
     ) {
-        let allocate = || self.vault.fallocate(ino, offset, length, mode, clear_suid);
-        let done = self.clearing_suid(ino, clear_suid, allocate);
+        let allocate = || self.vault.fallocate(ino, offset, length, mode, privileges);
+        let done = self.clearing_suid(ino, privileges, allocate);
         let in_part = (mode.punch_hole || mode.zero_range) && done.as_ref().is_err_and(may_be_made_in_part);
         empty(reply, done);
         if in_part {
@@ -107,10 +108,11 @@ impl Adapter {
     pub(super) fn clearing_suid<T>(
         &self,
         ino: Ino,
-        clears: bool,
+        privileges: Privileges,
         act: impl FnOnce() -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let suid = clears && self.vault.getattr(ino).is_ok_and(|attr| attr.perm & SUID_SGID != 0);
+        let suid = privileges == Privileges::Clear
+            && self.vault.getattr(ino).is_ok_and(|attr| attr.perm & SUID_SGID != 0);
         let done = act();
         if suid {
             self.refresh_attributes(ino);

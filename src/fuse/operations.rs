@@ -195,7 +195,7 @@ impl Filesystem for Adapter {
         self.serve(request, Work::on("open", node), reply, |reply| {
             let (ino, flags) = (convert::ino(node), convert::open_flags(flags));
             let open = || self.vault.open(ino, flags, &convert::caller(request, 0));
-            match self.clearing_suid(ino, flags.truncate, open) {
+            match self.clearing_suid(ino, convert::privileges(flags.truncate), open) {
                 Ok(handle) => {
                     reply.send(|reply| reply.opened(FileHandle(handle.0), FopenFlags::FOPEN_KEEP_CACHE));
                 }
@@ -295,7 +295,11 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         self.serve(request, Work::on("fsync", node).bulk(self.pool.syncs_are_slow()), reply, |reply| {
-            self.pool.submit(Task::SyncFile { ino: convert::ino(node), datasync, reply })
+            self.pool.submit(Task::SyncFile {
+                ino: convert::ino(node),
+                scope: convert::sync_scope(datasync),
+                reply,
+            })
         });
     }
 
@@ -359,7 +363,11 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         self.serve(request, Work::on("fsyncdir", node).bulk(self.pool.syncs_are_slow()), reply, |reply| {
-            self.pool.submit(Task::SyncDirectory { ino: convert::ino(node), datasync, reply });
+            self.pool.submit(Task::SyncDirectory {
+                ino: convert::ino(node),
+                scope: convert::sync_scope(datasync),
+                reply,
+            });
         });
     }
 
@@ -455,8 +463,8 @@ impl Filesystem for Adapter {
                 return reply.error(Errno::from_i32(libc::EOPNOTSUPP));
             };
             // The kernel leaves suid and sgid to us here too, and says nothing of the caller's capabilities.
-            let clear_suid = request.uid() != 0;
-            self.allocate(convert::ino(node), PlainOffset(offset), length, mode, clear_suid, reply);
+            let privileges = convert::privileges(request.uid() != 0);
+            self.allocate(convert::ino(node), PlainOffset(offset), length, mode, privileges, reply);
         });
     }
 

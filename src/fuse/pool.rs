@@ -19,7 +19,7 @@ use super::owed::Owed;
 use super::panics;
 use super::replies::{empty, written};
 use crate::ids::{Handle, Ino, PlainOffset};
-use crate::vault::{Result, Stale, Vault, Whence};
+use crate::vault::{Result, Stale, SyncScope, Vault, Whence};
 
 /// A sync that takes no longer isn't worth another thread, in ns: twice what waking one takes at its slowest.
 const QUICK: u64 = 100_000;
@@ -28,12 +28,12 @@ const QUICK: u64 = 100_000;
 pub(super) enum Task {
     SyncFile {
         ino: Ino,
-        datasync: bool,
+        scope: SyncScope,
         reply: Answer<ReplyEmpty>,
     },
     SyncDirectory {
         ino: Ino,
-        datasync: bool,
+        scope: SyncScope,
         reply: Answer<ReplyEmpty>,
     },
     Release {
@@ -240,13 +240,13 @@ impl PoolState {
 
     fn run(&self, task: Task) {
         panics::caught("fsync, release, lseek or write", || match task {
-            Task::SyncFile { ino, datasync, reply } => {
+            Task::SyncFile { ino, scope, reply } => {
                 let _entered = reply.enter();
-                empty(reply, self.timed(|| self.vault.fsync(ino, datasync)));
+                empty(reply, self.timed(|| self.vault.fsync(ino, scope)));
             }
-            Task::SyncDirectory { ino, datasync, reply } => {
+            Task::SyncDirectory { ino, scope, reply } => {
                 let _entered = reply.enter();
-                empty(reply, self.timed(|| self.vault.fsyncdir(ino, datasync)));
+                empty(reply, self.timed(|| self.vault.fsyncdir(ino, scope)));
             }
             Task::Release { ino, handle, reply } => {
                 let _entered = reply.enter();

@@ -31,8 +31,8 @@ pub use key_usage::wrapping::Destination;
 pub use ops::audit_paths::PlainNames;
 pub use ops::reencrypt::Reencrypted;
 pub use types::{
-    Attr, Caller, DirEntry, FallocMode, FileKind, GoOn, HeaderInfo, OpenFlags, PlusSink, SetAttr, StatFs,
-    Whence, XattrMode,
+    Attr, Caller, DirEntry, FallocMode, FileKind, GoOn, HeaderInfo, OpenFlags, PlusSink, Privileges, SetAttr,
+    StatFs, SyncScope, Whence, XattrMode,
 };
 
 use crate::ids::{BackingKeyId, Ino, Timestamp};

@@ -12,6 +12,7 @@ use crate::ids::{AliasName, Handle, Ino, KeyId, LowerOffset, PlainOffset};
 use crate::keyring::{Clock, KeyringFile, Keys, OpenOptions, Opened, SeenGenerations, SystemClock};
 use crate::storage::{self, Access, LowerFs};
 use crate::unlock::Secret;
+use crate::vault::Privileges;
 
 /// Whoever runs the tests.
 pub(crate) fn me() -> Caller {
@@ -116,7 +117,7 @@ impl TestVault {
     /// As [`TestVault::written`], in a directory.
     pub(crate) fn written_in(&self, parent: Ino, name: &[u8]) -> Ino {
         let (attr, handle) = self.vault.create(parent, name, 0o644, READ_WRITE, &me()).unwrap();
-        self.vault.write(attr.ino, PlainOffset(0), b"content", false).unwrap();
+        self.vault.write(attr.ino, PlainOffset(0), b"content", Privileges::Keep).unwrap();
         self.vault.release(attr.ino, handle).unwrap();
         attr.ino
     }

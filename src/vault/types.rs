@@ -149,3 +149,21 @@ pub type PlusSink<'a> = dyn FnMut(Option<&Attr>, &[u8], u64) -> bool + 'a;
 
 /// Asked now and then whether long work is to go on.
 pub type GoOn<'a> = dyn FnMut() -> bool + 'a;
+
+/// What a change of a file's content does to its set-user-ID and set-group-ID bits and its capabilities.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Privileges {
+    /// They stay.
+    Keep,
+    /// They are cleared first, as the kernel asks for a caller without CAP_FSETID.
+    Clear,
+}
+
+/// What a sync makes durable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SyncScope {
+    /// Content, and what is needed to read it: `fdatasync(2)`.
+    Data,
+    /// All metadata too: `fsync(2)`.
+    All,
+}

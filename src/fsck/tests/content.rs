@@ -3,6 +3,7 @@
 use super::*;
 use crate::content::layout::PAGE;
 use crate::ids::{PageCount, PageIndex};
+use crate::vault::Privileges;
 
 #[test]
 fn a_header_whose_only_slot_changed() {
@@ -136,7 +137,7 @@ fn a_punch_lowers_the_floor_of_one_slot() {
     }
     let (_, handle) = f.t.open("a").unwrap();
     let punch = crate::vault::FallocMode { keep_size: true, punch_hole: true, zero_range: false };
-    f.t.vault.fallocate(ino, PlainOffset(8000), 16_000, punch, false).unwrap();
+    f.t.vault.fallocate(ino, PlainOffset(8000), 16_000, punch, Privileges::Keep).unwrap();
     f.close(ino, handle);
     let lower = std::fs::read(f.lower("a")).unwrap();
     assert_eq!(lower[3 * PAGE as usize..4 * PAGE as usize], [0; PAGE as usize], "a page became a hole");
@@ -163,7 +164,7 @@ fn a_writer_beside_the_check_raises_no_alarm() {
             let (ino, handle) = f.t.open("a").unwrap();
             for round in 0..60u64 {
                 let at = PlainOffset(round * 7919 % 190_000);
-                v.write(ino, at, &vec![round as u8; 9000], false).unwrap();
+                v.write(ino, at, &vec![round as u8; 9000], Privileges::Keep).unwrap();
                 if round % 7 == 0 {
                     let set = crate::vault::SetAttr { size: Some(round * 1000), ..Default::default() };
                     v.setattr(ino, &set, &me()).unwrap();

@@ -14,7 +14,7 @@ use super::*;
 use crate::ids::{BackingKeyId, Handle, Ino, PlainOffset};
 use crate::names::{LowerName, NameCipher};
 use crate::vault::testing::{TestVault, me};
-use crate::vault::{OpenFlags, XattrMode};
+use crate::vault::{OpenFlags, Privileges, XattrMode};
 
 /// Keeps what is found.
 #[derive(Default, Debug)]
@@ -45,7 +45,7 @@ impl Fixture {
         let (_, handle) = self.t.open(name).unwrap();
         let data: Vec<u8> = (0..len).map(|i| (i % 251) as u8 + 1).collect();
         for (at, part) in data.chunks(1 << 17).enumerate() {
-            let n = self.t.vault.write(ino, PlainOffset((at as u64) << 17), part, false).unwrap();
+            let n = self.t.vault.write(ino, PlainOffset((at as u64) << 17), part, Privileges::Keep).unwrap();
             assert_eq!(n, part.len());
         }
         self.close(ino, handle);
@@ -129,7 +129,7 @@ fn a_vault_of_everything_is_clean() {
     v.rename((Ino::ROOT, b"dir"), (Ino::ROOT, b"moved"), crate::storage::RenameFlags::empty()).unwrap();
     let sparse = f.t.make("sparse");
     let (_, handle) = f.t.open("sparse").unwrap();
-    v.write(sparse, PlainOffset(1 << 30), b"end", false).unwrap();
+    v.write(sparse, PlainOffset(1 << 30), b"end", Privileges::Keep).unwrap();
     f.close(sparse, handle);
     let (found, summary) = f.check();
     assert_eq!(found, []);

@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use super::*;
 use crate::storage;
+use crate::vault::Privileges;
 
 fn long() -> String {
     "n".repeat(220)
@@ -45,7 +46,7 @@ fn records() {
     let v = &f.t.vault;
     let dir = v.mkdir(Ino::ROOT, b"old", 0o755, &me()).unwrap().ino;
     let (attr, handle) = v.create(dir, b"in it", 0o644, WRITE, &me()).unwrap();
-    v.write(attr.ino, PlainOffset(0), b"content", false).unwrap();
+    v.write(attr.ino, PlainOffset(0), b"content", Privileges::Keep).unwrap();
     f.close(attr.ino, handle);
     v.rename((Ino::ROOT, b"old"), (Ino::ROOT, b"new"), storage::RenameFlags::empty()).unwrap();
     assert_eq!(f.check().0, []);

@@ -5,6 +5,7 @@ use super::{Count, count};
 use crate::ids::{AliasName, BackingKeyId, Ino, KeyVersion, PlainOffset};
 use crate::keyring::KeyRef;
 use crate::storage::RenameFlags;
+use crate::vault::Privileges;
 use crate::vault::testing::{READ_WRITE, TestVault, me};
 
 fn counted(test: &TestVault) -> Count {
@@ -94,7 +95,7 @@ fn a_directory_left_out_makes_it_incomplete() {
     let mut test = TestVault::new();
     let dir = test.vault.mkdir(Ino::ROOT, b"d", 0o755, &me()).unwrap().ino;
     let (attr, handle) = test.vault.create(dir, b"f", 0o644, READ_WRITE, &me()).unwrap();
-    test.vault.write(attr.ino, PlainOffset(0), b"x", false).unwrap();
+    test.vault.write(attr.ino, PlainOffset(0), b"x", Privileges::Keep).unwrap();
     test.vault.release(attr.ino, handle).unwrap();
     test.vault.rename((Ino::ROOT, b"d"), (Ino::ROOT, b"moved"), RenameFlags::empty()).unwrap();
     let record = std::fs::read_dir(test.tree()).unwrap().next().unwrap().unwrap().path().join(".dir");

@@ -3,8 +3,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{FileOutcome, reencrypt_all, reencrypt_file};
 use crate::ids::{Ino, PlainOffset, Timestamp};
-use crate::vault::Reencrypted;
 use crate::vault::testing::{READ_WRITE, TestVault, me};
+use crate::vault::{Privileges, Reencrypted};
 
 fn filled(files: usize) -> TestVault {
     let mut test = TestVault::new();
@@ -13,7 +13,9 @@ fn filled(files: usize) -> TestVault {
         let parent = if i % 2 == 0 { dir } else { Ino::ROOT };
         let (attr, handle) =
             test.vault.create(parent, format!("f{i}").as_bytes(), 0o644, READ_WRITE, &me()).unwrap();
-        test.vault.write(attr.ino, PlainOffset(0), format!("content {i}").as_bytes(), false).unwrap();
+        test.vault
+            .write(attr.ino, PlainOffset(0), format!("content {i}").as_bytes(), Privileges::Keep)
+            .unwrap();
         test.vault.release(attr.ino, handle).unwrap();
     }
     test.make("empty");

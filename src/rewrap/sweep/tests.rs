@@ -9,7 +9,7 @@ use crate::ids::{AliasName, Ino, PlainOffset};
 use crate::keyring::{KeyRef, Staying};
 use crate::storage::fault::{Faults, Op};
 use crate::vault::testing::{TestVault, me};
-use crate::vault::{Destination, SetAttr, XattrMode};
+use crate::vault::{Destination, Privileges, SetAttr, SyncScope, XattrMode};
 
 fn rotated() -> (TestVault, u64) {
     let test = TestVault::with_suite(Suite::Aes256Gcm);
@@ -55,8 +55,8 @@ fn a_file_that_is_truncated_all_the_while_is_not_left_out() {
     std::thread::scope(|threads| {
         threads.spawn(|| {
             while !done.load(Ordering::Relaxed) {
-                test.vault.write(ino, PlainOffset(0), &[1; 40_000], false).unwrap();
-                test.vault.fsync(ino, false).unwrap();
+                test.vault.write(ino, PlainOffset(0), &[1; 40_000], Privileges::Keep).unwrap();
+                test.vault.fsync(ino, SyncScope::All).unwrap();
                 for size in [30_000, 20_000, 10_000] {
                     let cut = SetAttr { size: Some(size), ..SetAttr::default() };
                     test.vault.setattr(ino, &cut, &me()).unwrap();

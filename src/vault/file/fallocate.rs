@@ -13,10 +13,10 @@ use crate::content::layout;
 use crate::ids::{Ino, LowerOffset, PageCount, PageIndex, PlainOffset};
 use crate::storage::{self, Errno};
 use crate::vault::tree::inode::Inode;
-use crate::vault::{Error, FallocMode, Result, Vault};
+use crate::vault::{Error, FallocMode, Privileges, Result, Vault};
 
 impl Vault {
-    /// `fallocate(2)`: plain, KEEP_SIZE, PUNCH_HOLE and ZERO_RANGE. `kill_priv`: as with [`Vault::write`].
+    /// `fallocate(2)`: plain, KEEP_SIZE, PUNCH_HOLE and ZERO_RANGE.
     ///
     /// # Errors
     /// EINVAL for an empty range, EOPNOTSUPP where the lower filesystem can't punch or reserve.
@@ -26,7 +26,7 @@ impl Vault {
         offset: PlainOffset,
         len: u64,
         mode: FallocMode,
-        kill_priv: bool,
+        privileges: Privileges,
     ) -> Result<()> {
         let end = offset.0.checked_add(len).filter(|end| *end <= layout::MAX_SIZE.0);
         let end = PlainOffset(end.ok_or(Error::TooBig)?);
@@ -41,7 +41,7 @@ impl Vault {
         let file = self.file_of(&inode, Purpose::Write)?;
         self.ensure_writable(&inode, &file)?;
         file.begin_edit();
-        if kill_priv {
+        if privileges == Privileges::Clear {
             self.tree.clear_privileges(&inode, file.fd())?;
         }
         let done = self.retry_when_full(|| {

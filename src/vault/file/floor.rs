@@ -29,6 +29,15 @@ use crate::vault::{Result, Vault};
 /// even what is cached: the kernel would read on behind it, and a sweep must not read all content.
 const UNKNOWN: u64 = 16;
 
+/// Which pages are looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pages {
+    /// All, read from the disk where they must be.
+    OnDisk,
+    /// Those that the kernel has cached.
+    Cached,
+}
+
 impl Vault {
     /// Raises the floor of a file that is no longer open for writing, if an fsync has covered more than it says. Best
     /// effort: what fails leaves the floor that there was. Where the kernel shows the lower file's ctime as it is, it
@@ -49,16 +58,19 @@ impl Vault {
 }
 
 impl OpenFile {
-    /// Looks whether the pages behind those that are known to be filled hold data, if they are few: on the disk, or only
-    /// where the kernel has them cached. `state` is locked by the caller.
-    pub(super) fn look_for_data(&self, state: &State, from_disk: bool) {
+    /// Looks whether the pages behind those that are known to be filled hold data, if they are few. `state` is locked by
+    /// the caller.
+    pub(super) fn look_for_data(&self, state: &State, pages: Pages) {
         let (first, end) = (state.filled.prefix().0, state.pages().0);
         if first >= end || end - first > UNKNOWN || !matches!(state.body, Body::Sealed(_)) {
             return;
         }
         let mut scratch = Scratch::take();
         let lower = &mut scratch.lower[..((end - first) * PAGE) as usize];
-        let read = if from_disk { storage::pread } else { storage::pread_cached };
+        let read = match pages {
+            Pages::OnDisk => storage::pread,
+            Pages::Cached => storage::pread_cached,
+        };
         let Ok(got) = read(self.fd.as_fd(), lower, layout::page_offset(PageIndex(first))) else { return };
         let holds_data = |page: &u64| {
             let block = layout::block_range(PageIndex(*page));

@@ -15,7 +15,7 @@ use crate::crypto::suite::Suite;
 use crate::header::{self, OpenError, SLOTS, UnverifiedSlot, UnwrapFailure};
 use crate::ids::{AliasName, Format, Ino, LowerOffset, PageCount, Time};
 use crate::keyring::{KeyError, Keys};
-use crate::storage::{self, Errno, Stat};
+use crate::storage::{self, Access, Errno, Stat};
 use crate::vault::lock_order::Ordered;
 use crate::vault::tree::inode::Inode;
 use crate::vault::{Damage, Error, Result, Vault};
@@ -103,7 +103,8 @@ impl Vault {
     ) -> Arc<OpenFile> {
         // Its number may be that of a file that was truncated to zero and removed behind our back.
         self.emptied.forget(inode.ino);
-        let file = self.file_from(inode.ino, self.tree.for_reading(fd), true, mtime, State::empty());
+        let file =
+            self.file_from(inode.ino, self.tree.for_reading(fd), Access::ReadWrite, mtime, State::empty());
         let _ = file.found_under.set(alias);
         *inode.file.lock() = Arc::downgrade(&file);
         file
@@ -112,7 +113,7 @@ impl Vault {
     fn load(
         &self,
         ino: Ino,
-        (fd, stat, writable): (OwnedFd, Stat, bool),
+        (fd, stat, access): (OwnedFd, Stat, Access),
         purpose: Purpose,
     ) -> Result<Arc<OpenFile>> {
         // Before the header is read.
@@ -129,13 +130,13 @@ impl Vault {
             }
             return Err(damage.into());
         }
-        Ok(self.file_from(ino, fd, writable, stat.mtime, state))
+        Ok(self.file_from(ino, fd, access, stat.mtime, state))
     }
 
-    fn file_from(&self, ino: Ino, fd: OwnedFd, writable: bool, mtime: Time, state: State) -> Arc<OpenFile> {
+    fn file_from(&self, ino: Ino, fd: OwnedFd, access: Access, mtime: Time, state: State) -> Arc<OpenFile> {
         Arc::new_cyclic(|file| OpenFile {
             ino,
-            fd: LowerFile::new(fd, writable),
+            fd: LowerFile::new(fd, access),
             handles: AtomicU32::new(0),
             writers: AtomicU32::new(0),
             doubtful: AtomicBool::new(false),

@@ -4,21 +4,23 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 
+use crate::storage::Access;
+
 /// The lower file's descriptor. That of the first opening stays open beside one that came later: requests may be
 /// using it.
 pub(super) struct LowerFile {
     first: OwnedFd,
-    writable: bool,
+    access: Access,
     for_writing: OnceLock<OwnedFd>,
 }
 
 impl LowerFile {
-    pub(super) fn new(first: OwnedFd, writable: bool) -> Self {
-        Self { first, writable, for_writing: OnceLock::new() }
+    pub(super) fn new(first: OwnedFd, access: Access) -> Self {
+        Self { first, access, for_writing: OnceLock::new() }
     }
 
     pub(super) fn is_writable(&self) -> bool {
-        self.writable || self.for_writing.get().is_some()
+        self.access == Access::ReadWrite || self.for_writing.get().is_some()
     }
 
     /// Takes a descriptor for writing beside the first one. The caller holds the inode's `file` slot.

@@ -9,18 +9,18 @@ use crate::vault::tree::inode::Inode;
 use crate::vault::{Error, Result, Vault};
 
 impl Vault {
-    /// The lower file, what a stat says of it, and whether it can be written.
-    pub(super) fn open_data(&self, inode: &Inode) -> Result<(OwnedFd, Stat, bool)> {
+    /// The lower file, what a stat says of it, and what it is open for.
+    pub(super) fn open_data(&self, inode: &Inode) -> Result<(OwnedFd, Stat, Access)> {
         if !self.read_only() {
             match self.tree.open_lower(inode, Access::ReadWrite) {
-                Ok((fd, stat)) => return Ok((fd, stat, true)),
+                Ok((fd, stat)) => return Ok((fd, stat, Access::ReadWrite)),
                 // Immutable, append-only, or someone else's: it may still be read.
                 Err(Error::Lower(Errno::ROFS | Errno::PERM | Errno::ACCESS | Errno::TXTBSY)) => {}
                 Err(e) => return Err(e),
             }
         }
         let (fd, stat) = self.tree.open_lower(inode, Access::ReadOnly)?;
-        Ok((fd, stat, false))
+        Ok((fd, stat, Access::ReadOnly))
     }
 
     /// Has a file open for writing below, also one that could be opened for reading only at first. The caller holds

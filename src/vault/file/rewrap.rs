@@ -16,7 +16,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use super::filled::Mark;
-use super::floor::Rewrapping;
+use super::floor::{Pages, Rewrapping};
 use super::{Body, OpenFile, Purpose, Sealed, State};
 use crate::events::Event;
 use crate::header::{NextSlot, Rewrapped, SLOT, SlotIndex};
@@ -174,7 +174,7 @@ impl Vault {
         let mut state = file.state.write();
         // The sync that follows promises these pages.
         state.synced = state.pages();
-        file.look_for_data(&state, true);
+        file.look_for_data(&state, Pages::OnDisk);
         let filled = state.filled.mark();
         drop(state);
         Ok(Some(Candidate { inode, file, seen, target, from: slots.backing.key, next: None, filled }))

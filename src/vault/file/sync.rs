@@ -3,28 +3,28 @@
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 
+use super::floor::Pages;
 use super::{OpenFile, Purpose};
 use crate::ids::{Ino, LowerOffset};
 use crate::storage;
-use crate::vault::{Result, Vault};
+use crate::vault::{Result, SyncScope, Vault};
 
 impl Vault {
-    /// Makes a file durable: data and what is needed to read it with `datasync`, all of its metadata
-    /// without. When it returns, nothing written before it began can be lost in a power cut.
+    /// Makes a file durable. When it returns, nothing written before it began can be lost in a power cut.
     ///
     /// # Errors
     /// What the lower filesystem says; a failed fsync promises nothing.
-    pub fn fsync(&self, ino: Ino, datasync: bool) -> Result<()> {
+    pub fn fsync(&self, ino: Ino, scope: SyncScope) -> Result<()> {
         let inode = self.inode(ino)?;
         // Not one that is shut: what was written before its key went is to be durable all the same.
         match inode.opened() {
             Some(file) => {
-                if !datasync {
+                if scope == SyncScope::All {
                     file.put_mtime_back();
                 }
-                file.sync(datasync)
+                file.sync(scope)
             }
-            None => self.file_of(&inode, Purpose::Read)?.sync(datasync),
+            None => self.file_of(&inode, Purpose::Read)?.sync(scope),
         }
     }
 
@@ -50,7 +50,7 @@ impl Vault {
     /// for durable.
     pub(in crate::vault) fn sync_pending_truncate(&self, file: &OpenFile) -> Result<()> {
         let last = file.handles.load(Ordering::Relaxed) == 0;
-        if last && file.state.read().truncate_unsynced() { file.sync(true) } else { Ok(()) }
+        if last && file.state.read().truncate_unsynced() { file.sync(SyncScope::Data) } else { Ok(()) }
     }
 }
 
@@ -79,9 +79,9 @@ impl OpenFile {
         Ok(synced?)
     }
 
-    fn sync(&self, datasync: bool) -> Result<()> {
+    fn sync(&self, scope: SyncScope) -> Result<()> {
         if !self.looked.swap(true, Ordering::Relaxed) {
-            self.look_for_data(&self.state.read(), false);
+            self.look_for_data(&self.state.read(), Pages::Cached);
         }
         let (truncates, filled) = {
             // Exclusive, so that no overwrite of a page that this sync is about to promise is under way
@@ -90,7 +90,10 @@ impl OpenFile {
             state.synced = state.pages();
             (state.truncates, state.filled.mark())
         };
-        let sync = if datasync { storage::fdatasync } else { storage::fsync };
+        let sync = match scope {
+            SyncScope::Data => storage::fdatasync,
+            SyncScope::All => storage::fsync,
+        };
         sync(self.fd.as_fd()).inspect_err(|_| self.doubtful.store(true, Ordering::Relaxed))?;
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost != 0 {

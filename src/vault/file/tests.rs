@@ -20,7 +20,7 @@ use crate::ids::{AliasName, Handle, Ino, PageIndex, PlainOffset};
 use crate::keyring::KeyRef;
 use crate::storage::fault::{After, Faults, Op as FaultOp, Plan};
 use crate::vault::testing::{TestVault, me};
-use crate::vault::{Destination, Error, FallocMode, OpenFlags, SetAttr};
+use crate::vault::{Destination, Error, FallocMode, OpenFlags, Privileges, SetAttr, SyncScope};
 
 /// Sizes and offsets worth trying.
 fn edges() -> Vec<u64> {
@@ -137,7 +137,7 @@ impl Run {
         let vault = self.test.vault.clone();
         match *op {
             Op::Write { at, len, seed } => {
-                vault.write(self.ino, PlainOffset(at), &bytes(seed, len), false).map(|_| ())
+                vault.write(self.ino, PlainOffset(at), &bytes(seed, len), Privileges::Keep).map(|_| ())
             }
             Op::Truncate { size } => {
                 let set = SetAttr { size: Some(size), ..SetAttr::default() };
@@ -145,18 +145,18 @@ impl Run {
             }
             Op::Punch { at, len } => {
                 let mode = FallocMode { keep_size: true, punch_hole: true, ..FallocMode::default() };
-                vault.fallocate(self.ino, PlainOffset(at), len, mode, false)
+                vault.fallocate(self.ino, PlainOffset(at), len, mode, Privileges::Keep)
             }
             Op::Zero { at, len, keep_size } => {
                 let mode = FallocMode { keep_size, zero_range: true, ..FallocMode::default() };
-                vault.fallocate(self.ino, PlainOffset(at), len, mode, false)
+                vault.fallocate(self.ino, PlainOffset(at), len, mode, Privileges::Keep)
             }
             Op::Allocate { at, len, keep_size } => {
                 let mode = FallocMode { keep_size, ..FallocMode::default() };
-                vault.fallocate(self.ino, PlainOffset(at), len, mode, false)
+                vault.fallocate(self.ino, PlainOffset(at), len, mode, Privileges::Keep)
             }
-            Op::Sync => vault.fsync(self.ino, true),
-            Op::SyncAll => vault.fsync(self.ino, false),
+            Op::Sync => vault.fsync(self.ino, SyncScope::Data),
+            Op::SyncAll => vault.fsync(self.ino, SyncScope::All),
             Op::RewrapTo => {
                 let key = self.test.keys().current(&AliasName::default_alias()).unwrap().key;
                 // There is nothing to re-wrap in an empty file.
@@ -165,7 +165,7 @@ impl Run {
             Op::WriteKillingPriv { at, len, seed } => {
                 let set = SetAttr { mode: Some(0o4755), ..SetAttr::default() };
                 vault.setattr(self.ino, &set, &me())?;
-                vault.write(self.ino, PlainOffset(at), &bytes(seed, len), true)?;
+                vault.write(self.ino, PlainOffset(at), &bytes(seed, len), Privileges::Clear)?;
                 assert_eq!(vault.getattr(self.ino)?.perm, 0o755);
                 Ok(())
             }
@@ -325,8 +325,8 @@ fn a_request_that_spans_segments_uses_the_key_of_each_blocks_own() {
     for segment in [1, 2] {
         let boundary = layout::block_start(PageIndex(segment * SEGMENT_PAGES)).0;
         let (start, mut data) = (boundary - 3 * PAYLOAD, bytes(segment as u8, 6 * PAYLOAD as usize));
-        t.vault.write(ino, PlainOffset(start), &data, false).unwrap();
-        t.vault.write(ino, PlainOffset(boundary - 10), &[7; 20], false).unwrap();
+        t.vault.write(ino, PlainOffset(start), &data, Privileges::Keep).unwrap();
+        t.vault.write(ino, PlainOffset(boundary - 10), &[7; 20], Privileges::Keep).unwrap();
         data[3 * PAYLOAD as usize - 10..][..20].fill(7);
         assert_same(&read(start, data.len()), &data);
         // A request for one block knows no other segment's key.

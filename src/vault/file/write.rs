@@ -17,7 +17,7 @@ use crate::header::{Header, OtherSlot, Rewrapped, SLOT, SLOTS, SlotKeys};
 use crate::ids::{FileId, Ino, LowerOffset, PageCount, PageIndex, PlainOffset};
 use crate::storage;
 use crate::vault::tree::inode::Inode;
-use crate::vault::{Damage, Error, Result, Vault};
+use crate::vault::{Damage, Error, Privileges, Result, Vault};
 
 /// A write that is to be sealed: where it goes, and what it may rely on.
 struct Plan<'a> {
@@ -33,18 +33,17 @@ struct Plan<'a> {
 }
 
 impl Vault {
-    /// Writes `data` at `offset`, all of it. `kill_priv`: clear suid, sgid and file capabilities first, as
-    /// the kernel asks for a caller without CAP_FSETID.
+    /// Writes `data` at `offset`, all of it.
     ///
     /// # Errors
     /// ENOKEY for the first write of an empty file whose alias' key can't be used, EIO where a block that
     /// has to be read first is damaged, ENOSPC and the like from below: then a file that was to grow is cut
     /// back to what it was.
-    pub fn write(&self, ino: Ino, offset: PlainOffset, data: &[u8], kill_priv: bool) -> Result<usize> {
+    pub fn write(&self, ino: Ino, offset: PlainOffset, data: &[u8], privileges: Privileges) -> Result<usize> {
         let _gate = self.gates.enter(ino);
         let inode = self.inode(ino)?;
         let file = self.opened(&inode)?;
-        let written = self.retry_when_full(|| self.write_to(&inode, &file, offset, data, kill_priv));
+        let written = self.retry_when_full(|| self.write_to(&inode, &file, offset, data, privileges));
         self.mtime_moved(&file);
         if let Err(error) = &written
             && file.writing_out.load(Ordering::Relaxed)
@@ -60,7 +59,7 @@ impl Vault {
         file: &OpenFile,
         offset: PlainOffset,
         data: &[u8],
-        kill_priv: bool,
+        privileges: Privileges,
     ) -> Result<usize> {
         self.ensure_writable(inode, file)?;
         file.begin_edit();
@@ -69,7 +68,7 @@ impl Vault {
         }
         let end = offset.0.checked_add(data.len() as u64).filter(|end| *end <= layout::MAX_SIZE.0);
         let end = PlainOffset(end.ok_or(Error::TooBig)?);
-        if kill_priv {
+        if privileges == Privileges::Clear {
             self.tree.clear_privileges(inode, file.fd())?;
         }
         let (first, last) = (layout::locate(offset).0, layout::locate(PlainOffset(end.0 - 1)).0);

@@ -6,16 +6,22 @@
 use super::{OpenFile, Purpose};
 use crate::ids::{Ino, PlainOffset};
 use crate::vault::tree::inode::Inode;
-use crate::vault::{Error, Result, Vault};
+use crate::vault::{Error, Privileges, Result, Vault};
 
 impl Vault {
     /// As [`Vault::write`], of pages that the kernel has in its cache and keeps there whatever becomes of them.
     ///
     /// # Errors
     /// As [`Vault::write`].
-    pub fn write_back(&self, ino: Ino, offset: PlainOffset, data: &[u8], kill_priv: bool) -> Result<usize> {
+    pub fn write_back(
+        &self,
+        ino: Ino,
+        offset: PlainOffset,
+        data: &[u8],
+        privileges: Privileges,
+    ) -> Result<usize> {
         let end = PlainOffset(offset.0.saturating_add(data.len() as u64));
-        self.recording_unwritten(ino, end, || self.write(ino, offset, data, kill_priv))
+        self.recording_unwritten(ino, end, || self.write(ino, offset, data, privileges))
     }
 
     /// Notes a write up to `end` that fails since its key is gone, and tries it once more then: who brought the key back

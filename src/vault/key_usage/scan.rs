@@ -131,11 +131,19 @@ struct Level {
     below: Vec<Vec<u8>>,
 }
 
+/// Whose tree is counted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum TreeKind {
+    /// The vault's own, in use.
+    Own,
+    /// A copy of it, at rest.
+    Copy,
+}
+
 struct Count<'a> {
     vault: &'a Vault,
     needed: KeyReferences,
-    /// Whether the tree is a copy of this vault's, at rest.
-    copy: bool,
+    tree: TreeKind,
     device: u64,
     /// Files with several names that were met.
     linked: HashSet<u64>,
@@ -204,7 +212,7 @@ impl Vault {
     ) -> std::result::Result<KeyReferences, CountError> {
         let root = self.tree.dir(Ino::ROOT)?;
         let fd = storage::open_dir(root.fd(), b".").map_err(Error::from)?;
-        self.count_tree(fd, false, go_on)
+        self.count_tree(fd, TreeKind::Own, go_on)
     }
 
     /// Whether a directory is this vault's own tree, by whatever path it was found.
@@ -227,20 +235,20 @@ impl Vault {
         tree: OwnedFd,
         go_on: &mut dyn FnMut(u64) -> bool,
     ) -> std::result::Result<KeyReferences, CountError> {
-        self.count_tree(tree, true, go_on)
+        self.count_tree(tree, TreeKind::Copy, go_on)
     }
 
     fn count_tree(
         &self,
         fd: OwnedFd,
-        copy: bool,
+        tree: TreeKind,
         go_on: &mut dyn FnMut(u64) -> bool,
     ) -> std::result::Result<KeyReferences, CountError> {
         let device = storage::fstat(fd.as_fd()).map_err(Error::from)?.dev;
         let mut count = Count {
             vault: self,
             needed: KeyReferences::default(),
-            copy,
+            tree,
             device,
             linked: HashSet::new(),
             known: KnownKeys::of(&self.keys),
@@ -348,7 +356,7 @@ impl Count<'_> {
         if stat.nlink > 1 && !self.linked.insert(stat.ino) {
             return;
         }
-        let needs = if self.copy {
+        let keys = if self.tree == TreeKind::Copy {
             let file = storage::open_file(at, name, Access::ReadOnly).map_err(Error::from);
             file.and_then(|file| self.vault.read_copied_file_keys(file.as_fd()))
         } else {
@@ -357,7 +365,7 @@ impl Count<'_> {
                 self.vault.file_keys(ino, path.as_fd())
             })
         };
-        match needs {
+        match keys {
             Ok(FileKeys::Nothing) | Err(Error::Lower(Errno::NOENT)) => {}
             Ok(FileKeys::Backings { backings, stays }) => {
                 let counted = self.known.counted(&backings);

@@ -9,7 +9,7 @@ use crate::ids::{AliasName, Ino, PlainOffset, Time, TimeChange};
 use crate::storage::fault::{Faults, InjectedFault, Op};
 use crate::storage::{Errno, RenameFlags};
 use crate::vault::testing::{READ_WRITE, TestVault, me};
-use crate::vault::{Destination, Reencrypted, Result, SetAttr, Vault, XattrMode};
+use crate::vault::{Destination, Privileges, Reencrypted, Result, SetAttr, SyncScope, Vault, XattrMode};
 
 const ALIAS: &[u8] = b"user.rekeyfs.alias";
 
@@ -88,7 +88,7 @@ impl World {
 
     fn create(&self, path: &str) -> Result<()> {
         let ino = self.touch(path)?;
-        self.vault().write(ino, PlainOffset(0), path.repeat(900).as_bytes(), false).map(drop)
+        self.vault().write(ino, PlainOffset(0), path.repeat(900).as_bytes(), Privileges::Keep).map(drop)
     }
 
     fn unlink(&self, path: &str) -> Result<()> {
@@ -215,8 +215,8 @@ const CASES: &[Case] = &[
 
 /// Operations of which the tree shows nothing.
 const UNSEEN: &[Case] = &[
-    ("fsyncdir", |w| w.vault().fsyncdir(w.ino("d"), false)),
-    ("fsyncdir of the data", |w| w.vault().fsyncdir(w.ino("d"), true)),
+    ("fsyncdir", |w| w.vault().fsyncdir(w.ino("d"), SyncScope::All)),
+    ("fsyncdir of the data", |w| w.vault().fsyncdir(w.ino("d"), SyncScope::Data)),
     ("owner and times of a directory", |w| w.owner_and_times("d")),
     ("owner and times of a symlink", |w| w.owner_and_times("sym")),
     ("owner and times of a file", |w| w.owner_and_times("LONG-k")),

@@ -11,7 +11,7 @@ use crate::ids::{AliasName, Handle, Ino, PlainOffset};
 use crate::keyring::KeyRef;
 use crate::storage::{Errno, RenameFlags};
 use crate::vault::testing::{READ_WRITE, TestVault, me};
-use crate::vault::{FallocMode, FileKind, Reencrypted, Result, SetAttr, Vault};
+use crate::vault::{FallocMode, FileKind, Privileges, Reencrypted, Result, SetAttr, SyncScope, Vault};
 
 const FIFO: u32 = 0o010_000;
 pub(super) const SECOND: &str = "alias/second";
@@ -261,7 +261,10 @@ impl Run {
             Op::Write { file, at, len, seed } => {
                 let (id, ino) = self.file(file)?;
                 let (at, data) = (usize::from(at), bytes(seed, len.into()));
-                assert_eq!(vault.write(ino, PlainOffset(at as u64), &data, false).unwrap(), data.len());
+                assert_eq!(
+                    vault.write(ino, PlainOffset(at as u64), &data, Privileges::Keep).unwrap(),
+                    data.len()
+                );
                 let content = self.model.content(id);
                 let was_empty = content.is_empty();
                 content.resize(content.len().max(at + data.len()), 0);
@@ -284,12 +287,12 @@ impl Run {
             Op::Punch { file, at, len } => {
                 let (id, ino) = self.file(file)?;
                 let mode = FallocMode { keep_size: true, punch_hole: true, ..FallocMode::default() };
-                vault.fallocate(ino, PlainOffset(at.into()), len.into(), mode, false).unwrap();
+                vault.fallocate(ino, PlainOffset(at.into()), len.into(), mode, Privileges::Keep).unwrap();
                 let content = self.model.content(id);
                 let end = content.len().min(usize::from(at) + usize::from(len));
                 content.get_mut(at.into()..end).unwrap_or_default().fill(0);
             }
-            Op::Fsync { file } => vault.fsync(self.file(file)?.1, true).unwrap(),
+            Op::Fsync { file } => vault.fsync(self.file(file)?.1, SyncScope::Data).unwrap(),
             _ => {}
         }
         Some(())

@@ -10,7 +10,7 @@ use crate::ids::{AliasName, Handle, Ino, PlainOffset};
 use crate::keyring::KeyRef;
 use crate::storage::{Errno, RenameFlags};
 use crate::vault::testing::{READ_WRITE, TestVault, me};
-use crate::vault::{FileKind, Result, SetAttr, Vault, XattrMode};
+use crate::vault::{FileKind, Privileges, Result, SetAttr, SyncScope, Vault, XattrMode};
 
 const RUN: Duration = Duration::from_secs(3);
 /// Long past the end of the run: whoever isn't done by then waits for a lock.
@@ -122,7 +122,7 @@ impl Worker {
         let (name, tag, len) = (self.file_name(), self.below(128) as u8 * 2 + 1, 1 + self.below(9000));
         let made = self.vault.create(dir.ino, &name, 0o644, READ_WRITE, &me());
         let Some((attr, handle)) = self.may_fail(dir, made) else { return };
-        self.vault.write(attr.ino, PlainOffset(0), &patterned(tag, 0, len), false).unwrap();
+        self.vault.write(attr.ino, PlainOffset(0), &patterned(tag, 0, len), Privileges::Keep).unwrap();
         self.hold(attr.ino, handle);
     }
 
@@ -151,13 +151,16 @@ impl Worker {
         match self.below(6) {
             0 | 1 => {
                 let (at, len) = (self.below(SIZE), 1 + self.below(6000));
-                vault.write(ino, PlainOffset(at as u64), &patterned(tag, at, len), false).unwrap();
+                vault.write(ino, PlainOffset(at as u64), &patterned(tag, at, len), Privileges::Keep).unwrap();
             }
             2 => {
                 let size = Some(1 + self.below(SIZE) as u64);
                 vault.setattr(ino, &SetAttr { size, ..SetAttr::default() }, &me()).map(drop).unwrap();
             }
-            3 => vault.fsync(ino, self.below(2) == 0).unwrap(),
+            3 => {
+                let scope = if self.below(2) == 0 { SyncScope::Data } else { SyncScope::All };
+                vault.fsync(ino, scope).unwrap()
+            }
             4 => {
                 vault.setxattr(ino, b"user.tag", &[tag], XattrMode::Set).unwrap();
                 assert_eq!(vault.getxattr(ino, b"user.tag").unwrap(), [tag]);

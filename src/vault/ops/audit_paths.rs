@@ -112,6 +112,7 @@ mod tests {
     use super::*;
     use crate::ids::PlainOffset;
     use crate::storage::RenameFlags;
+    use crate::vault::Privileges;
     use crate::vault::testing::{READ_WRITE, TestVault, me};
 
     #[test]
@@ -123,7 +124,7 @@ mod tests {
         let dir = v.mkdir(Ino::ROOT, b"a b", 0o755, &me()).unwrap().ino;
         let sub = v.mkdir(dir, long.as_bytes(), 0o755, &me()).unwrap().ino;
         let (file, handle) = v.create(sub, "na\u{308}me".as_bytes(), 0o644, READ_WRITE, &me()).unwrap();
-        v.write(file.ino, PlainOffset(0), b"x", false).unwrap();
+        v.write(file.ino, PlainOffset(0), b"x", Privileges::Keep).unwrap();
         v.release(file.ino, handle).unwrap();
         let lower = v.file_ref(file.ino).path.unwrap();
         let plain = format!("a b/{long}/na\u{308}me").into_bytes();

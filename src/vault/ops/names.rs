@@ -10,7 +10,7 @@ use crate::names::LowerKind;
 use crate::storage::{self, Errno, RenameFlags};
 use crate::vault::file::Purpose;
 use crate::vault::tree::inode::Inode;
-use crate::vault::{Attr, Caller, Error, FileKind, Result, SetAttr, StatFs, Vault};
+use crate::vault::{Attr, Caller, Error, FileKind, Result, SetAttr, StatFs, SyncScope, Vault};
 
 impl Vault {
     /// Looks an entry up and counts that; [`Vault::forget`] uncounts.
@@ -210,13 +210,16 @@ impl Vault {
     ///
     /// # Errors
     /// What the lower filesystem says.
-    pub fn fsyncdir(&self, ino: Ino, datasync: bool) -> Result<()> {
+    pub fn fsyncdir(&self, ino: Ino, scope: SyncScope) -> Result<()> {
         let dir = match self.reporting_damage(ino, self.tree.dir(ino)) {
             // Removed: nothing of it has to last.
             Err(Error::Stale) if self.inode(ino)?.pin().fd().is_some() => return Ok(()),
             dir => dir?,
         };
-        let synced = if datasync { storage::fdatasync(dir.fd()) } else { storage::fsync(dir.fd()) };
+        let synced = match scope {
+            SyncScope::Data => storage::fdatasync(dir.fd()),
+            SyncScope::All => storage::fsync(dir.fd()),
+        };
         match synced {
             // A lower filesystem that has none for directories.
             Err(Errno::INVAL) => Ok(storage::syncfs(dir.fd())?),

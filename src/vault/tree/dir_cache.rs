@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 
 use crate::ids::{AliasName, DirId, Ino};
+use crate::names::DirRecord;
 
 const SHARDS: usize = 16;
 
@@ -29,8 +30,15 @@ pub(in crate::vault) struct Dir {
 }
 
 impl Dir {
-    pub(super) fn new(fd: OwnedFd, ino: Ino, id: DirId, stored: bool, alias: Option<AliasName>) -> Self {
-        Self { fd, ino, id, stored, alias, effective: Mutex::new(None) }
+    /// One that has a record.
+    pub(super) fn recorded(fd: OwnedFd, ino: Ino, record: DirRecord) -> Self {
+        let DirRecord { id, alias } = record;
+        Self { fd, ino, id, stored: true, alias, effective: Mutex::new(None) }
+    }
+
+    /// One whose id is derived.
+    pub(super) fn derived(fd: OwnedFd, ino: Ino, id: DirId) -> Self {
+        Self { fd, ino, id, stored: false, alias: None, effective: Mutex::new(None) }
     }
 
     /// Its descriptor; an O_PATH one if the directory may be searched but not read.

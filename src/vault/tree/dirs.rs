@@ -183,8 +183,8 @@ impl Tree {
 /// A directory from its descriptor: by its record, or else by the derived id.
 fn make_dir(names: &TreeCiphers, fd: OwnedFd, ino: Ino, derive: impl FnOnce() -> DirId) -> Result<Dir> {
     Ok(match super::dir_record::read(names, fd.as_fd())? {
-        Some(record) => Dir::new(fd, ino, record.id, true, record.alias),
-        None => Dir::new(fd, ino, derive(), false, None),
+        Some(record) => Dir::recorded(fd, ino, record),
+        None => Dir::derived(fd, ino, derive()),
     })
 }
 

@@ -14,7 +14,7 @@ mod xattrs;
 use crate::ids::{Ino, PlainOffset};
 use crate::storage::RenameFlags;
 use crate::vault::testing::{TestVault, me};
-use crate::vault::{Error, OpenFlags, Result, Vault};
+use crate::vault::{Error, OpenFlags, Privileges, Result, Vault};
 
 const READ: OpenFlags = OpenFlags { read: true, write: false, truncate: false };
 const PLAIN: RenameFlags = RenameFlags::empty();
@@ -41,7 +41,7 @@ fn write(vault: &Vault, path: &str, content: &[u8]) -> Ino {
     let (dir, name) = split(vault, path);
     let flags = OpenFlags { read: true, write: true, truncate: false };
     let (attr, handle) = vault.create(dir, &name, 0o644, flags, &me()).unwrap();
-    vault.write(attr.ino, PlainOffset(0), content, false).unwrap();
+    vault.write(attr.ino, PlainOffset(0), content, Privileges::Keep).unwrap();
     vault.release(attr.ino, handle).unwrap();
     attr.ino
 }

@@ -9,7 +9,7 @@ use crate::header::SLOTS;
 use crate::ids::{AliasName, NodeGeneration, PlainOffset};
 use crate::kms::Call;
 use crate::vault::testing::{READ_WRITE, TestVault, me};
-use crate::vault::{Damage, Error, FileKind, Result, SetAttr};
+use crate::vault::{Damage, Error, FileKind, Privileges, Result, SetAttr};
 
 impl TestVault {
     fn lower(&self, ino: Ino) -> PathBuf {
@@ -29,7 +29,7 @@ impl TestVault {
 
     fn append(&self, name: &str, at: u64, content: &[u8]) -> Result<()> {
         let (ino, handle) = self.open(name)?;
-        let written = self.vault.write(ino, PlainOffset(at), content, false);
+        let written = self.vault.write(ino, PlainOffset(at), content, Privileges::Keep);
         self.vault.release(ino, handle)?;
         written.map(drop)
     }

@@ -8,7 +8,7 @@ use super::*;
 use crate::header::OtherSlot;
 use crate::ids::KeyVersion;
 use crate::storage::Errno;
-use crate::vault::HeaderInfo;
+use crate::vault::{HeaderInfo, Privileges};
 
 const SLOT: usize = 512;
 
@@ -24,7 +24,7 @@ impl Settled {
         let test = TestVault::new();
         let ino = test.make("f");
         let (_, handle) = test.open("f").unwrap();
-        test.vault.write(ino, PlainOffset(0), b"content", false).unwrap();
+        test.vault.write(ino, PlainOffset(0), b"content", Privileges::Keep).unwrap();
         test.vault.release(ino, handle).unwrap();
         test.keys().rotate(&KeyRef::Alias(AliasName::default_alias())).unwrap();
         let lower = std::fs::read_dir(test.tree()).unwrap().next().unwrap().unwrap().path();
@@ -144,7 +144,7 @@ fn a_slot_of_zeros_is_fine() {
         this.test.make("new");
         this.test.open("new").unwrap()
     };
-    this.test.vault.write(ino, PlainOffset(0), b"content", false).unwrap();
+    this.test.vault.write(ino, PlainOffset(0), b"content", Privileges::Keep).unwrap();
     this.test.vault.release(ino, handle).unwrap();
     let before = this.test.vault.stale_waiting();
     this.test.reopen();
@@ -196,7 +196,7 @@ fn lowering_the_floor_leaves_no_old_slot_behind() {
     let (ino, _handle) = this.test.open("f").unwrap();
     // Re-wrapped files of one page have a floor of one.
     let mode = FallocMode { keep_size: true, punch_hole: true, ..FallocMode::default() };
-    this.test.vault.fallocate(ino, PlainOffset(0), 7, mode, false).unwrap();
+    this.test.vault.fallocate(ino, PlainOffset(0), 7, mode, Privileges::Keep).unwrap();
     assert_eq!(this.versions(), [2, 2]);
     assert!(!this.info().stale);
 }

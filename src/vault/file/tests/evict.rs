@@ -15,7 +15,7 @@ use crate::storage::fault::{Faults, Op as FaultOp, Plan};
 use crate::storage::{self, Errno};
 use crate::vault::file::Body;
 use crate::vault::testing::{READ_WRITE, TestVault, me};
-use crate::vault::{Error, PageCache, SetAttr, Vault, XattrMode};
+use crate::vault::{Error, PageCache, Privileges, SetAttr, SyncScope, Vault, XattrMode};
 
 const OTHER: &str = "alias/other";
 
@@ -36,7 +36,7 @@ impl PageCache for Kernel {
         let dirty = self.dirty.lock().remove(&ino).unwrap_or_default();
         let vault = self.vault.lock().upgrade().unwrap();
         for (at, data) in dirty {
-            if let Err(e) = vault.write_back(ino, PlainOffset(at), &data, false) {
+            if let Err(e) = vault.write_back(ino, PlainOffset(at), &data, Privileges::Keep) {
                 self.failed.lock().push(e);
             }
         }
@@ -78,7 +78,7 @@ impl Two {
         let vault = &self.test.vault;
         let (attr, handle) = vault.create(dir, name.as_bytes(), 0o600, READ_WRITE, &me()).unwrap();
         if !content.is_empty() {
-            vault.write(attr.ino, PlainOffset(0), content, false).unwrap();
+            vault.write(attr.ino, PlainOffset(0), content, Privileges::Keep).unwrap();
         }
         (attr.ino, handle)
     }
@@ -128,14 +128,14 @@ fn open_files_of_a_key_that_goes_are_written_wiped_and_come_back() {
     assert!(!two.kernel.dropped.lock().contains(&mine), "another key's pages are left alone");
     assert!(!two.has_dek(ino) && !two.has_dek(fresh) && two.has_dek(mine));
     assert!(is_nokey(two.read(ino)) && is_nokey(two.read(fresh)));
-    assert!(is_nokey(vault.write(ino, PlainOffset(5), b"later", false)));
+    assert!(is_nokey(vault.write(ino, PlainOffset(5), b"later", Privileges::Keep)));
     assert!(is_nokey(vault.open(ino, READ_WRITE, &me())));
     for size in [0, 10, 20_000, 90_000] {
         let cut = SetAttr { size: Some(size), ..SetAttr::default() };
         assert!(is_nokey(vault.setattr(ino, &cut, &me())), "{size}");
     }
     assert_eq!(vault.getattr(ino).unwrap().size, 20_000);
-    vault.fsync(ino, false).unwrap();
+    vault.fsync(ino, SyncScope::All).unwrap();
     assert_eq!(vault.file_header_info(ino).unwrap().unwrap().backing.key, two.key);
     assert_eq!(two.read(mine).unwrap(), bytes(2, 9000), "what is dirty is the kernel's still");
 
@@ -144,7 +144,7 @@ fn open_files_of_a_key_that_goes_are_written_wiped_and_come_back() {
     expected[100..123].copy_from_slice(b"dirty when the key went");
     assert_eq!(two.read(ino).unwrap(), expected);
     assert_eq!(two.read(fresh).unwrap(), b"the first write of an empty file");
-    vault.write(ino, PlainOffset(30_000), b"grown", false).unwrap();
+    vault.write(ino, PlainOffset(30_000), b"grown", Privileges::Keep).unwrap();
     vault.release(ino, handle).unwrap();
     assert_eq!(two.read(ino).unwrap().len(), 30_005);
 }
@@ -160,10 +160,10 @@ fn what_was_written_while_a_key_was_gone_is_shown_no_more_once_it_is_back() {
     let (direct, _d) = two.create(two.dir, "direct", b"");
     two.enable(false);
     for ino in [empty, full, cut] {
-        assert!(is_nokey(vault.write_back(ino, PlainOffset(2000), &[b'N'; 6000], false)));
+        assert!(is_nokey(vault.write_back(ino, PlainOffset(2000), &[b'N'; 6000], Privileges::Keep)));
     }
     // Of this one the kernel knows that it failed: it has no page of it, nor its size.
-    assert!(is_nokey(vault.write(direct, PlainOffset(0), &[b'N'; 6000], false)));
+    assert!(is_nokey(vault.write(direct, PlainOffset(0), &[b'N'; 6000], Privileges::Keep)));
     vault.setattr(cut, &SetAttr { size: Some(0), ..SetAttr::default() }, &me()).unwrap();
     two.kernel.dropped.lock().clear();
     // Another key that comes changes nothing.
@@ -190,7 +190,7 @@ fn a_key_that_comes_back_while_a_write_fails_for_it_leaves_nothing_unwritten() {
     let (ino, _handle) = two.create(two.dir, "f", b"");
     two.enable(false);
     let written = vault.recording_unwritten(ino, PlainOffset(6000), || {
-        let written = vault.write(ino, PlainOffset(0), &[b'N'; 6000], false);
+        let written = vault.write(ino, PlainOffset(0), &[b'N'; 6000], Privileges::Keep);
         // Whoever brings it back looks for what was not written now.
         two.enable(true);
         written
@@ -225,7 +225,7 @@ fn a_disk_that_is_full_when_a_key_goes_keeps_no_key_and_is_told_by_fsync() {
     let two = Two::new();
     let vault = &two.test.vault;
     let (ino, _handle) = two.create(two.dir, "file", &bytes(1, 8000));
-    vault.fsync(ino, false).unwrap();
+    vault.fsync(ino, SyncScope::All).unwrap();
     two.dirty(ino, 0, b"never written");
     let errno = Errno::NOSPC;
     let plan = |only| Plan { skip: 0, only: Some(only), errno, after: storage::fault::After::Recover };
@@ -242,8 +242,11 @@ fn a_disk_that_is_full_when_a_key_goes_keeps_no_key_and_is_told_by_fsync() {
         two.enable(false);
     }
     assert!(is_nokey(two.read(ino)));
-    assert!(matches!(vault.fsync(ino, true), Err(Error::Lower(Errno::NOSPC))), "the sync that failed");
-    vault.fsync(ino, true).unwrap();
+    assert!(
+        matches!(vault.fsync(ino, SyncScope::Data), Err(Error::Lower(Errno::NOSPC))),
+        "the sync that failed"
+    );
+    vault.fsync(ino, SyncScope::Data).unwrap();
 }
 
 /// Whatever the point at which all stops, the key is as it was or gone, and nothing that was synced is lost.
@@ -252,7 +255,7 @@ fn a_crash_while_a_key_goes_leaves_it_or_takes_it() {
     for skip in 0.. {
         let mut two = Two::new();
         let (ino, _handle) = two.create(two.dir, "file", &bytes(3, 12_000));
-        two.test.vault.fsync(ino, false).unwrap();
+        two.test.vault.fsync(ino, SyncScope::All).unwrap();
         two.dirty(ino, 4000, b"not synced");
         let faults = Faults::stop_after(skip);
         let done = {
@@ -337,13 +340,15 @@ fn a_key_that_comes_and_goes_under_load_stops_nobody() {
         start(Box::new(move || {
             let vault = &two.test.vault;
             refused_or_done(
-                vault.write(ino, PlainOffset(4000 * (n as u64 % 5)), &[tag; 6000], false).map(drop),
+                vault
+                    .write(ino, PlainOffset(4000 * (n as u64 % 5)), &[tag; 6000], Privileges::Keep)
+                    .map(drop),
             );
             if let Ok(content) = two.read(ino) {
                 assert!(content.iter().all(|byte| *byte == tag || *byte == 0), "another file's content");
             }
             if n % 4 == 0 {
-                refused_or_done(vault.fsync(ino, true));
+                refused_or_done(vault.fsync(ino, SyncScope::Data));
                 let cut = SetAttr { size: Some(5000), ..SetAttr::default() };
                 refused_or_done(vault.setattr(ino, &cut, &me()).map(drop));
             }

@@ -9,8 +9,8 @@ use crate::content::block;
 use crate::header::{self, SLOTS, UnverifiedSlot};
 use crate::ids::LowerOffset;
 use crate::storage::{self, Errno};
-use crate::vault::Damage;
 use crate::vault::testing::READ_WRITE;
+use crate::vault::{Damage, SyncScope};
 
 const PAGE: u64 = layout::PAGE;
 
@@ -247,7 +247,7 @@ fn a_floor_is_written_after_the_sync_that_covers_it_and_costs_none() {
     let faults = Faults::record();
     {
         let _scope = faults.on_this_thread();
-        run.test.vault.fsync(run.ino, true).unwrap();
+        run.test.vault.fsync(run.ino, SyncScope::Data).unwrap();
         run.test.vault.release(run.ino, run.handle).unwrap();
     }
     assert_eq!(faults.log(), [FaultOp::Fdatasync]);

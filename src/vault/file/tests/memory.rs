@@ -6,9 +6,9 @@ use super::*;
 use crate::ids::Time;
 use crate::storage::fault::InjectedFault;
 use crate::storage::{self, Errno};
-use crate::vault::Damage;
 use crate::vault::file::{Body, OpenFile, State};
 use crate::vault::testing::READ_WRITE;
+use crate::vault::{Damage, Privileges, SyncScope};
 
 /// How a file comes to be what an operation finds.
 struct Setup {
@@ -291,9 +291,9 @@ fn what_is_written_to_a_file_of_another_owner_is_told_as_done() {
     let faults = on(FILES_OF_ANOTHER, Faults::record());
     let _scope = faults.on_this_thread();
     let sent = Some(crate::ids::TimeChange::At(Time { secs: 1_700_000_000, nanos: 5 }));
-    vault.write(ino, PlainOffset(0), &bytes(1, 9000), false).unwrap();
+    vault.write(ino, PlainOffset(0), &bytes(1, 9000), Privileges::Keep).unwrap();
     vault.setattr(ino, &SetAttr { mtime: sent, ..SetAttr::default() }, &me()).unwrap();
-    vault.fsync(ino, false).unwrap();
+    vault.fsync(ino, SyncScope::All).unwrap();
     for size in [5000, 0] {
         let cut = SetAttr { size: Some(size), mtime: sent, ..SetAttr::default() };
         vault.setattr(ino, &cut, &me()).unwrap();

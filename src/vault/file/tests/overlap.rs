@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::vault::{Privileges, SyncScope};
 
 /// A large write that is done is there, whole, but for what a small one in the middle of it has put in its place:
 /// the small one reads a block, changes some bytes, and must not put back what the block held before the large one.
@@ -15,19 +16,19 @@ fn a_small_write_inside_a_large_one_changes_its_own_bytes_alone() {
     test.make("f");
     let (ino, handle) = test.open("f").unwrap();
     let vault = &test.vault;
-    vault.write(ino, PlainOffset(0), &[1; LEN], false).unwrap();
+    vault.write(ino, PlainOffset(0), &[1; LEN], Privileges::Keep).unwrap();
     let stop = AtomicBool::new(false);
     let mut lost = 0;
     std::thread::scope(|threads| {
         threads.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
-                vault.write(ino, PlainOffset(OWN.start as u64), &[0; 8], false).unwrap();
+                vault.write(ino, PlainOffset(OWN.start as u64), &[0; 8], Privileges::Keep).unwrap();
             }
         });
         let mut seen = vec![0; LEN];
         let end = Instant::now() + Duration::from_secs(2);
         for generation in (2..=255u8).cycle() {
-            vault.write(ino, PlainOffset(0), &[generation; LEN], false).unwrap();
+            vault.write(ino, PlainOffset(0), &[generation; LEN], Privileges::Keep).unwrap();
             assert_eq!(vault.read(ino, PlainOffset(0), &mut seen).unwrap(), LEN);
             let outside = seen[..OWN.start].iter().chain(&seen[OWN.end..]);
             lost += u32::from(outside.into_iter().any(|byte| *byte != generation));
@@ -53,7 +54,7 @@ fn bytes_of_ones_own_stay_whatever_others_do_beside() {
     test.make("f");
     let (ino, handle) = test.open("f").unwrap();
     let vault = &test.vault;
-    vault.write(ino, PlainOffset(0), &[7; LEN], false).unwrap();
+    vault.write(ino, PlainOffset(0), &[7; LEN], Privileges::Keep).unwrap();
     let end = Instant::now() + Duration::from_secs(2);
     let at = |thread: usize, turn: usize| ((turn * THREADS + thread) * OWN) as u64;
     let check = |thread: usize, model: &[Vec<u8>], turn: usize| {
@@ -79,11 +80,11 @@ fn bytes_of_ones_own_stay_whatever_others_do_beside() {
                     if below(4) == 0 {
                         let (keep_size, punch_hole) = (true, below(2) == 0);
                         let mode = FallocMode { keep_size, punch_hole, zero_range: !punch_hole };
-                        vault.fallocate(ino, start, (to - from) as u64, mode, false).unwrap();
+                        vault.fallocate(ino, start, (to - from) as u64, mode, Privileges::Keep).unwrap();
                         model[turn][from..to].fill(0);
                     } else {
                         let data = bytes(below(256) as u8, to - from);
-                        vault.write(ino, start, &data, false).unwrap();
+                        vault.write(ino, start, &data, Privileges::Keep).unwrap();
                         model[turn][from..to].copy_from_slice(&data);
                     }
                     check(thread, &model, turn);
@@ -93,8 +94,8 @@ fn bytes_of_ones_own_stay_whatever_others_do_beside() {
             });
         }
         for size in [LEN as u64 + 1, LEN as u64 + 9000, LEN as u64].into_iter().cycle() {
-            test.vault.write(ino, PlainOffset(LEN as u64 + 3000), b"longer", false).unwrap();
-            test.vault.fsync(ino, true).unwrap();
+            test.vault.write(ino, PlainOffset(LEN as u64 + 3000), b"longer", Privileges::Keep).unwrap();
+            test.vault.fsync(ino, SyncScope::Data).unwrap();
             let set = SetAttr { size: Some(size), ..SetAttr::default() };
             test.vault.setattr(ino, &set, &me()).unwrap();
             if Instant::now() > end {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::ids::{Handle, Ino, PlainOffset, Time, TimeChange};
-use crate::vault::SetAttr;
 use crate::vault::testing::{READ_WRITE, TestVault, me};
+use crate::vault::{Privileges, SetAttr, SyncScope};
 
 /// A vault whose kernel keeps times, and an open file of it, made some ticks of the clock ago.
 fn vault_and_file() -> (TestVault, Ino, Handle, Time) {
@@ -20,7 +20,7 @@ fn later() {
 }
 
 fn write(t: &TestVault, ino: Ino) {
-    assert_eq!(t.vault.write(ino, PlainOffset(0), b"data", false).unwrap(), 4);
+    assert_eq!(t.vault.write(ino, PlainOffset(0), b"data", Privileges::Keep).unwrap(), 4);
     later();
 }
 
@@ -74,9 +74,9 @@ fn the_time_that_the_lower_clock_gave_counts_too() {
 fn an_fsync_puts_it_back_and_an_fdatasync_does_not() {
     let (t, ino, handle, made) = vault_and_file();
     write(&t, ino);
-    t.vault.fsync(ino, true).unwrap();
+    t.vault.fsync(ino, SyncScope::Data).unwrap();
     assert!(mtime(&t, ino) > made);
-    t.vault.fsync(ino, false).unwrap();
+    t.vault.fsync(ino, SyncScope::All).unwrap();
     assert_eq!(mtime(&t, ino), made);
     t.vault.release(ino, handle).unwrap();
 }

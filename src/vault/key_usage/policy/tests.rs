@@ -4,7 +4,7 @@ use serde_json::json;
 use crate::ids::{AliasName, Handle, Ino, PlainOffset};
 use crate::kms::Call;
 use crate::vault::testing::{READ_WRITE, TestVault, me};
-use crate::vault::{Caller, Error, OpenFlags, Result, SetAttr};
+use crate::vault::{Caller, Error, OpenFlags, Privileges, Result, SetAttr};
 
 const READ: OpenFlags = OpenFlags { read: true, write: false, truncate: false };
 const WRITE: OpenFlags = OpenFlags { read: false, write: true, truncate: false };
@@ -44,7 +44,7 @@ fn is_denied<T>(result: Result<T>) -> bool {
 fn file(test: &TestVault, name: &str, content: &[u8]) -> Ino {
     let ino = test.make(name);
     if !content.is_empty() {
-        test.vault.write(ino, PlainOffset(0), content, false).unwrap();
+        test.vault.write(ino, PlainOffset(0), content, Privileges::Keep).unwrap();
     }
     ino
 }
@@ -90,7 +90,7 @@ fn each_way_to_a_file_asks_its_keys_policy() {
     let all = [true; 7];
     assert_eq!(denied(&test, ino, mine), [false; 7], "the default");
     for empty_too in [ino, empty] {
-        test.vault.write(ino, PlainOffset(0), b"content", false).unwrap();
+        test.vault.write(ino, PlainOffset(0), b"content", Privileges::Keep).unwrap();
         deny(&test, &[mine], &["kms:*"]);
         assert_eq!(denied(&test, empty_too, mine), all, "root is no exception");
         deny(&test, &[mine], &["kms:Decrypt"]);
@@ -109,7 +109,7 @@ fn handles_and_the_mount_itself_are_asked_once_or_never() {
     let handle: Handle = test.vault.open(ino, READ_WRITE, &me()).unwrap();
     let reading = test.vault.open(ino, READ, &me()).unwrap();
     deny(&test, &[me().uid], &["kms:*"]);
-    test.vault.write(ino, PlainOffset(0), b"CONTENT", false).unwrap();
+    test.vault.write(ino, PlainOffset(0), b"CONTENT", Privileges::Keep).unwrap();
     let mut content = [0; 7];
     test.vault.read(ino, PlainOffset(0), &mut content).unwrap();
     assert_eq!(content, *b"CONTENT");

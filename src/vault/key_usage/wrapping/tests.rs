@@ -4,7 +4,7 @@ use crate::ids::{AliasName, PlainOffset};
 use crate::kms::Call;
 use crate::storage::RenameFlags;
 use crate::vault::testing::{READ_WRITE, TestVault, me};
-use crate::vault::{SetAttr, XattrMode};
+use crate::vault::{Privileges, SetAttr, XattrMode};
 
 const ALIAS: &[u8] = b"user.rekeyfs.alias";
 
@@ -21,7 +21,7 @@ fn two_directories() -> (TestVault, Ino, Ino, KeyId) {
 
 fn write(test: &TestVault, ino: Ino) -> KeyId {
     let handle = test.vault.open(ino, READ_WRITE, &me()).unwrap();
-    test.vault.write(ino, PlainOffset(0), b"again", false).unwrap();
+    test.vault.write(ino, PlainOffset(0), b"again", Privileges::Keep).unwrap();
     test.vault.release(ino, handle).unwrap();
     test.vault.file_header_info(ino).unwrap().unwrap().backing.key
 }
@@ -73,7 +73,7 @@ fn a_new_file_takes_the_alias_of_where_it_was_made_or_found_as_long_as_it_is_ope
     let (v, default) = (&test.vault, test.default_key());
     let key = |ino| v.file_header_info(ino).unwrap().unwrap().backing.key;
     let write = |ino, handle| {
-        v.write(ino, PlainOffset(0), b"first", false).unwrap();
+        v.write(ino, PlainOffset(0), b"first", Privileges::Keep).unwrap();
         v.release(ino, handle).unwrap();
     };
     let create = |dir, name| {
@@ -88,7 +88,7 @@ fn a_new_file_takes_the_alias_of_where_it_was_made_or_found_as_long_as_it_is_ope
     // The last name is gone: as a temporary file.
     let (file, handle) = create(other, b"unlinked");
     v.unlink(other, b"unlinked").unwrap();
-    v.write(file, PlainOffset(0), b"first", false).unwrap();
+    v.write(file, PlainOffset(0), b"first", Privileges::Keep).unwrap();
     assert_eq!(key(file), others_key);
     v.release(file, handle).unwrap();
     // Found empty: while it is open, it is of where it was opened; closed, of where it lies.
@@ -119,7 +119,7 @@ fn what_is_kept_of_emptied_files_ends_with_them() {
         test.vault.unlink(home, b"f").unwrap();
         if let Some(handle) = handle {
             // Open, it can be written on, and be emptied again.
-            test.vault.write(file, PlainOffset(0), b"nameless", false).unwrap();
+            test.vault.write(file, PlainOffset(0), b"nameless", Privileges::Keep).unwrap();
             let set = SetAttr { size: Some(0), handle: Some(handle), ..SetAttr::default() };
             test.vault.setattr(file, &set, &me()).unwrap();
             assert!(test.vault.emptied.last(file).is_some());

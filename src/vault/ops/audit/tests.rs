@@ -6,7 +6,7 @@ use crate::ids::AliasName;
 use crate::ids::{Ino, KeyVersion, PlainOffset};
 use crate::keyring::KeyRef;
 use crate::vault::testing::{READ_WRITE, TestVault, me};
-use crate::vault::{OpenFlags, SetAttr};
+use crate::vault::{OpenFlags, Privileges, SetAttr};
 
 fn events(vault: &TestVault) -> Vec<serde_json::Value> {
     let text = std::fs::read_to_string(vault.tree().parent().unwrap().join("events.jsonl")).unwrap();
@@ -18,7 +18,7 @@ fn refusals_by_key_state_name_caller_key_file_and_lower_path() {
     let vault = TestVault::new();
     let dir = vault.vault.mkdir(Ino::ROOT, b"plans", 0o755, &me()).unwrap().ino;
     let (attr, handle) = vault.vault.create(dir, b"attack.txt", 0o644, READ_WRITE, &me()).unwrap();
-    vault.vault.write(attr.ino, PlainOffset(0), b"at dawn", false).unwrap();
+    vault.vault.write(attr.ino, PlainOffset(0), b"at dawn", Privileges::Keep).unwrap();
     vault.vault.release(attr.ino, handle).unwrap();
     let keys = vault.keys();
     keys.rotate(&KeyRef::Alias(AliasName::default_alias())).unwrap();

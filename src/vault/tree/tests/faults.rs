@@ -4,17 +4,17 @@ use super::*;
 use crate::ids::AliasName;
 use crate::storage::Errno;
 use crate::storage::fault::{After, Faults, Op, Plan};
-use crate::vault::XattrMode;
+use crate::vault::{SyncScope, XattrMode};
 
 #[test]
 fn a_directory_can_be_synced_where_the_lower_filesystem_has_no_fsync_for_it() {
     let t = TestVault::new();
     let dir = mkdir(&t.vault, "d");
-    for datasync in [false, true] {
+    for scope in [SyncScope::All, SyncScope::Data] {
         let lacking =
             Faults::record().refusing(Op::Fsync, Errno::INVAL).refusing(Op::Fdatasync, Errno::INVAL);
         let _scope = lacking.on_this_thread();
-        t.vault.fsyncdir(dir, datasync).unwrap();
+        t.vault.fsyncdir(dir, scope).unwrap();
         assert_eq!(lacking.log().last(), Some(&Op::Syncfs));
     }
 }

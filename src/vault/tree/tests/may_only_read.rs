@@ -5,7 +5,7 @@ use crate::keyring::KeyRef;
 use crate::keyring::testing::everything;
 use crate::storage::fault::{Faults, Op};
 use crate::vault::testing::READ_WRITE;
-use crate::vault::{Destination, FallocMode, SetAttr, Whence, XattrMode};
+use crate::vault::{Destination, FallocMode, Privileges, SetAttr, SyncScope, Whence, XattrMode};
 
 /// With stale files, attributes, a long name, a moved directory, a symlink, hard links.
 fn filled() -> TestVault {
@@ -49,15 +49,15 @@ fn changes(v: &Vault) -> Vec<(&'static str, Result<()>)> {
         ("rmdir", v.rmdir(dir, b"below")),
         ("rename", v.rename((dir, b"below"), (Ino::ROOT, b"below"), PLAIN)),
         ("exchange", v.rename((dir, b"f"), (Ino::ROOT, b"empty"), RenameFlags::EXCHANGE)),
-        ("write", v.write(f, at, b"w", true).map(drop)),
-        ("write an empty file", v.write(empty, at, b"w", false).map(drop)),
-        ("write back", v.write_back(f, at, b"w", false).map(drop)),
+        ("write", v.write(f, at, b"w", Privileges::Clear).map(drop)),
+        ("write an empty file", v.write(empty, at, b"w", Privileges::Keep).map(drop)),
+        ("write back", v.write_back(f, at, b"w", Privileges::Keep).map(drop)),
         ("truncate", v.setattr(f, &cut, &me()).map(drop)),
         ("grow", v.setattr(empty, &cut, &me()).map(drop)),
         ("chmod", v.setattr(dir, &chmod, &me()).map(drop)),
-        ("fallocate", v.fallocate(empty, at, 9000, mode(false, false), false)),
-        ("reserve", v.fallocate(f, at, 90_000, mode(true, false), false)),
-        ("punch", v.fallocate(f, at, 9000, mode(true, true), false)),
+        ("fallocate", v.fallocate(empty, at, 9000, mode(false, false), Privileges::Keep)),
+        ("reserve", v.fallocate(f, at, 90_000, mode(true, false), Privileges::Keep)),
+        ("punch", v.fallocate(f, at, 9000, mode(true, true), Privileges::Keep)),
         ("setxattr", v.setxattr(f, b"user.b", b"", XattrMode::Set)),
         ("setxattr of an alias", v.setxattr(dir, b"user.rekeyfs.alias", b"alias/default", XattrMode::Set)),
         ("removexattr", v.removexattr(f, b"user.a")),
@@ -75,8 +75,8 @@ fn reads(v: &Vault) {
     assert_eq!(v.readlink(find(v, "s").unwrap()).unwrap(), b"target");
     assert_eq!(v.lseek(f, PlainOffset(0), Whence::Data).unwrap(), PlainOffset(0));
     assert!(v.file_header_info(f).unwrap().unwrap().stale && v.count_file(f).unwrap().is_some());
-    v.fsync(f, false).unwrap();
-    v.fsyncdir(find(v, "moved").unwrap(), false).unwrap();
+    v.fsync(f, SyncScope::All).unwrap();
+    v.fsyncdir(find(v, "moved").unwrap(), SyncScope::All).unwrap();
     let handle = v.opendir(Ino::ROOT).unwrap();
     let mut names = 0;
     v.readdir(Ino::ROOT, handle, 0, &mut |_| {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::sys;
-use crate::vault::{FileKind, SetAttr};
+use crate::vault::{FileKind, Privileges, SetAttr};
 
 const NOBODY: u32 = 65534;
 
@@ -47,7 +47,7 @@ fn a_read_only_file_is_opened_for_what_the_kernel_allowed() {
             chmod(v, "f", mode);
             let flags = OpenFlags { read: true, write: true, truncate: false };
             let handle = v.open(ino, flags, &me()).unwrap();
-            v.write(ino, PlainOffset(0), b"after!", false).unwrap();
+            v.write(ino, PlainOffset(0), b"after!", Privileges::Keep).unwrap();
             v.release(ino, handle).unwrap();
             assert_eq!(u32::from(perm(v, "f")), mode);
         }

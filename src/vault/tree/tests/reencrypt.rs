@@ -8,7 +8,7 @@ use crate::ids::{AliasName, BackingKeyId, Time, TimeChange};
 use crate::keyring::KeyRef;
 use crate::storage::fault::{Faults, Op};
 use crate::vault::testing::READ_WRITE;
-use crate::vault::{FallocMode, Reencrypted, SetAttr, XattrMode};
+use crate::vault::{FallocMode, Privileges, Reencrypted, SetAttr, XattrMode};
 
 fn reencrypt(v: &Vault, path: &str) -> Result<Reencrypted> {
     v.reencrypt(find(v, path)?, &mut || true)
@@ -71,9 +71,9 @@ fn holes_and_what_was_cut_stay_what_they_are() {
     let small = write(v, "g", &bytes(10_000));
     let big = 40 << 20;
     v.setattr(ino, &set(big), &me()).unwrap();
-    v.write(ino, PlainOffset(30 << 20), b"far", false).unwrap();
+    v.write(ino, PlainOffset(30 << 20), b"far", Privileges::Keep).unwrap();
     let punch = FallocMode { keep_size: true, punch_hole: true, ..FallocMode::default() };
-    v.fallocate(ino, PlainOffset(3044), 4068, punch, false).unwrap();
+    v.fallocate(ino, PlainOffset(3044), 4068, punch, Privileges::Keep).unwrap();
     v.setattr(small, &set(9_000), &me()).unwrap();
     let blocks = v.getattr(ino).unwrap().blocks;
     let new = renewed(v, "f");
@@ -278,7 +278,7 @@ fn no_write_is_lost_to_it() {
                     assert_eq!(u32::from(again(v, |ino| v.getattr(ino)).perm), 0o600 + round % 64);
                 }
                 let (ino, handle) = again(v, |ino| Ok((ino, v.open(ino, READ_WRITE, &me())?)));
-                v.write(ino, at, &data, false).unwrap();
+                v.write(ino, at, &data, Privileges::Keep).unwrap();
                 v.release(ino, handle).unwrap();
                 let mut got = [0; 4];
                 again(v, |ino| v.read(ino, at, &mut got.clone()).map(drop));
