@@ -1,6 +1,5 @@
 //! The verbs on a real keyring.
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};

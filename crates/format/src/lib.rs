@@ -4,8 +4,8 @@
 //! keys and ciphers ([`crypto`]), the pages of a file ([`content`]), its header ([`header`]), lower names and directory
 //! records ([`names`]), unlock slots ([`unlock`]). `docs/format.md` describes the bytes.
 //!
-//! No file is opened here: the most that is read from is a reader that the caller gives. The only effects are random
-//! bytes from the kernel and locked memory for keys ([`locked`], the one module with `unsafe`).
+//! No file is opened here: a key file is read from a reader that the caller gives. What is asked of the system is random
+//! bytes, the time ([`ids::Timestamp::now`]), and locked memory for keys ([`locked`], the one module with `unsafe`).
 //!
 //! Modules, each importing only from those after it: [`unlock`], ([`content`], [`names`], [`header`]), [`crypto`],
 //! [`ids`], [`locked`].

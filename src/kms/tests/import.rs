@@ -1,4 +1,6 @@
 //! Imported material through the interface, with real RSA.
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 

@@ -20,7 +20,7 @@ pub enum Stale {
     Nothing,
     /// It may hold some: those in the range of the write.
     Range,
-    /// All of the file, after which [`Vault::all_pages_dropped`] is called: for long no one has used the pages, if there
+    /// All of the file, after which [`all_pages_dropped`](crate::vault::Vault::all_pages_dropped) is called: for long no one has used the pages, if there
     /// are any, and what is dropped once needn't be dropped with each write.
     All,
 }
