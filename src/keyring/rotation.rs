@@ -28,7 +28,7 @@ pub struct Rotation {
 
 impl Keys {
     /// Adds a version to a key and makes it the current one. When this returns, the new version is durable
-    /// and in use: every [`WrapGuard`] for the old one is gone, and none will be given out.
+    /// and in use: every [`WrapGuard`](super::keys::WrapGuard) for the old one is gone, and none will be given out.
     ///
     /// # Errors
     /// [`KeyringError`]; the old version stays in use then.
