@@ -6,7 +6,7 @@ use super::args;
 use super::errors;
 use super::exit::Outcome;
 use super::secrets::{self, SecretPlan};
-use crate::keyring::{KeyringFile, Looked, OpenOptions, Opened};
+use crate::keyring::{ClosedKeyring, KeyringDir, KeyringError, KeyringFile, Looked, OpenOptions, Opened};
 use crate::unlock::Secret;
 
 /// Whether this program may change the vault, as far as can be told without a secret.
@@ -30,13 +30,27 @@ pub(super) struct Unlocked {
 /// # Errors
 /// Those of reading a secret and of opening a keyring.
 pub(super) fn open_keyring(vault: &Path, args: &args::Open) -> Outcome<Unlocked> {
+    let dir = KeyringDir::open(vault).map_err(|error| errors::opening(&error))?;
+    unlock(&dir, dir.read(), args)
+}
+
+/// As [`open_keyring`], for one that was read, maybe before the vault's lock was waited for.
+///
+/// # Errors
+/// As [`open_keyring`].
+pub(super) fn unlock(
+    dir: &KeyringDir,
+    read: Result<ClosedKeyring, KeyringError>,
+    args: &args::Open,
+) -> Outcome<Unlocked> {
     // What has no readable header can't be opened by any secret, so none is asked for.
-    KeyringFile::read_header(vault).map_err(|error| errors::opening(&error))?;
+    let closed = read.and_then(|closed| closed.refreshed(dir)).or_else(|_| dir.read());
+    let closed = closed.map_err(|error| errors::opening(&error))?;
     let (accept_rollback, next_version) = (args.accept_rollback, args.next.number());
     let limit = secrets::cost_limit(args.any_cost);
     let options = OpenOptions { accept_rollback, next_version, limit, ..OpenOptions::default() };
-    let secret = SecretPlan::new(args).read(vault)?;
-    let opened = KeyringFile::open(vault, &secret, &options).map_err(|error| errors::opening(&error))?;
+    let secret = SecretPlan::new(args).read(dir.path())?;
+    let opened = closed.open(dir, &secret, &options).map_err(|error| errors::opening(&error))?;
     Ok(Unlocked { opened, secret })
 }
 

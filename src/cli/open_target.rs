@@ -7,13 +7,13 @@ use std::sync::Arc;
 use super::args;
 use super::errors;
 use super::exit::Outcome;
-use super::open_keyring::{check_writable, open_keyring};
+use super::open_keyring::{open_keyring, unlock};
 use super::output;
 use super::progress::{Display, long_work};
 use super::target::Target;
 use crate::control::Client;
 use crate::ids::KeyId;
-use crate::keyring::{ForceToken, Keys, Opened};
+use crate::keyring::{ForceToken, KeyringDir, Keys, Opened};
 use crate::mount::VaultLock;
 use crate::service::{OpenVault, Operations};
 
@@ -106,16 +106,20 @@ impl Unmounted {
     /// # Errors
     /// The vault may only be read; another process has it; those of opening a keyring.
     pub(super) fn open(vault: &Path, args: &args::Open, access: Access) -> Outcome<Self> {
-        if access == Access::Change {
-            check_writable(vault)?;
+        let dir = KeyringDir::open(vault).map_err(|error| errors::opening(&error))?;
+        let read = dir.read();
+        let writable = dir.writable(&read);
+        if let (Access::Change, Err(error)) = (access, &writable) {
+            return Err(errors::opening(error));
         }
         let lock = match access {
             Access::Beside => None,
             Access::Read | Access::Change => {
-                Some(VaultLock::take(vault).map_err(|error| errors::mount(&error))?)
+                let lock = VaultLock::take_in(&dir, writable.ok());
+                Some(lock.map_err(|error| errors::mount(&error))?)
             }
         };
-        let opened = open_keyring(vault, args)?.opened;
+        let opened = unlock(&dir, read, args)?.opened;
         Ok(Self { vault: OpenVault::unmounted(Arc::clone(&opened.keys)), opened, _lock: lock })
     }
 

@@ -14,12 +14,14 @@ use super::*;
 use crate::events::Verification;
 use crate::fsck::{self, CheckObserver, Code, Disposition, Finding, Summary};
 use crate::ids::{AliasName, BackingKeyId, Ino, KeyId, KeyVersion, PathText, Timestamp, VaultId};
-use crate::keyring::{Staying, VersionState};
+use crate::keyring::{Retirement, Staying, VersionState};
 use crate::kms::Call;
 use crate::service::{
     self, ErrorKind, ErrorReply, FileReencrypted, GoOn, Inspected, KeyRef, KmsReply, ManualRotation,
-    Operations, Progress, ReencryptionEnded, Retire, RetireReport, Rewrap, RewrapReport, Rotation, Status,
+    OpenVault, Operations, Progress, ReencryptionEnded, Retire, RetireReport, Rewrap, RewrapReport, Rotation,
+    Status,
 };
+use crate::vault::testing::TestVault;
 
 struct Fake {
     sweeps: AtomicU64,
@@ -273,6 +275,57 @@ fn a_long_runtime_directory_works() {
     std::fs::create_dir(&deep).unwrap();
     let endpoint = RuntimeDir::create_at(&deep.join("run")).unwrap().bind(location(dir.path())).unwrap();
     assert!(client(endpoint.socket(), me()).peer().is_ok());
+}
+
+#[test]
+fn a_client_answers_as_the_vault_behind_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let vault = TestVault::new();
+    let file = vault.written("file");
+    let open = Arc::new(OpenVault::with_files(Arc::clone(&vault.vault)));
+    let endpoint =
+        RuntimeDir::create_at(&dir.path().join("run")).unwrap().bind(location(dir.path())).unwrap();
+    let server = serve(endpoint, Arc::clone(&open) as Arc<dyn Operations>, Box::new(|| ())).unwrap();
+    let client = client(server.endpoint().socket(), me());
+    let default = KeyRef::Alias(AliasName::default_alias());
+
+    let rotation = client.rotate(&default).unwrap();
+    assert_eq!((rotation.old, rotation.new), (KeyVersion(1), KeyVersion(2)));
+    assert_eq!(client.status(), open.status());
+    assert_eq!(client.inspect(file), open.inspect(file));
+    let backing = BackingKeyId { key: rotation.key, version: rotation.old };
+    assert_eq!(client.version_state(backing), open.version_state(backing));
+    assert_eq!(client.verify_events(), open.verify_events());
+    let call = Call::DescribeKey { key_id: rotation.key.to_string() };
+    assert_eq!(client.kms(&call, &mut |_| true), open.kms(&call, &mut |_| true));
+    let names = ["tree/none".to_owned()];
+    assert_eq!(client.plain_names(&names), open.plain_names(&names));
+    let fsck = |vault: &dyn Operations| vault.fsck(None, &mut Heard::default());
+    assert_eq!(fsck(&client), fsck(&*open));
+
+    // What can't be done is the same error, with the files that are in the way.
+    let key_id = rotation.key.to_string();
+    let (below, what) = (KeyVersion(2), Retirement::Retire);
+    let retire = Retire { key_id, below, what, insist: None, copies: Vec::new() };
+    let refused = open.retire(&retire, &mut |_| true).unwrap_err();
+    assert!(refused.kind == ErrorKind::KeyNotUsable && !refused.files.is_empty(), "{refused:?}");
+    assert_eq!(client.retire(&retire, &mut |_| true).unwrap_err(), refused);
+    let nobody = KeyRef::Alias("alias/nobody".parse().unwrap());
+    assert_eq!(client.rotate(&nobody), open.rotate(&nobody));
+    let stopped = |vault: &dyn Operations| vault.count(&mut |_| false).unwrap_err().kind;
+    assert_eq!((stopped(&client), stopped(&*open)), (ErrorKind::Stopped, ErrorKind::Stopped));
+
+    let report = client.rewrap(&Rewrap::default(), &mut |_| true).unwrap();
+    assert_eq!((report.complete, report.progress.rewrapped), (true, 1));
+    assert_eq!(client.count(&mut |_| true).unwrap().files_stale, 0);
+    let replaced = client.replace_key(&AliasName::default_alias()).unwrap();
+    assert_eq!(replaced.old, rotation.key);
+    assert_eq!(client.rotate_due(), Ok(Vec::new()));
+    let done = client.rewrap_to(file, &replaced.new.to_string()).unwrap();
+    assert!(matches!(done, KmsReply::Done { .. }), "{done:?}");
+    client.note_reencryption(None).unwrap();
+    let done = client.reencrypt(file, None, &mut |_| true).unwrap();
+    assert!(matches!(done, FileReencrypted::Done { .. }), "{done:?}");
 }
 
 #[test]

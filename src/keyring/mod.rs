@@ -11,6 +11,7 @@ mod backup;
 #[cfg(any(test, feature = "benchmarks"))]
 mod bulk;
 mod check;
+mod closed;
 mod deletion;
 mod error;
 mod force_token;
@@ -39,6 +40,7 @@ mod version_state;
 
 pub(crate) use administration::KeyTemplate;
 pub use backup::{BackupInfo, Imported, Replace};
+pub use closed::{ClosedKeyring, KeyringDir};
 pub use deletion::PendingDeletion;
 pub use error::{KeyError, KeyringError, Unusable};
 pub use force_token::ForceToken;

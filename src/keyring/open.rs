@@ -19,9 +19,9 @@ use super::store::{self, Store};
 use crate::crypto::keys::{EventKey, RootKey, TreeKey};
 use crate::crypto::password::KdfParams;
 use crate::crypto::suite::Suite;
-use crate::events::{Anchor, Event, EventLog, note_failed_unlock, take_failed_unlocks};
+use crate::events::{Anchor, Event, EventLog, take_failed_unlocks};
 use crate::ids::{AliasName, BackingKeyId, Generation, KeyVersion, SlotId, Timestamp, TreeKeyId, VaultId};
-use crate::storage::{RoCompat, Writable};
+use crate::storage::Writable;
 use crate::unlock::{CostLimit, Secret, Slot};
 
 /// How to open a keyring.
@@ -118,79 +118,9 @@ impl KeyringFile {
         opened.keys.events().record_durably(&Event::VaultCreated);
         Ok(opened)
     }
-
-    /// What is known of a vault without a secret. Not authenticated.
-    ///
-    /// # Errors
-    /// [`KeyringError`], if there is no keyring or it can't be taken apart.
-    pub fn read_header(dir: &Path) -> Result<Header, KeyringError> {
-        let dir = VaultDir::open(dir)?;
-        let bytes = dir.read()?;
-        Ok(store::parse(&dir, &bytes)?.header)
-    }
-
-    /// The permission to write the vault in this directory, as far as it can be decided without a secret. Without a
-    /// keyring, or with one that can't be parsed, nothing forbids it: `key-backup import` makes a new one.
-    ///
-    /// # Errors
-    /// [`KeyringError::MayOnlyRead`], [`KeyringError::NewerFormat`].
-    pub fn writable(dir: &Path) -> Result<Writable, KeyringError> {
-        match Self::read_header(dir) {
-            Ok(header) => VaultDir::open(dir)?.writable(&header),
-            Err(newer @ KeyringError::NewerFormat { .. }) => Err(newer),
-            Err(_) => RoCompat::default()
-                .writable()
-                .map_err(|features| KeyringError::MayOnlyRead { vault: dir.to_owned(), features }),
-        }
-    }
-
-    /// Opens a vault's keyring. Takes as long as the slot's Argon2id takes.
-    ///
-    /// # Errors
-    /// [`KeyringError`], which tells a wrong secret from a missing, damaged, newer, rolled back or forked
-    /// keyring.
-    pub fn open(dir: &Path, secret: &Secret, options: &OpenOptions) -> Result<Opened, KeyringError> {
-        let path = dir;
-        let dir = VaultDir::open(path)?;
-        let mut bytes = dir.read()?;
-        let header = store::parse(&dir, &bytes)?.header;
-        let (root, slot) = header.slots.unlock(header.vault, secret, options.limit).map_err(|source| {
-            if source.is_wrong_secret()
-                && let Ok(writable) = header.writable()
-            {
-                note_failed_unlock(dir.fd(), writable);
-            }
-            KeyringError::Unlock { vault: dir.path().to_owned(), source }
-        })?;
-        let root = Arc::new(root);
-        loop {
-            let dir = VaultDir::open(path)?;
-            let state = store::open(&dir, &bytes, Arc::clone(&root))?;
-            let (found, anchor, log) = (
-                state.body.generation,
-                state.body.event_anchor,
-                event_log(&dir, &state, state.header.writable().ok())?,
-            );
-            let refused = match open_state(dir, state, slot, options) {
-                Err(refused) if refused.is_rollback() => refused,
-                done => return done,
-            };
-            // Deriving the root key takes a second. If another process saved meanwhile, the bytes read before look like
-            // a rollback, so read them again.
-            let now = VaultDir::open(path)?.read()?;
-            if now == bytes {
-                // Only with the log's own event key: another root key has another, and it may have been replaced since.
-                if !matches!(refused, KeyringError::OtherRootKey { .. }) && !log.changes_after(anchor).more {
-                    log.record_durably(&Event::RollbackNoticed(found));
-                }
-                return Err(refused);
-            }
-            bytes = now;
-        }
-    }
 }
 
-fn open_state(
+pub(super) fn open_state(
     dir: VaultDir,
     state: store::State,
     slot: SlotId,

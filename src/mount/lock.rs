@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::MountError;
 use super::mountinfo::{self, Mount};
-use crate::keyring::KeyringFile;
+use crate::keyring::{KeyringDir, KeyringFile};
 use crate::storage::{self, Access, Errno, Walked, Writable, walk};
 
 const NAME: &[u8] = b"lock";
@@ -69,11 +69,29 @@ impl VaultLock {
         Self::take_within(vault, PATIENCE)
     }
 
+    /// As [`VaultLock::take`], for a directory whose keyring was read: `writable`, if this program may write the vault.
+    ///
+    /// # Errors
+    /// As [`VaultLock::take`].
+    pub fn take_in(dir: &KeyringDir, writable: Option<Writable>) -> Result<Self, MountError> {
+        Self::take_from(dir.path(), dir.descriptor()?, writable, PATIENCE)
+    }
+
     fn take_within(vault: &Path, patience: Duration) -> Result<Self, MountError> {
         let failed =
             |error| MountError::Vault { path: vault.to_owned(), action: "cannot open its lock", error };
         let dir = open_vault(vault).map_err(failed)?;
-        let writable = KeyringFile::writable(vault).ok();
+        Self::take_from(vault, dir, KeyringFile::writable(vault).ok(), patience)
+    }
+
+    fn take_from(
+        vault: &Path,
+        dir: OwnedFd,
+        writable: Option<Writable>,
+        patience: Duration,
+    ) -> Result<Self, MountError> {
+        let failed =
+            |error| MountError::Vault { path: vault.to_owned(), action: "cannot open its lock", error };
         let mut file = open(dir.as_fd(), writable).map_err(|error| failed(error.into()))?;
         wait(vault, &mut file, FlockOperation::NonBlockingLockExclusive, patience)?;
         let lock = Self { vault: vault.to_owned(), dir, file, writable, signed: AtomicU32::new(0) };

@@ -149,7 +149,16 @@ pub(in crate::keyring) fn open_as(
     kind: Kind,
     root: Arc<RootKey>,
 ) -> Result<State> {
-    let parts = parse_as(dir, bytes, kind)?;
+    open_parts(dir, bytes, parse_as(dir, bytes, kind)?, root)
+}
+
+/// As [`open_as`], for a file that was taken apart.
+pub(in crate::keyring) fn open_parts(
+    dir: &VaultDir,
+    bytes: &[u8],
+    parts: header::Parts<'_>,
+    root: Arc<RootKey>,
+) -> Result<State> {
     let opened =
         root.open_keyring(parts.header.vault, parts.aad, parts.sealed).map_err(|_| body_damaged(dir))?;
     let body = body::decode(&opened).map_err(|e| dir.damaged(format!("its body: {e}")))?;

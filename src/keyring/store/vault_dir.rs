@@ -100,6 +100,11 @@ impl VaultDir {
         self.fd.try_clone().map_err(|e| self.io(".", "duplicate its descriptor", e))
     }
 
+    /// The same directory, for another owner.
+    pub(in crate::keyring) fn again(&self) -> Result<Self> {
+        Ok(Self { fd: self.descriptor()?, path: self.path.clone() })
+    }
+
     /// Its descriptor.
     pub(in crate::keyring) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()

@@ -268,3 +268,30 @@ fn a_version_that_one_slot_still_bears_is_not_retired() {
     f.retire(2, Retirement::Trim, None).unwrap();
     f.vault.open("file").unwrap();
 }
+
+#[test]
+fn a_count_that_is_stopped_is_an_error_of_its_own_and_changes_nothing() {
+    let f = Fixture::new();
+    f.vault.written("file");
+    f.rotate();
+    f.new_default();
+    let (key_id, below) = (f.key.to_string(), KeyVersion(2));
+    let retire = Retire { key_id, below, what: Retirement::Retire, insist: None, copies: Vec::new() };
+    let schedule = Call::ScheduleKeyDeletion {
+        key_id: f.key.to_string(),
+        pending_window_in_days: Some(7),
+        insist: None,
+    };
+    let before = f.vault.keys().generation();
+    let mut stop = |_| false;
+    let retired = f.open.retire(&retire, &mut stop).unwrap_err();
+    assert_eq!(retired.kind, ErrorKind::Stopped);
+    assert!(retired.message.ends_with(": stopped; nothing is changed"), "{retired}");
+    assert_eq!(f.open.kms(&schedule, &mut stop).unwrap_err().kind, ErrorKind::Stopped);
+    assert_eq!(f.open.count(&mut stop).unwrap_err().kind, ErrorKind::Stopped);
+    // The end of the mount stops it too: that is no wish of the one who asks.
+    f.open.stop();
+    let ended = f.open.kms(&schedule, &mut |_| true).unwrap_err();
+    assert_eq!(ended.kind, ErrorKind::Other);
+    assert_eq!(f.vault.keys().generation(), before);
+}
