@@ -1,8 +1,8 @@
 //! `rekeyfs rewrap`.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::args;
@@ -16,6 +16,7 @@ use crate::ids::Ino;
 use crate::keyring::Staying;
 use crate::printable;
 use crate::service::{Progress, Rewrap, RewrapDestination, RewrapReport};
+use crate::storage;
 
 /// Re-wraps files, in the mount if there is one. What is done stays done, however it ends.
 ///
@@ -88,11 +89,11 @@ fn paths<'a>(args: &'a args::Rewrap, target: &Target) -> Vec<&'a Path> {
     paths
 }
 
-/// A descriptor of what is at a path in this mount.
+/// A descriptor of what is at a path in this mount. No symlink of another user's is followed on the way: it would say which
+/// file comes under the key that the caller chose for another.
 fn hold(path: &Path, entry: &Entry) -> Outcome<File> {
     let failed = |error: io::Error| Failure::new(Exit::Other, path.display(), error);
-    let held = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path);
-    let held = held.map_err(failed)?;
+    let held = File::from(storage::hold_walked(path).map_err(failed)?);
     if held.metadata().map_err(failed)?.dev() != entry.mount_dev {
         let cause = format!("not in the mount of {}", printable::path(entry.vault.as_path()));
         return Err(Failure::new(Exit::NotMounted, path.display(), cause));

@@ -249,6 +249,16 @@ class KeyPolicies(MountedTest):
         self.vault.mount(*self.options)
         self.assertEqual({self.key_of(f) for f in (below, deep, self.file, self.mnt / "plain")}, {self.secret})
 
+    def test_a_symlink_of_another_user_has_the_owner_move_no_other_file(self):
+        self.as_user(MALLORY, "os.symlink(*sys.argv[1:])", self.mnt / "secret", self.mnt / "mine/link", check=True)
+        path = self.mnt / "mine/link/file"
+        done = self.vault.run("rewrap", self.mnt, "--to-alias", "alias/open", path)
+        self.assertRefused(done, f"symlink that uid {MALLORY} made")
+        self.assertRefused(self.vault.run("rewrap", path, "--to-alias", "alias/open"), f"symlink that uid {MALLORY} made")
+        done = self.vault.run("kms", "re-encrypt", path, "--destination-key-id", self.open)
+        self.assertRefused(done, f"symlink that uid {MALLORY} made")
+        self.assertStaysSecret(self.file)
+
     def test_what_no_alias_moves_is_counted(self):
         pinned, gone = self.write("secret/pinned", b"pinned"), self.write("secret/gone", b"gone")
         self.kms("create-alias", "--alias-name", "alias/old", "--target-key-id", self.secret)
