@@ -1,4 +1,4 @@
-//! In whose name something happens: the process that asked, not the daemon that does it.
+//! In whose name something happens: the process that asked, not the daemon that carries it out.
 
 use std::cell::Cell;
 
@@ -24,12 +24,12 @@ impl Actor {
         }
     }
 
-    /// In whose name this thread works now: of who was set by [`Actor::act`], else this process.
+    /// In whose name this thread works: the actor set by [`Actor::act`], else this process.
     pub fn current() -> Self {
         ACTING.get().unwrap_or_else(Self::own)
     }
 
-    /// Has this thread work in the actor's name until the value returned is dropped.
+    /// Makes this thread work in the actor's name until the returned value is dropped.
     #[must_use]
     pub fn act(self) -> Acting {
         Acting { before: ACTING.replace(Some(self)) }

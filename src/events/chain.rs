@@ -1,8 +1,8 @@
 //! Lines of the log and the chain through them. Pure.
 //!
-//! A line is *authentic* if its MAC is that of its content and of the MAC that the line before it states: who has no
-//! event key can't make one, only repeat, move and remove those that are there. Nothing is taken from a line that
-//! isn't: neither the place where the chain goes on nor the keyring's generation.
+//! A line is *authentic* if its MAC is that of its content and of the MAC in the line before it. Without the event key nobody
+//! can make such a line, only repeat, move and remove existing ones. Nothing is taken from a line that isn't authentic:
+//! neither the place where the chain continues nor the keyring's generation.
 
 use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use crate::crypto::keys::EventKey;
 use crate::crypto::sha256;
 use crate::ids::{Generation, Timestamp};
 
-/// What parts a line's content from its MAC; the MAC covers everything before it.
+/// Separates a line's content from its MAC, which covers everything before this.
 const MAC_MARK: &str = ",\"mac\":\"";
 
 /// What checking the whole log against its chain and the keyring's anchor found.
@@ -49,7 +49,7 @@ impl Verification {
     /// How many lines of a kind are named: of those behind the last of them nothing is known.
     pub const NAMED: usize = 1000;
 
-    /// Whether nothing was done to the log, as far as that can be told.
+    /// Whether no tampering was found.
     pub fn is_good(&self) -> bool {
         self.breaks == 0 && !self.cut
     }
@@ -159,9 +159,8 @@ pub(super) struct End<'a> {
     pub(super) key_replaced: bool,
 }
 
-/// Reads the end of a log, `before` being what precedes it: the start of the log, or a line that isn't known, in whose
-/// middle `tail` may begin. The first line after an unknown one can't be checked, and only says what the next
-/// one follows.
+/// Reads the end of a log. `before` is the place before `tail`; `None` if that isn't known, and `tail` may begin in the middle
+/// of a line. The first line after an unknown one can't be checked; it only gives the place that the next line must follow.
 pub(super) fn end_of<'a>(keys: &LogKeys, before: Option<Anchor>, tail: &'a [u8]) -> End<'a> {
     let mut end = End::default();
     let (mut at, mut rest_from) = (0, 0);
@@ -197,12 +196,11 @@ pub(super) struct Changes {
     pub(super) more: bool,
 }
 
-/// The newest change of the keyring that the lines behind `anchor` prove. `whole`: the lines begin with the log's
-/// first one.
-pub(super) fn newest_change(keys: &LogKeys, tail: &[u8], whole: bool, anchor: Anchor) -> Changes {
-    let (mut stated, mut good) = (whole.then(Anchor::default), whole.then(Anchor::default));
-    let mut found = Changes { met: anchor.count == 0 && whole, ..Changes::default() };
-    // The one before the newest, should a change turn out never to have replaced the keyring.
+/// The newest change of the keyring that the lines behind `anchor` prove. `before` as in [`end_of`].
+pub(super) fn newest_change(keys: &LogKeys, before: Option<Anchor>, tail: &[u8], anchor: Anchor) -> Changes {
+    let (mut stated, mut good) = (before, before);
+    let mut found = Changes { met: anchor.count == 0 && before.is_some(), ..Changes::default() };
+    // The one before the newest, in case a later line says that the newest never replaced the keyring.
     let mut older = None;
     let mut key_replaced = false;
     for line in tail.split_inclusive(|&b| b == b'\n') {
@@ -248,7 +246,8 @@ pub(super) fn forged(bytes: &[u8]) -> Event {
 pub(super) struct Verifier<'a> {
     keys: &'a LogKeys,
     anchor: Anchor,
-    /// What the last line states, and the last that fits: a line that was put in between breaks nothing behind it.
+    /// The place that the last line states, and that of the last line that fits: an inserted line doesn't make the lines
+    /// behind it break.
     last: Anchor,
     good: Anchor,
     line: u64,

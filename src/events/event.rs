@@ -1,18 +1,18 @@
-//! What is worth a line in the audit log, and the JSON of each.
+//! The events of the audit log, and the JSON of each.
 
 use serde_json::{Value, json};
 
-use super::subject::{FailedUnlock, FileRef, Refusal, with_backing, with_file};
+use super::subject::{FailedUnlock, FileRef, RefusalReason, with_backing, with_file};
 use crate::ids::{BackingKeyId, Generation, Ino, KeyId, KeyVersion, PageIndex, SlotId, Timestamp};
 
-/// Something worth a line in the audit log.
+/// An event of the audit log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
     /// The vault was made.
     VaultCreated,
     /// The vault was mounted.
     Mounted {
-        /// Where, as text; not UTF-8: with replacement characters.
+        /// Where, as text; bytes that aren't UTF-8 are replaced.
         mountpoint: String,
         /// Whether writes are refused.
         read_only: bool,
@@ -42,8 +42,8 @@ pub enum Event {
         /// The operation, as KMS names it.
         operation: &'static str,
     },
-    /// An operation on keys that was refused or failed; nothing was changed. Without the sentence that the user was
-    /// told: it names aliases and quotes policies, and the log lies beside the ciphertext.
+    /// An operation on keys that was refused or failed; nothing was changed. The message to the user isn't recorded: it names
+    /// aliases and quotes policies, and the log lies beside the ciphertext.
     OperationRefused {
         /// The key, if there is one of that name.
         key: Option<KeyId>,
@@ -61,11 +61,11 @@ pub enum Event {
         /// Why: `expired`, `deleted`, `trimmed`.
         why: &'static str,
     },
-    /// Versions of a key were shut, opened again, or deleted for good.
+    /// Versions of a key were retired, restored, or trimmed.
     VersionsRetired {
         /// The key.
         key: KeyId,
-        /// Those below this one are shut.
+        /// Those below this one are retired.
         below: KeyVersion,
         /// Whether their material was deleted too.
         trimmed: bool,
@@ -85,18 +85,17 @@ pub enum Event {
     EventKeyInUse,
     /// A secret opened no slot.
     UnlockFailed {
-        /// How often, since this was last noted.
+        /// How often since the last event of this kind.
         attempts: u64,
-        /// When the last of them was, as it was noted at the time: without a key, so anybody who can write
-        /// to the vault can have forged it.
+        /// The last of them, as recorded then without a key: anyone who can write to the vault can have forged it.
         last: Option<FailedUnlock>,
     },
     /// An older or diverged keyring than this host had seen was refused.
     RollbackNoticed(Generation),
     /// An older or diverged keyring than this host had seen was accepted on the user's word.
     RollbackAccepted(Generation),
-    /// A newer keyring than this host had seen was taken, which doesn't tell whether it comes from that: its line of
-    /// earlier generations doesn't go back that far.
+    /// A newer keyring than this host had seen was accepted. Its line of earlier generations doesn't go back that far, so it isn't
+    /// known whether it descends from the one seen.
     DescentUnproven {
         /// Its generation.
         found: Generation,
@@ -115,16 +114,16 @@ pub enum Event {
     ChangeFailed {
         /// The generation.
         generation: Generation,
-        /// Whether the keyring file may have been replaced all the same.
+        /// Whether the keyring file may have been replaced nevertheless.
         replaced: bool,
     },
-    /// Versions of keys that a newer keyring may have had are marked lost: no number is given out again.
+    /// Versions of keys that a newer keyring may have had are marked lost: their numbers are never used again.
     VersionsLost {
         /// The keyring's generation.
         found: Generation,
-        /// The newest generation that something knows of, if one does.
+        /// The newest generation known from anywhere, if one is.
         known: Option<Generation>,
-        /// How many versions that is of the key that lost most.
+        /// How many versions the key lost that lost most.
         versions: u32,
     },
     /// A keyring that was found again was merged.
@@ -189,7 +188,7 @@ pub enum Event {
         /// Whether it was taken away.
         removed: bool,
     },
-    /// A file was written anew under another DEK.
+    /// A file was re-encrypted under another DEK.
     FileReencrypted {
         /// The file that is there now, at the path that both have had.
         file: FileRef,
@@ -211,18 +210,18 @@ pub enum Event {
         /// Whether it saw all of them.
         complete: bool,
     },
-    /// A file was not opened, created or cut.
+    /// The opening, creation or truncation of a file, or the setting of an alias, was refused.
     AccessRefused {
         /// `open`, `create`, `truncate` or `set-alias`.
         operation: &'static str,
         /// The file; for `create` the directory.
         file: FileRef,
         /// Why.
-        reason: Refusal,
+        reason: RefusalReason,
         /// The backing key concerned, where it is known.
         backing: Option<BackingKeyId>,
     },
-    /// Ciphertext that failed authentication, or a record that makes no sense.
+    /// Ciphertext that failed authentication, or an impossible record.
     Damage {
         /// The file or directory.
         file: FileRef,
@@ -239,12 +238,12 @@ pub enum Event {
         file: FileRef,
         /// The one that had the id before.
         other: FileRef,
-        /// Whether the first one was refused for that; else the other one doesn't bear the id any more.
+        /// Whether the first one was refused; if not, the other one no longer bears the id.
         refused: bool,
     },
     /// Rate-limited events that were held back since the last line.
     HeldBack,
-    /// Events that could be neither written nor kept until there was room.
+    /// Events that could neither be written nor kept in memory.
     EventsLost {
         /// How many.
         events: u64,

@@ -1,5 +1,5 @@
-//! What the log proves of keyrings: the newest generation that a change in it states, with MACs that only the
-//! vault's keys make. Read from the end back to the anchor of the keyring that is found, which knows all before it.
+//! What the log proves about keyrings: the newest generation in its lines of changes, whose MACs need the vault's keys. It is
+//! read backwards to the anchor of the keyring that was found, which covers everything before.
 
 use std::os::fd::AsFd;
 
@@ -10,9 +10,9 @@ use super::log::EventLog;
 use crate::ids::{Generation, LowerOffset};
 use crate::storage::{self, Access};
 
-/// Bytes at the end that are looked at first; then four times as many, and so on.
+/// Bytes at the end that are read first; then four times as many, and so on.
 const FIRST: u64 = 64 << 10;
-/// Bytes at the end that are looked at, at most: a log in which nothing but other events follow is not read for ever.
+/// The most bytes that are read: a log in which other events follow the last change isn't read without end.
 const MOST: u64 = 64 << 20;
 
 /// What the changes behind an anchor prove.
@@ -41,7 +41,7 @@ impl EventLog {
             let mut tail = vec![0; (size.0 - from) as usize];
             let read = storage::pread(file.as_fd(), &mut tail, LowerOffset(from)).ok()?;
             tail.truncate(read);
-            let found = chain::newest_change(&keys, &tail, from == 0, anchor);
+            let found = chain::newest_change(&keys, (from == 0).then(Anchor::default), &tail, anchor);
             if found.met || from == 0 || len >= MOST {
                 return Some(Evidence { newest: found.newest, more: found.more });
             }

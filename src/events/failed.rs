@@ -1,6 +1,6 @@
-//! Secrets that opened nothing. Without the vault's keys there is no MAC for a line of the log, so the process
-//! that failed leaves a note in a small file beside it, which the next one that succeeds turns into an event.
-//! Whoever can write to the vault can forge the note or take it away; the log itself they can't.
+//! Failed attempts to unlock the vault. A process without the vault's keys can't make a line of the log, which needs a MAC. So
+//! it writes a small file beside the log, which the next process that unlocks the vault turns into an event. Anyone who can
+//! write to the vault can forge or remove that file, but no line of the log.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -9,12 +9,12 @@ use crate::ids::{LowerOffset, Timestamp};
 use crate::storage::{self, Access, Errno, Writable};
 
 const FILE_NAME: &[u8] = b"unlock-failures";
-/// A note is shorter.
+/// The file is shorter.
 const MAX_LEN: usize = 128;
 
-/// Notes that a secret opened nothing, in the vault directory `dir`: how often, and when and who last. What
-/// can't be written is dropped: telling the user that the secret is wrong matters more.
-pub fn note_failed_unlock(dir: BorrowedFd<'_>, _leave: Writable) {
+/// Records in the vault directory `dir` that a secret opened no slot: how often, and who tried last and when. A failure to
+/// write is ignored: it must not hide from the user that the secret is wrong.
+pub fn record_failed_unlock(dir: BorrowedFd<'_>, _leave: Writable) {
     let Ok(file) = open(dir) else { return };
     let attempts = read(file.as_fd()).map_or(0, |(attempts, _)| attempts).saturating_add(1);
     let Actor { uid, pid } = Actor::current();
@@ -23,11 +23,11 @@ pub fn note_failed_unlock(dir: BorrowedFd<'_>, _leave: Writable) {
         .and_then(|()| storage::truncate(file.as_fd(), LowerOffset(text.len() as u64)));
 }
 
-/// The event of the failures noted since this was last called, if there were any; the note is gone then.
+/// The event of the failures recorded since this was last called, if there were any. Removes the file.
 pub fn take_failed_unlocks(dir: BorrowedFd<'_>, _leave: Writable) -> Option<Event> {
     let file = storage::open_file(dir, FILE_NAME, Access::ReadOnly).ok()?;
     let (attempts, last) = read(file.as_fd()).unwrap_or((1, None));
-    // Where the note can't be taken away, it would be told of again and again.
+    // If the file can't be removed, its event would be recorded again and again.
     storage::unlink(dir, FILE_NAME).ok()?;
     Some(Event::UnlockFailed { attempts, last })
 }
@@ -39,7 +39,7 @@ fn open(dir: BorrowedFd<'_>) -> storage::Result<std::os::fd::OwnedFd> {
     }
 }
 
-/// What the note says; none if it isn't one.
+/// What the file says; none if it has another form.
 fn read(file: BorrowedFd<'_>) -> Option<(u64, Option<FailedUnlock>)> {
     let bytes = storage::read_all(file, MAX_LEN).ok()?;
     let text = std::str::from_utf8(&bytes).ok()?.strip_suffix('\n')?;

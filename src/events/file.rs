@@ -1,4 +1,4 @@
-//! The log's file: its lock, its end, and writing it once more.
+//! The log's file: its lock, its end, and writing a part of it again.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -10,15 +10,15 @@ use super::anchor::Anchor;
 use crate::ids::LowerOffset;
 use crate::storage::{self, Errno, Result};
 
-/// Lines are far shorter than this, so the last two whole ones are in it.
+/// Bytes at the end that hold the last two whole lines: lines are far shorter.
 const TAIL: u64 = super::lines::LONGEST as u64;
-/// How much is read at a time.
+/// Bytes read at a time.
 pub(super) const CHUNK: usize = 1 << 20;
-/// How long whoever records something waits for another process that is writing, in milliseconds. Rate-limited
-/// events don't wait at all.
+/// How long the recording of an event waits for another process that is writing, in milliseconds. Rate-limited events don't
+/// wait.
 pub(super) const LOCK_PATIENCE_MS: u32 = 100;
 
-/// Writes what is there from `from` on once more, so that a sync has it to write.
+/// Writes what the file holds from `from` on again, so that its pages are dirty and the next sync writes them.
 pub(super) fn write_again(file: BorrowedFd<'_>, from: LowerOffset) -> Result<()> {
     let (mut at, mut chunk) = (from, vec![0; CHUNK]);
     loop {
@@ -31,9 +31,9 @@ pub(super) fn write_again(file: BorrowedFd<'_>, from: LowerOffset) -> Result<()>
     }
 }
 
-/// The size when nobody is in the middle of a write, if that can be had.
+/// The size while nobody is writing, if the lock can be taken; else the size as it is.
 pub(super) fn whole_size(file: &OwnedFd) -> Result<LowerOffset> {
-    // Held for one stat: writers don't wait for a check of the whole log.
+    // Only for one stat, so that writers don't wait for a check of the whole log.
     let locked = lock(file, LOCK_PATIENCE_MS);
     let size = storage::fstat(file.as_fd())?.lower_size();
     if locked.is_ok() {
@@ -42,8 +42,7 @@ pub(super) fn whole_size(file: &OwnedFd) -> Result<LowerOffset> {
     Ok(size)
 }
 
-/// Locks the log until the descriptor is closed. Whoever records an event must not hang because someone else
-/// sits on the lock.
+/// Locks the log until the descriptor is closed. Recording an event must not hang if another process keeps the lock.
 pub(super) fn lock(file: &OwnedFd, patience_ms: u32) -> Result<()> {
     for tried in 0..=patience_ms {
         match retry_on_intr(|| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)) {

@@ -1,9 +1,8 @@
-//! The keys of the log's chain: the one that makes lines now, and those that made them before a revocation replaced
-//! them.
+//! The keys of the log's chain: the current one, and former ones, which revocations replaced.
 //!
-//! The keyring knows the last line that a former key made, by number and MAC. Lines up to that one are checked with
-//! that key, and are fixed by that MAC: whoever has the key, and not the keyring's seal, can't put others in their
-//! place. Lines behind it are checked with the next key alone, so that a former key makes none.
+//! The keyring stores the number and MAC of the last line of each former key. Lines up to that one are checked with that key,
+//! and fixed by that MAC: someone who has the key, but can't seal a keyring, can't replace them. Lines behind it are checked
+//! with the next key only, so a former key can't make any.
 
 use std::sync::Arc;
 

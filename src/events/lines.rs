@@ -1,5 +1,5 @@
-//! The log cut into lines. Whoever can write it decides how long a line is: what is longer than any event is counted and
-//! not kept, and a hole in it is passed over, so that memory and time depend on what the log really holds.
+//! Splits the log into lines. Anyone who can write it decides how long a line is. So a line longer than any event is counted
+//! and not kept, and holes in it are skipped: memory and time depend on what the log really holds.
 
 use std::os::fd::BorrowedFd;
 
@@ -9,7 +9,7 @@ use crate::storage::{self, Result};
 /// No event is longer, in bytes: it names one path (at most 4096 bytes, each written with at most six characters).
 pub(super) const LONGEST: usize = 64 << 10;
 
-/// What stands between two line feeds.
+/// What is between two line feeds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Line<'a> {
     /// A line, without its line feed.
@@ -18,17 +18,17 @@ pub enum Line<'a> {
     TooLong(u64),
 }
 
-/// Makes lines of what is read.
+/// Makes lines of the bytes read.
 #[derive(Default)]
 pub struct Lines {
-    /// What was read of the line that isn't at its end yet, unless it is too long.
+    /// What was read of the unfinished line, unless it is too long.
     kept: Vec<u8>,
     /// Bytes of that line.
     len: u64,
 }
 
 impl Lines {
-    /// Takes the next bytes, and calls `each` with every line that ends in them.
+    /// Takes the next bytes, and calls `each` with each line that ends in them.
     pub fn take(&mut self, bytes: &[u8], each: &mut dyn FnMut(Line<'_>)) {
         for part in bytes.split_inclusive(|&byte| byte == b'\n') {
             let text = part.strip_suffix(b"\n").unwrap_or(part);
@@ -42,25 +42,26 @@ impl Lines {
         }
     }
 
-    /// Whether a line has begun that isn't at its end.
+    /// Whether there is an unfinished line.
     pub fn is_within(&self) -> bool {
         self.len > 0
     }
 
-    /// Ends the line that has begun.
+    /// Ends the unfinished line.
     pub fn end(&mut self, each: &mut dyn FnMut(Line<'_>)) {
         let whole = self.len <= LONGEST as u64;
         each(if whole { Line::Whole(&self.kept) } else { Line::TooLong(self.len) });
         self.forget();
     }
 
-    /// Begins with a new line.
+    /// Drops the unfinished line.
     pub fn forget(&mut self) {
         self.kept.clear();
         self.len = 0;
     }
 
-    /// Where to read on at or behind `at`: behind the hole there, if the line is too long already. The hole is a part of it.
+    /// Where to continue reading, at or behind `at`: behind the hole there, if the line is too long already. The hole is a part
+    /// of the line.
     ///
     /// # Errors
     /// What `lseek(2)` says.

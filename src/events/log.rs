@@ -1,9 +1,9 @@
-//! The log file: appending under flock, so that several processes can share it.
+//! The log file. It is appended to under flock, so that several processes can share it.
 //!
-//! What changes keys is written ahead and durable before the keyring is saved ([`EventLog::record_change`]):
-//! no change is without its event, and the anchor saved with it covers that event. Everything else is
-//! appended when it happens and becomes durable with the next of these; what can't be written then waits in
-//! memory until it can, and is counted where there is too much of it.
+//! **Order.** The events of a change of keys are written and durable before the keyring is saved
+//! ([`EventLog::record_change`]): every change has its event, and the anchor saved with the change covers that event. All
+//! other events are appended when they happen, and become durable with the next change. Those that can't be written wait in
+//! memory, up to a bound; beyond it they are counted.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -32,14 +32,14 @@ const BATCH: usize = 32;
 /// The audit log of one vault.
 pub struct EventLog {
     dir: OwnedFd,
-    /// Without it the log is only read: as on a read-only filesystem, no event is kept.
+    /// `None`: the log is only read. As on a read-only filesystem, no event is kept.
     writable: Option<Writable>,
-    /// By [`Class`]. Taken before `state`, never with it held.
+    /// By [`Class`]. Lock order: before `state`.
     limits: [Mutex<RateLimits>; 4],
-    state: Mutex<State>,
+    state: Mutex<LogState>,
 }
 
-struct State {
+struct LogState {
     keys: LogKeys,
     /// The log, locked for longer than one write, while the event key is replaced.
     held: Option<OwnedFd>,
@@ -47,30 +47,30 @@ struct State {
     place: Anchor,
     /// The last place that is known to be durable.
     durable: Anchor,
-    /// The log's size when `place` was its end; another one means that someone else wrote.
+    /// The log's size when `place` was its end; if it has another size someone else wrote.
     size: Option<LowerOffset>,
-    /// The keyring generation of the last change in the log, as far as it was seen.
+    /// The keyring generation of the last change in the log that was read or written here.
     generation: Option<Generation>,
-    /// Where the first byte lies that this process wrote and that isn't known to be durable.
+    /// Offset of the first byte that this process wrote and that isn't known to be durable.
     unsynced: Option<LowerOffset>,
-    /// Whether a sync failed since: the kernel may take pages for clean then that never reached the disk.
+    /// Whether a sync has failed since then. The kernel may then treat pages as clean that never reached the disk.
     sync_failed: bool,
     /// Whether this process has written any of it.
     wrote: bool,
     preallocation: Preallocation,
-    waiting: PendingEvents,
+    pending: PendingEvents,
     failing: bool,
 }
 
-/// One line to be written: an event and what is stated beside it.
-struct Line<'a> {
+/// One line to be written: an event, and what is written beside it.
+struct NewLine<'a> {
     event: &'a Event,
     beside: Circumstances,
 }
 
-impl<'a> Line<'a> {
-    fn of(noted: &'a StampedEvent) -> Self {
-        let StampedEvent { event, at, actor } = noted;
+impl<'a> NewLine<'a> {
+    fn of(stamped: &'a StampedEvent) -> Self {
+        let StampedEvent { event, at, actor } = stamped;
         Self { event, beside: Circumstances { now: *at, actor: *actor, generation: None, held_back: 0 } }
     }
 }
@@ -78,7 +78,7 @@ impl<'a> Line<'a> {
 impl EventLog {
     /// The log in the vault directory `dir`. Nothing is read or written yet; `anchor` is the keyring's.
     pub fn new(dir: OwnedFd, keys: impl Into<LogKeys>, anchor: Anchor, writable: Option<Writable>) -> Self {
-        let state = State {
+        let state = LogState {
             keys: keys.into(),
             held: None,
             place: anchor,
@@ -89,25 +89,25 @@ impl EventLog {
             sync_failed: false,
             wrote: false,
             preallocation: Preallocation::default(),
-            waiting: PendingEvents::default(),
+            pending: PendingEvents::default(),
             failing: false,
         };
         Self { dir, writable, limits: Default::default(), state: Mutex::new(state) }
     }
 
-    /// Appends an event, in the name of [`Actor::current`](super::Actor::current). Never fails its caller: what
-    /// can't be written now (that is warned of, once in a row) waits in memory, and is written before the next
-    /// event that can be. Durable with the next change of the keyring.
+    /// Appends an event in the name of [`Actor::current`](super::Actor::current). It doesn't fail: an event that can't be written
+    /// now waits in memory, with one warning for each series of failures, and is written before the next event. Durable with
+    /// the next change of the keyring.
     pub fn record(&self, event: &Event) {
         let mut state = self.state.lock();
-        state.waiting.push(StampedEvent::now(event.clone()));
+        state.pending.push(StampedEvent::now(event.clone()));
         drop(state);
-        self.write_waiting();
+        self.write_pending();
     }
 
-    /// As [`EventLog::record`], for what users of a mount can bring about as fast as they like: `event` is made
-    /// only if it may be written by the limit of its class and of the user in whose name it is, and nobody waits for it. What is held back is counted, and the next line says
-    /// how many these were.
+    /// As [`EventLog::record`], for events that users of a mount can cause as fast as they like. `event` is called only if the
+    /// limit of the class and of the acting user allows it, and the caller doesn't wait for the log. Events that are held back
+    /// are counted, and the next line says how many.
     pub fn record_limited(&self, class: Class, event: impl FnOnce() -> Event) {
         let mut limit = self.limit(class).lock();
         let large = match self.state.try_lock() {
@@ -122,48 +122,47 @@ impl EventLog {
             return;
         }
         drop(limit);
-        let noted = StampedEvent::now(event());
+        let event = StampedEvent::now(event());
         let held_back = self.take_held_back();
         let written = self.state.try_lock().is_some_and(|mut state| {
-            let mut line = Line::of(&noted);
+            let mut line = NewLine::of(&event);
             line.beside.held_back = held_back;
-            state.waiting.is_empty() && self.write(&mut state, &[line], Priority::Limited, 0).is_ok()
+            state.pending.is_empty() && self.write(&mut state, &[line], Priority::Limited, 0).is_ok()
         });
         if !written {
             self.limit(class).lock().hold_back(1 + held_back);
         }
     }
 
-    /// Writes what had to wait, and a line that says how many events were held back, if any were: to be called
-    /// now and then.
+    /// Writes pending events, and how many were held back, if any. To be called now and then.
     pub fn catch_up(&self) {
-        self.write_waiting();
+        self.write_pending();
         let held_back = self.take_held_back();
         if held_back > 0 {
-            let noted = StampedEvent::now(Event::HeldBack);
-            let mut line = Line::of(&noted);
+            let event = StampedEvent::now(Event::HeldBack);
+            let mut line = NewLine::of(&event);
             line.beside.held_back = held_back;
             let mut state = self.state.lock();
-            let told = self.write(&mut state, &[line], Priority::Ordinary, LOCK_PATIENCE_MS);
+            let written = self.write(&mut state, &[line], Priority::Ordinary, LOCK_PATIENCE_MS);
             drop(state);
-            self.hold_back_again(told, held_back);
+            self.hold_back_again(written, held_back);
         }
     }
 
-    /// Writes what had to wait, before the process ends. What can't be written is lost: a line says how many
-    /// events these were and when they happened, in room that is kept for it.
-    pub fn settle(&self) {
-        self.write_waiting();
+    /// Writes pending events before the process ends. Those that can't be written are lost; a line says how many and when they
+    /// happened, in disk space that is reserved for it.
+    pub fn drain(&self) {
+        self.write_pending();
         let mut state = self.state.lock();
-        if state.waiting.is_empty() {
+        if state.pending.is_empty() {
             return;
         }
-        let lost = state.waiting.lose_all();
-        if let Some(event) = state.waiting.lost() {
-            let noted = StampedEvent::now(event);
-            match self.write(&mut state, &[Line::of(&noted)], Priority::Closing, LOCK_PATIENCE_MS) {
-                Ok(()) => state.waiting.told(),
-                // A vault that was only read keeps no log.
+        let lost = state.pending.lose_all();
+        if let Some(event) = state.pending.lost() {
+            let event = StampedEvent::now(event);
+            match self.write(&mut state, &[NewLine::of(&event)], Priority::Closing, LOCK_PATIENCE_MS) {
+                Ok(()) => state.pending.lost_reported(),
+                // A vault that was only read has no log to write to.
                 Err(Errno::ROFS) if !state.wrote => {}
                 Err(e) => tracing::error!("{lost} events could not be recorded in {FILE_NAME}: {e}"),
             }
@@ -171,15 +170,13 @@ impl EventLog {
         self.sync(&mut state).unwrap_or_else(warn_of_sync);
     }
 
-    /// Appends the events of a change of the keyring that is about to be saved as `generation`, in one write,
-    /// and makes them durable with all that was written before. Returns the place to keep as anchor in that
-    /// keyring: the last one that is known to be durable, so that a power cut never leaves a log shorter than
-    /// its anchor. `found` is the generation of the keyring that the change is made on.
+    /// Appends, in one write, the events of a change of the keyring that is about to be saved as `generation`, and makes them
+    /// durable with all lines before them. Returns the anchor to save in that keyring: the last place known to be durable, so
+    /// that a power cut never leaves a log shorter than its anchor. `found` is the generation of the keyring that is changed.
     ///
-    /// The caller holds the keyring's lock. A log whose last change made another, newer generation than
-    /// `found` has events of changes that were lost; that is noted first. `make_room` is called while the disk is
-    /// full, and returns whether it gave up something: what is allocated behind the log is of no use to a
-    /// filesystem that writes the log's last block in another place (Btrfs).
+    /// The caller holds the keyring's lock. If the log's last change made a newer generation than `found`, changes were lost;
+    /// that is recorded first. `free_space` is called while the disk is full, and returns whether it freed something: the
+    /// blocks allocated behind the log don't help a filesystem that writes the log's last block to another place (Btrfs).
     ///
     /// # Errors
     /// Why the events can't be written or made durable: the change is not to be made then.
@@ -188,16 +185,16 @@ impl EventLog {
         events: &[Event],
         found: Generation,
         generation: Generation,
-        make_room: &mut dyn FnMut() -> bool,
+        free_space: &mut dyn FnMut() -> bool,
     ) -> Result<Anchor> {
         let held_back = self.take_held_back();
         let mut state = self.state.lock();
         let lost = self.last_generation(&mut state).filter(|logged| *logged > found);
         let lost = lost.map(|logged| StampedEvent::now(Event::ChangesLost { logged, found }));
-        let noted: Vec<StampedEvent> = events.iter().cloned().map(StampedEvent::now).collect();
-        let mut lines: Vec<Line<'_>> = lost.iter().map(Line::of).collect();
-        lines.extend(noted.iter().map(|noted| {
-            let mut line = Line::of(noted);
+        let stamped: Vec<StampedEvent> = events.iter().cloned().map(StampedEvent::now).collect();
+        let mut lines: Vec<NewLine<'_>> = lost.iter().map(NewLine::of).collect();
+        lines.extend(stamped.iter().map(|event| {
+            let mut line = NewLine::of(event);
             line.beside.generation = Some(generation);
             line
         }));
@@ -209,9 +206,9 @@ impl EventLog {
             return Ok(durable);
         };
         first.beside.held_back = held_back;
-        let mut again = |done: Result<()>| done.is_err_and(storage::is_no_room) && make_room();
-        let write = |state: &mut State| self.write(state, &lines, Priority::Change, CHANGE_PATIENCE_MS);
-        // Once more: a write that was cut short may have found the room that it lacked.
+        let mut again = |done: Result<()>| done.is_err_and(storage::is_no_room) && free_space();
+        let write = |state: &mut LogState| self.write(state, &lines, Priority::Change, CHANGE_PATIENCE_MS);
+        // Once more: a short write may find space now.
         let mut written = write(&mut state).or_else(|e| match e {
             Errno::WOULDBLOCK => Err(e),
             _ => write(&mut state),
@@ -228,7 +225,7 @@ impl EventLog {
         }
         let durable = state.durable;
         if written.is_ok() && done.is_err() {
-            state.waiting.push(StampedEvent::now(Event::ChangeFailed { generation, replaced: false }));
+            state.pending.push(StampedEvent::now(Event::ChangeFailed { generation, replaced: false }));
         }
         drop(state);
         self.hold_back_again(written, held_back);
@@ -250,8 +247,8 @@ impl EventLog {
         self.state.lock().keys.clone()
     }
 
-    /// Keeps all others from writing until [`EventLog::replace_key`] or [`EventLog::keep_key`] is called: between
-    /// the last line of the old event key and the first one of the new one there is none.
+    /// Locks the log until [`EventLog::replace_key`] or [`EventLog::keep_key`] is called: no line may come between the last one of
+    /// the old event key and the first one of the new.
     ///
     /// # Errors
     /// Why the log can't be locked.
@@ -262,14 +259,14 @@ impl EventLog {
         Ok(())
     }
 
-    /// Makes lines with a new event key from now on: the keyring that has it is durable.
+    /// Uses a new event key from now on. The keyring that has it must be durable.
     pub fn replace_key(&self, keys: LogKeys) {
         self.state.lock().keys = keys;
         self.record_durably(&Event::EventKeyInUse);
         self.state.lock().held = None;
     }
 
-    /// Lets others write again, with the key that there was.
+    /// Unlocks the log without replacing the key.
     pub fn keep_key(&self) {
         self.state.lock().held = None;
     }
@@ -287,21 +284,21 @@ impl EventLog {
         self.limits.iter().map(|limit| limit.lock().take_held_back()).sum()
     }
 
-    /// Counts as held back again what was taken for a line that could not be written.
+    /// Returns a count of held-back events that was taken for a line that could not be written.
     fn hold_back_again(&self, written: Result<()>, held_back: u64) {
         if written.is_err() && held_back > 0 {
             self.limit(Class::Refusals).lock().hold_back(held_back);
         }
     }
 
-    /// Writes the events that wait, as far as there is room, and then how many were lost, if any were.
-    fn write_waiting(&self) {
+    /// Writes pending events as far as there is space, and then how many were lost, if any.
+    fn write_pending(&self) {
         loop {
             let held_back = self.take_held_back();
             let mut state = self.state.lock();
-            let waiting = std::mem::take(&mut state.waiting);
-            let lost = waiting.lost().map(StampedEvent::now);
-            let mut lines: Vec<Line<'_>> = waiting.first(BATCH).chain(&lost).map(Line::of).collect();
+            let pending = std::mem::take(&mut state.pending);
+            let lost = pending.lost().map(StampedEvent::now);
+            let mut lines: Vec<NewLine<'_>> = pending.first(BATCH).chain(&lost).map(NewLine::of).collect();
             let count = lines.len();
             if let Some(first) = lines.first_mut() {
                 first.beside.held_back = held_back;
@@ -310,14 +307,14 @@ impl EventLog {
                 0 => Err(Errno::AGAIN),
                 _ => self.write(&mut state, &lines, Priority::Ordinary, LOCK_PATIENCE_MS),
             };
-            state.waiting = waiting;
+            state.pending = pending;
             if written.is_ok() {
-                state.waiting.written(count - usize::from(lost.is_some()));
+                state.pending.written(count - usize::from(lost.is_some()));
                 if lost.is_some() {
-                    state.waiting.told();
+                    state.pending.lost_reported();
                 }
             }
-            let more = written.is_ok() && !state.waiting.is_empty();
+            let more = written.is_ok() && !state.pending.is_empty();
             drop(state);
             self.hold_back_again(written, held_back);
             if !more {
@@ -326,9 +323,9 @@ impl EventLog {
         }
     }
 
-    /// Makes what was written durable. Where that fails, the anchor stays where it was, and what isn't known
-    /// to be on disk is written once more before the next try.
-    fn sync(&self, state: &mut State) -> Result<()> {
+    /// Makes the log durable. If that fails the anchor doesn't move, and the lines that may not be on disk are written again
+    /// before the next attempt.
+    fn sync(&self, state: &mut LogState) -> Result<()> {
         if state.durable == state.place {
             return Ok(());
         }
@@ -368,13 +365,13 @@ impl EventLog {
         }
     }
 
-    /// The log, made if need be. Another process may make it, or take it away, in between.
+    /// The log, created if needed. Another process may create or remove it at the same time.
     fn open_or_create(&self, _leave: Writable) -> Result<OwnedFd> {
         for _ in 0..8 {
             if let Some(file) = self.open(Access::ReadWrite)? {
                 return Ok(file);
             }
-            // A log that root makes in someone else's vault is for the vault's owner to go on with.
+            // If root creates the log in another user's vault, the vault's owner must be able to append to it.
             match storage::create_for_owner(self.dir.as_fd(), FILE_NAME.as_bytes(), 0o600) {
                 Err(Errno::EXIST) => {}
                 Err(e) => return Err(e),
@@ -387,18 +384,18 @@ impl EventLog {
         Err(Errno::BUSY)
     }
 
-    /// Appends, and warns where that fails.
+    /// Appends, and warns if that fails.
     fn write(
         &self,
-        state: &mut State,
-        lines: &[Line<'_>],
+        state: &mut LogState,
+        lines: &[NewLine<'_>],
         priority: Priority,
         patience_ms: u32,
     ) -> Result<()> {
         let done = self.append(state, lines, priority, patience_ms);
         match done {
             Ok(()) => state.failing = false,
-            // Without patience someone else's write is no failure, and a read-only filesystem keeps no log.
+            // A caller that doesn't wait has not failed if someone else writes, and a read-only filesystem keeps no log.
             Err(Errno::WOULDBLOCK) if patience_ms == 0 => {}
             Err(Errno::ROFS) => {}
             Err(e) => {
@@ -412,8 +409,8 @@ impl EventLog {
 
     fn append(
         &self,
-        state: &mut State,
-        lines: &[Line<'_>],
+        state: &mut LogState,
+        lines: &[NewLine<'_>],
         priority: Priority,
         patience_ms: u32,
     ) -> Result<()> {
@@ -425,7 +422,7 @@ impl EventLog {
         let keys = state.keys.clone();
         let mut text = String::new();
         let mut last = state.place;
-        let mut add = |last: &mut Anchor, line: &Line<'_>| {
+        let mut add = |last: &mut Anchor, line: &NewLine<'_>| {
             let (line, place) = chain::line(&keys, *last, line.event, line.beside);
             text.push_str(&line);
             text.push('\n');
@@ -437,7 +434,7 @@ impl EventLog {
             let (tail, before) = read_tail(file.as_fd(), size)?;
             unfinished = !tail.is_empty() && !tail.ends_with(b"\n");
             let end = chain::end_of(&keys, before, &tail);
-            // Who changes the keyring knows that its key is the keyring's.
+            // A change of the keyring is made with the keyring's current key.
             if end.key_replaced && end.forged && priority != Priority::Change {
                 return Err(Errno::KEYREVOKED);
             }
@@ -445,11 +442,11 @@ impl EventLog {
             match end.place {
                 Some(place) if place.count > last.count || place == last => last = place,
                 None if last.count == 0 => {}
-                _ => add(&mut last, &Line::of(&StampedEvent::now(Event::LogCut))),
+                _ => add(&mut last, &NewLine::of(&StampedEvent::now(Event::LogCut))),
             }
             if !end.rest.is_empty() {
                 let event = if end.forged { chain::forged(end.rest) } else { chain::torn(end.rest) };
-                add(&mut last, &Line::of(&StampedEvent::now(event)));
+                add(&mut last, &NewLine::of(&StampedEvent::now(event)));
             }
         }
         lines.iter().for_each(|line| add(&mut last, line));
@@ -457,7 +454,7 @@ impl EventLog {
             text.insert(0, '\n');
         }
         state.preallocation.for_line(file.as_fd(), size, text.len() as u64, priority)?;
-        // Whatever happens now, the size is another one, and a failed write is looked at again.
+        // After a failed write the size isn't known, and the end of the log is read again.
         state.size = None;
         state.unsynced.get_or_insert(size);
         storage::pwrite_all(file.as_fd(), text.as_bytes(), size)?;
@@ -468,7 +465,7 @@ impl EventLog {
     }
 
     /// The keyring generation of the last change in the log, if its end can be read.
-    fn last_generation(&self, state: &mut State) -> Option<Generation> {
+    fn last_generation(&self, state: &mut LogState) -> Option<Generation> {
         if let Ok(Some(file)) = self.open(Access::ReadOnly)
             && let Ok(size) = whole_size(&file)
             && state.size != Some(size)
@@ -482,7 +479,7 @@ impl EventLog {
 
 impl Drop for EventLog {
     fn drop(&mut self) {
-        self.settle();
+        self.drain();
     }
 }
 

@@ -26,12 +26,12 @@ pub use anchor::Anchor;
 pub use chain::Verification;
 pub use event::{Event, arn};
 pub use evidence::Evidence;
-pub use failed::{note_failed_unlock, take_failed_unlocks};
+pub use failed::{record_failed_unlock, take_failed_unlocks};
 pub use keys::{FormerKey, LogKeys};
 pub use lines::{Line, Lines};
 pub use log::{EventLog, FILE_NAME};
 pub use rate_limit::RateLimits;
-pub use subject::{Class, FailedUnlock, FileRef, Refusal};
+pub use subject::{Class, FailedUnlock, FileRef, RefusalReason};
 
 #[cfg(test)]
 mod tests;

@@ -1,12 +1,12 @@
-//! Events that could not be written yet, in their order. There is a limit to what memory is spent on them: what
-//! comes after that is counted, and an event of its own says how many these were, and when.
+//! Events that could not be written yet, in order. Their number is bounded: further ones are counted, and an event of its own
+//! says how many these were, and when.
 
 use std::collections::VecDeque;
 
 use super::{Actor, Event};
 use crate::ids::Timestamp;
 
-/// So many are kept.
+/// The most events that are kept.
 const MOST: usize = 1000;
 
 /// An event, when it happened and in whose name.
@@ -23,7 +23,7 @@ impl StampedEvent {
     }
 }
 
-/// Events that are counted and no more.
+/// Events that are only counted.
 #[derive(Clone, Copy)]
 struct Lost {
     events: u64,
@@ -31,7 +31,7 @@ struct Lost {
     until: Timestamp,
 }
 
-/// The events that wait.
+/// Events to be written.
 #[derive(Default)]
 pub(super) struct PendingEvents {
     kept: VecDeque<StampedEvent>,
@@ -40,12 +40,12 @@ pub(super) struct PendingEvents {
 }
 
 impl PendingEvents {
-    /// Adds one behind the others.
-    pub(super) fn push(&mut self, noted: StampedEvent) {
+    /// Appends one.
+    pub(super) fn push(&mut self, event: StampedEvent) {
         if self.lost.is_none() && self.kept.len() < MOST {
-            self.kept.push_back(noted);
+            self.kept.push_back(event);
         } else {
-            self.lose(noted.at);
+            self.lose(event.at);
         }
     }
 
@@ -56,10 +56,10 @@ impl PendingEvents {
         lost.until = lost.until.max(at);
     }
 
-    /// Gives up all that is kept; returns how many are lost by now.
+    /// Drops all that are kept; returns how many are lost in all.
     pub(super) fn lose_all(&mut self) -> u64 {
-        for noted in std::mem::take(&mut self.kept) {
-            self.lose(noted.at);
+        for event in std::mem::take(&mut self.kept) {
+            self.lose(event.at);
         }
         self.lost.map_or(0, |lost| lost.events)
     }
@@ -69,7 +69,7 @@ impl PendingEvents {
         self.kept.is_empty() && self.lost.is_none()
     }
 
-    /// The first `most` of them. Those are written next.
+    /// The first `most` of them, to be written next.
     pub(super) fn first(&self, most: usize) -> impl ExactSizeIterator<Item = &StampedEvent> {
         self.kept.range(..most.min(self.kept.len()))
     }
@@ -79,14 +79,14 @@ impl PendingEvents {
         self.kept.drain(..n.min(self.kept.len()));
     }
 
-    /// The event that says how many were lost, once nothing else waits.
+    /// The event that says how many were lost, if nothing else is pending.
     pub(super) fn lost(&self) -> Option<Event> {
         let lost = self.lost.filter(|_| self.kept.is_empty())?;
         Some(Event::EventsLost { events: lost.events, since: lost.since, until: lost.until })
     }
 
     /// That event has been written.
-    pub(super) fn told(&mut self) {
+    pub(super) fn lost_reported(&mut self) {
         self.lost = None;
     }
 }

@@ -8,25 +8,25 @@ use crate::ids::LowerOffset;
 use crate::storage::{self, Errno, Result};
 
 /// Bytes that are allocated behind the end of the log.
-const ROOM: u64 = 128 << 10;
-/// Bytes that are left of it when more are allocated.
+const ALLOCATED: u64 = 128 << 10;
+/// More are allocated when fewer bytes than these are left.
 const LOW: u64 = 96 << 10;
 
-/// How much of the room a line may take up.
+/// How much of the allocated space a line may use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Priority {
-    /// What users of a mount can bring about as fast as they like.
+    /// Events that users of a mount can cause as fast as they like.
     Limited,
-    /// What happens now and then.
+    /// All other events.
     Ordinary,
-    /// A change of keys, which isn't made without its event.
+    /// A change of keys, which fails if its event can't be written.
     Change,
     /// How many events are lost.
     Closing,
 }
 
 impl Priority {
-    /// What it must leave for those after it, in bytes.
+    /// Bytes that it must leave for higher priorities.
     fn leaves(self) -> u64 {
         match self {
             Self::Limited => 96 << 10,
@@ -42,13 +42,13 @@ impl Priority {
 pub(super) struct Preallocation(Option<LowerOffset>);
 
 impl Preallocation {
-    /// Forgets what it knows: someone else wrote the log, or it is another file.
+    /// Forgets what was allocated: someone else wrote the log, or it is another file.
     pub(super) fn forget(&mut self) {
         self.0 = None;
     }
 
-    /// Sees to it that a line of `len` bytes has room at the log's end, which is at `size`. A filesystem that
-    /// can't allocate ahead has what room it has.
+    /// Makes sure that there is space for a line of `len` bytes at the log's end, which is at `size`. Does nothing on a
+    /// filesystem that can't allocate blocks ahead.
     ///
     /// # Errors
     /// ENOSPC if the disk is full and what is left isn't for this priority.
@@ -62,14 +62,14 @@ impl Preallocation {
         if self.0.is_some_and(|end| end.0 >= size.0 + len + LOW) {
             return Ok(());
         }
-        match storage::allocate_keep_size(file, size, len + ROOM) {
-            Ok(()) => self.0 = Some(LowerOffset(size.0 + len + ROOM)),
+        match storage::allocate_keep_size(file, size, len + ALLOCATED) {
+            Ok(()) => self.0 = Some(LowerOffset(size.0 + len + ALLOCATED)),
             Err(e) if storage::is_no_room(e) => {
                 if self.left(file, size) < len + priority.leaves() {
                     return Err(Errno::NOSPC);
                 }
             }
-            // It can't, or not now: the write itself will tell.
+            // Not supported, or another error: the write itself will report it.
             Err(_) => {}
         }
         Ok(())
@@ -80,7 +80,7 @@ impl Preallocation {
         if let Some(end) = self.0 {
             return end.0.saturating_sub(size.0);
         }
-        let mut step = ROOM;
+        let mut step = ALLOCATED;
         let mut left = 0;
         while step >= 1 << 10 {
             if storage::allocate_keep_size(file, LowerOffset(size.0 + left), step).is_ok() {

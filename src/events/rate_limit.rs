@@ -76,7 +76,7 @@ impl TokenBucket {
             self.tokens = self.tokens.saturating_add(more).min(BURST);
             self.refilled = Timestamp(self.refilled.0 + periods * refill);
         } else if now.0 < self.refilled.0 {
-            // The clock was set back: begin anew instead of waiting for it.
+            // The clock was set back: start again instead of waiting for it.
             self.refilled = now;
         }
         match self.tokens.checked_sub(1) {

@@ -1,4 +1,4 @@
-//! What events are about: which file, whose attempt, why it was refused, and the classes that have a limit each.
+//! What events are about: a file, a failed attempt, the reason of a refusal; and the classes of events that have limits.
 
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ pub struct FileRef {
     pub path: Option<String>,
 }
 
-/// A secret that opened nothing, as its process noted it.
+/// A secret that opened no slot, as its process recorded it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FailedUnlock {
     /// When.
@@ -28,7 +28,7 @@ pub struct FailedUnlock {
 
 /// Why a file was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Refusal {
+pub enum RefusalReason {
     /// Its key isn't usable: disabled, pending deletion, without material, or unknown.
     KeyState,
     /// The key's policy doesn't allow it.
@@ -37,7 +37,7 @@ pub enum Refusal {
     Authentication,
 }
 
-impl Refusal {
+impl RefusalReason {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::KeyState => "key-state",
@@ -47,7 +47,7 @@ impl Refusal {
     }
 }
 
-/// Events that users of a mount can bring about as fast as they like, each class with a limit of its own.
+/// Events that users of a mount can cause as fast as they like. Each class has limits of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Class {
     /// [`Event::AccessRefused`](super::Event::AccessRefused).

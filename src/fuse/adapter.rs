@@ -1,5 +1,5 @@
-//! The adapter itself: what it serves with, what each request has in common, and what the kernel has to be told of a
-//! change.
+//! The adapter itself: what it serves with, what all requests have in common, and how the kernel learns of changes that it
+//! doesn't expect.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::ids::{Ino, TimeChange};
 use crate::sys::schedule::ThreadId;
 use crate::vault::{Attr, Caller, Error, FileKind, SetAttr, Vault};
 
-/// What stands in requests that the kernel sends by itself.
+/// The caller in requests that the kernel sends by itself.
 const NO_THREAD: ThreadId = ThreadId(0);
 
 /// What a request asks for.
@@ -53,9 +53,8 @@ pub struct Adapter {
 }
 
 impl Adapter {
-    /// An adapter for `vault`, which runs syncs on `pool`. The kernel is asked to gather writes in its cache if
-    /// `writeback` says so. `kernel` is connected once the session exists. Threads sleep between requests unless
-    /// `poller` says otherwise.
+    /// An adapter for `vault`, which runs syncs on `pool`. With `writeback` the kernel gathers writes in its cache. `kernel` is
+    /// connected once the session exists. Without a `poller` threads sleep between requests.
     pub fn new(
         vault: Arc<Vault>,
         pool: Pool,
@@ -67,10 +66,10 @@ impl Adapter {
         Self { vault, pool, permissions, writeback, kernel, poller }
     }
 
-    /// Changes attributes, and answers. A size that can't be set leaves the kernel with the old one and its pages, though
-    /// the change may not have been undone. With the writeback cache the kernel keeps the mtime that it set, whatever the
-    /// answer says: where the lower filesystem has made another of it, for it has no times so late or early, the kernel is
-    /// to look again.
+    /// Changes attributes, and answers. If a size can't be set the kernel keeps the old one and its pages, though the change
+    /// may not have been undone: it must look again. With the writeback cache the kernel keeps the mtime that it set,
+    /// whatever the answer says. It must look again too if the lower filesystem stored another one, since it has no times
+    /// so late or early.
     pub(super) fn change_attributes(
         &self,
         ino: Ino,
@@ -91,22 +90,22 @@ impl Adapter {
         }
     }
 
-    /// Answers an unlink, or a rename over a name. The kernel counts the links of an inode that has others down by one when
-    /// it gets the answer, also if it has asked since the name went how many there are: so it is to ask again.
+    /// Answers an unlink, or a rename over a name. When the kernel gets the answer it decrements the link count of an inode
+    /// that has other names, even if it has asked for the count since the name was removed. So it must ask again.
     pub(super) fn unlinked(&self, reply: Answer<ReplyEmpty>, linked: Result<Option<Ino>, Error>) {
         let left = *linked.as_ref().unwrap_or(&None);
         empty(reply, linked.map(drop));
         left.inspect(|&ino| self.refresh_attributes(ino));
     }
 
-    /// An ACL is part of the mode. Where the kernel checks permissions it knows; else it has to be told.
+    /// An ACL changes the mode. The kernel expects that only where it checks permissions itself.
     pub(super) fn after_xattr_change(&self, ino: Ino, name: &[u8]) {
         if self.permissions == Permissions::RootOnly && name == b"system.posix_acl_access" {
             self.refresh_attributes(ino);
         }
     }
 
-    /// Serves a request in the name of the process that sent it; the thread then polls for the next one.
+    /// Serves a request in the name of the process that sent it. Afterwards the thread polls for the next request.
     pub(super) fn serve<R: Reply>(
         &self,
         request: &fuser::Request,
@@ -126,7 +125,7 @@ impl Adapter {
         }
     }
 
-    /// Has the kernel ask for an inode's attributes before it next uses them.
+    /// Makes the kernel ask for an inode's attributes before it uses them again.
     pub(super) fn refresh_attributes(&self, ino: Ino) {
         if let Err(error) = self.kernel.drop_attributes(ino) {
             tracing::warn!(%error, ino = ino.0, "the kernel may show a mode that has changed");

@@ -1,5 +1,5 @@
 //! The answer to one request, which goes with it from thread to thread: fuser's reply, and what is logged of the request.
-//! One that is dropped, as by a panic, is answered with EIO by fuser, and logged so.
+//! If it is dropped, as by a panic, fuser answers with EIO, and the log says so.
 
 use fuser::{
     Errno, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,

@@ -1,5 +1,5 @@
-//! Requests for a file's content: where bytes are decrypted to, when a write is answered, and what a change of content
-//! does to set-user-ID and set-group-ID bits.
+//! Requests for a file's content: the buffer that reads decrypt into, when a write is answered, and what a change of
+//! content does to set-user-ID and set-group-ID bits.
 
 use std::cell::RefCell;
 
@@ -17,11 +17,11 @@ use crate::vault::{Error, FallocMode, Privileges, Stale, Vault};
 const SUID_SGID: u16 = 0o6000;
 
 thread_local! {
-    /// What reads decrypt into: grows to the largest read and stays.
+    /// What reads decrypt into. It grows to the largest read and is kept, so that no read allocates.
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Whether a request goes past the kernel's cache: the kernel names the lock owner in those alone.
+/// Whether a request bypasses the kernel's cache: only those name a lock owner.
 fn is_direct(lock_owner: Option<LockOwner>) -> bool {
     lock_owner.is_some()
 }
@@ -48,10 +48,10 @@ impl Adapter {
         });
     }
 
-    /// Writes, and answers. A direct write is answered once the kernel holds no older page of its range. A cached one
-    /// may come with its pages locked: nothing waits for them before it is answered. One that fails leaves the kernel
-    /// with pages, and a size, that nothing below has: it is to look again as soon as no one has the file open. (What
-    /// becomes of one that fails for its key: `vault::file::write_back`.)
+    /// Writes, and answers. A direct write is answered once the kernel holds no older page of its range. The pages of a
+    /// cached write may be locked, so nothing waits for pages before it is answered. If a cached write fails the kernel has
+    /// pages and a size that the lower file lacks: it must look again as soon as no one has the file open. (A write that
+    /// fails for its key: `vault::file::write_back`.)
     pub(super) fn write_from(
         &self,
         ino: Ino,
@@ -84,7 +84,8 @@ impl Adapter {
         }
     }
 
-    /// Reserves, punches or zeroes, and answers. After an error the kernel keeps pages of what may be zeros below.
+    /// Reserves, punches or zeroes, and answers. After an error the kernel has pages of ranges that may be zeros in the lower
+    /// file, so it must look again.
     pub(super) fn allocate(
         &self,
         ino: Ino,
@@ -103,8 +104,8 @@ impl Adapter {
         }
     }
 
-    /// Does what may clear suid and sgid. The kernel has that done here, but keeps the mode it knew, which it has
-    /// to be told to ask for again if that changes it.
+    /// Does what may clear suid and sgid. The kernel leaves clearing them to this side, and keeps the mode that it knew: it
+    /// must ask again if the mode changes.
     pub(super) fn clearing_suid<T>(
         &self,
         ino: Ino,

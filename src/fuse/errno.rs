@@ -33,7 +33,7 @@ pub fn errno(error: &Error) -> Errno {
     }
 }
 
-/// Whether a change that failed so may have been made in part all the same.
+/// Whether a change may have been made in part, if it failed with this error.
 pub(super) fn may_be_made_in_part(error: &Error) -> bool {
     matches!(error, Error::Lower(_) | Error::Corrupt(_)) && errno(error).code() != libc::EOPNOTSUPP
 }

@@ -1,4 +1,4 @@
-//! What the session tells the kernel: at its start, which features it has; later, what to drop from caches.
+//! Messages to the kernel: at the start of a session its features, later what to drop from the kernel's caches.
 
 use std::ffi::OsStr;
 use std::io;
@@ -48,8 +48,8 @@ const WANTED: InitFlags = InitFlags::FUSE_ASYNC_READ
     .union(InitFlags::FUSE_PARALLEL_DIROPS)
     .union(InitFlags::FUSE_READDIRPLUS_AUTO);
 
-/// Settles the session's features with the kernel; those of them that it has. `time_unit`: what the lower filesystem keeps
-/// of a time, so that the kernel, which keeps some itself, shows no more.
+/// Negotiates the session's features with the kernel, and returns those that both have. `time_unit` is the granularity of the
+/// lower filesystem's times: the kernel keeps some times itself, and is to round them in the same way.
 pub(super) fn negotiate(
     config: &mut KernelConfig,
     permissions: Permissions,
@@ -80,8 +80,8 @@ pub(super) fn negotiate(
     agreed
 }
 
-/// A way to make the kernel forget what it has cached of an inode. It does nothing until it is connected to
-/// a session, nor for an inode that the kernel doesn't hold.
+/// Makes the kernel forget what it has cached of an inode. Does nothing until it is connected to a session, nor for an inode
+/// that the kernel doesn't hold.
 #[derive(Clone, Debug, Default)]
 pub struct KernelCache(Arc<OnceLock<Notifier>>);
 

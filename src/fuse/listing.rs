@@ -1,4 +1,4 @@
-//! Listing directories: entries go into an answer until it is full.
+//! Listing directories: entries are added to an answer until it is full.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -31,7 +31,7 @@ impl Adapter {
         }
     }
 
-    /// As [`Adapter::list`], with attributes: what has any counts as looked up.
+    /// As [`Adapter::list`], with attributes. An entry with attributes counts as looked up.
     pub(super) fn list_plus(
         &self,
         directory: Ino,

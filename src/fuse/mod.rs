@@ -1,7 +1,9 @@
-//! The FUSE adapter: takes a request apart, calls the vault, replies. It decides nothing about files; what it
-//! does decide is how the kernel may cache (everything, for long: the vault's lock makes the mount its only
-//! user) and on which thread a request runs (syncs on a [`Pool`], all else on the session's).
-//! A handler that panics answers EIO: fuser replies so for a reply that is dropped.
+//! The FUSE adapter: converts a request, calls the vault, replies. It decides nothing about files. It decides how the
+//! kernel may cache (everything, for a day: the vault's lock makes the mount its only user) and on which thread a request
+//! runs (syncs on a [`Pool`], all else on the session's).
+//!
+//! Each request has one [`answer::Answer`], which goes with it from thread to thread. A handler that panics answers EIO:
+//! fuser replies so for a reply that is dropped.
 
 mod adapter;
 mod answer;

@@ -1,5 +1,5 @@
-//! One function for each FUSE request: what it says is converted, done, and answered. Where more than that is to be
-//! decided, `data` (content) and `listing` have it, or the adapter itself.
+//! One function for each FUSE request: it converts the arguments, calls the vault, and answers. What more there is to decide is
+//! in `data` (content), `listing`, and `adapter`.
 //!
 //! Left to fuser's own answer, ENOSYS, on purpose: `flush` (the kernel then stops asking, and still writes
 //! back on close and reports errors), `getlk` and `setlk` (the kernel keeps locks by itself),
@@ -28,7 +28,7 @@ use super::replies::{attributes, empty, entry, sized};
 use crate::ids::{Handle, PlainOffset};
 use crate::vault::{Error, FileKind, SetAttr};
 
-/// From so many bytes on, what is done with them takes longer than to wake a thread on another core does.
+/// From so many bytes on, serving a request takes longer than waking a thread on another core.
 const BULK: usize = 64 << 10;
 
 const PERMISSION_BITS: u32 = 0o7777;
@@ -432,7 +432,8 @@ impl Filesystem for Adapter {
         });
     }
 
-    /// Asked only where the kernel checks no permissions, so by root, who may do all but execute what nobody may.
+    /// The kernel asks only if it checks no permissions itself, so for root, who may do anything but execute a file that
+    /// nobody may execute.
     fn access(&self, request: &Request, node: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
         self.serve(request, Work::on("access", node), reply, |reply| {
             if !mask.contains(AccessFlags::X_OK) {
@@ -462,7 +463,7 @@ impl Filesystem for Adapter {
             let Some(mode) = convert::falloc_mode(mode) else {
                 return reply.error(Errno::from_i32(libc::EOPNOTSUPP));
             };
-            // The kernel leaves suid and sgid to us here too, and says nothing of the caller's capabilities.
+            // Clearing suid and sgid is left to this side here too, and the caller's capabilities aren't known.
             let privileges = convert::privileges(request.uid() != 0);
             self.allocate(convert::ino(node), PlainOffset(offset), length, mode, privileges, reply);
         });

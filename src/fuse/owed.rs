@@ -1,23 +1,23 @@
-//! Answers owed to direct writes, which are made but wait until the kernel has dropped its older pages.
+//! Answers owed to direct writes: the data is written, and the answer waits until the kernel has dropped its older pages.
 //!
-//! The kernel has a bound for asynchronous requests under way, and most of these writes are such. A page can be locked
-//! by a reader whose own request waits for one of them to end: if all of them wait for pages like that, none ever ends. So
-//! where none has been answered for a while, all are. Their pages are dropped all the same, as soon as they can be; and
-//! whoever locks one reads what was written, for his request is still to come.
+//! The kernel bounds the number of asynchronous requests under way, and most of these writes are asynchronous. A page can be
+//! locked by a reader whose own request waits for one of them to end. If all of them wait for such pages, none ever ends.
+//! So if none has been answered for a while, all are answered. Their pages are dropped as soon as possible all the same. A
+//! reader that has locked one of these pages reads what was written, since its request is served after the write.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-/// From so many on they may be all that the kernel lets be under way: it may allow less than what is asked for.
+/// So many may be all that the kernel allows at once: it may allow fewer than it was asked for.
 const MANY: usize = super::kernel::MAX_BACKGROUND as usize / 2;
-/// How long nothing may move where there are many. Who is answered sooner than need be, on a busy machine, may read an old page.
+/// How long none may be answered if there are [`MANY`]. A caller that is answered too early, on a busy machine, may read an old page.
 const SHORT: Duration = Duration::from_millis(200);
-/// And where there are few: as long as a slow disk may take for pages that are written out first.
+/// The same if there are fewer: as long as a slow disk may take to write out pages before they are dropped.
 const LONG: Duration = Duration::from_secs(2);
 
-/// Those owed, in the order in which they came.
+/// The answers owed, in the order of their writes.
 pub(super) struct Owed<R> {
     inner: Mutex<Inner<R>>,
     came: Condvar,
@@ -26,9 +26,9 @@ pub(super) struct Owed<R> {
 struct Inner<R> {
     next: u64,
     waiting: VecDeque<(u64, R)>,
-    /// When one was answered last, or the first came.
+    /// When one was answered last, or the first was added.
     moved: Instant,
-    /// Whether a thread watches, and whether it sleeps because none is owed.
+    /// Whether a thread runs [`Owed::watch`], and whether it sleeps because none is owed.
     watched: bool,
     asleep: bool,
     closed: bool,
@@ -41,7 +41,7 @@ impl<R> Owed<R> {
         Self { inner: Mutex::new(inner), came: Condvar::new() }
     }
 
-    /// Adds one. Returns its number, and whether nobody watches yet: the caller has someone do so then.
+    /// Adds one. Returns its number, and whether the caller must start a thread for [`Owed::watch`].
     pub(super) fn add(&self, answer: R) -> (u64, bool) {
         let mut inner = self.inner.lock();
         if inner.waiting.is_empty() {
@@ -56,7 +56,7 @@ impl<R> Owed<R> {
         (number, !std::mem::replace(&mut inner.watched, true))
     }
 
-    /// Takes one to answer it; `None` if that was done already.
+    /// Takes one to answer it; `None` if it was answered already.
     pub(super) fn take(&self, number: u64) -> Option<R> {
         let mut inner = self.inner.lock();
         let at = inner.waiting.iter().position(|(known, _)| *known == number)?;
@@ -64,7 +64,7 @@ impl<R> Owed<R> {
         inner.waiting.remove(at).map(|(_, answer)| answer)
     }
 
-    /// Has those answered that wait for too long, until [`Owed::close`].
+    /// Answers those that wait for too long, until [`Owed::close`].
     pub(super) fn watch(&self, answer: impl Fn(R)) {
         let mut inner = self.inner.lock();
         while !inner.closed {
@@ -85,7 +85,7 @@ impl<R> Owed<R> {
         }
     }
 
-    /// Nobody is to watch any more.
+    /// Ends [`Owed::watch`].
     pub(super) fn close(&self) {
         self.inner.lock().closed = true;
         self.came.notify_all();
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_watches_answers_what_is_stuck_and_ends_when_told() {
+    fn the_watching_thread_answers_what_is_stuck_and_ends_when_it_is_closed() {
         let owed = Owed::new();
         let (answered, seen) = std::sync::mpsc::channel();
         std::thread::scope(|threads| {

@@ -1,4 +1,4 @@
-//! What a panic in a handler costs: its own request, which fuser answers with EIO for a reply that is dropped.
+//! A panic in a handler costs only its own request: fuser answers with EIO for a reply that is dropped.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

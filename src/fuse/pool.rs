@@ -1,8 +1,9 @@
-//! Where requests run that may wait for something: syncs for the disk, seeks and direct writes for the kernel's own pages. A session
-//! thread reads no new request before its handler returns, so if all of them waited the mount would stop: these run
-//! on threads of the pool's own, started as needed up to a bound; requests beyond it wait in line. Where syncs have
-//! lately been quick (memory, a disk with a cache of its own) they keep their session threads, but for half of them:
-//! it spares two switches of threads each.
+//! Threads for requests that may wait: syncs for the disk, seeks and direct writes for the kernel's own pages.
+//!
+//! A session thread reads no new request before its handler returns, so if all session threads waited the mount would
+//! stop. These requests run on threads of the pool, which are started as needed up to a bound; further requests are queued.
+//! If recent syncs were quick (memory, a disk with a cache of its own), up to half of the session threads run their syncs
+//! themselves, which saves two switches of threads for each. A session thread needs a [`SyncPermit`] for that.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,10 +22,10 @@ use super::replies::{empty, written};
 use crate::ids::{Handle, Ino, PlainOffset};
 use crate::vault::{Result, Stale, SyncScope, Vault, Whence};
 
-/// A sync that takes no longer isn't worth another thread, in ns: twice what waking one takes at its slowest.
+/// The longest sync that isn't worth another thread, in ns: twice what waking a thread takes at most.
 const QUICK: u64 = 100_000;
 
-/// A request that a program waits for.
+/// Work for the pool: most of it is a request that a program waits for.
 pub(super) enum Task {
     SyncFile {
         ino: Ino,
@@ -47,7 +48,7 @@ pub(super) enum Task {
         whence: Whence,
         reply: Answer<ReplyLseek>,
     },
-    /// Has the kernel drop pages that a direct write made stale, then answers it.
+    /// Makes the kernel drop pages that a direct write made stale, then answers the write.
     Written {
         ino: Ino,
         offset: PlainOffset,
@@ -56,13 +57,13 @@ pub(super) enum Task {
         /// Of the answer that is owed.
         number: u64,
     },
-    /// Has the kernel look an inode up anew, once no one has it open any more. Not part of a request: the kernel takes the
-    /// directory's lock for it, which may wait for the file that the request works on.
+    /// Makes the kernel look an inode up again, once no one has it open any more. Not part of a request: the kernel takes the
+    /// directory's lock for it, whose holder may wait for the file that the request works on.
     Forget {
         ino: Ino,
     },
-    /// Has the kernel drop what it has cached of an inode's content, and look it up anew as with [`Task::Forget`]: a
-    /// change of it failed, and may have been made in part.
+    /// Makes the kernel drop what it has cached of an inode's content, and look it up again as with [`Task::Forget`]: a change
+    /// of it failed, and may have been made in part.
     LookAgain {
         ino: Ino,
     },
@@ -85,11 +86,11 @@ struct PoolState {
     owed: Owed<(Answer<ReplyWrite>, Result<usize>)>,
 }
 
-/// Runs what waits off the session threads. Dropping it lets the queued tasks finish and their threads end.
+/// Runs what may wait, off the session threads. If it is dropped, queued tasks are finished and the threads end.
 pub struct Pool(Arc<PoolState>);
 
 impl Pool {
-    /// A pool of at most `limit` threads (at least 1), of which none runs yet, beside so many session threads.
+    /// A pool of at most `limit` threads (at least 1) beside so many session threads. None is started yet.
     pub fn new(vault: Arc<Vault>, kernel: KernelCache, limit: usize, session_threads: usize) -> Self {
         let queue = Queue { waiting: VecDeque::new(), threads: 0, idle: 0, closed: false };
         Self(Arc::new(PoolState {
@@ -103,11 +104,11 @@ impl Pool {
         }))
     }
 
-    /// Runs a task, here or on a thread of the pool's; it replies when done.
+    /// Runs a task, here or on a thread of the pool. The task sends its own answer.
     pub(super) fn submit(&self, task: Task) {
         let sync = match task {
             Task::SyncFile { .. } | Task::SyncDirectory { .. } | Task::Release { .. } => true,
-            // It has the kernel write its pages out, which takes session threads.
+            // They make the kernel write pages out, which needs session threads.
             Task::Seek { .. } | Task::Written { .. } | Task::Forget { .. } | Task::LookAgain { .. } => false,
         };
         let permit = if sync { self.0.permits.take() } else { None };
@@ -117,8 +118,8 @@ impl Pool {
         }
     }
 
-    /// Has the kernel drop pages that a direct write has made stale, then answers the write; sooner where all such
-    /// wait for each other.
+    /// Makes the kernel drop pages that a direct write has made stale, then answers the write; earlier if all such writes wait
+    /// for each other (`owed`).
     pub(super) fn answer_after_drop(
         &self,
         ino: Ino,
@@ -138,12 +139,12 @@ impl Pool {
         self.submit(Task::Written { ino, offset, len, stale, number });
     }
 
-    /// Whether syncs have lately taken so long that they run on threads of the pool's.
+    /// Whether recent syncs took so long that syncs run on threads of the pool.
     pub(super) fn syncs_are_slow(&self) -> bool {
         self.0.permits.are_slow()
     }
 
-    /// If no thread can be had, it runs here.
+    /// Queues a task for a thread of the pool; runs it here if no thread can be started.
     fn queue(&self, task: Task) {
         let mut queue = self.0.queue.lock();
         queue.waiting.push_back(task);
@@ -177,40 +178,40 @@ impl Drop for Pool {
     }
 }
 
-/// Which syncs may run on session threads.
+/// A semaphore for syncs on session threads, closed while syncs are slow.
 struct SyncPermits {
-    most: usize,
+    limit: usize,
     taken: AtomicUsize,
-    /// What syncs have taken lately, in ns: one slow sync is remembered for some quick ones.
-    lately: AtomicU64,
+    /// How long recent syncs took, in ns: a maximum that decays, so that one slow sync counts for several quick ones.
+    recent: AtomicU64,
 }
 
-/// Leave to wait on a session thread, until it is dropped.
+/// Permission to sync on a session thread, until it is dropped.
 struct SyncPermit<'a>(&'a SyncPermits);
 
 impl SyncPermits {
-    /// At most so many at once. Syncs count as slow until one was seen.
-    fn new(most: usize) -> Self {
-        Self { most, taken: AtomicUsize::new(0), lately: AtomicU64::new(QUICK + 1) }
+    /// At most `limit` permits at once. Syncs count as slow until one was measured.
+    fn new(limit: usize) -> Self {
+        Self { limit, taken: AtomicUsize::new(0), recent: AtomicU64::new(QUICK + 1) }
     }
 
     fn take(&self) -> Option<SyncPermit<'_>> {
         if self.are_slow() {
             return None;
         }
-        let next = |taken| (taken < self.most).then_some(taken + 1);
+        let next = |taken| (taken < self.limit).then_some(taken + 1);
         self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok().then(|| SyncPermit(self))
     }
 
     fn are_slow(&self) -> bool {
-        self.lately.load(Ordering::Relaxed) > QUICK
+        self.recent.load(Ordering::Relaxed) > QUICK
     }
 
-    /// Remembers what a sync took. One that overtakes another here loses nothing that matters.
+    /// Records how long a sync took. A racing update may be lost, which only delays what is learned.
     fn learn(&self, took: Duration) {
         let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        let lately = self.lately.load(Ordering::Relaxed);
-        self.lately.store(took.max(lately - lately / 4), Ordering::Relaxed);
+        let recent = self.recent.load(Ordering::Relaxed);
+        self.recent.store(took.max(recent - recent / 4), Ordering::Relaxed);
     }
 }
 
@@ -308,8 +309,8 @@ impl PoolState {
         done
     }
 
-    /// The kernel doesn't write its pages out before it asks: what it holds would look like a hole, or like
-    /// the end of the file.
+    /// The kernel doesn't write its pages out before it asks for data or holes: what it holds would look like a hole, or like
+    /// the end of the file. So its pages are dropped, and with that written out, first.
     fn seek(&self, ino: Ino, offset: PlainOffset, whence: Whence) -> Result<PlainOffset> {
         if self.vault.kernel_may_hold_data(ino)
             && let Err(error) = self.kernel.drop_pages(ino)
@@ -328,8 +329,8 @@ mod tests {
     const FAST: Duration = Duration::from_micros(3);
 
     /// Permits as they are where syncs are quick.
-    fn quick(most: usize) -> SyncPermits {
-        let permits = SyncPermits::new(most);
+    fn quick(limit: usize) -> SyncPermits {
+        let permits = SyncPermits::new(limit);
         permits.learn(FAST);
         permits
     }
@@ -360,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn syncs_get_a_permit_where_they_have_been_quick_lately() {
+    fn syncs_get_a_permit_while_recent_ones_were_quick() {
         let permits = SyncPermits::new(1);
         assert!(permits.take().is_none(), "nothing is known yet");
         permits.learn(FAST);

@@ -1,4 +1,4 @@
-//! Answers that several requests share: a result becomes a reply.
+//! Turns results into answers, for kinds of answers that several requests share.
 
 use fuser::{Errno, ReplyAttr, ReplyEmpty, ReplyEntry, ReplyWrite, ReplyXattr};
 
@@ -43,17 +43,17 @@ pub(super) fn written(reply: Answer<ReplyWrite>, result: Result<usize>) {
     }
 }
 
-/// Answers with a value that may be longer than the caller has room for; 0 asks for its length.
-pub(super) fn sized(reply: Answer<ReplyXattr>, room: u32, value: &[u8]) {
+/// Answers with a value for a buffer of `space` bytes, ERANGE if it is longer; 0 asks for the length.
+pub(super) fn sized(reply: Answer<ReplyXattr>, space: u32, value: &[u8]) {
     match u32::try_from(value.len()) {
-        Ok(length) if room == 0 => reply.send(|reply| reply.size(length)),
-        Ok(length) if length <= room => reply.send(|reply| reply.data(value)),
+        Ok(length) if space == 0 => reply.send(|reply| reply.size(length)),
+        Ok(length) if length <= space => reply.send(|reply| reply.data(value)),
         _ => reply.error(Errno::ERANGE),
     }
 }
 
-/// `size` bytes of `buffer`, which grows if need be, from a page boundary on: the kernel takes an answer page by page,
-/// and each in two pieces where it begins in the middle of one.
+/// `size` bytes of `buffer`, which grows if needed, from a page boundary on: the kernel copies an answer page by page, and
+/// would copy each page in two pieces if the answer began in the middle of one.
 pub(super) fn page_aligned(buffer: &mut Vec<u8>, size: usize) -> &mut [u8] {
     if buffer.len() < size + PAGE {
         buffer.resize(size + PAGE, 0);

@@ -11,7 +11,7 @@ use tracing::{Level, Span};
 
 use crate::ids::Ino;
 
-/// What filters call these spans and their lines, as in `REKEYFS_LOG=rekeyfs::request=debug`.
+/// The target of these spans and their lines in filters, as in `REKEYFS_LOG=rekeyfs::request=debug`.
 const TARGET: &str = "rekeyfs::request";
 
 /// What is known of a request that isn't answered yet.

@@ -12,7 +12,7 @@ use super::format::header::{Header, Parts};
 use super::open::{KeyringFile, OpenOptions, Opened, event_log, open_state};
 use super::store;
 use super::store::vault_dir::{Fingerprint, VaultDir};
-use crate::events::{Event, note_failed_unlock};
+use crate::events::{Event, record_failed_unlock};
 use crate::storage::{RoCompat, Writable};
 use crate::unlock::Secret;
 
@@ -111,7 +111,7 @@ impl ClosedKeyring {
             if source.is_wrong_secret()
                 && let Ok(writable) = header.writable()
             {
-                note_failed_unlock(dir.fd(), writable);
+                record_failed_unlock(dir.fd(), writable);
             }
             KeyringError::Unlock { vault: dir.path().to_owned(), source }
         })?;

@@ -134,7 +134,7 @@ fn serve(prepared: &Prepared, vault: &Arc<Vault>, starting: &Starting) -> Result
     drop(watch);
     workers.stop(vault);
     events.record_durably(&Event::Unmounted);
-    events.settle();
+    events.drain();
     log::finish();
     ended
 }

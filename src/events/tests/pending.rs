@@ -97,7 +97,7 @@ fn what_is_given_up_is_counted_with_what_was_lost_before() {
     assert_eq!(waiting.lost(), None, "others come first");
     assert_eq!(waiting.lose_all(), 1010);
     assert!(matches!(waiting.lost(), Some(Event::EventsLost { events: 1010, .. })));
-    waiting.told();
+    waiting.lost_reported();
     assert!(waiting.is_empty());
 }
 

@@ -11,6 +11,15 @@ thread_local! {
     static STOPPED_AT: Cell<Option<u32>> = const { Cell::new(None) };
 }
 
+/// What the leader found behind the request that it served.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Queue {
+    /// It keeps up.
+    Short,
+    /// Requests pile up: every thread is needed.
+    Crowded,
+}
+
 /// The threads that stand by.
 #[derive(Default)]
 pub(super) struct Followers {
@@ -24,7 +33,8 @@ pub(super) struct Followers {
 
 impl Followers {
     /// The leader has served another request.
-    pub(super) fn progress(&self, crowded: bool) {
+    pub(super) fn progress(&self, queue: Queue) {
+        let crowded = queue == Queue::Crowded;
         self.progress.fetch_add(1, Ordering::Relaxed);
         if self.crowded.load(Ordering::Relaxed) != crowded {
             self.crowded.store(crowded, Ordering::Relaxed);
@@ -34,9 +44,9 @@ impl Followers {
         }
     }
 
-    /// Has all followers return to the device.
+    /// Makes all followers return to the device.
     pub(super) fn wake_all(&self) {
-        self.progress(true);
+        self.progress(Queue::Crowded);
     }
 
     /// Stays away while the leader keeps up.
@@ -76,25 +86,25 @@ mod tests {
             let began = Instant::now();
             while began.elapsed() < STANDBY_CHECK * 50 {
                 // Progress may be late on a busy machine: the follower is back then, as it should be.
-                followers.progress(false);
+                followers.progress(Queue::Short);
             }
             // No more progress.
             stuck.join().unwrap();
 
             let trusting = threads.spawn(|| followers.stand_by());
-            let mut crowded = false;
+            let mut queue = Queue::Short;
             while !trusting.is_finished() {
-                followers.progress(crowded);
-                crowded = true;
+                followers.progress(queue);
+                queue = Queue::Crowded;
             }
             trusting.join().unwrap();
-            followers.progress(true);
+            followers.progress(Queue::Crowded);
             followers.stand_by();
-            followers.progress(false);
+            followers.progress(Queue::Short);
             assert!(!followers.crowded.load(Ordering::Relaxed));
             followers.stand_by();
             assert!(!followers.leader_progressed());
-            followers.progress(false);
+            followers.progress(Queue::Short);
             assert!(followers.leader_progressed());
         });
     }

@@ -3,7 +3,7 @@
 
 use std::os::fd::AsFd;
 
-use crate::events::{Class, Event, Refusal};
+use crate::events::{Class, Event, RefusalReason};
 use crate::header::{SLOTS, UnverifiedSlot};
 use crate::ids::{BackingKeyId, FileId, Ino, LowerOffset};
 use crate::storage::{self, Access};
@@ -39,9 +39,9 @@ impl Vault {
         done: Result<T>,
     ) -> Result<T> {
         let reason = match &done {
-            Err(Error::KeyNotUsable(_)) => Refusal::KeyState,
-            Err(Error::Denied) => Refusal::Policy,
-            Err(Error::Corrupt(Damage::Header | Damage::Size)) => Refusal::Authentication,
+            Err(Error::KeyNotUsable(_)) => RefusalReason::KeyState,
+            Err(Error::Denied) => RefusalReason::Policy,
+            Err(Error::Corrupt(Damage::Header | Damage::Size)) => RefusalReason::Authentication,
             _ => return done,
         };
         self.keys.events().record_limited(Class::Refusals, || {
