@@ -8,7 +8,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::target::Place;
 use crate::control::Client;
 use crate::mount::mountinfo::{self, Mount};
-use crate::mount::{self, How, MountError};
+use crate::mount::{self, MountError, UnmountMode};
 
 /// Unmounts the mount that a path is the root of, or that of the vault whose directory it is, as the kernel has it,
 /// and waits for the daemon's end unless it is to be lazy.
@@ -38,6 +38,6 @@ pub(super) fn run(args: &args::Umount) -> Outcome {
     })?;
     let daemon =
         entry.and_then(|entry| Client::of(&entry).peer().ok()).map(|peer| peer.as_raw_nonzero().get());
-    let how = if args.lazy { How::Lazy } else { How::Clean };
+    let how = if args.lazy { UnmountMode::Lazy } else { UnmountMode::Clean };
     mount::unmount(&mount, daemon, how).map_err(|error| errors::mount(&error))
 }

@@ -11,14 +11,14 @@ use super::run::CheckError;
 use crate::keyring::Keys;
 use crate::storage::{self, Writable};
 
-/// What is to be done about findings.
+/// What to do about findings.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct RepairOptions {
     /// Repair what can be repaired without losing what might be saved.
     pub repair: bool,
     /// Move files that can't be read whole into this directory, which is not in the vault.
     pub quarantine: Option<PathBuf>,
-    /// Decrypt what can be read of them there.
+    /// Also write there what can be decrypted of them.
     pub salvage: bool,
 }
 
@@ -36,7 +36,7 @@ pub fn apply(
     observer: &mut dyn CheckObserver,
 ) -> Result<Summary, CheckError> {
     let vault: OwnedFd = keys.open_vault().map_err(CheckError::Vault)?;
-    // A cut that isn't on disk yet must not come back under a repair.
+    // If a truncate isn't on disk yet, a power cut after the repair must not undo it.
     if options.repair {
         storage::syncfs(vault.as_fd()).map_err(CheckError::Vault)?;
     }

@@ -1,5 +1,5 @@
-//! A copy of a vault that is checked with a keyring from elsewhere: whether the copy's own keyring would do too. One
-//! that was copied before a rotation doesn't open what was written or re-wrapped after it.
+//! Checks of a copy of a vault with a keyring from elsewhere: whether the copy's own keyring would open it too. A keyring that was
+//! copied before a rotation doesn't open files that were written or re-wrapped after it.
 
 use std::path::Path;
 
@@ -11,14 +11,14 @@ fn keyring() -> Location {
     Location { path: Vec::new(), lower: FILE_NAME.as_bytes().to_vec() }
 }
 
-/// Tells why the keyring isn't the one that this host has seen last. No copy of the past has that one.
+/// Reports that the keyring isn't the one that this host has seen last, which no older copy has.
 pub(super) fn tell_behind(why: &str, reporter: &Reporter<'_>) {
     let detail = format!("as it may be in a copy; but for the vault itself: {why}");
     reporter.find(&keyring(), Code::KeyringDiffers, None, detail);
 }
 
-/// Tells of a copy in which nothing is: most often the disk on which it lies isn't mounted, and whoever checks it by a
-/// timer must not take that for a good copy.
+/// Reports an empty copy: most often the disk with the copy isn't mounted, and a check that a timer runs must not count that as
+/// a good copy.
 pub(super) fn tell_empty(seen: &Summary, reporter: &Reporter<'_>) {
     if seen.complete && seen.directories <= 1 && seen.files + seen.symlinks + seen.others == 0 {
         let place = Location { path: b"/".to_vec(), lower: Vec::new() };
@@ -27,7 +27,7 @@ pub(super) fn tell_empty(seen: &Summary, reporter: &Reporter<'_>) {
     }
 }
 
-/// Holds the keyring of the copy in `vault` against what the files that were opened need.
+/// Checks whether the keyring of the copy in `vault` has the keys of the files that were opened.
 pub(super) fn check_keyring(vault: &Path, keys: &Keys, reporter: &Reporter<'_>) {
     let (opened, mut lacks) = (reporter.opened(), Vec::new());
     let remedy = "copy the keyring by which this check was made into its place, and the event log after it";

@@ -30,7 +30,7 @@ pub(super) struct PendingDir {
 /// What was found, and more about it.
 pub(super) type Found = (Code, String);
 
-/// What tells whether entries are whole.
+/// Checks whether entries are whole.
 pub(super) struct EntryChecker(pub(super) TreeCiphers);
 
 impl EntryChecker {
@@ -84,7 +84,7 @@ impl EntryChecker {
         }
     }
 
-    /// Checks the symlink `entry`; gone is fine.
+    /// Checks the symlink `entry`. It may have been removed.
     pub(super) fn symlink(&self, dir: BorrowedFd<'_>, entry: &[u8]) -> Result<(), Found> {
         match storage::readlink(dir, entry) {
             Ok(target) => match self.0.symlinks.decode(&target) {
@@ -131,7 +131,7 @@ impl EntryChecker {
     }
 }
 
-/// What an error of the lower filesystem is.
+/// The finding for an error of the lower filesystem.
 pub(super) fn lower(e: Errno, what: &str) -> Found {
     match e {
         Errno::ACCESS | Errno::PERM => {

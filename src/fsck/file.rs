@@ -20,13 +20,13 @@ pub(super) struct Content {
     pub(super) pages: PageCount,
 }
 
-/// What there is to check behind the header.
+/// What there is to check after the header.
 pub(super) enum Body {
     /// Nothing: the file is empty, or all zeros without a header, as one that was never synced may be.
     Nothing,
     /// Pages.
     Sealed(Box<Content>),
-    /// What can't be opened.
+    /// Pages that can't be opened.
     Closed,
 }
 
@@ -49,7 +49,7 @@ pub(super) fn check_header(fd: BorrowedFd<'_>, keys: &Keys) -> storage::Result<H
         Ok(PlainOffset(0)) => Body::Nothing,
         Ok(size) => {
             let body = body(fd, keys, lower, layout::page_count(size), &mut found, &mut lacks)?;
-            // Of a file that was cut by other tools these are the remains of a page.
+            // In a file that other tools shortened these bytes are the rest of a page.
             let cut = found.iter().any(|(code, _)| *code == Code::SizeBelowFloor);
             if !cut && matches!(body, Body::Sealed(_)) && past_end(fd, lower)? {
                 let detail = "nothing reads it: it is of an append that a power cut overtook";
@@ -65,7 +65,7 @@ pub(super) fn check_header(fd: BorrowedFd<'_>, keys: &Keys) -> storage::Result<H
                 0 => Body::Closed,
                 pages => body(fd, keys, lower, PageCount(pages), &mut found, &mut lacks)?,
             };
-            // What a size means in a file of a newer program, that one knows: nothing of it is repaired or taken away.
+            // Only a newer program knows what a size means in its files: nothing of them is repaired or moved.
             if !found.iter().any(|(code, _)| *code == Code::Newer) {
                 found.insert(0, (Code::SizeImpossible, format!("{impossible}: {behind}")));
             }
@@ -126,7 +126,7 @@ fn why_closed(error: OpenError<KeyError>, keys: &Keys) -> (Code, String) {
     }
 }
 
-/// Holds the slot that isn't in force against the one that is.
+/// Checks the slot that isn't in force against the one that is.
 fn check_other_slot(slots: &[u8; SLOTS], header: &Header, keys: &Keys, found: &mut Vec<(Code, String)>) {
     let other = header.index().other();
     let range = |slot: SlotIndex| slot.offset().0 as usize..slot.offset().0 as usize + SLOT;

@@ -1,4 +1,4 @@
-//! What a check can find. The codes are stable: scripts read them, and docs/fsck.md explains each.
+//! What a check can find. The codes are stable, since scripts read them; docs/fsck.md explains each.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ pub enum Code {
     FileIdTwice,
     /// One slot doesn't verify; the other one does.
     SlotDamaged,
-    /// One slot bears another backing key than the one in force: whoever has that opens the file.
+    /// One slot bears another backing key than the slot in force: with that key the file can be opened.
     SlotOld,
     /// A lower size that no file has.
     SizeImpossible,
@@ -47,9 +47,9 @@ pub enum Code {
     XattrNameDamaged,
     /// An attribute's value doesn't open.
     XattrDamaged,
-    /// A temporary file that an interrupted change left.
+    /// A temporary file of an interrupted change.
     Temporary,
-    /// An entry that rekeyfs doesn't know, and leaves alone.
+    /// An entry that rekeyfs doesn't know, and keeps.
     UnknownEntry,
     /// Something of another filesystem, or mounted over the tree: it can't be used, and what it hides wasn't seen.
     OtherDevice,
@@ -77,11 +77,11 @@ pub enum Code {
     KeyringExposed,
     /// Beside a mount: no keyring that may take the place of the one that the mount uses.
     KeyringReplaced,
-    /// Another keyring than this host has seen, or a copy without one that can be held against the one given.
+    /// A keyring other than the one that this host has seen, or a copy without a keyring that can be compared with the one given.
     KeyringDiffers,
-    /// The keyring of a copy can't open files of it that the one given does.
+    /// The keyring of a copy can't open files of the copy that the given one opens.
     KeyringLacks,
-    /// A copy in which nothing is.
+    /// An empty copy.
     CopyEmpty,
     /// An unlock slot of a kind that this program doesn't know.
     SlotUnknown,
@@ -222,13 +222,13 @@ impl std::fmt::Display for Pages {
     }
 }
 
-/// What became of what was found.
+/// What became of a finding.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "fate", rename_all = "kebab-case")]
 pub enum Disposition {
-    /// It is as it was found.
+    /// Nothing was changed.
     Left,
-    /// It was put right.
+    /// It was repaired.
     Repaired {
         /// How.
         how: String,
@@ -240,7 +240,7 @@ pub enum Disposition {
         /// Pages of it that can be read.
         saved: Vec<Pages>,
     },
-    /// It should have been repaired, and isn't.
+    /// It should have been repaired, and could not be.
     Refused {
         /// Why.
         why: String,
@@ -254,10 +254,10 @@ pub struct Finding {
     pub code: Code,
     /// How bad it is.
     pub severity: Severity,
-    /// Where, as a user of the mount sees it: from the mount's root on. Where a name doesn't decrypt it stands as
-    /// `.rekeyfs-bad.` and the lower name. Empty for what lies beside the tree.
+    /// The path as a user of the mount sees it, from the mount's root on. A name that doesn't decrypt is `.rekeyfs-bad.` and the
+    /// lower name. Empty for what lies beside the tree.
     pub path: PathText,
-    /// Where, in the vault's directory.
+    /// The path in the vault's directory.
     pub lower: PathText,
     /// Which pages, if it is about some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -277,17 +277,17 @@ pub struct VersionCount {
     pub key_id: KeyId,
     /// Its version.
     pub version: KeyVersion,
-    /// How many files' headers name it; of files that weren't opened it is what the newest slot says, unverified.
+    /// How many files' headers name it. For files that weren't opened this is the newest slot, unverified.
     pub files: u64,
-    /// What it is to the keyring.
+    /// Its state in the keyring.
     #[serde(flatten)]
     pub state: VersionState,
 }
 
-/// What a check came to.
+/// The result of a check.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub struct Summary {
-    /// Whether it saw all that it was to see; else it was stopped.
+    /// Whether it checked everything; false: it was stopped.
     pub complete: bool,
     /// Regular files, each once however many names it has.
     pub files: u64,
@@ -299,7 +299,7 @@ pub struct Summary {
     pub others: u64,
     /// Lower bytes of file content that were read and checked; holes aren't read.
     pub bytes: u64,
-    /// Findings of each severity that are as they were found.
+    /// Findings of each severity that were left.
     pub errors: u64,
     /// See `errors`.
     pub leftovers: u64,
@@ -310,7 +310,7 @@ pub struct Summary {
     pub unchecked: u64,
     /// See `errors`.
     pub warnings: u64,
-    /// Findings that were put right.
+    /// Findings that were repaired.
     pub repaired: u64,
     /// Findings whose file was moved out of the vault.
     pub quarantined: u64,
@@ -336,8 +336,7 @@ impl Summary {
         *counter += 1;
     }
 
-    /// The exit status, as fsck(8) has it: the sum of 1 (something was put right), 4 (something is left as it
-    /// was) and 32 (stopped).
+    /// The exit status, as fsck(8) has it: the sum of 1 (something was repaired), 4 (something was left) and 32 (stopped).
     pub fn status(&self) -> u8 {
         let corrected = u8::from(self.repaired + self.quarantined > 0);
         let left = if self.errors + self.leftovers + self.keys_missing > 0 { 4 } else { 0 };

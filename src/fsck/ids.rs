@@ -1,8 +1,8 @@
-//! Files that bear one file id: copies that other tools made inside the tree. Pages of one pass in the other, so a page that
-//! is written to either can be moved to the other unnoticed, and a mount opens only one of them.
+//! Finds files with the same file id: copies that other tools made inside the tree. A page of one authenticates in the other, so
+//! pages written to either can be moved to the other unnoticed, and a mount opens only one of them.
 //!
-//! The walk notes id and inode number of each file: 24 bytes, twice that at worst, and a sort at the end. Only where an id
-//! is there twice a second walk, over names and inode numbers alone, finds the paths of all files that have it.
+//! The walk records id and inode number of each file: 24 bytes, twice that at worst, sorted at the end. Only if an id occurs
+//! twice, a second walk, over names and inode numbers alone, finds the paths of all files that have it.
 
 use std::collections::HashMap;
 use std::os::fd::AsFd;
@@ -29,7 +29,7 @@ impl FileIds {
     fn take_shared(&mut self) -> HashMap<u64, FileId> {
         let mut all = std::mem::take(&mut self.0);
         all.sort_unstable();
-        // Moved while it was looked for.
+        // A file that was renamed during the walk is recorded twice.
         all.dedup();
         let pairs = all.windows(2).filter(|pair| pair[0].0 == pair[1].0);
         pairs.flatten().map(|(id, ino)| (*ino, *id)).collect()
@@ -62,7 +62,7 @@ impl SecondWalk<'_, '_> {
         }
     }
 
-    /// A directory that was walked already.
+    /// Opens a directory that was walked already. Reports nothing: the walk has.
     fn quietly(&self, next: &PendingDir) -> Option<Dir> {
         let fd = storage::open_dir(next.parent.fd.as_fd(), &next.entry).ok()?;
         let derived = next.parent.id.map(|id| self.checker.0.derived_id(id, &next.entry));

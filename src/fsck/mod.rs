@@ -1,7 +1,6 @@
-//! Checking a vault: every header, page, name, record, symlink and attribute of its tree, its keyring and its
-//! event log (docs/fsck.md lists what can be found). Reading never changes anything, and works beside a mount: what
-//! looks wrong is looked at once more while the mount holds the inode still. Rules of the format stay where they
-//! are (`header`, `content`, `names`); here they are only asked.
+//! Checks a vault: each header, page, name, record, symlink and attribute of its tree, its keyring and its event log
+//! (docs/fsck.md lists the findings). A check changes nothing, and works beside a mount: whatever looks wrong is read again
+//! while the mount keeps the inode quiesced. The rules of the format are those of `header`, `content` and `names`.
 
 mod apply;
 mod copy;

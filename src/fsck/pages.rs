@@ -1,4 +1,4 @@
-//! Pages: read by the MiB, opened into a buffer that is thrown away. Nothing is allocated for a page.
+//! Checks pages: reads 1 MiB at a time, and decrypts each page into a buffer that is reused. Nothing is allocated for a page.
 
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
@@ -24,7 +24,7 @@ pub(super) enum Bad {
     Unreadable(Errno),
 }
 
-/// Runs of pages with the same thing wrong.
+/// Runs of pages with the same problem.
 #[derive(Default)]
 pub(super) struct Runs(pub(super) Vec<(Bad, Pages)>);
 
@@ -57,8 +57,8 @@ impl Buffers {
     }
 }
 
-/// Opens the pages of a range, adding what is wrong to `runs`. `read` is told of bytes that were read, and returns
-/// false when the scan is to end.
+/// Opens the pages of a range, and adds what is wrong to `runs`. `read` receives the number of bytes read, and returns false to
+/// stop the scan.
 ///
 /// # Errors
 /// What looking for data says; pages that can't be read are findings.
@@ -82,7 +82,7 @@ pub(super) fn scan(
         }
         match chunk(fd, content, at..end, buffers, runs) {
             Ok(()) => {}
-            // One page in it, most likely: the others are to be checked nevertheless.
+            // Most likely one page is unreadable: the others are checked nevertheless.
             Err(e) if end - at == 1 => runs.add(Bad::Unreadable(e), at..end),
             Err(_) => {
                 for page in at..end {
@@ -129,7 +129,7 @@ fn chunk(
     Ok(())
 }
 
-/// The ranges to read, and their sum of pages, of what was found.
+/// The ranges of pages that were found wrong.
 pub(super) fn ranges(runs: &Runs) -> impl Iterator<Item = Range<u64>> {
     runs.0.iter().map(|(_, pages)| pages.first.0..pages.first.0 + pages.count.0)
 }

@@ -1,5 +1,5 @@
-//! Files that can't be read whole, moved out of the vault: the ciphertext as it is, beside it what is known of it
-//! and which pages can be read, and on request these decrypted. The copy is durable before the file goes.
+//! Moves files that can't be read whole out of the vault: the ciphertext as it is, a report of what is wrong and which pages can
+//! be read, and on request those pages decrypted. **Crash order**: the copy is durable before the file is removed.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,16 +21,16 @@ use crate::storage::{self, Access, Errno, FileKind, Writable};
 
 /// Bytes copied in one call.
 const CHUNK: u64 = 1 << 20;
-/// The most directories that one quarantine takes.
+/// The most directories in one quarantine.
 const MOST: u32 = 1_000_000;
 
-/// A directory outside of the vault, and what was moved there.
+/// A directory outside the vault, and what was moved there.
 pub(super) struct Quarantine<'a> {
     keys: &'a Keys,
     dir: OwnedFd,
     path: PathBuf,
     salvage: bool,
-    /// By lower path: the file's other findings have the same disposition.
+    /// By lower path: other findings about the same file have the same disposition.
     taken: HashMap<PathText, Disposition>,
 }
 
@@ -50,7 +50,7 @@ fn is_loss(code: Code) -> bool {
 }
 
 impl<'a> Quarantine<'a> {
-    /// In the directory `path`, which is made if it isn't there.
+    /// In the directory `path`, which is created if needed.
     pub(super) fn open(keys: &'a Keys, path: &Path, salvage: bool) -> Result<Self, CheckError> {
         let failed = |e| CheckError::Quarantine(path.to_owned(), e);
         let above = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -68,7 +68,7 @@ impl<'a> Quarantine<'a> {
         Ok(Self { keys, dir, path, salvage, taken: HashMap::new() })
     }
 
-    /// Moves the file of a finding here, if that is what it takes; `None`: it doesn't.
+    /// Moves the file of a finding here. `None`: the finding doesn't call for that.
     pub(super) fn take(
         &mut self,
         _leave: Writable,
@@ -115,7 +115,7 @@ impl<'a> Quarantine<'a> {
             && !header_check.found.iter().any(|(code, _)| is_loss(*code))
             && saved.iter().map(|run| run.count.0).sum::<u64>() == content.pages.0
         {
-            // It was not about the content.
+            // The finding isn't about content.
             return Ok(None);
         }
         let (name, place) = self.new_directory()?;
@@ -148,7 +148,7 @@ impl<'a> Quarantine<'a> {
         }
         storage::unlink(parent.as_fd(), entry)?;
         if LowerKind::of(entry) == LowerKind::LongEntry {
-            // A failure leaves an orphan, which the next check tells.
+            // A failure leaves an orphan, which the next check reports.
             let _ = storage::unlink(parent.as_fd(), &LowerName::companion_of(entry));
         }
         storage::fsync_dir(parent.as_fd())?;
@@ -172,7 +172,7 @@ impl<'a> Quarantine<'a> {
     }
 }
 
-/// Copies a file, its holes as holes. All of it can be read, or it fails.
+/// Copies a file, holes as holes. Fails if any of it can't be read.
 fn copy_sparse(from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64) -> storage::Result<()> {
     storage::truncate(to, LowerOffset(size))?;
     let mut buffer = vec![0; CHUNK as usize];
@@ -188,7 +188,7 @@ fn copy_sparse(from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64) -> storage::
     storage::fsync(to)
 }
 
-/// The runs of pages that can be read, holes among them.
+/// The runs of pages that can be read, including holes.
 fn readable(fd: BorrowedFd<'_>, content: &Content) -> storage::Result<Vec<Pages>> {
     let mut runs = Runs::default();
     scan(fd, content, 0..content.pages.0, &mut Buffers::new(), &mut runs, &mut |_| true)?;
@@ -206,7 +206,7 @@ fn readable(fd: BorrowedFd<'_>, content: &Content) -> storage::Result<Vec<Pages>
     Ok(good)
 }
 
-/// Writes the plaintext of these pages where it belongs; elsewhere there are zeros.
+/// Writes the plaintext of these pages at their offsets; the rest is zeros.
 fn salvage(
     fd: BorrowedFd<'_>,
     content: &Content,

@@ -1,6 +1,6 @@
-//! Repairs. Each looks again at what it is about to change, keeps the bytes it overwrites (`undo`), changes one
-//! thing and makes that durable, so that a crash anywhere leaves what the next check repairs in turn. Nothing that
-//! could be read before can't be read after, and what might be saved in another way is left alone.
+//! Repairs. Each one checks again what it is about to change, saves the bytes it overwrites (`undo`), changes one thing, and
+//! makes that durable. So a crash at any point leaves a state that the next check repairs. Whatever could be read before can be
+//! read after, and whatever might be saved in another way is kept.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -27,7 +27,7 @@ enum NotRepairable {
     Keyring(#[from] crate::keyring::KeyringError),
 }
 
-/// Pages kept in one record.
+/// Pages saved in one record.
 const KEPT_PAGES: u64 = 64;
 
 type Repaired = Result<String, NotRepairable>;
@@ -91,20 +91,20 @@ impl Repair<'_> {
             }
             let before = storage::fstat(dir)?;
             storage::unlink(dir, entry)?;
-            // Only its owner may set them; where that is someone else, the removal shows.
+            // Only the owner may set times; if that is someone else, the removal shows in them.
             let _ = storage::set_times(dir, TimeChange::At(before.atime), TimeChange::At(before.mtime));
             Ok(storage::fsync_dir(dir)?)
         };
         if self.finding.lower.as_path().starts_with("tree") {
             remove()?;
         } else {
-            // Of the keyring: other processes may be saving it.
+            // A temporary file of the keyring: other processes may be saving it.
             self.keys.with_keyring_locked(self.leave, remove)??;
         }
         Ok("removed".to_owned())
     }
 
-    /// Opens the file for a change and hands it to `change`, which returns what it did; its times stay.
+    /// Opens the file and calls `change`, which returns what it did. Restores the file's times.
     fn change(&self, change: impl FnOnce(BorrowedFd<'_>) -> Repaired) -> Repaired {
         let (dir, entry) = locate(self.vault, self.finding)?;
         let file = storage::open_file(dir.as_fd(), entry, Access::ReadWrite)?;
@@ -188,7 +188,7 @@ impl Repair<'_> {
                 let block = layout::block_range(PageIndex(page));
                 let len = block.end - block.start;
                 match storage::punch(fd, LowerOffset(block.start), len) {
-                    // Half a page isn't a hole, and not every filesystem makes any.
+                    // Half a page can't be a hole, and not every filesystem has holes.
                     Err(Errno::OPNOTSUPP) => {
                         storage::pwrite_all(
                             fd,

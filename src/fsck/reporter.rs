@@ -1,4 +1,4 @@
-//! What a check tells while it runs: findings, counts, and whether it is to go on. Shared by its threads.
+//! What a check reports while it runs: findings, counts, progress; and whether it is to stop. Shared by its threads.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use super::finding::{Code, Disposition, Finding, Pages, Summary, VersionCount};
 use crate::ids::{BackingKeyId, PathText};
 use crate::keyring::Keys;
 
-/// How long whoever asked hears nothing, in ms.
+/// Milliseconds between two reports of progress.
 const TICK_MS: u64 = 50;
 
 /// How far a check is.
@@ -25,16 +25,16 @@ pub struct CheckProgress {
     pub findings: u64,
 }
 
-/// Whoever asked for a check. Called by one thread at a time.
+/// Receives what a check finds. Called by one thread at a time.
 pub trait CheckObserver: Send {
     /// Something was found.
     fn found(&mut self, finding: &Finding);
 
-    /// Several times a second. False: stop soon.
+    /// Called several times a second. False: the check is to stop.
     fn go_on(&mut self, progress: CheckProgress) -> bool;
 }
 
-/// Where something stands.
+/// The place of a finding.
 pub(super) struct Location {
     /// From the mount's root on.
     pub(super) path: Vec<u8>,
@@ -65,7 +65,7 @@ impl Location {
     }
 }
 
-/// Where a check's threads report to.
+/// Collects the reports of a check's threads.
 pub(super) struct Reporter<'a> {
     observer: Mutex<&'a mut dyn CheckObserver>,
     pub(super) counts: Mutex<Summary>,
@@ -74,7 +74,7 @@ pub(super) struct Reporter<'a> {
     bytes: AtomicU64,
     stopped: AtomicBool,
     began: Instant,
-    /// When `observer` is to hear of the progress next, in ms from the beginning.
+    /// When `observer` receives progress next, in ms from the beginning.
     next_tick: AtomicU64,
 }
 
@@ -113,7 +113,7 @@ impl<'a> Reporter<'a> {
         *self.versions.lock().entry(backing).or_default() += 1;
     }
 
-    /// Counts a file that isn't opened for want of this backing key.
+    /// Counts a file that can't be opened without this backing key.
     pub(super) fn lacks(&self, backing: BackingKeyId) {
         *self.unopened.lock().entry(backing).or_default() += 1;
     }
@@ -130,8 +130,7 @@ impl<'a> Reporter<'a> {
         self.stopped.load(Ordering::Relaxed)
     }
 
-    /// Tells how far it is, and hears whether to go on, if it is time for that. Called for each entry and for each
-    /// MiB.
+    /// Reports progress if it is time, and learns whether to stop. Called for each entry and for each MiB.
     pub(super) fn tick(&self) {
         let now = self.began.elapsed().as_millis() as u64;
         let due = self.next_tick.load(Ordering::Relaxed);
@@ -151,7 +150,7 @@ impl<'a> Reporter<'a> {
         }
     }
 
-    /// The counts at the end; `keys` tell why files weren't opened.
+    /// The counts at the end. `keys` has the reasons why files weren't opened.
     pub(super) fn summary(&self, keys: &Keys) -> Summary {
         let (versions, unopened) = (counted(&self.versions, keys), counted(&self.unopened, keys));
         let bytes = self.bytes.load(Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! A check from its beginning to its end: one thread walks, two open pages.
+//! Runs a check: one thread walks the tree, two open pages.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -20,17 +20,17 @@ use crate::vault::Vault;
 
 /// Threads that open pages.
 const WORKERS: usize = 2;
-/// Pieces of work that wait for them, each with a descriptor at most.
+/// Jobs that may be queued for them. Each holds at most one descriptor.
 const WAITING: usize = 32;
 
-/// What is to be checked, and how.
+/// What to check, and how.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Options {
-    /// Only what lies here, from the mount's root on; `None`: everything, the keyring and the event log too.
+    /// Only this path, from the mount's root on. `None`: everything, with the keyring and the event log.
     pub path: Option<PathText>,
-    /// A copy of the vault's tree, checked with the keys of a keyring that lies elsewhere.
+    /// A copy of the vault's tree, checked with a keyring from elsewhere.
     pub copy: Option<CopiedTree>,
-    /// Why the keyring isn't the one that this host has seen last, if it isn't.
+    /// If the keyring isn't the one that this host has seen last: why.
     pub behind: Option<String>,
 }
 
@@ -68,19 +68,19 @@ pub enum CheckError {
     /// The copy of a tree can't be read.
     #[error("{}: {}", .0.display(), .1)]
     Copy(PathBuf, std::io::Error),
-    /// The directory that is to take what can't be read.
+    /// The quarantine can't be used.
     #[error("{}: {}", .0.display(), .1)]
     Quarantine(PathBuf, std::io::Error),
-    /// It lies in the vault.
+    /// The quarantine lies in the vault.
     #[error("{}: it lies in the vault; name a directory elsewhere", .0.display())]
     QuarantineInside(PathBuf),
-    /// No thread can be had.
+    /// No thread can be started.
     #[error("no thread can be started: {0}")]
     Thread(std::io::Error),
 }
 
-/// Checks the vault whose keyring is open. `vault` is the mount beside which this happens; without one, the caller
-/// keeps mounts away from what is checked. Changes nothing. Findings go to `observer`.
+/// Checks the vault whose keyring is open, beside the mount `vault`. Without a mount the caller must keep mounts away from
+/// what is checked. Changes nothing. `observer` receives the findings.
 ///
 /// # Errors
 /// [`CheckError`], if there is nothing to check; what is found is no error.
@@ -96,7 +96,7 @@ pub fn check(
             (None, found.map_err(|e| CheckError::Copy(copied.tree.clone(), e))?.0)
         }
         None => {
-            // Those that the keys were read from: a path may lead elsewhere by now.
+            // The directory that the keys were read from: its path may lead elsewhere by now.
             let dir = keys.open_vault().map_err(CheckError::Vault)?;
             (Some(dir), keys.open_tree().map_err(CheckError::Vault)?)
         }
@@ -107,11 +107,11 @@ pub fn check(
     if let Some(dir) = &dir
         && parts.is_empty()
     {
-        vault_dir::check(dir, keys, vault.is_some(), &reporter);
+        vault_dir::check(dir, keys, vault, &reporter);
     }
     walk(keys, vault, &reporter, tree, &parts).map_err(|e| match e {
-        Walked::Lower(e) => CheckError::Path(path.clone(), e),
-        Walked::Thread(e) => CheckError::Thread(e),
+        WalkError::Lower(e) => CheckError::Path(path.clone(), e),
+        WalkError::Thread(e) => CheckError::Thread(e),
     })?;
     if let (Some(behind), true) = (&options.behind, parts.is_empty()) {
         copy::tell_behind(behind, &reporter);
@@ -136,7 +136,7 @@ fn components(path: &PathText) -> Result<Vec<&[u8]>, CheckError> {
     if parts.contains(&&b".."[..]) { Err(CheckError::Path(path.clone(), Errno::INVAL)) } else { Ok(parts) }
 }
 
-enum Walked {
+enum WalkError {
     Lower(Errno),
     Thread(std::io::Error),
 }
@@ -147,7 +147,7 @@ fn walk(
     reporter: &Reporter<'_>,
     tree: OwnedFd,
     path: &[&[u8]],
-) -> Result<(), Walked> {
+) -> Result<(), WalkError> {
     let (send, receive) = sync_channel(WAITING);
     let receive = Mutex::new(receive);
     std::thread::scope(|scope| {
@@ -157,11 +157,11 @@ fn walk(
             std::thread::Builder::new()
                 .name("rekeyfs-fsck".into())
                 .spawn_scoped(scope, move || worker.run(receive))
-                .map_err(Walked::Thread)?;
+                .map_err(WalkError::Thread)?;
         }
-        // With the walk goes the sender, and with that the workers.
+        // When the walk is dropped the sender is too, and the workers end.
         let mut walk = Walk::new(keys, vault, reporter, send);
-        walk.run(tree, path).map_err(Walked::Lower)
+        walk.run(tree, path).map_err(WalkError::Lower)
     })
 }
 
@@ -206,7 +206,7 @@ impl Worker<'_, '_> {
         }
     }
 
-    /// A file of a key that went meanwhile isn't read on: nobody is to have its DEK then.
+    /// Stops reading a file whose key has become unusable: nobody may use its DEK then.
     fn still_usable(self, file: &Opened) -> bool {
         match self.keys.usable(file.content.header.backing()) {
             Ok(()) => true,
@@ -219,8 +219,8 @@ impl Worker<'_, '_> {
         }
     }
 
-    /// What failed beside a mount may have been read while it was written, cut or emptied: read once more while
-    /// the mount leaves the file alone, from the header on.
+    /// Reads pages again that failed beside a mount, from the header on, with the file quiesced: they may have been read while the
+    /// file was written or truncated.
     fn look_again(self, vault: &Vault, file: &Opened, runs: &Runs, buffers: &mut Buffers) {
         let fd = file.fd.as_fd();
         let seen = vault.with_file_quiesced(fd, || -> storage::Result<(HeaderCheck, Runs)> {
@@ -236,7 +236,7 @@ impl Worker<'_, '_> {
         match seen {
             Ok(Ok((now, still))) => match now.body {
                 Body::Sealed(content) => self.report(file, content.header.floor().0, &still),
-                // Emptied.
+                // Truncated to zero.
                 Body::Nothing => {}
                 Body::Closed => {
                     for (code, detail) in now.found {

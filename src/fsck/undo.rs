@@ -1,5 +1,5 @@
-//! What a repair overwrites is kept first: `fsck-undo.jsonl` in the vault's directory, one JSON object a line, with
-//! the lower file, the offset and the bytes. They are ciphertext, as the file they stood in.
+//! The record of what repairs overwrite: `fsck-undo.jsonl` in the vault's directory, one JSON object a line, with the lower file,
+//! the offset and the bytes, which are ciphertext. **Crash order**: a line is durable before its bytes are overwritten.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::ids::{LowerOffset, PathText, Timestamp};
 use crate::storage::{self, Access, Errno};
 
-/// The file in a vault's directory that keeps what a repair overwrote.
+/// The name of the record in a vault's directory.
 pub const UNDO_NAME: &str = "fsck-undo.jsonl";
 
 /// The record of what was overwritten.
@@ -19,15 +19,15 @@ pub(super) struct Undo<'a> {
 }
 
 impl<'a> Undo<'a> {
-    /// In this vault's directory. Nothing is written before there is something to keep.
+    /// In this vault's directory. The file is created with the first record.
     pub(super) fn new(vault: &'a OwnedFd) -> Self {
         Self { vault }
     }
 
-    /// Keeps these bytes of a lower file; durable when it returns.
+    /// Saves these bytes of a lower file; durable when it returns.
     ///
     /// # Errors
-    /// What the lower filesystem says: then nothing must be overwritten.
+    /// What the lower filesystem says. Nothing must be overwritten then.
     pub(super) fn keep(&self, lower: &PathText, at: LowerOffset, bytes: &[u8]) -> storage::Result<()> {
         let (dir, name) = (self.vault.as_fd(), UNDO_NAME.as_bytes());
         let file = match storage::open_owned(dir, name, Access::ReadWrite) {

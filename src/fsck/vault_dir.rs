@@ -1,4 +1,4 @@
-//! What lies in a vault's directory beside the tree: the keyring and the one before it, the event log, leftovers.
+//! Checks what a vault's directory holds beside the tree: the keyring and its predecessor, the event log, temporary files.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -9,11 +9,12 @@ use super::reporter::{Location, Reporter};
 use crate::keyring::{FILE_NAME, KeyringError, Keys, LOCK_NAME, PREV_NAME, RESERVE_NAMES, is_set_aside};
 use crate::names::LowerKind;
 use crate::storage::{self, DirStream, FileKind};
+use crate::vault::Vault;
 
-/// How long the writer of a line of the event log is given before the line counts as torn.
+/// How long a line of the event log may take to be written before it counts as torn.
 const LINE_PATIENCE: Duration = Duration::from_millis(100);
 
-/// Mode bits that let others change the keyring, or everyone read it.
+/// Mode bits that let others write the keyring, or everyone read it.
 const EXPOSED: u16 = 0o026;
 
 const KNOWN: [&str; 8] =
@@ -23,20 +24,27 @@ fn place(name: &str) -> Location {
     Location { path: Vec::new(), lower: name.as_bytes().to_vec() }
 }
 
-/// Checks the vault's directory. `mounted`: others may be writing.
-pub(super) fn check(dir: &OwnedFd, keys: &Keys, mounted: bool, reporter: &Reporter<'_>) {
-    if let Err(e) = entries(dir, keys, mounted, reporter) {
+/// Checks the vault's directory. With a mount others may be writing.
+pub(super) fn check(dir: &OwnedFd, keys: &Keys, mount: Option<&Vault>, reporter: &Reporter<'_>) {
+    if let Err(e) = entries(dir, keys, mount, reporter) {
         let (code, detail) = lower(e, "its entries");
         reporter.find(&place("."), code, None, detail);
     }
     keyring(dir, keys, reporter);
-    if mounted && let Err(error) = keys.check_keyring() {
+    if mount.is_some()
+        && let Err(error) = keys.check_keyring()
+    {
         reporter.find(&place(FILE_NAME), Code::KeyringReplaced, None, error.to_string());
     }
-    events(keys, mounted, reporter);
+    events(keys, mount, reporter);
 }
 
-fn entries(dir: &OwnedFd, keys: &Keys, mounted: bool, reporter: &Reporter<'_>) -> storage::Result<()> {
+fn entries(
+    dir: &OwnedFd,
+    keys: &Keys,
+    mount: Option<&Vault>,
+    reporter: &Reporter<'_>,
+) -> storage::Result<()> {
     let mut stream = DirStream::new(storage::open_dir(dir.as_fd(), b".")?);
     while let Some(entry) = stream.next()? {
         let mut known = KNOWN.iter().chain(&RESERVE_NAMES);
@@ -47,10 +55,10 @@ fn entries(dir: &OwnedFd, keys: &Keys, mounted: bool, reporter: &Reporter<'_>) -
         let name = String::from_utf8_lossy(entry.name);
         let at = Location { path: Vec::new(), lower: entry.name.to_vec() };
         if LowerKind::of(entry.name) == LowerKind::Temporary {
-            // Under the keyring's lock no save is under way.
+            // No save is under way while the keyring's lock is held.
             let there =
                 || storage::stat(dir.as_fd(), entry.name).is_ok_and(|s| s.kind() == FileKind::Regular);
-            let left = if mounted { keys.with_saves_locked(there).unwrap_or(false) } else { there() };
+            let left = if mount.is_some() { keys.with_saves_locked(there).unwrap_or(false) } else { there() };
             if left {
                 reporter.find(&at, Code::Temporary, None, "of a save of the keyring that was interrupted");
             }
@@ -93,10 +101,10 @@ fn keyring(dir: &OwnedFd, keys: &Keys, reporter: &Reporter<'_>) {
     }
 }
 
-fn events(keys: &Keys, mounted: bool, reporter: &Reporter<'_>) {
+fn events(keys: &Keys, mount: Option<&Vault>, reporter: &Reporter<'_>) {
     let at = place("events.jsonl");
     let mut seen = keys.verify_events();
-    if mounted && !matches!(&seen, Ok(found) if found.is_good() && !found.torn_end) {
+    if mount.is_some() && !matches!(&seen, Ok(found) if found.is_good() && !found.torn_end) {
         std::thread::sleep(LINE_PATIENCE);
         seen = keys.verify_events();
     }

@@ -1,5 +1,5 @@
-//! The walk over the tree: every directory, name, symlink and attribute, and the header of every file; pages go to
-//! the workers. A descriptor for each directory between the root and where the walk is, and for files in work.
+//! The walk over the tree: checks each directory, name, symlink and attribute, and the header of each file, and queues its pages
+//! for the workers. It holds a descriptor for each directory between the root and its position, and for each queued file.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -19,7 +19,7 @@ use crate::names::{LowerKind, LowerName, TreeCiphers, bad_name};
 use crate::storage::{self, Access, DirStream, Errno, FileKind, Stat};
 use crate::vault::Vault;
 
-/// Pages in one piece of work: 16 MiB, all of one segment.
+/// Pages in one job: 16 MiB, all of one segment.
 const JOB_PAGES: u64 = 4096;
 
 /// A file whose pages are to be checked.
@@ -27,7 +27,7 @@ pub(super) struct Opened {
     pub(super) fd: OwnedFd,
     pub(super) content: Content,
     pub(super) place: Location,
-    /// Whether it was said that its key can't be used any more.
+    /// Whether it was reported that its key can no longer be used.
     pub(super) key_gone: AtomicBool,
 }
 
@@ -43,7 +43,7 @@ struct Link {
     place: Location,
 }
 
-/// What a walk works with.
+/// The state of a walk.
 pub(super) struct Walk<'a, 'w> {
     keys: &'a Keys,
     /// The mount beside which this happens.
@@ -113,7 +113,7 @@ impl<'a, 'w> Walk<'a, 'w> {
         }
         let second = SecondWalk { checker: &self.checker, reporter: self.reporter, dev: self.dev };
         second.report_shared(&mut self.ids, &from);
-        // Names come and go beside a mount, and a part of the tree needn't hold them all.
+        // Beside a mount names come and go, and a part of the tree needn't hold all names of a file.
         if self.vault.is_none() && path.is_empty() && !self.reporter.stopped() {
             for link in self.links.values().filter(|link| link.known < link.names) {
                 let detail = format!("{} hard links, of which {} are in the tree", link.names, link.known);
@@ -123,8 +123,8 @@ impl<'a, 'w> Walk<'a, 'w> {
         Ok(())
     }
 
-    /// Runs `look` while the mount, if there is one, leaves the directory alone.
-    fn still<T>(&self, dir: BorrowedFd<'_>, mut look: impl FnMut() -> T) -> T {
+    /// Runs `look` with the directory quiesced, if there is a mount.
+    fn quiesced<T>(&self, dir: BorrowedFd<'_>, mut look: impl FnMut() -> T) -> T {
         match self.vault {
             Some(vault) => match vault.with_dir_quiesced(dir, &mut look) {
                 Ok(seen) => seen,
@@ -134,9 +134,9 @@ impl<'a, 'w> Walk<'a, 'w> {
         }
     }
 
-    /// A second look at what looked wrong, if there is a mount that may have changed it meanwhile.
+    /// Looks again at what looked wrong, if a mount may have changed it meanwhile.
     fn again<T>(&self, dir: BorrowedFd<'_>, seen: T, look: impl FnMut() -> T) -> T {
-        if self.vault.is_some() { self.still(dir, look) } else { seen }
+        if self.vault.is_some() { self.quiesced(dir, look) } else { seen }
     }
 
     fn dir(&self, fd: OwnedFd, derived: Option<DirId>, place: Location) -> Dir {
@@ -180,7 +180,7 @@ impl<'a, 'w> Walk<'a, 'w> {
     }
 
     fn list(&mut self, dir: &Arc<Dir>) {
-        // The stream needs an offset of its own.
+        // The stream needs a descriptor with an offset of its own.
         let stream = storage::open_dir(dir.fd.as_fd(), b".").map(DirStream::new);
         match stream.and_then(|stream| self.entries(dir, stream)) {
             Ok(()) => {}
@@ -226,10 +226,10 @@ impl<'a, 'w> Walk<'a, 'w> {
 
     fn temporary(&self, dir: &Dir, entry: &[u8]) {
         if self.vault.is_some() && LowerKind::is_reencryption(entry) {
-            // Of one that is under way, for all that can be seen from here: it takes as long as the file is big.
+            // It may belong to a re-encryption that is under way, which takes longer the larger the file is.
             return;
         }
-        let there = self.still(dir.fd.as_fd(), || storage::stat(dir.fd.as_fd(), entry));
+        let there = self.quiesced(dir.fd.as_fd(), || storage::stat(dir.fd.as_fd(), entry));
         let Ok(stat) = there else { return };
         let place = dir.place.child(&bad_name(entry), entry);
         match stat.kind() {
@@ -245,7 +245,7 @@ impl<'a, 'w> Walk<'a, 'w> {
 
     fn orphan(&self, dir: &Dir, companion: &[u8]) {
         let entry = companion.strip_suffix(crate::names::LONG_SUFFIX).unwrap_or(companion);
-        let orphaned = self.still(dir.fd.as_fd(), || {
+        let orphaned = self.quiesced(dir.fd.as_fd(), || {
             let gone = matches!(storage::stat(dir.fd.as_fd(), entry), Err(Errno::NOENT));
             gone && storage::stat(dir.fd.as_fd(), companion).is_ok()
         });
@@ -268,11 +268,11 @@ impl<'a, 'w> Walk<'a, 'w> {
             Some(id) => match self.checker.name(at, id, entry) {
                 Ok(name) => Ok(Some(name)),
                 bad => self.again(at, bad.map(Some), || {
-                    // Gone, and its long name with it: it may be back before it is looked at outside the lock.
+                    // Removed, and its long name too. It must be looked at in here: outside the lock it may come back.
                     if matches!(storage::stat(at, entry), Err(Errno::NOENT)) {
                         return Ok(None);
                     }
-                    // Also the id may have been read while the directory was being removed.
+                    // The id too may have been read while the directory was being removed.
                     let id = self.checker.stored_id(at)?.or(dir.derived).unwrap_or(id);
                     self.checker.name(at, id, entry).map(Some)
                 }),
@@ -339,7 +339,7 @@ impl<'a, 'w> Walk<'a, 'w> {
         let mut found = Vec::new();
         let get = |name: &[u8]| storage::getxattr(fd.as_fd(), name);
         self.checker.xattrs(storage::listxattr(fd.as_fd()), get, &mut found);
-        let header_check = match check_header_settled(fd.as_fd(), self.keys, self.vault) {
+        let header_check = match check_header_quiesced(fd.as_fd(), self.keys, self.vault) {
             Ok(header_check) => header_check,
             Err(e) => {
                 found.push(lower(e, "the header"));
@@ -353,7 +353,7 @@ impl<'a, 'w> Walk<'a, 'w> {
         }
         let Body::Sealed(content) = header_check.body else { return };
         self.reporter.wrapped(content.header.backing());
-        // Else its other names may be there under numbers of their own.
+        // Otherwise its other names may have inode numbers of their own.
         if stat.nlink == 1 || self.links_share_ino {
             self.ids.note(content.header.file(), stat.ino);
         }
@@ -371,9 +371,8 @@ impl<'a, 'w> Walk<'a, 'w> {
     }
 }
 
-/// The header check of a file; once more, with the file held still by the mount beside which this happens, if anything
-/// looks wrong.
-pub(super) fn check_header_settled(
+/// Checks the header of a file; if anything looks wrong beside a mount, again with the file quiesced.
+pub(super) fn check_header_quiesced(
     fd: BorrowedFd<'_>,
     keys: &Keys,
     vault: Option<&Vault>,

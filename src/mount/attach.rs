@@ -1,5 +1,5 @@
-//! Getting a FUSE session's descriptor: from the kernel directly as root, else by way of fusermount3, which
-//! is setuid and checks what a user may do.
+//! Getting a FUSE session's descriptor: as root from the kernel directly, else through fusermount3, which is setuid and checks
+//! what a user may do.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
@@ -29,8 +29,7 @@ const DEVICE: &str = "/dev/fuse";
 /// fusermount3 finds the socket for its answer by this variable.
 const SOCKET_VARIABLE: &str = "_FUSE_COMMFD";
 
-/// Mounts at `mountpoint`, the directory that was checked, and returns the session's descriptor; nothing is served
-/// yet.
+/// Mounts at `mountpoint`, the directory that was checked, and returns the session's descriptor. Nothing is served yet.
 pub(super) fn attach(
     options: &MountOptions,
     vault: &Path,
@@ -45,7 +44,7 @@ pub(super) fn attach(
     }
 }
 
-/// Whether session threads can have descriptors of their own, for which the device is opened again.
+/// Whether each session thread can have a descriptor of its own, for which the device must be opened again.
 pub(super) fn can_clone() -> bool {
     open_device().is_ok()
 }
@@ -54,7 +53,7 @@ fn open_device() -> std::io::Result<File> {
     File::options().read(true).write(true).open(DEVICE)
 }
 
-/// Whether there is a FUSE device at all, before anything is asked of the user.
+/// Checks that there is a FUSE device, before the user is asked for anything.
 pub(super) fn check_device() -> Result<(), MountError> {
     match std::fs::symlink_metadata(DEVICE) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(MountError::Fuse(format!(
@@ -72,7 +71,7 @@ fn directly(
 ) -> Result<OwnedFd, MountError> {
     let device = open_device()
         .map_err(|error| MountError::Fuse(format!("{DEVICE}: {error}; is this a container without FUSE?")))?;
-    // 40000: the root of a vault is a directory; its mode comes with the first look at it.
+    // 40000: the root of a vault is a directory. The kernel asks for its mode later.
     let mut data = format!(
         "fd={},rootmode=40000,user_id={},group_id={}",
         device.as_raw_fd(),
@@ -117,7 +116,7 @@ fn through_fusermount(
         socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::empty(), None).map_err(failed)?;
     rustix::io::fcntl_setfd(&ours, rustix::io::FdFlags::CLOEXEC).map_err(failed)?;
     let mut command = fusermount(&["-o".as_ref(), &helper_options(options, source, permissions)]);
-    // It makes the path of its working directory anew: what it mounted at is looked at afterwards.
+    // It resolves the path of its working directory again, so the caller checks afterwards where it mounted.
     command
         .current_dir(mountpoint.held())
         .args(["--", "."])

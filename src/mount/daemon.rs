@@ -1,6 +1,6 @@
-//! Going to the background: the process splits before it unlocks, and its parent, still in the terminal's
-//! foreground, says how it went. Two messages can come through the pipe between them: "ready", or an exit
-//! code with a line of text. Neither, and the daemon died.
+//! Going to the background. The process forks before it unlocks the vault; the parent stays in the terminal's foreground and
+//! reports the outcome. The daemon sends one of two messages through a pipe: "ready", or an exit status with a line of text.
+//! If neither comes, the daemon died.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -13,14 +13,14 @@ use super::error::{Failure, MountError};
 use super::log;
 use crate::sys::process::{Forked, fork};
 
-/// The exit code that stands for "ready" in the pipe.
+/// The byte for "ready" in the pipe, where an exit status stands otherwise.
 const READY: u8 = 0;
 
-/// Which process this is now.
+/// Which process this is after the fork.
 pub(super) enum Side {
-    /// The one that was started; it waits.
+    /// The original process, which waits.
     Parent(Waiting),
-    /// The daemon to be.
+    /// The child, which becomes the daemon.
     Daemon(Starting),
 }
 
@@ -30,13 +30,13 @@ pub(super) struct Waiting {
     from_daemon: File,
 }
 
-/// The daemon's end, until it has spoken; closed in silence, the parent reports a death.
+/// The daemon's end, until it has sent its message. If it is closed without one, the parent reports that the daemon died.
 pub(super) struct Starting {
-    /// `None` in the foreground, where there is nobody to tell, and once it is told.
+    /// `None` in the foreground, where no parent waits, and once the message is sent.
     to_parent: Cell<Option<File>>,
 }
 
-/// Splits the process; the daemon gets a session of its own, so that no terminal's signals reach it.
+/// Forks. The daemon gets a session of its own, so that no terminal's signals reach it.
 pub(super) fn split() -> Result<Side, MountError> {
     let failed = |error: rustix::io::Errno| MountError::Daemon(error.into());
     let (from_daemon, to_parent) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
@@ -81,8 +81,8 @@ fn how_it_ended(daemon: Pid) -> String {
     }
 }
 
-/// The daemon's life, and its process's end. A failure before it was ready goes to the parent, a later one to
-/// the log alone.
+/// Runs the daemon, and ends its process. A failure before it was ready is sent to the parent; a later one only goes to the
+/// log.
 pub(super) fn live(
     starting: &Starting,
     exit_code: fn(&MountError) -> u8,
@@ -111,10 +111,10 @@ impl Starting {
         Self { to_parent: Cell::new(None) }
     }
 
-    /// Tells the parent that the mount serves, and lets go of the terminal.
+    /// Sends "ready" to the parent, and detaches from the terminal.
     ///
     /// # Errors
-    /// The parent is gone (interrupted from the terminal): whoever asked wants no mount any more.
+    /// The parent is gone (interrupted from the terminal), so the user wants no mount any more.
     pub(super) fn ready(&self) -> Result<(), MountError> {
         let Some(mut to_parent) = self.to_parent.take() else { return Ok(()) };
         log::leave_terminal();

@@ -1,5 +1,5 @@
-//! What falls due while a vault is mounted, rotations and deletions: checked when it is mounted and every
-//! minute from then on. A check that finds nothing due costs a look at the keys in memory.
+//! Rotations and deletions that fall due while a vault is mounted. They are checked at mount and every minute from then on. A
+//! check that finds nothing due only looks at the keys in memory.
 
 use std::io;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::service::OpenVault;
 /// later than one that didn't.
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// The thread that rotates what is due. Dropping it ends it.
+/// The thread that makes due rotations and deletions. It ends when this is dropped.
 pub(super) struct Scheduler {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -70,7 +70,7 @@ fn run(keys: &Keys, open: &OpenVault, shared: &Shared) {
                     );
                 }
             }
-            // Tried again every minute; one line of it is enough.
+            // Tried again every minute; one line in the log is enough.
             Err(_) if complained => {}
             Err(error) => {
                 complained = true;
@@ -91,7 +91,7 @@ fn run(keys: &Keys, open: &OpenVault, shared: &Shared) {
     }
 }
 
-/// Deletes the keys whose date has passed. What is held up is in the audit log and in the status.
+/// Deletes the keys whose date has passed. Deletions that are blocked are in the audit log and in the status.
 fn delete_due(open: &OpenVault, shared: &Shared) {
     match open.delete_due(&mut |_| !*shared.stopping.lock()) {
         Ok(done) => {

@@ -50,7 +50,7 @@ pub enum MountError {
         /// Who holds it: process id, command, mountpoint, as far as known.
         holder: String,
     },
-    /// FUSE can't be had.
+    /// FUSE isn't available.
     #[error("FUSE: {0}")]
     Fuse(String),
     /// There is no vault mounted.
@@ -59,7 +59,7 @@ pub enum MountError {
     /// Programs still use the mount.
     #[error("{}: busy: a program has files or its working directory in there (`fuser -vm` names it)", .0.display())]
     Busy(PathBuf),
-    /// The mount is gone, and another user's daemon isn't.
+    /// Unmounted, but another user's daemon is still running.
     #[error(
         "{}: unmounted, but its daemon, process {daemon}, is still there after {waited} s: what was written last may not be on \
          disk; see what keeps it (it may be syncing), or end it with `kill -9 {daemon}`, as when the power fails",
@@ -70,7 +70,7 @@ pub enum MountError {
         path: PathBuf,
         /// The daemon's process.
         daemon: i32,
-        /// Seconds for which it was waited for.
+        /// How long it was waited for, in seconds.
         waited: u64,
     },
     /// Its flags could not be changed.
@@ -81,7 +81,7 @@ pub enum MountError {
         /// Why.
         problem: String,
     },
-    /// Not unmounted for another reason.
+    /// Another reason why it isn't unmounted.
     #[error("{}: cannot unmount: {problem}", path.display())]
     Unmount {
         /// The mountpoint.
@@ -96,13 +96,13 @@ pub enum MountError {
         path: PathBuf,
         /// What was tried.
         action: &'static str,
-        /// What came of it.
+        /// Its error.
         error: io::Error,
     },
     /// The keyring can't be opened.
     #[error(transparent)]
     Keyring(#[from] KeyringError),
-    /// The tree can't be taken into use.
+    /// The tree can't be used.
     #[error(transparent)]
     Tree(#[from] TreeError),
     /// The process may have too few descriptors.
@@ -125,7 +125,7 @@ pub enum MountError {
     /// The daemon died before it could say why.
     #[error("the daemon ended before the mount was ready ({0}); `mount --foreground` may show why")]
     Died(String),
-    /// What the daemon said.
+    /// The daemon's message.
     #[error("{}", .0.text)]
     Reported(Failure),
 }

@@ -9,10 +9,10 @@ use super::error::MountError;
 
 const HELPER: &str = "fusermount3";
 
-/// Where fusermount3 is looked for where PATH doesn't lead to it: the mount may have been started without one.
+/// Directories in which fusermount3 is looked for if it isn't in PATH: the mount may have been started without PATH.
 const HELPER_DIRS: [&str; 3] = ["/usr/bin", "/bin", "/usr/local/bin"];
 
-/// The way to fusermount3.
+/// The path of fusermount3.
 fn helper() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let places = std::env::split_paths(&path).chain(HELPER_DIRS.map(PathBuf::from));
@@ -20,7 +20,7 @@ fn helper() -> PathBuf {
     found.find(|helper| helper.is_file()).unwrap_or_else(|| HELPER.into())
 }
 
-/// fusermount3, its output kept for messages.
+/// A command that runs fusermount3 and captures its messages.
 pub(super) fn fusermount(arguments: &[&OsStr]) -> Command {
     let mut command = Command::new(helper());
     // Ctrl-C in the terminal of a mount in the foreground is for the mount alone.
@@ -36,7 +36,7 @@ pub(super) fn no_fusermount(error: std::io::Error) -> MountError {
     })
 }
 
-/// What fusermount3 said, on one line, and what to do about what it says most.
+/// The messages of fusermount3, on one line.
 pub(super) fn explain(stderr: &[u8]) -> String {
     let said = String::from_utf8_lossy(stderr);
     let said = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");

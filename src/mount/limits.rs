@@ -1,5 +1,5 @@
-//! What the process asks of the kernel for itself before it has secrets or threads: memory that others can't read, and
-//! limits lifted that would end a mount or make it fail.
+//! Resource limits and memory protection, which are set before the process has secrets or threads: other processes can't read
+//! its memory, and limits that would end a mount or make it fail are raised.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use super::error::MountError;
 /// How far the descriptor table is grown in one go: 512 KiB of kernel memory at most.
 const DESCRIPTORS_AT_START: u64 = 1 << 16;
 
-/// The fewest descriptors that a mount can do with: a daemon at rest has some 20, leaves 64 to itself
+/// The fewest descriptors that a mount can work with: a daemon at rest has some 20, leaves 64 to itself
 /// (`vault::tree::descriptors`), and opens files and directories for each request.
 const DESCRIPTORS_AT_LEAST: u64 = 128;
 
@@ -55,8 +55,8 @@ impl fmt::Display for Remaining {
     }
 }
 
-/// Lifts the limits on file sizes, CPU time, memory and threads, and returns those that would be felt and remain: root
-/// alone can go beyond a hard limit. Of a limited CPU time the last seconds are kept, in which SIGXCPU unmounts.
+/// Raises the limits on file sizes, CPU time, memory and threads, and returns those that remain and matter: only root can exceed
+/// a hard limit. If CPU time is limited, the last seconds are kept for SIGXCPU, which unmounts.
 pub(super) fn lift() -> Vec<Remaining> {
     raise(Resource::Nproc);
     let lifted = [Resource::Fsize, Resource::Cpu, Resource::As, Resource::Data].into_iter();
@@ -80,9 +80,9 @@ fn cpu_soft(hard: u64) -> u64 {
     hard.saturating_sub(TIME_TO_UNMOUNT).max(hard / 2)
 }
 
-/// Keeps other processes of the same user from reading this one's memory (ptrace, /proc, core dumps), and lifts the
-/// limit of locked memory. At the start of every command: most of them come to hold keys. Children that are forked
-/// have it too; programs that are started don't, but for the limits.
+/// Keeps other processes of the same user from reading this one's memory (ptrace, /proc, core dumps), and raises the limit of
+/// locked memory. Called at the start of every command, since most of them hold keys at some time. Forked children inherit
+/// both; executed programs only inherit the limits.
 pub fn protect_memory() {
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         tracing::warn!(%error, "other processes of this user can read this one's memory");
@@ -96,7 +96,7 @@ pub fn protect_memory() {
     }
 }
 
-/// Whether the limit of open files can be raised to what a mount can do with.
+/// Checks that the limit of open files can be raised to what a mount needs.
 ///
 /// # Errors
 /// [`MountError::Descriptors`].

@@ -1,10 +1,10 @@
-//! The vault's lock: whoever holds it is the vault's only user. An flock, so it goes with its holder, however
-//! that ends; the file says who it is, for the one who is refused, and is emptied when the lock is given up.
+//! The vault's lock: its holder is the vault's only user. It is an flock, so it is released however the holder ends. The file
+//! records the holder, for the message to a process that is refused, and is emptied when the lock is released.
 //!
-//! The file lies with the ciphertext, where others may read and write it: it says no more than the holder's process,
-//! host and subcommand, and nothing depends on what it says but how long the holder is waited for. It is the vault
-//! owner's alone (0600), so that nobody else can hold the lock. In a vault that this program may only read
-//! (`storage::Writable`) it is locked as it is, and says nothing.
+//! The file lies beside the ciphertext, where others may read and write it. So it holds no more than the holder's process,
+//! host and subcommand, and nothing but the time to wait for the holder depends on its content. Only the vault's owner can
+//! open it (0600), so that nobody else can hold the lock. In a vault that this program may only read (`storage::Writable`)
+//! it is locked and not written.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -25,30 +25,30 @@ use crate::storage::{self, Access, Errno, Walked, Writable, walk};
 
 const NAME: &[u8] = b"lock";
 
-/// How long one holder is waited for: a daemon on its way out has unmounted, and syncs the lower filesystem; a
-/// command derives its key and saves.
+/// How long one holder is waited for. A daemon that is ending has unmounted and syncs the lower filesystem; a command derives
+/// its key and saves.
 const PATIENCE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(20);
 
 /// The longest holder record that is read, in bytes.
 const RECORD_MAX: u64 = 16 << 10;
 
-/// A vault that this process, and those it splits into, have for themselves.
+/// The lock of a vault, held by this process and its forked children.
 #[derive(Debug)]
 pub struct VaultLock {
     vault: PathBuf,
     dir: OwnedFd,
     file: File,
     writable: Option<Writable>,
-    /// The process that the record is of, and that empties it; 0: none.
+    /// The process that wrote the record, and that empties it; 0: none.
     signed: AtomicU32,
 }
 
-/// What the lock file says of its holder.
+/// The record in the lock file.
 #[derive(Serialize, Deserialize)]
 struct Holder {
     pid: u32,
-    /// Older programs don't say it.
+    /// Older programs don't record it.
     #[serde(default)]
     host: String,
     /// The subcommand's name. Older programs wrote the whole command line.
@@ -59,9 +59,8 @@ struct Holder {
 }
 
 impl VaultLock {
-    /// Takes the lock of the vault in this directory. If its holder doesn't serve a mount (it is starting, or
-    /// on its way out, or a command that is at work), it is given up to 5 s; so is the next one, where many
-    /// commands come at once.
+    /// Takes the lock of the vault in this directory. Waits up to 5 s for a holder that serves no mount (it is starting or ending,
+    /// or a command at work), and as long for each further holder, if many commands run at once.
     ///
     /// # Errors
     /// [`MountError::InUse`], naming the holder; [`MountError::Vault`] if the lock file can't be opened.
@@ -99,9 +98,8 @@ impl VaultLock {
         Ok(lock)
     }
 
-    /// Keeps mounts away from a vault that is only looked at, a copy maybe, on a medium that can't be written
-    /// maybe: nothing is written, not who holds it either. Others may look at the same time. `None`: it has no lock
-    /// file, so it was never mounted where it lies.
+    /// Keeps mounts away from a vault that is only read, such as a copy, or one on a read-only medium. Nothing is written, not
+    /// even the holder. Others may read at the same time. `None`: it has no lock file, so it was never mounted there.
     ///
     /// # Errors
     /// As [`VaultLock::take`].
@@ -118,12 +116,12 @@ impl VaultLock {
         Ok(Some(Self { vault: vault.to_owned(), dir, file, writable: None, signed: AtomicU32::new(0) }))
     }
 
-    /// Writes down that this process holds the lock. Called again after a fork.
+    /// Records that this process holds the lock. Called again after a fork.
     pub fn sign(&self) {
         self.write(None);
     }
 
-    /// Writes down that this process serves the mount with this device number.
+    /// Records that this process serves the mount with this device number.
     pub fn serves(&self, device: u64) {
         self.write(Some(device));
     }
@@ -141,7 +139,7 @@ impl VaultLock {
         }
     }
 
-    /// Leaves the lock to the process that was split off this one.
+    /// Leaves the lock to the forked child.
     pub fn leave_to_child(&self) {
         self.signed.store(0, Ordering::Relaxed);
     }
@@ -153,7 +151,7 @@ impl VaultLock {
 }
 
 impl Drop for VaultLock {
-    /// The lock itself goes with its last descriptor.
+    /// The lock itself is released with its last descriptor.
     fn drop(&mut self) {
         if self.signed.load(Ordering::Relaxed) == std::process::id() {
             let _ = self.file.set_len(0);
@@ -162,7 +160,7 @@ impl Drop for VaultLock {
 }
 
 impl Holder {
-    /// The mount that it serves, if that is there.
+    /// The mount that the holder serves, if there is one.
     fn mount(&self) -> Option<Mount> {
         let device = self.serves.filter(|_| self.host == host())?;
         mountinfo::mounts().into_iter().find(|mount| mount.is_vault() && mount.device == device)
@@ -170,7 +168,7 @@ impl Holder {
 
     fn describe(&self) -> String {
         let mut text = format!("process {}", self.pid);
-        // Whoever can write the ciphertext can write this, too, and an older program wrote secrets.
+        // Anyone who can write the ciphertext can write this too, and an older program wrote secrets.
         if is_word(&self.command) {
             text += &format!(" (rekeyfs {})", self.command);
         }
@@ -184,7 +182,7 @@ impl Holder {
     }
 }
 
-/// Locks the file as `how` says, with patience for each of its holders.
+/// Locks the file as `how` says. Waits for each of its holders.
 fn wait(vault: &Path, file: &mut File, how: FlockOperation, patience: Duration) -> Result<(), MountError> {
     let mut deadline = Instant::now() + patience;
     let mut waited_for = None;
@@ -194,7 +192,7 @@ fn wait(vault: &Path, file: &mut File, how: FlockOperation, patience: Duration) 
             Err(Errno::INTR) => {}
             Err(Errno::WOULDBLOCK) => {
                 let holder = read_holder(file);
-                // A record that is being written names nobody: that is no new holder.
+                // An empty record is just being written: that is no new holder.
                 if let Some(pid) = holder.as_ref().map(|holder| holder.pid)
                     && waited_for.replace(pid).is_some_and(|before| before != pid)
                 {
@@ -202,7 +200,7 @@ fn wait(vault: &Path, file: &mut File, how: FlockOperation, patience: Duration) 
                 }
                 let over = Instant::now() >= deadline;
                 if over || holder.as_ref().is_some_and(|holder| holder.mount().is_some()) {
-                    // Who only looks at the vault shares the lock, and doesn't sign: the record is an old one.
+                    // A process that only reads the vault shares the lock and writes no record: the record is an old one.
                     let looked_at = is_looked_at(file);
                     if over || !looked_at {
                         let described = holder.filter(|_| !looked_at).map(|holder| holder.describe());
@@ -222,10 +220,10 @@ fn wait(vault: &Path, file: &mut File, how: FlockOperation, patience: Duration) 
     }
 }
 
-/// Whether those who hold the lock share it.
+/// Whether the lock is held shared.
 fn is_looked_at(file: &File) -> bool {
     let shared = flock(file, FlockOperation::NonBlockingLockShared).is_ok();
-    // Not kept meanwhile: two who wait to have it for themselves would wait for each other.
+    // Released at once: two processes that wait for the exclusive lock would wait for each other.
     shared && flock(file, FlockOperation::Unlock).is_ok()
 }
 
@@ -234,10 +232,10 @@ fn open_vault(vault: &Path) -> io::Result<OwnedFd> {
     Ok(storage::open_dir(dir.fd(), b".")?)
 }
 
-/// The subcommand of this process: the first word of its command line, which is all of it that may be known.
+/// The subcommand of this process: the first word of its command line. The rest may hold secrets and isn't recorded.
 fn subcommand() -> String {
     let mut words = std::env::args_os();
-    // As mount(8) calls it, what comes first is the vault.
+    // mount(8) gives the vault first.
     let program = words.next().map(PathBuf::from);
     let helper = program
         .as_deref()
@@ -261,8 +259,8 @@ fn open(dir: BorrowedFd<'_>, writable: Option<Writable>) -> storage::Result<File
         None => storage::open_file(dir, NAME, Access::ReadOnly),
     };
     match opened {
-        // A copy without a lock file, on a medium that can't be written, or in a vault that may not be: its directory does
-        // for those who read it. Nobody has taken the lock that isn't there.
+        // A copy without a lock file, on a read-only medium or in a vault that may only be read: readers lock its directory
+        // instead. Nobody can hold a lock file that doesn't exist.
         Err(Errno::ROFS) => storage::open_dir(dir, b".").map(File::from),
         Err(Errno::NOENT) if writable.is_none() => storage::open_dir(dir, b".").map(File::from),
         opened => opened.map(File::from),

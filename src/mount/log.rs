@@ -24,16 +24,16 @@ use repeats::{RepeatLimit, take_all_held_back, take_held_back};
 /// The system log's socket; set once the terminal is let go of.
 static SYSTEM: OnceLock<Option<UnixDatagram>> = OnceLock::new();
 
-/// What stands behind each warning and error: of which mount it is.
+/// Appended to each warning and error: the mount that it is about.
 static MOUNT: OnceLock<String> = OnceLock::new();
 
 const SOCKET: &str = "/dev/log";
 
-/// Says which lines are wanted.
+/// The environment variable that selects lines.
 const VARIABLE: &str = "REKEYFS_LOG";
 
-/// fuser warns of each request that is left unanswered on purpose, and logs plaintext names with each request:
-/// only its errors, unless it is asked for by name.
+/// fuser warns of each request that is left unanswered on purpose, and logs plaintext names with each request. So only its errors
+/// are shown, unless it is asked for by name.
 fn filter(asked: &str) -> String {
     if asked.contains("fuser") { asked.to_owned() } else { format!("{asked},fuser=error") }
 }
@@ -47,9 +47,9 @@ pub fn start() {
         .with_target(false)
         .with_ansi(false)
         .with_writer(Output);
-    // The last one is asked first: what isn't wanted doesn't count as repeated.
+    // The last layer is asked first, so that unwanted lines don't count as repeated.
     let _ = tracing_subscriber::registry().with(lines).with(RepeatLimit).with(filter).try_init();
-    // The standard library's own goes to standard error, which a daemon hasn't got.
+    // The standard library's own hook writes to standard error, which a daemon doesn't have.
     std::panic::set_hook(Box::new(|panic| tracing::error!("{}", panic.to_string().replace('\n', " "))));
 }
 
@@ -58,7 +58,7 @@ pub(super) fn name_mount(vault: &Path, mountpoint: &Path) {
     let _ = MOUNT.set(format!(" vault={vault:?} mountpoint={mountpoint:?}"));
 }
 
-/// The mount ends: tells of lines that were held back.
+/// To be called when a mount ends: reports how many lines were held back.
 pub(super) fn finish() {
     let lines = take_all_held_back();
     if lines > 0 {
@@ -71,7 +71,7 @@ pub(super) fn leave_terminal() {
     let connect = || {
         let socket = UnixDatagram::unbound().ok()?;
         socket.connect(SOCKET).ok()?;
-        // A line lost is better than a request that waits for the system log.
+        // A lost line is better than a request that waits for the system log.
         socket.set_nonblocking(true).ok()?;
         Some(socket)
     };

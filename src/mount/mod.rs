@@ -1,8 +1,8 @@
 //! A mount from its options to its end: checks, lock, daemon, unlocking, composition, session, unmount. This
 //! and `cli` are the only places that name concrete parts of all layers.
 //!
-//! Order matters: what can be refused is refused before a passphrase is asked for; the process splits before
-//! it has secrets or threads (locked memory isn't inherited, nor are threads); the parent reports what comes.
+//! **Order.** Everything that can be refused is refused before a passphrase is asked for (`prepare`). The process forks before
+//! it has secrets or threads, since neither locked memory nor threads are inherited. The parent reports the outcome.
 
 mod attach;
 mod daemon;
@@ -28,7 +28,7 @@ pub use lock::VaultLock;
 pub use options::MountOptions;
 pub use prepare::{Prepared, locate_vault, prepare};
 pub use remount::{FlagChanges, remount};
-pub use unmount::{How, unmount};
+pub use unmount::{UnmountMode, unmount};
 
 use crate::unlock::Secret;
 

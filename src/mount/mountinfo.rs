@@ -1,9 +1,10 @@
-//! What is mounted where, from /proc/self/mountinfo: it can be read without touching a mount whose daemon is
-//! gone or stuck. Which of the mounts a path leads into is asked of the kernel by a descriptor ([`of`]), which is
-//! had of a mount's root without being let into it; no text that someone else wrote comes into it.
+//! What is mounted where, from /proc/self/mountinfo, which can be read without touching a mount whose daemon is gone or stuck.
 //!
-//! The list is taken apart as bytes, here and not by procfs-core 0.18: that reads lines of UTF-8, so that one mount at a
-//! path of other bytes, which any user may make, hides all mounts; and it leaves octal escapes as they are.
+//! Which mount a path leads into is asked of the kernel through a descriptor ([`of`]): an O_PATH descriptor of a mount's root
+//! can be opened without permission to enter the mount. Text that another user wrote is never used for that.
+//!
+//! The list is parsed as bytes, here and not by procfs-core 0.18. That reads lines of UTF-8, so a single mount at a path of
+//! other bytes, which any user can make, would hide all mounts; and it doesn't decode octal escapes.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// The type under which vaults are mounted.
 pub const FILESYSTEM_TYPE: &str = "fuse.rekeyfs";
 
-/// The kernel's number of a mount: no other has it as long as it is there.
+/// The kernel's number of a mount, unique as long as the mount exists.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct MountId(u64);
 
@@ -22,20 +23,20 @@ pub struct MountId(u64);
 pub struct Mount {
     /// Its number.
     pub id: MountId,
-    /// Device number: what `stat` says of files in it.
+    /// Device number, as `stat` reports it for files in the mount.
     pub device: u64,
     /// Where it is mounted.
     pub mountpoint: PathBuf,
     /// Filesystem type.
     pub filesystem: OsString,
-    /// What is mounted: a vault's path, unless another name was asked for.
+    /// What is mounted: the vault's path, unless another name was given.
     pub source: OsString,
-    /// Of a FUSE mount, the user who mounted it.
+    /// The user who mounted it, for a FUSE mount.
     pub user: Option<u32>,
 }
 
 impl Mount {
-    /// Whether it is a vault.
+    /// Whether a vault is mounted.
     pub fn is_vault(&self) -> bool {
         self.filesystem == FILESYSTEM_TYPE
     }
@@ -46,12 +47,12 @@ pub fn mounts() -> Vec<Mount> {
     std::fs::read("/proc/self/mountinfo").map_or_else(|_| Vec::new(), |text| parse(&text))
 }
 
-/// What is mounted at exactly this path (absolute, without symlinks): the topmost, if several.
+/// The topmost mount at exactly this path (absolute, without symlinks).
 pub fn at(mountpoint: &Path) -> Option<Mount> {
     mounts().into_iter().rfind(|mount| mount.mountpoint == mountpoint)
 }
 
-/// The mount in which what a descriptor (O_PATH allowed) stands for lies.
+/// The mount that the file of a descriptor (O_PATH allowed) belongs to.
 pub fn of(fd: BorrowedFd<'_>) -> Option<Mount> {
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
     let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?;
@@ -59,7 +60,7 @@ pub fn of(fd: BorrowedFd<'_>) -> Option<Mount> {
     mounts().into_iter().find(|mount| mount.id == id)
 }
 
-/// This mount as it is now, if it is there still: its mountpoint may have been renamed.
+/// The present state of this mount, if it still exists: its mountpoint may have been renamed.
 pub fn now(wanted: &Mount) -> Option<Mount> {
     mounts().into_iter().find(|mount| (mount.id, mount.device) == (wanted.id, wanted.device))
 }

@@ -1,6 +1,6 @@
-//! Whether a vault can be mounted at a directory, which is held by a descriptor from then on: whoever may rename it or
-//! what it lies in, while a passphrase is typed and a key derived, doesn't move the mount to another directory. A mount
-//! left behind by a killed daemon is taken away first.
+//! Checks whether a vault can be mounted at a directory. From then on the directory is held by a descriptor: someone who renames
+//! it or a directory above it, while a passphrase is typed and a key derived, can't move the mount to another directory. A
+//! mount left behind by a killed daemon is unmounted first.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -29,15 +29,15 @@ impl Mountpoint {
         &self.path
     }
 
-    /// The directory itself, for this process and those it splits into.
+    /// A path of the directory itself, valid in this process and its forked children.
     pub(super) fn held(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.dir.as_raw_fd()))
     }
 
-    /// The mount that this user has made there.
+    /// The mount that this user has made at it.
     pub(super) fn mounted(&self) -> Option<Mount> {
         let me = geteuid().as_raw();
-        // Where it is now. It may be renamed between the two looks; in three turns it isn't each time.
+        // It may be renamed between reading its path and reading the list of mounts; hardly three times in a row.
         (0..3).find_map(|_| {
             let place = std::fs::read_link(self.held()).ok()?;
             mountinfo::at(&place).filter(|mount| mount.is_vault() && mount.user == Some(me))
@@ -94,7 +94,7 @@ pub(super) fn is_dead(mount: &Mount) -> bool {
 fn clean_up(asked: &Path, place: Walked) -> Result<(), MountError> {
     let mount =
         mountinfo::of(place.fd()).filter(|mount| mount.is_vault() && mount.mountpoint == place.path());
-    // It is a use of the mount.
+    // An open descriptor keeps the mount busy.
     drop(place);
     let Some(mount) = mount else {
         return Err(MountError::Mountpoint {

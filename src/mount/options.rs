@@ -1,4 +1,4 @@
-//! What to mount and how, checked before anything is asked of the user or the kernel.
+//! The options of a mount, checked before the user or the kernel is asked for anything.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -10,7 +10,7 @@ use super::error::MountError;
 use crate::unlock::CostLimit;
 use crate::vault::VaultOptions;
 
-/// A mount as it was asked for. The defaults are those of [`MountOptions::new`].
+/// The options of a mount. [`MountOptions::new`] has the defaults.
 #[derive(Clone, Debug)]
 pub struct MountOptions {
     /// The vault's directory.
@@ -25,8 +25,8 @@ pub struct MountOptions {
     pub read_only: bool,
     /// Re-wrap stale files when they are used.
     pub lazy_rewrap: bool,
-    /// Have the kernel gather writes in its cache; else each is handed over at once, and the times of a file are
-    /// those of its writes.
+    /// Let the kernel gather writes in its cache. Without it each write is sent at once, and the times of a file are those of its
+    /// writes.
     pub writeback: bool,
     /// Honour set-user-id bits and file capabilities.
     pub suid: bool,
@@ -34,17 +34,17 @@ pub struct MountOptions {
     pub dev: bool,
     /// Refuse to execute.
     pub noexec: bool,
-    /// Let reading change no time of last access; else the lower filesystem's own options decide.
+    /// Reading changes no access time. Without it the lower filesystem's own options decide.
     pub no_atime: bool,
     /// Mount over a directory that isn't empty.
     pub nonempty: bool,
-    /// Take a keyring older than, or another one than, what this host has seen.
+    /// Accept a keyring that is older than, or diverged from, the one that this host has seen.
     pub accept_rollback: bool,
-    /// With that: the number of the next version of each key, where nothing tells it.
+    /// With that: the number of the next version of each key, if it isn't known.
     pub next_version: Option<KeyVersion>,
     /// What may be spent on trying unlock slots.
     pub limit: CostLimit,
-    /// What the list of mounts shows as source instead of the vault's path.
+    /// The source in the list of mounts, instead of the vault's path.
     pub fsname: Option<OsString>,
 }
 

@@ -1,4 +1,4 @@
-//! What can be refused before a secret is asked for: the vault, the device, the mountpoint, the lock.
+//! The checks before a secret is asked for: the vault, the device, the mountpoint, the lock.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use super::options::MountOptions;
 use crate::keyring::KeyringFile;
 use crate::storage::{self, Walked, walk};
 
-/// A mount that nothing stands against so far; the vault is locked for it.
+/// A mount that has passed all checks. The vault is locked for it.
 #[derive(Debug)]
 pub struct Prepared {
     pub(super) options: MountOptions,
@@ -23,11 +23,11 @@ pub struct Prepared {
     pub(super) lock: VaultLock,
 }
 
-/// Checks vault, device and mountpoint, takes away what a killed daemon left at the mountpoint, and locks the
-/// vault, waiting up to 5 s for a daemon on its way out. Asks for no secret.
+/// Checks vault, device and mountpoint, unmounts what a killed daemon left at the mountpoint, and locks the vault, waiting up
+/// to 5 s for a daemon that is ending. Asks for no secret.
 ///
 /// # Errors
-/// What stands against the mount.
+/// Why nothing can be mounted.
 pub fn prepare(options: MountOptions) -> Result<Prepared, MountError> {
     options.validate()?;
     limits::check_descriptors()?;
@@ -41,7 +41,7 @@ pub fn prepare(options: MountOptions) -> Result<Prepared, MountError> {
     Ok(Prepared { options, vault, mountpoint, lock })
 }
 
-/// The absolute path of a vault, once it is seen to be one.
+/// Checks that a directory is a vault, and returns its absolute path.
 ///
 /// # Errors
 /// [`MountError::NotAVault`]; a header that can't be read.

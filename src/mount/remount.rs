@@ -1,4 +1,4 @@
-//! `mount -o remount`: the flags that the kernel keeps of a mount change, under its daemon as it runs.
+//! `mount -o remount`: changes the flags that the kernel keeps of a mount, while its daemon runs.
 
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::storage::walk;
 /// What is to change; `None` stays as it is.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct FlagChanges {
-    /// Refuse writes. The kernel then sends none; the daemon goes on and may still re-wrap files.
+    /// Refuse writes. The kernel then sends none; the daemon keeps running and may still re-wrap files.
     pub read_only: Option<bool>,
     /// Honour set-user-id bits and file capabilities.
     pub suid: Option<bool>,
@@ -24,8 +24,8 @@ pub struct FlagChanges {
     pub noexec: Option<bool>,
 }
 
-/// Changes flags of the vault mounted at `mountpoint`. What was written before is with the daemon when the mount
-/// is read-only.
+/// Changes flags of the vault mounted at `mountpoint`. When the mount becomes read-only, the kernel has sent all earlier writes to
+/// the daemon.
 ///
 /// # Errors
 /// [`MountError::NotMounted`]; [`MountError::Remount`] with what the kernel says: EPERM for others than root, EBUSY
@@ -44,7 +44,7 @@ pub fn remount(mountpoint: &Path, changes: &FlagChanges) -> Result<(), MountErro
 }
 
 impl FlagChanges {
-    /// The flags to remount with: all that are to be, not only those that change.
+    /// All flags of the remounted mount, not only those that change.
     fn applied_to(&self, now: StatVfsMountFlags) -> MountFlags {
         let mut flags = MountFlags::empty();
         for (flag, old, change) in [

@@ -13,8 +13,8 @@ use super::mountinfo::{self, Mount};
 use super::mountpoint::is_dead;
 use super::options::MountOptions;
 use super::prepare::Prepared;
-use super::signals::{self, Pending};
-use super::unmount::{How, take_away};
+use super::signals::{self, PendingSignals};
+use super::unmount::{UnmountMode, unmount_exactly};
 use super::{attach, inherited, limits, log};
 use crate::control::{self, RegistryError, RuntimeDir, VaultLocation};
 use crate::events::Event;
@@ -26,13 +26,13 @@ use crate::unlock::Secret;
 use crate::vault::Vault;
 use crate::{rewrap, storage, sys};
 
-/// Threads that read requests: a second one where the first waits for a disk, no more than that pays.
+/// Threads that read requests. A second one pays off when the first waits for a disk; more hardly do.
 const SESSION_THREADS: std::ops::RangeInclusive<usize> = 2..=4;
 
-/// Threads for syncs: as many as an application has files to sync at once, within reason.
+/// Threads for syncs: an application may sync many files at once.
 const SYNC_THREADS: usize = 16;
 
-/// Unlocks, mounts, serves until the mount is gone, and leaves everything on disk.
+/// Unlocks, mounts, serves until the mount is gone, and syncs everything to disk.
 pub(super) fn run(prepared: Prepared, secret: Secret, starting: &Starting) -> Result<(), MountError> {
     inherited::reset_for_mount(&prepared.vault, prepared.options.foreground);
     limits::raise_descriptors();
@@ -48,7 +48,7 @@ pub(super) fn run(prepared: Prepared, secret: Secret, starting: &Starting) -> Re
     let keys = KeyringFile::open(&prepared.vault, &secret, &keyring)?.keys;
     drop(secret);
     if !prepared.options.read_only {
-        // What was asked before a secret was known is known for sure now.
+        // Asked before the secret too, by the unverified header; now the keyring is authenticated.
         keys.writable()?;
     }
     let vault = open_tree(&keys, prepared.options.vault_options())?;
@@ -63,7 +63,7 @@ pub(super) fn run(prepared: Prepared, secret: Secret, starting: &Starting) -> Re
         storage::syncfs(lower.as_fd())
             .map_err(|error| failed("cannot sync its filesystem after unmounting")(error.into()))?;
     }
-    // Only now may another process have the vault.
+    // Only now may another process use the vault.
     drop(prepared.lock);
     served
 }
@@ -103,16 +103,16 @@ fn warn_of(vault: &Vault, prepared: &Prepared) {
 fn serve(prepared: &Prepared, vault: &Arc<Vault>, starting: &Starting) -> Result<(), MountError> {
     let Prepared { options, vault: path, mountpoint, .. } = prepared;
     let permissions = permissions(options);
-    let signals = Pending::collect().map_err(MountError::Daemon)?;
+    let signals = PendingSignals::collect().map_err(MountError::Daemon)?;
     let kernel = KernelCache::new();
     let pool = Pool::new(Arc::clone(vault), kernel.clone(), SYNC_THREADS, session_threads());
 
     let device = attach::attach(options, path, mountpoint, permissions)?;
-    // From here on the kernel may send requests, which wait until the session runs: nothing in this thread
-    // may look into the mount. The list of mounts tells what is needed of it.
+    // From here on the kernel may send requests, which wait until the session runs. So nothing in this thread may access the
+    // mount: the list of mounts has what is needed.
     let Some(attached) = mountpoint.mounted().map(Attached) else {
         drop(device);
-        return Err(astray(prepared));
+        return Err(remove_misplaced(prepared));
     };
     prepared.lock.serves(attached.0.device);
     log::name_mount(path, &attached.0.mountpoint);
@@ -139,12 +139,12 @@ fn serve(prepared: &Prepared, vault: &Arc<Vault>, starting: &Starting) -> Result
     ended
 }
 
-/// What runs beside the session.
+/// The threads beside the session.
 struct Workers {
     control: Option<control::Server>,
     rewrap: Option<rewrap::Worker>,
     due: Option<Scheduler>,
-    /// Those that work for the vault until its queues are closed.
+    /// Threads that work for the vault until its queues are closed.
     helpers: Vec<JoinHandle<()>>,
 }
 
@@ -162,7 +162,7 @@ impl Workers {
             lazy_rewrap: prepared.options.lazy_rewrap,
         };
         let open = Arc::new(OpenVault::mounted(Arc::clone(vault), status));
-        // Rotation changes the keyring, not the tree, but who mounts read-only wants nothing changed.
+        // Rotation changes only the keyring, but a read-only mount is to change nothing.
         let due = if vault.read_only() {
             None
         } else {
@@ -171,7 +171,7 @@ impl Workers {
         let control = match serve_control(prepared, vault, mount, open) {
             Ok(server) => Some(server),
             Err(error) => {
-                // The files are what matters most; `status` says that nobody answers.
+                // The files matter most; `status` reports that nobody answers.
                 tracing::warn!("no control socket, so `rotate` can't reach this mount: {error}");
                 None
             }
@@ -190,7 +190,7 @@ impl Workers {
         Ok(Self { control, rewrap, due, helpers })
     }
 
-    /// Ends them: sweeps stop after their batch, requests under way are answered.
+    /// Ends them. Sweeps stop after their batch; control requests under way are answered.
     fn stop(self, vault: &Vault) {
         drop((self.control, self.due));
         vault.close_queues();
@@ -223,7 +223,7 @@ fn serve_control(
     control::serve(endpoint, open, Box::new(stop)).map_err(io)
 }
 
-/// A mount that is taken away when this is dropped, if it is there still: nobody would serve it.
+/// A mount that is unmounted when this is dropped, if it still exists: nobody would serve it.
 struct Attached(Mount);
 
 impl Drop for Attached {
@@ -232,20 +232,20 @@ impl Drop for Attached {
     }
 }
 
-/// Takes away again what came elsewhere than it was to: a helper resolves the mountpoint anew.
-fn astray(prepared: &Prepared) -> MountError {
+/// Unmounts a mount that fusermount3 made elsewhere, since it resolves the path of the mountpoint again.
+fn remove_misplaced(prepared: &Prepared) -> MountError {
     let me = rustix::process::geteuid().as_raw();
     for mount in mountinfo::mounts() {
         let ours = mount.is_vault() && mount.user == Some(me) && mount.source == prepared.vault;
         if ours && is_dead(&mount) {
-            let _ = take_away(&mount, How::Lazy);
+            let _ = unmount_exactly(&mount, UnmountMode::Lazy);
         }
     }
     let problem = "the mount did not come there: it was replaced meanwhile";
     MountError::Mountpoint { path: prepared.mountpoint.path().to_owned(), problem: problem.to_owned() }
 }
 
-/// The kernel checks permissions, unless only root may enter.
+/// The kernel checks permissions, unless only root may enter the mount.
 fn permissions(options: &MountOptions) -> Permissions {
     if rustix::process::geteuid().is_root() && !options.allow_other {
         Permissions::RootOnly
@@ -254,7 +254,7 @@ fn permissions(options: &MountOptions) -> Permissions {
     }
 }
 
-/// The kernel lets nobody else in either; root is let in here because writeback comes in its name.
+/// Mirrors what the kernel allows. Root may always enter, because writeback is sent in its name.
 fn who_may_enter(options: &MountOptions) -> SessionACL {
     if options.allow_other { SessionACL::All } else { SessionACL::RootAndOwner }
 }

@@ -1,6 +1,6 @@
-//! SIGTERM, SIGINT, SIGHUP, and SIGXCPU before a limit on CPU time kills, unmount: cleanly if nobody uses the mount,
-//! else out of the tree, after which the daemon serves those who have files open until the last is gone. No signal
-//! that can be caught ends it with data in flight.
+//! SIGTERM, SIGINT, SIGHUP, and SIGXCPU (which comes before a limit on CPU time kills) unmount. If programs use the mount, it is
+//! detached from the tree, and the daemon serves them until the last file is closed. No signal that can be caught ends the
+//! daemon with data in flight.
 
 use std::io;
 use std::thread::JoinHandle;
@@ -10,27 +10,27 @@ use signal_hook::iterator::{Handle, Signals};
 
 use super::error::MountError;
 use super::mountinfo::Mount;
-use super::unmount::{How, take_away};
+use super::unmount::{UnmountMode, unmount_exactly};
 use crate::sys::signals::is_ignored;
 
-/// Signals that have come wait here until there is a mount to take away.
-pub(super) struct Pending(Signals);
+/// Signals that came before there is a mount wait here.
+pub(super) struct PendingSignals(Signals);
 
-/// The thread that waits for signals; dropping it ends it.
-pub(super) struct Watch {
+/// The thread that waits for signals. It ends when this is dropped.
+pub(super) struct SignalThread {
     handle: Handle,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Pending {
-    /// Collects signals from now on. SIGINT and SIGHUP that are ignored, by nohup(1) say, stay so.
+impl PendingSignals {
+    /// Collects signals from now on. SIGINT and SIGHUP stay ignored if they are, as nohup(1) wants it.
     pub(super) fn collect() -> io::Result<Self> {
         let optional = [SIGINT, SIGHUP].into_iter().filter(|signal| !is_ignored(*signal));
         Signals::new(optional.chain([SIGTERM, SIGXCPU])).map(Self)
     }
 
-    /// Acts on them: takes `mount` away.
-    pub(super) fn watch(self, mount: Mount) -> io::Result<Watch> {
+    /// Unmounts `mount` when one comes, or came before.
+    pub(super) fn watch(self, mount: Mount) -> io::Result<SignalThread> {
         let mut signals = self.0;
         let handle = signals.handle();
         let thread = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
@@ -39,11 +39,11 @@ impl Pending {
                 leave(&mount);
             }
         })?;
-        Ok(Watch { handle, thread: Some(thread) })
+        Ok(SignalThread { handle, thread: Some(thread) })
     }
 }
 
-impl Drop for Watch {
+impl Drop for SignalThread {
     fn drop(&mut self) {
         self.handle.close();
         if let Some(thread) = self.thread.take() {
@@ -54,10 +54,10 @@ impl Drop for Watch {
 
 /// Unmounts, lazily if it is busy. Nothing happens if the mount is gone from the tree.
 pub(super) fn leave(mount: &Mount) {
-    let left = match take_away(mount, How::Clean) {
+    let left = match unmount_exactly(mount, UnmountMode::Clean) {
         Err(MountError::Busy(path)) => {
             tracing::warn!("{}: busy: detached; serving until its last user is gone", path.display());
-            take_away(mount, How::Lazy)
+            unmount_exactly(mount, UnmountMode::Lazy)
         }
         left => left,
     };

@@ -1,4 +1,4 @@
-//! Taking a mount away, and seeing its daemon off.
+//! Unmounting, and waiting for the daemon to end.
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -16,31 +16,31 @@ use super::fusermount::{explain, fusermount, no_fusermount};
 use super::mountinfo::{self, Mount};
 use crate::storage::{self, Walked, walk};
 
-/// How hard to unmount.
+/// When to unmount.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum How {
-    /// Only if nobody uses it.
+pub enum UnmountMode {
+    /// Only if nobody uses the mount.
     Clean,
-    /// Out of the tree now; the daemon serves those who have files open, and ends with the last.
+    /// At once: the mount is detached from the tree, and the daemon serves programs with open files until the last is closed.
     Lazy,
 }
 
-/// How long another user's daemon is waited for: it ends when it likes, which can be never. One of this user's is waited
-/// for as long as it takes to write everything to the disk.
+/// How long another user's daemon is waited for: it may never end. A daemon of this user is waited for until it has written
+/// everything to disk.
 const FOREIGN_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Unmounts this mount of a vault. With [`How::Clean`] it returns when `daemon`, if known, is gone and so
+/// Unmounts this mount of a vault. With [`UnmountMode::Clean`] it returns when `daemon`, if known, is gone and so
 /// everything is on disk.
 ///
 /// # Errors
 /// [`MountError::NotMounted`], [`MountError::Busy`], [`MountError::Unmount`]; [`MountError::DaemonStays`] if another user's
 /// daemon doesn't end in 30 s.
-pub fn unmount(mount: &Mount, daemon: Option<i32>, how: How) -> Result<(), MountError> {
-    // Opened before the mount goes, when the number can't stand for another process yet.
+pub fn unmount(mount: &Mount, daemon: Option<i32>, how: UnmountMode) -> Result<(), MountError> {
+    // Opened before unmounting, while the process id can't belong to another process yet.
     let daemon = daemon.and_then(Pid::from_raw);
     let handle = daemon.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-    take_away(mount, how)?;
-    if let (Some(pid), Some(handle), How::Clean) = (daemon, handle, how) {
+    unmount_exactly(mount, how)?;
+    if let (Some(pid), Some(handle), UnmountMode::Clean) = (daemon, handle, how) {
         let foreign = mount.user != Some(geteuid().as_raw());
         if !ends_within(&handle, foreign.then_some(FOREIGN_PATIENCE)) {
             let path = mount.mountpoint.clone();
@@ -51,7 +51,7 @@ pub fn unmount(mount: &Mount, daemon: Option<i32>, how: How) -> Result<(), Mount
     Ok(())
 }
 
-/// Whether a process ends in this time; `None` waits until it does.
+/// Whether a process ends within this time; `None` waits until it does.
 fn ends_within(process: &OwnedFd, patience: Option<Duration>) -> bool {
     let deadline = patience.map(|patience| Instant::now() + patience);
     let mut ends = [PollFd::new(process, PollFlags::IN)];
@@ -67,12 +67,12 @@ fn ends_within(process: &OwnedFd, patience: Option<Duration>) -> bool {
 
 /// Removes a mount whose daemon is gone.
 pub(super) fn detach(mount: &Mount) -> Result<(), MountError> {
-    take_away(mount, How::Lazy)
+    unmount_exactly(mount, UnmountMode::Lazy)
 }
 
-/// Unmounts this mount and no other, whatever is renamed meanwhile: its mountpoint is named by a descriptor of the
-/// directory that it lies in, in which nobody can put another in its place while it is mounted on.
-pub(super) fn take_away(mount: &Mount, how: How) -> Result<(), MountError> {
+/// Unmounts this mount and no other, whatever is renamed meanwhile. The mountpoint is named relative to a descriptor of its
+/// parent directory, in which a directory can't be replaced while something is mounted on it.
+pub(super) fn unmount_exactly(mount: &Mount, how: UnmountMode) -> Result<(), MountError> {
     let gone = || MountError::NotMounted(mount.mountpoint.clone());
     let path = mountinfo::now(mount).ok_or_else(gone)?.mountpoint;
     let failed =
@@ -80,7 +80,7 @@ pub(super) fn take_away(mount: &Mount, how: How) -> Result<(), MountError> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(gone()) };
     let parent = walk(parent, geteuid().as_raw()).and_then(Walked::there).map_err(failed)?;
     {
-        // Closed again before the unmounting: it is a use of the mount.
+        // Closed before unmounting: an open descriptor keeps the mount busy.
         let root = storage::open_path(parent.fd(), name.as_bytes()).map_err(|error| failed(error.into()))?;
         if mountinfo::of(root.as_fd()).is_none_or(|found| found.id != mount.id) {
             return Err(gone());
@@ -90,8 +90,8 @@ pub(super) fn take_away(mount: &Mount, how: How) -> Result<(), MountError> {
         return by_fusermount(&path, how);
     }
     let flags = match how {
-        How::Clean => UnmountFlags::NOFOLLOW,
-        How::Lazy => UnmountFlags::NOFOLLOW | UnmountFlags::DETACH,
+        UnmountMode::Clean => UnmountFlags::NOFOLLOW,
+        UnmountMode::Lazy => UnmountFlags::NOFOLLOW | UnmountFlags::DETACH,
     };
     let held = PathBuf::from(format!("/proc/self/fd/{}", parent.fd().as_raw_fd())).join(name);
     match rustix::mount::unmount(&held, flags) {
@@ -102,9 +102,9 @@ pub(super) fn take_away(mount: &Mount, how: How) -> Result<(), MountError> {
     }
 }
 
-fn by_fusermount(path: &Path, how: How) -> Result<(), MountError> {
+fn by_fusermount(path: &Path, how: UnmountMode) -> Result<(), MountError> {
     let mut command = fusermount(&["-u".as_ref()]);
-    if how == How::Lazy {
+    if how == UnmountMode::Lazy {
         command.arg("-z");
     }
     let output = command.arg("--").arg(path).output().map_err(no_fusermount)?;

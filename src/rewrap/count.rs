@@ -1,11 +1,11 @@
-//! A fresh count over the whole tree: what each file's header says now, rather than what was seen of it. It
-//! changes nothing below; the vault's census is complete after it.
+//! Counts the files of the whole tree by reading each file's header again. It writes nothing to the vault; afterwards the
+//! vault's census is complete.
 
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::sweep::Progress;
+use super::progress::Progress;
 use super::walk::{BATCH, walk};
 use crate::ids::{BackingKeyId, Ino, Timestamp};
 use crate::vault::{NOTED, NamedFile, Result, Vault};
@@ -19,8 +19,8 @@ pub struct Count {
     pub empty: u64,
     /// Of these, those whose header doesn't open or could not be read. Which key they need isn't known.
     pub unreadable: u64,
-    /// Directories that could not be read, and entries that lie on another filesystem or have no name that could be
-    /// shown: what they are, or what is below them, isn't counted.
+    /// Directories that could not be read, and entries on another filesystem or without a name that could be decrypted: they, or
+    /// what is below them, aren't counted.
     pub left_out: u64,
     /// Whether it was stopped before the end.
     pub stopped: bool,
@@ -38,10 +38,10 @@ impl Count {
     }
 }
 
-/// Counts. `progress` is told after some hundred files each; it stops soon after `stop` is set.
+/// Counts. `progress` is called every few hundred files. The count stops soon after `stop` is set.
 ///
 /// # Errors
-/// If the root can't be read. What goes wrong below it is counted, and the count goes on.
+/// If the root can't be read. Other failures are counted, and the count continues.
 pub fn count(vault: &Vault, mut progress: impl FnMut(Progress), stop: &AtomicBool) -> Result<Count> {
     let at = Timestamp::now();
     let mut count = Count::default();

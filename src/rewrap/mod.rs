@@ -1,14 +1,16 @@
-//! Moving files to the key version that their alias resolves to now: a worker that follows what is opened
-//! (lazy re-wrap), and a sweep over the whole tree that can be stopped and begun again at any instant; and
-//! counting them, and re-encrypting them.
+//! Work on the files of a vault. A worker re-wraps stale files that were opened under the key version that their alias resolves
+//! to (lazy re-wrap). A sweep does so for the whole tree; it can be stopped and started again at any time. The other two count
+//! files by key, and re-encrypt them.
 
 mod count;
+mod progress;
 mod reencrypt;
 mod sweep;
 mod walk;
 mod worker;
 
 pub use count::{Count, count};
+pub use progress::Progress;
 pub use reencrypt::{FileOutcome, ReencryptReport, reencrypt_all, reencrypt_file};
-pub use sweep::{Progress, SweepOptions, SweepReport, sweep};
+pub use sweep::{SweepOptions, SweepReport, sweep};
 pub use worker::Worker;

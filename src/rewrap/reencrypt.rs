@@ -1,11 +1,11 @@
-//! Re-encrypting all files below a directory, one after the other. What is done stays done: a run that was
-//! stopped goes on by leaving out what was made after it began.
+//! Re-encrypts all files below a directory, one after the other. A stopped run is resumed by skipping the files that were made
+//! after it began.
 
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::sweep::Progress;
+use super::progress::Progress;
 use super::walk::{BATCH, walk};
 use crate::ids::{Ino, Timestamp};
 use crate::vault::{GoOn, Reencrypted, Result, Vault};
@@ -16,9 +16,9 @@ const NAMED: usize = 100;
 /// What became of one file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FileOutcome {
-    /// What the vault says.
+    /// The vault's answer.
     Was(Reencrypted),
-    /// Left as it is: its lower file, and so its DEK, was made after the time that was given.
+    /// Unchanged: its lower file, and so its DEK, is newer than the given time.
     Newer,
 }
 
@@ -29,9 +29,9 @@ pub struct ReencryptReport {
     pub files: u64,
     /// Files that have a new DEK.
     pub reencrypted: u64,
-    /// Empty files, and those made after the time that was given.
+    /// Empty files, and those newer than the given time.
     pub nothing_to_do: u64,
-    /// Files left as they were, directories that could not be read, and entries of another filesystem.
+    /// Unchanged files, directories that could not be read, and entries on another filesystem.
     pub left: u64,
     /// The first of the files that were left, by inode number, and why.
     pub named: Vec<(Ino, String)>,
@@ -58,11 +58,11 @@ pub fn reencrypt_file(
     vault.reencrypt(ino, go_on).map(FileOutcome::Was)
 }
 
-/// Re-encrypts all files of a vault that were made before `before`. `progress` is told after each; the run ends
-/// soon after `stop` is set.
+/// Re-encrypts all files of a vault that were made before `before`. `progress` is called after each. The run stops soon after
+/// `stop` is set.
 ///
 /// # Errors
-/// If the root can't be read. What goes wrong below it is counted, and the run goes on.
+/// If the root can't be read. Other failures are counted, and the run continues.
 pub fn reencrypt_all(
     vault: &Vault,
     before: Option<Timestamp>,
@@ -70,7 +70,7 @@ pub fn reencrypt_all(
     stop: &AtomicBool,
 ) -> Result<ReencryptReport> {
     let mut report = ReencryptReport::default();
-    // The new file may come again in the listing that the old one was in.
+    // The new file may appear in the listing in which the old one was.
     let mut done: HashSet<Ino> = HashSet::new();
     let walked = walk(vault, Ino::ROOT, &Cell::new(BATCH), stop, &mut |files, total| {
         for ino in files.iter() {

@@ -1,5 +1,5 @@
-//! The sweep: every regular file of the tree, once. What is fresh is skipped, so a sweep that was stopped
-//! is resumed by beginning again; what was re-wrapped stays re-wrapped.
+//! The sweep: visits each regular file of the tree once and re-wraps it if it is stale. A re-wrapped file stays so, and files that
+//! aren't stale are skipped: so a stopped sweep is resumed by starting it again.
 
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
@@ -9,50 +9,34 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
-use super::walk::{BATCH, Found, is_gone, walk};
+use super::progress::Progress;
+use super::walk::{BATCH, FoundFiles, is_gone, walk};
 use crate::ids::{BackingKeyId, Ino, Timestamp};
 use crate::vault::{BatchOutcome, Destination, FileKind, Result, Vault};
 
-/// Batches in work at a time, unless the rate is limited: while one waits for the disk, another has a core.
+/// Batches at a time, unless the rate is limited: while one waits for the disk, another uses a core.
 const TOGETHER: usize = 2;
-/// Files in a batch, at most; each of them is open meanwhile.
+/// The most files in a batch. All of them are open at once.
 const MOST: usize = 4096;
-/// How long a batch should take. Each is synced twice, which takes a disk tens of milliseconds however little there is
-/// to sync; but a sweep that is to stop ends its batches first.
+/// How long a batch should take. Each is synced twice, which takes tens of milliseconds however little there is to sync; but a
+/// sweep that is to stop finishes its batches first.
 const TAKES: std::ops::RangeInclusive<Duration> = Duration::from_millis(700)..=Duration::from_secs(2);
 
-/// The longest a sweep rests without asking whether it is to stop.
+/// The longest that a sweep sleeps without checking whether it is to stop.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// How often a sweep tries a file again that is changed while it is re-wrapped, before it leaves the file to the next use.
 const TRIES_AGAIN: usize = 8;
 
-/// How a sweep goes about its work.
+/// The options of a sweep.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct SweepOptions {
-    /// Files looked at in a second, at most.
+    /// The most files visited in a second.
     pub max_rate: Option<NonZeroU32>,
     /// Where files are re-wrapped to.
     pub to: Destination,
-    /// The file, or the directory below which files are, that is swept; none: the whole tree. The caller holds it.
+    /// The file to sweep, or the directory whose files below are swept; `None`: the whole tree. The caller keeps a reference.
     pub top: Option<Ino>,
-}
-
-/// How far work on all files has come, as the control protocol and reports write it.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
-pub struct Progress {
-    /// Files looked at.
-    pub seen: u64,
-    /// Of these, re-wrapped or re-encrypted by this work.
-    pub rewrapped: u64,
-    /// Of these, left as they were though they should have been changed: a key isn't usable, or the file couldn't be
-    /// written.
-    pub failed: u64,
-    /// Regular files there are, as far as that can be told: an estimate that gets better.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub total: Option<u64>,
 }
 
 /// What a sweep did and found.
@@ -62,24 +46,24 @@ pub struct SweepReport {
     pub files: u64,
     /// Files re-wrapped.
     pub rewrapped: u64,
-    /// Files left as they were: a key isn't usable, or the header can't be read.
+    /// Unchanged files: a key isn't usable, or the header can't be read.
     pub skipped: u64,
-    /// Files whose re-wrap failed; their old slot stands.
+    /// Files whose re-wrap failed; they have their old slot.
     pub failed: u64,
-    /// Directories that could not be read, and entries that lie on another filesystem or have no name that could be
-    /// shown: what they are, or what is below them, was not looked at.
+    /// Directories that could not be read, and entries on another filesystem or without a name that could be decrypted: they, or
+    /// what is below them, were not visited.
     pub left_out: u64,
     /// Whether it was stopped before the end.
     pub stopped: bool,
-    /// Files wrapped by each backing key, as far as the sweep came.
+    /// Files wrapped by each backing key, of those visited.
     pub census: Vec<(BackingKeyId, u64)>,
 }
 
-/// Sweeps. `progress` is told after each batch; the sweep stops soon after `stop` is set.
+/// Sweeps. `progress` is called after each batch. The sweep stops soon after `stop` is set.
 ///
 /// # Errors
-/// If the root can't be read, or the lower filesystem can't be synced at the end. What goes wrong below the root is
-/// counted, and the sweep goes on.
+/// If the root can't be read, or the lower filesystem can't be synced at the end. Other failures are counted, and the sweep
+/// continues.
 pub fn sweep(
     vault: &Vault,
     options: SweepOptions,
@@ -136,15 +120,15 @@ pub fn sweep(
     Ok(tally.report(walked.left_out(), stopped))
 }
 
-/// The most files in a batch: all in work may use half of the vault's descriptors; and not more than a second's where
-/// the rate is limited.
+/// The most files in a batch: all batches together may use half of the vault's descriptors, and a batch takes at most a second's
+/// worth of a limited rate.
 fn most(descriptors: usize, max_rate: Option<NonZeroU32>) -> usize {
     let most = MOST.min(descriptors / 2 / TOGETHER);
     let rate = max_rate.map_or(most, |rate| usize::try_from(rate.get()).unwrap_or(most));
     most.min(rate).max(1)
 }
 
-/// How many files are in the next batch, if one of `batch` has taken so long.
+/// How many files the next batch has, if one of `batch` files took so long.
 fn next(batch: usize, took: Duration, most: usize) -> usize {
     let next = if took < *TAKES.start() {
         batch * 2
@@ -156,10 +140,10 @@ fn next(batch: usize, took: Duration, most: usize) -> usize {
     next.clamp(1, most)
 }
 
-/// Files that a thread of their own works on.
+/// Files that are worked on by a thread of their own.
 enum Batch<'scope> {
     InWork(ScopedJoinHandle<'scope, (Tally, Duration)>),
-    /// There was no thread to be had.
+    /// No thread could be started.
     Done(Tally, Duration),
 }
 
@@ -168,7 +152,7 @@ impl<'scope> Batch<'scope> {
         scope: &'scope Scope<'scope, 'env>,
         vault: &'env Vault,
         to: &'env Destination,
-        files: Found<'env>,
+        files: FoundFiles<'env>,
     ) -> Self {
         let files = Arc::new(files);
         let work = {
@@ -184,7 +168,7 @@ impl<'scope> Batch<'scope> {
         }
     }
 
-    /// What became of the files, and how long it took.
+    /// Waits for the end: what became of the files, and how long it took.
     fn end(self) -> (Tally, Duration) {
         match self {
             Self::InWork(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),

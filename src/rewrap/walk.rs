@@ -1,5 +1,5 @@
-//! One walk over the whole tree, each regular file once however many names it has, with an estimate of how
-//! many there are that gets better as directories are done: nothing is walked twice for a progress bar.
+//! Walks the whole tree and visits each regular file once, however many names it has. The walk estimates how many files there are,
+//! better with each directory, so that a progress bar needs no walk of its own.
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -9,23 +9,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::ids::{Handle, Ino};
 use crate::vault::{Error, FileKind, Result, Vault};
 
-/// Entries listed at a time, and files that are given at a time where nothing speaks for more.
+/// Entries listed at a time, and files passed on at a time by default.
 pub(super) const BATCH: usize = 256;
 
-/// Regular files that a walk met. The vault knows them for as long as this is there.
-pub(super) struct Found<'a> {
+/// Regular files that a walk found. The vault keeps them known until this is dropped.
+pub(super) struct FoundFiles<'a> {
     vault: &'a Vault,
     inos: Vec<Ino>,
 }
 
-impl Deref for Found<'_> {
+impl Deref for FoundFiles<'_> {
     type Target = [Ino];
     fn deref(&self) -> &[Ino] {
         &self.inos
     }
 }
 
-impl Drop for Found<'_> {
+impl Drop for FoundFiles<'_> {
     fn drop(&mut self) {
         for ino in self.inos.drain(..) {
             self.vault.forget(ino, 1);
@@ -33,20 +33,19 @@ impl Drop for Found<'_> {
     }
 }
 
-/// How a walk ended.
+/// The result of a walk.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(super) struct Walked {
-    /// Regular files met.
+pub(super) struct WalkReport {
+    /// Regular files found.
     pub(super) files: u64,
-    /// Directories that could not be read; what is below them was not met.
+    /// Directories that could not be read, so that nothing below them was found.
     pub(super) dirs_left_out: u64,
-    /// Entries that lie on another filesystem, or have no name that could be shown.
+    /// Entries on another filesystem, or without a name that could be decrypted.
     pub(super) entries_left_out: u64,
 }
 
-/// Calls `each` with the regular files below a directory, up to `batch` at a time (which it may change), and with an
-/// estimate of how many there are in all. What can't be read, or lies elsewhere, is left out and counted. Ends soon after
-/// `stop` is set.
+/// Calls `each` with the regular files below a directory, up to `batch` at a time (which it may change), and with an estimate of
+/// their total. What can't be read, or lies on another filesystem, is left out and counted. Ends soon after `stop` is set.
 ///
 /// # Errors
 /// If `top` itself can't be read.
@@ -55,28 +54,28 @@ pub(super) fn walk<'a>(
     top: Ino,
     batch: &Cell<usize>,
     stop: &AtomicBool,
-    each: &mut dyn FnMut(Found<'a>, Option<u64>),
-) -> Result<Walked> {
+    each: &mut dyn FnMut(FoundFiles<'a>, Option<u64>),
+) -> Result<WalkReport> {
     let mut walk = Walk {
         vault,
         stop,
         batch,
-        found: Found { vault, inos: Vec::new() },
+        found: FoundFiles { vault, inos: Vec::new() },
         todo: vec![(top, 1.0)],
         linked: HashSet::new(),
         each,
         estimate: Estimate::new(vault, top),
-        walked: Walked::default(),
+        walked: WalkReport::default(),
     };
     let walked = walk.all(top);
-    // Stopped, or failed: what was counted as looked up is forgotten all the same.
+    // If it was stopped or failed, lookups that were counted must be forgotten too.
     for (dir, _) in std::mem::take(&mut walk.todo) {
         walk.forget_dir(dir, top);
     }
     walked.map(|()| walk.walked)
 }
 
-/// Whether a file or directory lost its last name since it was met: nothing that a walk leaves out.
+/// Whether a file or directory has lost its last name since it was found: that doesn't count as left out.
 pub(super) fn is_gone(vault: &Vault, ino: Ino) -> bool {
     match vault.getattr(ino) {
         Ok(attr) => attr.nlink == 0,
@@ -89,19 +88,19 @@ struct Walk<'a, 'b> {
     vault: &'a Vault,
     stop: &'b AtomicBool,
     batch: &'b Cell<usize>,
-    /// Files met and not given yet.
-    found: Found<'a>,
+    /// Files found and not passed on yet.
+    found: FoundFiles<'a>,
     /// Directories to be read, each with its share of the whole.
     todo: Vec<(Ino, f64)>,
-    /// Files with several names that were met.
+    /// Files with several names that were found.
     linked: HashSet<Ino>,
-    each: &'b mut dyn FnMut(Found<'a>, Option<u64>),
+    each: &'b mut dyn FnMut(FoundFiles<'a>, Option<u64>),
     estimate: Estimate,
-    walked: Walked,
+    walked: WalkReport,
 }
 
-impl Walked {
-    /// Entries of which it isn't known what they are, or what is below them.
+impl WalkReport {
+    /// Entries that are unknown, or whose content is.
     pub(super) fn left_out(&self) -> u64 {
         self.dirs_left_out + self.entries_left_out
     }
@@ -135,15 +134,15 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    /// Once it is to stop, what was met since is left.
+    /// Passes on the files found, unless it is to stop.
     fn give(&mut self) {
-        let found = std::mem::replace(&mut self.found, Found { vault: self.vault, inos: Vec::new() });
+        let found = std::mem::replace(&mut self.found, FoundFiles { vault: self.vault, inos: Vec::new() });
         if !self.stop.load(Ordering::Relaxed) {
             (self.each)(found, self.estimate.total(self.walked.files));
         }
     }
 
-    /// The caller of the walk holds the top itself.
+    /// The caller of the walk holds a reference to `top` itself.
     fn forget_dir(&self, dir: Ino, top: Ino) {
         if dir != top {
             self.vault.forget(dir, 1);
@@ -195,14 +194,14 @@ impl Walk<'_, '_> {
     }
 }
 
-/// How many files there will have been: what was met, by the share of the tree that is done.
+/// Estimates the number of files: those found, divided by the share of the tree that is done.
 struct Estimate {
     /// From 0 to 1.
     done: f64,
     total: Option<u64>,
-    /// There are no more than that: the inodes in use on the lower filesystem.
+    /// An upper bound: the inodes in use on the lower filesystem.
     most: u64,
-    /// The total is no guess, but that of a complete census.
+    /// The total is known from a complete census.
     counted: bool,
 }
 

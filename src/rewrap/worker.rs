@@ -1,4 +1,4 @@
-//! The lazy re-wrap: stale files that were opened, gathered into batches, off every caller's path.
+//! The lazy re-wrap: re-wraps stale files that were opened, in batches, on a thread of its own.
 
 use std::collections::HashSet;
 use std::io;
@@ -11,11 +11,11 @@ use crate::vault::Vault;
 
 /// Files in a batch: enough to share a sync, few enough that none is locked for long.
 const BATCH: usize = 64;
-/// How long a batch is gathered once its first file is known.
+/// How long further files are collected after the first of a batch.
 const GATHER: Duration = Duration::from_millis(200);
-/// How long a file whose re-wrap failed (no space, immutable) waits for the next try.
+/// How long until a failed re-wrap (no space, immutable file) is tried again.
 const RETRY: Duration = Duration::from_secs(30);
-/// Files kept for another try; more than this wait for their next open.
+/// The most files kept for another try; others wait for their next open.
 const RETRY_MAX: usize = 4096;
 
 /// The thread that re-wraps what is opened. It ends when the vault's queues are closed.
@@ -25,7 +25,7 @@ impl Worker {
     /// Starts it.
     ///
     /// # Errors
-    /// If no thread can be had.
+    /// If no thread can be started.
     pub fn start(vault: Arc<Vault>) -> io::Result<Self> {
         std::thread::Builder::new().name("rekeyfs-rewrap".into()).spawn(move || run(&vault)).map(Self)
     }

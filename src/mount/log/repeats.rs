@@ -1,10 +1,10 @@
-//! Holds back lines that repeat: who reads a damaged file in a loop, or has a disk that fails each write, is not to fill
-//! the system log, nor to hide other lines in it.
+//! Holds back lines that repeat. A program that reads a damaged file in a loop, or a disk that fails each write, must not fill
+//! the system log, or hide other lines in it.
 //!
-//! Each place in the program that writes warnings, errors or lines of level info has a limit of its own for each user in
-//! whose name it does: 50 lines at once, then one in ten seconds. What is held back is counted; the next line of the same
-//! place says how many these were, and the end of a mount how many there are left. Lines of level debug and trace aren't
-//! limited: who asks for them wants all of them.
+//! Each place in the program that writes lines of level error, warn or info has a limit for each user in whose name it does:
+//! 50 lines at once, then one in ten seconds. Lines that are held back are counted. The next line of the same place says how
+//! many they were, and at the end of a mount a line says how many are left. Lines of level debug and trace aren't limited:
+//! someone asked for all of them.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -22,10 +22,10 @@ use crate::ids::Timestamp;
 /// Milliseconds until one more line may be written.
 const REFILL_MS: i64 = 10_000;
 
-/// By the place that writes them: there are no more than the program has.
+/// By the place in the program, so their number is bounded.
 static LIMITS: LazyLock<Mutex<HashMap<Identifier, RateLimits>>> = LazyLock::new(Mutex::default);
 
-/// Keeps lines beyond the limit from being made.
+/// Keeps lines beyond the limit from being formatted.
 pub(super) struct RepeatLimit;
 
 fn is_limited(metadata: &Metadata<'_>) -> bool {
@@ -53,7 +53,7 @@ pub(super) fn take_held_back(metadata: &Metadata<'_>) -> u64 {
     LIMITS.lock().get_mut(&metadata.callsite()).map_or(0, RateLimits::take_held_back)
 }
 
-/// How many lines were held back that no line has told of.
+/// How many lines were held back that no line has reported.
 pub(super) fn take_all_held_back() -> u64 {
     LIMITS.lock().values_mut().map(RateLimits::take_held_back).sum()
 }
