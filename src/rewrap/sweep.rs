@@ -25,7 +25,10 @@ const TAKES: std::ops::RangeInclusive<Duration> = Duration::from_millis(700)..=D
 /// The longest that a sweep sleeps without checking whether it is to stop.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How often a sweep tries a file again that is changed while it is re-wrapped, before it leaves the file to the next use.
+/// How long a sweep tries a file again that is changed while it is re-wrapped, before it leaves the file to the next use: a
+/// time, since on a busy machine a program may overtake many tries in a row,
+const TRY_AGAIN_FOR: Duration = Duration::from_secs(2);
+/// and the fewest tries, since on a slow disk one may take as long.
 const TRIES_AGAIN: usize = 8;
 
 /// The options of a sweep.
@@ -233,13 +236,12 @@ impl Tally {
         }
         let inos: Vec<Ino> = stale.iter().map(|(ino, _)| *ino).collect();
         let BatchOutcome { mut moved, mut failed, .. } = vault.rewrap_batch_to(&inos, to);
-        // Some were overtaken, by the lazy re-wrap or by a write that emptied them: these are current now. Or by a
-        // truncate that lowered their floor, as many times as a program truncates them.
+        // Some were overtaken by the lazy re-wrap, or by a truncate to zero: these are current now. Others by a truncate that
+        // lowered their floor, as many times as a program truncates them.
         let mut again = failed.clone();
-        for _ in 0..TRIES_AGAIN {
-            if again.is_empty() {
-                break;
-            }
+        let (mut tries, end) = (0, Instant::now() + TRY_AGAIN_FOR);
+        while !again.is_empty() && (tries < TRIES_AGAIN || Instant::now() < end) {
+            tries += 1;
             let outcome = vault.rewrap_batch_to(&again, to);
             moved.extend(outcome.moved);
             failed.retain(|ino| !again.contains(ino) || outcome.failed.contains(ino));
