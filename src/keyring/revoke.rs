@@ -22,7 +22,7 @@ use crate::crypto::keys::{EventKey, RootKey};
 use crate::crypto::password::KdfParams;
 use crate::events::Event;
 use crate::ids::{KeyId, Timestamp};
-use crate::unlock::{RecoveryKey, Secret, Slot, SlotInfo, Slots};
+use crate::unlock::{RecoveryKey, Secret, Slot, SlotInfo, Slots, in_place_of};
 
 /// What a revocation did.
 pub struct Revocation {
@@ -38,7 +38,7 @@ impl Keys {
     /// Generates a new root key and a new event key and gives each key a new version, so that old keyring files and old
     /// secrets open nothing that is made from now on. New slots are made for each secret of `keep`, which must open a
     /// slot now, for each of `add`, and for a new recovery key; every other slot is dropped. Passphrases get the costs
-    /// `kdf`, those of `keep` at least the costs that they have now.
+    /// `kdf`, those of `keep` costs no lower than they have now.
     ///
     /// # Errors
     /// [`KeyringError`]; a secret of `keep` that opens no slot is refused. Nothing is changed then.
@@ -54,7 +54,7 @@ impl Keys {
         for secret in keep {
             let slot = self.prove(secret)?.slot();
             let now = slots.iter().find(|info| info.id == Some(slot)).and_then(|info| info.kdf);
-            costs.push(now.map_or(kdf, |now| kdf.at_least(now)));
+            costs.push(now.map_or(kdf, |now| in_place_of(kdf, now)));
         }
         costs.resize(keep.len() + add.len() + 1, kdf);
         let (vault, now) = (self.vault_id(), self.clock.now());

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use rekeyfs_format::unlock::SlotCost;
+use rekeyfs_format::unlock::{SlotCost, in_place_of};
 
 use super::limit::memory_kib;
 use crate::crypto::password::{KdfParams, derive_kek};
@@ -61,7 +61,7 @@ pub fn calibrate(choice: KdfChoice) -> Result<KdfParams, String> {
 pub fn calibrate_in_place_of(choice: KdfChoice, old: Option<KdfParams>) -> Result<KdfParams, String> {
     let new = calibrate(choice)?;
     Ok(match (choice, old) {
-        (KdfChoice::Calibrated, Some(old)) => new.at_least(old),
+        (KdfChoice::Calibrated, Some(old)) => in_place_of(new, old),
         (KdfChoice::Calibrated | KdfChoice::MemoryMib(_), _) => new,
     })
 }

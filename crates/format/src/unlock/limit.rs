@@ -3,7 +3,7 @@
 //! that Argon2id takes for all that would be tried, are bounded before the first one is tried. All slots that rekeyfs
 //! makes are within the bounds; a caller who vouches for the header lifts them ([`CostBounds::None`]).
 
-use super::cost::{MAX_OF_ALL, MAX_OF_ONE, MAX_SLOTS, SlotCost};
+use super::cost::{MAX_OF_ALL, MAX_SLOTS, SlotCost};
 use super::error::UnlockError;
 use crate::crypto::password::KdfParams;
 use crate::ids::SlotId;
@@ -27,7 +27,7 @@ impl CostBounds {
     /// [`UnlockError::TooCostly`].
     pub fn admits(self, id: SlotId, kdf: Option<KdfParams>) -> Result<(), UnlockError> {
         let (Self::Usual { memory_kib }, Some(kdf)) = (self, kdf) else { return Ok(()) };
-        if SlotCost::of(kdf) <= MAX_OF_ONE && fits(kdf, memory_kib) {
+        if SlotCost::of(kdf).is_usual() && fits(kdf, memory_kib) {
             return Ok(());
         }
         Err(UnlockError::TooCostly { slot: id, memory_mib: kdf.memory_kib >> 10, passes: kdf.passes })

@@ -9,7 +9,7 @@ mod recovery;
 mod secret;
 mod slot;
 
-pub use cost::{MAX_SLOTS, SlotCost};
+pub use cost::{MAX_SLOTS, SlotCost, in_place_of};
 pub use error::UnlockError;
 pub use limit::CostBounds;
 pub use recovery::{RecoveryKey, RecoveryKeyError};

@@ -73,6 +73,18 @@ impl Lock {
         }
     }
 
+    fn aad(&self, vault: VaultId, slot: SlotId) -> Vec<u8> {
+        let mut aad = [vault.as_bytes().as_slice(), slot.as_bytes(), &[self.kind().number()]].concat();
+        if let Self::Passphrase { salt, kdf } = self {
+            aad.extend_from_slice(salt);
+            for cost in [kdf.memory_kib, kdf.passes, kdf.lanes] {
+                aad.extend_from_slice(&cost.to_le_bytes());
+            }
+        }
+        aad
+    }
+
+    /// The KEK that a secret yields; `None` if it is of another kind.
     fn kek(&self, secret: &Secret) -> Option<Result<SlotKek, KdfError>> {
         match (self, secret) {
             (Self::Passphrase { salt, kdf }, Secret::Passphrase(passphrase)) => {
@@ -97,16 +109,17 @@ impl Slot {
         kdf: KdfParams,
         now: Timestamp,
     ) -> Result<Self, KdfError> {
-        let lock = match secret {
-            Secret::Passphrase(_) => Lock::Passphrase { salt: random::array(), kdf },
-            Secret::KeyFile(_) => Lock::KeyFile,
-            Secret::Recovery(_) => Lock::Recovery,
+        let (lock, kek) = match secret {
+            Secret::Passphrase(passphrase) => {
+                let salt = random::array();
+                (Lock::Passphrase { salt, kdf }, password::derive_kek(passphrase, &salt, kdf)?)
+            }
+            Secret::KeyFile(key) => (Lock::KeyFile, SlotKek::from_bytes(key)),
+            Secret::Recovery(key) => (Lock::Recovery, SlotKek::from_bytes(key.expose())),
         };
-        let mut slot = Self { id: SlotId::random(), created: now, lock, wrapped: [0; WRAPPED] };
-        if let Some(kek) = lock.kek(secret) {
-            slot.wrapped = kek?.wrap_root(vault, slot.id, &slot.aad(vault), root);
-        }
-        Ok(slot)
+        let id = SlotId::random();
+        let wrapped = kek.wrap_root(vault, id, &lock.aad(vault, id), root);
+        Ok(Self { id, created: now, lock, wrapped })
     }
 
     /// Its id.
@@ -127,17 +140,6 @@ impl Slot {
         self.lock.kind()
     }
 
-    fn aad(&self, vault: VaultId) -> Vec<u8> {
-        let mut aad = [vault.as_bytes().as_slice(), self.id.as_bytes(), &[self.kind().number()]].concat();
-        if let Lock::Passphrase { salt, kdf } = &self.lock {
-            aad.extend_from_slice(salt);
-            for cost in [kdf.memory_kib, kdf.passes, kdf.lanes] {
-                aad.extend_from_slice(&cost.to_le_bytes());
-            }
-        }
-        aad
-    }
-
     fn open(&self, vault: VaultId, secret: &Secret) -> Result<RootKey, UnlockError> {
         let wrong = UnlockError::WrongSecret(secret.kind());
         self.check_caps()?;
@@ -146,7 +148,7 @@ impl Slot {
             Some(Err(_)) => return Err(UnlockError::NoMemory(self.id, self.memory_mib())),
             None => return Err(wrong),
         };
-        kek.unwrap_root(vault, self.id, &self.aad(vault), &self.wrapped).map_err(|_| wrong)
+        kek.unwrap_root(vault, self.id, &self.lock.aad(vault, self.id), &self.wrapped).map_err(|_| wrong)
     }
 
     fn check_caps(&self) -> Result<(), UnlockError> {
@@ -169,10 +171,10 @@ impl Slot {
 /// The slots of a vault, in the order of the header. Slots of unknown kinds are kept as they are, so that an
 /// older program's change doesn't lock out who unlocks with a newer one.
 #[derive(Clone, Default)]
-pub struct Slots(Vec<Entry>);
+pub struct Slots(Vec<SlotEntry>);
 
 #[derive(Clone)]
-enum Entry {
+enum SlotEntry {
     Known(Slot),
     Unknown(serde_json::Value),
 }
@@ -233,7 +235,7 @@ impl Slots {
 
     /// Adds a slot at the end.
     pub fn push(&mut self, slot: Slot) {
-        self.0.push(Entry::Known(slot));
+        self.0.push(SlotEntry::Known(slot));
     }
 
     /// Takes a slot out. Returns whether it was there.
@@ -245,7 +247,7 @@ impl Slots {
 
     /// What is known of each slot.
     pub fn list(&self) -> Vec<SlotInfo> {
-        self.0.iter().map(Entry::info).collect()
+        self.0.iter().map(SlotEntry::info).collect()
     }
 
     /// Whether a slot is in both, byte for byte: what it wraps is one root key.
@@ -267,13 +269,13 @@ impl Slots {
 
     fn known(&self) -> impl Iterator<Item = &Slot> {
         self.0.iter().filter_map(|e| match e {
-            Entry::Known(slot) => Some(slot),
-            Entry::Unknown(_) => None,
+            SlotEntry::Known(slot) => Some(slot),
+            SlotEntry::Unknown(_) => None,
         })
     }
 }
 
-impl Entry {
+impl SlotEntry {
     fn info(&self) -> SlotInfo {
         match self {
             Self::Known(slot) => slot.info(),
@@ -313,7 +315,7 @@ impl From<&Slot> for SlotJson {
     }
 }
 
-impl Entry {
+impl SlotEntry {
     fn from_json(value: serde_json::Value) -> Result<Self, String> {
         let kind = value.get("type").and_then(|v| v.as_str()).ok_or("a slot without a type")?.to_owned();
         if !KNOWN.contains(&kind.as_str()) {
@@ -336,7 +338,7 @@ impl Serialize for Slots {
     }
 }
 
-impl Serialize for Entry {
+impl Serialize for SlotEntry {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Known(slot) => SlotJson::from(slot).serialize(serializer),
@@ -348,7 +350,7 @@ impl Serialize for Entry {
 impl<'de> Deserialize<'de> for Slots {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let values = Vec::<serde_json::Value>::deserialize(deserializer)?;
-        let entries: Result<Vec<_>, _> = values.into_iter().map(Entry::from_json).collect();
+        let entries: Result<Vec<_>, _> = values.into_iter().map(SlotEntry::from_json).collect();
         let slots = Self(entries.map_err(D::Error::custom)?);
         let mut ids: Vec<_> = slots.0.iter().filter_map(|e| e.info().id).collect();
         ids.sort_unstable();

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::crypto::keys::RootKey;
 use crate::crypto::password::KdfParams;
-use crate::ids::{Timestamp, VaultId};
+use crate::ids::{SlotId, Timestamp, VaultId};
 
 const USUAL: CostBounds = CostBounds::Usual { memory_kib: None };
 const KDF: KdfParams = KdfParams { memory_kib: 64, passes: 1, lanes: 1 };
@@ -199,12 +199,37 @@ fn numbers_in_a_slot_of_an_unknown_kind_are_kept_to_the_last_bit() {
     }
 }
 
+#[test]
+fn a_replaced_slot_costs_no_less_and_opens_within_the_usual_bounds() {
+    let usual = |kdf| USUAL.admits(SlotId::random(), Some(kdf)).is_ok();
+    let params = |mib: u32, passes| KdfParams { memory_kib: mib << 10, passes, lanes: 1 };
+    let mut raised = 0;
+    for (old_mib, new_mib) in
+        [8, 64, 100, 1024, 3000, 4096].into_iter().flat_map(|a| [64, 341, 1024, 4096].map(|b| (a, b)))
+    {
+        for (old_passes, new_passes) in
+            [1, 3, 6, 12, 50, 64].into_iter().flat_map(|a| [3, 6, 12].map(|b| (a, b)))
+        {
+            let (old, new) = (params(old_mib, old_passes), params(new_mib, new_passes));
+            let made = in_place_of(new, old);
+            assert!(made.within_caps() && made.memory_kib >= old.memory_kib, "{old:?} {new:?} {made:?}");
+            assert!(SlotCost::of(made) >= SlotCost::of(old), "{old:?} {new:?} {made:?}");
+            assert_eq!(usual(made), usual(old), "{old:?} {new:?} {made:?}");
+            assert!(made == new.at_least(old) || !usual(new.at_least(old)), "{old:?} {new:?} {made:?}");
+            raised += u32::from(made != old && made != new.at_least(old));
+        }
+    }
+    assert!(raised > 10);
+    // The costs of a small machine, and a number that is given: memory makes up for passes.
+    assert_eq!(in_place_of(params(4096, 3), params(128, 50)), params(4096, 3));
+}
+
 /// Slots as an attacker who can write the keyring makes them: copies of a real one, with other ids and costs.
 fn forged(good: &Slots, count: usize, memory_kib: u32, passes: u32) -> Slots {
     let slot = serde_json::to_value(good).unwrap()[0].clone();
     let forged = |_| {
         let mut slot = slot.clone();
-        slot["id"] = serde_json::to_value(crate::ids::SlotId::random()).unwrap();
+        slot["id"] = serde_json::to_value(SlotId::random()).unwrap();
         slot["kdf"]["memory_kib"] = memory_kib.into();
         slot["kdf"]["passes"] = passes.into();
         slot
