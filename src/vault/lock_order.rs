@@ -1,7 +1,7 @@
 //! The order of the vault's locks, first to last; nothing is taken against it, nor twice by one thread where it isn't
 //! said otherwise:
 //!
-//! 1. re-wraps under way, then moves under way (`Vault::rewraps`, [`super::key_usage::scan::Moves`]);
+//! 1. re-wraps under way, then moves under way (`Vault::rewraps`, [`super::key_usage::moves::Moves`]);
 //! 2. an inode's gate ([`super::ops::inode_gates`]);
 //! 3. an inode's `file` slot: opening a file holds it while it looks for the file by name;
 //! 4. directory locks, all of an operation in one call, by ascending stripes ([`super::tree::locks`]), then a directory

@@ -1,7 +1,12 @@
 //! What a filesystem does, without knowing FUSE: inodes, directories, handles, file content.
 //!
-//! Two halves: the namespace (`tree`: names, inodes, directories) and the content (`file`: sizes, pages,
-//! headers). `lock_order` has the order of their locks.
+//! - `tree`: names, inodes and directories of the lower tree. It knows nothing of a [`Vault`].
+//! - `file`: the content of open files: sizes, pages, headers.
+//! - `key_usage`: which key wraps what, who may use it, and which keys files still need.
+//! - `ops`: what a request does with these.
+//! - `reclaim`: memory and descriptors given back off the path of requests.
+//!
+//! `lock_order` has the order of their locks; no other file states it.
 
 mod error;
 mod file;
@@ -84,10 +89,10 @@ pub struct Vault {
 impl Vault {
     /// Takes a vault into use: `tree` is its directory of ciphertext. Begins with one `syncfs` of the lower
     /// filesystem: sizes that a killed mount left behind are durable before anything is built on them. From now
-    /// on it is told of backing keys that go, and wipes the DEKs of open files.
+    /// on it receives the backing keys that become unusable, and wipes the DEKs of open files.
     ///
     /// # Errors
-    /// What the lower filesystem says; damage of the root's record.
+    /// Errors of the lower filesystem; damage of the root's record.
     pub fn new(tree: OwnedFd, keys: Arc<Keys>, options: VaultOptions) -> Result<Arc<Self>> {
         let lower = LowerFs::probe(tree.as_fd())?;
         Self::on(lower, tree, keys, options)
@@ -164,13 +169,13 @@ impl Vault {
         self.census.counts_that_differ()
     }
 
-    /// When the last count of all files began; what was written, re-wrapped and removed since is noted too, so
+    /// When the last count of all files began; what was written, re-wrapped and removed since is recorded too, so
     /// that the census holds every file. `None`: it holds those that were used so far.
     pub fn census_counted(&self) -> Option<Timestamp> {
         self.census.counted()
     }
 
-    /// Notes that [`Vault::count_file`] was asked of every file there is, from `began` on.
+    /// Records that [`Vault::count_file`] was asked of every file there is, from `began` on.
     pub fn census_is_complete(&self, began: Timestamp) {
         self.census.complete(began);
     }

@@ -79,7 +79,7 @@ pub struct OpenFlags {
     pub read: bool,
     /// For writing.
     pub write: bool,
-    /// Cut to nothing.
+    /// Truncated to zero.
     pub truncate: bool,
 }
 
@@ -113,7 +113,7 @@ impl HeaderInfo {
 /// What `fallocate(2)` is to do; all false: allocate and grow.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct FallocMode {
-    /// Leave the size alone.
+    /// Keep the size.
     pub keep_size: bool,
     /// Make a hole (with `keep_size`).
     pub punch_hole: bool,
@@ -139,15 +139,16 @@ pub struct DirEntry<'a> {
     pub kind: FileKind,
     /// Plaintext name.
     pub name: &'a [u8],
-    /// The lower cookie to go on after this entry.
+    /// The lower cookie to continue after this entry.
     pub next_cookie: u64,
 }
 
 /// Takes entries from [`readdirplus`](super::Vault::readdirplus): attributes (none for `.` and `..`, and for what lies
-/// on another filesystem), plaintext name, and the lower cookie to go on after the entry. False: full, stop before this one.
+/// on another filesystem), plaintext name, and the lower cookie to continue after the entry. False: full, stop before
+/// this one.
 pub type PlusSink<'a> = dyn FnMut(Option<&Attr>, &[u8], u64) -> bool + 'a;
 
-/// Asked now and then whether long work is to go on.
+/// Asked now and then whether long work is to continue.
 pub type GoOn<'a> = dyn FnMut() -> bool + 'a;
 
 /// What a change of a file's content does to its set-user-ID and set-group-ID bits and its capabilities.

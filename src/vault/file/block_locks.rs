@@ -2,8 +2,9 @@
 //! its ends until all is written. With its ends alone held, a small write inside a large one reads a block, which
 //! the large one replaces, and puts it back.
 //!
-//! Whoever comes waits for those who came before and overlap, whether they hold or wait: nobody starves, and as
-//! each waits for earlier ones only, nobody waits in a circle. Ranges that don't overlap go on side by side.
+//! A thread waits for the ranges that were asked for before its own and overlap it, whether they are held or waited for:
+//! none starves, and as each waits for earlier ones only, there is no deadlock. Ranges that don't overlap are held side by
+//! side.
 
 use parking_lot::{Condvar, Mutex};
 
@@ -19,7 +20,7 @@ pub(in crate::vault) struct BlockLocks {
 #[derive(Default)]
 struct Queue {
     next: u64,
-    /// Those who hold and those who wait, in no order: no more than there are threads. Its room is kept, so that
+    /// Those who hold and those who wait, in no order: no more than there are threads. Its memory is kept, so that
     /// only a file's first write inside it allocates.
     all: Vec<Claim>,
     waiting: usize,

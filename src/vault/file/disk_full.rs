@@ -5,8 +5,8 @@ use crate::storage;
 use crate::vault::{Error, Result, Vault};
 
 impl Vault {
-    /// Calls `go`, and again if there was no room and removed files still had to be freed. It has no effect where it
-    /// finds no room.
+    /// Calls `go`, and again if there was no space and removed files still had to be freed. Where it finds no space, `go`
+    /// has no effect.
     pub(in crate::vault) fn retry_when_full<T>(&self, mut go: impl FnMut() -> Result<T>) -> Result<T> {
         match go() {
             Err(Error::Lower(e)) if storage::is_no_room(e) && self.deferred_close.drain() => go(),

@@ -1,6 +1,6 @@
 //! Files that were truncated to zero since the mount was made, and what their last header said: the next one is wrapped
-//! as a re-wrap would have wrapped that, under the alias that it followed. By the directory it would be whoever
-//! has a link to the file in a directory of their own who chooses the key of what is written next.
+//! as a re-wrap would have wrapped that, under the alias that it followed. If the directory decided, someone
+//! who has a link to the file in a directory of his own could choose the key of what is written next.
 //!
 //! In memory alone: after a crash, or the next mount, an empty file is as a new one.
 

@@ -1,12 +1,12 @@
-//! What becomes of open files when their backing key goes, and when it is back.
+//! What becomes of open files when their backing key becomes unusable, and when it is usable again.
 //!
 //! Order: what the kernel and the lower filesystem hold is written out while the key still wraps; the change of
 //! the keyring is made durable, and from then on no file of that key is opened (both by `keyring`); what came in
 //! between is written out with the DEKs that open files still have; the DEKs are wiped; the kernel's pages are
-//! dropped. A file that is *shut* keeps its handles: they fail with ENOKEY, and read the header again once the key
-//! is back. A crash anywhere in between leaves a mount that is gone, DEKs and all, and the keyring as it was saved.
+//! dropped. A file whose DEK was *evicted* keeps its handles: they fail with ENOKEY, and read the header again once the key
+//! is usable again. A crash anywhere in between leaves a mount that is gone, DEKs and all, and the keyring as it was saved.
 //!
-//! Nobody holds a lock here while the kernel is asked to write or drop pages: it waits for our session threads.
+//! No lock is held here while the kernel is asked to write or drop pages: it waits for our session threads.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -68,8 +68,8 @@ impl Vault {
         }
     }
 
-    /// Has the kernel write a file's pages, then syncs the lower file. What fails is told by the next fsync of
-    /// the file, as for any write-back, and logged: the key goes nonetheless.
+    /// Makes the kernel write a file's pages, then syncs the lower file. The next fsync of the file reports what fails,
+    /// as for any write-back, and it is logged: the key becomes unusable nonetheless.
     fn write_out(&self, file: &OpenFile) {
         file.writing_out.store(true, Ordering::Relaxed);
         self.drop_pages(file.ino);
@@ -87,17 +87,17 @@ impl Vault {
         }
     }
 
-    /// Loads a file again that was shut, whose key may be back, or that couldn't be read after an error.
+    /// Loads a file again whose DEK was evicted and whose key may be usable again, or that couldn't be read after an error.
     ///
     /// # Errors
-    /// ENOKEY if its key isn't back; what the lower filesystem says.
+    /// ENOKEY if its key isn't usable; what the lower filesystem says.
     pub(in crate::vault) fn reopen(&self, file: &OpenFile) -> Result<()> {
         if !file.must_reload.load(Ordering::Relaxed) {
             return Ok(());
         }
         let mut state = file.state.write();
         match state.body {
-            // Not only its key as it was known counts: a re-wrap that was cut off may have left a newer slot.
+            // Not only its key as it was known counts: an interrupted re-wrap may have left a newer slot.
             Body::KeyEvicted(_) | Body::Unknown => self.load_again(file, &mut state),
             _ => Ok(()),
         }
@@ -132,7 +132,7 @@ impl OpenFile {
         self.must_reload.store(true, Ordering::Relaxed);
     }
 
-    /// Says in the log that data was lost with the key that goes.
+    /// Logs that data was lost because its key became unusable.
     pub(super) fn warn_of_loss(&self, error: &Error) {
         tracing::error!(ino = self.ino.0, "data of a file whose key goes could not be written: {error}");
     }

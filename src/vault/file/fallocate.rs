@@ -1,8 +1,8 @@
 //! fallocate: reserving space below, making holes, zeroing.
 //!
-//! What can fail for want of room comes before what destroys, and the size comes last: whoever is told that there is no
-//! room finds content and size as they were, and below nothing reserved past the end. Where the lower filesystem
-//! has no KEEP_SIZE the size has to come first, and a range is zeroed before it is known that there is room.
+//! What can fail for want of disk space comes before what destroys, and the size comes last: after ENOSPC content and size
+//! are as they were, and the lower filesystem has reserved nothing past the end. Where the lower filesystem
+//! has no KEEP_SIZE the size has to come first, and a range is zeroed before it is known that there is space.
 
 use std::os::fd::AsFd;
 
@@ -123,7 +123,7 @@ impl Vault {
     }
 }
 
-/// What becomes of the room that whole blocks take, once they are zeros.
+/// What becomes of the disk space that whole blocks take, once they are zeros.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Space {
     /// It is the lower filesystem's again.
@@ -140,7 +140,7 @@ fn lower_range(offset: PlainOffset, end: PlainOffset) -> (LowerOffset, u64) {
 }
 
 impl OpenFile {
-    /// Frees what a reservation that failed has allocated past the end: ext4 fills the disk before it says that it
+    /// Frees what a reservation that failed has allocated past the end: ext4 fills the disk before it reports that it
     /// is full.
     fn give_back_past_end(&self, state: &State) {
         if let Err(e) = self.set_lower_size(state.size) {
@@ -198,7 +198,7 @@ impl OpenFile {
             match space {
                 Space::Freed => storage::punch(fd, start, len)?,
                 Space::Kept => match storage::zero_range(fd, start, len) {
-                    // The caller, or another program, may take up the room in between: it is told then.
+                    // The caller, or another program, may use up the space in between: then this reports it.
                     Err(Errno::OPNOTSUPP) => {
                         storage::punch(fd, start, len)?;
                         match storage::allocate_keep_size(fd, start, len) {

@@ -1,25 +1,25 @@
 //! Which inode bears which file id.
 //!
-//! The rule: one file id, one inode. The key of a page is derived from the DEK and the file id, so pages of two files with one
-//! header pass in either of them. Whoever can write the ciphertext can make such a file: he copies a header, with an empty
-//! block, puts it where a user will append, and moves the page with what was appended into the file that the header is of.
-//! So the id of each file that is opened or gets its first header is noted with its inode. An inode that comes with the id
-//! of another one is
+//! The rule: one file id, one inode. The key of a page is derived from the DEK and the file id, so pages of two files
+//! with one header pass in either of them. Someone who can write the ciphertext can make such a file: he copies a
+//! header, with an empty block, puts it where a user will append, and moves the page with what was appended into the
+//! file that the header is of. So the id of each file that is opened or gets its first header is recorded with its
+//! inode. An inode that comes with the id of another one is
 //!
-//! - refused (EIO; it can be cut to nothing or removed) while that other one is in use with this id, or is still there with a
-//!   header of it;
-//! - let in where the other one is gone or has another header now, as after a backup was put back below a mount: that can't
-//!   be told from a copy that has served its purpose.
+//! - refused (EIO; it can be truncated to zero or removed) while that other one is in use with this id, or is still
+//!   there with a header of it;
+//! - let in where the other one is gone or has another header now, as after a backup was put back below a mount: that looks
+//!   the same as a copy that has served its purpose.
 //!
 //! Both are events that name both inodes. Hard links are one inode; where the lower filesystem may number each of them on
 //! its own (FUSE), files of several names are let in. One that the kernel has forgotten, or that was removed
 //! through the mount, is none any more.
 //!
-//! Memory is bounded, to 3 MiB and what the files that are open take. The id of an open file is always kept. Of those that
-//! are closed and that the kernel knows, a shard keeps at least the last [`MANY`] that were opened, and forgets the older
-//! ones: so whoever has other files opened to have one forgotten needs some 50,000 of them, whenever he begins. The
-//! shards' locks are leaves, taken when a file is loaded, emptied or gets its first header, never while it is read or
-//! written.
+//! Memory is bounded, to 3 MiB and what the files that are open take. The id of an open file is always kept. Of those
+//! that are closed and that the kernel knows, a shard keeps at least the last [`MANY`] that were opened, and forgets
+//! the older ones: so someone who opens other files to have one forgotten needs some 50,000 of them, whenever he
+//! begins. The shards' locks are leaves, taken when a file is loaded, emptied or gets its first header, never while it
+//! is read or written.
 
 mod claim;
 
@@ -46,7 +46,7 @@ impl Default for FileIds {
     }
 }
 
-/// Two ages of ids: those noted since the last turn, and those of before it.
+/// Two ages of ids: those recorded since the last turn, and those of before it.
 #[derive(Default)]
 struct Shard {
     recent: HashMap<FileId, Weak<Inode>>,
@@ -91,7 +91,7 @@ impl Shard {
         }
     }
 
-    /// Gives up room that inodes no longer known have left.
+    /// Gives up memory that inodes no longer known have left.
     fn shrink(&mut self) {
         for ids in [&mut self.recent, &mut self.older] {
             ids.retain(|_, inode| inode.strong_count() > 0);
@@ -131,7 +131,7 @@ impl FileIds {
         }
     }
 
-    /// Gives up room that inodes no longer known have left.
+    /// Gives up memory that inodes no longer known have left.
     pub(in crate::vault) fn shrink(&self) {
         self.shards.iter().for_each(|shard| shard.lock().shrink());
     }

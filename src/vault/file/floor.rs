@@ -3,13 +3,13 @@
 //!
 //! **Raised** with what is known to be filled and durable ([`super::filled`]): by a re-wrap, which syncs first and
 //! writes both slots anyway, and when the last handle for writing is closed after an fsync, however large the file is.
-//! That costs no sync. **Lowered**, durably, before a page below it becomes a hole or is cut.
+//! That costs no sync. **Lowered**, durably, before a page below it becomes a hole or is truncated.
 //!
 //! Crash order: a floor must never be durable before the pages below it. So a sync that began after they were
-//! written has returned before a slot with the floor is written. Whether that slot is durable matters to nobody:
+//! written has returned before a slot with the floor is written. It doesn't matter whether that slot is durable:
 //! what was there before it says less, and bears the same DEK under the same backing key. At a close both slots are
-//! written without a sync in between: each is one sector, and whichever of the old and new ones a power cut leaves
-//! is a valid header. A write-out that failed makes all that comes after it doubtful, since the kernel takes such
+//! written without a sync in between: each is one sector, and each combination of old and new ones that a power cut
+//! leaves has a valid header. A write-out that failed makes all that comes after it doubtful, since the kernel takes such
 //! pages for clean: no floor is raised then until the file is opened again.
 
 use std::ops::Deref;
@@ -115,11 +115,11 @@ impl OpenFile {
         written
     }
 
-    /// Makes a lower floor durable before pages from `first` on are punched or cut; a re-wrap that is under way is
-    /// overtaken by it. The wrap is kept: only the MAC is made anew.
+    /// Makes a lower floor durable before pages from `first` on are punched or truncated; a re-wrap that is under way is
+    /// overtaken by it. The wrap is kept: only the MAC is computed again.
     ///
-    /// Each time costs a sync. So from the second time on the floor is lowered further than it need be: who cuts or
-    /// punches a file from its end to its beginning, page by page, pays for a few only.
+    /// Each time costs a sync. So from the second time on the floor is lowered further than it need be: a program that
+    /// truncates or punches a file from its end to its beginning, page by page, pays for a few syncs only.
     pub(super) fn lower_floor(&self, state: &mut State, first: PageCount) -> Result<()> {
         let Body::Sealed(sealed) = &mut state.body else { return Ok(()) };
         if sealed.header.highest_floor() <= first {
@@ -134,7 +134,7 @@ impl OpenFile {
         Ok(())
     }
 
-    /// Seals the floor anew that a cut had lowered: the pages below it are what they were.
+    /// Seals again the floor that a truncate had lowered: the pages below it are what they were.
     pub(super) fn raise_floor_again(&self, state: &mut State, floor: Option<PageCount>) -> Result<()> {
         let Body::Sealed(sealed) = &mut state.body else { return Ok(()) };
         let Some(floor) = floor.filter(|floor| *floor > sealed.header.floor()) else { return Ok(()) };

@@ -1,11 +1,11 @@
-//! Which files the kernel may hold pages of, so that it is told to drop those that a direct write has made stale.
+//! Which files the kernel may hold pages of, so that it drops those that a direct write has made stale.
 //!
 //! Before it sends a direct write the kernel drops the pages in its way; after an asynchronous one (libaio, io_uring; with
 //! FUSE_ASYNC_DIO) it doesn't, and a page that was read meanwhile would stay with what was there before. So its pages
 //! are dropped before the write is answered: the kernel then waits for those being read, and writes those that a mapping has
 //! changed. A file that is only used directly has none, and costs nothing.
 //!
-//! Order: a cached read or write is noted ([`Vault::pages_come`]) *before* the lower file is looked at; a direct
+//! Order: a cached read or write is recorded ([`Vault::pages_come`]) *before* the lower file is looked at; a direct
 //! write asks ([`Vault::stale_pages`]) *after* it has changed the lower file, whether it succeeded or not. So who
 //! isn't seen by the write sees what it wrote. Dropping waits for the kernel, which waits for session threads: it is done on
 //! no session thread and under no lock.

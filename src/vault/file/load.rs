@@ -1,4 +1,4 @@
-//! From a lower file to an open one: its size, its header, and what is said of a damaged one.
+//! From a lower file to an open one: its size, its header, and the error for a damaged one.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64};
@@ -27,7 +27,7 @@ pub(in crate::vault) enum Purpose {
     Read,
     /// To be changed: one that a power cut took before the file was ever synced will do.
     Write,
-    /// To be cut to nothing: a damaged one will do.
+    /// To be truncated to zero: a damaged one will do.
     Truncate,
 }
 
@@ -67,7 +67,7 @@ impl Vault {
         let opened = self.open_data(inode)?;
         let file = self.load(inode.ino, opened, purpose)?;
         if let Some(keys) = file.slot_keys() {
-            // The key may have gone while its DEK was being unwrapped, before whoever wipes DEKs could see it.
+            // The key may have gone while its DEK was being unwrapped, before the thread that evicts DEKs could see it.
             self.keys.usable(keys.backing).map_err(key_error)?;
             self.report_if_newer(inode.ino, &keys);
             self.record_in_census(inode, keys);
@@ -87,13 +87,13 @@ impl Vault {
                 self.reopen(&file)?;
                 Ok(file)
             }
-            // With the writeback cache the kernel may write after the last close it told us of.
+            // With the writeback cache the kernel may write after the last close that it announced.
             None => self.file_of(inode, Purpose::Write),
         }
     }
 
     /// Registers the lower file of an inode that was just created, empty, through `fd`, in a directory of this alias, and
-    /// whose mtime the kernel will be told.
+    /// whose mtime the kernel is about to learn.
     pub(in crate::vault) fn file_created(
         &self,
         inode: &Inode,
@@ -177,7 +177,7 @@ impl Vault {
         let mut slots = [0; SLOTS];
         storage::pread(fd, &mut slots, LowerOffset(0))?;
         match header::open(&slots, |slot| unwrap(&self.keys, slot)) {
-            // Each cut of ours made a lower floor durable first: someone else shortened the file.
+            // Each truncate of ours made a lower floor durable first: someone else shortened the file.
             Ok(header) if pages < header.floor() => Ok(Body::Unreadable(Damage::Size)),
             Ok(header) => Ok(Body::Sealed(Sealed::new(header))),
             Err(OpenError::Key(e)) => Err(key_error(e)),
@@ -191,7 +191,7 @@ impl Vault {
     }
 
     /// Whether page 0, whose slots are zeros, may be one that never reached the disk: all of it is zeros, and the
-    /// lower filesystem doesn't say that it has a block, or what it says of blocks means nothing.
+    /// lower filesystem doesn't say that it has a block, or its answer about blocks means nothing.
     fn page_0_was_never_written(&self, fd: BorrowedFd<'_>) -> Result<bool> {
         let mut page = [0; layout::PAGE as usize];
         if storage::pread(fd, &mut page, LowerOffset(0))? > 0 && !block::is_zero(&page) {

@@ -1,5 +1,5 @@
 //! The descriptor of the lower file behind an open one. A file that could be opened for reading only, as an immutable one,
-//! is opened once more as soon as someone wants to write (`open_lower`), whoever else has it open.
+//! is opened once more as soon as someone wants to write (`open_lower`), even while others have it open.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;

@@ -2,7 +2,7 @@
 //!
 //! **Memory says what the disk says.** A body counts as sealed only once its slot is known to be written, a size
 //! once the lower file has it. A change that fails is undone below as far as the lower filesystem lets it, and then
-//! `State` is what loading the file anew finds (`reload`); if even that can't be read, the file is
+//! `State` is what loading the file again finds (`reload`); if even that can't be read, the file is
 //! [`Body::Unknown`] and each further use tries again. So no operation builds on what is in memory alone.
 //!
 //! Locks (their order: `lock_order`): the inode lock (`state`) is shared for reading and for writing inside the file,
@@ -11,8 +11,8 @@
 //! of the namespace is asked before the inode lock is taken.
 //!
 //! Readers take no range: what they see of a write beside them may be half of it, block by block, as on ext4, and a
-//! block that is torn is read again under the exclusive lock. Whoever waits for a range holds the inode lock shared, as
-//! its holder does: no one who has a range waits for the inode lock.
+//! block that is torn is read again under the exclusive lock. A thread that waits for a range holds the inode lock
+//! shared, as the range's holder does: no thread that has a range waits for the inode lock.
 
 mod block_locks;
 mod direct_write;
@@ -93,14 +93,14 @@ pub(super) struct OpenFile {
     lost: AtomicI32,
     /// Whether the body is [`Body::KeyEvicted`] or [`Body::Unknown`]: changed with it, looked at without the lock.
     must_reload: AtomicBool,
-    /// Whether the kernel is writing its pages out because the key goes.
+    /// Whether the kernel is writing its pages out because the key becomes unusable.
     writing_out: AtomicBool,
     /// The mtime that the kernel knows.
     mtime: mtime::Mtime,
     /// Of one without a header, the alias under which it was made, or found: its first header comes under that, though
     /// it is taken elsewhere before its first write, which the kernel keeps for half a minute.
     found_under: OnceLock<AliasName>,
-    /// Where whoever wipes DEKs finds it.
+    /// Its entry in the table in which eviction finds it.
     _registration: open_files::Registration<OpenFile>,
     state: Ordered<OfInode, RwLock<State>>,
     /// Blocks being written under the shared inode lock.
@@ -115,7 +115,7 @@ struct State {
     synced: PageCount,
     /// The last block is zero past `size` and block N is a hole: growing needs no more preparation.
     tail_clean: bool,
-    /// Cuts made (not to nothing), and how many of them are durable.
+    /// Truncates made (not to zero), and how many of them are durable.
     truncates: u64,
     durable_truncates: u64,
     /// Pages that hold data.
@@ -133,12 +133,12 @@ enum Body {
     /// There was one, under this backing key, which can't be used: no DEK is in memory. Nothing works but what
     /// needs no key, until the header can be read again.
     KeyEvicted(BackingKeyId),
-    /// It can be cut to nothing or removed; reading and writing fail with this.
+    /// It can be truncated to zero or removed; reading and writing fail with this.
     Unreadable(Damage),
     /// Pages of a file that was never synced, whose page 0 and with it the header never reached the disk before a
     /// power cut: no one can ever open them. Reading fails; a change gives them up.
     Unsynced,
-    /// A change failed, and then the file couldn't be loaded anew: nothing is known of it until that succeeds.
+    /// A change failed, and then the file couldn't be loaded again: nothing is known of it until that succeeds.
     Unknown,
 }
 
@@ -248,7 +248,7 @@ impl State {
         }
     }
 
-    /// What its header says of keys, if one is in memory.
+    /// The keys that its header names, if one is in memory.
     fn header_keys(&self) -> Option<SlotKeys> {
         match &self.body {
             Body::Sealed(sealed) => Some(sealed.header.keys()),
@@ -258,9 +258,9 @@ impl State {
         }
     }
 
-    /// What is said of a file whose key has gone.
+    /// The error for a file whose DEK was evicted.
     fn key_evicted_error(&self) -> Error {
-        Error::KeyNotUsable("the key of an open file has gone".to_owned())
+        Error::KeyNotUsable("the key of an open file can't be used any more".to_owned())
     }
 
     /// Pages below must be stable while they are written out: a torn one would cost promised bytes. Beside the
@@ -309,8 +309,8 @@ impl OpenFile {
         }
     }
 
-    /// Whether it is in use with this file id. Doesn't wait: `Some(true)` while it is being changed. `None`: that is to be
-    /// looked up on disk.
+    /// Whether it is in use with this file id. Doesn't wait: `Some(true)` while it is being changed. `None`: that is to
+    /// be looked up on disk.
     pub(super) fn bears(&self, id: FileId) -> Option<bool> {
         let Some(state) = self.state.try_read() else { return Some(true) };
         match &state.body {
@@ -343,7 +343,7 @@ impl OpenFile {
         self.handles.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Runs `act` with all readers and writers shut out.
+    /// Runs `act` with all readers and writers excluded.
     pub(super) fn exclusively<T>(&self, act: impl FnOnce() -> T) -> T {
         let _state = self.state.write();
         act()
@@ -356,12 +356,12 @@ impl OpenFile {
 
 impl Drop for OpenFile {
     fn drop(&mut self) {
-        // A cut that isn't durable must not be forgotten: whoever loads the file again takes its size for
+        // A truncate that isn't durable must not be forgotten: the next load of the file takes its size for
         // durable. `Vault::release` has done this already, and reported its error, unless it was killed.
         if self.state.get_mut().truncate_unsynced()
             && let Err(e) = storage::fdatasync(self.fd.as_fd())
         {
-            tracing::warn!(ino = self.ino.0, "syncing a cut file at its last close failed: {e}");
+            tracing::warn!(ino = self.ino.0, "syncing a truncated file at its last close failed: {e}");
         }
     }
 }

@@ -13,7 +13,7 @@ pub(super) struct Mtime {
 }
 
 impl Mtime {
-    /// The lower file has the one that the kernel was, or will be, told.
+    /// The lower file has the one that the kernel knows, or is about to learn.
     pub(super) fn new(known: Time) -> Self {
         Self { known: Mutex::new(known), moved: AtomicBool::new(false) }
     }

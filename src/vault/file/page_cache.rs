@@ -6,15 +6,15 @@ use crate::ids::Ino;
 
 /// What the kernel caches of a mount's files.
 pub trait PageCache: Send + Sync {
-    /// Has the kernel write back and drop all pages of an inode, mapped ones too; what can't be written is
-    /// dropped, and told by the next fsync. Returns when that is done. Called without any lock, and never on a thread that
+    /// Makes the kernel write back and drop all pages of an inode, mapped ones too. What can't be written is dropped,
+    /// and the next fsync reports it. Returns when that is done. Called without any lock, and never on a thread that
     /// serves the kernel.
     ///
     /// # Errors
     /// The mount is gone.
     fn drop_pages(&self, ino: Ino) -> io::Result<()>;
 
-    /// Has the kernel forget a name in a directory, and the inode if nothing else holds it. Called as
+    /// Makes the kernel forget a name in a directory, and the inode if nothing else holds it. Called as
     /// [`PageCache::drop_pages`] is.
     ///
     /// # Errors

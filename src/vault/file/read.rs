@@ -21,7 +21,7 @@ impl Vault {
         let first = file.read(&file.state.read(), offset, out);
         match first {
             // The lower filesystem may let a read see half of a write: what fails is read once more with
-            // all writers shut out before it is reported.
+            // all writers excluded before it is reported.
             Err(Error::Corrupt(_)) => {
                 let again = file.read(&file.state.write(), offset, out);
                 if let Err(Error::Corrupt(damage)) = &again {

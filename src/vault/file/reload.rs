@@ -59,7 +59,7 @@ impl Vault {
         if let Some(other) = found.body.file_id().and_then(|id| self.claim_file_id_again(id, file.ino)) {
             found.body = Body::Unreadable(Damage::FileId(other));
         }
-        // A cut that failed may have been made all the same.
+        // A truncate that failed may have been made all the same.
         *state = State { truncates: state.truncates, durable_truncates: state.durable_truncates, ..found };
         file.must_reload.store(false, Ordering::Relaxed);
         Ok(())
@@ -70,7 +70,7 @@ impl Vault {
         let (size, body) = match layout::plain_size(lower) {
             Ok(size) if size.0 == 0 => (size, Body::NoHeader),
             Ok(size) => (size, self.load_body_of(ino, fd, lower, layout::page_count(size))?),
-            // Any size will do: all that can be done with the file is to cut it to nothing.
+            // Any size will do: all that can be done with the file is to truncate it to zero.
             Err(ImpossibleSize) => (PlainOffset(lower.0), Body::Unreadable(Damage::Size)),
         };
         let (synced, tail_clean) = (layout::page_count(size), size.0 == 0);

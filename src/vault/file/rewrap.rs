@@ -4,7 +4,7 @@
 //! Order of writes (docs/format.md, "Order of writes"): data is made durable; the new slot is
 //! written beside the old one and made durable; the old slot is overwritten with the same bytes, so that a
 //! leaked old version doesn't open the current header, and that is made durable too: only then is the file
-//! re-wrapped, and until then it is stale, whoever asks. Interrupted anywhere, one valid slot is there, and what
+//! re-wrapped, and until then it is stale for every caller. Interrupted anywhere, one valid slot is there, and what
 //! is left of the other one is found by the next sweep, which writes only that.
 //! Each step takes the inode lock exclusively and first checks that file id and sequence are what it saw.
 //! A step that fails, and a sync after it, leaves in memory what the lower file shows, as after every error
@@ -102,7 +102,7 @@ impl Vault {
         Err(Error::Lower(Errno::AGAIN))
     }
 
-    /// Re-wraps those of these files that aren't where they are to go. `wrong` is told of each that an error kept from it.
+    /// Re-wraps those of these files that aren't where they are to go. `wrong` receives each that an error kept from it.
     fn rewrap_each(&self, inos: &[Ino], to: &Destination, wrong: &mut dyn FnMut(Ino, Error)) -> BatchOutcome {
         let _counts_wait = self.rewraps.read();
         let mut outcome = BatchOutcome::default();
@@ -200,7 +200,7 @@ impl Vault {
             return Ok(true);
         }
         let gate = self.keys.begin_wrap_key(backing.key).map_err(super::load::key_error)?;
-        // Pointed elsewhere while the data was synced: whoever did that has been told that it counts.
+        // Pointed elsewhere while the data was synced: the caller who did that was told that it is in force.
         if let Some(Some(alias)) = follows
             && !self.keys.points_at(alias, backing.key)
         {
@@ -249,7 +249,7 @@ impl Vault {
     }
 
     /// The other slot is durable too. Who came in between has emptied the file, or written that slot himself and
-    /// made it durable, or has shut the file.
+    /// made it durable, or has evicted the file's DEK.
     fn confirm_old_slot(&self, candidate: &mut Candidate) -> Result<bool> {
         let mut state = candidate.file.state.write();
         self.stale.slot_synced(candidate.inode.ino);
@@ -273,7 +273,7 @@ impl Candidate {
         Ok(true)
     }
 
-    /// The header, if it is still the one that was seen: not cut to nothing and written anew, not re-sealed.
+    /// The header, if it is still the one that was seen: not truncated to zero and written again, not re-sealed.
     fn unchanged<'a>(&self, state: &'a mut State) -> Option<&'a mut Sealed> {
         match &mut state.body {
             Body::Sealed(sealed) if (sealed.header.file(), sealed.header.sequence()) == self.seen => {

@@ -1,4 +1,4 @@
-//! What a file's header says, for whoever wants to know it without using the file.
+//! What a file's header says, without opening the file for use.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering;

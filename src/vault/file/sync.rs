@@ -16,7 +16,7 @@ impl Vault {
     /// What the lower filesystem says; a failed fsync promises nothing.
     pub fn fsync(&self, ino: Ino, scope: SyncScope) -> Result<()> {
         let inode = self.inode(ino)?;
-        // Not one that is shut: what was written before its key went is to be durable all the same.
+        // Its key need not be usable: what was written before must become durable all the same.
         match inode.opened() {
             Some(file) => {
                 if scope == SyncScope::All {
@@ -40,14 +40,14 @@ impl Vault {
         Ok(storage::syncfs(self.tree.dir(Ino::ROOT)?.fd())?)
     }
 
-    /// Whether closing a handle of the file may have to wait for the disk, to settle a cut.
+    /// Whether closing a handle of the file may have to wait for the disk, to make a truncate durable.
     pub fn release_may_sync(&self, ino: Ino) -> bool {
         let open = self.inode(ino).ok().and_then(|inode| inode.file.lock().upgrade());
         open.is_some_and(|file| file.state.read().truncate_unsynced())
     }
 
-    /// Makes a cut durable before the file's last user lets go of it: whoever loads it next takes its size
-    /// for durable.
+    /// Makes a truncate durable before the file's last user closes it: the next load takes its size for
+    /// durable.
     pub(in crate::vault) fn sync_pending_truncate(&self, file: &OpenFile) -> Result<()> {
         let last = file.handles.load(Ordering::Relaxed) == 0;
         if last && file.state.read().truncate_unsynced() { file.sync(SyncScope::Data) } else { Ok(()) }
@@ -106,7 +106,7 @@ impl OpenFile {
         Ok(())
     }
 
-    /// So many cuts, the first ones, are durable.
+    /// So many truncates, the first ones, are durable.
     pub(super) fn truncates_are_durable(&self, truncates: u64) {
         let mut state = self.state.write();
         state.durable_truncates = state.durable_truncates.max(truncates);

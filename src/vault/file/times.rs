@@ -24,7 +24,7 @@ impl Vault {
             return;
         }
         file.mtime.moved.store(true, Ordering::Release);
-        // The kernel may write after the last close that it told of.
+        // The kernel may write after the last close that it announced.
         self.put_mtime_back_if_closed(file);
     }
 

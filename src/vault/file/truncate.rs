@@ -12,8 +12,8 @@ use crate::vault::tree::inode::Inode;
 use crate::vault::{Damage, Error, Result, Vault};
 
 impl Vault {
-    /// Sets the size of a file; the caller is inside its gate. Bytes that are cut may read as zeros until the cut is durable; new ones
-    /// read as zeros.
+    /// Sets the size of a file; the caller is inside its gate. Bytes that are truncated may read as zeros until the truncate
+    /// is durable; new ones read as zeros.
     ///
     /// # Errors
     /// ENOKEY if the file's key can't be used, or its alias' key for an empty file that grows.
@@ -90,7 +90,7 @@ impl Vault {
 
     /// Before a file is changed that was never synced and lost its header to a power cut: what is left of its
     /// pages, which no one can open, is given up for zeros, as if it had never been written. A program that finds
-    /// such a file in its way, as a database does when it recovers, can then write it anew. It is an event.
+    /// such a file in its way, as a database does when it recovers, can then write it from scratch. It is an event.
     pub(super) fn give_up_unsynced(&self, file: &OpenFile, state: &mut State) -> Result<()> {
         if !matches!(state.body, Body::Unsynced) {
             return Ok(());
@@ -113,11 +113,11 @@ impl OpenFile {
         Ok(storage::truncate(self.fd.as_fd(), layout::lower_size(size))?)
     }
 
-    /// Cuts to nothing. The header goes with the pages; the next write makes a new DEK. Metadata order
+    /// Truncates to zero. The header goes with the pages; the next write makes a new DEK. Metadata order
     /// below keeps new pages from reaching an inode whose old ones are still counted, so nothing waits.
     fn truncate_to_zero(&self, state: &mut State) -> Result<()> {
         storage::truncate(self.fd.as_fd(), LowerOffset(0))?;
-        // A sync may be under way that counts the cuts so far: a later cut must not be taken for one of those.
+        // A sync may be under way that counts the truncates so far: a later one must not be taken for one of those.
         let filled = state.filled.anew(PageCount(0));
         *state = State {
             truncates: state.truncates,
@@ -128,7 +128,7 @@ impl OpenFile {
         Ok(())
     }
 
-    /// Cuts to a size above zero. What can't be done is undone: a page that was cut can have been synced.
+    /// Truncates to a smaller size above zero. A failure is undone: a page that was truncated can have been synced.
     fn shrink(&self, state: &mut State, size: PlainOffset) -> Result<()> {
         let floor = state.sealed()?.map(|sealed| sealed.header.floor());
         let (old, new) = (state.pages(), layout::page_count(size));
@@ -142,14 +142,14 @@ impl OpenFile {
             // torn page M.
             let start = layout::page_offset(PageIndex(new.0));
             let before = self.page_before_truncate(start);
-            let cut = storage::erase(self.fd.as_fd(), start, layout::PAGE).map_err(Error::from);
-            let cut = cut.and_then(|()| self.set_lower_size(size));
-            if let Err(e) = cut {
+            let done = storage::erase(self.fd.as_fd(), start, layout::PAGE).map_err(Error::from);
+            let done = done.and_then(|()| self.set_lower_size(size));
+            if let Err(e) = done {
                 let restored = before.map_or(Ok(()), |page| self.put_back(start, &page));
                 if let Err(e) = restored.and_then(|()| self.raise_floor_again(state, floor)) {
                     tracing::warn!(
                         ino = self.ino.0,
-                        "a file that could not be cut lost what was to be cut: {e}"
+                        "a file that could not be truncated lost what was to go: {e}"
                     );
                 }
                 return Err(e);
@@ -162,7 +162,7 @@ impl OpenFile {
         Ok(())
     }
 
-    /// What the page that a cut makes a hole holds; `None` if it can't be read, which is no reason to keep it.
+    /// What the page holds that a truncate makes a hole; `None` if it can't be read, which is no reason to keep it.
     fn page_before_truncate(&self, start: LowerOffset) -> Option<[u8; layout::PAGE as usize]> {
         let mut page = [0; layout::PAGE as usize];
         let got = storage::pread(self.fd.as_fd(), &mut page, start).ok()?;

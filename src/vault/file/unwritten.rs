@@ -1,4 +1,4 @@
-//! Files that hold pages which the kernel could not write back because their key was gone (`write_back`).
+//! Files that hold pages which the kernel could not write back because their key couldn't be used (`write_back`).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -37,8 +37,8 @@ impl Vault {
     ///
     /// # Errors
     /// ENOKEY for the first write of an empty file whose alias' key can't be used, EIO where a block that
-    /// has to be read first is damaged, ENOSPC and the like from below: then a file that was to grow is cut
-    /// back to what it was.
+    /// has to be read first is damaged, ENOSPC and the like from below: then a file that was to grow is
+    /// truncated to what it was.
     pub fn write(&self, ino: Ino, offset: PlainOffset, data: &[u8], privileges: Privileges) -> Result<usize> {
         let _gate = self.gates.enter(ino);
         let inode = self.inode(ino)?;
@@ -86,7 +86,7 @@ impl Vault {
                         return Ok(data.len());
                     }
                     // A block to be changed may have been read in the middle of another write: once more,
-                    // with all others shut out, before it is called damaged.
+                    // with all others excluded, before it is called damaged.
                     Err(Error::Corrupt(_)) => {}
                     Err(e) => return Err(e),
                 }
@@ -155,7 +155,7 @@ impl<'a> Plan<'a> {
         Self { sealed, size: state.size, old_pages: state.pages(), guarded: state.guarded(), slot: None }
     }
 
-    /// Whether what the block holds now has to be read: not if all that counts of it is written anew.
+    /// Whether what the block holds now has to be read: not if all that counts of it is overwritten.
     fn needs_old(&self, piece: &Piece) -> bool {
         let to_the_end =
             layout::block_start(piece.page).0 + piece.within.end as u64 >= self.size.0 || piece.is_whole();
@@ -165,8 +165,8 @@ impl<'a> Plan<'a> {
 
 impl OpenFile {
     /// Prepares a file for growing, or for a write into its last block: makes block N a hole and the last
-    /// block zero past the size. Both can hold leftovers after a power cut or a cut. Each step is durable
-    /// before the next: a size must not grow over bytes that were cut.
+    /// block zero past the size. Both can hold stale bytes after a power cut or a truncate. Each step is durable
+    /// before the next: a size must not grow over bytes that were truncated.
     ///
     /// `write` is what comes next: a last block that it replaces to its end need not be readable.
     pub(super) fn clean_tail(
@@ -211,7 +211,7 @@ impl OpenFile {
         Ok(())
     }
 
-    /// Block N: the lower bytes from 4096·N on are a hole unless a cut-off growth left a page there.
+    /// Block N: the lower bytes from 4096·N on are a hole unless an interrupted growth left a page there.
     fn punch_leftover(&self, page: PageIndex, lower: LowerOffset) -> Result<()> {
         let start = layout::page_offset(page);
         let mut scratch = Scratch::take();
@@ -317,7 +317,7 @@ impl OpenFile {
     }
 
     /// Reads what a write changes without replacing it: at most its first and its last block, which are
-    /// locked with all between (or all others are shut out). In one call if they are neighbours.
+    /// locked with all between (or all others are excluded). In one call if they are neighbours.
     fn read_ends<'a>(
         &self,
         plan: &Plan<'_>,

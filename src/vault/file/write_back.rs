@@ -1,7 +1,7 @@
-//! What the kernel could not write back because the key was gone. It keeps such pages, clean, as if they were on disk,
-//! and the size that goes with them; fsync has told the error. Once the key is back, it is to show what the file holds,
-//! whether that has a header or not: its pages are dropped, and what is missing of the size that it has is zeros, as
-//! the lower file is made to say.
+//! What the kernel could not write back because the key couldn't be used. It keeps such pages, clean, as if they were
+//! on disk, and the size that goes with them; fsync has reported the error. Once the key is usable again, the kernel
+//! must show what the file holds, whether that has a header or not: its pages are dropped, and what is missing of the
+//! size that it has is zeros, as the lower file is made to say.
 
 use super::{OpenFile, Purpose};
 use crate::ids::{Ino, PlainOffset};
@@ -24,8 +24,8 @@ impl Vault {
         self.recording_unwritten(ino, end, || self.write(ino, offset, data, privileges))
     }
 
-    /// Notes a write up to `end` that fails since its key is gone, and tries it once more then: who brought the key back
-    /// before that was noted has not seen it.
+    /// Records a write up to `end` that fails because its key can't be used, and tries it once more: a thread that made
+    /// the key usable before that was recorded has not seen it.
     pub(super) fn recording_unwritten(
         &self,
         ino: Ino,
@@ -42,8 +42,8 @@ impl Vault {
         }
     }
 
-    /// Has the kernel show what is in the files that it could not write. Of a file whose key is still gone, too; it
-    /// is remembered.
+    /// Makes the kernel show what is in the files that it could not write. Also of a file whose key still can't be used:
+    /// it stays recorded.
     pub(super) fn show_what_was_not_written(&self) {
         for inode in self.unwritten.inodes() {
             self.drop_pages(inode.ino);
@@ -65,7 +65,7 @@ impl Vault {
 
     fn grow_to_what_was_written(&self, inode: &Inode, file: &OpenFile) -> Result<()> {
         let mut state = file.state.write();
-        // Not if it was cut since: under the lock that a cut takes.
+        // Not if it was truncated since: under the lock that a truncate takes.
         let Some(end) = self.unwritten.end_of(inode.ino).filter(|end| *end > state.size) else {
             self.unwritten.forget(inode.ino);
             return Ok(());

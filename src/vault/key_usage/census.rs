@@ -75,16 +75,16 @@ impl Census {
         self.0.lock().forget(ino, None);
     }
 
-    /// Gives up room that files no longer counted have left.
+    /// Gives up memory that files no longer counted have left.
     pub(in crate::vault) fn shrink(&self) {
         for (_, files) in &mut self.0.lock().said {
-            // Room to grow is left, so that it isn't taken back at once.
-            let room = files.words.len() * 2;
-            files.words.shrink_to(room);
+            // Some is left to grow, so that it isn't taken back at once.
+            let capacity = files.words.len() * 2;
+            files.words.shrink_to(capacity);
         }
     }
 
-    /// A count that began then has noted every file there is.
+    /// A count that began then has recorded every file there is.
     pub(in crate::vault) fn complete(&self, began: Timestamp) {
         self.0.lock().counted = Some(began);
     }

@@ -6,7 +6,7 @@ use crate::vault::tree::inode::Inode;
 use crate::vault::{FileKind, HeaderInfo, Result, Vault};
 
 impl Vault {
-    /// What wraps a file, noted in the census. The header is verified; where its key can't be used, it is what
+    /// What wraps a file, recorded in the census. The header is verified; where its key can't be used, it is what
     /// the header claims that counts. `None` for an empty file and for what isn't a regular one.
     ///
     /// # Errors
@@ -20,7 +20,7 @@ impl Vault {
         Ok(found.map(|stated| self.header_info(stated)))
     }
 
-    /// Notes in the census what wraps a file. One without a name, which is as good as gone, isn't counted:
+    /// Records in the census what wraps a file. One without a name, which is as good as gone, isn't counted:
     /// nothing would count it out again.
     pub(in crate::vault) fn record_in_census(&self, inode: &Inode, keys: SlotKeys) {
         if inode.parent().is_some() {

@@ -1,5 +1,5 @@
 //! Which backing keys one file's slots bear, read from its header without regard to whether they may be used. Both
-//! slots count: a file has not left a backing key as long as whoever has it can open one of them.
+//! slots count: a file has not left a backing key as long as that key opens one of them.
 
 use std::os::fd::BorrowedFd;
 
@@ -22,7 +22,7 @@ pub(super) enum FileKeys {
         /// Whether it stays under its key when an alias is pointed at another one.
         stays: bool,
     },
-    /// It can't be told.
+    /// Unknown, for this reason.
     Unknown(&'static str),
 }
 

@@ -5,14 +5,14 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use crate::ids::BackingKeyId;
 
-/// What moved in the namespace since a count began; nothing is noted while none is under way.
+/// What moved in the namespace since a count began; nothing is recorded while none is under way.
 #[derive(Default)]
 pub(in crate::vault) struct Moves(RwLock<Option<Mutex<Moved>>>);
 
 /// What moved during a count.
 #[derive(Default)]
 pub(super) struct Moved {
-    /// A directory moved, or something of which it can't be told: the count must begin again.
+    /// A directory moved, or something whose keys are unknown: the count must begin again.
     pub(super) again: bool,
     /// The backing keys of each file that moved, and whether it stays under its key.
     pub(super) files: Vec<(Vec<BackingKeyId>, bool)>,

@@ -1,7 +1,7 @@
-//! Key policies at work: whom a key lets create, open and cut its files, whatever their modes say.
+//! Key policies at work: whom a key lets create, open and truncate its files, whatever their modes say.
 //!
-//! Asked once, as modes are: when a file is opened, created, or cut by name. What a handle may do is settled then; a
-//! policy that is put later doesn't touch it. The kernel asks here for every open, also of files whose pages it
+//! Asked once, as modes are: when a file is opened, created, or truncated by name. What a handle may do is fixed then; a
+//! policy that is put later doesn't change it. The kernel asks here for every open, also of files whose pages it
 //! has. Root is no exception; what the mount does by itself (write-back, re-wrap) asks nobody.
 
 use crate::ids::{AliasName, KeyId};

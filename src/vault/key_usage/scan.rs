@@ -1,11 +1,11 @@
 //! Which backing keys the files need: the count that comes before a key or a version of it goes. It reads
 //! every header of the lower tree, those under hidden names too, whatever the state of their keys, and says
-//! of which files it can't tell: what can't be seen, for it lies on another filesystem or below a mount point, can't
+//! which files' keys are unknown: what can't be seen, for it lies on another filesystem or below a mount point, can't
 //! be read or makes no sense, counts as unknown, never as nothing. Nothing is changed.
 //!
 //! Files move while they are counted: one that is renamed or linked into a directory that was read already
-//! would be missed, so the namespace notes what moves (`moves`), and a directory that moved begins the count
-//! anew. That no new file takes up what is to go is for the caller: a version below the current one wraps
+//! would be missed, so the namespace records what moves (`moves`), and after a directory moved the count begins
+//! again. That no new file takes up what is to go is for the caller: a version below the current one wraps
 //! nothing new, and re-wraps that chose it before are waited for here.
 
 mod noted;
@@ -24,12 +24,12 @@ use crate::names::LowerKind;
 use crate::storage::{self, Access, DirStream, Errno, Stat};
 use crate::vault::{Error, FileKind, Result, Vault};
 
-/// How often a count is begun anew because directories moved.
+/// How often a count is begun again because directories moved.
 const TRIES: u32 = 5;
 /// How often a header that makes no sense is read again: it may be in the middle of being written.
 const READS: u32 = 4;
 const READ_PAUSE: Duration = Duration::from_millis(5);
-/// Entries of a directory between two questions whether to go on.
+/// Entries of a directory between two questions whether to continue.
 const STEP: u64 = 256;
 
 /// How many files need which backing keys.
@@ -42,7 +42,7 @@ pub struct KeyReferences {
     pub by: BTreeMap<Vec<BackingKeyId>, u64>,
     /// Of these, those that stay under their key when an alias is pointed at another one.
     pub staying: BTreeMap<Vec<BackingKeyId>, u64>,
-    /// Files and directories of which it can't be told.
+    /// Files and directories whose keys are unknown.
     pub unreadable: u64,
     /// The lower path of one of these, and why.
     pub example: Option<String>,
@@ -65,7 +65,7 @@ impl KeyReferences {
         count_of(&self.staying, gone)
     }
 
-    /// Some of the files that need one of the backing keys that `gone` chooses, or of which it can't be told.
+    /// Some of the files that need one of the backing keys that `gone` chooses, or whose keys are unknown.
     pub fn in_the_way_of(&self, gone: impl Fn(BackingKeyId) -> bool) -> Vec<NamedFile> {
         let needing = self.noted.of(|reason| match reason {
             Reason::Needs(backing) => gone(*backing),
@@ -142,7 +142,7 @@ enum TreeKind {
 
 struct Count<'a> {
     vault: &'a Vault,
-    needed: KeyReferences,
+    references: KeyReferences,
     tree: TreeKind,
     device: u64,
     /// Files with several names that were met.
@@ -154,11 +154,11 @@ struct Count<'a> {
 
 impl Vault {
     /// Counts which backing keys the files need. Re-wraps under way are waited for first, and what was counted is
-    /// durable when it returns. `go_on` is told the
-    /// number of files looked at so far and returns false to stop.
+    /// durable when it returns. `go_on` receives
+    /// the number of files looked at so far and returns false to stop.
     ///
     /// # Errors
-    /// [`CountError`]. What can't be read below the root is no error: it is told in the count.
+    /// [`CountError`]. What can't be read below the root is no error: the count says so.
     pub fn count_key_references(
         &self,
         go_on: &mut dyn FnMut(u64) -> bool,
@@ -169,14 +169,14 @@ impl Vault {
             self.moves.record();
             let counted = self.count_once(go_on);
             let moved = self.moves.end();
-            let mut needed = counted?;
+            let mut references = counted?;
             if !moved.again {
                 let known = KnownKeys::of(&self.keys);
                 for (backings, stays) in moved.files {
-                    needed.note(known.counted(&backings), stays);
+                    references.note(known.counted(&backings), stays);
                 }
                 self.make_durable()?;
-                return Ok(needed);
+                return Ok(references);
             }
         }
         Err(CountError::Moving)
@@ -200,7 +200,7 @@ impl Vault {
         let mut moved = moved.lock();
         match found {
             Ok(FileKeys::Backings { backings, stays }) => moved.files.push((backings, stays)),
-            // Moved on, or removed; who did that noted it.
+            // Moved on, or removed; the thread that did that recorded it.
             Ok(FileKeys::Nothing) | Err(Error::NotFound) => {}
             Ok(FileKeys::Unknown(_)) | Err(_) => moved.again = true,
         }
@@ -226,7 +226,7 @@ impl Vault {
     }
 
     /// Counts which backing keys the files of a copy of this vault's tree need, `tree`: both slots of each header
-    /// count, and what bears a key or version that the keyring doesn't know can't be told.
+    /// count, and what bears a key or version that the keyring doesn't know counts as unknown.
     ///
     /// # Errors
     /// As [`Vault::count_key_references`].
@@ -247,7 +247,7 @@ impl Vault {
         let device = storage::fstat(fd.as_fd()).map_err(Error::from)?.dev;
         let mut count = Count {
             vault: self,
-            needed: KeyReferences::default(),
+            references: KeyReferences::default(),
             tree,
             device,
             linked: HashSet::new(),
@@ -268,15 +268,15 @@ impl Vault {
                 Ok(fd) => match storage::fstat(fd.as_fd()) {
                     Ok(stat) if stat.dev == device => levels.push(count.read(fd)?),
                     // Mounted over since it was met.
-                    Ok(_) => count.needed.elsewhere(&count.path),
+                    Ok(_) => count.references.elsewhere(&count.path),
                     Err(e) => count.unreadable(&e),
                 },
-                // Removed; one that was moved was noted.
+                // Removed; one that was moved was recorded.
                 Err(Errno::NOENT) => {}
                 Err(e) => count.unreadable(&e),
             }
         }
-        Ok(count.needed)
+        Ok(count.references)
     }
 
     /// What a lower file needs, through a descriptor of any kind.
@@ -304,15 +304,15 @@ impl Count<'_> {
     }
 
     fn unreadable(&mut self, why: &dyn std::fmt::Display) {
-        self.needed.unreadable(&self.path, None, why);
+        self.references.unreadable(&self.path, None, why);
     }
 
-    /// Reads a directory: counts its files, notes its directories.
+    /// Reads a directory: counts its files, lists its directories.
     fn read(&mut self, fd: OwnedFd) -> std::result::Result<Level, CountError> {
         let mut level = Level { stream: DirStream::new(fd), path: self.path.len(), below: Vec::new() };
         let mut looked: u64 = 0;
         loop {
-            if looked.is_multiple_of(STEP) && !(self.go_on)(self.needed.files) {
+            if looked.is_multiple_of(STEP) && !(self.go_on)(self.references.files) {
                 return Err(CountError::Stopped);
             }
             looked += 1;
@@ -335,7 +335,7 @@ impl Count<'_> {
             let at = level.stream.fd().as_fd();
             match storage::stat(at, &name) {
                 Ok(stat) if stat.dev != self.device || stat.mount_root => {
-                    self.needed.elsewhere(&self.path);
+                    self.references.elsewhere(&self.path);
                 }
                 Ok(stat) if stat.kind() == FileKind::Directory => level.below.push(name),
                 Ok(stat) if stat.kind() == FileKind::Regular => self.file(at, &name, &stat),
@@ -352,7 +352,7 @@ impl Count<'_> {
         if matches!(kind, LowerKind::DirRecord | LowerKind::LongCompanion | LowerKind::Temporary) {
             return;
         }
-        self.needed.files += 1;
+        self.references.files += 1;
         if stat.nlink > 1 && !self.linked.insert(stat.ino) {
             return;
         }
@@ -369,13 +369,13 @@ impl Count<'_> {
             Ok(FileKeys::Nothing) | Err(Error::Lower(Errno::NOENT)) => {}
             Ok(FileKeys::Backings { backings, stays }) => {
                 let counted = self.known.counted(&backings);
-                self.needed.noted.note_needs(&counted, &backings, &self.path, stat.ino);
-                self.needed.note(counted, stays);
+                self.references.noted.note_needs(&counted, &backings, &self.path, stat.ino);
+                self.references.note(counted, stays);
             }
             // Of no program known: it has no header that could need a key.
             Ok(FileKeys::Unknown(_)) if kind == LowerKind::Unknown => {}
-            Ok(FileKeys::Unknown(why)) => self.needed.unreadable(&self.path, Some(stat.ino), &why),
-            Err(e) => self.needed.unreadable(&self.path, Some(stat.ino), &e),
+            Ok(FileKeys::Unknown(why)) => self.references.unreadable(&self.path, Some(stat.ino), &why),
+            Err(e) => self.references.unreadable(&self.path, Some(stat.ino), &e),
         }
     }
 }

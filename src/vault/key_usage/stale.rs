@@ -1,7 +1,7 @@
 //! Which files are stale, and the queue of those that wait for a re-wrap.
 //!
 //! A file is stale when a slot of its header bears another backing key than the one where the file belongs now by its
-//! alias tag (`wrapping.rs`): whoever has the old one opens the file by either. Or when it has no tag and is to get one.
+//! alias tag (`wrapping.rs`): someone who has the old one opens the file by either. Or when it has no tag and is to get one.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -76,7 +76,7 @@ impl RewrapQueue {
         self.waiting.lock().order.len()
     }
 
-    /// Wakes whoever waits, for good.
+    /// Wakes all that wait, for good.
     pub(in crate::vault) fn close(&self) {
         self.waiting.lock().closed = true;
         self.filled.notify_all();

@@ -12,7 +12,7 @@ impl Vault {
     ///
     /// # Errors
     /// ENOKEY if its key can't be used, EACCES if the key's policy doesn't let the caller, EIO if its header is
-    /// damaged (but it can be opened for writing, to be cut to nothing: the kernel opens with O_TRUNC in two
+    /// damaged (but it can be opened for writing, to be truncated to zero: the kernel opens with O_TRUNC in two
     /// steps), EROFS, ENFILE. The first three are events.
     pub fn open(&self, ino: Ino, flags: OpenFlags, caller: &Caller) -> Result<Handle> {
         self.reporting_refusal("open", ino, self.open_file(ino, flags, caller))
@@ -81,7 +81,7 @@ impl Vault {
     /// Closes a handle.
     ///
     /// # Errors
-    /// EBADF; what the lower filesystem says when a cut has to be made durable before the file is let go.
+    /// EBADF; what the lower filesystem says when a truncate has to be made durable before the file is closed.
     pub fn release(&self, ino: Ino, handle: Handle) -> Result<()> {
         let open = self.handles.remove(handle).ok_or(Error::BadHandle)?;
         open.file.drop_handle(open.write);
@@ -98,7 +98,7 @@ impl Vault {
     /// Lets go of the memory of a file that no one has open any more: what is weakly referred to keeps it.
     fn empty_slot(&self, ino: Ino) {
         if let Some(inode) = self.tree.inodes.find(ino)
-            // Whoever holds it is opening the file.
+            // A thread that holds it is opening the file.
             && let Some(mut slot) = inode.file.try_lock()
             && slot.strong_count() == 0
         {

@@ -1,7 +1,7 @@
 //! Replacing a file by its re-encrypted self: a temporary file beside it, complete and durable, is renamed over
 //! it. A crash leaves the old file or the new one. The new file is another inode. The old one is known no more: each
 //! operation that reaches it by its number says ESTALE, which has the kernel look the name up again, and none tells
-//! what it is like without its name; the kernel is told to forget name and pages. It stays pinned for a while, so
+//! what it is like without its name; the kernel is made to forget name and pages. It stays pinned for a while, so
 //! that its number isn't used again at once; when it is, the generation tells.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -54,7 +54,7 @@ struct Replacement {
 }
 
 impl Vault {
-    /// Gives a file a new DEK and file id: all of it is written anew under the version that its alias resolves
+    /// Gives a file a new DEK and file id: all of it is written again under the version that its alias resolves
     /// to now, made durable, read back from the disk and compared, given the old file's owner, mode, times,
     /// extended attributes and ACLs, and renamed over it; durable when it returns. A crash at any instant leaves
     /// the old file or the new one; a temporary file that it may leave too is hidden, and removed by the next
@@ -194,7 +194,7 @@ impl Vault {
             return Ok(Reencrypted::Linked);
         }
         let fd = tree.before_removal(&dir, &replacement.entry)?;
-        // First: whoever reads of it what is so after the rename, no link being left say, sees that.
+        // First: a thread that sees an effect of the rename on it, such as no link being left, sees this too.
         inode.set_replaced(true);
         let renamed = dir_record::in_own_dir(dir.fd(), |fd| {
             storage::rename(fd, &replacement.temporary, fd, &replacement.entry, RenameFlags::empty())
@@ -247,7 +247,7 @@ impl Tree {
         }
     }
 
-    /// The name that an entry is shown under; `None` where that can't be told.
+    /// The name that an entry is shown under; `None` where that is unknown.
     fn plain_name(&self, parent: Ino, entry: &[u8]) -> Option<Vec<u8>> {
         let _lock = self.locks.one(parent, Mode::Shared);
         let dir = self.dir(parent).ok()?;

@@ -18,7 +18,7 @@ impl Vault {
         self.stale.len()
     }
 
-    /// Wakes whoever waits in [`Vault::next_stale`], [`Vault::trim_heap`] or [`Vault::run_deferred_close`], for good.
+    /// Wakes all that wait in [`Vault::next_stale`], [`Vault::trim_heap`] or [`Vault::run_deferred_close`], for good.
     pub fn close_queues(&self) {
         self.stale.close();
         self.forgets.close();

@@ -1,6 +1,6 @@
 //! Removed files that the kernel has forgotten. When the last descriptor of one is closed the lower filesystem frees
 //! its blocks, which takes longer than all else that a removal does: a thread closes them, a few at a time, while
-//! session threads go on. Whoever finds no room waits for that.
+//! session threads continue. A request that finds no disk space waits for that.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +36,7 @@ struct Queue {
 }
 
 impl DeferredClose {
-    /// Has an inode's descriptor closed, here or soon.
+    /// Closes an inode's descriptor, here or soon.
     pub(in crate::vault) fn add(&self, inode: Arc<Inode>) {
         let mut queue = self.queue.lock();
         if queue.served && queue.waiting.len() < MOST {
@@ -48,7 +48,7 @@ impl DeferredClose {
         }
     }
 
-    /// Closes all that waits. Returns whether that may have made room.
+    /// Closes all that waits. Returns whether that may have freed space.
     pub(in crate::vault) fn drain(&self) -> bool {
         let mut queue = self.queue.lock();
         let waiting = std::mem::take(&mut queue.waiting);

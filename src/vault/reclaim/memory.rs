@@ -12,7 +12,7 @@ use parking_lot::{Condvar, Mutex};
 const MANY: u32 = 1 << 14;
 /// Forgets come in bursts. A burst is over when so long passes without one.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Bursts that don't end are cut after so many pauses.
+/// Bursts that don't end are taken as over after so many pauses.
 const PAUSES: u32 = 20;
 
 /// How many inodes have been forgotten since memory was last given back.
@@ -33,7 +33,7 @@ impl ForgetCounter {
         }
     }
 
-    /// Wakes whoever waits, for good.
+    /// Wakes all that wait, for good.
     pub(in crate::vault) fn close(&self) {
         *self.closed.lock() = true;
         self.changed.notify_all();

@@ -1,7 +1,7 @@
 //! Open directories: a descriptor, an id and an alias each, kept in an LRU.
 //!
-//! A [`Dir`] never changes. Whoever changes what it was made of (its record, or the directories above it)
-//! holds its lock exclusively, and counts up an epoch before it drops the cached one; whoever loads one
+//! A [`Dir`] never changes. A thread that changes what it was made of (its record, or the directories above it)
+//! holds its lock exclusively, and increments an epoch before it drops the cached one. A thread that loads one
 //! caches it only if the epoch still is what it was before `.dir` was read. Loads need no lock for that.
 
 use std::collections::HashMap;

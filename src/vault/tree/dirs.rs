@@ -119,7 +119,7 @@ impl Tree {
                 return Ok(None);
             }
             let dir = match self.make_dir(fd, ino, || self.names.derived_id(parent.id, entry)) {
-                // There was room for the directory, but not for its record.
+                // There was a descriptor for the directory, but none for its record.
                 Err(Error::Lower(e)) if out_of_descriptors(e) && !shrunk => {
                     self.dirs.shrink();
                     shrunk = true;

@@ -9,7 +9,7 @@ pub(super) fn out_of_descriptors(e: Errno) -> bool {
     matches!(e, Errno::MFILE | Errno::NFILE)
 }
 
-/// What is said of a name that can't be.
+/// The error for a name that can't be.
 pub(super) fn name_error(e: NameError) -> Error {
     match e {
         NameError::TooLong => Error::NameTooLong,
@@ -19,7 +19,7 @@ pub(super) fn name_error(e: NameError) -> Error {
     }
 }
 
-/// What is said of something that doesn't open.
+/// The error for something sealed that doesn't open.
 pub(super) fn opening(damage: Damage) -> impl Fn(OpenError) -> Error {
     move |e| match e {
         OpenError::Damaged => damage.into(),

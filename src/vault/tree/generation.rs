@@ -46,13 +46,13 @@ impl Generations {
             return;
         }
         let mut freed = self.freed.lock();
-        // Only when it would have to grow, and then to no less than room for as many more: a burst isn't looked
+        // Only when it would have to grow, and then to no less than capacity for as many more: a burst isn't looked
         // through with each of its removals.
         if freed.len() >= MANY && freed.len() == freed.capacity() {
             freed.retain(|_, freed| freed.reused || freed.at.elapsed() < TICK);
-            let room = (freed.len() * 2).max(MANY);
-            freed.shrink_to(room);
-            let more = room - freed.len();
+            let capacity = (freed.len() * 2).max(MANY);
+            freed.shrink_to(capacity);
+            let more = capacity - freed.len();
             freed.reserve(more);
         }
         let at = Instant::now();

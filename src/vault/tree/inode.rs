@@ -41,7 +41,7 @@ pub(in crate::vault) struct Inode {
     pub(in crate::vault) generation: NodeGeneration,
     /// Cleared once it is known that there is no `security.capability` to clear before a write.
     pub(super) may_have_capability: AtomicBool,
-    /// Another inode has its name and content now: whoever uses this one is to look again.
+    /// Another inode has its name and content now: a user of this one must look the name up again.
     replaced: AtomicBool,
     /// What the kernel may have cached of it.
     pub(in crate::vault) kernel_pages: KernelPages,
@@ -76,7 +76,7 @@ impl Inode {
         self.replaced.store(replaced, Ordering::SeqCst);
     }
 
-    /// To be asked after something was read from it by whoever doesn't hold its gate: what was read could be that of
+    /// To be asked after something was read from it by a thread that doesn't hold its gate: what was read could be that of
     /// an inode that has lost its name to another one.
     ///
     /// # Errors
@@ -340,7 +340,7 @@ impl Table {
     }
 
     /// Counts a lookup of an inode by its number alone: one that isn't known yet is entered without a name, so
-    /// that whoever looks it up from now on finds it, and with it its `file` slot. The caller has a descriptor
+    /// that a lookup from now on finds it, and with it its `file` slot. The caller has a descriptor
     /// of the lower file, which keeps the number from passing to another, and forgets the lookup again.
     pub(in crate::vault) fn adopt(&self, ino: Ino, kind: FileKind, generation: NodeGeneration) -> Arc<Inode> {
         let mut shard = self.shard(ino).lock();
@@ -408,13 +408,13 @@ impl Table {
         }
     }
 
-    /// Gives up room that inodes no longer known have left.
+    /// Gives up memory that inodes no longer known have left.
     pub(in crate::vault) fn shrink(&self) {
         for shard in &self.shards {
             let mut shard = shard.lock();
-            // Room to grow is left, so that it isn't taken back at once.
-            let room = shard.len() * 2;
-            shard.shrink_to(room);
+            // Some is left to grow, so that it isn't taken back at once.
+            let capacity = shard.len() * 2;
+            shard.shrink_to(capacity);
         }
     }
 

@@ -26,7 +26,7 @@ enum Listed {
     Given,
     /// It isn't shown; because of this damage, if any.
     Hidden(Option<Damage>),
-    /// It was refused: there is no room.
+    /// It was refused: the buffer is full.
     Full,
     /// There was none.
     End,

@@ -1,5 +1,5 @@
-//! Removing entries. A descriptor taken first keeps what the kernel still knows; rekeyfs's own leftovers in a directory don't
-//! keep it from being removed, and are put back if it can't be.
+//! Removing entries. A descriptor taken first keeps what the kernel still knows; rekeyfs's own orphans in a directory don't
+//! keep it from being removed, and its record is put back if it can't be.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -13,7 +13,7 @@ use crate::names::{DIR_RECORD, LowerKind, LowerName};
 use crate::storage::{self, DirStream, Errno, Stat};
 use crate::vault::{Error, FileKind, Result};
 
-/// How often an operation is begun anew because the directories it concerns have changed.
+/// How often an operation is begun again because the directories it concerns have changed.
 pub(in crate::vault) const TRIES: usize = 16;
 
 impl Tree {
@@ -66,7 +66,7 @@ impl Tree {
         gone.map(drop)
     }
 
-    /// Calls `go`, which needs the directory `victim` to be empty, if need be with rekeyfs's own leftovers
+    /// Calls `go`, which needs the directory `victim` to be empty, if need be with rekeyfs's own files
     /// cleared out of it; if `go` fails even so, its record is made durable again. Both directories are
     /// locked exclusively.
     pub(super) fn without_leftovers(
@@ -107,8 +107,8 @@ impl Tree {
     }
 }
 
-/// Clears rekeyfs's own leftovers out of a directory that holds nothing else (ENOTEMPTY if it does, be it
-/// something of a newer program), its record last.
+/// Clears rekeyfs's own files out of a directory that holds nothing else, its record last. ENOTEMPTY if it does hold
+/// something else, also something of a newer program.
 fn clear(dir: BorrowedFd<'_>) -> storage::Result<()> {
     let mut stream = DirStream::new(storage::open_dir(dir, b".")?);
     let (mut found, mut record) = (Vec::new(), None);

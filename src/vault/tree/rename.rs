@@ -148,7 +148,7 @@ impl Tree {
         let rename = |flags| storage::rename(old.dir.fd(), old.entry(), new.dir.fd(), new.entry(), flags);
         let go = || match rename(flags) {
             // The lower filesystem lacks it. Nothing has the new name, as was seen under this directory's lock, and
-            // whoever makes a name there takes that: for users of the mount it is as good.
+            // a thread that makes a name there replaces that: for users of the mount it is as good.
             Err(e) if flags == RenameFlags::NOREPLACE && storage::lacks_rename_flag(e) => {
                 rename(RenameFlags::empty())
             }

@@ -13,7 +13,7 @@ impl Vault {
     /// Notes the id of a file that is being opened and has so many names. The caller holds the inode's `file` slot, and
     /// no lock that comes behind it. Returns the inode to which the id belongs, where that is another one.
     pub(in crate::vault::file) fn claim_file_id(&self, id: FileId, ino: Ino, names: u64) -> Option<Ino> {
-        // One that the kernel doesn't know is being looked at by whoever walks the tree.
+        // One that the kernel doesn't know is being looked at by a walk over the tree.
         let inode = self.tree.inodes.find(ino)?;
         let other = self.file_ids.claim(id, &inode)?;
         if self.may_be_one_file(names, &other) {
@@ -54,7 +54,7 @@ impl Vault {
         !self.lower.links_share_ino && (names > 1 || linked())
     }
 
-    /// The file was cut to nothing.
+    /// The file was truncated to zero.
     pub(in crate::vault::file) fn give_up_file_id(&self, id: FileId, ino: Ino) {
         self.file_ids.give_up(id, ino);
     }
@@ -72,7 +72,7 @@ impl Vault {
         }
     }
 
-    /// Its mode isn't widened for that: whoever opens it holds its `file` slot.
+    /// Its mode isn't widened for that: only a thread that holds its `file` slot may do that.
     fn bears_below(&self, inode: &Inode, id: FileId) -> Result<bool> {
         let Some(path) = self.tree.path_fd(inode)? else { return Ok(false) };
         Ok(states_file_id(storage::reopen(path.as_fd(), Access::ReadOnly)?.as_fd(), id)?)

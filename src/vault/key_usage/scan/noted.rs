@@ -1,7 +1,7 @@
-//! The files that a count names, since they are in the way or can't be told. Whoever can write the ciphertext can make
-//! as many as he likes, with headers that claim whatever he likes: so some are named for each reason, and no more. The
-//! reasons are the keyring's own keys and versions: files that name others keep nothing from going, and crowd out
-//! none that do.
+//! The files that a count names, since they are in the way or what they need is unknown. Someone who can write the
+//! ciphertext can make as many as he likes, with headers that claim whatever he likes: so some are named for each
+//! reason, and no more. The reasons are the keyring's own keys and versions: files that name others keep nothing from
+//! going, and crowd out none that do.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,7 +15,7 @@ use crate::vault::lower_path::encoded;
 pub const NOTED: usize = 20;
 /// Reasons for which files are named: more than a keyring has versions, most often.
 const REASONS: usize = 4096;
-/// The longest lower path that is told, in bytes.
+/// The longest lower path that is reported, in bytes.
 const PATH: usize = 4096;
 
 /// A file or directory that a count names.
@@ -38,7 +38,7 @@ pub struct NamedFile {
 pub(super) enum Reason {
     /// They need this backing key, or say so.
     Needs(BackingKeyId),
-    /// It can't be told what they need.
+    /// What they need is unknown.
     Unreadable,
     /// They lie elsewhere.
     Elsewhere,
@@ -73,7 +73,7 @@ impl KnownKeys {
 pub(super) struct Noted(BTreeMap<Reason, Vec<NamedFile>>);
 
 impl Noted {
-    /// Names a file, if there is room for it.
+    /// Names a file, unless enough are named for that reason.
     pub(super) fn note(
         &mut self,
         reason: Reason,
@@ -119,7 +119,7 @@ impl Noted {
 }
 
 impl NamedFile {
-    /// What is said of a file that needs, or claims to need, these.
+    /// The reason given for a file that needs, or claims to need, these.
     pub fn needs(backings: &[BackingKeyId]) -> String {
         let versions: Vec<String> = backings
             .iter()

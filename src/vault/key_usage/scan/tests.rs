@@ -15,12 +15,12 @@ fn count(vault: &TestVault) -> KeyReferences {
     vault.vault.count_key_references(&mut |_| true).unwrap()
 }
 
-fn versions(needed: &KeyReferences) -> Vec<(u32, u64)> {
+fn versions(references: &KeyReferences) -> Vec<(u32, u64)> {
     let version = |backings: &Vec<BackingKeyId>| {
-        assert_eq!(backings.len(), 1, "{needed:?}");
+        assert_eq!(backings.len(), 1, "{references:?}");
         backings[0].version.0
     };
-    needed.by.iter().map(|(backings, files)| (version(backings), *files)).collect()
+    references.by.iter().map(|(backings, files)| (version(backings), *files)).collect()
 }
 
 fn lower_file(vault: &TestVault) -> PathBuf {
@@ -53,10 +53,10 @@ fn files_of_every_version_and_state_are_counted_once() {
     assert_eq!(versions(&count(&vault)), [(1, 2), (2, 1)], "open files too");
     let _ = ino;
     vault.reopen();
-    let needed = count(&vault);
-    assert_eq!(versions(&needed), [(1, 2), (2, 1)], "its key is disabled");
-    assert_eq!(needed.files, 5, "two names of one file, one of it, the empty one, and the new one");
-    assert_eq!(needed.of(|backing| backing.version < KeyVersion(2)), 2);
+    let references = count(&vault);
+    assert_eq!(versions(&references), [(1, 2), (2, 1)], "its key is disabled");
+    assert_eq!(references.files, 5, "two names of one file, one of it, the empty one, and the new one");
+    assert_eq!(references.of(|backing| backing.version < KeyVersion(2)), 2);
 }
 
 /// A slot that bears an old version lets whoever has that version open the file, whatever the other one bears.
@@ -75,9 +75,9 @@ fn both_slots_count_after_an_interrupted_re_wrap() {
     // As a power cut between the new slot and the old one leaves it.
     lower.write_all_at(&old, 0).unwrap();
     vault.reopen();
-    let both = |needed: &KeyReferences| {
-        let [(backings, 1)] = needed.by.iter().collect::<Vec<_>>()[..] else { panic!("{needed:?}") };
-        assert_eq!(needed.of(|_| true), 1, "one file");
+    let both = |references: &KeyReferences| {
+        let [(backings, 1)] = references.by.iter().collect::<Vec<_>>()[..] else { panic!("{references:?}") };
+        assert_eq!(references.of(|_| true), 1, "one file");
         backings.iter().map(|backing| backing.version.0).collect::<Vec<_>>()
     };
     assert_eq!(both(&count(&vault)), [1, 2]);
@@ -93,14 +93,14 @@ fn both_slots_count_after_an_interrupted_re_wrap() {
     assert_eq!(both(&count(&vault)), [1, 2]);
     // A slot of which nothing can be told.
     lower.write_all_at(&[0xff; 16], 512).unwrap();
-    let needed = count(&vault);
-    assert_eq!((needed.by.len(), needed.unreadable), (0, 1));
-    assert!(needed.example.unwrap().contains("one slot of its header"));
+    let references = count(&vault);
+    assert_eq!((references.by.len(), references.unreadable), (0, 1));
+    assert!(references.example.unwrap().contains("one slot of its header"));
     // Nothing opens it any more, and which key it needs can't be told.
     lower.write_all_at(&[0xff; 16], 100).unwrap();
-    let needed = count(&vault);
-    assert_eq!((needed.by.len(), needed.unreadable), (0, 1));
-    assert!(needed.example.unwrap().contains("damaged"));
+    let references = count(&vault);
+    assert_eq!((references.by.len(), references.unreadable), (0, 1));
+    assert!(references.example.unwrap().contains("damaged"));
 }
 
 #[test]
@@ -126,8 +126,8 @@ fn a_file_that_no_name_leads_to_any_more_is_counted() {
     .unwrap();
     std::fs::write(tree.join(".of-a-newer-program"), b"anything").unwrap();
     vault.reopen();
-    let needed = count(&vault);
-    assert_eq!((versions(&needed), needed.unreadable), (vec![(1, 2)], 0));
+    let references = count(&vault);
+    assert_eq!((versions(&references), references.unreadable), (vec![(1, 2)], 0));
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn a_file_that_moves_while_it_is_counted_is_not_missed() {
             |a: Ino, b: Ino| vault.vault.rename((a, b"file"), (b, b"file"), storage::RenameFlags::empty());
         mv(Ino::ROOT, ino(from)).unwrap();
         let mut calls = 0;
-        let needed = vault.vault.count_key_references(&mut |_| {
+        let references = vault.vault.count_key_references(&mut |_| {
             calls += 1;
             // The root and one of the directories have been read.
             if calls == 3 {
@@ -151,8 +151,8 @@ fn a_file_that_moves_while_it_is_counted_is_not_missed() {
             }
             true
         });
-        let needed = needed.unwrap();
-        assert!(needed.of(|_| true) >= 1, "{from} -> {to}");
+        let references = references.unwrap();
+        assert!(references.of(|_| true) >= 1, "{from} -> {to}");
     }
 }
 
@@ -169,14 +169,14 @@ fn a_directory_that_moves_begins_the_count_anew_but_not_for_ever() {
         vault.vault.rename((Ino::ROOT, b"b"), (Ino::ROOT, b"c"), storage::RenameFlags::EXCHANGE).unwrap();
     };
     let mut calls = 0;
-    let needed = vault.vault.count_key_references(&mut |_| {
+    let references = vault.vault.count_key_references(&mut |_| {
         calls += 1;
         if calls == 3 {
             swap();
         }
         true
     });
-    assert_eq!(needed.unwrap().of(|_| true), 1);
+    assert_eq!(references.unwrap().of(|_| true), 1);
     assert!(calls > 4, "it was begun anew");
     let always = vault.vault.count_key_references(&mut |_| {
         swap();
