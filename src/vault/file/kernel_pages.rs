@@ -5,8 +5,8 @@
 //! are dropped before the write is answered: the kernel then waits for those being read, and writes those that a mapping has
 //! changed. A file that is only used directly has none, and costs nothing.
 //!
-//! Order: a cached read or write is recorded ([`Vault::pages_come`]) *before* the lower file is looked at; a direct
-//! write asks ([`Vault::stale_pages`]) *after* it has changed the lower file, whether it succeeded or not. So who
+//! Order: a cached read or write is recorded (`Vault::pages_come`) *before* the lower file is looked at; a direct
+//! write asks (`Vault::stale_pages`) *after* it has changed the lower file, whether it succeeded or not. So who
 //! isn't seen by the write sees what it wrote. Dropping waits for the kernel, which waits for session threads: it is done on
 //! no session thread and under no lock.
 
@@ -20,7 +20,7 @@ pub enum Stale {
     Nothing,
     /// It may hold some: those in the range of the write.
     Range,
-    /// All of the file, after which [`all_pages_dropped`](crate::vault::Vault::all_pages_dropped) is called: for long no one has used the pages, if there
+    /// All of the file, after which `Vault::all_pages_dropped` is called: for long no one has used the pages, if there
     /// are any, and what is dropped once needn't be dropped with each write.
     All,
 }
