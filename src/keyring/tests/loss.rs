@@ -2,6 +2,7 @@
 use super::super::retire::{RetireOrder, Retirement};
 use super::*;
 use crate::crypto::keys::KeyMaterial;
+use crate::header::{OtherSlot, SlotKeys};
 use crate::ids::BackingKeyId;
 use crate::keyring::format::model::Key;
 use crate::keyring::rules::import::ImportType;
@@ -307,6 +308,25 @@ fn a_merge_fills_what_was_lost_and_nothing_that_was_given_up() {
     let opened = f.open(&key_file(1)).unwrap().keys;
     assert_eq!(opened.keys().len(), 2);
     assert!(opened.verify_events().unwrap().is_good());
+}
+
+/// What the found keyring had recorded of a key's untagged files comes with the key: its dated alias has come to it later.
+#[test]
+fn a_key_that_a_merge_brings_back_has_its_record_of_untagged_files() {
+    let f = Fixture::new();
+    let keys = f.create(&[&key_file(1)]).keys;
+    let (old, alias) = (f.read(FILE_NAME), "alias/made".parse::<AliasName>().unwrap());
+    let made = keys.create_key_for_test(alias.clone());
+    let new = keys.replace_key(&alias).unwrap().new;
+    let newest = f.save_as("newest");
+    f.write(FILE_NAME, &old);
+    f.accept().keys.merge(&f.found(&newest).keys).unwrap();
+    let keys = f.open(&key_file(1)).unwrap().keys;
+    let backing = BackingKeyId { key: made, version: KeyVersion(1) };
+    let untagged = SlotKeys { backing, other: OtherSlot::Empty, tag: None };
+    let followed = keys.follow(&untagged);
+    assert_eq!(followed.belonging, Belonging::Adopted(keys.alias_id(&alias).unwrap().0));
+    assert_eq!(followed.target.key, new);
 }
 
 #[test]
