@@ -49,11 +49,11 @@ fn retire(args: &Args) -> Outcome {
         confirm()?;
     }
     let below = KeyVersion(args.below);
-    let mut order = Retire { key_id: args.key_id.clone(), below, what, insist: None, copies };
+    let mut order = Retire { key_id: args.key_id.clone(), below, what, force: None, copies };
     let open = OpenTarget::open(&target, &args.open, Access::Change)?;
     if args.force {
         let forced = |key| RetireOrder { key, below, what }.to_string();
-        order.insist = Some(open.force(&target, &args.open, &args.key_id, forced)?);
+        order.force = Some(open.force(&target, &args.open, &args.key_id, forced)?);
     }
     let report = long_work(Display::counting(), |go_on| open.operations().retire(&order, go_on))?;
     if args.json {

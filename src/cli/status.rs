@@ -171,7 +171,7 @@ fn to_come(status: &Status, out: &mut String) {
         }
     }
     for pending in &status.pending_deletions {
-        let note = match (&pending.blocked, pending.insisted) {
+        let note = match (&pending.blocked, pending.forced) {
             (Some(why), _) => format!("; held up: {why}"),
             (None, true) => ", though files need it".to_owned(),
             (None, false) => String::new(),

@@ -306,7 +306,7 @@ fn a_client_answers_as_the_vault_behind_it() {
     // What can't be done is the same error, with the files that are in the way.
     let key_id = rotation.key.to_string();
     let (below, what) = (KeyVersion(2), Retirement::Retire);
-    let retire = Retire { key_id, below, what, insist: None, copies: Vec::new() };
+    let retire = Retire { key_id, below, what, force: None, copies: Vec::new() };
     let refused = open.retire(&retire, &mut |_| true).unwrap_err();
     assert!(refused.kind == ErrorKind::KeyNotUsable && !refused.files.is_empty(), "{refused:?}");
     assert_eq!(client.retire(&retire, &mut |_| true).unwrap_err(), refused);

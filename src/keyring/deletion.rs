@@ -25,7 +25,7 @@ pub struct PendingDeletion {
     /// Whether that has passed.
     pub due: bool,
     /// Whether it is to be deleted though files need it.
-    pub insisted: bool,
+    pub forced: bool,
     /// Whether `alias/default` points at it: then new files could not be made.
     pub is_default: bool,
 }
@@ -110,7 +110,7 @@ impl Keys {
                 key: key.id,
                 date,
                 due: date <= now,
-                insisted: body.is_forced(key.id),
+                forced: body.is_forced(key.id),
                 is_default: default == Some(key.id),
             })
         };
@@ -130,7 +130,7 @@ impl Keys {
             let key = body.key(id).ok_or(KeyError::UnknownKey(id))?;
             let still = key.state == KeyState::PendingDeletion && key.deletion_date == Some(pending.date);
             let default = body.alias(&AliasName::default_alias()).is_some_and(|alias| alias.key == id);
-            if !still || default || pending.date > now || body.is_forced(id) != pending.insisted {
+            if !still || default || pending.date > now || body.is_forced(id) != pending.forced {
                 return Err(RuleError::NotPendingDeletion(id).into());
             }
             body.set_forced(id, false);

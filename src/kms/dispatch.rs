@@ -76,9 +76,9 @@ impl Keys {
                     self.of_key(&KeyRef::parse(key_id)?, |key| responses::rotations(key, *materials))?;
                 Ok(responses::page("Rotations", items, page)?)
             }
-            Call::ScheduleKeyDeletion { key_id, pending_window_in_days: days, insist } => {
+            Call::ScheduleKeyDeletion { key_id, pending_window_in_days: days, force } => {
                 let key = self.of_key(&KeyRef::parse_key(key_id)?, |key| key.id)?;
-                let scheduled = self.schedule_deletion(key, *days, insist.as_ref())?;
+                let scheduled = self.schedule_deletion(key, *days, force.as_ref())?;
                 Ok(json!({
                     "KeyId": arn(scheduled.key),
                     "DeletionDate": responses::date(scheduled.date),

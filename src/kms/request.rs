@@ -90,13 +90,13 @@ pub enum Call {
     RotateKeyOnDemand { key_id: String },
     /// The rotations so far, aliases accepted.
     ListKeyRotations { key_id: String, materials: Materials, page: Page },
-    /// Make a key unusable, to be deleted after a window. That files need it is for the caller to have
-    /// counted; `insist`: it is deleted though they do.
+    /// Make a key unusable, to be deleted after a window. The caller has counted that no file needs it, or has a token by
+    /// which it is deleted though files do.
     ScheduleKeyDeletion {
         key_id: String,
         pending_window_in_days: Option<i64>,
-        #[serde(default)]
-        insist: Option<ForceToken>,
+        #[serde(default, rename = "insist")]
+        force: Option<ForceToken>,
     },
     /// Take that back.
     CancelKeyDeletion { key_id: String },

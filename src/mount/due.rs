@@ -167,7 +167,7 @@ mod tests {
 
         let doomed = keys.create_key_for_test("alias/doomed".parse().unwrap()).to_string();
         let pending_window_in_days = Some(7);
-        keys.call(&Call::ScheduleKeyDeletion { key_id: doomed, pending_window_in_days, insist: None })
+        keys.call(&Call::ScheduleKeyDeletion { key_id: doomed, pending_window_in_days, force: None })
             .unwrap();
         drop(start());
         assert_eq!(keys.keys().len(), 3, "its date has not come");

@@ -44,11 +44,11 @@ impl OpenVault {
         Ok(files)
     }
 
-    /// Schedules a deletion, unless files need the key and the call doesn't insist.
+    /// Schedules a deletion, unless files need the key and the call has no force token.
     pub(super) fn schedule_deletion(&self, call: &Call, go_on: GoOn<'_>) -> Result<KmsReply> {
         let keys = &self.keys;
         let done = |call: &Call| keys::kms(keys, call);
-        let Call::ScheduleKeyDeletion { key_id, pending_window_in_days, insist: None } = call else {
+        let Call::ScheduleKeyDeletion { key_id, pending_window_in_days, force: None } = call else {
             return done(call);
         };
         let tried = keys.try_schedule_deletion(key_id, *pending_window_in_days);
@@ -92,7 +92,7 @@ impl OpenVault {
         let key = keys.key_named(&asked.key_id).map_err(refused)?;
         let order = RetireOrder { key, below: asked.below, what: asked.what };
         keys.try_retire(&order).map_err(refused)?;
-        if order.what != Retirement::Restore && asked.insist.is_none() {
+        if order.what != Retirement::Restore && asked.force.is_none() {
             // Versions below the current one wrap nothing new: what is counted now stays so.
             let gone = |backing: BackingKeyId| backing.key == key && backing.version < order.below;
             let what = format!("versions below {} of key {key}", order.below);
@@ -106,7 +106,7 @@ impl OpenVault {
             }
             self.check_copies(&asked.copies, counted.files > 0, gone, &what, go_on)?;
         }
-        let done = keys.retire(&order, asked.insist.as_ref()).map_err(refused)?;
+        let done = keys.retire(&order, asked.force.as_ref()).map_err(refused)?;
         Ok(RetireReport {
             key_id: key,
             min_decryption: done.min_decryption,
@@ -115,7 +115,7 @@ impl OpenVault {
         })
     }
 
-    /// Deletes the keys whose date has passed and that no file needs, or whose deletion is insisted on. What
+    /// Deletes the keys whose date has passed and that no file needs, or whose deletion is forced. What
     /// is held up is told, noted in the audit log and kept; it is counted again after an hour.
     ///
     /// # Errors
@@ -162,7 +162,7 @@ impl OpenVault {
             let why = format!("key {key}: alias/default points at it; point that at another key first");
             return Ok(Some(why));
         }
-        if pending.insisted {
+        if pending.forced {
             return Ok(None);
         }
         let counted = match needed.take() {

@@ -76,7 +76,7 @@ fn pending(pending: &keyring::PendingDeletion) -> PendingStatus {
     PendingStatus {
         key_id: pending.key,
         date: pending.date.to_string(),
-        insisted: pending.insisted,
+        forced: pending.forced,
         blocked: None,
     }
 }

@@ -51,7 +51,8 @@ pub struct Retire {
     /// What becomes of them.
     pub what: Retirement,
     /// Do it though files need them, and without counting.
-    pub insist: Option<ForceToken>,
+    #[serde(rename = "insist")]
+    pub force: Option<ForceToken>,
     /// Copies of the vault whose files count too. A daemon that doesn't know of them refuses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub copies: Vec<CopyPlace>,

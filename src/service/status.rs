@@ -99,7 +99,8 @@ pub struct PendingStatus {
     /// When; UTC.
     pub date: String,
     /// Whether it is deleted though files need it.
-    pub insisted: bool,
+    #[serde(rename = "insisted")]
+    pub forced: bool,
     /// Why it is still there after its date, if it is.
     #[serde(rename = "held_up")]
     pub blocked: Option<String>,

@@ -46,11 +46,11 @@ fn of_keys(verb: &KeyVerb) -> Outcome {
     if !matches!(call, Call::CancelKeyDeletion { .. }) {
         open.delete_due()?;
     }
-    if let (KeyVerb::ScheduleKeyDeletion(args), Call::ScheduleKeyDeletion { key_id, insist, .. }) =
+    if let (KeyVerb::ScheduleKeyDeletion(args), Call::ScheduleKeyDeletion { key_id, force, .. }) =
         (verb, &mut call)
         && args.force
     {
-        *insist = Some(open.force(&target, &common.open, key_id, Keys::deletion_order)?);
+        *force = Some(open.force(&target, &common.open, key_id, Keys::deletion_order)?);
     }
     let vault = open.operations();
     if let KeyVerb::ImportKeyMaterial(args) = verb
@@ -59,7 +59,7 @@ fn of_keys(verb: &KeyVerb) -> Outcome {
         import::wrap_file(file, &mut call, |parameters| once(vault, parameters))?;
     }
     let operation = call.operation();
-    let forced = matches!(&call, Call::ScheduleKeyDeletion { insist: Some(_), .. });
+    let forced = matches!(&call, Call::ScheduleKeyDeletion { force: Some(_), .. });
     let answer = whole(vault, call)?;
     answer::print(operation, &answer, common.output)?;
     if forced {
@@ -190,8 +190,8 @@ fn plan(verb: &KeyVerb) -> Outcome<(Call, &KmsCommon)> {
         KeyVerb::ScheduleKeyDeletion(args) => {
             let pending_window_in_days = args.pending_window_in_days;
             let key_id = args.key.key_id.clone();
-            let insist = None;
-            (Call::ScheduleKeyDeletion { key_id, pending_window_in_days, insist }, &args.key.common)
+            let force = None;
+            (Call::ScheduleKeyDeletion { key_id, pending_window_in_days, force }, &args.key.common)
         }
         KeyVerb::CancelKeyDeletion(args) => {
             (Call::CancelKeyDeletion { key_id: args.key_id.clone() }, &args.common)

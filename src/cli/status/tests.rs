@@ -64,7 +64,7 @@ fn status() -> Status {
         pending_deletions: vec![PendingStatus {
             key_id: other,
             date: "2026-12-01T00:00:00.000Z".to_owned(),
-            insisted: true,
+            forced: true,
             blocked: None,
         }],
     }

@@ -52,7 +52,7 @@ const VERBS: &[Verb] = &[
             Call::ScheduleKeyDeletion {
                 key_id: w.second.clone(),
                 pending_window_in_days: Some(7),
-                insist: None,
+                force: None,
             },
         )
     }),
@@ -170,7 +170,7 @@ impl World {
         keys.call(&Call::ScheduleKeyDeletion {
             key_id: third.clone(),
             pending_window_in_days: None,
-            insist: None,
+            force: None,
         })
         .unwrap();
         let id = keys.keys()[0].id.to_string();

@@ -92,7 +92,7 @@ fn tags_descriptions_and_policies_are_changed_and_listed() {
     let policies = keys.call(&Call::ListKeyPolicies { key_id: id(), page: Page::default() }).unwrap();
     assert_eq!(policies, json!({ "PolicyNames": ["default"], "Truncated": false }));
 
-    let schedule = Call::ScheduleKeyDeletion { key_id: id(), pending_window_in_days: None, insist: None };
+    let schedule = Call::ScheduleKeyDeletion { key_id: id(), pending_window_in_days: None, force: None };
     keys.call(&schedule).unwrap();
     for call in [add(vec![tag("c", "")]), remove, describe("late")] {
         assert_eq!(refused(&keys, &call), KmsErrorName::KMSInvalidStateException);

@@ -187,7 +187,7 @@ fn the_states_of_a_key_allow_what_kms_allows() {
     let not_pending = (KmsErrorName::KMSInvalidStateException, format!("{arn} is not pending deletion."));
     assert_eq!(refused(&keys, cancel()), not_pending);
     let schedule =
-        || Call::ScheduleKeyDeletion { key_id: id(), pending_window_in_days: Some(7), insist: None };
+        || Call::ScheduleKeyDeletion { key_id: id(), pending_window_in_days: Some(7), force: None };
     let scheduled = keys.call(&schedule()).unwrap();
     let date = json!(1000.0 + 7.0 * 86_400.0);
     let expected = json!({
@@ -331,4 +331,24 @@ fn policies_are_kept_or_refused_never_ignored() {
 
 fn default_key(keys: &Keys) -> String {
     keys.current(&AliasName::default_alias()).unwrap().key.to_string()
+}
+
+/// A mount may be of another version than the command that asks it.
+#[test]
+fn what_is_sent_to_a_mount_keeps_its_names() {
+    let call =
+        |force| Call::ScheduleKeyDeletion { key_id: "k".into(), pending_window_in_days: Some(7), force };
+    let sent = json!({ "operation": "ScheduleKeyDeletion", "key_id": "k", "pending_window_in_days": 7, "insist": null });
+    assert_eq!(serde_json::to_value(call(None)).unwrap(), sent);
+    let f = Fixture::new();
+    let opened = f.create(&[&key_file(1)]);
+    let token = opened.keys.force_token(&opened.proof, "an order");
+    let sent = serde_json::to_value(call(Some(token.clone()))).unwrap();
+    assert_eq!(sent["insist"].as_str().map(str::len), Some(64));
+    assert_eq!(serde_json::from_value::<Call>(sent).unwrap(), call(Some(token)));
+    let retirements = [Retirement::Retire, Retirement::Restore, Retirement::Trim];
+    assert_eq!(serde_json::to_value(retirements).unwrap(), json!(["shut", "open", "trim"]));
+    let named = [KeyRef::Alias("alias/x".parse().unwrap()), KeyRef::Key(KeyId::from_bytes([1; 16]))];
+    let id = KeyId::from_bytes([1; 16]).to_string();
+    assert_eq!(serde_json::to_value(named).unwrap(), json!([{ "alias": "alias/x" }, { "key": id }]));
 }

@@ -48,7 +48,7 @@ impl Fixture {
 
     fn retire_at(&self, place: CopyPlace) -> Result<u32> {
         let (key_id, below, what) = (self.key.to_string(), KeyVersion(2), Retirement::Trim);
-        let asked = Retire { key_id, below, what, insist: None, copies: vec![place] };
+        let asked = Retire { key_id, below, what, force: None, copies: vec![place] };
         self.open.retire(&asked, &mut |_| true).map(|report| report.trimmed)
     }
 }

@@ -38,27 +38,27 @@ impl Fixture {
         self.open.rotate(&KeyRef::Key(self.key)).unwrap();
     }
 
-    fn retire(&self, below: u32, what: Retirement, insist: Option<ForceToken>) -> Result<RetireReport> {
+    fn retire(&self, below: u32, what: Retirement, force: Option<ForceToken>) -> Result<RetireReport> {
         let asked = Retire {
             key_id: self.key.to_string(),
             below: KeyVersion(below),
             what,
-            insist,
+            force,
             copies: Vec::new(),
         };
         self.open.retire(&asked, &mut |_| true)
     }
 
-    fn schedule(&self, key: KeyId, insist: Option<ForceToken>) -> std::result::Result<(), KmsError> {
+    fn schedule(&self, key: KeyId, force: Option<ForceToken>) -> std::result::Result<(), KmsError> {
         let call =
-            Call::ScheduleKeyDeletion { key_id: key.to_string(), pending_window_in_days: Some(7), insist };
+            Call::ScheduleKeyDeletion { key_id: key.to_string(), pending_window_in_days: Some(7), force };
         match self.open.kms(&call, &mut |_| true).unwrap() {
             KmsReply::Done { .. } => Ok(()),
             KmsReply::Failed { error } => Err(error),
         }
     }
 
-    fn insist(&self, order: &str) -> ForceToken {
+    fn force(&self, order: &str) -> ForceToken {
         let opened = self.vault.unlocked();
         opened.keys.force_token(&opened.proof, order)
     }
@@ -132,9 +132,9 @@ fn trimmed_material_is_gone_from_the_old_keyring_too() {
     f.rotate();
     let order = RetireOrder { key: f.key, below: KeyVersion(2), what: Retirement::Trim }.to_string();
     assert!(f.retire(2, Retirement::Trim, None).is_err(), "a file needs it");
-    let other = f.insist(&Keys::deletion_order(f.key));
+    let other = f.force(&Keys::deletion_order(f.key));
     assert_eq!(f.retire(2, Retirement::Trim, Some(other)).unwrap_err().kind, ErrorKind::Outdated);
-    let late = f.insist(&order);
+    let late = f.force(&order);
     f.rotate();
     assert_eq!(f.retire(2, Retirement::Trim, Some(late)).unwrap_err().kind, ErrorKind::Outdated);
     let material = |f: &Fixture| {
@@ -143,7 +143,7 @@ fn trimmed_material_is_gone_from_the_old_keyring_too() {
     };
     assert_eq!(material(&f), [true, true, true]);
     let generation = f.vault.keys().generation();
-    let done = f.retire(2, Retirement::Trim, Some(f.insist(&order))).unwrap();
+    let done = f.retire(2, Retirement::Trim, Some(f.force(&order))).unwrap();
     assert_eq!((done.trimmed, done.min_decryption), (1, KeyVersion(2)));
     assert_eq!(
         f.vault.keys().generation().0,
@@ -203,7 +203,7 @@ fn a_deletion_that_files_need_by_its_date_is_blocked() {
     assert_eq!(f.events("DeleteKey"), 1);
     let status = f.open.status().unwrap().pending_deletions;
     assert_eq!((status.len(), status[0].key_id), (1, f.key));
-    assert!(status[0].blocked.is_some() && !status[0].insisted);
+    assert!(status[0].blocked.is_some() && !status[0].forced);
     // Cancelled and enabled, the file opens.
     f.call(&Call::CancelKeyDeletion { key_id: f.key.to_string() });
     f.call(&Call::EnableKey { key_id: f.key.to_string() });
@@ -216,9 +216,9 @@ fn a_deletion_that_files_need_by_its_date_is_blocked() {
 fn a_deletion_that_is_insisted_on_is_carried_out() {
     let f = Fixture::new();
     f.vault.written("file");
-    let wrong = f.insist("something else");
+    let wrong = f.force("something else");
     assert_eq!(f.schedule(f.key, Some(wrong)).unwrap_err().name, KmsErrorName::ConflictException);
-    f.schedule(f.key, Some(f.insist(&Keys::deletion_order(f.key)))).unwrap();
+    f.schedule(f.key, Some(f.force(&Keys::deletion_order(f.key)))).unwrap();
     f.clock.0.store(7 * DAY, Ordering::SeqCst);
     // Without it no new file could be made.
     let done = f.open.delete_due(&mut |_| true).unwrap();
@@ -235,7 +235,7 @@ fn a_file_made_while_files_are_counted_takes_the_scheduling_back() {
     let f = Fixture::new();
     let mut calls = 0;
     let call =
-        Call::ScheduleKeyDeletion { key_id: f.key.to_string(), pending_window_in_days: None, insist: None };
+        Call::ScheduleKeyDeletion { key_id: f.key.to_string(), pending_window_in_days: None, force: None };
     f.vault.vault.mkdir(Ino::ROOT, b"dir", 0o755, &me()).unwrap();
     let reply = f.open.kms(&call, &mut |_| {
         calls += 1;
@@ -276,12 +276,9 @@ fn a_count_that_is_stopped_is_an_error_of_its_own_and_changes_nothing() {
     f.rotate();
     f.new_default();
     let (key_id, below) = (f.key.to_string(), KeyVersion(2));
-    let retire = Retire { key_id, below, what: Retirement::Retire, insist: None, copies: Vec::new() };
-    let schedule = Call::ScheduleKeyDeletion {
-        key_id: f.key.to_string(),
-        pending_window_in_days: Some(7),
-        insist: None,
-    };
+    let retire = Retire { key_id, below, what: Retirement::Retire, force: None, copies: Vec::new() };
+    let schedule =
+        Call::ScheduleKeyDeletion { key_id: f.key.to_string(), pending_window_in_days: Some(7), force: None };
     let before = f.vault.keys().generation();
     let mut stop = |_| false;
     let retired = f.open.retire(&retire, &mut stop).unwrap_err();

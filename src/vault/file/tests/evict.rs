@@ -210,7 +210,7 @@ fn pages_of_closed_files_are_dropped_too() {
     let call = Call::ScheduleKeyDeletion {
         key_id: two.key.to_string(),
         pending_window_in_days: Some(7),
-        insist: None,
+        force: None,
     };
     two.test.keys().call(&call).unwrap();
     assert_eq!(*two.kernel.dropped.lock(), [ino]);
