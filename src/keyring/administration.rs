@@ -27,24 +27,24 @@ pub(crate) struct KeyTemplate<'a> {
 }
 
 impl Keys {
-    /// What is said of a key as it is now.
+    /// Reads a key as it is now.
     ///
     /// # Errors
     /// [`KeyError`], if there is no such key or alias.
     pub(crate) fn of_key<T>(
         &self,
         key: &KeyRef,
-        look: impl FnOnce(&Key) -> T,
+        read: impl FnOnce(&Key) -> T,
     ) -> std::result::Result<T, KeyError> {
         let table = self.table.read();
         let id = key.find(&table.body)?;
-        Ok(look(table.body.key(id).ok_or(KeyError::UnknownKey(id))?))
+        Ok(read(table.body.key(id).ok_or(KeyError::UnknownKey(id))?))
     }
 
-    /// What is said of all keys and aliases as they are now.
-    pub(crate) fn of_all<T>(&self, look: impl FnOnce(&[Key], &[Alias]) -> T) -> T {
+    /// Reads all keys and aliases as they are now.
+    pub(crate) fn of_all<T>(&self, read: impl FnOnce(&[Key], &[Alias]) -> T) -> T {
         let table = self.table.read();
-        look(&table.body.keys, &table.body.aliases)
+        read(&table.body.keys, &table.body.aliases)
     }
 
     /// The key of a key id, key ARN, alias name or alias ARN.

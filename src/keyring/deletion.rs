@@ -136,7 +136,7 @@ impl Keys {
             body.set_forced(id, false);
             body.aliases.retain(|alias| alias.key != id);
             body.keys.retain(|key| key.id != id);
-            body.note_deleted(id);
+            body.record_deleted(id);
             draft.record(Event::KeyDeleted(id));
             Ok(())
         })

@@ -413,8 +413,8 @@ impl Keys {
 
     /// Creates missing reserve files, so that the keyring can be saved on a full disk (docs/format.md, "Reserve"). For a
     /// caller that has the vault to itself and may write. Only logs failures.
-    pub fn keep_reserve(&self) {
-        self.store.lock().keep_reserve();
+    pub fn replenish_reserve(&self) {
+        self.store.lock().replenish_reserve();
     }
 }
 

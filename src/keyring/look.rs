@@ -95,7 +95,7 @@ impl Sealed {
         // A key backup is none of the keyrings that a host remembers.
         let behind = if kind == Kind::Keyring { store.behind() } else { None };
         if kind == Kind::Keyring && file.file_name().is_some_and(|name| name == FILE_NAME) {
-            store.look_for_loss_here(&log);
+            store.mark_loss_of_copy(&log);
         }
         let keys = Keys::new(store, log, Arc::clone(&options.clock), slot, options.limit)?;
         Ok(Looked { keys: Arc::new(keys), behind })

@@ -77,7 +77,7 @@ impl Keys {
 
 impl KeyringBody {
     /// Records that a key is deleted.
-    pub(super) fn note_deleted(&mut self, key: KeyId) {
+    pub(super) fn record_deleted(&mut self, key: KeyId) {
         match self.extensions.iter_mut().find(|e| e.tag == DELETED) {
             Some(list) => list.data.extend_from_slice(key.as_bytes()),
             None => self.extensions.push(Extension { tag: DELETED, data: key.as_bytes().to_vec() }),

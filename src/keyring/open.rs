@@ -141,7 +141,7 @@ pub(super) fn open_state(
     let behind = store.refusal(check);
     match behind {
         Some(refused) if !options.accept_rollback => return Err(refused),
-        ref behind => store.look_for_loss(&log, behind.as_ref(), options.next_version),
+        ref behind => store.mark_loss(&log, behind.as_ref(), options.next_version),
     }
     // A copy whose original still exists is accepted as well, so that it may be changed.
     if options.accept_rollback && (behind.is_some() || store.original().is_some()) {

@@ -8,13 +8,13 @@ use crate::ids::{KeyId, SlotId};
 
 impl Keys {
     /// Records an operation on a key that changed nothing, with the name of the reason.
-    pub(crate) fn note_refused(&self, operation: &'static str, about: Option<&KeyRef>, code: &str) {
+    pub(crate) fn record_refused(&self, operation: &'static str, about: Option<&KeyRef>, code: &str) {
         let key = about.and_then(|about| about.find(&self.table.read().body).ok());
         self.record_refusal(operation, key, None, code);
     }
 
     /// Records a change of unlock slots that was refused, and hands it on.
-    pub(super) fn noting_slot<T>(
+    pub(super) fn recording_refusal<T>(
         &self,
         operation: &'static str,
         slot: Option<SlotId>,

@@ -67,7 +67,7 @@ impl Keys {
     /// # Errors
     /// [`KeyringError`]; if the new slot doesn't open it is removed again.
     pub fn add_slot(&self, _proof: &Proof, secret: &Secret, kdf: KdfParams) -> Result<SlotId, KeyringError> {
-        self.noting_slot("AddUnlockSlot", None, self.add_verified(secret, kdf, None))
+        self.recording_refusal("AddUnlockSlot", None, self.add_verified(secret, kdf, None))
     }
 
     /// `replaces` is the slot that is removed afterwards, which doesn't count toward the limits.
@@ -106,7 +106,7 @@ impl Keys {
     /// # Errors
     /// [`KeyringError::UnknownSlot`], or [`KeyringError::LastSlot`] for the last one that can be opened.
     pub fn remove_slot(&self, _proof: &Proof, slot: SlotId) -> Result<(), KeyringError> {
-        self.noting_slot("RemoveUnlockSlot", Some(slot), self.take_out(slot))
+        self.recording_refusal("RemoveUnlockSlot", Some(slot), self.take_out(slot))
     }
 
     /// Replaces a slot by a new one for `secret`: the new one is added and verified before the old one is removed.
@@ -124,7 +124,8 @@ impl Keys {
         if self.store.lock().header_on_disk()?.slots.kind_of(slot).is_none() {
             return Err(KeyringError::UnknownSlot(slot));
         }
-        let new = self.noting_slot("AddUnlockSlot", None, self.add_verified(secret, kdf, Some(slot)))?;
+        let new =
+            self.recording_refusal("AddUnlockSlot", None, self.add_verified(secret, kdf, Some(slot)))?;
         self.remove_slot(proof, slot)?;
         Ok(new)
     }

@@ -1,4 +1,4 @@
-//! Each operation: what was typed parsed, the keyring asked, the answer spelled.
+//! Does each operation: parses what was typed, calls the keyring, shapes the answer.
 
 use serde_json::{Value, json};
 
@@ -178,8 +178,8 @@ impl Keys {
     }
 }
 
-/// Whom a policy must not lock out unless that is meant: the user as whom the vault is open, who is its owner. Root may
-/// ask in that user's place, and could not use the files of a mount that lets nobody else in.
+/// The lock-out check is for the user as whom the vault is open, its owner, even if root makes the call: a mount without
+/// allow_other serves that user alone.
 fn lock_out(bypass: bool) -> LockOut {
     if bypass { LockOut::Meant } else { LockOut::RefusedFor(rustix::process::geteuid().as_raw()) }
 }

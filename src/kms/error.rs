@@ -1,4 +1,5 @@
-//! The errors of the KMS interface: AWS's names, and its messages where it has one.
+//! The errors of the KMS interface: AWS's names, and its messages where it has one. This is the one place that says what a
+//! refusal of the keyring is called here.
 
 use serde::{Deserialize, Serialize};
 
@@ -71,7 +72,7 @@ pub enum CallError {
     /// It was refused, as KMS refuses it.
     #[error(transparent)]
     Refused(#[from] KmsError),
-    /// It failed, for a reason that is no matter of the interface: the keyring can't be read or written.
+    /// It failed, and KMS has no name for it: the keyring can't be read or written.
     #[error(transparent)]
     Failed(KeyringError),
 }
@@ -124,10 +125,10 @@ impl KmsError {
         ))
     }
 
-    /// What a refusal is called here; what is no matter of the interface (I/O, a damaged keyring) comes back as it is.
+    /// The KMS error for a refusal.
     ///
     /// # Errors
-    /// The error itself.
+    /// Any other error (I/O, a damaged keyring), as it is.
     pub fn of(error: impl Into<CallError>) -> Result<Self, KeyringError> {
         match error.into() {
             CallError::Refused(error) => Ok(error),
@@ -135,7 +136,7 @@ impl KmsError {
         }
     }
 
-    /// What the keyring's refusal is called here. None: it is no refusal.
+    /// The KMS error for a refusal of the keyring; `None` if the error is no refusal.
     pub(super) fn of_refusal(error: &KeyringError) -> Option<Self> {
         use KmsErrorName as Name;
         Some(match error {

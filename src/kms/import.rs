@@ -1,7 +1,7 @@
-//! Importing key material: parameters given out, wrapped material taken in, material deleted.
+//! Importing key material: `GetParametersForImport`, `ImportKeyMaterial`, `DeleteImportedKeyMaterial`.
 //!
-//! Nothing is kept between the two halves: the import token holds the private key, sealed under a key of the root
-//! key's, with the key it is for and its end.
+//! No state is kept between the first two. The import token holds the private key, the id of the key that it is for, and
+//! when it expires, sealed under a key derived from the root key.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -22,7 +22,7 @@ const TOKEN_LIFE: i64 = 86_400_000;
 /// How far ahead material may expire, in milliseconds: a year, as with AWS.
 const EXPIRY_MAX: i64 = 365 * 86_400_000;
 
-/// What a token says.
+/// The content of an import token.
 struct Token {
     key: KeyId,
     oaep: Oaep,

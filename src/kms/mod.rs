@@ -1,7 +1,7 @@
 //! The interface that AWS KMS has, on the keyring: the same operations, fields, states and error names. A [`Call`] is one
 //! operation with what was typed for it; `Keys::call` (dispatch.rs) does it. What it means for keys is in the keyring,
-//! which knows nothing of this interface; here texts are parsed, answers spelled as AWS spells them (responses.rs), and
-//! what the keyring refuses gets its AWS name (error.rs).
+//! which knows nothing of this interface. This module parses texts, shapes answers as AWS does (responses.rs), and names the
+//! keyring's refusals as AWS does (error.rs).
 //!
 //! A new verb takes: a variant of [`Call`] and its name in `Call::operation`, an arm of `Keys::call`, a change in
 //! src/keyring/administration.rs if it changes something, and a subcommand in src/cli/args/kms.rs.

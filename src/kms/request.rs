@@ -1,4 +1,5 @@
-//! What can be asked of the KMS interface: one variant an operation, its parameters as they were typed.
+//! The calls of the KMS interface: a variant for each operation, its parameters as they were typed. The control protocol
+//! sends them with these names.
 
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +24,7 @@ pub struct Tag {
     pub tag_value: String,
 }
 
-/// What a new key is to be.
+/// The parameters of a new key.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct NewKey {
     /// Its description; may be empty.
@@ -41,7 +42,7 @@ pub struct NewKey {
     pub tags: Vec<Tag>,
 }
 
-/// What isn't asked for isn't sent: a mount of an older version knows no word of it.
+/// A parameter that isn't set isn't sent: a mount of an older version doesn't know it.
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_false(value: &bool) -> bool {
     !value
@@ -168,12 +169,12 @@ impl Call {
         }
     }
 
-    /// Whether it is to change something.
+    /// Whether it changes something.
     pub fn changes(&self) -> bool {
         !["Describe", "List", "Get"].iter().any(|looks| self.operation().starts_with(looks))
     }
 
-    /// What was typed for the key or the alias that it is about, if it is about one.
+    /// The parameter that names its key or alias, if it has one.
     pub(super) fn about(&self) -> Option<String> {
         let call = serde_json::to_value(self).ok()?;
         ["key_id", "target_key_id", "alias_name"]

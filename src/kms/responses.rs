@@ -1,4 +1,4 @@
-//! What the operations answer, spelled as AWS spells it.
+//! The answers of the operations, with AWS's fields.
 
 use std::cmp::Ordering;
 

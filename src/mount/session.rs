@@ -55,7 +55,7 @@ pub(super) fn run(prepared: Prepared, secret: Secret, starting: &Starting) -> Re
     warn_of(&vault, &prepared);
     let writable = !vault.read_only();
     if writable {
-        keys.keep_reserve();
+        keys.replenish_reserve();
     }
     let served = serve(&prepared, &vault, starting);
     drop(vault);

@@ -84,7 +84,7 @@ fn pending(pending: &keyring::PendingDeletion) -> PendingStatus {
 /// Rotates a key. A refusal is recorded.
 pub(super) fn rotate(keys: &Keys, target: &KeyRef) -> Result<Rotation> {
     keys.rotate(target).map_err(|error| {
-        keys.note_refused_rotation(target, &error);
+        keys.record_refused_rotation(target, &error);
         errors::of_keyring(&error)
     })
 }
@@ -95,11 +95,11 @@ pub(super) fn kms(keys: &Keys, call: &Call) -> Result<KmsReply> {
         Ok(answer) => Ok(KmsReply::Done { answer }),
         Err(error) => match KmsError::of(error) {
             Ok(error) => {
-                keys.note_refused_call(call, &error.name.to_string());
+                keys.record_refused_call(call, &error.name.to_string());
                 Ok(KmsReply::Failed { error })
             }
             Err(error) => {
-                keys.note_refused_call(call, "KeyringError");
+                keys.record_refused_call(call, "KeyringError");
                 Err(errors::of_keyring(&error))
             }
         },

@@ -174,7 +174,7 @@ fn body_damaged(dir: &VaultDir) -> KeyringError {
 pub(in crate::keyring) fn create(dir: &VaultDir, lock: &KeyringLock, draft: Draft) -> Result<State> {
     let (bytes, state) = draft.seal(dir)?;
     dir.create(lock, &bytes)?;
-    dir.keep_reserve(lock, state.len);
+    dir.replenish_reserve(lock, state.len);
     Ok(state)
 }
 
@@ -287,7 +287,7 @@ impl Store {
             log.keep_key();
         }
         saved.map_err(|(error, _)| error)?;
-        self.dir.keep_reserve(&lock, self.state.len);
+        self.dir.replenish_reserve(&lock, self.state.len);
         Ok(out)
     }
 
@@ -301,10 +301,10 @@ impl Store {
     ) -> std::result::Result<(), (KeyringError, Step)> {
         let (events, generation) = (std::mem::take(&mut draft.events), draft.body.generation);
         let found = self.state.body.generation;
-        let recorded = log.record_change(&events, found, generation, &mut || self.dir.give_up_reserve());
+        let recorded = log.record_change(&events, found, generation, &mut || self.dir.release_reserve());
         let last = recorded.map_err(|source| (self.unrecorded(source), Step::Record))?;
         draft.close_log_at(last);
-        self.dir.discard_leftovers(lock);
+        self.dir.discard_temporary_files(lock);
         let mut saved = self.replace(lock, draft);
         if saves == Saves::Twice && saved.is_ok() {
             saved = self.replace(lock, self.draft());
@@ -322,11 +322,11 @@ impl Store {
     }
 
     /// Creates the reserve for saving on a full disk where it is missing: an older program made none, or a save used it.
-    pub(in crate::keyring) fn keep_reserve(&self) {
+    pub(in crate::keyring) fn replenish_reserve(&self) {
         if let Ok(writable) = self.writable()
             && let Ok(lock) = self.dir.lock(writable)
         {
-            self.dir.keep_reserve(&lock, self.state.len);
+            self.dir.replenish_reserve(&lock, self.state.len);
         }
     }
 

@@ -36,7 +36,7 @@ fn is_whole(stat: &Stat, wanted: u64) -> bool {
 impl VaultDir {
     /// Creates the reserve files that are missing or too small for a keyring of `len` bytes. Only logs failures: there may
     /// be no space for them, or no right to create them.
-    pub(in crate::keyring) fn keep_reserve(&self, _lock: &KeyringLock, len: u64) {
+    pub(in crate::keyring) fn replenish_reserve(&self, _lock: &KeyringLock, len: u64) {
         let wanted = wanted(len);
         for name in RESERVE_NAMES {
             match storage::stat(self.fd(), name.as_bytes()) {
@@ -83,7 +83,7 @@ impl VaultDir {
             let temporary = storage::temporary_name();
             let moved = self.open_reserve(name).and_then(|file| {
                 let (fd, name) = (self.fd(), name.as_bytes());
-                self.with_room(|| storage::rename_to_new(fd, name, fd, &temporary))?;
+                self.with_space(|| storage::rename_to_new(fd, name, fd, &temporary))?;
                 Ok(file)
             });
             let Ok(file) = moved else { continue };
@@ -129,7 +129,7 @@ impl VaultDir {
     }
 
     /// Removes the last reserve that exists and returns whether that worked. Only under the lock.
-    pub(in crate::keyring) fn give_up_reserve(&self) -> bool {
+    pub(in crate::keyring) fn release_reserve(&self) -> bool {
         let is_there = |name: &str| storage::stat(self.fd(), name.as_bytes()).is_ok();
         let Some(last) = RESERVE_NAMES.iter().rev().find(|name| is_there(name)) else { return false };
         self.give_up(last);
@@ -137,12 +137,12 @@ impl VaultDir {
     }
 
     /// Makes a call that may need space for a name, and removes reserves one by one while it finds none.
-    pub(in crate::keyring) fn with_room<T>(
+    pub(in crate::keyring) fn with_space<T>(
         &self,
         call: impl Fn() -> storage::Result<T>,
     ) -> storage::Result<T> {
         let mut done = call();
-        while done.as_ref().is_err_and(|error| storage::is_no_room(*error)) && self.give_up_reserve() {
+        while done.as_ref().is_err_and(|error| storage::is_no_room(*error)) && self.release_reserve() {
             done = call();
         }
         done

@@ -22,7 +22,7 @@ struct Evidence {
 impl Store {
     /// Marks what a newer keyring may have had as lost. `behind` is why this keyring isn't the one that the host remembers,
     /// where it is accepted nevertheless. How many generations a diverged keyring has had isn't known.
-    pub(in crate::keyring) fn look_for_loss(
+    pub(in crate::keyring) fn mark_loss(
         &mut self,
         log: &EventLog,
         behind: Option<&KeyringError>,
@@ -40,7 +40,7 @@ impl Store {
 
     /// The same for a keyring that is only read. If the host has seen a newer one at another path, this is a copy's, and
     /// nothing is lost: the newer one is there.
-    pub(in crate::keyring) fn look_for_loss_here(&mut self, log: &EventLog) {
+    pub(in crate::keyring) fn mark_loss_of_copy(&mut self, log: &EventLog) {
         let (vault, path) = (self.state.header.vault, self.dir.path());
         let host = match self.host.seen_elsewhere(vault, path) {
             Some(_) => None,

@@ -301,17 +301,17 @@ impl VaultDir {
     /// Writes a durable file under a unique temporary name and returns the name. Without free space, writes it into a
     /// reserve file, or into the space that a released one leaves.
     fn write_temporary(&self, bytes: &[u8]) -> Result<Vec<u8>> {
-        let mut written = self.write_anew(bytes);
+        let mut written = self.write_new_file(bytes);
         if written.as_ref().is_err_and(|e| storage::is_no_room(*e)) {
             written = self.write_into_reserve(bytes);
         }
         if written.as_ref().is_err_and(|e| storage::is_no_room(*e)) {
-            written = self.write_anew(bytes);
+            written = self.write_new_file(bytes);
         }
         written.map_err(|e| self.io(FILE_NAME, "write a new one", e))
     }
 
-    fn write_anew(&self, bytes: &[u8]) -> storage::Result<Vec<u8>> {
+    fn write_new_file(&self, bytes: &[u8]) -> storage::Result<Vec<u8>> {
         let name = storage::temporary_name();
         let written = storage::create_temporary(self.fd(), &name, 0o600).and_then(|file| {
             self.keep_owner(file.as_fd());
@@ -326,7 +326,7 @@ impl VaultDir {
     }
 
     fn rename_over(&self, from: &[u8], to: &str) -> storage::Result<()> {
-        self.with_room(|| storage::rename(self.fd(), from, self.fd(), to.as_bytes(), RenameFlags::empty()))
+        self.with_space(|| storage::rename(self.fd(), from, self.fd(), to.as_bytes(), RenameFlags::empty()))
     }
 
     /// Gives a new keyring the owner and mode of the old one, or the directory's owner if it is the first, where that is
@@ -347,7 +347,7 @@ impl VaultDir {
     fn keep_prev(&self) -> Result<()> {
         let failed = |e| self.io(PREV_NAME, "keep the old keyring", e);
         let mut name = storage::temporary_name();
-        match self.with_room(|| storage::link(self.fd(), FILE_NAME.as_bytes(), self.fd(), &name)) {
+        match self.with_space(|| storage::link(self.fd(), FILE_NAME.as_bytes(), self.fd(), &name)) {
             Ok(()) => {}
             Err(e) if storage::lacks_links(e) => name = self.write_temporary(&self.read()?)?,
             Err(e) => return Err(failed(e)),
@@ -365,15 +365,15 @@ impl VaultDir {
 
     /// Removes the temporary files of interrupted changes: they may hold unlock slots that were removed since. Only under
     /// the lock, since a change under way has such a file.
-    pub(in crate::keyring) fn discard_leftovers(&self, _lock: &KeyringLock) {
+    pub(in crate::keyring) fn discard_temporary_files(&self, _lock: &KeyringLock) {
         let Ok(fd) = storage::open_dir(self.fd(), b".") else { return };
-        let (mut entries, mut leftovers) = (DirStream::new(fd), Vec::new());
+        let (mut entries, mut temporary) = (DirStream::new(fd), Vec::new());
         while let Ok(Some(entry)) = entries.next() {
             if entry.name.starts_with(TEMPORARY_PREFIX) {
-                leftovers.push(entry.name.to_vec());
+                temporary.push(entry.name.to_vec());
             }
         }
-        leftovers.iter().for_each(|name| self.discard(name));
+        temporary.iter().for_each(|name| self.discard(name));
     }
 
     fn sync(&self) -> Result<()> {

@@ -29,9 +29,9 @@ fn a_new_vault_keeps_room_and_an_old_one_gets_it() {
     sparse.set_len(64 << 10).unwrap();
     drop(sparse);
     assert!(!is_kept(&f));
-    keys.keep_reserve();
+    keys.replenish_reserve();
     assert!(is_kept(&f), "{:?}", allocated(&f));
-    keys.keep_reserve();
+    keys.replenish_reserve();
     assert_eq!(f.names().len(), 4 + RESERVE_NAMES.len() - 1, "{:?}", f.names());
 }
 

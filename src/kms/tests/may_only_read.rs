@@ -64,7 +64,7 @@ fn no_change_is_made_and_nothing_is_written() {
         assert!(matches!(refused, KeyringError::MayOnlyRead { .. }), "{refused}");
         assert!(refused.to_string().contains("mount -o ro"), "{refused}");
     }
-    keys.keep_reserve();
+    keys.replenish_reserve();
     keys.events().record(&Event::SweepBegan);
     keys.events().record_durably(&Event::Unmounted);
     keys.events().catch_up();

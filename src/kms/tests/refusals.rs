@@ -13,7 +13,7 @@ fn a_verb_that_is_refused_is_in_the_log_unless_it_only_looks() {
     keys.call(&Call::DisableKey { key_id: id.clone() }).unwrap();
     let refused = Call::RotateKeyOnDemand { key_id: "alias/default".to_owned() };
     let error = KmsError::of(keys.call(&refused).unwrap_err()).unwrap();
-    keys.note_refused_call(&refused, &error.name.to_string());
+    keys.record_refused_call(&refused, &error.name.to_string());
     let event = events().pop().unwrap();
     assert_eq!(event["detail"]["event-name"], "RotateKeyOnDemand");
     assert_eq!(event["detail"]["error-code"], "DisabledException");
@@ -23,11 +23,11 @@ fn a_verb_that_is_refused_is_in_the_log_unless_it_only_looks() {
     );
     // One that only looks isn't.
     let before = events().len();
-    keys.note_refused_call(&Call::DescribeKey { key_id: id.clone() }, "NotFoundException");
+    keys.record_refused_call(&Call::DescribeKey { key_id: id.clone() }, "NotFoundException");
     assert_eq!(events().len(), before);
 
     let error = keys.rotate(&default_alias()).unwrap_err();
-    keys.note_refused_rotation(&default_alias(), &error);
+    keys.record_refused_rotation(&default_alias(), &error);
     let event = events().pop().unwrap();
     assert_eq!(
         (&event["detail"]["event-name"], &event["detail"]["key-id"]),
