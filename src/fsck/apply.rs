@@ -29,7 +29,7 @@ pub struct RepairOptions {
 /// If the vault's directory or the quarantine can't be opened; what can't be repaired is no error.
 pub fn apply(
     keys: &Keys,
-    leave: Writable,
+    writable: Writable,
     options: &RepairOptions,
     found: Vec<Finding>,
     checked: Summary,
@@ -47,11 +47,11 @@ pub fn apply(
     for (before, mut finding) in found.into_iter().enumerate() {
         if summary.complete {
             if options.repair {
-                finding.disposition = repair(keys, leave, &vault, &finding);
+                finding.disposition = repair(keys, writable, &vault, &finding);
             }
             if let Some(quarantine) = &mut quarantine
                 && matches!(finding.disposition, Disposition::Left | Disposition::Refused { .. })
-                && let Some(disposition) = quarantine.take(leave, &vault, &finding)
+                && let Some(disposition) = quarantine.take(writable, &vault, &finding)
             {
                 finding.disposition = disposition;
             }

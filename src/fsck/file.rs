@@ -21,7 +21,7 @@ pub(super) struct Content {
 }
 
 /// What there is to check after the header.
-pub(super) enum Body {
+pub(super) enum Checkable {
     /// Nothing: the file is empty, or all zeros without a header, as one that was never synced may be.
     Nothing,
     /// Pages.
@@ -32,7 +32,7 @@ pub(super) enum Body {
 
 /// What the header, the size and the end of a file show.
 pub(super) struct HeaderCheck {
-    pub(super) body: Body,
+    pub(super) body: Checkable,
     pub(super) found: Vec<(Code, String)>,
     /// Where only the key is missing: the backing key that the newest slot names, unverified.
     pub(super) lacks: Option<BackingKeyId>,
@@ -46,12 +46,12 @@ pub(super) fn check_header(fd: BorrowedFd<'_>, keys: &Keys) -> storage::Result<H
     let lower = storage::fstat(fd)?.lower_size();
     let (mut found, mut lacks) = (Vec::new(), None);
     let body = match layout::plain_size(lower) {
-        Ok(PlainOffset(0)) => Body::Nothing,
+        Ok(PlainOffset(0)) => Checkable::Nothing,
         Ok(size) => {
             let body = body(fd, keys, lower, layout::page_count(size), &mut found, &mut lacks)?;
             // In a file that other tools shortened these bytes are the rest of a page.
             let cut = found.iter().any(|(code, _)| *code == Code::SizeBelowFloor);
-            if !cut && matches!(body, Body::Sealed(_)) && past_end(fd, lower)? {
+            if !cut && matches!(body, Checkable::Sealed(_)) && past_end(fd, lower)? {
                 let detail = "nothing reads it: it is of an append that a power cut overtook";
                 found.push((Code::DataPastEnd, detail.to_owned()));
             }
@@ -62,7 +62,7 @@ pub(super) fn check_header(fd: BorrowedFd<'_>, keys: &Keys) -> storage::Result<H
             let behind =
                 format!("{} bytes in all, of which those behind the last whole page {zero}", lower.0);
             let body = match lower.0 / PAGE {
-                0 => Body::Closed,
+                0 => Checkable::Closed,
                 pages => body(fd, keys, lower, PageCount(pages), &mut found, &mut lacks)?,
             };
             // Only a newer program knows what a size means in its files: nothing of them is repaired or moved.
@@ -82,25 +82,25 @@ fn body(
     pages: PageCount,
     found: &mut Vec<(Code, String)>,
     lacks: &mut Option<BackingKeyId>,
-) -> storage::Result<Body> {
+) -> storage::Result<Checkable> {
     let mut slots = [0; SLOTS];
     storage::pread(fd, &mut slots, LowerOffset(0))?;
     let header = match header::open(&slots, |slot| vault::unwrap(keys, slot)) {
         Ok(header) => header,
         Err(OpenError::Missing) => {
             if !vault::holds_data(fd, lower)? {
-                return Ok(Body::Nothing);
+                return Ok(Checkable::Nothing);
             }
             let detail = "it was never synced; truncate it to 0 or remove it";
             found.push((Code::HeaderMissing, detail.to_owned()));
-            return Ok(Body::Closed);
+            return Ok(Checkable::Closed);
         }
         Err(error) => {
             if matches!(error, OpenError::Key(_)) {
                 *lacks = UnverifiedSlot::parse_both(&slots)[0].as_ref().map(UnverifiedSlot::backing);
             }
             found.push(why_closed(error, keys));
-            return Ok(Body::Closed);
+            return Ok(Checkable::Closed);
         }
     };
     check_other_slot(&slots, &header, keys, found);
@@ -108,7 +108,7 @@ fn body(
         let detail = format!("{} pages, and the header promises {}", pages.0, header.floor().0);
         found.push((Code::SizeBelowFloor, detail));
     }
-    Ok(Body::Sealed(Box::new(Content { header, pages })))
+    Ok(Checkable::Sealed(Box::new(Content { header, pages })))
 }
 
 fn why_closed(error: OpenError<KeyError>, keys: &Keys) -> (Code, String) {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::file::{Body, Content, check_header};
+use super::file::{Checkable, Content, check_header};
 use super::finding::{Code, Disposition, Finding, Pages, Severity};
 use super::pages::{Bad, Buffers, Runs, ranges, scan};
 use super::repair::locate;
@@ -108,10 +108,10 @@ impl<'a> Quarantine<'a> {
             return Ok(Some(Disposition::Refused { why: why.to_owned() }));
         }
         let saved = match &header_check.body {
-            Body::Sealed(content) => readable(fd, content)?,
-            Body::Nothing | Body::Closed => Vec::new(),
+            Checkable::Sealed(content) => readable(fd, content)?,
+            Checkable::Nothing | Checkable::Closed => Vec::new(),
         };
-        if let Body::Sealed(content) = &header_check.body
+        if let Checkable::Sealed(content) = &header_check.body
             && !header_check.found.iter().any(|(code, _)| is_loss(*code))
             && saved.iter().map(|run| run.count.0).sum::<u64>() == content.pages.0
         {
@@ -121,7 +121,7 @@ impl<'a> Quarantine<'a> {
         let (name, place) = self.new_directory()?;
         let copy = storage::create_file(place.as_fd(), b"ciphertext", 0o600)?;
         copy_sparse(fd, copy.as_fd(), stat.size)?;
-        if let (Body::Sealed(content), true) = (&header_check.body, self.salvage) {
+        if let (Checkable::Sealed(content), true) = (&header_check.body, self.salvage) {
             let plain = storage::create_file(place.as_fd(), b"salvaged", 0o600)?;
             salvage(fd, content, &saved, plain.as_fd())?;
             storage::fsync(plain.as_fd())?;

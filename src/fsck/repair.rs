@@ -5,7 +5,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use super::file::{Body, Content, check_header};
+use super::file::{Checkable, Content, check_header};
 use super::finding::{Code, Disposition, Finding, Pages};
 use super::pages::{Bad, Buffers, Runs, scan};
 use super::undo::{UNDO_NAME, Undo};
@@ -35,8 +35,8 @@ type Repaired = Result<String, NotRepairable>;
 const CHANGED: NotRepairable = NotRepairable::Why("it isn't as it was found any more; check again");
 
 /// Repairs what was found, if there is a repair for it.
-pub(super) fn repair(keys: &Keys, leave: Writable, vault: &OwnedFd, finding: &Finding) -> Disposition {
-    let repair = Repair { keys, leave, vault, finding };
+pub(super) fn repair(keys: &Keys, writable: Writable, vault: &OwnedFd, finding: &Finding) -> Disposition {
+    let repair = Repair { keys, writable, vault, finding };
     let done = match finding.code {
         Code::Temporary | Code::LongNameOrphan => repair.remove(),
         Code::DataPastEnd => repair.clear_past_end(),
@@ -65,7 +65,7 @@ pub(super) fn locate<'a>(vault: &OwnedFd, finding: &'a Finding) -> storage::Resu
 
 struct Repair<'a> {
     keys: &'a Keys,
-    leave: Writable,
+    writable: Writable,
     vault: &'a OwnedFd,
     finding: &'a Finding,
 }
@@ -99,7 +99,7 @@ impl Repair<'_> {
             remove()?;
         } else {
             // A temporary file of the keyring: other processes may be saving it.
-            self.keys.with_keyring_locked(self.leave, remove)??;
+            self.keys.with_keyring_locked(self.writable, remove)??;
         }
         Ok("removed".to_owned())
     }
@@ -125,8 +125,8 @@ impl Repair<'_> {
             return Err(CHANGED);
         }
         match header_check.body {
-            Body::Sealed(content) => Ok(content),
-            Body::Nothing | Body::Closed => Err(CHANGED),
+            Checkable::Sealed(content) => Ok(content),
+            Checkable::Nothing | Checkable::Closed => Err(CHANGED),
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 use parking_lot::Mutex;
 
-use super::file::{Body, HeaderCheck, check_header};
+use super::file::{Checkable, HeaderCheck, check_header};
 use super::finding::{Code, Summary};
 use super::pages::{Bad, Buffers, Runs, ranges, scan};
 use super::reporter::{CheckObserver, Reporter};
@@ -226,7 +226,7 @@ impl Worker<'_, '_> {
         let seen = vault.with_file_quiesced(fd, || -> storage::Result<(HeaderCheck, Runs)> {
             let now = check_header(fd, self.keys)?;
             let mut still = Runs::default();
-            let Body::Sealed(content) = &now.body else { return Ok((now, still)) };
+            let Checkable::Sealed(content) = &now.body else { return Ok((now, still)) };
             for range in ranges(runs) {
                 let range = range.start..range.end.min(content.pages.0);
                 scan(fd, content, range, buffers, &mut still, &mut |_| true)?;
@@ -235,10 +235,10 @@ impl Worker<'_, '_> {
         });
         match seen {
             Ok(Ok((now, still))) => match now.body {
-                Body::Sealed(content) => self.report(file, content.header.floor().0, &still),
+                Checkable::Sealed(content) => self.report(file, content.header.floor().0, &still),
                 // Truncated to zero.
-                Body::Nothing => {}
-                Body::Closed => {
+                Checkable::Nothing => {}
+                Checkable::Closed => {
                     for (code, detail) in now.found {
                         self.reporter.find(&file.place, code, None, detail);
                     }

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::SyncSender;
 
 use super::dir::{Dir, EntryChecker, Found, PendingDir, lower};
-use super::file::{Body, Content, HeaderCheck, check_header};
+use super::file::{Checkable, Content, HeaderCheck, check_header};
 use super::finding::Code;
 use super::ids::{FileIds, SecondWalk};
 use super::reporter::{Location, Reporter};
@@ -351,7 +351,7 @@ impl<'a, 'w> Walk<'a, 'w> {
         if let Some(backing) = header_check.lacks {
             self.reporter.lacks(backing);
         }
-        let Body::Sealed(content) = header_check.body else { return };
+        let Checkable::Sealed(content) = header_check.body else { return };
         self.reporter.wrapped(content.header.backing());
         // Otherwise its other names may have inode numbers of their own.
         if stat.nlink == 1 || self.links_share_ino {

@@ -19,11 +19,11 @@ const LONG: Duration = Duration::from_secs(2);
 
 /// The answers owed, in the order of their writes.
 pub(super) struct Owed<R> {
-    inner: Mutex<Inner<R>>,
+    inner: Mutex<OwedState<R>>,
     came: Condvar,
 }
 
-struct Inner<R> {
+struct OwedState<R> {
     next: u64,
     waiting: VecDeque<(u64, R)>,
     /// When one was answered last, or the first was added.
@@ -37,7 +37,7 @@ struct Inner<R> {
 impl<R> Owed<R> {
     pub(super) fn new() -> Self {
         let (waiting, moved) = (VecDeque::new(), Instant::now());
-        let inner = Inner { next: 0, waiting, moved, watched: false, asleep: false, closed: false };
+        let inner = OwedState { next: 0, waiting, moved, watched: false, asleep: false, closed: false };
         Self { inner: Mutex::new(inner), came: Condvar::new() }
     }
 
@@ -92,7 +92,7 @@ impl<R> Owed<R> {
     }
 }
 
-impl<R> Inner<R> {
+impl<R> OwedState<R> {
     /// All of them, if they wait for too long.
     fn overdue(&mut self, now: Instant) -> VecDeque<(u64, R)> {
         let patience = if self.waiting.len() < MANY { LONG } else { SHORT };

@@ -17,12 +17,12 @@ const INTERVAL: Duration = Duration::from_secs(60);
 
 /// The thread that makes due rotations and deletions. It ends when this is dropped.
 pub(super) struct Scheduler {
-    shared: Arc<Shared>,
+    shared: Arc<SchedulerState>,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Default)]
-struct Shared {
+struct SchedulerState {
     stopping: Mutex<bool>,
     wake: Condvar,
 }
@@ -33,7 +33,7 @@ impl Scheduler {
     /// # Errors
     /// If no thread can be had.
     pub(super) fn start(keys: Arc<Keys>, open: Arc<OpenVault>) -> io::Result<Self> {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(SchedulerState::default());
         let thread = std::thread::Builder::new().name("rekeyfs-due".into()).spawn({
             let shared = Arc::clone(&shared);
             move || run(&keys, &open, &shared)
@@ -52,7 +52,7 @@ impl Drop for Scheduler {
     }
 }
 
-fn run(keys: &Keys, open: &OpenVault, shared: &Shared) {
+fn run(keys: &Keys, open: &OpenVault, shared: &SchedulerState) {
     let mut stopping = shared.stopping.lock();
     let mut complained = false;
     while !*stopping {
@@ -92,7 +92,7 @@ fn run(keys: &Keys, open: &OpenVault, shared: &Shared) {
 }
 
 /// Deletes the keys whose date has passed. Deletions that are blocked are in the audit log and in the status.
-fn delete_due(open: &OpenVault, shared: &Shared) {
+fn delete_due(open: &OpenVault, shared: &SchedulerState) {
     match open.delete_due(&mut |_| !*shared.stopping.lock()) {
         Ok(done) => {
             for deletion in done {

@@ -32,16 +32,20 @@ const SOCKET: &str = "/dev/log";
 /// The environment variable that selects lines.
 const VARIABLE: &str = "REKEYFS_LOG";
 
-/// fuser warns of each request that is left unanswered on purpose, and logs plaintext names with each request. So only its errors
-/// are shown, unless it is asked for by name.
+/// The directives for [`VARIABLE`]. Warnings stay on unless `asked` has a level for all targets: who asks for more of one part
+/// still needs them. fuser warns of each request that is left unanswered on purpose, and logs plaintext names with each
+/// request, so only its errors are shown, unless it is asked for by name.
 fn filter(asked: &str) -> String {
-    if asked.contains("fuser") { asked.to_owned() } else { format!("{asked},fuser=error") }
+    if asked.contains("fuser") { format!("warn,{asked}") } else { format!("warn,{asked},fuser=error") }
 }
 
 /// Starts logging. Once, at the start of the process; a second time does nothing.
 pub fn start() {
-    let asked = std::env::var(VARIABLE).unwrap_or_else(|_| "warn".to_owned());
-    let filter = EnvFilter::try_new(filter(&asked)).unwrap_or_else(|_| EnvFilter::new(filter("warn")));
+    let asked = std::env::var(VARIABLE).unwrap_or_default();
+    let (filter, wrong) = match EnvFilter::try_new(filter(&asked)) {
+        Ok(filter) => (filter, None),
+        Err(error) => (EnvFilter::new(filter("")), Some(error)),
+    };
     let lines = tracing_subscriber::fmt::layer()
         .without_time()
         .with_target(false)
@@ -49,6 +53,9 @@ pub fn start() {
         .with_writer(Output);
     // The last layer is asked first, so that unwanted lines don't count as repeated.
     let _ = tracing_subscriber::registry().with(lines).with(RepeatLimit).with(filter).try_init();
+    if let Some(error) = wrong {
+        tracing::warn!("{VARIABLE}={asked}: {error}; only warnings are logged (docs/logging.md)");
+    }
     // The standard library's own hook writes to standard error, which a daemon doesn't have.
     std::panic::set_hook(Box::new(|panic| tracing::error!("{}", panic.to_string().replace('\n', " "))));
 }

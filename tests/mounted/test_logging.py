@@ -96,7 +96,15 @@ class Logging(MountedTest):
     def test_requests_can_be_asked_for_alone(self):
         self.serve("rekeyfs::request=debug")
         self.write("f", b"x")
-        self.assertTrue(all(REQUEST.search(line) for line in self.stop()))
+        lines = self.stop()
+        self.assertTrue(any(REQUEST.search(line) for line in lines), lines)
+        self.assertEqual([line for line in lines if not REQUEST.search(line) and " WARN " not in line], [])
+
+    def test_a_list_of_levels_that_cannot_be_parsed_is_named(self):
+        self.vault.env["REKEYFS_LOG"] = "rekeyfs=loud"
+        done = self.vault.run("status", self.vault.path, "--passfile", self.vault.passfile)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("rekeyfs: WARN REKEYFS_LOG=rekeyfs=loud: ", done.stderr)
 
     def test_without_debug_nothing_is_logged_of_requests(self):
         self.serve("info")

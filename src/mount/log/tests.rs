@@ -28,9 +28,29 @@ fn warnings_and_errors_name_their_mount_and_the_lines_held_back_before_them() {
 
 #[test]
 fn requests_with_their_names_are_logged_only_on_demand() {
-    assert_eq!(filter("debug"), "debug,fuser=error");
-    assert_eq!(filter("fuser=debug"), "fuser=debug");
+    assert_eq!(filter("debug"), "warn,debug,fuser=error");
+    assert_eq!(filter("fuser=debug"), "warn,fuser=debug");
     assert!(EnvFilter::try_new(filter("rekeyfs::vault=debug")).is_ok());
+    assert!(EnvFilter::try_new(filter("rekeyfs=loud")).is_err());
+}
+
+#[test]
+fn warnings_stay_on_where_more_of_one_part_is_asked_for() {
+    let seen = |asked: &str| {
+        let lines = Lines::default();
+        let layer = tracing_subscriber::fmt::layer().with_writer(lines.clone());
+        let subscriber = tracing_subscriber::registry().with(layer).with(EnvFilter::new(filter(asked)));
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::error!("an error");
+            tracing::warn!("a warning");
+            tracing::info!("more");
+        });
+        lines.0.lock().len()
+    };
+    assert_eq!(
+        ["", "rekeyfs::request=debug", "a misspelt level", "info", "error", "off"].map(seen),
+        [2, 2, 2, 3, 1, 0]
+    );
 }
 
 #[derive(Clone, Default)]
