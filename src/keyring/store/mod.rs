@@ -159,8 +159,19 @@ pub(in crate::keyring) fn open_parts(
     parts: header::Parts<'_>,
     root: Arc<RootKey>,
 ) -> Result<State> {
-    let opened =
-        root.open_keyring(parts.header.vault, parts.aad, parts.sealed).map_err(|_| body_damaged(dir))?;
+    open_parts_or(dir, bytes, parts, root, |_| body_damaged(dir))
+}
+
+/// As [`open_parts`]; `refused` says what it means if the root key doesn't open the body.
+fn open_parts_or(
+    dir: &VaultDir,
+    bytes: &[u8],
+    parts: header::Parts<'_>,
+    root: Arc<RootKey>,
+    refused: impl FnOnce(&Header) -> KeyringError,
+) -> Result<State> {
+    let opened = root.open_keyring(parts.header.vault, parts.aad, parts.sealed);
+    let opened = opened.map_err(|_| refused(&parts.header))?;
     let body = body::decode(&opened).map_err(|e| dir.damaged(format!("its body: {e}")))?;
     let fingerprint = Fingerprint::of(bytes, parts.aad.len());
     Ok(State { header: parts.header, body, root, hash: sha256(bytes), fingerprint, len: bytes.len() as u64 })
@@ -375,15 +386,14 @@ impl Store {
         }
         let vault = self.dir.path().to_owned();
         let parts = parse(&self.dir, &bytes)?;
-        if self.state.root.open_keyring(parts.header.vault, parts.aad, parts.sealed).is_err() {
-            let same_root = parts.header.slots.share_one_with(&self.state.header.slots);
-            return Err(if same_root {
+        let refused = |header: &Header| {
+            if header.slots.share_one_with(&self.state.header.slots) {
                 body_damaged(&self.dir)
             } else {
-                KeyringError::RootKeyReplaced(vault)
-            });
-        }
-        let found = open(&self.dir, &bytes, Arc::clone(&self.state.root))?;
+                KeyringError::RootKeyReplaced(vault.clone())
+            }
+        };
+        let found = open_parts_or(&self.dir, &bytes, parts, Arc::clone(&self.state.root), refused)?;
         let (found_at, seen) = (found.body.generation, self.state.body.generation);
         if found_at < seen {
             return Err(KeyringError::RolledBack { vault, found: found_at, seen, elsewhere: None });
