@@ -113,6 +113,19 @@ class Rollback(MountedTest):
         self.vault.mount()
         self.assertEqual([self.vault.status()["vault_id"]], ids[1:])
 
+    def test_a_damaged_memory_is_told_of_and_made_again(self):
+        (record,) = (self.vault.base / "state" / "rekeyfs").iterdir()
+        whole = record.read_bytes()
+        for damaged in (b"", whole[:-1], whole.replace(b"generation", b"Generation", 1)):
+            record.write_bytes(damaged)
+            said = []
+            for _ in range(2):
+                done = self.vault.run("status", self.vault.path, "--passfile", self.vault.passfile)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                said.append("could not be noticed" in done.stderr)
+            self.assertEqual(said, [True, False])
+            self.assertEqual(record.read_bytes(), whole)
+
     def test_what_root_and_a_user_remember_is_their_own(self):
         """An ordinary user's host memory works as root's does."""
         self.need_root()

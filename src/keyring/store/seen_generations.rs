@@ -1,12 +1,14 @@
 //! What this host remembers of each vault's keyrings, so that it notices one that was rolled back, or that was changed in
 //! two places at once. There is one small file for each vault, whatever the paths at which it is used; seen.rs says what is
-//! in it and which record counts where. A torn file counts as none.
+//! in it and which record counts where. A damaged file counts as none, with a warning; a power cut leaves the old one or the
+//! new one, whole.
 //!
 //! Older programs kept a file for each path. Those are read where the vault has no file, and removed once it has.
 
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -14,9 +16,10 @@ use std::path::{Path, PathBuf};
 use data_encoding::HEXLOWER;
 use serde::Deserialize;
 
-use crate::crypto::{random, sha256};
-use crate::ids::{Generation, VaultId};
+use crate::crypto::sha256;
+use crate::ids::{Generation, LowerOffset, VaultId};
 use crate::keyring::format::line::Head;
+use crate::storage::{self, RenameFlags};
 
 mod seen;
 
@@ -79,6 +82,15 @@ impl SeenGenerations {
 
     /// Compares a keyring with what is remembered.
     pub(in crate::keyring) fn check(&self, found: &Sighting<'_>) -> RollbackCheck {
+        if let Some(file) = self.file(found.vault)
+            && read(&file).is_some_and(|bytes| Seen::decode(found.vault, &bytes).is_none())
+        {
+            tracing::warn!(
+                "{}: it is damaged and counts as none: that the keyring is an older one could not be noticed; if \
+                 someone may have put it back, compare it with a backup before it is used",
+                file.display()
+            );
+        }
         self.recall(found.vault).map_or(RollbackCheck::Fine, |seen| seen.check(found))
     }
 
@@ -120,7 +132,7 @@ impl SeenGenerations {
                 None => Some(seen::first(found)),
             };
             let Some(bytes) = seen.and_then(Seen::encode) else { return Ok(()) };
-            write(&file, &bytes)?;
+            write(dir, file_name(found.vault).as_bytes(), &bytes)?;
             for (old, _) in self.by_path(found.vault) {
                 // If this fails it stays, and is never read again.
                 let _ = fs::remove_file(old);
@@ -140,7 +152,7 @@ impl SeenGenerations {
     }
 
     fn file(&self, vault: VaultId) -> Option<PathBuf> {
-        Some(self.dir.as_ref()?.join(format!("{vault}{SUFFIX}")))
+        Some(self.dir.as_ref()?.join(file_name(vault)))
     }
 
     /// The files of older programs for a vault, `VAULT-PLACE.seen`, and their records.
@@ -176,16 +188,25 @@ fn lock(dir: &Path) -> Option<fs::File> {
     rustix::fs::flock(&dir, rustix::fs::FlockOperation::LockExclusive).ok().map(|()| dir)
 }
 
-fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = file.with_extension(HEXLOWER.encode(&random::array::<8>()));
-    // Not synced: a power cut loses only the memory of the newest generation, and every change of a key would wait for
-    // the sync.
-    let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, file));
+fn file_name(vault: VaultId) -> String {
+    format!("{vault}{SUFFIX}")
+}
+
+/// Puts a record in the place of the one before. In a power cut one of the two is there, whole: the bytes are on the disk
+/// before they get the name. When they get it there isn't waited for: at worst the newest generations aren't known.
+fn write(dir: &Path, name: &[u8], bytes: &[u8]) -> io::Result<()> {
+    let dir = fs::File::open(dir)?;
+    let (dir, temporary) = (dir.as_fd(), storage::temporary_name());
+    let written = storage::create_file(dir, &temporary, 0o600).and_then(|file| {
+        storage::pwrite_all(file.as_fd(), bytes, LowerOffset(0))?;
+        storage::fdatasync(file.as_fd())?;
+        storage::rename(dir, &temporary, dir, name, RenameFlags::empty())
+    });
     if written.is_err() {
         // The first error is the one that is reported.
-        let _ = fs::remove_file(&temporary);
+        let _ = storage::unlink(dir, &temporary);
     }
-    written
+    Ok(written?)
 }
 
 #[cfg(test)]

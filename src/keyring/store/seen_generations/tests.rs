@@ -37,3 +37,23 @@ fn files_of_before_are_read_until_there_is_one_of_the_vault() {
     // Another vault's aren't touched, and of it nothing is known.
     assert_eq!(memory.generation(VaultId::from_bytes([4; 16]), Path::new("/v")), None);
 }
+
+/// Else a power cut leaves a name without bytes on some filesystems, and with it all that was remembered is gone.
+#[test]
+fn a_record_is_on_the_disk_before_it_takes_the_place_of_the_one_before() {
+    use crate::storage::fault::{Faults, Op};
+    let dir = tempfile::tempdir().unwrap();
+    let recorded = Faults::record();
+    {
+        let _scope = recorded.on_this_thread();
+        write(dir.path(), b"record", b"bytes").unwrap();
+    }
+    assert_eq!(recorded.log(), [Op::Create, Op::Pwrite, Op::Fdatasync, Op::Rename]);
+    let failing = Faults::fail_once(2, storage::Errno::IO);
+    {
+        let _scope = failing.on_this_thread();
+        write(dir.path(), b"record", b"others").unwrap_err();
+    }
+    assert_eq!(fs::read(dir.path().join("record")).unwrap(), b"bytes");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
