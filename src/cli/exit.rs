@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::process::ExitCode;
 
 use crate::printable;
-use crate::vault::{NOTED, NamedFile};
+use crate::vault::{NAMED_FILES_MAX, NamedFile};
 
 /// What the process ends with. The numbers are stable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -165,7 +165,7 @@ impl Failure {
     /// What is said of each of the files in the way.
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes: Vec<String> = self.files.iter().map(note).collect();
-        if notes.len() >= NOTED {
+        if notes.len() >= NAMED_FILES_MAX {
             notes.push("  these are some of them".to_owned());
         }
         notes

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::progress::Progress;
 use super::walk::{BATCH, walk};
 use crate::ids::{BackingKeyId, Ino, Timestamp};
-use crate::vault::{NOTED, NamedFile, Result, Vault};
+use crate::vault::{NAMED_FILES_MAX, NamedFile, Result, Vault};
 
 /// What a count found.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -28,7 +28,7 @@ pub struct Count {
     /// that its header names; for all others the header was verified.
     pub census: Vec<(BackingKeyId, u64)>,
     /// Some of the files that are unreadable, or whose header names a backing key that the keyring doesn't have.
-    pub noted: Vec<NamedFile>,
+    pub named: Vec<NamedFile>,
 }
 
 impl Count {
@@ -52,23 +52,24 @@ pub fn count(vault: &Vault, mut progress: impl FnMut(Progress), stop: &AtomicBoo
             match vault.count_file(*ino) {
                 Ok(Some(info)) => {
                     *census.entry(info.backing).or_default() += 1;
-                    if count.noted.len() < NOTED && vault.keys().state_of(info.backing).is_missing() {
-                        count.noted.push(vault.named_file(*ino, NamedFile::needs(&[info.backing])));
+                    if count.named.len() < NAMED_FILES_MAX && vault.keys().state_of(info.backing).is_missing()
+                    {
+                        count.named.push(vault.named_file(*ino, NamedFile::needs(&[info.backing])));
                     }
                 }
                 Ok(None) => count.empty += 1,
                 Err(e) => {
                     tracing::warn!(ino = ino.0, "counted as unreadable: {e}");
                     count.unreadable += 1;
-                    if count.noted.len() < NOTED {
-                        count.noted.push(vault.named_file(*ino, e.to_string()));
+                    if count.named.len() < NAMED_FILES_MAX {
+                        count.named.push(vault.named_file(*ino, e.to_string()));
                     }
                 }
             }
         }
         progress(Progress { total, seen: count.files, rewrapped: 0, failed: count.unreadable });
     })?;
-    vault.name_plainly(&mut count.noted);
+    vault.name_plainly(&mut count.named);
     count.census = census.into_iter().collect();
     count.census.sort();
     count.left_out = walked.left_out();

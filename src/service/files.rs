@@ -38,7 +38,7 @@ impl OpenVault {
             count if count.stopped => {
                 Err(self.stopped(format!("{path}: stopped before all files were counted")))
             }
-            count => Ok((count.unknown(), count.noted)),
+            count => Ok((count.unknown(), count.named)),
         }
     }
 

@@ -8,14 +8,14 @@
 //! again. That no new file takes up what is to go is for the caller: a version below the current one wraps
 //! nothing new, and re-wraps that chose it before are waited for here.
 
-mod noted;
+mod named_files;
 
 use std::collections::{BTreeMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use noted::{KnownKeys, Noted, Reason};
-pub use noted::{NOTED, NamedFile};
+use named_files::{KnownKeys, NamedFiles, Reason};
+pub use named_files::{NAMED_FILES_MAX, NamedFile};
 
 use super::header_keys::FileKeys;
 use super::moves::Moving;
@@ -51,7 +51,7 @@ pub struct KeyReferences {
     pub elsewhere: u64,
     /// The lower path of one of these.
     pub elsewhere_example: Option<String>,
-    noted: Noted,
+    named: NamedFiles,
 }
 
 impl KeyReferences {
@@ -67,17 +67,17 @@ impl KeyReferences {
 
     /// Some of the files that need one of the backing keys that `gone` chooses, or whose keys are unknown.
     pub fn in_the_way_of(&self, gone: impl Fn(BackingKeyId) -> bool) -> Vec<NamedFile> {
-        let needing = self.noted.of(|reason| match reason {
+        let needing = self.named.of(|reason| match reason {
             Reason::Needs(backing) => gone(*backing),
             Reason::Unreadable | Reason::Elsewhere => false,
         });
-        let untold = self.noted.of(|reason| matches!(reason, Reason::Unreadable | Reason::Elsewhere));
-        needing.into_iter().chain(untold).take(NOTED).collect()
+        let untold = self.named.of(|reason| matches!(reason, Reason::Unreadable | Reason::Elsewhere));
+        needing.into_iter().chain(untold).take(NAMED_FILES_MAX).collect()
     }
 
     fn unreadable(&mut self, path: &[u8], inode: Option<u64>, why: &dyn std::fmt::Display) {
         self.unreadable += 1;
-        self.noted.note(Reason::Unreadable, path, inode, || why.to_string());
+        self.named.add(Reason::Unreadable, path, inode, || why.to_string());
         if self.example.is_none() {
             self.example = Some(format!("tree/{}: {why}", String::from_utf8_lossy(path)));
         }
@@ -85,7 +85,7 @@ impl KeyReferences {
 
     fn elsewhere(&mut self, path: &[u8]) {
         self.elsewhere += 1;
-        self.noted.note(Reason::Elsewhere, path, None, || {
+        self.named.add(Reason::Elsewhere, path, None, || {
             "it lies on another filesystem, or is a mount point".to_owned()
         });
         if self.elsewhere_example.is_none() {
@@ -369,7 +369,7 @@ impl Count<'_> {
             Ok(FileKeys::Nothing) | Err(Error::Lower(Errno::NOENT)) => {}
             Ok(FileKeys::Backings { backings, stays }) => {
                 let counted = self.known.counted(&backings);
-                self.references.noted.note_needs(&counted, &backings, &self.path, stat.ino);
+                self.references.named.add_needs(&counted, &backings, &self.path, stat.ino);
                 self.references.note(counted, stays);
             }
             // Of no program known: it has no header that could need a key.

@@ -153,6 +153,15 @@ pub(super) struct LookedUp<'a> {
     pub(super) made_now: bool,
 }
 
+/// What is left of an inode's links after one was removed below.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::vault) enum Links {
+    /// It has others, known or not.
+    Others,
+    /// It was the last.
+    None,
+}
+
 type Shard = Mutex<HashMap<Ino, Arc<Inode>>>;
 
 /// The table of inodes.
@@ -289,19 +298,19 @@ impl Table {
         parent: Ino,
         entry: &[u8],
         fd: OwnedFd,
-        gone: bool,
+        links: Links,
     ) {
         let (removed, spare) = {
             let mut reach = inode.reach.lock();
             let removed = reach.remove(parent, entry);
             let nameless = reach.first.is_none();
             let fd = reach.pin.fd().unwrap_or_else(|| Arc::new(fd));
-            if gone {
+            if links == Links::None {
                 reach.pin = Pin::Gone(fd);
             } else if nameless && !matches!(reach.pin, Pin::Gone(_)) {
                 reach.pin = Pin::Spare(fd);
             }
-            (removed, nameless && !gone)
+            (removed, nameless && links == Links::Others)
         };
         if removed {
             self.release(parent);

@@ -34,7 +34,7 @@ use dir_cache::{Dir, DirCache};
 use dir_handles::DirHandles;
 use errors::{name_error, out_of_descriptors};
 use generation::Generations;
-use inode::{Inode, Pin, Table};
+use inode::{Inode, Links, Pin, Table};
 use locks::{DirLocks, Mode};
 use name_cache::NameCache;
 
@@ -379,7 +379,8 @@ impl Tree {
             self.generations.freed(ino, stat.born);
         }
         if let Some(inode) = self.inodes.find(ino) {
-            self.inodes.strike(&inode, dir.ino, entry, fd, gone);
+            let links = if gone { Links::None } else { Links::Others };
+            self.inodes.strike(&inode, dir.ino, entry, fd, links);
         }
         Ok(gone)
     }

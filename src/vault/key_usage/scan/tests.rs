@@ -236,7 +236,7 @@ fn forged_headers_are_named() {
     for n in 0..50 {
         forge(&format!("AAAA{n}"), 48, &1u32.to_le_bytes());
     }
-    assert_eq!(named(&gone).len(), NOTED);
+    assert_eq!(named(&gone).len(), NAMED_FILES_MAX);
     // What has a name has its plain one.
     let mut real =
         count(&vault).in_the_way_of(|backing| backing == BackingKeyId { key, version: KeyVersion(2) });

@@ -119,7 +119,7 @@ fn pins_of_linked_inodes_are_bounded() {
     let table = Table::new(3);
     let inodes: Vec<_> = (20..26).map(|ino| file(&table, ino, Ino::ROOT, &format!("f{ino}"))).collect();
     for inode in &inodes {
-        table.strike(inode, Ino::ROOT, format!("f{}", inode.ino).as_bytes(), descriptor(), false);
+        table.strike(inode, Ino::ROOT, format!("f{}", inode.ino).as_bytes(), descriptor(), Links::Others);
         assert!(inode.parent().is_none());
     }
     assert_eq!(inodes.iter().filter(|inode| inode.pin().fd().is_some()).count(), 3);
@@ -138,15 +138,16 @@ fn the_pin_of_an_inode_without_links_is_not_spared() {
     let table = Table::new(2);
     let inodes: Vec<_> = (20..30).map(|ino| file(&table, ino, Ino::ROOT, &format!("f{ino}"))).collect();
     for (n, inode) in inodes.iter().enumerate() {
-        table.strike(inode, Ino::ROOT, format!("f{}", inode.ino).as_bytes(), descriptor(), n == 9);
+        let links = if n == 9 { Links::None } else { Links::Others };
+        table.strike(inode, Ino::ROOT, format!("f{}", inode.ino).as_bytes(), descriptor(), links);
     }
     // The other names go, of those that are pinned still and of those that aren't.
     for inode in &inodes {
-        table.strike(inode, Ino::ROOT, b"other", descriptor(), true);
+        table.strike(inode, Ino::ROOT, b"other", descriptor(), Links::None);
     }
     for ino in 30..40 {
         let inode = file(&table, ino, Ino::ROOT, "a");
-        table.strike(&inode, Ino::ROOT, b"a", descriptor(), false);
+        table.strike(&inode, Ino::ROOT, b"a", descriptor(), Links::Others);
     }
     assert!(inodes.iter().all(|inode| matches!(inode.pin(), Pin::Gone(_))));
 }
@@ -156,10 +157,10 @@ fn an_inode_with_a_known_name_needs_no_pin() {
     let table = Table::new(2);
     let inode = file(&table, 20, Ino::ROOT, "a");
     file(&table, 20, Ino::ROOT, "b");
-    table.strike(&inode, Ino::ROOT, b"a", descriptor(), false);
+    table.strike(&inode, Ino::ROOT, b"a", descriptor(), Links::Others);
     assert!(matches!(inode.pin(), Pin::None));
     // Another thread has removed the last name, and not told yet.
-    table.strike(&inode, Ino::ROOT, b"c", descriptor(), true);
+    table.strike(&inode, Ino::ROOT, b"c", descriptor(), Links::None);
     assert!(matches!(inode.pin(), Pin::Gone(_)));
 }
 

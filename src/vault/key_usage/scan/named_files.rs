@@ -12,7 +12,7 @@ use crate::keyring::Keys;
 use crate::vault::lower_path::encoded;
 
 /// Files named for each reason.
-pub const NOTED: usize = 20;
+pub const NAMED_FILES_MAX: usize = 20;
 /// Reasons for which files are named: more than a keyring has versions, most often.
 const REASONS: usize = 4096;
 /// The longest lower path that is reported, in bytes.
@@ -70,11 +70,11 @@ impl KnownKeys {
 
 /// Files by the reason for which they are named.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub(super) struct Noted(BTreeMap<Reason, Vec<NamedFile>>);
+pub(super) struct NamedFiles(BTreeMap<Reason, Vec<NamedFile>>);
 
-impl Noted {
+impl NamedFiles {
     /// Names a file, unless enough are named for that reason.
-    pub(super) fn note(
+    pub(super) fn add(
         &mut self,
         reason: Reason,
         path: &[u8],
@@ -85,7 +85,7 @@ impl Noted {
             return;
         }
         let files = self.0.entry(reason).or_default();
-        if files.len() < NOTED {
+        if files.len() < NAMED_FILES_MAX {
             let mut lower = "tree/".to_owned();
             lower.extend(encoded(&path[..path.len().min(PATH)]));
             files.push(NamedFile { lower, path: None, inode, why: why() });
@@ -93,7 +93,7 @@ impl Noted {
     }
 
     /// Names a file by each backing key that it needs, `counted`, of those that its header names.
-    pub(super) fn note_needs(
+    pub(super) fn add_needs(
         &mut self,
         counted: &[BackingKeyId],
         named: &[BackingKeyId],
@@ -101,7 +101,7 @@ impl Noted {
         inode: u64,
     ) {
         for backing in counted {
-            self.note(Reason::Needs(*backing), path, Some(inode), || NamedFile::needs(named));
+            self.add(Reason::Needs(*backing), path, Some(inode), || NamedFile::needs(named));
         }
     }
 
@@ -110,7 +110,7 @@ impl Noted {
         let mut files: Vec<NamedFile> = Vec::new();
         for file in self.0.iter().filter(|(reason, _)| chosen(reason)).flat_map(|(_, files)| files) {
             // One whose slots bear two of the keys is named by each.
-            if files.len() < NOTED && !files.contains(file) {
+            if files.len() < NAMED_FILES_MAX && !files.contains(file) {
                 files.push(file.clone());
             }
         }
