@@ -88,7 +88,7 @@ layer_checks() {
     step "layers: fuser only in fuse and mount" only_in 'src/(fuse|mount)[/.]' '\bfuser::'
     step "layers: cipher crates only in crypto" only_in "$format/crypto[/.]" "(^|[^A-Za-z0-9_:])($ciphers)::"
     step "layers: clap only in cli/args" only_in 'src/cli/args' '\bclap::|\buse clap\b'
-    step "layers: no new circle between files" python3 "$ROOT/scripts/circles.py"
+    step "layers: no circle between files" python3 "$ROOT/scripts/circles.py"
     step "layers: bincode in one file" bincode_in_one_file
     # These have the proof that this program may write the vault (src/storage/writable.rs), or write none that is there: a
     # new one, a quarantine, the directories of the host.
