@@ -57,7 +57,7 @@ pub enum Exit {
     Tampered = 45,
     /// The key backup can't be written or read, or is another vault's.
     Backup = 46,
-    /// Whoever reads standard output has closed it, as `head` does: what a shell says of a tool that SIGPIPE ended.
+    /// The reader of standard output has closed it, as `head` does: a shell's status for a tool that SIGPIPE ended.
     Pipe = 141,
     /// A `kms` verb was refused (the AWS CLI's status for that).
     Kms = 254,
@@ -139,7 +139,7 @@ pub(super) struct Failure {
     /// The status.
     pub(super) exit: Exit,
     line: String,
-    /// Files that are in the way, told behind the line.
+    /// Files that block the command, listed after the line.
     pub(super) files: Vec<NamedFile>,
 }
 
@@ -157,12 +157,12 @@ impl Failure {
         Self { exit, line: one_line(&line.to_string()), files: Vec::new() }
     }
 
-    /// With files that are in the way.
+    /// With files that block the command.
     pub(super) fn naming(self, files: &[NamedFile]) -> Self {
         Self { files: files.to_vec(), ..self }
     }
 
-    /// What is said of each of the files in the way.
+    /// A line for each of the files that block the command.
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes: Vec<String> = self.files.iter().map(note).collect();
         if notes.len() >= NAMED_FILES_MAX {

@@ -93,7 +93,7 @@ fn confirm() -> Outcome {
     Err(Failure::line(Exit::Other, "not confirmed; nothing is changed"))
 }
 
-/// A copy, as a daemon that has another working directory, and maybe other mounts, is told of it.
+/// A copy, named so that a daemon with another working directory, and maybe other mounts, finds it.
 fn place(path: &Path) -> Outcome<CopyPlace> {
     let failed = |error: io::Error| Failure::new(Exit::Vault, path.display(), error);
     let (dir, absolute) = storage::open_walked(path).map_err(failed)?;

@@ -128,7 +128,7 @@ impl Unmounted {
         &self.opened.keys
     }
 
-    /// Deletes the keys whose date has passed, and says of each what became of it; not in a vault that may only be read.
+    /// Deletes the keys whose date has passed, and reports each; not in a vault that may only be read.
     ///
     /// # Errors
     /// The files can't be counted, or the keyring can't be saved.

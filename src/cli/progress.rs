@@ -65,7 +65,7 @@ impl Display {
                 }
                 bar.set_position(progress.seen);
                 let message = (self.summary)(progress);
-                // The bar itself tells how many were seen.
+                // The bar itself shows how many were seen.
                 let told = message.split_once(", ").map_or("", |(_, rest)| rest);
                 bar.set_message(if progress.total.is_some() { told.to_owned() } else { message });
             }

@@ -81,7 +81,7 @@ pub(super) fn run(args: &args::Reencrypt) -> Outcome {
     }
     run.report.complete = !run.interrupt.came();
     drop(run.display);
-    tell(args, &run.report)
+    print_report(args, &run.report)
 }
 
 /// Where a path leads, and what to look at there: for the directory of a mounted vault, its mount.
@@ -101,12 +101,12 @@ fn resolve(path: &Path, recursive: bool) -> Outcome<(PathBuf, Target)> {
     })
 }
 
-/// Has a daemon note in the event log that a run began or ended.
+/// Has a daemon record in the event log that a run began or ended.
 fn note(entry: &Entry, ended: Option<ReencryptionEnded>) -> Outcome {
     Client::of(entry).note_reencryption(ended).map_err(|error| errors::operation(&error))
 }
 
-fn tell(args: &args::Reencrypt, report: &Report) -> Outcome {
+fn print_report(args: &args::Reencrypt, report: &Report) -> Outcome {
     let left = report.left.len() as u64 + report.left_unnamed;
     for one in &report.left {
         output::complain(&format_args!(
@@ -190,7 +190,7 @@ impl Run {
         ReencryptionEnded { files, reencrypted, left, complete: false }
     }
 
-    /// Calls `act` with each regular file at or below a path in a mount. What can't be read is noted once: in the
+    /// Calls `act` with each regular file at or below a path in a mount. What can't be read is reported once: in the
     /// pass that acts.
     fn each(
         &mut self,

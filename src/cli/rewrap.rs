@@ -76,7 +76,7 @@ pub(super) fn run(args: &args::Rewrap) -> Outcome {
     verdict(&target, &report)
 }
 
-/// What alone is to be moved. Who names a path inside a mount and an alias doesn't mean the whole vault by it.
+/// The paths that alone are to be moved. A user who names a path inside a mount and an alias doesn't mean the whole vault.
 fn paths<'a>(args: &'a args::Rewrap, target: &Target) -> Vec<&'a Path> {
     let inside = |entry: &Entry| {
         let meta = fs::symlink_metadata(&args.target);

@@ -47,7 +47,7 @@ impl Target {
             return Ok(Self::Mounted(entry));
         }
         let vault = walked.path();
-        // Whoever may not look into it can't tell what it is.
+        // A user who may not read it can't know what it is.
         if vault.is_dir() {
             fs::read_dir(vault)
                 .and_then(|_| fs::metadata(vault.join(".")))

@@ -140,7 +140,7 @@ fn change(args: &args::UnlockChange) -> Outcome {
 }
 
 /// The slot that `unlock change` replaces: the one that is named, else the one that was opened, if the new secret is
-/// of its kind. Whoever opens a vault with the recovery key because a passphrase is forgotten means the
+/// of its kind. A user who opens a vault with the recovery key because a passphrase is forgotten means the
 /// passphrase's slot, and would be left without a recovery key.
 fn replaced(opened: &Opened, named: Option<SlotId>, new: &args::NewSecret) -> Outcome<(SlotId, SlotInfo)> {
     let slots = opened.keys.slots().map_err(|error| errors::keyring(&error))?;
@@ -178,7 +178,7 @@ impl Revocation {
         Ok(Self { unlocked, keep: keep.collect::<Outcome<_>>()?, _lock: lock })
     }
 
-    /// Replaces the root key. The slot `gone` goes; the one that was opened stays if `keep_own` says so.
+    /// Replaces the root key. The slot `gone` is removed; the one that was opened stays if `keep_own` is set.
     fn carry_out(self, gone: SlotId, keep_own: bool, add: &[&Secret], kdf: KdfParams) -> Outcome {
         let Unlocked { opened, secret } = &self.unlocked;
         let failed = |error: KeyringError| errors::keyring(&error);

@@ -60,8 +60,8 @@ impl Client {
         Connection::open(&self.entry.socket, self.entry.owner)
     }
 
-    /// Asks one thing that doesn't take long. A daemon that serves as many as it can is asked again for a while: it
-    /// refuses before it has begun anything.
+    /// Asks for what doesn't take long. A daemon that is busy is asked again for a while: it refuses before it has begun
+    /// anything.
     fn ask(&self, request: &Request, patience: Duration) -> Result<Reply> {
         let busy_until = Instant::now() + BUSY_PATIENCE;
         loop {

@@ -42,7 +42,7 @@ pub enum Request {
         /// Which, and its parameters.
         call: Call,
     },
-    /// Shut, open or trim old versions of a key. The reply is preceded by progress lines; hanging up stops it.
+    /// Retire, restore or trim old versions of a key. The reply is preceded by progress lines; hanging up stops it.
     Retire {
         /// What.
         asked: Retire,
@@ -70,7 +70,7 @@ pub enum Request {
         /// Not if it was made at or after this time.
         before: Option<Timestamp>,
     },
-    /// Note in the event log that all files below directories are re-encrypted, one by one, by whoever asks.
+    /// Record in the event log that the client re-encrypts all files below directories, one by one.
     NoteReencryption {
         /// What came of it, once it has ended.
         ended: Option<ReencryptionEnded>,

@@ -4,7 +4,7 @@
 //!
 //! A runtime directory is its owner's alone, and so is the way to it: what lies in it was put there by its owner or
 //! root. It is that user's word and no more. Of which mount it is the word, and that the mount is that user's, is for
-//! whoever reads it to see in the kernel's list of mounts; that the process behind the socket is that user's, the
+//! the reader to see in the kernel's list of mounts; that the process behind the socket is that user's, the
 //! client sees by its credentials.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
@@ -165,8 +165,8 @@ impl RuntimeDir {
         Ok(Endpoint { dir: Self { path: self.path.clone() }, location, listener, socket })
     }
 
-    /// Guards creation and removal of the files, so that nobody removes a socket that was just bound anew.
-    /// It is on the directory itself, which the last mount takes away: then it is made anew.
+    /// Guards creation and removal of the files, so that nobody removes a socket that was just bound again.
+    /// It is on the directory itself, which the last mount takes away: then it is made again.
     fn lock(&self) -> Result<File, RegistryError> {
         let failed = |error| RegistryError::Io(self.path.clone(), error);
         loop {
@@ -357,7 +357,7 @@ fn others_dirs() -> Vec<(PathBuf, u32)> {
     users.chain(temporary_dirs()).filter(|(_, uid)| *uid != 0).collect()
 }
 
-/// `/tmp/rekeyfs-UID` and `/tmp/rekeyfs-UID.RANDOM`, whoever made them.
+/// `/tmp/rekeyfs-UID` and `/tmp/rekeyfs-UID.RANDOM`, of any user.
 fn temporary_dirs() -> Vec<(PathBuf, u32)> {
     let found = fs::read_dir("/tmp").into_iter().flatten().flatten().filter_map(|entry| {
         let name = entry.file_name();

@@ -20,9 +20,9 @@ use crate::fsck::{self, CheckObserver, Finding};
 use crate::ids::{BackingKeyId, Ino};
 use crate::service::{ErrorKind, ErrorReply, Operations};
 
-/// Connections served at a time; one more is told that the daemon is busy.
+/// Connections served at a time; one more gets the answer that the daemon is busy.
 const MAX_CONNECTIONS: usize = 16;
-/// How long a client may take to say what it wants, or to take what it is told.
+/// How long a client may take to send its request, or to read an answer.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Progress lines are sent no more often than this.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
@@ -186,15 +186,15 @@ fn answer(shared: &Shared, mut stream: UnixStream) {
     }
 }
 
-/// Tells a client of a check what is found, and how far it is.
-struct Teller<'a> {
+/// Sends the client of a check its findings and progress.
+struct Reporter<'a> {
     shared: &'a Shared,
     stream: &'a mut UnixStream,
     sent: Option<Instant>,
     gone: bool,
 }
 
-impl CheckObserver for Teller<'_> {
+impl CheckObserver for Reporter<'_> {
     fn found(&mut self, finding: &Finding) {
         self.gone |= wire::send(self.stream, &Reply::Found(Box::new(finding.clone()))).is_err();
     }
@@ -245,8 +245,8 @@ fn perform(shared: &Shared, request: &Request, stream: &mut UnixStream) -> Reply
         Request::Retire { asked } => operations.retire(asked, &mut go_on).map(Reply::Retired),
         Request::Rewrap(asked) => operations.rewrap(asked, &mut go_on).map(Reply::Rewrapped),
         Request::Fsck { path } => {
-            let mut teller = Teller { shared, stream, sent: None, gone: false };
-            operations.fsck(path.as_ref(), &mut teller).map(|summary| Reply::Checked(Box::new(summary)))
+            let mut reporter = Reporter { shared, stream, sent: None, gone: false };
+            operations.fsck(path.as_ref(), &mut reporter).map(|summary| Reply::Checked(Box::new(summary)))
         }
     };
     done.unwrap_or_else(Reply::Refused)

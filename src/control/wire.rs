@@ -93,7 +93,7 @@ impl<R: Read> LineReader<R> {
     /// The next line, without its line feed.
     ///
     /// # Errors
-    /// After [`WireError::TimedOut`] it can be called again and goes on where it was; every other error
+    /// After [`WireError::TimedOut`] it can be called again and continues; every other error
     /// is the end.
     pub(super) fn next_line(&mut self) -> Result<Vec<u8>, WireError> {
         let mut searched = 0;

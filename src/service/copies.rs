@@ -14,7 +14,7 @@ use crate::storage::{self, Errno};
 use crate::vault::{CountError, KeyReferences};
 
 impl OpenVault {
-    /// Refuses if a copy has files that need one of the backing keys that `gone` chooses, or may have. `files`: the
+    /// Fails if a copy has files that need one of the backing keys that `gone` chooses, or may have. `files`: the
     /// vault has some, so that a copy without any is none.
     pub(super) fn check_copies(
         &self,
@@ -71,7 +71,7 @@ fn open(copy: &CopyPlace) -> storage::Result<Option<OwnedFd>> {
     }
 }
 
-/// What speaks against the end of the backing keys that `gone` chooses, and what can be done.
+/// Why a copy blocks the removal of the backing keys that `gone` chooses, and the remedy.
 fn against(
     counted: &KeyReferences,
     files: bool,

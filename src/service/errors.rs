@@ -16,7 +16,7 @@ pub struct ErrorReply {
     pub kind: ErrorKind,
     /// Object, cause and remedy in one line.
     pub message: String,
-    /// Some of the files that are in the way; an older daemon names none.
+    /// Some of the files that block the operation; an older daemon names none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<NamedFile>,
 }
@@ -27,7 +27,7 @@ impl ErrorReply {
         Self { kind, message: message.into(), files: Vec::new() }
     }
 
-    /// Names files that are in the way.
+    /// Names files that block the operation.
     #[must_use]
     pub fn naming(self, files: Vec<NamedFile>) -> Self {
         Self { files, ..self }

@@ -1,5 +1,5 @@
 //! What can't be taken back, or hardly: scheduling a key's deletion, the deletion itself, retiring versions.
-//! Before each, the files are counted afresh; a need, or a file of which it can't be told, is a refusal.
+//! Before each, the files are counted; a file that needs the key, or of which that isn't known, blocks it.
 
 use std::time::{Duration, Instant};
 
@@ -17,10 +17,10 @@ use crate::kms::{Call, KmsError, KmsErrorName};
 use crate::rewrap::Progress;
 use crate::vault::{CountError, KeyReferences, NamedFile};
 
-/// How long a deletion that is held up waits before the files are counted again.
+/// How long a blocked deletion waits before the files are counted again.
 const COUNT_AGAIN: Duration = Duration::from_secs(3600);
 
-/// How many files a message names; a refusal lists more.
+/// How many files a message names; [`ErrorReply::files`] has more.
 const SOME: usize = 3;
 
 impl OpenVault {
@@ -37,14 +37,14 @@ impl OpenVault {
         })
     }
 
-    /// Some of the files that are in the way, with their plain paths.
+    /// Some of the files that block it, with their plain paths.
     fn named(&self, counted: &KeyReferences, gone: impl Fn(BackingKeyId) -> bool) -> Result<Vec<NamedFile>> {
         let mut files = counted.in_the_way_of(gone);
         self.files()?.name_plainly(&mut files);
         Ok(files)
     }
 
-    /// Schedules a deletion, unless files need the key and the call has no force token.
+    /// Schedules a deletion, unless files need the key and the call isn't forced.
     pub(super) fn schedule_deletion(&self, call: &Call, go_on: GoOn<'_>) -> Result<KmsReply> {
         let keys = &self.keys;
         let done = |call: &Call| keys::kms(keys, call);
@@ -115,8 +115,8 @@ impl OpenVault {
         })
     }
 
-    /// Deletes the keys whose date has passed and that no file needs, or whose deletion is forced. What
-    /// is held up is told, noted in the audit log and kept; it is counted again after an hour.
+    /// Deletes the keys whose date has passed and that no file needs, or whose deletion is forced. A deletion that is
+    /// blocked is reported and recorded in the audit log; its files are counted again after an hour.
     ///
     /// # Errors
     /// If the files can't be counted or the keyring can't be saved.
@@ -150,7 +150,7 @@ impl OpenVault {
         Ok(done)
     }
 
-    /// What keeps a key from being deleted. One count does for all keys.
+    /// Why a key can't be deleted. One count serves all keys.
     fn deletion_blocker(
         &self,
         pending: &PendingDeletion,
@@ -175,8 +175,8 @@ impl OpenVault {
     }
 }
 
-/// What speaks against the end of a key. Of its files those are told of that follow no alias away from it; from a
-/// version to the key's current one a re-wrap moves these too.
+/// Why files block the deletion of a key. The reason has the number of those that no alias moves to another key: a sweep
+/// moves these only from an older version to the key's current one.
 fn blocking_reason_of_key(needed: &KeyReferences, key: KeyId) -> Option<String> {
     let gone = |backing: BackingKeyId| backing.key == key;
     let why = blocking_reason(needed, gone, &format!("key {key}"))?;
@@ -186,7 +186,7 @@ fn blocking_reason_of_key(needed: &KeyReferences, key: KeyId) -> Option<String> 
     })
 }
 
-/// What speaks against the end of the backing keys that `gone` chooses, and what can be done.
+/// Why files block the removal of the backing keys that `gone` chooses, and the remedy.
 fn blocking_reason(
     needed: &KeyReferences,
     gone: impl Fn(BackingKeyId) -> bool,

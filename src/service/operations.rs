@@ -53,7 +53,7 @@ pub trait Operations: Send + Sync {
     /// Does an operation of the KMS interface. `go_on` is called where files are counted.
     ///
     /// # Errors
-    /// What is no refusal of KMS's own: the keyring can't be read or saved, the files can't be counted.
+    /// Those that KMS has no name for: the keyring can't be read or saved, the files can't be counted.
     fn kms(&self, call: &Call, go_on: GoOn<'_>) -> Result<KmsReply>;
 
     /// Retires, restores or trims versions of a key.
@@ -71,7 +71,7 @@ pub trait Operations: Send + Sync {
     /// Re-wraps the DEK of a file that the kernel holds under the current version of a key.
     ///
     /// # Errors
-    /// What is no refusal of KMS's own: the file can't be written.
+    /// Those that KMS has no name for: the file can't be written.
     fn rewrap_to(&self, ino: Ino, key_id: &str) -> Result<KmsReply>;
 
     /// Re-encrypts a file that the kernel holds, unless it was made at or after `before`.

@@ -17,8 +17,8 @@ pub(in crate::cli) struct Key {
 /// The commands of `rekeyfs key`.
 #[derive(Subcommand, Debug)]
 pub(in crate::cli) enum KeyCommand {
-    /// Shut old versions of a key, open them again, or delete their material. Files are counted first: it is
-    /// refused while one needs what is to go
+    /// Retire old versions of a key, restore them, or delete their material. Files are counted first: it is refused
+    /// while one needs such a version
     Retire(Retire),
 }
 
@@ -37,7 +37,7 @@ pub(in crate::cli) struct Retire {
     #[arg(long, conflicts_with_all = ["trim", "force"])]
     pub(in crate::cli) undo: bool,
     /// Delete their material too. This can't be undone. Copies of the vault whose files were not copied again since
-    /// they were re-wrapped become unreadable: copy them anew with `rsync --checksum` first. Asks on a terminal
+    /// they were re-wrapped become unreadable: copy them again with `rsync --checksum` first. Asks on a terminal
     #[arg(long)]
     pub(in crate::cli) trim: bool,
     /// Count the files of this copy of the vault (or of its tree alone) too, as those of the vault: refuse while one

@@ -26,7 +26,7 @@ pub(in crate::cli) enum Verb {
     #[command(flatten)]
     OfKeys(Box<KeyVerb>),
     /// Re-wrap the data keys of files under another key; contents stay as they are (`rekeyfs reencrypt` encrypts
-    /// them anew). They follow no alias from then on
+    /// them again). They follow no alias from then on
     ReEncrypt(ReEncrypt),
 }
 

@@ -61,7 +61,7 @@ pub(in crate::cli) enum Command {
     Rotate(Rotate),
     /// Re-wrap every file that an older key version wraps; can be stopped and started again at any time
     Rewrap(Rewrap),
-    /// Encrypt files anew under data keys of their own: against a data key that may be known, where re-wrapping
+    /// Encrypt files again, under data keys of their own: against a data key that may be known, where re-wrapping
     /// doesn't help. Files that are open or have several names are left
     Reencrypt(Reencrypt),
     /// Show a vault's keys, its mount, how many files each key version wraps, and what is to come

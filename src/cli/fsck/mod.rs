@@ -140,7 +140,7 @@ struct Report {
     interrupt: Interrupt,
     /// Why a finding couldn't be written.
     unwritten: Option<Failure>,
-    /// Findings that are told once it is known what becomes of them.
+    /// Findings that are printed once it is known whether they are repaired.
     held_back: Option<Vec<Finding>>,
 }
 

@@ -30,7 +30,7 @@ pub(super) fn call(args: &ImportKeyMaterial) -> Outcome<Call> {
 /// Puts token and wrapped material of a file of 32 bytes into a call, with parameters that `ask` gets.
 ///
 /// # Errors
-/// If the file can't be read or has another length; what `ask` says.
+/// If the file can't be read or has another length; the errors of `ask`.
 pub(super) fn wrap_file(file: &Path, call: &mut Call, ask: impl FnOnce(&Call) -> Outcome<Value>) -> Outcome {
     let Call::ImportKeyMaterial { key_id, import_token, encrypted_key_material, .. } = call else {
         return Ok(());

@@ -42,7 +42,7 @@ fn of_keys(verb: &KeyVerb) -> Outcome {
     let target = Target::resolve(&named(common)?)?;
     let access = if call.changes() { Access::Change } else { Access::Read };
     let open = OpenTarget::open(&target, &common.open, access)?;
-    // Who comes too late to cancel a deletion must not bring it about.
+    // A user who cancels a deletion too late must not cause it.
     if !matches!(call, Call::CancelKeyDeletion { .. }) {
         open.delete_due()?;
     }
