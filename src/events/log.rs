@@ -206,7 +206,7 @@ impl EventLog {
             return Ok(durable);
         };
         first.beside.held_back = held_back;
-        let mut again = |done: Result<()>| done.is_err_and(storage::is_no_room) && free_space();
+        let mut again = |done: Result<()>| done.is_err_and(storage::is_disk_full) && free_space();
         let write = |state: &mut LogState| self.write(state, &lines, Priority::Change, CHANGE_PATIENCE_MS);
         // Once more: a short write may find space now.
         let mut written = write(&mut state).or_else(|e| match e {

@@ -64,7 +64,7 @@ impl Preallocation {
         }
         match storage::allocate_keep_size(file, size, len + ALLOCATED) {
             Ok(()) => self.0 = Some(LowerOffset(size.0 + len + ALLOCATED)),
-            Err(e) if storage::is_no_room(e) => {
+            Err(e) if storage::is_disk_full(e) => {
                 if self.left(file, size) < len + priority.leaves() {
                     return Err(Errno::NOSPC);
                 }

@@ -87,7 +87,7 @@ impl Keys {
                 others.remove(replaced);
             }
             others
-                .have_room_for(&slot, CostLimit::Usual)
+                .can_add(&slot, CostLimit::Usual)
                 .map_err(|_| KeyringError::NoRoomForSlot(self.vault_path().to_owned()))?;
             draft.header.slots.push(slot);
             draft.record(Event::SlotAdded(id));

@@ -151,7 +151,7 @@ pub fn allocate_keep_size(fd: BorrowedFd<'_>, offset: LowerOffset, len: u64) -> 
 }
 
 /// Whether an error reports a full disk: no blocks, no inodes, or no quota for them.
-pub fn is_no_room(error: Errno) -> bool {
+pub fn is_disk_full(error: Errno) -> bool {
     matches!(error, Errno::NOSPC | Errno::DQUOT)
 }
 

@@ -40,7 +40,7 @@ pub use entries::{
 pub use errno::{Errno, Result};
 pub use handle::FileHandle;
 pub use io::{
-    allocate, allocate_keep_size, drop_cached, duplicate, erase, fdatasync, fsync, fsync_dir, is_no_room,
+    allocate, allocate_keep_size, drop_cached, duplicate, erase, fdatasync, fsync, fsync_dir, is_disk_full,
     pread, pread_cached, punch, pwrite_all, read_all, seek_data, seek_hole, syncfs, truncate, wait_stable,
     zero_range,
 };

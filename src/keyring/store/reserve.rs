@@ -102,7 +102,7 @@ impl VaultDir {
                 }
                 Err(error) => {
                     self.discard(&temporary);
-                    if !storage::is_no_room(error) {
+                    if !storage::is_disk_full(error) {
                         return Err(error);
                     }
                 }
@@ -142,7 +142,7 @@ impl VaultDir {
         call: impl Fn() -> storage::Result<T>,
     ) -> storage::Result<T> {
         let mut done = call();
-        while done.as_ref().is_err_and(|error| storage::is_no_room(*error)) && self.release_reserve() {
+        while done.as_ref().is_err_and(|error| storage::is_disk_full(*error)) && self.release_reserve() {
             done = call();
         }
         done

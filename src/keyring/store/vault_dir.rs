@@ -195,7 +195,7 @@ impl VaultDir {
     pub(in crate::keyring) fn lock(&self, _leave: Writable) -> Result<KeyringLock> {
         let file = match storage::open_lock(self.fd(), LOCK_NAME.as_bytes()) {
             Ok(file) => Some(file),
-            Err(e) if storage::is_no_room(e) || e == Errno::ROFS => None,
+            Err(e) if storage::is_disk_full(e) || e == Errno::ROFS => None,
             Err(e) => return Err(self.io(LOCK_NAME, "open it to lock the keyring", e)),
         };
         Ok(KeyringLock { _held: self.hold(file)? })
@@ -302,10 +302,10 @@ impl VaultDir {
     /// reserve file, or into the space that a released one leaves.
     fn write_temporary(&self, bytes: &[u8]) -> Result<Vec<u8>> {
         let mut written = self.write_new_file(bytes);
-        if written.as_ref().is_err_and(|e| storage::is_no_room(*e)) {
+        if written.as_ref().is_err_and(|e| storage::is_disk_full(*e)) {
             written = self.write_into_reserve(bytes);
         }
-        if written.as_ref().is_err_and(|e| storage::is_no_room(*e)) {
+        if written.as_ref().is_err_and(|e| storage::is_disk_full(*e)) {
             written = self.write_new_file(bytes);
         }
         written.map_err(|e| self.io(FILE_NAME, "write a new one", e))

@@ -9,7 +9,7 @@ impl Vault {
     /// has no effect.
     pub(in crate::vault) fn retry_when_full<T>(&self, mut go: impl FnMut() -> Result<T>) -> Result<T> {
         match go() {
-            Err(Error::Lower(e)) if storage::is_no_room(e) && self.deferred_close.drain() => go(),
+            Err(Error::Lower(e)) if storage::is_disk_full(e) && self.deferred_close.drain() => go(),
             done => done,
         }
     }

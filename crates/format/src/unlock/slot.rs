@@ -219,7 +219,7 @@ impl Slots {
     ///
     /// # Errors
     /// [`UnlockError`]: the bound that it would exceed.
-    pub fn have_room_for(&self, slot: &Slot, bounds: impl Into<CostBounds>) -> Result<(), UnlockError> {
+    pub fn can_add(&self, slot: &Slot, bounds: impl Into<CostBounds>) -> Result<(), UnlockError> {
         let bounds = bounds.into();
         let same = self.known().filter(|known| known.kind() == slot.kind());
         let tried = |known: &&Slot| known.check_caps().and(bounds.admits(known.id, known.kdf())).is_ok();
