@@ -198,7 +198,7 @@ fn a_forged_line_is_followed_in_nothing() {
     };
     let anchor = change(&log, 2);
     let good = f.text();
-    // As whoever can write the vault makes it: a high sequence number, a generation that no keyring reaches, some MAC.
+    // As someone makes it who can write the vault: a high sequence number, a generation that no keyring reaches, some MAC.
     let last = good.lines().last().unwrap();
     let forged = last
         .replace("\"sequence\":1", &format!("\"sequence\":{}", u64::MAX))

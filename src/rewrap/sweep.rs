@@ -252,8 +252,8 @@ impl Tally {
         for backing in moved.values() {
             *self.census.entry(*backing).or_default() += 1;
         }
-        // What counts of the others is where each is now, whoever moved it; it may be stale again by a rotation
-        // meanwhile.
+        // For the others only the present key counts, whichever thread moved them. A rotation meanwhile may have made them stale
+        // again.
         for (ino, before) in stale.into_iter().filter(|(ino, _)| !moved.contains_key(ino)) {
             match vault.count_file(ino) {
                 Ok(Some(info)) => {

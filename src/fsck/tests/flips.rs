@@ -1,4 +1,4 @@
-//! Any byte of any lower file: whoever changes it is found out.
+//! A change of any byte of any lower file is found.
 
 use proptest::prelude::*;
 
