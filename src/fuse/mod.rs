@@ -2,7 +2,7 @@
 //! kernel may cache (everything, for a day: the vault's lock makes the mount its only user) and on which thread a request
 //! runs (syncs on a [`Pool`], all else on the session's).
 //!
-//! Each request has one [`answer::Answer`], which goes with it from thread to thread. A handler that panics answers EIO:
+//! Each request has one `answer::Answer`, which goes with it from thread to thread. A handler that panics answers EIO:
 //! fuser replies so for a reply that is dropped.
 
 mod adapter;
