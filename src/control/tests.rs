@@ -1,3 +1,5 @@
+mod names;
+
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -7,7 +9,6 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use rustix::process::getpid;
-use serde_json::json;
 
 use super::registry::entries_in;
 use super::wire::{LineReader, WireError, decode, encode};
@@ -19,8 +20,8 @@ use crate::keyring::{Retirement, Staying, VersionState};
 use crate::kms::Call;
 use crate::service::{
     self, ErrorKind, ErrorReply, FileReencrypted, GoOn, Inspected, KeyRef, KmsReply, ManualRotation,
-    OpenVault, Operations, PendingStatus, Progress, ReencryptionEnded, Retire, RetireReport, Rewrap,
-    RewrapReport, Rotation, Status,
+    OpenVault, Operations, Progress, ReencryptionEnded, Retire, RetireReport, Rewrap, RewrapReport, Rotation,
+    Status,
 };
 use crate::vault::testing::TestVault;
 
@@ -327,58 +328,6 @@ fn a_client_answers_as_the_vault_behind_it() {
     client.note_reencryption(None).unwrap();
     let done = client.reencrypt(file, None, &mut |_| true).unwrap();
     assert!(matches!(done, FileReencrypted::Done { .. }), "{done:?}");
-}
-
-#[test]
-fn messages_keep_the_names_that_older_programs_know() {
-    let key = KeyId::from_bytes([7; 16]);
-    let alias = AliasName::default_alias();
-    let same = |message: serde_json::Value, expected: serde_json::Value| assert_eq!(message, expected);
-    let request = |request: Request| serde_json::to_value(request).unwrap();
-    let reply = |reply: Reply| serde_json::to_value(reply).unwrap();
-    same(
-        request(Request::Rotate { target: KeyRef::Key(key) }),
-        json!({"ask": "rotate", "target": {"key": key}}),
-    );
-    same(
-        request(Request::Rotate { target: KeyRef::Alias(alias.clone()) }),
-        json!({"ask": "rotate", "target": {"alias": "alias/default"}}),
-    );
-    let rotation = Rotation { alias: None, key, old: KeyVersion(1), new: KeyVersion(2) };
-    same(
-        reply(Reply::Rotated(rotation)),
-        json!({"reply": "rotated", "alias": null, "key_id": key, "old_version": 1, "new_version": 2}),
-    );
-    let replaced = ManualRotation { alias: alias.clone(), old: key, new: key, dated: alias };
-    same(
-        reply(Reply::Renewed(replaced)),
-        json!({"reply": "renewed", "alias": "alias/default", "old_key_id": key, "new_key_id": key,
-               "dated_alias": "alias/default"}),
-    );
-    for (what, name) in
-        [(Retirement::Retire, "shut"), (Retirement::Restore, "open"), (Retirement::Trim, "trim")]
-    {
-        let asked =
-            Retire { key_id: "k".into(), below: KeyVersion(2), what, force: None, copies: Vec::new() };
-        same(
-            request(Request::Retire { asked }),
-            json!({"ask": "retire", "asked": {"key_id": "k", "below": 2, "what": name, "insist": null}}),
-        );
-    }
-    let progress = Progress { seen: 3, rewrapped: 2, failed: 1, total: None };
-    same(
-        reply(Reply::Progress(progress)),
-        json!({"reply": "progress", "seen": 3, "rewrapped": 2, "failed": 1}),
-    );
-    same(
-        reply(Reply::Refused(ErrorReply::new(ErrorKind::KeyNotUsable, "no"))),
-        json!({"reply": "refused", "kind": "key-not-usable", "message": "no"}),
-    );
-    let pending = PendingStatus { key_id: key, date: "d".into(), forced: true, blocked: None };
-    same(
-        serde_json::to_value(pending).unwrap(),
-        json!({"key_id": key, "date": "d", "insisted": true, "held_up": null}),
-    );
 }
 
 #[test]
