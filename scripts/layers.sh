@@ -62,6 +62,14 @@ files_are_short() {
     return 1
 }
 
+tree_knows_no_vault() {
+    local hits
+    hits=$(source_grep '\bVault\b' | grep -E '^src/vault/tree/' | grep -vE '/tests(/|\.rs)')
+    [ -z "$hits" ] && return 0
+    printf 'names and inodes use the vault:\n%s\n' "$hits"
+    return 1
+}
+
 bincode_in_one_file() {
     local files
     files=$(source_grep '\bbincode::' | cut -d: -f1 | sort -u)
@@ -88,6 +96,7 @@ layer_checks() {
     step "layers: fuser only in fuse and mount" only_in 'src/(fuse|mount)[/.]' '\bfuser::'
     step "layers: cipher crates only in crypto" only_in "$format/crypto[/.]" "(^|[^A-Za-z0-9_:])($ciphers)::"
     step "layers: clap only in cli/args" only_in 'src/cli/args' '\bclap::|\buse clap\b'
+    step "layers: names and inodes know nothing of the vault" tree_knows_no_vault
     step "layers: no circle between files" python3 "$ROOT/scripts/circles.py"
     step "layers: bincode in one file" bincode_in_one_file
     # These have the proof that this program may write the vault (src/storage/writable.rs), or write none that is there: a
