@@ -3,8 +3,7 @@
 //! which knows nothing of this interface. This module parses texts, shapes answers as AWS does (responses.rs), and names the
 //! keyring's refusals as AWS does (error.rs).
 //!
-//! A new verb takes: a variant of [`Call`] and its name in `Call::operation`, an arm of `Keys::call`, a change in
-//! src/keyring/administration.rs if it changes something, and a subcommand in src/cli/args/kms.rs.
+//! ARCHITECTURE.md ("Where to add") says what a new verb takes.
 
 mod dispatch;
 mod error;

@@ -165,8 +165,9 @@ impl<'a> Plan<'a> {
 
 impl OpenFile {
     /// Prepares a file for growing, or for a write into its last block: makes block N a hole and the last
-    /// block zero past the size. Both can hold stale bytes after a power cut or a truncate. Each step is durable
-    /// before the next: a size must not grow over bytes that were truncated.
+    /// block zero past the size. Both can hold stale bytes after a power cut or a truncate. A truncate, and the
+    /// zeros, are durable before the size grows: it must not grow over bytes that were truncated. The hole is not
+    /// synced: the lower filesystem orders its metadata.
     ///
     /// `write` is what comes next: a last block that it replaces to its end need not be readable.
     pub(super) fn clean_tail(
