@@ -7,7 +7,7 @@
 # Options: --help. With --micro: the microbenchmarks, for both cipher engines. With --null-cipher: beside rekeyfs one
 # that encrypts nothing (built into target/null-cipher), which tells what encryption costs. With --regressions: the
 # short comparison with that one and with passthrough_hp that scripts/test.sh makes; --record writes what it compares
-# with anew. With --transport: FUSE over io_uring beside /dev/fuse, by a newer libfuse's passthrough_hp, built under
+# with again. With --transport: FUSE over io_uring beside /dev/fuse, by a newer libfuse's passthrough_hp, built under
 # target/.
 . "$(dirname "$0")/lib.sh"
 

@@ -164,21 +164,21 @@ pub(super) struct End<'a> {
 pub(super) fn end_of<'a>(keys: &LogKeys, before: Option<Anchor>, tail: &'a [u8]) -> End<'a> {
     let mut end = End::default();
     let (mut at, mut rest_from) = (0, 0);
-    let (mut stated, mut good) = (before, before);
+    let (mut unverified, mut good) = (before, before);
     for line in tail.split_inclusive(|&b| b == b'\n') {
         at += line.len();
         let Some(parsed) = parse(line.strip_suffix(b"\n").unwrap_or(line)) else { continue };
-        if [stated, good].into_iter().flatten().any(|last| parsed.follows(keys, last)) {
+        if [unverified, good].into_iter().flatten().any(|last| parsed.follows(keys, last)) {
             good = Some(parsed.place);
             end.place = good;
             end.key_replaced = parsed.object["detail-type"] == KEY_REPLACED;
             end.generation =
                 parsed.object["detail"]["generation"].as_u64().map(Generation).or(end.generation);
             (rest_from, end.forged) = (at, false);
-        } else if stated.is_some() {
+        } else if unverified.is_some() {
             end.forged = true;
         }
-        stated = Some(parsed.place);
+        unverified = Some(parsed.place);
     }
     let rest = &tail[rest_from..];
     end.rest = rest.strip_suffix(b"\n").unwrap_or(rest);
@@ -198,17 +198,17 @@ pub(super) struct Changes {
 
 /// The newest change of the keyring that the lines behind `anchor` prove. `before` as in [`end_of`].
 pub(super) fn newest_change(keys: &LogKeys, before: Option<Anchor>, tail: &[u8], anchor: Anchor) -> Changes {
-    let (mut stated, mut good) = (before, before);
+    let (mut unverified, mut good) = (before, before);
     let mut found = Changes { met: anchor.count == 0 && before.is_some(), ..Changes::default() };
     // The one before the newest, in case a later line says that the newest never replaced the keyring.
     let mut older = None;
     let mut key_replaced = false;
     for line in tail.split_inclusive(|&b| b == b'\n') {
         let Some(parsed) = parse(line.strip_suffix(b"\n").unwrap_or(line)) else { continue };
-        let authentic = [stated, good].into_iter().flatten().any(|last| parsed.follows(keys, last));
-        stated = Some(parsed.place);
+        let authentic = [unverified, good].into_iter().flatten().any(|last| parsed.follows(keys, last));
+        unverified = Some(parsed.place);
         if parsed.place == anchor {
-            (found, older, good) = (Changes { met: true, ..Changes::default() }, None, stated);
+            (found, older, good) = (Changes { met: true, ..Changes::default() }, None, unverified);
             key_replaced = false;
             continue;
         }
@@ -216,7 +216,7 @@ pub(super) fn newest_change(keys: &LogKeys, before: Option<Anchor>, tail: &[u8],
             found.more |= key_replaced;
             continue;
         }
-        good = stated;
+        good = unverified;
         (found.more, key_replaced) = (false, parsed.object["detail-type"] == KEY_REPLACED);
         let detail = &parsed.object["detail"];
         if let Some(generation) = detail["generation"].as_u64().map(Generation)

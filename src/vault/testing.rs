@@ -14,7 +14,7 @@ use crate::storage::{self, Access, LowerFs};
 use crate::unlock::Secret;
 use crate::vault::Privileges;
 
-/// Whoever runs the tests.
+/// The user who runs the tests.
 pub(crate) fn me() -> Caller {
     Caller {
         uid: rustix::process::geteuid().as_raw(),
@@ -135,7 +135,7 @@ impl TestVault {
 }
 
 impl Vault {
-    /// As whoever runs the tests.
+    /// As the user who runs the tests.
     pub(crate) fn setxattr(&self, ino: Ino, name: &[u8], value: &[u8], mode: XattrMode) -> super::Result<()> {
         self.setxattr_as(ino, name, value, mode, &me())
     }
@@ -157,7 +157,7 @@ impl Vault {
         self.count_file(ino).unwrap();
     }
 
-    /// As whoever runs the tests.
+    /// As the user who runs the tests.
     pub(crate) fn removexattr(&self, ino: Ino, name: &[u8]) -> super::Result<()> {
         self.removexattr_as(ino, name, &me())
     }

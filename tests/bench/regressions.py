@@ -51,7 +51,7 @@ def _slower(best, committed):
 
 
 def check(place, repository, tools, record):
-    """Compares, or writes ratios.json anew. Returns the exit status."""
+    """Compares, or writes ratios.json again. Returns the exit status."""
     inputs = place / "inputs"
     inputs.mkdir()
     tools = tools | make_inputs(inputs, repository, _SIZES)

@@ -265,7 +265,7 @@ def main():
                         help="instead of all that: what each part of busy polling is worth, on tmpfs")
     parser.add_argument("--variant", action="append", default=[], metavar="NAME=PATH",
                         help="with --transport: a rekeyfs built otherwise, beside rekeyfs; can be repeated")
-    parser.add_argument("--redraw", action="store_true", help="write page and pictures anew from performance.json")
+    parser.add_argument("--redraw", action="store_true", help="write page and pictures again from performance.json")
     options = parser.parse_args()
     if options.redraw:
         write(kept(options.out), options.out)

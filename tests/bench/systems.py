@@ -72,7 +72,7 @@ class Native:
         """Takes it down; what was written is on the lower filesystem."""
 
     def renew(self):
-        """Begins anew with an empty filesystem, whatever state the old one is in."""
+        """Begins again with an empty filesystem, whatever state the old one is in."""
         if os.path.ismount(self.root):
             subprocess.run(["umount", "--force", "--lazy", self.root], check=False, capture_output=True)
         shutil.rmtree(self.base)

@@ -123,7 +123,7 @@ def _said(of):
 
 
 def write(out, key, figures):
-    """Adds these figures to those of other groups of the same systems, writes the page anew, and returns the table."""
+    """Adds these figures to those of other groups of the same systems, writes the page again, and returns the table."""
     kept = json.loads((out / FIGURES).read_text()) if (out / FIGURES).exists() else {}
     if key in kept and all(kept[key][what] == figures[what] for what in ("machine", "version", "systems", "quick")):
         figures = kept[key] | figures | {"rounds": kept[key]["rounds"] | figures["rounds"]}

@@ -1,5 +1,5 @@
 """What is measured. A group is a chain of workloads that share files: it runs as a whole on one system after the other,
-each round anew. Every workload gives a rate: more is better."""
+each round from scratch. Every workload gives a rate: more is better."""
 
 import json
 import os
@@ -190,7 +190,7 @@ def source_tree(system, sizes, rates):
 
 
 def build(system, sizes, rates):
-    """cargo builds a workspace of small crates, several at a time, and does so anew a few times: one takes a second."""
+    """cargo builds a workspace of small crates, several at a time, and does so again a few times: one takes a second."""
     root = system.root / "build"
     shutil.copytree(system.tools["workspace"], root)
     words = ("cargo", "build", "--offline", "--quiet", "--manifest-path", root / "Cargo.toml")

@@ -204,7 +204,7 @@ class Size(Cases):
         equal(os.pread(fd, 100, TIB // 4), bytes(100), "in a hole")
         os.ftruncate(fd, TIB // 2)
         os.ftruncate(fd, 2 * TIB)
-        equal(os.pread(fd, 100, TIB // 2), bytes(100), "cut and grown")
+        equal(os.pread(fd, 100, TIB // 2), bytes(100), "truncated and grown")
         os.close(fd)
 
     def test_a_file_copied_while_it_is_written(self):

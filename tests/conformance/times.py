@@ -41,7 +41,7 @@ class Times(Cases):
         return "m" * (after.st_mtime_ns != before.st_mtime_ns) + "c" * (after.st_ctime_ns != before.st_ctime_ns)
 
     def _again(self):
-        """The kernel asks anew."""
+        """The kernel asks again."""
         with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as file:
             file.write("2\n")
 
@@ -77,7 +77,7 @@ class Times(Cases):
             equal(os.fstat(file.fileno()).st_mtime_ns, 7, "after fsync")
         equal(os.stat(path).st_mtime_ns, 7, "after close")
         self._again()
-        equal(os.stat(path).st_mtime_ns, 7, "asked anew")
+        equal(os.stat(path).st_mtime_ns, 7, "asked again")
         command("cp", "-a", path, self.dir / "g")
         equal(os.stat(self.dir / "g").st_mtime_ns, 7, "cp -a")
 
@@ -96,7 +96,7 @@ class Times(Cases):
         seen = os.fstat(fd)
         os.close(fd)
         self._again()
-        equal(os.stat(path).st_mtime_ns, seen.st_mtime_ns, "asked anew")
+        equal(os.stat(path).st_mtime_ns, seen.st_mtime_ns, "asked again")
 
     def test_what_each_call_changes(self):
         f, d = self.dir / "f", self.dir / "d"
@@ -121,7 +121,7 @@ class Times(Cases):
         ):
             equal(self._changed(f, call), wanted, what)
             self._again()
-            equal(self._changed(f, lambda: None), "", f"asked anew after {what}")
+            equal(self._changed(f, lambda: None), "", f"asked again after {what}")
         os.close(fd)
         for wanted, what, call in (
             ("mc", "create", lambda: (d / "x").write_bytes(b"")),

@@ -2,7 +2,7 @@
 
 NAME is a suite; or `revoked`, for a vault whose root key was replaced twice, with the keyrings of before beside it.
 
-They are never made anew, since every later version has to open them: an existing one is refused. A change of the
+They are never made again, since every later version has to open them: an existing one is refused. A change of the
 format that the old program could not read gets a vault of its own beside them.
 
     REKEYFS=target/release/rekeyfs python3 tests/golden/make_vault.py NAME
@@ -79,7 +79,7 @@ def fill(vault):
     os.ftruncate(fd, 28000)
     os.fsync(fd)
     os.close(fd)
-    # Version 2: a new file, one re-wrapped by use (both slots), one overwritten in part, one cut.
+    # Version 2: a new file, one re-wrapped by use (both slots), one overwritten in part, one truncated.
     vault.rotate()
     write(b"version-2", data(2, 5000))
     moved = mnt + b"/size-20000"
@@ -174,7 +174,7 @@ def main():
     name = sys.argv[1]
     tar = HERE / f"vault-{name}.tar"
     if tar.exists():
-        sys.exit(f"{tar} is there: it is never made anew")
+        sys.exit(f"{tar} is there: it is never made again")
     revoked = name == "revoked"
     with tempfile.TemporaryDirectory(dir=harness.TARGET) as base:
         vault = harness.Vault(base, suite=None if revoked else name)

@@ -243,7 +243,7 @@ def read_file(lower, vault, material_of):
     if slot.format != 1 or slot.suite not in SUITES or slot.incompat != 0:
         raise Damaged("a format, suite or incompat bit that this reader does not know")
     if pages < slot.floor:
-        raise Damaged("cut below the floor")
+        raise Damaged("truncated below the floor")
     out = []
     for index in range(pages):
         start = PAGE * index + (1024 if index == 0 else 0)

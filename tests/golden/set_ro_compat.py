@@ -1,4 +1,4 @@
-"""Leaves a vault as a newer program may have written it: with ro_compat bits in its keyring's header, sealed anew by the
+"""Leaves a vault as a newer program may have written it: with ro_compat bits in its keyring's header, sealed again by the
 independent implementation. Test vaults only.
 
     set_ro_compat.py VAULT PASSPHRASE BITS [OLD NEW]      replaces the one i64 OLD of the body, a date say, by NEW

@@ -151,9 +151,9 @@ class Ciphertext(MountedTest):
         self.assertEqual((self.read(small), self.read(gone)), (b"s", b""))
         self.assertEqual(self.read(path), b"a" * (size - 4068 + 1))
         # A page less, and the floor tells; so does a size that no file has.
-        for cut in (3 * PAGE + 10, PAGE - 1):
+        for shorter in (3 * PAGE + 10, PAGE - 1):
             with self.tampering():
-                os.truncate(lower, cut)
+                os.truncate(lower, shorter)
             self.assertDamaged(path)
 
     def test_attributes_of_one_name_swapped_between_files_are_not_noticed(self):
@@ -243,7 +243,7 @@ class Ciphertext(MountedTest):
 
 
 class Reader(MountedTest):
-    """What whoever reads the ciphertext finds."""
+    """What a reader of the ciphertext finds."""
 
     MARK = "plainmark"
 

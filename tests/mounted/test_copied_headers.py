@@ -1,4 +1,4 @@
-"""Whoever can write the ciphertext copies a file's header over another file, has a user append to that, and moves the
+"""Someone who can write the ciphertext copies a file's header over another file, has a user append to that, and moves the
 page into the first file, where it is authentic."""
 
 import errno

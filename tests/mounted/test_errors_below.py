@@ -209,10 +209,10 @@ class Injected(MountedTest):
         shown, fired = {}, 0
         for call in calls:
             paths = {}
-            for kind in ("synced", "cut", "headless"):
+            for kind in ("synced", "truncated", "headless"):
                 for name in operations:
                     paths[kind, name] = self.write(f"{call}-{kind}-{name}", old, fsync=True)
-                    if kind == "cut":
+                    if kind == "truncated":
                         os.truncate(paths[kind, name], 25_000)
                         os.truncate(paths[kind, name], len(old))
             lower = [self.vault.lower(path) for (kind, _), path in paths.items() if kind == "headless"]
@@ -349,7 +349,7 @@ class WrittenWhileTheKeyIsGone(MountedTest):
         os.mkdir(self.mnt / "d")
         os.setxattr(self.mnt / "d", "user.rekeyfs.alias", b"alias/b")
         expected = {}
-        for name, before in (("was-empty", b""), ("had-data", b"O" * 6000), ("was-cut", b"")):
+        for name, before in (("was-empty", b""), ("had-data", b"O" * 6000), ("was-truncated", b"")):
             path = self.mnt / "d" / name
             fd = os.open(path, os.O_RDWR | os.O_CREAT)
             os.write(fd, before)
@@ -357,7 +357,7 @@ class WrittenWhileTheKeyIsGone(MountedTest):
             self.kms("disable-key", "--key-id", key)
             told = outcome(os.pwrite, fd, b"N" * 7000, 0) or outcome(os.fsync, fd)
             self.assertEqual(told, errno.ENOKEY, name)
-            if name == "was-cut":
+            if name == "was-truncated":
                 os.ftruncate(fd, 0)
             self.kms("enable-key", "--key-id", key)
             time.sleep(0.1)

@@ -56,15 +56,15 @@ class Contents(MountedTest):
         self.vault.remount()
         self.assertEqual(self.read(path), bytes(model))
 
-    def test_cut_then_grow_never_shows_old_bytes(self):
+    def test_truncate_then_grow_never_shows_old_bytes(self):
         path = self.write("f", b"S" * 20000, fsync=True)
-        for cut, grow in ((10000, 15000), (3000, 3044), (3044, 9000), (100, 20000)):
-            os.truncate(path, cut)
+        for size, grow in ((10000, 15000), (3000, 3044), (3044, 9000), (100, 20000)):
+            os.truncate(path, size)
             os.truncate(path, grow)
             self.vault.remount()
             data = self.read(path)
             self.assertEqual(len(data), grow)
-            self.assertEqual(data[cut:], bytes(grow - cut))
+            self.assertEqual(data[size:], bytes(grow - size))
             self.write("f", b"S" * 20000, fsync=True)
 
     def test_append_mode_from_several_descriptors(self):

@@ -1,4 +1,4 @@
-"""As whoever can write the ciphertext: pages that are zeroed, unlock slots and file headers that are forged. Each claim of
+"""As someone who can write the ciphertext: pages that are zeroed, unlock slots and file headers that are forged. Each claim of
 docs/threat-model.md on them names its test here or beside the code."""
 
 import ctypes
@@ -99,7 +99,7 @@ class Forged(MountedTest):
         self.assertLess(self.floor(lower), 100, "it has a hole")
 
     def keyring_with_slots(self, change):
-        """Writes the keyring anew with what `change` makes of its slots."""
+        """Writes the keyring again with what `change` makes of its slots."""
         keyring = self.vault.path / "keyring"
         raw = keyring.read_bytes()
         length = struct.unpack_from("<I", raw, 14)[0]
@@ -133,7 +133,7 @@ class Forged(MountedTest):
             listed = self.vault.ok("unlock", "list", self.vault.path)
             self.assertGreater(len(listed.splitlines()), count)
             (self.vault.path / "keyring").write_bytes(good)
-        # Whoever knows better insists; what was changed is noticed all the same.
+        # A user who knows better lifts the limit; what was changed is noticed all the same.
         good = self.keyring_with_slots(lambda slots: slots + self.forged(slots[0], 70, 8, 1))
         self.assertRefused(self.vault.try_mount(), "71 unlock slots", status=8)
         self.assertRefused(self.vault.try_mount("--any-cost"), "damaged", status=8)

@@ -1,4 +1,4 @@
-"""Keyrings that whoever can write the ciphertext puts in another's place, seen by the host that knows better: wherever the
+"""Keyrings that someone who can write the ciphertext puts in another's place, seen by the host that knows better: wherever the
 vault is moved or mounted, and whoever has an old passphrase."""
 
 import json

@@ -9,7 +9,7 @@ _ARN = re.compile(r"arn:(?:aws|rekeyfs):kms:[a-z0-9-]+:\d{12}:")
 _ACCOUNT = re.compile(r"\d{12}")
 _MATERIAL = re.compile(r"\b[0-9a-f]{64}\b")
 _DAY = 86400
-# Made anew for each answer.
+# Made again for each answer.
 _BLOBS = {"PublicKey", "ImportToken"}
 # Lists whose order neither AWS's documentation nor its answers fix, and what an item is of.
 _UNORDERED = {"Keys": "KeyId", "Aliases": "TargetKeyId", "Rotations": "KeyId", "Tags": None}

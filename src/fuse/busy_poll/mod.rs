@@ -12,8 +12,8 @@
 //! - **Co-located worker** ([`colocated`]). Where one program sends one request after another, a thread on the program's
 //!   own core serves them, and the leader stands by too.
 //!
-//! No request depends on any of this: a thread that polls goes on to read(2) at the latest after a [`POLL_WINDOW`], and one
-//! that stands by at the latest two [`tunables::STANDBY_CHECK`]s after the leader's last request.
+//! No request depends on any of this: a thread that polls continues with read(2) at the latest after a [`POLL_WINDOW`],
+//! and one that stands by at the latest two [`tunables::STANDBY_CHECK`]s after the leader's last request.
 
 mod colocated;
 mod parts;

@@ -10,7 +10,7 @@ pub(super) const POLL_WINDOW: Duration = Duration::from_micros(50);
 /// Polls that may find nothing, beyond what finds make up for, before polling is given up.
 pub(super) const POLL_CREDIT: u32 = 16;
 
-/// Polls without a find that one find makes up for: polling goes on while every third poll finds a request.
+/// Polls without a find that one find makes up for: polling continues while every third poll finds a request.
 pub(super) const FIND_IS_WORTH: u32 = 2;
 
 /// Requests after which polling that was given up is tried again: 50 µs for 64 requests are a small part of the time

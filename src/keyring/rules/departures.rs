@@ -4,7 +4,7 @@
 //! then, for good: the key's untagged files are of the alias that left, if it was the only one, and else of none.
 //! Without it they would stay behind under the old key, or pass to an alias that came to that key later.
 //!
-//! The record is of files that are there by then. A program that knows no tags and goes on writing under the key
+//! The record is of files that are there by then. A program that knows no tags and continues to write under the key
 //! has its files taken for older ones.
 
 use std::collections::{HashMap, HashSet};

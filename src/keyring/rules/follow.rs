@@ -15,7 +15,7 @@
 //! A file whose target can't be used stays as it is until that can. Without a tag are files of programs that knew none,
 //! and those that such a program re-wrapped under another key: nothing but their key tells which alias they followed,
 //! and that only as long as its aliases are the ones of then; when the first of them leaves the key, the keyring records
-//! it ([`Untagged`]). Which directory a file lies in says nothing: whoever may write a directory of their own could have files moved
+//! it ([`Untagged`]). Which directory a file lies in says nothing: a user with a directory of their own could have files moved
 //! to a key of their choice otherwise.
 
 use serde::{Deserialize, Serialize};

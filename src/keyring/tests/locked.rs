@@ -1,4 +1,4 @@
-//! Who may keep the keyring from being saved: whoever holds its lock file, which is the owner's alone, and nobody who
+//! Who may keep the keyring from being saved: the holder of its lock file, which is the owner's alone, and nobody who
 //! can but read the directory.
 use std::fs::File;
 

@@ -233,7 +233,7 @@ fn a_keyring_under_another_root_key_is_refused() {
     let f = Fixture::new();
     let keys = f.create(&[&key_file(1)]).keys;
     rotate(&keys);
-    // Whoever knows the key file makes a keyring of their own for the vault's id, and names the hash of what is there.
+    // One who knows the key file makes a keyring of their own for the vault's id, and names the hash of what is there.
     let bytes = f.read(FILE_NAME);
     let dir = vault_dir::VaultDir::open(&f.vault()).unwrap();
     let state = store::open(&dir, &bytes, root_of(&bytes, &key_file(1))).unwrap();

@@ -97,7 +97,7 @@ fn a_new_root_key_shuts_out_old_files_and_dropped_secrets() {
 fn slots_of_unknown_kinds_are_kept() {
     let f = Fixture::new();
     f.create(&[&key_file(1)]);
-    // As a newer program would write it: sealed anew with one more slot in the header.
+    // As a newer program would write it: sealed again with one more slot in the header.
     let bytes = f.read(FILE_NAME);
     let parts = header::parse(&bytes, header::Kind::Keyring).unwrap();
     let (root, _) = parts.header.slots.unlock(parts.header.vault, &key_file(1), CostLimit::Usual).unwrap();

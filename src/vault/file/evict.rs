@@ -126,7 +126,7 @@ impl OpenFile {
     }
 
     /// As [`OpenFile::evict_if_unusable`], under the inode lock: for a header that came to bear another backing
-    /// key, which may have gone since it was chosen.
+    /// key, which may have become unusable since it was chosen.
     pub(super) fn evict(&self, body: &mut Body, backing: BackingKeyId) {
         *body = Body::KeyEvicted(backing);
         self.must_reload.store(true, Ordering::Relaxed);

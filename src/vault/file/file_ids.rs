@@ -118,7 +118,7 @@ impl FileIds {
         }
     }
 
-    /// The inode bears the id, whoever did before.
+    /// The inode bears the id, whichever did before.
     fn take_over(&self, id: FileId, inode: &Arc<Inode>) {
         self.shard(id).lock().note(id, inode);
     }

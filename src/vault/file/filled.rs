@@ -7,7 +7,7 @@
 //! *Durable* is the part of it that a sync has covered which began after the pages were filled: what a floor may say.
 //! A hole that was made while a sync was under way makes what that sync covered void ([`Mark`]).
 //!
-//! Everything but [`Filled::hole_from`] and [`Filled::anew`], which take the exclusive inode lock, works under the
+//! Everything but [`Filled::hole_from`] and [`Filled::restarted`], which take the exclusive inode lock, works under the
 //! shared one: no page becomes a hole meanwhile. Of pages that are written ahead of the prefix, as write-back by
 //! several threads does it, some ranges are remembered; what is forgotten makes the floor lower than it could be, and
 //! no more.
@@ -46,7 +46,7 @@ impl Filled {
     }
 
     /// Of the same open file, emptied or loaded again.
-    pub(super) fn anew(&self, floor: PageCount) -> Self {
+    pub(super) fn restarted(&self, floor: PageCount) -> Self {
         Self { holes: self.holes + 1, ..Self::below(floor) }
     }
 

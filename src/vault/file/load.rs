@@ -67,7 +67,8 @@ impl Vault {
         let opened = self.open_data(inode)?;
         let file = self.load(inode.ino, opened, purpose)?;
         if let Some(keys) = file.slot_keys() {
-            // The key may have gone while its DEK was being unwrapped, before the thread that evicts DEKs could see it.
+            // The key may have become unusable while its DEK was being unwrapped, before the thread that evicts DEKs
+            // could see it.
             self.keys.usable(keys.backing).map_err(key_error)?;
             self.report_if_newer(inode.ino, &keys);
             self.record_in_census(inode, keys);

@@ -1,4 +1,4 @@
-//! The table of open files: whoever wipes DEKs finds them there, also those that have no handle.
+//! The table of open files: what wipes DEKs finds them there, also those that have no handle.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -55,7 +55,7 @@ impl Vault {
         if let (Body::Sealed(new), Body::Sealed(old)) = (&mut found.body, &state.body) {
             new.header.succeed(&old.header);
         }
-        found.filled = state.filled.anew(found.filled.prefix());
+        found.filled = state.filled.restarted(found.filled.prefix());
         if let Some(other) = found.body.file_id().and_then(|id| self.claim_file_id_again(id, file.ino)) {
             found.body = Body::Unreadable(Damage::FileId(other));
         }

@@ -241,7 +241,7 @@ impl Vault {
         if written.is_err() {
             self.stale.slot_not_synced(candidate.inode.ino);
         }
-        // The key it moved to may have gone since, when the file was none of its files yet.
+        // The key that it moved to may have become unusable since, when the file was none of its files yet.
         if self.keys.usable(candidate.target.backing).is_err() {
             file.evict(&mut state.body, candidate.target.backing);
         }

@@ -349,7 +349,7 @@ fn a_write_out_that_failed_in_a_sync_of_ours_is_reported_by_the_next_fsync() {
     let grow = Op::Truncate { size: 20_000 };
     {
         let _scope = faults.on_this_thread();
-        // Growing after a cut makes the cut durable first.
+        // Growing after a truncate makes the truncate durable first.
         assert!(matches!(run.apply(&grow), Err(Error::Lower(e)) if e == errno));
     }
     assert!(matches!(run.apply(&Op::Sync), Err(Error::Lower(e)) if e == errno));

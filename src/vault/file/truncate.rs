@@ -102,7 +102,7 @@ impl Vault {
         );
         let end = (state.pages().0 + 1) * layout::PAGE;
         storage::erase(file.fd.as_fd(), LowerOffset(0), end)?;
-        state.filled = state.filled.anew(PageCount(0));
+        state.filled = state.filled.restarted(PageCount(0));
         (state.body, state.synced) = (Body::NoHeader, PageCount(0));
         Ok(())
     }
@@ -118,7 +118,7 @@ impl OpenFile {
     fn truncate_to_zero(&self, state: &mut State) -> Result<()> {
         storage::truncate(self.fd.as_fd(), LowerOffset(0))?;
         // A sync may be under way that counts the truncates so far: a later one must not be taken for one of those.
-        let filled = state.filled.anew(PageCount(0));
+        let filled = state.filled.restarted(PageCount(0));
         *state = State {
             truncates: state.truncates,
             durable_truncates: state.truncates,

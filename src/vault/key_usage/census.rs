@@ -1,7 +1,7 @@
 //! The census: how many files each backing key wraps, of those this mount has seen. A cache for people to
 //! look at; before anything is retired or deleted, a sweep counts afresh.
 //!
-//! Also what the kernel may have pages of when a key goes is found here, so a file stays until it is emptied or
+//! Also what the kernel may have pages of when a key becomes unusable is found here, so a file stays until it is emptied or
 //! removed, whether the kernel has forgotten it or not: files are kept as sets of inode numbers, of which lower
 //! filesystems give out neighbours. That is a byte for two or three files, at worst 40 for a file with no neighbour.
 

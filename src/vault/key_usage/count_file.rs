@@ -16,8 +16,8 @@ impl Vault {
         if inode.kind != FileKind::Regular {
             return Ok(None);
         }
-        let found = self.with_stated(&inode, |keys| self.record_in_census(&inode, keys))?;
-        Ok(found.map(|stated| self.header_info(stated)))
+        let found = self.with_header_fields(&inode, |keys| self.record_in_census(&inode, keys))?;
+        Ok(found.map(|fields| self.header_info(fields)))
     }
 
     /// Records in the census what wraps a file. One without a name, which is as good as gone, isn't counted:

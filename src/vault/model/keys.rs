@@ -98,10 +98,10 @@ impl Run {
         for (id, ino) in files {
             let shut = vault.file_header_info(ino).unwrap().is_some_and(|info| info.backing.key == second);
             let size = vault.getattr(ino).unwrap().size;
-            let cut = SetAttr { size: Some(size), ..SetAttr::default() };
+            let new_size = SetAttr { size: Some(size), ..SetAttr::default() };
             if shut {
                 assert_eq!(vault.open(ino, READ_WRITE, &me()).map_err(|e| errno(&e)), Err(Errno::NOKEY));
-                assert_eq!(vault.setattr(ino, &cut, &me()).map_err(|e| errno(&e)), Err(Errno::NOKEY));
+                assert_eq!(vault.setattr(ino, &new_size, &me()).map_err(|e| errno(&e)), Err(Errno::NOKEY));
                 continue;
             }
             let handle = vault.open(ino, READ_WRITE, &me()).unwrap();

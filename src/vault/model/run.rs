@@ -339,7 +339,7 @@ impl Run {
         Some(())
     }
 
-    /// The same file, but for its number: the kernel looks it up anew. Whoever asks for it comes by a name: the
+    /// The same file, but for its number: the kernel looks it up again. A caller comes by a name: the
     /// one that the vault knew may be gone, of a file that had several.
     fn reencrypt(&mut self, file: u8) -> Option<()> {
         let (id, _) = self.file(file)?;
@@ -400,7 +400,7 @@ impl Run {
     }
 
     /// Closes and forgets everything: then nothing is left in the table of inodes but the root.
-    pub(super) fn let_go(&mut self) {
+    pub(super) fn close_all(&mut self) {
         for (id, handle) in std::mem::take(&mut self.open) {
             self.test.vault.release(self.known[&id].0, handle).unwrap();
         }

@@ -15,7 +15,7 @@ fn run(test: TestVault, ops: &[Op]) {
         run.apply(op);
     }
     run.check("at the end");
-    run.let_go();
+    run.close_all();
     run.check("after all was forgotten");
     run.apply(&Op::ReopenKeyring);
 }

@@ -13,13 +13,13 @@ use crate::vault::testing::{READ_WRITE, TestVault, me};
 use crate::vault::{FileKind, Privileges, Result, SetAttr, SyncScope, Vault, XattrMode};
 
 const RUN: Duration = Duration::from_secs(3);
-/// Long past the end of the run: whoever isn't done by then waits for a lock.
+/// Long past the end of the run: a thread that isn't done by then waits for a lock.
 const PATIENCE: Duration = Duration::from_secs(60);
 const THREADS: u64 = 4;
 /// What each does at the least, however slow the machine is.
 const STEPS: u32 = 300;
 const TOP: usize = 3;
-/// Writes begin, and cuts end, below this size.
+/// Writes begin, and truncates end, below this size.
 const SIZE: usize = 12_000;
 
 /// What a file of this tag, an odd number, holds at an offset; never zero, and the tag itself at 0.
@@ -103,7 +103,7 @@ impl Worker {
         done.ok()
     }
 
-    fn let_go(&mut self, index: usize) {
+    fn close(&mut self, index: usize) {
         let (ino, handle) = self.held.swap_remove(index);
         verify(&self.read(ino));
         self.vault.release(ino, handle).unwrap();
@@ -129,7 +129,7 @@ impl Worker {
     fn hold(&mut self, ino: Ino, handle: Handle) {
         self.held.push((ino, handle));
         if self.held.len() > 4 {
-            self.let_go(0);
+            self.close(0);
         }
     }
 
@@ -238,7 +238,7 @@ impl Worker {
             }
             _ => {
                 if !self.held.is_empty() {
-                    self.let_go(0);
+                    self.close(0);
                 }
             }
         }
@@ -251,7 +251,7 @@ impl Worker {
             steps += 1;
         }
         while !self.held.is_empty() {
-            self.let_go(0);
+            self.close(0);
         }
     }
 }

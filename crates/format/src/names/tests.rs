@@ -85,8 +85,8 @@ fn a_lower_name_changed_in_any_byte_is_refused() {
                 assert!(cipher.decrypt(DIR, &flipped).is_err());
             }
         }
-        for cut in 0..lower.full().len() {
-            assert!(cipher.decrypt(DIR, &lower.full()[..cut]).is_err());
+        for len in 0..lower.full().len() {
+            assert!(cipher.decrypt(DIR, &lower.full()[..len]).is_err());
         }
         for more in [&b"A"[..], b"=", b"==", b"AAAA"] {
             assert!(cipher.decrypt(DIR, &[lower.full(), more].concat()).is_err());
@@ -189,8 +189,8 @@ fn records_round_trip_and_are_refused_when_changed() {
                 assert!(cipher.decode(&flipped).is_err());
             }
         }
-        for cut in 0..lower.len() {
-            assert!(cipher.decode(&lower[..cut]).is_err());
+        for len in 0..lower.len() {
+            assert!(cipher.decode(&lower[..len]).is_err());
         }
         assert!(cipher.decode(&[&lower[..], b"\0"].concat()).is_err());
     }
@@ -247,8 +247,8 @@ fn a_symlink_target_changed_in_any_byte_is_refused() {
                 assert!(cipher.decode(&flipped).is_err());
             }
         }
-        for cut in 0..lower.len() {
-            assert!(cipher.decode(&lower[..cut]).is_err());
+        for len in 0..lower.len() {
+            assert!(cipher.decode(&lower[..len]).is_err());
         }
     }
     assert_eq!(cipher.decode(b"../../etc/passwd"), Err(OpenError::Damaged));
@@ -287,8 +287,8 @@ fn xattr_names_and_values() {
             assert!(cipher.open_value(b"user.a", &flipped).is_err());
         }
     }
-    for cut in 0..sealed.len() {
-        assert!(cipher.open_value(b"user.a", &sealed[..cut]).is_err());
+    for len in 0..sealed.len() {
+        assert!(cipher.open_value(b"user.a", &sealed[..len]).is_err());
     }
     let empty = cipher.seal_value(b"user.a", b"");
     assert_eq!(cipher.open_value(b"user.a", &empty).unwrap(), b"");

@@ -1,4 +1,4 @@
-//! Headers copied from one file to another, as whoever can write the ciphertext does it.
+//! Headers copied from one file to another, as someone who can write the ciphertext does it.
 
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
@@ -86,8 +86,8 @@ fn a_copied_header_takes_nothing_while_the_file_it_is_of_is_known() {
     t.vault.link(a, Ino::ROOT, b"link").unwrap();
     assert_eq!(t.content("link").unwrap(), [1; 5000]);
     // What helps: it is emptied.
-    let cut = SetAttr { size: Some(0), ..SetAttr::default() };
-    t.vault.setattr(log, &cut, &me()).unwrap();
+    let new_size = SetAttr { size: Some(0), ..SetAttr::default() };
+    t.vault.setattr(log, &new_size, &me()).unwrap();
     t.append("log", 0, b"new").unwrap();
     assert_eq!((t.content("log").unwrap(), t.content("a").unwrap().len()), (b"new".to_vec(), 5000));
 }
@@ -168,8 +168,8 @@ fn an_id_that_was_cut_away_is_free() {
     t.copy_header(a, log);
     t.content("log").unwrap();
     is_of_two(t.content("a"), log);
-    let cut = SetAttr { size: Some(0), ..SetAttr::default() };
-    t.vault.setattr(log, &cut, &me()).unwrap();
+    let new_size = SetAttr { size: Some(0), ..SetAttr::default() };
+    t.vault.setattr(log, &new_size, &me()).unwrap();
     assert_eq!(t.content("a").unwrap(), [1; 5000]);
 }
 
@@ -198,7 +198,7 @@ fn the_table_is_bounded_and_forgets_with_the_kernel() {
     assert_eq!(table.len(), 0);
 }
 
-/// Whoever would have an id forgotten chooses when he has other files opened.
+/// Someone who wants an id forgotten chooses when other files are opened.
 #[test]
 fn a_closed_file_is_known_until_some_fifty_thousand_others_were_opened_whenever_that_begins() {
     let others: Vec<Arc<Inode>> = (1000..2000).map(inode).collect();

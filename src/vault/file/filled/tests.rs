@@ -28,7 +28,7 @@ fn only_what_was_filled_when_the_sync_began_is_durable() {
     assert_eq!((filled.prefix(), filled.durable()), (PageCount(8), PageCount(4)));
 }
 
-/// The file was cut, and grew again without being written, while it was synced.
+/// The file was truncated, and grew again without being written, while it was synced.
 #[test]
 fn a_hole_made_during_a_sync_makes_what_it_covered_void() {
     let mut filled = Filled::default();
@@ -39,7 +39,7 @@ fn a_hole_made_during_a_sync_makes_what_it_covered_void() {
     filled.is_durable(mark);
     assert_eq!((filled.prefix(), filled.durable()), (PageCount(2), PageCount(0)));
     let mark = filled.mark();
-    filled = filled.anew(PageCount(0));
+    filled = filled.restarted(PageCount(0));
     filled.is_durable(mark);
     assert_eq!(filled.durable(), PageCount(0), "that was another header's");
 }

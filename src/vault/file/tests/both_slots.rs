@@ -1,4 +1,4 @@
-//! A file has left a backing key once neither slot bears it, durably: until then it is stale, whoever asks.
+//! A file has left a backing key once neither slot bears it, durably: until then it is stale for every caller.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
@@ -12,13 +12,13 @@ use crate::vault::{HeaderInfo, Privileges};
 
 const SLOT: usize = 512;
 
-struct Settled {
+struct RotatedFile {
     test: TestVault,
     ino: Ino,
     lower: PathBuf,
 }
 
-impl Settled {
+impl RotatedFile {
     /// A closed file of version 1, with version 2 current.
     fn rotated() -> Self {
         let test = TestVault::new();
@@ -59,7 +59,7 @@ impl Settled {
     }
 
     /// Re-wrapped, and then the second of its two writes lost, as in a power cut.
-    fn cut_between() -> (Self, Vec<u8>) {
+    fn interrupted() -> (Self, Vec<u8>) {
         let mut this = Self::rotated();
         let old = this.slots();
         assert_eq!(this.rewrap().rewrapped, 1);
@@ -75,12 +75,12 @@ impl Settled {
 /// The second slot was written and never synced: a power cut right behind "re-wrapped" brought the old one back.
 #[test]
 fn a_re_wrap_ends_with_a_sync_behind_its_last_write() {
-    let sets: [fn(&Settled); 2] = [
+    let sets: [fn(&RotatedFile); 2] = [
         |this| assert_eq!(this.rewrap().rewrapped, 1),
         |this| this.test.vault.rewrap_to(this.ino, &Destination::Key(this.test.keys().keys()[0].id)).unwrap(),
     ];
     for rewrap in sets {
-        let this = Settled::rotated();
+        let this = RotatedFile::rotated();
         let faults = Faults::record();
         {
             let _scope = faults.on_this_thread();
@@ -98,7 +98,7 @@ fn a_re_wrap_ends_with_a_sync_behind_its_last_write() {
 
 #[test]
 fn what_is_left_of_an_interrupted_re_wrap_is_stale_and_only_the_old_slot_is_written() {
-    let (this, new) = Settled::cut_between();
+    let (this, new) = RotatedFile::interrupted();
     let info = this.info();
     assert!(info.stale);
     assert_eq!(info.backing.version, KeyVersion(2), "it opens by the new slot");
@@ -117,7 +117,7 @@ fn what_is_left_of_an_interrupted_re_wrap_is_stale_and_only_the_old_slot_is_writ
 
 #[test]
 fn a_slot_that_makes_no_sense_is_written_over() {
-    type Spoil = fn(&Settled);
+    type Spoil = fn(&RotatedFile);
     let spoils: [Spoil; 3] = [
         |this| this.overwrite(0, &[0xff; SLOT]),
         // Of a version that the keyring doesn't know.
@@ -126,7 +126,7 @@ fn a_slot_that_makes_no_sense_is_written_over() {
         |this| this.overwrite(4, &[9, 9]),
     ];
     for spoil in spoils {
-        let (mut this, new) = Settled::cut_between();
+        let (mut this, new) = RotatedFile::interrupted();
         spoil(&this);
         this.reopen();
         assert!(this.info().stale);
@@ -139,7 +139,7 @@ fn a_slot_that_makes_no_sense_is_written_over() {
 /// Slot B of a new file, which was never re-wrapped, is no other backing key.
 #[test]
 fn a_slot_of_zeros_is_fine() {
-    let mut this = Settled::rotated();
+    let mut this = RotatedFile::rotated();
     let (ino, handle) = {
         this.test.make("new");
         this.test.open("new").unwrap()
@@ -161,7 +161,7 @@ fn a_slot_of_zeros_is_fine() {
 #[test]
 fn a_sync_that_fails_leaves_it_stale() {
     for skip in 0..3 {
-        let this = Settled::rotated();
+        let this = RotatedFile::rotated();
         let only = Some(FaultOp::Fdatasync);
         let faults = Faults::new(Plan { skip, only, errno: Errno::IO, after: After::Recover });
         let outcome = {
@@ -192,7 +192,7 @@ fn a_sync_that_fails_leaves_it_stale() {
 /// A floor that is lowered goes into the other slot, which bears the same backing key then.
 #[test]
 fn lowering_the_floor_leaves_no_old_slot_behind() {
-    let (this, _) = Settled::cut_between();
+    let (this, _) = RotatedFile::interrupted();
     let (ino, _handle) = this.test.open("f").unwrap();
     // Re-wrapped files of one page have a floor of one.
     let mode = FallocMode { keep_size: true, punch_hole: true, ..FallocMode::default() };

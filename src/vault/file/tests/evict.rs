@@ -1,4 +1,4 @@
-//! Files whose key goes: what was written is kept, DEKs are wiped, the same handles work again.
+//! Files whose key becomes unusable: what was written is kept, DEKs are wiped, the same handles work again.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -125,14 +125,14 @@ fn open_files_of_a_key_that_goes_are_written_wiped_and_come_back() {
         two.kernel.dropped.lock().ends_with(&[ino, fresh])
             || two.kernel.dropped.lock().ends_with(&[fresh, ino])
     );
-    assert!(!two.kernel.dropped.lock().contains(&mine), "another key's pages are left alone");
+    assert!(!two.kernel.dropped.lock().contains(&mine), "another key's pages stay");
     assert!(!two.has_dek(ino) && !two.has_dek(fresh) && two.has_dek(mine));
     assert!(is_nokey(two.read(ino)) && is_nokey(two.read(fresh)));
     assert!(is_nokey(vault.write(ino, PlainOffset(5), b"later", Privileges::Keep)));
     assert!(is_nokey(vault.open(ino, READ_WRITE, &me())));
     for size in [0, 10, 20_000, 90_000] {
-        let cut = SetAttr { size: Some(size), ..SetAttr::default() };
-        assert!(is_nokey(vault.setattr(ino, &cut, &me())), "{size}");
+        let new_size = SetAttr { size: Some(size), ..SetAttr::default() };
+        assert!(is_nokey(vault.setattr(ino, &new_size, &me())), "{size}");
     }
     assert_eq!(vault.getattr(ino).unwrap().size, 20_000);
     vault.fsync(ino, SyncScope::All).unwrap();
@@ -156,15 +156,15 @@ fn what_was_written_while_a_key_was_gone_is_shown_no_more_once_it_is_back() {
     let vault = &two.test.vault;
     let (empty, _a) = two.create(two.dir, "empty", b"");
     let (full, _b) = two.create(two.dir, "full", &bytes(1, 6000));
-    let (cut, _c) = two.create(two.dir, "cut", b"");
+    let (truncated, _t) = two.create(two.dir, "truncated", b"");
     let (direct, _d) = two.create(two.dir, "direct", b"");
     two.enable(false);
-    for ino in [empty, full, cut] {
+    for ino in [empty, full, truncated] {
         assert!(is_nokey(vault.write_back(ino, PlainOffset(2000), &[b'N'; 6000], Privileges::Keep)));
     }
     // Of this one the kernel knows that it failed: it has no page of it, nor its size.
     assert!(is_nokey(vault.write(direct, PlainOffset(0), &[b'N'; 6000], Privileges::Keep)));
-    vault.setattr(cut, &SetAttr { size: Some(0), ..SetAttr::default() }, &me()).unwrap();
+    vault.setattr(truncated, &SetAttr { size: Some(0), ..SetAttr::default() }, &me()).unwrap();
     two.kernel.dropped.lock().clear();
     // Another key that comes changes nothing.
     two.test.keys().create_key_for_test("alias/third".parse().unwrap());
@@ -176,7 +176,7 @@ fn what_was_written_while_a_key_was_gone_is_shown_no_more_once_it_is_back() {
     assert!(dropped.contains(&empty) && dropped.contains(&full), "{dropped:?}");
     assert_eq!(two.read(empty).unwrap(), [0; 8000]);
     assert_eq!(two.read(full).unwrap(), [bytes(1, 6000), vec![0; 2000]].concat());
-    assert_eq!(two.read(cut).unwrap(), b"");
+    assert_eq!(two.read(truncated).unwrap(), b"");
     assert_eq!(two.read(direct).unwrap(), b"");
     two.kernel.dropped.lock().clear();
     two.test.keys().create_key_for_test("alias/fourth".parse().unwrap());
@@ -191,7 +191,7 @@ fn a_key_that_comes_back_while_a_write_fails_for_it_leaves_nothing_unwritten() {
     two.enable(false);
     let written = vault.recording_unwritten(ino, PlainOffset(6000), || {
         let written = vault.write(ino, PlainOffset(0), &[b'N'; 6000], Privileges::Keep);
-        // Whoever brings it back looks for what was not written now.
+        // What makes it usable again looks for what was not written now.
         two.enable(true);
         written
     });
@@ -349,8 +349,8 @@ fn a_key_that_comes_and_goes_under_load_stops_nobody() {
             }
             if n % 4 == 0 {
                 refused_or_done(vault.fsync(ino, SyncScope::Data));
-                let cut = SetAttr { size: Some(5000), ..SetAttr::default() };
-                refused_or_done(vault.setattr(ino, &cut, &me()).map(drop));
+                let new_size = SetAttr { size: Some(5000), ..SetAttr::default() };
+                refused_or_done(vault.setattr(ino, &new_size, &me()).map(drop));
             }
         }));
     }

@@ -109,9 +109,9 @@ impl Walk {
                 .apply(&Op::Truncate { size: 0 })
                 .unwrap_or_else(|e| panic!("{when}: emptied: {e}"));
             self.stage.run.model.clear();
-            let anew = Op::Write { at: 0, len: 9000, seed: 7 };
-            self.stage.run.apply(&anew).unwrap_or_else(|e| panic!("{when}: anew: {e}"));
-            self.stage.run.expect(&anew);
+            let again = Op::Write { at: 0, len: 9000, seed: 7 };
+            self.stage.run.apply(&again).unwrap_or_else(|e| panic!("{when}: again: {e}"));
+            self.stage.run.expect(&again);
             self.stage.run.check();
         }
     }

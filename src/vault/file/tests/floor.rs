@@ -1,5 +1,5 @@
 //! The floor: raised by a re-wrap and by the last close after an fsync, never before what is below it is durable;
-//! lowered before anything below it goes. As whoever zeroes pages below: what the floor covers is EIO.
+//! lowered before anything below it goes. To one who zeroes pages below: what the floor covers is EIO.
 
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ impl Run {
         found.next().unwrap().path()
     }
 
-    /// The floor that whoever opens the file finds; none if it has no header.
+    /// The floor that an open finds; none if it has no header.
     pub(super) fn floor(&self) -> Option<u64> {
         let bytes = std::fs::read(self.lower()).unwrap();
         let slots: &[u8; SLOTS] = bytes.first_chunk()?;
@@ -207,7 +207,7 @@ fn a_hole_or_a_cut_below_the_floor_lowers_it_first() {
     }
 }
 
-/// Each lowering costs a sync: a file that is cut page by page pays for a few.
+/// Each lowering costs a sync: a file that is truncated page by page pays for a few.
 #[test]
 fn cutting_page_by_page_costs_a_few_syncs() {
     let mut run = Run::new(Suite::Aes256Gcm);

@@ -63,7 +63,7 @@ fn a_zeroed_page_is_a_hole_unless_the_floor_forbids_it() {
     zero_page_1();
     run.reopen();
     assert!(matches!(run.content(), Err(Error::Corrupt(Damage::Page(1)))));
-    // Emptied and written anew it has no floor, and the hole is one.
+    // Emptied and written again it has no floor, and the hole is one.
     run.apply(&Op::Truncate { size: 0 }).unwrap();
     run.apply(&write).unwrap();
     zero_page_1();
@@ -119,7 +119,7 @@ fn holes_are_found_where_they_are() {
     assert!(matches!(seek(&run, 100_010, Whence::Data), Err(Error::NoMoreData)));
 }
 
-/// A size that was cut while the last page of it held data: what was cut must not come back when the file
+/// A size that was reduced while its last page held data: what was truncated must not come back when the file
 /// grows, also if the page after the new end had been left behind by a power cut.
 #[test]
 fn leftovers_past_the_end_never_come_back() {
@@ -145,7 +145,7 @@ fn leftovers_past_the_end_never_come_back() {
     assert_eq!(crate::content::layout::lower_size(PlainOffset(1)), LowerOffset(4097));
 }
 
-/// A re-wrap may raise the floor. Broken off anywhere, it must not leave a floor behind that a later hole or cut
+/// A re-wrap may raise the floor. Broken off anywhere, it must not leave a floor behind that a later hole or truncate
 /// doesn't know of: the slot with it can be the header after a power cut.
 #[test]
 fn holes_and_cuts_behind_a_broken_off_rewrap_stay_readable() {
@@ -281,7 +281,7 @@ fn where_holes_are_told_as_data_a_file_that_lost_its_header_can_be_written_anew_
     run.check();
 }
 
-/// Found by PostgreSQL, whose recovery writes a file anew that a power cut left so, and could not.
+/// Found by PostgreSQL, whose recovery writes a file again that a power cut left so, and could not.
 #[test]
 fn a_file_that_was_never_synced_and_lost_its_header_can_be_written_anew() {
     for op in [

@@ -295,8 +295,8 @@ fn what_is_written_to_a_file_of_another_owner_is_told_as_done() {
     vault.setattr(ino, &SetAttr { mtime: sent, ..SetAttr::default() }, &me()).unwrap();
     vault.fsync(ino, SyncScope::All).unwrap();
     for size in [5000, 0] {
-        let cut = SetAttr { size: Some(size), mtime: sent, ..SetAttr::default() };
-        vault.setattr(ino, &cut, &me()).unwrap();
+        let new_size = SetAttr { size: Some(size), mtime: sent, ..SetAttr::default() };
+        vault.setattr(ino, &new_size, &me()).unwrap();
         assert_eq!(vault.getattr(ino).unwrap().size, size);
     }
     vault.release(ino, walk.stage.run.handle).unwrap();
@@ -307,7 +307,7 @@ fn what_is_written_to_a_file_of_another_owner_is_told_as_done() {
     assert!(matches!(vault.setattr(ino, &old, &me()), Err(Error::Lower(Errno::PERM))));
 }
 
-/// What the failed cut made of it can be on disk already.
+/// What the failed truncate made of it can be on disk already.
 #[test]
 fn what_is_put_back_after_a_cut_that_failed_is_durable() {
     let mut run = Run::of(TestVault::in_memory());

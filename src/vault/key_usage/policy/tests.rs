@@ -8,8 +8,8 @@ use crate::vault::{Caller, Error, OpenFlags, Privileges, Result, SetAttr};
 
 const READ: OpenFlags = OpenFlags { read: true, write: false, truncate: false };
 const WRITE: OpenFlags = OpenFlags { read: false, write: true, truncate: false };
-const CUT: OpenFlags = OpenFlags { read: false, write: true, truncate: true };
-const CUT_BY_NAME: SetAttr =
+const WITH_TRUNC: OpenFlags = OpenFlags { read: false, write: true, truncate: true };
+const TRUNCATE_BY_NAME: SetAttr =
     SetAttr { mode: None, uid: None, gid: None, size: Some(1), atime: None, mtime: None, handle: None };
 
 fn user(uid: u32) -> Caller {
@@ -49,7 +49,7 @@ fn file(test: &TestVault, name: &str, content: &[u8]) -> Ino {
     ino
 }
 
-/// Which of: opening to read, to write, with O_TRUNC; cutting by name; creating to write, to read and write; mknod.
+/// Which of: opening to read, to write, with O_TRUNC; truncating by name; creating to write, to read and write; mknod.
 fn denied(test: &TestVault, ino: Ino, uid: u32) -> [bool; 7] {
     let (vault, caller) = (&test.vault, user(uid));
     let open = |flags| {
@@ -71,8 +71,8 @@ fn denied(test: &TestVault, ino: Ino, uid: u32) -> [bool; 7] {
     if made.is_ok() {
         vault.unlink(Ino::ROOT, b"new").unwrap();
     }
-    let cut = is_denied(vault.setattr(ino, &CUT_BY_NAME, &caller));
-    [open(READ), open(WRITE), open(CUT), cut, create(WRITE), create(READ_WRITE), is_denied(made)]
+    let truncated = is_denied(vault.setattr(ino, &TRUNCATE_BY_NAME, &caller));
+    [open(READ), open(WRITE), open(WITH_TRUNC), truncated, create(WRITE), create(READ_WRITE), is_denied(made)]
 }
 
 /// Who asks is somebody else, in whose name nothing is made below when the tests don't run as root.
@@ -113,7 +113,7 @@ fn handles_and_the_mount_itself_are_asked_once_or_never() {
     let mut content = [0; 7];
     test.vault.read(ino, PlainOffset(0), &mut content).unwrap();
     assert_eq!(content, *b"CONTENT");
-    let through = |handle| SetAttr { handle: Some(handle), ..CUT_BY_NAME };
+    let through = |handle| SetAttr { handle: Some(handle), ..TRUNCATE_BY_NAME };
     test.vault.setattr(ino, &through(handle), &me()).unwrap();
     assert!(is_denied(test.vault.setattr(ino, &through(reading), &me())), "not opened for writing");
     assert!(is_denied(test.vault.setattr(ino, &through(Handle(1 << 40)), &me())), "no handle at all");

@@ -59,7 +59,7 @@ fn files_of_every_version_and_state_are_counted_once() {
     assert_eq!(references.of(|backing| backing.version < KeyVersion(2)), 2);
 }
 
-/// A slot that bears an old version lets whoever has that version open the file, whatever the other one bears.
+/// A slot that bears an old version lets anyone with that version open the file, whatever the other one bears.
 #[test]
 fn both_slots_count_after_an_interrupted_re_wrap() {
     let mut vault = TestVault::new();
@@ -177,7 +177,7 @@ fn a_directory_that_moves_begins_the_count_anew_but_not_for_ever() {
         true
     });
     assert_eq!(references.unwrap().of(|_| true), 1);
-    assert!(calls > 4, "it was begun anew");
+    assert!(calls > 4, "it was begun again");
     let always = vault.vault.count_key_references(&mut |_| {
         swap();
         true
@@ -186,7 +186,7 @@ fn a_directory_that_moves_begins_the_count_anew_but_not_for_ever() {
     assert!(matches!(vault.vault.count_key_references(&mut |_| false), Err(CountError::Stopped)));
 }
 
-/// Whoever can write the ciphertext can make files that claim whatever he likes: they are named, some of each kind.
+/// Someone who can write the ciphertext can make files that claim anything: they are named, some of each kind.
 #[test]
 fn forged_headers_are_named() {
     let vault = TestVault::new();

@@ -28,8 +28,8 @@ fn refusals_by_key_state_name_caller_key_file_and_lower_path() {
     let acting = Actor { uid: 4711, pid: 42 }.act();
     let read = OpenFlags { read: true, write: false, truncate: false };
     assert!(vault.vault.open(attr.ino, read, &me()).is_err());
-    let cut = SetAttr { size: Some(3), ..SetAttr::default() };
-    assert!(vault.vault.setattr(attr.ino, &cut, &me()).is_err());
+    let new_size = SetAttr { size: Some(3), ..SetAttr::default() };
+    assert!(vault.vault.setattr(attr.ino, &new_size, &me()).is_err());
     assert!(vault.vault.create(dir, b"new", 0o644, READ_WRITE, &me()).is_err());
     drop(acting);
 

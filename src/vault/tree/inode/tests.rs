@@ -210,7 +210,7 @@ fn an_inode_is_small() {
     assert!(shared + 8 + 8 + entry * 16 / 7 <= 200, "{shared} + {entry}");
 }
 
-/// Whoever was first to look it up may have given it some before its maker came to enter it.
+/// The first to look it up may have given it some before its maker came to enter it.
 #[test]
 fn only_a_file_that_its_maker_enters_is_known_to_have_no_capabilities() {
     let table = Table::new(8);

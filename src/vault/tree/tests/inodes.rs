@@ -297,7 +297,7 @@ fn many_files_whose_last_known_name_is_gone_stay_themselves() {
     }
 }
 
-/// Two names in two directories, removed at once: whoever is last keeps the inode.
+/// Two names in two directories, removed at once: the last one keeps the inode.
 #[test]
 fn names_removed_at_once_leave_the_inode_reachable() {
     let t = TestVault::in_memory();

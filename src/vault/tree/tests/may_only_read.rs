@@ -33,13 +33,13 @@ fn changes(v: &Vault) -> Vec<(&'static str, Result<()>)> {
     let empty = find(v, "empty").unwrap();
     let at = PlainOffset(0);
     let mode = |keep_size, punch_hole| FallocMode { keep_size, punch_hole, zero_range: false };
-    let cut = SetAttr { size: Some(5), ..SetAttr::default() };
+    let new_size = SetAttr { size: Some(5), ..SetAttr::default() };
     let chmod = SetAttr { mode: Some(0o600), ..SetAttr::default() };
     let truncate = OpenFlags { read: false, write: false, truncate: true };
     let key = v.keys().current(&crate::ids::AliasName::default_alias()).unwrap().key;
     vec![
         ("open to write", v.open(f, READ_WRITE, &me()).map(drop)),
-        ("open to cut", v.open(f, truncate, &me()).map(drop)),
+        ("open with O_TRUNC", v.open(f, truncate, &me()).map(drop)),
         ("create", v.create(dir, b"n", 0o644, READ_WRITE, &me()).map(drop)),
         ("mknod", v.mknod(dir, b"n", 0o010_644, 0, &me()).map(drop)),
         ("mkdir", v.mkdir(dir, b"n", 0o755, &me()).map(drop)),
@@ -52,8 +52,8 @@ fn changes(v: &Vault) -> Vec<(&'static str, Result<()>)> {
         ("write", v.write(f, at, b"w", Privileges::Clear).map(drop)),
         ("write an empty file", v.write(empty, at, b"w", Privileges::Keep).map(drop)),
         ("write back", v.write_back(f, at, b"w", Privileges::Keep).map(drop)),
-        ("truncate", v.setattr(f, &cut, &me()).map(drop)),
-        ("grow", v.setattr(empty, &cut, &me()).map(drop)),
+        ("truncate", v.setattr(f, &new_size, &me()).map(drop)),
+        ("grow", v.setattr(empty, &new_size, &me()).map(drop)),
         ("chmod", v.setattr(dir, &chmod, &me()).map(drop)),
         ("fallocate", v.fallocate(empty, at, 9000, mode(false, false), Privileges::Keep)),
         ("reserve", v.fallocate(f, at, 90_000, mode(true, false), Privileges::Keep)),

@@ -123,7 +123,7 @@ fn an_accepted_keyring_counts_at_its_place_alone() {
             assert!(!seen.follow(&found.at("/elsewhere")));
         }
         assert_eq!(checked(&seen, &start, "/elsewhere"), "rolled back");
-        // Nor is the record of a place lowered, by whoever insists.
+        // Nor is the record of a path lowered, whatever a user accepts.
         assert!(!seen.accept(&accepted.at(place)));
         assert_eq!(seen.newest_at(Path::new(place)), Generation(9));
     }

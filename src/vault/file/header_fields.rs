@@ -24,8 +24,8 @@ impl Vault {
         if inode.kind == FileKind::Regular { self.header_info_of(&inode) } else { Ok(None) }
     }
 
-    pub(in crate::vault) fn header_info(&self, stated: Stated) -> HeaderInfo {
-        let Stated { keys, suite, sequence } = stated;
+    pub(in crate::vault) fn header_info(&self, fields: HeaderFields) -> HeaderInfo {
+        let HeaderFields { keys, suite, sequence } = fields;
         let (stale, belonging) = (self.rewrap_target(&keys).is_some(), self.keys.follow(&keys).belonging);
         HeaderInfo {
             backing: keys.backing,
@@ -45,24 +45,26 @@ impl Vault {
             match slot.upgrade() {
                 Some(file) => {
                     drop(slot);
-                    file.stated()?
+                    file.header_fields()?
                 }
-                None => self.claimed_or_open(self.tree.open_lower(inode, Access::ReadOnly)?.0.as_fd())?,
+                None => {
+                    self.unverified_or_opened(self.tree.open_lower(inode, Access::ReadOnly)?.0.as_fd())?
+                }
             }
         };
-        Ok(found.map(|stated| self.header_info(stated)))
+        Ok(found.map(|fields| self.header_info(fields)))
     }
 
     /// What the newest slot says or, where the keyring lacks its key, the slot that opens instead, if one does.
-    fn claimed_or_open(&self, fd: BorrowedFd<'_>) -> Result<Option<Stated>> {
-        let newest = claimed(fd)?;
-        if !newest.is_some_and(|stated| self.keys.state_of(stated.keys.backing).is_missing()) {
+    fn unverified_or_opened(&self, fd: BorrowedFd<'_>) -> Result<Option<HeaderFields>> {
+        let newest = unverified(fd)?;
+        if !newest.is_some_and(|fields| self.keys.state_of(fields.keys.backing).is_missing()) {
             return Ok(newest);
         }
         let mut slots = [0; SLOTS];
         storage::pread(fd, &mut slots, LowerOffset(0))?;
         let opened = header::open(&slots, |slot| unwrap(&self.keys, slot)).ok();
-        Ok(opened.as_ref().map(Stated::of).or(newest))
+        Ok(opened.as_ref().map(HeaderFields::of).or(newest))
     }
 
     /// What a file's header says: verified, or, where its key can't be used, unverified. `None` for an empty file. `act` is
@@ -71,20 +73,20 @@ impl Vault {
     ///
     /// # Errors
     /// EIO for a file without a header that opens; those of reading the lower file.
-    pub(in crate::vault) fn with_stated(
+    pub(in crate::vault) fn with_header_fields(
         &self,
         inode: &Inode,
         act: impl FnOnce(SlotKeys),
-    ) -> Result<Option<Stated>> {
+    ) -> Result<Option<HeaderFields>> {
         let slot = inode.file.lock();
         if let Some(file) = slot.upgrade() {
             drop(slot);
             let state = file.state.read();
             let found = match &state.body {
-                Body::KeyEvicted(_) => Some(claimed(file.fd.as_fd())?.ok_or(Damage::Header)?),
-                _ => state.sealed()?.map(|sealed| Stated::of(&sealed.header)),
+                Body::KeyEvicted(_) => Some(unverified(file.fd.as_fd())?.ok_or(Damage::Header)?),
+                _ => state.sealed()?.map(|sealed| HeaderFields::of(&sealed.header)),
             };
-            found.inspect(|stated| act(stated.keys));
+            found.inspect(|fields| act(fields.keys));
             return Ok(found);
         }
         let (fd, stat) = self.tree.open_lower(inode, Access::ReadOnly)?;
@@ -96,13 +98,13 @@ impl Vault {
         let found = match self.load_body_of(inode.ino, &fd, lower, layout::page_count(size)) {
             Ok(Body::Sealed(sealed)) => {
                 self.report_if_newer(inode.ino, &sealed.header.keys());
-                Stated::of(&sealed.header)
+                HeaderFields::of(&sealed.header)
             }
             Ok(Body::NoHeader) => return Ok(None),
             Ok(Body::Unreadable(damage)) => return Err(damage.into()),
             Ok(Body::Unsynced) => return Err(Damage::Header.into()),
             Ok(Body::Unknown | Body::KeyEvicted(_)) | Err(Error::KeyNotUsable(_)) => {
-                claimed(fd.as_fd())?.ok_or(Damage::Header)?
+                unverified(fd.as_fd())?.ok_or(Damage::Header)?
             }
             Err(e) => return Err(e),
         };
@@ -112,31 +114,31 @@ impl Vault {
 }
 
 impl OpenFile {
-    /// What its header says; unverified once its key has gone.
-    fn stated(&self) -> Result<Option<Stated>> {
+    /// What its header says; unverified once its key can't be used.
+    fn header_fields(&self) -> Result<Option<HeaderFields>> {
         if self.must_reload.load(Ordering::Relaxed) {
-            return claimed(self.fd.as_fd());
+            return unverified(self.fd.as_fd());
         }
-        Ok(self.state.read().sealed()?.map(|sealed| Stated::of(&sealed.header)))
+        Ok(self.state.read().sealed()?.map(|sealed| HeaderFields::of(&sealed.header)))
     }
 }
 
 /// What a header says of itself, verified or not.
 #[derive(Clone, Copy)]
-pub(in crate::vault) struct Stated {
+pub(in crate::vault) struct HeaderFields {
     pub(super) keys: SlotKeys,
     suite: Suite,
     sequence: Sequence,
 }
 
-impl Stated {
+impl HeaderFields {
     fn of(header: &Header) -> Self {
         Self { keys: header.keys(), suite: header.suite(), sequence: header.sequence() }
     }
 }
 
 /// What the slot says, unverified, that a mount would try first; `None` if there is neither.
-fn claimed(fd: BorrowedFd<'_>) -> Result<Option<Stated>> {
+fn unverified(fd: BorrowedFd<'_>) -> Result<Option<HeaderFields>> {
     let mut slots = [0; SLOTS];
     if storage::pread(fd, &mut slots, LowerOffset(0))? == 0 || block::is_zero(&slots) {
         return Ok(None);
@@ -144,7 +146,7 @@ fn claimed(fd: BorrowedFd<'_>) -> Result<Option<Stated>> {
     let [first, _] = UnverifiedSlot::parse_both(&slots);
     let slot = first.ok_or(Damage::Header)?;
     let suite = Suite::from_number(slot.suite_number()).ok_or(Error::Newer("an unknown content suite"))?;
-    Ok(Some(Stated { keys: slot.keys(&slots), suite, sequence: slot.sequence() }))
+    Ok(Some(HeaderFields { keys: slot.keys(&slots), suite, sequence: slot.sequence() }))
 }
 
 /// Whether a lower file has a slot that states this file id, verified or not.
