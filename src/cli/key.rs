@@ -55,7 +55,7 @@ fn retire(args: &Args) -> Outcome {
         let forced = |key| RetireOrder { key, below, what }.to_string();
         order.force = Some(open.force(&target, &args.open, &args.key_id, forced)?);
     }
-    let report = long_work(Display::counting(), |go_on| open.operations().retire(&order, go_on))?;
+    let report = long_work(Display::counting(), |monitor| open.operations().retire(&order, monitor))?;
     if args.json {
         output::print_json(&report)?
     } else {

@@ -137,7 +137,7 @@ impl Unmounted {
         if keys.writable().is_err() || !keys.pending_deletions().iter().any(|pending| pending.due) {
             return Ok(());
         }
-        for deletion in long_work(Display::counting(), |go_on| self.vault.delete_due(go_on))? {
+        for deletion in long_work(Display::counting(), |monitor| self.vault.delete_due(monitor))? {
             output::complain(&match deletion.blocked {
                 None => format!("key {} is deleted, as its date has passed", deletion.key),
                 Some(why) => format!("the date of a key's deletion has passed, and it is held up: {why}"),

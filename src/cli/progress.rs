@@ -7,8 +7,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::errors;
 use super::exit::{Exit, Outcome};
-use super::interrupt::Interrupt;
-use crate::service::{self, GoOn, Progress};
+use super::interrupt;
+use crate::monitor::{Monitor, Progress};
+use crate::service;
 
 /// How often a line is written where there is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
@@ -86,19 +87,16 @@ impl Drop for Display {
     }
 }
 
-/// Does long work: shows how far it is, and stops it at a signal.
+/// Does long work: shows how far it is, and cancels it at a signal.
 ///
 /// # Errors
 /// Those of the work.
 pub(super) fn long_work<T>(
     mut display: Display,
-    work: impl FnOnce(GoOn<'_>) -> service::Result<T>,
+    work: impl FnOnce(&mut Monitor<'_>) -> service::Result<T>,
 ) -> Outcome<T> {
-    let interrupt = Interrupt::watch(Exit::Interrupted as u8)?;
-    let done = work(&mut |progress| {
-        display.update(&progress);
-        !interrupt.came()
-    });
+    let interrupted = interrupt::watch(Exit::Interrupted as u8)?;
+    let done = work(&mut Monitor::new(&interrupted, &mut |progress| display.update(&progress)));
     drop(display);
     done.map_err(|error| errors::operation(&error))
 }

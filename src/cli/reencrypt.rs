@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::args;
 use super::errors;
 use super::exit::{Exit, Failure, Outcome};
-use super::interrupt::Interrupt;
+use super::interrupt;
 use super::open_target::{Access, Unmounted};
 use super::output;
 use super::progress::{self, Display};
@@ -20,8 +20,9 @@ use super::target::Target;
 use crate::control::{Client, Entry};
 use crate::ids::PathText;
 use crate::ids::{Ino, Timestamp};
+use crate::monitor::{Cancellation, Monitor, Progress};
 use crate::printable;
-use crate::service::{ErrorKind, FileReencrypted, Operations, Progress, ReencryptionEnded};
+use crate::service::{ErrorKind, FileReencrypted, Operations, ReencryptionEnded};
 
 /// What was done.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
@@ -56,7 +57,7 @@ pub(super) fn run(args: &args::Reencrypt) -> Outcome {
     let mut run = Run {
         recursive: args.recursive,
         before: args.before,
-        interrupt: Interrupt::watch(Exit::Interrupted as u8)?,
+        interrupted: interrupt::watch(Exit::Interrupted as u8)?,
         report: Report { before: args.before.unwrap_or(now), ..Report::default() },
         display: Display::reencrypting(),
         total: args.recursive.then_some(0),
@@ -79,7 +80,7 @@ pub(super) fn run(args: &args::Reencrypt) -> Outcome {
             Target::Vault(vault) => run.vault(vault, args)?,
         }
     }
-    run.report.complete = !run.interrupt.came();
+    run.report.complete = !run.interrupted.is_cancelled();
     drop(run.display);
     print_report(args, &run.report)
 }
@@ -149,7 +150,7 @@ enum Pass {
 struct Run {
     recursive: bool,
     before: Option<u32>,
-    interrupt: Interrupt,
+    interrupted: Cancellation,
     report: Report,
     display: Display,
     /// Files there are.
@@ -177,7 +178,7 @@ impl Run {
                 files: now.files - before.files,
                 reencrypted: now.reencrypted - before.reencrypted,
                 left: now.left - before.left,
-                complete: done.is_ok() && !self.interrupt.came(),
+                complete: done.is_ok() && !self.interrupted.is_cancelled(),
             }),
         );
         // Of two failures the first one tells more.
@@ -202,7 +203,7 @@ impl Run {
         let counting = pass == Pass::Counts;
         let mut todo = vec![top.to_owned()];
         while let Some(path) = todo.pop() {
-            if self.interrupt.came() {
+            if self.interrupted.is_cancelled() {
                 return Ok(());
             }
             let meta = match fs::symlink_metadata(&path) {
@@ -257,8 +258,8 @@ impl Run {
             return Ok(());
         }
         let before = self.before.map(|secs| Timestamp(i64::from(secs) * 1000));
-        let interrupt = self.interrupt.clone();
-        let done = Client::of(entry).reencrypt(Ino(meta.ino()), before, &mut |_| !interrupt.came());
+        let mut monitor = Monitor::silent(&self.interrupted);
+        let done = Client::of(entry).reencrypt(Ino(meta.ino()), before, &mut monitor);
         let outcome = match done {
             Ok(outcome) => outcome,
             Err(error) if error.kind == ErrorKind::Unreachable => return Err(errors::operation(&error)),
@@ -278,7 +279,7 @@ impl Run {
             FileReencrypted::Linked => self.left(path, "it has several names (hard links)"),
             FileReencrypted::InUse => self.left(path, "it is open in some program, or was changed meanwhile"),
             // One that the daemon stopped without being asked to is still to be done.
-            FileReencrypted::Stopped if self.interrupt.came() => self.report.files -= 1,
+            FileReencrypted::Stopped if self.interrupted.is_cancelled() => self.report.files -= 1,
             FileReencrypted::Stopped => self.left(path, "the mount is ending"),
         }
         self.show();
@@ -297,12 +298,12 @@ impl Run {
 
     fn vault(&mut self, vault: &Path, args: &args::Reencrypt) -> Outcome {
         let before = self.before.map(|secs| Timestamp(i64::from(secs) * 1000));
-        let (interrupt, display) = (self.interrupt.clone(), &mut self.display);
+        let display = &mut self.display;
         let unmounted = Unmounted::open(vault, &args.open, Access::Change)?;
-        let done = unmounted.vault.reencrypt_all(before, &mut |progress| {
-            display.update(&progress);
-            !interrupt.came()
-        });
+        let done = {
+            let mut receiver = |progress| display.update(&progress);
+            unmounted.vault.reencrypt_all(before, &mut Monitor::new(&self.interrupted, &mut receiver))
+        };
         let done = done.map_err(|error| errors::operation(&error))?;
         self.report.files += done.files;
         self.report.reencrypted += done.reencrypted;
@@ -326,7 +327,7 @@ mod tests {
         Run {
             recursive,
             before: None,
-            interrupt: Interrupt::default(),
+            interrupted: Cancellation::default(),
             report: Report::default(),
             display: Display::reencrypting(),
             total: None,

@@ -14,8 +14,9 @@ use super::target::Target;
 use crate::control::Entry;
 use crate::ids::Ino;
 use crate::keyring::Staying;
+use crate::monitor::Progress;
 use crate::printable;
-use crate::service::{Progress, Rewrap, RewrapDestination, RewrapReport};
+use crate::service::{Rewrap, RewrapDestination, RewrapReport};
 use crate::storage;
 
 /// Re-wraps files, in the mount if there is one. What is done stays done, however it ends.
@@ -38,7 +39,8 @@ pub(super) fn run(args: &args::Rewrap) -> Outcome {
         return Err(Failure::new(Exit::NotMounted, path.display(), cause));
     }
     let open = OpenTarget::open(&target, &args.open, Access::Change)?;
-    let sweep = |order: &Rewrap| long_work(Display::new(), |go_on| open.operations().rewrap(order, go_on));
+    let sweep =
+        |order: &Rewrap| long_work(Display::new(), |monitor| open.operations().rewrap(order, monitor));
     let report = match &target {
         Target::Mounted(entry) if !paths.is_empty() => {
             let mut all: Option<RewrapReport> = None;

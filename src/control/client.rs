@@ -13,9 +13,10 @@ use crate::fsck::{CheckObserver, CheckProgress, Summary};
 use crate::ids::{AliasName, BackingKeyId, Ino, PathText, Timestamp};
 use crate::keyring::{KeyRef, ManualRotation, Rotation, Staying, VersionState};
 use crate::kms::Call;
+use crate::monitor::{Cancellation, Monitor};
 use crate::service::{
-    ErrorKind, ErrorReply, FileReencrypted, GoOn, Inspected, KmsReply, Operations, Progress,
-    ReencryptionEnded, Result, Retire, RetireReport, Rewrap, RewrapReport, Status,
+    ErrorKind, ErrorReply, FileReencrypted, Inspected, KmsReply, Operations, ReencryptionEnded, Result,
+    Retire, RetireReport, Rewrap, RewrapReport, Status,
 };
 
 /// How long a reply may take; a rotation waits for the disk.
@@ -86,16 +87,19 @@ impl Client {
         }
     }
 
-    /// Asks for long work. `go_on` gets its progress, and while there is none what it got before.
-    fn ask_long(&self, request: &Request, go_on: GoOn<'_>) -> std::result::Result<Reply, ClientError> {
-        let mut last = Progress::default();
+    /// Asks for long work. Its progress is reported, and while there is none the same again. Cancels it by hanging up.
+    fn ask_long(
+        &self,
+        request: &Request,
+        monitor: &mut Monitor<'_>,
+    ) -> std::result::Result<Reply, ClientError> {
         self.connect()?.converse(request, &mut |reply| {
             match reply {
-                Some(Reply::Progress(progress)) => last = progress,
+                Some(Reply::Progress(progress)) => monitor.report(progress),
                 Some(reply) => return Step::Answer(reply),
-                None => {}
+                None => monitor.keep_alive(),
             }
-            if go_on(last) { Step::Wait } else { Step::HangUp }
+            Step::of(monitor.cancellation())
         })
     }
 
@@ -125,8 +129,8 @@ impl Operations for Client {
         answer!(self, self.ask(&Request::Status, REPLY_TIMEOUT)?, Reply::Status(status) => *status)
     }
 
-    fn count(&self, go_on: GoOn<'_>) -> Result<Status> {
-        answer!(self, self.ask_long(&Request::Count, go_on)?, Reply::Status(status) => *status)
+    fn count(&self, monitor: &mut Monitor<'_>) -> Result<Status> {
+        answer!(self, self.ask_long(&Request::Count, monitor)?, Reply::Status(status) => *status)
     }
 
     fn rotate(&self, target: &KeyRef) -> Result<Rotation> {
@@ -144,30 +148,25 @@ impl Operations for Client {
         answer!(self, reply, Reply::RotatedDue { rotated } => rotated)
     }
 
-    fn kms(&self, call: &Call, go_on: GoOn<'_>) -> Result<KmsReply> {
+    fn kms(&self, call: &Call, monitor: &mut Monitor<'_>) -> Result<KmsReply> {
         let request = Request::Kms { call: call.clone() };
         let reply = match call {
-            Call::ScheduleKeyDeletion { .. } => self.ask_long(&request, go_on)?,
+            Call::ScheduleKeyDeletion { .. } => self.ask_long(&request, monitor)?,
             _ => self.ask(&request, KMS_TIMEOUT)?,
         };
         answer!(self, reply, Reply::Kms(reply) => reply)
     }
 
-    fn retire(&self, order: &Retire, go_on: GoOn<'_>) -> Result<RetireReport> {
+    fn retire(&self, order: &Retire, monitor: &mut Monitor<'_>) -> Result<RetireReport> {
         let request = Request::Retire { asked: order.clone() };
-        answer!(self, self.ask_long(&request, go_on)?, Reply::Retired(report) => report)
+        answer!(self, self.ask_long(&request, monitor)?, Reply::Retired(report) => report)
     }
 
-    fn rewrap(&self, order: &Rewrap, go_on: GoOn<'_>) -> Result<RewrapReport> {
-        let mut last = Progress::default();
-        let reply = self.ask_long(&Request::Rewrap(order.clone()), &mut |progress| {
-            last = progress;
-            go_on(progress)
-        });
-        match reply {
+    fn rewrap(&self, order: &Rewrap, monitor: &mut Monitor<'_>) -> Result<RewrapReport> {
+        match self.ask_long(&Request::Rewrap(order.clone()), monitor) {
             Err(ClientError::Stopped) => {
                 let (versions, staying) = (Vec::new(), Staying::default());
-                Ok(RewrapReport { progress: last, complete: false, versions, staying })
+                Ok(RewrapReport { progress: monitor.last(), complete: false, versions, staying })
             }
             reply => answer!(self, reply?, Reply::Rewrapped(report) => report),
         }
@@ -178,8 +177,13 @@ impl Operations for Client {
         answer!(self, self.ask(&request, REPLY_TIMEOUT)?, Reply::Kms(reply) => reply)
     }
 
-    fn reencrypt(&self, ino: Ino, before: Option<Timestamp>, go_on: GoOn<'_>) -> Result<FileReencrypted> {
-        match self.ask_long(&Request::Reencrypt { ino: ino.0, before }, go_on) {
+    fn reencrypt(
+        &self,
+        ino: Ino,
+        before: Option<Timestamp>,
+        monitor: &mut Monitor<'_>,
+    ) -> Result<FileReencrypted> {
+        match self.ask_long(&Request::Reencrypt { ino: ino.0, before }, monitor) {
             Err(ClientError::Stopped) => Ok(FileReencrypted::Stopped),
             reply => answer!(self, reply?, Reply::Reencrypted { outcome } => outcome),
         }
@@ -200,7 +204,12 @@ impl Operations for Client {
         answer!(self, self.ask(&request, REPLY_TIMEOUT)?, Reply::VersionState(state) => state)
     }
 
-    fn fsck(&self, path: Option<&PathText>, watch: &mut dyn CheckObserver) -> Result<Summary> {
+    fn fsck(
+        &self,
+        path: Option<&PathText>,
+        cancellation: &Cancellation,
+        watch: &mut dyn CheckObserver,
+    ) -> Result<Summary> {
         let (mut seen, mut last) = (Summary::default(), CheckProgress::default());
         let request = Request::Fsck { path: path.cloned() };
         let reply = self.connect()?.converse(&request, &mut |reply| {
@@ -216,7 +225,8 @@ impl Operations for Client {
                 Some(reply) => return Step::Answer(reply),
                 None => {}
             }
-            if watch.go_on(last) { Step::Wait } else { Step::HangUp }
+            watch.progress(last);
+            Step::of(cancellation)
         });
         match reply {
             Err(ClientError::Stopped) => Ok(Summary { complete: false, ..seen }),

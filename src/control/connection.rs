@@ -14,6 +14,7 @@ use rustix::process::Pid;
 
 use super::protocol::{Reply, Request};
 use super::wire::{self, LineReader, WireError};
+use crate::monitor::Cancellation;
 use crate::service::ErrorReply;
 
 /// How long a daemon may take to read a request.
@@ -58,8 +59,15 @@ pub(super) enum Step {
     Wait,
     /// Takes this one for the answer.
     Answer(Reply),
-    /// Hangs up, which ends the daemon's work.
+    /// Hangs up, which cancels the daemon's work.
     HangUp,
+}
+
+impl Step {
+    /// Waits until it is cancelled.
+    pub(super) fn of(cancellation: &Cancellation) -> Self {
+        if cancellation.is_cancelled() { Self::HangUp } else { Self::Wait }
+    }
 }
 
 /// A connection to a daemon, for one request.

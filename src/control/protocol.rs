@@ -8,9 +8,10 @@ use crate::fsck::{self, Finding};
 use crate::ids::{AliasName, KeyId, KeyVersion, PathText, Timestamp};
 use crate::keyring::VersionState;
 use crate::kms::Call;
+use crate::monitor::Progress;
 use crate::service::{
-    ErrorReply, FileReencrypted, Inspected, KeyRef, KmsReply, ManualRotation, Progress, ReencryptionEnded,
-    Retire, RetireReport, Rewrap, RewrapReport, Rotation, Status,
+    ErrorReply, FileReencrypted, Inspected, KeyRef, KmsReply, ManualRotation, ReencryptionEnded, Retire,
+    RetireReport, Rewrap, RewrapReport, Rotation, Status,
 };
 
 /// The protocol's number. It goes up when an old client or daemon would misunderstand a new message.

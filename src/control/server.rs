@@ -6,7 +6,6 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -18,6 +17,7 @@ use super::wire::{self, LineReader, WireError};
 use crate::events::Actor;
 use crate::fsck::{self, CheckObserver, Finding};
 use crate::ids::{BackingKeyId, Ino};
+use crate::monitor::{Cancellation, Monitor};
 use crate::service::{ErrorKind, ErrorReply, Operations};
 
 /// Connections served at a time; one more gets the answer that the daemon is busy.
@@ -27,7 +27,7 @@ const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Progress lines are sent no more often than this.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Has long work stop soon: sweeps and counts ask for leave to continue only now and then.
+/// Cancels all long work on the vault, also what no client asked for.
 pub type Stop = Box<dyn Fn() + Send + Sync>;
 
 /// Serves `operations` at `endpoint` on threads of its own, until the [`Server`] is dropped, which calls `stop` first.
@@ -35,7 +35,7 @@ pub type Stop = Box<dyn Fn() + Send + Sync>;
 /// # Errors
 /// If the first thread can't be started.
 pub fn serve(endpoint: Endpoint, operations: Arc<dyn Operations>, stop: Stop) -> std::io::Result<Server> {
-    let (stopping, live) = (AtomicBool::new(false), Mutex::default());
+    let (stopping, live) = (Cancellation::default(), Mutex::default());
     let shared = Arc::new(Shared { endpoint, operations, stop, stopping, live });
     let acceptor = std::thread::Builder::new().name("control".into()).spawn({
         let shared = Arc::clone(&shared);
@@ -60,7 +60,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.shared.stopping.store(true, Ordering::SeqCst);
+        self.shared.stopping.cancel();
         (self.shared.stop)();
         // Wakes accept(2), which then fails with EINVAL.
         let _ = rustix::net::shutdown(self.shared.endpoint.listener(), rustix::net::Shutdown::Both);
@@ -83,7 +83,8 @@ struct Shared {
     endpoint: Endpoint,
     operations: Arc<dyn Operations>,
     stop: Stop,
-    stopping: AtomicBool,
+    /// Of all requests under way.
+    stopping: Cancellation,
     live: Mutex<HashMap<u64, Connection>>,
 }
 
@@ -94,7 +95,7 @@ struct Connection {
 
 fn accept_loop(shared: &Arc<Shared>) {
     let mut number = 0;
-    while !shared.stopping.load(Ordering::SeqCst) {
+    while !shared.stopping.is_cancelled() {
         match shared.endpoint.listener().accept() {
             Ok((stream, _)) => {
                 number += 1;
@@ -102,7 +103,7 @@ fn accept_loop(shared: &Arc<Shared>) {
                     tracing::warn!("control socket: a client could not be served: {error}");
                 }
             }
-            Err(_) if shared.stopping.load(Ordering::SeqCst) => break,
+            Err(_) if shared.stopping.is_cancelled() => break,
             Err(error) => {
                 tracing::warn!("control socket: accept: {error}");
                 // Out of descriptors, say: that passes, and must not spin.
@@ -186,54 +187,58 @@ fn answer(shared: &Shared, mut stream: UnixStream) {
     }
 }
 
-/// Sends the client of a check its findings and progress.
+/// Sends the client of long work its progress, and the findings of a check. A client that hangs up cancels it.
 struct Reporter<'a> {
-    shared: &'a Shared,
     stream: &'a mut UnixStream,
     sent: Option<Instant>,
-    gone: bool,
+    cancellation: Cancellation,
+}
+
+impl Reporter<'_> {
+    fn send(&mut self, reply: &Reply) {
+        if wire::send(self.stream, reply).is_err() {
+            self.cancellation.cancel();
+        }
+    }
+
+    /// Sends it unless something was sent a moment ago.
+    fn send_progress(&mut self, reply: &Reply) {
+        if !self.cancellation.is_cancelled() && self.sent.is_none_or(|at| at.elapsed() >= PROGRESS_INTERVAL) {
+            self.sent = Some(Instant::now());
+            self.send(reply);
+        }
+    }
 }
 
 impl CheckObserver for Reporter<'_> {
     fn found(&mut self, finding: &Finding) {
-        self.gone |= wire::send(self.stream, &Reply::Found(Box::new(finding.clone()))).is_err();
+        self.send(&Reply::Found(Box::new(finding.clone())));
     }
 
-    fn go_on(&mut self, progress: fsck::CheckProgress) -> bool {
-        if !self.gone && self.sent.is_none_or(|at| at.elapsed() >= PROGRESS_INTERVAL) {
-            self.sent = Some(Instant::now());
-            self.gone |= wire::send(self.stream, &Reply::Checking(progress)).is_err();
-        }
-        !self.gone && !self.shared.stopping.load(Ordering::SeqCst)
+    fn progress(&mut self, progress: fsck::CheckProgress) {
+        self.send_progress(&Reply::Checking(progress));
     }
 }
 
 fn perform(shared: &Shared, request: &Request, stream: &mut UnixStream) -> Reply {
     let operations = &shared.operations;
-    let mut sent: Option<Instant> = None;
-    let mut go_on = |progress| {
-        if shared.stopping.load(Ordering::SeqCst) {
-            return false;
-        }
-        if sent.is_some_and(|at| at.elapsed() < PROGRESS_INTERVAL) {
-            return true;
-        }
-        sent = Some(Instant::now());
-        wire::send(stream, &Reply::Progress(progress)).is_ok()
-    };
+    let cancellation = Cancellation::linked_to(&[&shared.stopping]);
+    let mut reporter = Reporter { stream, sent: None, cancellation: cancellation.clone() };
+    let mut receiver = |progress| reporter.send_progress(&Reply::Progress(progress));
+    let monitor = &mut Monitor::new(&cancellation, &mut receiver);
     let done = match request {
         Request::Status => operations.status().map(|status| Reply::Status(Box::new(status))),
         Request::Rotate { target } => operations.rotate(target).map(Reply::Rotated),
         Request::RotateNewKey { alias } => operations.replace_key(alias).map(Reply::Renewed),
         Request::RotateDue => operations.rotate_due().map(|rotated| Reply::RotatedDue { rotated }),
-        Request::Kms { call } => operations.kms(call, &mut go_on).map(Reply::Kms),
+        Request::Kms { call } => operations.kms(call, monitor).map(Reply::Kms),
         Request::PlainNames { paths } => {
             operations.plain_names(paths).map(|names| Reply::PlainNames { names })
         }
         Request::VerifyEvents => operations.verify_events().map(Reply::EventsVerified),
-        Request::Count => operations.count(&mut go_on).map(|status| Reply::Status(Box::new(status))),
+        Request::Count => operations.count(monitor).map(|status| Reply::Status(Box::new(status))),
         Request::Reencrypt { ino, before } => {
-            operations.reencrypt(Ino(*ino), *before, &mut go_on).map(|outcome| Reply::Reencrypted { outcome })
+            operations.reencrypt(Ino(*ino), *before, monitor).map(|outcome| Reply::Reencrypted { outcome })
         }
         Request::NoteReencryption { ended } => operations.note_reencryption(*ended).map(|()| Reply::Noted),
         Request::RewrapTo { ino, key_id } => operations.rewrap_to(Ino(*ino), key_id).map(Reply::Kms),
@@ -242,11 +247,11 @@ fn perform(shared: &Shared, request: &Request, stream: &mut UnixStream) -> Reply
             let backing = BackingKeyId { key: *key_id, version: *version };
             operations.version_state(backing).map(Reply::VersionState)
         }
-        Request::Retire { asked } => operations.retire(asked, &mut go_on).map(Reply::Retired),
-        Request::Rewrap(asked) => operations.rewrap(asked, &mut go_on).map(Reply::Rewrapped),
+        Request::Retire { asked } => operations.retire(asked, monitor).map(Reply::Retired),
+        Request::Rewrap(asked) => operations.rewrap(asked, monitor).map(Reply::Rewrapped),
         Request::Fsck { path } => {
-            let mut reporter = Reporter { shared, stream, sent: None, gone: false };
-            operations.fsck(path.as_ref(), &mut reporter).map(|summary| Reply::Checked(Box::new(summary)))
+            let checked = operations.fsck(path.as_ref(), &cancellation, &mut reporter);
+            checked.map(|summary| Reply::Checked(Box::new(summary)))
         }
     };
     done.unwrap_or_else(Reply::Refused)

@@ -1,3 +1,4 @@
+mod cancelling;
 mod names;
 
 use std::io::{Read, Write};
@@ -18,15 +19,16 @@ use crate::fsck::{self, CheckObserver, Code, Disposition, Finding, Summary};
 use crate::ids::{AliasName, BackingKeyId, Ino, KeyId, KeyVersion, PathText, Timestamp, VaultId};
 use crate::keyring::{Retirement, Staying, VersionState};
 use crate::kms::Call;
+use crate::monitor::{Cancellation, Monitor, Progress};
 use crate::service::{
-    self, ErrorKind, ErrorReply, FileReencrypted, GoOn, Inspected, KeyRef, KmsReply, ManualRotation,
-    OpenVault, Operations, Progress, ReencryptionEnded, Retire, RetireReport, Rewrap, RewrapReport, Rotation,
-    Status,
+    self, ErrorKind, ErrorReply, FileReencrypted, Inspected, KeyRef, KmsReply, ManualRotation, OpenVault,
+    Operations, ReencryptionEnded, Retire, RetireReport, Rewrap, RewrapReport, Rotation, Status,
 };
 use crate::vault::testing::TestVault;
 
 struct Fake {
     sweeps: AtomicU64,
+    checked: AtomicU64,
 }
 
 impl Operations for Fake {
@@ -50,26 +52,45 @@ impl Operations for Fake {
     fn rotate_due(&self) -> service::Result<Vec<Rotation>> {
         Ok(vec![])
     }
-    fn retire(&self, _: &Retire, _: GoOn<'_>) -> service::Result<RetireReport> {
+    fn retire(&self, _: &Retire, _: &mut Monitor<'_>) -> service::Result<RetireReport> {
         Err(ErrorReply::new(ErrorKind::NotFound, "no such key"))
     }
-    fn kms(&self, call: &Call, _: GoOn<'_>) -> service::Result<KmsReply> {
+    fn kms(&self, call: &Call, _: &mut Monitor<'_>) -> service::Result<KmsReply> {
         Ok(KmsReply::Done { answer: call.operation().into() })
     }
-    fn rewrap(&self, _: &Rewrap, go_on: GoOn<'_>) -> service::Result<RewrapReport> {
+    fn rewrap(&self, _: &Rewrap, monitor: &mut Monitor<'_>) -> service::Result<RewrapReport> {
         let mut progress = Progress::default();
-        while go_on(progress) {
+        loop {
+            monitor.report(progress);
+            if monitor.check().is_err() {
+                break;
+            }
             progress.seen += 1;
             self.sweeps.store(progress.seen, Ordering::SeqCst);
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(RewrapReport { progress, complete: false, versions: vec![], staying: Staying::default() })
     }
-    fn fsck(&self, path: Option<&PathText>, watch: &mut dyn CheckObserver) -> service::Result<Summary> {
+    fn fsck(
+        &self,
+        path: Option<&PathText>,
+        cancellation: &Cancellation,
+        watch: &mut dyn CheckObserver,
+    ) -> service::Result<Summary> {
         let path = path.cloned().ok_or_else(|| ErrorReply::new(ErrorKind::NotFound, "everything: no"))?;
+        if path == endless() {
+            let mut progress = fsck::CheckProgress::default();
+            while !cancellation.is_cancelled() {
+                watch.progress(progress);
+                progress.files += 1;
+                self.checked.store(progress.files, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            return Ok(Summary { complete: false, ..Summary::default() });
+        }
         watch.found(&finding(path));
-        let complete = watch.go_on(fsck::CheckProgress { files: 1, bytes: 2, findings: 1 });
-        Ok(Summary { complete, files: 1, ..Summary::default() })
+        watch.progress(fsck::CheckProgress { files: 1, bytes: 2, findings: 1 });
+        Ok(Summary { complete: !cancellation.is_cancelled(), files: 1, ..Summary::default() })
     }
     fn plain_names(&self, paths: &[String]) -> service::Result<Vec<Option<PathText>>> {
         Ok(paths.iter().map(|_| None).collect())
@@ -77,16 +98,16 @@ impl Operations for Fake {
     fn verify_events(&self) -> service::Result<Verification> {
         Ok(Verification { good: 3, ..Verification::default() })
     }
-    fn count(&self, _go_on: GoOn<'_>) -> service::Result<Status> {
+    fn count(&self, _: &mut Monitor<'_>) -> service::Result<Status> {
         Ok(status())
     }
     fn reencrypt(
         &self,
         _ino: Ino,
         _before: Option<Timestamp>,
-        go_on: GoOn<'_>,
+        monitor: &mut Monitor<'_>,
     ) -> service::Result<FileReencrypted> {
-        go_on(Progress::default());
+        monitor.keep_alive();
         Ok(FileReencrypted::Empty)
     }
     fn note_reencryption(&self, _ended: Option<ReencryptionEnded>) -> service::Result<()> {
@@ -101,6 +122,11 @@ impl Operations for Fake {
     fn version_state(&self, _backing: BackingKeyId) -> service::Result<VersionState> {
         Ok(VersionState::Lost)
     }
+}
+
+/// The path of a check that ends only when it is cancelled.
+fn endless() -> PathText {
+    PathText("/endless".into())
 }
 
 fn finding(path: PathText) -> Finding {
@@ -144,7 +170,7 @@ fn location(dir: &std::path::Path) -> VaultLocation {
 }
 
 fn server(dir: &std::path::Path) -> (Server, Arc<Fake>) {
-    let fake = Arc::new(Fake { sweeps: AtomicU64::new(0) });
+    let fake = Arc::new(Fake { sweeps: AtomicU64::new(0), checked: AtomicU64::new(0) });
     let endpoint = RuntimeDir::create_at(&dir.join("run")).unwrap().bind(location(dir)).unwrap();
     (serve(endpoint, Arc::clone(&fake) as Arc<dyn Operations>, Box::new(|| ())).unwrap(), fake)
 }
@@ -171,9 +197,7 @@ impl CheckObserver for Heard {
     fn found(&mut self, finding: &Finding) {
         self.0.push(finding.clone());
     }
-    fn go_on(&mut self, _: fsck::CheckProgress) -> bool {
-        true
-    }
+    fn progress(&mut self, _: fsck::CheckProgress) {}
 }
 
 #[test]
@@ -183,10 +207,10 @@ fn findings_come_before_the_answer() {
     let client = client(server.endpoint().socket(), me());
     let mut heard = Heard::default();
     let path = PathText("/a\nb".into());
-    let summary = client.fsck(Some(&path), &mut heard).unwrap();
+    let summary = client.fsck(Some(&path), &Cancellation::default(), &mut heard).unwrap();
     assert_eq!(heard.0, [finding(path)]);
     assert_eq!(summary, Summary { complete: true, files: 1, ..Summary::default() });
-    let refused = client.fsck(None, &mut heard).unwrap_err();
+    let refused = client.fsck(None, &Cancellation::default(), &mut heard).unwrap_err();
     assert_eq!(refused, ErrorReply::new(ErrorKind::NotFound, "everything: no"));
 }
 
@@ -299,65 +323,37 @@ fn a_client_answers_as_the_vault_behind_it() {
     assert_eq!(client.version_state(backing), open.version_state(backing));
     assert_eq!(client.verify_events(), open.verify_events());
     let call = Call::DescribeKey { key_id: rotation.key.to_string() };
-    assert_eq!(client.kms(&call, &mut |_| true), open.kms(&call, &mut |_| true));
+    assert_eq!(client.kms(&call, &mut Monitor::unattended()), open.kms(&call, &mut Monitor::unattended()));
     let names = ["tree/none".to_owned()];
     assert_eq!(client.plain_names(&names), open.plain_names(&names));
-    let fsck = |vault: &dyn Operations| vault.fsck(None, &mut Heard::default());
+    let fsck = |vault: &dyn Operations| vault.fsck(None, &Cancellation::default(), &mut Heard::default());
     assert_eq!(fsck(&client), fsck(&*open));
 
     // What can't be done is the same error, with the files that are in the way.
     let key_id = rotation.key.to_string();
     let (below, what) = (KeyVersion(2), Retirement::Retire);
     let retire = Retire { key_id, below, what, force: None, copies: Vec::new() };
-    let refused = open.retire(&retire, &mut |_| true).unwrap_err();
+    let refused = open.retire(&retire, &mut Monitor::unattended()).unwrap_err();
     assert!(refused.kind == ErrorKind::KeyNotUsable && !refused.files.is_empty(), "{refused:?}");
-    assert_eq!(client.retire(&retire, &mut |_| true).unwrap_err(), refused);
+    assert_eq!(client.retire(&retire, &mut Monitor::unattended()).unwrap_err(), refused);
     let nobody = KeyRef::Alias("alias/nobody".parse().unwrap());
     assert_eq!(client.rotate(&nobody), open.rotate(&nobody));
-    let stopped = |vault: &dyn Operations| vault.count(&mut |_| false).unwrap_err().kind;
+    let cancelled = Cancellation::default();
+    cancelled.cancel();
+    let stopped = |vault: &dyn Operations| vault.count(&mut Monitor::silent(&cancelled)).unwrap_err().kind;
     assert_eq!((stopped(&client), stopped(&*open)), (ErrorKind::Stopped, ErrorKind::Stopped));
 
-    let report = client.rewrap(&Rewrap::default(), &mut |_| true).unwrap();
+    let report = client.rewrap(&Rewrap::default(), &mut Monitor::unattended()).unwrap();
     assert_eq!((report.complete, report.progress.rewrapped), (true, 1));
-    assert_eq!(client.count(&mut |_| true).unwrap().files_stale, 0);
+    assert_eq!(client.count(&mut Monitor::unattended()).unwrap().files_stale, 0);
     let replaced = client.replace_key(&AliasName::default_alias()).unwrap();
     assert_eq!(replaced.old, rotation.key);
     assert_eq!(client.rotate_due(), Ok(Vec::new()));
     let done = client.rewrap_to(file, &replaced.new.to_string()).unwrap();
     assert!(matches!(done, KmsReply::Done { .. }), "{done:?}");
     client.note_reencryption(None).unwrap();
-    let done = client.reencrypt(file, None, &mut |_| true).unwrap();
+    let done = client.reencrypt(file, None, &mut Monitor::unattended()).unwrap();
     assert!(matches!(done, FileReencrypted::Done { .. }), "{done:?}");
-}
-
-#[test]
-fn hanging_up_stops_a_sweep() {
-    let dir = tempfile::tempdir().unwrap();
-    let (server, fake) = server(dir.path());
-    let mut last = Progress::default();
-    let report = client(server.endpoint().socket(), me())
-        .rewrap(&Rewrap::default(), &mut |progress| {
-            last = progress;
-            progress.seen < 3
-        })
-        .unwrap();
-    // The daemon's own report comes too late: it is of what was seen.
-    assert_eq!((report.progress, report.complete), (last, false));
-    std::thread::sleep(Duration::from_millis(300));
-    let then = fake.sweeps.load(Ordering::SeqCst);
-    std::thread::sleep(Duration::from_millis(100));
-    assert_eq!(fake.sweeps.load(Ordering::SeqCst), then, "the sweep goes on");
-}
-
-#[test]
-fn the_end_of_the_daemon_stops_a_sweep_and_tells_its_client() {
-    let dir = tempfile::tempdir().unwrap();
-    let (server, _) = server(dir.path());
-    let client = client(server.endpoint().socket(), me());
-    let waiting = std::thread::spawn(move || client.rewrap(&Rewrap::default(), &mut |_| true));
-    std::thread::sleep(Duration::from_millis(100));
-    drop(server);
-    assert!(!waiting.join().unwrap().unwrap().complete);
 }
 
 fn raw(server: &Server, bytes: &[u8]) -> Reply {

@@ -9,6 +9,7 @@ use super::repair::repair;
 use super::reporter::{CheckObserver, CheckProgress};
 use super::run::CheckError;
 use crate::keyring::Keys;
+use crate::monitor::Cancellation;
 use crate::storage::{self, Writable};
 
 /// What to do about findings.
@@ -33,6 +34,7 @@ pub fn apply(
     options: &RepairOptions,
     found: Vec<Finding>,
     checked: Summary,
+    cancellation: &Cancellation,
     observer: &mut dyn CheckObserver,
 ) -> Result<Summary, CheckError> {
     let vault: OwnedFd = keys.open_vault().map_err(CheckError::Vault)?;
@@ -59,8 +61,8 @@ pub fn apply(
         let findings = before as u64 + 1;
         summary.count(&finding);
         observer.found(&finding);
-        summary.complete &=
-            observer.go_on(CheckProgress { files: summary.files, bytes: summary.bytes, findings });
+        observer.progress(CheckProgress { files: summary.files, bytes: summary.bytes, findings });
+        summary.complete &= !cancellation.is_cancelled();
     }
     Ok(summary)
 }

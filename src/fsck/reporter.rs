@@ -1,7 +1,7 @@
-//! What a check reports while it runs: findings, counts, progress; and whether it is to stop. Shared by its threads.
+//! What a check reports while it runs: findings, counts, progress. Shared by its threads.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -10,11 +10,13 @@ use serde::{Deserialize, Serialize};
 use super::finding::{Code, Disposition, Finding, Pages, Summary, VersionCount};
 use crate::ids::{BackingKeyId, PathText};
 use crate::keyring::Keys;
+use crate::monitor::Cancellation;
 
 /// Milliseconds between two reports of progress.
 const TICK_MS: u64 = 50;
 
-/// How far a check is.
+/// How far a check is. It reads all content and changes nothing, so it counts other things than
+/// [`Progress`](crate::monitor::Progress) does.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub struct CheckProgress {
     /// Regular files begun.
@@ -25,13 +27,13 @@ pub struct CheckProgress {
     pub findings: u64,
 }
 
-/// Receives what a check finds. Called by one thread at a time.
+/// Receives what a check finds. Called by one thread at a time. To stop the check, it cancels.
 pub trait CheckObserver: Send {
     /// Something was found.
     fn found(&mut self, finding: &Finding);
 
-    /// Called several times a second. False: the check is to stop.
-    fn go_on(&mut self, progress: CheckProgress) -> bool;
+    /// Called several times a second.
+    fn progress(&mut self, progress: CheckProgress);
 }
 
 /// The place of a finding.
@@ -72,21 +74,21 @@ pub(super) struct Reporter<'a> {
     versions: Mutex<HashMap<BackingKeyId, u64>>,
     unopened: Mutex<HashMap<BackingKeyId, u64>>,
     bytes: AtomicU64,
-    stopped: AtomicBool,
+    cancellation: &'a Cancellation,
     began: Instant,
     /// When `observer` receives progress next, in ms from the beginning.
     next_tick: AtomicU64,
 }
 
 impl<'a> Reporter<'a> {
-    pub(super) fn new(observer: &'a mut dyn CheckObserver) -> Self {
+    pub(super) fn new(observer: &'a mut dyn CheckObserver, cancellation: &'a Cancellation) -> Self {
         Self {
             observer: Mutex::new(observer),
             counts: Mutex::default(),
             versions: Mutex::default(),
             unopened: Mutex::default(),
             bytes: AtomicU64::new(0),
-            stopped: AtomicBool::new(false),
+            cancellation,
             began: Instant::now(),
             next_tick: AtomicU64::new(0),
         }
@@ -125,12 +127,12 @@ impl<'a> Reporter<'a> {
         opened
     }
 
-    /// Whether the check is to stop.
+    /// Whether the check was cancelled.
     pub(super) fn stopped(&self) -> bool {
-        self.stopped.load(Ordering::Relaxed)
+        self.cancellation.is_cancelled()
     }
 
-    /// Reports progress if it is time, and learns whether to stop. Called for each entry and for each MiB.
+    /// Reports progress if it is time. Called for each entry and for each MiB.
     pub(super) fn tick(&self) {
         let now = self.began.elapsed().as_millis() as u64;
         let due = self.next_tick.load(Ordering::Relaxed);
@@ -145,9 +147,7 @@ impl<'a> Reporter<'a> {
             let findings = counts.errors + counts.leftovers;
             CheckProgress { files: counts.files, bytes: self.bytes.load(Ordering::Relaxed), findings }
         };
-        if !self.observer.lock().go_on(progress) {
-            self.stopped.store(true, Ordering::Relaxed);
-        }
+        self.observer.lock().progress(progress);
     }
 
     /// The counts at the end. `keys` has the reasons why files weren't opened.

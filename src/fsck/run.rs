@@ -15,6 +15,7 @@ use super::walk::{Job, Opened, Walk};
 use super::{copy, vault_dir};
 use crate::ids::PathText;
 use crate::keyring::Keys;
+use crate::monitor::Cancellation;
 use crate::storage::{self, Errno};
 use crate::vault::Vault;
 
@@ -80,7 +81,8 @@ pub enum CheckError {
 }
 
 /// Checks the vault whose keyring is open, beside the mount `vault`. Without a mount the caller must keep mounts away from
-/// what is checked. Changes nothing. `observer` receives the findings.
+/// what is checked. Changes nothing. `observer` receives the findings; a check
+/// that is cancelled says so in its summary.
 ///
 /// # Errors
 /// [`CheckError`], if there is nothing to check; what is found is no error.
@@ -88,6 +90,7 @@ pub fn check(
     keys: &Keys,
     vault: Option<&Vault>,
     options: &Options,
+    cancellation: &Cancellation,
     observer: &mut dyn CheckObserver,
 ) -> Result<Summary, CheckError> {
     let (dir, tree) = match &options.copy {
@@ -101,7 +104,7 @@ pub fn check(
             (Some(dir), keys.open_tree().map_err(CheckError::Vault)?)
         }
     };
-    let reporter = Reporter::new(observer);
+    let reporter = Reporter::new(observer, cancellation);
     let path = options.path.clone().unwrap_or_else(|| PathText("/".into()));
     let parts = components(&path)?;
     if let Some(dir) = &dir

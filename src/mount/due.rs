@@ -9,6 +9,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use crate::keyring::Keys;
+use crate::monitor::{Cancellation, Monitor};
 use crate::service::OpenVault;
 
 /// How late a rotation may be. By the wall clock and in small steps, so that a machine that slept isn't
@@ -23,7 +24,9 @@ pub(super) struct Scheduler {
 
 #[derive(Default)]
 struct SchedulerState {
-    stopping: Mutex<bool>,
+    stopping: Cancellation,
+    /// Held while it is cancelled, and from the last look at it until the thread sleeps: so none misses the wake-up.
+    sleep: Mutex<()>,
     wake: Condvar,
 }
 
@@ -44,7 +47,10 @@ impl Scheduler {
 
 impl Drop for Scheduler {
     fn drop(&mut self) {
-        *self.shared.stopping.lock() = true;
+        {
+            let _awake = self.shared.sleep.lock();
+            self.shared.stopping.cancel();
+        }
         self.shared.wake.notify_all();
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the rotation thread panicked");
@@ -53,10 +59,8 @@ impl Drop for Scheduler {
 }
 
 fn run(keys: &Keys, open: &OpenVault, shared: &SchedulerState) {
-    let mut stopping = shared.stopping.lock();
     let mut complained = false;
-    while !*stopping {
-        drop(stopping);
+    while !shared.stopping.is_cancelled() {
         keys.events().catch_up();
         match keys.rotate_due() {
             Ok(rotations) => {
@@ -84,16 +88,16 @@ fn run(keys: &Keys, open: &OpenVault, shared: &SchedulerState) {
             Err(error) => tracing::warn!("key material has expired and can't be deleted: {error}"),
         }
         delete_due(open, shared);
-        stopping = shared.stopping.lock();
-        if !*stopping {
-            shared.wake.wait_for(&mut stopping, INTERVAL);
+        let mut sleep = shared.sleep.lock();
+        if !shared.stopping.is_cancelled() {
+            shared.wake.wait_for(&mut sleep, INTERVAL);
         }
     }
 }
 
 /// Deletes the keys whose date has passed. Deletions that are blocked are in the audit log and in the status.
 fn delete_due(open: &OpenVault, shared: &SchedulerState) {
-    match open.delete_due(&mut |_| !*shared.stopping.lock()) {
+    match open.delete_due(&mut Monitor::silent(&shared.stopping)) {
         Ok(done) => {
             for deletion in done {
                 match deletion.blocked {

@@ -3,11 +3,10 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::progress::Progress;
 use super::walk::{BATCH, walk};
 use crate::ids::{BackingKeyId, Ino, Timestamp};
+use crate::monitor::{Monitor, Progress};
 use crate::vault::{NAMED_FILES_MAX, NamedFile, Result, Vault};
 
 /// What a count found.
@@ -38,15 +37,16 @@ impl Count {
     }
 }
 
-/// Counts. `progress` is called every few hundred files. The count stops soon after `stop` is set.
+/// Counts. Progress is reported every few hundred files, and then a cancelled count stops.
 ///
 /// # Errors
 /// If the root can't be read. Other failures are counted, and the count continues.
-pub fn count(vault: &Vault, mut progress: impl FnMut(Progress), stop: &AtomicBool) -> Result<Count> {
+pub fn count(vault: &Vault, monitor: &mut Monitor<'_>) -> Result<Count> {
+    let cancellation = monitor.cancellation().clone();
     let at = Timestamp::now();
     let mut count = Count::default();
     let mut census: HashMap<BackingKeyId, u64> = HashMap::new();
-    let walked = walk(vault, Ino::ROOT, &Cell::new(BATCH), stop, &mut |files, total| {
+    let walked = walk(vault, Ino::ROOT, &Cell::new(BATCH), &cancellation, &mut |files, total| {
         for ino in files.iter() {
             count.files += 1;
             match vault.count_file(*ino) {
@@ -67,13 +67,13 @@ pub fn count(vault: &Vault, mut progress: impl FnMut(Progress), stop: &AtomicBoo
                 }
             }
         }
-        progress(Progress { total, seen: count.files, rewrapped: 0, failed: count.unreadable });
+        monitor.report(Progress { total, seen: count.files, rewrapped: 0, failed: count.unreadable });
     })?;
     vault.name_plainly(&mut count.named);
     count.census = census.into_iter().collect();
     count.census.sort();
     count.left_out = walked.left_out();
-    count.stopped = stop.load(Ordering::Relaxed);
+    count.stopped = cancellation.is_cancelled();
     if !count.stopped && count.left_out == 0 {
         vault.census_is_complete(at);
     }

@@ -3,14 +3,12 @@
 //! files by key, and re-encrypt them.
 
 mod count;
-mod progress;
 mod reencrypt;
 mod sweep;
 mod walk;
 mod worker;
 
 pub use count::{Count, count};
-pub use progress::Progress;
 pub use reencrypt::{FileOutcome, ReencryptReport, reencrypt_all, reencrypt_file};
 pub use sweep::{SweepOptions, SweepReport, sweep};
 pub use worker::Worker;

@@ -3,12 +3,11 @@
 
 use std::cell::Cell;
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::progress::Progress;
 use super::walk::{BATCH, walk};
 use crate::ids::{Ino, Timestamp};
-use crate::vault::{GoOn, Reencrypted, Result, Vault};
+use crate::monitor::{Monitor, Progress};
+use crate::vault::{Reencrypted, Result, Vault};
 
 /// Files that a report names.
 const NAMED: usize = 100;
@@ -47,7 +46,7 @@ pub fn reencrypt_file(
     vault: &Vault,
     ino: Ino,
     before: Option<Timestamp>,
-    go_on: &mut GoOn<'_>,
+    monitor: &mut Monitor<'_>,
 ) -> Result<FileOutcome> {
     if let Some(before) = before
         && let Some(born) = vault.born(ino)?
@@ -55,26 +54,26 @@ pub fn reencrypt_file(
     {
         return Ok(FileOutcome::Newer);
     }
-    vault.reencrypt(ino, go_on).map(FileOutcome::Was)
+    vault.reencrypt(ino, monitor).map(FileOutcome::Was)
 }
 
-/// Re-encrypts all files of a vault that were made before `before`. `progress` is called after each. The run stops soon after
-/// `stop` is set.
+/// Re-encrypts all files of a vault that were made before `before`. Progress is reported after each. A cancelled run leaves
+/// the file that it is at as it was.
 ///
 /// # Errors
 /// If the root can't be read. Other failures are counted, and the run continues.
 pub fn reencrypt_all(
     vault: &Vault,
     before: Option<Timestamp>,
-    mut progress: impl FnMut(Progress),
-    stop: &AtomicBool,
+    monitor: &mut Monitor<'_>,
 ) -> Result<ReencryptReport> {
+    let cancellation = monitor.cancellation().clone();
     let mut report = ReencryptReport::default();
     // The new file may appear in the listing in which the old one was.
     let mut done: HashSet<Ino> = HashSet::new();
-    let walked = walk(vault, Ino::ROOT, &Cell::new(BATCH), stop, &mut |files, total| {
+    let walked = walk(vault, Ino::ROOT, &Cell::new(BATCH), &cancellation, &mut |files, total| {
         for ino in files.iter() {
-            if stop.load(Ordering::Relaxed) || done.contains(ino) {
+            if cancellation.is_cancelled() || done.contains(ino) {
                 continue;
             }
             report.files += 1;
@@ -84,7 +83,7 @@ pub fn reencrypt_all(
                     report.named.push((*ino, why));
                 }
             };
-            match reencrypt_file(vault, *ino, before, &mut || !stop.load(Ordering::Relaxed)) {
+            match reencrypt_file(vault, *ino, before, &mut Monitor::silent(&cancellation)) {
                 Ok(FileOutcome::Was(Reencrypted::Done(new))) => {
                     done.insert(new);
                     report.reencrypted += 1;
@@ -95,7 +94,7 @@ pub fn reencrypt_all(
                 Ok(FileOutcome::Was(Reencrypted::InUse)) => left("it is in use".to_owned()),
                 Err(e) => left(e.to_string()),
             }
-            progress(Progress {
+            monitor.report(Progress {
                 total,
                 seen: report.files,
                 rewrapped: report.reencrypted,
@@ -104,7 +103,7 @@ pub fn reencrypt_all(
         }
     })?;
     report.left += walked.left_out();
-    report.stopped = stop.load(Ordering::Relaxed);
+    report.stopped = cancellation.is_cancelled();
     Ok(report)
 }
 

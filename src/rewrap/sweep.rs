@@ -5,13 +5,12 @@ use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-use super::progress::Progress;
 use super::walk::{BATCH, FoundFiles, is_gone, walk};
 use crate::ids::{BackingKeyId, Ino, Timestamp};
+use crate::monitor::{Monitor, Progress};
 use crate::vault::{BatchOutcome, Destination, FileKind, Result, Vault};
 
 /// Batches at a time, unless the rate is limited: while one waits for the disk, another uses a core.
@@ -62,17 +61,13 @@ pub struct SweepReport {
     pub census: Vec<(BackingKeyId, u64)>,
 }
 
-/// Sweeps. `progress` is called after each batch. The sweep stops soon after `stop` is set.
+/// Sweeps. Progress is reported after each batch. A cancelled sweep finishes its batches.
 ///
 /// # Errors
 /// If the root can't be read, or the lower filesystem can't be synced at the end. Other failures are counted, and the sweep
 /// continues.
-pub fn sweep(
-    vault: &Vault,
-    options: SweepOptions,
-    mut progress: impl FnMut(Progress),
-    stop: &AtomicBool,
-) -> Result<SweepReport> {
+pub fn sweep(vault: &Vault, options: SweepOptions, monitor: &mut Monitor<'_>) -> Result<SweepReport> {
+    let cancellation = monitor.cancellation().clone();
     let at = Timestamp::now();
     let began = Instant::now();
     let (to, top) = (&options.to, options.top.unwrap_or(Ino::ROOT));
@@ -93,16 +88,16 @@ pub fn sweep(
             let report = &tally.report;
             let failed = report.failed + report.skipped;
             let now = Progress { total, seen: report.files, rewrapped: report.rewrapped, failed };
-            progress(now);
+            monitor.report(now);
             if let Some(rate) = options.max_rate {
                 let due = Duration::from_secs_f64(report.files as f64 / f64::from(rate.get()));
-                while !stop.load(Ordering::Relaxed) && began.elapsed() < due {
+                while !cancellation.is_cancelled() && began.elapsed() < due {
                     std::thread::sleep(due.saturating_sub(began.elapsed()).min(PAUSE));
-                    progress(now);
+                    monitor.report(now);
                 }
             }
         };
-        let walked = walk(vault, top, &batch, stop, &mut |files, total| {
+        let walked = walk(vault, top, &batch, &cancellation, &mut |files, total| {
             in_work.push_back((Batch::begin(scope, vault, to, files), total));
             if in_work.len() >= together {
                 end_oldest(&mut in_work);
@@ -113,7 +108,7 @@ pub fn sweep(
         }
         walked
     })?;
-    let stopped = stop.load(Ordering::Relaxed);
+    let stopped = cancellation.is_cancelled();
     if !stopped {
         vault.make_durable()?;
     }

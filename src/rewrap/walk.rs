@@ -4,9 +4,9 @@
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::ids::{Handle, Ino};
+use crate::monitor::Cancellation;
 use crate::vault::{Error, FileKind, Result, Vault};
 
 /// Entries listed at a time, and files passed on at a time by default.
@@ -45,7 +45,7 @@ pub(super) struct WalkReport {
 }
 
 /// Calls `each` with the regular files below a directory, up to `batch` at a time (which it may change), and with an estimate of
-/// their total. What can't be read, or lies on another filesystem, is left out and counted. Ends soon after `stop` is set.
+/// their total. What can't be read, or lies on another filesystem, is left out and counted. Ends soon after it is cancelled.
 ///
 /// # Errors
 /// If `top` itself can't be read.
@@ -53,12 +53,12 @@ pub(super) fn walk<'a>(
     vault: &'a Vault,
     top: Ino,
     batch: &Cell<usize>,
-    stop: &AtomicBool,
+    cancellation: &Cancellation,
     each: &mut dyn FnMut(FoundFiles<'a>, Option<u64>),
 ) -> Result<WalkReport> {
     let mut walk = Walk {
         vault,
-        stop,
+        cancellation,
         batch,
         found: FoundFiles { vault, inos: Vec::new() },
         todo: vec![(top, 1.0)],
@@ -68,7 +68,7 @@ pub(super) fn walk<'a>(
         walked: WalkReport::default(),
     };
     let walked = walk.all(top);
-    // If it was stopped or failed, lookups that were counted must be forgotten too.
+    // If it was cancelled or failed, lookups that were counted must be forgotten too.
     for (dir, _) in std::mem::take(&mut walk.todo) {
         walk.forget_dir(dir, top);
     }
@@ -86,7 +86,7 @@ pub(super) fn is_gone(vault: &Vault, ino: Ino) -> bool {
 
 struct Walk<'a, 'b> {
     vault: &'a Vault,
-    stop: &'b AtomicBool,
+    cancellation: &'b Cancellation,
     batch: &'b Cell<usize>,
     /// Files found and not passed on yet.
     found: FoundFiles<'a>,
@@ -108,7 +108,7 @@ impl WalkReport {
 
 impl Walk<'_, '_> {
     fn all(&mut self, top: Ino) -> Result<()> {
-        while !self.stop.load(Ordering::Relaxed) {
+        while !self.cancellation.is_cancelled() {
             let Some((dir, share)) = self.todo.pop() else { break };
             let below = self.todo.len();
             let walked = self.dir(dir);
@@ -134,10 +134,10 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    /// Passes on the files found, unless it is to stop.
+    /// Passes on the files found, unless it was cancelled.
     fn give(&mut self) {
         let found = std::mem::replace(&mut self.found, FoundFiles { vault: self.vault, inos: Vec::new() });
-        if !self.stop.load(Ordering::Relaxed) {
+        if !self.cancellation.is_cancelled() {
             (self.each)(found, self.estimate.total(self.walked.files));
         }
     }
@@ -158,7 +158,7 @@ impl Walk<'_, '_> {
 
     fn entries(&mut self, dir: Ino, handle: Handle) -> Result<()> {
         let mut cookie = 0;
-        while !self.stop.load(Ordering::Relaxed) {
+        while !self.cancellation.is_cancelled() {
             let mut entries = Vec::with_capacity(BATCH);
             let mut any = false;
             let (mut elsewhere, walked) = (0, &mut self.walked);

@@ -6,10 +6,10 @@ use std::os::unix::ffi::OsStrExt;
 
 use super::errors::{ErrorKind, ErrorReply};
 use super::local::OpenVault;
-use super::operations::{GoOn, Result};
+use super::operations::Result;
 use super::orders::CopyPlace;
 use crate::ids::BackingKeyId;
-use crate::rewrap::Progress;
+use crate::monitor::Monitor;
 use crate::storage::{self, Errno};
 use crate::vault::{CountError, KeyReferences};
 
@@ -22,7 +22,7 @@ impl OpenVault {
         files: bool,
         gone: impl Fn(BackingKeyId) -> bool + Copy,
         what: &str,
-        go_on: GoOn<'_>,
+        monitor: &mut Monitor<'_>,
     ) -> Result<()> {
         let vault = self.files()?;
         for copy in copies {
@@ -40,9 +40,7 @@ impl OpenVault {
                 let why = "this is the vault itself, not a copy; name the directory of the copy; nothing is changed";
                 return Err(ErrorReply::new(ErrorKind::Other, format!("{path}: {why}")));
             }
-            let counted = vault.count_key_references_of_copy(tree, &mut |seen| {
-                self.continues(Progress { seen, ..Progress::default() }, go_on)
-            });
+            let counted = vault.count_key_references_of_copy(tree, &mut monitor.linked_to(&self.ending));
             let counted = counted.map_err(|error| match error {
                 CountError::Stopped => self.stopped(format!("{path}: stopped; nothing is changed")),
                 CountError::Moving => ErrorReply::new(ErrorKind::Busy, format!("{path}: {error}")),

@@ -1,19 +1,19 @@
 //! What is done to single files, and the count of all: re-encryption, re-wraps to a key of the caller's choice.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::errors;
 use super::local::OpenVault;
-use super::operations::{GoOn, Result};
+use super::operations::Result;
 use super::reports::{FileReencrypted, KmsReply, ReencryptionEnded};
 use crate::events::{Event, arn};
 use crate::ids::{Ino, Timestamp};
 use crate::keyring::KeyringError;
 use crate::kms::{KmsError, KmsErrorName};
-use crate::rewrap::{self, FileOutcome, Progress, ReencryptReport};
+use crate::monitor::Monitor;
+use crate::rewrap::{self, FileOutcome, ReencryptReport};
 use crate::vault::{Destination, Error, NamedFile, Reencrypted};
 
 /// How often a file that is in use is tried again, and how long that waits.
@@ -22,18 +22,9 @@ const CLOSE_PAUSE: Duration = Duration::from_millis(50);
 
 impl OpenVault {
     /// Counts all files; the census is complete then. Returns of how many files and directories it can't be told.
-    pub(super) fn count_files(&self, go_on: GoOn<'_>) -> Result<(u64, Vec<NamedFile>)> {
+    pub(super) fn count_files(&self, monitor: &mut Monitor<'_>) -> Result<(u64, Vec<NamedFile>)> {
         let (vault, path) = (self.files()?, self.path());
-        let halt = AtomicBool::new(self.stopping.load(Ordering::SeqCst));
-        let counted = rewrap::count(
-            vault,
-            |progress| {
-                if !self.continues(progress, go_on) {
-                    halt.store(true, Ordering::SeqCst);
-                }
-            },
-            &halt,
-        );
+        let counted = rewrap::count(vault, &mut monitor.linked_to(&self.ending));
         match counted.map_err(|error| errors::of_vault(&path, &error))? {
             count if count.stopped => {
                 Err(self.stopped(format!("{path}: stopped before all files were counted")))
@@ -47,13 +38,13 @@ impl OpenVault {
         &self,
         ino: Ino,
         before: Option<Timestamp>,
-        go_on: GoOn<'_>,
+        monitor: &mut Monitor<'_>,
     ) -> Result<FileReencrypted> {
         let vault = self.files()?;
-        let mut go_on = || self.continues(Progress::default(), go_on);
+        let mut monitor = monitor.linked_to(&self.ending);
         let mut tries = 0;
         let outcome = loop {
-            let outcome = rewrap::reencrypt_file(vault, ino, before, &mut go_on)
+            let outcome = rewrap::reencrypt_file(vault, ino, before, &mut monitor)
                 .map_err(|error| errors::of_vault(&format!("inode {ino}"), &error))?;
             // The kernel tells of the last close a little after it.
             if outcome != FileOutcome::Was(Reencrypted::InUse) || tries == CLOSE_TRIES {
@@ -76,22 +67,16 @@ impl OpenVault {
     ///
     /// # Errors
     /// If the root can't be read.
-    pub fn reencrypt_all(&self, before: Option<Timestamp>, go_on: GoOn<'_>) -> Result<ReencryptReport> {
+    pub fn reencrypt_all(
+        &self,
+        before: Option<Timestamp>,
+        monitor: &mut Monitor<'_>,
+    ) -> Result<ReencryptReport> {
         let (vault, path) = (self.files()?, self.path());
-        let halt = AtomicBool::new(false);
         let events = self.keys.events();
         events.record(&ReencryptionEnded::event(None));
-        let report = rewrap::reencrypt_all(
-            vault,
-            before,
-            |progress| {
-                if !self.continues(progress, go_on) {
-                    halt.store(true, Ordering::SeqCst);
-                }
-            },
-            &halt,
-        )
-        .map_err(|error| errors::of_vault(&path, &error))?;
+        let report = rewrap::reencrypt_all(vault, before, &mut monitor.linked_to(&self.ending))
+            .map_err(|error| errors::of_vault(&path, &error))?;
         events.record(&ReencryptionEnded::event(Some(ReencryptionEnded {
             files: report.files,
             reencrypted: report.reencrypted,

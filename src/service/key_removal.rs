@@ -7,14 +7,14 @@ use super::blocked_deletions::DueDeletion;
 use super::errors::{self, ErrorKind, ErrorReply};
 use super::keys;
 use super::local::OpenVault;
-use super::operations::{GoOn, Result};
+use super::operations::Result;
 use super::orders::Retire;
 use super::reports::{KmsReply, RetireReport};
 use crate::events::Event;
 use crate::ids::{BackingKeyId, KeyId};
 use crate::keyring::{KeyState, KeyringError, PendingDeletion, RetireOrder, Retirement};
 use crate::kms::{Call, KmsError, KmsErrorName};
-use crate::rewrap::Progress;
+use crate::monitor::Monitor;
 use crate::vault::{CountError, KeyReferences, NamedFile};
 
 /// How long a blocked deletion waits before the files are counted again.
@@ -25,10 +25,8 @@ const SOME: usize = 3;
 
 impl OpenVault {
     /// Counts which files need which backing keys.
-    fn count_references(&self, go_on: GoOn<'_>) -> Result<KeyReferences> {
-        let counted = self.files()?.count_key_references(&mut |seen| {
-            self.continues(Progress { seen, ..Progress::default() }, go_on)
-        });
+    fn count_references(&self, monitor: &mut Monitor<'_>) -> Result<KeyReferences> {
+        let counted = self.files()?.count_key_references(&mut monitor.linked_to(&self.ending));
         let path = self.path();
         counted.map_err(|error| match error {
             CountError::Vault(error) => errors::of_vault(&path, &error),
@@ -45,7 +43,7 @@ impl OpenVault {
     }
 
     /// Schedules a deletion, unless files need the key and the call isn't forced.
-    pub(super) fn schedule_deletion(&self, call: &Call, go_on: GoOn<'_>) -> Result<KmsReply> {
+    pub(super) fn schedule_deletion(&self, call: &Call, monitor: &mut Monitor<'_>) -> Result<KmsReply> {
         let keys = &self.keys;
         let done = |call: &Call| keys::kms(keys, call);
         let Call::ScheduleKeyDeletion { key_id, pending_window_in_days, force: None } = call else {
@@ -64,7 +62,7 @@ impl OpenVault {
         };
         let enabled = keys.keys().iter().any(|info| info.id == key && info.state == KeyState::Enabled);
         let wraps = keys.wraps_of(key).map_err(key_error)?;
-        if let Some(why) = blocking_reason_of_key(&self.count_references(go_on)?, key) {
+        if let Some(why) = blocking_reason_of_key(&self.count_references(monitor)?, key) {
             return refused(why);
         }
         let reply = done(call)?;
@@ -72,7 +70,7 @@ impl OpenVault {
             return Ok(reply);
         }
         // It was used while the files were counted; now it is closed, so that another count tells.
-        let needed = self.count_references(go_on);
+        let needed = self.count_references(monitor);
         let why = match &needed {
             Ok(needed) => blocking_reason_of_key(needed, key),
             Err(error) => Some(error.message.clone()),
@@ -86,7 +84,7 @@ impl OpenVault {
     }
 
     /// Shuts, opens or trims versions of a key.
-    pub(super) fn retire_versions(&self, asked: &Retire, go_on: GoOn<'_>) -> Result<RetireReport> {
+    pub(super) fn retire_versions(&self, asked: &Retire, monitor: &mut Monitor<'_>) -> Result<RetireReport> {
         let keys = &self.keys;
         let refused = |error: KeyringError| errors::of_keyring(&error);
         let key = keys.key_named(&asked.key_id).map_err(refused)?;
@@ -96,7 +94,7 @@ impl OpenVault {
             // Versions below the current one wrap nothing new: what is counted now stays so.
             let gone = |backing: BackingKeyId| backing.key == key && backing.version < order.below;
             let what = format!("versions below {} of key {key}", order.below);
-            let counted = self.count_references(go_on).map_err(|error| match error.kind {
+            let counted = self.count_references(monitor).map_err(|error| match error.kind {
                 ErrorKind::Stopped => self.stopped(format!("{}: stopped; nothing is changed", self.path())),
                 _ => error,
             })?;
@@ -104,7 +102,7 @@ impl OpenVault {
                 let files = self.named(&counted, gone)?;
                 return Err(ErrorReply::new(ErrorKind::KeyNotUsable, why).naming(files));
             }
-            self.check_copies(&asked.copies, counted.files > 0, gone, &what, go_on)?;
+            self.check_copies(&asked.copies, counted.files > 0, gone, &what, monitor)?;
         }
         let done = keys.retire(&order, asked.force.as_ref()).map_err(refused)?;
         Ok(RetireReport {
@@ -120,7 +118,7 @@ impl OpenVault {
     ///
     /// # Errors
     /// If the files can't be counted or the keyring can't be saved.
-    pub fn delete_due(&self, go_on: GoOn<'_>) -> Result<Vec<DueDeletion>> {
+    pub fn delete_due(&self, monitor: &mut Monitor<'_>) -> Result<Vec<DueDeletion>> {
         let keys = &self.keys;
         let pending = keys.pending_deletions();
         self.blocked.0.lock().retain(|key, _| pending.iter().any(|p| p.key == *key && p.due));
@@ -131,7 +129,7 @@ impl OpenVault {
             if self.blocked.0.lock().get(&key).is_some_and(|(_, since)| since.elapsed() < COUNT_AGAIN) {
                 continue;
             }
-            let why = self.deletion_blocker(&pending, &mut needed, go_on)?;
+            let why = self.deletion_blocker(&pending, &mut needed, monitor)?;
             match &why {
                 None => keys.delete_due(&pending).map_err(|error| errors::of_keyring(&error))?,
                 Some(why) => {
@@ -155,7 +153,7 @@ impl OpenVault {
         &self,
         pending: &PendingDeletion,
         needed: &mut Option<KeyReferences>,
-        go_on: GoOn<'_>,
+        monitor: &mut Monitor<'_>,
     ) -> Result<Option<String>> {
         let key = pending.key;
         if pending.is_default {
@@ -167,7 +165,7 @@ impl OpenVault {
         }
         let counted = match needed.take() {
             Some(counted) => counted,
-            None => self.count_references(go_on)?,
+            None => self.count_references(monitor)?,
         };
         let why = blocking_reason_of_key(&counted, key);
         *needed = Some(counted);

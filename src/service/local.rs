@@ -3,7 +3,6 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use parking_lot::Mutex;
 use super::blocked_deletions::BlockedDeletions;
 use super::errors::{self, ErrorKind, ErrorReply};
 use super::keys;
-use super::operations::{GoOn, Operations, Result};
+use super::operations::{Operations, Result};
 use super::orders::{Retire, Rewrap, RewrapDestination};
 use super::reports::{
     FileReencrypted, Inspected, InspectedHeader, KmsReply, ReencryptionEnded, RetireReport, RewrapReport,
@@ -24,7 +23,8 @@ use crate::fsck::{self, CheckError, CheckObserver, Summary};
 use crate::ids::{AliasName, BackingKeyId, Ino, PathText, Timestamp};
 use crate::keyring::{KeyRef, Keys, ManualRotation, Rotation, VersionState};
 use crate::kms::Call;
-use crate::rewrap::{self, Progress, SweepOptions};
+use crate::monitor::{Cancellation, Monitor, Progress};
+use crate::rewrap::{self, SweepOptions};
 use crate::vault::{Destination, HeaderInfo, Vault, VaultOptions};
 
 /// How long a new sweep waits for one whose client just hung up: that one ends after its batch.
@@ -39,10 +39,8 @@ pub struct OpenVault {
     sweep: Mutex<()>,
     /// Held by the one check that may run.
     check: Mutex<()>,
-    /// The sweep under way is to stop.
-    halt: AtomicBool,
-    /// All long work is to stop.
-    pub(super) stopping: AtomicBool,
+    /// Of all long work: the mount ends.
+    pub(super) ending: Cancellation,
     pub(super) blocked: BlockedDeletions,
 }
 
@@ -55,8 +53,7 @@ impl OpenVault {
             mount: None,
             sweep: Mutex::new(()),
             check: Mutex::new(()),
-            halt: AtomicBool::new(false),
-            stopping: AtomicBool::new(false),
+            ending: Cancellation::default(),
             blocked: BlockedDeletions::default(),
         }
     }
@@ -83,19 +80,15 @@ impl OpenVault {
 
     /// All long work stops soon, and what begins from now on: the mount ends.
     pub fn stop(&self) {
-        self.stopping.store(true, Ordering::SeqCst);
-        self.halt.store(true, Ordering::SeqCst);
-    }
-
-    /// Whether long work is to continue.
-    pub(super) fn continues(&self, progress: Progress, go_on: GoOn<'_>) -> bool {
-        !self.stopping.load(Ordering::SeqCst) && go_on(progress)
+        self.ending.cancel();
     }
 
     /// The error of work that was stopped: by the caller, or by the end of the mount.
     pub(super) fn stopped(&self, message: String) -> ErrorReply {
-        let ends = self.stopping.load(Ordering::SeqCst);
-        ErrorReply::new(if ends { ErrorKind::Other } else { ErrorKind::Stopped }, message)
+        ErrorReply::new(
+            if self.ending.is_cancelled() { ErrorKind::Other } else { ErrorKind::Stopped },
+            message,
+        )
     }
 
     /// The vault's directory, as messages name it.
@@ -131,8 +124,8 @@ impl Operations for OpenVault {
         })
     }
 
-    fn count(&self, go_on: GoOn<'_>) -> Result<Status> {
-        let (files_unknown, files_noted) = self.count_files(go_on)?;
+    fn count(&self, monitor: &mut Monitor<'_>) -> Result<Status> {
+        let (files_unknown, files_noted) = self.count_files(monitor)?;
         Ok(Status { files_unknown, files_noted, ..self.status()? })
     }
 
@@ -148,18 +141,18 @@ impl Operations for OpenVault {
         self.keys.rotate_due().map_err(|error| errors::of_keyring(&error))
     }
 
-    fn kms(&self, call: &Call, go_on: GoOn<'_>) -> Result<KmsReply> {
+    fn kms(&self, call: &Call, monitor: &mut Monitor<'_>) -> Result<KmsReply> {
         match call {
-            Call::ScheduleKeyDeletion { .. } => self.schedule_deletion(call, go_on),
+            Call::ScheduleKeyDeletion { .. } => self.schedule_deletion(call, monitor),
             _ => keys::kms(&self.keys, call),
         }
     }
 
-    fn retire(&self, order: &Retire, go_on: GoOn<'_>) -> Result<RetireReport> {
-        self.retire_versions(order, go_on)
+    fn retire(&self, order: &Retire, monitor: &mut Monitor<'_>) -> Result<RetireReport> {
+        self.retire_versions(order, monitor)
     }
 
-    fn rewrap(&self, order: &Rewrap, go_on: GoOn<'_>) -> Result<RewrapReport> {
+    fn rewrap(&self, order: &Rewrap, monitor: &mut Monitor<'_>) -> Result<RewrapReport> {
         let (vault, path) = (self.files()?, self.path());
         if vault.read_only() {
             let message = format!("{path}: it is read-only; mount it writable to re-wrap its files");
@@ -180,20 +173,11 @@ impl Operations for OpenVault {
             }
         };
         let (max_rate, top) = (order.max_rate, order.top.map(Ino));
-        self.halt.store(self.stopping.load(Ordering::SeqCst), Ordering::SeqCst);
         let events = self.keys.events();
         events.record(&Event::SweepBegan);
-        let report = rewrap::sweep(
-            vault,
-            SweepOptions { max_rate, to, top },
-            |progress| {
-                if !self.continues(progress, go_on) {
-                    self.halt.store(true, Ordering::SeqCst);
-                }
-            },
-            &self.halt,
-        )
-        .map_err(|error| errors::of_vault(&path, &error))?;
+        let options = SweepOptions { max_rate, to, top };
+        let report = rewrap::sweep(vault, options, &mut monitor.linked_to(&self.ending))
+            .map_err(|error| errors::of_vault(&path, &error))?;
         let progress = Progress {
             seen: report.files,
             rewrapped: report.rewrapped,
@@ -218,8 +202,13 @@ impl Operations for OpenVault {
         self.rewrap_file_to(ino, key_id)
     }
 
-    fn reencrypt(&self, ino: Ino, before: Option<Timestamp>, go_on: GoOn<'_>) -> Result<FileReencrypted> {
-        self.reencrypt_file(ino, before, go_on)
+    fn reencrypt(
+        &self,
+        ino: Ino,
+        before: Option<Timestamp>,
+        monitor: &mut Monitor<'_>,
+    ) -> Result<FileReencrypted> {
+        self.reencrypt_file(ino, before, monitor)
     }
 
     fn note_reencryption(&self, ended: Option<ReencryptionEnded>) -> Result<()> {
@@ -248,13 +237,19 @@ impl Operations for OpenVault {
         Ok(self.keys.state_of(backing))
     }
 
-    fn fsck(&self, path: Option<&PathText>, watch: &mut dyn CheckObserver) -> Result<Summary> {
+    fn fsck(
+        &self,
+        path: Option<&PathText>,
+        cancellation: &Cancellation,
+        watch: &mut dyn CheckObserver,
+    ) -> Result<Summary> {
         let (files, vault) = (self.files()?, self.path());
         let Some(_only) = self.check.try_lock_for(SWEEP_PATIENCE) else {
             return Err(ErrorReply::new(ErrorKind::Busy, format!("{vault}: a check is under way already")));
         };
         let options = fsck::Options { path: path.cloned(), ..fsck::Options::default() };
-        fsck::check(&self.keys, Some(files), &options, watch).map_err(|error| {
+        let cancellation = Cancellation::linked_to(&[cancellation, &self.ending]);
+        fsck::check(&self.keys, Some(files), &options, &cancellation, watch).map_err(|error| {
             let kind = match error {
                 CheckError::Path(..) => ErrorKind::NotFound,
                 CheckError::Vault(_)
@@ -286,6 +281,7 @@ impl Operations for OpenVault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fsck::{CheckProgress, Finding};
     use crate::ids::{AliasName, KeyId};
     use crate::vault::testing::TestVault;
 
@@ -313,10 +309,7 @@ mod tests {
 
         let mut told = 0;
         let report = open
-            .rewrap(&Rewrap::default(), &mut |_| {
-                told += 1;
-                true
-            })
+            .rewrap(&Rewrap::default(), &mut Monitor::new(&Cancellation::default(), &mut |_| told += 1))
             .unwrap();
         assert!(told > 0 && report.complete);
         assert_eq!((report.progress.seen, report.progress.rewrapped), (3, 1));
@@ -340,11 +333,17 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_ends_stops_its_sweeps() {
+    fn a_server_that_ends_stops_its_sweeps_and_checks() {
         let vault = TestVault::new();
         vault.written("file");
         let open = OpenVault::with_files(Arc::clone(&vault.vault));
         open.stop();
-        assert!(!open.rewrap(&Rewrap::default(), &mut |_| true).unwrap().complete);
+        assert!(!open.rewrap(&Rewrap::default(), &mut Monitor::unattended()).unwrap().complete);
+        struct Nobody;
+        impl CheckObserver for Nobody {
+            fn found(&mut self, _: &Finding) {}
+            fn progress(&mut self, _: CheckProgress) {}
+        }
+        assert!(!open.fsck(None, &Cancellation::default(), &mut Nobody).unwrap().complete);
     }
 }

@@ -19,7 +19,7 @@ mod tree;
 pub use blocked_deletions::DueDeletion;
 pub use errors::{ErrorKind, ErrorReply};
 pub use local::OpenVault;
-pub use operations::{GoOn, Operations, Result};
+pub use operations::{Operations, Result};
 pub use orders::{CopyPlace, Retire, Rewrap, RewrapDestination};
 pub use reports::{
     FileReencrypted, Inspected, InspectedHeader, KmsReply, ReencryptionEnded, RetireReport, RewrapReport,
@@ -30,4 +30,3 @@ pub use status::{
 pub use tree::{TreeError, open_tree};
 
 pub use crate::keyring::{KeyRef, ManualRotation, Rotation};
-pub use crate::rewrap::Progress;

@@ -10,13 +10,10 @@ use crate::fsck::{CheckObserver, Summary};
 use crate::ids::{AliasName, BackingKeyId, Ino, PathText, Timestamp};
 use crate::keyring::{KeyRef, ManualRotation, Rotation, VersionState};
 use crate::kms::Call;
-use crate::rewrap::Progress;
+use crate::monitor::{Cancellation, Monitor};
 
 /// What an operation answers, or why it was not done.
 pub type Result<T> = std::result::Result<T, ErrorReply>;
-
-/// Receives the progress of long work, at least once a second. It returns false when the work is to stop.
-pub type GoOn<'a> = &'a mut dyn FnMut(Progress) -> bool;
 
 /// The operations on a vault. They are called from several threads at once.
 pub trait Operations: Send + Sync {
@@ -30,7 +27,7 @@ pub trait Operations: Send + Sync {
     ///
     /// # Errors
     /// The tree can't be read; stopped.
-    fn count(&self, go_on: GoOn<'_>) -> Result<Status>;
+    fn count(&self, monitor: &mut Monitor<'_>) -> Result<Status>;
 
     /// Adds a version to a key; returns when it is durable and in use.
     ///
@@ -50,23 +47,23 @@ pub trait Operations: Send + Sync {
     /// The keyring can't be saved.
     fn rotate_due(&self) -> Result<Vec<Rotation>>;
 
-    /// Does an operation of the KMS interface. `go_on` is called where files are counted.
+    /// Does an operation of the KMS interface. It can be watched and cancelled where files are counted.
     ///
     /// # Errors
     /// Those that KMS has no name for: the keyring can't be read or saved, the files can't be counted.
-    fn kms(&self, call: &Call, go_on: GoOn<'_>) -> Result<KmsReply>;
+    fn kms(&self, call: &Call, monitor: &mut Monitor<'_>) -> Result<KmsReply>;
 
     /// Retires, restores or trims versions of a key.
     ///
     /// # Errors
     /// Files need them, or may; there is no such key; the keyring can't be saved.
-    fn retire(&self, order: &Retire, go_on: GoOn<'_>) -> Result<RetireReport>;
+    fn retire(&self, order: &Retire, monitor: &mut Monitor<'_>) -> Result<RetireReport>;
 
     /// Re-wraps files. Files done by the time it stops stay done.
     ///
     /// # Errors
     /// The vault is read-only, a sweep is under way, the alias can't be used, or the tree can't be read.
-    fn rewrap(&self, order: &Rewrap, go_on: GoOn<'_>) -> Result<RewrapReport>;
+    fn rewrap(&self, order: &Rewrap, monitor: &mut Monitor<'_>) -> Result<RewrapReport>;
 
     /// Re-wraps the DEK of a file that the kernel holds under the current version of a key.
     ///
@@ -78,7 +75,12 @@ pub trait Operations: Send + Sync {
     ///
     /// # Errors
     /// The file can't be read or written.
-    fn reencrypt(&self, ino: Ino, before: Option<Timestamp>, go_on: GoOn<'_>) -> Result<FileReencrypted>;
+    fn reencrypt(
+        &self,
+        ino: Ino,
+        before: Option<Timestamp>,
+        monitor: &mut Monitor<'_>,
+    ) -> Result<FileReencrypted>;
 
     /// Records in the event log that a re-encryption of all files below directories began, or how it ended.
     ///
@@ -98,11 +100,16 @@ pub trait Operations: Send + Sync {
     /// The daemon can't be asked.
     fn version_state(&self, backing: BackingKeyId) -> Result<VersionState>;
 
-    /// Checks what is stored, or the part of it at `path`. `watch` receives findings and progress.
+    /// Checks what is stored, or the part of it at `path`, until it is cancelled. `watch` receives findings and progress.
     ///
     /// # Errors
     /// There is no such path; a check is under way.
-    fn fsck(&self, path: Option<&PathText>, watch: &mut dyn CheckObserver) -> Result<Summary>;
+    fn fsck(
+        &self,
+        path: Option<&PathText>,
+        cancellation: &Cancellation,
+        watch: &mut dyn CheckObserver,
+    ) -> Result<Summary>;
 
     /// The plain names of lower paths in the event log, each relative to the mountpoint.
     ///

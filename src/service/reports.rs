@@ -7,7 +7,7 @@ use crate::events::Event;
 use crate::ids::{KeyId, KeyVersion};
 use crate::keyring::{Staying, VersionState};
 use crate::kms::KmsError;
-use crate::rewrap::Progress;
+use crate::monitor::Progress;
 
 /// What an operation of the KMS interface came to.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -36,7 +36,7 @@ pub use key_usage::wrapping::Destination;
 pub use ops::audit_paths::PlainNames;
 pub use ops::reencrypt::Reencrypted;
 pub use types::{
-    Attr, Caller, DirEntry, FallocMode, FileKind, GoOn, HeaderInfo, OpenFlags, PlusSink, Privileges, SetAttr,
+    Attr, Caller, DirEntry, FallocMode, FileKind, HeaderInfo, OpenFlags, PlusSink, Privileges, SetAttr,
     StatFs, SyncScope, Whence, XattrMode,
 };
 

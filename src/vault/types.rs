@@ -148,9 +148,6 @@ pub struct DirEntry<'a> {
 /// this one.
 pub type PlusSink<'a> = dyn FnMut(Option<&Attr>, &[u8], u64) -> bool + 'a;
 
-/// Asked now and then whether long work is to continue.
-pub type GoOn<'a> = dyn FnMut() -> bool + 'a;
-
 /// What a change of a file's content does to its set-user-ID and set-group-ID bits and its capabilities.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Privileges {

@@ -9,7 +9,7 @@ use std::path::Path;
 use super::args;
 use super::errors;
 use super::exit::{Exit, Failure, Outcome, one_line};
-use super::interrupt::Interrupt;
+use super::interrupt;
 use super::open_keyring::look_at_keyring;
 use super::open_target::{Access, Unmounted};
 use super::output;
@@ -23,6 +23,7 @@ use crate::fsck::{
 };
 use crate::ids::PathText;
 use crate::keyring::{FILE_NAME, Looked};
+use crate::monitor::Cancellation;
 use crate::mount::VaultLock;
 use crate::printable;
 use crate::service::Operations;
@@ -66,6 +67,7 @@ pub(super) fn run(args: &args::Fsck) -> Outcome<u8> {
         RepairOptions { repair: args.repair, quarantine: args.quarantine.clone(), salvage: args.salvage };
     let changes = repairs.repair || repairs.quarantine.is_some();
     let mut report = Report::new(args)?;
+    let cancellation = report.cancellation.clone();
     let summary = match &target {
         Target::Mounted(entry) if changes => {
             let at = entry.mountpoint.as_path().display();
@@ -73,7 +75,7 @@ pub(super) fn run(args: &args::Fsck) -> Outcome<u8> {
             return Err(Failure::new(Exit::Busy, at, cause));
         }
         Target::Mounted(entry) => {
-            let checked = Client::of(entry).fsck(options.path.as_ref(), &mut report);
+            let checked = Client::of(entry).fsck(options.path.as_ref(), &cancellation, &mut report);
             checked.map_err(|error| errors::operation(&error))?
         }
         Target::Vault(vault) if changes => {
@@ -81,16 +83,18 @@ pub(super) fn run(args: &args::Fsck) -> Outcome<u8> {
             let unmounted = Unmounted::open(vault, &args.open, Access::Change)?;
             let leave = unmounted.keys().writable().map_err(|error| errors::opening(&error))?;
             let failed = |error| Failure::new(Exit::Vault, vault.display(), error);
-            let checked = fsck::check(unmounted.keys(), None, &options, &mut report).map_err(failed)?;
+            let checked =
+                fsck::check(unmounted.keys(), None, &options, &cancellation, &mut report).map_err(failed)?;
             let found = report.held_back.take().unwrap_or_default();
-            fsck::apply(unmounted.keys(), leave, &repairs, found, checked, &mut report).map_err(failed)?
+            fsck::apply(unmounted.keys(), leave, &repairs, found, checked, &cancellation, &mut report)
+                .map_err(failed)?
         }
         Target::Vault(vault) => {
             let _lock = VaultLock::look(vault).map_err(|error| errors::mount(&error))?;
             let looked = look_at_keyring(&vault.join(FILE_NAME), &args.open)?;
             options.behind = behind(&looked, args);
             let failed = |error| Failure::new(Exit::Vault, vault.display(), error);
-            fsck::check(&looked.keys, None, &options, &mut report).map_err(failed)?
+            fsck::check(&looked.keys, None, &options, &cancellation, &mut report).map_err(failed)?
         }
     };
     report.finish(target.vault(), &summary)?;
@@ -118,7 +122,9 @@ fn copy(args: &args::Fsck, keyring: &Path) -> Outcome<u8> {
         copy: Some(copied),
     };
     let mut report = Report::new(args)?;
-    let summary = fsck::check(&looked.keys, None, &options, &mut report).map_err(|error| failed(&error))?;
+    let cancellation = report.cancellation.clone();
+    let summary = fsck::check(&looked.keys, None, &options, &cancellation, &mut report)
+        .map_err(|error| failed(&error))?;
     report.finish(&args.target, &summary)?;
     Ok(summary.status() | if summary.unopened.is_empty() { 0 } else { LEFT })
 }
@@ -137,7 +143,8 @@ fn inside(mountpoint: Option<&Path>, path: &Path) -> PathText {
 struct Report {
     json: bool,
     display: Display,
-    interrupt: Interrupt,
+    /// At a signal, and when a finding couldn't be written.
+    cancellation: Cancellation,
     /// Why a finding couldn't be written.
     unwritten: Option<Failure>,
     /// Findings that are printed once it is known whether they are repaired.
@@ -154,20 +161,20 @@ impl CheckObserver for Report {
             .aside(|| if self.json { print_json_line(finding) } else { output::print(&line(finding)) });
         if let Err(failure) = written {
             self.unwritten.get_or_insert(failure);
+            self.cancellation.cancel();
         }
     }
 
-    fn go_on(&mut self, progress: CheckProgress) -> bool {
+    fn progress(&mut self, progress: CheckProgress) {
         self.display.update(&progress);
-        self.unwritten.is_none() && !self.interrupt.came()
     }
 }
 
 impl Report {
     fn new(args: &args::Fsck) -> Outcome<Self> {
-        let interrupt = Interrupt::watch(CANCELLED)?;
+        let cancellation = Cancellation::linked_to(&[&interrupt::watch(CANCELLED)?]);
         let (json, display) = (args.json, Display::new());
-        Ok(Self { json, display, interrupt, unwritten: None, held_back: None })
+        Ok(Self { json, display, cancellation, unwritten: None, held_back: None })
     }
 
     fn finish(self, vault: &Path, summary: &Summary) -> Outcome {

@@ -18,6 +18,7 @@ use super::progress::{Display, long_work};
 use super::target::Target;
 use crate::keyring::Keys;
 use crate::kms::{Call, Materials as Listed, NewKey, Page, Tag};
+use crate::monitor::Monitor;
 use crate::service::{KmsReply, Operations};
 
 /// The variable that names the vault when `--vault` doesn't.
@@ -81,8 +82,10 @@ fn named(common: &KmsCommon) -> Outcome<PathBuf> {
 /// The answer to one call. Only a deletion takes long: files are counted before it is scheduled.
 fn once(vault: &dyn Operations, call: &Call) -> Outcome<Value> {
     let reply = match call {
-        Call::ScheduleKeyDeletion { .. } => long_work(Display::counting(), |go_on| vault.kms(call, go_on))?,
-        _ => vault.kms(call, &mut |_| true).map_err(|error| errors::operation(&error))?,
+        Call::ScheduleKeyDeletion { .. } => {
+            long_work(Display::counting(), |monitor| vault.kms(call, monitor))?
+        }
+        _ => vault.kms(call, &mut Monitor::unattended()).map_err(|error| errors::operation(&error))?,
     };
     match reply {
         KmsReply::Done { answer } => Ok(answer),

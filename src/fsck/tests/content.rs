@@ -175,7 +175,7 @@ fn a_writer_beside_the_check_raises_no_alarm() {
         });
         while !done.load(std::sync::atomic::Ordering::SeqCst) {
             let mut seen = Seen::default();
-            check(f.t.keys(), Some(v), &Options::default(), &mut seen).unwrap();
+            check(f.t.keys(), Some(v), &Options::default(), &Cancellation::default(), &mut seen).unwrap();
             assert_eq!(seen.0, []);
         }
     });
@@ -200,7 +200,8 @@ fn all_files_with_one_id_are_named() {
     std::fs::copy(f.lower("a"), below.join("copied")).unwrap();
     for vault in [None, Some(&*f.t.vault)] {
         let mut seen = Seen::default();
-        let summary = check(f.t.keys(), vault, &Options::default(), &mut seen).unwrap();
+        let summary =
+            check(f.t.keys(), vault, &Options::default(), &Cancellation::default(), &mut seen).unwrap();
         assert_eq!(summary.status(), 4);
         let mut twice: Vec<&Finding> =
             seen.0.iter().filter(|found| found.code == Code::FileIdTwice).collect();

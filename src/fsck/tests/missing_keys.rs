@@ -55,8 +55,16 @@ fn the_quarantine_leaves_what_only_lacks_its_key() {
     let options = RepairOptions { quarantine: Some(outside.path().join("q")), repair: true, salvage: true };
     let (found, checked) = f.check();
     let mut seen = Seen::default();
-    let summary =
-        apply(f.t.keys(), f.t.keys().writable().unwrap(), &options, found, checked, &mut seen).unwrap();
+    let summary = apply(
+        f.t.keys(),
+        f.t.keys().writable().unwrap(),
+        &options,
+        found,
+        checked,
+        &Cancellation::default(),
+        &mut seen,
+    )
+    .unwrap();
     assert_eq!((summary.quarantined, summary.keys_missing, summary.status()), (1, 2, 5));
     assert_eq!(["lost", "unknown"].map(|name| std::fs::read(f.lower(name)).unwrap()), before);
     assert!(!f.lower("damaged").exists());
@@ -65,7 +73,16 @@ fn the_quarantine_leaves_what_only_lacks_its_key() {
     let forged: Vec<_> = forged.into_iter().map(|f| Finding { code: Code::Unreadable, ..f }).collect();
     assert_eq!(forged.len(), 1);
     let mut seen = Seen::default();
-    apply(f.t.keys(), f.t.keys().writable().unwrap(), &options, forged, f.check().1, &mut seen).unwrap();
+    apply(
+        f.t.keys(),
+        f.t.keys().writable().unwrap(),
+        &options,
+        forged,
+        f.check().1,
+        &Cancellation::default(),
+        &mut seen,
+    )
+    .unwrap();
     assert!(
         matches!(&seen.0[0].disposition, Disposition::Refused { why } if why.contains("lacks its key")),
         "{seen:?}"

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::ids::{BackingKeyId, Handle, Ino, PlainOffset};
+use crate::monitor::Cancellation;
 use crate::names::{LowerName, NameCipher};
 use crate::vault::testing::{TestVault, me};
 use crate::vault::{OpenFlags, Privileges, XattrMode};
@@ -25,9 +26,7 @@ impl CheckObserver for Seen {
         self.0.push(finding.clone());
     }
 
-    fn go_on(&mut self, _progress: CheckProgress) -> bool {
-        true
-    }
+    fn progress(&mut self, _progress: CheckProgress) {}
 }
 
 pub(super) struct Fixture {
@@ -86,7 +85,7 @@ impl Fixture {
         let mut seen = Seen::default();
         let path = path.map(|path| crate::ids::PathText(path.into()));
         let options = Options { path, ..Options::default() };
-        let summary = check(self.t.keys(), None, &options, &mut seen).unwrap();
+        let summary = check(self.t.keys(), None, &options, &Cancellation::default(), &mut seen).unwrap();
         (seen.0, summary)
     }
 
@@ -100,7 +99,8 @@ impl Fixture {
         assert_eq!(found.len(), 1, "{found:#?}");
         // Beside a mount, and nothing moves: the same.
         let mut seen = Seen::default();
-        check(self.t.keys(), Some(&self.t.vault), &Options::default(), &mut seen).unwrap();
+        check(self.t.keys(), Some(&self.t.vault), &Options::default(), &Cancellation::default(), &mut seen)
+            .unwrap();
         assert_eq!(seen.0, found);
         found.remove(0)
     }
@@ -149,22 +149,25 @@ fn a_path_limits_the_check() {
     assert_eq!(f.check_at(Some("bad")).0.len(), 1);
     assert_eq!(f.check_at(Some("/")).0.len(), 1);
     let gone = Options { path: Some(crate::ids::PathText("/none".into())), ..Options::default() };
-    let refused = check(f.t.keys(), None, &gone, &mut Seen::default()).unwrap_err();
+    let refused = check(f.t.keys(), None, &gone, &Cancellation::default(), &mut Seen::default()).unwrap_err();
     assert!(matches!(refused, CheckError::Path(..)), "{refused}");
 }
 
 #[test]
 fn a_check_stops_when_it_is_told_to() {
-    struct Never;
+    struct Never(Cancellation);
     impl CheckObserver for Never {
         fn found(&mut self, _finding: &Finding) {}
-        fn go_on(&mut self, _progress: CheckProgress) -> bool {
-            false
+        fn progress(&mut self, _progress: CheckProgress) {
+            self.0.cancel();
         }
     }
     let f = Fixture::new();
     (0..10).for_each(|i| _ = f.file(&i.to_string(), 10));
-    let summary = check(f.t.keys(), None, &Options::default(), &mut Never).unwrap();
+    let cancellation = Cancellation::default();
+    let summary =
+        check(f.t.keys(), None, &Options::default(), &cancellation, &mut Never(cancellation.clone()))
+            .unwrap();
     assert!(!summary.complete && summary.files < 10, "{summary:?}");
     assert_eq!(summary.status(), 32);
 }

@@ -7,8 +7,16 @@ use crate::storage::fault::Faults;
 fn apply_with(f: &Fixture, options: &RepairOptions) -> (Vec<Finding>, Summary) {
     let (found, checked) = f.check();
     let mut seen = Seen::default();
-    let summary =
-        apply(f.t.keys(), f.t.keys().writable().unwrap(), options, found, checked, &mut seen).unwrap();
+    let summary = apply(
+        f.t.keys(),
+        f.t.keys().writable().unwrap(),
+        options,
+        found,
+        checked,
+        &Cancellation::default(),
+        &mut seen,
+    )
+    .unwrap();
     (seen.0, summary)
 }
 
@@ -19,7 +27,8 @@ fn apply_stopped_after(n: u64, f: &Fixture, options: &RepairOptions) -> Faults {
     {
         let _scope = faults.on_this_thread();
         let leave = f.t.keys().writable().unwrap();
-        let _ = apply(f.t.keys(), leave, options, found, checked, &mut Seen::default());
+        let _ =
+            apply(f.t.keys(), leave, options, found, checked, &Cancellation::default(), &mut Seen::default());
     }
     faults
 }
@@ -219,9 +228,16 @@ fn the_quarantine_is_outside_and_takes_no_linked_file() {
     f.patch("a", 200, b"x");
     let (found, checked) = f.check();
     let inside = RepairOptions { quarantine: Some(f.vault_dir().join("q")), ..RepairOptions::default() };
-    let refused =
-        apply(f.t.keys(), f.t.keys().writable().unwrap(), &inside, found, checked, &mut Seen::default())
-            .unwrap_err();
+    let refused = apply(
+        f.t.keys(),
+        f.t.keys().writable().unwrap(),
+        &inside,
+        found,
+        checked,
+        &Cancellation::default(),
+        &mut Seen::default(),
+    )
+    .unwrap_err();
     assert!(matches!(refused, CheckError::QuarantineInside(_)), "{refused}");
     assert!(!f.vault_dir().join("q").exists());
     let outside = tempfile::tempdir().unwrap();
@@ -276,8 +292,16 @@ fn a_file_whose_content_is_whole_stays() {
     let outside = tempfile::tempdir().unwrap();
     let options = RepairOptions { quarantine: Some(outside.path().to_owned()), ..RepairOptions::default() };
     let mut seen = Seen::default();
-    apply(f.t.keys(), f.t.keys().writable().unwrap(), &options, vec![finding], f.check().1, &mut seen)
-        .unwrap();
+    apply(
+        f.t.keys(),
+        f.t.keys().writable().unwrap(),
+        &options,
+        vec![finding],
+        f.check().1,
+        &Cancellation::default(),
+        &mut seen,
+    )
+    .unwrap();
     assert_eq!(seen.0[0].disposition, Disposition::Left);
     assert!(f.lower("a").exists());
 }

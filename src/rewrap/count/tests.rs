@@ -1,15 +1,15 @@
 //! A count tells what every file needs, also of keys that can't be used, and keeps the census complete.
-use std::sync::atomic::AtomicBool;
 
 use super::{Count, count};
 use crate::ids::{AliasName, BackingKeyId, Ino, KeyVersion, PlainOffset};
 use crate::keyring::KeyRef;
+use crate::monitor::{Cancellation, Monitor};
 use crate::storage::RenameFlags;
 use crate::vault::Privileges;
 use crate::vault::testing::{READ_WRITE, TestVault, me};
 
 fn counted(test: &TestVault) -> Count {
-    count(&test.vault, |_| {}, &AtomicBool::new(false)).unwrap()
+    count(&test.vault, &mut Monitor::unattended()).unwrap()
 }
 
 fn is_complete(count: &Count) -> bool {
@@ -39,7 +39,8 @@ fn every_file_is_counted_by_what_it_needs() {
     test.reopen();
     let [first, second] = versions(&test);
     let mut told = 0;
-    let found = count(&test.vault, |p| told = p.seen, &AtomicBool::new(false)).unwrap();
+    let found =
+        count(&test.vault, &mut Monitor::new(&Cancellation::default(), &mut |p| told = p.seen)).unwrap();
     assert_eq!((found.files, found.empty, found.unreadable, told), (5, 1, 0, 5));
     assert_eq!((of(&found, first), of(&found, second)), (3, 1));
     assert!(is_complete(&found));
@@ -84,7 +85,9 @@ fn a_slot_that_does_not_open_is_not_what_counts() {
 fn a_stopped_count_says_so() {
     let test = TestVault::new();
     test.written("a");
-    let found = count(&test.vault, |_| {}, &AtomicBool::new(true)).unwrap();
+    let cancelled = Cancellation::default();
+    cancelled.cancel();
+    let found = count(&test.vault, &mut Monitor::silent(&cancelled)).unwrap();
     assert!(found.stopped && !is_complete(&found));
     assert_eq!(test.vault.census_counted(), None);
 }

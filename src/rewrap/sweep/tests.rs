@@ -7,6 +7,7 @@ use super::{MOST, SweepOptions, TAKES, Tally, most, next, sweep};
 use crate::crypto::suite::Suite;
 use crate::ids::{AliasName, Ino, PlainOffset};
 use crate::keyring::{KeyRef, Staying};
+use crate::monitor::{Cancellation, Monitor, Progress};
 use crate::storage::fault::{Faults, Op};
 use crate::vault::testing::{TestVault, me};
 use crate::vault::{Destination, Privileges, SetAttr, SyncScope, XattrMode};
@@ -24,14 +25,15 @@ fn rotated() -> (TestVault, u64) {
 #[test]
 fn every_stale_file_is_rewrapped_once() {
     let (test, files) = rotated();
-    let stop = AtomicBool::new(false);
     let mut seen = 0;
-    let report = sweep(&test.vault, SweepOptions::default(), |p| seen = p.seen, &stop).unwrap();
+    let mut receiver = |p: Progress| seen = p.seen;
+    let mut monitor = Monitor::new(&Cancellation::default(), &mut receiver);
+    let report = sweep(&test.vault, SweepOptions::default(), &mut monitor).unwrap();
     assert_eq!((report.files, report.rewrapped, report.failed, seen), (files, files, 0, files));
     let current = test.keys().current(&AliasName::default_alias()).unwrap();
     assert_eq!(report.census, [(current, files)]);
     assert_eq!(test.vault.census(), [(current, files)]);
-    let again = sweep(&test.vault, SweepOptions::default(), |_| {}, &stop).unwrap();
+    let again = sweep(&test.vault, SweepOptions::default(), &mut Monitor::unattended()).unwrap();
     assert_eq!((again.files, again.rewrapped, again.skipped), (files, 0, 0));
 }
 
@@ -41,7 +43,7 @@ fn a_file_with_two_names_is_one_file() {
     let (test, files) = rotated();
     let ino = test.vault.lookup(Ino::ROOT, b"f1").unwrap().ino;
     test.vault.link(ino, Ino::ROOT, b"another").unwrap();
-    let report = sweep(&test.vault, SweepOptions::default(), |_| {}, &AtomicBool::new(false)).unwrap();
+    let report = sweep(&test.vault, SweepOptions::default(), &mut Monitor::unattended()).unwrap();
     assert_eq!((report.files, report.rewrapped, report.failed), (files, files, 0));
 }
 
@@ -66,8 +68,7 @@ fn a_file_that_is_truncated_all_the_while_is_not_left_out() {
         let left: Vec<_> = (0..100)
             .map(|_| {
                 test.keys().rotate(&KeyRef::Alias(AliasName::default_alias())).unwrap();
-                let stop = AtomicBool::new(false);
-                let report = sweep(&test.vault, SweepOptions::default(), |_| {}, &stop).unwrap();
+                let report = sweep(&test.vault, SweepOptions::default(), &mut Monitor::unattended()).unwrap();
                 (report.failed, report.skipped)
             })
             .filter(|left| *left != (0, 0))
@@ -81,16 +82,15 @@ fn a_file_that_is_truncated_all_the_while_is_not_left_out() {
 #[test]
 fn a_stopped_sweep_goes_on_where_it_was() {
     let (test, files) = rotated();
-    let stop = AtomicBool::new(false);
+    let cancellation = Cancellation::default();
     let first = sweep(
         &test.vault,
         SweepOptions { max_rate: NonZeroU32::new(100), ..SweepOptions::default() },
-        |_| stop.store(true, std::sync::atomic::Ordering::Relaxed),
-        &stop,
+        &mut Monitor::new(&cancellation, &mut |_| cancellation.cancel()),
     )
     .unwrap();
     assert!(first.stopped && first.files < files);
-    let second = sweep(&test.vault, SweepOptions::default(), |_| {}, &AtomicBool::new(false)).unwrap();
+    let second = sweep(&test.vault, SweepOptions::default(), &mut Monitor::unattended()).unwrap();
     assert_eq!(first.rewrapped + second.rewrapped, files);
 }
 
@@ -141,13 +141,15 @@ fn what_a_sweep_or_count_has_not_met_is_durably_gone() {
         }
         faults.log().last() == Some(&Op::Syncfs)
     };
-    let stop = AtomicBool::new(false);
     assert!(synced_last(&|| {
-        let report = sweep(&test.vault, SweepOptions::default(), |_| {}, &stop).unwrap();
+        let report = sweep(&test.vault, SweepOptions::default(), &mut Monitor::unattended()).unwrap();
         assert_eq!(report.rewrapped, files - 1);
     }));
     assert!(synced_last(&|| {
-        assert_eq!(test.vault.count_key_references(&mut |_| true).unwrap().of(|_| true), files - 1);
+        assert_eq!(
+            test.vault.count_key_references(&mut Monitor::unattended()).unwrap().of(|_| true),
+            files - 1
+        );
     }));
 }
 
@@ -159,7 +161,7 @@ fn second_alias(test: &TestVault, name: &str) -> AliasName {
 
 fn sweep_to(test: &TestVault, to: Destination, top: Option<Ino>) -> u64 {
     let options = SweepOptions { to, top, ..SweepOptions::default() };
-    let report = sweep(&test.vault, options, |_| {}, &AtomicBool::new(false)).unwrap();
+    let report = sweep(&test.vault, options, &mut Monitor::unattended()).unwrap();
     assert_eq!((report.failed, report.skipped, report.left_out), (0, 0, 0));
     report.rewrapped
 }
@@ -197,7 +199,7 @@ fn files_are_moved_to_an_alias_of_choice_and_follow_it() {
     assert_eq!(files.each_ref().map(keys), [key(&second); 4]);
     let none = Destination::Alias("alias/none".parse().unwrap());
     let options = SweepOptions { to: none, ..SweepOptions::default() };
-    let report = sweep(v, options, |_| {}, &AtomicBool::new(false)).unwrap();
+    let report = sweep(v, options, &mut Monitor::unattended()).unwrap();
     assert_eq!((report.rewrapped, report.skipped), (0, 4));
 }
 
@@ -293,7 +295,7 @@ fn files_without_a_tag_follow_the_alias_that_has_left_their_key() {
         assert_eq!(test.vault.getxattr(file(name), b"user.rekeyfs.alias").unwrap(), b"alias/default");
     }
     let options = SweepOptions { top: Some(file(b"swept")), ..SweepOptions::default() };
-    assert_eq!(sweep(&test.vault, options, |_| {}, &AtomicBool::new(false)).unwrap().rewrapped, 1);
+    assert_eq!(sweep(&test.vault, options, &mut Monitor::unattended()).unwrap().rewrapped, 1);
     assert_eq!(moved(b"swept"), (renewal.new, Some(Some(alias))));
     test.vault.rewrap_batch(&[file(b"used")]);
     assert_eq!(moved(b"used"), (renewal.new, Some(Some(alias))));

@@ -49,7 +49,7 @@ impl Fixture {
     fn retire_at(&self, place: CopyPlace) -> Result<u32> {
         let (key_id, below, what) = (self.key.to_string(), KeyVersion(2), Retirement::Trim);
         let asked = Retire { key_id, below, what, force: None, copies: vec![place] };
-        self.open.retire(&asked, &mut |_| true).map(|report| report.trimmed)
+        self.open.retire(&asked, &mut Monitor::unattended()).map(|report| report.trimmed)
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use super::*;
 use crate::ids::{AliasName, Ino, KeyVersion, Timestamp};
 use crate::keyring::{Clock, ForceToken, KeyRef, Keys};
+use crate::monitor::Cancellation;
 use crate::service::{Operations, Rewrap};
 use crate::vault::testing::{TestVault, me};
 
@@ -46,13 +47,13 @@ impl Fixture {
             force,
             copies: Vec::new(),
         };
-        self.open.retire(&asked, &mut |_| true)
+        self.open.retire(&asked, &mut Monitor::unattended())
     }
 
     fn schedule(&self, key: KeyId, force: Option<ForceToken>) -> std::result::Result<(), KmsError> {
         let call =
             Call::ScheduleKeyDeletion { key_id: key.to_string(), pending_window_in_days: Some(7), force };
-        match self.open.kms(&call, &mut |_| true).unwrap() {
+        match self.open.kms(&call, &mut Monitor::unattended()).unwrap() {
             KmsReply::Done { .. } => Ok(()),
             KmsReply::Failed { error } => Err(error),
         }
@@ -171,9 +172,9 @@ fn a_deletion_is_refused_while_files_need_the_key_and_deletes_its_aliases() {
         target_key_id: f.vault.keys().current(&AliasName::default_alias()).unwrap().key.to_string(),
     });
     f.clock.0.store(7 * DAY - 1, Ordering::SeqCst);
-    assert!(f.open.delete_due(&mut |_| true).unwrap().is_empty());
+    assert!(f.open.delete_due(&mut Monitor::unattended()).unwrap().is_empty());
     f.clock.0.store(7 * DAY, Ordering::SeqCst);
-    let done = f.open.delete_due(&mut |_| true).unwrap();
+    let done = f.open.delete_due(&mut Monitor::unattended()).unwrap();
     assert_eq!(done, [DueDeletion { key: f.key, blocked: None }]);
     let describe = f.vault.keys().call(&Call::DescribeKey { key_id: f.key.to_string() });
     let error = KmsError::of(describe.unwrap_err()).unwrap();
@@ -197,9 +198,9 @@ fn a_deletion_that_files_need_by_its_date_is_blocked() {
     vault.unlink(Ino::ROOT, b"file").unwrap();
     std::fs::write(&lower, &backup).unwrap();
     f.clock.0.store(8 * DAY, Ordering::SeqCst);
-    let done = f.open.delete_due(&mut |_| true).unwrap();
+    let done = f.open.delete_due(&mut Monitor::unattended()).unwrap();
     assert!(done[0].blocked.as_ref().unwrap().starts_with("1 file needs key"), "{done:?}");
-    assert!(f.open.delete_due(&mut |_| true).unwrap().is_empty(), "not counted again at once");
+    assert!(f.open.delete_due(&mut Monitor::unattended()).unwrap().is_empty(), "not counted again at once");
     assert_eq!(f.events("DeleteKey"), 1);
     let status = f.open.status().unwrap().pending_deletions;
     assert_eq!((status.len(), status[0].key_id), (1, f.key));
@@ -208,7 +209,7 @@ fn a_deletion_that_files_need_by_its_date_is_blocked() {
     f.call(&Call::CancelKeyDeletion { key_id: f.key.to_string() });
     f.call(&Call::EnableKey { key_id: f.key.to_string() });
     f.vault.open("file").unwrap();
-    assert!(f.open.delete_due(&mut |_| true).unwrap().is_empty());
+    assert!(f.open.delete_due(&mut Monitor::unattended()).unwrap().is_empty());
     assert!(f.open.status().unwrap().pending_deletions.is_empty());
 }
 
@@ -221,12 +222,15 @@ fn a_deletion_that_is_insisted_on_is_carried_out() {
     f.schedule(f.key, Some(f.force(&Keys::deletion_order(f.key)))).unwrap();
     f.clock.0.store(7 * DAY, Ordering::SeqCst);
     // Without it no new file could be made.
-    let done = f.open.delete_due(&mut |_| true).unwrap();
+    let done = f.open.delete_due(&mut Monitor::unattended()).unwrap();
     assert!(done[0].blocked.as_ref().unwrap().contains("alias/default"), "{done:?}");
     let next = f.vault.keys().create_key_for_test("alias/next".parse().unwrap());
     f.call(&Call::UpdateAlias { alias_name: "alias/default".into(), target_key_id: next.to_string() });
     let again = OpenVault::with_files(Arc::clone(&f.vault.vault));
-    assert_eq!(again.delete_due(&mut |_| true).unwrap(), [DueDeletion { key: f.key, blocked: None }]);
+    assert_eq!(
+        again.delete_due(&mut Monitor::unattended()).unwrap(),
+        [DueDeletion { key: f.key, blocked: None }]
+    );
     assert!(f.vault.open("file").is_err());
 }
 
@@ -237,14 +241,14 @@ fn a_file_made_while_files_are_counted_takes_the_scheduling_back() {
     let call =
         Call::ScheduleKeyDeletion { key_id: f.key.to_string(), pending_window_in_days: None, force: None };
     f.vault.vault.mkdir(Ino::ROOT, b"dir", 0o755, &me()).unwrap();
-    let reply = f.open.kms(&call, &mut |_| {
+    let mut receiver = |_| {
         calls += 1;
         // The root was read already.
         if calls == 2 {
             f.vault.written("late");
         }
-        true
-    });
+    };
+    let reply = f.open.kms(&call, &mut Monitor::new(&Cancellation::default(), &mut receiver));
     assert!(
         matches!(reply.unwrap(), KmsReply::Failed { error } if error.message.starts_with("1 file needs"))
     );
@@ -260,10 +264,10 @@ fn a_version_that_one_slot_still_bears_is_not_retired() {
     f.cut_short(ino);
     let refusal = f.retire(2, Retirement::Trim, None).unwrap_err();
     assert!(refusal.message.contains("1 file needs versions below 2"), "{}", refusal.message);
-    Operations::count(&f.open, &mut |_| true).unwrap();
+    Operations::count(&f.open, &mut Monitor::unattended()).unwrap();
     let status = f.open.status().unwrap();
     assert_eq!((status.files_seen, status.files_stale), (1, 1));
-    assert_eq!(f.open.rewrap(&Rewrap::default(), &mut |_| true).unwrap().progress.rewrapped, 1);
+    assert_eq!(f.open.rewrap(&Rewrap::default(), &mut Monitor::unattended()).unwrap().progress.rewrapped, 1);
     assert_eq!(f.open.status().unwrap().files_stale, 0);
     f.retire(2, Retirement::Trim, None).unwrap();
     f.vault.open("file").unwrap();
@@ -280,7 +284,9 @@ fn a_count_that_is_stopped_is_an_error_of_its_own_and_changes_nothing() {
     let schedule =
         Call::ScheduleKeyDeletion { key_id: f.key.to_string(), pending_window_in_days: Some(7), force: None };
     let before = f.vault.keys().generation();
-    let mut stop = |_| false;
+    let cancelled = Cancellation::default();
+    cancelled.cancel();
+    let mut stop = Monitor::silent(&cancelled);
     let retired = f.open.retire(&retire, &mut stop).unwrap_err();
     assert_eq!(retired.kind, ErrorKind::Stopped);
     assert!(retired.message.ends_with(": stopped; nothing is changed"), "{retired}");
@@ -288,7 +294,7 @@ fn a_count_that_is_stopped_is_an_error_of_its_own_and_changes_nothing() {
     assert_eq!(f.open.count(&mut stop).unwrap_err().kind, ErrorKind::Stopped);
     // The end of the mount stops it too: that is no wish of the one who asks.
     f.open.stop();
-    let ended = f.open.kms(&schedule, &mut |_| true).unwrap_err();
+    let ended = f.open.kms(&schedule, &mut Monitor::unattended()).unwrap_err();
     assert_eq!(ended.kind, ErrorKind::Other);
     assert_eq!(f.vault.keys().generation(), before);
 }

@@ -15,8 +15,9 @@ use crate::crypto::keys::Dek;
 use crate::crypto::page;
 use crate::header::{Header, OtherSlot, Rewrapped, SLOTS, SlotKeys};
 use crate::ids::{FileId, LowerOffset, PageCount, PageIndex, PlainOffset};
+use crate::monitor::Monitor;
 use crate::storage;
-use crate::vault::{Damage, GoOn, Result, Vault};
+use crate::vault::{Damage, Result, Vault};
 
 /// How a copy ended.
 pub(in crate::vault) enum Copied {
@@ -66,7 +67,7 @@ impl Vault {
         file: &OpenFile,
         edits: u64,
         to: BorrowedFd<'_>,
-        go_on: &mut GoOn<'_>,
+        monitor: &mut Monitor<'_>,
     ) -> Result<Copied> {
         let (size, last) = {
             let state = file.state.read();
@@ -82,7 +83,7 @@ impl Vault {
         let mut sealed = Sealed::new(header);
         storage::truncate(to, layout::lower_size(size))?;
         let mut floor = layout::page_count(size);
-        let pass = file.each_chunk(edits, size, go_on, &mut |chunk| {
+        let pass = file.each_chunk(edits, size, monitor, &mut |chunk| {
             let hole = chunk.pages.iter().position(Option::is_none);
             floor = hole.map_or(floor, |at| floor.min(PageCount(chunk.first.0 + at as u64)));
             write_chunk(&sealed, to, chunk)
@@ -104,7 +105,7 @@ impl Vault {
         drop(gate);
         let keys = SlotKeys { backing, other: OtherSlot::Names(backing), tag };
         storage::fdatasync(to)?;
-        self.compare(file, edits, size, to, go_on).map(|pass| match pass {
+        self.compare(file, edits, size, to, monitor).map(|pass| match pass {
             Pass::Whole => Copied::All(id, keys),
             Pass::Overtaken => Copied::Overtaken,
             Pass::Stopped => Copied::Stopped,
@@ -119,7 +120,7 @@ impl Vault {
         edits: u64,
         size: PlainOffset,
         to: BorrowedFd<'_>,
-        go_on: &mut GoOn<'_>,
+        monitor: &mut Monitor<'_>,
     ) -> Result<Pass> {
         storage::drop_cached(to);
         let fd = storage::duplicate(to)?;
@@ -135,7 +136,7 @@ impl Vault {
                 return Err(Damage::Header.into());
             }
         };
-        file.each_chunk(edits, size, go_on, &mut |chunk| {
+        file.each_chunk(edits, size, monitor, &mut |chunk| {
             let got = read_chunk(&copy, to, chunk.first, chunk.pages.len() as u64, size)?;
             match got.pages.iter().zip(&chunk.pages).position(|(got, want)| got != want) {
                 None => Ok(()),
@@ -147,18 +148,19 @@ impl Vault {
 
 impl OpenFile {
     /// Calls `act` with all pages but those of long holes, in order. Ends early when the file is changed, or when
-    /// `go_on` says no.
+    /// it is cancelled.
     fn each_chunk(
         &self,
         edits: u64,
         size: PlainOffset,
-        go_on: &mut GoOn<'_>,
+        monitor: &mut Monitor<'_>,
         act: &mut dyn FnMut(&Chunk) -> Result<()>,
     ) -> Result<Pass> {
         let end = layout::page_count(size).0;
         let mut first = 0;
         while first < end {
-            if !go_on() {
+            monitor.keep_alive();
+            if monitor.check().is_err() {
                 return Ok(Pass::Stopped);
             }
             if first > 0 {

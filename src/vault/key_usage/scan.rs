@@ -20,6 +20,7 @@ pub use named_files::{NAMED_FILES_MAX, NamedFile};
 use super::header_keys::FileKeys;
 use super::moves::Moving;
 use crate::ids::{BackingKeyId, Ino};
+use crate::monitor::{Cancelled, Monitor, Progress};
 use crate::names::LowerKind;
 use crate::storage::{self, Access, DirStream, Errno, Stat};
 use crate::vault::{Error, FileKind, Result, Vault};
@@ -123,6 +124,12 @@ pub enum CountError {
     Vault(#[from] Error),
 }
 
+impl From<Cancelled> for CountError {
+    fn from(_: Cancelled) -> Self {
+        Self::Stopped
+    }
+}
+
 /// A directory on the way down.
 struct Level {
     stream: DirStream,
@@ -140,7 +147,7 @@ enum TreeKind {
     Copy,
 }
 
-struct Count<'a> {
+struct Count<'a, 'm> {
     vault: &'a Vault,
     references: KeyReferences,
     tree: TreeKind,
@@ -149,25 +156,25 @@ struct Count<'a> {
     linked: HashSet<u64>,
     known: KnownKeys,
     path: Vec<u8>,
-    go_on: &'a mut dyn FnMut(u64) -> bool,
+    monitor: &'a mut Monitor<'m>,
 }
 
 impl Vault {
     /// Counts which backing keys the files need. Re-wraps under way are waited for first, and what was counted is
-    /// durable when it returns. `go_on` receives
-    /// the number of files looked at so far and returns false to stop.
+    /// durable when it returns. The number of files looked at
+    /// so far is reported.
     ///
     /// # Errors
     /// [`CountError`]. What can't be read below the root is no error: the count says so.
     pub fn count_key_references(
         &self,
-        go_on: &mut dyn FnMut(u64) -> bool,
+        monitor: &mut Monitor<'_>,
     ) -> std::result::Result<KeyReferences, CountError> {
         let _only = self.counting.lock();
         drop(self.rewraps.write());
         for _ in 0..TRIES {
             self.moves.record();
-            let counted = self.count_once(go_on);
+            let counted = self.count_once(monitor);
             let moved = self.moves.end();
             let mut references = counted?;
             if !moved.again {
@@ -206,13 +213,10 @@ impl Vault {
         }
     }
 
-    fn count_once(
-        &self,
-        go_on: &mut dyn FnMut(u64) -> bool,
-    ) -> std::result::Result<KeyReferences, CountError> {
+    fn count_once(&self, monitor: &mut Monitor<'_>) -> std::result::Result<KeyReferences, CountError> {
         let root = self.tree.dir(Ino::ROOT)?;
         let fd = storage::open_dir(root.fd(), b".").map_err(Error::from)?;
-        self.count_tree(fd, TreeKind::Own, go_on)
+        self.count_tree(fd, TreeKind::Own, monitor)
     }
 
     /// Whether a directory is this vault's own tree, by whatever path it was found.
@@ -233,16 +237,16 @@ impl Vault {
     pub fn count_key_references_of_copy(
         &self,
         tree: OwnedFd,
-        go_on: &mut dyn FnMut(u64) -> bool,
+        monitor: &mut Monitor<'_>,
     ) -> std::result::Result<KeyReferences, CountError> {
-        self.count_tree(tree, TreeKind::Copy, go_on)
+        self.count_tree(tree, TreeKind::Copy, monitor)
     }
 
     fn count_tree(
         &self,
         fd: OwnedFd,
         tree: TreeKind,
-        go_on: &mut dyn FnMut(u64) -> bool,
+        monitor: &mut Monitor<'_>,
     ) -> std::result::Result<KeyReferences, CountError> {
         let device = storage::fstat(fd.as_fd()).map_err(Error::from)?.dev;
         let mut count = Count {
@@ -253,7 +257,7 @@ impl Vault {
             linked: HashSet::new(),
             known: KnownKeys::of(&self.keys),
             path: Vec::new(),
-            go_on,
+            monitor,
         };
         let mut levels = vec![count.read(fd)?];
         while let Some(level) = levels.last_mut() {
@@ -295,7 +299,7 @@ impl Vault {
     }
 }
 
-impl Count<'_> {
+impl Count<'_, '_> {
     fn enter(&mut self, name: &[u8]) {
         if !self.path.is_empty() {
             self.path.push(b'/');
@@ -312,8 +316,9 @@ impl Count<'_> {
         let mut level = Level { stream: DirStream::new(fd), path: self.path.len(), below: Vec::new() };
         let mut looked: u64 = 0;
         loop {
-            if looked.is_multiple_of(STEP) && !(self.go_on)(self.references.files) {
-                return Err(CountError::Stopped);
+            if looked.is_multiple_of(STEP) {
+                self.monitor.report(Progress { seen: self.references.files, ..Progress::default() });
+                self.monitor.check()?;
             }
             looked += 1;
             let (name, kind) = match level.stream.next() {

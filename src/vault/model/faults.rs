@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{Snapshot, content, errno, observe};
 use crate::ids::{AliasName, Ino, PlainOffset, Time, TimeChange};
+use crate::monitor::Monitor;
 use crate::storage::fault::{Faults, InjectedFault, Op};
 use crate::storage::{Errno, RenameFlags};
 use crate::vault::testing::{READ_WRITE, TestVault, me};
@@ -146,7 +147,7 @@ impl World {
     }
 
     fn reencrypt(&self, path: &str) -> Result<()> {
-        match self.vault().reencrypt(self.ino(path), &mut || true)? {
+        match self.vault().reencrypt(self.ino(path), &mut Monitor::unattended())? {
             Reencrypted::Done(_) => Ok(()),
             other => panic!("{other:?}"),
         }

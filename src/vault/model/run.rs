@@ -9,6 +9,7 @@ use super::state::{Body, Entry, Fails, How, Id, Model, Node, ROOT};
 use super::{content, errno, observe};
 use crate::ids::{AliasName, Handle, Ino, PlainOffset};
 use crate::keyring::KeyRef;
+use crate::monitor::Monitor;
 use crate::storage::{Errno, RenameFlags};
 use crate::vault::testing::{READ_WRITE, TestVault, me};
 use crate::vault::{FallocMode, FileKind, Privileges, Reencrypted, Result, SetAttr, SyncScope, Vault};
@@ -347,7 +348,7 @@ impl Run {
         let ino = self.look_up(&name);
         let empty = self.model.content(id).is_empty();
         let linked = self.model.names_of(id).len() > 1;
-        match self.vault().reencrypt(ino, &mut || true).unwrap() {
+        match self.vault().reencrypt(ino, &mut Monitor::unattended()).unwrap() {
             Reencrypted::Done(_) => {
                 assert!(!linked && !empty && self.handle_of(id).is_none());
                 let entry = self.model.names_of(id).remove(0);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::events::{Class, Event, FileRef};
 use crate::header::SlotKeys;
 use crate::ids::{Ino, Time, TimeChange};
+use crate::monitor::Monitor;
 use crate::names::{LowerKind, XattrSpace};
 use crate::storage::{self, Errno, RenameFlags, Stat, XattrMode};
 use crate::vault::file::{Copied, OpenFile, Purpose};
@@ -17,7 +18,7 @@ use crate::vault::tree::Tree;
 use crate::vault::tree::dir_record;
 use crate::vault::tree::inode::Inode;
 use crate::vault::tree::locks::Mode;
-use crate::vault::{Error, FileKind, GoOn, Result, Vault};
+use crate::vault::{Error, FileKind, Result, Vault};
 
 /// How often metadata that changes meanwhile is copied again.
 const TRIES: usize = 8;
@@ -58,19 +59,19 @@ impl Vault {
     /// to now, made durable, read back from the disk and compared, given the old file's owner, mode, times,
     /// extended attributes and ACLs, and renamed over it; durable when it returns. A crash at any instant leaves
     /// the old file or the new one; a temporary file that it may leave too is hidden, and removed by the next
-    /// try. Takes as much space as the file while it runs; `go_on` is asked after some pages each.
+    /// try. Takes as much space as the file while it runs; `monitor` is asked after some pages each.
     ///
     /// # Errors
     /// ENOKEY if the file's key or that of its alias isn't usable; EIO where it is damaged; ENOSPC and the like
     /// from below. The old file stands then, unless only the directory's sync failed.
-    pub fn reencrypt(&self, ino: Ino, go_on: &mut GoOn<'_>) -> Result<Reencrypted> {
+    pub fn reencrypt(&self, ino: Ino, monitor: &mut Monitor<'_>) -> Result<Reencrypted> {
         self.check_writable()?;
         let mut name = None;
         let done = {
             let _counts_wait = self.rewraps.read();
             // Two at once would use one temporary file.
             let Some(_claim) = self.gates.claim(ino) else { return Ok(Reencrypted::InUse) };
-            self.reencrypt_claimed(ino, go_on, &mut name)?
+            self.reencrypt_claimed(ino, monitor, &mut name)?
         };
         if matches!(done, Reencrypted::Done(_)) {
             // Its pages are of no use any more, nor is what the kernel knows of it: without its name the kernel can
@@ -89,7 +90,7 @@ impl Vault {
     fn reencrypt_claimed(
         &self,
         ino: Ino,
-        go_on: &mut GoOn<'_>,
+        monitor: &mut Monitor<'_>,
         name: &mut Option<(Ino, Vec<u8>)>,
     ) -> Result<Reencrypted> {
         let (inode, file, seen) = {
@@ -114,7 +115,7 @@ impl Vault {
             (inode, file, Seen { stat, edits })
         };
         let Some(replacement) = self.tree.create_replacement(&inode)? else { return Ok(Reencrypted::InUse) };
-        let done = self.reporting_damage(ino, self.replace(&inode, &file, &seen, &replacement, go_on));
+        let done = self.reporting_damage(ino, self.replace(&inode, &file, &seen, &replacement, monitor));
         if matches!(done, Ok(Reencrypted::Done(_))) {
             *name = self
                 .tree
@@ -141,9 +142,9 @@ impl Vault {
         file: &OpenFile,
         seen: &Seen,
         replacement: &Replacement,
-        go_on: &mut GoOn<'_>,
+        monitor: &mut Monitor<'_>,
     ) -> Result<Reencrypted> {
-        let (id, keys) = match self.copy_under_new_dek(file, seen.edits, replacement.fd.as_fd(), go_on)? {
+        let (id, keys) = match self.copy_under_new_dek(file, seen.edits, replacement.fd.as_fd(), monitor)? {
             Copied::All(id, keys) => (id, keys),
             Copied::Overtaken => return Ok(Reencrypted::InUse),
             Copied::Stopped => return Ok(Reencrypted::Stopped),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::header::OtherSlot;
 use crate::ids::KeyVersion;
+use crate::monitor::Monitor;
 use crate::storage::Errno;
 use crate::vault::{HeaderInfo, Privileges};
 
@@ -175,7 +176,7 @@ fn a_sync_that_fails_leaves_it_stale() {
             !this
                 .test
                 .vault
-                .count_key_references(&mut |_| true)
+                .count_key_references(&mut Monitor::unattended())
                 .unwrap()
                 .by
                 .keys()
@@ -184,7 +185,7 @@ fn a_sync_that_fails_leaves_it_stale() {
         assert_eq!(this.rewrap().rewrapped, 1);
         assert!(!this.info().stale);
         assert_eq!(this.versions(), [2, 2]);
-        let needed = this.test.vault.count_key_references(&mut |_| true).unwrap();
+        let needed = this.test.vault.count_key_references(&mut Monitor::unattended()).unwrap();
         assert_eq!(needed.of(|backing| backing.version == KeyVersion(1)) + needed.unreadable, 0);
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::ids::{AliasName, KeyVersion};
 use crate::keyring::KeyRef;
+use crate::monitor::Cancellation;
 use crate::vault::testing::{TestVault, me};
 
 fn rotate(vault: &TestVault) {
@@ -12,7 +13,15 @@ fn rotate(vault: &TestVault) {
 }
 
 fn count(vault: &TestVault) -> KeyReferences {
-    vault.vault.count_key_references(&mut |_| true).unwrap()
+    vault.vault.count_key_references(&mut Monitor::unattended()).unwrap()
+}
+
+/// `meanwhile` is called wherever the count reports its progress.
+fn counted_while(
+    vault: &TestVault,
+    meanwhile: &mut dyn FnMut(Progress),
+) -> std::result::Result<KeyReferences, CountError> {
+    vault.vault.count_key_references(&mut Monitor::new(&Cancellation::default(), meanwhile))
 }
 
 fn versions(references: &KeyReferences) -> Vec<(u32, u64)> {
@@ -143,14 +152,14 @@ fn a_file_that_moves_while_it_is_counted_is_not_missed() {
             |a: Ino, b: Ino| vault.vault.rename((a, b"file"), (b, b"file"), storage::RenameFlags::empty());
         mv(Ino::ROOT, ino(from)).unwrap();
         let mut calls = 0;
-        let references = vault.vault.count_key_references(&mut |_| {
+        let mut receiver = |_| {
             calls += 1;
             // The root and one of the directories have been read.
             if calls == 3 {
                 mv(ino(from), ino(to)).unwrap();
             }
-            true
-        });
+        };
+        let references = counted_while(&vault, &mut receiver);
         let references = references.unwrap();
         assert!(references.of(|_| true) >= 1, "{from} -> {to}");
     }
@@ -169,21 +178,20 @@ fn a_directory_that_moves_begins_the_count_anew_but_not_for_ever() {
         vault.vault.rename((Ino::ROOT, b"b"), (Ino::ROOT, b"c"), storage::RenameFlags::EXCHANGE).unwrap();
     };
     let mut calls = 0;
-    let references = vault.vault.count_key_references(&mut |_| {
+    let references = counted_while(&vault, &mut |_| {
         calls += 1;
         if calls == 3 {
             swap();
         }
-        true
     });
     assert_eq!(references.unwrap().of(|_| true), 1);
     assert!(calls > 4, "it was begun again");
-    let always = vault.vault.count_key_references(&mut |_| {
-        swap();
-        true
-    });
+    let always = counted_while(&vault, &mut |_| swap());
     assert!(matches!(always, Err(CountError::Moving)));
-    assert!(matches!(vault.vault.count_key_references(&mut |_| false), Err(CountError::Stopped)));
+    let cancelled = Cancellation::default();
+    cancelled.cancel();
+    let stopped = vault.vault.count_key_references(&mut Monitor::silent(&cancelled));
+    assert!(matches!(stopped, Err(CountError::Stopped)));
 }
 
 /// Someone who can write the ciphertext can make files that claim anything: they are named, some of each kind.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::keyring::KeyRef;
 use crate::keyring::testing::everything;
+use crate::monitor::Monitor;
 use crate::storage::fault::{Faults, Op};
 use crate::vault::testing::READ_WRITE;
 use crate::vault::{Destination, FallocMode, Privileges, SetAttr, SyncScope, Whence, XattrMode};
@@ -62,7 +63,7 @@ fn changes(v: &Vault) -> Vec<(&'static str, Result<()>)> {
         ("setxattr of an alias", v.setxattr(dir, b"user.rekeyfs.alias", b"alias/default", XattrMode::Set)),
         ("removexattr", v.removexattr(f, b"user.a")),
         ("re-wrap to a key", v.rewrap_to(f, &Destination::Key(key))),
-        ("reencrypt", v.reencrypt(f, &mut || true).map(drop)),
+        ("reencrypt", v.reencrypt(f, &mut Monitor::unattended()).map(drop)),
     ]
 }
 
@@ -86,7 +87,7 @@ fn reads(v: &Vault) {
     .unwrap();
     assert_eq!(names, 6);
     v.releasedir(Ino::ROOT, handle).unwrap();
-    assert_eq!(v.count_key_references(&mut |_| true).unwrap().files, 4);
+    assert_eq!(v.count_key_references(&mut Monitor::unattended()).unwrap().files, 4);
     v.make_durable().unwrap();
     assert!(!v.files_lie_elsewhere().unwrap());
 }

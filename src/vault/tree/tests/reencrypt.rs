@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::*;
 use crate::ids::{AliasName, BackingKeyId, Time, TimeChange};
 use crate::keyring::KeyRef;
+use crate::monitor::{Cancellation, Monitor};
 use crate::storage::fault::{Faults, Op};
 use crate::vault::testing::READ_WRITE;
 use crate::vault::{FallocMode, Privileges, Reencrypted, SetAttr, XattrMode};
 
 fn reencrypt(v: &Vault, path: &str) -> Result<Reencrypted> {
-    v.reencrypt(find(v, path)?, &mut || true)
+    v.reencrypt(find(v, path)?, &mut Monitor::unattended())
 }
 
 fn renewed(v: &Vault, path: &str) -> Ino {
@@ -174,7 +175,11 @@ fn what_has_no_key_several_names_or_a_handle_is_left() {
     v.link(ino, Ino::ROOT, b"g").unwrap();
     assert_eq!(reencrypt(v, "f").unwrap(), Reencrypted::Linked);
     unlink(v, "g").unwrap();
-    assert_eq!(v.reencrypt(find(v, "f").unwrap(), &mut || false).unwrap(), Reencrypted::Stopped);
+    // One that learns of it only by what is reported cancels it too: a client that hung up.
+    let cancellation = Cancellation::default();
+    let mut gone = |_| cancellation.cancel();
+    let mut monitor = Monitor::new(&cancellation, &mut gone);
+    assert_eq!(v.reencrypt(find(v, "f").unwrap(), &mut monitor).unwrap(), Reencrypted::Stopped);
     assert_eq!(lower(&t.tree()).iter().filter(|name| name.starts_with('.')).count(), 0);
     let id = t.keys().current(&AliasName::default_alias()).unwrap().key;
     t.keys().set_enabled(id, false).unwrap();
@@ -204,14 +209,14 @@ fn the_old_inode_is_stale_until_it_is_forgotten() {
     let t = TestVault::new();
     let v = &t.vault;
     let old = write(v, "f", b"content");
-    let new = match v.reencrypt(old, &mut || true).unwrap() {
+    let new = match v.reencrypt(old, &mut Monitor::unattended()).unwrap() {
         Reencrypted::Done(new) => new,
         other => panic!("{other:?}"),
     };
     assert!(matches!(v.open(old, READ_WRITE, &me()), Err(Error::Stale)));
     assert!(matches!(v.getattr(old), Err(Error::Stale)));
     assert!(matches!(v.link(old, Ino::ROOT, b"g"), Err(Error::Stale)));
-    assert!(matches!(v.reencrypt(old, &mut || true), Err(Error::Stale)));
+    assert!(matches!(v.reencrypt(old, &mut Monitor::unattended()), Err(Error::Stale)));
     for i in 0..20 {
         assert_ne!(write(v, &format!("n{i}"), b"x"), old);
     }
