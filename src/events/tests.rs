@@ -118,7 +118,7 @@ fn each_change_of_the_log_shows() {
     f.write(&[lines[0], lines[1], lines[2], ""].join("\n"));
     let found = log.verify(anchor).unwrap();
     assert_eq!((found.breaks, found.cut), (0, true));
-    // What a cut log goes on with says so.
+    // The line that continues a truncated log says so.
     let log = f.log(anchor);
     log.record(&rotated(9));
     assert!(f.text().contains("\"detail-type\":\"Event Log Cut\""));
@@ -221,7 +221,7 @@ fn a_forged_line_is_followed_in_nothing() {
         let whole = forged.lines().filter(|line| line.starts_with('{')).count() as u64;
         assert_eq!((found.good, found.cut, found.first_break), (3, false, Some(2)), "{text}");
         assert!(found.breaks >= whole && found.broken_lines.len() as u64 == found.breaks);
-        // And the next one who opens it goes on from there.
+        // And the next one who opens it continues from there.
         let next = f.log(anchor);
         assert_eq!(next.changes_after(Anchor::default()).newest, Some(Generation(3)));
         next.record(&rotated(3));
@@ -274,7 +274,7 @@ fn a_line_that_is_longer_than_an_event_is_a_break_and_takes_no_memory() {
     std::fs::File::options().append(true).open(&path).unwrap().set_len(1 << 40).unwrap();
     let found = log.verify(Anchor::default()).unwrap();
     assert_eq!((found.good, found.breaks, found.first_break, found.torn_end), (1, 1, Some(2), false));
-    // The log goes on behind it, and nothing vouches for it.
+    // The log continues behind it, and nothing vouches for it.
     let log = f.log(Anchor::default());
     log.record(&rotated(2));
     let found = log.verify(Anchor::default()).unwrap();

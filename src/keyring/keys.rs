@@ -43,7 +43,7 @@ pub struct Keys {
     /// The creation gate: held shared from choosing the current version until the header that names it is written, and
     /// exclusively while another version becomes the current one. So when `rotate` returns, no more files are created under
     /// the old one.
-    pub(super) gate: RwLock<()>,
+    pub(super) creation_gate: RwLock<()>,
     pub(super) table: RwLock<Table>,
     pub(super) log: Arc<EventLog>,
     pub(super) clock: Arc<dyn Clock>,
@@ -117,7 +117,7 @@ impl Keys {
             limit,
             path: store.dir().path().to_owned(),
             store: Mutex::new(store),
-            gate: RwLock::new(()),
+            creation_gate: RwLock::new(()),
             table: RwLock::new(table),
             log,
             clock,
@@ -226,7 +226,7 @@ impl Keys {
         &self,
         choose: impl FnOnce(&Table) -> Result<(KeyId, Option<AliasId>, T), KeyError>,
     ) -> Result<(WrapGuard<'_>, T), KeyError> {
-        let gate = self.gate.read();
+        let gate = self.creation_gate.read();
         let table = self.table.read();
         let (key, alias, chosen) = choose(&table)?;
         let backing = table.current(key)?;
@@ -343,7 +343,7 @@ impl Keys {
             draft.body.record_departures(&aliases, &self.tree);
             Ok(out)
         })?;
-        let gate = self.gate.write();
+        let gate = self.creation_gate.write();
         let mut table = self.table.write();
         let new = Table::new(self.vault, &self.tree, &store.state().body, Some(&table), self.clock.now());
         let (unusable, usable) = (table.no_longer_usable(&new), !new.no_longer_usable(&table).is_empty());

@@ -150,7 +150,7 @@ impl Keys {
     /// # Errors
     /// [`KeyError::UnknownKey`].
     pub fn wraps_of(&self, key: KeyId) -> Result<u64, KeyError> {
-        let _nothing_in_flight = self.gate.write();
+        let _nothing_in_flight = self.creation_gate.write();
         self.table.read().wraps(key)
     }
 }

@@ -163,7 +163,7 @@ fn rotation_waits_for_creations_in_flight() {
             done.store(true, Ordering::SeqCst);
         }
     });
-    // Durable on disk, but not in use: look-ups go on, and rotate hasn't returned.
+    // Durable on disk, but not in use: look-ups continue, and rotate hasn't returned.
     while f.open(&key_file(1)).unwrap().keys.generation() == keys.generation() {
         std::thread::sleep(Duration::from_millis(1));
     }

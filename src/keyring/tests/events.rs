@@ -83,7 +83,7 @@ fn whatever_fails_or_stops_a_change_leaves_a_log_that_fits_its_keyring() {
             }
             let found = f.open(&key_file(1)).unwrap().keys;
             assert!(found.verify_events().unwrap().is_good(), "{point} {after:?}");
-            // The next change goes on, and what it found missing it says.
+            // The next change is made, and reports what it found missing.
             found.rotate(&default_alias()).unwrap();
             let verified = found.verify_events().unwrap();
             assert!(verified.is_good() && !verified.torn_end, "{point} {after:?}");

@@ -107,7 +107,7 @@ fn leap_days_do_not_matter() {
 fn a_disabled_key_waits_and_is_rotated_when_it_comes_back_overdue() {
     let mut key = customer();
     key.enable_rotation(Some(90), day(0)).unwrap();
-    // Back in time: the old schedule goes on.
+    // Back in time: the old schedule continues.
     key.set_enabled(false).unwrap();
     key.set_enabled(true).unwrap();
     assert_eq!(rotations(&mut key, [50, 89, 90, 91]), [90]);

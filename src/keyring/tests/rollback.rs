@@ -92,7 +92,7 @@ fn a_fork_is_refused_however_long_ago_it_was() {
         let theirs = f.changed_elsewhere(&start, times);
         f.write(FILE_NAME, &theirs);
         assert!(matches!(f.open(&key_file(1)), Err(KeyringError::Forked { .. })), "{times}");
-        // The opening that was there doesn't go on with it either.
+        // The opening that was there doesn't continue with it either.
         assert!(matches!(keys.rotate(&default_alias()), Err(KeyringError::Forked { .. })), "{times}");
         let moved = f.beside("moved");
         std::fs::rename(f.vault(), &moved).unwrap();
@@ -108,7 +108,7 @@ fn a_line_that_goes_no_further_back_is_taken_with_an_event() {
     let start = f.read(FILE_NAME);
     (0..3).for_each(|_| rotate(&keys));
     let (mine, theirs) = (f.read(FILE_NAME), f.changed_elsewhere(&start, 516));
-    // By a mount that goes on with it, too.
+    // By a mount that continues with it, too.
     let log = f.read("events.jsonl");
     let memory = f.beside("state").join(format!("{}.seen", keys.vault_id()));
     let seen = std::fs::read(&memory).unwrap();
@@ -154,7 +154,7 @@ fn a_copy_beside_its_original_is_changed_only_once_it_is_accepted() {
     rotate(&accepted);
     rotate(&accepted);
     let of_the_copy = std::fs::read(copy.join(FILE_NAME)).unwrap();
-    // Each goes on by itself, and neither passes for the other.
+    // Each continues by itself, and neither passes for the other.
     rotate(&keys);
     rotate(&f.open(&key_file(1)).unwrap().keys);
     rotate(&f.open_at(&copy, false).unwrap().keys);

@@ -16,7 +16,7 @@ fn slots_are_added_changed_and_removed() {
     assert!(matches!(keys.remove_slot(&proof, added), Err(KeyringError::UnknownSlot(_))));
     assert!(matches!(keys.change_slot(&proof, added, &key_file(3), KDF), Err(KeyringError::UnknownSlot(_))));
     assert_eq!(keys.slots().unwrap().len(), 1);
-    // Rotation goes on under the same root key.
+    // Rotation continues under the same root key.
     keys.rotate(&default_alias()).unwrap();
     assert!(f.open(&passphrase("third")).is_ok());
 }
@@ -83,7 +83,7 @@ fn a_new_root_key_shuts_out_old_files_and_dropped_secrets() {
     for name in [FILE_NAME, PREV_NAME] {
         assert!(store::open(&dir, &f.read(name), Arc::clone(&old_root)).is_err(), "{name}");
     }
-    // Who had it open under the old one is told so, and this opening goes on.
+    // An opening under the old one gets an error that says so, and this one continues.
     assert!(matches!(other.keys.rotate(&default_alias()), Err(KeyringError::RootKeyReplaced(_))));
     assert!(matches!(
         other.keys.add_slot(&other.proof, &key_file(5), KDF),

@@ -172,7 +172,7 @@ fn after_a_stop_nothing_changes_any_more() {
         assert_eq!(pwrite_all(file.as_fd(), b"2", AT0), Err(Errno::IO));
         assert_eq!(unlink(dir.fd(), b"f"), Err(Errno::IO));
     }
-    assert_eq!(read_all(file.as_fd(), 9).unwrap(), b"1", "reading goes on");
+    assert_eq!(read_all(file.as_fd(), 9).unwrap(), b"1", "reading continues");
     assert_eq!(faults.calls(), 7);
 }
 

@@ -199,20 +199,20 @@ impl Vault {
         if sealed.header.backing() == backing && candidate.target.is_tagged(sealed.header.keys().tag) {
             return Ok(true);
         }
-        let gate = self.keys.begin_wrap_key(backing.key).map_err(super::load::key_error)?;
-        // Pointed elsewhere while the data was synced: the caller who did that was told that it is in force.
+        let guard = self.keys.begin_wrap_key(backing.key).map_err(super::load::key_error)?;
+        // Pointed elsewhere while the data was synced: the caller who did that has its answer, so it is in force.
         if let Some(Some(alias)) = follows
             && !self.keys.points_at(alias, backing.key)
         {
             return Ok(false);
         }
         let header = &sealed.header;
-        let wrapped = &gate.wrap(header.file(), header.suite(), header.dek());
-        let tag = follows.map(|follows| gate.tag_following(follows));
+        let wrapped = &guard.wrap(header.file(), header.suite(), header.dek());
+        let tag = follows.map(|follows| guard.tag_following(follows));
         let floor = floor.max(header.floor());
-        let wrap = Rewrapped { backing: gate.backing(), wrapped, tag };
+        let wrap = Rewrapped { backing: guard.backing(), wrapped, tag };
         let next = sealed.header.next_slot(Some(&wrap), floor);
-        drop(gate);
+        drop(guard);
         file.write_slot_keeping_times(next.index(), next.bytes())?;
         candidate.next = Some(next);
         Ok(true)

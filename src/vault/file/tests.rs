@@ -125,7 +125,7 @@ impl Run {
         Self { test, name: "f".to_owned(), ino, handle, model: Vec::new() }
     }
 
-    /// Goes on with another, new file.
+    /// Continues with another, new file.
     fn start_over(&mut self, name: String) {
         self.test.vault.release(self.ino, self.handle).unwrap();
         self.test.make(&name);

@@ -137,10 +137,10 @@ impl Vault {
         file: &OpenFile,
         write: impl FnOnce(Header) -> Result<T>,
     ) -> Result<T> {
-        let (gate, tag) = self.begin_first_wrap(inode, file)?;
+        let (guard, tag) = self.begin_first_wrap(inode, file)?;
         let (id, dek) = (FileId::random(), crate::crypto::keys::Dek::generate());
-        let (suite, backing) = (self.keys.suite(), gate.backing());
-        let wrapped = &gate.wrap(id, suite, &dek);
+        let (suite, backing) = (self.keys.suite(), guard.backing());
+        let wrapped = &guard.wrap(id, suite, &dek);
         let written = write(Header::new(id, suite, &Rewrapped { backing, wrapped, tag }, dek))?;
         self.emptied.forget(inode.ino);
         self.record_in_census(inode, SlotKeys { backing, other: OtherSlot::Empty, tag });

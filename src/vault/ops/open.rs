@@ -95,7 +95,7 @@ impl Vault {
         synced
     }
 
-    /// Lets go of the memory of a file that no one has open any more: what is weakly referred to keeps it.
+    /// Frees the memory of a file that no one has open any more: a weak reference keeps it allocated.
     fn empty_slot(&self, ino: Ino) {
         if let Some(inode) = self.tree.inodes.find(ino)
             // A thread that holds it is opening the file.

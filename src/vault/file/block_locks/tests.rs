@@ -48,7 +48,8 @@ fn the_middle_of_a_range_is_held_as_its_ends_are() {
     assert!(ranges.queue.lock().all.is_empty());
 }
 
-/// A range over the whole file isn't overtaken by those who come later, however many there are; who overlaps neither goes on.
+/// A range over the whole file isn't overtaken by later ones, however many there are; one that overlaps neither
+/// continues.
 #[test]
 fn nobody_is_overtaken_by_who_came_later_and_overlaps() {
     let ranges = BlockLocks::default();

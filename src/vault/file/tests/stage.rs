@@ -19,7 +19,7 @@ impl Stage {
         Self { run, files: 0, keys: [first, second] }
     }
 
-    /// Goes on with a new file, to which `ops` were done.
+    /// Continues with a new file, to which `ops` were done.
     pub(super) fn begin(&mut self, ops: &[Op]) {
         self.files += 1;
         self.run.start_over(format!("f{}", self.files));

@@ -109,7 +109,7 @@ fn an_accepted_keyring_counts_at_its_place_alone() {
         let mut seen = first(&mark.at("/v"));
         let accepted = start.later(6, 2);
         assert!(seen.accept(&accepted.at(place)));
-        // There it goes on, and neither what it was before nor the original comes back.
+        // It continues there, and neither what it was before nor the original comes back.
         assert!(seen.follow(&accepted.later(2, 2).at(place)));
         assert_eq!(checked(&seen, &accepted.later(2, 2), place), "fine");
         assert_eq!(checked(&seen, &accepted, place), "rolled back");
