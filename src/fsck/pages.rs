@@ -1,6 +1,6 @@
 //! Checks pages: reads 1 MiB at a time, and decrypts each page into a buffer that is reused. Nothing is allocated for a page.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::os::fd::BorrowedFd;
 
 use super::file::Content;
@@ -57,8 +57,8 @@ impl Buffers {
     }
 }
 
-/// Opens the pages of a range, and adds what is wrong to `runs`. `read` receives the number of bytes read, and returns false to
-/// stop the scan.
+/// Opens the pages of a range, and adds what is wrong to `runs`. `read` receives the number of bytes read, and says
+/// whether the scan continues.
 ///
 /// # Errors
 /// What looking for data says; pages that can't be read are findings.
@@ -68,7 +68,7 @@ pub(super) fn scan(
     range: Range<u64>,
     buffers: &mut Buffers,
     runs: &mut Runs,
-    read: &mut dyn FnMut(u64) -> bool,
+    read: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> storage::Result<()> {
     let mut at = range.start;
     while at < range.end {
@@ -92,7 +92,7 @@ pub(super) fn scan(
                 }
             }
         }
-        if !read((end - at) * PAGE) {
+        if read((end - at) * PAGE).is_break() {
             break;
         }
         at = end;

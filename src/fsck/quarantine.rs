@@ -2,6 +2,7 @@
 //! be read, and on request those pages decrypted. **Crash order**: the copy is durable before the file is removed.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -191,7 +192,14 @@ fn copy_sparse(from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64) -> storage::
 /// The runs of pages that can be read, including holes.
 fn readable(fd: BorrowedFd<'_>, content: &Content) -> storage::Result<Vec<Pages>> {
     let mut runs = Runs::default();
-    scan(fd, content, 0..content.pages.0, &mut Buffers::new(), &mut runs, &mut |_| true)?;
+    scan(
+        fd,
+        content,
+        0..content.pages.0,
+        &mut Buffers::new(),
+        &mut runs,
+        &mut |_| ControlFlow::Continue(()),
+    )?;
     if runs.0.iter().any(|(bad, _)| matches!(bad, Bad::Unreadable(_))) {
         return Err(Errno::IO);
     }

@@ -2,6 +2,7 @@
 //! makes that durable. So a crash at any point leaves a state that the next check repairs. Whatever could be read before can be
 //! read after, and whatever might be saved in another way is kept.
 
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
@@ -174,7 +175,9 @@ impl Repair<'_> {
                 return Err(CHANGED);
             }
             let mut runs = Runs::default();
-            scan(fd, &content, range.clone(), &mut Buffers::new(), &mut runs, &mut |_| true)?;
+            scan(fd, &content, range.clone(), &mut Buffers::new(), &mut runs, &mut |_| {
+                ControlFlow::Continue(())
+            })?;
             if runs.0 != [(Bad::Damaged, Pages { first, count })] {
                 return Err(CHANGED);
             }

@@ -1,5 +1,6 @@
 //! Runs a check: one thread walks the tree, two open pages.
 
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -197,7 +198,11 @@ impl Worker<'_, '_> {
         let mut read = |bytes| {
             self.reporter.read(bytes);
             self.reporter.tick();
-            !self.reporter.stopped() && self.still_usable(file)
+            if !self.reporter.stopped() && self.still_usable(file) {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
         };
         let scanned = scan(file.fd.as_fd(), &file.content, pages.clone(), buffers, &mut runs, &mut read);
         if let Err(e) = scanned {
@@ -232,7 +237,7 @@ impl Worker<'_, '_> {
             let Checkable::Sealed(content) = &now.body else { return Ok((now, still)) };
             for range in ranges(runs) {
                 let range = range.start..range.end.min(content.pages.0);
-                scan(fd, content, range, buffers, &mut still, &mut |_| true)?;
+                scan(fd, content, range, buffers, &mut still, &mut |_| ControlFlow::Continue(()))?;
             }
             Ok((now, still))
         });
