@@ -303,7 +303,7 @@ fn keys_of_an_unmounted_vault_are_imported_renewed_retired_and_deleted() {
     assert_eq!((&trimmed["min_decryption"], &trimmed["trimmed"]), (&json!(2), &json!(1)));
     assert!(retire(&["--below", "2", "--undo"]).status.success());
 
-    // A file of which it can't be told is in the way, unless one insists.
+    // A file of which it can't be determined is in the way, unless --force is given.
     std::fs::write(account.path("vault/tree/x"), [b"RKFS".as_slice(), &[1; 5000]].concat()).unwrap();
     account.refused(
         &format!("schedule-key-deletion --key-id {old}"),

@@ -87,7 +87,7 @@ Exit status:
   42  not mounted
   43  the mount is busy
   44  no such alias or key, or its state doesn't allow it
-  45  events --verify: a line was changed, moved, added or taken out, or the log was cut
+  45  events --verify: a line was changed, moved, added or taken out, or the log was truncated
   46  the key backup can't be written or read, is damaged, or is another vault's
  141  standard output was closed before all was written, as by `head`
  254  a kms verb was refused, with AWS's name for the reason";

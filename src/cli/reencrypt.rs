@@ -36,7 +36,7 @@ struct Report {
     /// Those that are left and not named here.
     left_unnamed: u64,
     complete: bool,
-    /// With this in --before another run goes on where this one ended: seconds since 1970.
+    /// With this in --before another run continues where this one ended: seconds since 1970.
     before: u32,
 }
 
@@ -126,7 +126,7 @@ fn print_report(args: &args::Reencrypt, report: &Report) -> Outcome {
     let object = args.paths.first().map(|path| path.display().to_string()).unwrap_or_default();
     if !report.complete {
         let cause = format!(
-            "stopped before the end; what is done stays done, run it again with --before {} to go on",
+            "stopped before the end; what is done stays done, run it again with --before {} to continue",
             report.before
         );
         return Err(Failure::new(Exit::Interrupted, object, cause));

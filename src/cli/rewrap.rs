@@ -127,7 +127,7 @@ fn verdict(target: &Target, report: &RewrapReport) -> Outcome {
     let vault = target.vault().display();
     let Progress { failed, .. } = report.progress;
     if !report.complete {
-        let cause = "stopped before the end; what is done stays done, run the same command to go on";
+        let cause = "stopped before the end; what is done stays done, run the same command to continue";
         return Err(Failure::new(Exit::Interrupted, vault, cause));
     }
     if failed > 0 {

@@ -168,7 +168,7 @@ fn answer(shared: &Shared, mut stream: UnixStream) {
     let reply = match request {
         Ok(request) => catch_unwind(AssertUnwindSafe(|| perform(shared, &request, &mut stream)))
             .unwrap_or_else(|_| {
-                let message = "control socket: the daemon met a bug and goes on; its log says which";
+                let message = "control socket: the daemon met a bug and continues; its log says which";
                 Reply::Refused(ErrorReply::new(ErrorKind::Other, message))
             }),
         Err(WireError::Closed) => return,

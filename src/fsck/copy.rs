@@ -45,8 +45,8 @@ pub(super) fn check_keyring(vault: &Path, keys: &Keys, reporter: &Reporter<'_>) 
         }
         // Under a root key of its own, as after `unlock remove --revoke`, or when a key backup was given.
         Beside::Closed => {
-            let detail = "the copy's own keyring doesn't open under this one's root key, so it can't be told what \
-                          it opens; check it by itself: fsck without --keyring";
+            let detail = "the copy's own keyring doesn't open under this one's root key, so it can't be determined \
+                          what it opens; check it by itself: fsck without --keyring";
             return reporter.find(&keyring(), Code::KeyringDiffers, None, detail);
         }
     };

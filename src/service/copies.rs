@@ -98,7 +98,7 @@ fn against(
     let example = counted.example.as_deref().unwrap_or_default();
     (counted.unreadable > 0).then(|| {
         format!(
-            "it can't be told of {} files or directories of this copy whether they need {what} ({example}); `rekeyfs \
+            "it can't be determined whether {} files or directories of this copy need {what} ({example}); `rekeyfs \
              fsck --keyring` tells more",
             counted.unreadable
         )

@@ -198,7 +198,7 @@ fn blocking_reason(
         let some = some.join(", ");
         return Some(format!(
             "{files} {} {what} ({some}); point aliases at another key if need be, move them with `rekeyfs \
-             rewrap`, and try again, or insist with --force: they can't be opened then",
+             rewrap`, and try again, or give --force: they can't be opened then",
             if files == 1 { "file needs" } else { "files need" }
         ));
     }
@@ -206,8 +206,8 @@ fn blocking_reason(
         let example = needed.elsewhere_example.as_deref().unwrap_or_default();
         return Some(format!(
             "{} {} on another filesystem than the vault's directory, or below a mount point, and {} not counted \
-             ({example}): it can't be told whether files there need {what}; unmount what lies over the tree, or move \
-             the vault to one filesystem, or insist with --force",
+             ({example}): it can't be determined whether files there need {what}; unmount what lies over the tree, or move \
+             the vault to one filesystem, or give --force",
             needed.elsewhere,
             if needed.elsewhere == 1 { "entry lies" } else { "entries lie" },
             if needed.elsewhere == 1 { "was" } else { "were" },
@@ -217,8 +217,8 @@ fn blocking_reason(
     (needed.unreadable > 0).then(|| {
         let some = some.join(", ");
         format!(
-            "it can't be told of {} files or directories whether they need {what} ({some}); repair or remove \
-             them, or insist with --force",
+            "it can't be determined whether {} files or directories need {what} ({some}); repair or remove \
+             them, or give --force",
             needed.unreadable
         )
     })

@@ -116,7 +116,7 @@ class Events(MountedTest):
             log.write_text("\n".join(bad) + "\n")
             self.assertRefused(self.verify(self.mnt), f"line {line} ", status=TAMPERED)
         log.write_text("\n".join(lines[:-1]) + "\n")
-        self.assertRefused(self.verify(self.mnt), "cut off", status=TAMPERED)
+        self.assertRefused(self.verify(self.mnt), "truncated", status=TAMPERED)
         log.write_text(good)
         self.assertEqual(self.verify(self.mnt).returncode, 0)
 

@@ -35,7 +35,7 @@ class KeyLifecycle(MountedTest):
         done = self.retire("--below", "2", "--undo")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(self.read(path), b"x" * 10_000)
-        # What is insisted on asks for the secret, though the vault is mounted.
+        # --force asks for the secret, though the vault is mounted.
         force = ("--below", "2", "--trim", "--force")
         wrong = self.dir / "wrong"
         wrong.write_text("wrong\n")

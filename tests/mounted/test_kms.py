@@ -29,7 +29,7 @@ class Kms(MountedTest):
         for shut, opened in (
             (["disable-key"], ["enable-key"]),
             (
-                # Its files need it: that has to be insisted on.
+                # Its files need it: --force has to be given.
                 ["schedule-key-deletion", "--pending-window-in-days", "7", "--force", "--passfile", self.vault.passfile],
                 ["cancel-key-deletion"],
             ),

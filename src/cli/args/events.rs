@@ -13,7 +13,7 @@ pub(in crate::cli) struct Events {
     pub(in crate::cli) target: PathBuf,
     #[command(flatten)]
     pub(in crate::cli) open: Open,
-    /// Go on with what comes, until interrupted; also across an unmount and the next mount
+    /// Continue with what comes, until interrupted; also across an unmount and the next mount
     #[arg(long, short, conflicts_with = "verify")]
     pub(in crate::cli) follow: bool,
     /// Show nothing and check the log: exit status 45 if a line was changed, moved, added or taken out, or if

@@ -19,7 +19,7 @@ pub(in crate::cli) struct Reencrypt {
     /// All files below directories
     #[arg(long, short)]
     pub(in crate::cli) recursive: bool,
-    /// Leave out files made at or after this time, in seconds since 1970 (`date +%s`): to go on with a run that
+    /// Leave out files made at or after this time, in seconds since 1970 (`date +%s`): to continue a run that
     /// began then, or since the old keys can't be known for these. Ciphertext that was copied or restored since
     /// counts as made then
     #[arg(long, value_name = "SECONDS")]

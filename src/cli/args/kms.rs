@@ -85,7 +85,7 @@ pub(in crate::cli) enum KeyVerb {
     /// Show a key's policy
     GetKeyPolicy(GetKeyPolicy),
     /// Replace a key's policy: which users may create, open and change the files of the key, whatever their modes
-    /// say. Asked when a file is opened; handles that are open go on
+    /// say. Asked when a file is opened; handles that are open continue to work
     PutKeyPolicy(PutKeyPolicy),
 }
 
@@ -120,7 +120,7 @@ pub(in crate::cli) struct ListKeys {
     /// At most so many, 1 to 1000; without it all are listed
     #[arg(long, allow_negative_numbers = true)]
     pub(in crate::cli) limit: Option<i64>,
-    /// Go on after the list that gave this NextMarker
+    /// Continue after the list that gave this NextMarker
     #[arg(long)]
     pub(in crate::cli) marker: Option<String>,
     #[command(flatten)]

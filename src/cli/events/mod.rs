@@ -96,7 +96,7 @@ fn verify(args: &Events, target: &Target) -> Outcome {
         Some(line) => format!(
             "line {line} doesn't follow the one before it: something was changed, moved, added or taken out"
         ),
-        None => "it ends before the place that the keyring remembers: something was cut off".to_owned(),
+        None => "it ends before the place that the keyring remembers: the log was truncated".to_owned(),
     };
     let log = target.vault().join(events::FILE_NAME);
     Err(Failure::new(Exit::Tampered, log.display(), format!("{cause}; compare it with a backup")))

@@ -43,7 +43,7 @@ impl VaultDir {
                 Ok(stat) if is_whole(&stat, wanted) => {}
                 Ok(_) | Err(Errno::NOENT) => {
                     if let Err(error) = self.make_reserve(name, wanted) {
-                        tracing::debug!("no room is kept for the keyring in {name}: {error}");
+                        tracing::debug!("no space is reserved for the keyring in {name}: {error}");
                     }
                 }
                 Err(error) => tracing::debug!("{name}: {error}"),
@@ -94,7 +94,7 @@ impl VaultDir {
             match written {
                 Ok(()) => {
                     tracing::warn!(
-                        "{}: no room is left there; the keyring was saved in the room that is kept for it \
+                        "{}: no space is left there; the keyring was saved in the space reserved for it \
                          ({name}): free some",
                         self.path().display()
                     );

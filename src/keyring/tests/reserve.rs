@@ -1,4 +1,4 @@
-//! The room that is kept for saving on a full disk: when it is there, used, and made again.
+//! The space reserved for saving on a full disk: when it is there, used, and made again.
 use std::os::unix::fs::MetadataExt;
 
 use super::*;

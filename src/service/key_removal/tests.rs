@@ -214,7 +214,7 @@ fn a_deletion_that_files_need_by_its_date_is_blocked() {
 }
 
 #[test]
-fn a_deletion_that_is_insisted_on_is_carried_out() {
+fn a_forced_deletion_is_carried_out() {
     let f = Fixture::new();
     f.vault.written("file");
     let wrong = f.force("something else");

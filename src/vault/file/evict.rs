@@ -83,7 +83,7 @@ impl Vault {
         if let Some(kernel) = self.page_cache.get()
             && let Err(error) = kernel.drop_pages(ino)
         {
-            tracing::warn!(%error, ino = ino.0, "the kernel kept pages of a file whose key goes");
+            tracing::warn!(%error, ino = ino.0, "the kernel kept pages of a file whose key becomes unusable");
         }
     }
 
@@ -134,6 +134,9 @@ impl OpenFile {
 
     /// Logs that data was lost because its key became unusable.
     pub(super) fn warn_of_loss(&self, error: &Error) {
-        tracing::error!(ino = self.ino.0, "data of a file whose key goes could not be written: {error}");
+        tracing::error!(
+            ino = self.ino.0,
+            "data of a file whose key becomes unusable could not be written: {error}"
+        );
     }
 }

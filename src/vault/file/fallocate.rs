@@ -144,7 +144,10 @@ impl OpenFile {
     /// is full.
     fn give_back_past_end(&self, state: &State) {
         if let Err(e) = self.set_lower_size(state.size) {
-            tracing::warn!(ino = self.ino.0, "what was reserved in vain could not be given back: {e}");
+            tracing::warn!(
+                ino = self.ino.0,
+                "space reserved for a change that failed could not be given back: {e}"
+            );
         }
     }
 

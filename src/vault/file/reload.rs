@@ -92,7 +92,10 @@ impl Vault {
             _ => file.erase_first_write(state.size),
         };
         if let Err(e) = undone {
-            tracing::warn!(ino = file.ino.0, "cutting back a file that could not grow failed: {e}");
+            tracing::warn!(
+                ino = file.ino.0,
+                "a file that could not grow could not be set back to its size: {e}"
+            );
         }
         self.reload(file, state);
         if let Body::Sealed(sealed) = &state.body {
