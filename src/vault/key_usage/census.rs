@@ -18,16 +18,16 @@ pub(in crate::vault) struct Census(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// What slots say, as far as it was seen, and the files of which they say it; few, so all are looked through for a
+    /// What the slots of the files seen hold, and the files that hold it; few, so all are looked through for a
     /// file. Those of no file are left out.
-    said: Vec<(Said, Files)>,
+    by_slots: Vec<(SlotSummary, Files)>,
     /// When the last count of all files began, if there was one.
     counted: Option<Timestamp>,
 }
 
-/// What the slots of a file say.
+/// What the census keeps of a file's slots.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Said {
+struct SlotSummary {
     backing: BackingKeyId,
     /// The other slot bears, or may bear, another backing key.
     differs: bool,
@@ -37,7 +37,7 @@ struct Said {
     newer: bool,
 }
 
-impl Said {
+impl SlotSummary {
     fn slots(self) -> SlotKeys {
         let Self { backing, differs, follows, newer } = self;
         let other = if differs { OtherSlot::Unknown } else { OtherSlot::Names(backing) };
@@ -53,21 +53,21 @@ impl Census {
     pub(in crate::vault) fn note(&self, ino: Ino, keys: SlotKeys, newer: bool) {
         let mut inner = self.0.lock();
         let (backing, differs) = (keys.backing, keys.differ());
-        let said = Said { backing, differs, follows: keys.tag.map(|tag| tag.follows), newer };
-        inner.forget(ino, Some(said));
-        match inner.said.iter_mut().find(|(known, _)| *known == said) {
+        let summary = SlotSummary { backing, differs, follows: keys.tag.map(|tag| tag.follows), newer };
+        inner.forget(ino, Some(summary));
+        match inner.by_slots.iter_mut().find(|(known, _)| *known == summary) {
             Some((_, files)) => files.insert(ino),
             None => {
                 let mut files = Files::default();
                 files.insert(ino);
-                inner.said.push((said, files));
+                inner.by_slots.push((summary, files));
             }
         }
     }
 
-    /// What slots say, and of how many files.
+    /// What slots hold, and in how many files.
     pub(in crate::vault) fn slots(&self) -> Vec<(SlotKeys, u64)> {
-        self.0.lock().said.iter().map(|(said, files)| (said.slots(), files.count)).collect()
+        self.0.lock().by_slots.iter().map(|(summary, files)| (summary.slots(), files.count)).collect()
     }
 
     /// The file is empty or gone.
@@ -77,7 +77,7 @@ impl Census {
 
     /// Gives up memory that files no longer counted have left.
     pub(in crate::vault) fn shrink(&self) {
-        for (_, files) in &mut self.0.lock().said {
+        for (_, files) in &mut self.0.lock().by_slots {
             // Some is left to grow, so that it isn't taken back at once.
             let capacity = files.words.len() * 2;
             files.words.shrink_to(capacity);
@@ -97,15 +97,15 @@ impl Census {
     /// The files seen that are wrapped by one of these.
     pub(in crate::vault) fn wrapped_by(&self, backings: &[BackingKeyId]) -> Vec<Ino> {
         let inner = self.0.lock();
-        let wanted = inner.said.iter().filter(|(said, _)| backings.contains(&said.backing));
+        let wanted = inner.by_slots.iter().filter(|(summary, _)| backings.contains(&summary.backing));
         wanted.flat_map(|(_, files)| files.all()).collect()
     }
 
     /// Backing keys in order, with the number of files seen wrapped by each.
     pub(in crate::vault) fn counts(&self) -> Vec<(BackingKeyId, u64)> {
         let mut counts: BTreeMap<BackingKeyId, u64> = BTreeMap::new();
-        for (said, files) in &self.0.lock().said {
-            *counts.entry(said.backing).or_default() += files.count;
+        for (summary, files) in &self.0.lock().by_slots {
+            *counts.entry(summary.backing).or_default() += files.count;
         }
         counts.into_iter().collect()
     }
@@ -113,8 +113,8 @@ impl Census {
     /// As [`Census::counts`], of the files whose other slot bears another backing key.
     pub(in crate::vault) fn counts_that_differ(&self) -> Vec<(BackingKeyId, u64)> {
         let mut counts: BTreeMap<BackingKeyId, u64> = BTreeMap::new();
-        for (said, files) in self.0.lock().said.iter().filter(|(said, _)| said.differs) {
-            *counts.entry(said.backing).or_default() += files.count;
+        for (summary, files) in self.0.lock().by_slots.iter().filter(|(summary, _)| summary.differs) {
+            *counts.entry(summary.backing).or_default() += files.count;
         }
         counts.into_iter().collect()
     }
@@ -122,13 +122,13 @@ impl Census {
 
 impl Inner {
     /// Takes a file out, but from `stays`.
-    fn forget(&mut self, ino: Ino, stays: Option<Said>) {
-        for (entry, files) in &mut self.said {
+    fn forget(&mut self, ino: Ino, stays: Option<SlotSummary>) {
+        for (entry, files) in &mut self.by_slots {
             if Some(*entry) != stays && files.remove(ino) {
                 break;
             }
         }
-        self.said.retain(|(entry, files)| files.count > 0 || Some(*entry) == stays);
+        self.by_slots.retain(|(entry, files)| files.count > 0 || Some(*entry) == stays);
     }
 }
 
@@ -211,14 +211,14 @@ mod tests {
             assert!(census.counts().contains(&(backing, wanted.len() as u64)));
         }
         (0..500).for_each(|ino| census.forget(Ino(ino)));
-        assert!(census.counts().is_empty() && census.0.lock().said.is_empty());
+        assert!(census.counts().is_empty() && census.0.lock().by_slots.is_empty());
     }
 
     /// Files that were read a million at a time, and removed: neither may add up.
     #[test]
     fn a_file_takes_less_than_a_byte_and_leaves_nothing_behind() {
         let census = Census::default();
-        let room = || census.0.lock().said.iter().map(|(_, files)| files.words.capacity()).sum::<usize>();
+        let room = || census.0.lock().by_slots.iter().map(|(_, files)| files.words.capacity()).sum::<usize>();
         let files = 1 << 20;
         (0..files).for_each(|ino| census.note(Ino(1000 + ino), keys(1), false));
         assert!(room() * 17 <= files as usize, "{} bytes for {files} files", room() * 17);
