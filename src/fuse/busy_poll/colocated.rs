@@ -128,12 +128,12 @@ impl ColocatedWorker {
     pub(super) fn continues(&self, served: Served, busy: impl FnOnce() -> bool) -> Result<(), u32> {
         ASSIGNMENT.with_borrow_mut(|assignment| {
             let Some(assignment) = assignment else { return Err(0) };
-            let verdict = assignment.judge(served, Instant::now());
+            let decision = assignment.decide(served, Instant::now());
             let leaves = self.serving.load(Ordering::Relaxed) != assignment.call
-                || match verdict {
-                    Verdict::Stay => false,
-                    Verdict::Leave => true,
-                    Verdict::Check => {
+                || match decision {
+                    Decision::Stay => false,
+                    Decision::Leave => true,
+                    Decision::Check => {
                         assignment.is_crowded_out(busy())
                             || !assignment.follow(self.core_of(assignment.caller))
                     }
@@ -228,7 +228,7 @@ struct Assignment {
 }
 
 #[derive(PartialEq, Eq, Debug)]
-enum Verdict {
+enum Decision {
     Stay,
     Check,
     Leave,
@@ -251,18 +251,18 @@ impl Assignment {
     }
 
     /// What a request served by `now` says.
-    fn judge(&mut self, served: Served, now: Instant) -> Verdict {
+    fn decide(&mut self, served: Served, now: Instant) -> Decision {
         let gap = now - std::mem::replace(&mut self.last, now);
         self.count += 1;
         self.unchecked += 1;
         self.penalize(served);
         if gap > WORKER_LATE || self.penalty >= PENALTY_MAX {
-            Verdict::Leave
+            Decision::Leave
         } else if self.unchecked >= WORKER_CHECK_EVERY {
             self.unchecked = 0;
-            Verdict::Check
+            Decision::Check
         } else {
-            Verdict::Stay
+            Decision::Stay
         }
     }
 

@@ -31,7 +31,7 @@ use parts::Parts;
 pub(super) use policy::Served;
 use policy::{PollPolicy, PollResult};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use standby::{Followers, Queue};
+use standby::{Backlog, Followers};
 use tunables::POLL_WINDOW;
 
 use crate::sys::schedule::{Cores, Runnable};
@@ -90,14 +90,14 @@ impl BusyPoller {
             && self.worker.call(caller) == Called::Other
         {
             drop(policy);
-            self.followers.progress(Queue::Short);
+            self.followers.progress(Backlog::Short);
             return self.stand_by();
         }
         if self.parts.polling && policy.should_poll(|| self.busy()) {
             policy.learn(poll_until(|| self.may_read(), Instant::now));
-            let queue = if policy.crowded() { Queue::Crowded } else { Queue::Short };
+            let backlog = if policy.crowded() { Backlog::Crowded } else { Backlog::Short };
             drop(policy);
-            self.followers.progress(queue);
+            self.followers.progress(backlog);
         }
     }
 
@@ -110,7 +110,7 @@ impl BusyPoller {
     /// What the worker does between two requests.
     fn serve_on(&self, served: Served) {
         match self.worker.continues(served, || self.busy()) {
-            Ok(()) => self.followers.progress(Queue::Short),
+            Ok(()) => self.followers.progress(Backlog::Short),
             Err(count) => {
                 self.policy.lock().worker_left(count);
                 self.followers.wake_all();

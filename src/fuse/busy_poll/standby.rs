@@ -13,7 +13,7 @@ thread_local! {
 
 /// What the leader found behind the request that it served.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Queue {
+pub(super) enum Backlog {
     /// It keeps up.
     Short,
     /// Requests pile up: every thread is needed.
@@ -33,8 +33,8 @@ pub(super) struct Followers {
 
 impl Followers {
     /// The leader has served another request.
-    pub(super) fn progress(&self, queue: Queue) {
-        let crowded = queue == Queue::Crowded;
+    pub(super) fn progress(&self, backlog: Backlog) {
+        let crowded = backlog == Backlog::Crowded;
         self.progress.fetch_add(1, Ordering::Relaxed);
         if self.crowded.load(Ordering::Relaxed) != crowded {
             self.crowded.store(crowded, Ordering::Relaxed);
@@ -46,7 +46,7 @@ impl Followers {
 
     /// Makes all followers return to the device.
     pub(super) fn wake_all(&self) {
-        self.progress(Queue::Crowded);
+        self.progress(Backlog::Crowded);
     }
 
     /// Stays away while the leader keeps up.
@@ -86,25 +86,25 @@ mod tests {
             let began = Instant::now();
             while began.elapsed() < STANDBY_CHECK * 50 {
                 // Progress may be late on a busy machine: the follower is back then, as it should be.
-                followers.progress(Queue::Short);
+                followers.progress(Backlog::Short);
             }
             // No more progress.
             stuck.join().unwrap();
 
             let trusting = threads.spawn(|| followers.stand_by());
-            let mut queue = Queue::Short;
+            let mut backlog = Backlog::Short;
             while !trusting.is_finished() {
-                followers.progress(queue);
-                queue = Queue::Crowded;
+                followers.progress(backlog);
+                backlog = Backlog::Crowded;
             }
             trusting.join().unwrap();
-            followers.progress(Queue::Crowded);
+            followers.progress(Backlog::Crowded);
             followers.stand_by();
-            followers.progress(Queue::Short);
+            followers.progress(Backlog::Short);
             assert!(!followers.crowded.load(Ordering::Relaxed));
             followers.stand_by();
             assert!(!followers.leader_progressed());
-            followers.progress(Queue::Short);
+            followers.progress(Backlog::Short);
             assert!(followers.leader_progressed());
         });
     }

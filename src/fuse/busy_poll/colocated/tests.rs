@@ -12,15 +12,15 @@ fn small(caller: ThreadId) -> Served {
 }
 
 /// An assignment to [`TAR`], and what it says to each of these requests, which come closely.
-fn judged(requests: impl IntoIterator<Item = Served>) -> (Assignment, Vec<Verdict>) {
+fn decided(requests: impl IntoIterator<Item = Served>) -> (Assignment, Vec<Decision>) {
     let mut now = Instant::now();
     let mut assignment = Assignment::new(1, TAR, now);
-    let verdicts = requests.into_iter().map(|served| {
+    let decisions = requests.into_iter().map(|served| {
         now += NEXT;
-        assignment.judge(served, now)
+        assignment.decide(served, now)
     });
-    let verdicts = verdicts.collect();
-    (assignment, verdicts)
+    let decisions = decisions.collect();
+    (assignment, decisions)
 }
 
 #[test]
@@ -28,11 +28,11 @@ fn it_stays_with_its_caller_and_checks_now_and_then() {
     let release = Served { caller: None, bulk: false };
     let requests =
         (0..WORKER_CHECK_EVERY as usize * 4).map(|n| if n % 3 == 0 { release } else { small(TAR) });
-    let (assignment, verdicts) = judged(requests);
+    let (assignment, decisions) = decided(requests);
     assert_eq!(assignment.count, WORKER_CHECK_EVERY * 4);
-    assert!(!verdicts.contains(&Verdict::Leave));
+    assert!(!decisions.contains(&Decision::Leave));
     let checks: Vec<_> =
-        (1..).zip(&verdicts).filter(|(_, v)| **v == Verdict::Check).map(|(n, _)| n).collect();
+        (1..).zip(&decisions).filter(|(_, v)| **v == Decision::Check).map(|(n, _)| n).collect();
     assert_eq!(
         checks,
         [WORKER_CHECK_EVERY, WORKER_CHECK_EVERY * 2, WORKER_CHECK_EVERY * 3, WORKER_CHECK_EVERY * 4]
@@ -41,7 +41,7 @@ fn it_stays_with_its_caller_and_checks_now_and_then() {
 
 #[test]
 fn it_leaves_when_requests_are_large_or_of_several() {
-    let leaves = |requests: &mut dyn Iterator<Item = Served>| judged(requests).1.contains(&Verdict::Leave);
+    let leaves = |requests: &mut dyn Iterator<Item = Served>| decided(requests).1.contains(&Decision::Leave);
     let bulk = Served { bulk: true, ..small(TAR) };
     assert!(leaves(&mut [bulk, bulk].into_iter()));
     assert!(!leaves(&mut (0..500).map(|n| if n % 20 == 0 { bulk } else { small(TAR) })));
@@ -51,7 +51,7 @@ fn it_leaves_when_requests_are_large_or_of_several() {
 
 #[test]
 fn it_leaves_when_the_machine_stays_busy() {
-    let (mut assignment, _) = judged([]);
+    let (mut assignment, _) = decided([]);
     let crowded_out: Vec<_> = [true, false, true, true].map(|busy| assignment.is_crowded_out(busy)).into();
     assert_eq!(crowded_out, [false, false, false, true]);
 }
@@ -61,19 +61,19 @@ fn it_leaves_when_it_is_late() {
     let mut now = Instant::now();
     let mut assignment = Assignment::new(1, TAR, now);
     now += WORKER_LATE;
-    assert_eq!(assignment.judge(small(TAR), now), Verdict::Stay);
+    assert_eq!(assignment.decide(small(TAR), now), Decision::Stay);
     now += WORKER_LATE + NEXT;
-    assert_eq!(assignment.judge(small(TAR), now), Verdict::Leave);
+    assert_eq!(assignment.decide(small(TAR), now), Decision::Leave);
 }
 
 #[test]
 fn it_looks_for_a_caller_that_follows_another() {
     let before = (0..20).map(|_| small(TAR));
     let after = (0..20).map(|_| small(GIT));
-    let (assignment, verdicts) = judged(before.chain(after));
+    let (assignment, decisions) = decided(before.chain(after));
     assert_eq!((assignment.caller, assignment.penalty), (GIT, 0));
-    assert!(!verdicts.contains(&Verdict::Leave));
-    assert_eq!(verdicts.iter().position(|v| *v == Verdict::Check), Some(20 + SWITCH_AFTER as usize - 1));
+    assert!(!decisions.contains(&Decision::Leave));
+    assert_eq!(decisions.iter().position(|v| *v == Decision::Check), Some(20 + SWITCH_AFTER as usize - 1));
 }
 
 #[test]
