@@ -27,7 +27,7 @@ const BAR: u64 = 30;
 pub(super) fn run(args: &args::Status) -> Outcome {
     let open = OpenTarget::open(&Target::resolve(&args.target)?, &args.open, Access::Read)?;
     let status = if args.count {
-        long_work(Display::counting(), |monitor| open.operations().count(monitor))?
+        long_work(Display::counting(), |monitor| open.operations().count_files(monitor))?
     } else {
         open.operations().status().map_err(|error| errors::operation(&error))?
     };

@@ -129,7 +129,7 @@ impl Operations for Client {
         answer!(self, self.ask(&Request::Status, REPLY_TIMEOUT)?, Reply::Status(status) => *status)
     }
 
-    fn count(&self, monitor: &mut Monitor<'_>) -> Result<Status> {
+    fn count_files(&self, monitor: &mut Monitor<'_>) -> Result<Status> {
         answer!(self, self.ask_long(&Request::Count, monitor)?, Reply::Status(status) => *status)
     }
 
@@ -140,7 +140,7 @@ impl Operations for Client {
 
     fn replace_key(&self, alias: &AliasName) -> Result<ManualRotation> {
         let request = Request::RotateNewKey { alias: alias.clone() };
-        answer!(self, self.ask(&request, REPLY_TIMEOUT)?, Reply::Renewed(renewal) => renewal)
+        answer!(self, self.ask(&request, REPLY_TIMEOUT)?, Reply::KeyReplaced(renewal) => renewal)
     }
 
     fn rotate_due(&self) -> Result<Vec<Rotation>> {

@@ -106,7 +106,8 @@ pub enum Reply {
     /// To [`Request::Rotate`].
     Rotated(Rotation),
     /// To [`Request::RotateNewKey`].
-    Renewed(ManualRotation),
+    #[serde(rename = "renewed")]
+    KeyReplaced(ManualRotation),
     /// To [`Request::RotateDue`].
     RotatedDue {
         /// The rotations; may be none.

@@ -229,14 +229,14 @@ fn perform(shared: &Shared, request: &Request, stream: &mut UnixStream) -> Reply
     let done = match request {
         Request::Status => operations.status().map(|status| Reply::Status(Box::new(status))),
         Request::Rotate { target } => operations.rotate(target).map(Reply::Rotated),
-        Request::RotateNewKey { alias } => operations.replace_key(alias).map(Reply::Renewed),
+        Request::RotateNewKey { alias } => operations.replace_key(alias).map(Reply::KeyReplaced),
         Request::RotateDue => operations.rotate_due().map(|rotated| Reply::RotatedDue { rotated }),
         Request::Kms { call } => operations.kms(call, monitor).map(Reply::Kms),
         Request::PlainNames { paths } => {
             operations.plain_names(paths).map(|names| Reply::PlainNames { names })
         }
         Request::VerifyEvents => operations.verify_events().map(Reply::EventsVerified),
-        Request::Count => operations.count(monitor).map(|status| Reply::Status(Box::new(status))),
+        Request::Count => operations.count_files(monitor).map(|status| Reply::Status(Box::new(status))),
         Request::Reencrypt { ino, before } => {
             operations.reencrypt(Ino(*ino), *before, monitor).map(|outcome| Reply::Reencrypted { outcome })
         }

@@ -98,7 +98,7 @@ impl Operations for Fake {
     fn verify_events(&self) -> service::Result<Verification> {
         Ok(Verification { good: 3, ..Verification::default() })
     }
-    fn count(&self, _: &mut Monitor<'_>) -> service::Result<Status> {
+    fn count_files(&self, _: &mut Monitor<'_>) -> service::Result<Status> {
         Ok(status())
     }
     fn reencrypt(
@@ -340,12 +340,13 @@ fn a_client_answers_as_the_vault_behind_it() {
     assert_eq!(client.rotate(&nobody), open.rotate(&nobody));
     let cancelled = Cancellation::default();
     cancelled.cancel();
-    let stopped = |vault: &dyn Operations| vault.count(&mut Monitor::silent(&cancelled)).unwrap_err().kind;
+    let stopped =
+        |vault: &dyn Operations| vault.count_files(&mut Monitor::silent(&cancelled)).unwrap_err().kind;
     assert_eq!((stopped(&client), stopped(&*open)), (ErrorKind::Stopped, ErrorKind::Stopped));
 
     let report = client.rewrap(&Rewrap::default(), &mut Monitor::unattended()).unwrap();
     assert_eq!((report.complete, report.progress.rewrapped), (true, 1));
-    assert_eq!(client.count(&mut Monitor::unattended()).unwrap().files_stale, 0);
+    assert_eq!(client.count_files(&mut Monitor::unattended()).unwrap().files_stale, 0);
     let replaced = client.replace_key(&AliasName::default_alias()).unwrap();
     assert_eq!(replaced.old, rotation.key);
     assert_eq!(client.rotate_due(), Ok(Vec::new()));

@@ -21,8 +21,8 @@ const CLOSE_TRIES: u32 = 4;
 const CLOSE_PAUSE: Duration = Duration::from_millis(50);
 
 impl OpenVault {
-    /// Counts all files; the census is complete then. Returns of how many files and directories it can't be told.
-    pub(super) fn count_files(&self, monitor: &mut Monitor<'_>) -> Result<(u64, Vec<NamedFile>)> {
+    /// Counts all files; the census is complete then. Returns how many files and directories can't be determined.
+    pub(super) fn complete_census(&self, monitor: &mut Monitor<'_>) -> Result<(u64, Vec<NamedFile>)> {
         let (vault, path) = (self.files()?, self.path());
         let counted = rewrap::count(vault, &mut monitor.linked_to(&self.ending));
         match counted.map_err(|error| errors::of_vault(&path, &error))? {

@@ -124,8 +124,8 @@ impl Operations for OpenVault {
         })
     }
 
-    fn count(&self, monitor: &mut Monitor<'_>) -> Result<Status> {
-        let (files_unknown, files_noted) = self.count_files(monitor)?;
+    fn count_files(&self, monitor: &mut Monitor<'_>) -> Result<Status> {
+        let (files_unknown, files_noted) = self.complete_census(monitor)?;
         Ok(Status { files_unknown, files_noted, ..self.status()? })
     }
 

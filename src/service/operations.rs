@@ -27,7 +27,7 @@ pub trait Operations: Send + Sync {
     ///
     /// # Errors
     /// The tree can't be read; stopped.
-    fn count(&self, monitor: &mut Monitor<'_>) -> Result<Status>;
+    fn count_files(&self, monitor: &mut Monitor<'_>) -> Result<Status>;
 
     /// Adds a version to a key; returns when it is durable and in use.
     ///

@@ -27,7 +27,7 @@ fn messages_keep_the_names_that_older_programs_know() {
     );
     let replaced = ManualRotation { alias: alias.clone(), old: key, new: key, dated: alias };
     same(
-        reply(Reply::Renewed(replaced)),
+        reply(Reply::KeyReplaced(replaced)),
         json!({"reply": "renewed", "alias": "alias/default", "old_key_id": key, "new_key_id": key,
                "dated_alias": "alias/default"}),
     );

@@ -264,7 +264,7 @@ fn a_version_that_one_slot_still_bears_is_not_retired() {
     f.cut_short(ino);
     let refusal = f.retire(2, Retirement::Trim, None).unwrap_err();
     assert!(refusal.message.contains("1 file needs versions below 2"), "{}", refusal.message);
-    Operations::count(&f.open, &mut Monitor::unattended()).unwrap();
+    Operations::count_files(&f.open, &mut Monitor::unattended()).unwrap();
     let status = f.open.status().unwrap();
     assert_eq!((status.files_seen, status.files_stale), (1, 1));
     assert_eq!(f.open.rewrap(&Rewrap::default(), &mut Monitor::unattended()).unwrap().progress.rewrapped, 1);
@@ -291,7 +291,7 @@ fn a_count_that_is_stopped_is_an_error_of_its_own_and_changes_nothing() {
     assert_eq!(retired.kind, ErrorKind::Stopped);
     assert!(retired.message.ends_with(": stopped; nothing is changed"), "{retired}");
     assert_eq!(f.open.kms(&schedule, &mut stop).unwrap_err().kind, ErrorKind::Stopped);
-    assert_eq!(f.open.count(&mut stop).unwrap_err().kind, ErrorKind::Stopped);
+    assert_eq!(f.open.count_files(&mut stop).unwrap_err().kind, ErrorKind::Stopped);
     // The end of the mount stops it too: that is no wish of the one who asks.
     f.open.stop();
     let ended = f.open.kms(&schedule, &mut Monitor::unattended()).unwrap_err();
