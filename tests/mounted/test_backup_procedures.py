@@ -212,7 +212,7 @@ class WhileRotating(Procedures):
 
 
 class Copies(Procedures):
-    def test_a_copy_is_made_anew_after_a_rewrap_before_versions_go(self):
+    def test_a_copy_is_made_again_after_a_rewrap_before_versions_go(self):
         self.need_tools("rsync")
         content = self.fill()
         self.block("rsync")

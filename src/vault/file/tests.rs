@@ -2,11 +2,11 @@
 //! rotation and re-wrap; and at every point where the lower filesystem stops or fails.
 
 mod both_slots;
+mod damaged_files;
 mod evict;
 mod fallocate;
 mod faults;
 mod floor;
-mod leftovers;
 mod memory;
 mod overlap;
 mod stage;

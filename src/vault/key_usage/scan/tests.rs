@@ -166,7 +166,7 @@ fn a_file_that_moves_while_it_is_counted_is_not_missed() {
 }
 
 #[test]
-fn a_directory_that_moves_begins_the_count_anew_but_not_for_ever() {
+fn a_directory_that_moves_restarts_the_count_but_not_for_ever() {
     let vault = TestVault::new();
     for dir in ["a", "b", "c"] {
         vault.vault.mkdir(Ino::ROOT, dir.as_bytes(), 0o755, &me()).unwrap();

@@ -1,5 +1,5 @@
 //! What a lower file may hold that this program didn't leave there in order: flipped bytes, zeroed pages,
-//! leftovers of power cuts, slots of broken-off re-wraps.
+//! stale bytes of power cuts, slots of broken-off re-wraps.
 
 use std::os::fd::AsFd;
 
@@ -268,7 +268,7 @@ fn zero_page_0(lower: &std::path::Path) {
 
 /// There nothing tells zeros that were written from a page that never reached the disk.
 #[test]
-fn where_holes_are_told_as_data_a_file_that_lost_its_header_can_be_written_anew_too() {
+fn where_holes_are_told_as_data_a_file_that_lost_its_header_can_be_written_again_too() {
     let mut run = Run::new(Suite::Aes256Gcm);
     run.test.tell_no_holes();
     let mut run = without_page_0_of(run, zero_page_0);
@@ -283,7 +283,7 @@ fn where_holes_are_told_as_data_a_file_that_lost_its_header_can_be_written_anew_
 
 /// Found by PostgreSQL, whose recovery writes a file again that a power cut left so, and could not.
 #[test]
-fn a_file_that_was_never_synced_and_lost_its_header_can_be_written_anew() {
+fn a_file_that_was_never_synced_and_lost_its_header_can_be_written_again() {
     for op in [
         Op::Write { at: 0, len: 20_000, seed: 2 },
         Op::Write { at: 9000, len: 10, seed: 2 },
