@@ -85,7 +85,7 @@ fn import(args: &Import) -> Outcome {
     let imported =
         KeyringFile::import_backup(vault, &args.file, &passphrase, &secrets, kdf, replace, &options)
             .map_err(|error| errors::keyring(&error))?;
-    output::print(&told(&imported))?;
+    output::print(&import_summary(&imported))?;
     init::show_recovery_key(&imported.recovery)
 }
 
@@ -167,7 +167,7 @@ fn summary(file: &Path, merged: &Merged) -> String {
     out
 }
 
-fn told(imported: &Imported) -> String {
+fn import_summary(imported: &Imported) -> String {
     let Imported { backup, known, lost, generation, replaced, .. } = imported;
     let mut out = format!(
         "the keyring is made from the backup: {} keys, generation {} of the backup, {} now; every slot is a new \

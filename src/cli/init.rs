@@ -19,7 +19,7 @@ use crate::storage::{self, DirStream, Errno, LowerFs};
 use crate::unlock::{self, RecoveryKey, Secret};
 
 /// A vault to be made.
-struct Plan {
+struct InitPlan {
     vault: PathBuf,
     suite: Suite,
     kdf: KdfParams,
@@ -27,7 +27,7 @@ struct Plan {
     recovery_key: bool,
 }
 
-impl Plan {
+impl InitPlan {
     fn new(args: &args::Init) -> Outcome<Self> {
         let suite = args.suite.parse().map_err(|error| Failure::new(Exit::Usage, "--suite", error))?;
         let secret = NewSecretPlan::first(&args.pass, &args.kdf);
@@ -43,7 +43,7 @@ impl Plan {
 /// [`Exit::Vault`] if the directory isn't empty; [`Exit::Init`] if the vault can't be written; those of
 /// reading a secret.
 pub(super) fn run(args: &args::Init) -> Outcome {
-    let plan = Plan::new(args)?;
+    let plan = InitPlan::new(args)?;
     // Before anyone types a passphrase; it is looked at again when the directory is made.
     refuse_unusable(&plan.vault)?;
     let secret = plan.secret.read(&plan.vault)?;
@@ -51,7 +51,7 @@ pub(super) fn run(args: &args::Init) -> Outcome {
     let text = recovery.as_ref().map(RecoveryKey::to_text);
     let recovery = recovery.map(Secret::Recovery);
 
-    let place = Place::make(&plan.vault)?;
+    let place = NewVaultDir::make(&plan.vault)?;
     let secrets: Vec<&Secret> = std::iter::once(&secret).chain(&recovery).collect();
     let vault_id = fill(&plan, &place, &secrets).inspect_err(|_| {
         // With a keyring it is a vault, though perhaps not a durable one.
@@ -112,7 +112,7 @@ fn is_empty(dir: &OwnedFd) -> storage::Result<bool> {
 
 /// The directory that becomes a vault. All is done through its descriptor: what another user puts in the place of a
 /// name on the way to it changes nothing.
-struct Place {
+struct NewVaultDir {
     dir: OwnedFd,
     /// Absolute, without symlinks.
     path: PathBuf,
@@ -120,7 +120,7 @@ struct Place {
     made: bool,
 }
 
-impl Place {
+impl NewVaultDir {
     fn make(vault: &Path) -> Outcome<Self> {
         match storage::open_walked(vault) {
             Ok((dir, path)) => {
@@ -136,7 +136,7 @@ impl Place {
     }
 }
 
-fn fill(plan: &Plan, place: &Place, secrets: &[&Secret]) -> Outcome<crate::ids::VaultId> {
+fn fill(plan: &InitPlan, place: &NewVaultDir, secrets: &[&Secret]) -> Outcome<crate::ids::VaultId> {
     let failed = |error: Errno| Failure::new(Exit::Init, plan.vault.display(), io::Error::from(error));
     let dir = place.dir.as_fd();
     storage::mkdir(dir, b"tree", 0o700).map_err(failed)?;

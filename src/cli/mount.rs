@@ -14,12 +14,12 @@ use crate::service::Operations;
 
 /// A mount to be made.
 #[derive(Debug)]
-struct Plan {
+struct MountPlan {
     options: MountOptions,
     secret: SecretPlan,
 }
 
-impl Plan {
+impl MountPlan {
     fn new(
         vault: PathBuf,
         mountpoint: PathBuf,
@@ -82,7 +82,7 @@ impl Plan {
 /// # Errors
 /// [`Exit::Usage`] for options that don't go together, those of reading a secret, and why there is no mount.
 pub(super) fn run(args: &args::Mount) -> Outcome {
-    Plan::of_command(args)?.carry_out()
+    MountPlan::of_command(args)?.carry_out()
 }
 
 /// Mounts a vault for fstab.
@@ -93,7 +93,7 @@ pub(super) fn run_fstab(args: &args::Fstab) -> Outcome {
     if let Some(changes) = parse(&args.options, args.sloppy)?.remount {
         return if args.fake { Ok(()) } else { remount(&args.mountpoint, &changes) };
     }
-    let plan = Plan::of_fstab(args)?;
+    let plan = MountPlan::of_fstab(args)?;
     if args.fake { Ok(()) } else { plan.carry_out() }
 }
 
@@ -118,13 +118,13 @@ mod tests {
     use super::super::args::{Command, Invocation, parse};
     use super::*;
 
-    fn plan(line: &str) -> Outcome<Plan> {
+    fn plan(line: &str) -> Outcome<MountPlan> {
         match parse(line.split_whitespace().map(Into::into))? {
             Invocation::Command(command) => match *command {
-                Command::Mount(args) => Plan::of_command(&args),
+                Command::Mount(args) => MountPlan::of_command(&args),
                 other => panic!("{other:?}"),
             },
-            Invocation::Fstab(args) => Plan::of_fstab(&args),
+            Invocation::Fstab(args) => MountPlan::of_fstab(&args),
             Invocation::Show(text) => panic!("{text}"),
         }
     }

@@ -35,7 +35,7 @@ impl Target {
     /// [`Exit::Vault`] if it is no vault and not inside a mount of one; [`Exit::Control`] if it is inside a
     /// mount whose daemon can't be asked.
     pub(super) fn resolve(path: &Path) -> Outcome<Self> {
-        let place = Place::of(path)?;
+        let place = Destination::of(path)?;
         if place.mount.is_some() {
             return match &place.entry {
                 Some(entry) => Ok(Self::Mounted(entry.clone())),
@@ -85,7 +85,7 @@ impl Target {
 }
 
 /// Where a path leads, as far as it can be walked.
-pub(super) struct Place {
+pub(super) struct Destination {
     pub(super) walked: Walked,
     /// The mount of a vault that it leads into.
     pub(super) mount: Option<Mount>,
@@ -93,7 +93,7 @@ pub(super) struct Place {
     pub(super) entry: Option<Box<Entry>>,
 }
 
-impl Place {
+impl Destination {
     /// # Errors
     /// [`Exit::Vault`] if there is no walking it.
     pub(super) fn of(path: &Path) -> Outcome<Self> {

@@ -5,7 +5,7 @@ use std::io;
 use super::args;
 use super::errors;
 use super::exit::{Exit, Failure, Outcome};
-use super::target::Place;
+use super::target::Destination;
 use crate::control::Client;
 use crate::mount::mountinfo::{self, Mount};
 use crate::mount::{self, MountError, UnmountMode};
@@ -16,7 +16,7 @@ use crate::mount::{self, MountError, UnmountMode};
 /// # Errors
 /// [`Exit::NotMounted`], [`Exit::Busy`], [`Exit::InUse`] if the daemon stays, or what the kernel says.
 pub(super) fn run(args: &args::Umount) -> Outcome {
-    let Place { walked, mount, entry } = Place::of(&args.mountpoint)?;
+    let Destination { walked, mount, entry } = Destination::of(&args.mountpoint)?;
     let is_root = |mount: &Mount| mount.mountpoint == walked.path();
     let mount = match mount {
         Some(mount) => Some(mount).filter(is_root),

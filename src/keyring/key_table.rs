@@ -22,10 +22,10 @@ pub(super) struct Table {
     pub(super) body: KeyringBody,
     aliases: Aliases,
     untagged: HashMap<KeyId, Untagged>,
-    keys: HashMap<KeyId, Arc<Entry>>,
+    keys: HashMap<KeyId, Arc<KeyEntry>>,
 }
 
-struct Entry {
+struct KeyEntry {
     id: KeyId,
     state: KeyState,
     current: KeyVersion,
@@ -71,7 +71,7 @@ fn usable<'a>(key: &Key, version: &'a Version, now: Timestamp) -> Option<&'a Arc
     version.material.as_ref().filter(|_| usable)
 }
 
-impl Entry {
+impl KeyEntry {
     fn new(vault: VaultId, key: &Key, known: Option<&Arc<Self>>, now: Timestamp) -> Arc<Self> {
         if let Some(known) = known.filter(|known| known.is_of(key, now)) {
             return Arc::clone(known);
@@ -155,7 +155,7 @@ impl Table {
             body: body.clone(),
             aliases: Aliases::new(tree, &body.aliases, before.map(|table| &table.aliases)),
             untagged: body.untagged().collect(),
-            keys: body.keys.iter().map(|key| (key.id, Entry::new(vault, key, known(key), now))).collect(),
+            keys: body.keys.iter().map(|key| (key.id, KeyEntry::new(vault, key, known(key), now))).collect(),
         }
     }
 
@@ -219,7 +219,7 @@ impl Table {
         unusable
     }
 
-    fn entry(&self, key: KeyId) -> Result<&Arc<Entry>, KeyError> {
+    fn entry(&self, key: KeyId) -> Result<&Arc<KeyEntry>, KeyError> {
         self.keys.get(&key).ok_or(KeyError::UnknownKey(key))
     }
 }

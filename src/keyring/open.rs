@@ -122,7 +122,7 @@ impl KeyringFile {
 
 pub(super) fn open_state(
     dir: VaultDir,
-    state: store::State,
+    state: store::OpenedKeyring,
     slot: SlotId,
     options: &OpenOptions,
 ) -> Result<Opened, KeyringError> {
@@ -167,7 +167,7 @@ pub(super) fn open_state(
 
 pub(super) fn event_log(
     dir: &VaultDir,
-    state: &store::State,
+    state: &store::OpenedKeyring,
     writable: Option<Writable>,
 ) -> Result<EventLog, KeyringError> {
     Ok(EventLog::new(dir.descriptor()?, state.body.log_keys(), state.body.event_anchor, writable))

@@ -146,7 +146,7 @@ impl Keys {
 
 /// Something in a directory, with all that a change of any kind shows in.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Seen {
+pub(crate) struct FileSnapshot {
     pub(crate) path: PathBuf,
     pub(crate) bytes: Vec<u8>,
     mode: u32,
@@ -155,12 +155,12 @@ pub(crate) struct Seen {
 }
 
 /// Everything below a directory, and itself.
-pub(crate) fn everything(dir: &Path) -> Vec<Seen> {
+pub(crate) fn everything(dir: &Path) -> Vec<FileSnapshot> {
     let seen = |path: &Path| {
         let meta = path.symlink_metadata().unwrap();
         let bytes = if meta.is_file() { std::fs::read(path).unwrap() } else { Vec::new() };
         let changed = (meta.ctime(), meta.ctime_nsec());
-        Seen { path: path.to_owned(), bytes, mode: meta.mode(), ino: meta.ino(), changed }
+        FileSnapshot { path: path.to_owned(), bytes, mode: meta.mode(), ino: meta.ino(), changed }
     };
     let mut all = vec![seen(dir)];
     for entry in std::fs::read_dir(dir).unwrap() {

@@ -52,7 +52,7 @@ fn read_sized(
 }
 
 /// Where an attribute is looked for.
-enum Place<'a> {
+enum XattrTarget<'a> {
     /// A descriptor that isn't an O_PATH one.
     Open(BorrowedFd<'a>),
     /// The magic link of an O_PATH descriptor: followed.
@@ -61,7 +61,7 @@ enum Place<'a> {
     Name(Vec<u8>),
 }
 
-impl Place<'_> {
+impl XattrTarget<'_> {
     fn name(at: BorrowedFd<'_>, name: &[u8]) -> Self {
         Self::Name([magic_link(at).as_bytes(), b"/", name].concat())
     }
@@ -117,9 +117,9 @@ impl Place<'_> {
 }
 
 /// Does `act` on the descriptor, or on its magic link where it turns out to be an O_PATH one.
-fn with_fd<T>(fd: BorrowedFd<'_>, act: impl Fn(&Place<'_>) -> Result<T>) -> Result<T> {
-    match act(&Place::Open(fd)) {
-        Err(Errno::BADF) => act(&Place::Link(magic_link(fd))),
+fn with_fd<T>(fd: BorrowedFd<'_>, act: impl Fn(&XattrTarget<'_>) -> Result<T>) -> Result<T> {
+    match act(&XattrTarget::Open(fd)) {
+        Err(Errno::BADF) => act(&XattrTarget::Link(magic_link(fd))),
         done => done,
     }
 }
@@ -149,7 +149,7 @@ pub fn getxattr(fd: BorrowedFd<'_>, xattr: &[u8]) -> Result<Option<Vec<u8>>> {
 /// # Errors
 /// As [`getxattr`].
 pub fn getxattr_at(at: BorrowedFd<'_>, name: &[u8], xattr: &[u8]) -> Result<Option<Vec<u8>>> {
-    or_none(Place::name(at, name).get(xattr))
+    or_none(XattrTarget::name(at, name).get(xattr))
 }
 
 /// Sets an attribute.
@@ -171,7 +171,7 @@ pub fn setxattr_at(
     value: &[u8],
     mode: XattrMode,
 ) -> Result<()> {
-    changing(Op::SetXattr, || Place::name(at, name).set(xattr, value, mode))
+    changing(Op::SetXattr, || XattrTarget::name(at, name).set(xattr, value, mode))
 }
 
 /// Removes an attribute.
@@ -187,7 +187,7 @@ pub fn removexattr(fd: BorrowedFd<'_>, xattr: &[u8]) -> Result<()> {
 /// # Errors
 /// As [`removexattr`].
 pub fn removexattr_at(at: BorrowedFd<'_>, name: &[u8], xattr: &[u8]) -> Result<()> {
-    changing(Op::RemoveXattr, || Place::name(at, name).remove(xattr))
+    changing(Op::RemoveXattr, || XattrTarget::name(at, name).remove(xattr))
 }
 
 /// The names of all attributes that the daemon may see.
@@ -203,5 +203,5 @@ pub fn listxattr(fd: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>> {
 /// # Errors
 /// As [`listxattr`].
 pub fn listxattr_at(at: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<Vec<u8>>> {
-    Place::name(at, name).list().map(|list| split(&list))
+    XattrTarget::name(at, name).list().map(|list| split(&list))
 }

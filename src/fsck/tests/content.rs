@@ -174,7 +174,7 @@ fn a_writer_beside_the_check_raises_no_alarm() {
             done.store(true, std::sync::atomic::Ordering::SeqCst);
         });
         while !done.load(std::sync::atomic::Ordering::SeqCst) {
-            let mut seen = Seen::default();
+            let mut seen = Findings::default();
             check(f.t.keys(), Some(v), &Options::default(), &Cancellation::default(), &mut seen).unwrap();
             assert_eq!(seen.0, []);
         }
@@ -199,7 +199,7 @@ fn all_files_with_one_id_are_named() {
     let below = f.t.tree().join(std::str::from_utf8(f.lower_name(b"dir").entry()).unwrap());
     std::fs::copy(f.lower("a"), below.join("copied")).unwrap();
     for vault in [None, Some(&*f.t.vault)] {
-        let mut seen = Seen::default();
+        let mut seen = Findings::default();
         let summary =
             check(f.t.keys(), vault, &Options::default(), &Cancellation::default(), &mut seen).unwrap();
         assert_eq!(summary.status(), 4);

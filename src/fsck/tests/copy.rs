@@ -21,7 +21,7 @@ fn copy_tree(from: &Path, to: &Path) {
 }
 
 fn check_copy(f: &Fixture, copy: &Path) -> (Vec<Code>, Summary) {
-    let mut seen = Seen::default();
+    let mut seen = Findings::default();
     let options = Options { copy: Some(CopiedTree::at(copy)), ..Options::default() };
     let summary = check(f.t.keys(), None, &options, &Cancellation::default(), &mut seen).unwrap();
     (seen.0.iter().map(|finding| finding.code).collect(), summary)
@@ -83,7 +83,7 @@ fn what_isnt_opened_is_counted_by_key_and_version_with_the_reason() {
     let other = Fixture::new();
     let options = Options { copy: Some(CopiedTree::at(&copy)), ..Options::default() };
     let summary =
-        check(other.t.keys(), None, &options, &Cancellation::default(), &mut Seen::default()).unwrap();
+        check(other.t.keys(), None, &options, &Cancellation::default(), &mut Findings::default()).unwrap();
     let key = f.t.keys().current(&AliasName::default_alias()).unwrap();
     let unopened: Vec<_> = summary.unopened.iter().map(|u| (u.key_id, u.version, u.files, u.state)).collect();
     assert_eq!(unopened, [(key.key, key.version, 2, VersionState::UnknownKey)]);

@@ -54,7 +54,7 @@ fn the_quarantine_leaves_what_only_lacks_its_key() {
     let outside = tempfile::tempdir().unwrap();
     let options = RepairOptions { quarantine: Some(outside.path().join("q")), repair: true, salvage: true };
     let (found, checked) = f.check();
-    let mut seen = Seen::default();
+    let mut seen = Findings::default();
     let summary = apply(
         f.t.keys(),
         f.t.keys().writable().unwrap(),
@@ -72,7 +72,7 @@ fn the_quarantine_leaves_what_only_lacks_its_key() {
     let forged: Vec<_> = seen.0.into_iter().filter(|found| found.code == Code::KeyLost).collect();
     let forged: Vec<_> = forged.into_iter().map(|f| Finding { code: Code::Unreadable, ..f }).collect();
     assert_eq!(forged.len(), 1);
-    let mut seen = Seen::default();
+    let mut seen = Findings::default();
     apply(
         f.t.keys(),
         f.t.keys().writable().unwrap(),

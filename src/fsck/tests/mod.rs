@@ -19,9 +19,9 @@ use crate::vault::{OpenFlags, Privileges, XattrMode};
 
 /// Keeps what is found.
 #[derive(Default, Debug)]
-pub(super) struct Seen(pub(super) Vec<Finding>);
+pub(super) struct Findings(pub(super) Vec<Finding>);
 
-impl CheckObserver for Seen {
+impl CheckObserver for Findings {
     fn found(&mut self, finding: &Finding) {
         self.0.push(finding.clone());
     }
@@ -82,7 +82,7 @@ impl Fixture {
     }
 
     pub(super) fn check_at(&self, path: Option<&str>) -> (Vec<Finding>, Summary) {
-        let mut seen = Seen::default();
+        let mut seen = Findings::default();
         let path = path.map(|path| crate::ids::PathText(path.into()));
         let options = Options { path, ..Options::default() };
         let summary = check(self.t.keys(), None, &options, &Cancellation::default(), &mut seen).unwrap();
@@ -98,7 +98,7 @@ impl Fixture {
         let (mut found, _) = self.check();
         assert_eq!(found.len(), 1, "{found:#?}");
         // Beside a mount, and nothing moves: the same.
-        let mut seen = Seen::default();
+        let mut seen = Findings::default();
         check(self.t.keys(), Some(&self.t.vault), &Options::default(), &Cancellation::default(), &mut seen)
             .unwrap();
         assert_eq!(seen.0, found);
@@ -149,7 +149,8 @@ fn a_path_limits_the_check() {
     assert_eq!(f.check_at(Some("bad")).0.len(), 1);
     assert_eq!(f.check_at(Some("/")).0.len(), 1);
     let gone = Options { path: Some(crate::ids::PathText("/none".into())), ..Options::default() };
-    let refused = check(f.t.keys(), None, &gone, &Cancellation::default(), &mut Seen::default()).unwrap_err();
+    let refused =
+        check(f.t.keys(), None, &gone, &Cancellation::default(), &mut Findings::default()).unwrap_err();
     assert!(matches!(refused, CheckError::Path(..)), "{refused}");
 }
 

@@ -6,7 +6,7 @@ use crate::storage::fault::Faults;
 
 fn apply_with(f: &Fixture, options: &RepairOptions) -> (Vec<Finding>, Summary) {
     let (found, checked) = f.check();
-    let mut seen = Seen::default();
+    let mut seen = Findings::default();
     let summary = apply(
         f.t.keys(),
         f.t.keys().writable().unwrap(),
@@ -27,8 +27,15 @@ fn apply_stopped_after(n: u64, f: &Fixture, options: &RepairOptions) -> Faults {
     {
         let _scope = faults.on_this_thread();
         let leave = f.t.keys().writable().unwrap();
-        let _ =
-            apply(f.t.keys(), leave, options, found, checked, &Cancellation::default(), &mut Seen::default());
+        let _ = apply(
+            f.t.keys(),
+            leave,
+            options,
+            found,
+            checked,
+            &Cancellation::default(),
+            &mut Findings::default(),
+        );
     }
     faults
 }
@@ -235,7 +242,7 @@ fn the_quarantine_is_outside_and_takes_no_linked_file() {
         found,
         checked,
         &Cancellation::default(),
-        &mut Seen::default(),
+        &mut Findings::default(),
     )
     .unwrap_err();
     assert!(matches!(refused, CheckError::QuarantineInside(_)), "{refused}");
@@ -291,7 +298,7 @@ fn a_file_whose_content_is_whole_stays() {
     assert_eq!(repair(&f).1.repaired, 1);
     let outside = tempfile::tempdir().unwrap();
     let options = RepairOptions { quarantine: Some(outside.path().to_owned()), ..RepairOptions::default() };
-    let mut seen = Seen::default();
+    let mut seen = Findings::default();
     apply(
         f.t.keys(),
         f.t.keys().writable().unwrap(),

@@ -32,7 +32,7 @@ type Result<T> = std::result::Result<T, KeyringError>;
 
 /// A keyring file that was read and opened.
 #[derive(Clone)]
-pub(in crate::keyring) struct State {
+pub(in crate::keyring) struct OpenedKeyring {
     pub(in crate::keyring) header: Header,
     pub(in crate::keyring) body: KeyringBody,
     pub(in crate::keyring) root: Arc<RootKey>,
@@ -42,7 +42,7 @@ pub(in crate::keyring) struct State {
     len: u64,
 }
 
-impl State {
+impl OpenedKeyring {
     fn head(&self) -> Head {
         Head { generation: self.body.generation, hash: self.hash }
     }
@@ -86,7 +86,7 @@ impl Draft {
     }
 
     /// The keyring file, and what it will be once it is on disk.
-    fn seal(self, dir: &VaultDir) -> Result<(Vec<u8>, State)> {
+    fn seal(self, dir: &VaultDir) -> Result<(Vec<u8>, OpenedKeyring)> {
         let Self { mut header, mut body, root, .. } = self;
         body.write_gaps();
         header.incompat = features_of(&body);
@@ -97,7 +97,7 @@ impl Draft {
         let bytes = sealed(&header, Kind::Keyring, &root, &encoded)?;
         let aad = parse(dir, &bytes)?.aad.len();
         let (hash, fingerprint, len) = (sha256(&bytes), Fingerprint::of(&bytes, aad), bytes.len() as u64);
-        Ok((bytes, State { header, body, root, hash, fingerprint, len }))
+        Ok((bytes, OpenedKeyring { header, body, root, hash, fingerprint, len }))
     }
 }
 
@@ -138,7 +138,7 @@ pub(in crate::keyring) fn parse_as<'a>(
 }
 
 /// Opens a keyring file's body.
-pub(in crate::keyring) fn open(dir: &VaultDir, bytes: &[u8], root: Arc<RootKey>) -> Result<State> {
+pub(in crate::keyring) fn open(dir: &VaultDir, bytes: &[u8], root: Arc<RootKey>) -> Result<OpenedKeyring> {
     open_as(dir, bytes, Kind::Keyring, root)
 }
 
@@ -148,7 +148,7 @@ pub(in crate::keyring) fn open_as(
     bytes: &[u8],
     kind: Kind,
     root: Arc<RootKey>,
-) -> Result<State> {
+) -> Result<OpenedKeyring> {
     open_parts(dir, bytes, parse_as(dir, bytes, kind)?, root)
 }
 
@@ -158,7 +158,7 @@ pub(in crate::keyring) fn open_parts(
     bytes: &[u8],
     parts: header::Parts<'_>,
     root: Arc<RootKey>,
-) -> Result<State> {
+) -> Result<OpenedKeyring> {
     open_parts_or(dir, bytes, parts, root, |_| body_damaged(dir))
 }
 
@@ -169,12 +169,19 @@ fn open_parts_or(
     parts: header::Parts<'_>,
     root: Arc<RootKey>,
     refused: impl FnOnce(&Header) -> KeyringError,
-) -> Result<State> {
+) -> Result<OpenedKeyring> {
     let opened = root.open_keyring(parts.header.vault, parts.aad, parts.sealed);
     let opened = opened.map_err(|_| refused(&parts.header))?;
     let body = body::decode(&opened).map_err(|e| dir.damaged(format!("its body: {e}")))?;
     let fingerprint = Fingerprint::of(bytes, parts.aad.len());
-    Ok(State { header: parts.header, body, root, hash: sha256(bytes), fingerprint, len: bytes.len() as u64 })
+    Ok(OpenedKeyring {
+        header: parts.header,
+        body,
+        root,
+        hash: sha256(bytes),
+        fingerprint,
+        len: bytes.len() as u64,
+    })
 }
 
 fn body_damaged(dir: &VaultDir) -> KeyringError {
@@ -182,7 +189,7 @@ fn body_damaged(dir: &VaultDir) -> KeyringError {
 }
 
 /// Writes the first keyring of a vault.
-pub(in crate::keyring) fn create(dir: &VaultDir, lock: &KeyringLock, draft: Draft) -> Result<State> {
+pub(in crate::keyring) fn create(dir: &VaultDir, lock: &KeyringLock, draft: Draft) -> Result<OpenedKeyring> {
     let (bytes, state) = draft.seal(dir)?;
     dir.create(lock, &bytes)?;
     dir.replenish_reserve(lock, state.len);
@@ -207,7 +214,7 @@ enum Step {
 /// An opened keyring and where it lies.
 pub(in crate::keyring) struct Store {
     dir: VaultDir,
-    state: State,
+    state: OpenedKeyring,
     host: SeenGenerations,
     /// The loss that `state` marks and the file doesn't yet, and how many versions it is of one key.
     loss: Option<(Loss, u32)>,
@@ -216,11 +223,11 @@ pub(in crate::keyring) struct Store {
 }
 
 impl Store {
-    pub(in crate::keyring) fn new(dir: VaultDir, state: State, host: SeenGenerations) -> Self {
+    pub(in crate::keyring) fn new(dir: VaultDir, state: OpenedKeyring, host: SeenGenerations) -> Self {
         Self { dir, state, host, loss: None, accepted: false }
     }
 
-    pub(in crate::keyring) fn state(&self) -> &State {
+    pub(in crate::keyring) fn state(&self) -> &OpenedKeyring {
         &self.state
     }
 
@@ -351,7 +358,7 @@ impl Store {
     }
 
     fn draft(&self) -> Draft {
-        let State { header, mut body, root, .. } = self.state.clone();
+        let OpenedKeyring { header, mut body, root, .. } = self.state.clone();
         body.continue_line(self.state.head());
         body.generation = Generation(self.newest().0.saturating_add(1));
         Draft { header, body, root, events: Vec::new(), new_event_key: None }
@@ -379,7 +386,7 @@ impl Store {
     ///
     /// # Errors
     /// [`KeyringError`], if it may not replace the one in use.
-    pub(in crate::keyring) fn found(&self) -> Result<Option<(State, Descent)>> {
+    pub(in crate::keyring) fn found(&self) -> Result<Option<(OpenedKeyring, Descent)>> {
         let bytes = self.dir.read()?;
         if sha256(&bytes) == self.state.hash {
             return Ok(None);
@@ -406,7 +413,7 @@ impl Store {
     }
 
     /// The keyring as it is on disk now, if its root key is the one in use.
-    pub(in crate::keyring) fn on_disk(&self) -> Result<State> {
+    pub(in crate::keyring) fn on_disk(&self) -> Result<OpenedKeyring> {
         open(&self.dir, &self.dir.read()?, Arc::clone(&self.state.root))
     }
 

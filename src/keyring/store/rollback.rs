@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::seen_generations::{RollbackCheck, SeenAt, SeenGenerations, Sighting};
 use super::vault_dir::VaultDir;
-use super::{KeyringError, Loss, State, Store, parse};
+use super::{KeyringError, Loss, OpenedKeyring, Store, parse};
 use crate::events::EventLog;
 use crate::ids::{Generation, KeyVersion};
 
@@ -89,7 +89,7 @@ impl Store {
     }
 
     fn sighting<T>(&self, with: impl FnOnce(&SeenGenerations, &Sighting<'_>) -> T) -> T {
-        let State { header, body, root, .. } = &self.state;
+        let OpenedKeyring { header, body, root, .. } = &self.state;
         let (vault, path) = (header.vault, self.dir.path());
         let root = root.commitment(vault);
         with(&self.host, &Sighting { vault, path, head: self.state.head(), root, body })

@@ -123,7 +123,8 @@ fn a_feature_that_comes_while_it_is_open_stops_the_next_change() {
     f.open(&key_file(1)).unwrap().keys.set_ro_compat_for_test(UNKNOWN);
     let before = everything(&f.vault());
     assert!(matches!(keys.rotate(&default_alias()), Err(KeyringError::MayOnlyRead { .. })));
-    let files = |all: Vec<Seen>| all.into_iter().map(|seen| (seen.path, seen.bytes)).collect::<Vec<_>>();
+    let files =
+        |all: Vec<FileSnapshot>| all.into_iter().map(|seen| (seen.path, seen.bytes)).collect::<Vec<_>>();
     assert!(files(before) == files(everything(&f.vault())), "something was written");
 }
 

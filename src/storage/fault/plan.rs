@@ -35,7 +35,7 @@ pub struct Plan {
     pub after: After,
 }
 
-struct State {
+struct ArmedPlan {
     plan: Option<Plan>,
     matched: u64,
     fired: bool,
@@ -48,7 +48,7 @@ struct State {
     calls: Vec<Op>,
 }
 
-impl State {
+impl ArmedPlan {
     fn call(&mut self, op: Op) -> Result<()> {
         self.calls.push(op);
         if let Some((_, errno)) = self.refused.iter().find(|(refused, _)| *refused == op) {
@@ -76,16 +76,16 @@ impl State {
     }
 }
 
-type Shared = Arc<Mutex<State>>;
+type SharedPlan = Arc<Mutex<ArmedPlan>>;
 
 thread_local! {
-    static THREAD: RefCell<Option<Shared>> = const { RefCell::new(None) };
+    static THREAD: RefCell<Option<SharedPlan>> = const { RefCell::new(None) };
 }
 static PROCESS_ARMED: AtomicBool = AtomicBool::new(false);
-static PROCESS: Mutex<Option<Shared>> = Mutex::new(None);
+static PROCESS: Mutex<Option<SharedPlan>> = Mutex::new(None);
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-fn in_force() -> Option<Shared> {
+fn in_force() -> Option<SharedPlan> {
     let thread = THREAD.with_borrow(Clone::clone);
     if thread.is_none() && PROCESS_ARMED.load(Ordering::Acquire) {
         return PROCESS.lock().clone();
@@ -129,7 +129,7 @@ pub(super) fn write_point(offset: u64, len: usize) -> Result<usize> {
 
 /// A plan and its result so far. It takes effect on a thread or on the process.
 #[derive(Clone)]
-pub struct Faults(Shared);
+pub struct Faults(SharedPlan);
 
 impl Faults {
     /// With a plan.
@@ -154,7 +154,7 @@ impl Faults {
 
     fn with(plan: Option<Plan>) -> Self {
         let (refused, calls) = (Vec::new(), Vec::new());
-        let state = State { plan, matched: 0, fired: false, since: 0, short: None, refused, calls };
+        let state = ArmedPlan { plan, matched: 0, fired: false, since: 0, short: None, refused, calls };
         Self(Arc::new(Mutex::new(state)))
     }
 
@@ -218,7 +218,7 @@ impl Faults {
 
 /// Takes a plan out of force on its thread when dropped.
 pub struct ThreadScope {
-    before: Option<Shared>,
+    before: Option<SharedPlan>,
     here: PhantomData<*const ()>,
 }
 

@@ -13,12 +13,12 @@ use crate::vault::lock_order::{Hold, Rank};
 
 #[derive(Default)]
 pub(in crate::vault) struct BlockLocks {
-    queue: Mutex<Queue>,
+    queue: Mutex<Claims>,
     freed: Condvar,
 }
 
 #[derive(Default)]
-struct Queue {
+struct Claims {
     next: u64,
     /// Those who hold and those who wait, in no order: no more than there are threads. Its memory is kept, so that
     /// only a file's first write inside it allocates.

@@ -20,7 +20,7 @@ use crate::vault::tree::inode::Inode;
 use crate::vault::{Damage, Error, Privileges, Result, Vault};
 
 /// A write that is to be sealed: where it goes, and what it may rely on.
-struct Plan<'a> {
+struct PlannedWrite<'a> {
     sealed: &'a Sealed,
     /// Size of the file once it is done: what is past it in its last block is zero.
     size: PlainOffset,
@@ -80,7 +80,7 @@ impl Vault {
                 && (state.tail_clean || Some(last) != state.last_page())
             {
                 let _blocks = file.block_locks.lock(first, last);
-                match file.write_blocks(&Plan::inside(&state, sealed), offset, data) {
+                match file.write_blocks(&PlannedWrite::inside(&state, sealed), offset, data) {
                     Ok(()) => {
                         state.filled.note(first.0..last.0 + 1);
                         return Ok(data.len());
@@ -150,7 +150,7 @@ impl Vault {
     }
 }
 
-impl<'a> Plan<'a> {
+impl<'a> PlannedWrite<'a> {
     fn inside(state: &State, sealed: &'a Sealed) -> Self {
         Self { sealed, size: state.size, old_pages: state.pages(), guarded: state.guarded(), slot: None }
     }
@@ -269,13 +269,13 @@ impl OpenFile {
         if size > state.size {
             self.set_lower_size(size)?;
         }
-        self.write_blocks(&Plan { slot, size, ..Plan::inside(state, sealed) }, offset, data)?;
+        self.write_blocks(&PlannedWrite { slot, size, ..PlannedWrite::inside(state, sealed) }, offset, data)?;
         let last = layout::locate(PlainOffset(offset.0 + data.len() as u64 - 1)).0;
         state.filled.note(layout::locate(offset).0.0..last.0 + 1);
         Ok(size)
     }
 
-    fn write_blocks(&self, plan: &Plan<'_>, offset: PlainOffset, data: &[u8]) -> Result<()> {
+    fn write_blocks(&self, plan: &PlannedWrite<'_>, offset: PlainOffset, data: &[u8]) -> Result<()> {
         let mut scratch = Scratch::take();
         let Buffers { lower, ends, nonces, payload: _ } = &mut *scratch;
         let first = layout::locate(offset).0;
@@ -321,7 +321,7 @@ impl OpenFile {
     /// locked with all between (or all others are excluded). In one call if they are neighbours.
     fn read_ends<'a>(
         &self,
-        plan: &Plan<'_>,
+        plan: &PlannedWrite<'_>,
         offset: PlainOffset,
         len: usize,
         buffer: &'a mut [u8],

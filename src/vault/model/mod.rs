@@ -22,13 +22,13 @@ type Path = Vec<Vec<u8>>;
 /// A whole tree as users see it, without the root.
 #[derive(Clone, Default, PartialEq, Eq)]
 struct Snapshot {
-    entries: BTreeMap<Path, Seen>,
+    entries: BTreeMap<Path, SeenEntry>,
     root_alias: Option<Vec<u8>>,
 }
 
 /// What is seen of one entry.
 #[derive(Clone, PartialEq, Eq)]
-struct Seen {
+struct SeenEntry {
     kind: FileKind,
     /// 0 for a symlink.
     perm: u16,
@@ -43,7 +43,7 @@ struct Seen {
     alias: Option<Vec<u8>>,
 }
 
-impl fmt::Debug for Seen {
+impl fmt::Debug for SeenEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, perm, links, same_as, bytes, xattrs, alias } = self;
         let brief: Vec<_> = xattrs.iter().map(|(k, v)| (shown(k), v.len())).collect();
@@ -91,7 +91,10 @@ impl Snapshot {
 }
 
 /// Finds every path's first twin: `ids` tells which entries are one inode.
-fn note_twins<T: std::hash::Hash + Eq + Copy>(entries: &mut BTreeMap<Path, Seen>, ids: &BTreeMap<Path, T>) {
+fn note_twins<T: std::hash::Hash + Eq + Copy>(
+    entries: &mut BTreeMap<Path, SeenEntry>,
+    ids: &BTreeMap<Path, T>,
+) {
     let mut first: HashMap<T, Path> = HashMap::new();
     for (at, seen) in entries {
         seen.same_as = first.entry(ids[at]).or_insert_with(|| at.clone()).clone();
@@ -166,7 +169,7 @@ fn list(vault: &Vault, dir: Ino, looked_up: &mut Vec<Ino>) -> Result<Vec<(Ino, V
     Ok(found)
 }
 
-fn look_at(vault: &Vault, ino: Ino) -> Result<(Seen, u32)> {
+fn look_at(vault: &Vault, ino: Ino) -> Result<(SeenEntry, u32)> {
     let attr = vault.getattr(ino)?;
     let is_dir = attr.kind == FileKind::Directory;
     let bytes = match attr.kind {
@@ -183,7 +186,7 @@ fn look_at(vault: &Vault, ino: Ino) -> Result<(Seen, u32)> {
     let alias = if is_dir { alias_of(vault, ino)? } else { None };
     // Listed where it is set; told apart from what the model keeps as attributes.
     assert_eq!(xattrs.remove(b"user.rekeyfs.alias".as_slice()), alias);
-    let seen = Seen {
+    let seen = SeenEntry {
         kind: attr.kind,
         perm: if attr.kind == FileKind::Symlink { 0 } else { attr.perm },
         links: if is_dir { 0 } else { attr.nlink },

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{FileKind, Path, Seen, Snapshot, note_twins};
+use super::{FileKind, Path, SeenEntry, Snapshot, note_twins};
 use crate::storage::Errno;
 
 /// An inode of the model.
@@ -263,7 +263,7 @@ impl Model {
                     Body::File(bytes) | Body::Symlink(bytes) => (bytes.clone(), links[id]),
                     Body::Fifo => (Vec::new(), links[id]),
                 };
-                let seen = Seen {
+                let seen = SeenEntry {
                     kind: node.kind(),
                     perm: node.perm,
                     links,

@@ -40,7 +40,7 @@ pub enum Reencrypted {
 }
 
 /// A file as it was when its content began to be copied.
-struct Seen {
+struct SourceSnapshot {
     /// Before it was read.
     stat: Stat,
     edits: u64,
@@ -112,7 +112,7 @@ impl Vault {
                 return Ok(Reencrypted::Empty);
             }
             let edits = file.edits();
-            (inode, file, Seen { stat, edits })
+            (inode, file, SourceSnapshot { stat, edits })
         };
         let Some(replacement) = self.tree.create_replacement(&inode)? else { return Ok(Reencrypted::InUse) };
         let done = self.reporting_damage(ino, self.replace(&inode, &file, &seen, &replacement, monitor));
@@ -140,7 +140,7 @@ impl Vault {
         &self,
         inode: &Arc<Inode>,
         file: &OpenFile,
-        seen: &Seen,
+        seen: &SourceSnapshot,
         replacement: &Replacement,
         monitor: &mut Monitor<'_>,
     ) -> Result<Reencrypted> {

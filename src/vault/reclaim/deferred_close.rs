@@ -19,13 +19,13 @@ const MOST: usize = 256;
 /// The files whose last descriptors are to be closed.
 #[derive(Default)]
 pub(in crate::vault) struct DeferredClose {
-    queue: Mutex<Queue>,
+    queue: Mutex<WaitingInodes>,
     /// For the thread: there is something again, or the end. For others: what was under way is closed.
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Queue {
+struct WaitingInodes {
     waiting: Vec<Arc<Inode>>,
     /// Whether a thread serves it; without one nothing is queued.
     served: bool,

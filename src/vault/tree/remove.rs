@@ -60,7 +60,7 @@ impl Tree {
     fn rmdir_locked(&self, dir: &Dir, name: &LowerName, victim: Ino, stat: &Stat) -> Result<()> {
         let fd = self.before_removal(dir, name.entry())?;
         let remove = || storage::rmdir(dir.fd(), name.entry());
-        self.without_leftovers(dir, name.entry(), victim, remove)?;
+        self.clearing_own_files(dir, name.entry(), victim, remove)?;
         let gone = self.name_gone(dir, name.entry(), stat, fd);
         self.drop_companion(dir, name);
         gone.map(drop)
@@ -69,7 +69,7 @@ impl Tree {
     /// Calls `go`, which needs the directory `victim` to be empty, if need be with rekeyfs's own files
     /// cleared out of it; if `go` fails even so, its record is made durable again. Both directories are
     /// locked exclusively.
-    pub(super) fn without_leftovers(
+    pub(super) fn clearing_own_files(
         &self,
         parent: &Dir,
         entry: &[u8],

@@ -155,7 +155,7 @@ impl Tree {
             done => done,
         };
         match self.dir_at(new)? {
-            Some(victim) if !exchange => self.without_leftovers(&new.dir, new.entry(), victim, go)?,
+            Some(victim) if !exchange => self.clearing_own_files(&new.dir, new.entry(), victim, go)?,
             _ => go()?,
         }
         let (from, to) = ((old.dir.ino, old.entry()), (new.dir.ino, new.entry()));
