@@ -14,8 +14,16 @@ use crate::ids::Generation;
 const LINE: u32 = 4;
 /// Entries that are kept.
 pub(in crate::keyring) const MOST: usize = 512;
-/// Bytes of an entry: generation u64, the first bytes of the hash.
-const ENTRY: usize = 8 + HASH;
+/// Where the hash lies in an entry:
+///
+/// ```text
+/// 0              8                             24
+/// | generation   | first bytes of the hash     |
+/// | u64, LE      |                             |
+/// ```
+const HASH_AT: usize = size_of::<u64>();
+/// Bytes of an entry.
+const ENTRY: usize = HASH_AT + HASH;
 /// Bytes of a hash that are kept. Without the root key nobody can choose what is hashed or write an entry, so 16 bytes are
 /// far more than distinguishing files takes.
 const HASH: usize = 16;
@@ -85,7 +93,7 @@ impl KeyringBody {
     fn line(&self) -> &[[u8; ENTRY]] {
         let data = self.extensions.iter().find(|extension| extension.tag == LINE);
         let (line, _) = data.map_or(&[][..], |extension| &extension.data).as_chunks::<ENTRY>();
-        let is_ours = line.last().is_some_and(|last| last[8..] == self.previous[..HASH]);
+        let is_ours = line.last().is_some_and(|last| last[HASH_AT..] == self.previous[..HASH]);
         if is_ours { line } else { &[] }
     }
 
@@ -106,8 +114,8 @@ impl KeyringBody {
 
 fn entry_of(head: Head) -> [u8; ENTRY] {
     let mut entry = [0; ENTRY];
-    entry[..8].copy_from_slice(&head.generation.0.to_le_bytes());
-    entry[8..].copy_from_slice(&head.hash[..HASH]);
+    entry[..HASH_AT].copy_from_slice(&head.generation.0.to_le_bytes());
+    entry[HASH_AT..].copy_from_slice(&head.hash[..HASH]);
     entry
 }
 

@@ -9,8 +9,17 @@ use crate::ids::{AliasId, KeyId};
 
 /// The extension that holds the records.
 const UNTAGGED: u32 = 8;
-/// Bytes of a record: key id, alias id (zeros: of none).
-const RECORD: usize = 32;
+/// Bytes of an id.
+const ID: usize = 16;
+/// Where the alias id lies in a record:
+///
+/// ```text
+/// 0         16                          32
+/// | key id  | alias id (zeros: of none) |
+/// ```
+const ALIAS_AT: usize = ID;
+/// Bytes of a record.
+const RECORD: usize = ALIAS_AT + ID;
 
 /// Whose the untagged files of a key are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,18 +62,18 @@ impl KeyringBody {
 }
 
 fn parse(record: &[u8; RECORD]) -> (KeyId, Untagged) {
-    let [mut key, mut alias] = [[0; 16]; 2];
-    key.copy_from_slice(&record[..16]);
-    alias.copy_from_slice(&record[16..]);
-    let whose = if alias == [0; 16] { Untagged::OfNone } else { Untagged::Of(AliasId(alias)) };
+    let [mut key, mut alias] = [[0; ID]; 2];
+    key.copy_from_slice(&record[..ALIAS_AT]);
+    alias.copy_from_slice(&record[ALIAS_AT..]);
+    let whose = if alias == [0; ID] { Untagged::OfNone } else { Untagged::Of(AliasId(alias)) };
     (KeyId::from_bytes(key), whose)
 }
 
 fn encode(key: KeyId, whose: Untagged) -> [u8; RECORD] {
     let mut record = [0; RECORD];
-    record[..16].copy_from_slice(key.as_bytes());
+    record[..ALIAS_AT].copy_from_slice(key.as_bytes());
     if let Untagged::Of(alias) = whose {
-        record[16..].copy_from_slice(&alias.0);
+        record[ALIAS_AT..].copy_from_slice(&alias.0);
     }
     record
 }
