@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::args;
 use super::errors;
 use super::exit::{Exit, Failure, Outcome};
-use super::options::Options;
+use super::options::{Options, UnknownOptions};
 use super::secrets::{self, SecretPlan};
 use super::target::Target;
 use crate::control::Client;
@@ -110,7 +110,8 @@ fn remount(mountpoint: &Path, changes: &FlagChanges) -> Outcome {
 }
 
 fn parse(lists: &[std::ffi::OsString], sloppy: bool) -> Outcome<Options> {
-    Options::parse(lists, sloppy).map_err(|error| Failure::line(Exit::Usage, error))
+    let unknown = if sloppy { UnknownOptions::Ignore } else { UnknownOptions::Refuse };
+    Options::parse(lists, unknown).map_err(|error| Failure::line(Exit::Usage, error))
 }
 
 #[cfg(test)]

@@ -78,20 +78,28 @@ const IGNORED_WITH_VALUE: &[&[u8]] = &[b"comment", b"user", b"uhelper", b"helper
 /// What mount(8) reads from the list of mounts and passes on when it remounts.
 const OF_THE_MOUNT: &[&[u8]] = &[b"user_id", b"group_id", b"blksize", b"max_read"];
 
+/// What is done about an option that nobody knows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum UnknownOptions {
+    Refuse,
+    /// As `mount -s` asks.
+    Ignore,
+}
+
 impl Options {
     /// Reads the lists of one or several `-o`; of contradicting options the last counts. A backslash takes
-    /// the character after it (a comma in a file name, say) as it is. `sloppy` accepts unknown options.
+    /// the character after it (a comma in a file name, say) as it is.
     ///
     /// # Errors
     /// One line naming the option.
-    pub(super) fn parse(lists: &[OsString], sloppy: bool) -> Result<Self, String> {
+    pub(super) fn parse(lists: &[OsString], unknown: UnknownOptions) -> Result<Self, String> {
         let all: Vec<_> = lists.iter().flat_map(|list| split(list)).collect();
         let mut options = Self::default();
         if all.iter().any(|option| option == b"remount") {
             options.remount = Some(FlagChanges::default());
         }
         for option in &all {
-            options.apply(option, sloppy)?;
+            options.apply(option, unknown)?;
         }
         let sources = [options.passfile.is_some(), options.extpass.is_some(), options.keyfile.is_some()];
         if sources.iter().filter(|given| **given).count() > 1 {
@@ -103,7 +111,7 @@ impl Options {
         Ok(options)
     }
 
-    fn apply(&mut self, option: &[u8], sloppy: bool) -> Result<(), String> {
+    fn apply(&mut self, option: &[u8], unknown: UnknownOptions) -> Result<(), String> {
         let shown = || String::from_utf8_lossy(option).into_owned();
         let (name, value) = match option.iter().position(|&b| b == b'=') {
             Some(at) => (&option[..at], Some(&option[at + 1..])),
@@ -113,7 +121,7 @@ impl Options {
             return Ok(());
         }
         let Some(value) = value else {
-            return self.apply_flag(name, sloppy);
+            return self.apply_flag(name, unknown);
         };
         let text = || OsString::from_vec(value.to_vec());
         match name {
@@ -124,14 +132,14 @@ impl Options {
             b"passfile" => self.passfile = Some(text().into()),
             b"extpass" => self.extpass = Some(text()),
             b"keyfile" => self.keyfile = Some(text().into()),
-            _ if IGNORED_WITH_VALUE.contains(&name) || sloppy => {}
+            _ if IGNORED_WITH_VALUE.contains(&name) || unknown == UnknownOptions::Ignore => {}
             _ if OF_THE_MOUNT.contains(&name) && self.remount.is_some() => {}
-            _ => return Err(unknown(&shown())),
+            _ => return Err(unknown_option(&shown())),
         }
         Ok(())
     }
 
-    fn apply_flag(&mut self, name: &[u8], sloppy: bool) -> Result<(), String> {
+    fn apply_flag(&mut self, name: &[u8], unknown: UnknownOptions) -> Result<(), String> {
         if let Some(changes) = &mut self.remount {
             match name {
                 b"ro" => changes.read_only = Some(true),
@@ -170,14 +178,14 @@ impl Options {
                 return Err(format!("-o {0}: it takes a value, {0}=…", String::from_utf8_lossy(name)));
             }
             b"remount" => {}
-            _ if IGNORED.contains(&name) || sloppy => {}
-            _ => return Err(unknown(&String::from_utf8_lossy(name))),
+            _ if IGNORED.contains(&name) || unknown == UnknownOptions::Ignore => {}
+            _ => return Err(unknown_option(&String::from_utf8_lossy(name))),
         }
         Ok(())
     }
 }
 
-fn unknown(option: &str) -> String {
+fn unknown_option(option: &str) -> String {
     format!("-o {option}: not an option of rekeyfs; `rekeyfs mount --help` lists them")
 }
 
@@ -201,7 +209,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn parse(list: &str) -> Result<Options, String> {
-        Options::parse(&[list.into()], false)
+        Options::parse(&[list.into()], UnknownOptions::Refuse)
     }
 
     #[test]
@@ -233,7 +241,7 @@ mod tests {
     #[test]
     fn the_last_of_contradicting_options_counts() {
         let lists = ["suid,nosuid,ro,noatime,relatime".into(), "rw,nodev,dev".into()];
-        let got = Options::parse(&lists, false).unwrap();
+        let got = Options::parse(&lists, UnknownOptions::Refuse).unwrap();
         assert!(!got.suid && !got.read_only && got.dev && !got.no_atime);
         assert!(parse("relatime,noatime").unwrap().no_atime);
     }
@@ -264,13 +272,15 @@ mod tests {
         ] {
             assert!(parse(list).unwrap_err().contains(part), "{list}: {:?}", parse(list));
         }
-        assert!(Options::parse(&["nonsense,sync=1".into()], true).is_ok(), "sloppy");
+        assert!(Options::parse(&["nonsense,sync=1".into()], UnknownOptions::Ignore).is_ok());
     }
 
     proptest! {
         #[test]
-        fn any_bytes_parse_or_fail(bytes in proptest::collection::vec(any::<u8>(), 0..100), sloppy: bool) {
-            let _ = Options::parse(&[OsString::from_vec(bytes)], sloppy);
+        fn any_bytes_parse_or_fail(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+            for unknown in [UnknownOptions::Refuse, UnknownOptions::Ignore] {
+                let _ = Options::parse(&[OsString::from_vec(bytes.clone())], unknown);
+            }
         }
 
         #[test]

@@ -79,7 +79,7 @@ impl std::fmt::Display for Unusable {
 #[derive(Debug, thiserror::Error)]
 pub enum KeyringError {
     /// There is none.
-    #[error("{}: {}", .vault.display(), missing(*.prev))]
+    #[error("{}: {}", .vault.display(), missing_keyring(*.prev))]
     Missing {
         /// The vault directory.
         vault: PathBuf,
@@ -90,7 +90,7 @@ pub enum KeyringError {
     #[error("{}: there is a vault already", .0.display())]
     Exists(PathBuf),
     /// It is damaged.
-    #[error("{}/keyring is damaged ({what}){}", .vault.display(), prev_hint(*.prev))]
+    #[error("{}/keyring is damaged ({what}){}", .vault.display(), restore_hint(*.prev))]
     Damaged {
         /// The vault directory.
         vault: PathBuf,
@@ -303,19 +303,18 @@ fn place(elsewhere: Option<&PathBuf>) -> String {
     elsewhere.map_or_else(String::new, |place| format!(", in {}", place.display()))
 }
 
-fn missing(prev: bool) -> String {
-    if prev {
-        format!("the keyring is missing{}", prev_hint(true))
+const RESTORE_FROM_PREV: &str = "; keyring.prev is the generation before: copy it to a safe place, then to keyring, and \
+     mount with --accept-rollback (a key version made by the last change is marked lost then)";
+const RESTORE_FROM_BACKUP: &str = "; restore the keyring from a backup";
+
+fn missing_keyring(prev_exists: bool) -> String {
+    if prev_exists {
+        format!("the keyring is missing{RESTORE_FROM_PREV}")
     } else {
         "no keyring here, so this is no rekeyfs vault".to_owned()
     }
 }
 
-fn prev_hint(prev: bool) -> &'static str {
-    if prev {
-        "; keyring.prev is the generation before: copy it to a safe place, then to keyring, and mount with \
-         --accept-rollback (a key version made by the last change is marked lost then)"
-    } else {
-        "; restore the keyring from a backup"
-    }
+fn restore_hint(prev_exists: bool) -> &'static str {
+    if prev_exists { RESTORE_FROM_PREV } else { RESTORE_FROM_BACKUP }
 }

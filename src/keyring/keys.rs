@@ -11,12 +11,12 @@ use std::sync::{Arc, Weak};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use super::error::{KeyError, KeyringError, Unusable};
-use super::format::model::{Key, KeyState, KeyringBody};
+use super::format::model::{Key, KeyringBody};
 use super::key_table::{Backing, Table};
 use super::observer::{KeyObserver, Observer};
 use super::rules::follow::{Followed, KeyringView, follow};
 use super::rules::policy::KeyUse;
-use super::rules::state::Clock;
+use super::rules::state::{Clock, Switch};
 use super::store::vault_dir::TREE_NAME;
 use super::store::{Draft, Saves, Store};
 use crate::crypto::keys::{Dek, TreeKey, WrapContext, Wrapped};
@@ -54,7 +54,7 @@ pub struct Keys {
 
 /// The right to wrap under the current version of one key. Rotations wait while it is held, so hold it from choosing the
 /// version until the header that names it is written, and no longer. A thread that holds one must not take a second one,
-/// nor change or read the keyring file (`rotate`, `set_enabled`, slots): with a rotation that waits in between it would
+/// nor change or read the keyring file (`rotate`, `disable_key`, slots): with a rotation that waits in between it would
 /// deadlock. Look-ups are allowed.
 pub struct WrapGuard<'a> {
     _gate: RwLockReadGuard<'a, ()>,
@@ -301,24 +301,32 @@ impl Keys {
             .map_err(|_| KeyError::Auth)
     }
 
-    /// Enables or disables a key. When this returns, it is durable and in effect for each look-up, and the
-    /// observer ([`Keys::set_observer`]) has dealt with the files that are open.
+    /// Enables a key. When this returns, it is durable and in effect for each look-up.
     ///
     /// # Errors
     /// [`KeyringError`], if the key isn't there, isn't the user's, or is pending deletion or import.
-    pub fn set_enabled(&self, key: KeyId, enabled: bool) -> Result<(), KeyringError> {
+    pub fn enable_key(&self, key: KeyId) -> Result<(), KeyringError> {
+        self.switch_key(key, Switch::Enable)
+    }
+
+    /// Disables a key. When this returns, it is durable and in effect for each look-up, and the observer
+    /// ([`Keys::set_observer`]) has dealt with the files that are open.
+    ///
+    /// # Errors
+    /// As [`Keys::enable_key`].
+    pub fn disable_key(&self, key: KeyId) -> Result<(), KeyringError> {
+        self.announce_unusable(&[key]);
+        self.switch_key(key, Switch::Disable)
+    }
+
+    fn switch_key(&self, key: KeyId, switch: Switch) -> Result<(), KeyringError> {
         let now = self.clock.now();
-        if !enabled {
-            self.announce_unusable(&[key]);
-        }
         self.change(Saves::Once, |draft| {
             let known = known(&mut draft.body, key)?;
-            let (changed, rotated) = (known.set_enabled(enabled)?, known.rotate_if_due(now)?);
-            let operation = if enabled { "EnableKey" } else { "DisableKey" };
-            draft.record(Event::KeyOperation { key, operation });
+            let (changed, rotated) = (known.switch(switch)?, known.rotate_if_due(now)?);
+            draft.record(Event::KeyOperation { key, operation: switch.operation() });
             if changed {
-                let state = if enabled { KeyState::Enabled } else { KeyState::Disabled };
-                draft.record(Event::KeyStateChanged { key, state: state.name() });
+                draft.record(Event::KeyStateChanged { key, state: switch.state().name() });
             }
             if let Some((old, new)) = rotated {
                 draft.record(Event::KeyRotated { key, old, new });

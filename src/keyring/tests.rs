@@ -131,7 +131,7 @@ fn a_disabled_key_is_not_usable_until_it_is_enabled() {
     let f = Fixture::new();
     let keys = f.create(&[&key_file(1)]).keys;
     let backing = keys.current(&AliasName::default_alias()).unwrap();
-    keys.set_enabled(backing.key, false).unwrap();
+    keys.disable_key(backing.key).unwrap();
     let disabled = KeyError::NotUsable { key: backing.key, state: Unusable::State(KeyState::Disabled) };
     assert_eq!(keys.usable(backing), Err(disabled.clone()));
     assert_eq!(keys.begin_wrap(&AliasName::default_alias()).err(), Some(disabled.clone()));
@@ -140,14 +140,14 @@ fn a_disabled_key_is_not_usable_until_it_is_enabled() {
     assert!(matches!(keys.rotate(&default_alias()), Err(KeyringError::Key(e)) if e == disabled));
     assert_eq!(keys.current(&AliasName::default_alias()), Ok(backing));
     assert!(f.open(&key_file(1)).unwrap().keys.usable(backing).is_err());
-    keys.set_enabled(backing.key, true).unwrap();
+    keys.enable_key(backing.key).unwrap();
     assert_eq!(keys.usable(backing), Ok(()));
     let unknown = BackingKeyId { version: KeyVersion(2), ..backing };
     assert_eq!(keys.usable(unknown), Err(KeyError::UnknownVersion(unknown)));
     let none = BackingKeyId { version: KeyVersion(0), ..backing };
     assert_eq!(keys.usable(none), Err(KeyError::UnknownVersion(none)));
     let service = keys.current(&AliasName::tree()).unwrap().key;
-    assert!(matches!(keys.set_enabled(service, false), Err(KeyringError::ServiceManaged(_))));
+    assert!(matches!(keys.disable_key(service), Err(KeyringError::ServiceManaged(_))));
 }
 
 #[test]

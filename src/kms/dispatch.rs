@@ -7,7 +7,7 @@ use super::import::Import;
 use super::request::{Call, NewKey};
 use super::{responses, tags};
 use crate::events::arn;
-use crate::ids::AliasName;
+use crate::ids::{AliasName, KeyId};
 use crate::keyring::{
     Alias, DEFAULT_POLICY, Key, KeyRef, KeyState, KeyTemplate, Keys, LockOut, Origin, own_alias,
 };
@@ -54,8 +54,14 @@ impl Keys {
                 self.delete_alias(own_alias(alias_name)?)?;
                 Ok(Value::Null)
             }
-            Call::EnableKey { key_id } => self.switch_key(key_id, true),
-            Call::DisableKey { key_id } => self.switch_key(key_id, false),
+            Call::EnableKey { key_id } => {
+                self.enable_key(self.id_of_key(key_id)?)?;
+                Ok(Value::Null)
+            }
+            Call::DisableKey { key_id } => {
+                self.disable_key(self.id_of_key(key_id)?)?;
+                Ok(Value::Null)
+            }
             Call::EnableKeyRotation { key_id, rotation_period_in_days } => {
                 self.enable_rotation(&KeyRef::parse(key_id)?, *rotation_period_in_days)?;
                 Ok(Value::Null)
@@ -148,10 +154,8 @@ impl Keys {
         }
     }
 
-    fn switch_key(&self, asked: &str, enabled: bool) -> Result<Value> {
-        let id = self.of_key(&KeyRef::parse_key(asked)?, |key| key.id)?;
-        self.set_enabled(id, enabled)?;
-        Ok(Value::Null)
+    fn id_of_key(&self, asked: &str) -> Result<KeyId> {
+        Ok(self.of_key(&KeyRef::parse_key(asked)?, |key| key.id)?)
     }
 
     fn create_key_as_asked(&self, asked: &NewKey) -> Result<Value> {

@@ -31,7 +31,7 @@ use crate::service::Operations;
 use crate::storage;
 use crate::vault::PlainNames;
 
-use tail::{Read, Tail};
+use tail::{Read, Tail, UnendedLine};
 use verified::{Doubtful, Verified};
 
 /// How often a log that is followed is looked at.
@@ -61,10 +61,11 @@ pub(super) fn run(args: &Events) -> Outcome {
     let vault = target.vault().to_owned();
     let path = vault.join(events::FILE_NAME);
     let (mut tail, mut verified) = (Tail::new(translator.open_vault(&vault)?), Verified::default());
+    let unended = if args.follow { UnendedLine::AwaitEnd } else { UnendedLine::Take };
     let mut shown = 0;
     loop {
         let unread = |error| Failure::new(Exit::Other, path.display(), error);
-        let lines = tail.next_lines(args.follow).map_err(unread)?;
+        let lines = tail.next_lines(unended).map_err(unread)?;
         if tail.began_again() {
             shown = 0;
         }

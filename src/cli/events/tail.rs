@@ -44,6 +44,15 @@ impl From<Line<'_>> for Read {
     }
 }
 
+/// What becomes of a last line without its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum UnendedLine {
+    /// It is left until its end is written.
+    AwaitEnd,
+    /// It is a line too: nobody waits for more.
+    Take,
+}
+
 impl Tail {
     pub(super) fn new(dir: OwnedFd) -> Self {
         Self { dir, ino: 0, offset: LowerOffset(0), len: 0, lines: Lines::default(), began: false }
@@ -64,12 +73,11 @@ impl Tail {
         self.len
     }
 
-    /// The next lines; none if there are no more by now, or there is no log. If nobody waits for more
-    /// (`follow`), a last line without its end is one too.
+    /// The next lines; none if there are no more by now, or there is no log.
     ///
     /// # Errors
     /// What reading says; EINVAL for what is no regular file.
-    pub(super) fn next_lines(&mut self, follow: bool) -> io::Result<Vec<Read>> {
+    pub(super) fn next_lines(&mut self, unended: UnendedLine) -> io::Result<Vec<Read>> {
         let file = match storage::open_file(self.dir.as_fd(), FILE_NAME.as_bytes(), Access::ReadOnly) {
             Err(Errno::NOENT) => return Ok(Vec::new()),
             file => file?,
@@ -95,7 +103,7 @@ impl Tail {
             let at = LowerOffset(self.offset.0 + read as u64);
             self.offset = self.lines.skip_hole(file.as_fd(), at, LowerOffset(self.len))?;
         }
-        if read_lines.is_empty() && !follow && self.lines.is_within() {
+        if read_lines.is_empty() && unended == UnendedLine::Take && self.lines.is_within() {
             self.lines.end(&mut |line| read_lines.push(line.into()));
         }
         Ok(read_lines)
@@ -117,16 +125,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE_NAME);
         let mut tail = Tail::new(File::open(dir.path()).unwrap().into());
-        assert!(tail.next_lines(true).unwrap().is_empty());
+        assert!(tail.next_lines(UnendedLine::AwaitEnd).unwrap().is_empty());
         fs::write(&path, "one\ntw").unwrap();
-        assert_eq!(tail.next_lines(true).unwrap(), [whole("one")]);
-        assert!(tail.next_lines(true).unwrap().is_empty());
+        assert_eq!(tail.next_lines(UnendedLine::AwaitEnd).unwrap(), [whole("one")]);
+        assert!(tail.next_lines(UnendedLine::AwaitEnd).unwrap().is_empty());
         fs::write(&path, "one\ntwo\nthree").unwrap();
-        assert_eq!(tail.next_lines(false).unwrap(), [whole("two")]);
-        assert_eq!(tail.next_lines(false).unwrap(), [whole("three")]);
-        assert!(tail.next_lines(false).unwrap().is_empty());
+        assert_eq!(tail.next_lines(UnendedLine::Take).unwrap(), [whole("two")]);
+        assert_eq!(tail.next_lines(UnendedLine::Take).unwrap(), [whole("three")]);
+        assert!(tail.next_lines(UnendedLine::Take).unwrap().is_empty());
         fs::write(&path, "new\n").unwrap();
-        assert_eq!(tail.next_lines(true).unwrap(), [whole("new")]);
+        assert_eq!(tail.next_lines(UnendedLine::AwaitEnd).unwrap(), [whole("new")]);
     }
 
     #[test]
@@ -138,8 +146,8 @@ mod tests {
         // A hole, which takes no room, and would take all memory.
         File::options().append(true).open(&path).unwrap().set_len(LEN).unwrap();
         let mut tail = Tail::new(File::open(dir.path()).unwrap().into());
-        assert_eq!(tail.next_lines(false).unwrap(), [whole("one")]);
-        assert_eq!(tail.next_lines(false).unwrap(), [Read::TooLong(LEN - 4)]);
-        assert!(tail.next_lines(false).unwrap().is_empty());
+        assert_eq!(tail.next_lines(UnendedLine::Take).unwrap(), [whole("one")]);
+        assert_eq!(tail.next_lines(UnendedLine::Take).unwrap(), [Read::TooLong(LEN - 4)]);
+        assert!(tail.next_lines(UnendedLine::Take).unwrap().is_empty());
     }
 }

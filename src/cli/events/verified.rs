@@ -57,6 +57,7 @@ mod tests {
     use std::fs::File;
 
     use super::*;
+    use crate::cli::events::tail::UnendedLine;
 
     #[test]
     fn behind_the_lines_that_a_verification_names_all_are_doubtful() {
@@ -79,7 +80,7 @@ mod tests {
             (Tail::new(File::open(dir.path()).unwrap().into()), Verified::default());
         let (mut batches, mut verifications) = (0, 0);
         let mut read_on = || {
-            while !tail.next_lines(true).unwrap().is_empty() {
+            while !tail.next_lines(UnendedLine::AwaitEnd).unwrap().is_empty() {
                 batches += 1;
                 let doubtful = verified.doubtful(&tail, || {
                     verifications += 1;

@@ -65,11 +65,11 @@ fn keys_that_are_not_there_are_no_damage() {
     let f = Fixture::new();
     f.file("a", 10);
     let key = f.t.keys().aliases()[0].key;
-    f.t.keys().set_enabled(key, false).unwrap();
+    f.t.keys().disable_key(key).unwrap();
     let found = f.only();
     assert_eq!((found.code, found.severity), (Code::KeyNotUsable, Severity::Unchecked));
     assert_eq!(f.check().1.status(), 0);
-    f.t.keys().set_enabled(key, true).unwrap();
+    f.t.keys().enable_key(key).unwrap();
     f.patch("a", 40, b"xx");
     assert_eq!(f.only_code(), Code::KeyUnknown);
 }

@@ -88,11 +88,11 @@ fn what_isnt_opened_is_counted_by_key_and_version_with_the_reason() {
     let unopened: Vec<_> = summary.unopened.iter().map(|u| (u.key_id, u.version, u.files, u.state)).collect();
     assert_eq!(unopened, [(key.key, key.version, 2, VersionState::UnknownKey)]);
     assert_eq!((summary.versions.len(), summary.files), (0, 3));
-    f.t.keys().set_enabled(key.key, false).unwrap();
+    f.t.keys().disable_key(key.key).unwrap();
     let (_, summary) = check_copy(&f, &copy);
     let disabled = VersionState::Unusable { why: UnusableReason::Disabled };
     assert_eq!(summary.unopened.iter().map(|u| (u.files, u.state)).collect::<Vec<_>>(), [(2, disabled)]);
-    f.t.keys().set_enabled(key.key, true).unwrap();
+    f.t.keys().enable_key(key.key).unwrap();
     f.t.keys().rotate(&KeyRef::Alias(AliasName::default_alias())).unwrap();
     for (what, reason) in
         [(Retirement::Retire, UnusableReason::Retired), (Retirement::Trim, UnusableReason::Trimmed)]

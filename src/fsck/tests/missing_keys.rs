@@ -115,6 +115,6 @@ fn a_file_whose_other_slot_opens_is_no_missing_file() {
     assert_eq!(out, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
     f.close(ino, handle);
     // Where the key is known and can't be used, no other slot is tried.
-    f.t.keys().set_enabled(key, false).unwrap();
+    f.t.keys().disable_key(key).unwrap();
     assert!(f.t.open("a").is_err());
 }

@@ -26,6 +26,31 @@ const ON_DEMAND_LIMIT: u32 = 25;
 /// The version until now, and the one from now on.
 pub(in crate::keyring) type Change = (KeyVersion, KeyVersion);
 
+/// The user's switch of a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::keyring) enum Switch {
+    Enable,
+    Disable,
+}
+
+impl Switch {
+    /// The state in which it leaves the key.
+    pub(in crate::keyring) fn state(self) -> KeyState {
+        match self {
+            Self::Enable => KeyState::Enabled,
+            Self::Disable => KeyState::Disabled,
+        }
+    }
+
+    /// AWS KMS' name for it.
+    pub(in crate::keyring) fn operation(self) -> &'static str {
+        match self {
+            Self::Enable => "EnableKey",
+            Self::Disable => "DisableKey",
+        }
+    }
+}
+
 /// A point in time some days later. Days have 24 hours here, as in KMS: months and leap days don't matter.
 fn days_after(now: Timestamp, days: u16) -> Timestamp {
     Timestamp(now.0.saturating_add(i64::from(days) * DAY_MS))
@@ -258,11 +283,10 @@ impl Key {
     ///
     /// # Errors
     /// If the key is service-managed, pending deletion or pending import.
-    pub(in crate::keyring) fn set_enabled(&mut self, enabled: bool) -> Result<bool, KeyringError> {
+    pub(in crate::keyring) fn switch(&mut self, switch: Switch) -> Result<bool, KeyringError> {
         self.may_be_managed()?;
         let state = match self.state {
-            KeyState::Enabled | KeyState::Disabled if enabled => KeyState::Enabled,
-            KeyState::Enabled | KeyState::Disabled => KeyState::Disabled,
+            KeyState::Enabled | KeyState::Disabled => switch.state(),
             KeyState::PendingDeletion | KeyState::PendingImport => {
                 return Err(self.unusable(Unusable::State(self.state)).into());
             }

@@ -4,6 +4,7 @@ use super::*;
 use crate::crypto::keys::KeyMaterial;
 use crate::keyring::format::model::{Cause, Key};
 use crate::keyring::rules::import::ImportType;
+use crate::keyring::rules::state::Switch;
 
 const DAY: i64 = 86_400_000;
 
@@ -35,7 +36,7 @@ fn a_key_waits_for_its_material_and_takes_no_other_afterwards() {
     let mut key = Key::external("", day(0));
     assert_eq!(key.state, KeyState::PendingImport);
     let invalid = Refused::state(KeyState::PendingImport);
-    assert_eq!(Refused::by(key.set_enabled(true)), invalid);
+    assert_eq!(Refused::by(key.switch(Switch::Enable)), invalid);
     assert_eq!(Refused::by(key.rotate_on_demand(day(0))), invalid);
     assert_eq!(import(&mut key, 1, None, None, 1), None);
     assert_eq!(key.state, KeyState::Enabled);

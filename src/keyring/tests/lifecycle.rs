@@ -1,6 +1,7 @@
 //! The life cycle of a key over years, as a state machine: no keyring, a clock that is a number.
 use super::*;
 use crate::keyring::format::model::{Cause, Key, Origin};
+use crate::keyring::rules::state::Switch;
 
 const DAY: i64 = 86_400_000;
 
@@ -108,14 +109,14 @@ fn a_disabled_key_waits_and_is_rotated_when_it_comes_back_overdue() {
     let mut key = customer();
     key.enable_rotation(Some(90), day(0)).unwrap();
     // Back in time: the old schedule continues.
-    key.set_enabled(false).unwrap();
-    key.set_enabled(true).unwrap();
+    key.switch(Switch::Disable).unwrap();
+    key.switch(Switch::Enable).unwrap();
     assert_eq!(rotations(&mut key, [50, 89, 90, 91]), [90]);
     // Back late: at once, once, and then a period from that day.
-    key.set_enabled(false).unwrap();
+    key.switch(Switch::Disable).unwrap();
     assert_eq!(rotations(&mut key, 91..1000), [0; 0]);
     assert!(key.rotates());
-    key.set_enabled(true).unwrap();
+    key.switch(Switch::Enable).unwrap();
     assert_eq!(rotations(&mut key, 1000..1200), [1000, 1090, 1180]);
 }
 
@@ -144,7 +145,7 @@ fn the_service_managed_key_rotates_every_three_years_and_is_nobodys() {
     assert_eq!(Refused::by(key.enable_rotation(None, day(0))), unsupported);
     assert_eq!(Refused::by(key.disable_rotation()), unsupported);
     assert_eq!(Refused::by(key.rotate_on_demand(day(0))), unsupported);
-    assert_eq!(Refused::by(key.set_enabled(false)), unsupported);
+    assert_eq!(Refused::by(key.switch(Switch::Disable)), unsupported);
     assert_eq!(Refused::by(key.schedule_deletion(None, day(0))), unsupported);
 }
 
@@ -192,8 +193,8 @@ fn a_pending_deletion_stops_rotation_and_its_end_disables_the_key() {
     assert!(!key.rotates());
     assert_eq!(rotations(&mut key, 85..300), [0; 0]);
     let invalid = Refused::state(KeyState::PendingDeletion);
-    assert_eq!(Refused::by(key.set_enabled(true)), invalid);
-    assert_eq!(Refused::by(key.set_enabled(false)), invalid);
+    assert_eq!(Refused::by(key.switch(Switch::Enable)), invalid);
+    assert_eq!(Refused::by(key.switch(Switch::Disable)), invalid);
     assert_eq!(Refused::by(key.schedule_deletion(None, day(86))), invalid);
     assert_eq!(Refused::by(key.enable_rotation(None, day(86))), invalid);
     assert_eq!(Refused::by(key.disable_rotation()), invalid);
@@ -204,6 +205,6 @@ fn a_pending_deletion_stops_rotation_and_its_end_disables_the_key() {
     assert_eq!(rotations(&mut key, 300..310), [0; 0]);
     key.schedule_deletion(None, day(300)).unwrap();
     key.cancel_deletion().unwrap();
-    key.set_enabled(true).unwrap();
+    key.switch(Switch::Enable).unwrap();
     assert_eq!(rotations(&mut key, 310..320), [310]);
 }

@@ -55,8 +55,8 @@ fn run(keys: &Keys, steps: &[Step], files: &mut Vec<File>) {
                 keys.create_key_for_test(name.parse().unwrap());
             }
             Step::Disable(n) => {
-                keys.set_enabled(chosen(n), false).unwrap();
-                keys.set_enabled(chosen(n), true).unwrap();
+                keys.disable_key(chosen(n)).unwrap();
+                keys.enable_key(chosen(n)).unwrap();
             }
         }
     }

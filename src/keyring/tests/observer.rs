@@ -40,7 +40,7 @@ fn the_observer_is_notified_before_a_key_becomes_unusable_and_afterwards() {
     let key = keys.current(&AliasName::default_alias()).unwrap().key;
     let notified = || std::mem::take(&mut *notes.notified.lock());
     let shuts: [fn(&Keys, KeyId); 2] = [
-        |keys, key| keys.set_enabled(key, false).unwrap(),
+        |keys, key| keys.disable_key(key).unwrap(),
         |keys, key| assert_eq!(keys.schedule_deletion(key, None, None).unwrap().key, key),
     ];
 
@@ -58,9 +58,9 @@ fn the_observer_is_notified_before_a_key_becomes_unusable_and_afterwards() {
         if keys.keys()[0].state == KeyState::PendingDeletion {
             keys.cancel_deletion(&key.into()).unwrap();
         }
-        keys.set_enabled(key, false).unwrap();
+        keys.disable_key(key).unwrap();
         assert_eq!(notified(), [], "it was unusable already");
-        keys.set_enabled(key, true).unwrap();
+        keys.enable_key(key).unwrap();
         assert_eq!(notified(), []);
     }
 }

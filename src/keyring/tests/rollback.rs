@@ -278,7 +278,7 @@ fn after_a_revocation_the_old_keyring_and_its_secret_are_good_for_nothing_new() 
     let opened = f.create(&[&key_file(1)]);
     let keys = &opened.keys;
     let made = keys.create_key_for_test("alias/made".parse().unwrap());
-    keys.set_enabled(made, false).unwrap();
+    keys.disable_key(made).unwrap();
     let old = f.read(FILE_NAME);
     let old_root = root_of(&old, &key_file(1));
     let (tree, before) = (keys.current(&AliasName::tree()).unwrap(), keys.keys());

@@ -31,7 +31,7 @@ fn each_state_is_told_apart() {
     keys.retire(&order(Retirement::Trim), None).unwrap();
     keys.retire(&order(Retirement::Restore), None).unwrap();
     assert_eq!(shown(&keys, key, 1), "unusable (missing material)");
-    keys.set_enabled(key, false).unwrap();
+    keys.disable_key(key).unwrap();
     assert_eq!(shown(&keys, key, 2), "unusable (disabled)");
     keys.schedule_deletion(key, None, None).unwrap();
     assert_eq!(shown(&keys, key, 2), "unusable (pending deletion)");

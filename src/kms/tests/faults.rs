@@ -33,7 +33,7 @@ const VERBS: &[Verb] = &[
         assert!(!o.keys.rotate_due()?.is_empty());
         Ok(())
     }),
-    ("disable", |w, o| o.keys.set_enabled(w.second.parse().unwrap(), false)),
+    ("disable", |w, o| o.keys.disable_key(w.second.parse().unwrap())),
     ("RotateKeyOnDemand", |w, o| call(o, Call::RotateKeyOnDemand { key_id: w.second.clone() })),
     ("CreateKey", |_, o| call(o, Call::CreateKey { key: NewKey::default() })),
     ("CreateAlias", |w, o| {

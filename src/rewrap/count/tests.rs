@@ -50,7 +50,7 @@ fn every_file_is_counted_by_what_it_needs() {
     test.vault.unlink(Ino::ROOT, b"b").unwrap();
     test.written("e");
     assert_eq!(test.vault.census(), counted(&test).census);
-    test.keys().set_enabled(first.key, false).unwrap();
+    test.keys().disable_key(first.key).unwrap();
     test.reopen();
     assert_eq!((of(&counted(&test), first), of(&counted(&test), second)), (2, 2), "of a disabled key too");
 }

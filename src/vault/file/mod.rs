@@ -63,7 +63,7 @@ pub use rewrap::BatchOutcome;
 pub(super) use unwritten::Unwritten;
 
 use super::lock_order::{OfInode, Ordered};
-use super::{Damage, Error, Result};
+use super::{Damage, Error, OpenFlags, Result};
 use crate::content::layout;
 use crate::crypto::page::ContentKey;
 use crate::header::{Header, SlotKeys};
@@ -105,6 +105,25 @@ pub(super) struct OpenFile {
     state: Ordered<OfInode, RwLock<State>>,
     /// Blocks being written under the shared inode lock.
     block_locks: block_locks::BlockLocks,
+}
+
+/// What a handle was opened for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum HandleAccess {
+    /// For reading alone.
+    Reading,
+    /// For writing, whether it reads too or not.
+    Writing,
+}
+
+impl HandleAccess {
+    pub(super) fn of(flags: OpenFlags) -> Self {
+        if flags.write { Self::Writing } else { Self::Reading }
+    }
+
+    fn writers(self) -> u32 {
+        (self == Self::Writing).into()
+    }
 }
 
 /// What the inode lock guards.
@@ -332,14 +351,14 @@ impl OpenFile {
     }
 
     /// Counts a handle.
-    pub(super) fn add_handle(&self, write: bool) {
+    pub(super) fn add_handle(&self, access: HandleAccess) {
         self.handles.fetch_add(1, Ordering::Relaxed);
-        self.writers.fetch_add(write.into(), Ordering::Relaxed);
+        self.writers.fetch_add(access.writers(), Ordering::Relaxed);
     }
 
     /// Counts a handle out.
-    pub(super) fn drop_handle(&self, write: bool) {
-        self.writers.fetch_sub(write.into(), Ordering::Relaxed);
+    pub(super) fn drop_handle(&self, access: HandleAccess) {
+        self.writers.fetch_sub(access.writers(), Ordering::Relaxed);
         self.handles.fetch_sub(1, Ordering::Relaxed);
     }
 

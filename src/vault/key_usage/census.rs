@@ -25,6 +25,14 @@ struct Inner {
     counted: Option<Timestamp>,
 }
 
+/// How the generation of a file's alias tag, if it has one, compares with the keyring in use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::vault) enum TagGeneration {
+    NotNewer,
+    /// The keyring never had it.
+    NewerThanKeyring,
+}
+
 /// What the census keeps of a file's slots.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct SlotSummary {
@@ -49,8 +57,9 @@ impl SlotSummary {
 }
 
 impl Census {
-    /// The file has these slots. `newer`: the keyring never had the generation of their tag.
-    pub(in crate::vault) fn note(&self, ino: Ino, keys: SlotKeys, newer: bool) {
+    /// The file has these slots.
+    pub(in crate::vault) fn note(&self, ino: Ino, keys: SlotKeys, generation: TagGeneration) {
+        let newer = generation == TagGeneration::NewerThanKeyring;
         let mut inner = self.0.lock();
         let (backing, differs) = (keys.backing, keys.differ());
         let summary = SlotSummary { backing, differs, follows: keys.tag.map(|tag| tag.follows), newer };
@@ -197,7 +206,7 @@ mod tests {
                 census.forget(ino);
                 model.remove(&ino);
             } else {
-                census.note(ino, keys(version), false);
+                census.note(ino, keys(version), TagGeneration::NotNewer);
                 model.insert(ino, version);
             }
         }
@@ -220,12 +229,14 @@ mod tests {
         let census = Census::default();
         let room = || census.0.lock().by_slots.iter().map(|(_, files)| files.words.capacity()).sum::<usize>();
         let files = 1 << 20;
-        (0..files).for_each(|ino| census.note(Ino(1000 + ino), keys(1), false));
+        (0..files).for_each(|ino| census.note(Ino(1000 + ino), keys(1), TagGeneration::NotNewer));
         assert!(room() * 17 <= files as usize, "{} bytes for {files} files", room() * 17);
         // As a filesystem that never uses a number again has it.
         for round in 1..4 {
             (0..files).for_each(|ino| census.forget(Ino(1000 + (round - 1) * files + ino)));
-            (0..files).for_each(|ino| census.note(Ino(1000 + round * files + ino), keys(1), false));
+            (0..files).for_each(|ino| {
+                census.note(Ino(1000 + round * files + ino), keys(1), TagGeneration::NotNewer)
+            });
         }
         assert!(room() * 17 <= 2 * files as usize, "{}", room());
         (10..files).for_each(|ino| census.forget(Ino(1000 + 3 * files + ino)));

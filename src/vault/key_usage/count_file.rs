@@ -24,7 +24,7 @@ impl Vault {
     /// nothing would count it out again.
     pub(in crate::vault) fn record_in_census(&self, inode: &Inode, keys: SlotKeys) {
         if inode.parent().is_some() {
-            self.census.note(inode.ino, keys, self.is_newer(&keys));
+            self.census.note(inode.ino, keys, self.tag_generation(&keys));
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::header::{AliasTag, SlotKeys};
 use crate::ids::{AliasId, AliasName, BackingKeyId, Ino, KeyId};
 use crate::keyring::{Belonging, Followed, Staying, WrapGuard};
 use crate::vault::file::OpenFile;
+use crate::vault::key_usage::census::TagGeneration;
 use crate::vault::tree::inode::Inode;
 use crate::vault::{Error, HeaderInfo, Result, Vault};
 
@@ -226,8 +227,11 @@ impl Vault {
     }
 
     /// Whether a slot's tag is of a generation that the keyring never had.
-    pub(in crate::vault) fn is_newer(&self, slots: &SlotKeys) -> bool {
-        self.keys.follow(slots).belonging == Belonging::NewerThanKeyring
+    pub(in crate::vault) fn tag_generation(&self, slots: &SlotKeys) -> TagGeneration {
+        match self.keys.follow(slots).belonging {
+            Belonging::NewerThanKeyring => TagGeneration::NewerThanKeyring,
+            _ => TagGeneration::NotNewer,
+        }
     }
 
     /// Reports a header, which was verified, that a newer keyring's owner wrote than the keyring in use: an older one was

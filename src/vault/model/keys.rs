@@ -93,7 +93,7 @@ impl Run {
             .collect();
         let (vault, keys) = (self.vault(), self.test.keys().clone());
         let second = keys.current(&SECOND.parse().unwrap()).unwrap().key;
-        keys.set_enabled(second, false).unwrap();
+        keys.disable_key(second).unwrap();
         let inos: Vec<Ino> = files.iter().map(|(_, ino)| *ino).collect();
         for (id, ino) in files {
             let shut = vault.file_header_info(ino).unwrap().is_some_and(|info| info.backing.key == second);
@@ -122,7 +122,7 @@ impl Run {
                 Err(e) => assert_eq!((errno(&e), shut), (Errno::NOKEY, true)),
             }
         }
-        keys.set_enabled(second, true).unwrap();
+        keys.enable_key(second).unwrap();
         self.check("after the key was enabled again");
     }
 }

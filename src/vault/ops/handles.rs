@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::ids::{Handle, Ino};
-use crate::vault::file::OpenFile;
+use crate::vault::file::{HandleAccess, OpenFile};
 
 /// The open handles of regular files.
 #[derive(Default)]
@@ -19,16 +19,16 @@ pub(in crate::vault) struct Handles {
 /// What a handle stands for.
 pub(super) struct OpenHandle {
     pub(super) file: Arc<OpenFile>,
-    /// Opened for writing.
-    pub(super) write: bool,
+    /// What it was opened for.
+    pub(super) access: HandleAccess,
 }
 
 impl Handles {
     /// Gives a handle out.
-    pub(super) fn add(&self, file: Arc<OpenFile>, write: bool) -> Handle {
+    pub(super) fn add(&self, file: Arc<OpenFile>, access: HandleAccess) -> Handle {
         let handle = Handle(self.next.fetch_add(1, Ordering::Relaxed) + 1);
-        file.add_handle(write);
-        self.open.lock().insert(handle, OpenHandle { file, write });
+        file.add_handle(access);
+        self.open.lock().insert(handle, OpenHandle { file, access });
         handle
     }
 
@@ -39,6 +39,9 @@ impl Handles {
 
     /// Whether it is a handle of this inode that was opened for writing.
     pub(in crate::vault) fn writes(&self, handle: Handle, ino: Ino) -> bool {
-        self.open.lock().get(&handle).is_some_and(|open| open.write && open.file.ino() == ino)
+        self.open
+            .lock()
+            .get(&handle)
+            .is_some_and(|open| open.access == HandleAccess::Writing && open.file.ino() == ino)
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Weak;
 
 use crate::ids::{Handle, Ino, PlainOffset};
-use crate::vault::file::Purpose;
+use crate::vault::file::{HandleAccess, Purpose};
 use crate::vault::{Attr, Caller, Error, FileKind, OpenFlags, Result, Vault};
 
 impl Vault {
@@ -58,7 +58,7 @@ impl Vault {
         } else if let Some(slots) = file.slot_keys() {
             self.queue_if_stale(ino, &slots);
         }
-        Ok(self.handles.add(file, flags.write))
+        Ok(self.handles.add(file, HandleAccess::of(flags)))
     }
 
     fn create_file(
@@ -75,7 +75,7 @@ impl Vault {
             self.check_alias(alias)
         })?;
         let file = self.file_created(&inode, fd, attr.mtime, alias);
-        Ok((attr, self.handles.add(file, flags.write)))
+        Ok((attr, self.handles.add(file, HandleAccess::of(flags))))
     }
 
     /// Closes a handle.
@@ -84,10 +84,10 @@ impl Vault {
     /// EBADF; what the lower filesystem says when a truncate has to be made durable before the file is closed.
     pub fn release(&self, ino: Ino, handle: Handle) -> Result<()> {
         let open = self.handles.remove(handle).ok_or(Error::BadHandle)?;
-        open.file.drop_handle(open.write);
+        open.file.drop_handle(open.access);
         self.put_mtime_back_if_closed(&open.file);
         let synced = self.sync_pending_truncate(&open.file);
-        if open.write {
+        if open.access == HandleAccess::Writing {
             self.raise_floor(&open.file);
         }
         drop(open);

@@ -196,18 +196,18 @@ impl Vault {
         }
         let fd = tree.before_removal(&dir, &replacement.entry)?;
         // First: a thread that sees an effect of the rename on it, such as no link being left, sees this too.
-        inode.set_replaced(true);
+        inode.mark_replaced();
         let renamed = dir_record::in_own_dir(dir.fd(), |fd| {
             storage::rename(fd, &replacement.temporary, fd, &replacement.entry, RenameFlags::empty())
         });
         if let Err(e) = renamed {
-            inode.set_replaced(false);
+            inode.unmark_replaced();
             return Err(e);
         }
         tree.generations.freed(inode.ino, stat.born);
         tree.inodes.strike_replaced(inode, replacement.parent, &replacement.entry, fd);
         self.census.forget(inode.ino);
-        self.census.note(new, keys, self.is_newer(&keys));
+        self.census.note(new, keys, self.tag_generation(&keys));
         Ok(Reencrypted::Done(new))
     }
 }

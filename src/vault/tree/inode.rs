@@ -50,12 +50,20 @@ pub(in crate::vault) struct Inode {
     pub(in crate::vault) file: Ordered<OfFileSlot, Mutex<Weak<OpenFile>>>,
 }
 
+/// Whether an inode that comes into the table can have a `security.capability`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::vault) enum Capability {
+    /// It was made just now.
+    None,
+    Possible,
+}
+
 impl Inode {
     pub(in crate::vault) fn new(
         ino: Ino,
         kind: FileKind,
         generation: NodeGeneration,
-        may_have_capability: bool,
+        capability: Capability,
     ) -> Self {
         Self {
             ino,
@@ -63,7 +71,7 @@ impl Inode {
             lookups: AtomicU64::new(0),
             children: AtomicU32::new(0),
             kind,
-            may_have_capability: AtomicBool::new(may_have_capability),
+            may_have_capability: AtomicBool::new(capability == Capability::Possible),
             replaced: AtomicBool::new(false),
             kernel_pages: KernelPages::default(),
             reach: Mutex::default(),
@@ -71,9 +79,14 @@ impl Inode {
         }
     }
 
-    /// Another inode is about to take its name and content (or was, and failed to).
-    pub(in crate::vault) fn set_replaced(&self, replaced: bool) {
-        self.replaced.store(replaced, Ordering::SeqCst);
+    /// Another inode is about to take its name and content.
+    pub(in crate::vault) fn mark_replaced(&self) {
+        self.replaced.store(true, Ordering::SeqCst);
+    }
+
+    /// The other inode failed to take them.
+    pub(in crate::vault) fn unmark_replaced(&self) {
+        self.replaced.store(false, Ordering::SeqCst);
     }
 
     /// To be asked after something was read from it by a thread that doesn't hold its gate: what was read could be that of
@@ -181,7 +194,8 @@ impl Table {
             spare_pins: Mutex::default(),
             spare_pins_max,
         };
-        let root = Inode::new(Ino::ROOT, FileKind::Directory, NodeGeneration::default(), true);
+        let root =
+            Inode::new(Ino::ROOT, FileKind::Directory, NodeGeneration::default(), Capability::Possible);
         root.lookups.store(1, Ordering::Relaxed);
         table.shard(Ino::ROOT).lock().insert(Ino::ROOT, Arc::new(root));
         table
@@ -227,14 +241,15 @@ impl Table {
                 }
                 Entry::Occupied(mut known) => {
                     let old = known.get();
-                    let new = Inode::new(ino, kind, generation, true);
+                    let new = Inode::new(ino, kind, generation, Capability::Possible);
                     new.lookups.store(old.lookups.load(Ordering::Relaxed), Ordering::Relaxed);
                     new.children.store(old.children.load(Ordering::Relaxed), Ordering::Relaxed);
                     displaced = Some(known.insert(Arc::new(new)));
                     known.get().clone()
                 }
                 Entry::Vacant(free) => {
-                    free.insert(Arc::new(Inode::new(ino, kind, generation, !made_now))).clone()
+                    let capability = if made_now { Capability::None } else { Capability::Possible };
+                    free.insert(Arc::new(Inode::new(ino, kind, generation, capability))).clone()
                 }
             };
             inode.lookups.fetch_add(1, Ordering::Relaxed);
@@ -353,7 +368,9 @@ impl Table {
     /// of the lower file, which keeps the number from passing to another, and forgets the lookup again.
     pub(in crate::vault) fn adopt(&self, ino: Ino, kind: FileKind, generation: NodeGeneration) -> Arc<Inode> {
         let mut shard = self.shard(ino).lock();
-        let inode = shard.entry(ino).or_insert_with(|| Arc::new(Inode::new(ino, kind, generation, true)));
+        let inode = shard
+            .entry(ino)
+            .or_insert_with(|| Arc::new(Inode::new(ino, kind, generation, Capability::Possible)));
         inode.lookups.fetch_add(1, Ordering::Relaxed);
         inode.clone()
     }

@@ -9,6 +9,15 @@ use crate::vault::file::states_file_id;
 use crate::vault::tree::inode::{Inode, Pin};
 use crate::vault::{Result, Vault};
 
+/// What comes of the claim of a file id that another inode has had.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Claim {
+    /// The other inode still bears it.
+    Refused,
+    /// The other inode bears it no more.
+    Granted,
+}
+
 impl Vault {
     /// Notes the id of a file that is being opened and has so many names. The caller holds the inode's `file` slot, and
     /// no lock that comes behind it. Returns the inode to which the id belongs, where that is another one.
@@ -23,11 +32,11 @@ impl Vault {
             self.file_ids.take_over(id, &inode);
             return None;
         }
-        let refused = self.still_bears(&other, id);
-        self.report_shared_file_id(id, ino, other.ino, refused);
-        if refused {
+        if self.still_bears(&other, id) {
+            self.report_shared_file_id(id, ino, other.ino, Claim::Refused);
             return Some(other.ino);
         }
+        self.report_shared_file_id(id, ino, other.ino, Claim::Granted);
         self.file_ids.take_over(id, &inode);
         None
     }
@@ -40,7 +49,7 @@ impl Vault {
         if !self.lower.links_share_ino {
             return None;
         }
-        self.report_shared_file_id(id, ino, other.ino, true);
+        self.report_shared_file_id(id, ino, other.ino, Claim::Refused);
         Some(other.ino)
     }
 
@@ -78,7 +87,8 @@ impl Vault {
         Ok(states_file_id(storage::reopen(path.as_fd(), Access::ReadOnly)?.as_fd(), id)?)
     }
 
-    fn report_shared_file_id(&self, id: FileId, ino: Ino, other: Ino, refused: bool) {
+    fn report_shared_file_id(&self, id: FileId, ino: Ino, other: Ino, claim: Claim) {
+        let refused = claim == Claim::Refused;
         tracing::error!(
             ino = ino.0,
             lower = self.lower_path(ino),

@@ -9,6 +9,7 @@ use crate::header::SLOTS;
 use crate::ids::{AliasName, NodeGeneration, PlainOffset};
 use crate::kms::Call;
 use crate::vault::testing::{READ_WRITE, TestVault, me};
+use crate::vault::tree::inode::Capability;
 use crate::vault::{Damage, Error, FileKind, Privileges, Result, SetAttr};
 
 impl TestVault {
@@ -174,7 +175,7 @@ fn an_id_that_was_cut_away_is_free() {
 }
 
 fn inode(ino: u64) -> Arc<Inode> {
-    Arc::new(Inode::new(Ino(ino), FileKind::Regular, NodeGeneration::default(), true))
+    Arc::new(Inode::new(Ino(ino), FileKind::Regular, NodeGeneration::default(), Capability::Possible))
 }
 
 #[test]

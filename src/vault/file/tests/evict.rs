@@ -83,8 +83,12 @@ impl Two {
         (attr.ino, handle)
     }
 
-    fn enable(&self, enabled: bool) {
-        self.test.keys().set_enabled(self.key, enabled).unwrap();
+    fn enable(&self) {
+        self.test.keys().enable_key(self.key).unwrap();
+    }
+
+    fn disable(&self) {
+        self.test.keys().disable_key(self.key).unwrap();
     }
 
     fn dirty(&self, ino: Ino, at: u64, data: &[u8]) {
@@ -119,7 +123,7 @@ fn open_files_of_a_key_that_goes_are_written_wiped_and_come_back() {
     two.dirty(fresh, 0, b"the first write of an empty file");
     two.dirty(mine, 0, b"of another key");
 
-    two.enable(false);
+    two.disable();
     assert!(two.kernel.failed.lock().is_empty(), "{:?}", two.kernel.failed.lock());
     assert!(
         two.kernel.dropped.lock().ends_with(&[ino, fresh])
@@ -139,7 +143,7 @@ fn open_files_of_a_key_that_goes_are_written_wiped_and_come_back() {
     assert_eq!(vault.file_header_info(ino).unwrap().unwrap().backing.key, two.key);
     assert_eq!(two.read(mine).unwrap(), bytes(2, 9000), "what is dirty is the kernel's still");
 
-    two.enable(true);
+    two.enable();
     let mut expected = bytes(1, 20_000);
     expected[100..123].copy_from_slice(b"dirty when the key went");
     assert_eq!(two.read(ino).unwrap(), expected);
@@ -158,7 +162,7 @@ fn what_was_written_while_a_key_was_gone_is_shown_no_more_once_it_is_back() {
     let (full, _b) = two.create(two.dir, "full", &bytes(1, 6000));
     let (truncated, _t) = two.create(two.dir, "truncated", b"");
     let (direct, _d) = two.create(two.dir, "direct", b"");
-    two.enable(false);
+    two.disable();
     for ino in [empty, full, truncated] {
         assert!(is_nokey(vault.write_back(ino, PlainOffset(2000), &[b'N'; 6000], Privileges::Keep)));
     }
@@ -171,7 +175,7 @@ fn what_was_written_while_a_key_was_gone_is_shown_no_more_once_it_is_back() {
     assert_eq!(vault.getattr(empty).unwrap().size, 0);
     two.kernel.dropped.lock().clear();
 
-    two.enable(true);
+    two.enable();
     let dropped = two.kernel.dropped.lock().clone();
     assert!(dropped.contains(&empty) && dropped.contains(&full), "{dropped:?}");
     assert_eq!(two.read(empty).unwrap(), [0; 8000]);
@@ -188,17 +192,17 @@ fn a_key_that_comes_back_while_a_write_fails_for_it_leaves_nothing_unwritten() {
     let two = Two::new();
     let vault = &two.test.vault;
     let (ino, _handle) = two.create(two.dir, "f", b"");
-    two.enable(false);
+    two.disable();
     let written = vault.recording_unwritten(ino, PlainOffset(6000), || {
         let written = vault.write(ino, PlainOffset(0), &[b'N'; 6000], Privileges::Keep);
         // What makes it usable again looks for what was not written now.
-        two.enable(true);
+        two.enable();
         written
     });
     assert_eq!(written.unwrap(), 6000);
     assert_eq!(two.read(ino).unwrap(), [b'N'; 6000]);
-    two.enable(false);
-    two.enable(true);
+    two.disable();
+    two.enable();
     assert_eq!(two.read(ino).unwrap(), [b'N'; 6000]);
 }
 
@@ -216,7 +220,7 @@ fn pages_of_closed_files_are_dropped_too() {
     assert_eq!(*two.kernel.dropped.lock(), [ino]);
     two.test.keys().call(&Call::CancelKeyDeletion { key_id: two.key.to_string() }).unwrap();
     assert!(is_nokey(two.read(ino)), "it is disabled still");
-    two.enable(true);
+    two.enable();
     assert_eq!(two.read(ino).unwrap(), b"secret");
 }
 
@@ -231,15 +235,15 @@ fn a_disk_that_is_full_when_a_key_goes_keeps_no_key_and_is_told_by_fsync() {
     let plan = |only| Plan { skip: 0, only: Some(only), errno, after: storage::fault::After::Recover };
     {
         let _scope = Faults::new(plan(FaultOp::Pwrite)).on_this_thread();
-        two.enable(false);
+        two.disable();
     }
     assert!(matches!(two.kernel.failed.lock()[..], [Error::Lower(Errno::NOSPC)]), "the kernel tells");
     assert!(!two.has_dek(ino) && is_nokey(two.read(ino)));
-    two.enable(true);
+    two.enable();
     assert_eq!(two.read(ino).unwrap(), bytes(1, 8000));
     {
         let _scope = Faults::new(plan(FaultOp::Fdatasync)).on_this_thread();
-        two.enable(false);
+        two.disable();
     }
     assert!(is_nokey(two.read(ino)));
     assert!(
@@ -260,7 +264,7 @@ fn a_crash_while_a_key_goes_leaves_it_or_takes_it() {
         let faults = Faults::stop_after(skip);
         let done = {
             let _scope = faults.on_this_thread();
-            two.test.keys().set_enabled(two.key, false)
+            two.test.keys().disable_key(two.key)
         };
         two.kernel.dirty.lock().clear();
         two.test.reopen_keyring();
@@ -274,7 +278,7 @@ fn a_crash_while_a_key_goes_leaves_it_or_takes_it() {
         };
         let gone = is_nokey(two.test.vault.open(ino, READ_WRITE, &me()));
         assert!(done.is_err() || gone, "a verb that returned holds");
-        two.test.keys().set_enabled(two.key, true).unwrap();
+        two.test.keys().enable_key(two.key).unwrap();
         let mut got = two.read(ino).unwrap();
         if got[4000..4010] == *b"not synced" {
             got[4000..4010].copy_from_slice(&bytes(3, 12_000)[4000..4010]);
@@ -294,19 +298,19 @@ fn a_re_wrap_on_its_way_resurrects_no_dek() {
     let first = keys.current(&AliasName::default_alias()).unwrap().key;
     let (ino, _handle) = two.create(two.dir, "file", &bytes(5, 9000));
     keys.rotate(&KeyRef::Key(two.key)).unwrap();
-    two.enable(false);
+    two.disable();
     let outcome = two.test.vault.rewrap_batch(&[ino]);
     assert_eq!((outcome.rewrapped, outcome.skipped), (0, 1));
     assert!(!two.has_dek(ino));
-    two.enable(true);
+    two.enable();
     assert_eq!(two.test.vault.rewrap_batch(&[ino]).rewrapped, 1);
     // Moved to the other key by its alias, it goes with that one, and with that one only.
     let moved = Call::UpdateAlias { alias_name: OTHER.to_owned(), target_key_id: first.to_string() };
     keys.call(&moved).unwrap();
     assert_eq!(two.test.vault.rewrap_batch(&[ino]).rewrapped, 1);
-    two.enable(false);
+    two.disable();
     assert_eq!(two.read(ino).unwrap(), bytes(5, 9000));
-    keys.set_enabled(first, false).unwrap();
+    keys.disable_key(first).unwrap();
     assert!(is_nokey(two.read(ino)) && !two.has_dek(ino));
 }
 
@@ -364,9 +368,9 @@ fn a_key_that_comes_and_goes_under_load_stops_nobody() {
         std::thread::sleep(Duration::from_millis(5));
     }));
     for _ in 0..6 {
-        two.enable(false);
+        two.disable();
         assert!(inos.iter().all(|ino| !two.has_dek(*ino)), "a DEK of a key that is gone");
-        two.enable(true);
+        two.enable();
     }
     stop.store(true, Ordering::Relaxed);
     let deadline = Instant::now() + Duration::from_secs(60);

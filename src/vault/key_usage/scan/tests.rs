@@ -58,7 +58,7 @@ fn files_of_every_version_and_state_are_counted_once() {
         .unwrap();
     assert_eq!((versions(&count(&vault)), count(&vault).unreadable), (vec![(1, 2), (2, 1)], 0));
     let key = vault.keys().current(&AliasName::default_alias()).unwrap().key;
-    vault.keys().set_enabled(key, false).unwrap();
+    vault.keys().disable_key(key).unwrap();
     assert_eq!(versions(&count(&vault)), [(1, 2), (2, 1)], "open files too");
     let _ = ino;
     vault.reopen();
@@ -94,9 +94,9 @@ fn both_slots_count_after_an_interrupted_re_wrap() {
     assert_eq!(both(&count(&vault)), [1, 2], "of an open file too");
     vault.reopen();
     let key = vault.keys().current(&AliasName::default_alias()).unwrap().key;
-    vault.keys().set_enabled(key, false).unwrap();
+    vault.keys().disable_key(key).unwrap();
     assert_eq!(both(&count(&vault)), [1, 2], "its key is disabled");
-    vault.keys().set_enabled(key, true).unwrap();
+    vault.keys().enable_key(key).unwrap();
     // As one in the middle of the new slot does.
     lower.write_all_at(&[0xff; 16], 512 + 100).unwrap();
     assert_eq!(both(&count(&vault)), [1, 2]);

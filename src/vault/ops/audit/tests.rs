@@ -23,7 +23,7 @@ fn refusals_by_key_state_name_caller_key_file_and_lower_path() {
     let keys = vault.keys();
     keys.rotate(&KeyRef::Alias(AliasName::default_alias())).unwrap();
     let key = keys.current(&AliasName::default_alias()).unwrap().key;
-    keys.set_enabled(key, false).unwrap();
+    keys.disable_key(key).unwrap();
 
     let acting = Actor { uid: 4711, pid: 42 }.act();
     let read = OpenFlags { read: true, write: false, truncate: false };
@@ -80,7 +80,7 @@ fn a_storm_of_refusals_fills_no_disk_and_holds_nobody_up() {
     let vault = TestVault::in_memory();
     let ino = vault.written("file");
     let key = vault.keys().current(&AliasName::default_alias()).unwrap().key;
-    vault.keys().set_enabled(key, false).unwrap();
+    vault.keys().disable_key(key).unwrap();
     let before = events(&vault).len();
     std::thread::scope(|scope| {
         for _ in 0..4 {

@@ -6,13 +6,13 @@ use crate::ids::{Ino, NodeGeneration};
 use crate::storage;
 use crate::storage::Errno;
 use crate::vault::testing::TestVault;
-use crate::vault::tree::inode::{Links, Table};
+use crate::vault::tree::inode::{Capability, Links, Table};
 use crate::vault::{Error, FileKind, Result};
 
 /// An inode that keeps a descriptor open, and what is left of the file behind it when that is closed.
 fn pinned(n: u64) -> (Arc<Inode>, std::fs::File) {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-    let inode = Arc::new(Inode::new(Ino(n), FileKind::Regular, NodeGeneration::default(), false));
+    let inode = Arc::new(Inode::new(Ino(n), FileKind::Regular, NodeGeneration::default(), Capability::None));
     Table::new(1).strike(&inode, Ino::ROOT, b"gone", ours.into(), Links::None);
     (inode, std::fs::File::from(std::os::fd::OwnedFd::from(theirs)))
 }

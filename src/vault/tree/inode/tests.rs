@@ -102,7 +102,7 @@ fn descriptor() -> OwnedFd {
 fn a_number_used_again_after_its_inode_was_replaced_is_another_inode() {
     let table = Table::new(8);
     let old = file(&table, 20, Ino::ROOT, "a");
-    old.set_replaced(true);
+    old.mark_replaced();
     table.strike_replaced(&old, Ino::ROOT, b"a", descriptor());
     assert!(matches!(table.get(Ino(20)), Err(Error::Stale)));
     let new = table.remember(&found(20, FileKind::Regular, SECOND, b"b")).unwrap();

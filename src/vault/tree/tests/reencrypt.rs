@@ -182,9 +182,9 @@ fn what_has_no_key_several_names_or_a_handle_is_left() {
     assert_eq!(v.reencrypt(find(v, "f").unwrap(), &mut monitor).unwrap(), Reencrypted::Stopped);
     assert_eq!(lower(&t.tree()).iter().filter(|name| name.starts_with('.')).count(), 0);
     let id = t.keys().current(&AliasName::default_alias()).unwrap().key;
-    t.keys().set_enabled(id, false).unwrap();
+    t.keys().disable_key(id).unwrap();
     assert!(matches!(reencrypt(v, "f"), Err(Error::KeyNotUsable(_))));
-    t.keys().set_enabled(id, true).unwrap();
+    t.keys().enable_key(id).unwrap();
     assert!(matches!(reencrypt(v, "f").unwrap(), Reencrypted::Done(_)));
 }
 
