@@ -75,15 +75,29 @@ impl Vault {
         self.drop_pages(file.ino);
         file.writing_out.store(false, Ordering::Relaxed);
         if let Err(error) = file.flush() {
-            file.warn_of_loss(&error);
+            self.report_loss(file.ino, &error);
         }
+    }
+
+    /// Logs that data was lost because its key became unusable.
+    pub(super) fn report_loss(&self, ino: Ino, error: &Error) {
+        tracing::error!(
+            ino = ino.0,
+            lower = self.lower_path(ino),
+            "data of a file whose key becomes unusable could not be written: {error}"
+        );
     }
 
     pub(in crate::vault) fn drop_pages(&self, ino: Ino) {
         if let Some(kernel) = self.page_cache.get()
             && let Err(error) = kernel.drop_pages(ino)
         {
-            tracing::warn!(%error, ino = ino.0, "the kernel kept pages of a file whose key becomes unusable");
+            tracing::warn!(
+                %error,
+                ino = ino.0,
+                lower = self.lower_path(ino),
+                "the kernel kept pages of a file whose key becomes unusable"
+            );
         }
     }
 
@@ -130,13 +144,5 @@ impl OpenFile {
     pub(super) fn evict(&self, body: &mut Body, backing: BackingKeyId) {
         *body = Body::KeyEvicted(backing);
         self.must_reload.store(true, Ordering::Relaxed);
-    }
-
-    /// Logs that data was lost because its key became unusable.
-    pub(super) fn warn_of_loss(&self, error: &Error) {
-        tracing::error!(
-            ino = self.ino.0,
-            "data of a file whose key becomes unusable could not be written: {error}"
-        );
     }
 }

@@ -63,17 +63,17 @@ impl Vault {
     ) -> Result<()> {
         self.give_up_unsynced(file, state)?;
         if mode.punch_hole {
-            return file.zero(state, offset, end, Space::Freed);
+            return file.zero(self, state, (offset, end), Space::Freed);
         }
         state.sealed()?;
         let grown = Some(end).filter(|end| *end > state.size && !mode.keep_size);
         if grown.is_some() {
             // Before anything is reserved there.
-            file.clean_tail(state, None)?;
+            file.clean_tail(self, state, None)?;
         }
         let (start, len) = lower_range(offset, end);
         let zero = |state: &mut State| {
-            if mode.zero_range { file.zero(state, offset, end, Space::Kept) } else { Ok(()) }
+            if mode.zero_range { file.zero(self, state, (offset, end), Space::Kept) } else { Ok(()) }
         };
         let done = match storage::allocate_keep_size(file.fd.as_fd(), start, len) {
             Ok(()) => {
@@ -153,12 +153,18 @@ impl OpenFile {
 
     /// Makes `[offset, end)`, as far as it lies in the file, read as zeros: whole blocks become holes, the
     /// rest is written.
-    fn zero(&self, state: &mut State, offset: PlainOffset, end: PlainOffset, space: Space) -> Result<()> {
+    fn zero(
+        &self,
+        vault: &Vault,
+        state: &mut State,
+        (offset, end): (PlainOffset, PlainOffset),
+        space: Space,
+    ) -> Result<()> {
         let end = end.min(state.size);
         if offset >= end || state.sealed()?.is_none() {
             return Ok(());
         }
-        self.clean_tail(state, None)?;
+        self.clean_tail(vault, state, None)?;
         let (first, within) = layout::locate(offset);
         let first_whole = first.0 + u64::from(within != 0);
         // The last block is whole also if the range reaches the end of the file.
@@ -186,7 +192,7 @@ impl OpenFile {
                 if piece.page.0 < state.guarded().0 {
                     self.wait_stable(layout::block_range(piece.page))?;
                 }
-                self.replace_block(sealed, piece.page, lower, payload)?;
+                self.replace_block(vault, sealed, piece.page, lower, payload)?;
             }
         }
         Ok(())

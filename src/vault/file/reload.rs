@@ -31,7 +31,11 @@ impl Vault {
     /// Takes over what is on disk.
     pub(super) fn reload(&self, file: &OpenFile, state: &mut State) {
         let Err(error) = self.load_again(file, state) else { return };
-        tracing::warn!(ino = file.ino.0, "a file can't be read after a change of it failed: {error}");
+        tracing::warn!(
+            ino = file.ino.0,
+            lower = self.lower_path(file.ino),
+            "a file can't be read after a change of it failed: {error}"
+        );
         match (&state.body, error) {
             (Body::Sealed(sealed), Error::KeyNotUsable(_)) => {
                 let backing = sealed.header.backing();
@@ -94,6 +98,7 @@ impl Vault {
         if let Err(e) = undone {
             tracing::warn!(
                 ino = file.ino.0,
+                lower = self.lower_path(file.ino),
                 "a file that could not grow could not be set back to its size: {e}"
             );
         }

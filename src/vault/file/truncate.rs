@@ -54,7 +54,7 @@ impl Vault {
         } else if size > state.size {
             self.grow(inode, file, state, size)?;
         } else if size < state.size {
-            file.shrink(state, size)?;
+            file.shrink(self, state, size)?;
         } else {
             // As ftruncate to the same size does below: the times change, nothing else.
             file.set_lower_size(size)?;
@@ -71,7 +71,7 @@ impl Vault {
         state: &mut State,
         size: PlainOffset,
     ) -> Result<()> {
-        file.clean_tail(state, None)?;
+        file.clean_tail(self, state, None)?;
         if state.sealed()?.is_some() {
             file.set_lower_size(size).inspect_err(|_| self.take_back(inode, file, state))?;
             state.size = size;
@@ -98,6 +98,7 @@ impl Vault {
         self.report_damage(file.ino, Damage::Header);
         tracing::warn!(
             ino = file.ino.0,
+            lower = self.lower_path(file.ino),
             "a file that was never synced before a power cut is changed: what was in it is zeros now"
         );
         let end = (state.pages().0 + 1) * layout::PAGE;
@@ -129,7 +130,7 @@ impl OpenFile {
     }
 
     /// Truncates to a smaller size above zero. A failure is undone: a page that was truncated can have been synced.
-    fn shrink(&self, state: &mut State, size: PlainOffset) -> Result<()> {
+    fn shrink(&self, vault: &Vault, state: &mut State, size: PlainOffset) -> Result<()> {
         let floor = state.sealed()?.map(|sealed| sealed.header.floor());
         let (old, new) = (state.pages(), layout::page_count(size));
         self.lower_floor(state, new)?;
@@ -147,8 +148,9 @@ impl OpenFile {
             if let Err(e) = done {
                 let restored = before.map_or(Ok(()), |page| self.put_back(start, &page));
                 if let Err(e) = restored.and_then(|()| self.raise_floor_again(state, floor)) {
-                    tracing::warn!(
+                    tracing::error!(
                         ino = self.ino.0,
+                        lower = vault.lower_path(self.ino),
                         "a file that could not be truncated lost what was to go: {e}"
                     );
                 }

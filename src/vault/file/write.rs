@@ -48,7 +48,7 @@ impl Vault {
         if let Err(error) = &written
             && file.writing_out.load(Ordering::Relaxed)
         {
-            file.warn_of_loss(error);
+            self.report_loss(ino, error);
         }
         written
     }
@@ -108,7 +108,7 @@ impl Vault {
         self.changing(file, state, |state| {
             let end = PlainOffset(offset.0 + data.len() as u64);
             self.give_up_unsynced(file, state)?;
-            file.clean_tail(state, Some((offset, end)))?;
+            file.clean_tail(self, state, Some((offset, end)))?;
             if let Some(sealed) = state.sealed()? {
                 match file.grow_and_write(state, sealed, None, offset, data) {
                     Ok(size) => state.size = size,
@@ -172,6 +172,7 @@ impl OpenFile {
     /// `write` is what comes next: a last block that it replaces to its end need not be readable.
     pub(super) fn clean_tail(
         &self,
+        vault: &Vault,
         state: &mut State,
         write: Option<(PlainOffset, PlainOffset)>,
     ) -> Result<()> {
@@ -201,7 +202,7 @@ impl OpenFile {
                 Ok(_) => {
                     payload[in_last..].fill(0);
                     self.flush()?;
-                    self.replace_block(sealed, last, lower, payload)?;
+                    self.replace_block(vault, sealed, last, lower, payload)?;
                     self.flush()?;
                 }
                 Err(Error::Corrupt(_)) if replaced => {}
@@ -228,6 +229,7 @@ impl OpenFile {
     /// holds again if it can't be written.
     pub(super) fn replace_block(
         &self,
+        vault: &Vault,
         sealed: &Sealed,
         page: PageIndex,
         before: &[u8],
@@ -237,7 +239,12 @@ impl OpenFile {
         if written.is_err()
             && let Err(e) = self.put_back(LowerOffset(layout::block_range(page).start), before)
         {
-            tracing::warn!(ino = self.ino.0, "{} could not be put back: {e}", Damage::Page(page.0));
+            tracing::error!(
+                ino = self.ino.0,
+                lower = vault.lower_path(self.ino),
+                "{} could not be put back: {e}",
+                Damage::Page(page.0)
+            );
         }
         written
     }

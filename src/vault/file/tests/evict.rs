@@ -384,3 +384,51 @@ fn a_key_that_comes_and_goes_under_load_stops_nobody() {
         two.test.vault.release(ino, handle).unwrap();
     }
 }
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn log_lines_about_lost_data_name_the_lower_file() {
+    let two = Two::new();
+    let vault = &two.test.vault;
+    let (ino, _handle) = two.create(two.dir, "file", &bytes(1, 20_000));
+    vault.fsync(ino, SyncScope::All).unwrap();
+    let named = format!("lower=\"{}\"", vault.lower_path(ino).unwrap());
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(subscriber, || {
+        {
+            let refused =
+                Faults::record().refusing(FaultOp::Truncate, Errno::IO).refusing(FaultOp::Pwrite, Errno::IO);
+            let _scope = refused.on_this_thread();
+            vault.setattr(ino, &SetAttr { size: Some(5000), ..SetAttr::default() }, &me()).unwrap_err();
+        }
+        two.dirty(ino, 0, b"never written");
+        let once = Plan {
+            skip: 0,
+            only: Some(FaultOp::Pwrite),
+            errno: Errno::IO,
+            after: storage::fault::After::Recover,
+        };
+        let _scope = Faults::new(once).on_this_thread();
+        two.disable();
+    });
+    let log = String::from_utf8(log.0.lock().clone()).unwrap();
+    for expected in ["lost what was to go", "could not be written"] {
+        let line = log.lines().find(|line| line.contains(expected));
+        assert!(line.is_some_and(|line| line.contains(&named)), "{expected}: {log}");
+    }
+}
