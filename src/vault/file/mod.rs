@@ -49,6 +49,7 @@ use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 
@@ -69,6 +70,11 @@ use crate::crypto::page::ContentKey;
 use crate::header::{Header, SlotKeys};
 use crate::ids::{AliasName, BackingKeyId, FileId, Ino, PageCount, PageIndex, PlainOffset, SegmentIndex};
 use crate::storage;
+
+/// How long a look at a quiesced file waits for the re-wrap of the file: its syncs may take a while on a busy disk.
+const REWRAP_WAIT: Duration = Duration::from_secs(30);
+/// How often it looks whether the re-wrap has ended.
+const REWRAP_POLL: Duration = Duration::from_millis(1);
 
 /// A regular file that has handles, or that an operation works on.
 pub(super) struct OpenFile {
@@ -362,10 +368,20 @@ impl OpenFile {
         self.handles.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Runs `act` with all readers and writers excluded.
+    /// Calls `act` while no operation reads or writes the file and no re-wrap is under way: between its two slots, a
+    /// re-wrap waits for a sync without the inode lock, and the old slot looks like one that was left. It is waited for
+    /// [`REWRAP_WAIT`] at most.
     pub(super) fn exclusively<T>(&self, act: impl FnOnce() -> T) -> T {
-        let _state = self.state.write();
-        act()
+        let deadline = Instant::now() + REWRAP_WAIT;
+        loop {
+            let state = self.state.write();
+            // One that begins now needs the inode lock before it writes.
+            if self.rewraps.load(Ordering::Relaxed) == 0 || Instant::now() >= deadline {
+                return act();
+            }
+            drop(state);
+            std::thread::sleep(REWRAP_POLL);
+        }
     }
 
     pub(super) fn check_writable(&self) -> Result<()> {

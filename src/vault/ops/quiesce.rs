@@ -10,7 +10,7 @@ use crate::vault::{FileKind, Result, Vault};
 impl Vault {
     /// Calls `act` while no operation of the mount reads or writes the regular file that `fd`, a descriptor of the
     /// lower file, stands for: with its inode lock held exclusively, or, where no one has it open, with its `file`
-    /// slot held, so that no one can open it. `act` must not call into the vault.
+    /// slot held, so that no one can open it. A re-wrap of the file is waited for. `act` must not call into the vault.
     ///
     /// # Errors
     /// EXDEV for a file of another filesystem; what `fstat(2)` says.

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::vault::file::floor::Rewrapping;
 use crate::vault::{Privileges, SyncScope};
 
 /// A large write that is done is there, whole, but for what a small one in the middle of it has put in its place:
@@ -104,4 +105,24 @@ fn bytes_of_ones_own_stay_whatever_others_do_beside() {
         }
     });
     vault.release(ino, handle).unwrap();
+}
+
+/// A re-wrap holds no lock while it syncs its new slot; the old slot beside it is none that was left.
+#[test]
+fn a_look_at_a_quiesced_file_waits_for_the_rewrap_of_the_file() {
+    let test = TestVault::in_memory();
+    test.make("f");
+    let (ino, _handle) = test.open("f").unwrap();
+    let vault = &test.vault;
+    let file = vault.inode(ino).unwrap().opened().unwrap();
+    let rewrap = Rewrapping::of(file.clone());
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            std::thread::sleep(Duration::from_millis(50));
+            ended.store(true, Ordering::Relaxed);
+            drop(rewrap);
+        });
+        assert!(vault.with_file_quiesced(file.fd(), || ended.load(Ordering::Relaxed)).unwrap());
+    });
 }
