@@ -43,8 +43,7 @@ pub(crate) struct Scheduled {
 
 impl KeyringBody {
     fn is_forced(&self, key: KeyId) -> bool {
-        let list = self.extensions.iter().find(|e| e.tag == FORCED).map_or(&[][..], |e| &e.data);
-        list.chunks_exact(16).any(|id| id == key.as_bytes())
+        self.extensions.data(FORCED).chunks_exact(16).any(|id| id == key.as_bytes())
     }
 
     fn set_forced(&mut self, key: KeyId, forced: bool) {

@@ -85,8 +85,7 @@ impl KeyringBody {
     }
 
     fn was_deleted(&self, key: KeyId) -> bool {
-        let list = self.extensions.iter().find(|e| e.tag == DELETED).map_or(&[][..], |e| &e.data);
-        list.chunks_exact(16).any(|id| id == key.as_bytes())
+        self.extensions.data(DELETED).chunks_exact(16).any(|id| id == key.as_bytes())
     }
 
     fn merge(&mut self, found: &Self) -> Result<Merged, KeyringError> {

@@ -67,6 +67,22 @@ impl Extensions {
         Self { list, ..Self::default() }
     }
 
+    /// The bytes of one; none if it isn't there.
+    pub(in crate::keyring) fn data(&self, tag: u32) -> &[u8] {
+        self.list.iter().find(|extension| extension.tag == tag).map_or(&[], |extension| &extension.data)
+    }
+
+    /// Makes these the bytes of one, at its position among the others; without any it is removed.
+    pub(in crate::keyring) fn set(&mut self, tag: u32, data: Vec<u8>) {
+        let place = self.list.iter().position(|extension| extension.tag == tag);
+        match place {
+            Some(at) if data.is_empty() => drop(self.list.remove(at)),
+            Some(at) => self.list[at].data = data,
+            None if data.is_empty() => {}
+            None => self.list.push(Extension { tag, data }),
+        }
+    }
+
     /// The event keys that were replaced, oldest first, and up to where each made the log.
     pub(in crate::keyring) fn former_event_keys(&self) -> &[FormerKey] {
         &self.event_keys

@@ -7,7 +7,6 @@
 //!
 //! Versions and gaps together hold each number from 1 to the key's last one exactly once ([`Key::check_numbers`]).
 
-use super::extensions::Extension;
 use super::model::{Key, KeyringBody, Version};
 use super::ranges::{Gap, GapKind, LostGenerations, VersionRange};
 use crate::ids::{BackingKeyId, Generation, KeyId, KeyVersion};
@@ -184,13 +183,8 @@ impl KeyringBody {
 
     /// Writes the gaps to their extension, at its position among the others, before the body is encoded.
     pub(in crate::keyring) fn write_gaps(&mut self) {
-        let place = self.extensions.iter().position(|e| e.tag == GAPS);
-        match (place, self.gaps_extension()) {
-            (Some(at), Some(data)) => self.extensions[at].data = data,
-            (Some(at), None) => drop(self.extensions.remove(at)),
-            (None, Some(data)) => self.extensions.push(Extension { tag: GAPS, data }),
-            (None, None) => {}
-        }
+        let data = self.gaps_extension().unwrap_or_default();
+        self.extensions.set(GAPS, data);
     }
 
     fn gaps_extension(&self) -> Option<Vec<u8>> {

@@ -6,7 +6,6 @@
 //! entry to the keyring every generation is listed that ever was. A program that doesn't know the extension keeps it
 //! unchanged when it saves: then its end isn't `previous`, and it counts as none.
 
-use super::extensions::Extension;
 use super::model::KeyringBody;
 use crate::ids::Generation;
 
@@ -77,10 +76,7 @@ impl KeyringBody {
         let over = (line.len() + 1).saturating_sub(MOST);
         let mut data = line[over..].as_flattened().to_vec();
         data.extend_from_slice(&entry_of(from));
-        match self.extensions.iter_mut().find(|extension| extension.tag == LINE) {
-            Some(extension) => extension.data = data,
-            None => self.extensions.push(Extension { tag: LINE, data }),
-        }
+        self.extensions.set(LINE, data);
         self.previous = from.hash;
     }
 
@@ -91,8 +87,7 @@ impl KeyringBody {
 
     /// The entries; none if they aren't this keyring's (an older program saved it).
     fn line(&self) -> &[[u8; ENTRY]] {
-        let data = self.extensions.iter().find(|extension| extension.tag == LINE);
-        let (line, _) = data.map_or(&[][..], |extension| &extension.data).as_chunks::<ENTRY>();
+        let (line, _) = self.extensions.data(LINE).as_chunks::<ENTRY>();
         let is_ours = line.last().is_some_and(|last| last[HASH_AT..] == self.previous[..HASH]);
         if is_ours { line } else { &[] }
     }

@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 
-use super::extensions::Extension;
 use super::model::KeyringBody;
 use crate::ids::{AliasId, KeyId};
 
@@ -33,21 +32,13 @@ pub enum Untagged {
 impl KeyringBody {
     /// What is recorded, oldest first. Of a key that isn't there it may be, where an older program deleted the key.
     pub(in crate::keyring) fn untagged(&self) -> impl Iterator<Item = (KeyId, Untagged)> {
-        let list = self.extensions.iter().find(|extension| extension.tag == UNTAGGED);
-        let records = list.map_or(&[][..], |extension| extension.data.as_chunks::<RECORD>().0);
-        records.iter().map(parse)
+        self.extensions.data(UNTAGGED).as_chunks::<RECORD>().0.iter().map(parse)
     }
 
     /// Makes this what is recorded.
     pub(in crate::keyring) fn set_untagged(&mut self, records: &[(KeyId, Untagged)]) {
-        let data: Vec<u8> = records.iter().flat_map(|(key, whose)| encode(*key, *whose)).collect();
-        let place = self.extensions.iter().position(|extension| extension.tag == UNTAGGED);
-        match place {
-            Some(at) if data.is_empty() => drop(self.extensions.remove(at)),
-            Some(at) => self.extensions[at].data = data,
-            None if data.is_empty() => {}
-            None => self.extensions.push(Extension { tag: UNTAGGED, data }),
-        }
+        let data = records.iter().flat_map(|(key, whose)| encode(*key, *whose)).collect();
+        self.extensions.set(UNTAGGED, data);
     }
 
     /// Whether there is one list at most, of whole records, with each key once.
@@ -82,6 +73,7 @@ fn encode(key: KeyId, whose: Untagged) -> [u8; RECORD] {
 mod tests {
     use super::*;
     use crate::ids::{Timestamp, VaultId};
+    use crate::keyring::format::extensions::Extension;
 
     fn with(data: Vec<u8>) -> KeyringBody {
         let mut body = crate::keyring::open::first_body(VaultId::random(), Timestamp(0)).unwrap();

@@ -2,6 +2,7 @@ use super::*;
 use crate::crypto::keys::KeyMaterial;
 use crate::ids::{Timestamp, VaultId};
 use crate::keyring::format::body;
+use crate::keyring::format::extensions::Extension;
 use crate::keyring::format::model::{Cause, Manager};
 
 fn key(versions: u32) -> Key {
