@@ -4,6 +4,8 @@
 //!
 //! A value goes through [`line()`] or [`path()`] where it may hold a line feed; whole outputs go through [`lines`] or
 //! [`json`] on their way out, so that no command can forget it.
+//!
+//! A number of things is told by [`counted`], so that one of them is told as one.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -70,6 +72,12 @@ pub fn path(path: &Path) -> String {
     out
 }
 
+/// A number and what it is a number of: the first text for one of them.
+pub fn counted(n: impl Into<i128>, one: &str, many: &str) -> String {
+    let n: i128 = n.into();
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
 #[cfg(test)]
 mod tests {
     use std::ffi::OsStr;
@@ -96,6 +104,12 @@ mod tests {
         let printed = json(&text);
         assert!(!printed.contains(|c| is_unsafe(c) && c != '\n'), "{printed:?}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&printed).unwrap(), value);
+    }
+
+    #[test]
+    fn one_is_told_as_one() {
+        let told: Vec<String> = (0..3).map(|n| counted(n, "entry lies", "entries lie")).collect();
+        assert_eq!(told, ["0 entries lie", "1 entry lies", "2 entries lie"]);
     }
 
     #[test]

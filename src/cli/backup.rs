@@ -55,10 +55,10 @@ fn export(args: &Export) -> Outcome {
         }));
     }
     output::print(&format!(
-        "{}: {} keys of vault {}, generation {}; read back and opened. Key versions made from now on are not in \
+        "{}: {} of vault {}, generation {}; read back and opened. Key versions made from now on are not in \
          it: make another backup after a rotation\n",
         printable::path(&args.file),
-        info.keys,
+        keys(info.keys),
         info.vault,
         info.generation.0
     ))
@@ -127,9 +127,9 @@ fn shown_version(id: &BackingKeyId) -> serde_json::Value {
 fn summary(file: &Path, merged: &Merged) -> String {
     let (file, found) = (printable::path(file), merged.found.0);
     let mut out = format!(
-        "{file} (generation {found}): {} key versions and {} keys are back\n",
-        merged.versions.len(),
-        merged.keys.len()
+        "{file} (generation {found}): {} and {} are back\n",
+        printable::counted(merged.versions.len() as u64, "key version", "key versions"),
+        keys(merged.keys.len())
     );
     for id in &merged.versions {
         out += &format!("key {} version {}\n", id.key, id.version);
@@ -160,19 +160,25 @@ fn summary(file: &Path, merged: &Merged) -> String {
     }
     if merged.still_lost > 0 {
         out += &format!(
-            "{} version numbers are still lost; `rekeyfs fsck` tells whether files need any\n",
-            merged.still_lost
+            "{} still lost; `rekeyfs fsck` tells whether files need any\n",
+            printable::counted(merged.still_lost, "version number is", "version numbers are")
         );
     }
     out
 }
 
+fn keys(n: usize) -> String {
+    printable::counted(n as u64, "key", "keys")
+}
+
 fn import_summary(imported: &Imported) -> String {
     let Imported { backup, known, lost, generation, replaced, .. } = imported;
     let mut out = format!(
-        "the keyring is made from the backup: {} keys, generation {} of the backup, {} now; every slot is a new \
+        "the keyring is made from the backup: {}, generation {} of the backup, {} now; every slot is a new \
          one\n",
-        backup.keys, backup.generation.0, generation.0
+        keys(backup.keys),
+        backup.generation.0,
+        generation.0
     );
     match known {
         Some(known) if *known > backup.generation => {
@@ -187,9 +193,14 @@ fn import_summary(imported: &Imported) -> String {
     }
     if *lost > 0 {
         out += &format!(
-            "up to {lost} versions of a key may have been made since and are marked lost: their numbers aren't given \
+            "up to {}: numbers of lost versions aren't given \
              out again, files of them can't be opened. If a newer keyring or backup is found, `rekeyfs key-backup \
-             merge` brings them back\n"
+             merge` brings them back\n",
+            printable::counted(
+                *lost,
+                "version of a key may have been made since and is marked lost",
+                "versions of a key may have been made since and are marked lost"
+            )
         );
     }
     if let Some(name) = replaced {

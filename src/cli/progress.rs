@@ -9,6 +9,7 @@ use super::errors;
 use super::exit::{Exit, Outcome};
 use super::interrupt;
 use crate::monitor::{Monitor, Progress};
+use crate::printable;
 use crate::service;
 
 /// How often a line is written where there is no terminal.
@@ -29,7 +30,7 @@ impl Display {
 
     /// A display of a count, which changes nothing.
     pub(super) fn counting() -> Self {
-        Self::with(|progress| format!("{} files counted", progress.seen))
+        Self::with(|progress| format!("{} counted", files(progress.seen)))
     }
 
     /// A display of a re-encryption.
@@ -104,7 +105,7 @@ pub(super) fn long_work<T>(
 /// The counts of a re-encryption in words.
 pub(super) fn reencrypted(progress: &Progress) -> String {
     let left = if progress.failed == 0 { String::new() } else { format!(", {} left", progress.failed) };
-    format!("{} files seen, {} re-encrypted{left}", progress.seen, progress.rewrapped)
+    format!("{} seen, {} re-encrypted{left}", files(progress.seen), progress.rewrapped)
 }
 
 fn counts(progress: &Progress) -> String {
@@ -114,7 +115,11 @@ fn counts(progress: &Progress) -> String {
 
 /// The counts in words.
 pub(super) fn summary(progress: &Progress) -> String {
-    format!("{} files seen, {}", progress.seen, counts(progress))
+    format!("{} seen, {}", files(progress.seen), counts(progress))
+}
+
+fn files(n: u64) -> String {
+    printable::counted(n, "file", "files")
 }
 
 #[cfg(test)]
@@ -126,5 +131,6 @@ mod tests {
         let progress = Progress { seen: 9, rewrapped: 4, failed: 0, total: None };
         assert_eq!(summary(&progress), "9 files seen, 4 re-wrapped");
         assert_eq!(summary(&Progress { failed: 1, ..progress }), "9 files seen, 4 re-wrapped, 1 failed");
+        assert_eq!(summary(&Progress { seen: 1, ..progress }), "1 file seen, 4 re-wrapped");
     }
 }

@@ -132,7 +132,14 @@ fn print_report(args: &args::Reencrypt, report: &Report) -> Outcome {
         return Err(Failure::new(Exit::Interrupted, object, cause));
     }
     if left > 0 {
-        let cause = format!("{left} files or directories were left as they are; see above");
+        let cause = format!(
+            "{}; see above",
+            printable::counted(
+                left,
+                "file or directory was left as it is",
+                "files or directories were left as they are"
+            )
+        );
         return Err(Failure::new(Exit::Other, object, cause));
     }
     Ok(())

@@ -108,19 +108,26 @@ pub(super) fn staying(files: &Staying) -> String {
     let reasons = [
         (
             files.undecided,
-            "don't say which alias they follow, and their key has none or several: `rekeyfs rewrap --adopt` gives them \
-             their directory's, --to-alias one of choice",
+            "no alias to follow is recorded, and the key has none or several: `rekeyfs rewrap --adopt` gives \
+             that of the directory, --to-alias one of choice",
         ),
-        (files.alias_gone, "followed an alias that is gone: `rekeyfs rewrap --to-alias` gives them another"),
+        (files.alias_gone, "the alias that was followed is gone: `rekeyfs rewrap --to-alias` gives another"),
         (
             files.newer,
-            "were wrapped with a keyring that an older one took the place of: `rekeyfs key-backup merge` brings it \
+            "the wrap was made with a keyring that an older one took the place of: `rekeyfs key-backup merge` brings it \
              back, `rekeyfs rewrap --to-alias` says where they belong",
         ),
-        (files.pinned, "are pinned to their key by `kms re-encrypt`"),
+        (files.pinned, "pinned by `kms re-encrypt`"),
     ];
     let lines = reasons.iter().filter(|(files, _)| *files > 0);
-    lines.map(|(files, why)| format!("{files} files stay under their key: they {why}\n")).collect()
+    lines
+        .map(|(files, why)| {
+            format!(
+                "{}: {why}\n",
+                printable::counted(*files, "file stays under its key", "files stay under their key")
+            )
+        })
+        .collect()
 }
 
 fn verdict(target: &Target, report: &RewrapReport) -> Outcome {
@@ -132,8 +139,13 @@ fn verdict(target: &Target, report: &RewrapReport) -> Outcome {
     }
     if failed > 0 {
         let cause = format!(
-            "{failed} files or directories were left as they were: damaged, without a usable key, not \
-             writable, or on another filesystem"
+            "{}: damaged, without a usable key, not \
+             writable, or on another filesystem",
+            printable::counted(
+                failed,
+                "file or directory was left as it was",
+                "files or directories were left as they were"
+            )
         );
         return Err(Failure::new(Exit::Other, vault, cause));
     }

@@ -106,19 +106,21 @@ fn versions(status: &Status, bar: Option<char>, out: &mut String) {
         (Some(at), Some(_)) => {
             writeln!(
                 out,
-                "{all} files that hold data, counted at {at} and kept count of since; {} stale",
+                "{}, counted at {at} and kept count of since; {} stale",
+                holding(all),
                 status.files_stale
             )
         }
         (Some(at), None) => {
-            writeln!(out, "{all} files that hold data, counted at {at}; {} stale", status.files_stale)
+            writeln!(out, "{}, counted at {at}; {} stale", holding(all), status.files_stale)
         }
         (None, _) if status.files_unknown > 0 => {
-            writeln!(out, "{all} files that hold data were counted; {} stale", status.files_stale)
+            writeln!(out, "{} were counted; {} stale", holding(all), status.files_stale)
         }
         (None, Some(_)) => writeln!(
             out,
-            "{all} files seen since it was mounted, {} stale; there may be others: --count counts all",
+            "{} seen since it was mounted, {} stale; there may be others: --count counts all",
+            printable::counted(all, "file", "files"),
             status.files_stale
         ),
         (None, None) => writeln!(out, "the files are not counted: --count counts them"),
@@ -127,13 +129,17 @@ fn versions(status: &Status, bar: Option<char>, out: &mut String) {
     if status.files_unknown > 0 {
         let _ = writeln!(
             out,
-            "{} files or directories could not be counted, and which key they need isn't known: `rekeyfs fsck` names them",
-            status.files_unknown
+            "{} could not be counted, and which key is needed there isn't known: `rekeyfs fsck` tells more",
+            printable::counted(status.files_unknown, "file or directory", "files or directories")
         );
     }
     for file in &status.files_noted {
         let _ = writeln!(out, "{}", printable::line(&note(file)));
     }
+}
+
+fn holding(files: u64) -> String {
+    printable::counted(files, "file that holds data", "files that hold data")
 }
 
 /// Key versions that can't be had, and what can be done.
@@ -161,7 +167,14 @@ fn to_come(status: &Status, out: &mut String) {
     for key in &status.keys {
         let what = if key.service_managed { " (names and attributes)" } else { "" };
         if let (Some(at), Some(days)) = (&key.next_rotation, key.rotation_period_days) {
-            lines.push((at.clone(), format!("key {}{what} rotates, as every {days} days", key.key_id)));
+            lines.push((
+                at.clone(),
+                format!(
+                    "key {}{what} rotates, as every {}",
+                    key.key_id,
+                    printable::counted(days, "day", "days")
+                ),
+            ));
         }
         for version in &key.versions {
             if let (Some(at), true) = (&version.expires, version.has_material) {
@@ -186,7 +199,15 @@ fn to_come(status: &Status, out: &mut String) {
         let _ = writeln!(out, "{at}  {what}");
     }
     if status.pending_rewraps > 0 {
-        let _ = writeln!(out, "{} files wait for their re-wrap", status.pending_rewraps);
+        let _ = writeln!(
+            out,
+            "{}",
+            printable::counted(
+                status.pending_rewraps,
+                "file waits for its re-wrap",
+                "files wait for their re-wrap"
+            )
+        );
     }
 }
 

@@ -72,7 +72,12 @@ fn list(args: &args::UnlockList) -> Outcome {
         let costs = slot
             .kdf
             .map(|kdf| {
-                format!("Argon2id, {} MiB, {} passes, {} lanes", kdf.memory_kib >> 10, kdf.passes, kdf.lanes)
+                format!(
+                    "Argon2id, {} MiB, {}, {}",
+                    kdf.memory_kib >> 10,
+                    printable::counted(kdf.passes, "pass", "passes"),
+                    printable::counted(kdf.lanes, "lane", "lanes")
+                )
             })
             .unwrap_or_default();
         // Writing to a string can't fail.

@@ -17,6 +17,7 @@ use super::preallocate::{Preallocation, Priority};
 use super::rate_limit::{REFILL_LARGE_MS, REFILL_MS, RateLimits};
 use super::{Actor, Class, Event, LogKeys};
 use crate::ids::{Generation, LowerOffset, Timestamp};
+use crate::printable;
 use crate::storage::{self, Access, Errno, FileKind, Result, Writable};
 
 /// The log's name in the vault directory.
@@ -164,7 +165,10 @@ impl EventLog {
                 Ok(()) => state.pending.lost_reported(),
                 // A vault that was only read has no log to write to.
                 Err(Errno::ROFS) if !state.wrote => {}
-                Err(e) => tracing::error!("{lost} events could not be recorded in {FILE_NAME}: {e}"),
+                Err(e) => tracing::error!(
+                    "{} could not be recorded in {FILE_NAME}: {e}",
+                    printable::counted(lost, "event", "events")
+                ),
             }
         }
         self.sync(&mut state).unwrap_or_else(warn_of_sync);

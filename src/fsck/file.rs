@@ -8,6 +8,7 @@ use crate::content::layout::{self, PAGE};
 use crate::header::{self, Header, OpenError, OtherSlot, SLOT, SLOTS, SlotIndex, UnverifiedSlot};
 use crate::ids::{BackingKeyId, LowerOffset, PageCount, PlainOffset};
 use crate::keyring::{KeyError, Keys, Unusable};
+use crate::printable::counted;
 use crate::storage;
 use crate::vault;
 
@@ -59,8 +60,10 @@ pub(super) fn check_header(fd: BorrowedFd<'_>, keys: &Keys) -> storage::Result<H
         }
         Err(impossible) => {
             let zero = if past_end(fd, lower)? { "hold data" } else { "are zero" };
-            let behind =
-                format!("{} bytes in all, of which those behind the last whole page {zero}", lower.0);
+            let behind = format!(
+                "{} in all, of which those behind the last whole page {zero}",
+                counted(lower.0, "byte", "bytes")
+            );
             let body = match lower.0 / PAGE {
                 0 => Checkable::Closed,
                 pages => body(fd, keys, lower, PageCount(pages), &mut found, &mut lacks)?,
@@ -105,7 +108,8 @@ fn body(
     };
     check_other_slot(&slots, &header, keys, found);
     if pages < header.floor() {
-        let detail = format!("{} pages, and the header promises {}", pages.0, header.floor().0);
+        let detail =
+            format!("{}, and the header promises {}", counted(pages.0, "page", "pages"), header.floor().0);
         found.push((Code::SizeBelowFloor, detail));
     }
     Ok(Checkable::Sealed(Box::new(Content { header, pages })))

@@ -10,6 +10,7 @@ use super::operations::Result;
 use super::orders::CopyPlace;
 use crate::ids::BackingKeyId;
 use crate::monitor::Monitor;
+use crate::printable;
 use crate::storage::{self, Errno};
 use crate::vault::{CountError, KeyReferences};
 
@@ -79,10 +80,9 @@ fn against(
     let needing = counted.of(gone);
     if needing > 0 {
         return Some(format!(
-            "{needing} {} of this copy {} {what}; copy them again with `rsync --checksum` (a re-wrapped file keeps size \
+            "{} {what}; copy them again with `rsync --checksum` (a re-wrapped file keeps size \
              and mtime, so that programs which go by these leave it out), and try again",
-            if needing == 1 { "file" } else { "files" },
-            if needing == 1 { "needs" } else { "need" },
+            printable::counted(needing, "file of this copy needs", "files of this copy need"),
         ));
     }
     if files && counted.files == 0 {
@@ -91,16 +91,24 @@ fn against(
     if counted.elsewhere > 0 {
         let example = counted.elsewhere_example.as_deref().unwrap_or_default();
         return Some(format!(
-            "{} of its entries lie on another filesystem and were not counted ({example}); unmount what lies over them",
-            counted.elsewhere
+            "{} not counted ({example}); unmount what lies over the copy",
+            printable::counted(
+                counted.elsewhere,
+                "of its entries lies on another filesystem and was",
+                "of its entries lie on another filesystem and were"
+            )
         ));
     }
     let example = counted.example.as_deref().unwrap_or_default();
     (counted.unreadable > 0).then(|| {
         format!(
-            "it can't be determined whether {} files or directories of this copy need {what} ({example}); `rekeyfs \
+            "it can't be determined whether {} {what} ({example}); `rekeyfs \
              fsck --keyring` tells more",
-            counted.unreadable
+            printable::counted(
+                counted.unreadable,
+                "file or directory of this copy needs",
+                "files or directories of this copy need"
+            )
         )
     })
 }

@@ -15,6 +15,7 @@ use crate::ids::{BackingKeyId, KeyId};
 use crate::keyring::{KeyState, KeyringError, PendingDeletion, RetireOrder, Retirement};
 use crate::kms::{Call, KmsError, KmsErrorName};
 use crate::monitor::Monitor;
+use crate::printable;
 use crate::vault::{CountError, KeyReferences, NamedFile};
 
 /// How long a blocked deletion waits before the files are counted again.
@@ -197,19 +198,18 @@ fn blocking_reason(
         let some: Vec<String> = some.into_iter().map(|file| file.lower).collect();
         let some = some.join(", ");
         return Some(format!(
-            "{files} {} {what} ({some}); point aliases at another key if need be, move them with `rekeyfs \
+            "{} {what} ({some}); point aliases at another key if need be, move them with `rekeyfs \
              rewrap`, and try again, or give --force: they can't be opened then",
-            if files == 1 { "file needs" } else { "files need" }
+            printable::counted(files, "file needs", "files need")
         ));
     }
     if needed.elsewhere > 0 {
         let example = needed.elsewhere_example.as_deref().unwrap_or_default();
         return Some(format!(
-            "{} {} on another filesystem than the vault's directory, or below a mount point, and {} not counted \
+            "{} on another filesystem than the vault's directory, or below a mount point, and {} not counted \
              ({example}): it can't be determined whether files there need {what}; unmount what lies over the tree, or move \
              the vault to one filesystem, or give --force",
-            needed.elsewhere,
-            if needed.elsewhere == 1 { "entry lies" } else { "entries lie" },
+            printable::counted(needed.elsewhere, "entry lies", "entries lie"),
             if needed.elsewhere == 1 { "was" } else { "were" },
         ));
     }
@@ -217,9 +217,9 @@ fn blocking_reason(
     (needed.unreadable > 0).then(|| {
         let some = some.join(", ");
         format!(
-            "it can't be determined whether {} files or directories need {what} ({some}); repair or remove \
-             them, or give --force",
-            needed.unreadable
+            "it can't be determined whether {} {what} ({some}); repair or remove \
+             what is damaged, or give --force",
+            printable::counted(needed.unreadable, "file or directory needs", "files or directories need")
         )
     })
 }

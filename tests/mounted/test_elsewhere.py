@@ -117,7 +117,7 @@ class Elsewhere(MountedTest):
         self.assertErrno(errno.EXDEV, os.listdir, self.mnt / "dir")
         status = json.loads(self.vault.ok("status", self.mnt, "--count", "--json"))
         self.assertEqual((status["files_unknown"], status["counted"]), (1, None))
-        self.assertRefused(self.vault.run("rewrap", self.mnt), "1 files or directories were left")
+        self.assertRefused(self.vault.run("rewrap", self.mnt), "1 file or directory was left")
         self.vault.umount()
         self.assertKeptBack(1)
         done = self.offline("fsck")

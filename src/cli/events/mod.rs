@@ -104,16 +104,27 @@ fn verify(args: &Events, target: &Target) -> Outcome {
 }
 
 fn summary(found: &Verification) -> String {
-    let mut out =
-        format!("{} events in order, {} of them anchored in the keyring\n", found.good, found.anchored);
+    let mut out = format!(
+        "{} in order, {} of them anchored in the keyring\n",
+        printable::counted(found.good, "event", "events"),
+        found.anchored
+    );
     if found.torn > 0 {
-        let _ = writeln!(out, "{} lines torn by a crash, each closed by an event that says so", found.torn);
+        let _ = writeln!(
+            out,
+            "{} torn by a crash, each closed by an event that says so",
+            printable::counted(found.torn, "line", "lines")
+        );
     }
     if found.torn_end {
         out.push_str("the last line is torn: by a crash, or it is being written; the next event closes it\n");
     }
     if found.breaks > 0 {
-        let _ = writeln!(out, "{} places where the chain doesn't fit", found.breaks);
+        let _ = writeln!(
+            out,
+            "{} where the chain doesn't fit",
+            printable::counted(found.breaks, "place", "places")
+        );
     }
     if found.cut {
         out.push_str("the event that the keyring remembers as the last isn't there\n");

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
 use crate::fsck::CheckProgress;
+use crate::printable::counted;
 
 /// How often a line is written where there is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
@@ -61,9 +62,16 @@ impl Drop for Display {
 
 fn line(progress: &CheckProgress, elapsed: Duration) -> String {
     let rate = progress.bytes as f64 / elapsed.as_secs_f64().max(0.001);
-    let found =
-        if progress.findings == 0 { String::new() } else { format!(", {} findings", progress.findings) };
-    format!("{} files, {}, {}/s{found}", progress.files, HumanBytes(progress.bytes), HumanBytes(rate as u64))
+    let found = match progress.findings {
+        0 => String::new(),
+        n => format!(", {}", counted(n, "finding", "findings")),
+    };
+    format!(
+        "{}, {}, {}/s{found}",
+        counted(progress.files, "file", "files"),
+        HumanBytes(progress.bytes),
+        HumanBytes(rate as u64)
+    )
 }
 
 #[cfg(test)]
@@ -75,6 +83,6 @@ mod tests {
         let progress = CheckProgress { files: 3, bytes: 4 << 20, findings: 0 };
         assert_eq!(line(&progress, Duration::from_secs(2)), "3 files, 4.00 MiB, 2.00 MiB/s");
         let progress = CheckProgress { findings: 1, ..progress };
-        assert_eq!(line(&progress, Duration::from_secs(2)), "3 files, 4.00 MiB, 2.00 MiB/s, 1 findings");
+        assert_eq!(line(&progress, Duration::from_secs(2)), "3 files, 4.00 MiB, 2.00 MiB/s, 1 finding");
     }
 }

@@ -25,7 +25,7 @@ use crate::ids::PathText;
 use crate::keyring::{FILE_NAME, Looked};
 use crate::monitor::Cancellation;
 use crate::mount::VaultLock;
-use crate::printable;
+use crate::printable::{self, counted};
 use crate::service::Operations;
 use crate::storage;
 
@@ -234,29 +234,38 @@ fn line(finding: &Finding) -> String {
 fn text(vault: &Path, summary: &Summary) -> String {
     let Summary { files, directories, symlinks, others, .. } = summary;
     let mut text = format!(
-        "{}: {files} files, {directories} directories, {symlinks} symlinks, {others} others, {} of content\n",
+        "{}: {}, {}, {}, {}, {} of content\n",
         printable::path(vault),
+        counted(*files, "file", "files"),
+        counted(*directories, "directory", "directories"),
+        counted(*symlinks, "symlink", "symlinks"),
+        counted(*others, "other", "others"),
         indicatif::HumanBytes(summary.bytes)
     );
     for version in &summary.versions {
         let VersionCount { key_id, version, files, state } = version;
-        let _ = writeln!(text, "{files} files of key {key_id} version {version}: {state}");
+        let _ =
+            writeln!(text, "{} of key {key_id} version {version}: {state}", counted(*files, "file", "files"));
     }
     for closed in &summary.unopened {
         let VersionCount { key_id, version, files, state } = closed;
-        let _ = writeln!(text, "{files} files of key {key_id} version {version} weren't opened: {state}");
+        let _ = writeln!(
+            text,
+            "{} of key {key_id} version {version}, not opened: {state}",
+            counted(*files, "file", "files")
+        );
     }
     let counts = [
-        (summary.errors, "errors"),
-        (summary.leftovers, "leftovers"),
-        (summary.keys_missing, "without their key"),
-        (summary.unchecked, "not checked"),
-        (summary.warnings, "warnings"),
-        (summary.repaired, "repaired"),
-        (summary.quarantined, "quarantined"),
+        (summary.errors, "error", "errors"),
+        (summary.leftovers, "leftover", "leftovers"),
+        (summary.keys_missing, "without its key", "without their key"),
+        (summary.unchecked, "not checked", "not checked"),
+        (summary.warnings, "warning", "warnings"),
+        (summary.repaired, "repaired", "repaired"),
+        (summary.quarantined, "quarantined", "quarantined"),
     ];
     let counts: Vec<String> =
-        counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+        counts.iter().filter(|(n, ..)| *n > 0).map(|(n, one, many)| counted(*n, one, many)).collect();
     text += &if counts.is_empty() { "nothing found".to_owned() } else { counts.join(", ") };
     text += if summary.complete { "\n" } else { "; stopped before the end\n" };
     text += &missing_keys(summary).unwrap_or_default();
@@ -269,6 +278,11 @@ fn missing_keys(summary: &Summary) -> Option<String> {
     let files: u64 = missing().map(|version| version.files).sum();
     let each = missing().map(|version| format!("version {} of key {}", version.version, version.key_id));
     let each: Vec<String> = each.collect();
-    (files > 0)
-        .then(|| format!("{files} files need what this keyring doesn't have: {}. {LACKS}", each.join(", ")))
+    (files > 0).then(|| {
+        format!(
+            "{} what this keyring doesn't have: {}. {LACKS}",
+            counted(files, "file needs", "files need"),
+            each.join(", ")
+        )
+    })
 }

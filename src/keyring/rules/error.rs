@@ -3,6 +3,7 @@
 
 use super::policy::PolicyError;
 use crate::ids::{AliasName, KeyId};
+use crate::printable;
 
 /// A number that has limits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,7 +27,7 @@ impl std::fmt::Display for Quantity {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
     /// A number of days that isn't possible.
-    #[error("a {what} of {value} days isn't possible; give {least} to {most}")]
+    #[error("a {what} of {} isn't possible; give {least} to {most}", printable::counted(*.value, "day", "days"))]
     OutOfRange {
         /// Of what.
         what: Quantity,
