@@ -102,6 +102,45 @@ class Online(FsckTest):
         self.assertRefused(self.vault.run("fsck", self.mnt, "--bad"), "--bad", status=USAGE)
         self.assertRefused(self.vault.run("fsck", self.dir), "vault", status=FAILED)
 
+    def test_a_path_is_taken_from_the_current_directory_or_from_the_root_of_the_mount(self):
+        (self.mnt / "d").mkdir()
+        (self.mnt / "d" / "e").mkdir()
+        self.write("1", b"root")
+        self.write("d/1", b"one")
+        os.symlink("1", self.mnt / "d" / "link")
+        link = self.dir / "link"
+        link.symlink_to(self.mnt)
+
+        def checked(directory, target, path):
+            done = subprocess.run([BIN, "fsck", target, path, "--json"], cwd=directory, env=self.vault.env,
+                                  capture_output=True, text=True)
+            self.assertEqual(done.returncode, CLEAN, (directory, target, path, done.stderr))
+            summary = json.loads(done.stdout.splitlines()[-1])
+            return summary["files"], summary["symlinks"]
+
+        file, symlink, d, everything = (1, 0), (0, 1), (1, 1), (2, 1)
+        for directory, target, path, found in (
+            (self.dir, "mnt", "mnt/d/1", file),
+            (self.dir, "./mnt", "mnt/d/1", file),
+            (self.dir, "mnt/", self.mnt / "d" / "1", file),
+            (self.dir, "link", "link/d/1", file),
+            (self.dir, self.mnt, "link/d/1", file),
+            (self.dir, "link", "mnt/d/e/../1", file),
+            (self.dir, "mnt", "mnt/d/link", symlink),
+            (self.dir, "mnt", "d/1", file),
+            (self.dir, "mnt", "/d/1", file),
+            (self.dir, "mnt", "d/e/..", d),
+            (self.mnt / "d", "..", "1", file),
+            (self.mnt / "d", ".", ".", d),
+            (self.mnt / "d", ".", "e/..", d),
+            (self.mnt / "d", ".", "..", everything),
+            (self.mnt, ".", ".", everything),
+            (self.mnt, ".", "d", d),
+        ):
+            self.assertEqual(checked(directory, target, path), found, (directory, target, path))
+        done = self.vault.run("fsck", "mnt", "mnt/d/none")
+        self.assertRefused(done, "d/none", status=FAILED)
+
     def test_a_keyring_that_is_not_the_mounts_is_found(self):
         keyring = self.vault.path / "keyring"
         old = keyring.read_bytes()

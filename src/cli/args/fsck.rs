@@ -24,7 +24,8 @@ docs/fsck.md explains each finding.";
 pub(in crate::cli) struct Fsck {
     /// A vault's directory, a mountpoint, or any path inside a mount
     pub(in crate::cli) target: PathBuf,
-    /// Check only this file or directory: its path from the mount's root on, or in the mount
+    /// Check only this file or directory: in a mount its path from the current directory or from the mount's root on,
+    /// of a vault that isn't mounted that from its root on
     pub(in crate::cli) path: Option<PathBuf>,
     /// TARGET is a copy of a vault, or of its tree alone: check it with this keyring (VAULT/keyring) or key backup,
     /// and tell which key versions its files need and whether both keyrings, this one and the copy's own, open

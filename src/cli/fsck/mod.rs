@@ -1,6 +1,7 @@
 //! `rekeyfs fsck`. Findings go to standard output as they come, progress to standard error.
 
 mod display;
+mod place;
 
 use std::fmt::Write as _;
 use std::os::fd::AsFd;
@@ -57,11 +58,10 @@ pub(super) fn run(args: &args::Fsck) -> Outcome<u8> {
         return copy(args, keyring);
     }
     let target = Target::resolve(&args.target)?;
-    let mountpoint = match &target {
-        Target::Mounted(entry) => Some(entry.mountpoint.as_path()),
-        Target::Vault(_) => None,
-    };
-    let path = args.path.as_deref().map(|path| inside(mountpoint, path));
+    let path = args.path.as_deref().map(|path| match &target {
+        Target::Mounted(entry) => place::in_mount(entry, &args.target, path),
+        Target::Vault(_) => PathText(path.to_owned()),
+    });
     let mut options = Options { path, ..Options::default() };
     let repairs =
         RepairOptions { repair: args.repair, quarantine: args.quarantine.clone(), salvage: args.salvage };
@@ -116,11 +116,8 @@ fn copy(args: &args::Fsck, keyring: &Path) -> Outcome<u8> {
     let _lock = lock.map_err(|error| errors::mount(&error))?;
     let file = if keyring.is_dir() { keyring.join(FILE_NAME) } else { keyring.to_owned() };
     let looked = look_at_keyring(&file, &args.open)?;
-    let options = Options {
-        path: args.path.as_deref().map(|path| inside(None, path)),
-        behind: behind(&looked, args),
-        copy: Some(copied),
-    };
+    let options =
+        Options { path: args.path.clone().map(PathText), behind: behind(&looked, args), copy: Some(copied) };
     let mut report = Report::new(args)?;
     let cancellation = report.cancellation.clone();
     let summary = fsck::check(&looked.keys, None, &options, &cancellation, &mut report)
@@ -131,12 +128,6 @@ fn copy(args: &args::Fsck, keyring: &Path) -> Outcome<u8> {
 
 fn behind(looked: &Looked, args: &args::Fsck) -> Option<String> {
     looked.behind.as_ref().filter(|_| !args.open.accept_rollback).map(ToString::to_string)
-}
-
-/// A path from the mount's root on: one that leads into the mount is cut to that.
-fn inside(mountpoint: Option<&Path>, path: &Path) -> PathText {
-    let below = mountpoint.and_then(|mountpoint| path.strip_prefix(mountpoint).ok());
-    PathText(below.unwrap_or(path).to_owned())
 }
 
 /// Shows findings as they come.
