@@ -78,6 +78,13 @@ pub fn counted(n: impl Into<i128>, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
 
+/// A path as a word of a shell's command line that is to be pasted; what [`path()`] escapes is escaped here too.
+pub fn shell(name: &Path) -> String {
+    let text = path(name);
+    // It fails for a NUL only, which no path has.
+    shlex::try_quote(&text).map(Cow::into_owned).unwrap_or(text)
+}
+
 #[cfg(test)]
 mod tests {
     use std::ffi::OsStr;
@@ -110,6 +117,15 @@ mod tests {
     fn one_is_told_as_one() {
         let told: Vec<String> = (0..3).map(|n| counted(n, "entry lies", "entries lie")).collect();
         assert_eq!(told, ["0 entries lie", "1 entry lies", "2 entries lie"]);
+    }
+
+    #[test]
+    fn a_path_in_a_command_line_is_one_word() {
+        for (name, word) in
+            [("/v", "/v"), ("/my v", "'/my v'"), ("a'b", "\"a'b\""), ("", "''"), ("$x", "'$x'")]
+        {
+            assert_eq!(shell(Path::new(name)), word);
+        }
     }
 
     #[test]

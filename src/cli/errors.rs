@@ -91,7 +91,7 @@ mod tests {
 
     use super::*;
     use crate::ids::{Generation, KeyId, SlotId};
-    use crate::keyring::KeyError;
+    use crate::keyring::{KeyError, Left};
     use crate::storage::RoCompat;
     use crate::unlock::{SecretKind, UnlockError};
 
@@ -100,7 +100,7 @@ mod tests {
         let vault = || PathBuf::from("/v");
         let unlock = |source| KeyringError::Unlock { vault: vault(), source };
         vec![
-            (KeyringError::Missing { vault: vault(), prev: true }, 23),
+            (KeyringError::Missing { vault: vault(), left: Left::Previous }, 23),
             (KeyringError::Damaged { vault: vault(), what: "cut".into(), prev: true }, 8),
             (KeyringError::NewerFormat { vault: vault(), what: "bit 3".into() }, 8),
             (

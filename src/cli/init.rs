@@ -81,7 +81,16 @@ pub(super) fn show_recovery_key(text: &Zeroizing<String>) -> Outcome {
 }
 
 fn failed(vault: &Path, error: impl Into<io::Error>) -> Failure {
-    Failure::new(Exit::Vault, vault.display(), error.into())
+    let error = error.into();
+    let remedy = match error.kind() {
+        io::ErrorKind::NotFound => "; the directory that it is to lie in must be there",
+        io::ErrorKind::NotADirectory => "; name a directory that is empty, or that is to be made",
+        io::ErrorKind::PermissionDenied => "; choose a place where you may write",
+        io::ErrorKind::ReadOnlyFilesystem => "; choose a place that is writable",
+        io::ErrorKind::StorageFull => "; free some space there",
+        _ => "",
+    };
+    Failure::new(Exit::Vault, vault.display(), format!("{error}{remedy}"))
 }
 
 fn refuse_unusable(vault: &Path) -> Outcome {

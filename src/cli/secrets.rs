@@ -2,7 +2,6 @@
 //! Buffers are of a fixed size, so that none leaves a copy behind by growing, and wiped when dropped.
 
 use std::ffi::OsString;
-use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
@@ -37,17 +36,61 @@ enum Source {
     KeyFile(PathBuf),
 }
 
+/// Which of the secrets of a command one is: a command may take two or three, and a message says which it is about, and
+/// by which options it is given.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Role {
+    /// What opens the vault.
+    Opens,
+    /// The first secret of a vault that is made.
+    First,
+    /// A new one of a vault.
+    New,
+    /// The one that opens a key backup.
+    OpensBackup,
+    /// The one of a key backup that is made.
+    NewOfBackup,
+    /// One whose slot a revocation keeps.
+    Kept,
+}
+
+impl Role {
+    /// As in "the new passphrase of PLACE".
+    fn name(self, kind: SecretKind, place: &Path) -> String {
+        let place = place.display();
+        match self {
+            Self::Opens => format!("{kind} of {place}"),
+            Self::First | Self::New => format!("new {kind} of {place}"),
+            Self::OpensBackup => format!("{kind} of the key backup {place}"),
+            Self::NewOfBackup => format!("new {kind} of the key backup {place}"),
+            Self::Kept => format!("{kind} to be kept of {place}"),
+        }
+    }
+
+    /// The options that name a file with it, and a command that prints it.
+    const fn options(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Opens | Self::First => ("--passfile", "--extpass"),
+            Self::New => ("--new-passfile", "--new-extpass"),
+            Self::OpensBackup | Self::NewOfBackup => ("--backup-passfile", "--backup-extpass"),
+            Self::Kept => ("--keep-passfile", "--extpass"),
+        }
+    }
+}
+
 /// An existing secret to be read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct SecretPlan {
     source: Source,
     recovery: bool,
+    role: Role,
 }
 
 /// A new secret to be read or drawn.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct NewSecretPlan {
     source: Option<Source>,
+    role: Role,
     /// Argon2id's costs, if it is a passphrase.
     pub(super) kdf: KdfChoice,
 }
@@ -76,12 +119,12 @@ impl From<&BackupPass> for Source {
 impl SecretPlan {
     /// What the options of a command say.
     pub(super) fn new(open: &args::Open) -> Self {
-        Self { source: (&open.pass).into(), recovery: open.recovery_key }
+        Self { source: (&open.pass).into(), recovery: open.recovery_key, role: Role::Opens }
     }
 
     /// The passphrase of a key backup.
     pub(super) fn of_backup(pass: &BackupPass) -> Self {
-        Self { source: pass.into(), recovery: false }
+        Self { source: pass.into(), recovery: false, role: Role::OpensBackup }
     }
 
     /// What opens a keyring or key backup that is to be merged.
@@ -90,7 +133,7 @@ impl SecretPlan {
             Some(file) => Source::KeyFile(file.clone()),
             None => (&args.backup).into(),
         };
-        Self { source, recovery: args.backup_recovery_key }
+        Self { source, recovery: args.backup_recovery_key, role: Role::OpensBackup }
     }
 
     /// As [`SecretPlan::new`], with `-o` options beside it. The command's own options come first.
@@ -110,10 +153,10 @@ impl SecretPlan {
         if recovery && matches!(source, Source::KeyFile(_)) {
             return Err(Failure::new(Exit::Usage, "command line", "either a recovery key or a key file"));
         }
-        Ok(Self { source, recovery })
+        Ok(Self { source, recovery, role: Role::Opens })
     }
 
-    /// Reads it; a prompt names `vault`.
+    /// Reads it; prompts and errors name `vault`, or the key backup.
     ///
     /// # Errors
     /// [`Exit::ReadSecret`], [`Exit::EmptyPassphrase`], [`Exit::RecoveryKey`].
@@ -121,27 +164,26 @@ impl SecretPlan {
         if let Source::KeyFile(path) = &self.source {
             return read_key_file(path);
         }
-        if self.recovery {
-            let text =
-                read_line(&self.source, "recovery key", || format!("Recovery key of {}: ", vault.display()))?;
-            return RecoveryKey::parse(&text)
-                .map(Secret::Recovery)
-                .map_err(|error| Failure::new(Exit::RecoveryKey, "recovery key", error));
+        let kind = if self.recovery { SecretKind::Recovery } else { SecretKind::Passphrase };
+        let line = Asked { source: &self.source, role: self.role, kind, place: vault }.read()?;
+        if !self.recovery {
+            return Ok(Secret::Passphrase(line));
         }
-        read_line(&self.source, "passphrase", || format!("Passphrase of {}: ", vault.display()))
-            .map(Secret::Passphrase)
+        RecoveryKey::parse(&line)
+            .map(Secret::Recovery)
+            .map_err(|error| Failure::new(Exit::RecoveryKey, self.role.name(kind, vault), error))
     }
 }
 
 impl NewSecretPlan {
     /// The first secret of a vault.
     pub(super) fn first(pass: &args::Pass, kdf: &args::Kdf) -> Self {
-        Self { source: Some(pass.into()), kdf: kdf_choice(kdf) }
+        Self { source: Some(pass.into()), role: Role::First, kdf: kdf_choice(kdf) }
     }
 
     /// The passphrase of a key backup that is to be made.
     pub(super) fn of_backup(pass: &BackupPass, kdf: &args::Kdf) -> Self {
-        Self { source: Some(pass.into()), kdf: kdf_choice(kdf) }
+        Self { source: Some(pass.into()), role: Role::NewOfBackup, kdf: kdf_choice(kdf) }
     }
 
     /// The new secret of `unlock add` and `unlock change`.
@@ -153,7 +195,7 @@ impl NewSecretPlan {
             (_, _, Some(file)) => Some(Source::KeyFile(file.clone())),
             (None, None, None) => Some(Source::Ask),
         };
-        Self { source, kdf: kdf_choice(&new.kdf) }
+        Self { source, role: Role::New, kdf: kdf_choice(&new.kdf) }
     }
 
     /// The kind of secret that it will be.
@@ -174,13 +216,13 @@ impl NewSecretPlan {
             None => Ok(Secret::Recovery(RecoveryKey::generate())),
             Some(Source::KeyFile(path)) => read_key_file(path),
             Some(source) => {
-                let first =
-                    read_line(source, "passphrase", || format!("New passphrase of {}: ", vault.display()))?;
-                if *source == Source::Ask && io::stdin().is_terminal() {
-                    let again = read_line(source, "passphrase", || "The new passphrase again: ".into())?;
+                let asked = Asked { source, role: self.role, kind: SecretKind::Passphrase, place: vault };
+                let first = asked.read()?;
+                if asked.is_typed() {
+                    let again = asked.read_again()?;
                     if first != again {
                         let cause = "the two differ; nothing was changed";
-                        return Err(Failure::new(Exit::ReadSecret, "passphrase", cause));
+                        return Err(Failure::new(Exit::ReadSecret, asked.name(), cause));
                     }
                 }
                 Ok(Secret::Passphrase(first))
@@ -193,12 +235,14 @@ fn kdf_choice(kdf: &args::Kdf) -> KdfChoice {
     kdf.kdf_memory.map_or(KdfChoice::Calibrated, KdfChoice::MemoryMib)
 }
 
-/// Reads the passphrase in the first line of a file.
+/// Reads the passphrase of `vault` in the first line of a file, whose slot a revocation keeps.
 ///
 /// # Errors
 /// As [`SecretPlan::read`].
-pub(super) fn read_passfile(path: &Path) -> Outcome<Secret> {
-    read_line(&Source::File(path.to_owned()), "passphrase", String::new).map(Secret::Passphrase)
+pub(super) fn read_kept_passfile(path: &Path, vault: &Path) -> Outcome<Secret> {
+    let source = Source::File(path.to_owned());
+    let asked = Asked { source: &source, role: Role::Kept, kind: SecretKind::Passphrase, place: vault };
+    asked.read().map(Secret::Passphrase)
 }
 
 /// Reads a key file.
@@ -207,41 +251,96 @@ pub(super) fn read_passfile(path: &Path) -> Outcome<Secret> {
 /// [`Exit::ReadSecret`].
 pub(super) fn read_key_file(path: &Path) -> Outcome<Secret> {
     let secret = File::open(path).map_err(KeyFileError::Io).and_then(Secret::read_key_file);
-    secret.map_err(|error| unread(path.display(), error))
+    secret.map_err(|error| match error {
+        KeyFileError::Io(error) => {
+            Failure::new(Exit::ReadSecret, path.display(), format!("can't read the key file: {error}"))
+        }
+        KeyFileError::Length => Failure::new(Exit::ReadSecret, path.display(), error),
+    })
 }
 
-fn unread(object: impl Display, cause: impl Display) -> Failure {
-    Failure::new(Exit::ReadSecret, object, cause)
+/// A secret in a line of text that is to be read.
+struct Asked<'a> {
+    source: &'a Source,
+    role: Role,
+    kind: SecretKind,
+    /// The vault, or the key backup.
+    place: &'a Path,
 }
 
-fn read_line(source: &Source, what: &str, prompt: impl Fn() -> String) -> Outcome<Zeroizing<Vec<u8>>> {
-    let line = match source {
-        Source::File(path) | Source::KeyFile(path) => {
-            let file = File::open(path).map_err(|error| unread(path.display(), error))?;
-            first_line(file).map_err(|error| unread(path.display(), error))?
-        }
-        Source::Command(command) => line_of_command(command)?,
-        Source::Ask if io::stdin().is_terminal() => {
-            let typed = rpassword::prompt_password(prompt()).map_err(|error| unread(what, error))?;
-            Zeroizing::new(typed.into_bytes())
-        }
-        Source::Ask => first_line(Unbuffered).map_err(|error| unread("standard input", error))?,
-    };
-    if line.is_empty() {
-        let cause = format!("the {what} is empty; nothing was done");
-        return Err(Failure::new(Exit::EmptyPassphrase, what, cause));
+impl Asked<'_> {
+    fn name(&self) -> String {
+        self.role.name(self.kind, self.place)
     }
-    Ok(line)
+
+    /// Whether someone types it at a terminal.
+    fn is_typed(&self) -> bool {
+        *self.source == Source::Ask && io::stdin().is_terminal()
+    }
+
+    fn read(&self) -> Outcome<Zeroizing<Vec<u8>>> {
+        let name = self.name();
+        let (file_option, command_option) = self.role.options();
+        let unread = |object: String, cause: String| Failure::new(Exit::ReadSecret, object, cause);
+        let (line, object, empty) = match self.source {
+            Source::File(path) | Source::KeyFile(path) => {
+                let object = path.display().to_string();
+                let line = File::open(path)
+                    .and_then(first_line)
+                    .map_err(|error| unread(object.clone(), format!("can't read the {name}: {error}")))?;
+                (line, object, format!("its first line should be the {name}, and is empty; nothing was done"))
+            }
+            Source::Command(command) => {
+                let object = format!("{command_option} command");
+                let line = line_of_command(command)
+                    .map_err(|cause| unread(object.clone(), format!("no {name}: {cause}")))?;
+                (line, object, format!("its first line should be the {name}, and is empty; nothing was done"))
+            }
+            Source::Ask if self.is_typed() => {
+                let line = prompt(&format!("{}: ", capitalized(&name)))
+                    .map_err(|error| unread(name.clone(), error.to_string()))?;
+                (line, name, "nothing was typed, and nothing was done".to_owned())
+            }
+            Source::Ask => {
+                let line = first_line(Unbuffered)
+                    .map_err(|error| unread(name.clone(), format!("standard input: {error}")))?;
+                let cause = format!(
+                    "standard input has no line for it; type it at a terminal, or give {file_option} or \
+                     {command_option}. Nothing was done"
+                );
+                (line, name, cause)
+            }
+        };
+        if line.is_empty() {
+            return Err(Failure::new(Exit::EmptyPassphrase, object, empty));
+        }
+        Ok(line)
+    }
+
+    /// Has it typed a second time.
+    fn read_again(&self) -> Outcome<Zeroizing<Vec<u8>>> {
+        prompt(&format!("The new {} again: ", self.kind))
+            .map_err(|error| Failure::new(Exit::ReadSecret, self.name(), error))
+    }
 }
 
-fn line_of_command(command: &OsString) -> Outcome<Zeroizing<Vec<u8>>> {
-    let failed = |cause: String| unread("--extpass command", cause);
+fn prompt(text: &str) -> io::Result<Zeroizing<Vec<u8>>> {
+    Ok(Zeroizing::new(rpassword::prompt_password(text)?.into_bytes()))
+}
+
+fn capitalized(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
+/// The first line that a shell command prints, or why there is none.
+fn line_of_command(command: &OsString) -> Result<Zeroizing<Vec<u8>>, String> {
     let mut child = Command::new("/bin/sh")
         .arg("-c")
         .arg(command)
         .stdout(Stdio::piped())
         .spawn()
-        .map_err(|error| failed(error.to_string()))?;
+        .map_err(|error| error.to_string())?;
     let line = match child.stdout.take() {
         Some(mut out) => {
             let line = first_line(&mut out);
@@ -251,11 +350,11 @@ fn line_of_command(command: &OsString) -> Outcome<Zeroizing<Vec<u8>>> {
         }
         None => Err(io::ErrorKind::BrokenPipe.into()),
     };
-    let status = child.wait().map_err(|error| failed(error.to_string()))?;
+    let status = child.wait().map_err(|error| error.to_string())?;
     if !status.success() {
-        return Err(failed(format!("it failed ({status})")));
+        return Err(format!("it failed ({status})"));
     }
-    line.map_err(|error| failed(error.to_string()))
+    line.map_err(|error| error.to_string())
 }
 
 /// The bytes before the first line feed, or the end.
@@ -288,51 +387,4 @@ impl Read for Unbuffered {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn written(contents: &[u8]) -> (tempfile::TempDir, Source) {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("pass");
-        std::fs::write(&path, contents).unwrap();
-        (dir, Source::File(path))
-    }
-
-    fn read(source: &Source) -> Outcome<Vec<u8>> {
-        read_line(source, "passphrase", || "?".into()).map(|line| line.to_vec())
-    }
-
-    #[test]
-    fn a_passfile_gives_its_first_line() {
-        for (contents, want) in [
-            (&b"secret"[..], &b"secret"[..]),
-            (b"secret\n", b"secret"),
-            (b"se cret \nmore\n", b"se cret "),
-            (b"\xff\x00\r\n", b"\xff\x00\r"),
-        ] {
-            let (_dir, source) = written(contents);
-            assert_eq!(read(&source).unwrap(), want);
-        }
-    }
-
-    #[test]
-    fn empty_and_endless_ones_are_refused() {
-        for contents in [&b""[..], b"\n", b"\nsecond\n"] {
-            let (_dir, source) = written(contents);
-            assert_eq!(read(&source).unwrap_err().exit, Exit::EmptyPassphrase);
-        }
-        let (_dir, source) = written(&[b'x'; MAX_LEN]);
-        assert_eq!(read(&source).unwrap().len(), MAX_LEN);
-        let (_dir, source) = written(&[b'x'; MAX_LEN + 1]);
-        assert_eq!(read(&source).unwrap_err().exit, Exit::ReadSecret);
-        assert_eq!(read(&Source::File("/nonexistent".into())).unwrap_err().exit, Exit::ReadSecret);
-    }
-
-    #[test]
-    fn a_command_gives_its_first_line_and_must_succeed() {
-        assert_eq!(read(&Source::Command("printf 'a b\\nc\\n'".into())).unwrap(), b"a b");
-        assert_eq!(read(&Source::Command("yes | head -c 1000000".into())).unwrap(), b"y");
-        assert_eq!(read(&Source::Command("echo x; false".into())).unwrap_err().exit, Exit::ReadSecret);
-        assert_eq!(read(&Source::Command("true".into())).unwrap_err().exit, Exit::EmptyPassphrase);
-    }
-}
+mod tests;

@@ -161,7 +161,12 @@ pub(super) fn is_vault(path: &Path) -> bool {
 }
 
 fn unreachable_path(path: &Path, error: &io::Error) -> Failure {
-    Failure::new(Exit::Vault, path.display(), error)
+    let remedy = match error.kind() {
+        io::ErrorKind::NotFound => "; name a vault's directory or its mountpoint",
+        io::ErrorKind::PermissionDenied => "; ask as the user whose vault it is, or as root",
+        _ => "",
+    };
+    Failure::new(Exit::Vault, path.display(), format!("{error}{remedy}"))
 }
 
 /// Why a mount can't be asked.

@@ -178,7 +178,7 @@ impl Revocation {
         let vault = target.unmounted("its root key is replaced")?;
         let lock = VaultLock::take(vault).map_err(|error| errors::mount(&error))?;
         let unlocked = open_keyring(vault, open)?;
-        let files = args.keep_passfile.iter().map(|path| secrets::read_passfile(path));
+        let files = args.keep_passfile.iter().map(|path| secrets::read_kept_passfile(path, vault));
         let keep = files.chain(args.keep_keyfile.iter().map(|path| secrets::read_key_file(path)));
         Ok(Self { unlocked, keep: keep.collect::<Outcome<_>>()?, _lock: lock })
     }

@@ -1,10 +1,11 @@
 //! What can go wrong with keys and keyrings: one line each, with the object, the cause and the remedy.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::format::model::KeyState;
 use super::rules::error::RuleError;
 use crate::ids::{AliasName, BackingKeyId, Generation, KeyId, SlotId, VaultId};
+use crate::printable::shell;
 use crate::storage::UnknownFeatures;
 use crate::unlock::{SecretKind, UnlockError};
 
@@ -75,22 +76,33 @@ impl std::fmt::Display for Unusable {
     }
 }
 
+/// What a directory without a keyring has of a vault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// Nothing: it is none.
+    Nothing,
+    /// The tree.
+    Tree,
+    /// The keyring of the generation before.
+    Previous,
+}
+
 /// Why a keyring can't be opened or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyringError {
     /// There is none.
-    #[error("{}: {}", .vault.display(), missing_keyring(*.prev))]
+    #[error("{}: {}", .vault.display(), missing_keyring(.vault, *.left))]
     Missing {
         /// The vault directory.
         vault: PathBuf,
-        /// Whether keyring.prev is there.
-        prev: bool,
+        /// What else is there.
+        left: Left,
     },
     /// There is one already.
     #[error("{}: there is a vault already", .0.display())]
     Exists(PathBuf),
     /// It is damaged.
-    #[error("{}/keyring is damaged ({what}){}", .vault.display(), restore_hint(*.prev))]
+    #[error("{}/keyring is damaged ({what}); {}", .vault.display(), restore(.vault, *.prev))]
     Damaged {
         /// The vault directory.
         vault: PathBuf,
@@ -290,8 +302,9 @@ impl KeyringError {
 
 /// What helps where a system call fails for want of something that the user can give.
 fn remedy(error: &std::io::Error) -> &'static str {
-    use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    use std::io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
     match error.kind() {
+        PermissionDenied => "; do it as the user whose vault it is",
         StorageFull => "; free some there",
         QuotaExceeded => "; free some, or have the quota raised",
         ReadOnlyFilesystem => "; remount it writable",
@@ -303,18 +316,54 @@ fn place(elsewhere: Option<&PathBuf>) -> String {
     elsewhere.map_or_else(String::new, |place| format!(", in {}", place.display()))
 }
 
-const RESTORE_FROM_PREV: &str = "; keyring.prev is the generation before: copy it to a safe place, then to keyring, and \
-     mount with --accept-rollback (a key version made by the last change is marked lost then)";
-const RESTORE_FROM_BACKUP: &str = "; restore the keyring from a backup";
-
-fn missing_keyring(prev_exists: bool) -> String {
-    if prev_exists {
-        format!("the keyring is missing{RESTORE_FROM_PREV}")
-    } else {
-        "no keyring here, so this is no rekeyfs vault".to_owned()
+fn missing_keyring(vault: &Path, left: Left) -> String {
+    match left {
+        Left::Nothing => {
+            "no rekeyfs vault: it has no keyring and no tree; name the directory that `rekeyfs init` made, \
+                          or make a vault with it"
+                .to_owned()
+        }
+        Left::Tree => format!("the keyring is missing, and keyring.prev too; {}", restore(vault, false)),
+        Left::Previous => format!("the keyring is missing; {}", restore(vault, true)),
     }
 }
 
-fn restore_hint(prev_exists: bool) -> &'static str {
-    if prev_exists { RESTORE_FROM_PREV } else { RESTORE_FROM_BACKUP }
+/// How a keyring that is gone or damaged is brought back. The copy leaves keyring.prev as it is.
+fn restore(vault: &Path, prev: bool) -> String {
+    let import = format!("`rekeyfs key-backup import {} BACKUP` makes one from a key backup", shell(vault));
+    if !prev {
+        return format!("put back a copy of the file keyring, if there is one, or {import}");
+    }
+    let file = |name: &str| shell(&vault.join(name));
+    format!(
+        "keyring.prev is the generation before: `cp {} {}`, then mount with --accept-rollback (a key version made by \
+         the last change is marked lost then); or {import}",
+        file("keyring.prev"),
+        file("keyring"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_keyring_names_the_commands_that_bring_one_back_ready_to_be_pasted() {
+        let told = |left| KeyringError::Missing { vault: "/my v".into(), left }.to_string();
+        assert_eq!(
+            told(Left::Previous),
+            "/my v: the keyring is missing; keyring.prev is the generation before: `cp '/my v/keyring.prev' '/my \
+             v/keyring'`, then mount with --accept-rollback (a key version made by the last change is marked lost \
+             then); or `rekeyfs key-backup import '/my v' BACKUP` makes one from a key backup"
+        );
+        assert!(told(Left::Tree).contains("`rekeyfs key-backup import '/my v' BACKUP`"));
+        assert!(told(Left::Nothing).contains("`rekeyfs init`"));
+        let what = "cut".to_owned();
+        let damaged = KeyringError::Damaged { vault: "/v".into(), what, prev: false };
+        assert!(
+            damaged
+                .to_string()
+                .ends_with("`rekeyfs key-backup import /v BACKUP` makes one from a key backup")
+        );
+    }
 }

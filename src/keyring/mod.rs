@@ -42,7 +42,7 @@ pub(crate) use administration::KeyTemplate;
 pub use backup::{BackupInfo, Imported, Replace};
 pub use closed::{ClosedKeyring, KeyringDir};
 pub use deletion::PendingDeletion;
-pub use error::{KeyError, KeyringError, Unusable};
+pub use error::{KeyError, KeyringError, Left, Unusable};
 pub use force_token::ForceToken;
 pub use format::header::Header;
 pub(crate) use format::model::{Alias, Cause, Key, Origin, Tag, Usage, Version};

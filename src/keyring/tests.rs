@@ -64,7 +64,7 @@ fn a_new_vault_opens_with_each_of_its_secrets() {
 #[test]
 fn wrong_secrets_and_wrong_places_are_told_apart() {
     let f = Fixture::new();
-    assert!(matches!(f.open(&key_file(1)), Err(KeyringError::Missing { prev: false, .. })));
+    assert!(matches!(f.open(&key_file(1)), Err(KeyringError::Missing { left: Left::Nothing, .. })));
     assert!(matches!(
         KeyringFile::create(&f.vault(), Suite::Aes256Gcm, &[], KDF, &f.options()),
         Err(KeyringError::NoSecret)

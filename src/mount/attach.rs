@@ -55,7 +55,12 @@ fn open_device() -> std::io::Result<File> {
 
 /// Checks that there is a FUSE device, before the user is asked for anything.
 pub(super) fn check_device() -> Result<(), MountError> {
-    match std::fs::symlink_metadata(DEVICE) {
+    use std::os::unix::fs::FileTypeExt;
+    match std::fs::metadata(DEVICE) {
+        Ok(found) if !found.file_type().is_char_device() => Err(MountError::Fuse(format!(
+            "{DEVICE} is no device; have it made anew with `rm {DEVICE}; mknod -m 666 {DEVICE} c 10 229`, or give the \
+             container the device"
+        ))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(MountError::Fuse(format!(
             "{DEVICE} is missing; load the module with `modprobe fuse`, or give the container the device"
         ))),
@@ -69,8 +74,9 @@ fn directly(
     mountpoint: &Mountpoint,
     permissions: Permissions,
 ) -> Result<OwnedFd, MountError> {
-    let device = open_device()
-        .map_err(|error| MountError::Fuse(format!("{DEVICE}: {error}; is this a container without FUSE?")))?;
+    let device = open_device().map_err(|error| {
+        MountError::Fuse(format!("{DEVICE}: {error}; a container must be given the device"))
+    })?;
     // 40000: the root of a vault is a directory. The kernel asks for its mode later.
     let mut data = format!(
         "fd={},rootmode=40000,user_id={},group_id={}",

@@ -12,6 +12,7 @@ use super::error::MountError;
 use super::mountinfo::{self, Mount};
 use super::options::MountOptions;
 use super::unmount;
+use crate::printable::shell;
 use crate::storage::{Walked, walk};
 
 /// A directory that a vault can be mounted at.
@@ -51,7 +52,7 @@ pub(super) fn check(options: &MountOptions, vault: &Path) -> Result<Mountpoint, 
     let refuse = |problem: String| MountError::Mountpoint { path: asked.clone(), problem };
     let explain = |error: io::Error| {
         refuse(match error.kind() {
-            io::ErrorKind::NotFound => "does not exist; make the directory first".to_owned(),
+            io::ErrorKind::NotFound => format!("does not exist; `mkdir {}` makes it", shell(asked)),
             _ => error.to_string(),
         })
     };
@@ -68,7 +69,7 @@ pub(super) fn check(options: &MountOptions, vault: &Path) -> Result<Mountpoint, 
     let at = Mountpoint { dir, path };
     let metadata = rustix::fs::fstat(at.dir.as_fd()).map_err(|error| refuse(error.to_string()))?;
     if !rustix::fs::FileType::from_raw_mode(metadata.st_mode).is_dir() {
-        return Err(refuse("not a directory".to_owned()));
+        return Err(refuse("not a directory; name an empty one".to_owned()));
     }
     if at.path.starts_with(vault) {
         return Err(refuse("inside the vault; choose a directory elsewhere".to_owned()));
@@ -79,7 +80,9 @@ pub(super) fn check(options: &MountOptions, vault: &Path) -> Result<Mountpoint, 
     if !options.nonempty {
         let mut entries = std::fs::read_dir(at.held()).map_err(|error| refuse(error.to_string()))?;
         if entries.next().is_some() {
-            return Err(refuse("not empty; `-o nonempty` hides what is in there".to_owned()));
+            return Err(refuse(
+                "not empty; name an empty directory, or hide what is in there with `-o nonempty`".to_owned(),
+            ));
         }
     }
     Ok(at)

@@ -50,12 +50,14 @@ pub fn locate_vault(asked: &Path) -> Result<PathBuf, MountError> {
         |problem: &str| MountError::NotAVault { path: asked.to_owned(), problem: problem.to_owned() };
     let found =
         walk(asked, geteuid().as_raw()).and_then(Walked::there).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => not_a_vault("no such directory; `rekeyfs init` makes a vault"),
+            std::io::ErrorKind::NotFound => {
+                not_a_vault("no such directory; name a vault's, or make one with `rekeyfs init`")
+            }
             _ => not_a_vault(&error.to_string()),
         })?;
     let kind = storage::fstat(found.fd()).map(|stat| stat.kind());
     if kind.map_err(|error| not_a_vault(&error.to_string()))? != storage::FileKind::Directory {
-        return Err(not_a_vault("not a directory"));
+        return Err(not_a_vault("not a directory; a vault is one, made by `rekeyfs init`"));
     }
     let path = found.path().to_owned();
     KeyringFile::read_header(&path)?;

@@ -10,7 +10,7 @@ use rustix::fs::FlockOperation;
 
 use crate::crypto::seal::{NONCE, TAG};
 use crate::ids::{Generation, LowerOffset};
-use crate::keyring::error::KeyringError;
+use crate::keyring::error::{KeyringError, Left};
 use crate::keyring::format::body;
 use crate::keyring::format::header::Header;
 use crate::names::TEMPORARY_PREFIX;
@@ -126,6 +126,14 @@ impl VaultDir {
         storage::stat(self.fd(), PREV_NAME.as_bytes()).is_ok()
     }
 
+    fn left(&self) -> Left {
+        match () {
+            () if self.has_prev() => Left::Previous,
+            () if storage::stat(self.fd(), b"tree").is_ok() => Left::Tree,
+            () => Left::Nothing,
+        }
+    }
+
     pub(in crate::keyring) fn damaged(&self, what: String) -> KeyringError {
         KeyringError::Damaged { vault: self.path.clone(), what, prev: self.has_prev() }
     }
@@ -133,7 +141,7 @@ impl VaultDir {
     /// The whole keyring file.
     pub(in crate::keyring) fn read(&self) -> Result<Vec<u8>> {
         self.read_file(FILE_NAME)?
-            .ok_or_else(|| KeyringError::Missing { vault: self.path.clone(), prev: self.has_prev() })
+            .ok_or_else(|| KeyringError::Missing { vault: self.path.clone(), left: self.left() })
     }
 
     /// The whole of `keyring.prev`; `None`: there is none.

@@ -140,7 +140,7 @@ fn a_lost_keyring_is_told_with_its_remedy() {
     keys.rotate(&default_alias()).unwrap();
     std::fs::remove_file(f.vault().join(FILE_NAME)).unwrap();
     let error = f.open(&key_file(1)).err().unwrap();
-    assert!(matches!(&error, KeyringError::Missing { prev: true, .. }));
+    assert!(matches!(&error, KeyringError::Missing { left: Left::Previous, .. }));
     assert!(error.to_string().contains("keyring.prev"), "{error}");
     // And the remedy works.
     std::fs::copy(f.vault().join(PREV_NAME), f.vault().join(FILE_NAME)).unwrap();
