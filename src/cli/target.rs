@@ -12,12 +12,18 @@ use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::exit::{Exit, Failure, Outcome};
 use crate::control::{self, Entry};
 use crate::ids::PathText;
+use crate::mount;
 use crate::mount::mountinfo::{self, Mount};
 use crate::storage::{self, Walked, walk};
+
+/// How long a daemon that has lost its socket is waited for; it takes a second.
+const RETURN_PATIENCE: Duration = Duration::from_secs(3);
+const RETURN_POLL: Duration = Duration::from_millis(50);
 
 /// A resolved target.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -100,15 +106,39 @@ impl Destination {
         let me = rustix::process::geteuid().as_raw();
         let walked = walk(path, me).map_err(|error| unreachable_path(path, &error))?;
         let mount = mountinfo::of(walked.fd()).filter(|mount| mount.is_vault() && walked.covers_the_rest());
+        let mut place = Self { walked, mount, entry: None };
+        place.entry = place.find_entry();
+        if place.entry.is_none() && place.is_served() {
+            let deadline = Instant::now() + RETURN_PATIENCE;
+            while place.entry.is_none() && Instant::now() < deadline {
+                std::thread::sleep(RETURN_POLL);
+                place.entry = place.find_entry();
+            }
+        }
+        Ok(place)
+    }
+
+    fn find_entry(&self) -> Option<Box<Entry>> {
         let entries = known();
-        let entry = match &mount {
+        let entry = match &self.mount {
             Some(mount) => entries.into_iter().find(|entry| is_of(entry, mount)),
-            None => storage::fstat(walked.fd()).ok().filter(|_| walked.is_there()).and_then(|stat| {
+            None => {
+                let stat = storage::fstat(self.walked.fd()).ok().filter(|_| self.walked.is_there())?;
                 let here = |entry: &Entry| (entry.location.dev, entry.location.ino) == (stat.dev, stat.ino);
                 entries.into_iter().find(|entry| here(entry) && entry.may_speak_for(stat.uid))
-            }),
+            }
         };
-        Ok(Self { walked, mount, entry: entry.map(Box::new) })
+        entry.map(Box::new)
+    }
+
+    /// Whether a daemon serves it that this user may ask, as far as can be seen without asking it: one that isn't found
+    /// has lost its socket, and makes it again.
+    fn is_served(&self) -> bool {
+        let me = rustix::process::geteuid();
+        match &self.mount {
+            Some(mount) => (me.is_root() || mount.user == Some(me.as_raw())) && !self.walked.nobody_answers(),
+            None => self.walked.is_there() && mount::served_mount(self.walked.fd()).is_some(),
+        }
     }
 }
 

@@ -6,8 +6,10 @@
 
 mod client;
 mod connection;
+mod endpoint;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod keeper;
 mod protocol;
 mod registry;
 mod server;
@@ -15,8 +17,9 @@ mod wire;
 
 pub use client::Client;
 pub use connection::ClientError;
+pub use endpoint::Endpoint;
 pub use protocol::{MAX_MESSAGE, PROTOCOL, Reply, Request};
-pub use registry::{Endpoint, Entry, RegistryError, RuntimeDir, VaultLocation, entries};
+pub use registry::{Entry, RegistryError, RuntimeDir, VaultLocation, entries};
 pub use server::{Server, Stop, serve};
 
 #[cfg(test)]

@@ -6,13 +6,16 @@
 //! root. It is that user's word and no more. Of which mount it is the word, and that the mount is that user's, is for
 //! the reader to see in the kernel's list of mounts; that the process behind the socket is that user's, the
 //! client sees by its credentials.
+//!
+//! The two files live as long as the mount: a daemon makes them again if they, or the directory, are removed
+//! (`endpoint`, `keeper`). A client that knows from the kernel that there is a mount waits for that.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -22,7 +25,6 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
-use super::protocol::PROTOCOL;
 use crate::crypto::random;
 use crate::ids::{PathText, VaultId};
 use crate::storage::{self, FileKind, Walked, walk};
@@ -73,7 +75,7 @@ impl VaultLocation {
         Ok(Self { vault_id, dev: meta.dev(), ino: meta.ino() })
     }
 
-    fn stem(&self) -> String {
+    pub(super) fn stem(&self) -> String {
         format!("{}-{:x}-{:x}", self.vault_id, self.dev, self.ino)
     }
 }
@@ -102,7 +104,7 @@ pub struct Entry {
 }
 
 /// A directory of registry files and sockets that only this user can use.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RuntimeDir {
     path: PathBuf,
 }
@@ -146,28 +148,14 @@ impl RuntimeDir {
         Ok(Self { path: path.to_owned() })
     }
 
-    /// Binds the socket of a vault (0600) and removes what dead daemons left in this directory. The caller
-    /// holds the vault's lock, so nobody else binds this name meanwhile.
-    ///
-    /// # Errors
-    /// If a daemon listens at that name, or a system call fails.
-    pub fn bind(&self, location: VaultLocation) -> Result<Endpoint, RegistryError> {
-        let _lock = self.lock()?;
-        self.remove_dead();
-        let stem = location.stem();
-        let socket = self.path.join(format!("{stem}.sock"));
-        let failed = |error| RegistryError::Io(socket.clone(), error);
-        if fs::symlink_metadata(&socket).is_ok() {
-            return Err(RegistryError::InUse(socket));
-        }
-        let listener = at_short_path(&socket, UnixListener::bind).map_err(failed)?;
-        fs::set_permissions(&socket, Permissions::from_mode(0o600)).map_err(failed)?;
-        Ok(Endpoint { dir: Self { path: self.path.clone() }, location, listener, socket })
+    /// The directory.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Guards creation and removal of the files, so that nobody removes a socket that was just bound again.
     /// It is on the directory itself, which the last mount takes away: then it is made again.
-    fn lock(&self) -> Result<File, RegistryError> {
+    pub(super) fn lock(&self) -> Result<File, RegistryError> {
         let failed = |error| RegistryError::Io(self.path.clone(), error);
         loop {
             let opened = OpenOptions::new()
@@ -189,7 +177,7 @@ impl RuntimeDir {
     }
 
     /// Under the lock: removes sockets that nobody listens at, and registry files without a socket.
-    fn remove_dead(&self) {
+    pub(super) fn remove_dead(&self) {
         for path in files_with_extension(&self.path, "sock") {
             if is_dead(&path) {
                 let _ = fs::remove_file(path.with_extension("json"));
@@ -201,67 +189,6 @@ impl RuntimeDir {
                 let _ = fs::remove_file(&path);
             }
         }
-    }
-}
-
-/// A bound control socket, and the place of its registry file.
-#[derive(Debug)]
-pub struct Endpoint {
-    dir: RuntimeDir,
-    location: VaultLocation,
-    listener: UnixListener,
-    socket: PathBuf,
-}
-
-impl Endpoint {
-    /// The listening socket.
-    pub fn listener(&self) -> &UnixListener {
-        &self.listener
-    }
-
-    /// Where the socket is.
-    pub fn socket(&self) -> &Path {
-        &self.socket
-    }
-
-    /// Writes the registry file, from when on the mount is found by its mountpoint. `mount_dev` is the
-    /// device number of the mounted filesystem.
-    ///
-    /// # Errors
-    /// If it can't be written.
-    pub fn publish(&self, vault: &Path, mountpoint: &Path, mount_dev: u64) -> Result<(), RegistryError> {
-        let entry = Entry {
-            protocol: PROTOCOL,
-            location: self.location,
-            vault: vault.into(),
-            mountpoint: mountpoint.into(),
-            mount_dev,
-            pid: rustix::process::getpid().as_raw_nonzero().get(),
-            socket: PathBuf::new(),
-            owner: geteuid().as_raw(),
-        };
-        let path = self.socket.with_extension("json");
-        let temporary = self.socket.with_extension("new");
-        let failed = |error| RegistryError::Io(path.clone(), error);
-        let contents = serde_json::to_vec(&entry).map_err(|e| failed(e.into()))?;
-        let _lock = self.dir.lock()?;
-        match fs::remove_file(&temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
-        }
-        let mut file =
-            OpenOptions::new().create_new(true).write(true).mode(0o600).open(&temporary).map_err(failed)?;
-        io::Write::write_all(&mut file, &contents).map_err(failed)?;
-        fs::rename(&temporary, &path).map_err(failed)
-    }
-
-    /// Removes socket and registry file, and the directory if it is empty then. Failures are left to the next daemon's clean-up.
-    pub(super) fn remove(&self) {
-        let _lock = self.dir.lock();
-        let _ = fs::remove_file(self.socket.with_extension("json"));
-        let _ = fs::remove_file(&self.socket);
-        // Only if it was the last.
-        let _ = fs::remove_dir(&self.dir.path);
     }
 }
 
@@ -408,7 +335,7 @@ fn connect_now(path: &Path) -> io::Result<UnixStream> {
 }
 
 /// Runs `f` on a path that fits into a socket address (108 bytes), by way of a descriptor of the directory.
-fn at_short_path<T>(path: &Path, f: impl FnOnce(PathBuf) -> io::Result<T>) -> io::Result<T> {
+pub(super) fn at_short_path<T>(path: &Path, f: impl FnOnce(PathBuf) -> io::Result<T>) -> io::Result<T> {
     if path.as_os_str().as_bytes().len() < 108 {
         return f(path.to_owned());
     }

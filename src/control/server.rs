@@ -5,14 +5,19 @@ use std::collections::HashMap;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
 
+use super::endpoint::Endpoint;
+use super::keeper::Keeper;
 use super::protocol::{Reply, Request};
-use super::registry::Endpoint;
 use super::wire::{self, LineReader, WireError};
 use crate::events::Actor;
 use crate::fsck::{self, CheckObserver, Finding};
@@ -26,6 +31,8 @@ const MAX_CONNECTIONS: usize = 16;
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Progress lines are sent no more often than this.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+/// How long nothing is accepted after accept(2) failed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Cancels all long work on the vault, also what no client asked for.
 pub type Stop = Box<dyn Fn() + Send + Sync>;
@@ -36,10 +43,12 @@ pub type Stop = Box<dyn Fn() + Send + Sync>;
 /// If the first thread can't be started.
 pub fn serve(endpoint: Endpoint, operations: Arc<dyn Operations>, stop: Stop) -> std::io::Result<Server> {
     let (stopping, live) = (Cancellation::default(), Mutex::default());
-    let shared = Arc::new(Shared { endpoint, operations, stop, stopping, live });
+    let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+    let socket = Mutex::new(endpoint.socket().to_owned());
+    let shared = Arc::new(Shared { socket, wake, operations, stop, stopping, live });
     let acceptor = std::thread::Builder::new().name("control".into()).spawn({
         let shared = Arc::clone(&shared);
-        move || accept_loop(&shared)
+        move || accept_loop(&shared, endpoint)
     })?;
     Ok(Server { shared, acceptor: Some(acceptor) })
 }
@@ -48,13 +57,13 @@ pub fn serve(endpoint: Endpoint, operations: Arc<dyn Operations>, stop: Stop) ->
 /// way, and removes socket and registry file.
 pub struct Server {
     shared: Arc<Shared>,
-    acceptor: Option<JoinHandle<()>>,
+    acceptor: Option<JoinHandle<Endpoint>>,
 }
 
 impl Server {
-    /// The endpoint it serves, to publish or withdraw the registry file.
-    pub fn endpoint(&self) -> &Endpoint {
-        &self.shared.endpoint
+    /// Where its socket is now.
+    pub fn socket(&self) -> PathBuf {
+        self.shared.socket.lock().clone()
     }
 }
 
@@ -62,11 +71,8 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.shared.stopping.cancel();
         (self.shared.stop)();
-        // Wakes accept(2), which then fails with EINVAL.
-        let _ = rustix::net::shutdown(self.shared.endpoint.listener(), rustix::net::Shutdown::Both);
-        if let Some(acceptor) = self.acceptor.take() {
-            let _ = acceptor.join();
-        }
+        let _ = rustix::io::write(&self.shared.wake, &1_u64.to_ne_bytes());
+        let endpoint = self.acceptor.take().and_then(|acceptor| acceptor.join().ok());
         let connections: Vec<Connection> = self.shared.live.lock().drain().map(|(_, c)| c).collect();
         for connection in connections {
             // Replies still go out; a request that hasn't come by now doesn't come.
@@ -75,12 +81,17 @@ impl Drop for Server {
                 let _ = thread.join();
             }
         }
-        self.shared.endpoint.remove();
+        if let Some(endpoint) = endpoint {
+            endpoint.remove();
+        }
     }
 }
 
 struct Shared {
-    endpoint: Endpoint,
+    /// Where the socket is; it may have to be made again elsewhere.
+    socket: Mutex<PathBuf>,
+    /// Readable once the server is to end.
+    wake: OwnedFd,
     operations: Arc<dyn Operations>,
     stop: Stop,
     /// Of all requests under way.
@@ -93,22 +104,58 @@ struct Connection {
     thread: Option<JoinHandle<()>>,
 }
 
-fn accept_loop(shared: &Arc<Shared>) {
+/// Serves clients and keeps the endpoint reachable, until the server is to end.
+fn accept_loop(shared: &Arc<Shared>, mut endpoint: Endpoint) -> Endpoint {
     let mut number = 0;
-    while !shared.stopping.is_cancelled() {
-        match shared.endpoint.listener().accept() {
-            Ok((stream, _)) => {
-                number += 1;
-                if let Err(error) = start(shared, number, stream) {
-                    tracing::warn!("control socket: a client could not be served: {error}");
-                }
+    let mut keeper = Keeper::of(&endpoint);
+    loop {
+        let (client, event) = wait(shared, &endpoint, &keeper);
+        if shared.stopping.is_cancelled() {
+            return endpoint;
+        }
+        if client {
+            accept(shared, &endpoint, &mut number);
+        }
+        if event {
+            keeper.noticed();
+        }
+        if keeper.look(&mut endpoint) {
+            endpoint.socket().clone_into(&mut shared.socket.lock());
+        }
+    }
+}
+
+/// Waits for a client or for the keeper; whether either is there.
+fn wait(shared: &Shared, endpoint: &Endpoint, keeper: &Keeper) -> (bool, bool) {
+    let mut fds =
+        vec![PollFd::new(&shared.wake, PollFlags::IN), PollFd::new(endpoint.listener(), PollFlags::IN)];
+    let events = keeper.events();
+    fds.extend(events.as_ref().map(|events| PollFd::new(events, PollFlags::IN)));
+    let patience = Timespec::try_from(keeper.patience()).ok();
+    if let Err(error) = poll(&mut fds, patience.as_ref())
+        && error != Errno::INTR
+    {
+        tracing::warn!("control socket: poll: {error}");
+        std::thread::sleep(ACCEPT_PAUSE);
+    }
+    let ready = |n: usize| fds.get(n).is_some_and(|fd| !fd.revents().is_empty());
+    (ready(1), ready(2))
+}
+
+fn accept(shared: &Arc<Shared>, endpoint: &Endpoint, number: &mut u64) {
+    match endpoint.listener().accept() {
+        Ok((stream, _)) => {
+            *number += 1;
+            if let Err(error) = start(shared, *number, stream) {
+                tracing::warn!("control socket: a client could not be served: {error}");
             }
-            Err(_) if shared.stopping.is_cancelled() => break,
-            Err(error) => {
-                tracing::warn!("control socket: accept: {error}");
-                // Out of descriptors, say: that passes, and must not spin.
-                std::thread::sleep(Duration::from_millis(100));
-            }
+        }
+        // The client is gone again.
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+        Err(error) => {
+            tracing::warn!("control socket: accept: {error}");
+            // Out of descriptors, say: that passes, and must not spin.
+            std::thread::sleep(ACCEPT_PAUSE);
         }
     }
 }

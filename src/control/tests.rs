@@ -1,4 +1,5 @@
 mod cancelling;
+mod lost_socket;
 mod names;
 
 use std::io::{Read, Write};
@@ -171,7 +172,8 @@ fn location(dir: &std::path::Path) -> VaultLocation {
 
 fn server(dir: &std::path::Path) -> (Server, Arc<Fake>) {
     let fake = Arc::new(Fake { sweeps: AtomicU64::new(0), checked: AtomicU64::new(0) });
-    let endpoint = RuntimeDir::create_at(&dir.join("run")).unwrap().bind(location(dir)).unwrap();
+    let mut endpoint = RuntimeDir::create_at(&dir.join("run")).unwrap().bind(location(dir)).unwrap();
+    endpoint.publish(dir, Path::new("/mnt/x"), 77).unwrap();
     (serve(endpoint, Arc::clone(&fake) as Arc<dyn Operations>, Box::new(|| ())).unwrap(), fake)
 }
 
@@ -204,7 +206,7 @@ impl CheckObserver for Heard {
 fn findings_come_before_the_answer() {
     let dir = tempfile::tempdir().unwrap();
     let (server, _) = server(dir.path());
-    let client = client(server.endpoint().socket(), me());
+    let client = client(&server.socket(), me());
     let mut heard = Heard::default();
     let path = PathText("/a\nb".into());
     let summary = client.fsck(Some(&path), &Cancellation::default(), &mut heard).unwrap();
@@ -219,8 +221,6 @@ fn a_mount_is_found_asked_and_gone() {
     let dir = tempfile::tempdir().unwrap();
     let (server, _) = server(dir.path());
     let run = dir.path().join("run");
-    assert!(entries_in(&run, me()).is_empty(), "not published yet");
-    server.endpoint().publish(dir.path(), std::path::Path::new("/mnt/x"), 77).unwrap();
     let found = entries_in(&run, me());
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].mount_dev, 77);
@@ -250,7 +250,8 @@ fn a_mount_is_found_asked_and_gone() {
 fn a_second_daemon_is_refused_and_a_dead_one_cleaned_up() {
     let dir = tempfile::tempdir().unwrap();
     let runtime = RuntimeDir::create_at(&dir.path().join("run")).unwrap();
-    let endpoint = runtime.bind(location(dir.path())).unwrap();
+    let mut endpoint = runtime.bind(location(dir.path())).unwrap();
+    assert!(entries_in(&dir.path().join("run"), me()).is_empty(), "not published yet");
     endpoint.publish(dir.path(), std::path::Path::new("/mnt/x"), 77).unwrap();
     assert!(matches!(runtime.bind(location(dir.path())), Err(RegistryError::InUse(_))));
     let socket = endpoint.socket().to_owned();
@@ -312,7 +313,7 @@ fn a_client_answers_as_the_vault_behind_it() {
     let endpoint =
         RuntimeDir::create_at(&dir.path().join("run")).unwrap().bind(location(dir.path())).unwrap();
     let server = serve(endpoint, Arc::clone(&open) as Arc<dyn Operations>, Box::new(|| ())).unwrap();
-    let client = client(server.endpoint().socket(), me());
+    let client = client(&server.socket(), me());
     let default = KeyRef::Alias(AliasName::default_alias());
 
     let rotation = client.rotate(&default).unwrap();
@@ -358,7 +359,7 @@ fn a_client_answers_as_the_vault_behind_it() {
 }
 
 fn raw(server: &Server, bytes: &[u8]) -> Reply {
-    let mut stream = UnixStream::connect(server.endpoint().socket()).unwrap();
+    let mut stream = UnixStream::connect(server.socket()).unwrap();
     // The daemon may stop reading at its limit.
     let _ = stream.write_all(bytes);
     let _ = stream.shutdown(std::net::Shutdown::Write);
@@ -391,7 +392,7 @@ fn bad_requests_are_refused_with_their_kind() {
         Reply::Inspected(Inspected { header: None })
     );
     // A handler that panics takes its connection with it, not the server.
-    let client = client(server.endpoint().socket(), me());
+    let client = client(&server.socket(), me());
     assert_eq!(client.inspect(Ino(1)).unwrap_err().kind, ErrorKind::Other);
     assert!(client.status().is_ok());
 }

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::MountError;
 use super::mountinfo::{self, Mount};
+use super::mountpoint::is_dead;
 use crate::keyring::{KeyringDir, KeyringFile};
 use crate::storage::{self, Access, Errno, Walked, Writable, walk};
 
@@ -157,6 +158,13 @@ impl Drop for VaultLock {
             let _ = self.file.set_len(0);
         }
     }
+}
+
+/// The mount that the holder of this vault's lock serves, by its own record, if it is there and its daemon lives. The record is
+/// no proof: it may only decide what is waited for.
+pub fn served_mount(vault: BorrowedFd<'_>) -> Option<Mount> {
+    let mut file = storage::open_file(vault, NAME, Access::ReadOnly).ok()?.into();
+    read_holder(&mut file)?.mount().filter(|mount| !is_dead(mount))
 }
 
 impl Holder {

@@ -24,7 +24,7 @@ mod unmount;
 
 pub use error::{Failure, MountError};
 pub use limits::protect_memory;
-pub use lock::VaultLock;
+pub use lock::{VaultLock, served_mount};
 pub use options::MountOptions;
 pub use prepare::{Prepared, locate_vault, prepare};
 pub use remount::{FlagChanges, remount};

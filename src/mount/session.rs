@@ -214,7 +214,7 @@ fn serve_control(
     let path = &prepared.vault;
     let io = |error| RegistryError::Io(path.clone(), error);
     let location = VaultLocation::of(vault.keys().vault_id(), path).map_err(io)?;
-    let endpoint = RuntimeDir::create()?.bind(location)?;
+    let mut endpoint = RuntimeDir::create()?.bind(location)?;
     endpoint.publish(path, &mount.mountpoint, mount.device)?;
     let stop = {
         let open = Arc::clone(&open);

@@ -12,7 +12,7 @@ fn hanging_up_stops_a_sweep() {
             cancellation.cancel();
         }
     };
-    let report = client(server.endpoint().socket(), me())
+    let report = client(&server.socket(), me())
         .rewrap(&Rewrap::default(), &mut Monitor::new(&cancellation, &mut receiver))
         .unwrap();
     // The daemon's own report comes too late: it is of what was seen.
@@ -42,7 +42,7 @@ fn hanging_up_cancels_a_check() {
     let (server, fake) = server(dir.path());
     let mut enough = Enough::default();
     let cancellation = enough.0.clone();
-    let client = client(server.endpoint().socket(), me());
+    let client = client(&server.socket(), me());
     let summary = client.fsck(Some(&endless()), &cancellation, &mut enough).unwrap();
     assert!(!summary.complete && summary.files >= 3, "{summary:?}");
     std::thread::sleep(Duration::from_millis(300));
@@ -55,7 +55,7 @@ fn hanging_up_cancels_a_check() {
 fn the_end_of_the_daemon_cancels_a_check_and_tells_its_client() {
     let dir = tempfile::tempdir().unwrap();
     let (server, _) = server(dir.path());
-    let client = client(server.endpoint().socket(), me());
+    let client = client(&server.socket(), me());
     let waiting = std::thread::spawn(move || {
         client.fsck(Some(&endless()), &Cancellation::default(), &mut Heard::default())
     });
@@ -68,7 +68,7 @@ fn the_end_of_the_daemon_cancels_a_check_and_tells_its_client() {
 fn the_end_of_the_daemon_stops_a_sweep_and_tells_its_client() {
     let dir = tempfile::tempdir().unwrap();
     let (server, _) = server(dir.path());
-    let client = client(server.endpoint().socket(), me());
+    let client = client(&server.socket(), me());
     let waiting = std::thread::spawn(move || client.rewrap(&Rewrap::default(), &mut Monitor::unattended()));
     std::thread::sleep(Duration::from_millis(100));
     drop(server);
