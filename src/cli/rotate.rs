@@ -50,7 +50,7 @@ fn run_due(args: &args::Rotate, open: &OpenTarget) -> Outcome {
 
 fn which(args: &args::Rotate) -> Outcome<KeyRef> {
     match (&args.alias, &args.key_id) {
-        (_, Some(id)) => id.parse().map(KeyRef::Key).map_err(|_| {
+        (_, Some(id)) => KeyRef::parse_key(id).map_err(|_| {
             let cause = format!("{id:?} is no key id; `rekeyfs status` shows them");
             Failure::new(Exit::Usage, "--key-id", cause)
         }),

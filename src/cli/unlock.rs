@@ -14,7 +14,7 @@ use super::output;
 use super::secrets::{self, NewSecretPlan};
 use super::target::Target;
 use crate::crypto::password::KdfParams;
-use crate::ids::{SlotId, VaultId};
+use crate::ids::{self, SlotId, VaultId};
 use crate::keyring::{KeyringError, KeyringFile, Opened};
 use crate::mount::VaultLock;
 use crate::printable;
@@ -103,8 +103,8 @@ fn add(args: &args::UnlockAdd) -> Outcome {
 }
 
 fn remove(args: &args::UnlockRemove) -> Outcome {
-    let slot = parse_slot(&args.slot)?;
     let target = Target::resolve(&args.target)?;
+    let slot = slot_named(&args.slot, &target)?;
     check_writable(target.vault())?;
     if args.revoke.revoke {
         let revocation = Revocation::prepare(&target, &args.open, &args.revoke)?;
@@ -117,8 +117,8 @@ fn remove(args: &args::UnlockRemove) -> Outcome {
 }
 
 fn change(args: &args::UnlockChange) -> Outcome {
-    let slot = args.slot.as_deref().map(parse_slot).transpose()?;
     let target = Target::resolve(&args.target)?;
+    let slot = args.slot.as_deref().map(|slot| slot_named(slot, &target)).transpose()?;
     check_writable(target.vault())?;
     if args.revoke.revoke {
         if args.new.new_recovery_key {
@@ -246,9 +246,14 @@ impl New {
     }
 }
 
-fn parse_slot(text: &str) -> Outcome<SlotId> {
-    text.parse().map_err(|_| {
-        let cause = format!("{text:?} is no slot id; `rekeyfs unlock list` shows them");
-        Failure::new(Exit::Usage, "unlock slot", cause)
-    })
+/// The slot that an id or its beginning names, among those of the keyring's header. Whether there still is such a slot is
+/// for the change itself to see.
+fn slot_named(text: &str, target: &Target) -> Outcome<SlotId> {
+    let failed = |cause: String| {
+        Failure::new(Exit::Usage, "unlock slot", format!("{cause}; `rekeyfs unlock list` shows them"))
+    };
+    let header = KeyringFile::read_header(target.vault()).map_err(|error| errors::opening(&error))?;
+    let ids = header.slots.list().into_iter().filter_map(|slot| slot.id);
+    let named = ids::named(text, ids).map_err(|_| failed(format!("{text:?} is no slot id")))?;
+    named.map_err(|why| failed(format!("{text:?}: {why}")))
 }

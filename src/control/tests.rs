@@ -45,6 +45,9 @@ impl Operations for Fake {
                 new: KeyVersion(2),
             }),
             KeyRef::Key(key) => Err(ErrorReply::new(ErrorKind::NotFound, format!("{key}: no such key"))),
+            KeyRef::Prefix(prefix) => {
+                Err(ErrorReply::new(ErrorKind::NotFound, format!("{prefix}…: no such key")))
+            }
         }
     }
     fn replace_key(&self, alias: &AliasName) -> service::Result<ManualRotation> {

@@ -30,12 +30,8 @@ impl Keys {
     /// Reads a key as it is now.
     ///
     /// # Errors
-    /// [`KeyError`], if there is no such key or alias.
-    pub(crate) fn of_key<T>(
-        &self,
-        key: &KeyRef,
-        read: impl FnOnce(&Key) -> T,
-    ) -> std::result::Result<T, KeyError> {
+    /// [`KeyringError`], if there is no such key or alias.
+    pub(crate) fn of_key<T>(&self, key: &KeyRef, read: impl FnOnce(&Key) -> T) -> Result<T> {
         let table = self.table.read();
         let id = key.find(&table.body)?;
         Ok(read(table.body.key(id).ok_or(KeyError::UnknownKey(id))?))
@@ -52,7 +48,7 @@ impl Keys {
     /// # Errors
     /// [`KeyringError`], if there is none.
     pub fn key_named(&self, asked: &str) -> Result<KeyId> {
-        Ok(KeyRef::parse(asked)?.find(&self.table.read().body)?)
+        KeyRef::parse(asked)?.find(&self.table.read().body)
     }
 
     /// The key that `asked` (an id, an alias, an ARN of either) names, if files can be wrapped under it now.

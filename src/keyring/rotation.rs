@@ -38,7 +38,7 @@ impl Keys {
             let key = target.find(&draft.body)?;
             let asked = match target {
                 KeyRef::Alias(name) => Some(name.clone()),
-                KeyRef::Key(_) => None,
+                KeyRef::Key(_) | KeyRef::Prefix(_) => None,
             };
             let alias =
                 asked.or_else(|| draft.body.aliases.iter().find(|a| a.key == key).map(|a| a.name.clone()));

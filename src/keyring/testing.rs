@@ -122,6 +122,16 @@ impl Keys {
         .unwrap()
     }
 
+    /// Makes a customer's key of this id.
+    pub(crate) fn create_key_with_id_for_test(&self, id: KeyId) {
+        let key = Key { id, ..Key::create(Manager::Customer, "For a test", self.clock.now()) };
+        self.change(Saves::Once, |draft| {
+            draft.body.keys.push(key);
+            Ok(())
+        })
+        .unwrap();
+    }
+
     /// Leaves the keyring as one that a newer program has written with these ro_compat bits.
     pub(crate) fn set_ro_compat_for_test(&self, bits: u32) {
         self.change(Saves::Once, |draft| {

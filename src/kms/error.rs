@@ -222,6 +222,7 @@ impl KmsError {
             RuleError::NoKeyId(text) => {
                 (Name::NotFoundException, format!("Invalid keyId '{}'", text.escape_debug()))
             }
+            RuleError::AmbiguousKeyId { .. } => (Name::ValidationException, error.to_string()),
             RuleError::NoAliasName(text) => (
                 Name::ValidationException,
                 format!(

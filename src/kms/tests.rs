@@ -17,6 +17,7 @@ mod faults;
 #[cfg(feature = "aws-lc")]
 mod import;
 mod may_only_read;
+mod prefixes;
 mod refusals;
 mod replace_key;
 mod verbs;

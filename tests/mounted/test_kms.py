@@ -51,6 +51,31 @@ class Kms(MountedTest):
         self.vault.remount()
         self.assertEqual(self.read(theirs), b"under the second key" * 1000)
 
+    def test_ids_are_taken_by_their_beginning_mounted_or_not(self):
+        key = self.kms("describe-key", "--key-id", "alias/default")["KeyMetadata"]["KeyId"]
+        short, secret = key[:8], ["--passfile", self.vault.passfile]
+        for target, opened in ((self.mnt, []), (self.vault.path, secret)):
+            if opened:
+                self.vault.umount()
+            answer = json.loads(self.vault.ok("kms", "describe-key", "--vault", target, "--key-id", short, *opened))
+            self.assertEqual(answer["KeyMetadata"]["KeyId"], key)
+            rotated = json.loads(self.vault.ok("rotate", target, "--key-id", short, "--json", *opened))
+            self.assertEqual(rotated["key_id"], key)
+            below = str(rotated["new_version"])
+            done = self.vault.ok("key", "retire", target, "--key-id", short, "--below", below, "--json", *opened)
+            self.assertEqual(json.loads(done)["key_id"], key)
+            done = self.vault.run("kms", "describe-key", "--vault", target, "--key-id", "0123-4567-89", *opened)
+            self.assertRefused(done, "NotFoundException", status=254)
+            self.assertRefused(self.vault.run("rotate", target, "--key-id", "012", *opened), "is no key id", status=2)
+            self.assertRefused(self.vault.run("rotate", target, "--key-id", "0123456789", *opened), "is no key id", status=44)
+        slots = json.loads(self.vault.ok("unlock", "list", self.vault.path, "--json"))["slots"]
+        slot = slots[0]["id"]
+        said = self.vault.ok("unlock", "change", self.vault.path, "--slot", slot[:6], *secret, "--new-passfile",
+                             self.vault.passfile, "--kdf-memory", "8")
+        self.assertIn(f"slot {slot} ", said)
+        done = self.vault.run("unlock", "remove", self.vault.path, slot[:6], *secret)
+        self.assertRefused(done, "no id begins like this", status=2)
+
     def test_a_key_disabled_before_the_mount_is_enabled_through_it(self):
         _, theirs, other = self.two_keys()
         self.kms("disable-key", "--key-id", other)

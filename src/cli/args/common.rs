@@ -133,7 +133,7 @@ pub(in crate::cli) enum Output {
 /// Verbs of `rekeyfs kms` about one key.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct KmsKey {
-    /// The key's id or ARN; describe-key and the verbs of rotation take an alias or its ARN too
+    /// The key's id, the beginning of it or its ARN; describe-key and the verbs of rotation take an alias or its ARN too
     #[arg(long, value_name = "KEY")]
     pub(in crate::cli) key_id: String,
     #[command(flatten)]

@@ -27,7 +27,7 @@ pub(in crate::cli) enum KeyCommand {
 pub(in crate::cli) struct Retire {
     /// A vault's directory, a mountpoint, or any path inside a mount
     pub(in crate::cli) target: PathBuf,
-    /// Which key: its id or ARN, an alias or its ARN
+    /// Which key: its id, the beginning of it or its ARN, an alias or its ARN
     #[arg(long, value_name = "KEY")]
     pub(in crate::cli) key_id: String,
     /// Versions below this one; the current version is the last that can stand here

@@ -16,7 +16,7 @@ pub(in crate::cli) struct Rotate {
     /// Which key, by alias
     #[arg(long, value_name = "ALIAS", conflicts_with = "key_id")]
     pub(in crate::cli) alias: Option<String>,
-    /// Which key, by its id
+    /// Which key, by its id or the beginning of it
     #[arg(long, value_name = "ID")]
     pub(in crate::cli) key_id: Option<String>,
     /// Make a new key with the old one's policy, tags and rotation, and point the alias at it; the old key keeps

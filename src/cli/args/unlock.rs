@@ -53,7 +53,7 @@ pub(in crate::cli) struct UnlockAdd {
 pub(in crate::cli) struct UnlockRemove {
     /// A vault's directory, a mountpoint, or any path inside a mount
     pub(in crate::cli) target: PathBuf,
-    /// The slot's id, as `rekeyfs unlock list` shows it
+    /// The slot's id, as `rekeyfs unlock list` shows it, or the beginning of it
     pub(in crate::cli) slot: String,
     #[command(flatten)]
     pub(in crate::cli) open: Open,
@@ -66,7 +66,7 @@ pub(in crate::cli) struct UnlockRemove {
 pub(in crate::cli) struct UnlockChange {
     /// A vault's directory, a mountpoint, or any path inside a mount
     pub(in crate::cli) target: PathBuf,
-    /// The slot to replace; without it, the one that the given secret opens, if the new secret is of its kind
+    /// The slot to replace, by its id or the beginning of it; without it, the one that the given secret opens, if the new secret is of its kind
     #[arg(long, value_name = "ID")]
     pub(in crate::cli) slot: Option<String>,
     #[command(flatten)]

@@ -2,7 +2,7 @@
 //! each is said in one place, src/kms/error.rs.
 
 use super::policy::PolicyError;
-use crate::ids::{AliasName, KeyId};
+use crate::ids::{AliasName, KeyId, NotOne};
 use crate::printable;
 
 /// A number that has limits.
@@ -72,6 +72,14 @@ pub enum RuleError {
     /// A text that is no key id.
     #[error("'{}' is no key id, key ARN or alias; `rekeyfs status` lists the keys", .0.escape_debug())]
     NoKeyId(String),
+    /// The beginning of several key ids.
+    #[error("key id '{prefix}': {why}; give more of the one that is meant")]
+    AmbiguousKeyId {
+        /// What was given of it.
+        prefix: String,
+        /// Which keys it could be.
+        why: NotOne<KeyId>,
+    },
     /// A text that can't be an alias's name.
     #[error(
         "'{}' is no alias: alias/ and then letters, digits, /, _ and -, at most 256 characters in all", .0.escape_debug()

@@ -1,10 +1,10 @@
-//! How keys and aliases are named: key ids, ARNs, alias names, alias ARNs.
+//! How keys and aliases are named: key ids, the beginning of one, ARNs, alias names, alias ARNs.
 
 use serde::{Deserialize, Serialize};
 
 use super::error::RuleError;
-use crate::ids::{AliasName, KeyId};
-use crate::keyring::error::KeyError;
+use crate::ids::{AliasName, IdPrefix, KeyId, NotOne};
+use crate::keyring::error::{KeyError, KeyringError};
 use crate::keyring::format::model::KeyringBody;
 
 /// What comes before the id or the name in an ARN.
@@ -19,10 +19,12 @@ pub enum KeyRef {
     Alias(AliasName),
     /// A key.
     Key(KeyId),
+    /// The key whose id begins like this.
+    Prefix(IdPrefix),
 }
 
 impl KeyRef {
-    /// What a key id, key ARN, alias name or alias ARN names.
+    /// What a key id or its beginning, key ARN, alias name or alias ARN names.
     ///
     /// # Errors
     /// [`RuleError`], if it is none of them.
@@ -36,11 +38,13 @@ impl KeyRef {
     /// The same where an alias isn't taken.
     ///
     /// # Errors
-    /// [`RuleError`], if it is neither a key id nor a key ARN.
+    /// [`RuleError`], if it is neither a key id or its beginning nor a key ARN.
     pub fn parse_key(asked: &str) -> Result<Self, RuleError> {
         let unprefixed = asked.strip_prefix(ARN_PREFIX).and_then(|rest| rest.strip_prefix("key/"));
-        let id = unprefixed.unwrap_or(asked).parse().map_err(|_| RuleError::NoKeyId(asked.to_owned()))?;
-        Ok(Self::Key(id))
+        if let Ok(whole) = unprefixed.unwrap_or(asked).parse() {
+            return Ok(Self::Key(whole));
+        }
+        asked.parse().map(Self::Prefix).map_err(|_| RuleError::NoKeyId(asked.to_owned()))
     }
 
     /// The same for the key that an alias is to point at: an alias can't point at an alias.
@@ -54,13 +58,20 @@ impl KeyRef {
     /// The key, if there is one.
     ///
     /// # Errors
-    /// [`KeyError::UnknownKey`], [`KeyError::UnknownAlias`].
-    pub(in crate::keyring) fn find(&self, body: &KeyringBody) -> Result<KeyId, KeyError> {
+    /// [`KeyError::UnknownKey`], [`KeyError::UnknownAlias`]; no key begins like this, or several do.
+    pub(in crate::keyring) fn find(&self, body: &KeyringBody) -> Result<KeyId, KeyringError> {
         match self {
-            Self::Key(id) => body.key(*id).map(|key| key.id).ok_or(KeyError::UnknownKey(*id)),
+            Self::Key(id) => body.key(*id).map(|key| key.id).ok_or(KeyError::UnknownKey(*id).into()),
+            Self::Prefix(prefix) => prefix.find(body.keys.iter().map(|key| key.id)).map_err(|why| {
+                let prefix = prefix.to_string();
+                match why {
+                    NotOne::None => RuleError::NoKeyId(prefix).into(),
+                    NotOne::Several(_) => RuleError::AmbiguousKeyId { prefix, why }.into(),
+                }
+            }),
             Self::Alias(name) => {
                 let alias = body.alias(name).map(|alias| alias.key);
-                alias.ok_or_else(|| KeyError::UnknownAlias(name.clone()))
+                alias.ok_or_else(|| KeyError::UnknownAlias(name.clone()).into())
             }
         }
     }

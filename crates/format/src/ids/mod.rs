@@ -7,8 +7,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 mod path;
+mod prefix;
 mod timestamp;
 pub use path::PathText;
+pub use prefix::{IdPrefix, NoId, NotOne, named};
 pub use timestamp::Timestamp;
 
 macro_rules! uuid_id {
