@@ -1,8 +1,6 @@
-//! The events of the audit log, and the JSON of each.
+//! The events of the audit log. What each says in JSON is in `detail`, what the program's log says of it in `notice`.
 
-use serde_json::{Value, json};
-
-use super::subject::{FailedUnlock, FileRef, RefusalReason, with_backing, with_file};
+use super::subject::{FailedUnlock, FileRef, RefusalReason, UnmountReason};
 use crate::ids::{BackingKeyId, Generation, Ino, KeyId, KeyVersion, PageIndex, SlotId, Timestamp};
 
 /// An event of the audit log.
@@ -18,7 +16,7 @@ pub enum Event {
         read_only: bool,
     },
     /// A mount ended in order. One that was killed leaves none.
-    Unmounted,
+    Unmounted(UnmountReason),
     /// A key got a new version.
     KeyRotated {
         /// The key.
@@ -281,7 +279,7 @@ impl Event {
         match self {
             Self::VaultCreated => "Vault Created",
             Self::Mounted { .. } => "Vault Mounted",
-            Self::Unmounted => "Vault Unmounted",
+            Self::Unmounted(_) => "Vault Unmounted",
             Self::KeyRotated { .. } => "KMS CMK Rotation",
             Self::KeyStateChanged { .. } => "KMS Key State Change",
             Self::KeyOperation { .. } | Self::OperationRefused { .. } => "KMS Key Operation",
@@ -337,146 +335,6 @@ impl Event {
             | Self::FileNewerThanKeyring { backing, .. } => Some(backing.key),
             Self::AccessRefused { backing, .. } | Self::Damage { backing, .. } => backing.map(|b| b.key),
             _ => None,
-        }
-    }
-
-    /// How it ended: `success`, `refused` or `failed`.
-    fn outcome(&self) -> &'static str {
-        match self {
-            Self::OperationRefused { .. }
-            | Self::AccessRefused { .. }
-            | Self::UnlockFailed { .. }
-            | Self::RollbackNoticed(_) => "refused",
-            Self::ChangesLost { .. }
-            | Self::DescentUnproven { .. }
-            | Self::ChangeFailed { .. }
-            | Self::VersionsLost { .. }
-            | Self::Damage { .. }
-            | Self::FileNewerThanKeyring { .. }
-            | Self::FileIdTwice { .. }
-            | Self::LogCut
-            | Self::EventsLost { .. }
-            | Self::LinesForged { .. }
-            | Self::LineTorn { .. } => "failed",
-            _ => "success",
-        }
-    }
-
-    /// What EventBridge has under `detail`, the outcome last.
-    pub(super) fn detail(&self) -> Value {
-        let mut detail = self.particulars();
-        detail["outcome"] = self.outcome().into();
-        detail
-    }
-
-    fn particulars(&self) -> Value {
-        match self {
-            Self::VaultCreated
-            | Self::Unmounted
-            | Self::RootKeyReplaced
-            | Self::EventKeyReplaced
-            | Self::EventKeyInUse
-            | Self::SweepBegan
-            | Self::ReencryptionBegan
-            | Self::HeldBack
-            | Self::LogCut => json!({}),
-            Self::Mounted { mountpoint, read_only } => {
-                json!({"mountpoint": mountpoint, "read-only": read_only})
-            }
-            Self::KeyRotated { key, old, new } => {
-                json!({"key-id": key.to_string(), "previous-version": old.0, "version": new.0})
-            }
-            Self::KeyStateChanged { key, state } => json!({"key-id": key.to_string(), "key-state": state}),
-            Self::KeyOperation { key, operation } => {
-                json!({"key-id": key.to_string(), "event-name": operation})
-            }
-            Self::OperationRefused { key, slot, operation, code } => {
-                let mut detail = json!({
-                    "key-id": key.map(|key| key.to_string()), "event-name": operation, "error-code": code,
-                });
-                if let Some(slot) = slot {
-                    detail["slot-id"] = slot.to_string().into();
-                }
-                detail
-            }
-            Self::MaterialDeleted { backing, why } => with_backing(json!({"reason": why}), Some(*backing)),
-            Self::VersionsRetired { key, below, trimmed } => {
-                json!({"key-id": key.to_string(), "min-decryption-version": below.0, "trimmed": trimmed})
-            }
-            Self::KeyDeleted(key) => json!({"key-id": key.to_string()}),
-            Self::SlotAdded(slot) | Self::SlotRemoved(slot) => json!({"slot-id": slot.to_string()}),
-            Self::UnlockFailed { attempts, last } => json!({
-                "attempts": attempts,
-                "last-attempt": last.as_ref().map(|last| {
-                    json!({"time": last.time.to_string(), "uid": last.actor.uid, "pid": last.actor.pid})
-                }),
-            }),
-            Self::RollbackNoticed(found) | Self::RollbackAccepted(found) => {
-                json!({"found-generation": found.0})
-            }
-            Self::DescentUnproven { found, seen } => {
-                json!({"found-generation": found.0, "seen-generation": seen.0})
-            }
-            Self::ChangesLost { logged, found } => {
-                json!({"logged-generation": logged.0, "found-generation": found.0})
-            }
-            Self::ChangeFailed { generation, replaced } => {
-                json!({"failed-generation": generation.0, "keyring-replaced": replaced})
-            }
-            Self::VersionsLost { found, known, versions } => json!({
-                "found-generation": found.0, "known-generation": known.map(|known| known.0), "versions": versions,
-            }),
-            Self::KeyringMerged { found, versions, keys } => {
-                json!({"merged-generation": found.0, "versions": versions, "keys": keys})
-            }
-            Self::BackupExported(generation) => json!({"backup-generation": generation.0}),
-            Self::BackupImported { backup, known } => {
-                json!({"backup-generation": backup.0, "known-generation": known.map(|known| known.0)})
-            }
-            Self::SweepEnded { files, rewrapped, failed, complete } => json!({
-                "files": files, "rewrapped": rewrapped, "not-rewrapped": failed, "complete": complete,
-            }),
-            Self::FilesMoved { from, to, files } => {
-                json!({"previous-key-id": from.to_string(), "key-id": to.to_string(), "files": files})
-            }
-            Self::FileNewerThanKeyring { file, backing, written, keyring } => {
-                let detail = json!({"written-generation": written.0, "keyring-generation": keyring.0});
-                with_backing(with_file(detail, file), Some(*backing))
-            }
-            Self::DirectoryAlias { directory, key, removed } => {
-                let detail = json!({"key-id": key.map(|key| key.to_string()), "removed": removed});
-                with_file(detail, directory)
-            }
-            Self::FileReencrypted { file, replaced, backing } => {
-                with_backing(with_file(json!({"replaced-inode": replaced.0}), file), Some(*backing))
-            }
-            Self::ReencryptionEnded { files, reencrypted, left, complete } => json!({
-                "files": files, "reencrypted": reencrypted, "not-reencrypted": left, "complete": complete,
-            }),
-            Self::AccessRefused { operation, file, reason, backing } => {
-                let detail = json!({"event-name": operation, "reason": reason.name()});
-                let detail = with_file(detail, file);
-                with_backing(detail, *backing)
-            }
-            Self::Damage { file, part, page, backing } => {
-                let mut detail = with_file(json!({"part": part}), file);
-                if let Some(page) = page {
-                    detail["page"] = page.0.into();
-                }
-                with_backing(detail, *backing)
-            }
-            Self::FileIdTwice { file, other, refused } => with_file(
-                json!({
-                    "other-inode": other.ino.0, "other-lower-path": other.path, "refused": refused,
-                }),
-                file,
-            ),
-            Self::EventsLost { events, since, until } => {
-                json!({"events": events, "since": since.to_string(), "until": until.to_string()})
-            }
-            Self::LinesForged { bytes, sha256 } | Self::LineTorn { bytes, sha256 } => {
-                json!({"bytes": bytes, "sha256": sha256})
-            }
         }
     }
 }

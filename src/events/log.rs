@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use super::anchor::Anchor;
 use super::chain::{self, Circumstances};
 use super::file::{LOCK_PATIENCE_MS, lock, read_tail, whole_size, write_again};
+use super::notice;
 use super::pending::{PendingEvents, StampedEvent};
 use super::preallocate::{Preallocation, Priority};
 use super::rate_limit::{REFILL_LARGE_MS, REFILL_MS, RateLimits};
@@ -100,6 +101,7 @@ impl EventLog {
     /// now waits in memory, with one warning for each series of failures, and is written before the next event. Durable with
     /// the next change of the keyring.
     pub fn record(&self, event: &Event) {
+        notice::log(event);
         let mut state = self.state.lock();
         state.pending.push(StampedEvent::now(event.clone()));
         drop(state);
@@ -221,6 +223,7 @@ impl EventLog {
             written = write(&mut state);
         }
         if written.is_ok() {
+            lost.iter().for_each(|lost| notice::log(&lost.event));
             state.generation = Some(generation);
         }
         let mut done = written.and_then(|()| self.sync(&mut state).or_else(|_| self.sync(&mut state)));
@@ -229,7 +232,9 @@ impl EventLog {
         }
         let durable = state.durable;
         if written.is_ok() && done.is_err() {
-            state.pending.push(StampedEvent::now(Event::ChangeFailed { generation, replaced: false }));
+            let failed = Event::ChangeFailed { generation, replaced: false };
+            notice::log(&failed);
+            state.pending.push(StampedEvent::now(failed));
         }
         drop(state);
         self.hold_back_again(written, held_back);
@@ -432,7 +437,7 @@ impl EventLog {
             text.push('\n');
             *last = place;
         };
-        let mut unfinished = false;
+        let (mut unfinished, mut found) = (false, Vec::new());
         if state.size != Some(size) {
             state.preallocation.forget();
             let (tail, before) = read_tail(file.as_fd(), size)?;
@@ -446,13 +451,14 @@ impl EventLog {
             match end.place {
                 Some(place) if place.count > last.count || place == last => last = place,
                 None if last.count == 0 => {}
-                _ => add(&mut last, &NewLine::of(&StampedEvent::now(Event::LogCut))),
+                _ => found.push(StampedEvent::now(Event::LogCut)),
             }
             if !end.rest.is_empty() {
                 let event = if end.forged { chain::forged(end.rest) } else { chain::torn(end.rest) };
-                add(&mut last, &NewLine::of(&StampedEvent::now(event)));
+                found.push(StampedEvent::now(event));
             }
         }
+        found.iter().for_each(|event| add(&mut last, &NewLine::of(event)));
         lines.iter().for_each(|line| add(&mut last, line));
         if unfinished {
             text.insert(0, '\n');
@@ -464,6 +470,7 @@ impl EventLog {
         storage::pwrite_all(file.as_fd(), text.as_bytes(), size)?;
         state.place = last;
         state.wrote = true;
+        found.iter().for_each(|found| notice::log(&found.event));
         state.size = Some(LowerOffset(size.0 + text.len() as u64));
         Ok(())
     }

@@ -6,6 +6,7 @@
 mod actor;
 mod anchor;
 mod chain;
+mod detail;
 mod event;
 mod evidence;
 mod failed;
@@ -15,6 +16,7 @@ pub(crate) mod fuzzing;
 mod keys;
 mod lines;
 mod log;
+mod notice;
 mod pending;
 mod preallocate;
 mod rate_limit;
@@ -30,8 +32,9 @@ pub use failed::{record_failed_unlock, take_failed_unlocks};
 pub use keys::{FormerKey, LogKeys};
 pub use lines::{Line, Lines};
 pub use log::{EventLog, FILE_NAME};
+pub use notice::{NOTICES, log_change};
 pub use rate_limit::RateLimits;
-pub use subject::{Class, FailedUnlock, FileRef, RefusalReason};
+pub use subject::{Class, FailedUnlock, FileRef, RefusalReason, UnmountReason};
 
 #[cfg(test)]
 mod tests;

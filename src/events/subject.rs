@@ -1,6 +1,7 @@
 //! What events are about: a file, a failed attempt, the reason of a refusal; and the classes of events that have limits.
 
 use serde_json::Value;
+use signal_hook::low_level::signal_name;
 
 use super::Actor;
 use crate::ids::{BackingKeyId, FileId, Ino, Timestamp};
@@ -24,6 +25,33 @@ pub struct FailedUnlock {
     pub time: Timestamp,
     /// Who.
     pub actor: Actor,
+}
+
+/// Why a mount ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UnmountReason {
+    /// A signal asked for it.
+    Signal(i32),
+    /// Nobody used it for as long as `--idle` says.
+    Idle,
+    /// It was unmounted: by `rekeyfs umount`, umount(8) or fusermount3.
+    Umount,
+    /// The session ended with an error: the kernel aborted the connection, or a request could not be read.
+    Failed,
+}
+
+impl UnmountReason {
+    /// As the event and the log say it.
+    pub fn name(self) -> String {
+        match self {
+            Self::Signal(number) => {
+                signal_name(number).map_or_else(|| format!("signal {number}"), str::to_owned)
+            }
+            Self::Idle => "idle".to_owned(),
+            Self::Umount => "umount".to_owned(),
+            Self::Failed => "failed".to_owned(),
+        }
+    }
 }
 
 /// Why a file was refused.

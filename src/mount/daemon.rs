@@ -111,18 +111,22 @@ impl Starting {
         Self { to_parent: Cell::new(None) }
     }
 
-    /// Sends "ready" to the parent, and detaches from the terminal.
+    /// Detaches from the terminal, calls `first`, whose log lines no longer go there, and sends "ready" to the parent.
     ///
     /// # Errors
     /// The parent is gone (interrupted from the terminal), so the user wants no mount any more.
-    pub(super) fn ready(&self) -> Result<(), MountError> {
-        let Some(mut to_parent) = self.to_parent.take() else { return Ok(()) };
+    pub(super) fn ready(&self, first: impl FnOnce()) -> Result<(), MountError> {
+        let Some(mut to_parent) = self.to_parent.take() else {
+            first();
+            return Ok(());
+        };
         log::leave_terminal();
         if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
             let _ = rustix::stdio::dup2_stdin(&null);
             let _ = rustix::stdio::dup2_stdout(&null);
             let _ = rustix::stdio::dup2_stderr(&null);
         }
+        first();
         to_parent.write_all(&[READY]).map_err(MountError::Daemon)
     }
 }

@@ -1,5 +1,5 @@
 //! Rotations and deletions that fall due while a vault is mounted. They are checked at mount and every minute from then on. A
-//! check that finds nothing due only looks at the keys in memory.
+//! check that finds nothing due only looks at the keys in memory. What is done is in the log by its event; here only what can't be.
 
 use std::io;
 use std::sync::Arc;
@@ -63,17 +63,7 @@ fn run(keys: &Keys, open: &OpenVault, shared: &SchedulerState) {
     while !shared.stopping.is_cancelled() {
         keys.events().catch_up();
         match keys.rotate_due() {
-            Ok(rotations) => {
-                complained = false;
-                for rotation in rotations {
-                    tracing::info!(
-                        "key {} is rotated, as its schedule says: version {} -> {}",
-                        rotation.key,
-                        rotation.old,
-                        rotation.new
-                    );
-                }
-            }
+            Ok(_) => complained = false,
             // Tried again every minute; one line in the log is enough.
             Err(_) if complained => {}
             Err(error) => {
@@ -81,11 +71,8 @@ fn run(keys: &Keys, open: &OpenVault, shared: &SchedulerState) {
                 tracing::warn!("a rotation is due and can't be made: {error}");
             }
         }
-        match keys.expire_due() {
-            Ok(expired) => {
-                expired.iter().for_each(|key| tracing::warn!("key {key}: its material has expired"))
-            }
-            Err(error) => tracing::warn!("key material has expired and can't be deleted: {error}"),
+        if let Err(error) = keys.expire_due() {
+            tracing::warn!("key material has expired and can't be deleted: {error}");
         }
         delete_due(open, shared);
         let mut sleep = shared.sleep.lock();
@@ -100,9 +87,8 @@ fn delete_due(open: &OpenVault, shared: &SchedulerState) {
     match open.delete_due(&mut Monitor::silent(&shared.stopping)) {
         Ok(done) => {
             for deletion in done {
-                match deletion.blocked {
-                    None => tracing::info!("key {} is deleted, as its date has passed", deletion.key),
-                    Some(why) => tracing::warn!("a key's date of deletion has passed: {why}"),
+                if let Some(why) = deletion.blocked {
+                    tracing::warn!("a key's date of deletion has passed: {why}");
                 }
             }
         }

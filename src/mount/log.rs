@@ -1,46 +1,50 @@
-//! Where log lines go: to the terminal while there is one, to the system log once a daemon has let go of it.
-//! `REKEYFS_LOG` says which lines, as in `REKEYFS_LOG=info` or `rekeyfs::vault=debug`; without it, warnings. What lines
-//! hold, and what they never hold, is in docs/logging.md.
+//! Lines of the program's log: which there are, and what is in one. `REKEYFS_LOG` says which, as in `REKEYFS_LOG=info` or
+//! `rekeyfs::vault=debug`; without it, warnings and, of a mount, notices (`events::NOTICES`). Where they go is in `outlet`, how
+//! those that repeat are held back in `repeats`; what lines hold, and what they never hold, is in docs/logging.md.
 //!
-//! The system log is written to through its socket, in three lines of code: syslog(3) waits for a log daemon that is
-//! stuck, and the requests of the mount would wait with it; the crates for it bring clocks and host names along, which the
-//! daemon puts in itself.
+//! syslog(3) isn't used, since it waits for a log daemon that is stuck, and the requests of the mount would wait with it; the
+//! crates for it bring clocks and host names along, which the daemon puts in itself.
 
+mod fields;
+mod journal;
+mod mount_names;
+mod outlet;
 mod repeats;
 
 use std::io::{self, Write};
-use std::os::unix::net::UnixDatagram;
-use std::path::Path;
-use std::sync::OnceLock;
 
 use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::prelude::*;
 
+use crate::events::NOTICES;
 use crate::printable;
+pub(super) use mount_names::name_mount;
+use outlet::Message;
 use repeats::{RepeatLimit, take_all_held_back, take_held_back};
-
-/// The system log's socket; set once the terminal is let go of.
-static SYSTEM: OnceLock<Option<UnixDatagram>> = OnceLock::new();
-
-/// Appended to each warning and error: the mount that it is about.
-static MOUNT: OnceLock<String> = OnceLock::new();
-
-const SOCKET: &str = "/dev/log";
 
 /// The environment variable that selects lines.
 const VARIABLE: &str = "REKEYFS_LOG";
 
-/// The directives for [`VARIABLE`]. Warnings stay on unless `asked` has a level for all targets: who asks for more of one part
-/// still needs them. fuser warns of each request that is left unanswered on purpose, and logs plaintext names with each
-/// request, so only its errors are shown, unless it is asked for by name.
+/// The directives for [`VARIABLE`]. Warnings and notices stay on unless `asked` has a level for all targets: who asks for more
+/// of one part still needs them. fuser warns of each request that is left unanswered on purpose, and logs plaintext names with
+/// each request, so only its errors are shown, unless it is asked for by name.
 fn filter(asked: &str) -> String {
-    if asked.contains("fuser") { format!("warn,{asked}") } else { format!("warn,{asked},fuser=error") }
+    let global = |part: &str| part.trim().parse::<LevelFilter>().ok();
+    // What is empty would parse as `error`.
+    let parts = || asked.split(',').filter(|part| !part.trim().is_empty());
+    let fewer = parts().filter_map(global).next_back().is_some_and(|level| level < LevelFilter::INFO);
+    let notices = if fewer { String::new() } else { format!("{NOTICES}=info,") };
+    let asked = parts().filter(|part| part.trim() != "notice").collect::<Vec<_>>().join(",");
+    let fuser = if asked.contains("fuser") { "" } else { ",fuser=error" };
+    format!("warn,{notices}{asked}{fuser}")
 }
 
 /// Starts logging. Once, at the start of the process; a second time does nothing.
 pub fn start() {
+    outlet::choose();
     let asked = std::env::var(VARIABLE).unwrap_or_default();
     let (filter, wrong) = match EnvFilter::try_new(filter(&asked)) {
         Ok(filter) => (filter, None),
@@ -51,8 +55,9 @@ pub fn start() {
         .with_target(false)
         .with_ansi(false)
         .with_writer(Output);
-    // The last layer is asked first, so that unwanted lines don't count as repeated.
-    let _ = tracing_subscriber::registry().with(lines).with(RepeatLimit).with(filter).try_init();
+    // The last layer is asked first, so that unwanted lines don't count as repeated; an event comes to the first one first.
+    let layers = tracing_subscriber::registry().with(fields::KeepFields).with(lines);
+    let _ = layers.with(RepeatLimit).with(filter).try_init();
     if let Some(error) = wrong {
         tracing::warn!("{VARIABLE}={asked}: {error}; only warnings are logged (docs/logging.md)");
     }
@@ -60,29 +65,22 @@ pub fn start() {
     std::panic::set_hook(Box::new(|panic| tracing::error!("{}", panic.to_string().replace('\n', " "))));
 }
 
-/// From here on warnings and errors name this mount.
-pub(super) fn name_mount(vault: &Path, mountpoint: &Path) {
-    let _ = MOUNT.set(format!(" vault={vault:?} mountpoint={mountpoint:?}"));
-}
-
 /// To be called when a mount ends: reports how many lines were held back.
 pub(super) fn finish() {
     let lines = take_all_held_back();
     if lines > 0 {
-        tracing::warn!("{lines} more lines were like others before them, and were held back");
+        let lines = printable::counted(
+            lines,
+            "more line was like others before it, and was",
+            "more lines were like others before them, and were",
+        );
+        tracing::warn!("{lines} held back");
     }
 }
 
-/// From here on lines go to the system log, or nowhere if there is none.
+/// From here on lines go to the system log.
 pub(super) fn leave_terminal() {
-    let connect = || {
-        let socket = UnixDatagram::unbound().ok()?;
-        socket.connect(SOCKET).ok()?;
-        // A lost line is better than a request that waits for the system log.
-        socket.set_nonblocking(true).ok()?;
-        Some(socket)
-    };
-    let _ = SYSTEM.set(connect());
+    outlet::leave_terminal();
 }
 
 struct Output;
@@ -90,6 +88,7 @@ struct Output;
 /// One line on its way.
 struct Line {
     level: Level,
+    target: String,
     /// Lines like it that were held back before it.
     held_back: u64,
 }
@@ -98,19 +97,28 @@ impl<'a> MakeWriter<'a> for Output {
     type Writer = Line;
 
     fn make_writer(&'a self) -> Line {
-        Line { level: Level::INFO, held_back: 0 }
+        Line { level: Level::INFO, target: String::new(), held_back: 0 }
     }
 
     fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Line {
-        Line { level: *metadata.level(), held_back: take_held_back(metadata) }
+        let target = metadata.target().to_owned();
+        Line { level: *metadata.level(), target, held_back: take_held_back(metadata) }
     }
 }
 
 impl Line {
+    fn is_notice(&self) -> bool {
+        self.target == NOTICES && self.level == Level::INFO
+    }
+
     /// The line as it is written anywhere: one, whatever the paths and names in it hold.
     fn shown(&self, line: &[u8], mount: Option<&str>) -> String {
         let line = String::from_utf8_lossy(line.trim_ascii());
-        let mount = mount.filter(|_| self.level <= Level::WARN).unwrap_or_default();
+        let line = match line.strip_prefix("INFO") {
+            Some(rest) if self.is_notice() => format!("NOTICE{rest}").into(),
+            _ => line,
+        };
+        let mount = mount.filter(|_| self.level <= Level::WARN || self.is_notice()).unwrap_or_default();
         let repeats = match self.held_back {
             0 => String::new(),
             more => format!(" (and {more} more like it, held back)"),
@@ -118,30 +126,27 @@ impl Line {
         printable::line(&format!("{line}{mount}{repeats}")).into_owned()
     }
 
-    /// Facility and severity, as syslog(3) numbers them.
-    fn priority(&self) -> libc::c_int {
-        libc::LOG_DAEMON
-            | match self.level {
-                Level::ERROR => libc::LOG_ERR,
-                Level::WARN => libc::LOG_WARNING,
-                Level::INFO => libc::LOG_INFO,
-                Level::DEBUG | Level::TRACE => libc::LOG_DEBUG,
-            }
+    /// As syslog(3) numbers it.
+    fn severity(&self) -> libc::c_int {
+        match self.level {
+            _ if self.is_notice() => libc::LOG_NOTICE,
+            Level::ERROR => libc::LOG_ERR,
+            Level::WARN => libc::LOG_WARNING,
+            Level::INFO => libc::LOG_INFO,
+            Level::DEBUG | Level::TRACE => libc::LOG_DEBUG,
+        }
     }
 }
 
 impl Write for Line {
     /// Takes a whole line: the formatter hands over one at a time.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let shown = self.shown(line, MOUNT.get().map(String::as_str));
-        match SYSTEM.get() {
-            None => io::stderr().lock().write_all(format!("rekeyfs: {shown}\n").as_bytes())?,
-            Some(None) => {}
-            Some(Some(socket)) => {
-                let message = format!("<{}>rekeyfs[{}]: {shown}", self.priority(), std::process::id());
-                let _ = socket.send(message.as_bytes());
-            }
-        }
+        let mount = mount_names::of_this_process();
+        let own = fields::take().into_iter().map(|(name, value)| (journal::field_name(name), value.into()));
+        let of_mount = mount.into_iter().flat_map(|mount| mount.fields.iter());
+        let of_mount = of_mount.map(|(name, value)| ((*name).to_owned(), value.clone()));
+        let text = self.shown(line, mount.map(|mount| mount.text.as_str()));
+        outlet::write(&Message { severity: self.severity(), text, fields: own.chain(of_mount).collect() })?;
         Ok(line.len())
     }
 

@@ -1,7 +1,7 @@
 //! The life of a mount in the process that serves it.
 
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use fuser::{Config, Session, SessionACL};
@@ -17,7 +17,7 @@ use super::signals::{self, PendingSignals};
 use super::unmount::{UnmountMode, unmount_exactly};
 use super::{attach, inherited, limits, log};
 use crate::control::{self, RegistryError, RuntimeDir, VaultLocation};
-use crate::events::Event;
+use crate::events::{Event, UnmountReason};
 use crate::fuse::{Adapter, BusyPoller, KernelCache, Permissions, Pool};
 use crate::ids::PathText;
 use crate::keyring::{KeyringFile, OpenOptions};
@@ -35,6 +35,7 @@ const SYNC_THREADS: usize = 16;
 /// Unlocks, mounts, serves until the mount is gone, and syncs everything to disk.
 pub(super) fn run(prepared: Prepared, secret: Secret, starting: &Starting) -> Result<(), MountError> {
     inherited::reset_for_mount(&prepared.vault, prepared.options.foreground);
+    log::name_mount(&prepared.vault, prepared.mountpoint.path());
     limits::raise_descriptors();
     prepared.lock.sign();
     let failed = |action| {
@@ -115,7 +116,6 @@ fn serve(prepared: &Prepared, vault: &Arc<Vault>, starting: &Starting) -> Result
         return Err(remove_misplaced(prepared));
     };
     prepared.lock.serves(attached.0.device);
-    log::name_mount(path, &attached.0.mountpoint);
     let poller = BusyPoller::new(device.try_clone().map_err(MountError::Session)?);
     let adapter =
         Adapter::new(Arc::clone(vault), pool, permissions, options.writeback, kernel.clone(), poller);
@@ -125,15 +125,19 @@ fn serve(prepared: &Prepared, vault: &Arc<Vault>, starting: &Starting) -> Result
     vault.set_page_cache(Arc::new(kernel));
     let events = vault.keys().events();
     let mountpoint_text = attached.0.mountpoint.to_string_lossy().into_owned();
-    events.record(&Event::Mounted { mountpoint: mountpoint_text, read_only: vault.read_only() });
+    let mounted = Event::Mounted { mountpoint: mountpoint_text, read_only: vault.read_only() };
     let workers = Workers::start(prepared, vault, &attached.0)?;
-    let watch = signals.watch(attached.0.clone()).map_err(MountError::Daemon)?;
-    starting.ready()?;
-    tracing::info!("{} is mounted at {}", path.display(), attached.0.mountpoint.display());
+    let reason = Arc::new(OnceLock::new());
+    let watch = signals.watch(attached.0.clone(), Arc::clone(&reason)).map_err(MountError::Daemon)?;
+    starting.ready(|| events.record(&mounted))?;
     let ended = session.run().map_err(MountError::Session);
     drop(watch);
     workers.stop(vault);
-    events.record_durably(&Event::Unmounted);
+    events.record_durably(&Event::Unmounted(match (&ended, reason.get()) {
+        (Ok(()), Some(reason)) => *reason,
+        (Ok(()), None) => UnmountReason::Umount,
+        (Err(_), _) => UnmountReason::Failed,
+    }));
     events.drain();
     log::finish();
     ended

@@ -3,6 +3,7 @@
 //! daemon with data in flight.
 
 use std::io;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXCPU};
@@ -11,6 +12,7 @@ use signal_hook::iterator::{Handle, Signals};
 use super::error::MountError;
 use super::mountinfo::Mount;
 use super::unmount::{UnmountMode, unmount_exactly};
+use crate::events::UnmountReason;
 use crate::sys::signals::is_ignored;
 
 /// Signals that came before there is a mount wait here.
@@ -29,13 +31,17 @@ impl PendingSignals {
         Signals::new(optional.chain([SIGTERM, SIGXCPU])).map(Self)
     }
 
-    /// Unmounts `mount` when one comes, or came before.
-    pub(super) fn watch(self, mount: Mount) -> io::Result<SignalThread> {
+    /// Unmounts `mount` when one comes, or came before, and says so in `reason`.
+    pub(super) fn watch(
+        self,
+        mount: Mount,
+        reason: Arc<OnceLock<UnmountReason>>,
+    ) -> io::Result<SignalThread> {
         let mut signals = self.0;
         let handle = signals.handle();
         let thread = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
             for signal in &mut signals {
-                tracing::info!(signal, "unmounting {}", mount.mountpoint.display());
+                let _ = reason.set(UnmountReason::Signal(signal));
                 leave(&mount);
             }
         })?;

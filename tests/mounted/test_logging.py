@@ -98,7 +98,7 @@ class Logging(MountedTest):
         self.write("f", b"x")
         lines = self.stop()
         self.assertTrue(any(REQUEST.search(line) for line in lines), lines)
-        self.assertEqual([line for line in lines if not REQUEST.search(line) and " WARN " not in line], [])
+        self.assertEqual([line for line in lines if not REQUEST.search(line) and " WARN " not in line and " NOTICE " not in line], [])
 
     def test_a_list_of_levels_that_cannot_be_parsed_is_named(self):
         self.vault.env["REKEYFS_LOG"] = "rekeyfs=loud"
@@ -151,4 +151,91 @@ class Logging(MountedTest):
             pid = self.vault.pid
             lines = iter(lambda: listening.recv(1 << 16).decode(), None)
             first = next(line for line in lines if f"[{pid}]" in line)
+            self.assertRegex(first, rf"^<29>rekeyfs\[{pid}\]: NOTICE mounted ")
+            first = next(line for line in lines if f"[{pid}]" in line)
             self.assertRegex(first, rf"^<31>rekeyfs\[{pid}\]: {REQUEST.pattern}")
+
+    def use_keys(self):
+        """Operations that are events; the key that they are about."""
+        self.write("f", b"x", fsync=True)
+        self.vault.rotate()
+        key = self.kms("create-key")["KeyMetadata"]["KeyId"]
+        self.kms("disable-key", "--key-id", key)
+        self.vault.run("kms", "disable-key", "--key-id", "nobody", "--vault", self.mnt)
+        self.vault.ok("rewrap", self.mnt)
+        return key
+
+    def test_a_quiet_mount_logs_each_event_of_operation_once(self):
+        self.serve("")
+        key = self.use_keys()
+        lines = self.stop()
+        where = f' vault="{self.vault.path}" mountpoint="{self.mnt}"'
+        notices = [line for line in lines if line.startswith("rekeyfs: NOTICE ")]
+        self.assertTrue(all(line.endswith(where) and " uid=0 pid=" in line for line in notices), notices)
+        said = [line.removeprefix("rekeyfs: NOTICE ").partition(" uid=")[0] for line in notices]
+        self.assertRegex(said.pop(1), r"^a key was rotated from version 1 to 2 key=[0-9a-f-]{36} version=2$")
+        self.assertEqual(said, [
+            "mounted", f"CreateKey was done key={key}", f"DisableKey was done key={key}",
+            "DisableKey was refused: NotFoundException", "a re-wrap of all files began",
+            "the re-wrap of all files ended: 1 file seen, 1 re-wrapped, 0 not", "unmounted (SIGTERM)",
+        ])  # fmt: skip
+
+    def test_fewer_lines_can_be_asked_for(self):
+        self.serve("warn")
+        self.vault.rotate()
+        self.assertEqual([line for line in self.stop() if " WARN " not in line], [])
+
+    def test_a_command_shows_no_notices_of_its_own(self):
+        done = self.vault.run("rotate", self.vault.path, "--passfile", self.vault.passfile)
+        self.assertEqual((done.returncode, done.stderr.count("NOTICE")), (0, 0), done.stderr)
+
+    def journal(self, stack):
+        """A socket in the place of journald's, in this test's mount namespace."""
+        self.need_root()
+        place = pathlib.Path("/run/systemd/journal")
+        if place.exists():
+            self.skipTest("this machine has a journal")
+        place.mkdir(parents=True)
+        stack.callback(os.removedirs, place)
+        listening = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        listening.bind(str(place / "socket"))
+        stack.callback((place / "socket").unlink)
+        listening.settimeout(20)
+        return listening
+
+    def test_the_journal_gets_the_fields_of_a_mount_in_the_background(self):
+        with contextlib.ExitStack() as stack:
+            listening = self.journal(stack)
+            self.vault.mount()
+            self.use_keys()
+            self.vault.umount()
+            entries = []
+            while not entries or "unmounted" not in entries[-1]["MESSAGE"]:
+                datagram = listening.recv(1 << 16).decode()
+                entries.append(dict(line.split("=", 1) for line in datagram.splitlines()))
+        for entry in entries:
+            self.assertEqual(
+                [entry[name] for name in ("SYSLOG_IDENTIFIER", "PRIORITY", "REKEYFS_VAULT", "REKEYFS_MOUNTPOINT", "REKEYFS_UID")],
+                ["rekeyfs", "5", str(self.vault.path), str(self.mnt), "0"],
+            )
+        rotated = next(entry for entry in entries if "rotated" in entry["MESSAGE"])
+        self.assertEqual((len(rotated["REKEYFS_KEY"]), rotated["REKEYFS_VERSION"]), (36, "2"))
+        self.assertIn("unmounted (umount)", entries[-1]["MESSAGE"])
+
+    def test_a_service_without_a_journal_socket_writes_priorities_to_its_stream(self):
+        ours, theirs = socket.socketpair()
+        self.addCleanup(ours.close)
+        stat = os.fstat(theirs.fileno())
+        env = {**self.vault.env, "JOURNAL_STREAM": f"{stat.st_dev}:{stat.st_ino}"}
+        command = [BIN, "mount", self.vault.path, self.mnt, "--foreground", "--passfile", self.vault.passfile]
+        daemon = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs)
+        self.addCleanup(daemon.wait, 30)
+        self.addCleanup(daemon.kill)
+        theirs.close()
+        self.vault.pid = daemon.pid
+        self.assertTrue(wait_until(self.vault.is_mounted, 20))
+        self.vault.umount()
+        ours.settimeout(20)
+        text = "".join(iter(lambda: ours.recv(1 << 16).decode(), ""))
+        self.assertRegex(text, r"(?m)^<5>NOTICE mounted ")
+        self.assertRegex(text, r"(?m)^<5>NOTICE unmounted \(umount\) ")

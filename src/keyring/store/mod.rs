@@ -327,6 +327,9 @@ impl Store {
         if saves == Saves::Twice && saved.is_ok() {
             saved = self.replace(lock, self.draft());
         }
+        if saved.is_ok() {
+            events.iter().for_each(events::log_change);
+        }
         saved.map_err(|error| (error, Step::Save))
     }
 

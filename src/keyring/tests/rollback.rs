@@ -350,7 +350,7 @@ fn the_log_is_checked_across_revocations_and_old_event_keys_make_no_lines() {
             let place = Anchor { count: keep as u64, mac: mac.try_into().unwrap() };
             let forger =
                 EventLog::new(dir_of(&f), Arc::clone(key), place, RoCompat::default().writable().ok());
-            forger.record(&Event::Unmounted);
+            forger.record(&Event::Unmounted(crate::events::UnmountReason::Umount));
             drop(forger);
             let found = opened.keys.verify_events().unwrap();
             assert!(found.breaks > 0 || found.good == keep as u64, "{found:?}");

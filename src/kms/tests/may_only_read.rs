@@ -66,7 +66,7 @@ fn no_change_is_made_and_nothing_is_written() {
     }
     keys.replenish_reserve();
     keys.events().record(&Event::SweepBegan);
-    keys.events().record_durably(&Event::Unmounted);
+    keys.events().record_durably(&Event::Unmounted(crate::events::UnmountReason::Umount));
     keys.events().catch_up();
     assert!(keys.with_saves_locked(|| ()).is_ok());
     assert!(keys.rotate_due().unwrap().is_empty() && keys.expire_due().unwrap().is_empty());

@@ -4,7 +4,7 @@
 //! Each place in the program that writes lines of level error, warn or info has a limit for each user in whose name it does:
 //! 50 lines at once, then one in ten seconds. Lines that are held back are counted. The next line of the same place says how
 //! many they were, and at the end of a mount a line says how many are left. Lines of level debug and trace aren't limited:
-//! someone asked for all of them.
+//! someone asked for all of them. Nor are those of events (`events::NOTICES`): who can bring one about at will has no line there.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -16,7 +16,8 @@ use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-use crate::events::{Actor, RateLimits};
+use super::mount_names::is_of_interest;
+use crate::events::{Actor, NOTICES, RateLimits};
 use crate::ids::Timestamp;
 
 /// Milliseconds until one more line may be written.
@@ -29,22 +30,28 @@ static LIMITS: LazyLock<Mutex<HashMap<Identifier, RateLimits>>> = LazyLock::new(
 pub(super) struct RepeatLimit;
 
 fn is_limited(metadata: &Metadata<'_>) -> bool {
-    metadata.is_event() && *metadata.level() <= Level::INFO
+    metadata.is_event() && *metadata.level() <= Level::INFO && metadata.target() != NOTICES
 }
 
 impl<S: Subscriber> Layer<S> for RepeatLimit {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         // Sometimes: so that it is asked each time.
-        if is_limited(metadata) { Interest::sometimes() } else { Interest::always() }
+        if is_limited(metadata) || metadata.target() == NOTICES {
+            Interest::sometimes()
+        } else {
+            Interest::always()
+        }
     }
 
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        !is_limited(metadata)
-            || LIMITS.lock().entry(metadata.callsite()).or_default().pass(
-                Actor::current().uid,
-                Timestamp::now(),
-                REFILL_MS,
-            )
+        if !is_limited(metadata) {
+            return is_of_interest(metadata.target());
+        }
+        LIMITS.lock().entry(metadata.callsite()).or_default().pass(
+            Actor::current().uid,
+            Timestamp::now(),
+            REFILL_MS,
+        )
     }
 }
 

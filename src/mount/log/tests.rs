@@ -6,7 +6,7 @@ use super::*;
 use crate::events::Actor;
 
 fn line(level: Level, held_back: u64) -> Line {
-    Line { level, held_back }
+    Line { level, target: String::new(), held_back }
 }
 
 #[test]
@@ -27,9 +27,23 @@ fn warnings_and_errors_name_their_mount_and_the_lines_held_back_before_them() {
 }
 
 #[test]
+fn a_notice_says_so_and_names_its_mount() {
+    let notice = Line { level: Level::INFO, target: NOTICES.to_owned(), held_back: 0 };
+    assert_eq!(notice.shown(b" INFO mounted\n", Some(" vault=\"/v\"")), "NOTICE mounted vault=\"/v\"");
+    let severities = [notice, line(Level::INFO, 0), line(Level::ERROR, 0)].map(|line| line.severity());
+    assert_eq!(severities, [libc::LOG_NOTICE, libc::LOG_INFO, libc::LOG_ERR]);
+}
+
+#[test]
 fn requests_with_their_names_are_logged_only_on_demand() {
-    assert_eq!(filter("debug"), "warn,debug,fuser=error");
-    assert_eq!(filter("fuser=debug"), "warn,fuser=debug");
+    assert_eq!(filter("debug"), "warn,rekeyfs::notice=info,debug,fuser=error");
+    assert_eq!(filter("fuser=debug"), "warn,rekeyfs::notice=info,fuser=debug");
+    assert_eq!(filter("notice"), "warn,rekeyfs::notice=info,,fuser=error");
+    assert_eq!(filter(""), filter("notice"));
+    for fewer in ["warn", "error", "off", "info,warn"] {
+        assert!(!filter(fewer).contains("notice"), "{fewer}");
+    }
+    assert!(EnvFilter::try_new(filter("notice")).is_ok());
     assert!(EnvFilter::try_new(filter("rekeyfs::vault=debug")).is_ok());
     assert!(EnvFilter::try_new(filter("rekeyfs=loud")).is_err());
 }
