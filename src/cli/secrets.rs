@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use rustix::io::Errno;
 use zeroize::Zeroizing;
@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use super::args::{self, BackupPass, Merge};
 use super::exit::{Exit, Failure, Outcome};
 use super::options::Options;
+use crate::sys;
 use crate::unlock::{CostLimit, KdfChoice, KeyFileError, RecoveryKey, Secret, SecretKind};
 
 /// The longest passphrase, in bytes.
@@ -335,7 +336,7 @@ fn capitalized(text: &str) -> String {
 
 /// The first line that a shell command prints, or why there is none.
 fn line_of_command(command: &OsString) -> Result<Zeroizing<Vec<u8>>, String> {
-    let mut child = Command::new("/bin/sh")
+    let mut child = sys::process::helper("/bin/sh")
         .arg("-c")
         .arg(command)
         .stdout(Stdio::piped())

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::error::MountError;
+use crate::sys;
 
 const HELPER: &str = "fusermount3";
 
@@ -22,7 +23,7 @@ fn helper() -> PathBuf {
 
 /// A command that runs fusermount3 and captures its messages.
 pub(super) fn fusermount(arguments: &[&OsStr]) -> Command {
-    let mut command = Command::new(helper());
+    let mut command = sys::process::helper(helper());
     // Ctrl-C in the terminal of a mount in the foreground is for the mount alone.
     command.process_group(0);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());

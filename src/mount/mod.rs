@@ -18,6 +18,7 @@ mod mountpoint;
 mod options;
 mod prepare;
 mod remount;
+mod service_manager;
 mod session;
 mod signals;
 mod unmount;
@@ -43,7 +44,9 @@ impl Prepared {
     /// Why there is no mount.
     pub fn serve(self, secret: Secret, exit_code: fn(&MountError) -> u8) -> Result<(), MountError> {
         if self.options.foreground {
-            return session::run(self, secret, &daemon::Starting::in_foreground());
+            let manager = service_manager::ServiceManager::of(&self.options);
+            let ended = session::run(self, secret, &daemon::Starting::in_foreground());
+            return ended.inspect_err(|error| manager.status(&error.to_string()));
         }
         match daemon::split()? {
             daemon::Side::Parent(waiting) => {

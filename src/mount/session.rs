@@ -13,6 +13,7 @@ use super::mountinfo::{self, Mount};
 use super::mountpoint::is_dead;
 use super::options::MountOptions;
 use super::prepare::Prepared;
+use super::service_manager::ServiceManager;
 use super::signals::{self, PendingSignals};
 use super::unmount::{UnmountMode, unmount_exactly};
 use super::{attach, inherited, limits, log};
@@ -38,6 +39,8 @@ pub(super) fn run(prepared: Prepared, secret: Secret, starting: &Starting) -> Re
     log::name_mount(&prepared.vault, prepared.mountpoint.path());
     limits::raise_descriptors();
     prepared.lock.sign();
+    let manager = ServiceManager::of(&prepared.options);
+    manager.status(&format!("opening {}", prepared.vault.display()));
     let failed = |action| {
         let path = prepared.vault.clone();
         move |error| MountError::Vault { path, action, error }
@@ -58,7 +61,7 @@ pub(super) fn run(prepared: Prepared, secret: Secret, starting: &Starting) -> Re
     if writable {
         keys.replenish_reserve();
     }
-    let served = serve(&prepared, &vault, starting);
+    let served = serve(&prepared, &vault, starting, &manager);
     drop(vault);
     if writable {
         storage::syncfs(lower.as_fd())
@@ -101,7 +104,12 @@ fn warn_of(vault: &Vault, prepared: &Prepared) {
 }
 
 /// Mounts the open vault and serves it until it is unmounted.
-fn serve(prepared: &Prepared, vault: &Arc<Vault>, starting: &Starting) -> Result<(), MountError> {
+fn serve(
+    prepared: &Prepared,
+    vault: &Arc<Vault>,
+    starting: &Starting,
+    manager: &ServiceManager,
+) -> Result<(), MountError> {
     let Prepared { options, vault: path, mountpoint, .. } = prepared;
     let permissions = permissions(options);
     let signals = PendingSignals::collect().map_err(MountError::Daemon)?;
@@ -128,9 +136,13 @@ fn serve(prepared: &Prepared, vault: &Arc<Vault>, starting: &Starting) -> Result
     let mounted = Event::Mounted { mountpoint: mountpoint_text, read_only: vault.read_only() };
     let workers = Workers::start(prepared, vault, &attached.0)?;
     let reason = Arc::new(OnceLock::new());
-    let watch = signals.watch(attached.0.clone(), Arc::clone(&reason)).map_err(MountError::Daemon)?;
+    let watch = signals
+        .watch(attached.0.clone(), Arc::clone(&reason), manager.clone())
+        .map_err(MountError::Daemon)?;
     starting.ready(|| events.record(&mounted))?;
+    manager.watch(attached.0.clone()).map_err(MountError::Daemon)?;
     let ended = session.run().map_err(MountError::Session);
+    manager.stopping(&format!("unmounted; writing everything of {} to disk", path.display()));
     drop(watch);
     workers.stop(vault);
     events.record_durably(&Event::Unmounted(match (&ended, reason.get()) {

@@ -11,6 +11,7 @@ use signal_hook::iterator::{Handle, Signals};
 
 use super::error::MountError;
 use super::mountinfo::Mount;
+use super::service_manager::ServiceManager;
 use super::unmount::{UnmountMode, unmount_exactly};
 use crate::events::UnmountReason;
 use crate::sys::signals::is_ignored;
@@ -31,17 +32,19 @@ impl PendingSignals {
         Signals::new(optional.chain([SIGTERM, SIGXCPU])).map(Self)
     }
 
-    /// Unmounts `mount` when one comes, or came before, and says so in `reason`.
+    /// Unmounts `mount` when one comes, or came before, tells `manager`, and says so in `reason`.
     pub(super) fn watch(
         self,
         mount: Mount,
         reason: Arc<OnceLock<UnmountReason>>,
+        manager: ServiceManager,
     ) -> io::Result<SignalThread> {
         let mut signals = self.0;
         let handle = signals.handle();
         let thread = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
             for signal in &mut signals {
                 let _ = reason.set(UnmountReason::Signal(signal));
+                manager.stopping(&format!("unmounting {}", mount.mountpoint.display()));
                 leave(&mount);
             }
         })?;

@@ -1,7 +1,43 @@
-//! Splitting the process, and closing what it inherited.
+//! Splitting the process, starting others, and closing what was inherited.
+
+use std::ffi::OsStr;
+use std::process::Command;
 
 use libc::c_int;
 use rustix::process::Pid;
+
+/// By these a service manager finds the process that it started, and that process finds the manager (sd_notify(3),
+/// sd_listen_fds(3)).
+const OF_THE_SERVICE_MANAGER: [&str; 6] =
+    ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
+
+/// A command that runs another program, which can't speak to the service manager in this one's name. All programs that
+/// rekeyfs runs are started by it.
+pub fn helper(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    OF_THE_SERVICE_MANAGER.iter().for_each(|name| {
+        command.env_remove(name);
+    });
+    command
+}
+
+/// Gives the calling thread a descriptor table of its own, which has no more than standard input, output and error. To be
+/// called as the first thing of a thread, which from then on uses no descriptor that another thread has opened.
+///
+/// # Errors
+/// Those of the system calls (EPERM under some seccomp filters, ENOSYS before Linux 5.9).
+pub fn keep_standard_descriptors() -> rustix::io::Result<()> {
+    // SAFETY: objects that own descriptors belong to other threads, which keep the process's table: these stay open
+    // there. This thread owns none yet, so no number that it uses changes its meaning.
+    unsafe {
+        rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FILES)?;
+        let first = libc::STDERR_FILENO as libc::c_uint + 1;
+        match libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) {
+            0 => Ok(()),
+            _ => Err(super::last_errno()),
+        }
+    }
+}
 
 /// Which side of a [`fork`] this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,4 +88,36 @@ pub fn close_inherited_descriptors() -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_lets_go_of_descriptors_that_the_others_keep() {
+        let file = File::open("/proc/self/status").unwrap();
+        let number = file.as_raw_fd();
+        let open = move || File::open(format!("/proc/thread-self/fd/{number}")).is_ok();
+        let (before, after) = std::thread::spawn(move || {
+            let before = open();
+            keep_standard_descriptors().unwrap();
+            (before, open())
+        })
+        .join()
+        .unwrap();
+        assert_eq!((before, after, open()), (true, false, true));
+    }
+
+    #[test]
+    fn a_helper_knows_nothing_of_the_service_manager() {
+        let command = helper("/bin/true");
+        let removed: Vec<_> =
+            command.get_envs().filter(|(_, value)| value.is_none()).map(|(name, _)| name).collect();
+        assert_eq!(removed.len(), OF_THE_SERVICE_MANAGER.len());
+        assert!(OF_THE_SERVICE_MANAGER.iter().all(|name| removed.contains(&OsStr::new(name))));
+    }
 }
