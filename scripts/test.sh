@@ -65,9 +65,9 @@ step "cargo build --release" cargo build --locked --release
 
 echo "== golden vectors and vaults, read by an independent implementation"
 PYTHON=$TARGET/python/bin/python
-if [ ! -x "$PYTHON" ] || ! "$PYTHON" -c 'import argon2, cryptography, nacl' 2>/dev/null; then
+if [ ! -x "$PYTHON" ] || ! "$PYTHON" -c 'import argon2, cryptography, nacl, prometheus_client, yaml' 2>/dev/null; then
     step "Python packages from PyPI, into a virtual environment" sh -c \
-        "python3 -m venv '$TARGET/python' && '$TARGET/python/bin/pip' install -q cryptography argon2-cffi pynacl"
+        "python3 -m venv '$TARGET/python' && '$TARGET/python/bin/pip' install -q cryptography argon2-cffi pynacl prometheus-client pyyaml"
 fi
 if "$PYTHON" -c 'import argon2, cryptography, nacl' 2>/dev/null; then
     step "vectors.json is what the independent implementation makes" "$PYTHON" tests/golden/make_vectors.py --check
@@ -85,7 +85,7 @@ shown "comparison with LocalStack's KMS" env REKEYFS="$TARGET/release/rekeyfs" s
 echo "== mounted tests"
 if [ -e /dev/fuse ]; then
     shown "mounted tests" as_root env PATH="$PATH" REKEYFS="$TARGET/release/rekeyfs" \
-        REKEYFS_TEST_DIR="$TARGET/mounted-tests" PYTHONDONTWRITEBYTECODE=1 python3 tests/mounted/run.py
+        TESTS_PYTHON="$PYTHON" REKEYFS_TEST_DIR="$TARGET/mounted-tests" PYTHONDONTWRITEBYTECODE=1 python3 tests/mounted/run.py
     as_root rm -rf "$TARGET/mounted-tests"
 else
     skip "mounted tests" "no /dev/fuse"

@@ -5,7 +5,7 @@
 //! files move to the new version lazily. `docs/format.md` describes the bytes on disk.
 //!
 //! Layers, each importing only from those after it: `cli`, `mount`, `fuse`, `control`, `service`, (`rewrap`,
-//! `fsck`), `vault`, `kms`, `keyring`, `unlock`, `events`, `storage`, `monitor`, `sys`. Above all of them, and in no release, is `fuzzing`.
+//! `fsck`), `vault`, `kms`, `keyring`, `unlock`, `events`, `storage`, `metrics`, `monitor`, `sys`. Above all of them, and in no release, is `fuzzing`.
 //!
 //! Below all of them is the crate `rekeyfs-format`, which knows nothing of them: the format as bytes in, bytes out, and
 //! the only user of cipher crates. Its modules have their names here too.
@@ -19,6 +19,7 @@ pub mod fuse;
 pub mod fuzzing;
 pub mod keyring;
 pub mod kms;
+pub mod metrics;
 pub mod monitor;
 pub mod mount;
 pub mod printable;

@@ -12,6 +12,7 @@ mod inspect;
 mod interrupt;
 mod key;
 mod kms;
+mod metrics;
 mod mount;
 mod open_keyring;
 mod open_target;

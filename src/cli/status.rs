@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::io::IsTerminal;
 
-use super::args;
+use super::args::{self, StatusOutput};
 use super::errors;
-use super::exit::{Outcome, note};
+use super::exit::{Exit, Failure, Outcome, note};
+use super::metrics;
 use super::open_target::{Access, OpenTarget};
 use super::output;
 use super::progress::{Display, long_work};
@@ -25,13 +26,20 @@ const BAR: u64 = 30;
 /// # Errors
 /// What resolving the target, asking the daemon or opening the vault may say.
 pub(super) fn run(args: &args::Status) -> Outcome {
-    let open = OpenTarget::open(&Target::resolve(&args.target)?, &args.open, Access::Read)?;
+    if args.output == Some(StatusOutput::Prometheus) {
+        return metrics::run(args);
+    }
+    let (Some(target), false, None) = (&args.target, args.all, &args.output_file) else {
+        let cause = "--all and --output-file are for --output prometheus; add it, or name one target";
+        return Err(Failure::new(Exit::Usage, "command line", cause));
+    };
+    let open = OpenTarget::open(&Target::resolve(target)?, &args.open, Access::Read)?;
     let status = if args.count {
         long_work(Display::counting(), |monitor| open.operations().count_files(monitor))?
     } else {
         open.operations().status().map_err(|error| errors::operation(&error))?
     };
-    if args.json {
+    if args.json || args.output == Some(StatusOutput::Json) {
         return output::print_json(&status);
     }
     let bar = std::io::stdout().is_terminal().then(|| if in_utf8() { '█' } else { '#' });

@@ -143,7 +143,7 @@ impl Destination {
 }
 
 /// Whether an entry is of this mount: the kernel has the mount's device and its owner from nobody else.
-fn is_of(entry: &Entry, mount: &Mount) -> bool {
+pub(super) fn is_of(entry: &Entry, mount: &Mount) -> bool {
     mount.is_vault() && entry.mount_dev == mount.device && mount.user == Some(entry.owner)
 }
 

@@ -13,6 +13,7 @@ use crate::fsck::{CheckObserver, CheckProgress, Summary};
 use crate::ids::{AliasName, BackingKeyId, Ino, PathText, Timestamp};
 use crate::keyring::{KeyRef, ManualRotation, Rotation, Staying, VersionState};
 use crate::kms::Call;
+use crate::metrics::MetricsReport;
 use crate::monitor::{Cancellation, Monitor};
 use crate::service::{
     ErrorKind, ErrorReply, FileReencrypted, Inspected, KmsReply, Operations, ReencryptionEnded, Result,
@@ -21,6 +22,8 @@ use crate::service::{
 
 /// How long a reply may take; a rotation waits for the disk.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a report for a monitoring system may: what asks for it does so every minute or so.
+const METRICS_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long that of a KMS operation may: a key that becomes unusable waits until the data of its open files is on disk.
 const KMS_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 /// How long a daemon that is busy is asked again, and how often.
@@ -127,6 +130,10 @@ impl From<ClientError> for ErrorReply {
 impl Operations for Client {
     fn status(&self) -> Result<Status> {
         answer!(self, self.ask(&Request::Status, REPLY_TIMEOUT)?, Reply::Status(status) => *status)
+    }
+
+    fn metrics(&self) -> Result<MetricsReport> {
+        answer!(self, self.ask(&Request::Metrics, METRICS_TIMEOUT)?, Reply::Metrics(report) => report)
     }
 
     fn count_files(&self, monitor: &mut Monitor<'_>) -> Result<Status> {

@@ -8,6 +8,7 @@ use crate::fsck::{self, Finding};
 use crate::ids::{AliasName, KeyId, KeyVersion, PathText, Timestamp};
 use crate::keyring::VersionState;
 use crate::kms::Call;
+use crate::metrics::MetricsReport;
 use crate::monitor::Progress;
 use crate::service::{
     ErrorReply, FileReencrypted, Inspected, KeyRef, KmsReply, ManualRotation, ReencryptionEnded, Retire,
@@ -26,6 +27,8 @@ pub const MAX_MESSAGE: usize = 1 << 20;
 pub enum Request {
     /// The state of vault and mount.
     Status,
+    /// What a monitoring system reads.
+    Metrics,
     /// A new version of a key, in use when the reply comes.
     Rotate {
         /// Which key.
@@ -103,6 +106,8 @@ pub enum Request {
 pub enum Reply {
     /// To [`Request::Status`] and [`Request::Count`].
     Status(Box<Status>),
+    /// To [`Request::Metrics`].
+    Metrics(MetricsReport),
     /// To [`Request::Rotate`].
     Rotated(Rotation),
     /// To [`Request::RotateNewKey`].

@@ -10,10 +10,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use parking_lot::Mutex;
 
 use super::anchor::Anchor;
-use super::chain::{self, Circumstances};
+use super::chain;
 use super::file::{LOCK_PATIENCE_MS, lock, read_tail, whole_size, write_again};
 use super::notice;
-use super::pending::{PendingEvents, StampedEvent};
+use super::pending::{Backlog, NewLine, PendingEvents, StampedEvent};
 use super::preallocate::{Preallocation, Priority};
 use super::rate_limit::{REFILL_LARGE_MS, REFILL_MS, RateLimits};
 use super::{Actor, Class, Event, LogKeys};
@@ -64,19 +64,6 @@ struct LogState {
     failing: bool,
 }
 
-/// One line to be written: an event, and what is written beside it.
-struct NewLine<'a> {
-    event: &'a Event,
-    beside: Circumstances,
-}
-
-impl<'a> NewLine<'a> {
-    fn of(stamped: &'a StampedEvent) -> Self {
-        let StampedEvent { event, at, actor } = stamped;
-        Self { event, beside: Circumstances { now: *at, actor: *actor, generation: None, held_back: 0 } }
-    }
-}
-
 impl EventLog {
     /// The log in the vault directory `dir`. Nothing is read or written yet; `anchor` is the keyring's.
     pub fn new(dir: OwnedFd, keys: impl Into<LogKeys>, anchor: Anchor, writable: Option<Writable>) -> Self {
@@ -115,7 +102,7 @@ impl EventLog {
         let mut limit = self.limit(class).lock();
         let large = match self.state.try_lock() {
             Some(state) => state.size.is_some_and(|size| size.0 > LARGE),
-            None => return limit.hold_back(1),
+            None => return limit.hold_back_one(),
         };
         if !limit.pass(
             Actor::current().uid,
@@ -133,7 +120,9 @@ impl EventLog {
             state.pending.is_empty() && self.write(&mut state, &[line], Priority::Limited, 0).is_ok()
         });
         if !written {
-            self.limit(class).lock().hold_back(1 + held_back);
+            let mut limit = self.limit(class).lock();
+            limit.hold_back_one();
+            limit.hold_back_again(held_back);
         }
     }
 
@@ -280,6 +269,13 @@ impl EventLog {
         self.state.lock().held = None;
     }
 
+    /// What the log doesn't have, or not yet.
+    pub fn backlog(&self) -> Backlog {
+        let held_back = self.limits.iter().map(|limit| limit.lock().held_back_ever()).sum();
+        let state = self.state.lock();
+        Backlog { waiting: state.pending.waiting(), lost: state.pending.lost_events(), held_back }
+    }
+
     fn limit(&self, class: Class) -> &Mutex<RateLimits> {
         &self.limits[match class {
             Class::Refusals => 0,
@@ -296,7 +292,7 @@ impl EventLog {
     /// Returns a count of held-back events that was taken for a line that could not be written.
     fn hold_back_again(&self, written: Result<()>, held_back: u64) {
         if written.is_err() && held_back > 0 {
-            self.limit(Class::Refusals).lock().hold_back(held_back);
+            self.limit(Class::Refusals).lock().hold_back_again(held_back);
         }
     }
 

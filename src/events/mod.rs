@@ -33,6 +33,7 @@ pub use keys::{FormerKey, LogKeys};
 pub use lines::{Line, Lines};
 pub use log::{EventLog, FILE_NAME};
 pub use notice::{NOTICES, log_change};
+pub use pending::Backlog;
 pub use rate_limit::RateLimits;
 pub use subject::{Class, FailedUnlock, FileRef, RefusalReason, UnmountReason};
 

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use super::chain::Circumstances;
 use super::{Actor, Event};
 use crate::ids::Timestamp;
 
@@ -23,12 +24,36 @@ impl StampedEvent {
     }
 }
 
+/// One line to be written: an event, and what is written beside it.
+pub(super) struct NewLine<'a> {
+    pub(super) event: &'a Event,
+    pub(super) beside: Circumstances,
+}
+
+impl<'a> NewLine<'a> {
+    pub(super) fn of(stamped: &'a StampedEvent) -> Self {
+        let StampedEvent { event, at, actor } = stamped;
+        Self { event, beside: Circumstances { now: *at, actor: *actor, generation: None, held_back: 0 } }
+    }
+}
+
 /// Events that are only counted.
 #[derive(Clone, Copy)]
 struct Lost {
     events: u64,
     since: Timestamp,
     until: Timestamp,
+}
+
+/// Events that the log doesn't have, or not yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Backlog {
+    /// They are to be written.
+    pub waiting: u64,
+    /// They could be neither written nor kept, and no line says so yet.
+    pub lost: u64,
+    /// A limit kept them out, since this process opened the log.
+    pub held_back: u64,
 }
 
 /// Events to be written.
@@ -67,6 +92,16 @@ impl PendingEvents {
     /// Whether nothing waits and nothing was lost.
     pub(super) fn is_empty(&self) -> bool {
         self.kept.is_empty() && self.lost.is_none()
+    }
+
+    /// How many are kept.
+    pub(super) fn waiting(&self) -> u64 {
+        self.kept.len() as u64
+    }
+
+    /// How many are only counted.
+    pub(super) fn lost_events(&self) -> u64 {
+        self.lost.map_or(0, |lost| lost.events)
     }
 
     /// The first `most` of them, to be written next.

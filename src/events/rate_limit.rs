@@ -15,6 +15,8 @@ pub struct RateLimits {
     rest: Option<TokenBucket>,
     /// Held back after they had passed.
     held_back: u64,
+    /// Held back so far, whether a line has said so or not.
+    held_back_ever: u64,
 }
 
 impl RateLimits {
@@ -29,12 +31,25 @@ impl RateLimits {
         } else {
             self.rest.get_or_insert_with(|| TokenBucket::new(now))
         };
-        limit.pass(now, refill)
+        let passes = limit.pass(now, refill);
+        self.held_back_ever += u64::from(!passes);
+        passes
     }
 
-    /// Counts events that passed and still could not be written.
-    pub fn hold_back(&mut self, events: u64) {
+    /// Counts an event that passed and still could not be written.
+    pub fn hold_back_one(&mut self) {
+        self.held_back_ever += 1;
+        self.hold_back_again(1);
+    }
+
+    /// Counts events again that [`RateLimits::take_held_back`] has returned, since no line says how many there were.
+    pub fn hold_back_again(&mut self, events: u64) {
         self.held_back = self.held_back.saturating_add(events);
+    }
+
+    /// How many were held back in all.
+    pub fn held_back_ever(&self) -> u64 {
+        self.held_back_ever
     }
 
     /// How many were held back since this was last asked.

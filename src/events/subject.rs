@@ -66,7 +66,11 @@ pub enum RefusalReason {
 }
 
 impl RefusalReason {
-    pub(super) fn name(self) -> &'static str {
+    /// All of them, in their order.
+    pub const ALL: &[Self] = &[Self::KeyState, Self::Policy, Self::Authentication];
+
+    /// The word for it in the log.
+    pub fn name(self) -> &'static str {
         match self {
             Self::KeyState => "key-state",
             Self::Policy => "key-policy",

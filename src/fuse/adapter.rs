@@ -16,6 +16,7 @@ use super::replies::{attributes, empty};
 use super::trace::RequestTrace;
 use crate::events::Actor;
 use crate::ids::{Ino, TimeChange};
+use crate::metrics::{Operation, Requests};
 use crate::sys::schedule::ThreadId;
 use crate::vault::{Attr, Caller, Error, FileKind, SetAttr, Vault};
 
@@ -25,14 +26,14 @@ const NO_THREAD: ThreadId = ThreadId(0);
 /// What a request asks for.
 #[derive(Clone, Copy)]
 pub(super) struct Work {
-    operation: &'static str,
+    operation: Operation,
     ino: Ino,
     bulk: bool,
 }
 
 impl Work {
     /// One that is served quickly.
-    pub(super) fn on(operation: &'static str, node: INodeNo) -> Self {
+    pub(super) fn on(operation: Operation, node: INodeNo) -> Self {
         Self { operation, ino: convert::ino(node), bulk: false }
     }
 
@@ -50,6 +51,7 @@ pub struct Adapter {
     pub(super) writeback: bool,
     kernel: KernelCache,
     poller: Option<BusyPoller>,
+    requests: &'static Requests,
 }
 
 impl Adapter {
@@ -63,7 +65,8 @@ impl Adapter {
         kernel: KernelCache,
         poller: Option<BusyPoller>,
     ) -> Self {
-        Self { vault, pool, permissions, writeback, kernel, poller }
+        let requests = Requests::of_this_process();
+        Self { vault, pool, permissions, writeback, kernel, poller, requests }
     }
 
     /// Changes attributes, and answers. If a size can't be set the kernel keeps the old one and its pages, though the change
@@ -115,9 +118,9 @@ impl Adapter {
     ) {
         {
             let _acting = Actor { uid: request.uid(), pid: request.pid() }.act();
-            let trace = RequestTrace::begin(work.operation, work.ino);
+            let trace = RequestTrace::begin(self.requests, work.operation, work.ino);
             let _entered = trace.enter();
-            panics::caught(work.operation, || handler(Answer::new(reply, trace)));
+            panics::caught(work.operation.name(), || handler(Answer::new(reply, trace)));
         }
         if let Some(poller) = &self.poller {
             let caller = Some(ThreadId(request.pid())).filter(|&caller| caller != NO_THREAD);

@@ -1,5 +1,5 @@
-//! The answer to one request, which goes with it from thread to thread: fuser's reply, and what is logged of the request.
-//! If it is dropped, as by a panic, fuser answers with EIO, and the log says so.
+//! The answer to one request, which goes with it from thread to thread: fuser's reply, and what is counted and logged of the
+//! request. If it is dropped, as by a panic, fuser answers with EIO, and the log says so.
 
 use fuser::{
     Errno, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
@@ -58,6 +58,18 @@ impl<R: Reply> Answer<R> {
     pub(super) fn error(mut self, errno: Errno) {
         self.reply.refuse(errno);
         self.trace.answered(errno.code());
+    }
+
+    /// Answers a read of that many bytes.
+    pub(super) fn send_read(self, bytes: usize, send: impl FnOnce(R)) {
+        self.trace.read(bytes);
+        self.send(send);
+    }
+
+    /// Answers a write of that many bytes.
+    pub(super) fn send_written(self, bytes: usize, send: impl FnOnce(R)) {
+        self.trace.written(bytes);
+        self.send(send);
     }
 
     /// What entries are added to before it is sent.

@@ -42,7 +42,7 @@ impl Adapter {
         BUFFER.with_borrow_mut(|buffer| {
             let into = page_aligned(buffer, size as usize);
             match self.vault.read(ino, offset, into) {
-                Ok(got) => reply.send(|reply| reply.data(&into[..got])),
+                Ok(got) => reply.send_read(got, |reply| reply.data(&into[..got])),
                 Err(error) => reply.error(errno(&error)),
             }
         });

@@ -26,6 +26,7 @@ use super::kernel::{TTL, negotiate};
 use super::pool::Task;
 use super::replies::{attributes, empty, entry, sized};
 use crate::ids::{Handle, PlainOffset};
+use crate::metrics::Operation;
 use crate::vault::{Error, FileKind, SetAttr};
 
 /// From so many bytes on, serving a request takes longer than waking a thread on another core.
@@ -41,7 +42,7 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        self.serve(request, Work::on("lookup", parent), reply, |reply| {
+        self.serve(request, Work::on(Operation::Lookup, parent), reply, |reply| {
             match self.vault.lookup(convert::ino(parent), name.as_bytes()) {
                 Err(error) if errno(&error).code() == libc::ENOENT => {
                     reply.send(|reply| reply.entry(&TTL, &convert::no_entry(), Generation(0)));
@@ -52,14 +53,14 @@ impl Filesystem for Adapter {
     }
 
     fn forget(&self, request: &Request, node: INodeNo, lookups: u64) {
-        self.serve(request, Work::on("forget", node), NoReply, |reply| {
+        self.serve(request, Work::on(Operation::Forget, node), NoReply, |reply| {
             self.vault.forget(convert::ino(node), lookups);
             reply.send(drop);
         });
     }
 
     fn getattr(&self, request: &Request, node: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
-        self.serve(request, Work::on("getattr", node), reply, |reply| {
+        self.serve(request, Work::on(Operation::GetAttr, node), reply, |reply| {
             attributes(reply, self.vault.getattr(convert::ino(node)))
         });
     }
@@ -82,7 +83,7 @@ impl Filesystem for Adapter {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        self.serve(request, Work::on("setattr", node), reply, |reply| {
+        self.serve(request, Work::on(Operation::SetAttr, node), reply, |reply| {
             let change = SetAttr {
                 mode: mode.map(|mode| mode & PERMISSION_BITS),
                 uid,
@@ -98,7 +99,7 @@ impl Filesystem for Adapter {
     }
 
     fn readlink(&self, request: &Request, node: INodeNo, reply: ReplyData) {
-        self.serve(request, Work::on("readlink", node), reply, |reply| {
+        self.serve(request, Work::on(Operation::ReadLink, node), reply, |reply| {
             match self.vault.readlink(convert::ino(node)) {
                 Ok(target) => reply.send(|reply| reply.data(&target)),
                 Err(error) => reply.error(errno(&error)),
@@ -116,7 +117,7 @@ impl Filesystem for Adapter {
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        self.serve(request, Work::on("mknod", parent), reply, |reply| {
+        self.serve(request, Work::on(Operation::Mknod, parent), reply, |reply| {
             let caller = convert::caller(request, umask);
             let parent = convert::ino(parent);
             entry(reply, self.vault.mknod(parent, name.as_bytes(), mode, u64::from(rdev), &caller));
@@ -132,7 +133,7 @@ impl Filesystem for Adapter {
         umask: u32,
         reply: ReplyEntry,
     ) {
-        self.serve(request, Work::on("mkdir", parent), reply, |reply| {
+        self.serve(request, Work::on(Operation::Mkdir, parent), reply, |reply| {
             let caller = convert::caller(request, umask);
             let mode = mode & PERMISSION_BITS;
             entry(reply, self.vault.mkdir(convert::ino(parent), name.as_bytes(), mode, &caller));
@@ -140,19 +141,19 @@ impl Filesystem for Adapter {
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.serve(request, Work::on("unlink", parent), reply, |reply| {
+        self.serve(request, Work::on(Operation::Unlink, parent), reply, |reply| {
             self.unlinked(reply, self.vault.unlink_one_of(convert::ino(parent), name.as_bytes()));
         });
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.serve(request, Work::on("rmdir", parent), reply, |reply| {
+        self.serve(request, Work::on(Operation::Rmdir, parent), reply, |reply| {
             empty(reply, self.vault.rmdir(convert::ino(parent), name.as_bytes()))
         });
     }
 
     fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
-        self.serve(request, Work::on("symlink", parent), reply, |reply| {
+        self.serve(request, Work::on(Operation::Symlink, parent), reply, |reply| {
             let caller = convert::caller(request, 0);
             let target = target.as_os_str().as_bytes();
             entry(reply, self.vault.symlink(convert::ino(parent), name.as_bytes(), target, &caller));
@@ -169,7 +170,7 @@ impl Filesystem for Adapter {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        self.serve(request, Work::on("rename", parent), reply, |reply| {
+        self.serve(request, Work::on(Operation::Rename, parent), reply, |reply| {
             let Some(flags) = convert::rename_flags(flags) else { return reply.error(Errno::EINVAL) };
             let from = (convert::ino(parent), name.as_bytes());
             let to = (convert::ino(new_parent), new_name.as_bytes());
@@ -185,14 +186,14 @@ impl Filesystem for Adapter {
         new_name: &OsStr,
         reply: ReplyEntry,
     ) {
-        self.serve(request, Work::on("link", node), reply, |reply| {
+        self.serve(request, Work::on(Operation::Link, node), reply, |reply| {
             let new_parent = convert::ino(new_parent);
             entry(reply, self.vault.link(convert::ino(node), new_parent, new_name.as_bytes()));
         });
     }
 
     fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        self.serve(request, Work::on("open", node), reply, |reply| {
+        self.serve(request, Work::on(Operation::Open, node), reply, |reply| {
             let (ino, flags) = (convert::ino(node), convert::open_flags(flags));
             let open = || self.vault.open(ino, flags, &convert::caller(request, 0));
             match self.clearing_suid(ino, convert::privileges(flags.truncate), open) {
@@ -214,7 +215,7 @@ impl Filesystem for Adapter {
         flags: i32,
         reply: ReplyCreate,
     ) {
-        self.serve(request, Work::on("create", parent), reply, |reply| {
+        self.serve(request, Work::on(Operation::Create, parent), reply, |reply| {
             let caller = convert::caller(request, umask);
             let flags = convert::open_flags(OpenFlags(flags));
             let mode = mode & PERMISSION_BITS;
@@ -244,7 +245,7 @@ impl Filesystem for Adapter {
         lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.serve(request, Work::on("read", node).bulk(size as usize >= BULK), reply, |reply| {
+        self.serve(request, Work::on(Operation::Read, node).bulk(size as usize >= BULK), reply, |reply| {
             self.read_into(convert::ino(node), PlainOffset(offset), size, lock_owner, reply);
         });
     }
@@ -261,7 +262,7 @@ impl Filesystem for Adapter {
         lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        self.serve(request, Work::on("write", node).bulk(data.len() >= BULK), reply, |reply| {
+        self.serve(request, Work::on(Operation::Write, node).bulk(data.len() >= BULK), reply, |reply| {
             self.write_from(convert::ino(node), PlainOffset(offset), data, write_flags, lock_owner, reply);
         });
     }
@@ -276,7 +277,7 @@ impl Filesystem for Adapter {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        self.serve(request, Work::on("release", node), reply, |reply| {
+        self.serve(request, Work::on(Operation::Release, node), reply, |reply| {
             let (ino, handle) = (convert::ino(node), Handle(handle.0));
             if self.vault.release_may_sync(ino) {
                 self.pool.submit(Task::Release { ino, handle, reply });
@@ -294,7 +295,8 @@ impl Filesystem for Adapter {
         datasync: bool,
         reply: ReplyEmpty,
     ) {
-        self.serve(request, Work::on("fsync", node).bulk(self.pool.syncs_are_slow()), reply, |reply| {
+        let work = Work::on(Operation::Fsync, node).bulk(self.pool.syncs_are_slow());
+        self.serve(request, work, reply, |reply| {
             self.pool.submit(Task::SyncFile {
                 ino: convert::ino(node),
                 scope: convert::sync_scope(datasync),
@@ -304,7 +306,7 @@ impl Filesystem for Adapter {
     }
 
     fn opendir(&self, request: &Request, node: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        self.serve(request, Work::on("opendir", node), reply, |reply| {
+        self.serve(request, Work::on(Operation::OpenDir, node), reply, |reply| {
             match self.vault.opendir(convert::ino(node)) {
                 Ok(handle) => {
                     let keep = FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE;
@@ -323,7 +325,7 @@ impl Filesystem for Adapter {
         cookie: u64,
         reply: ReplyDirectory,
     ) {
-        self.serve(request, Work::on("readdir", node), reply, |reply| {
+        self.serve(request, Work::on(Operation::ReadDir, node), reply, |reply| {
             self.list(convert::ino(node), Handle(handle.0), cookie, reply);
         });
     }
@@ -336,7 +338,7 @@ impl Filesystem for Adapter {
         cookie: u64,
         reply: ReplyDirectoryPlus,
     ) {
-        self.serve(request, Work::on("readdirplus", node), reply, |reply| {
+        self.serve(request, Work::on(Operation::ReadDirPlus, node), reply, |reply| {
             self.list_plus(convert::ino(node), Handle(handle.0), cookie, reply);
         });
     }
@@ -349,7 +351,7 @@ impl Filesystem for Adapter {
         _flags: OpenFlags,
         reply: ReplyEmpty,
     ) {
-        self.serve(request, Work::on("releasedir", node), reply, |reply| {
+        self.serve(request, Work::on(Operation::ReleaseDir, node), reply, |reply| {
             empty(reply, self.vault.releasedir(convert::ino(node), Handle(handle.0)));
         });
     }
@@ -362,7 +364,8 @@ impl Filesystem for Adapter {
         datasync: bool,
         reply: ReplyEmpty,
     ) {
-        self.serve(request, Work::on("fsyncdir", node).bulk(self.pool.syncs_are_slow()), reply, |reply| {
+        let work = Work::on(Operation::FsyncDir, node).bulk(self.pool.syncs_are_slow());
+        self.serve(request, work, reply, |reply| {
             self.pool.submit(Task::SyncDirectory {
                 ino: convert::ino(node),
                 scope: convert::sync_scope(datasync),
@@ -372,7 +375,7 @@ impl Filesystem for Adapter {
     }
 
     fn statfs(&self, request: &Request, node: INodeNo, reply: ReplyStatfs) {
-        self.serve(request, Work::on("statfs", node), reply, |reply| match self.vault.statfs() {
+        self.serve(request, Work::on(Operation::StatFs, node), reply, |reply| match self.vault.statfs() {
             Ok(s) => {
                 reply.send(|reply| {
                     reply.statfs(s.blocks, s.bfree, s.bavail, s.files, s.ffree, s.bsize, s.namelen, s.frsize);
@@ -392,7 +395,7 @@ impl Filesystem for Adapter {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        self.serve(request, Work::on("setxattr", node), reply, |reply| {
+        self.serve(request, Work::on(Operation::SetXattr, node), reply, |reply| {
             let Some(mode) = convert::xattr_mode(flags) else { return reply.error(Errno::EINVAL) };
             let caller = convert::caller(request, 0);
             let done = self.vault.setxattr_as(convert::ino(node), name.as_bytes(), value, mode, &caller);
@@ -404,7 +407,7 @@ impl Filesystem for Adapter {
     }
 
     fn getxattr(&self, request: &Request, node: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        self.serve(request, Work::on("getxattr", node), reply, |reply| {
+        self.serve(request, Work::on(Operation::GetXattr, node), reply, |reply| {
             match self.vault.getxattr(convert::ino(node), name.as_bytes()) {
                 Ok(value) => sized(reply, size, &value),
                 Err(error) => reply.error(errno(&error)),
@@ -413,7 +416,7 @@ impl Filesystem for Adapter {
     }
 
     fn listxattr(&self, request: &Request, node: INodeNo, size: u32, reply: ReplyXattr) {
-        self.serve(request, Work::on("listxattr", node), reply, |reply| {
+        self.serve(request, Work::on(Operation::ListXattr, node), reply, |reply| {
             match self.vault.listxattr(convert::ino(node)) {
                 Ok(names) => {
                     let list: Vec<u8> = names.iter().flat_map(|n| n.iter().copied().chain([0])).collect();
@@ -425,7 +428,7 @@ impl Filesystem for Adapter {
     }
 
     fn removexattr(&self, request: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.serve(request, Work::on("removexattr", node), reply, |reply| {
+        self.serve(request, Work::on(Operation::RemoveXattr, node), reply, |reply| {
             let (ino, name, caller) = (convert::ino(node), name.as_bytes(), convert::caller(request, 0));
             let done = self.vault.removexattr_as(ino, name, &caller);
             empty(reply, done.inspect(|()| self.after_xattr_change(ino, name)));
@@ -435,7 +438,7 @@ impl Filesystem for Adapter {
     /// The kernel asks only if it checks no permissions itself, so for root, who may do anything but execute a file that
     /// nobody may execute.
     fn access(&self, request: &Request, node: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
-        self.serve(request, Work::on("access", node), reply, |reply| {
+        self.serve(request, Work::on(Operation::Access, node), reply, |reply| {
             if !mask.contains(AccessFlags::X_OK) {
                 return reply.send(ReplyEmpty::ok);
             }
@@ -459,7 +462,7 @@ impl Filesystem for Adapter {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        self.serve(request, Work::on("fallocate", node), reply, |reply| {
+        self.serve(request, Work::on(Operation::Fallocate, node), reply, |reply| {
             let Some(mode) = convert::falloc_mode(mode) else {
                 return reply.error(Errno::from_i32(libc::EOPNOTSUPP));
             };
@@ -478,7 +481,7 @@ impl Filesystem for Adapter {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        self.serve(request, Work::on("lseek", node), reply, |reply| {
+        self.serve(request, Work::on(Operation::Lseek, node), reply, |reply| {
             let Some(whence) = convert::whence(whence) else { return reply.error(Errno::EINVAL) };
             let Ok(offset) = u64::try_from(offset) else { return reply.error(errno(&Error::NoMoreData)) };
             let offset = PlainOffset(offset);

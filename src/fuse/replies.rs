@@ -38,7 +38,7 @@ pub(super) fn empty(reply: Answer<ReplyEmpty>, result: Result<()>) {
 pub(super) fn written(reply: Answer<ReplyWrite>, result: Result<usize>) {
     match result {
         // A write is at most 1 MiB.
-        Ok(written) => reply.send(|reply| reply.written(written as u32)),
+        Ok(written) => reply.send_written(written, |reply| reply.written(written as u32)),
         Err(error) => reply.error(errno(&error)),
     }
 }

@@ -23,6 +23,7 @@ use crate::fsck::{self, CheckError, CheckObserver, Summary};
 use crate::ids::{AliasName, BackingKeyId, Ino, PathText, Timestamp};
 use crate::keyring::{KeyRef, Keys, ManualRotation, Rotation, VersionState};
 use crate::kms::Call;
+use crate::metrics::MetricsReport;
 use crate::monitor::{Cancellation, Monitor, Progress};
 use crate::rewrap::{self, SweepOptions};
 use crate::vault::{Destination, HeaderInfo, Vault, VaultOptions};
@@ -30,11 +31,18 @@ use crate::vault::{Destination, HeaderInfo, Vault, VaultOptions};
 /// How long a new sweep waits for one whose client just hung up: that one ends after its batch.
 const SWEEP_PATIENCE: Duration = Duration::from_secs(2);
 
+/// What there is to a mount beside its vault.
+pub(super) struct MountedAs {
+    pub(super) status: MountStatus,
+    /// When it began.
+    pub(super) since: Timestamp,
+}
+
 /// A vault whose keyring is open.
 pub struct OpenVault {
     pub(super) keys: Arc<Keys>,
     files: OnceLock<Arc<Vault>>,
-    mount: Option<MountStatus>,
+    pub(super) mounted: Option<MountedAs>,
     /// Held by the one sweep that may run.
     sweep: Mutex<()>,
     /// Held by the one check that may run.
@@ -50,7 +58,7 @@ impl OpenVault {
         Self {
             keys,
             files: OnceLock::new(),
-            mount: None,
+            mounted: None,
             sweep: Mutex::new(()),
             check: Mutex::new(()),
             ending: Cancellation::default(),
@@ -60,7 +68,8 @@ impl OpenVault {
 
     /// A vault that this process serves.
     pub fn mounted(vault: Arc<Vault>, mount: MountStatus) -> Self {
-        Self { mount: Some(mount), ..Self::with_files(vault) }
+        let mounted = Some(MountedAs { status: mount, since: Timestamp::now() });
+        Self { mounted, ..Self::with_files(vault) }
     }
 
     /// A vault whose files are open.
@@ -76,6 +85,11 @@ impl OpenVault {
         let options = VaultOptions { read_only: false, lazy_rewrap: false, no_atime: false };
         let files = open_tree(&self.keys, options)?;
         Ok(self.files.get_or_init(|| files))
+    }
+
+    /// The files, if something has needed them.
+    pub(super) fn opened_files(&self) -> Option<&Arc<Vault>> {
+        self.files.get()
     }
 
     /// All long work stops soon, and what begins from now on: the mount ends.
@@ -119,9 +133,13 @@ impl Operations for OpenVault {
             versions,
             counted: vault.census_counted().map(|at| at.to_string()),
             pending_rewraps: vault.stale_waiting() as u64,
-            mount: self.mount.clone(),
+            mount: self.mounted.as_ref().map(|mounted| mounted.status.clone()),
             ..status
         })
+    }
+
+    fn metrics(&self) -> Result<MetricsReport> {
+        Ok(self.gather_metrics())
     }
 
     fn count_files(&self, monitor: &mut Monitor<'_>) -> Result<Status> {

@@ -10,6 +10,7 @@ mod files;
 mod key_removal;
 mod keys;
 mod local;
+mod metrics;
 mod operations;
 mod orders;
 mod reports;
@@ -19,6 +20,7 @@ mod tree;
 pub use blocked_deletions::DueDeletion;
 pub use errors::{ErrorKind, ErrorReply};
 pub use local::OpenVault;
+pub use metrics::report_lower;
 pub use operations::{Operations, Result};
 pub use orders::{CopyPlace, Retire, Rewrap, RewrapDestination};
 pub use reports::{

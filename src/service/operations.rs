@@ -10,6 +10,7 @@ use crate::fsck::{CheckObserver, Summary};
 use crate::ids::{AliasName, BackingKeyId, Ino, PathText, Timestamp};
 use crate::keyring::{KeyRef, ManualRotation, Rotation, VersionState};
 use crate::kms::Call;
+use crate::metrics::MetricsReport;
 use crate::monitor::{Cancellation, Monitor};
 
 /// What an operation answers, or why it was not done.
@@ -22,6 +23,12 @@ pub trait Operations: Send + Sync {
     /// # Errors
     /// The daemon can't be asked.
     fn status(&self) -> Result<Status>;
+
+    /// What a monitoring system reads.
+    ///
+    /// # Errors
+    /// The daemon can't be asked.
+    fn metrics(&self) -> Result<MetricsReport>;
 
     /// Counts all files, and gives the state then.
     ///

@@ -114,6 +114,10 @@ pub enum Damage {
 }
 
 impl Damage {
+    /// All parts that [`Damage::place`] names.
+    pub const PARTS: &[&'static str] =
+        &["header", "page", "size", "directory record", "symlink", "xattr", "file id", "long name"];
+
     /// Which part of a file it is, and which page of it, for the event log.
     pub fn place(self) -> (&'static str, Option<PageIndex>) {
         match self {

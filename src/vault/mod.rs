@@ -34,6 +34,8 @@ pub use file::{BatchOutcome, PageCache, holds_data, states_file_id, unwrap};
 pub use key_usage::scan::{CountError, KeyReferences, NAMED_FILES_MAX, NamedFile};
 pub use key_usage::wrapping::Destination;
 pub use ops::audit_paths::PlainNames;
+pub use ops::counters::RewrapCounts;
+pub use ops::counts::InUse;
 pub use ops::reencrypt::Reencrypted;
 pub use types::{
     Attr, Caller, DirEntry, FallocMode, FileKind, HeaderInfo, OpenFlags, PlusSink, Privileges, SetAttr,
@@ -81,6 +83,7 @@ pub struct Vault {
     open_files: Arc<file::OpenFileTable<file::OpenFile>>,
     unwritten: file::Unwritten,
     emptied: file::Emptied,
+    counters: ops::counters::Counters,
     /// The newest keyring generation in a file's tag that was reported since the keyring's is older.
     newest_reported: AtomicU64,
     page_cache: OnceLock<Arc<dyn PageCache>>,
@@ -124,6 +127,7 @@ impl Vault {
             open_files: Arc::default(),
             unwritten: file::Unwritten::default(),
             emptied: file::Emptied::default(),
+            counters: ops::counters::Counters::default(),
             newest_reported,
             page_cache: OnceLock::new(),
         });

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::common::Open;
 use crate::ids::AliasName;
@@ -33,7 +33,11 @@ pub(in crate::cli) struct Reencrypt {
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Status {
     /// A vault's directory, a mountpoint, or any path inside a mount
-    pub(in crate::cli) target: PathBuf,
+    #[arg(required_unless_present = "all")]
+    pub(in crate::cli) target: Option<PathBuf>,
+    /// With --all: further vaults, which are shown as down if they aren't mounted
+    #[arg(requires = "all", value_name = "VAULT")]
+    pub(in crate::cli) vaults: Vec<PathBuf>,
     #[command(flatten)]
     pub(in crate::cli) open: Open,
     /// Count the files first: without it, those are shown that the mount has seen since it was made
@@ -42,6 +46,26 @@ pub(in crate::cli) struct Status {
     /// Print JSON
     #[arg(long)]
     pub(in crate::cli) json: bool,
+    /// How it is printed: `prometheus` is for node_exporter's textfile collector, and asks for no secret
+    #[arg(long, value_enum, value_name = "FORMAT", conflicts_with = "json")]
+    pub(in crate::cli) output: Option<StatusOutput>,
+    /// With --output prometheus: every mount of this user, for root of all users, also those whose daemon is gone
+    #[arg(long, requires = "output", conflicts_with = "count")]
+    pub(in crate::cli) all: bool,
+    /// With --output prometheus: put the text in the place of this file, as a whole
+    #[arg(long, value_name = "FILE", requires = "output")]
+    pub(in crate::cli) output_file: Option<PathBuf>,
+}
+
+/// How a vault's state is printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(in crate::cli) enum StatusOutput {
+    /// For people
+    Text,
+    /// As --json
+    Json,
+    /// Prometheus' text format
+    Prometheus,
 }
 
 /// `rekeyfs rewrap`.

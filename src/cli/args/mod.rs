@@ -22,7 +22,7 @@ pub(in crate::cli) use backup::{BackupPass, Export, Import, KeyBackup, KeyBackup
 use common::VERSION;
 pub(in crate::cli) use common::{Kdf, NewSecret, Open, Output, Pass, Revoke};
 pub(in crate::cli) use events::Events;
-pub(in crate::cli) use files::{Inspect, Reencrypt, Rewrap, Status};
+pub(in crate::cli) use files::{Inspect, Reencrypt, Rewrap, Status, StatusOutput};
 pub(in crate::cli) use fsck::Fsck;
 pub(in crate::cli) use key::{Key, KeyCommand, Retire};
 pub(in crate::cli) use kms::Kms;

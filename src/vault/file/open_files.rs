@@ -32,6 +32,11 @@ impl<F> OpenFileTable<F> {
         Registration { table: Arc::clone(self), number }
     }
 
+    /// How many files are open.
+    pub(in crate::vault) fn len(&self) -> usize {
+        self.files.lock().len()
+    }
+
     /// All files that are open.
     pub(super) fn all(&self) -> Vec<Arc<F>> {
         // The last owner of a file leaves under the same lock: none may be dropped while it is held.

@@ -24,7 +24,7 @@ use crate::ids::{BackingKeyId, FileId, Ino, KeyId, Sequence};
 use crate::storage::{self, Errno};
 use crate::vault::key_usage::wrapping::Target;
 use crate::vault::tree::inode::Inode;
-use crate::vault::{Destination, Error, Result, Vault};
+use crate::vault::{Destination, Error, Result, RewrapCounts, Vault};
 
 /// From this many files on, one syncfs is cheaper than an fdatasync for each.
 const SYNCFS_FROM: usize = 8;
@@ -157,6 +157,8 @@ impl Vault {
         }
         outcome.rewrapped += batch.len() as u64;
         outcome.moved.extend(batch.iter().map(|candidate| (candidate.inode.ino, candidate.target.backing)));
+        let (rewrapped, skipped, failed) = (outcome.rewrapped, outcome.skipped, outcome.failed.len() as u64);
+        self.counters.rewrapped(RewrapCounts { rewrapped, skipped, failed });
         outcome
     }
 

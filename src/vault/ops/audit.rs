@@ -22,6 +22,7 @@ impl Vault {
     /// Reports damage of an inode.
     pub(in crate::vault) fn report_damage(&self, ino: Ino, damage: Damage) {
         tracing::error!(ino = ino.0, lower = self.lower_path(ino), "{damage} is damaged");
+        self.counters.damaged(damage);
         let (part, page) = damage.place();
         self.keys.events().record_limited(Class::Damage, || Event::Damage {
             file: self.file_ref(ino),
@@ -44,6 +45,7 @@ impl Vault {
             Err(Error::Corrupt(Damage::Header | Damage::Size)) => RefusalReason::Authentication,
             _ => return done,
         };
+        self.counters.refused(reason);
         self.keys.events().record_limited(Class::Refusals, || {
             let (mut file, mut backing) = (self.file_ref(ino), None);
             match self.inode(ino) {

@@ -3,6 +3,8 @@
 
 mod audit;
 pub(super) mod audit_paths;
+pub(super) mod counters;
+pub(super) mod counts;
 pub(super) mod handles;
 pub(super) mod inode_gates;
 mod listing;

@@ -445,7 +445,6 @@ impl Table {
     }
 
     /// How many inodes are known.
-    #[cfg(test)]
     pub(in crate::vault) fn len(&self) -> usize {
         self.shards.iter().map(|s| s.lock().len()).sum()
     }
