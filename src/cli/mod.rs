@@ -7,6 +7,7 @@ mod errors;
 mod events;
 mod exit;
 mod fsck;
+mod generate;
 mod init;
 mod inspect;
 mod interrupt;
@@ -65,6 +66,8 @@ fn run(invocation: Invocation) -> Outcome<u8> {
     let done = match invocation {
         Invocation::Show(text) => output::print(&text),
         Invocation::Fstab(args) => mount::run_fstab(&args),
+        Invocation::UmountHelper(args) => umount::run_helper(&args),
+        Invocation::Generate(what) => generate::run(&what),
         Invocation::Command(command) => match *command {
             Command::Init(args) => init::run(&args),
             Command::Mount(args) => mount::run(&args),

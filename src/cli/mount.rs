@@ -126,7 +126,7 @@ mod tests {
                 other => panic!("{other:?}"),
             },
             Invocation::Fstab(args) => MountPlan::of_fstab(&args),
-            Invocation::Show(text) => panic!("{text}"),
+            other => panic!("{other:?}"),
         }
     }
 

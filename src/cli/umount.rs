@@ -1,6 +1,7 @@
-//! `rekeyfs umount`.
+//! `rekeyfs umount`, and the same as umount(8) calls it.
 
 use std::io;
+use std::path::Path;
 
 use super::args;
 use super::errors;
@@ -8,7 +9,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::target::Destination;
 use crate::control::Client;
 use crate::mount::mountinfo::{self, Mount};
-use crate::mount::{self, MountError, UnmountMode};
+use crate::mount::{self, FlagChanges, MountError, UnmountMode};
 
 /// Unmounts the mount that a path is the root of, or that of the vault whose directory it is, as the kernel has it,
 /// and waits for the daemon's end unless it is to be lazy.
@@ -16,7 +17,35 @@ use crate::mount::{self, MountError, UnmountMode};
 /// # Errors
 /// [`Exit::NotMounted`], [`Exit::Busy`], [`Exit::InUse`] if the daemon stays, or what the kernel says.
 pub(super) fn run(args: &args::Umount) -> Outcome {
-    let Destination { walked, mount, entry } = Destination::of(&args.mountpoint)?;
+    unmount(&args.mountpoint, if args.lazy { UnmountMode::Lazy } else { UnmountMode::Clean })
+}
+
+/// Unmounts for umount(8).
+///
+/// # Errors
+/// As [`run`], and [`Exit::Usage`] for what only umount(8) itself can do.
+pub(super) fn run_helper(args: &args::UmountHelper) -> Outcome {
+    if args.namespace.is_some() {
+        let cause =
+            "this is done in the caller's own namespace: `nsenter --mount=NAMESPACE umount MOUNTPOINT`";
+        return Err(Failure::new(Exit::Usage, "umount -N", cause));
+    }
+    let how = match (args.force, args.lazy) {
+        (true, _) => UnmountMode::Forced,
+        (false, true) => UnmountMode::Lazy,
+        (false, false) => UnmountMode::Clean,
+    };
+    match unmount(&args.mountpoint, how) {
+        Err(failure) if failure.exit == Exit::Busy && args.read_only => {
+            let read_only = FlagChanges { read_only: Some(true), ..FlagChanges::default() };
+            mount::remount(&args.mountpoint, &read_only).map_err(|error| errors::mount(&error))
+        }
+        done => done,
+    }
+}
+
+fn unmount(target: &Path, how: UnmountMode) -> Outcome {
+    let Destination { walked, mount, entry } = Destination::of(target)?;
     let is_root = |mount: &Mount| mount.mountpoint == walked.path();
     let mount = match mount {
         Some(mount) => Some(mount).filter(is_root),
@@ -32,12 +61,11 @@ pub(super) fn run(args: &args::Umount) -> Outcome {
     let there = walked.there().map(drop);
     let mount = mount.ok_or_else(|| match there {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Failure::new(Exit::NotMounted, args.mountpoint.display(), error)
+            Failure::new(Exit::NotMounted, target.display(), error)
         }
-        _ => errors::mount(&MountError::NotMounted(args.mountpoint.clone())),
+        _ => errors::mount(&MountError::NotMounted(target.to_owned())),
     })?;
     let daemon =
         entry.and_then(|entry| Client::of(&entry).peer().ok()).map(|peer| peer.as_raw_nonzero().get());
-    let how = if args.lazy { UnmountMode::Lazy } else { UnmountMode::Clean };
     mount::unmount(&mount, daemon, how).map_err(|error| errors::mount(&error))
 }

@@ -23,6 +23,9 @@ pub enum UnmountMode {
     Clean,
     /// At once: the mount is detached from the tree, and the daemon serves programs with open files until the last is closed.
     Lazy,
+    /// As lazy, and what the daemon has not answered yet fails, as does all that comes after: for a daemon that hangs. What
+    /// programs have written and not synced is lost.
+    Forced,
 }
 
 /// How long another user's daemon is waited for: it may never end. A daemon of this user is waited for until it has written
@@ -92,6 +95,7 @@ pub(super) fn unmount_exactly(mount: &Mount, how: UnmountMode) -> Result<(), Mou
     let flags = match how {
         UnmountMode::Clean => UnmountFlags::NOFOLLOW,
         UnmountMode::Lazy => UnmountFlags::NOFOLLOW | UnmountFlags::DETACH,
+        UnmountMode::Forced => UnmountFlags::NOFOLLOW | UnmountFlags::DETACH | UnmountFlags::FORCE,
     };
     let held = PathBuf::from(format!("/proc/self/fd/{}", parent.fd().as_raw_fd())).join(name);
     match rustix::mount::unmount(&held, flags) {
@@ -104,7 +108,7 @@ pub(super) fn unmount_exactly(mount: &Mount, how: UnmountMode) -> Result<(), Mou
 
 fn by_fusermount(path: &Path, how: UnmountMode) -> Result<(), MountError> {
     let mut command = fusermount(&["-u".as_ref()]);
-    if how == UnmountMode::Lazy {
+    if how != UnmountMode::Clean {
         command.arg("-z");
     }
     let output = command.arg("--").arg(path).output().map_err(no_fusermount)?;

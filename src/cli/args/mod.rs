@@ -3,12 +3,15 @@
 
 mod backup;
 mod common;
+mod completions;
 mod events;
 mod files;
 mod fsck;
+mod generate;
 mod key;
 pub(in crate::cli) mod kms;
 mod kms_import;
+mod manual;
 mod mount;
 mod rotate;
 mod unlock;
@@ -21,12 +24,16 @@ use clap::{Parser, Subcommand};
 pub(in crate::cli) use backup::{BackupPass, Export, Import, KeyBackup, KeyBackupCommand, Merge};
 use common::VERSION;
 pub(in crate::cli) use common::{Kdf, NewSecret, Open, Output, Pass, Revoke};
+pub(in crate::cli) use completions::completions;
 pub(in crate::cli) use events::Events;
 pub(in crate::cli) use files::{Inspect, Reencrypt, Rewrap, Status, StatusOutput};
 pub(in crate::cli) use fsck::Fsck;
+pub(in crate::cli) use generate::Generated;
+use generate::Packaging;
 pub(in crate::cli) use key::{Key, KeyCommand, Retire};
 pub(in crate::cli) use kms::Kms;
-pub(in crate::cli) use mount::{Fstab, Init, Mount, Umount};
+pub(in crate::cli) use manual::manual;
+pub(in crate::cli) use mount::{Fstab, Init, Mount, Umount, UmountHelper};
 pub(in crate::cli) use rotate::Rotate;
 pub(in crate::cli) use unlock::{Unlock, UnlockAdd, UnlockChange, UnlockCommand, UnlockList, UnlockRemove};
 
@@ -89,35 +96,65 @@ pub(in crate::cli) enum Invocation {
     Command(Box<Command>),
     /// A mount from fstab.
     Fstab(Box<Fstab>),
+    /// An unmount, as umount(8) asks for it.
+    UmountHelper(UmountHelper),
+    /// What the package holds beside the program.
+    Generate(Generated),
     /// Help or the version: a text for standard output.
     Show(String),
 }
 
-/// Parses a command line, the program's name included. Called as `mount.…`, or with a path where a command
-/// should be, it takes the arguments that mount(8) gives.
+/// Parses a command line, the program's name included. Called as `mount.…` or `umount.…`, it takes the arguments that
+/// mount(8) or umount(8) gives; with a path where a command should be, those of mount(8) too.
 ///
 /// # Errors
 /// [`Exit::Usage`] with clap's reason on one line.
 pub(in crate::cli) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Invocation, Failure> {
     let line: Vec<OsString> = line.into_iter().collect();
-    let parsed = if from_fstab(&line) {
-        Fstab::try_parse_from(&line).map(|fstab| Invocation::Fstab(Box::new(fstab)))
-    } else {
-        Typed::try_parse_from(&line).map(|typed| Invocation::Command(Box::new(typed.command)))
+    let parsed = match Caller::of(&line) {
+        Caller::Mount => Fstab::try_parse_from(&line).map(|fstab| Invocation::Fstab(Box::new(fstab))),
+        Caller::Umount => UmountHelper::try_parse_from(&line).map(Invocation::UmountHelper),
+        Caller::Packager => Packaging::try_parse_from(&line).map(|made| Invocation::Generate(made.into())),
+        Caller::User => {
+            Typed::try_parse_from(&line).map(|typed| Invocation::Command(Box::new(typed.command)))
+        }
     };
     parsed.or_else(|error| {
         if error.use_stderr() { Err(usage(&error)) } else { Ok(Invocation::Show(error.to_string())) }
     })
 }
 
-fn from_fstab(line: &[OsString]) -> bool {
-    use std::os::unix::ffi::OsStrExt;
-    let called = line.first().map(PathBuf::from);
-    let name = called.as_deref().and_then(|path| path.file_name()).unwrap_or_default();
-    name.as_bytes().starts_with(b"mount.")
-        || line
-            .get(1)
-            .is_some_and(|first| !first.as_bytes().starts_with(b"-") && first.as_bytes().contains(&b'/'))
+/// Whose arguments a command line has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Caller {
+    User,
+    /// mount(8), or mount.fuse(8).
+    Mount,
+    /// umount(8).
+    Umount,
+    /// scripts/package.sh. No help and no completion shows its command.
+    Packager,
+}
+
+impl Caller {
+    fn of(line: &[OsString]) -> Self {
+        use std::os::unix::ffi::OsStrExt;
+        let called = line.first().map(PathBuf::from);
+        let name = called.as_deref().and_then(|path| path.file_name()).unwrap_or_default().as_bytes();
+        let is_path = |argument: &OsString| {
+            let bytes = argument.as_bytes();
+            !bytes.starts_with(b"-") && bytes.contains(&b'/')
+        };
+        if name.starts_with(b"umount.") {
+            Self::Umount
+        } else if name.starts_with(b"mount.") || line.get(1).is_some_and(is_path) {
+            Self::Mount
+        } else if line.get(1).is_some_and(|command| command == "generate") {
+            Self::Packager
+        } else {
+            Self::User
+        }
+    }
 }
 
 fn usage(error: &clap::Error) -> Failure {

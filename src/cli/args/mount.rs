@@ -1,4 +1,4 @@
-//! `rekeyfs init`, `mount` and `umount` as clap takes them, and a mount from fstab.
+//! `rekeyfs init`, `mount` and `umount` as clap takes them, and what mount(8) and umount(8) ask for.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -99,4 +99,34 @@ pub(in crate::cli) struct Fstab {
     /// Accepted, as mount(8) may pass it
     #[arg(short = 't', value_name = "TYPE")]
     _type: Option<OsString>,
+}
+
+/// `umount.fuse.rekeyfs MOUNTPOINT`, as umount(8) calls it.
+#[derive(Parser, Debug)]
+#[command(name = "umount.fuse.rekeyfs", version = VERSION, about = "Unmount a rekeyfs vault, as umount(8) calls it")]
+#[command(after_help = exit::HELP)]
+pub(in crate::cli) struct UmountHelper {
+    /// The mountpoint
+    pub(in crate::cli) mountpoint: PathBuf,
+    /// Unmount at once, also if the daemon answers nothing: what programs have not synced is lost
+    #[arg(short = 'f')]
+    pub(in crate::cli) force: bool,
+    /// Detach now, also if it is busy; the daemon ends when the last user does
+    #[arg(short = 'l')]
+    pub(in crate::cli) lazy: bool,
+    /// If it is busy, make it read-only
+    #[arg(short = 'r')]
+    pub(in crate::cli) read_only: bool,
+    /// Accepted, as umount(8) may pass it
+    #[arg(short = 'n')]
+    _no_mtab: bool,
+    /// Accepted, as umount(8) may pass it
+    #[arg(short = 'v')]
+    _verbose: bool,
+    /// Accepted, as umount(8) may pass it
+    #[arg(short = 't', value_name = "TYPE")]
+    _type: Option<OsString>,
+    /// Refused: a vault is unmounted in the namespace of the process that asks for it
+    #[arg(short = 'N', value_name = "NAMESPACE")]
+    pub(in crate::cli) namespace: Option<OsString>,
 }

@@ -121,6 +121,34 @@ fn mount_8_is_understood() {
     assert!(matches!(command("rekeyfs mount ./v m"), Command::Mount(_)));
 }
 
+#[test]
+fn umount_8_is_understood() {
+    let helper = |text: &str| match parsed(text) {
+        Invocation::UmountHelper(helper) => helper,
+        other => panic!("{text}: {other:?}"),
+    };
+    let plain = helper("/sbin/umount.fuse.rekeyfs /mnt");
+    assert!(!plain.force && !plain.lazy && !plain.read_only && plain.namespace.is_none());
+    let all = helper("umount.fuse.rekeyfs /mnt -f -l -n -r -v -N /proc/1/ns/mnt -t fuse.rekeyfs");
+    assert!(all.force && all.lazy && all.read_only && all.namespace.is_some());
+    assert!(helper("umount.fuse.rekeyfs /mnt -flnrv").lazy);
+    assert!(parse(line("umount.fuse.rekeyfs")).is_err());
+}
+
+#[test]
+fn what_makes_the_package_is_in_no_help_and_no_completion() {
+    assert!(matches!(parsed("rekeyfs generate man d"), Invocation::Generate(Generated::Man { .. })));
+    let Invocation::Show(help) = parsed("rekeyfs --help") else { panic!() };
+    assert!(!help.contains("generate"), "{help}");
+    for shell in completions() {
+        let script = String::from_utf8(shell.script).unwrap();
+        assert!(!script.contains("generate"), "{}", shell.file);
+        let (commands, option) = (["mount", "key-backup", "schedule-key-deletion"], "no-writeback");
+        assert!(commands.iter().all(|command| script.contains(command)), "{}", shell.file);
+        assert!(script.contains(option), "{}", shell.file);
+    }
+}
+
 proptest! {
     #[test]
     fn any_arguments_parse_or_fail(
