@@ -92,6 +92,11 @@ else
     FAILED=$((FAILED + 1))
 fi
 
+echo "== the package, installed on a machine of its own"
+if step "scripts/package.sh" scripts/package.sh --lint; then
+    shown "tests of the installed package" scripts/installed.sh
+fi
+
 echo "== power cuts (210 of them)"
 if [ -e /dev/fuse ] && [ -e /dev/loop-control ]; then
     shown "power cuts" env REKEYFS="$TARGET/release/rekeyfs" scripts/powercut.sh --system ext4 --system rekeyfs --cuts 10 --except postgresql

@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# Makes the Debian package: the release build, manual pages, completions, units and documents, into target/debian. Its last
+# line is the package's path. --debug packages the debug build (to try a package out), --lint checks it with lintian and
+# the manual pages with man and mandoc, --help says this.
+. "$(dirname "$0")/lib.sh"
+cd "$ROOT" || exit 1
+
+PROFILE=release
+OUTPUT=release
+LINT=
+for option in "$@"; do
+    case $option in
+    --debug) PROFILE=dev OUTPUT=debug ;;
+    --lint) LINT=yes ;;
+    --help) sed -n 's/^# //p' "$0" | head -n 3; exit 0 ;;
+    *) die "$option: no such option; see --help" ;;
+    esac
+done
+
+need_build_tools
+install_missing lowdown:lowdown dpkg-deb:dpkg dpkg-shlibdeps:dpkg-dev python3:python3
+crate cargo-deb 3.8.0
+[ -z "$LINT" ] || install_missing lintian:lintian mandoc:mandoc man:man-db
+
+cargo build --quiet --locked --profile "$PROFILE" --bin rekeyfs || exit 1
+PROGRAM=$TARGET/$OUTPUT/rekeyfs
+VERSION=$("$PROGRAM" --version | sed 's/^rekeyfs //') || exit 1
+
+# The tree as it is to be on the machine: [package.metadata.deb] takes all of it.
+TREE=$TARGET/$OUTPUT/package
+rm -rf "$TREE"
+umask 022
+SHARE=$TREE/usr/share
+DOC=$SHARE/doc/rekeyfs
+
+# put MODE DIRECTORY FILE...: into a directory of the tree.
+put() {
+    local mode=$1 directory=$2
+    shift 2
+    mkdir -p "$directory" && install -m "$mode" "$@" "$directory" || die "can't put $* into $directory"
+}
+
+# The format's page is docs/format.md: lowdown wants three dashes below a table's head, and knows roff's fonts of old.
+vault_page() {
+    printf '.TH REKEYFS-VAULT 5 "" "rekeyfs %s" "File Formats"\n' "$VERSION"
+    printf '.SH NAME\nrekeyfs\\-vault \\- the format of a rekeyfs vault\n.SH DESCRIPTION\n'
+    sed -E -e 1d -e '/^\|[-|]+\|$/s/--/---/g' docs/format.md |
+        lowdown -t man --nroff-nolinks |
+        sed -E -e 's/\\f\(?C[WR]?/\\fB/g' |
+        awk 'BEGIN { after = 1 }
+             /^\.S[HS]$/ { heading = $0; getline; print heading " " $0; after = 1; next }
+             after && /^\.[LP]P$/ { after = 0; next }
+             { after = 0; print }'
+    printf '.SH SEE ALSO\n.BR rekeyfs (1),\n.BR rekeyfs-fsck (8)\n'
+}
+
+put 755 "$TREE/usr/bin" --strip "$PROGRAM"
+# mount(8) and umount(8) call these with arguments of their own; the program goes by the name it is called by.
+mkdir -p "$TREE/usr/sbin"
+ln -s ../bin/rekeyfs "$TREE/usr/sbin/mount.fuse.rekeyfs"
+ln -s ../bin/rekeyfs "$TREE/usr/sbin/umount.fuse.rekeyfs"
+
+"$PROGRAM" generate man "$SHARE/man" || exit 1
+mkdir -p "$SHARE/man/man5"
+vault_page >"$SHARE/man/man5/rekeyfs-vault.5" || exit 1
+gzip -9n "$SHARE"/man/man*/*
+
+"$PROGRAM" generate completions "$TARGET/$OUTPUT/completions" || exit 1
+put 644 "$SHARE/bash-completion/completions" "$TARGET/$OUTPUT/completions/rekeyfs"
+put 644 "$SHARE/zsh/vendor-completions" "$TARGET/$OUTPUT/completions/_rekeyfs"
+put 644 "$SHARE/fish/vendor_completions.d" "$TARGET/$OUTPUT/completions/rekeyfs.fish"
+
+# Units, where there are any.
+for unit in packaging/systemd/*.{service,timer,target,slice,socket,mount,automount}; do
+    [ -f "$unit" ] && put 644 "$TREE/usr/lib/systemd/system" "$unit"
+done
+for unit in packaging/systemd/user/*.{service,timer,target,socket}; do
+    [ -f "$unit" ] && put 644 "$TREE/usr/lib/systemd/user" "$unit"
+done
+if [ -d packaging/systemd/examples ]; then
+    put 644 "$DOC/examples" packaging/systemd/examples/*
+fi
+
+# Documents. Those that link the reports of measurements find them there too.
+put 644 "$DOC" README.md
+put 644 "$DOC/docs" docs/*.md
+gzip -9n <CHANGELOG.md >"$DOC/changelog.gz"
+debian_changelog() {
+    printf 'rekeyfs (%s-1) unstable; urgency=medium\n\n  * rekeyfs %s; changelog.gz has what changes.\n\n' "$VERSION" "$VERSION"
+    printf ' -- %s  %s\n' "$MAINTAINER" "$(git log -1 --format=%cD 2>/dev/null || date -R)"
+}
+MAINTAINER=$(sed -n 's/^maintainer = "\(.*\)"$/\1/p' Cargo.toml)
+debian_changelog | gzip -9n >"$DOC/changelog.Debian.gz"
+python3 scripts/licences.py | gzip -9n >"$DOC/THIRD-PARTY.gz" || die "the licences of the crates could not be collected"
+put 644 "$SHARE/lintian/overrides" packaging/debian/lintian/rekeyfs
+
+
+# The debug build isn't what users get: nobody waits for it to be packed well.
+FAST=()
+[ "$PROFILE" = release ] || FAST=(--fast -Zgz)
+DEB=$TARGET/debian/rekeyfs_${VERSION}-1_$(dpkg --print-architecture).deb
+mkdir -p "$TARGET/debian"
+rm -f "$TARGET"/debian/rekeyfs_*.deb
+env PATH="$TOOLS/bin:$PATH" cargo deb --quiet --locked --no-build --profile "$PROFILE" --package rekeyfs \
+    --output "$DEB" "${FAST[@]+"${FAST[@]}"}" >/dev/null || die "cargo-deb made no package"
+
+# lint DEB: the package as lintian sees it, the manual pages as both of man's readers do.
+lint() {
+    local page bad=0 said
+    lintian --fail-on error,warning --allow-root "$1" || bad=1
+    for page in "$SHARE"/man/man*/*; do
+        # A date would be the build's: without it the same sources give the same page.
+        said=$({ MANWIDTH=100 man --warnings --local-file "$page" >/dev/null
+            zcat "$page" | mandoc -T lint -W warning | grep -v 'missing date'; } 2>&1)
+        [ -z "$said" ] || { printf '%s:\n%s\n' "$page" "$said"; bad=1; }
+    done
+    return $bad
+}
+if [ -n "$LINT" ]; then
+    lint "$DEB" >&2 || die "the package isn't as it should be"
+fi
+printf '%s\n' "$DEB"
