@@ -83,6 +83,7 @@ fn run(invocation: Invocation) -> Outcome<u8> {
             Command::Events(args) => events::run(&args),
             Command::Kms(args) => kms::run(&args),
             Command::Unlock(args) => unlock::run(&args.command),
+            Command::Recover(args) => unlock::recover(&args),
         },
     };
     done.map(|()| Exit::Ok as u8)

@@ -10,8 +10,8 @@ use super::protocol::{Reply, Request};
 use super::registry::Entry;
 use crate::events::Verification;
 use crate::fsck::{CheckObserver, CheckProgress, Summary};
-use crate::ids::{AliasName, BackingKeyId, Ino, PathText, Timestamp};
-use crate::keyring::{KeyRef, ManualRotation, Rotation, Staying, VersionState};
+use crate::ids::{AliasName, BackingKeyId, Ino, PathText, SlotId, Timestamp};
+use crate::keyring::{KeyRef, ManualRotation, Rotation, SlotLabel, Staying, VersionState};
 use crate::kms::Call;
 use crate::metrics::MetricsReport;
 use crate::monitor::{Cancellation, Monitor};
@@ -244,6 +244,10 @@ impl Operations for Client {
     fn plain_names(&self, paths: &[String]) -> Result<Vec<Option<PathText>>> {
         let request = Request::PlainNames { paths: paths.to_vec() };
         answer!(self, self.ask(&request, REPLY_TIMEOUT)?, Reply::PlainNames { names } => names)
+    }
+
+    fn slot_labels(&self) -> Result<Vec<(SlotId, SlotLabel)>> {
+        answer!(self, self.ask(&Request::SlotLabels, REPLY_TIMEOUT)?, Reply::SlotLabels { labels } => labels)
     }
 
     fn verify_events(&self) -> Result<Verification> {

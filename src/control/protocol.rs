@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::events::Verification;
 use crate::fsck::{self, Finding};
-use crate::ids::{AliasName, KeyId, KeyVersion, PathText, Timestamp};
-use crate::keyring::VersionState;
+use crate::ids::{AliasName, KeyId, KeyVersion, PathText, SlotId, Timestamp};
+use crate::keyring::{SlotLabel, VersionState};
 use crate::kms::Call;
 use crate::metrics::MetricsReport;
 use crate::monitor::Progress;
@@ -65,6 +65,8 @@ pub enum Request {
     },
     /// A check of the event log.
     VerifyEvents,
+    /// The labels of the unlock slots.
+    SlotLabels,
     /// Count all files, then the state. The reply is preceded by progress lines; hanging up stops it.
     Count,
     /// Re-encrypt a file that the kernel holds. The reply is preceded by progress lines; hanging up stops it.
@@ -136,6 +138,11 @@ pub enum Reply {
     PlainNames {
         /// For each path its plain one, relative to the mountpoint; none if it can't be known any more.
         names: Vec<Option<PathText>>,
+    },
+    /// To [`Request::SlotLabels`].
+    SlotLabels {
+        /// By slot.
+        labels: Vec<(SlotId, SlotLabel)>,
     },
     /// To [`Request::VerifyEvents`].
     EventsVerified(Verification),

@@ -284,6 +284,7 @@ fn perform(shared: &Shared, request: &Request, stream: &mut UnixStream) -> Reply
             operations.plain_names(paths).map(|names| Reply::PlainNames { names })
         }
         Request::VerifyEvents => operations.verify_events().map(Reply::EventsVerified),
+        Request::SlotLabels => operations.slot_labels().map(|labels| Reply::SlotLabels { labels }),
         Request::Count => operations.count_files(monitor).map(|status| Reply::Status(Box::new(status))),
         Request::Reencrypt { ino, before } => {
             operations.reencrypt(Ino(*ino), *before, monitor).map(|outcome| Reply::Reencrypted { outcome })

@@ -17,8 +17,8 @@ use super::wire::{LineReader, WireError, decode, encode};
 use super::*;
 use crate::events::Verification;
 use crate::fsck::{self, CheckObserver, Code, Disposition, Finding, Summary};
-use crate::ids::{AliasName, BackingKeyId, Ino, KeyId, KeyVersion, PathText, Timestamp, VaultId};
-use crate::keyring::{Retirement, Staying, VersionState};
+use crate::ids::{AliasName, BackingKeyId, Ino, KeyId, KeyVersion, PathText, SlotId, Timestamp, VaultId};
+use crate::keyring::{Retirement, SlotLabel, Staying, VersionState};
 use crate::kms::Call;
 use crate::metrics::{MetricsReport, catalogue};
 use crate::monitor::{Cancellation, Monitor, Progress};
@@ -131,6 +131,9 @@ impl Operations for Fake {
     }
     fn version_state(&self, _backing: BackingKeyId) -> service::Result<VersionState> {
         Ok(VersionState::Lost)
+    }
+    fn slot_labels(&self) -> service::Result<Vec<(SlotId, SlotLabel)>> {
+        Ok(vec![(SlotId::from_bytes([1; 16]), "laptop".parse().unwrap())])
     }
 }
 
@@ -332,6 +335,7 @@ fn a_client_answers_as_the_vault_behind_it() {
     let backing = BackingKeyId { key: rotation.key, version: rotation.old };
     assert_eq!(client.version_state(backing), open.version_state(backing));
     assert_eq!(client.verify_events(), open.verify_events());
+    assert_eq!(client.slot_labels(), open.slot_labels());
     let call = Call::DescribeKey { key_id: rotation.key.to_string() };
     assert_eq!(client.kms(&call, &mut Monitor::unattended()), open.kms(&call, &mut Monitor::unattended()));
     let names = ["tree/none".to_owned()];

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::event::Event;
-use super::subject::{with_backing, with_file};
+use super::subject::{FailedUnlock, with_backing, with_file};
 
 impl Event {
     /// How it ended: `success`, `refused` or `failed`.
@@ -45,9 +45,9 @@ impl Event {
             | Self::ReencryptionBegan
             | Self::HeldBack
             | Self::LogCut => json!({}),
-            Self::Mounted { mountpoint, read_only } => {
-                json!({"mountpoint": mountpoint, "read-only": read_only})
-            }
+            Self::Mounted { mountpoint, read_only, slot: (slot, kind) } => json!({
+                "mountpoint": mountpoint, "read-only": read_only, "slot-id": slot.to_string(), "slot-kind": kind,
+            }),
             Self::Unmounted(reason) => json!({"reason": reason.name()}),
             Self::KeyRotated { key, old, new } => {
                 json!({"key-id": key.to_string(), "previous-version": old.0, "version": new.0})
@@ -70,12 +70,12 @@ impl Event {
                 json!({"key-id": key.to_string(), "min-decryption-version": below.0, "trimmed": trimmed})
             }
             Self::KeyDeleted(key) => json!({"key-id": key.to_string()}),
-            Self::SlotAdded(slot) | Self::SlotRemoved(slot) => json!({"slot-id": slot.to_string()}),
-            Self::UnlockFailed { attempts, last } => json!({
-                "attempts": attempts,
-                "last-attempt": last.as_ref().map(|last| {
-                    json!({"time": last.time.to_string(), "uid": last.actor.uid, "pid": last.actor.pid})
-                }),
+            Self::SlotAdded(slot) | Self::SlotRemoved(slot) | Self::SlotLabelled(slot) => {
+                json!({"slot-id": slot.to_string()})
+            }
+            Self::UnlockFailed { attempts, kind, last } => json!({
+                "attempts": attempts, "secret-kind": kind,
+                "last-attempt": last.as_ref().map(FailedUnlock::detail),
             }),
             Self::RollbackNoticed(found) | Self::RollbackAccepted(found) => {
                 json!({"found-generation": found.0})

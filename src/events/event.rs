@@ -14,6 +14,8 @@ pub enum Event {
         mountpoint: String,
         /// Whether writes are refused.
         read_only: bool,
+        /// The unlock slot that was opened, and its kind. Not its label: that is sealed.
+        slot: (SlotId, String),
     },
     /// A mount ended in order. One that was killed leaves none.
     Unmounted(UnmountReason),
@@ -72,6 +74,8 @@ pub enum Event {
     KeyDeleted(KeyId),
     /// An unlock slot was added.
     SlotAdded(SlotId),
+    /// An unlock slot was given a label, or it was taken away. Not which: the log lies beside the ciphertext.
+    SlotLabelled(SlotId),
     /// An unlock slot was removed.
     SlotRemoved(SlotId),
     /// A new root key was drawn; the slots of the old one are gone.
@@ -85,6 +89,8 @@ pub enum Event {
     UnlockFailed {
         /// How often since the last event of this kind.
         attempts: u64,
+        /// Which kind of secret was tried last, where that is known.
+        kind: Option<String>,
         /// The last of them, as recorded then without a key: anyone who can write to the vault can have forged it.
         last: Option<FailedUnlock>,
     },
@@ -288,6 +294,7 @@ impl Event {
             Self::KeyDeleted(_) => "KMS CMK Deletion",
             Self::SlotAdded(_) => "Unlock Slot Added",
             Self::SlotRemoved(_) => "Unlock Slot Removed",
+            Self::SlotLabelled(_) => "Unlock Slot Labelled",
             Self::RootKeyReplaced => "Root Key Replaced",
             Self::EventKeyReplaced => KEY_REPLACED,
             Self::EventKeyInUse => "Event Key In Use",

@@ -12,13 +12,24 @@ const FILE_NAME: &[u8] = b"unlock-failures";
 /// The file is shorter.
 const MAX_LEN: usize = 128;
 
-/// Records in the vault directory `dir` that a secret opened no slot: how often, and who tried last and when. A failure to
-/// write is ignored: it must not hide from the user that the secret is wrong.
-pub fn record_failed_unlock(dir: BorrowedFd<'_>, _leave: Writable) {
+/// The longest name of a kind of secret.
+const KIND_MAX_LEN: usize = 16;
+
+/// What the file says.
+struct Failures {
+    attempts: u64,
+    /// The kind of secret of the last; a program before 0.2 didn't write it.
+    kind: Option<String>,
+    last: FailedUnlock,
+}
+
+/// Records in the vault directory `dir` that a secret opened no slot: how often, who tried last and when, and with which kind
+/// of secret. A failure to write is ignored: it must not hide from the user that the secret is wrong.
+pub fn record_failed_unlock(dir: BorrowedFd<'_>, _leave: Writable, kind: &str) {
     let Ok(file) = open(dir) else { return };
-    let attempts = read(file.as_fd()).map_or(0, |(attempts, _)| attempts).saturating_add(1);
+    let attempts = read(file.as_fd()).map_or(0, |failures| failures.attempts).saturating_add(1);
     let Actor { uid, pid } = Actor::current();
-    let text = format!("{attempts} {} {uid} {pid}\n", Timestamp::now().0);
+    let text = format!("{attempts} {} {uid} {pid} {kind}\n", Timestamp::now().0);
     let _ = storage::pwrite_all(file.as_fd(), text.as_bytes(), LowerOffset(0))
         .and_then(|()| storage::truncate(file.as_fd(), LowerOffset(text.len() as u64)));
 }
@@ -26,10 +37,13 @@ pub fn record_failed_unlock(dir: BorrowedFd<'_>, _leave: Writable) {
 /// The event of the failures recorded since this was last called, if there were any. Removes the file.
 pub fn take_failed_unlocks(dir: BorrowedFd<'_>, _leave: Writable) -> Option<Event> {
     let file = storage::open_file(dir, FILE_NAME, Access::ReadOnly).ok()?;
-    let (attempts, last) = read(file.as_fd()).unwrap_or((1, None));
+    let failures = read(file.as_fd());
     // If the file can't be removed, its event would be recorded again and again.
     storage::unlink(dir, FILE_NAME).ok()?;
-    Some(Event::UnlockFailed { attempts, last })
+    Some(match failures {
+        Some(Failures { attempts, kind, last }) => Event::UnlockFailed { attempts, kind, last: Some(last) },
+        None => Event::UnlockFailed { attempts: 1, kind: None, last: None },
+    })
 }
 
 fn open(dir: BorrowedFd<'_>) -> storage::Result<std::os::fd::OwnedFd> {
@@ -40,12 +54,17 @@ fn open(dir: BorrowedFd<'_>) -> storage::Result<std::os::fd::OwnedFd> {
 }
 
 /// What the file says; none if it has another form.
-fn read(file: BorrowedFd<'_>) -> Option<(u64, Option<FailedUnlock>)> {
+fn read(file: BorrowedFd<'_>) -> Option<Failures> {
     let bytes = storage::read_all(file, MAX_LEN).ok()?;
     let text = std::str::from_utf8(&bytes).ok()?.strip_suffix('\n')?;
     let mut fields = text.split(' ');
     let attempts = fields.next()?.parse().ok()?;
     let time = Timestamp(fields.next()?.parse().ok()?);
     let actor = Actor { uid: fields.next()?.parse().ok()?, pid: fields.next()?.parse().ok()? };
-    fields.next().is_none().then_some((attempts, Some(FailedUnlock { time, actor })))
+    let kind = fields.next();
+    let named = kind.is_none_or(|kind| {
+        (1..=KIND_MAX_LEN).contains(&kind.len()) && kind.bytes().all(|byte| byte.is_ascii_lowercase())
+    });
+    let whole = named && fields.next().is_none();
+    whole.then(|| Failures { attempts, kind: kind.map(str::to_owned), last: FailedUnlock { time, actor } })
 }

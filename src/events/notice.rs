@@ -79,6 +79,7 @@ impl Notice {
             Event::KeyDeleted(key) => line(Notice, "a key was deleted").of_key(*key),
             Event::SlotAdded(slot) => line(Notice, format!("unlock slot {slot} was added")),
             Event::SlotRemoved(slot) => line(Notice, format!("unlock slot {slot} was removed")),
+            Event::SlotLabelled(slot) => line(Notice, format!("unlock slot {slot} was labelled")),
             Event::RootKeyReplaced => line(Notice, "the root key was replaced, and all unlock slots with it"),
             Event::UnlockFailed { attempts, .. } => {
                 let times = counted(*attempts, "secret that was tried", "secrets that were tried");

@@ -1,6 +1,6 @@
 //! What events are about: a file, a failed attempt, the reason of a refusal; and the classes of events that have limits.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use signal_hook::low_level::signal_name;
 
 use super::Actor;
@@ -25,6 +25,12 @@ pub struct FailedUnlock {
     pub time: Timestamp,
     /// Who.
     pub actor: Actor,
+}
+
+impl FailedUnlock {
+    pub(super) fn detail(&self) -> Value {
+        json!({"time": self.time.to_string(), "uid": self.actor.uid, "pid": self.actor.pid})
+    }
 }
 
 /// Why a mount ended.

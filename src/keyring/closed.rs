@@ -111,7 +111,7 @@ impl ClosedKeyring {
             if source.is_wrong_secret()
                 && let Ok(writable) = header.writable()
             {
-                record_failed_unlock(dir.fd(), writable);
+                record_failed_unlock(dir.fd(), writable, secret.kind().name());
             }
             KeyringError::Unlock { vault: dir.path().to_owned(), source }
         })?;

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::error::KeyringError;
 use super::keys::Keys;
 use super::rotation::rewrap_tree_keys;
-use super::slots::{Proof, same_root, verified};
+use super::slots::{NewSlot, Proof, same_root, verified};
 use super::store::Draft;
 use crate::crypto::keys::{EventKey, RootKey};
 use crate::crypto::password::KdfParams;
@@ -37,8 +37,8 @@ pub struct Revocation {
 impl Keys {
     /// Generates a new root key and a new event key and gives each key a new version, so that old keyring files and old
     /// secrets open nothing that is made from now on. New slots are made for each secret of `keep`, which must open a
-    /// slot now, for each of `add`, and for a new recovery key; every other slot is dropped. Passphrases get the costs
-    /// `kdf`, those of `keep` costs no lower than they have now.
+    /// slot now and has its label afterwards, for each of `add`, and for a new recovery key; every other slot is dropped.
+    /// Passphrases of `keep` get the costs `kdf`, or those that they have now where these are higher.
     ///
     /// # Errors
     /// [`KeyringError`]; a secret of `keep` that opens no slot is refused. Nothing is changed then.
@@ -46,17 +46,19 @@ impl Keys {
         &self,
         _proof: &Proof,
         keep: &[&Secret],
-        add: &[&Secret],
+        add: &[NewSlot<'_>],
         kdf: KdfParams,
     ) -> Result<Revocation, KeyringError> {
         let slots = self.slots()?;
-        let mut costs = Vec::with_capacity(keep.len() + add.len() + 1);
+        let labels = self.slot_labels()?;
+        let mut new_slots = Vec::with_capacity(keep.len() + add.len() + 1);
         for secret in keep {
             let slot = self.prove(secret)?.slot();
             let now = slots.iter().find(|info| info.id == Some(slot)).and_then(|info| info.kdf);
-            costs.push(now.map_or(kdf, |now| in_place_of(kdf, now)));
+            let label = labels.iter().find(|(labelled, _)| *labelled == slot).map(|(_, label)| label.clone());
+            new_slots.push(NewSlot { secret, kdf: now.map_or(kdf, |now| in_place_of(kdf, now)), label });
         }
-        costs.resize(keep.len() + add.len() + 1, kdf);
+        new_slots.extend(add.iter().cloned());
         let (vault, now) = (self.vault_id(), self.clock.now());
         let old = Arc::clone(&self.store.lock().state().root);
         let new = Arc::new(RootKey::generate());
@@ -64,15 +66,21 @@ impl Keys {
         let text = recovery.to_text();
         let recovery = Secret::Recovery(recovery);
         let mut slots = Slots::default();
-        let secrets = || keep.iter().chain(add).copied().chain([&recovery]);
-        for (secret, kdf) in secrets().zip(costs) {
-            slots.push(Slot::seal(vault, &new, secret, kdf, now)?);
+        new_slots.push(NewSlot::of(&recovery, kdf));
+        let mut labels = Vec::with_capacity(new_slots.len());
+        for NewSlot { secret, kdf, label } in &new_slots {
+            let slot = Slot::seal(vault, &new, secret, *kdf, now)?;
+            labels.push((slot.id(), label.clone()));
+            slots.push(slot);
         }
-        let slots = verified(&slots, vault, secrets(), &new)?;
+        let slots = verified(&slots, vault, new_slots.iter().map(|slot| slot.secret), &new)?;
         let list = slots.list();
         let imported = self.change(Saves::Twice, |draft| {
             same_root(&draft.root, &old, self)?;
             draft.header.slots = slots;
+            for (slot, label) in labels {
+                draft.body.label_slot(slot, label);
+            }
             draft.body.extensions.endorse(old.endorsement(vault));
             draft.root = new;
             draft.record(Event::RootKeyReplaced);

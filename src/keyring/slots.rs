@@ -7,6 +7,7 @@ use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
 use super::error::KeyringError;
+use super::format::slot_labels::SlotLabel;
 use super::keys::Keys;
 use crate::crypto::keys::RootKey;
 use crate::crypto::password::KdfParams;
@@ -29,6 +30,24 @@ impl Proof {
     }
 }
 
+/// A slot that is to be made.
+#[derive(Clone)]
+pub struct NewSlot<'a> {
+    /// What opens it.
+    pub secret: &'a Secret,
+    /// Argon2id's costs, if that is a passphrase.
+    pub kdf: KdfParams,
+    /// What it is called.
+    pub label: Option<SlotLabel>,
+}
+
+impl<'a> NewSlot<'a> {
+    /// One without a label.
+    pub fn of(secret: &'a Secret, kdf: KdfParams) -> Self {
+        Self { secret, kdf, label: None }
+    }
+}
+
 impl Keys {
     /// What is known of each slot, as it is on disk now.
     ///
@@ -36,6 +55,41 @@ impl Keys {
     /// If the keyring can't be read.
     pub fn slots(&self) -> Result<Vec<SlotInfo>, KeyringError> {
         Ok(self.store.lock().header_on_disk()?.slots.list())
+    }
+
+    /// The kind of a slot, as in the header of the keyring in use; empty if it isn't there.
+    pub fn kind_of_slot(&self, slot: SlotId) -> String {
+        let slots = self.store.lock().state().header.slots.list();
+        slots.into_iter().find(|info| info.id == Some(slot)).map_or_else(String::new, |info| info.kind)
+    }
+
+    /// The labels of the slots, as they are on disk now.
+    ///
+    /// # Errors
+    /// If the keyring can't be read.
+    pub fn slot_labels(&self) -> Result<Vec<(SlotId, SlotLabel)>, KeyringError> {
+        Ok(self.store.lock().on_disk()?.body.slot_labels())
+    }
+
+    /// Gives a slot a label, or takes it away.
+    ///
+    /// # Errors
+    /// [`KeyringError::UnknownSlot`]; the keyring can't be saved.
+    pub fn label_slot(
+        &self,
+        _proof: &Proof,
+        slot: SlotId,
+        label: Option<SlotLabel>,
+    ) -> Result<(), KeyringError> {
+        let labelled = self.change(Saves::Once, |draft| {
+            if draft.header.slots.list().iter().all(|info| info.id != Some(slot)) {
+                return Err(KeyringError::UnknownSlot(slot));
+            }
+            draft.body.label_slot(slot, label);
+            draft.record(Event::SlotLabelled(slot));
+            Ok(())
+        });
+        self.recording_refusal("LabelUnlockSlot", Some(slot), labelled)
     }
 
     /// Checks a secret against the slots on disk. Takes as long as Argon2id takes.
@@ -51,7 +105,8 @@ impl Keys {
         let vault = self.vault_path().to_owned();
         let (opened, slot) = header.slots.unlock(self.vault_id(), secret, self.limit).map_err(|source| {
             if source.is_wrong_secret() {
-                self.log.record(&Event::UnlockFailed { attempts: 1, last: None });
+                let kind = Some(secret.kind().name().to_owned());
+                self.log.record(&Event::UnlockFailed { attempts: 1, kind, last: None });
             }
             KeyringError::Unlock { vault: vault.clone(), source }
         })?;
@@ -62,23 +117,19 @@ impl Keys {
         }
     }
 
-    /// Adds a slot for `secret` (`kdf` is for passphrases) and unlocks with it from the disk to be sure.
+    /// Adds a slot and unlocks with it from the disk to be sure.
     ///
     /// # Errors
     /// [`KeyringError`]; if the new slot doesn't open it is removed again.
-    pub fn add_slot(&self, _proof: &Proof, secret: &Secret, kdf: KdfParams) -> Result<SlotId, KeyringError> {
-        self.recording_refusal("AddUnlockSlot", None, self.add_verified(secret, kdf, None))
+    pub fn add_slot(&self, _proof: &Proof, new: &NewSlot<'_>) -> Result<SlotId, KeyringError> {
+        self.recording_refusal("AddUnlockSlot", None, self.add_verified(new, None))
     }
 
     /// `replaces` is the slot that is removed afterwards, which doesn't count toward the limits.
-    fn add_verified(
-        &self,
-        secret: &Secret,
-        kdf: KdfParams,
-        replaces: Option<SlotId>,
-    ) -> Result<SlotId, KeyringError> {
+    fn add_verified(&self, new: &NewSlot<'_>, replaces: Option<SlotId>) -> Result<SlotId, KeyringError> {
+        let NewSlot { secret, kdf, label } = new;
         let root = Arc::clone(&self.store.lock().state().root);
-        let slot = Slot::seal(self.vault_id(), &root, secret, kdf, self.clock.now())?;
+        let slot = Slot::seal(self.vault_id(), &root, secret, *kdf, self.clock.now())?;
         let id = slot.id();
         self.change(Saves::Once, |draft| {
             same_root(&draft.root, &root, self)?;
@@ -90,6 +141,9 @@ impl Keys {
                 .can_add(&slot, CostLimit::Usual)
                 .map_err(|_| KeyringError::NoRoomForSlot(self.vault_path().to_owned()))?;
             draft.header.slots.push(slot);
+            if label.is_some() {
+                draft.body.label_slot(id, label.clone());
+            }
             draft.record(Event::SlotAdded(id));
             Ok(())
         })?;
@@ -109,8 +163,8 @@ impl Keys {
         self.recording_refusal("RemoveUnlockSlot", Some(slot), self.take_out(slot))
     }
 
-    /// Replaces a slot by a new one for `secret`: the new one is added and verified before the old one is removed.
-    /// Returns the new slot's id.
+    /// Replaces a slot by a new one, which has its label unless it brings its own: the new one is added and verified before
+    /// the old one is removed. Returns the new slot's id.
     ///
     /// # Errors
     /// As [`Keys::add_slot`] and [`Keys::remove_slot`]; the old slot is still there then.
@@ -118,16 +172,71 @@ impl Keys {
         &self,
         proof: &Proof,
         slot: SlotId,
-        secret: &Secret,
-        kdf: KdfParams,
+        new: &NewSlot<'_>,
     ) -> Result<SlotId, KeyringError> {
-        if self.store.lock().header_on_disk()?.slots.kind_of(slot).is_none() {
+        let on_disk = self.store.lock().on_disk()?;
+        if on_disk.header.slots.kind_of(slot).is_none() {
             return Err(KeyringError::UnknownSlot(slot));
         }
-        let new =
-            self.recording_refusal("AddUnlockSlot", None, self.add_verified(secret, kdf, Some(slot)))?;
+        let old = on_disk.body.slot_labels().into_iter().find(|(labelled, _)| *labelled == slot);
+        let label = new.label.clone().or(old.map(|(_, label)| label));
+        let new = NewSlot { secret: new.secret, kdf: new.kdf, label };
+        let new = self.recording_refusal("AddUnlockSlot", None, self.add_verified(&new, Some(slot)))?;
         self.remove_slot(proof, slot)?;
         Ok(new)
+    }
+
+    /// Removes the slots `gone` and adds new ones, in one change: for someone who recovers a vault there is nothing in
+    /// between. The new ones were unlocked from the bytes that will be on disk. Returns their ids.
+    ///
+    /// # Errors
+    /// As [`Keys::add_slot`] and [`Keys::remove_slot`]; nothing is changed then.
+    pub fn replace_slots(
+        &self,
+        _proof: &Proof,
+        gone: &[SlotId],
+        new: &[NewSlot<'_>],
+    ) -> Result<Vec<SlotId>, KeyringError> {
+        let root = Arc::clone(&self.store.lock().state().root);
+        let (vault, now) = (self.vault_id(), self.clock.now());
+        let mut slots = Slots::default();
+        let mut ids = Vec::with_capacity(new.len());
+        let mut sealed = Vec::with_capacity(new.len());
+        for NewSlot { secret, kdf, .. } in new {
+            let slot = Slot::seal(vault, &root, secret, *kdf, now)?;
+            ids.push(slot.id());
+            slots.push(slot.clone());
+            sealed.push(slot);
+        }
+        let replaced = verified(&slots, vault, new.iter().map(|new| new.secret), &root).and_then(|_| {
+            self.change(Saves::Twice, |draft| {
+                same_root(&draft.root, &root, self)?;
+                for slot in gone {
+                    if !draft.header.slots.remove(*slot) {
+                        return Err(KeyringError::UnknownSlot(*slot));
+                    }
+                    draft.record(Event::SlotRemoved(*slot));
+                }
+                for (slot, NewSlot { label, .. }) in sealed.into_iter().zip(new) {
+                    draft
+                        .header
+                        .slots
+                        .can_add(&slot, CostLimit::Usual)
+                        .map_err(|_| KeyringError::NoRoomForSlot(self.vault_path().to_owned()))?;
+                    draft.body.label_slot(slot.id(), label.clone());
+                    draft.record(Event::SlotAdded(slot.id()));
+                    draft.header.slots.push(slot);
+                }
+                if draft.header.slots.usable() == 0 {
+                    return Err(gone
+                        .first()
+                        .map_or(KeyringError::NoSecret, |slot| KeyringError::LastSlot(*slot)));
+                }
+                Ok(())
+            })
+        });
+        self.recording_refusal("ReplaceUnlockSlots", gone.first().copied(), replaced)?;
+        Ok(ids)
     }
 
     fn take_out(&self, slot: SlotId) -> Result<(), KeyringError> {

@@ -133,7 +133,9 @@ fn serve(
     vault.set_page_cache(Arc::new(kernel));
     let events = vault.keys().events();
     let mountpoint_text = attached.0.mountpoint.to_string_lossy().into_owned();
-    let mounted = Event::Mounted { mountpoint: mountpoint_text, read_only: vault.read_only() };
+    let slot = vault.keys().unlocked_by();
+    let slot = (slot, vault.keys().kind_of_slot(slot));
+    let mounted = Event::Mounted { mountpoint: mountpoint_text, read_only: vault.read_only(), slot };
     let workers = Workers::start(prepared, vault, &attached.0)?;
     let reason = Arc::new(OnceLock::new());
     let watch = signals

@@ -20,8 +20,8 @@ use super::status::{MountStatus, Status};
 use super::tree::open_tree;
 use crate::events::{Event, FILE_NAME, Verification};
 use crate::fsck::{self, CheckError, CheckObserver, Summary};
-use crate::ids::{AliasName, BackingKeyId, Ino, PathText, Timestamp};
-use crate::keyring::{KeyRef, Keys, ManualRotation, Rotation, VersionState};
+use crate::ids::{AliasName, BackingKeyId, Ino, PathText, SlotId, Timestamp};
+use crate::keyring::{KeyRef, Keys, ManualRotation, Rotation, SlotLabel, VersionState};
 use crate::kms::Call;
 use crate::metrics::MetricsReport;
 use crate::monitor::{Cancellation, Monitor, Progress};
@@ -249,6 +249,10 @@ impl Operations for OpenVault {
                 ),
             }),
         })
+    }
+
+    fn slot_labels(&self) -> Result<Vec<(SlotId, SlotLabel)>> {
+        self.keys.slot_labels().map_err(|error| errors::of_keyring(&error))
     }
 
     fn version_state(&self, backing: BackingKeyId) -> Result<VersionState> {

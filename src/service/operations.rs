@@ -7,8 +7,8 @@ use super::reports::{FileReencrypted, Inspected, KmsReply, ReencryptionEnded, Re
 use super::status::Status;
 use crate::events::Verification;
 use crate::fsck::{CheckObserver, Summary};
-use crate::ids::{AliasName, BackingKeyId, Ino, PathText, Timestamp};
-use crate::keyring::{KeyRef, ManualRotation, Rotation, VersionState};
+use crate::ids::{AliasName, BackingKeyId, Ino, PathText, SlotId, Timestamp};
+use crate::keyring::{KeyRef, ManualRotation, Rotation, SlotLabel, VersionState};
 use crate::kms::Call;
 use crate::metrics::MetricsReport;
 use crate::monitor::{Cancellation, Monitor};
@@ -123,6 +123,12 @@ pub trait Operations: Send + Sync {
     /// # Errors
     /// The root can't be read.
     fn plain_names(&self, paths: &[String]) -> Result<Vec<Option<PathText>>>;
+
+    /// The labels of the unlock slots.
+    ///
+    /// # Errors
+    /// The keyring can't be read.
+    fn slot_labels(&self) -> Result<Vec<(SlotId, SlotLabel)>>;
 
     /// Checks the event log.
     ///

@@ -159,6 +159,14 @@ def untagged():
     }  # fmt: skip
 
 
+def slot_labels():
+    """The labels of two unlock slots, as the keyring has them."""
+    labels = {fixed("slot one", 16): "Anna's laptop", fixed("slot two", 16): "Tresor, 3. Stock: 世界"}
+    data = b"".join(slot + bytes([len(label.encode())]) + label.encode() for slot, label in labels.items())
+    assert f.slot_label_records(data) == labels
+    return {"labels": {slot.hex(): label for slot, label in labels.items()}, "extension": data.hex()}
+
+
 def pattern(index, n):
     """A block's plaintext in the vectors: byte k of block i is (7k + i) mod 256."""
     return bytes((7 * k + index) & 0xFF for k in range(n))
@@ -254,6 +262,7 @@ def main():
         "tree": tree(),
         "tagged_slots": tagged_slots(),
         "untagged": untagged(),
+        "slot_labels": slot_labels(),
     }
     text = json.dumps(vectors, indent=1) + "\n"
     path = HERE / "vectors.json"

@@ -171,6 +171,7 @@ class Vault:
         self.id = uuid.UUID(header["vault"]).bytes
         self.suite = SUITE_NUMBERS[header["suite"]]
         self.slots = [s["type"] for s in header["slots"]]
+        self.slot_ids = [s.get("id") for s in header["slots"]]
         secrets = {"passphrase": passphrase, "keyfile": keyfile, "recovery": recovery and recovery_bytes(recovery)}
         roots = {unlock_slot(self.id, slot, secrets[slot["type"]]) for slot in header["slots"]}
         if len(roots) != 1:
@@ -233,6 +234,11 @@ class Vault:
         names = {self.tree.alias_id(a["created"], a["name"].encode()): a["name"] for a in self.body["aliases"]}
         said = {key: names.get(of, "gone") if of else "undecided" for key, of in f.untagged_records(self.extension(8)).items()}
         return {str(uuid.UUID(bytes=key)): of for key, of in said.items() if key in keys}
+
+    def slot_labels(self):
+        """The labels of the unlock slots that are there, by slot."""
+        labels = {str(uuid.UUID(bytes=slot)): label for slot, label in f.slot_label_records(self.extension(9)).items()}
+        return {slot: label for slot, label in labels.items() if slot in self.slot_ids}
 
     def event_keys(self):
         """The keys of the log, as (count and MAC of the last event that it made, key); the one in use last."""
@@ -338,6 +344,7 @@ class Vault:
             "vault": str(uuid.UUID(bytes=self.id)),
             "suite": self.suite,
             "slots": self.slots,
+            "slot_labels": self.slot_labels(),
             "generation": self.body["generation"],
             "aliases": {a["name"]: str(uuid.UUID(bytes=a["key"])) for a in self.body["aliases"]},
             "untagged": self.untagged(),

@@ -166,6 +166,19 @@ def untagged_records(data):
     return {key: alias if any(alias) else None for key, alias in records.items()}
 
 
+def slot_label_records(data):
+    """Extension 9: the label of each unlock slot that has one."""
+    labels, at = {}, 0
+    while at < len(data):
+        slot, length = data[at : at + 16], data[at + 16] if at + 16 < len(data) else 0
+        label = data[at + 17 : at + 17 + length]
+        if not 1 <= length <= 64 or len(label) != length or slot in labels:
+            raise Damaged("the list of labels of unlock slots makes no sense")
+        labels[slot] = label.decode()
+        at += 17 + length
+    return labels
+
+
 def content_key(dek, suite, file, segment):
     return derive(dek, b"content", bytes([suite]) + file + struct.pack("<Q", segment))
 

@@ -133,6 +133,9 @@ class Terminal(MountedTest):
             ("unlock", "add"): (vault.path, *secret, *new),
             ("unlock", "change"): (vault.path, *secret, *new),
             ("unlock", "remove"): (vault.path, HOSTILE, *secret),
+            ("unlock", "test"): (place / "none", *secret),
+            ("unlock", "label"): (vault.path, HOSTILE, HOSTILE, *secret),
+            ("recover",): (vault.path, "--passfile", place / "none", *new),
             ("kms", "re-encrypt"): (place / "none", "--destination-key-id", HOSTILE),
         }
         kms = {

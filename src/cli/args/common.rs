@@ -15,7 +15,7 @@ pub(super) const VERSION: &str = if cfg!(feature = "null-cipher") {
 };
 
 /// Where a passphrase or key file comes from.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(in crate::cli) struct Pass {
     /// Take the passphrase from the first line of a file
     #[arg(long, value_name = "FILE", conflicts_with_all = ["extpass", "keyfile"])]
@@ -29,7 +29,7 @@ pub(in crate::cli) struct Pass {
 }
 
 /// What opens a vault that isn't mounted.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(mut_arg("next_version", |arg| arg.requires("accept_rollback")))]
 pub(in crate::cli) struct Open {
     #[command(flatten)]
@@ -48,8 +48,16 @@ pub(in crate::cli) struct Open {
     pub(in crate::cli) any_cost: bool,
 }
 
+impl Open {
+    /// Whether a secret is given by an option, so that none is asked for.
+    pub(in crate::cli) fn gives_a_secret(&self) -> bool {
+        let Pass { passfile, extpass, keyfile } = &self.pass;
+        passfile.is_some() || extpass.is_some() || keyfile.is_some() || self.recovery_key
+    }
+}
+
 /// From which number on versions of keys are new, when an older keyring takes a newer one's place.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(in crate::cli) struct NextVersion {
     /// The number of the next version of each key, where nothing here tells how many were made since the older keyring
     /// was saved: those before it count as lost. Without it, 64 do
@@ -64,7 +72,7 @@ impl NextVersion {
 }
 
 /// Argon2id's costs.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(in crate::cli) struct Kdf {
     /// Memory that trying a passphrase takes; without it, chosen so that it takes about a second
     #[arg(long, value_name = "MIB")]

@@ -35,7 +35,10 @@ pub(in crate::cli) use kms::Kms;
 pub(in crate::cli) use manual::manual;
 pub(in crate::cli) use mount::{Fstab, Init, Mount, Umount, UmountHelper};
 pub(in crate::cli) use rotate::Rotate;
-pub(in crate::cli) use unlock::{Unlock, UnlockAdd, UnlockChange, UnlockCommand, UnlockList, UnlockRemove};
+pub(in crate::cli) use unlock::{
+    Recover, Unlock, UnlockAdd, UnlockChange, UnlockCommand, UnlockLabel, UnlockList, UnlockRemove,
+    UnlockTest,
+};
 
 use super::exit::{self, Exit, Failure};
 
@@ -85,8 +88,10 @@ pub(in crate::cli) enum Command {
     Events(Events),
     /// Manage keys with the verbs, flags and answers of `aws kms`
     Kms(Kms),
-    /// List, add, remove or change what unlocks a vault
+    /// List, try, add, label, change or remove what unlocks a vault
     Unlock(Unlock),
+    /// Get back into a vault whose passphrase is forgotten: takes the recovery key, and a new passphrase
+    Recover(Recover),
 }
 
 /// What is to be done.

@@ -1,10 +1,11 @@
 //! `rekeyfs unlock` as clap takes it.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::common::{NewSecret, Open, Revoke};
+use super::common::{Kdf, NewSecret, Open, Revoke};
 
 /// `rekeyfs unlock`.
 #[derive(Args, Debug)]
@@ -19,8 +20,12 @@ pub(in crate::cli) struct Unlock {
 pub(in crate::cli) enum UnlockCommand {
     /// Show the unlock slots; asks for no secret
     List(UnlockList),
+    /// Tell which slot a secret opens, and how long that takes; changes nothing, and asks nothing of a mount
+    Test(UnlockTest),
     /// Add a passphrase, key file or recovery key
     Add(UnlockAdd),
+    /// Give a slot a label, or take it away
+    Label(UnlockLabel),
     /// Remove a slot
     Remove(UnlockRemove),
     /// Replace the secret of a slot
@@ -32,9 +37,68 @@ pub(in crate::cli) enum UnlockCommand {
 pub(in crate::cli) struct UnlockList {
     /// A vault's directory, a mountpoint, or any path inside a mount
     pub(in crate::cli) target: PathBuf,
+    /// Show labels of a vault that isn't mounted too: they are sealed, so a secret is asked for. With an option that gives one,
+    /// and of a mount, they are shown anyway
+    #[arg(long)]
+    pub(in crate::cli) labels: bool,
+    #[command(flatten)]
+    pub(in crate::cli) open: Open,
     /// Print JSON
     #[arg(long)]
     pub(in crate::cli) json: bool,
+}
+
+/// `rekeyfs unlock test`.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct UnlockTest {
+    /// A vault's directory, a mountpoint, or any path inside a mount
+    pub(in crate::cli) target: PathBuf,
+    #[command(flatten)]
+    pub(in crate::cli) open: Open,
+    /// Print JSON
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
+}
+
+/// `rekeyfs unlock label`.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct UnlockLabel {
+    /// A vault's directory, a mountpoint, or any path inside a mount
+    pub(in crate::cli) target: PathBuf,
+    /// The slot: its id, at least 4 characters from its beginning, or its label
+    pub(in crate::cli) slot: String,
+    /// What it is called from now on: one line of at most 64 bytes; an empty text takes the label away
+    #[arg(value_name = "TEXT")]
+    pub(in crate::cli) label: String,
+    #[command(flatten)]
+    pub(in crate::cli) open: Open,
+}
+
+/// `rekeyfs recover`.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct Recover {
+    /// A vault's directory, a mountpoint, or any path inside a mount
+    pub(in crate::cli) target: PathBuf,
+    /// The slot of the forgotten passphrase: its id, at least 4 characters from its beginning, or its label; without it, the
+    /// only one of a passphrase
+    #[arg(long, value_name = "SLOT")]
+    pub(in crate::cli) slot: Option<String>,
+    #[command(flatten)]
+    pub(in crate::cli) open: Open,
+    /// Take the new passphrase from the first line of a file
+    #[arg(long, value_name = "FILE", conflicts_with = "new_extpass")]
+    pub(in crate::cli) new_passfile: Option<PathBuf>,
+    /// Take the new passphrase from the first line that a shell command prints
+    #[arg(long, value_name = "COMMAND")]
+    pub(in crate::cli) new_extpass: Option<OsString>,
+    /// What the new passphrase's slot is called; without it, what the forgotten one's was
+    #[arg(long, value_name = "TEXT")]
+    pub(in crate::cli) label: Option<String>,
+    /// Draw a new recovery key, which is shown once, in the place of the one that is used
+    #[arg(long)]
+    pub(in crate::cli) new_recovery_key: bool,
+    #[command(flatten)]
+    pub(in crate::cli) kdf: Kdf,
 }
 
 /// `rekeyfs unlock add`.
@@ -42,6 +106,9 @@ pub(in crate::cli) struct UnlockList {
 pub(in crate::cli) struct UnlockAdd {
     /// A vault's directory, a mountpoint, or any path inside a mount
     pub(in crate::cli) target: PathBuf,
+    /// What the slot is called: one line of at most 64 bytes
+    #[arg(long, value_name = "TEXT")]
+    pub(in crate::cli) label: Option<String>,
     #[command(flatten)]
     pub(in crate::cli) open: Open,
     #[command(flatten)]
@@ -53,7 +120,7 @@ pub(in crate::cli) struct UnlockAdd {
 pub(in crate::cli) struct UnlockRemove {
     /// A vault's directory, a mountpoint, or any path inside a mount
     pub(in crate::cli) target: PathBuf,
-    /// The slot's id, as `rekeyfs unlock list` shows it, or the beginning of it
+    /// The slot: its id, as `rekeyfs unlock list` shows it, at least 4 characters from its beginning, or its label
     pub(in crate::cli) slot: String,
     #[command(flatten)]
     pub(in crate::cli) open: Open,
@@ -66,9 +133,13 @@ pub(in crate::cli) struct UnlockRemove {
 pub(in crate::cli) struct UnlockChange {
     /// A vault's directory, a mountpoint, or any path inside a mount
     pub(in crate::cli) target: PathBuf,
-    /// The slot to replace, by its id or the beginning of it; without it, the one that the given secret opens, if the new secret is of its kind
-    #[arg(long, value_name = "ID")]
+    /// The slot to replace: its id, at least 4 characters from its beginning, or its label; without it, the one that the
+    /// given secret opens, if the new secret is of its kind
+    #[arg(long, value_name = "SLOT")]
     pub(in crate::cli) slot: Option<String>,
+    /// What the new slot is called; without it, what the old one was
+    #[arg(long, value_name = "TEXT")]
+    pub(in crate::cli) label: Option<String>,
     #[command(flatten)]
     pub(in crate::cli) open: Open,
     #[command(flatten)]

@@ -58,6 +58,7 @@ pub(in crate::keyring) fn decode(bytes: &[u8]) -> Result<KeyringBody, BodyError>
         .and_then(|()| body.check())
         .and_then(|()| body.check_line())
         .and_then(|()| body.check_untagged())
+        .and_then(|()| body.check_slot_labels())
         .map_err(|what| BodyError::Malformed(what.to_owned()))?;
     Ok(body)
 }

@@ -9,4 +9,5 @@ pub(in crate::keyring) mod header;
 pub(in crate::keyring) mod line;
 pub(in crate::keyring) mod model;
 pub(in crate::keyring) mod ranges;
+pub(in crate::keyring) mod slot_labels;
 pub(in crate::keyring) mod untagged;

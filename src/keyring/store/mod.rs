@@ -89,6 +89,7 @@ impl Draft {
     fn seal(self, dir: &VaultDir) -> Result<(Vec<u8>, OpenedKeyring)> {
         let Self { mut header, mut body, root, .. } = self;
         body.write_gaps();
+        body.keep_labels_of(&header.slots);
         header.incompat = features_of(&body);
         let encoded = body::encode(&body).map_err(|e| match e {
             BodyError::TooLarge => KeyringError::Full(e.to_string()),

@@ -9,7 +9,7 @@ fn a_slot_added_between_reading_and_opening_opens_the_keyring() {
     let opened = f.create(&[&key_file(1)]);
     let dir = KeyringDir::open(&f.vault()).unwrap();
     let closed = dir.read().unwrap();
-    opened.keys.add_slot(&opened.proof, &key_file(2), KDF).unwrap();
+    opened.keys.add_slot(&opened.proof, &NewSlot::of(&key_file(2), KDF)).unwrap();
     let again = closed.open(&dir, &key_file(2), &f.options()).unwrap();
     assert_eq!(again.keys.generation(), opened.keys.generation());
 }

@@ -45,7 +45,7 @@ fn each_change_of_slots_is_in_the_log_done_or_refused() {
     let f = Fixture::new();
     let Opened { keys, proof } = f.create(&[&key_file(1)]);
     assert!(keys.remove_slot(&proof, proof.slot()).is_err());
-    let slot = keys.add_slot(&proof, &key_file(2), KDF).unwrap();
+    let slot = keys.add_slot(&proof, &NewSlot::of(&key_file(2), KDF)).unwrap();
     keys.remove_slot(&proof, slot).unwrap();
     keys.revoke(&proof, &[&key_file(1)], &[], KDF).unwrap();
     assert!(keys.prove(&key_file(9)).is_err());
@@ -174,10 +174,21 @@ fn wrong_secrets_are_told_of_by_the_next_right_one() {
     let event = f.events().pop().unwrap();
     assert_eq!((&event["detail-type"], &event["detail"]["attempts"]), (&"Unlock Failed".into(), &3.into()));
     assert_eq!(event["detail"]["last-attempt"]["pid"], std::process::id());
+    assert_eq!(event["detail"]["secret-kind"], "keyfile");
     f.open(&key_file(1)).unwrap();
     assert_eq!(f.types().iter().filter(|kind| *kind == "Unlock Failed").count(), 1);
     // A note that isn't one counts as one attempt.
     f.write("unlock-failures", &[0xff; 4096]);
     f.open(&key_file(1)).unwrap();
     assert_eq!(f.events().pop().unwrap()["detail"]["attempts"], 1);
+    // An older program's says no kind, and what is no kind is none.
+    for (note, attempts) in [("7 0 1 2\n", 7), ("7 0 1 2 a\u{1b}b\n", 1), ("7 0 1 2 keyfile x\n", 1)] {
+        f.write("unlock-failures", note.as_bytes());
+        f.open(&key_file(1)).unwrap();
+        let detail = f.events().pop().unwrap()["detail"].clone();
+        assert_eq!(
+            (&detail["attempts"], &detail["secret-kind"]),
+            (&attempts.into(), &serde_json::Value::Null)
+        );
+    }
 }

@@ -372,7 +372,7 @@ fn who_had_the_vault_open_before_a_revocation_writes_no_more_into_its_log() {
     let stale = f.open(&key_file(1)).unwrap();
     opened.keys.revoke(&opened.proof, &[&key_file(1)], &[], KDF).unwrap();
     assert!(matches!(
-        stale.keys.add_slot(&stale.proof, &key_file(5), KDF),
+        stale.keys.add_slot(&stale.proof, &NewSlot::of(&key_file(5), KDF)),
         Err(KeyringError::RootKeyReplaced(_))
     ));
     drop(stale);

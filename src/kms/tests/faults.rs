@@ -81,11 +81,16 @@ const VERBS: &[Verb] = &[
     ("DeleteImportedKeyMaterial", |w, o| {
         call(o, Call::DeleteImportedKeyMaterial { key_id: w.imported.clone(), key_material_id: None })
     }),
-    ("add a slot", |_, o| o.keys.add_slot(&o.proof, &key_file(3), KDF).map(drop)),
+    ("add a slot", |_, o| o.keys.add_slot(&o.proof, &NewSlot::of(&key_file(3), KDF)).map(drop)),
     ("remove a slot", |_, o| o.keys.remove_slot(&o.proof, o.keys.prove(&key_file(2))?.slot())),
     ("change a slot", |_, o| {
         let old = o.keys.prove(&key_file(2))?.slot();
-        o.keys.change_slot(&o.proof, old, &key_file(3), KDF).map(drop)
+        o.keys.change_slot(&o.proof, old, &NewSlot::of(&key_file(3), KDF)).map(drop)
+    }),
+    ("label a slot", |_, o| o.keys.label_slot(&o.proof, o.proof.slot(), Some("laptop".parse().unwrap()))),
+    ("replace slots", |_, o| {
+        let old = o.keys.prove(&key_file(2))?.slot();
+        o.keys.replace_slots(&o.proof, &[old], &[NewSlot::of(&key_file(3), KDF)]).map(drop)
     }),
     ("revoke", |_, o| o.keys.revoke(&o.proof, &[&key_file(1)], &[], KDF).map(drop)),
 ];

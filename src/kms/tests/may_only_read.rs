@@ -54,10 +54,10 @@ fn no_change_is_made_and_nothing_is_written() {
         keys.rotate(&default_alias()).err(),
         keys.replace_key(&AliasName::default_alias()).err(),
         keys.retire(&order, None).err(),
-        keys.add_slot(&opened.proof, &key_file(3), KDF).err(),
+        keys.add_slot(&opened.proof, &NewSlot::of(&key_file(3), KDF)).err(),
         keys.remove_slot(&opened.proof, slot).err(),
-        keys.change_slot(&opened.proof, slot, &key_file(3), KDF).err(),
-        keys.revoke(&opened.proof, &[], &[&key_file(3)], KDF).err(),
+        keys.change_slot(&opened.proof, slot, &NewSlot::of(&key_file(3), KDF)).err(),
+        keys.revoke(&opened.proof, &[], &[NewSlot::of(&key_file(3), KDF)], KDF).err(),
     ];
     for refused in refusals {
         let refused = refused.expect("refused");

@@ -1,0 +1,223 @@
+//! `rekeyfs unlock`: what unlocks a vault. Every change asks for a secret that opens the vault now, also
+//! while it is mounted, and is made in the keyring file, whose own lock keeps it apart from the mount's.
+
+mod new_slot;
+mod recover;
+mod revocation;
+mod slot_ref;
+mod try_secret;
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use super::args::{self, UnlockCommand};
+use super::errors;
+use super::exit::{Exit, Failure, Outcome};
+use super::open_keyring::{check_writable, look_at_keyring, open_keyring};
+use super::output;
+use super::secrets::NewSecretPlan;
+use super::target::Target;
+use crate::control::Client;
+use crate::crypto::password::KdfParams;
+use crate::ids::{SlotId, VaultId};
+use crate::keyring::{FILE_NAME, KeyringError, KeyringFile, Opened, SlotLabel};
+use crate::printable;
+use crate::service::Operations;
+use crate::unlock::{KdfChoice, SecretKind};
+
+use new_slot::{New, calibrate};
+pub(super) use recover::run as recover;
+use revocation::Revocation;
+use slot_ref::{KnownSlot, find, known_slots, parse_label};
+
+/// Runs one of them.
+///
+/// # Errors
+/// What resolving the target, reading a secret or changing the keyring may say.
+pub(super) fn run(command: &UnlockCommand) -> Outcome {
+    match command {
+        UnlockCommand::List(args) => list(args),
+        UnlockCommand::Test(args) => try_secret::run(args),
+        UnlockCommand::Label(args) => label(args),
+        UnlockCommand::Add(args) => add(args),
+        UnlockCommand::Remove(args) => remove(args),
+        UnlockCommand::Change(args) => change(args),
+    }
+}
+
+#[derive(Serialize)]
+struct Listing {
+    vault_id: VaultId,
+    /// Whether labels could be read: they are sealed.
+    labels_known: bool,
+    slots: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    id: Option<SlotId>,
+    kind: String,
+    label: Option<SlotLabel>,
+    created: Option<String>,
+    kdf: Option<KdfParams>,
+}
+
+impl From<KnownSlot> for Row {
+    fn from(KnownSlot { info, label }: KnownSlot) -> Self {
+        Self {
+            id: info.id,
+            kind: info.kind,
+            label,
+            created: info.created.map(|time| time.to_string()),
+            kdf: info.kdf,
+        }
+    }
+}
+
+fn list(args: &args::UnlockList) -> Outcome {
+    let target = Target::resolve(&args.target)?;
+    let header = KeyringFile::read_header(target.vault()).map_err(|error| errors::opening(&error))?;
+    let labels = labels(&target, args)?;
+    let slots: Vec<Row> = KnownSlot::all(header.slots.list(), labels.as_deref().unwrap_or_default())
+        .into_iter()
+        .map(Row::from)
+        .collect();
+    if args.json {
+        let labels_known = labels.is_some();
+        return output::print_json(&Listing { vault_id: header.vault, labels_known, slots });
+    }
+    let mut out = String::from(
+        "slot                                  kind        made                  label, and what trying it costs\n",
+    );
+    for slot in slots {
+        let id = slot.id.map_or_else(|| "-".to_owned(), |id| id.to_string());
+        let costs = slot.kdf.map(|kdf| {
+            format!(
+                "Argon2id, {} MiB, {}, {}",
+                kdf.memory_kib >> 10,
+                printable::counted(kdf.passes, "pass", "passes"),
+                printable::counted(kdf.lanes, "lane", "lanes")
+            )
+        });
+        let notes: Vec<String> = slot.label.map(|label| label.to_string()).into_iter().chain(costs).collect();
+        // Writing to a string can't fail.
+        let line = format!(
+            "{id:<36}  {:<10}  {:<20}  {}",
+            printable::line(&slot.kind),
+            slot.created.unwrap_or_default(),
+            notes.join("; ")
+        );
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+    output::print(&out)
+}
+
+/// The labels, where they can be known: from a mount's daemon, or with a secret that the user gives.
+fn labels(target: &Target, args: &args::UnlockList) -> Outcome<Option<Vec<(SlotId, SlotLabel)>>> {
+    if args.labels || args.open.gives_a_secret() {
+        let looked = look_at_keyring(&target.vault().join(FILE_NAME), &args.open)?;
+        return looked.keys.slot_labels().map(Some).map_err(|error| errors::keyring(&error));
+    }
+    match target {
+        Target::Vault(_) => Ok(None),
+        // The daemon of an older version doesn't know the question, and the list doesn't depend on it.
+        Target::Mounted(entry) => Ok(Client::of(entry).slot_labels().ok()),
+    }
+}
+
+fn add(args: &args::UnlockAdd) -> Outcome {
+    let label = parse_label(args.label.as_deref())?;
+    let target = Target::resolve(&args.target)?;
+    check_writable(target.vault())?;
+    let opened = open_keyring(target.vault(), &args.open)?.opened;
+    let new = New::read(&target, &args.new, None)?;
+    new.show()?;
+    let id =
+        opened.keys.add_slot(&opened.proof, &new.slot(label)).map_err(|error| errors::keyring(&error))?;
+    output::print(&format!("slot {id} ({}) is added\n", new.secret.kind()))
+}
+
+fn label(args: &args::UnlockLabel) -> Outcome {
+    let label = if args.label.is_empty() { None } else { parse_label(Some(&args.label))? };
+    let target = Target::resolve(&args.target)?;
+    check_writable(target.vault())?;
+    let opened = open_keyring(target.vault(), &args.open)?.opened;
+    let slot = find(&args.slot, &known_slots(&opened)?)?;
+    let (keys, proof) = (&opened.keys, &opened.proof);
+    keys.label_slot(proof, slot, label.clone()).map_err(|error| errors::keyring(&error))?;
+    output::print(&match label {
+        Some(label) => format!("slot {slot} is labelled {label}\n"),
+        None => format!("slot {slot} has no label\n"),
+    })
+}
+
+fn remove(args: &args::UnlockRemove) -> Outcome {
+    let target = Target::resolve(&args.target)?;
+    check_writable(target.vault())?;
+    if args.revoke.revoke {
+        let revocation = Revocation::prepare(&target, &args.open, &args.revoke)?;
+        let slot = find(&args.slot, &known_slots(&revocation.unlocked.opened)?)?;
+        let kdf = calibrate(KdfChoice::Calibrated, None)?;
+        return revocation.carry_out(slot, true, &[], kdf);
+    }
+    let opened = open_keyring(target.vault(), &args.open)?.opened;
+    let slot = find(&args.slot, &known_slots(&opened)?)?;
+    opened.keys.remove_slot(&opened.proof, slot).map_err(|error| errors::keyring(&error))?;
+    output::print(&format!("slot {slot} is removed\n"))
+}
+
+fn change(args: &args::UnlockChange) -> Outcome {
+    let label = parse_label(args.label.as_deref())?;
+    let target = Target::resolve(&args.target)?;
+    check_writable(target.vault())?;
+    if args.revoke.revoke {
+        if args.new.new_recovery_key {
+            let cause = "--revoke makes a new recovery key anyway; leave out --new-recovery-key";
+            return Err(Failure::new(Exit::Usage, "command line", cause));
+        }
+        let revocation = Revocation::prepare(&target, &args.open, &args.revoke)?;
+        let opened = &revocation.unlocked.opened;
+        let own = opened.proof.slot();
+        let (slot, old) = replaced(opened, args)?;
+        let new = New::read(&target, &args.new, old.info.kdf)?;
+        return revocation.carry_out(slot, slot != own, &[new.slot(label.or(old.label))], new.kdf);
+    }
+    let opened = open_keyring(target.vault(), &args.open)?.opened;
+    let (slot, old) = replaced(&opened, args)?;
+    let new = New::read(&target, &args.new, old.info.kdf)?;
+    new.show()?;
+    let id = opened
+        .keys
+        .change_slot(&opened.proof, slot, &new.slot(label))
+        .map_err(|error| errors::keyring(&error))?;
+    let (was, is) = (printable::line(&old.info.kind), new.secret.kind());
+    output::print(&format!("slot {slot} ({was}) is replaced by slot {id} ({is})\n"))
+}
+
+/// The slot that `unlock change` replaces: the one that is named, else the one that was opened, if the new secret is
+/// of its kind. A user who opens a vault with the recovery key because a passphrase is forgotten means the
+/// passphrase's slot, and would be left without a recovery key.
+fn replaced(opened: &Opened, args: &args::UnlockChange) -> Outcome<(SlotId, KnownSlot)> {
+    let slots = known_slots(opened)?;
+    let own = opened.proof.slot();
+    let named = args.slot.as_deref().map(|asked| find(asked, &slots)).transpose()?;
+    let slot = named.unwrap_or(own);
+    let Some(old) = slots.into_iter().find(|known| known.info.id == Some(slot)) else {
+        return Err(errors::keyring(&KeyringError::UnknownSlot(slot)));
+    };
+    let kind = NewSecretPlan::new(&args.new).kind();
+    if named.is_none() && old.info.kind != kind.name() {
+        let remedy = if old.info.kind == SecretKind::Recovery.name() {
+            "to replace a forgotten passphrase, `rekeyfs recover` takes the same options"
+        } else {
+            "name the slot to replace with --slot (`rekeyfs unlock list` shows them), or use `rekeyfs unlock add`"
+        };
+        let cause = format!(
+            "the secret that was given opens this slot, of kind {}, and the new one is a {kind}; {remedy}",
+            old.info.kind
+        );
+        return Err(Failure::new(Exit::Usage, format!("unlock slot {own}"), cause));
+    }
+    Ok((slot, old))
+}

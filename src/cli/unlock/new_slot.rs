@@ -1,0 +1,53 @@
+//! A new secret with the costs of its slot.
+
+use crate::cli::args;
+use crate::cli::exit::{Exit, Failure, Outcome};
+use crate::cli::init;
+use crate::cli::secrets::NewSecretPlan;
+use crate::cli::target::Target;
+use crate::crypto::password::KdfParams;
+use crate::keyring::{NewSlot, SlotLabel};
+use crate::unlock::{self, KdfChoice, Secret};
+
+/// What a new slot costs to try; `old` is what one costs that it replaces.
+///
+/// # Errors
+/// [`Exit::Usage`]: less memory than rekeyfs takes.
+pub(super) fn calibrate(choice: KdfChoice, old: Option<KdfParams>) -> Outcome<KdfParams> {
+    unlock::calibrate_in_place_of(choice, old)
+        .map_err(|error| Failure::new(Exit::Usage, "--kdf-memory", error))
+}
+
+/// A new secret with the costs of its slot.
+pub(super) struct New {
+    pub(super) secret: Secret,
+    pub(super) kdf: KdfParams,
+}
+
+impl New {
+    /// `old` are the costs of the slot that it replaces: lower ones are taken only where they are asked for.
+    ///
+    /// # Errors
+    /// Those of reading a secret; costs that can't be.
+    pub(super) fn read(target: &Target, args: &args::NewSecret, old: Option<KdfParams>) -> Outcome<Self> {
+        let plan = NewSecretPlan::new(args);
+        let kdf = calibrate(plan.kdf, old)?;
+        Ok(Self { secret: plan.read(target.vault())?, kdf })
+    }
+
+    /// The slot that it is to have.
+    pub(super) fn slot(&self, label: Option<SlotLabel>) -> NewSlot<'_> {
+        NewSlot { secret: &self.secret, kdf: self.kdf, label }
+    }
+
+    /// A recovery key has to be seen once, before the vault depends on it; other secrets never are.
+    ///
+    /// # Errors
+    /// Standard output can't be written.
+    pub(super) fn show(&self) -> Outcome {
+        match &self.secret {
+            Secret::Recovery(key) => init::show_recovery_key(&key.to_text()),
+            Secret::Passphrase(_) | Secret::KeyFile(_) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! `rekeyfs unlock test`: which slot a secret opens. It reads the keyring file and nothing else, so it changes nothing: no
+//! event is recorded, nor that a secret was wrong. A mount isn't asked.
+
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::slot_ref::KnownSlot;
+use crate::cli::args;
+use crate::cli::errors;
+use crate::cli::exit::Outcome;
+use crate::cli::output;
+use crate::cli::secrets::{self, SecretPlan};
+use crate::cli::target::Target;
+use crate::keyring::{FILE_NAME, KeyringFile, OpenOptions};
+
+/// Reports the slot that the secret opens, and how long that took.
+///
+/// # Errors
+/// [`Exit::WrongSecret`](crate::cli::exit::Exit::WrongSecret) if it opens none; those of reading the keyring and the
+/// secret.
+pub(super) fn run(args: &args::UnlockTest) -> Outcome {
+    let target = Target::resolve(&args.target)?;
+    let header = KeyringFile::read_header(target.vault()).map_err(|error| errors::opening(&error))?;
+    let sealed =
+        KeyringFile::look(&target.vault().join(FILE_NAME)).map_err(|error| errors::opening(&error))?;
+    let secret = SecretPlan::new(&args.open).read(target.vault())?;
+    let limit = secrets::cost_limit(args.open.any_cost);
+    let began = Instant::now();
+    let looked = sealed
+        .open(&secret, &OpenOptions { limit, ..OpenOptions::default() })
+        .map_err(|error| errors::opening(&error))?;
+    let (slot, seconds) = (looked.keys.unlocked_by(), began.elapsed().as_secs_f64());
+    let labels = looked.keys.slot_labels().map_err(|error| errors::keyring(&error))?;
+    let opened =
+        KnownSlot::all(header.slots.list(), &labels).into_iter().find(|known| known.info.id == Some(slot));
+    if args.json {
+        let label = opened.and_then(|known| known.label);
+        return output::print_json(&json!({
+            "vault_id": header.vault, "slot_id": slot, "kind": secret.kind().name(), "label": label,
+            "seconds": (seconds * 1e3).round() / 1e3,
+        }));
+    }
+    let name = opened.map_or_else(|| slot.to_string(), |known| known.name());
+    output::print(&format!("it opens slot {name}, in {seconds:.2} s\n"))
+}
