@@ -15,6 +15,7 @@ use super::secrets::NewSecretPlan;
 use crate::crypto::password::KdfParams;
 use crate::crypto::suite::Suite;
 use crate::keyring::{KeyringFile, OpenOptions};
+use crate::printable;
 use crate::storage::{self, DirStream, Errno, LowerFs};
 use crate::unlock::{self, RecoveryKey, Secret};
 
@@ -67,7 +68,29 @@ pub(super) fn run(args: &args::Init) -> Outcome {
         output::complain(&format!("{}: {risk}", plan.vault.display()));
     }
     output::print(&format!("vault {vault_id} is made\n"))?;
-    text.map_or(Ok(()), |text| show_recovery_key(&text))
+    if let Some(text) = text {
+        show_recovery_key(&text)?;
+    }
+    output::print(&next_steps(args))
+}
+
+/// What is done with a new vault, in commands that can be pasted: the vault as it was named, and opened as it was sealed.
+fn next_steps(args: &args::Init) -> String {
+    let vault = printable::shell(&args.vault);
+    let given = [
+        ("--passfile", args.pass.passfile.as_deref()),
+        ("--extpass", args.pass.extpass.as_deref().map(Path::new)),
+        ("--keyfile", args.pass.keyfile.as_deref()),
+    ];
+    let secret: String = given
+        .into_iter()
+        .filter_map(|(option, value)| Some(format!(" {option} {}", printable::shell(value?))))
+        .collect();
+    format!(
+        "\nNext: mount it, and back its keys up, as without them nothing opens the files:\n\n    \
+         rekeyfs mount {vault} MOUNTPOINT{secret}\n    \
+         rekeyfs key-backup export {vault} FILE{secret}\n"
+    )
 }
 
 /// Shows a new recovery key, the only time it can be seen.

@@ -25,6 +25,7 @@ mod rewrap;
 mod rotate;
 mod secrets;
 mod status;
+mod strength;
 mod target;
 mod umount;
 mod unlock;

@@ -13,6 +13,8 @@ use zeroize::Zeroizing;
 use super::args::{self, BackupPass, Merge};
 use super::exit::{Exit, Failure, Outcome};
 use super::options::Options;
+use super::output;
+use super::strength;
 use crate::sys;
 use crate::unlock::{CostLimit, KdfChoice, KeyFileError, RecoveryKey, Secret, SecretKind};
 
@@ -208,7 +210,7 @@ impl NewSecretPlan {
         }
     }
 
-    /// Reads it, on a terminal twice, or draws a recovery key.
+    /// Reads it, on a terminal twice, or draws a recovery key. Warns of a passphrase that is easily guessed.
     ///
     /// # Errors
     /// As [`SecretPlan::read`]; [`Exit::ReadSecret`] if the two differ.
@@ -225,6 +227,9 @@ impl NewSecretPlan {
                         let cause = "the two differ; nothing was changed";
                         return Err(Failure::new(Exit::ReadSecret, asked.name(), cause));
                     }
+                }
+                if let Some(weakness) = strength::weakness(&first, vault) {
+                    output::complain(&format!("the {} is {weakness}", asked.name()));
                 }
                 Ok(Secret::Passphrase(first))
             }

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 import harness
-from harness import PASSPHRASE, ROOT, TARGET, WRONG_PASSPHRASE_EXIT, MountedTest, wait_until
+from harness import PASSPHRASE, ROOT, TARGET, WRONG_PASSPHRASE_EXIT, MountedTest, sh, wait_until
 
 RECOVERY_KEY = re.compile(r"\b(?:[A-Z2-7]{7}-){7}[A-Z2-7]{7}\b")
 KDF = ("--kdf-memory", "8")
@@ -94,6 +94,44 @@ class Unlock(MountedTest):
             [python, script, "--dump", self.vault.path, "the passphrase safe: 世界"], capture_output=True, text=True, check=True
         )  # fmt: skip
         self.assertEqual(json.loads(dump.stdout)["slot_labels"], {self.slots()[0]["id"]: "safe: 世界"})
+
+    # -- new passphrases --
+
+    def test_a_weak_passphrase_is_warned_of_and_taken_and_a_good_one_isn_t(self):
+        vault = self.dir / "accounts"
+        weak = ("--passfile", self.file("weak", "accounts2024"))
+        done = self.vault.run("init", vault, *weak, *KDF)
+        self.assertEqual((done.returncode, done.stderr.count("\n")), (0, 1), done.stderr)
+        self.assertRegex(done.stderr, rf"^rekeyfs: the new passphrase of {vault} is weak: about 10\^\d+ guesses find it")
+        self.assertNotIn("accounts2024", done.stderr + done.stdout)
+        done = self.vault.run("unlock", "add", vault, *weak, "--new-extpass", "echo password", *KDF)
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("weak", done.stderr)
+        backup = ("key-backup", "export", vault, self.dir / "backup", *weak, "--backup-passfile", self.file("b", "hunter2"), *KDF)
+        self.assertIn(f"key backup {self.dir / 'backup'} is weak", self.vault.run(*backup).stderr)
+        good = ("--new-extpass", "head -c 24 /dev/urandom | base64")
+        self.assertEqual(self.vault.run("unlock", "add", vault, *weak, *good, *KDF).stderr, "")
+        self.assertEqual(self.vault.run("unlock", "test", vault, *weak).stderr, "", "only a new one is looked at")
+
+    def test_init_prints_what_comes_next_ready_to_be_pasted(self):
+        place = self.dir / "it's here"
+        place.mkdir()
+        passfile = place / "the secret"
+        shutil.copy(self.vault.passfile, passfile)
+        mounted = self.dir / "mounted here"
+        mounted.mkdir()
+        made = self.vault.ok("init", "it's here/my vault", "--passfile", passfile, *KDF, "--no-recovery-key")
+        commands = [line.strip() for line in made.splitlines() if line.startswith("    rekeyfs ")]
+        self.assertEqual([command.split()[1] for command in commands], ["mount", "key-backup"])
+        values = {"MOUNTPOINT": "'mounted here'", "FILE": "'my backup'"}
+        for command in commands:
+            for name, value in values.items():
+                command = command.replace(f" {name} ", f" {value} ")
+            more = f" --backup-passfile '{self.vault.passfile}' --kdf-memory 8" if "key-backup" in command else ""
+            sh(f'rekeyfs() {{ "{harness.BIN}" "$@"; }}; {command}{more}', self.dir, **self.vault.env)
+        self.assertTrue(os.path.ismount(mounted))
+        self.vault.ok("umount", mounted)
+        self.assertTrue((self.dir / "my backup").exists())
 
     # -- trying a secret --
 
