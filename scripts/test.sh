@@ -9,6 +9,7 @@ need_build_tools
 install_missing fusermount3:fuse3 fio:fio git:git rsync:rsync restic:restic borg:borgbackup setfacl:acl setfattr:attr python3:python3 \
     mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs losetup:mount setpriv:util-linux make:make \
     bindfs:bindfs mergerfs:mergerfs gocryptfs:gocryptfs mkfs.exfat:exfatprogs mount.exfat-fuse:exfat-fuse
+install_missing age:age clevis:clevis clevis-encrypt-tpm2:clevis-tpm2 swtpm:swtpm tpm2_create:tpm2-tools
 install_missing strace:strace chattr:e2fsprogs gocryptfs:gocryptfs
 python3 -c 'import ensurepip, venv' 2>/dev/null || install_missing no-such-command:python3-venv
 [ -e /dev/fuse ] || as_root modprobe fuse 2>/dev/null || true
