@@ -6,7 +6,9 @@ use super::args;
 use super::errors;
 use super::exit::Outcome;
 use super::secrets::{self, SecretPlan};
-use crate::keyring::{ClosedKeyring, KeyringDir, KeyringError, KeyringFile, Looked, OpenOptions, Opened};
+use crate::keyring::{
+    ClosedKeyring, FILE_NAME, KeyringDir, KeyringError, KeyringFile, Looked, OpenOptions, Opened,
+};
 use crate::unlock::Secret;
 
 /// Whether this program may change the vault, as far as can be told without a secret.
@@ -59,8 +61,21 @@ pub(super) fn unlock(
 /// # Errors
 /// Those of reading a secret and of opening a keyring.
 pub(super) fn look_at_keyring(file: &Path, args: &args::Open) -> Outcome<Looked> {
+    look(file, file, args)
+}
+
+/// As [`look_at_keyring`], for the keyring of a vault.
+///
+/// # Errors
+/// As [`look_at_keyring`].
+pub(super) fn look_at_vault(vault: &Path, args: &args::Open) -> Outcome<Looked> {
+    look(&vault.join(FILE_NAME), vault, args)
+}
+
+/// `named` is what a prompt says that the secret is of.
+fn look(file: &Path, named: &Path, args: &args::Open) -> Outcome<Looked> {
     let sealed = KeyringFile::look(file).map_err(|error| errors::opening(&error))?;
-    let secret = SecretPlan::new(args).read(file)?;
+    let secret = SecretPlan::new(args).read(named)?;
     let options = OpenOptions { limit: secrets::cost_limit(args.any_cost), ..OpenOptions::default() };
     sealed.open(&secret, &options).map_err(|error| errors::opening(&error))
 }

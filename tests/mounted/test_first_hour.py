@@ -1,6 +1,7 @@
 """What a newcomer meets in the first hour: every refusal names its object, the cause and what to do; and a reader that
 closes standard output early, as `head` does, is no error to talk about."""
 
+import json
 import os
 import subprocess
 
@@ -115,6 +116,9 @@ class Refusals(MountedTest):
                 self.closed(PIPE_STATUS, *args, *how)
         self.closed(PIPE_STATUS, "events", mnt, "--verify")
         self.closed(PIPE_STATUS, "unlock", "add", mnt, *secret, *new)
+        self.closed(PIPE_STATUS, "unlock", "test", mnt, *secret)
+        slot = json.loads(self.vault.ok("unlock", "list", mnt, "--json"))["slots"][0]["id"]
+        self.closed(PIPE_STATUS, "unlock", "label", mnt, slot, "first", *secret)
         self.closed(PIPE_STATUS, "key", "retire", mnt, "--key-id", "alias/default", "--below", "2")
         for output in ("json", "text", "table"):
             for verb in (["list-keys"], ["list-aliases"], ["describe-key", "--key-id", key]):

@@ -14,14 +14,14 @@ use serde::Serialize;
 use super::args::{self, UnlockCommand};
 use super::errors;
 use super::exit::{Exit, Failure, Outcome};
-use super::open_keyring::{check_writable, look_at_keyring, open_keyring};
+use super::open_keyring::{check_writable, look_at_vault, open_keyring};
 use super::output;
 use super::secrets::NewSecretPlan;
 use super::target::Target;
 use crate::control::Client;
 use crate::crypto::password::KdfParams;
 use crate::ids::{SlotId, VaultId};
-use crate::keyring::{FILE_NAME, KeyringError, KeyringFile, Opened, SlotLabel};
+use crate::keyring::{KeyringError, KeyringFile, Opened, SlotLabel};
 use crate::printable;
 use crate::service::Operations;
 use crate::unlock::{KdfChoice, SecretKind};
@@ -116,7 +116,7 @@ fn list(args: &args::UnlockList) -> Outcome {
 /// The labels, where they can be known: from a mount's daemon, or with a secret that the user gives.
 fn labels(target: &Target, args: &args::UnlockList) -> Outcome<Option<Vec<(SlotId, SlotLabel)>>> {
     if args.labels || args.open.gives_a_secret() {
-        let looked = look_at_keyring(&target.vault().join(FILE_NAME), &args.open)?;
+        let looked = look_at_vault(target.vault(), &args.open)?;
         return looked.keys.slot_labels().map(Some).map_err(|error| errors::keyring(&error));
     }
     match target {
