@@ -8,6 +8,7 @@ mod events;
 mod exit;
 mod fsck;
 mod generate;
+mod info;
 mod init;
 mod inspect;
 mod interrupt;
@@ -24,6 +25,7 @@ mod reencrypt;
 mod rewrap;
 mod rotate;
 mod secrets;
+mod speed;
 mod status;
 mod strength;
 mod target;
@@ -77,6 +79,8 @@ fn run(invocation: Invocation) -> Outcome<u8> {
             Command::Rewrap(args) => rewrap::run(&args),
             Command::Reencrypt(args) => reencrypt::run(&args),
             Command::Status(args) => status::run(&args),
+            Command::Info(args) => info::run(&args),
+            Command::Speed(args) => speed::run(&args),
             Command::Fsck(args) => return fsck::run(&args),
             Command::Inspect(args) => inspect::run(&args),
             Command::Key(args) => key::run(&args.command),

@@ -29,15 +29,40 @@ fn write(text: &str) -> Outcome {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(unwritten)
 }
 
-/// Writes a value to standard output as indented JSON and a line feed.
+/// The schema of what `--json` prints, which docs/cli-abi.md describes: each object names it.
+const SCHEMA: u32 = 1;
+
+/// What a command answers.
+#[derive(Serialize)]
+struct Answer<'a, T> {
+    schema: u32,
+    #[serde(flatten)]
+    answer: &'a T,
+}
+
+/// Writes an object to standard output as indented JSON and a line feed, with the number of its schema.
 ///
 /// # Errors
 /// As [`print`].
-pub(super) fn print_json(value: &impl Serialize) -> Outcome {
-    let mut text = serde_json::to_string_pretty(value)
-        .map_err(|error| Failure::new(Exit::Other, "standard output", error))?;
-    text.push('\n');
-    print_json_text(&text)
+pub(super) fn print_json(answer: &impl Serialize) -> Outcome {
+    print_json_with(answer, serde_json::to_string_pretty)
+}
+
+/// Writes an object to standard output as one line of JSON, with the number of its schema.
+///
+/// # Errors
+/// As [`print`].
+pub(super) fn print_json_line(answer: &impl Serialize) -> Outcome {
+    print_json_with(answer, serde_json::to_string)
+}
+
+fn print_json_with<'a, T: Serialize>(
+    answer: &'a T,
+    written: impl FnOnce(&Answer<'a, T>) -> serde_json::Result<String>,
+) -> Outcome {
+    let text = written(&Answer { schema: SCHEMA, answer });
+    let text = text.map_err(|error| Failure::new(Exit::Other, "standard output", error))?;
+    print_json_text(&(text + "\n"))
 }
 
 /// Writes `rekeyfs: …` to standard error, if it can be written.

@@ -14,6 +14,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::args::HERE;
 use super::exit::{Exit, Failure, Outcome};
 use crate::control::{self, Entry};
 use crate::ids::PathText;
@@ -60,8 +61,12 @@ impl Target {
                 .map_err(|error| unreachable_path(path, &error))?;
         }
         if !is_vault(vault) {
-            let cause =
-                "neither a vault nor inside a mount of one; name a vault's directory or its mountpoint";
+            let remedy = if path == Path::new(HERE) {
+                "name a vault's directory or its mountpoint, in the command line or in REKEYFS_VAULT, or change into a mount"
+            } else {
+                "name a vault's directory or its mountpoint"
+            };
+            let cause = format!("neither a vault nor inside a mount of one; {remedy}");
             return Err(Failure::new(Exit::Vault, path.display(), cause));
         }
         Ok(Self::Vault(vault.to_owned()))

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::common::{Kdf, NewSecret, NextVersion, Open};
+use super::common::{HERE, Kdf, NewSecret, NextVersion, Open, VAULT_VARIABLE};
 
 /// `rekeyfs key-backup`.
 #[derive(Args, Debug)]
-#[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
 pub(in crate::cli) struct KeyBackup {
     #[command(subcommand)]
     pub(in crate::cli) command: KeyBackupCommand,
@@ -30,8 +30,10 @@ pub(in crate::cli) enum KeyBackupCommand {
 
 /// `rekeyfs key-backup export`.
 #[derive(Args, Debug)]
+#[command(allow_missing_positional = true)]
 pub(in crate::cli) struct Export {
     /// A vault's directory, a mountpoint, or any path inside a mount
+    #[arg(env = VAULT_VARIABLE, hide_env_values = true, default_value = HERE)]
     pub(in crate::cli) target: PathBuf,
     /// The file to write; it must not exist
     pub(in crate::cli) file: PathBuf,

@@ -14,6 +14,12 @@ pub(super) const VERSION: &str = if cfg!(feature = "null-cipher") {
     env!("CARGO_PKG_VERSION")
 };
 
+/// Names the vault of each command that takes a TARGET, where none is typed.
+pub(in crate::cli) const VAULT_VARIABLE: &str = "REKEYFS_VAULT";
+/// The TARGET where neither the command line nor the variable names one: the mount around the current directory, or the
+/// vault that this is.
+pub(in crate::cli) const HERE: &str = ".";
+
 /// Where a passphrase or key file comes from.
 #[derive(Args, Clone, Debug)]
 pub(in crate::cli) struct Pass {
@@ -117,9 +123,9 @@ pub(in crate::cli) struct Revoke {
 /// What every verb of `rekeyfs kms` takes.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct KmsCommon {
-    /// A vault's directory, a mountpoint, or any path inside a mount [default: $REKEYFS_VAULT]
-    #[arg(long, value_name = "TARGET")]
-    pub(in crate::cli) vault: Option<PathBuf>,
+    /// A vault's directory, a mountpoint, or any path inside a mount
+    #[arg(long, value_name = "TARGET", env = VAULT_VARIABLE, hide_env_values = true, default_value = HERE)]
+    pub(in crate::cli) vault: PathBuf,
     /// How the answer is printed
     #[arg(long, value_enum, default_value_t = Output::Json)]
     pub(in crate::cli) output: Output,

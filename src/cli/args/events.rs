@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::common::Open;
+use super::common::{HERE, Open, VAULT_VARIABLE};
 
 /// `rekeyfs events`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Events {
     /// A vault's directory, a mountpoint, or any path inside a mount
+    #[arg(env = VAULT_VARIABLE, hide_env_values = true, default_value = HERE)]
     pub(in crate::cli) target: PathBuf,
     #[command(flatten)]
     pub(in crate::cli) open: Open,

@@ -3,9 +3,10 @@
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
+use clap::builder::ArgPredicate;
 use clap::{Args, ValueEnum};
 
-use super::common::Open;
+use super::common::{HERE, Open, VAULT_VARIABLE};
 use crate::ids::AliasName;
 
 /// `rekeyfs reencrypt`.
@@ -33,7 +34,8 @@ pub(in crate::cli) struct Reencrypt {
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Status {
     /// A vault's directory, a mountpoint, or any path inside a mount
-    #[arg(required_unless_present = "all")]
+    #[arg(env = VAULT_VARIABLE, hide_env_values = true)]
+    #[arg(default_value = HERE, default_value_if("all", ArgPredicate::IsPresent, None))]
     pub(in crate::cli) target: Option<PathBuf>,
     /// With --all: further vaults, which are shown as down if they aren't mounted
     #[arg(requires = "all", value_name = "VAULT")]
@@ -72,6 +74,7 @@ pub(in crate::cli) enum StatusOutput {
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Rewrap {
     /// A vault's directory, a mountpoint, or any path inside a mount
+    #[arg(env = VAULT_VARIABLE, hide_env_values = true, default_value = HERE)]
     pub(in crate::cli) target: PathBuf,
     #[command(flatten)]
     pub(in crate::cli) open: Open,

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::common::Open;
+use super::common::{HERE, Open, VAULT_VARIABLE};
 
 /// `rekeyfs key`.
 #[derive(Args, Debug)]
-#[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
 pub(in crate::cli) struct Key {
     #[command(subcommand)]
     pub(in crate::cli) command: KeyCommand,
@@ -26,6 +26,7 @@ pub(in crate::cli) enum KeyCommand {
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Retire {
     /// A vault's directory, a mountpoint, or any path inside a mount
+    #[arg(env = VAULT_VARIABLE, hide_env_values = true, default_value = HERE)]
     pub(in crate::cli) target: PathBuf,
     /// Which key: its id, the beginning of it or its ARN, an alias or its ARN
     #[arg(long, value_name = "KEY")]

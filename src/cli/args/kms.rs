@@ -13,7 +13,7 @@ use super::kms_import::{
 
 /// `rekeyfs kms`.
 #[derive(Args, Debug)]
-#[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
 pub(in crate::cli) struct Kms {
     #[command(subcommand)]
     pub(in crate::cli) verb: Verb,

@@ -11,6 +11,7 @@ mod generate;
 mod key;
 pub(in crate::cli) mod kms;
 mod kms_import;
+mod machine;
 mod manual;
 mod mount;
 mod rotate;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 pub(in crate::cli) use backup::{BackupPass, Export, Import, KeyBackup, KeyBackupCommand, Merge};
+pub(in crate::cli) use common::HERE;
 use common::VERSION;
 pub(in crate::cli) use common::{Kdf, NewSecret, Open, Output, Pass, Revoke};
 pub(in crate::cli) use completions::completions;
@@ -32,6 +34,7 @@ pub(in crate::cli) use generate::Generated;
 use generate::Packaging;
 pub(in crate::cli) use key::{Key, KeyCommand, Retire};
 pub(in crate::cli) use kms::Kms;
+pub(in crate::cli) use machine::{Info, Speed};
 pub(in crate::cli) use manual::manual;
 pub(in crate::cli) use mount::{Fstab, Init, Mount, Umount, UmountHelper};
 pub(in crate::cli) use rotate::Rotate;
@@ -50,8 +53,7 @@ use super::exit::{self, Exit, Failure};
     about = "An encrypted filesystem whose keys rotate while it is mounted",
     after_help = exit::HELP,
     subcommand_required = true,
-    arg_required_else_help = true,
-    disable_help_subcommand = true
+    arg_required_else_help = true
 )]
 struct Typed {
     #[command(subcommand)]
@@ -65,6 +67,7 @@ pub(in crate::cli) enum Command {
     Init(Init),
     /// Mount a vault; returns when it can be used
     Mount(Mount),
+    #[command(visible_alias = "unmount")]
     /// Unmount; returns when the daemon is gone and everything is on disk. Another user's daemon is waited for 30 s only
     Umount(Umount),
     /// Give a key a new version, used from now on by every file created
@@ -76,6 +79,8 @@ pub(in crate::cli) enum Command {
     Reencrypt(Reencrypt),
     /// Show a vault's keys, its mount, how many files each key version wraps, and what is to come
     Status(Status),
+    /// Show what can be known of a vault without a secret: nothing of it is authenticated
+    Info(Info),
     /// Check that everything in a vault, mounted or not, is what was written
     Fsck(Fsck),
     /// Show which key version wraps a file: one in a mount, or a ciphertext file
@@ -92,6 +97,8 @@ pub(in crate::cli) enum Command {
     Unlock(Unlock),
     /// Get back into a vault whose passphrase is forgotten: takes the recovery key, and a new passphrase
     Recover(Recover),
+    /// Measure the ciphers and the passphrase's cost on this machine
+    Speed(Speed),
 }
 
 /// What is to be done.
@@ -167,12 +174,27 @@ fn usage(error: &clap::Error) -> Failure {
     let reason: Vec<&str> = text.lines().take_while(|l| !l.is_empty()).map(str::trim).collect();
     let reason = reason.join(" ");
     let reason = reason.strip_prefix("error: ").unwrap_or(&reason);
-    let help = "see `rekeyfs --help` and `rekeyfs COMMAND --help`";
+    let help = "see `rekeyfs help` and `rekeyfs help COMMAND`";
     // Without a command clap shows the whole help instead of a reason.
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return Failure::new(Exit::Usage, "command line", format!("no command is given; {help}"));
     }
-    Failure::new(Exit::Usage, "command line", format!("{reason}; {help}"))
+    let meant = suggested(error).map(|meant| format!("; did you mean {meant}?")).unwrap_or_default();
+    Failure::new(Exit::Usage, "command line", format!("{reason}{meant}; {help}"))
+}
+
+/// What is like the thing that isn't known, if something is.
+fn suggested(error: &clap::Error) -> Option<String> {
+    use clap::error::{ContextKind, ContextValue};
+    [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue]
+        .into_iter()
+        .filter_map(|kind| error.get(kind))
+        .find_map(|value| match value {
+            ContextValue::String(one) => Some(one.clone()),
+            // The likest is the last.
+            ContextValue::Strings(several) => several.last().cloned(),
+            _ => None,
+        })
 }
 
 #[cfg(test)]

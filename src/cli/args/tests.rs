@@ -85,7 +85,7 @@ fn what_does_not_fit_is_a_usage_error_on_one_line() {
         "rekeyfs status v --next-version 7",
         "rekeyfs key-backup import v f --next-version 0",
         "rekeyfs unlock",
-        "rekeyfs unlock remove v",
+        "rekeyfs unlock remove",
         "rekeyfs unlock remove v 1 --keep-passfile p",
         "rekeyfs rewrap m --max-rate 0",
         "rekeyfs unlock add v --new-keyfile a --new-recovery-key",
@@ -96,6 +96,66 @@ fn what_does_not_fit_is_a_usage_error_on_one_line() {
         let shown = failure.to_string();
         assert!(shown.starts_with("command line: ") && !shown.contains('\n'), "{text}: {shown}");
     }
+}
+
+#[test]
+fn a_target_that_is_not_typed_is_where_the_user_is() {
+    let Command::Status(status) = command("rekeyfs status") else { panic!() };
+    assert_eq!(status.target, Some(PathBuf::from(HERE)));
+    for text in [
+        "rekeyfs rotate --json",
+        "rekeyfs rewrap",
+        "rekeyfs fsck",
+        "rekeyfs events --verify",
+        "rekeyfs info",
+        "rekeyfs unlock list",
+        "rekeyfs unlock change",
+        "rekeyfs key retire --key-id k --below 2",
+        "rekeyfs kms list-keys",
+    ] {
+        command(text);
+    }
+    // A lone argument is what can't be left out.
+    let Command::Unlock(Unlock { command: UnlockCommand::Remove(remove) }) =
+        command("rekeyfs unlock remove 12")
+    else {
+        panic!()
+    };
+    assert_eq!((remove.target, remove.slot), (PathBuf::from(HERE), "12".to_owned()));
+    let KeyBackupCommand::Export(export) = (match command("rekeyfs key-backup export f") {
+        Command::KeyBackup(backup) => backup.command,
+        other => panic!("{other:?}"),
+    }) else {
+        panic!()
+    };
+    assert_eq!((export.target, export.file), (PathBuf::from(HERE), PathBuf::from("f")));
+}
+
+#[test]
+fn what_is_misspelt_is_told_with_what_was_meant() {
+    for (text, meant) in [
+        ("rekeyfs statsu", "; did you mean status?"),
+        ("rekeyfs status --cuont", "; did you mean --count?"),
+        ("rekeyfs kms list-keyz", "; did you mean list-keys?"),
+        ("rekeyfs kms list-keys --output tbale", "; did you mean table?"),
+    ] {
+        let shown = parse(line(text)).expect_err(text).to_string();
+        assert!(shown.contains(meant), "{text}: {shown}");
+    }
+    assert!(!parse(line("rekeyfs dance")).expect_err("").to_string().contains("did you mean"));
+}
+
+#[test]
+fn help_is_a_command_and_unmount_is_umount() {
+    for text in
+        ["rekeyfs help", "rekeyfs help status", "rekeyfs help key retire", "rekeyfs kms help create-key"]
+    {
+        assert!(
+            matches!(parsed(text), Invocation::Show(shown) if shown.contains("Usage: rekeyfs")),
+            "{text}"
+        );
+    }
+    assert!(matches!(command("rekeyfs unmount m --lazy"), Command::Umount(Umount { lazy: true, .. })));
 }
 
 #[test]

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::common::{Kdf, NewSecret, Open, Revoke};
+use super::common::{HERE, Kdf, NewSecret, Open, Revoke, VAULT_VARIABLE};
 
 /// `rekeyfs unlock`.
 #[derive(Args, Debug)]
-#[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
 pub(in crate::cli) struct Unlock {
     #[command(subcommand)]
     pub(in crate::cli) command: UnlockCommand,
@@ -36,6 +36,7 @@ pub(in crate::cli) enum UnlockCommand {
 #[derive(Args, Debug)]
 pub(in crate::cli) struct UnlockList {
     /// A vault's directory, a mountpoint, or any path inside a mount
+    #[arg(env = VAULT_VARIABLE, hide_env_values = true, default_value = HERE)]
     pub(in crate::cli) target: PathBuf,
     /// Show labels of a vault that isn't mounted too: they are sealed, so a secret is asked for. With an option that gives one,
     /// and of a mount, they are shown anyway
@@ -52,6 +53,7 @@ pub(in crate::cli) struct UnlockList {
 #[derive(Args, Debug)]
 pub(in crate::cli) struct UnlockTest {
     /// A vault's directory, a mountpoint, or any path inside a mount
+    #[arg(env = VAULT_VARIABLE, hide_env_values = true, default_value = HERE)]
     pub(in crate::cli) target: PathBuf,
     #[command(flatten)]
     pub(in crate::cli) open: Open,
@@ -78,6 +80,7 @@ pub(in crate::cli) struct UnlockLabel {
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Recover {
     /// A vault's directory, a mountpoint, or any path inside a mount
+    #[arg(env = VAULT_VARIABLE, hide_env_values = true, default_value = HERE)]
     pub(in crate::cli) target: PathBuf,
     /// The slot of the forgotten passphrase: its id, at least 4 characters from its beginning, or its label; without it, the
     /// only one of a passphrase
@@ -105,6 +108,7 @@ pub(in crate::cli) struct Recover {
 #[derive(Args, Debug)]
 pub(in crate::cli) struct UnlockAdd {
     /// A vault's directory, a mountpoint, or any path inside a mount
+    #[arg(env = VAULT_VARIABLE, hide_env_values = true, default_value = HERE)]
     pub(in crate::cli) target: PathBuf,
     /// What the slot is called: one line of at most 64 bytes
     #[arg(long, value_name = "TEXT")]
@@ -117,8 +121,10 @@ pub(in crate::cli) struct UnlockAdd {
 
 /// `rekeyfs unlock remove`.
 #[derive(Args, Debug)]
+#[command(allow_missing_positional = true)]
 pub(in crate::cli) struct UnlockRemove {
     /// A vault's directory, a mountpoint, or any path inside a mount
+    #[arg(env = VAULT_VARIABLE, hide_env_values = true, default_value = HERE)]
     pub(in crate::cli) target: PathBuf,
     /// The slot: its id, as `rekeyfs unlock list` shows it, at least 4 characters from its beginning, or its label
     pub(in crate::cli) slot: String,
@@ -132,6 +138,7 @@ pub(in crate::cli) struct UnlockRemove {
 #[derive(Args, Debug)]
 pub(in crate::cli) struct UnlockChange {
     /// A vault's directory, a mountpoint, or any path inside a mount
+    #[arg(env = VAULT_VARIABLE, hide_env_values = true, default_value = HERE)]
     pub(in crate::cli) target: PathBuf,
     /// The slot to replace: its id, at least 4 characters from its beginning, or its label; without it, the one that the
     /// given secret opens, if the new secret is of its kind

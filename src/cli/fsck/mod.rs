@@ -147,9 +147,9 @@ impl CheckObserver for Report {
         if let Some(held_back) = &mut self.held_back {
             return held_back.push(finding.clone());
         }
-        let written = self
-            .display
-            .aside(|| if self.json { print_json_line(finding) } else { output::print(&line(finding)) });
+        let written = self.display.aside(|| {
+            if self.json { output::print_json_line(finding) } else { output::print(&line(finding)) }
+        });
         if let Err(failure) = written {
             self.unwritten.get_or_insert(failure);
             self.cancellation.cancel();
@@ -173,7 +173,7 @@ impl Report {
         if let Some(failure) = self.unwritten {
             return Err(failure);
         }
-        if self.json { print_json_line(summary) } else { output::print(&text(vault, summary)) }
+        if self.json { output::print_json_line(summary) } else { output::print(&text(vault, summary)) }
     }
 }
 
@@ -183,12 +183,6 @@ const LACKS: &str = "The files aren't known to be damaged: keep them, look for t
     rotation, and its tree after it, part like this: check it with a newer keyring (--keyring VAULT/keyring, or a key \
     backup), and if that opens these files, copy it into the place of the copy's own, and the event log after it \
     (docs/backup.md)\n";
-
-fn print_json_line(value: &impl serde::Serialize) -> Outcome {
-    let line = serde_json::to_string(value);
-    let line = line.map_err(|error| Failure::new(Exit::Other, "standard output", error))?;
-    output::print_json_text(&(line + "\n"))
-}
 
 /// A finding as one line: how bad, what, where.
 fn line(finding: &Finding) -> String {

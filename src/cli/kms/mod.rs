@@ -5,7 +5,7 @@ mod answer;
 mod import;
 mod re_encrypt;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -21,8 +21,6 @@ use crate::kms::{Call, Materials as Listed, NewKey, Page, Tag};
 use crate::monitor::Monitor;
 use crate::service::{KmsReply, Operations};
 
-/// The variable that names the vault when `--vault` doesn't.
-const VAULT_VARIABLE: &str = "REKEYFS_VAULT";
 /// Items asked for at a time when all are wanted.
 const PAGE: i64 = 1000;
 
@@ -40,7 +38,7 @@ pub(super) fn run(args: &Kms) -> Outcome {
 
 fn of_keys(verb: &KeyVerb) -> Outcome {
     let (mut call, common) = plan(verb)?;
-    let target = Target::resolve(&named(common)?)?;
+    let target = Target::resolve(&common.vault)?;
     let access = if call.changes() { Access::Change } else { Access::Read };
     let open = OpenTarget::open(&target, &common.open, access)?;
     // A user who cancels a deletion too late must not cause it.
@@ -69,14 +67,6 @@ fn of_keys(verb: &KeyVerb) -> Outcome {
         );
     }
     Ok(())
-}
-
-fn named(common: &KmsCommon) -> Outcome<PathBuf> {
-    let set = || std::env::var_os(VAULT_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
-    common.vault.clone().or_else(set).ok_or_else(|| {
-        let cause = format!("no vault is named; give --vault TARGET or set {VAULT_VARIABLE}");
-        Failure::new(Exit::Usage, "command line", cause)
-    })
 }
 
 /// The answer to one call. Only a deletion takes long: files are counted before it is scheduled.

@@ -24,7 +24,7 @@ use crate::ids::{SlotId, VaultId};
 use crate::keyring::{KeyringError, KeyringFile, Opened, SlotLabel};
 use crate::printable;
 use crate::service::Operations;
-use crate::unlock::{KdfChoice, SecretKind};
+use crate::unlock::{KdfChoice, SecretKind, SlotInfo};
 
 use new_slot::{New, calibrate};
 pub(super) use recover::run as recover;
@@ -54,8 +54,9 @@ struct Listing {
     slots: Vec<Row>,
 }
 
+/// An unlock slot as it is shown.
 #[derive(Serialize)]
-struct Row {
+pub(super) struct Row {
     id: Option<SlotId>,
     kind: String,
     label: Option<SlotLabel>,
@@ -87,12 +88,22 @@ fn list(args: &args::UnlockList) -> Outcome {
         let labels_known = labels.is_some();
         return output::print_json(&Listing { vault_id: header.vault, labels_known, slots });
     }
+    output::print(&slot_lines(&slots))
+}
+
+/// Slots as they are shown where labels aren't known.
+pub(super) fn unlabelled(slots: Vec<SlotInfo>) -> Vec<Row> {
+    KnownSlot::all(slots, &[]).into_iter().map(Row::from).collect()
+}
+
+/// A line for each slot, below a heading.
+pub(super) fn slot_lines(slots: &[Row]) -> String {
     let mut out = String::from(
         "slot                                  kind        made                  label, and what trying it costs\n",
     );
     for slot in slots {
         let id = slot.id.map_or_else(|| "-".to_owned(), |id| id.to_string());
-        let costs = slot.kdf.map(|kdf| {
+        let costs = slot.kdf.as_ref().map(|kdf| {
             format!(
                 "Argon2id, {} MiB, {}, {}",
                 kdf.memory_kib >> 10,
@@ -100,17 +111,18 @@ fn list(args: &args::UnlockList) -> Outcome {
                 printable::counted(kdf.lanes, "lane", "lanes")
             )
         });
-        let notes: Vec<String> = slot.label.map(|label| label.to_string()).into_iter().chain(costs).collect();
+        let notes: Vec<String> =
+            slot.label.as_ref().map(ToString::to_string).into_iter().chain(costs).collect();
         // Writing to a string can't fail.
         let line = format!(
             "{id:<36}  {:<10}  {:<20}  {}",
             printable::line(&slot.kind),
-            slot.created.unwrap_or_default(),
+            slot.created.as_deref().unwrap_or_default(),
             notes.join("; ")
         );
         let _ = writeln!(out, "{}", line.trim_end());
     }
-    output::print(&out)
+    out
 }
 
 /// The labels, where they can be known: from a mount's daemon, or with a secret that the user gives.

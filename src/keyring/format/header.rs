@@ -103,6 +103,19 @@ impl Header {
         Self { vault, suite, slots: Slots::default(), incompat: 0, ro_compat: RoCompat::default() }
     }
 
+    /// The number of the keyring's format.
+    pub const FORMAT: u16 = FORMAT;
+
+    /// The features that are set, by name; one that this program doesn't know, which lets it only read the vault, by its
+    /// bit.
+    pub fn features(&self) -> Vec<String> {
+        let gaps = (self.incompat & HAS_GAPS != 0).then(|| "versions-have-gaps".to_owned());
+        let ro_compat = self.ro_compat.bits();
+        let unknown =
+            (0..u32::BITS).filter(|bit| ro_compat >> bit & 1 == 1).map(|bit| format!("ro-compat-{bit}"));
+        gaps.into_iter().chain(unknown).collect()
+    }
+
     /// # Errors
     /// The features of the format for which this program must not write the vault.
     pub(in crate::keyring) fn writable(&self) -> Result<Writable, UnknownFeatures> {
