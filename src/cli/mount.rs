@@ -1,6 +1,7 @@
 //! `rekeyfs mount`, and the same as mount(8) calls it for fstab.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::args;
 use super::errors;
@@ -11,6 +12,10 @@ use super::target::Target;
 use crate::control::Client;
 use crate::mount::{self, FlagChanges, MountOptions};
 use crate::service::Operations;
+
+/// How long a remount waits for the daemon to notice it, which takes milliseconds.
+const NOTICE_PATIENCE: Duration = Duration::from_secs(2);
+const NOTICE_POLL: Duration = Duration::from_millis(20);
 
 /// A mount to be made.
 #[derive(Debug)]
@@ -29,6 +34,7 @@ impl MountPlan {
         let secret = SecretPlan::with_options(open, listed)?;
         let options = MountOptions {
             allow_other: listed.allow_other,
+            idle: listed.idle,
             read_only: listed.read_only,
             lazy_rewrap: !listed.no_rewrap,
             writeback: !listed.no_writeback,
@@ -53,6 +59,7 @@ impl MountPlan {
             return Err(Failure::line(Exit::Usage, problem));
         }
         listed.allow_other |= args.allow_other;
+        listed.idle = args.idle.or(listed.idle);
         listed.read_only |= args.read_only;
         listed.no_rewrap |= args.no_rewrap;
         listed.no_writeback |= args.no_writeback;
@@ -101,12 +108,31 @@ fn remount(mountpoint: &Path, changes: &FlagChanges) -> Outcome {
     if changes.read_only == Some(false)
         && let Target::Mounted(entry) = Target::resolve(mountpoint)?
         && let status = Client::of(&entry).status().map_err(|error| errors::operation(&error))?
-        && status.mount.is_some_and(|mount| mount.read_only)
+        && status.mount.is_some_and(|mount| mount.always_read_only)
     {
         let cause = "its daemon was started read-only; unmount it, then mount it writable";
         return Err(Failure::new(Exit::Usage, mountpoint.display(), cause));
     }
-    mount::remount(mountpoint, changes).map_err(|error| errors::mount(&error))
+    mount::remount(mountpoint, changes).map_err(|error| errors::mount(&error))?;
+    if let Some(read_only) = changes.read_only {
+        wait_for_daemon(mountpoint, read_only);
+    }
+    Ok(())
+}
+
+/// Waits until the daemon has noticed, so that it re-wraps nothing after the command. The kernel's part is done: a daemon that can't
+/// be asked is no failure.
+fn wait_for_daemon(mountpoint: &Path, read_only: bool) {
+    let Ok(Target::Mounted(entry)) = Target::resolve(mountpoint) else { return };
+    let deadline = Instant::now() + NOTICE_PATIENCE;
+    while Instant::now() < deadline {
+        match Client::of(&entry).status() {
+            Ok(status) if status.mount.as_ref().is_some_and(|mount| mount.read_only != read_only) => {
+                std::thread::sleep(NOTICE_POLL);
+            }
+            _ => return,
+        }
+    }
 }
 
 fn parse(lists: &[std::ffi::OsString], sloppy: bool) -> Outcome<Options> {
@@ -142,14 +168,14 @@ mod tests {
     fn options_and_o_options_say_the_same() {
         let typed = plan(
             "rekeyfs mount v m --allow-other --read-only --no-rewrap --no-writeback --suid --dev \
-             --accept-rollback --passfile p",
+             --accept-rollback --passfile p --idle 1h30m",
         );
         let listed = plan(
-            "rekeyfs mount v m -o allow_other,ro,norewrap -o nowriteback,suid,dev,accept_rollback,passfile=p",
+            "rekeyfs mount v m -o allow_other,ro,norewrap -o nowriteback,suid,dev,accept_rollback,passfile=p,idle=90m",
         );
         let fstab = plan(
             "mount.fuse.rekeyfs v m -o allow_other,ro,norewrap,nowriteback,suid,dev,accept_rollback,\
-             passfile=p,noauto",
+             passfile=p,noauto,idle=5400s",
         );
         let (typed, listed, fstab) = (typed.unwrap(), listed.unwrap(), fstab.unwrap());
         assert_eq!(format!("{typed:?}"), format!("{listed:?}"));

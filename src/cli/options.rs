@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::mount::FlagChanges;
 
@@ -35,6 +36,8 @@ pub(super) struct Options {
     pub(super) recovery_key: bool,
     /// `remount`: change the flags of a mount that is there, those that the list names.
     pub(super) remount: Option<FlagChanges>,
+    /// `idle=`.
+    pub(super) idle: Option<Duration>,
     /// `fsname=`.
     pub(super) fsname: Option<OsString>,
     /// `passfile=`.
@@ -128,6 +131,10 @@ impl Options {
             b"fsname" | b"passfile" | b"extpass" | b"keyfile" if value.is_empty() || value.contains(&0) => {
                 return Err(format!("-o {}: the value is empty or no text", shown()));
             }
+            b"idle" => {
+                let time = std::str::from_utf8(value).map_err(|_| IDLE_TIME.to_owned()).and_then(idle_time);
+                self.idle = Some(time.map_err(|problem| format!("-o {}: {problem}", shown()))?);
+            }
             b"fsname" => self.fsname = Some(text()),
             b"passfile" => self.passfile = Some(text().into()),
             b"extpass" => self.extpass = Some(text()),
@@ -174,7 +181,7 @@ impl Options {
             b"accept_rollback" => self.accept_rollback = true,
             b"any_cost" => self.any_cost = true,
             b"recovery_key" => self.recovery_key = true,
-            b"fsname" | b"passfile" | b"extpass" | b"keyfile" => {
+            b"fsname" | b"passfile" | b"extpass" | b"keyfile" | b"idle" => {
                 return Err(format!("-o {0}: it takes a value, {0}=…", String::from_utf8_lossy(name)));
             }
             b"remount" => {}
@@ -183,6 +190,32 @@ impl Options {
         }
         Ok(())
     }
+}
+
+/// What an idle time is.
+const IDLE_TIME: &str = "not a time above 0 such as 90s, 30m or 1h30m";
+
+/// A time in hours, minutes and seconds, each at most once and in this order.
+///
+/// # Errors
+/// It is something else.
+pub(super) fn idle_time(text: &str) -> Result<Duration, String> {
+    let wrong = || IDLE_TIME.to_owned();
+    let (mut rest, mut seconds) = (text, 0_u64);
+    for (unit, length) in [('h', 3600), ('m', 60), ('s', 1)] {
+        let Some((number, after)) = rest.split_once(unit) else { continue };
+        if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(wrong());
+        }
+        let number: u64 = number.parse().map_err(|_| wrong())?;
+        seconds = number.checked_mul(length).and_then(|more| seconds.checked_add(more)).ok_or_else(wrong)?;
+        rest = after;
+    }
+    // A century: an Instant can't be added to without end.
+    if !rest.is_empty() || !(1..=3_155_760_000).contains(&seconds) {
+        return Err(wrong());
+    }
+    Ok(Duration::from_secs(seconds))
 }
 
 fn unknown_option(option: &str) -> String {
@@ -273,6 +306,31 @@ mod tests {
             assert!(parse(list).unwrap_err().contains(part), "{list}: {:?}", parse(list));
         }
         assert!(Options::parse(&["nonsense,sync=1".into()], UnknownOptions::Ignore).is_ok());
+    }
+
+    #[test]
+    fn idle_times_have_units() {
+        let seconds = |text| idle_time(text).map(|time| time.as_secs());
+        assert_eq!(["90s", "30m", "2h45m", "1h1m1s", "0h5s"].map(seconds), [90, 1800, 9900, 3661, 5].map(Ok));
+        for wrong in [
+            "",
+            "30",
+            "0s",
+            "m",
+            "5m1h",
+            "1h2h",
+            "-1s",
+            "1.5h",
+            "+3s",
+            "5 m",
+            "9999999999999999h",
+            "999999h9999999h",
+        ] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(parse("idle=30m").unwrap().idle, Some(Duration::from_secs(1800)));
+        assert!(parse("idle=30").unwrap_err().contains("-o idle=30: not a time"));
+        assert!(parse("idle").unwrap_err().contains("takes a value"));
     }
 
     proptest! {

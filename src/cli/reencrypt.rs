@@ -269,7 +269,10 @@ impl Run {
         let done = Client::of(entry).reencrypt(Ino(meta.ino()), before, &mut monitor);
         let outcome = match done {
             Ok(outcome) => outcome,
-            Err(error) if error.kind == ErrorKind::Unreachable => return Err(errors::operation(&error)),
+            // None of the files can be.
+            Err(error) if matches!(error.kind, ErrorKind::Unreachable | ErrorKind::ReadOnly) => {
+                return Err(errors::operation(&error));
+            }
             Err(error) => {
                 self.left(path, error);
                 return Ok(());

@@ -64,7 +64,11 @@ fn text(status: &Status, bar: Option<char>) -> String {
     match &status.mount {
         None => out.push_str("mount      not mounted\n"),
         Some(mount) => {
-            let notes = [(mount.read_only, ", read-only"), (!mount.lazy_rewrap, ", lazy re-wrap off")];
+            let notes = [
+                (mount.detached, ", detached"),
+                (mount.read_only, ", read-only"),
+                (!mount.lazy_rewrap, ", lazy re-wrap off"),
+            ];
             let notes: String = notes.iter().filter(|(on, _)| *on).map(|(_, note)| *note).collect();
             let (at, pid) = (printable::path(mount.mountpoint.as_path()), mount.pid);
             let _ = writeln!(out, "mount      {at} (process {pid}{notes})");

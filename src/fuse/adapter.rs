@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use fuser::{INodeNo, ReplyAttr, ReplyEmpty};
 
+use super::activity::Activity;
 use super::answer::{Answer, Reply};
 use super::busy_poll::{BusyPoller, Served};
 use super::convert;
@@ -29,12 +30,18 @@ pub(super) struct Work {
     operation: Operation,
     ino: Ino,
     bulk: bool,
+    use_of_it: bool,
 }
 
 impl Work {
     /// One that is served quickly.
     pub(super) fn on(operation: Operation, node: INodeNo) -> Self {
-        Self { operation, ino: convert::ino(node), bulk: false }
+        Self { operation, ino: convert::ino(node), bulk: false, use_of_it: true }
+    }
+
+    /// It is no use of the mount (see [`Activity`]).
+    pub(super) fn no_use(self) -> Self {
+        Self { use_of_it: false, ..self }
     }
 
     /// It takes longer than waking a thread on another core does, if `bulk`.
@@ -52,6 +59,7 @@ pub struct Adapter {
     kernel: KernelCache,
     poller: Option<BusyPoller>,
     requests: &'static Requests,
+    activity: Arc<Activity>,
 }
 
 impl Adapter {
@@ -66,7 +74,13 @@ impl Adapter {
         poller: Option<BusyPoller>,
     ) -> Self {
         let requests = Requests::of_this_process();
-        Self { vault, pool, permissions, writeback, kernel, poller, requests }
+        let activity = Arc::default();
+        Self { vault, pool, permissions, writeback, kernel, poller, requests, activity }
+    }
+
+    /// Whether it is used.
+    pub fn activity(&self) -> Arc<Activity> {
+        Arc::clone(&self.activity)
     }
 
     /// Changes attributes, and answers. If a size can't be set the kernel keeps the old one and its pages, though the change
@@ -116,6 +130,9 @@ impl Adapter {
         reply: R,
         handler: impl FnOnce(Answer<R>),
     ) {
+        if work.use_of_it {
+            self.activity.note();
+        }
         {
             let _acting = Actor { uid: request.uid(), pid: request.pid() }.act();
             let trace = RequestTrace::begin(self.requests, work.operation, work.ino);

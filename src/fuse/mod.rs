@@ -5,6 +5,7 @@
 //! Each request has one `answer::Answer`, which goes with it from thread to thread. A handler that panics answers EIO:
 //! fuser replies so for a reply that is dropped.
 
+mod activity;
 mod adapter;
 mod answer;
 mod busy_poll;
@@ -20,6 +21,7 @@ mod pool;
 mod replies;
 mod trace;
 
+pub use activity::Activity;
 pub use adapter::Adapter;
 pub use busy_poll::BusyPoller;
 pub use errno::errno;

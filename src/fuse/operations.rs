@@ -53,7 +53,7 @@ impl Filesystem for Adapter {
     }
 
     fn forget(&self, request: &Request, node: INodeNo, lookups: u64) {
-        self.serve(request, Work::on(Operation::Forget, node), NoReply, |reply| {
+        self.serve(request, Work::on(Operation::Forget, node).no_use(), NoReply, |reply| {
             self.vault.forget(convert::ino(node), lookups);
             reply.send(drop);
         });
@@ -375,13 +375,17 @@ impl Filesystem for Adapter {
     }
 
     fn statfs(&self, request: &Request, node: INodeNo, reply: ReplyStatfs) {
-        self.serve(request, Work::on(Operation::StatFs, node), reply, |reply| match self.vault.statfs() {
-            Ok(s) => {
-                reply.send(|reply| {
-                    reply.statfs(s.blocks, s.bfree, s.bavail, s.files, s.ffree, s.bsize, s.namelen, s.frsize);
-                });
+        self.serve(request, Work::on(Operation::StatFs, node).no_use(), reply, |reply| {
+            match self.vault.statfs() {
+                Ok(s) => {
+                    reply.send(|reply| {
+                        reply.statfs(
+                            s.blocks, s.bfree, s.bavail, s.files, s.ffree, s.bsize, s.namelen, s.frsize,
+                        );
+                    });
+                }
+                Err(error) => reply.error(errno(&error)),
             }
-            Err(error) => reply.error(errno(&error)),
         });
     }
 

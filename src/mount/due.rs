@@ -1,5 +1,8 @@
 //! Rotations and deletions that fall due while a vault is mounted. They are checked at mount and every minute from then on. A
 //! check that finds nothing due only looks at the keys in memory. What is done is in the log by its event; here only what can't be.
+//!
+//! A mount that is read-only, from the start or for a while, changes no key by itself; what fell due meanwhile is done once it is
+//! writable.
 
 use std::io;
 use std::sync::Arc;
@@ -62,24 +65,30 @@ fn run(keys: &Keys, open: &OpenVault, shared: &SchedulerState) {
     let mut complained = false;
     while !shared.stopping.is_cancelled() {
         keys.events().catch_up();
-        match keys.rotate_due() {
-            Ok(_) => complained = false,
-            // Tried again every minute; one line in the log is enough.
-            Err(_) if complained => {}
-            Err(error) => {
-                complained = true;
-                tracing::warn!("a rotation is due and can't be made: {error}");
-            }
+        if !open.is_read_only() {
+            make_due(keys, open, shared, &mut complained);
         }
-        if let Err(error) = keys.expire_due() {
-            tracing::warn!("key material has expired and can't be deleted: {error}");
-        }
-        delete_due(open, shared);
         let mut sleep = shared.sleep.lock();
         if !shared.stopping.is_cancelled() {
             shared.wake.wait_for(&mut sleep, INTERVAL);
         }
     }
+}
+
+fn make_due(keys: &Keys, open: &OpenVault, shared: &SchedulerState, complained: &mut bool) {
+    match keys.rotate_due() {
+        Ok(_) => *complained = false,
+        // Tried again every minute; one line in the log is enough.
+        Err(_) if *complained => {}
+        Err(error) => {
+            *complained = true;
+            tracing::warn!("a rotation is due and can't be made: {error}");
+        }
+    }
+    if let Err(error) = keys.expire_due() {
+        tracing::warn!("key material has expired and can't be deleted: {error}");
+    }
+    delete_due(open, shared);
 }
 
 /// Deletes the keys whose date has passed. Deletions that are blocked are in the audit log and in the status.

@@ -22,6 +22,7 @@ mod service_manager;
 mod session;
 mod signals;
 mod unmount;
+mod upkeep;
 
 pub use error::{Failure, MountError};
 pub use limits::protect_memory;

@@ -33,6 +33,8 @@ pub struct Mount {
     pub source: OsString,
     /// The user who mounted it, for a FUSE mount.
     pub user: Option<u32>,
+    /// Whether the kernel lets nothing be written through it.
+    pub read_only: bool,
 }
 
 impl Mount {
@@ -76,11 +78,16 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     let device = std::str::from_utf8(fields.nth(1)?).ok()?;
     let (major, minor) = device.split_once(':')?;
     let mountpoint = fields.nth(1)?;
+    let is_ro = |options: &[u8]| options.split(|&b| b == b',').any(|option| option == b"ro");
+    let flags = fields.next()?;
+    if flags == b"-" {
+        return None;
+    }
     fields.find(|field| *field == b"-")?;
     let filesystem = fields.next()?;
     let source = fields.next()?;
-    let options = fields.next().unwrap_or_default().split(|&b| b == b',');
-    let user = options.filter_map(|option| option.strip_prefix(b"user_id=")).next();
+    let options = fields.next().unwrap_or_default();
+    let user = options.split(|&b| b == b',').filter_map(|option| option.strip_prefix(b"user_id=")).next();
     Some(Mount {
         id: MountId(id.parse().ok()?),
         device: rustix::fs::makedev(major.parse().ok()?, minor.parse().ok()?),
@@ -88,6 +95,7 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
         filesystem: OsStr::from_bytes(filesystem).into(),
         source: unescape(source),
         user: user.and_then(|id| std::str::from_utf8(id).ok()?.parse().ok()),
+        read_only: is_ro(flags) || is_ro(options),
     })
 }
 
@@ -137,6 +145,16 @@ mod tests {
         assert_eq!(mounts[0].mountpoint.as_os_str().as_bytes(), b"/home/u/\xff\xfe\nx");
         assert_eq!(mounts[0].source.as_bytes(), b"/v\xe4ult");
         assert_eq!((mounts[1].id, mounts[1].mountpoint.as_path()), (MountId(99), Path::new("/mnt/a")));
+    }
+
+    #[test]
+    fn read_only_is_the_mount_or_its_filesystem() {
+        let read_only = |flags: &str, options: &str| {
+            let line = format!("1 2 0:5 / /m {flags} - fuse.rekeyfs /v {options}");
+            parse(line.as_bytes())[0].read_only
+        };
+        assert!(read_only("ro,nosuid", "rw,user_id=0") && read_only("rw shared:7 master:1", "user_id=0,ro"));
+        assert!(!read_only("rw,nosuid shared:7", "rw,user_id=0") && !read_only("rw,root=ro", "x=ro"));
     }
 
     #[test]

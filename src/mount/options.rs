@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::ids::KeyVersion;
 
@@ -23,6 +24,8 @@ pub struct MountOptions {
     pub allow_other: bool,
     /// Refuse writes.
     pub read_only: bool,
+    /// Unmount once nothing used the mount for so long.
+    pub idle: Option<Duration>,
     /// Re-wrap stale files when they are used.
     pub lazy_rewrap: bool,
     /// Let the kernel gather writes in its cache. Without it each write is sent at once, and the times of a file are those of its
@@ -57,6 +60,7 @@ impl MountOptions {
             foreground: false,
             allow_other: false,
             read_only: false,
+            idle: None,
             lazy_rewrap: true,
             writeback: true,
             suid: false,

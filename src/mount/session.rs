@@ -16,6 +16,7 @@ use super::prepare::Prepared;
 use super::service_manager::ServiceManager;
 use super::signals::{self, PendingSignals};
 use super::unmount::{UnmountMode, unmount_exactly};
+use super::upkeep::{IdleTimer, Upkeep};
 use super::{attach, inherited, limits, log};
 use crate::control::{self, RegistryError, RuntimeDir, VaultLocation};
 use crate::events::{Event, UnmountReason};
@@ -127,6 +128,7 @@ fn serve(
     let poller = BusyPoller::new(device.try_clone().map_err(MountError::Session)?);
     let adapter =
         Adapter::new(Arc::clone(vault), pool, permissions, options.writeback, kernel.clone(), poller);
+    let activity = adapter.activity();
     let session = Session::from_fd(adapter, device, who_may_enter(options), session_config())
         .map_err(MountError::Session)?;
     kernel.connect(session.notifier());
@@ -136,8 +138,10 @@ fn serve(
     let slot = vault.keys().unlocked_by();
     let slot = (slot, vault.keys().kind_of_slot(slot));
     let mounted = Event::Mounted { mountpoint: mountpoint_text, read_only: vault.read_only(), slot };
-    let workers = Workers::start(prepared, vault, &attached.0)?;
     let reason = Arc::new(OnceLock::new());
+    let idle =
+        options.idle.map(|after| IdleTimer::new(after, Arc::clone(vault), activity, Arc::clone(&reason)));
+    let workers = Workers::start(prepared, vault, &attached.0, idle)?;
     let watch = signals
         .watch(attached.0.clone(), Arc::clone(&reason), manager.clone())
         .map_err(MountError::Daemon)?;
@@ -162,12 +166,18 @@ struct Workers {
     control: Option<control::Server>,
     rewrap: Option<rewrap::Worker>,
     due: Option<Scheduler>,
+    upkeep: Upkeep,
     /// Threads that work for the vault until its queues are closed.
     helpers: Vec<JoinHandle<()>>,
 }
 
 impl Workers {
-    fn start(prepared: &Prepared, vault: &Arc<Vault>, mount: &Mount) -> Result<Self, MountError> {
+    fn start(
+        prepared: &Prepared,
+        vault: &Arc<Vault>,
+        mount: &Mount,
+        idle: Option<IdleTimer>,
+    ) -> Result<Self, MountError> {
         let rewrap = if prepared.options.lazy_rewrap && !vault.read_only() {
             Some(rewrap::Worker::start(Arc::clone(vault)).map_err(MountError::Daemon)?)
         } else {
@@ -177,6 +187,8 @@ impl Workers {
             mountpoint: PathText(mount.mountpoint.clone()),
             pid: rustix::process::getpid().as_raw_nonzero().get(),
             read_only: vault.read_only(),
+            always_read_only: vault.read_only(),
+            detached: false,
             lazy_rewrap: prepared.options.lazy_rewrap,
         };
         let open = Arc::new(OpenVault::mounted(Arc::clone(vault), status));
@@ -186,6 +198,7 @@ impl Workers {
         } else {
             Some(Scheduler::start(Arc::clone(vault.keys()), Arc::clone(&open)).map_err(MountError::Daemon)?)
         };
+        let upkeep = Upkeep::start(mount.clone(), Arc::clone(&open), idle).map_err(MountError::Daemon)?;
         let control = match serve_control(prepared, vault, mount, open) {
             Ok(server) => Some(server),
             Err(error) => {
@@ -205,12 +218,12 @@ impl Workers {
             helper("rekeyfs-memory", Vault::trim_heap)?,
             helper("rekeyfs-removed", Vault::run_deferred_close)?,
         ];
-        Ok(Self { control, rewrap, due, helpers })
+        Ok(Self { control, rewrap, due, upkeep, helpers })
     }
 
     /// Ends them. Sweeps stop after their batch; control requests under way are answered.
     fn stop(self, vault: &Vault) {
-        drop((self.control, self.due));
+        drop((self.control, self.due, self.upkeep));
         vault.close_queues();
         if let Some(rewrap) = self.rewrap {
             rewrap.join();

@@ -49,6 +49,11 @@ fn run(vault: &Vault) {
                 None => return,
             }
         }
+        if vault.rewraps_are_held() {
+            // Of a batch that was taken just before.
+            retry.extend(batch);
+            continue;
+        }
         if retry_at <= Instant::now() {
             // Those that don't fit into this batch keep waiting.
             let due: Vec<Ino> = retry.iter().copied().take(BATCH).collect();

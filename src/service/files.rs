@@ -40,8 +40,8 @@ impl OpenVault {
         before: Option<Timestamp>,
         monitor: &mut Monitor<'_>,
     ) -> Result<FileReencrypted> {
-        let vault = self.files()?;
-        let mut monitor = monitor.linked_to(&self.ending);
+        let (vault, stop) = self.writable_files("re-encrypt its files")?;
+        let mut monitor = monitor.linked_to(&stop);
         let mut tries = 0;
         let outcome = loop {
             let outcome = rewrap::reencrypt_file(vault, ino, before, &mut monitor)
@@ -59,7 +59,13 @@ impl OpenVault {
             FileOutcome::Was(Reencrypted::Empty) => FileReencrypted::Empty,
             FileOutcome::Was(Reencrypted::Linked) => FileReencrypted::Linked,
             FileOutcome::Was(Reencrypted::InUse) => FileReencrypted::InUse,
-            FileOutcome::Was(Reencrypted::Stopped) => FileReencrypted::Stopped,
+            FileOutcome::Was(Reencrypted::Stopped) => {
+                if !self.ending.is_cancelled() {
+                    // By a remount, or by the client.
+                    self.writable_files("re-encrypt its files")?;
+                }
+                FileReencrypted::Stopped
+            }
         })
     }
 
@@ -88,7 +94,7 @@ impl OpenVault {
 
     /// KMS's ReEncrypt, for a file's DEK.
     pub(super) fn rewrap_file_to(&self, ino: Ino, key_id: &str) -> Result<KmsReply> {
-        let (vault, keys) = (self.files()?, &self.keys);
+        let ((vault, _), keys) = (self.writable_files("re-wrap its files")?, &self.keys);
         let failed = |error: KeyringError| match KmsError::of(error) {
             Ok(error) => Ok(KmsReply::Failed { error }),
             Err(error) => Err(errors::of_keyring(&error)),

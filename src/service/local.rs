@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -43,6 +44,9 @@ pub struct OpenVault {
     pub(super) keys: Arc<Keys>,
     files: OnceLock<Arc<Vault>>,
     pub(super) mounted: Option<MountedAs>,
+    detached: AtomicBool,
+    /// Of work that changes files: the mount becomes read-only. A new one each time that it is writable again.
+    pub(super) read_only: Mutex<Cancellation>,
     /// Held by the one sweep that may run.
     sweep: Mutex<()>,
     /// Held by the one check that may run.
@@ -59,6 +63,8 @@ impl OpenVault {
             keys,
             files: OnceLock::new(),
             mounted: None,
+            detached: AtomicBool::new(false),
+            read_only: Mutex::default(),
             sweep: Mutex::new(()),
             check: Mutex::new(()),
             ending: Cancellation::default(),
@@ -97,6 +103,45 @@ impl OpenVault {
         self.ending.cancel();
     }
 
+    /// The mount was remounted. Read-only, it changes no file: re-wraps are held back, and sweeps and re-encryptions stop
+    /// after their batch or file. Nor does it change a key by itself; what is ordered of keys is done.
+    pub fn remounted(&self, read_only: bool) {
+        let mut stop = self.read_only.lock();
+        if read_only {
+            stop.cancel();
+        } else {
+            *stop = Cancellation::default();
+        }
+        if let Some(files) = self.files.get() {
+            files.hold_rewraps(read_only);
+        }
+    }
+
+    /// Whether the mount is read-only, from the start or by a remount.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only.lock().is_cancelled() || self.files.get().is_some_and(|files| files.read_only())
+    }
+
+    /// Whether a sweep or a check is under way.
+    pub fn is_at_work(&self) -> bool {
+        self.sweep.is_locked() || self.check.is_locked()
+    }
+
+    /// No path leads to the mount any more.
+    pub fn detached(&self) {
+        self.detached.store(true, Ordering::Relaxed);
+    }
+
+    /// Refuses what changes files where that isn't allowed; else what stops it if that changes.
+    pub(super) fn writable_files(&self, what: &str) -> Result<(&Arc<Vault>, Cancellation)> {
+        let (files, stop) = (self.files()?, self.read_only.lock().clone());
+        if files.read_only() || stop.is_cancelled() {
+            let message = format!("{}: the mount is read-only; mount it writable to {what}", self.path());
+            return Err(ErrorReply::new(ErrorKind::ReadOnly, message));
+        }
+        Ok((files, Cancellation::linked_to(&[&self.ending, &stop])))
+    }
+
     /// The error of work that was stopped: by the caller, or by the end of the mount.
     pub(super) fn stopped(&self, message: String) -> ErrorReply {
         ErrorReply::new(
@@ -133,7 +178,11 @@ impl Operations for OpenVault {
             versions,
             counted: vault.census_counted().map(|at| at.to_string()),
             pending_rewraps: vault.stale_waiting() as u64,
-            mount: self.mounted.as_ref().map(|mounted| mounted.status.clone()),
+            mount: self.mounted.as_ref().map(|mounted| MountStatus {
+                read_only: self.is_read_only(),
+                detached: self.detached.load(Ordering::Relaxed),
+                ..mounted.status.clone()
+            }),
             ..status
         })
     }
@@ -171,11 +220,7 @@ impl Operations for OpenVault {
     }
 
     fn rewrap(&self, order: &Rewrap, monitor: &mut Monitor<'_>) -> Result<RewrapReport> {
-        let (vault, path) = (self.files()?, self.path());
-        if vault.read_only() {
-            let message = format!("{path}: it is read-only; mount it writable to re-wrap its files");
-            return Err(ErrorReply::new(ErrorKind::ReadOnly, message));
-        }
+        let ((vault, stop), path) = (self.writable_files("re-wrap its files")?, self.path());
         let Some(_only) = self.sweep.try_lock_for(SWEEP_PATIENCE) else {
             let message = format!("{path}: a sweep is under way already");
             return Err(ErrorReply::new(ErrorKind::Busy, message));
@@ -194,7 +239,7 @@ impl Operations for OpenVault {
         let events = self.keys.events();
         events.record(&Event::SweepBegan);
         let options = SweepOptions { max_rate, to, top };
-        let report = rewrap::sweep(vault, options, &mut monitor.linked_to(&self.ending))
+        let report = rewrap::sweep(vault, options, &mut monitor.linked_to(&stop))
             .map_err(|error| errors::of_vault(&path, &error))?;
         let progress = Progress {
             seen: report.files,
@@ -208,6 +253,14 @@ impl Operations for OpenVault {
             failed: progress.failed,
             complete: !report.stopped,
         });
+        if report.stopped && !self.ending.is_cancelled() && self.is_read_only() {
+            let done = format!("{} of the {} files that were visited", progress.rewrapped, progress.seen);
+            let message = format!(
+                "{path}: the mount became read-only, and the sweep stopped: {done} are re-wrapped; make it writable \
+                 (mount -o remount,rw), then run `rekeyfs rewrap` again"
+            );
+            return Err(ErrorReply::new(ErrorKind::ReadOnly, message));
+        }
         Ok(RewrapReport {
             progress,
             complete: !report.stopped,
@@ -352,6 +405,45 @@ mod tests {
         let tree = KeyRef::Alias(AliasName::tree());
         assert_eq!(kind(open.rotate(&tree)), ErrorKind::KeyNotUsable);
         assert!(open.inspect(Ino(1 << 60)).is_err());
+    }
+
+    #[test]
+    fn a_remount_read_only_stops_what_changes_files_and_a_writable_one_lets_it_go_on() {
+        let vault = TestVault::new();
+        let open = OpenVault::with_files(Arc::clone(&vault.vault));
+        let old = vault.written("old");
+        open.rotate(&default_alias()).unwrap();
+        open.remounted(true);
+        let refused = |done: ErrorReply| assert_eq!(done.kind, ErrorKind::ReadOnly, "{done}");
+        refused(open.rewrap(&Rewrap::default(), &mut Monitor::unattended()).unwrap_err());
+        refused(open.reencrypt(old, None, &mut Monitor::unattended()).unwrap_err());
+        refused(open.rewrap_to(old, "alias/default").unwrap_err());
+        // Opened, so it is stale and queued, and nobody gets it.
+        let (ino, handle) = vault.open("old").unwrap();
+        assert_eq!(vault.vault.stale_waiting(), 1);
+        assert_eq!(vault.vault.next_stale(9, Duration::ZERO), Some(vec![]));
+        // Keys are the vault's.
+        assert_eq!(open.rotate(&default_alias()).unwrap().new.0, 3);
+        open.remounted(false);
+        assert_eq!(vault.vault.next_stale(9, Duration::ZERO), Some(vec![old]));
+        vault.vault.release(ino, handle).unwrap();
+        let report = open.rewrap(&Rewrap::default(), &mut Monitor::unattended()).unwrap();
+        assert!(report.complete && report.progress.rewrapped == 1);
+    }
+
+    #[test]
+    fn a_sweep_that_runs_when_the_mount_becomes_read_only_ends_and_says_so() {
+        let vault = TestVault::new();
+        vault.written("file");
+        let open = OpenVault::with_files(Arc::clone(&vault.vault));
+        open.rotate(&default_alias()).unwrap();
+        let order = Rewrap { max_rate: std::num::NonZeroU32::new(1), ..Rewrap::default() };
+        let cancellation = Cancellation::default();
+        let mut remount = |_| open.remounted(true);
+        let refused = open.rewrap(&order, &mut Monitor::new(&cancellation, &mut remount)).unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::ReadOnly);
+        assert!(refused.to_string().contains("1 of the 1 files"), "{refused}");
+        assert!(refused.to_string().contains("remount,rw"), "{refused}");
     }
 
     #[test]

@@ -113,8 +113,14 @@ pub struct MountStatus {
     pub mountpoint: PathText,
     /// The daemon's process id.
     pub pid: i32,
-    /// Whether writes are refused.
+    /// Whether writes are refused: from the start, or by a remount.
     pub read_only: bool,
+    /// Whether that is so from the start: a remount can't make it writable.
+    #[serde(default)]
+    pub always_read_only: bool,
+    /// Whether it is detached (`umount -l`): no path leads there any more, and programs with open files are still served.
+    #[serde(default)]
+    pub detached: bool,
     /// Whether stale files are re-wrapped when they are used.
     pub lazy_rewrap: bool,
 }

@@ -1,12 +1,14 @@
 """A mount's life: its socket lasts as long as it does, and what became of a mount is said by every command."""
 
+import errno
 import os
 import pathlib
 import shutil
 import subprocess
+import time
 import unittest
 
-from harness import MountedTest, UserMountTest
+from harness import BIN, MountedTest, UserMountTest, is_gone, wait_until
 
 
 class SocketOfRoot(MountedTest):
@@ -59,6 +61,151 @@ class SocketOfUser(UserMountTest):
         self.vault.umount()
         left = [p for p in pathlib.Path("/tmp").glob(f"rekeyfs-{self.vault.uid}*/*") if str(self.mnt) in p.read_text()]
         self.assertEqual(left, [])
+
+
+class Idle(MountedTest):
+    """`mount --idle` unmounts what nobody uses."""
+
+    options = None
+
+    def gone_within(self, seconds):
+        return wait_until(lambda: not self.vault.is_mounted(), seconds)
+
+    def test_it_is_unmounted_after_its_last_use(self):
+        self.vault.mount("--idle", "2s")
+        pid = self.vault.pid
+        path = self.write("f", b"data", fsync=True)
+        for _ in range(10):
+            time.sleep(0.25)
+            os.listdir(self.mnt)
+            open(path, "rb").close()
+        self.assertTrue(self.vault.is_mounted(), "unmounted while it was used")
+        began = time.monotonic()
+        # What monitors ask, and the daemon's own commands, are no use.
+        while self.vault.is_mounted() and time.monotonic() < began + 8:
+            self.vault.run("status", self.vault.path, "--json", "--passfile", self.vault.passfile)
+            os.statvfs(self.mnt)
+            time.sleep(0.2)
+        took = time.monotonic() - began
+        self.assertFalse(self.vault.is_mounted(), "still mounted")
+        self.assertGreater(took, 1.5)
+        self.assertTrue(wait_until(lambda: is_gone(pid), 5))
+        self.vault.pid = None
+        # It ended as any other: it can be mounted again, and nothing is lost.
+        self.vault.mount()
+        self.assertEqual(self.read(path), b"data")
+        ends = [line for line in self.vault.ok("events", self.mnt, "--json").splitlines() if "Unmounted" in line]
+        self.assertIn('"idle"', ends[-1])
+
+    def test_an_open_file_or_a_working_directory_keeps_it(self):
+        self.vault.mount("-o", "idle=1s")
+        self.write("f", b"data")
+        with open(self.mnt / "f", "rb"):
+            self.assertFalse(self.gone_within(1.7), "unmounted with an open file")
+        sleeper = subprocess.Popen(["sleep", "2"], cwd=self.mnt)
+        self.assertFalse(self.gone_within(1.7), "unmounted under a working directory")
+        sleeper.wait()
+        self.assertTrue(self.gone_within(5))
+        self.vault.pid = None
+
+    def test_a_sweep_keeps_it(self):
+        self.vault.mount("--idle", "1s")
+        for number in range(3):
+            self.write(f"f{number}", b"data")
+        self.vault.rotate()
+        self.vault.ok("rewrap", self.mnt, "--max-rate", "1")
+        self.assertTrue(self.vault.is_mounted())
+        self.assertTrue(self.gone_within(5))
+        self.vault.pid = None
+
+
+class IdleOfUser(UserMountTest):
+    def test_a_user_s_mount_is_unmounted_too(self):
+        self.vault.mount("--idle", "1s")
+        self.assertTrue(wait_until(lambda: not self.vault.is_mounted(), 6))
+        self.vault.pid = None
+
+
+class Remount(MountedTest):
+    """`mount -o remount,ro` reaches the daemon."""
+
+    def setUp(self):
+        super().setUp()
+        self.need_root()
+        self.helper = self.dir / "mount.fuse.rekeyfs"
+        self.helper.symlink_to(BIN)
+
+    def remount(self, options, expected=0):
+        done = subprocess.run([self.helper, self.vault.path, self.mnt, "-o", f"remount,{options}"],
+                              env=self.vault.env, capture_output=True, text=True)  # fmt: skip
+        self.assertEqual(done.returncode, expected, done.stderr)
+        return done
+
+    def test_read_only_holds_re_wraps_back_and_status_shows_it(self):
+        path = self.write("f", b"data", fsync=True)
+        self.vault.rotate()
+        self.remount("ro")
+        self.assertTrue(self.vault.status()["mount"]["read_only"], "when the command returns")
+        self.assertIn("read-only", self.vault.ok("status", self.mnt))
+        self.assertErrno(errno.EROFS, open, self.mnt / "new", "wb")
+        self.assertEqual(self.read(path), b"data")
+        time.sleep(1.5)
+        self.assertEqual(self.vault.version(path), 1, "re-wrapped on a read-only mount")
+        self.assertRefused(self.vault.run("rewrap", self.mnt), "read-only", status=1)
+        self.assertRefused(self.vault.run("reencrypt", path), "read-only", status=1)
+        # Keys are the vault's: what is ordered is done.
+        self.assertEqual(self.vault.rotate()["new_version"], 3)
+        self.remount("rw")
+        self.assertFalse(self.vault.status()["mount"]["read_only"])
+        self.assertTrue(wait_until(lambda: self.vault.version(path) == 3, 5), "not re-wrapped when writable again")
+
+    def test_a_sweep_under_way_ends_with_a_message(self):
+        for number in range(60):
+            self.write(f"f{number}", b"data")
+        self.vault.rotate()
+        sweep = subprocess.Popen([BIN, "rewrap", self.mnt, "--max-rate", "5"], env=self.vault.env,
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+        time.sleep(1)
+        self.remount("ro")
+        _, said = sweep.communicate(timeout=30)
+        self.assertEqual(sweep.returncode, 1, said)
+        self.assertIn("the mount became read-only, and the sweep stopped", said)
+        self.assertIn("remount,rw", said)
+        before = [self.vault.version(self.mnt / f"f{number}") for number in range(60)]
+        self.assertTrue(1 in before and 2 in before, before)
+        self.remount("rw")
+        self.vault.ok("rewrap", self.mnt)
+        self.assertEqual({self.vault.version(self.mnt / f"f{number}") for number in range(60)}, {2})
+
+    def test_a_remount_that_goes_past_rekeyfs_is_noticed_too(self):
+        path = self.write("f", b"data", fsync=True)
+        self.vault.rotate()
+        subprocess.run(["mount", "-i", "-o", "remount,ro", self.mnt], check=True)
+        self.assertTrue(wait_until(lambda: self.vault.status()["mount"]["read_only"], 2))
+        self.read(path)
+        time.sleep(1)
+        self.assertEqual(self.vault.version(path), 1)
+
+
+class ReadOnly(MountedTest):
+    """What a mount that was made read-only changes: no file, and no key by itself."""
+
+    options = None
+
+    def test_keys_are_changed_when_that_is_ordered(self):
+        self.vault.mount()
+        path = self.write("f", b"data", fsync=True)
+        self.vault.remount("--read-only")
+        self.assertTrue(self.vault.status()["mount"]["read_only"])
+        self.assertEqual(self.vault.rotate()["new_version"], 2)
+        key = self.kms("describe-key", "--key-id", "alias/default")["KeyMetadata"]["KeyId"]
+        self.kms("disable-key", "--key-id", key)
+        self.assertErrno(errno.ENOKEY, open, path, "rb")
+        self.kms("enable-key", "--key-id", key)
+        self.assertEqual(self.read(path), b"data")
+        time.sleep(1)
+        self.assertEqual(self.vault.version(path), 1)
+        self.assertRefused(self.vault.run("rewrap", self.mnt), "read-only", status=1)
 
 
 if __name__ == "__main__":

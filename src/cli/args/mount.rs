@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser};
 
@@ -41,6 +42,9 @@ pub(in crate::cli) struct Mount {
     /// Let other users in, as far as modes and owners allow
     #[arg(long)]
     pub(in crate::cli) allow_other: bool,
+    /// Unmount once nothing used it for so long, as in 90s, 30m or 1h30m
+    #[arg(long, value_name = "TIME", value_parser = super::super::options::idle_time)]
+    pub(in crate::cli) idle: Option<Duration>,
     /// Refuse writes
     #[arg(long)]
     pub(in crate::cli) read_only: bool,
@@ -57,7 +61,7 @@ pub(in crate::cli) struct Mount {
     #[arg(long)]
     pub(in crate::cli) dev: bool,
     /// Mount options, as mount(8) takes them: ro, allow_other, suid, dev, noexec, noatime, norewrap, nowriteback,
-    /// nonempty, fsname=NAME, passfile=FILE, extpass=COMMAND, keyfile=FILE, recovery_key, accept_rollback, any_cost
+    /// idle=TIME, nonempty, fsname=NAME, passfile=FILE, extpass=COMMAND, keyfile=FILE, recovery_key, accept_rollback, any_cost
     #[arg(short = 'o', value_name = "OPTS")]
     pub(in crate::cli) options: Vec<OsString>,
 }

@@ -28,6 +28,8 @@ fn status() -> Status {
             mountpoint: std::path::Path::new("/m").into(),
             pid: 7,
             read_only: false,
+            always_read_only: false,
+            detached: false,
             lazy_rewrap: true,
         }),
         aliases: vec![AliasStatus {

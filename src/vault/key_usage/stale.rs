@@ -4,7 +4,7 @@
 //! alias tag (`wrapping.rs`): someone who has the old one opens the file by either. Or when it has no tag and is to get one.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -19,6 +19,8 @@ const QUEUE_MAX: usize = 1 << 16;
 pub(in crate::vault) struct RewrapQueue {
     waiting: Mutex<Waiting>,
     filled: Condvar,
+    /// Nothing is given out meanwhile.
+    held: AtomicBool,
     unsynced_slots: UnsyncedSlots,
 }
 
@@ -82,16 +84,29 @@ impl RewrapQueue {
         self.filled.notify_all();
     }
 
+    /// Gives nothing out as long as it is held; what is pushed waits.
+    pub(in crate::vault) fn hold(&self, held: bool) {
+        // Under the lock, so that nobody who is about to wait misses it.
+        let _waiting = self.waiting.lock();
+        self.held.store(held, Ordering::SeqCst);
+        self.filled.notify_all();
+    }
+
+    /// Whether it is held.
+    pub(in crate::vault) fn is_held(&self) -> bool {
+        self.held.load(Ordering::SeqCst)
+    }
+
     /// Waits for files, at most `max` of them and at most `timeout`; `None` once closed.
     pub(in crate::vault) fn pop(&self, max: usize, timeout: Duration) -> Option<Vec<Ino>> {
         let mut waiting = self.waiting.lock();
-        if waiting.order.is_empty() && !waiting.closed {
+        if (waiting.order.is_empty() || self.is_held()) && !waiting.closed {
             self.filled.wait_for(&mut waiting, timeout);
         }
         if waiting.closed {
             return None;
         }
-        let n = waiting.order.len().min(max);
+        let n = if self.is_held() { 0 } else { waiting.order.len().min(max) };
         let batch: Vec<Ino> = waiting.order.drain(..n).collect();
         for ino in &batch {
             waiting.known.remove(ino);

@@ -37,6 +37,11 @@ impl Handles {
         self.open.lock().remove(&handle)
     }
 
+    /// Whether no handle is out.
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.lock().is_empty()
+    }
+
     /// Whether it is a handle of this inode that was opened for writing.
     pub(in crate::vault) fn writes(&self, handle: Handle, ino: Ino) -> bool {
         self.open

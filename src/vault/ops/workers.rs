@@ -13,6 +13,21 @@ impl Vault {
         self.stale.pop(max, timeout)
     }
 
+    /// Holds re-wraps back, or lets them go on: the mount is read-only for a while. Files that are opened meanwhile are queued.
+    pub fn hold_rewraps(&self, held: bool) {
+        self.stale.hold(held);
+    }
+
+    /// Whether re-wraps are held back.
+    pub fn rewraps_are_held(&self) -> bool {
+        self.stale.is_held()
+    }
+
+    /// Whether a regular file is open.
+    pub fn has_open_files(&self) -> bool {
+        !self.handles.is_empty()
+    }
+
     /// Stale files that wait for their re-wrap.
     pub fn stale_waiting(&self) -> usize {
         self.stale.len()
