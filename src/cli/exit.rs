@@ -35,7 +35,7 @@ pub enum Exit {
     Interrupted = 15,
     /// FUSE: no /dev/fuse, no fusermount3, or the kernel refused the mount.
     Fuse = 19,
-    /// The daemon can't be asked: its control socket, or its refusal.
+    /// The daemon can't be asked: it died, its control socket, or its refusal.
     Control = 20,
     /// The passphrase is empty.
     EmptyPassphrase = 22,
@@ -47,7 +47,7 @@ pub enum Exit {
     InUse = 40,
     /// The keyring is older than, or another one than, what this host has seen, or that of a copy beside its vault.
     RolledBack = 41,
-    /// The target isn't mounted.
+    /// The target isn't mounted, or its mount is detached.
     NotMounted = 42,
     /// The mount is busy: a process still uses it.
     Busy = 43,
@@ -78,13 +78,13 @@ Exit status:
   14  the recovery key is misspelt
   15  stopped by SIGINT or SIGTERM
   19  FUSE: no /dev/fuse, no fusermount3, or the kernel refused
-  20  the mount's daemon can't be asked, or refused
+  20  the mount's daemon can't be asked, because it died or for another reason, or it refused
   22  empty passphrase
   23  the keyring is missing or can't be read
   24  the keyring could not be written
   40  another process holds the vault
   41  the keyring is older than this host has seen it, or another one, or a copy's (see --accept-rollback)
-  42  not mounted
+  42  not mounted, or detached (umount -l)
   43  the mount is busy
   44  no such alias or key, or its state doesn't allow it
   45  events --verify: a line was changed, moved, added or taken out, or the log was truncated

@@ -102,7 +102,9 @@ struct Inspector {
 
 impl Inspector {
     fn inspect(&self, path: &Path) -> Outcome<Row> {
-        let failed = |error: io::Error| Failure::new(Exit::Other, path.display(), error);
+        let failed = |error: io::Error| {
+            target::ended_mount(path).unwrap_or_else(|| Failure::new(Exit::Other, path.display(), error))
+        };
         let meta = fs::symlink_metadata(path).map_err(failed)?;
         if !meta.is_file() {
             let cause = format!("{}; only regular files have a header", kind(&meta));

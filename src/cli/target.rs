@@ -12,19 +12,33 @@ use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use super::args::HERE;
 use super::exit::{Exit, Failure, Outcome};
-use crate::control::{self, Entry};
+use super::output;
+use crate::control::{self, Client, Entry};
 use crate::ids::PathText;
-use crate::mount;
 use crate::mount::mountinfo::{self, Mount};
+use crate::mount::{self, MountUser};
+use crate::printable;
+use crate::service::Operations;
 use crate::storage::{self, Walked, walk};
 
 /// How long a daemon that has lost its socket is waited for; it takes a second.
 const RETURN_PATIENCE: Duration = Duration::from_secs(3);
 const RETURN_POLL: Duration = Duration::from_millis(50);
+
+/// How often, and after which pauses, a daemon is asked whether its mount is detached: it notices in a quarter of a second.
+const DETACH_TRIES: usize = 5;
+const DETACH_PAUSE: Duration = Duration::from_millis(100);
+
+/// A command says once that the mount which it asks is detached.
+static DETACHED_ONCE: Once = Once::new();
+
+/// The most users of a mount that a message names.
+const USERS_NAMED: usize = 5;
 
 /// A resolved target.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,8 +60,14 @@ impl Target {
         if place.mount.is_some() {
             return match &place.entry {
                 Some(entry) => Ok(Self::Mounted(entry.clone())),
-                None => Err(unanswered(path, &place.walked)),
+                None => Err(unanswered(path, &place)),
             };
+        }
+        if let Some(detached) = place.detached() {
+            if place.entry.is_none() {
+                return Err(detached.failure(path));
+            }
+            DETACHED_ONCE.call_once(|| output::complain(&detached.failure(path)));
         }
         let walked = place.walked.there().map_err(|error| unreachable_path(path, &error))?;
         if let Some(entry) = place.entry {
@@ -123,6 +143,32 @@ impl Destination {
         Ok(place)
     }
 
+    /// The mount of the vault that the path names, or that was mounted there, if it is detached: its daemon serves programs
+    /// with open files, and no path leads to it.
+    pub(super) fn detached(&self) -> Option<Detached> {
+        let was_here = |entry: &Entry| self.walked.path() == entry.mountpoint.as_path();
+        let entry = match &self.entry {
+            Some(entry) => (**entry).clone(),
+            None if self.mount.is_some() => return None,
+            None => known().into_iter().find(was_here)?,
+        };
+        let listed = |entry: &Entry| mountinfo::mounts().iter().any(|mount| mount.device == entry.mount_dev);
+        // The daemon has to notice it; one whose mount is in another namespace answers that it isn't detached.
+        let mut tries = 0;
+        while !listed(&entry) {
+            let mount = Client::of(&entry).status().ok()?.mount?;
+            if mount.detached {
+                return Some(Detached { pid: mount.pid, users: mount::users_of(entry.mount_dev), entry });
+            }
+            tries += 1;
+            if tries == DETACH_TRIES {
+                break;
+            }
+            std::thread::sleep(DETACH_PAUSE);
+        }
+        None
+    }
+
     fn find_entry(&self) -> Option<Box<Entry>> {
         let entries = known();
         let entry = match &self.mount {
@@ -144,6 +190,43 @@ impl Destination {
             Some(mount) => (me.is_root() || mount.user == Some(me.as_raw())) && !self.walked.nobody_answers(),
             None => self.walked.is_there() && mount::served_mount(self.walked.fd()).is_some(),
         }
+    }
+}
+
+/// A mount to which no path leads any more.
+pub(super) struct Detached {
+    entry: Entry,
+    pid: i32,
+    users: Vec<MountUser>,
+}
+
+impl Detached {
+    /// What is to be known of it, of the path that was asked for.
+    pub(super) fn failure(&self, path: &Path) -> Failure {
+        let (vault, at) = (self.entry.vault.as_path().display(), self.entry.mountpoint.as_path().display());
+        let some = self.users.iter().take(USERS_NAMED).map(|user| format!("{} ({})", user.pid, user.name));
+        let users = match (some.collect::<Vec<_>>().join(", "), self.users.len()) {
+            (_, 0) => "a process that can't be seen from here".to_owned(),
+            (some, 1) => format!("process {some}"),
+            (some, all) if all > USERS_NAMED => format!("processes {some} and {} more", all - USERS_NAMED),
+            (some, _) => format!("processes {some}"),
+        };
+        let cause = format!(
+            "the mount of {vault} at {at} is detached and still in use, by {users}; its daemon, process {}, ends with the last \
+             of them, and until then answers to {vault}",
+            self.pid
+        );
+        Failure::new(Exit::NotMounted, path.display(), cause)
+    }
+}
+
+/// Why a path can't be read, where a mount's end is the reason.
+pub(super) fn ended_mount(path: &Path) -> Option<Failure> {
+    let place = Destination::of(path).ok()?;
+    match &place.mount {
+        Some(_) if place.walked.nobody_answers() => Some(unanswered(path, &place)),
+        Some(_) => None,
+        None => place.detached().map(|detached| detached.failure(path)),
     }
 }
 
@@ -205,11 +288,17 @@ fn unreachable_path(path: &Path, error: &io::Error) -> Failure {
 }
 
 /// Why a mount can't be asked.
-fn unanswered(path: &Path, place: &Walked) -> Failure {
-    let cause = if place.nobody_answers() {
-        "its daemon died; `rekeyfs umount` the mountpoint, then mount again"
-    } else {
-        "a mount whose daemon can't be asked from here; ask as the user who mounted it, or as root"
+fn unanswered(path: &Path, place: &Destination) -> Failure {
+    let mount = place.mount.as_ref().filter(|_| place.walked.nobody_answers());
+    let cause = match mount {
+        Some(mount) => {
+            let at = printable::shell(&mount.mountpoint);
+            format!(
+                "the daemon of this mount died; clean up with `rekeyfs umount {at}` (or `fusermount3 -u {at}`), then mount again"
+            )
+        }
+        None => "a mount whose daemon can't be asked from here; ask as the user who mounted it, or as root"
+            .to_owned(),
     };
     Failure::new(Exit::Control, path.display(), cause)
 }

@@ -12,7 +12,7 @@ use crate::mount::mountinfo::{self, Mount};
 use crate::mount::{self, FlagChanges, MountError, UnmountMode};
 
 /// Unmounts the mount that a path is the root of, or that of the vault whose directory it is, as the kernel has it,
-/// and waits for the daemon's end unless it is to be lazy.
+/// and waits for the daemon's end unless it is to be lazy. A mount whose daemon died is taken away from whoever is in there.
 ///
 /// # Errors
 /// [`Exit::NotMounted`], [`Exit::Busy`], [`Exit::InUse`] if the daemon stays, or what the kernel says.
@@ -45,7 +45,13 @@ pub(super) fn run_helper(args: &args::UmountHelper) -> Outcome {
 }
 
 fn unmount(target: &Path, how: UnmountMode) -> Outcome {
-    let Destination { walked, mount, entry } = Destination::of(target)?;
+    let place = Destination::of(target)?;
+    if place.mount.is_none()
+        && let Some(detached) = place.detached()
+    {
+        return Err(detached.failure(target));
+    }
+    let Destination { walked, mount, entry } = place;
     let is_root = |mount: &Mount| mount.mountpoint == walked.path();
     let mount = match mount {
         Some(mount) => Some(mount).filter(is_root),
@@ -57,6 +63,8 @@ fn unmount(target: &Path, how: UnmountMode) -> Outcome {
             mountinfo::mounts().into_iter().rfind(of_vault)
         }),
     };
+    let mount = mount.or_else(|| mount::dead_mount_of(walked.path()));
+    let dead = mount.as_ref().is_some_and(mount::is_dead);
     // Held, it were a use of the mount.
     let there = walked.there().map(drop);
     let mount = mount.ok_or_else(|| match there {
@@ -67,5 +75,7 @@ fn unmount(target: &Path, how: UnmountMode) -> Outcome {
     })?;
     let daemon =
         entry.and_then(|entry| Client::of(&entry).peer().ok()).map(|peer| peer.as_raw_nonzero().get());
+    // What a dead daemon left is of no use to whoever is in there.
+    let how = if dead { UnmountMode::Lazy } else { how };
     mount::unmount(&mount, daemon, how).map_err(|error| errors::mount(&error))
 }

@@ -185,6 +185,8 @@ impl Holder {
         }
         if let Some(mount) = self.mount() {
             text += &format!(", mounted at {}", mount.mountpoint.display());
+        } else if self.serves.is_some() && self.host == host() {
+            text += ", whose mount is detached, or in another mount namespace, and still in use";
         }
         text
     }

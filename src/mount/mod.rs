@@ -23,14 +23,17 @@ mod session;
 mod signals;
 mod unmount;
 mod upkeep;
+mod users;
 
 pub use error::{Failure, MountError};
 pub use limits::protect_memory;
 pub use lock::{VaultLock, served_mount};
+pub use mountpoint::{dead_mount_of, is_dead};
 pub use options::MountOptions;
 pub use prepare::{Prepared, locate_vault, prepare};
 pub use remount::{FlagChanges, remount};
 pub use unmount::{UnmountMode, unmount};
+pub use users::{MountUser, users_of};
 
 use crate::unlock::Secret;
 

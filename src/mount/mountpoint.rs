@@ -88,8 +88,17 @@ pub(super) fn check(options: &MountOptions, vault: &Path) -> Result<Mountpoint, 
     Ok(at)
 }
 
+/// This user's mount of the vault in this directory whose daemon is gone; root's and others' for root.
+pub fn dead_mount_of(vault: &Path) -> Option<Mount> {
+    let me = geteuid();
+    let ours = |mount: &Mount| {
+        mount.is_vault() && mount.source == vault && (me.is_root() || mount.user == Some(me.as_raw()))
+    };
+    mountinfo::mounts().into_iter().rfind(|mount| ours(mount) && is_dead(mount))
+}
+
 /// Whether the daemon of a mount is gone.
-pub(super) fn is_dead(mount: &Mount) -> bool {
+pub fn is_dead(mount: &Mount) -> bool {
     let root = walk(&mount.mountpoint, geteuid().as_raw());
     root.is_ok_and(|root| mountinfo::of(root.fd()).as_ref() == Some(mount) && root.nobody_answers())
 }

@@ -29,7 +29,7 @@ use crate::vault::Vault;
 const SELDOM: Duration = Duration::from_secs(60);
 /// The least time between two readings: where containers come and go, mounts change all the time.
 const PAUSE: Duration = Duration::from_millis(200);
-/// A mount that isn't in the list is detached if its session hasn't ended by then.
+/// A mount that isn't in the list is logged as detached if its session hasn't ended by then.
 const ENDING: Duration = Duration::from_secs(2);
 /// In how many parts an idle time is watched.
 const PARTS: u32 = 10;
@@ -163,9 +163,9 @@ impl State {
         let at = self.mount.mountpoint.display();
         let Some(now) = mountinfo::now(&self.mount) else {
             let since = *self.missing_since.get_or_insert_with(Instant::now);
+            self.open.detached();
             if !self.detached && since.elapsed() >= ENDING {
                 self.detached = true;
-                self.open.detached();
                 tracing::warn!("{at}: detached; programs that have files in there are still served");
             }
             return;

@@ -1,6 +1,7 @@
 """A mount's life: its socket lasts as long as it does, and what became of a mount is said by every command."""
 
 import errno
+import json
 import os
 import pathlib
 import shutil
@@ -206,6 +207,99 @@ class ReadOnly(MountedTest):
         time.sleep(1)
         self.assertEqual(self.vault.version(path), 1)
         self.assertRefused(self.vault.run("rewrap", self.mnt), "read-only", status=1)
+
+
+# Each command that takes a path of a mount; {m} is one in it.
+COMMANDS = (
+    "status {m}", "status {m} --count", "rotate {m}", "rewrap {m}", "events {m}", "events {m} --verify", "fsck {m}",
+    "inspect {m}/f", "reencrypt {m}/f", "reencrypt -r {m}", "unlock list {m}", "key-backup export {m} backup",
+    "kms list-keys --vault {m}", "kms re-encrypt --destination-key-id alias/default {m}/f",
+    "key retire {m} --key-id alias/default --below 1",
+)  # fmt: skip
+
+
+class Ended(MountedTest):
+    """What became of a mount is said by every command, in one line."""
+
+    def each_command(self, at, *words, status, fsck=8):
+        for command in COMMANDS:
+            with self.subTest(command):
+                done = self.vault.run(*command.format(m=at).split())
+                self.assertEqual(done.returncode, fsck if command.startswith("fsck") else status, done.stderr)
+                self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+                for word in words:
+                    self.assertIn(word, done.stderr)
+                self.assertNotIn("os error", done.stderr)
+
+    def test_after_kill_9_each_command_says_so_and_how_to_clean_up(self):
+        self.write("f", b"data", fsync=True)
+        self.vault.kill()
+        clean_up = f"clean up with `rekeyfs umount {self.mnt}` (or `fusermount3 -u {self.mnt}`)"
+        self.each_command(self.mnt, "the daemon of this mount died", clean_up, status=20)
+        done = self.vault.run("status", self.mnt / "no/such/file")
+        self.assertRefused(done, "the daemon of this mount died", status=20)
+        # Under a shell that stands in there.
+        sleeper = subprocess.Popen(["sleep", "60"], cwd=self.mnt) if os.path.isdir(self.mnt) else None
+        self.vault.ok("umount", self.mnt)
+        self.assertFalse(self.vault.is_mounted())
+        if sleeper:
+            sleeper.kill()
+            sleeper.wait()
+        self.vault.mount()
+        self.assertEqual(self.read(self.mnt / "f"), b"data")
+
+    def test_what_a_dead_daemon_left_is_cleaned_up_by_the_vault_s_path_and_by_the_next_mount(self):
+        self.vault.kill()
+        self.vault.ok("umount", self.vault.path)
+        self.assertFalse(self.vault.is_mounted())
+        self.vault.mount()
+        with subprocess.Popen(["sleep", "60"], cwd=self.mnt) as sleeper:
+            self.vault.kill()
+            done = self.vault.try_mount()
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn("unmounted what a killed daemon had left", done.stderr)
+            self.vault.pid = self.vault.daemon_pid()
+            sleeper.kill()
+        self.assertEqual(list(self.mnt.iterdir()), [])
+
+    def test_a_detached_mount_says_who_uses_it(self):
+        path = self.write("f", b"data", fsync=True)
+        pid = self.vault.pid
+        with open(path, "rb") as used:
+            self.vault.ok("umount", "--lazy", self.mnt)
+            self.each_command(
+                self.mnt, f"the mount of {self.vault.path}", "is detached and still in use", f"by process {os.getpid()} (",
+                f"its daemon, process {pid},", status=42,
+            )  # fmt: skip
+            self.assertRefused(self.vault.run("umount", self.mnt), "detached and still in use", status=42)
+            self.assertRefused(self.vault.run("umount", self.vault.path), "detached and still in use", status=42)
+            self.assertRefused(self.vault.try_mount(), f"in use by process {pid}", "detached", status=40)
+            # The vault is asked through its daemon, which says it once.
+            done = self.vault.run("status", self.vault.path, "--json")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertTrue(json.loads(done.stdout)["mount"]["detached"])
+            self.assertEqual(done.stderr.count("detached and still in use"), 1, done.stderr)
+            self.assertIn(", detached", self.vault.ok("status", self.vault.path))
+            self.assertEqual(self.vault.ok("rotate", self.vault.path).count("2"), 1)
+            self.assertEqual(used.read(), b"data")
+        self.assertTrue(wait_until(lambda: is_gone(pid), 10))
+        self.vault.pid = None
+
+
+class EndedOfUser(UserMountTest):
+    def test_a_user_s_mount_says_it_too_and_cleans_up(self):
+        self.vault.mount()
+        self.vault.kill()
+        done = self.shell("$R status mnt")
+        self.assertEqual(done.returncode, 20, done.stderr)
+        self.assertIn("the daemon of this mount died; clean up with `rekeyfs umount", done.stderr)
+        self.shell_ok("$R umount mnt")
+        self.assertFalse(self.vault.is_mounted())
+        self.vault.mount()
+        pid = self.vault.pid
+        self.shell_ok("echo x > mnt/f; exec 3< mnt/f; $R umount --lazy mnt; ! $R status mnt 2> said; grep -q 'still in use, by process' said")
+        self.assertTrue(wait_until(lambda: is_gone(pid), 10))
+        self.vault.pid = None
 
 
 if __name__ == "__main__":
