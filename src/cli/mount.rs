@@ -7,6 +7,7 @@ use super::args;
 use super::errors;
 use super::exit::{Exit, Failure, Outcome};
 use super::options::{Options, UnknownOptions};
+use super::output;
 use super::secrets::{self, SecretPlan};
 use super::target::Target;
 use crate::control::Client;
@@ -31,9 +32,19 @@ impl MountPlan {
         listed: &Options,
         open: Option<&args::Open>,
     ) -> Outcome<Self> {
+        if listed.allow_other && listed.allow_root {
+            return Err(Failure::line(
+                Exit::Usage,
+                "-o: of allow_other and allow_root only one can be given",
+            ));
+        }
+        listed.warnings.iter().for_each(output::complain);
         let secret = SecretPlan::with_options(open, listed)?;
         let options = MountOptions {
             allow_other: listed.allow_other,
+            allow_root: listed.allow_root,
+            no_symlinks: listed.no_symlinks,
+            contexts: listed.contexts.clone(),
             idle: listed.idle,
             read_only: listed.read_only,
             lazy_rewrap: !listed.no_rewrap,

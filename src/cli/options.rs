@@ -1,11 +1,15 @@
 //! `-o` options: what FUSE programs take, what mount(8) passes on, and what fstab holds for others.
 
+mod table;
+
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::mount::FlagChanges;
+use crate::mount::{FlagChanges, SecurityContext};
+pub(in crate::cli) use table::help;
+use table::{Meaning, OF_THE_MOUNT, Takes};
 
 /// The options that mean something here.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -14,6 +18,14 @@ pub(super) struct Options {
     pub(super) read_only: bool,
     /// `allow_other`.
     pub(super) allow_other: bool,
+    /// `allow_root`.
+    pub(super) allow_root: bool,
+    /// `nosymfollow`.
+    pub(super) no_symlinks: bool,
+    /// `context=` and its kin.
+    pub(super) contexts: Vec<SecurityContext>,
+    /// What isn't done of what is accepted, a line each.
+    pub(super) warnings: Vec<String>,
     /// `suid`.
     pub(super) suid: bool,
     /// `dev`.
@@ -47,39 +59,6 @@ pub(super) struct Options {
     /// `keyfile=`.
     pub(super) keyfile: Option<PathBuf>,
 }
-
-/// Options for mount(8), fstab and systemd, which say nothing to a filesystem, and those that FUSE mounts
-/// have anyway.
-const IGNORED: &[&[u8]] = &[
-    b"defaults",
-    b"auto",
-    b"noauto",
-    b"user",
-    b"nouser",
-    b"users",
-    b"nousers",
-    b"owner",
-    b"noowner",
-    b"group",
-    b"nogroup",
-    b"nofail",
-    b"_netdev",
-    b"_rnetdev",
-    b"async",
-    b"diratime",
-    b"nodiratime",
-    b"norelatime",
-    b"strictatime",
-    b"nostrictatime",
-    b"lazytime",
-    b"nolazytime",
-    b"silent",
-    b"loud",
-    b"default_permissions",
-];
-const IGNORED_WITH_VALUE: &[&[u8]] = &[b"comment", b"user", b"uhelper", b"helper", b"subtype"];
-/// What mount(8) reads from the list of mounts and passes on when it remounts.
-const OF_THE_MOUNT: &[&[u8]] = &[b"user_id", b"group_id", b"blksize", b"max_read"];
 
 /// What is done about an option that nobody knows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -126,6 +105,13 @@ impl Options {
         let Some(value) = value else {
             return self.apply_flag(name, unknown);
         };
+        let takes_value = table::meaning(name, Takes::Value);
+        if takes_value.is_none() && table::takes(name).is_some() && unknown == UnknownOptions::Refuse {
+            return Err(format!("-o {}: it takes no value", shown()));
+        }
+        if let Some(Meaning::Refused(why)) = takes_value {
+            return Err(format!("-o {}: {why}", shown()));
+        }
         let text = || OsString::from_vec(value.to_vec());
         match name {
             b"fsname" | b"passfile" | b"extpass" | b"keyfile" if value.is_empty() || value.contains(&0) => {
@@ -139,8 +125,12 @@ impl Options {
             b"passfile" => self.passfile = Some(text().into()),
             b"extpass" => self.extpass = Some(text()),
             b"keyfile" => self.keyfile = Some(text().into()),
-            _ if IGNORED_WITH_VALUE.contains(&name) || unknown == UnknownOptions::Ignore => {}
-            _ if OF_THE_MOUNT.contains(&name) && self.remount.is_some() => {}
+            b"context" | b"fscontext" | b"defcontext" | b"rootcontext" => {
+                self.contexts
+                    .push(SecurityContext::new(name, value).map_err(|why| format!("-o {}: {why}", shown()))?);
+            }
+            _ if takes_value.is_some() || unknown == UnknownOptions::Ignore => {}
+            _ if OF_THE_MOUNT.iter().any(|of| of.as_bytes() == name) && self.remount.is_some() => {}
             _ => return Err(unknown_option(&shown())),
         }
         Ok(())
@@ -157,6 +147,8 @@ impl Options {
                 b"nodev" => changes.dev = Some(false),
                 b"exec" => changes.noexec = Some(false),
                 b"noexec" => changes.noexec = Some(true),
+                b"symfollow" => changes.no_symlinks = Some(false),
+                b"nosymfollow" => changes.no_symlinks = Some(true),
                 _ => {}
             }
         }
@@ -165,6 +157,9 @@ impl Options {
             b"ro" => self.read_only = true,
             b"rw" => self.read_only = false,
             b"allow_other" => self.allow_other = true,
+            b"allow_root" => self.allow_root = true,
+            b"symfollow" => self.no_symlinks = false,
+            b"nosymfollow" => self.no_symlinks = true,
             b"suid" => self.suid = true,
             b"nosuid" => self.suid = false,
             b"dev" => self.dev = true,
@@ -181,12 +176,20 @@ impl Options {
             b"accept_rollback" => self.accept_rollback = true,
             b"any_cost" => self.any_cost = true,
             b"recovery_key" => self.recovery_key = true,
-            b"fsname" | b"passfile" | b"extpass" | b"keyfile" | b"idle" => {
-                return Err(format!("-o {0}: it takes a value, {0}=…", String::from_utf8_lossy(name)));
-            }
             b"remount" => {}
-            _ if IGNORED.contains(&name) || unknown == UnknownOptions::Ignore => {}
-            _ => return Err(unknown_option(&String::from_utf8_lossy(name))),
+            _ => {
+                let shown = String::from_utf8_lossy(name);
+                match table::meaning(name, Takes::Nothing) {
+                    Some(Meaning::Done | Meaning::Nothing) => {}
+                    Some(Meaning::Warned(what)) => self.warnings.push(format!("-o {shown}: {what}")),
+                    Some(Meaning::Refused(why)) => return Err(format!("-o {shown}: {why}")),
+                    None if unknown == UnknownOptions::Ignore => {}
+                    None if table::takes(name).is_some() => {
+                        return Err(format!("-o {shown}: it takes a value, {shown}=…"));
+                    }
+                    None => return Err(unknown_option(&shown)),
+                }
+            }
         }
         Ok(())
     }
@@ -222,12 +225,18 @@ fn unknown_option(option: &str) -> String {
     format!("-o {option}: not an option of rekeyfs; `rekeyfs mount --help` lists them")
 }
 
+/// At commas, but not at those in the quotation marks around a context.
 fn split(list: &OsStr) -> Vec<Vec<u8>> {
-    let mut options = vec![Vec::new()];
+    let mut options: Vec<Vec<u8>> = vec![Vec::new()];
+    let mut quoted = false;
     let mut bytes = list.as_bytes().iter();
     while let Some(&byte) = bytes.next() {
         match byte {
-            b',' => options.push(Vec::new()),
+            b'"' if quoted || options.last().is_some_and(|option| option.ends_with(b"context=")) => {
+                quoted = !quoted;
+                options.last_mut().into_iter().for_each(|option| option.push(byte));
+            }
+            b',' if !quoted => options.push(Vec::new()),
             // At the end of the list a backslash stands for itself.
             b'\\' => options.last_mut().into_iter().for_each(|o| o.push(*bytes.next().unwrap_or(&b'\\'))),
             other => options.last_mut().into_iter().for_each(|o| o.push(other)),
@@ -283,8 +292,13 @@ mod tests {
     fn a_remount_changes_what_the_list_names_last_and_takes_what_the_list_of_mounts_holds() {
         let list =
             "rw,nosuid,nodev,relatime,user_id=0,group_id=0,default_permissions,allow_other,remount,ro,exec";
-        let changes =
-            FlagChanges { read_only: Some(true), suid: Some(false), dev: Some(false), noexec: Some(false) };
+        let changes = FlagChanges {
+            read_only: Some(true),
+            suid: Some(false),
+            dev: Some(false),
+            noexec: Some(false),
+            no_symlinks: None,
+        };
         assert_eq!(parse(list).unwrap().remount, Some(changes));
         assert_eq!(parse("remount").unwrap().remount, Some(FlagChanges::default()));
         assert_eq!(parse("ro").unwrap().remount, None);
@@ -296,7 +310,12 @@ mod tests {
     fn what_can_not_be_is_refused_by_name() {
         for (list, part) in [
             ("nonsense", "-o nonsense"),
-            ("sync", "-o sync"),
+            ("sync", "-o sync: it can't be kept"),
+            ("uid=5", "chown"),
+            ("umask=022", "chmod"),
+            ("ro=1", "takes no value"),
+            ("context=a\"b", "quotation mark"),
+            ("context=", "empty"),
             ("nonsense=1", "-o nonsense=1"),
             ("passfile", "takes a value"),
             ("passfile=", "empty"),
@@ -306,6 +325,52 @@ mod tests {
             assert!(parse(list).unwrap_err().contains(part), "{list}: {:?}", parse(list));
         }
         assert!(Options::parse(&["nonsense,sync=1".into()], UnknownOptions::Ignore).is_ok());
+    }
+
+    #[test]
+    fn each_option_of_the_table_is_what_the_table_says_and_in_the_docs() {
+        let docs = include_str!("../../docs/mounting.md");
+        for (name, takes, meaning) in table::TABLE {
+            let list = match takes {
+                Takes::Nothing => (*name).to_owned(),
+                Takes::Value if *name == "idle" => "idle=5m".to_owned(),
+                Takes::Value => format!("{name}=x"),
+            };
+            let shown = list.replace("=x", "=").replace("=5m", "=");
+            assert!(docs.contains(&format!("`{shown}")), "docs/mounting.md lacks {shown}");
+            assert!(help().contains(&shown), "{shown}");
+            let parsed = parse(&list);
+            match meaning {
+                Meaning::Done => {
+                    let default = [
+                        "rw",
+                        "nosuid",
+                        "nodev",
+                        "exec",
+                        "symfollow",
+                        "atime",
+                        "relatime",
+                        "rewrap",
+                        "writeback",
+                    ];
+                    assert_eq!(parsed.unwrap() == Options::default(), default.contains(name), "{list}");
+                }
+                Meaning::Nothing => assert_eq!(parsed.unwrap(), Options::default(), "{list}"),
+                Meaning::Warned(what) => assert_eq!(parsed.unwrap().warnings, [format!("-o {list}: {what}")]),
+                Meaning::Refused(why) => {
+                    assert!(why.contains("leave it out"), "{list}: no remedy");
+                    assert_eq!(parsed.unwrap_err(), format!("-o {list}: {why}"));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_context_in_quotation_marks_keeps_its_commas() {
+        let got = parse("ro,context=\"system_u:object_r:tmp_t:s0:c1,c2\",noexec,fsname=a\"b").unwrap();
+        let context = SecurityContext::new(b"context", b"system_u:object_r:tmp_t:s0:c1,c2").unwrap();
+        assert!(got.read_only && got.noexec && got.fsname == Some("a\"b".into()));
+        assert_eq!(got.contexts, [context]);
     }
 
     #[test]

@@ -158,7 +158,11 @@ impl Destination {
         while !listed(&entry) {
             let mount = Client::of(&entry).status().ok()?.mount?;
             if mount.detached {
-                return Some(Detached { pid: mount.pid, users: mount::users_of(entry.mount_dev), entry });
+                // A descriptor that this command inherited is its shell's use too.
+                let me = std::process::id();
+                let mut users = mount::users_of(entry.mount_dev);
+                users.retain(|user| user.pid != me);
+                return Some(Detached { pid: mount.pid, users, entry });
             }
             tries += 1;
             if tries == DETACH_TRIES {

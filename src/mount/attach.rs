@@ -17,6 +17,7 @@ use rustix::net::{
 };
 use rustix::process::{getegid, geteuid};
 
+use super::context::SecurityContext;
 use super::error::MountError;
 use super::fusermount::{explain, fusermount, no_fusermount};
 use super::mountinfo::FILESYSTEM_TYPE;
@@ -84,17 +85,19 @@ fn directly(
         geteuid().as_raw(),
         getegid().as_raw()
     );
-    if options.allow_other {
+    if options.allow_other || options.allow_root {
         data.push_str(",allow_other");
     }
     if permissions == Permissions::Kernel {
         data.push_str(",default_permissions");
     }
+    data.extend(options.contexts_for_kernel().iter().map(SecurityContext::for_kernel));
     let data = CString::new(data).map_err(|_| MountError::Fuse("mount data holds NUL".to_owned()))?;
     let mut flags = MountFlags::empty();
     flags.set(MountFlags::NOSUID, !options.suid);
     flags.set(MountFlags::NODEV, !options.dev);
     flags.set(MountFlags::NOEXEC, options.noexec);
+    flags.set(MountFlags::NOSYMFOLLOW, options.no_symlinks);
     flags.set(MountFlags::NOATIME, options.no_atime);
     flags.set(MountFlags::RDONLY, options.read_only);
     match mount(source, mountpoint.held(), FILESYSTEM_TYPE, flags, data.as_c_str()) {
@@ -147,7 +150,7 @@ fn helper_options(options: &MountOptions, source: &OsStr, permissions: Permissio
         list.push(byte);
     }
     let flags = [
-        (options.allow_other, ",allow_other"),
+        (options.allow_other || options.allow_root, ",allow_other"),
         (permissions == Permissions::Kernel, ",default_permissions"),
         (options.noexec, ",noexec"),
         (options.no_atime, ",noatime"),
@@ -155,6 +158,9 @@ fn helper_options(options: &MountOptions, source: &OsStr, permissions: Permissio
     ];
     for (_, name) in flags.into_iter().filter(|(wanted, _)| *wanted) {
         list.extend_from_slice(name.as_bytes());
+    }
+    for context in options.contexts_for_kernel().iter().filter_map(SecurityContext::for_helper) {
+        list.extend_from_slice(context.as_bytes());
     }
     list.extend_from_slice(b",nosuid,nodev");
     OsString::from_vec(list)

@@ -5,6 +5,7 @@
 //! it has secrets or threads, since neither locked memory nor threads are inherited. The parent reports the outcome.
 
 mod attach;
+mod context;
 mod daemon;
 mod due;
 mod error;
@@ -25,6 +26,7 @@ mod unmount;
 mod upkeep;
 mod users;
 
+pub use context::SecurityContext;
 pub use error::{Failure, MountError};
 pub use limits::protect_memory;
 pub use lock::{VaultLock, served_mount};

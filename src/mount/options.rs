@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::ids::KeyVersion;
 
+use super::context::{SecurityContext, selinux_is_enabled};
 use super::error::MountError;
 use crate::unlock::CostLimit;
 use crate::vault::VaultOptions;
@@ -22,6 +23,12 @@ pub struct MountOptions {
     pub foreground: bool,
     /// Let other users in, as far as modes, owners and ACLs allow.
     pub allow_other: bool,
+    /// Let root in, who without it sees an ordinary user's mount as anyone else does.
+    pub allow_root: bool,
+    /// Refuse to follow symlinks in the mount.
+    pub no_symlinks: bool,
+    /// SELinux contexts.
+    pub contexts: Vec<SecurityContext>,
     /// Refuse writes.
     pub read_only: bool,
     /// Unmount once nothing used the mount for so long.
@@ -59,6 +66,9 @@ impl MountOptions {
             mountpoint,
             foreground: false,
             allow_other: false,
+            allow_root: false,
+            no_symlinks: false,
+            contexts: Vec::new(),
             read_only: false,
             idle: None,
             lazy_rewrap: true,
@@ -97,6 +107,18 @@ impl MountOptions {
         if self.dev && !root {
             return Err(MountError::Option { option: "dev", problem: "only root may give it" });
         }
+        if self.no_symlinks && !root {
+            return Err(MountError::Option { option: "nosymfollow", problem: "only root may give it" });
+        }
+        if let Some(context) = self.contexts_for_kernel().iter().find(|c| !root && c.for_helper().is_none()) {
+            let problem = "fusermount3 takes no context with a comma; mount as root";
+            return Err(MountError::Option { option: context.name(), problem });
+        }
         Ok(())
+    }
+
+    /// The contexts, where the kernel takes any.
+    pub(super) fn contexts_for_kernel(&self) -> &[SecurityContext] {
+        if selinux_is_enabled() { &self.contexts } else { &[] }
     }
 }

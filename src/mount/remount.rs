@@ -11,10 +11,13 @@ use super::error::MountError;
 use super::mountinfo;
 use crate::storage::walk;
 
+/// ST_NOSYMFOLLOW of statfs(2), which rustix doesn't name.
+const NOSYMFOLLOW: StatVfsMountFlags = StatVfsMountFlags::from_bits_retain(0x2000);
+
 /// What is to change; `None` stays as it is.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct FlagChanges {
-    /// Refuse writes. The kernel then sends none; the daemon keeps running and may still re-wrap files.
+    /// Refuse writes. The kernel then sends none, and the daemon re-wraps nothing (`upkeep`).
     pub read_only: Option<bool>,
     /// Honour set-user-id bits and file capabilities.
     pub suid: Option<bool>,
@@ -22,6 +25,8 @@ pub struct FlagChanges {
     pub dev: Option<bool>,
     /// Refuse to execute.
     pub noexec: Option<bool>,
+    /// Refuse to follow symlinks.
+    pub no_symlinks: Option<bool>,
 }
 
 /// Changes flags of the vault mounted at `mountpoint`. When the mount becomes read-only, the kernel has sent all earlier writes to
@@ -52,6 +57,7 @@ impl FlagChanges {
             (MountFlags::NOSUID, StatVfsMountFlags::NOSUID, self.suid.map(|on| !on)),
             (MountFlags::NODEV, StatVfsMountFlags::NODEV, self.dev.map(|on| !on)),
             (MountFlags::NOEXEC, StatVfsMountFlags::NOEXEC, self.noexec),
+            (MountFlags::NOSYMFOLLOW, NOSYMFOLLOW, self.no_symlinks),
         ] {
             flags.set(flag, change.unwrap_or(now.contains(old)));
         }

@@ -287,7 +287,7 @@ fn permissions(options: &MountOptions) -> Permissions {
 
 /// Mirrors what the kernel allows. Root may always enter, because writeback is sent in its name.
 fn who_may_enter(options: &MountOptions) -> SessionACL {
-    if options.allow_other { SessionACL::All } else { SessionACL::RootAndOwner }
+    if options.allow_other && !options.allow_root { SessionACL::All } else { SessionACL::RootAndOwner }
 }
 
 fn session_threads() -> usize {

@@ -9,7 +9,7 @@ import subprocess
 import time
 import unittest
 
-from harness import BIN, MountedTest, UserMountTest, is_gone, wait_until
+from harness import BIN, ROOT, MountedTest, UserMountTest, is_gone, wait_until
 
 
 class SocketOfRoot(MountedTest):
@@ -73,10 +73,10 @@ class Idle(MountedTest):
         return wait_until(lambda: not self.vault.is_mounted(), seconds)
 
     def test_it_is_unmounted_after_its_last_use(self):
-        self.vault.mount("--idle", "2s")
+        self.vault.mount("--idle", "1s")
         pid = self.vault.pid
         path = self.write("f", b"data", fsync=True)
-        for _ in range(10):
+        for _ in range(8):
             time.sleep(0.25)
             os.listdir(self.mnt)
             open(path, "rb").close()
@@ -89,7 +89,7 @@ class Idle(MountedTest):
             time.sleep(0.2)
         took = time.monotonic() - began
         self.assertFalse(self.vault.is_mounted(), "still mounted")
-        self.assertGreater(took, 1.5)
+        self.assertGreater(took, 0.8)
         self.assertTrue(wait_until(lambda: is_gone(pid), 5))
         self.vault.pid = None
         # It ended as any other: it can be mounted again, and nothing is lost.
@@ -102,16 +102,16 @@ class Idle(MountedTest):
         self.vault.mount("-o", "idle=1s")
         self.write("f", b"data")
         with open(self.mnt / "f", "rb"):
-            self.assertFalse(self.gone_within(1.7), "unmounted with an open file")
-        sleeper = subprocess.Popen(["sleep", "2"], cwd=self.mnt)
-        self.assertFalse(self.gone_within(1.7), "unmounted under a working directory")
+            self.assertFalse(self.gone_within(1.3), "unmounted with an open file")
+        sleeper = subprocess.Popen(["sleep", "1.6"], cwd=self.mnt)
+        self.assertFalse(self.gone_within(1.3), "unmounted under a working directory")
         sleeper.wait()
         self.assertTrue(self.gone_within(5))
         self.vault.pid = None
 
     def test_a_sweep_keeps_it(self):
         self.vault.mount("--idle", "1s")
-        for number in range(3):
+        for number in range(2):
             self.write(f"f{number}", b"data")
         self.vault.rotate()
         self.vault.ok("rewrap", self.mnt, "--max-rate", "1")
@@ -209,6 +209,90 @@ class ReadOnly(MountedTest):
         self.assertRefused(self.vault.run("rewrap", self.mnt), "read-only", status=1)
 
 
+class Options(MountedTest):
+    """Options that others know, with the kernel."""
+
+    options = None
+
+    def setUp(self):
+        super().setUp()
+        self.need_root()
+        self.helper = self.dir / "mount.fuse.rekeyfs"
+        self.helper.symlink_to(BIN)
+
+    def fstab(self, options):
+        return subprocess.run([self.helper, self.vault.path, self.mnt, "-o", options], env=self.vault.env,
+                              capture_output=True, text=True)  # fmt: skip
+
+    def mounted(self, options):
+        done = self.fstab(f"passfile={self.vault.passfile},{options}")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.vault.pid = self.vault.daemon_pid()
+        return done.stderr
+
+    def test_symlinks_are_not_followed_also_after_another_remount(self):
+        self.mounted("nosymfollow")
+        self.write("f", b"data")
+        (self.mnt / "link").symlink_to("f")
+        self.assertErrno(errno.ELOOP, open, self.mnt / "link", "rb")
+        self.assertEqual(self.fstab("remount,noexec").returncode, 0)
+        self.assertErrno(errno.ELOOP, open, self.mnt / "link", "rb")
+        self.assertEqual(os.readlink(self.mnt / "link"), "f")
+        self.assertEqual(self.fstab("remount,symfollow").returncode, 0)
+        self.assertEqual(self.read(self.mnt / "link"), b"data")
+
+    def test_contexts_are_left_out_where_selinux_is_not_enabled(self):
+        if os.path.exists("/sys/fs/selinux/enforce"):
+            self.skipTest("SELinux is enabled")
+        self.assertEqual(self.mounted('context="system_u:object_r:tmp_t:s0:c1,c2",rootcontext=a:b:c:s0,nofail,_netdev'), "")
+
+    def test_what_is_not_done_is_said_or_refused(self):
+        for option, word in (("sync", "fsync"), ("dirsync", "fsync"), ("uid=5", "chown"), ("umask=77", "chmod")):
+            self.assertRefused(self.fstab(f"passfile={self.vault.passfile},{option}"), f"-o {option}: ", word, status=2)
+        self.assertIn("-o strictatime: ", self.mounted("strictatime"))
+
+    def test_the_kernel_does_only_a_part_of_sync(self):
+        """Why it is refused. Where this fails the kernel does more than it did, and the option can be thought of again."""
+        self.need_tools("strace")
+        self.mounted("defaults")
+        subprocess.run(["mount", "-i", "-o", "remount,sync", self.mnt], check=True)
+        self.write("f", b"data")
+        log = self.dir / "strace"
+        with subprocess.Popen(["strace", "-f", "-p", str(self.vault.pid), "-e", "trace=fsync,fdatasync", "-o", log],
+                              stderr=subprocess.PIPE) as strace:  # fmt: skip
+            strace.stderr.readline()
+            os.mkdir(self.mnt / "d")
+            os.rename(self.mnt / "f", self.mnt / "g")
+            os.chmod(self.mnt / "g", 0o600)
+            os.unlink(self.mnt / "g")
+            time.sleep(0.3)
+            strace.terminate()
+            strace.stderr.read()
+        self.assertNotIn("sync(", log.read_text())
+
+
+class AllowRoot(UserMountTest):
+    def test_root_is_let_in_and_a_third_user_is_not(self):
+        conf = self.home / "fuse.conf"
+        conf.write_text("user_allow_other\n")
+        script = self.home / "script"
+        script.write_text(f"""
+mount --make-rprivate /
+touch /etc/fuse.conf && mount --bind {conf} /etc/fuse.conf
+as() {{ setpriv --reuid=$1 --regid=$1 --clear-groups sh -c "$2"; }}
+as {self.vault.uid} 'chmod 711 . && {self.bin} mount vault mnt --passfile passphrase -o allow_root &&
+    chmod 755 mnt && echo data > mnt/f && chmod 644 mnt/f' || exit 3
+[ "$(cat mnt/f)" = data ] || exit 4
+as 4242 'cat mnt/f' && exit 5
+as 4242 'ls mnt' && exit 6
+as {self.vault.uid} '[ "$(cat mnt/f)" = data ] && {self.bin} umount mnt'
+""")
+        done = subprocess.run(["unshare", "-m", "bash", script], cwd=self.vault.base, env=self.vault.env,
+                              capture_output=True, text=True, timeout=60)  # fmt: skip
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("denied", done.stderr.lower())
+
+
 # Each command that takes a path of a mount; {m} is one in it.
 COMMANDS = (
     "status {m}", "status {m} --count", "rotate {m}", "rewrap {m}", "events {m}", "events {m} --verify", "fsck {m}",
@@ -280,7 +364,7 @@ class Ended(MountedTest):
             self.assertTrue(json.loads(done.stdout)["mount"]["detached"])
             self.assertEqual(done.stderr.count("detached and still in use"), 1, done.stderr)
             self.assertIn(", detached", self.vault.ok("status", self.vault.path))
-            self.assertEqual(self.vault.ok("rotate", self.vault.path).count("2"), 1)
+            self.vault.ok("rotate", self.vault.path)
             self.assertEqual(used.read(), b"data")
         self.assertTrue(wait_until(lambda: is_gone(pid), 10))
         self.vault.pid = None
@@ -300,6 +384,56 @@ class EndedOfUser(UserMountTest):
         self.shell_ok("echo x > mnt/f; exec 3< mnt/f; $R umount --lazy mnt; ! $R status mnt 2> said; grep -q 'still in use, by process' said")
         self.assertTrue(wait_until(lambda: is_gone(pid), 10))
         self.vault.pid = None
+
+
+PAM_CONFIG = """<?xml version="1.0" encoding="utf-8" ?>
+<!DOCTYPE pam_mount SYSTEM "pam_mount.conf.xml.dtd">
+<pam_mount>{volume}<mntoptions require="nosuid,nodev" /><mkmountpoint enable="1" remove="true" /></pam_mount>
+"""
+PAM_SERVICE = """auth required pam_mount.so
+auth required pam_permit.so
+account required pam_permit.so
+session required pam_mount.so
+session required pam_permit.so
+"""
+
+
+class PamMount(UserMountTest):
+    """The line for pam_mount that docs/mounting.md has, with a service of the test's own."""
+
+    def test_it_is_mounted_at_login_and_unmounted_at_logout(self):
+        self.need_tools("pamtester", "pmvarrun")
+        docs = (ROOT / "docs/mounting.md").read_text()
+        volume = next(line for line in docs.splitlines() if line.startswith("<volume "))
+        for shown, ours in (
+            ('"alice"', '"nobody"'),
+            ('"rekeyfs#/home/alice/vault"', f'"{self.bin}#{self.vault.path}"'),
+            ('"/home/alice/Private"', f'"{self.mnt}"'),
+        ):
+            self.assertIn(shown, volume)
+            volume = volume.replace(shown, ours)
+        config, services = self.home / "pam_mount.xml", self.home / "pam.d"
+        config.write_text(PAM_CONFIG.format(volume=volume))
+        services.mkdir()
+        (services / "rekeyfs-test").write_text(PAM_SERVICE)
+        login = self.home / "login.sh"
+        login.write_text(f"""
+mount --make-rprivate /
+mount --bind {config} /etc/security/pam_mount.conf.xml
+mount --bind {services} /etc/pam.d
+pamtester rekeyfs-test nobody authenticate open_session < {self.vault.passfile} || exit 3
+setpriv --reuid={self.vault.uid} --regid={self.vault.uid} --clear-groups sh -ec '
+    grep -q " {self.mnt} .*fuse.rekeyfs.*user_id={self.vault.uid}" /proc/self/mountinfo
+    echo secret > {self.mnt}/file
+    {self.bin} status {self.mnt} --json' || exit 4
+pamtester rekeyfs-test nobody authenticate close_session < {self.vault.passfile} || exit 5
+for _ in $(seq 50); do grep -q " {self.mnt} " /proc/self/mountinfo || exit 0; sleep 0.1; done
+exit 6
+""")
+        done = subprocess.run(["unshare", "-m", "bash", login], capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.vault.mount()
+        self.assertEqual(self.shell_ok(f"cat {self.mnt}/file"), "secret\n")
 
 
 if __name__ == "__main__":

@@ -60,9 +60,8 @@ pub(in crate::cli) struct Mount {
     /// Honour device nodes
     #[arg(long)]
     pub(in crate::cli) dev: bool,
-    /// Mount options, as mount(8) takes them: ro, allow_other, suid, dev, noexec, noatime, norewrap, nowriteback,
-    /// idle=TIME, nonempty, fsname=NAME, passfile=FILE, extpass=COMMAND, keyfile=FILE, recovery_key, accept_rollback, any_cost
-    #[arg(short = 'o', value_name = "OPTS")]
+    /// Mount options, as mount(8) takes them
+    #[arg(short = 'o', value_name = "OPTS", long_help = super::super::options::help())]
     pub(in crate::cli) options: Vec<OsString>,
 }
 

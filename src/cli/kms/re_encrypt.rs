@@ -10,7 +10,7 @@ use crate::cli::args::kms::ReEncrypt;
 use crate::cli::errors;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::output;
-use crate::cli::target;
+use crate::cli::target::{self, Destination};
 use crate::control::Client;
 use crate::ids::Ino;
 use crate::service::{KmsReply, Operations};
@@ -35,16 +35,20 @@ pub(super) fn run(args: &ReEncrypt) -> Outcome {
 }
 
 fn re_encrypt(path: &Path, args: &ReEncrypt) -> Outcome {
-    let failed = |error: io::Error| Failure::new(Exit::Other, path.display(), error);
+    let failed = |error: io::Error| {
+        target::ended_mount(path).unwrap_or_else(|| Failure::new(Exit::Other, path.display(), error))
+    };
     // While this is open the kernel, and so the mount, knows the inode.
     let held = File::from(storage::hold_walked(path).map_err(failed)?);
     let meta = held.metadata().map_err(failed)?;
-    let entries = target::known();
-    let Some(entry) = entries.iter().find(|entry| entry.mount_dev == meta.dev()) else {
+    let known = target::known().into_iter().find(|entry| entry.mount_dev == meta.dev());
+    // One that has lost its socket is waited for.
+    let waited_for = || Destination::of(path).ok()?.entry.filter(|entry| entry.mount_dev == meta.dev());
+    let Some(entry) = known.or_else(|| waited_for().map(|entry| *entry)) else {
         let cause = "not in a mount that can be asked; mount its vault first";
         return Err(Failure::new(Exit::NotMounted, path.display(), cause));
     };
-    let client = Client::of(entry);
+    let client = Client::of(&entry);
     let reply = client.rewrap_to(Ino(meta.ino()), &args.destination_key_id);
     match reply.map_err(|error| errors::operation(&error))? {
         KmsReply::Done { answer } => answer::print(OPERATION, &answer, args.output),
