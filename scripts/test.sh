@@ -11,6 +11,10 @@ install_missing fusermount3:fuse3 fio:fio git:git rsync:rsync restic:restic borg
     bindfs:bindfs mergerfs:mergerfs gocryptfs:gocryptfs mkfs.exfat:exfatprogs mount.exfat-fuse:exfat-fuse
 install_missing age:age clevis:clevis clevis-encrypt-tpm2:clevis-tpm2 swtpm:swtpm tpm2_create:tpm2-tools
 install_missing strace:strace chattr:e2fsprogs gocryptfs:gocryptfs
+# pam_mount, for a service of the test's own. Its package puts itself into this machine's logins: taken out again.
+if ! command -v pmvarrun >/dev/null 2>&1; then
+    if (install_missing pmvarrun:libpam-mount-bin pamtester:pamtester); then as_root pam-auth-update --package --remove libpam-mount; fi
+fi
 python3 -c 'import ensurepip, venv' 2>/dev/null || install_missing no-such-command:python3-venv
 [ -e /dev/fuse ] || as_root modprobe fuse 2>/dev/null || true
 open_fuse_to_users

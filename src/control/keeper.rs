@@ -1,12 +1,14 @@
 //! Notices that a mount's socket or registry file is gone, and has it made again.
 //!
-//! inotify reports the removal of the files and of their directory, but not that of a directory above, nor an unmount that
-//! leaves them where nobody gets at them. So they are also looked at: soon after each event, then less and less often, every
+//! inotify reports the removal of the files and of their directory, and poll(2) on the list of mounts an unmount that leaves
+//! them where nobody gets at them; nothing reports that a directory above is renamed. So they are also looked at: soon after each event, then less and less often, every
 //! minute in the end. Not at once: what removes a directory fails if a file appears in it meanwhile.
 
+use std::fs::File;
 use std::time::{Duration, Instant};
 
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::event::{PollFd, PollFlags};
+use rustix::fd::OwnedFd;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
 use super::endpoint::Endpoint;
@@ -21,6 +23,7 @@ const UNWATCHED: Duration = Duration::from_secs(2);
 /// Keeps one endpoint reachable.
 pub(super) struct Keeper {
     watch: Option<OwnedFd>,
+    mounts: Option<File>,
     interval: Duration,
     next: Instant,
     complained: bool,
@@ -30,12 +33,14 @@ impl Keeper {
     /// Begins to watch.
     pub(super) fn of(endpoint: &Endpoint) -> Self {
         let watch = watch(endpoint);
-        Self { watch, interval: SELDOM, next: Instant::now() + SOON, complained: false }
+        let mounts = File::open("/proc/self/mountinfo").ok();
+        Self { watch, mounts, interval: SELDOM, next: Instant::now() + SOON, complained: false }
     }
 
-    /// Readable after an event.
-    pub(super) fn events(&self) -> Option<BorrowedFd<'_>> {
-        self.watch.as_ref().map(AsFd::as_fd)
+    /// What reports an event.
+    pub(super) fn events(&self) -> impl Iterator<Item = PollFd<'_>> {
+        let watch = self.watch.iter().map(|fd| PollFd::new(fd, PollFlags::IN));
+        watch.chain(self.mounts.iter().map(|mounts| PollFd::new(mounts, PollFlags::PRI)))
     }
 
     /// How long until it is to be looked.
@@ -48,7 +53,9 @@ impl Keeper {
         let mut buffer = [0; 4096];
         // Their content doesn't matter.
         while self.watch.as_ref().is_some_and(|fd| rustix::io::read(fd, &mut buffer).is_ok_and(|n| n > 0)) {}
-        (self.interval, self.next) = (SOON, Instant::now() + SOON);
+        // Not later each time: mounts may change all the time.
+        self.interval = SOON;
+        self.next = self.next.min(Instant::now() + SOON);
     }
 
     /// Looks, if it is time, and has the endpoint made again if it is gone. Whether it was.

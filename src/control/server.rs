@@ -129,8 +129,7 @@ fn accept_loop(shared: &Arc<Shared>, mut endpoint: Endpoint) -> Endpoint {
 fn wait(shared: &Shared, endpoint: &Endpoint, keeper: &Keeper) -> (bool, bool) {
     let mut fds =
         vec![PollFd::new(&shared.wake, PollFlags::IN), PollFd::new(endpoint.listener(), PollFlags::IN)];
-    let events = keeper.events();
-    fds.extend(events.as_ref().map(|events| PollFd::new(events, PollFlags::IN)));
+    fds.extend(keeper.events());
     let patience = Timespec::try_from(keeper.patience()).ok();
     if let Err(error) = poll(&mut fds, patience.as_ref())
         && error != Errno::INTR
@@ -138,8 +137,8 @@ fn wait(shared: &Shared, endpoint: &Endpoint, keeper: &Keeper) -> (bool, bool) {
         tracing::warn!("control socket: poll: {error}");
         std::thread::sleep(ACCEPT_PAUSE);
     }
-    let ready = |n: usize| fds.get(n).is_some_and(|fd| !fd.revents().is_empty());
-    (ready(1), ready(2))
+    let ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
+    (fds.get(1).is_some_and(ready), fds.iter().skip(2).any(ready))
 }
 
 fn accept(shared: &Arc<Shared>, endpoint: &Endpoint, number: &mut u64) {

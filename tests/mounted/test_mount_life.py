@@ -35,6 +35,17 @@ class SocketOfRoot(MountedTest):
         self.answers()
         self.assertEqual(list((self.dir / "run").iterdir()), [], "something is left")
 
+    def test_it_is_asked_after_the_filesystem_of_its_runtime_directory_was_unmounted(self):
+        self.need_root()
+        self.vault.umount()
+        run = self.dir / "run"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=700", "none", run], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", run], stderr=subprocess.DEVNULL)
+        self.vault.mount()
+        time.sleep(0.7)
+        subprocess.run(["umount", "-l", run], check=True)
+        self.answers()
+
     def test_another_vault_mounted_meanwhile_does_not_take_its_place(self):
         shutil.rmtree(self.dir / "run")
         other = self.dir / "other"
