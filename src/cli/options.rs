@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use crate::mount::{FlagChanges, SecurityContext};
 pub(in crate::cli) use table::help;
+#[cfg(test)]
+pub(in crate::cli) use table::that_are_done;
 use table::{Meaning, OF_THE_MOUNT, Takes};
 
 /// The options that mean something here.

@@ -150,3 +150,9 @@ pub(in crate::cli) fn help() -> String {
         names(|meaning| matches!(meaning, Refused(_))),
     )
 }
+
+/// The names of the options that are done.
+#[cfg(test)]
+pub(in crate::cli) fn that_are_done() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().filter(|(_, _, meaning)| *meaning == Done).map(|(name, ..)| *name)
+}
