@@ -85,8 +85,16 @@ fn import(args: &Import) -> Outcome {
     let imported =
         KeyringFile::import_backup(vault, &args.file, &passphrase, &secrets, kdf, replace, &options)
             .map_err(|error| errors::keyring(&error))?;
-    output::print(&import_summary(&imported))?;
-    init::show_recovery_key(&imported.recovery)
+    if args.json {
+        let backup = imported.backup;
+        output::print_json(&json!({
+            "vault_id": backup.vault, "keys": backup.keys, "generation": imported.generation,
+            "backup_generation": backup.generation, "known_generation": imported.known, "lost_versions": imported.lost,
+        }))?;
+    } else {
+        output::print(&import_summary(&imported))?;
+    }
+    init::show_recovery_key(&imported.recovery, args.json)
 }
 
 fn merge(args: &Merge) -> Outcome {

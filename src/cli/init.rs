@@ -5,6 +5,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::args;
@@ -14,6 +16,7 @@ use super::output;
 use super::secrets::NewSecretPlan;
 use crate::crypto::password::KdfParams;
 use crate::crypto::suite::Suite;
+use crate::ids::PathText;
 use crate::keyring::{KeyringFile, OpenOptions};
 use crate::printable;
 use crate::storage::{self, DirStream, Errno, LowerFs};
@@ -67,11 +70,16 @@ pub(super) fn run(args: &args::Init) -> Outcome {
         // What a mount of it will warn of, told while the vault can still be made elsewhere.
         output::complain(&format!("{}: {risk}", plan.vault.display()));
     }
-    output::print(&format!("vault {vault_id} is made\n"))?;
-    if let Some(text) = text {
-        show_recovery_key(&text)?;
+    if args.json {
+        let vault = PathText(place.path.clone());
+        output::print_json(&json!({ "vault_id": vault_id, "vault": vault, "suite": plan.suite }))?;
+    } else {
+        output::print(&format!("vault {vault_id} is made\n"))?;
     }
-    output::print(&next_steps(args))
+    if let Some(text) = text {
+        show_recovery_key(&text, args.json)?;
+    }
+    if args.json { Ok(()) } else { output::print(&next_steps(args)) }
 }
 
 /// What is done with a new vault, in commands that can be pasted: the vault as it was named, and opened as it was sealed.
@@ -93,14 +101,23 @@ fn next_steps(args: &args::Init) -> String {
     )
 }
 
-/// Shows a new recovery key, the only time it can be seen.
+/// Shows a new recovery key, the only time it can be seen; as an object of its own where JSON is asked for, since it has to
+/// be seen before a vault depends on it.
 ///
 /// # Errors
 /// If standard output can't be written.
-pub(super) fn show_recovery_key(text: &Zeroizing<String>) -> Outcome {
+pub(super) fn show_recovery_key(text: &Zeroizing<String>, as_json: bool) -> Outcome {
+    if as_json {
+        return output::print_json(&Shown { recovery_key: text });
+    }
     output::print("\nRecovery key, shown this once; write it down and keep it elsewhere:\n\n    ")?;
     output::print(text)?;
     output::print("\n\nIt opens the vault with --recovery-key if the passphrase or key file is lost.\n")
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    recovery_key: &'a str,
 }
 
 fn failed(vault: &Path, error: impl Into<io::Error>) -> Failure {

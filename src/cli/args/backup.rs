@@ -67,6 +67,9 @@ pub(in crate::cli) struct Import {
     /// Try the backup's passphrase whatever that costs: only for a backup that is known to be yours
     #[arg(long)]
     pub(in crate::cli) any_cost: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
 }
 
 /// `rekeyfs key-backup merge`.

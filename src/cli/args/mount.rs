@@ -25,6 +25,9 @@ pub(in crate::cli) struct Init {
     /// Make no recovery key
     #[arg(long)]
     pub(in crate::cli) no_recovery_key: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
 }
 
 /// `rekeyfs mount`.

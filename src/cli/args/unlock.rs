@@ -74,6 +74,9 @@ pub(in crate::cli) struct UnlockLabel {
     pub(in crate::cli) label: String,
     #[command(flatten)]
     pub(in crate::cli) open: Open,
+    /// Print JSON
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
 }
 
 /// `rekeyfs recover`.
@@ -102,6 +105,9 @@ pub(in crate::cli) struct Recover {
     pub(in crate::cli) new_recovery_key: bool,
     #[command(flatten)]
     pub(in crate::cli) kdf: Kdf,
+    /// Print JSON
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
 }
 
 /// `rekeyfs unlock add`.
@@ -117,6 +123,9 @@ pub(in crate::cli) struct UnlockAdd {
     pub(in crate::cli) open: Open,
     #[command(flatten)]
     pub(in crate::cli) new: NewSecret,
+    /// Print JSON
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
 }
 
 /// `rekeyfs unlock remove`.
@@ -132,6 +141,9 @@ pub(in crate::cli) struct UnlockRemove {
     pub(in crate::cli) open: Open,
     #[command(flatten)]
     pub(in crate::cli) revoke: Revoke,
+    /// Print JSON
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
 }
 
 /// `rekeyfs unlock change`.
@@ -153,4 +165,7 @@ pub(in crate::cli) struct UnlockChange {
     pub(in crate::cli) new: NewSecret,
     #[command(flatten)]
     pub(in crate::cli) revoke: Revoke,
+    /// Print JSON
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
 }

@@ -10,6 +10,7 @@ mod try_secret;
 use std::fmt::Write;
 
 use serde::Serialize;
+use serde_json::json;
 
 use super::args::{self, UnlockCommand};
 use super::errors;
@@ -20,7 +21,7 @@ use super::secrets::NewSecretPlan;
 use super::target::Target;
 use crate::control::Client;
 use crate::crypto::password::KdfParams;
-use crate::ids::{SlotId, VaultId};
+use crate::ids::{PathText, SlotId, VaultId};
 use crate::keyring::{KeyringError, KeyringFile, Opened, SlotLabel};
 use crate::printable;
 use crate::service::Operations;
@@ -144,9 +145,12 @@ fn add(args: &args::UnlockAdd) -> Outcome {
     check_writable(target.vault())?;
     let opened = open_keyring(target.vault(), &args.open)?.opened;
     let new = New::read(&target, &args.new, None)?;
-    new.show()?;
+    new.show(args.json)?;
     let id =
         opened.keys.add_slot(&opened.proof, &new.slot(label)).map_err(|error| errors::keyring(&error))?;
+    if args.json {
+        return output::print_json(&json!({ "added": id, "kind": new.secret.kind().name() }));
+    }
     output::print(&format!("slot {id} ({}) is added\n", new.secret.kind()))
 }
 
@@ -158,6 +162,9 @@ fn label(args: &args::UnlockLabel) -> Outcome {
     let slot = find(&args.slot, &known_slots(&opened)?)?;
     let (keys, proof) = (&opened.keys, &opened.proof);
     keys.label_slot(proof, slot, label.clone()).map_err(|error| errors::keyring(&error))?;
+    if args.json {
+        return output::print_json(&json!({ "slot_id": slot, "label": label }));
+    }
     output::print(&match label {
         Some(label) => format!("slot {slot} is labelled {label}\n"),
         None => format!("slot {slot} has no label\n"),
@@ -171,12 +178,15 @@ fn remove(args: &args::UnlockRemove) -> Outcome {
         let revocation = Revocation::prepare(&target, &args.open, &args.revoke)?;
         let slot = find(&args.slot, &known_slots(&revocation.unlocked.opened)?)?;
         let kdf = calibrate(KdfChoice::Calibrated, None)?;
-        return revocation.carry_out(slot, true, &[], kdf);
+        return revocation.carry_out(slot, true, &[], kdf, args.json);
     }
     let opened = open_keyring(target.vault(), &args.open)?.opened;
     let slot = find(&args.slot, &known_slots(&opened)?)?;
     opened.keys.remove_slot(&opened.proof, slot).map_err(|error| errors::keyring(&error))?;
-    output::print(&format!("slot {slot} is removed\n"))
+    if args.json {
+        return output::print_json(&json!({ "removed": slot, "vault": PathText(target.vault().to_owned()) }));
+    }
+    output::print(&format!("slot {slot} of {} is removed\n", printable::path(target.vault())))
 }
 
 fn change(args: &args::UnlockChange) -> Outcome {
@@ -193,16 +203,21 @@ fn change(args: &args::UnlockChange) -> Outcome {
         let own = opened.proof.slot();
         let (slot, old) = replaced(opened, args)?;
         let new = New::read(&target, &args.new, old.info.kdf)?;
-        return revocation.carry_out(slot, slot != own, &[new.slot(label.or(old.label))], new.kdf);
+        return revocation.carry_out(slot, slot != own, &[new.slot(label.or(old.label))], new.kdf, args.json);
     }
     let opened = open_keyring(target.vault(), &args.open)?.opened;
     let (slot, old) = replaced(&opened, args)?;
     let new = New::read(&target, &args.new, old.info.kdf)?;
-    new.show()?;
+    new.show(args.json)?;
     let id = opened
         .keys
         .change_slot(&opened.proof, slot, &new.slot(label))
         .map_err(|error| errors::keyring(&error))?;
+    if args.json {
+        return output::print_json(
+            &json!({ "added": id, "kind": new.secret.kind().name(), "removed": slot }),
+        );
+    }
     let (was, is) = (printable::line(&old.info.kind), new.secret.kind());
     output::print(&format!("slot {slot} ({was}) is replaced by slot {id} ({is})\n"))
 }

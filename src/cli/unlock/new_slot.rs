@@ -44,9 +44,9 @@ impl New {
     ///
     /// # Errors
     /// Standard output can't be written.
-    pub(super) fn show(&self) -> Outcome {
+    pub(super) fn show(&self, as_json: bool) -> Outcome {
         match &self.secret {
-            Secret::Recovery(key) => init::show_recovery_key(&key.to_text()),
+            Secret::Recovery(key) => init::show_recovery_key(&key.to_text(), as_json),
             Secret::Passphrase(_) | Secret::KeyFile(_) => Ok(()),
         }
     }

@@ -2,6 +2,8 @@
 //! is replaced by one of a new passphrase, and the recovery key, if that is asked for, by a new one: in one change of the
 //! keyring, so that a crash leaves the ways in of before or those of after.
 
+use serde_json::json;
+
 use super::new_slot::calibrate;
 use super::slot_ref::{KnownSlot, find, known_slots, parse_label};
 use crate::cli::args::{self, NewSecret};
@@ -49,7 +51,7 @@ pub(in crate::cli) fn run(args: &args::Recover) -> Outcome {
     let recovery = args.new_recovery_key.then(RecoveryKey::generate);
     if let Some(recovery) = &recovery {
         // It has to be seen before the vault depends on it.
-        init::show_recovery_key(&recovery.to_text())?;
+        init::show_recovery_key(&recovery.to_text(), args.json)?;
     }
     let recovery = recovery.map(Secret::Recovery);
     let label_of = |slot: SlotId| {
@@ -65,6 +67,9 @@ pub(in crate::cli) fn run(args: &args::Recover) -> Outcome {
     let made =
         opened.keys.replace_slots(&opened.proof, &removed, &new).map_err(|error| errors::keyring(&error))?;
 
+    if args.json {
+        return output::print_json(&json!({ "added": made, "removed": removed }));
+    }
     let mut out = String::new();
     if let Some(slot) = made.first() {
         out += &format!("slot {slot} ({}) is added\n", secret.kind());

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use serde_json::json;
+
 use crate::cli::args;
 use crate::cli::errors;
 use crate::cli::exit::{Exit, Failure, Outcome};
@@ -40,6 +42,7 @@ impl Revocation {
         keep_own: bool,
         add: &[NewSlot<'_>],
         kdf: KdfParams,
+        as_json: bool,
     ) -> Outcome {
         let Unlocked { opened, secret } = &self.unlocked;
         let failed = |error: KeyringError| errors::keyring(&error);
@@ -57,6 +60,11 @@ impl Revocation {
             }
         }
         let done = opened.keys.revoke(&opened.proof, &keep, add, kdf).map_err(failed)?;
+        if as_json {
+            let imported: Vec<_> = done.imported.iter().collect();
+            output::print_json(&json!({ "revoked": true, "keys_with_imported_material": imported }))?;
+            return init::show_recovery_key(&done.recovery, true);
+        }
         let mut out = String::from(
             "the root key is replaced; every slot is a new one, and every key has a new version\n\
              files written until now still open with an old keyring file and its secret: `rekeyfs reencrypt -r` \
@@ -70,6 +78,6 @@ impl Revocation {
             );
         }
         output::print(&out)?;
-        init::show_recovery_key(&done.recovery)
+        init::show_recovery_key(&done.recovery, false)
     }
 }
