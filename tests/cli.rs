@@ -16,7 +16,7 @@ impl Home {
         for name in ["run", "state"] {
             std::fs::create_dir(home.path(name)).unwrap();
         }
-        std::fs::write(home.path("pass"), "first line\nsecond line\n").unwrap();
+        std::fs::write(home.path("pass"), "first line: tarnished mule\nsecond line\n").unwrap();
         std::fs::write(home.path("other"), "another").unwrap();
         std::fs::write(home.path("key"), [7; 32]).unwrap();
         home
@@ -130,11 +130,12 @@ fn rotate_and_status_without_a_mount() {
 #[test]
 fn secrets_come_from_standard_input_a_line_each() {
     let home = Home::with_vault(&["--passfile", "pass", "--no-recovery-key"]);
-    assert!(home.run_with(&["status", "vault"], "first line\nrest\n").status.success());
+    assert!(home.run_with(&["status", "vault"], "first line: tarnished mule\nrest\n").status.success());
     refused(&home.run_with(&["status", "vault"], "second line\n"), 12, "wrong passphrase");
-    refused(&home.run_with(&["status", "vault"], ""), 22, "empty");
+    refused(&home.run_with(&["status", "vault"], ""), 22, "no line for it");
+    refused(&home.run_with(&["status", "vault"], "\n"), 22, "no line for it");
     let change = ["unlock", "change", "vault", "--kdf-memory", "8"];
-    assert!(home.run_with(&change, "first line\nnew one\n").status.success());
+    assert!(home.run_with(&change, "first line: tarnished mule\nnew one\n").status.success());
     assert!(home.run_with(&["status", "vault"], "new one").status.success());
     home.refused(&["status", "vault", "--passfile", "pass"], 12, "wrong passphrase");
 }
@@ -155,7 +156,7 @@ fn slots_are_added_changed_and_removed() {
     assert_eq!(kinds, ["passphrase", "recovery", "keyfile"]);
     let passphrase = slots["slots"][0]["id"].as_str().unwrap();
     home.refused(&["unlock", "remove", "vault", passphrase, "--passfile", "other"], 12, "wrong");
-    home.refused(&["unlock", "remove", "vault", "x", "--keyfile", "key"], 2, "no slot id");
+    home.refused(&["unlock", "remove", "vault", "x", "--keyfile", "key"], 2, "no slot has this label");
     home.ok(&["unlock", "remove", "vault", passphrase, "--keyfile", "key"]);
     home.refused(&["status", "vault", "--passfile", "pass"], 12, "no passphrase");
 

@@ -236,7 +236,7 @@ fn replaced(opened: &Opened, args: &args::UnlockChange) -> Outcome<(SlotId, Know
     let kind = NewSecretPlan::new(&args.new).kind();
     if named.is_none() && old.info.kind != kind.name() {
         let remedy = if old.info.kind == SecretKind::Recovery.name() {
-            "to replace a forgotten passphrase, `rekeyfs recover` takes the same options"
+            "to replace a forgotten passphrase use `rekeyfs recover`, which takes the same options, or name its slot with --slot"
         } else {
             "name the slot to replace with --slot (`rekeyfs unlock list` shows them), or use `rekeyfs unlock add`"
         };
