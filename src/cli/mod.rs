@@ -21,6 +21,7 @@ mod open_target;
 mod options;
 mod output;
 mod progress;
+mod prompt;
 mod reencrypt;
 mod rewrap;
 mod rotate;

@@ -88,10 +88,11 @@ impl MountPlan {
 
     fn carry_out(self) -> Outcome {
         let prepared = mount::prepare(self.options).map_err(|error| errors::mount(&error))?;
-        let secret = self.secret.read(prepared.vault())?;
-        prepared
-            .serve(secret, |error| errors::status_of_mount(error) as u8)
-            .map_err(|error| errors::mount(&error))
+        self.secret.try_with(prepared.vault(), |secret| {
+            prepared
+                .serve(secret, |error| errors::status_of_mount(error) as u8)
+                .map_err(|error| errors::mount(&error))
+        })
     }
 }
 

@@ -51,9 +51,12 @@ pub(super) fn unlock(
     let (accept_rollback, next_version) = (args.accept_rollback, args.next.number());
     let limit = secrets::cost_limit(args.any_cost);
     let options = OpenOptions { accept_rollback, next_version, limit, ..OpenOptions::default() };
-    let secret = SecretPlan::new(args).read(dir.path())?;
-    let opened = closed.open(dir, &secret, &options).map_err(|error| errors::opening(&error))?;
-    Ok(Unlocked { opened, secret })
+    let mut closed = Some(closed);
+    SecretPlan::new(args).try_with(dir.path(), |secret| {
+        let closed = closed.take().map_or_else(|| dir.read(), Ok);
+        let opened = closed.and_then(|closed| closed.open(dir, &secret, &options));
+        Ok(Unlocked { opened: opened.map_err(|error| errors::opening(&error))?, secret })
+    })
 }
 
 /// Opens a keyring or key backup to look at what its keys open, with the secret that the options say.

@@ -21,6 +21,9 @@ use crate::unlock::{CostLimit, KdfChoice, KeyFileError, RecoveryKey, Secret, Sec
 /// The longest passphrase, in bytes.
 const MAX_LEN: usize = 4096;
 
+/// How often a secret is asked for at a terminal while it is wrong.
+const TRIES: usize = 3;
+
 /// What `--any-cost` says.
 pub(super) fn cost_limit(any: bool) -> CostLimit {
     if any { CostLimit::Any } else { CostLimit::Usual }
@@ -98,6 +101,13 @@ pub(super) struct NewSecretPlan {
     pub(super) kdf: KdfChoice,
 }
 
+impl Source {
+    /// Whether someone types it at a terminal.
+    fn is_typed(&self) -> bool {
+        *self == Self::Ask && io::stdin().is_terminal()
+    }
+}
+
 impl From<&args::Pass> for Source {
     fn from(pass: &args::Pass) -> Self {
         match (&pass.passfile, &pass.extpass, &pass.keyfile) {
@@ -159,7 +169,27 @@ impl SecretPlan {
         Ok(Self { source, recovery, role: Role::Opens })
     }
 
-    /// Reads it; prompts and errors name `vault`, or the key backup.
+    /// Reads it and has `open` try it. At a terminal it is asked for again while it is wrong, three times in all; prompts
+    /// and errors name `vault`, or the key backup.
+    ///
+    /// # Errors
+    /// [`Exit::ReadSecret`], [`Exit::EmptyPassphrase`], [`Exit::RecoveryKey`], and those of `open`.
+    pub(super) fn try_with<T>(&self, vault: &Path, mut open: impl FnMut(Secret) -> Outcome<T>) -> Outcome<T> {
+        let mut tries = if self.source.is_typed() { TRIES } else { 1 };
+        loop {
+            tries -= 1;
+            match self.read(vault).and_then(&mut open) {
+                Err(failure)
+                    if tries > 0 && matches!(failure.exit, Exit::WrongSecret | Exit::RecoveryKey) =>
+                {
+                    super::output::complain(&failure);
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Reads it, for what tries it once: a secret that is tested, that of a key backup.
     ///
     /// # Errors
     /// [`Exit::ReadSecret`], [`Exit::EmptyPassphrase`], [`Exit::RecoveryKey`].
@@ -221,7 +251,7 @@ impl NewSecretPlan {
             Some(source) => {
                 let asked = Asked { source, role: self.role, kind: SecretKind::Passphrase, place: vault };
                 let first = asked.read()?;
-                if asked.is_typed() {
+                if source.is_typed() {
                     let again = asked.read_again()?;
                     if first != again {
                         let cause = "the two differ; nothing was changed";
@@ -279,11 +309,6 @@ impl Asked<'_> {
         self.role.name(self.kind, self.place)
     }
 
-    /// Whether someone types it at a terminal.
-    fn is_typed(&self) -> bool {
-        *self.source == Source::Ask && io::stdin().is_terminal()
-    }
-
     fn read(&self) -> Outcome<Zeroizing<Vec<u8>>> {
         let name = self.name();
         let (file_option, command_option) = self.role.options();
@@ -302,8 +327,8 @@ impl Asked<'_> {
                     .map_err(|cause| unread(object.clone(), format!("no {name}: {cause}")))?;
                 (line, object, format!("its first line should be the {name}, and is empty; nothing was done"))
             }
-            Source::Ask if self.is_typed() => {
-                let line = prompt(&format!("{}: ", capitalized(&name)))
+            Source::Ask if self.source.is_typed() => {
+                let line = super::prompt::ask(&format!("{}: ", capitalized(&name)))
                     .map_err(|error| unread(name.clone(), error.to_string()))?;
                 (line, name, "nothing was typed, and nothing was done".to_owned())
             }
@@ -325,13 +350,9 @@ impl Asked<'_> {
 
     /// Has it typed a second time.
     fn read_again(&self) -> Outcome<Zeroizing<Vec<u8>>> {
-        prompt(&format!("The new {} again: ", self.kind))
+        super::prompt::ask(&format!("The new {} again: ", self.kind))
             .map_err(|error| Failure::new(Exit::ReadSecret, self.name(), error))
     }
-}
-
-fn prompt(text: &str) -> io::Result<Zeroizing<Vec<u8>>> {
-    Ok(Zeroizing::new(rpassword::prompt_password(text)?.into_bytes()))
 }
 
 fn capitalized(text: &str) -> String {

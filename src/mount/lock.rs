@@ -145,6 +145,13 @@ impl VaultLock {
         self.signed.store(0, Ordering::Relaxed);
     }
 
+    /// Empties the record, if this process wrote it. It holds the lock still.
+    pub fn clear(&self) {
+        if self.signed.swap(0, Ordering::Relaxed) == std::process::id() {
+            let _ = self.file.set_len(0);
+        }
+    }
+
     /// The vault's directory.
     pub fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
@@ -154,9 +161,7 @@ impl VaultLock {
 impl Drop for VaultLock {
     /// The lock itself is released with its last descriptor.
     fn drop(&mut self) {
-        if self.signed.load(Ordering::Relaxed) == std::process::id() {
-            let _ = self.file.set_len(0);
-        }
+        self.clear();
     }
 }
 

@@ -41,17 +41,18 @@ use crate::unlock::Secret;
 
 impl Prepared {
     /// Unlocks the vault and serves it. In the background it returns once the mount can be used; the daemon
-    /// itself never returns from here. In the foreground it returns after the unmount.
+    /// itself never returns from here. In the foreground it returns after the unmount. It may be called again after a
+    /// failure, with another secret.
     ///
     /// `exit_code` says what the daemon's process ends with for a failure; the waiting parent gets it as
     /// [`MountError::Reported`].
     ///
     /// # Errors
     /// Why there is no mount.
-    pub fn serve(self, secret: Secret, exit_code: fn(&MountError) -> u8) -> Result<(), MountError> {
+    pub fn serve(&self, secret: Secret, exit_code: fn(&MountError) -> u8) -> Result<(), MountError> {
         if self.options.foreground {
             let manager = service_manager::ServiceManager::of(&self.options);
-            let ended = session::run(self, secret, &daemon::Starting::in_foreground());
+            let ended = self.run(secret, &daemon::Starting::in_foreground());
             return ended.inspect_err(|error| manager.status(&error.to_string()));
         }
         match daemon::split()? {
@@ -59,11 +60,18 @@ impl Prepared {
                 // The daemon has its own copies of both, and the lock.
                 self.lock.leave_to_child();
                 drop(secret);
-                waiting.wait()
+                waiting.wait().inspect_err(|_| self.lock.sign())
             }
             daemon::Side::Daemon(starting) => {
-                daemon::live(&starting, exit_code, |starting| session::run(self, secret, starting))
+                daemon::live(&starting, exit_code, |starting| self.run(secret, starting))
             }
         }
+    }
+
+    fn run(&self, secret: Secret, starting: &daemon::Starting) -> Result<(), MountError> {
+        let ended = session::run(self.clone(), secret, starting);
+        // The lock itself is held until it is dropped, or until the daemon's process has ended.
+        self.lock.clear();
+        ended
     }
 }

@@ -1,7 +1,11 @@
 //! Checks whether a vault can be mounted at a directory. From then on the directory is held by a descriptor: someone who renames
 //! it or a directory above it, while a passphrase is typed and a key derived, can't move the mount to another directory. A
 //! mount left behind by a killed daemon is unmounted first.
+//!
+//! Once something is mounted there the directory is let go of: a descriptor keeps the filesystem below busy, and an automount
+//! that is in use never expires.
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -18,8 +22,8 @@ use crate::storage::{Walked, walk};
 /// A directory that a vault can be mounted at.
 #[derive(Debug)]
 pub(super) struct Mountpoint {
-    /// O_PATH.
-    dir: OwnedFd,
+    /// O_PATH; none once it is let go of.
+    dir: RefCell<Option<OwnedFd>>,
     /// Where it was when it was checked: absolute and without symlinks.
     path: PathBuf,
 }
@@ -30,9 +34,15 @@ impl Mountpoint {
         &self.path
     }
 
-    /// A path of the directory itself, valid in this process and its forked children.
+    /// A path of the directory itself, valid in this process and its forked children until it is let go of; then the path
+    /// where it was.
     pub(super) fn held(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/self/fd/{}", self.dir.as_raw_fd()))
+        self.dir.borrow().as_ref().map_or_else(|| self.path.clone(), |dir| held(dir))
+    }
+
+    /// Lets go of the directory, since something is mounted there.
+    pub(super) fn let_go(&self) {
+        self.dir.take();
     }
 
     /// The mount that this user has made at it.
@@ -66,26 +76,29 @@ pub(super) fn check(options: &MountOptions, vault: &Path) -> Result<Mountpoint, 
         return Err(refuse("a vault is mounted there already; unmount it first".to_owned()));
     }
     let (dir, path) = found.into_parts();
-    let at = Mountpoint { dir, path };
-    let metadata = rustix::fs::fstat(at.dir.as_fd()).map_err(|error| refuse(error.to_string()))?;
+    let metadata = rustix::fs::fstat(dir.as_fd()).map_err(|error| refuse(error.to_string()))?;
     if !rustix::fs::FileType::from_raw_mode(metadata.st_mode).is_dir() {
         return Err(refuse("not a directory; name an empty one".to_owned()));
     }
-    if at.path.starts_with(vault) {
+    if path.starts_with(vault) {
         return Err(refuse("inside the vault; choose a directory elsewhere".to_owned()));
     }
-    if vault.starts_with(&at.path) {
+    if vault.starts_with(&path) {
         return Err(refuse("the vault lies in it and would be hidden; choose an empty directory".to_owned()));
     }
     if !options.nonempty {
-        let mut entries = std::fs::read_dir(at.held()).map_err(|error| refuse(error.to_string()))?;
+        let mut entries = std::fs::read_dir(held(&dir)).map_err(|error| refuse(error.to_string()))?;
         if entries.next().is_some() {
             return Err(refuse(
                 "not empty; name an empty directory, or hide what is in there with `-o nonempty`".to_owned(),
             ));
         }
     }
-    Ok(at)
+    Ok(Mountpoint { dir: RefCell::new(Some(dir)), path })
+}
+
+fn held(dir: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd()))
 }
 
 /// This user's mount of the vault in this directory whose daemon is gone; root's and others' for root.

@@ -1,6 +1,7 @@
 //! The checks before a secret is asked for: the vault, the device, the mountpoint, the lock.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use rustix::process::geteuid;
 
@@ -14,13 +15,14 @@ use crate::keyring::KeyringFile;
 use crate::storage::{self, Walked, walk};
 
 /// A mount that has passed all checks. The vault is locked for it.
-#[derive(Debug)]
+/// A clone is the same one: it shares the lock and the hold on the mountpoint.
+#[derive(Clone, Debug)]
 pub struct Prepared {
     pub(super) options: MountOptions,
     /// Absolute and without symlinks.
     pub(super) vault: PathBuf,
-    pub(super) mountpoint: Mountpoint,
-    pub(super) lock: VaultLock,
+    pub(super) mountpoint: Rc<Mountpoint>,
+    pub(super) lock: Rc<VaultLock>,
 }
 
 /// Checks vault, device and mountpoint, unmounts what a killed daemon left at the mountpoint, and locks the vault, waiting up
@@ -36,8 +38,8 @@ pub fn prepare(options: MountOptions) -> Result<Prepared, MountError> {
         KeyringFile::writable(&vault)?;
     }
     attach::check_device()?;
-    let mountpoint = mountpoint::check(&options, &vault)?;
-    let lock = VaultLock::take(&vault)?;
+    let mountpoint = Rc::new(mountpoint::check(&options, &vault)?);
+    let lock = Rc::new(VaultLock::take(&vault)?);
     Ok(Prepared { options, vault, mountpoint, lock })
 }
 

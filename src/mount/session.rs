@@ -124,6 +124,7 @@ fn serve(
         drop(device);
         return Err(remove_misplaced(prepared));
     };
+    mountpoint.let_go();
     prepared.lock.serves(attached.0.device);
     let poller = BusyPoller::new(device.try_clone().map_err(MountError::Session)?);
     let adapter =

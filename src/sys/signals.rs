@@ -1,4 +1,7 @@
-//! Signal masks and dispositions: setting them back. Handlers are signal-hook's.
+//! Signal masks and dispositions: setting them back, and holding signals back for a while. Handlers are signal-hook's.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use libc::c_int;
 
@@ -13,6 +16,60 @@ pub fn unblock_all() {
     unsafe {
         libc::sigemptyset(none.as_mut_ptr());
         libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
+    }
+}
+
+/// Signals that don't reach the calling thread, and what they do, until this is dropped in the same thread. Those that came
+/// meanwhile do it then.
+pub struct HeldBack {
+    /// The thread's signal mask as it was.
+    before: libc::sigset_t,
+    /// Readable while one of them waits. Nothing reads it.
+    arrivals: OwnedFd,
+    /// The mask is the thread's.
+    _not_send: std::marker::PhantomData<*const ()>,
+}
+
+impl HeldBack {
+    /// Holds these signals back.
+    ///
+    /// # Errors
+    /// Without a descriptor for their arrival nothing is held back.
+    pub fn new(signals: impl IntoIterator<Item = c_int>) -> io::Result<Self> {
+        let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        let mut before = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: sigemptyset initialises the set that the other calls use, and pthread_sigmask the old mask. None keeps a
+        // pointer. The descriptor is new, and owned by nothing else.
+        unsafe {
+            libc::sigemptyset(set.as_mut_ptr());
+            for signal in signals {
+                libc::sigaddset(set.as_mut_ptr(), signal);
+            }
+            let fd = libc::signalfd(-1, set.as_ptr(), libc::SFD_CLOEXEC);
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            let arrivals = OwnedFd::from_raw_fd(fd);
+            match libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), before.as_mut_ptr()) {
+                0 => {
+                    let before = before.assume_init();
+                    Ok(Self { before, arrivals, _not_send: std::marker::PhantomData })
+                }
+                error => Err(io::Error::from_raw_os_error(error)),
+            }
+        }
+    }
+
+    /// Readable while one of them waits.
+    pub fn arrivals(&self) -> BorrowedFd<'_> {
+        self.arrivals.as_fd()
+    }
+}
+
+impl Drop for HeldBack {
+    fn drop(&mut self) {
+        // SAFETY: the mask was filled in `new`; the old one isn't asked for.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, std::ptr::null_mut()) };
     }
 }
 
@@ -63,6 +120,25 @@ mod tests {
         // The runtime's own choice stays.
         stop_ignoring_all();
         assert!(is_ignored(libc::SIGPIPE));
+    }
+
+    #[test]
+    fn what_is_held_back_is_announced_and_comes_through_afterwards() {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        use std::sync::Arc;
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let came = Arc::new(AtomicBool::new(false));
+        signal_hook::flag::register(libc::SIGWINCH, Arc::clone(&came)).unwrap();
+        let announced = |held: &HeldBack| {
+            let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+            poll(&mut [PollFd::new(&held.arrivals(), PollFlags::IN)], Some(&at_once)) == Ok(1)
+        };
+        let held = HeldBack::new([libc::SIGWINCH]).unwrap();
+        assert!(!announced(&held));
+        signal_hook::low_level::raise(libc::SIGWINCH).unwrap();
+        assert!(announced(&held) && !came.load(Ordering::SeqCst));
+        drop(held);
+        assert!(came.load(Ordering::SeqCst));
     }
 
     #[test]

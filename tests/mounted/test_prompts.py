@@ -1,0 +1,194 @@
+"""Secrets that are typed at a terminal: what is asked, how often, and that nothing of it shows. A pseudo-terminal of the
+test's own is the terminal."""
+
+import errno
+import os
+import pty
+import select
+import signal
+import subprocess
+import termios
+import time
+
+import harness
+from harness import NOBODY, PASSPHRASE, MountedTest, UserMountTest, is_gone, wait_until
+
+# Gives the program its standard input as its terminal, as a login does; then starts it.
+CONTROLLED = "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+
+
+class Terminal:
+    """A program at a terminal: what it shows, and what is typed."""
+
+    def __init__(self, test, command, env, *, controlled=True, uid=None):
+        self.ours, self.theirs = pty.openpty()
+        self.shown = ""
+        command = list(map(str, command))
+        if controlled:
+            command = ["python3", "-c", CONTROLLED, *command]
+        else:
+            # As `su -c` starts it: a session of its own, and no terminal to control.
+            command = ["setsid", *(["setpriv", f"--reuid={uid}", "--clear-groups"] if uid else []), *command]
+        self.before = termios.tcgetattr(self.theirs)
+        self.program = subprocess.Popen(command, env=env, stdin=self.theirs, stdout=self.theirs, stderr=self.theirs)
+        test.addCleanup(os.close, self.ours)
+        test.addCleanup(os.close, self.theirs)
+        test.addCleanup(self.program.wait)
+        test.addCleanup(self.program.kill)
+
+    def is_hidden(self):
+        return not termios.tcgetattr(self.theirs)[3] & termios.ECHO
+
+    def is_as_before(self):
+        return termios.tcgetattr(self.theirs) == self.before
+
+    def hear(self, seconds):
+        if select.select([self.ours], [], [], seconds)[0]:
+            try:
+                self.shown += os.read(self.ours, 4096).decode()
+            except OSError as error:
+                assert error.errno == errno.EIO
+                time.sleep(0.01)
+
+    def wait_for(self, text, times=1, seconds=60):
+        end = time.monotonic() + seconds
+        while self.shown.count(text) < times:
+            assert time.monotonic() < end, f"{text!r} is not shown {times} times: {self.shown!r}"
+            self.hear(0.05)
+
+    def type(self, line):
+        assert wait_until(self.is_hidden, 10), "what is typed would be shown"
+        os.write(self.ours, line.encode() + b"\r")
+
+    def ended(self, seconds=60):
+        """Its status, once it has ended."""
+        end = time.monotonic() + seconds
+        while self.program.poll() is None:
+            assert time.monotonic() < end, f"it runs on: {self.shown!r}"
+            self.hear(0.05)
+        self.hear(0.05)
+        return self.program.returncode
+
+
+class Prompts(MountedTest):
+    options = None
+
+    def setUp(self):
+        super().setUp()
+        self.prompt = f"Passphrase of {self.vault.path}: "
+
+    def at_terminal(self, *args, **kw):
+        return Terminal(self, [harness.BIN, *args], self.vault.env, **kw)
+
+    def mounting(self, *options, **kw):
+        return self.at_terminal("mount", self.vault.path, self.mnt, *options, **kw)
+
+    def test_a_wrong_passphrase_is_asked_for_three_times(self):
+        terminal = self.mounting()
+        for times in (1, 2, 3):
+            terminal.wait_for(self.prompt, times)
+            terminal.type(f"wrong {times}")
+        self.assertEqual(terminal.ended(), harness.WRONG_PASSPHRASE_EXIT)
+        self.assertEqual(terminal.shown.count("wrong passphrase"), 3, terminal.shown)
+        self.assertNotIn("wrong 1", terminal.shown)
+        self.assertTrue(terminal.is_as_before())
+        self.assertFalse(self.vault.is_mounted())
+        # Each was tried.
+        self.assertTrue((self.vault.path / "unlock-failures").read_text().startswith("3 "))
+
+    def test_a_vault_is_mounted_by_the_second_try_in_the_background_and_in_the_foreground(self):
+        for options in ((), ("-f",)):
+            with self.subTest(options):
+                terminal = self.mounting(*options)
+                terminal.wait_for(self.prompt)
+                terminal.type("wrong")
+                terminal.wait_for(self.prompt, 2)
+                terminal.type(PASSPHRASE)
+                self.assertTrue(wait_until(self.vault.is_mounted, 30), terminal.shown)
+                self.assertTrue(terminal.is_as_before())
+                self.vault.pid = terminal.program.pid if options else self.vault.daemon_pid()
+                if not options:
+                    self.assertEqual(terminal.ended(), 0)
+                self.write("file", b"content", fsync=True)
+                holder = (self.vault.path / "lock").read_text()
+                self.assertIn(f'"pid":{self.vault.pid},', holder)
+                self.vault.umount()
+                self.assertEqual(terminal.ended(), 0)
+                self.assertTrue(wait_until(lambda: (self.vault.path / "lock").read_text() == "", 5))
+
+    def test_other_commands_ask_three_times_too(self):
+        terminal = self.at_terminal("status", self.vault.path)
+        for times, typed in enumerate(("wrong", "still wrong", PASSPHRASE), 1):
+            terminal.wait_for(self.prompt, times)
+            terminal.type(typed)
+        self.assertEqual(terminal.ended(), 0, terminal.shown)
+
+    def test_a_wrong_secret_of_a_file_or_command_is_tried_once(self):
+        wrong = self.dir / "wrong"
+        wrong.write_text("wrong\n")
+        for source in (("--passfile", wrong), ("--extpass", f"echo . >> {self.dir}/asked; echo wrong")):
+            terminal = self.mounting(*source)
+            self.assertEqual(terminal.ended(), harness.WRONG_PASSPHRASE_EXIT)
+            self.assertEqual(terminal.shown.count("wrong passphrase"), 1, terminal.shown)
+        self.assertEqual((self.dir / "asked").read_text(), ".\n")
+
+    def test_without_a_controlling_terminal_standard_input_is_it(self):
+        terminal = self.at_terminal("status", self.vault.path, controlled=False)
+        terminal.wait_for(self.prompt)
+        terminal.type(PASSPHRASE)
+        self.assertEqual(terminal.ended(), 0, terminal.shown)
+        self.assertNotIn(PASSPHRASE, terminal.shown)
+        self.assertTrue(terminal.is_as_before())
+
+    def test_a_new_passphrase_is_asked_for_twice(self):
+        for second, status in (("another", 9), ("the first", 0)):
+            vault = self.dir / f"new-{status}"
+            terminal = self.at_terminal("init", vault, "--kdf-memory", "8", "--no-recovery-key")
+            terminal.wait_for(f"New passphrase of {vault}: ")
+            terminal.type("the first")
+            terminal.wait_for("The new passphrase again: ")
+            terminal.type(second)
+            self.assertEqual(terminal.ended(), status, terminal.shown)
+            self.assertEqual((vault / "keyring").exists(), status == 0)
+            self.assertNotIn("the first", terminal.shown)
+
+    def test_the_terminal_is_as_before_when_a_signal_ends_the_prompt(self):
+        """^C is a character while it is hidden; the others come from elsewhere."""
+        for controlled in (True, False):
+            for sent in ("^C", signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+                with self.subTest(sent=sent, controlled=controlled):
+                    terminal = self.mounting(controlled=controlled)
+                    terminal.wait_for(self.prompt)
+                    self.assertTrue(wait_until(terminal.is_hidden, 10))
+                    if sent == "^C":
+                        os.write(terminal.ours, b"half a passphra\x03")
+                    else:
+                        os.kill(terminal.program.pid, sent)
+                    expected = signal.SIGINT if sent == "^C" else sent
+                    self.assertEqual(terminal.ended(10), -expected, terminal.shown)
+                    self.assertTrue(terminal.is_as_before(), "what is typed from now on is not shown")
+                    self.assertTrue(is_gone(terminal.program.pid))
+
+    def test_nothing_typed_ends_it(self):
+        for typed, status in (("", 22), ("\x04", 9)):
+            terminal = self.mounting()
+            terminal.wait_for(self.prompt)
+            terminal.type(typed)
+            self.assertEqual(terminal.ended(), status, terminal.shown)
+            self.assertTrue(terminal.is_as_before())
+
+
+class PromptsOfAnotherUser(UserMountTest):
+    def test_who_can_not_open_the_terminal_again_is_asked_too(self):
+        """As from `su -c`: the terminal belongs to another user, and controls another session."""
+        vault = self.vault.base / "another"
+        terminal = Terminal(
+            self, [self.bin, "init", vault, "--kdf-memory", "8"], self.vault.env, controlled=False, uid=NOBODY
+        )
+        terminal.wait_for(f"New passphrase of {vault}: ")
+        terminal.type("a passphrase of theirs")
+        terminal.wait_for("The new passphrase again: ")
+        terminal.type("a passphrase of theirs")
+        self.assertEqual(terminal.ended(), 0, terminal.shown)
+        self.assertNotIn("a passphrase of theirs", terminal.shown)
+        self.assertTrue(terminal.is_as_before())
