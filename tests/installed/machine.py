@@ -151,6 +151,9 @@ class Machine:
         """Turns it on; returns when systemd says that it is up (or degraded), with that word."""
         assert self.nspawn is None, "it is on already"
         command = ["systemd-nspawn", "--quiet", "-D", self.root, "--boot", "--bind=/dev/fuse", "--register=no"]
+        # Where this host has it: for mounts on demand.
+        if os.path.exists("/dev/autofs"):
+            command.append("--bind=/dev/autofs")
         # Where no systemd runs on this host there is none to make a scope for it.
         if not os.path.isdir("/run/systemd/system"):
             command.append("--keep-unit")
