@@ -95,7 +95,10 @@ impl From<&KeyringError> for ErrorKind {
             | KeyringError::NewerFormat { .. }
             | KeyringError::MayOnlyRead { .. } => Self::KeyringDamaged,
             KeyringError::Unlock { source, .. } => match source {
-                UnlockError::WrongSecret(_) | UnlockError::NoSuchSlot(_) => Self::WrongSecret,
+                UnlockError::WrongSecret(_) | UnlockError::NoSuchSlot(_) | UnlockError::NoAgeSlot => {
+                    Self::WrongSecret
+                }
+                UnlockError::NotOfThisBackup => Self::Backup,
                 UnlockError::CostBeyondCaps(_)
                 | UnlockError::TooCostly { .. }
                 | UnlockError::TooManySlots(_)

@@ -48,6 +48,12 @@ pub enum UnlockError {
         /// What they ask for.
         cost: SlotCost,
     },
+    /// The key backup isn't sealed for age recipients.
+    #[error("this key backup isn't sealed for age recipients; leave --identity out")]
+    NoAgeSlot,
+    /// What age decrypted was made for another backup's slot.
+    #[error("what the identity opens is of another key backup: the header was changed; use another copy")]
+    NotOfThisBackup,
     /// Argon2id could not be run with costs within the caps: most often, not enough memory.
     #[error("unlock slot {0} needs {1} MiB of memory for Argon2id and could not have them")]
     NoMemory(SlotId, u32),

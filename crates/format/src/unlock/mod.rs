@@ -2,6 +2,8 @@
 //! key), with AES-256-GCM under a key derived from the secret's KEK, vault id and slot id
 //! (docs/format.md, "Unlock slots"). Slot KEKs are stored nowhere.
 
+mod age;
+mod base64;
 mod cost;
 mod error;
 mod limit;
@@ -9,6 +11,7 @@ mod recovery;
 mod secret;
 mod slot;
 
+pub use age::{AGE_PAYLOAD, AgeOpened, AgeSlot, MAX_AGE_FILE};
 pub use cost::{MAX_SLOTS, SlotCost, in_place_of};
 pub use error::UnlockError;
 pub use limit::CostBounds;

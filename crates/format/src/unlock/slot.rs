@@ -7,11 +7,12 @@
 //!            of a passphrase also: salt (16) | memory in KiB u32 | passes u32 | lanes u32
 //! ```
 
-use data_encoding::BASE64;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use subtle::ConstantTimeEq;
 
+use super::age::{self, AgeOpened, AgeSlot};
+use super::base64::Base64;
 use super::error::UnlockError;
 use super::limit::CostBounds;
 use super::secret::{Secret, SecretKind};
@@ -176,6 +177,8 @@ pub struct Slots(Vec<SlotEntry>);
 #[derive(Clone)]
 enum SlotEntry {
     Known(Slot),
+    /// Of a key backup: no secret opens it.
+    Age(AgeSlot),
     Unknown(serde_json::Value),
 }
 
@@ -238,6 +241,34 @@ impl Slots {
         self.0.push(SlotEntry::Known(slot));
     }
 
+    /// Adds a slot for age recipients at the end.
+    pub fn push_age(&mut self, slot: AgeSlot) {
+        self.0.push(SlotEntry::Age(slot));
+    }
+
+    /// The slots for age recipients.
+    pub fn age_slots(&self) -> impl Iterator<Item = &AgeSlot> {
+        self.0.iter().filter_map(|entry| match entry {
+            SlotEntry::Age(slot) => Some(slot),
+            SlotEntry::Known(_) | SlotEntry::Unknown(_) => None,
+        })
+    }
+
+    /// The root key by what an age identity yielded from a slot's age file.
+    ///
+    /// # Errors
+    /// [`UnlockError::NoAgeSlot`]; [`UnlockError::NotOfThisBackup`] if it comes from another header's slot.
+    pub fn unlock_age(&self, vault: VaultId, opened: &AgeOpened) -> Result<(RootKey, SlotId), UnlockError> {
+        let mut failure = UnlockError::NoAgeSlot;
+        for slot in self.age_slots() {
+            match slot.open(vault, opened) {
+                Some(root) => return Ok((root, slot.id)),
+                None => failure = UnlockError::NotOfThisBackup,
+            }
+        }
+        Err(failure)
+    }
+
     /// Takes a slot out. Returns whether it was there.
     pub fn remove(&mut self, id: SlotId) -> bool {
         let before = self.0.len();
@@ -270,7 +301,7 @@ impl Slots {
     fn known(&self) -> impl Iterator<Item = &Slot> {
         self.0.iter().filter_map(|e| match e {
             SlotEntry::Known(slot) => Some(slot),
-            SlotEntry::Unknown(_) => None,
+            SlotEntry::Age(_) | SlotEntry::Unknown(_) => None,
         })
     }
 }
@@ -279,6 +310,12 @@ impl SlotEntry {
     fn info(&self) -> SlotInfo {
         match self {
             Self::Known(slot) => slot.info(),
+            Self::Age(slot) => SlotInfo {
+                id: Some(slot.id),
+                kind: age::KIND.to_owned(),
+                created: Some(slot.created),
+                kdf: None,
+            },
             Self::Unknown(value) => SlotInfo {
                 id: value.get("id").and_then(|v| v.as_str()?.parse().ok()),
                 kind: value.get("type").and_then(|v| v.as_str()).unwrap_or_default().to_owned(),
@@ -318,6 +355,9 @@ impl From<&Slot> for SlotJson {
 impl SlotEntry {
     fn from_json(value: serde_json::Value) -> Result<Self, String> {
         let kind = value.get("type").and_then(|v| v.as_str()).ok_or("a slot without a type")?.to_owned();
+        if kind == age::KIND {
+            return serde_json::from_value(value).map(Self::Age).map_err(|e| format!("an age slot: {e}"));
+        }
         if !KNOWN.contains(&kind.as_str()) {
             return Ok(Self::Unknown(value));
         }
@@ -342,6 +382,7 @@ impl Serialize for SlotEntry {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Known(slot) => SlotJson::from(slot).serialize(serializer),
+            Self::Age(slot) => slot.serialize(serializer),
             Self::Unknown(value) => value.serialize(serializer),
         }
     }
@@ -358,23 +399,5 @@ impl<'de> Deserialize<'de> for Slots {
             return Err(D::Error::custom("two slots with one id"));
         }
         Ok(slots)
-    }
-}
-
-/// Bytes as standard base64 with padding.
-struct Base64<const N: usize>([u8; N]);
-
-impl<const N: usize> Serialize for Base64<N> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&BASE64.encode(&self.0))
-    }
-}
-
-impl<'de, const N: usize> Deserialize<'de> for Base64<N> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let bytes = BASE64.decode(text.as_bytes()).map_err(|_| D::Error::custom("not base64"))?;
-        let bytes = bytes.try_into().map_err(|_| D::Error::custom(format!("not {N} bytes")))?;
-        Ok(Self(bytes))
     }
 }
