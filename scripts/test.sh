@@ -77,6 +77,7 @@ fi
 if "$PYTHON" -c 'import argon2, cryptography, nacl' 2>/dev/null; then
     step "vectors.json is what the independent implementation makes" "$PYTHON" tests/golden/make_vectors.py --check
     step "the committed key backup opens from its passphrase" "$PYTHON" tests/golden/reader.py tests/golden/key-backup.bin
+    step "the committed kept backups open as their keyring says" "$PYTHON" tests/golden/reader.py tests/golden/kept-keyring.bin
     for vault in tests/golden/vault-*.tar; do
         step "$vault opens from passphrase to plaintext" "$PYTHON" tests/golden/reader.py "$vault"
     done

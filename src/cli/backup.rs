@@ -1,23 +1,26 @@
 //! `rekeyfs key-backup`: all keys of a vault in a file of their own, and a keyring from that.
 
+use std::io::IsTerminal;
 use std::path::Path;
 
 use serde_json::json;
 
+use super::age;
 use super::args::{Export, Import, KeyBackupCommand, Merge};
 use super::errors;
 use super::exit::{Exit, Failure, Outcome};
 use super::init;
+use super::key_backup;
 use super::open_keyring::{check_writable, open_keyring};
 use super::open_target::{Access, Unmounted};
 use super::output;
 use super::secrets::{self, NewSecretPlan, SecretPlan};
 use super::target::{self, Target};
 use crate::ids::BackingKeyId;
-use crate::keyring::{Imported, KeyringFile, Merged, OpenOptions, Replace};
+use crate::keyring::{BackupOpener, Imported, KeyringFile, Merged, OpenOptions, Replace, SealedBackup};
 use crate::mount::VaultLock;
 use crate::printable;
-use crate::unlock::{self, KdfChoice, Secret};
+use crate::unlock::{self, AgeOpened, KdfChoice, Secret};
 
 /// Runs one of them.
 ///
@@ -26,8 +29,41 @@ use crate::unlock::{self, KdfChoice, Secret};
 pub(super) fn run(command: &KeyBackupCommand) -> Outcome {
     match command {
         KeyBackupCommand::Export(args) => export(args),
+        KeyBackupCommand::Keep(args) => key_backup::run(args),
         KeyBackupCommand::Import(args) => import(args),
         KeyBackupCommand::Merge(args) => merge(args),
+    }
+}
+
+/// As a FILE: standard input or output.
+const STDIO: &str = "-";
+/// As messages name it.
+const STDIN: &str = "standard input";
+
+/// What opens a backup, read.
+enum Opener {
+    Secret(Secret),
+    Age(AgeOpened),
+}
+
+impl Opener {
+    /// By the age identity if there is one, else by the secret that is planned.
+    fn read(identity: Option<&Path>, age: &[Vec<u8>], secret: &SecretPlan, file: &Path) -> Outcome<Self> {
+        match identity {
+            Some(identity) => age::decrypt(identity, age).map(Self::Age),
+            None if !age.is_empty() => {
+                let cause = "the key backup is sealed for age recipients; give --identity FILE";
+                Err(Failure::new(Exit::Usage, file.display(), cause))
+            }
+            None => secret.read(file).map(Self::Secret),
+        }
+    }
+
+    fn borrowed(&self) -> BackupOpener<'_> {
+        match self {
+            Self::Secret(secret) => BackupOpener::Secret(secret),
+            Self::Age(opened) => BackupOpener::Age(opened),
+        }
     }
 }
 
@@ -37,7 +73,12 @@ fn kdf(choice: KdfChoice) -> Outcome<crate::crypto::password::KdfParams> {
 
 fn export(args: &Export) -> Outcome {
     let target = Target::resolve(&args.target)?;
-    if args.file.symlink_metadata().is_ok() {
+    let to_stdout = args.file.as_os_str() == STDIO;
+    if to_stdout && (args.json || std::io::stdout().is_terminal()) {
+        let cause = "it takes the key backup: send it to a file or another program, without --json";
+        return Err(Failure::new(Exit::Usage, "standard output", cause));
+    }
+    if !to_stdout && args.file.symlink_metadata().is_ok() {
         let cause = "there is something already; a backup is written to a new file";
         return Err(Failure::new(Exit::Backup, args.file.display(), cause));
     }
@@ -45,6 +86,18 @@ fn export(args: &Export) -> Outcome {
     let plan = NewSecretPlan::of_backup(&args.backup, &args.kdf);
     let kdf = kdf(plan.kdf)?;
     let secret = plan.read(&args.file)?;
+    if to_stdout {
+        let mut out = std::io::stdout().lock();
+        let info = opened.keys.export_backup_to(&opened.proof, &secret, kdf, &mut out);
+        let info = info.map_err(|error| errors::keyring(&error))?;
+        // Standard output is taken.
+        output::complain_bare(&format!(
+            "{} keys of vault {}, generation {}, are on standard output; `rekeyfs fsck COPY --keyring FILE` tells whether what \
+             was stored opens",
+            info.keys, info.vault, info.generation.0
+        ));
+        return Ok(());
+    }
     let info = opened
         .keys
         .export_backup(&opened.proof, &secret, kdf, &args.file)
@@ -56,7 +109,7 @@ fn export(args: &Export) -> Outcome {
     }
     output::print(&format!(
         "{}: {} of vault {}, generation {}; read back and opened. Key versions made from now on are not in \
-         it: make another backup after a rotation\n",
+         it: `rekeyfs key-backup keep` has one written after each rotation\n",
         printable::path(&args.file),
         keys(info.keys),
         info.vault,
@@ -73,8 +126,18 @@ fn import(args: &Import) -> Outcome {
     let vault = target.unmounted("its keyring is replaced")?;
     check_writable(vault)?;
     let _lock = VaultLock::take(vault).map_err(|error| errors::mount(&error))?;
-    let passphrase = SecretPlan::of_backup(&args.backup).read(&args.file)?;
-    let plan = NewSecretPlan::new(&args.new);
+    let (opens, plan) = (SecretPlan::of_backup(&args.backup), NewSecretPlan::new(&args.new));
+    let sealed = if args.file.as_os_str() == STDIO {
+        if args.identity.is_none() {
+            opens.not_from_stdin()?;
+        }
+        plan.not_from_stdin()?;
+        SealedBackup::read_from(Path::new(STDIN), std::io::stdin())
+    } else {
+        SealedBackup::read(&args.file)
+    };
+    let sealed = sealed.map_err(|error| errors::keyring(&error))?;
+    let opener = Opener::read(args.identity.as_deref(), &sealed.age_files(), &opens, &args.file)?;
     let kdf = kdf(plan.kdf)?;
     let new = plan.read(vault)?;
     // A recovery key is made and shown anyway.
@@ -83,7 +146,7 @@ fn import(args: &Import) -> Outcome {
     let options = OpenOptions { next_version, limit, ..OpenOptions::default() };
     let replace = if args.force { Replace::Always } else { Replace::IfDamaged };
     let imported =
-        KeyringFile::import_backup(vault, &args.file, &passphrase, &secrets, kdf, replace, &options)
+        KeyringFile::import_backup(vault, &sealed, opener.borrowed(), &secrets, kdf, replace, &options)
             .map_err(|error| errors::keyring(&error))?;
     if args.json {
         let backup = imported.backup;
@@ -101,15 +164,28 @@ fn merge(args: &Merge) -> Outcome {
     let target = Target::resolve(&args.vault)?;
     let vault = target.unmounted("another keyring is merged")?;
     let looked_at = |error| errors::keyring(&error);
-    let sealed = KeyringFile::look(&args.file).map_err(looked_at)?;
+    let from_stdin = args.file.as_os_str() == STDIO;
+    let opens = SecretPlan::of_merged(args);
+    if from_stdin {
+        SecretPlan::new(&args.open).not_from_stdin()?;
+        if args.identity.is_none() {
+            opens.not_from_stdin()?;
+        }
+    }
+    let sealed = if from_stdin {
+        KeyringFile::look_at(vault, Path::new(STDIN), std::io::stdin())
+    } else {
+        KeyringFile::look(&args.file)
+    };
+    let sealed = sealed.map_err(looked_at)?;
     let unmounted = Unmounted::open(vault, &args.open, Access::Change)?;
     let options = OpenOptions { limit: secrets::cost_limit(args.open.any_cost), ..OpenOptions::default() };
     // The keyring that was in place before is sealed under the same root key, most often.
     let found = match sealed.open_beside(unmounted.keys(), &options) {
         Some(found) => found,
         None => {
-            let secret = SecretPlan::of_merged(args).read(&args.file)?;
-            sealed.open(&secret, &options).map_err(looked_at)?
+            let opener = Opener::read(args.identity.as_deref(), &sealed.age_files(), &opens, &args.file)?;
+            sealed.open(opener.borrowed(), &options).map_err(looked_at)?
         }
     };
     let merged = unmounted.keys().merge(&found.keys).map_err(|error| errors::keyring(&error))?;

@@ -1,6 +1,7 @@
 //! The command line: what was typed (`args`) becomes a plan that is checked, the plan is carried out by one
 //! file a command, and how it ended becomes one line and an exit status.
 
+mod age;
 mod args;
 mod backup;
 mod errors;
@@ -13,6 +14,7 @@ mod init;
 mod inspect;
 mod interrupt;
 mod key;
+mod key_backup;
 mod kms;
 mod metrics;
 mod mount;

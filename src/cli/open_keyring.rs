@@ -7,7 +7,8 @@ use super::errors;
 use super::exit::Outcome;
 use super::secrets::{self, SecretPlan};
 use crate::keyring::{
-    ClosedKeyring, FILE_NAME, KeyringDir, KeyringError, KeyringFile, Looked, OpenOptions, Opened,
+    BackupOpener, ClosedKeyring, FILE_NAME, KeyringDir, KeyringError, KeyringFile, Looked, OpenOptions,
+    Opened,
 };
 use crate::unlock::Secret;
 
@@ -80,5 +81,5 @@ fn look(file: &Path, named: &Path, args: &args::Open) -> Outcome<Looked> {
     let sealed = KeyringFile::look(file).map_err(|error| errors::opening(&error))?;
     let secret = SecretPlan::new(args).read(named)?;
     let options = OpenOptions { limit: secrets::cost_limit(args.any_cost), ..OpenOptions::default() };
-    sealed.open(&secret, &options).map_err(|error| errors::opening(&error))
+    sealed.open(BackupOpener::Secret(&secret), &options).map_err(|error| errors::opening(&error))
 }

@@ -3,10 +3,11 @@
 use super::args;
 use super::errors;
 use super::exit::{Exit, Failure, Outcome};
+use super::key_backup;
 use super::open_target::{Access, OpenTarget};
 use super::output;
 use super::target::Target;
-use crate::ids::AliasName;
+use crate::ids::{AliasName, KeyVersion};
 use crate::service::{KeyRef, ManualRotation, Rotation};
 
 /// Rotates a key, in the mount if there is one.
@@ -24,17 +25,24 @@ pub(super) fn run(args: &args::Rotate) -> Outcome {
         return run_new_key(args, &open, alias);
     }
     let rotated = open.operations().rotate(&which).map_err(|error| errors::operation(&error))?;
-    if args.json { output::print_json(&rotated) } else { output::print(&text(&rotated)) }
+    let known = key_backup::known(&open);
+    if args.json {
+        return output::print_json(&key_backup::with_backup(&rotated, known));
+    }
+    let backup = known.map(|known| key_backup::after_rotation(&known, rotated.old == KeyVersion(1)));
+    output::print(&format!("{}{}", text(&rotated), backup.unwrap_or_default()))
 }
 
 /// Puts a new key in the place of the one that an alias points at.
 fn run_new_key(args: &args::Rotate, open: &OpenTarget, alias: &AliasName) -> Outcome {
     let renewed = open.operations().replace_key(alias).map_err(|error| errors::operation(&error))?;
+    let known = key_backup::known(open);
     if args.json {
-        return output::print_json(&renewed);
+        return output::print_json(&key_backup::with_backup(&renewed, known));
     }
     let ManualRotation { alias, old, new, dated } = &renewed;
-    output::print(&format!("{alias}: key {old} -> {new}; {dated} is the old one's\n"))
+    let backup = known.map(|known| key_backup::after_rotation(&known, false)).unwrap_or_default();
+    output::print(&format!("{alias}: key {old} -> {new}; {dated} is the old one's\n{backup}"))
 }
 
 /// Rotates what is due; nothing being due is fine.

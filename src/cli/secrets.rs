@@ -29,6 +29,9 @@ pub(super) fn cost_limit(any: bool) -> CostLimit {
     if any { CostLimit::Any } else { CostLimit::Usual }
 }
 
+/// As the name of a file: standard input.
+const STDIN: &str = "-";
+
 /// Where a secret comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Source {
@@ -40,6 +43,17 @@ enum Source {
     Command(OsString),
     /// A key file.
     KeyFile(PathBuf),
+}
+
+impl Source {
+    /// Whether it is, or may be, a line of standard input.
+    fn is_stdin(&self) -> bool {
+        match self {
+            Self::Ask => true,
+            Self::File(path) => path.as_os_str() == STDIN,
+            Self::Command(_) | Self::KeyFile(_) => false,
+        }
+    }
 }
 
 /// Which of the secrets of a command one is: a command may take two or three, and a message says which it is about, and
@@ -149,6 +163,14 @@ impl SecretPlan {
         Self { source, recovery: args.backup_recovery_key, role: Role::OpensBackup }
     }
 
+    /// Refuses a secret that would be read from standard input where that has a key backup.
+    ///
+    /// # Errors
+    /// [`Exit::Usage`].
+    pub(super) fn not_from_stdin(&self) -> Outcome {
+        refuse_stdin(&self.source, self.role)
+    }
+
     /// As [`SecretPlan::new`], with `-o` options beside it. The command's own options come first.
     ///
     /// # Errors
@@ -231,6 +253,14 @@ impl NewSecretPlan {
         Self { source, role: Role::New, kdf: kdf_choice(&new.kdf) }
     }
 
+    /// As [`SecretPlan::not_from_stdin`].
+    ///
+    /// # Errors
+    /// [`Exit::Usage`].
+    pub(super) fn not_from_stdin(&self) -> Outcome {
+        self.source.as_ref().map_or(Ok(()), |source| refuse_stdin(source, self.role))
+    }
+
     /// The kind of secret that it will be.
     pub(super) fn kind(&self) -> SecretKind {
         match &self.source {
@@ -265,6 +295,15 @@ impl NewSecretPlan {
             }
         }
     }
+}
+
+fn refuse_stdin(source: &Source, role: Role) -> Outcome {
+    if !source.is_stdin() {
+        return Ok(());
+    }
+    let (file, command) = role.options();
+    let cause = format!("the key backup is read from it, so no secret is; give {file} or {command}");
+    Err(Failure::new(Exit::Usage, "standard input", cause))
 }
 
 fn kdf_choice(kdf: &args::Kdf) -> KdfChoice {
@@ -314,6 +353,12 @@ impl Asked<'_> {
         let (file_option, command_option) = self.role.options();
         let unread = |object: String, cause: String| Failure::new(Exit::ReadSecret, object, cause);
         let (line, object, empty) = match self.source {
+            Source::File(path) if path.as_os_str() == STDIN => {
+                let object = "standard input".to_owned();
+                let line = first_line(Unbuffered)
+                    .map_err(|error| unread(object.clone(), format!("can't read the {name}: {error}")))?;
+                (line, object, format!("its next line should be the {name}, and is empty; nothing was done"))
+            }
             Source::File(path) | Source::KeyFile(path) => {
                 let object = path.display().to_string();
                 let line = File::open(path)

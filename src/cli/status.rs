@@ -7,6 +7,7 @@ use std::io::IsTerminal;
 use super::args::{self, StatusOutput};
 use super::errors;
 use super::exit::{Exit, Failure, Outcome, note};
+use super::key_backup;
 use super::metrics;
 use super::open_target::{Access, OpenTarget};
 use super::output;
@@ -74,6 +75,7 @@ fn text(status: &Status, bar: Option<char>) -> String {
             let _ = writeln!(out, "mount      {at} (process {pid}{notes})");
         }
     }
+    out.push_str(&status.key_backup.as_ref().map(key_backup::lines).unwrap_or_default());
     aliases(status, &mut out);
     versions(status, bar, &mut out);
     lost(status, &mut out);

@@ -16,8 +16,8 @@ use crate::kms::Call;
 use crate::metrics::MetricsReport;
 use crate::monitor::{Cancellation, Monitor};
 use crate::service::{
-    ErrorKind, ErrorReply, FileReencrypted, Inspected, KmsReply, Operations, ReencryptionEnded, Result,
-    Retire, RetireReport, Rewrap, RewrapReport, Status,
+    ErrorKind, ErrorReply, FileReencrypted, Inspected, KeyBackupStatus, KmsReply, Operations,
+    ReencryptionEnded, Result, Retire, RetireReport, Rewrap, RewrapReport, Status,
 };
 
 /// How long a reply may take; a rotation waits for the disk.
@@ -138,6 +138,10 @@ impl Operations for Client {
 
     fn count_files(&self, monitor: &mut Monitor<'_>) -> Result<Status> {
         answer!(self, self.ask_long(&Request::Count, monitor)?, Reply::Status(status) => *status)
+    }
+
+    fn key_backup(&self) -> Result<KeyBackupStatus> {
+        answer!(self, self.ask(&Request::KeyBackup, REPLY_TIMEOUT)?, Reply::KeyBackup(known) => known)
     }
 
     fn rotate(&self, target: &KeyRef) -> Result<Rotation> {

@@ -11,8 +11,8 @@ use crate::kms::Call;
 use crate::metrics::MetricsReport;
 use crate::monitor::Progress;
 use crate::service::{
-    ErrorReply, FileReencrypted, Inspected, KeyRef, KmsReply, ManualRotation, ReencryptionEnded, Retire,
-    RetireReport, Rewrap, RewrapReport, Rotation, Status,
+    ErrorReply, FileReencrypted, Inspected, KeyBackupStatus, KeyRef, KmsReply, ManualRotation,
+    ReencryptionEnded, Retire, RetireReport, Rewrap, RewrapReport, Rotation, Status,
 };
 
 /// The protocol's number. It goes up when an old client or daemon would misunderstand a new message.
@@ -29,6 +29,8 @@ pub enum Request {
     Status,
     /// What a monitoring system reads.
     Metrics,
+    /// How true the key backups are.
+    KeyBackup,
     /// A new version of a key, in use when the reply comes.
     Rotate {
         /// Which key.
@@ -110,6 +112,8 @@ pub enum Reply {
     Status(Box<Status>),
     /// To [`Request::Metrics`].
     Metrics(MetricsReport),
+    /// To [`Request::KeyBackup`].
+    KeyBackup(KeyBackupStatus),
     /// To [`Request::Rotate`].
     Rotated(Rotation),
     /// To [`Request::RotateNewKey`].

@@ -275,6 +275,7 @@ fn perform(shared: &Shared, request: &Request, stream: &mut UnixStream) -> Reply
     let done = match request {
         Request::Status => operations.status().map(|status| Reply::Status(Box::new(status))),
         Request::Metrics => operations.metrics().map(Reply::Metrics),
+        Request::KeyBackup => operations.key_backup().map(Reply::KeyBackup),
         Request::Rotate { target } => operations.rotate(target).map(Reply::Rotated),
         Request::RotateNewKey { alias } => operations.replace_key(alias).map(Reply::KeyReplaced),
         Request::RotateDue => operations.rotate_due().map(|rotated| Reply::RotatedDue { rotated }),

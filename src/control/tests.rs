@@ -42,6 +42,10 @@ impl Operations for Fake {
         report.add(&catalogue::UP, &[], 1);
         Ok(report)
     }
+    fn key_backup(&self) -> crate::service::Result<crate::service::KeyBackupStatus> {
+        Ok(crate::service::KeyBackupStatus::default())
+    }
+
     fn rotate(&self, target: &KeyRef) -> service::Result<Rotation> {
         match target {
             KeyRef::Alias(alias) => Ok(Rotation {
@@ -173,6 +177,7 @@ fn status() -> Status {
         files_staying: Staying::default(),
         files_unknown: 0,
         files_noted: Vec::new(),
+        key_backup: None,
         pending_rewraps: 0,
         pending_deletions: vec![],
     }

@@ -96,6 +96,7 @@ impl Event {
                 json!({"merged-generation": found.0, "versions": versions, "keys": keys})
             }
             Self::BackupExported(generation) => json!({"backup-generation": generation.0}),
+            Self::BackupKept(to) | Self::BackupKeepingStopped(to) => json!({"backup-path": to}),
             Self::BackupImported { backup, known } => {
                 json!({"backup-generation": backup.0, "known-generation": known.map(|known| known.0)})
             }

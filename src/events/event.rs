@@ -141,6 +141,10 @@ pub enum Event {
     },
     /// The keyring was written to a backup.
     BackupExported(Generation),
+    /// A backup of the keys is kept at this path from now on.
+    BackupKept(String),
+    /// The backup at this path is no longer kept.
+    BackupKeepingStopped(String),
     /// The keyring was brought back from a backup.
     BackupImported {
         /// The generation that the backup had.
@@ -307,6 +311,8 @@ impl Event {
             Self::VersionsLost { .. } => "Key Versions Lost",
             Self::KeyringMerged { .. } => "Keyring Merged",
             Self::BackupExported(_) => "Key Backup Exported",
+            Self::BackupKept(_) => "Key Backup Kept",
+            Self::BackupKeepingStopped(_) => "Key Backup Keeping Stopped",
             Self::BackupImported { .. } => "Key Backup Imported",
             Self::SweepBegan => "Re-wrap Sweep Began",
             Self::SweepEnded { .. } => "Re-wrap Sweep Ended",

@@ -7,7 +7,7 @@
 
 use super::{Actor, Event};
 use crate::ids::{KeyId, KeyVersion};
-use crate::printable::counted;
+use crate::printable::{self, counted};
 
 /// The target of these lines. At level info they are what syslog calls a notice.
 pub const NOTICES: &str = "rekeyfs::notice";
@@ -127,6 +127,12 @@ impl Notice {
                 Notice,
                 format!("the keyring of generation {} was written to a key backup", generation.0),
             ),
+            Event::BackupKept(to) => {
+                line(Notice, format!("a key backup is kept in {} from now on", printable::line(to)))
+            }
+            Event::BackupKeepingStopped(to) => {
+                line(Notice, format!("the key backup {} is no longer kept", printable::line(to)))
+            }
             Event::BackupImported { backup, .. } => line(
                 Notice,
                 format!("the keyring was brought back from a key backup of generation {}", backup.0),

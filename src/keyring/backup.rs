@@ -4,22 +4,24 @@
 use std::fs::{self, File, OpenOptions as FileOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use super::backup_file::{BackupOpener, BackupSeal, SealedBackup, body_of, failed, seal};
 use super::error::KeyringError;
 use super::format::header::{Header, Kind};
-use super::format::{body, header, model};
+use super::format::{body, header};
 use super::keys::Keys;
 use super::open::{KeyringFile, OpenOptions};
 use super::rules::loss::Loss;
 use super::slots::{Proof, verified};
 use super::store;
-use super::store::vault_dir::{self, VaultDir};
-use super::store::{Draft, sealed};
+use super::store::vault_dir::VaultDir;
+use super::store::{Draft, Saves};
 use crate::crypto::keys::RootKey;
 use crate::crypto::password::KdfParams;
 use crate::events::{Event, EventLog};
@@ -70,7 +72,9 @@ pub struct Imported {
 
 impl Keys {
     /// Writes all keys to `file`, which must not exist, sealed under `secret`, a passphrase. When this returns
-    /// the file is durable, was read back, and opened with the passphrase to the same keys.
+    /// the file is durable, was read back, and opened with the passphrase to the same keys. The keyring records the export,
+    /// if it can be saved: written before that and once more after it, the file holds all that the record says at each
+    /// instant.
     ///
     /// # Errors
     /// [`KeyringError::Backup`] if it can't be written or doesn't open; there is no file then.
@@ -81,36 +85,95 @@ impl Keys {
         kdf: KdfParams,
         file: &Path,
     ) -> Result<BackupInfo> {
-        let (head, body) = {
-            let held = self.store.lock();
-            let state = held.on_disk()?;
-            let mut head = Header::new(state.header.vault, state.header.suite);
-            // A keyring that is made from the backup needs a program that knows the same features.
-            head.ro_compat = state.header.ro_compat;
-            (head, state.body)
-        };
-        let info = BackupInfo { vault: head.vault, generation: body.generation, keys: body.keys.len() };
-        let root = RootKey::generate();
-        let mut head = head;
-        head.incompat = store::features_of(&body);
-        head.slots.push(Slot::seal(head.vault, &root, secret, kdf, self.clock.now())?);
-        let encoded = body::encode(&body).map_err(|e| KeyringError::Full(e.to_string()))?;
-        let bytes = sealed(&head, Kind::Backup, &root, &encoded)?;
+        let made = BackupSeal::under_passphrase(self.vault_id(), secret, kdf, self.clock.now())?;
+        let (mut info, bytes) = self.sealed_for(&made)?;
         write_new(file, &bytes).map_err(|e| failed(file, "can't be written", &e))?;
-        let back = read(file, secret, CostLimit::Any)
-            .and_then(|(_, body)| body::encode(&body).map_err(|e| KeyringError::Full(e.to_string())));
-        match back {
-            Ok(back) if *back == *encoded => {}
-            _ => {
-                // It opens nothing, and must not be taken for a backup.
-                let _ = fs::remove_file(file);
-                let what = "doesn't open to what was written, so it was removed: faulty memory or disk?";
-                return Err(KeyringError::Backup { path: file.to_owned(), what: what.to_owned() });
+        if !opens_to(file, secret, &bytes, &made.root) {
+            // It opens nothing, and must not be taken for a backup.
+            let _ = fs::remove_file(file);
+            let what = "doesn't open to what was written, so it was removed: faulty memory or disk?";
+            return Err(KeyringError::Backup { path: file.to_owned(), what: what.to_owned() });
+        }
+        match self.record_export(info.generation) {
+            Ok(()) => {
+                let (newer, bytes) = self.sealed_for(&made)?;
+                // Without it the file has the same keys, of a keyring that is one generation older.
+                match replace(file, &bytes) {
+                    Ok(()) => info = newer,
+                    Err(error) => {
+                        tracing::info!("{}: it stays as it was written first: {error}", file.display())
+                    }
+                }
+            }
+            Err(error) => {
+                self.log.record_durably(&Event::BackupExported(info.generation));
+                tracing::info!("the keyring doesn't record the export: {error}");
             }
         }
-        self.log.record_durably(&Event::BackupExported(info.generation));
         Ok(info)
     }
+
+    /// As [`Keys::export_backup`], to where nothing can be read back. Recorded before it is written: what `out` takes may be
+    /// anywhere.
+    ///
+    /// # Errors
+    /// [`KeyringError::Backup`] if it can't be written; what was written is no backup then.
+    pub fn export_backup_to(
+        &self,
+        _proof: &Proof,
+        secret: &Secret,
+        kdf: KdfParams,
+        out: &mut dyn Write,
+    ) -> Result<BackupInfo> {
+        let made = BackupSeal::under_passphrase(self.vault_id(), secret, kdf, self.clock.now())?;
+        let before =
+            self.store.lock().on_disk()?.body.extensions.key_backups().and_then(|known| known.exported);
+        let recorded = self.record_export(self.generation());
+        let (info, bytes) = self.sealed_for(&made)?;
+        let written = out.write_all(&bytes).and_then(|()| out.flush());
+        match (&written, recorded) {
+            (Ok(()), Err(_)) => self.log.record_durably(&Event::BackupExported(info.generation)),
+            (Err(_), Ok(())) => {
+                let _ = self.change(Saves::Once, |draft| {
+                    draft.body.set_export(before);
+                    Ok(())
+                });
+            }
+            _ => {}
+        }
+        written.map_err(|e| failed(Path::new("standard output"), "can't be written", &e))?;
+        Ok(info)
+    }
+
+    /// A backup of the keyring as it is on disk now.
+    fn sealed_for(&self, made: &BackupSeal) -> Result<(BackupInfo, Vec<u8>)> {
+        let state = self.store.lock().on_disk()?;
+        let body = body_of(&state.body);
+        let bytes = seal(&state.header, &body, &made.slots, &made.root)?;
+        let (vault, generation, keys) = (state.header.vault, body.generation, body.keys.len());
+        Ok((BackupInfo { vault, generation, keys }, bytes))
+    }
+
+    fn record_export(&self, exported: Generation) -> Result<()> {
+        let now = self.clock.now();
+        self.change(Saves::Once, |draft| {
+            draft.body.record_export(now);
+            draft.record(Event::BackupExported(exported));
+            Ok(())
+        })
+    }
+}
+
+/// Whether a file opens with a secret to the body in `written`, which is sealed under `root`.
+fn opens_to(file: &Path, secret: &Secret, written: &[u8], root: &RootKey) -> bool {
+    let opened = |bytes: &[u8]| {
+        let parts = header::parse(bytes, Kind::Backup).ok()?;
+        root.open_keyring(parts.header.vault, parts.aad, parts.sealed).ok()
+    };
+    let back =
+        SealedBackup::read(file).and_then(|back| back.open(BackupOpener::Secret(secret), CostLimit::Any));
+    let back = back.and_then(|(_, body)| body::encode(&body).map_err(|e| KeyringError::Full(e.to_string())));
+    back.is_ok_and(|back| opened(written).is_some_and(|written| *back == *written))
 }
 
 impl KeyringFile {
@@ -126,18 +189,18 @@ impl KeyringFile {
     /// unless `replace` is [`Replace::Always`]; I/O.
     pub fn import_backup(
         dir: &Path,
-        file: &Path,
-        passphrase: &Secret,
+        sealed: &SealedBackup,
+        opener: BackupOpener<'_>,
         secrets: &[&Secret],
         kdf: KdfParams,
         replace: Replace,
         options: &OpenOptions,
     ) -> Result<Imported> {
-        let writable = Self::writable(dir)?;
+        let (writable, file) = (Self::writable(dir)?, sealed.file());
         let dir = VaultDir::open(dir)?;
         let lock = dir.lock(writable)?;
         let there = there(&dir, replace)?;
-        let (head, mut body) = read(file, passphrase, options.limit)?;
+        let (head, mut body) = sealed.open(opener, options.limit)?;
         if let Err(features) = head.writable() {
             let what = format!(
                 "was made by a newer rekeyfs, with features ({features}) of a vault that this one must not write; use that one"
@@ -231,35 +294,13 @@ fn there(dir: &VaultDir, replace: Replace) -> Result<There> {
     }
 }
 
-/// Reads a backup and opens it.
-fn read(file: &Path, secret: &Secret, limit: CostLimit) -> Result<(Header, model::KeyringBody)> {
-    let damaged = |what: String| KeyringError::Backup { path: file.to_owned(), what };
-    let longest = vault_dir::MAX_FILE_LEN;
-    let meta = fs::metadata(file).map_err(|e| failed(file, "can't be read", &e))?;
-    if !meta.is_file() || meta.len() > longest {
-        return Err(damaged("is no key backup".to_owned()));
-    }
-    let bytes = fs::read(file).map_err(|e| failed(file, "can't be read", &e))?;
-    open(file, &bytes, secret, limit)
-}
-
-/// Opens a backup, whose path is for messages.
-pub(super) fn open(
-    file: &Path,
-    bytes: &[u8],
-    secret: &Secret,
-    limit: CostLimit,
-) -> Result<(Header, model::KeyringBody)> {
-    let damaged = |what: String| KeyringError::Backup { path: file.to_owned(), what };
-    let parts = header::parse(bytes, Kind::Backup).map_err(|e| damaged(format!("is no key backup: {e}")))?;
-    let vault = parts.header.vault;
-    let unlocked = parts.header.slots.unlock(vault, secret, limit);
-    let (root, _) = unlocked.map_err(|source| KeyringError::Unlock { vault: file.to_owned(), source })?;
-    let opened = root
-        .open_keyring(vault, parts.aad, parts.sealed)
-        .map_err(|_| damaged("is damaged: bytes of it have changed; use another copy".to_owned()))?;
-    let body = body::decode(&opened).map_err(|e| damaged(format!("is damaged: {e}")))?;
-    Ok((parts.header, body))
+/// Puts other bytes in a file's place.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    Ok(storage::replace_durably(File::open(parent)?.as_fd(), name.as_bytes(), bytes, 0o600)?)
 }
 
 /// Writes a new file, durable with its name. Removes it again if that fails.
@@ -275,8 +316,4 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(path);
     }
     written
-}
-
-fn failed(path: &Path, what: &str, error: &io::Error) -> KeyringError {
-    KeyringError::Backup { path: path.to_owned(), what: format!("{what}: {error}") }
 }

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use super::format::body;
 use super::format::header::{self, Header, Kind};
 use super::rules::policy::{KeyUse, Policy};
-use super::{backup, store};
+use super::{backup_file, store};
 use crate::crypto::keys::RootKey;
 use crate::crypto::password::KdfParams;
 use crate::crypto::suite::Suite;
@@ -36,7 +36,13 @@ pub(crate) fn backup() -> &'static [u8] {
 
 /// The body of a backup that opens.
 pub(crate) fn open_backup(file: &[u8]) -> Option<Vec<u8>> {
-    let (_, opened) = backup::open(Path::new("backup"), file, &secret(), CostLimit::Usual).ok()?;
+    let (_, opened) = backup_file::open(
+        Path::new("backup"),
+        file,
+        backup_file::BackupOpener::Secret(&secret()),
+        CostLimit::Usual,
+    )
+    .ok()?;
     Some(body::encode(&opened).unwrap().to_vec())
 }
 

@@ -12,6 +12,7 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use super::error::{KeyError, KeyringError, Unusable};
 use super::format::model::{Key, KeyringBody};
+use super::kept::writer::KeptBackups;
 use super::key_table::{Backing, Table};
 use super::observer::{KeyObserver, Observer};
 use super::rules::follow::{Followed, KeyringView, follow};
@@ -48,6 +49,7 @@ pub struct Keys {
     pub(super) log: Arc<EventLog>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) observer: Observer,
+    pub(super) kept: KeptBackups,
     /// Whether any key's policy denies anything. Read before the table, so that vaults without policies don't lock it.
     pub(super) restricted: AtomicBool,
 }
@@ -122,6 +124,7 @@ impl Keys {
             log,
             clock,
             observer: Observer::default(),
+            kept: KeptBackups::default(),
             restricted,
         })
     }
@@ -336,7 +339,7 @@ impl Keys {
     }
 
     /// Saves a change of the keyring and takes it into use: durable first, then the swap under the gate, then
-    /// the observer is notified of the backing keys that became unusable. Such a change is announced with
+    /// the observer is notified of the backing keys that became unusable, then key backups are written (kept.rs). Such a change is announced with
     /// [`Keys::announce_unusable`] before.
     pub(super) fn change<T>(
         &self,
@@ -347,8 +350,12 @@ impl Keys {
         let mut store = self.store.lock();
         let out = store.change(&self.log, saves, |draft| {
             let aliases = draft.body.aliases.clone();
+            let versions = draft.body.count_versions();
             let out = change(draft)?;
             draft.body.record_departures(&aliases, &self.tree);
+            if let Some(before) = versions {
+                draft.body.count_made(&before);
+            }
             Ok(out)
         })?;
         let gate = self.creation_gate.write();
@@ -359,6 +366,7 @@ impl Keys {
         *table = new;
         drop((table, gate, store));
         self.notify(&unusable, usable);
+        self.keyring_changed();
         Ok(out)
     }
 

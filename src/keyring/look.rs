@@ -2,18 +2,19 @@
 //! event, no record of a wrong secret, no memory of its generation; expired material isn't deleted. So copies can be read,
 //! also on read-only media. An old keyring is reported, and not refused.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::backup_file::{self, BackupOpener};
 use super::error::KeyringError;
-use super::format::header::Kind;
+use super::format::header::{self, Kind};
 use super::keys::Keys;
 use super::open::{KeyringFile, OpenOptions, event_log};
 use super::store::vault_dir::{FILE_NAME, VaultDir};
 use super::store::{self, Store};
 use crate::crypto::keys::RootKey;
 use crate::ids::{BackingKeyId, Generation, SlotId};
-use crate::unlock::Secret;
 
 /// A keyring that is only read.
 pub struct Looked {
@@ -59,15 +60,37 @@ impl KeyringFile {
     }
 }
 
+impl KeyringFile {
+    /// As [`KeyringFile::look`], of a keyring or key backup of the vault in `dir` that is read to its end; `name` is for
+    /// messages.
+    ///
+    /// # Errors
+    /// As [`KeyringFile::look`]; it can't be read.
+    pub fn look_at(dir: &Path, name: &Path, from: impl Read) -> Result<Sealed, KeyringError> {
+        let (dir, bytes) = (VaultDir::open(dir)?, backup_file::read_bounded(name, from)?);
+        let kind = if bytes.starts_with(Kind::Backup.magic()) { Kind::Backup } else { Kind::Keyring };
+        store::parse_as(&dir, &bytes, kind).map_err(|error| named(name, error))?;
+        Ok(Sealed { dir, file: name.to_owned(), bytes, kind })
+    }
+}
+
 impl Sealed {
+    /// What is to be decrypted by age, if it is a backup for age recipients.
+    pub fn age_files(&self) -> Vec<Vec<u8>> {
+        let parts = header::parse(&self.bytes, self.kind).ok();
+        parts.map_or(Vec::new(), |parts| {
+            parts.header.slots.age_slots().map(|slot| slot.sealed().to_vec()).collect()
+        })
+    }
+
     /// Opens it.
     ///
     /// # Errors
     /// As [`KeyringFile::open`], but for those of an old or diverged keyring.
-    pub fn open(self, secret: &Secret, options: &OpenOptions) -> Result<Looked, KeyringError> {
+    pub fn open(self, opener: BackupOpener<'_>, options: &OpenOptions) -> Result<Looked, KeyringError> {
         let Self { dir, file, bytes, kind } = self;
         let header = store::parse_as(&dir, &bytes, kind)?.header;
-        let unlocked = header.slots.unlock(header.vault, secret, options.limit);
+        let unlocked = opener.unlock(&header.slots, header.vault, options.limit);
         let (root, slot) = unlocked.map_err(|source| KeyringError::Unlock { vault: file.clone(), source })?;
         let sealed = Self { dir, file, bytes, kind };
         sealed.open_with(Arc::new(root), slot, options)

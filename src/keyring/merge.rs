@@ -84,7 +84,8 @@ impl KeyringBody {
         }
     }
 
-    fn was_deleted(&self, key: KeyId) -> bool {
+    /// Whether a key was deleted here.
+    pub(super) fn was_deleted(&self, key: KeyId) -> bool {
         self.extensions.data(DELETED).chunks_exact(16).any(|id| id == key.as_bytes())
     }
 

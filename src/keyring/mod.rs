@@ -8,6 +8,7 @@
 mod administration;
 mod aliases;
 mod backup;
+mod backup_file;
 #[cfg(any(test, feature = "benchmarks"))]
 mod bulk;
 mod check;
@@ -20,6 +21,7 @@ mod format;
 pub(crate) mod fuzzing;
 mod imported;
 mod info;
+mod kept;
 mod key_table;
 mod keys;
 mod look;
@@ -40,6 +42,7 @@ mod version_state;
 
 pub(crate) use administration::KeyTemplate;
 pub use backup::{BackupInfo, Imported, Replace};
+pub use backup_file::{BackupOpener, BackupSeal, SealedBackup};
 pub use closed::{ClosedKeyring, KeyringDir};
 pub use deletion::PendingDeletion;
 pub use error::{KeyError, KeyringError, Left, Unusable};
@@ -51,6 +54,7 @@ pub use format::ranges::VersionRange;
 pub use format::slot_labels::{LabelError, SlotLabel};
 pub use format::untagged::Untagged;
 pub use info::{AliasInfo, KeyInfo, VersionInfo};
+pub use kept::writer::{ExportInfo, KeptInfo, KeyBackupInfo, Lag};
 pub use keys::{Keys, WrapGuard};
 pub use look::{Beside, Looked, Sealed};
 pub use merge::Merged;

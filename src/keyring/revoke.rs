@@ -5,10 +5,13 @@
 //! has unwrapped; re-encrypting gives them new ones. The tree key stays, and with it names, symlinks and attributes. A key
 //! with imported material makes none of its own; the report names it.
 //!
+//! Key backups are no longer kept: the old keyring has the root keys that seal them. The user begins again, with new ones.
+//!
 //! The old root key endorses the new one, so that a host that has seen the old one accepts the new one. An attacker who
 //! has the old root key can endorse another one: a host that hasn't seen the new one yet can't tell them apart.
 
 use super::store::Saves;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
@@ -32,6 +35,8 @@ pub struct Revocation {
     pub slots: Vec<SlotInfo>,
     /// The keys whose material the old keyring has and which can make none: it was imported.
     pub imported: Vec<KeyId>,
+    /// Where key backups lie that are no longer kept: the old keyring has their keys.
+    pub no_longer_kept: Vec<PathBuf>,
 }
 
 impl Keys {
@@ -75,7 +80,7 @@ impl Keys {
         }
         let slots = verified(&slots, vault, new_slots.iter().map(|slot| slot.secret), &new)?;
         let list = slots.list();
-        let imported = self.change(Saves::Twice, |draft| {
+        let (imported, no_longer_kept) = self.change(Saves::Twice, |draft| {
             same_root(&draft.root, &old, self)?;
             draft.header.slots = slots;
             for (slot, label) in labels {
@@ -85,10 +90,14 @@ impl Keys {
             draft.root = new;
             draft.record(Event::RootKeyReplaced);
             let imported = draft.replace_material(now)?;
+            let no_longer_kept = draft.body.stop_keeping(|_| true);
+            for to in &no_longer_kept {
+                draft.record(Event::BackupKeepingStopped(to.to_string_lossy().into_owned()));
+            }
             draft.replace_event_key(Arc::new(EventKey::generate()));
-            Ok(imported)
+            Ok((imported, no_longer_kept))
         })?;
-        Ok(Revocation { recovery: text, slots: list, imported })
+        Ok(Revocation { recovery: text, slots: list, imported, no_longer_kept })
     }
 }
 

@@ -5,6 +5,7 @@
 //! it has secrets or threads, since neither locked memory nor threads are inherited. The parent reports the outcome.
 
 mod attach;
+mod backups;
 mod context;
 mod daemon;
 mod due;

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 
 use fuser::{Config, Session, SessionACL};
 
+use super::backups::BackupKeeper;
 use super::daemon::Starting;
 use super::due::Scheduler;
 use super::error::MountError;
@@ -167,6 +168,7 @@ struct Workers {
     control: Option<control::Server>,
     rewrap: Option<rewrap::Worker>,
     due: Option<Scheduler>,
+    backups: Option<BackupKeeper>,
     upkeep: Upkeep,
     /// Threads that work for the vault until its queues are closed.
     helpers: Vec<JoinHandle<()>>,
@@ -199,6 +201,11 @@ impl Workers {
         } else {
             Some(Scheduler::start(Arc::clone(vault.keys()), Arc::clone(&open)).map_err(MountError::Daemon)?)
         };
+        let backups = if vault.read_only() {
+            None
+        } else {
+            Some(BackupKeeper::start(Arc::clone(vault.keys())).map_err(MountError::Daemon)?)
+        };
         let upkeep = Upkeep::start(mount.clone(), Arc::clone(&open), idle).map_err(MountError::Daemon)?;
         let control = match serve_control(prepared, vault, mount, open) {
             Ok(server) => Some(server),
@@ -219,12 +226,14 @@ impl Workers {
             helper("rekeyfs-memory", Vault::trim_heap)?,
             helper("rekeyfs-removed", Vault::run_deferred_close)?,
         ];
-        Ok(Self { control, rewrap, due, upkeep, helpers })
+        Ok(Self { control, rewrap, due, backups, upkeep, helpers })
     }
 
     /// Ends them. Sweeps stop after their batch; control requests under way are answered.
     fn stop(self, vault: &Vault) {
         drop((self.control, self.due, self.upkeep));
+        // After those that change the keyring.
+        drop(self.backups);
         vault.close_queues();
         if let Some(rewrap) = self.rewrap {
             rewrap.join();

@@ -46,6 +46,7 @@ pub(super) fn status(keys: &Keys) -> Status {
         files_unknown: 0,
         files_noted: Vec::new(),
         pending_rewraps: 0,
+        key_backup: None,
         pending_deletions: keys.pending_deletions().iter().map(pending).collect(),
     }
 }

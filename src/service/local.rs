@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::blocked_deletions::BlockedDeletions;
 use super::errors::{self, ErrorKind, ErrorReply};
+use super::key_backup::KeyBackupStatus;
 use super::keys;
 use super::operations::{Operations, Result};
 use super::orders::{Retire, Rewrap, RewrapDestination};
@@ -165,6 +166,7 @@ fn is_where_it_belongs(keys: &Keys, info: &HeaderInfo) -> bool {
 impl Operations for OpenVault {
     fn status(&self) -> Result<Status> {
         let mut status = keys::status(&self.keys);
+        status.key_backup = self.key_backup().ok();
         for pending in &mut status.pending_deletions {
             pending.blocked = self.blocked.reason(pending.key_id);
         }
@@ -194,6 +196,11 @@ impl Operations for OpenVault {
     fn count_files(&self, monitor: &mut Monitor<'_>) -> Result<Status> {
         let (files_unknown, files_noted) = self.complete_census(monitor)?;
         Ok(Status { files_unknown, files_noted, ..self.status()? })
+    }
+
+    fn key_backup(&self) -> Result<KeyBackupStatus> {
+        let known = self.keys.key_backup();
+        known.map(KeyBackupStatus::from).map_err(|error| errors::of_keyring(&error))
     }
 
     fn rotate(&self, target: &KeyRef) -> Result<Rotation> {

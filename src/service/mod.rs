@@ -7,6 +7,7 @@ mod blocked_deletions;
 mod copies;
 mod errors;
 mod files;
+mod key_backup;
 mod key_removal;
 mod keys;
 mod local;
@@ -19,6 +20,7 @@ mod tree;
 
 pub use blocked_deletions::DueDeletion;
 pub use errors::{ErrorKind, ErrorReply};
+pub use key_backup::{KeptState, KeptStatus, KeyBackupStatus, OpenedBy};
 pub use local::OpenVault;
 pub use metrics::report_lower;
 pub use operations::{Operations, Result};

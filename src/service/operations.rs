@@ -2,6 +2,7 @@
 //! (`control::Client`) implement. A command is written once, against the trait.
 
 use super::errors::ErrorReply;
+use super::key_backup::KeyBackupStatus;
 use super::orders::{Retire, Rewrap};
 use super::reports::{FileReencrypted, Inspected, KmsReply, ReencryptionEnded, RetireReport, RewrapReport};
 use super::status::Status;
@@ -35,6 +36,12 @@ pub trait Operations: Send + Sync {
     /// # Errors
     /// The tree can't be read; stopped.
     fn count_files(&self, monitor: &mut Monitor<'_>) -> Result<Status>;
+
+    /// How true the key backups are. Waits a moment for those that are being written.
+    ///
+    /// # Errors
+    /// The keyring can't be read; an older daemon doesn't know of them.
+    fn key_backup(&self) -> Result<KeyBackupStatus>;
 
     /// Adds a version to a key; returns when it is durable and in use.
     ///

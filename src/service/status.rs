@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::key_backup::KeyBackupStatus;
 use crate::ids::{AliasName, KeyId, KeyVersion, PathText, VaultId};
 use crate::keyring::{Staying, VersionRange, VersionState};
 use crate::vault::NamedFile;
@@ -44,6 +45,9 @@ pub struct Status {
     pub files_noted: Vec<NamedFile>,
     /// Stale files that were used and wait for their re-wrap.
     pub pending_rewraps: u64,
+    /// How true the key backups are; an older daemon doesn't say.
+    #[serde(default)]
+    pub key_backup: Option<KeyBackupStatus>,
     /// Keys that will be deleted.
     #[serde(default)]
     pub pending_deletions: Vec<PendingStatus>,

@@ -2,6 +2,7 @@
 
     reader.py VAULT.tar...      compares each with VAULT.json beside it
     reader.py key-backup.bin    compares a key backup with key-backup.json beside it
+    reader.py kept-keyring.bin  compares what a keyring says of its kept backups, and those, with kept-keyring.json
     reader.py --dump DIR PASSPHRASE [KEYFILE-AS-HEX RECOVERY-KEY]
                                 prints what a vault directory holds, as that JSON (how VAULT.json was made)
 
@@ -401,6 +402,73 @@ def check_key_backup(path):
     print(f"{path}: {len(found['keys'])} keys as expected")
 
 
+def read_key_backups(data):
+    """Extension 10: what a keyring knows of its key backups."""
+    made, at, generation, made_then, zero = struct.unpack_from("<QqQQQ", data)
+    kept, at_byte = [], 40
+    while at_byte < len(data):
+        root, begun, mount, length = struct.unpack_from("<32sqII", data, at_byte)
+        at_byte += 48
+        to = data[at_byte : at_byte + length].decode()
+        at_byte += length
+        (length,) = struct.unpack_from("<I", data, at_byte)
+        slots = json.loads(data[at_byte + 4 : at_byte + 4 + length])
+        at_byte += 4 + length
+        kept.append({"root": root, "begun": begun, "mount": to[:mount], "to": to, "slots": slots})
+    if zero or at_byte != len(data):
+        raise f.Damaged("what is known of key backups makes no sense")
+    return {"made": made, "exported": at, "export_generation": generation, "made_then": made_then, "kept": kept}
+
+
+def check_kept(path):
+    path = pathlib.Path(path)
+    expected = json.loads(path.with_suffix(".json").read_text())
+    header, aad, sealed = split_frame(path.read_bytes(), b"RKFK")
+    vault = uuid.UUID(header["vault"]).bytes
+    root = unlock_slot(vault, header["slots"][0], expected["passphrase"].encode())
+    body = read_body(f.xopen(f.keyring_key(root, vault), aad, sealed))
+    known = read_key_backups(dict(body["extensions"])[10])
+    found = about_backup(vault, body) | {name: known[name] for name in ("made", "exported", "export_generation", "made_then")}
+    found |= {"kept": [{"to": kept["to"], "mount": kept["mount"]} for kept in known["kept"]]}
+    for kept in known["kept"]:
+        raw = path.with_name(f"kept-{kept['slots'][0]['type']}.bin").read_bytes()
+        header, aad, sealed = split_frame(raw, b"RKFB")
+        if header["slots"] != kept["slots"]:
+            raise SystemExit(f"{path}: {kept['to']} has other slots than the keyring says")
+        (slot,) = header["slots"]
+        if slot["type"] == "age":
+            age = base64.b64decode(slot["sealed"])
+            if not age.startswith(b"age-encryption.org/v1\n"):
+                raise SystemExit(f"{path}: {kept['to']} has no age file")
+            payload = open_age(age, expected["age_identity"])
+            if payload is not None and payload != vault + uuid.UUID(slot["id"]).bytes + kept["root"]:
+                raise SystemExit(f"{path}: the age file of {kept['to']} holds something else")
+        elif unlock_slot(vault, slot, expected["backup_passphrase"].encode()) != kept["root"]:
+            raise SystemExit(f"{path}: {kept['to']} opens to another root key")
+        theirs = read_body(f.xopen(f.keyring_key(kept["root"], vault), aad, sealed))
+        if about_backup(vault, theirs) != about_backup(vault, body):
+            raise SystemExit(f"{path}: {kept['to']} has other keys than the keyring")
+        if read_key_backups(dict(theirs["extensions"])[10])["kept"]:
+            raise SystemExit(f"{path}: {kept['to']} has the keys of kept backups")
+    for name in ("passphrase", "backup_passphrase", "age_identity"):
+        found[name] = expected[name]
+    if found != expected:
+        raise SystemExit(f"{path}: {found}, not {expected}")
+    print(f"{path}: {len(known['kept'])} kept backups as expected")
+
+
+def open_age(sealed, identity):
+    """What age decrypts; none where it isn't installed."""
+    try:
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.write(identity)
+            file.flush()
+            done = subprocess.run(["age", "--decrypt", "--identity", file.name], input=sealed, capture_output=True, check=True)
+    except FileNotFoundError:
+        return None
+    return done.stdout
+
+
 def about_backup(vault, body):
     materials = lambda key: [v["material"] and v["material"].hex() for v in key["versions"]]  # noqa: E731
     return {
@@ -414,7 +482,9 @@ def main():
         print(json.dumps(dump(*sys.argv[2:]), indent=1))
         return
     for path in sys.argv[1:]:
-        if path.endswith(".bin"):
+        if pathlib.Path(path).name == "kept-keyring.bin":
+            check_kept(path)
+        elif path.endswith(".bin"):
             check_key_backup(path)
         else:
             check(path)

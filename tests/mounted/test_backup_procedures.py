@@ -294,6 +294,25 @@ class Copies(Procedures):
         self.shell('rm "$B"/keys-* "$B"/keyring.replaced-by-*')
         self.assert_restored(self.backup, content)
 
+    def test_a_kept_backup_opens_a_copy_whose_keyring_is_lost(self):
+        self.need_tools("rsync", "age", "age-keygen")
+        content = self.fill()
+        self.block("keep")
+        self.block("keep-age")
+        self.vault.rotate()
+        self.write("letters/3", b"after the rotation", fsync=True)
+        content["letters/3"] = b"after the rotation"
+        self.block("key-backup-pipe")
+        self.block("keep-list")
+        self.vault.rotate()
+        copy = self.dir / "copy"
+        self.shell(f'rsync -aHAXS "$V/tree" "$V/events.jsonl" {copy}/')
+        kept = self.vault.status()["key_backup"]["kept"]
+        self.assertEqual([(one["opened_by"], one["state"]) for one in kept], [("age", "current")])
+        (self.backup / "kept-age").rename(copy / "kept-age")
+        self.env.update(B=str(copy), XDG_STATE_HOME=str(self.dir / "another machine"))
+        self.block("key-backup-restore-age")
+        self.assert_restored(copy, content)
 
 class OfTheMount(Procedures):
     """What goes by ctime takes each file that was re-wrapped for a changed one, unless it is told to go by mtime."""

@@ -172,6 +172,9 @@ class MayOnlyRead(MountedTest):
         self.call("fsck", vault, "--quarantine", self.dir / "q", *self.unlock(vault), status=8)
         self.refused("key-backup", "import", vault, self.backup, "--force", "--backup-passfile", self.vault.passfile,
                      "--new-passfile", self.vault.passfile)  # fmt: skip
+        self.refused("key-backup", "keep", vault, "--to", self.dir / "kept", "--backup-passfile", self.vault.passfile,
+                     "--kdf-memory", "8", *self.unlock(vault))  # fmt: skip
+        self.call("key-backup", "keep", vault, "--list", *self.unlock(vault), status=0)
         self.refused("key-backup", "merge", vault, self.backup, *self.unlock(vault))
         wrong = self.dir / "wrong"
         wrong.write_text("not it\n")

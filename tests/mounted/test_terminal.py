@@ -127,6 +127,7 @@ class Terminal(MountedTest):
             ("status",): (place / "none", *secret),
             ("key", "retire"): (vault.path, "--key-id", HOSTILE, "--below", "2", *secret),
             ("key-backup", "export"): (vault.path, place / "no/backup", *secret, "--backup-passfile", vault.passfile),
+            ("key-backup", "keep"): (vault.path, "--to", place / "no/kept", *secret, "--backup-passfile", vault.passfile),
             ("key-backup", "import"): (vault.path, place / "none", "--backup-passfile", vault.passfile, *new),
             ("key-backup", "merge"): (vault.path, place / "none", *secret),
             ("unlock", "list"): (place / "none",),

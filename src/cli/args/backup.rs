@@ -21,6 +21,9 @@ pub(in crate::cli) enum KeyBackupCommand {
     /// Write all keys to a file, sealed under a passphrase of its own. Asks for a secret of the vault, also while
     /// it is mounted
     Export(Export),
+    /// Keep a backup true: a file that is written again after each change of keys, by the mount, or by the command that
+    /// makes the change. Asks for a secret of the vault, also while it is mounted
+    Keep(Keep),
     /// Make the keyring of a vault that lost it from a backup, with new unlock slots
     Import(Import),
     /// Bring back key versions that were lost with a newer keyring, from that keyring or a backup of it. Fills lost
@@ -35,7 +38,7 @@ pub(in crate::cli) struct Export {
     /// A vault's directory, a mountpoint, or any path inside a mount
     #[arg(env = VAULT_VARIABLE, hide_env_values = true, default_value = HERE)]
     pub(in crate::cli) target: PathBuf,
-    /// The file to write; it must not exist
+    /// The file to write; it must not exist. `-` is standard output
     pub(in crate::cli) file: PathBuf,
     #[command(flatten)]
     pub(in crate::cli) open: Open,
@@ -53,10 +56,13 @@ pub(in crate::cli) struct Export {
 pub(in crate::cli) struct Import {
     /// The vault's directory; it must not be mounted
     pub(in crate::cli) vault: PathBuf,
-    /// The backup
+    /// The backup; `-` is standard input
     pub(in crate::cli) file: PathBuf,
     #[command(flatten)]
     pub(in crate::cli) backup: BackupPass,
+    /// Open a backup for age recipients with the age identity in this file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["backup_passfile", "backup_extpass"])]
+    pub(in crate::cli) identity: Option<PathBuf>,
     #[command(flatten)]
     pub(in crate::cli) new: NewSecret,
     /// Also where the vault has a keyring that isn't visibly damaged; it is kept under another name
@@ -77,7 +83,7 @@ pub(in crate::cli) struct Import {
 pub(in crate::cli) struct Merge {
     /// The vault's directory; it must not be mounted
     pub(in crate::cli) vault: PathBuf,
-    /// A keyring file or a key backup of the same vault
+    /// A keyring file or a key backup of the same vault; `-` is standard input
     pub(in crate::cli) file: PathBuf,
     #[command(flatten)]
     pub(in crate::cli) open: Open,
@@ -89,6 +95,44 @@ pub(in crate::cli) struct Merge {
     /// Open the file with its recovery key: what is asked for or read is that, not the passphrase
     #[arg(long, conflicts_with = "backup_keyfile")]
     pub(in crate::cli) backup_recovery_key: bool,
+    /// Open a backup for age recipients with the age identity in this file
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "backup_passfile", "backup_extpass", "backup_keyfile", "backup_recovery_key",
+    ])]
+    pub(in crate::cli) identity: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
+}
+
+/// `rekeyfs key-backup keep`.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct Keep {
+    /// A vault's directory, a mountpoint, or any path inside a mount
+    #[arg(env = VAULT_VARIABLE, hide_env_values = true, default_value = HERE)]
+    pub(in crate::cli) target: PathBuf,
+    /// The file, which must not exist or be empty. On another disk than the vault: whatever takes the one must leave the
+    /// other
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["list", "stop"])]
+    pub(in crate::cli) to: Option<PathBuf>,
+    /// Who can open it: an age recipient (age1…, ssh-…); several may be given. Without any, a passphrase of its own does
+    #[arg(long, value_name = "RECIPIENT", conflicts_with_all = ["backup_passfile", "backup_extpass"])]
+    pub(in crate::cli) recipient: Vec<String>,
+    /// Who can open it: the age recipients in a file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["backup_passfile", "backup_extpass"])]
+    pub(in crate::cli) recipients_file: Vec<PathBuf>,
+    /// List the backups that are kept, and how true they are
+    #[arg(long, conflicts_with_all = ["to", "stop", "recipient", "recipients_file"])]
+    pub(in crate::cli) list: bool,
+    /// Stop keeping the backup that --to names, or all. The files stay
+    #[arg(long, conflicts_with_all = ["recipient", "recipients_file"])]
+    pub(in crate::cli) stop: bool,
+    #[command(flatten)]
+    pub(in crate::cli) open: Open,
+    #[command(flatten)]
+    pub(in crate::cli) backup: BackupPass,
+    #[command(flatten)]
+    pub(in crate::cli) kdf: Kdf,
     /// Print JSON
     #[arg(long)]
     pub(in crate::cli) json: bool,

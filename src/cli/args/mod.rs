@@ -22,7 +22,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-pub(in crate::cli) use backup::{BackupPass, Export, Import, KeyBackup, KeyBackupCommand, Merge};
+pub(in crate::cli) use backup::{BackupPass, Export, Import, Keep, KeyBackup, KeyBackupCommand, Merge};
 pub(in crate::cli) use common::HERE;
 use common::VERSION;
 pub(in crate::cli) use common::{Kdf, NewSecret, Open, Output, Pass, Revoke};

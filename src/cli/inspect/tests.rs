@@ -76,6 +76,7 @@ fn staleness_is_told_only_where_it_is_known() {
         files_staying: Staying::default(),
         files_unknown: 0,
         files_noted: Vec::new(),
+        key_backup: None,
         pending_rewraps: 0,
         pending_deletions: vec![],
     };

@@ -62,6 +62,7 @@ fn status() -> Status {
         files_staying: Staying::default(),
         files_unknown: 0,
         files_noted: Vec::new(),
+        key_backup: None,
         pending_rewraps: 5,
         pending_deletions: vec![PendingStatus {
             key_id: other,

@@ -16,6 +16,7 @@ use crate::crypto::password::KdfParams;
 use crate::ids::SlotId;
 use crate::keyring::{KeyringError, NewSlot};
 use crate::mount::VaultLock;
+use crate::printable;
 use crate::unlock::Secret;
 
 /// A change of the root key. The vault is locked for it: a mount would go on under the old one.
@@ -75,6 +76,14 @@ impl Revocation {
                 out,
                 "key {key} has imported material, which an old keyring file has too: import new material \
                  (--import-type NEW_KEY_MATERIAL) and rotate it"
+            );
+        }
+        for to in &done.no_longer_kept {
+            let _ = writeln!(
+                out,
+                "the key backup {} is no longer kept, as an old keyring file has the key that seals it: \
+                 `rekeyfs key-backup keep` begins a new one",
+                printable::path(to)
             );
         }
         output::print(&out)?;

@@ -12,7 +12,7 @@ use crate::cli::exit::Outcome;
 use crate::cli::output;
 use crate::cli::secrets::{self, SecretPlan};
 use crate::cli::target::Target;
-use crate::keyring::{FILE_NAME, KeyringFile, OpenOptions};
+use crate::keyring::{BackupOpener, FILE_NAME, KeyringFile, OpenOptions};
 
 /// Reports the slot that the secret opens, and how long that took.
 ///
@@ -28,7 +28,7 @@ pub(super) fn run(args: &args::UnlockTest) -> Outcome {
     let limit = secrets::cost_limit(args.open.any_cost);
     let began = Instant::now();
     let looked = sealed
-        .open(&secret, &OpenOptions { limit, ..OpenOptions::default() })
+        .open(BackupOpener::Secret(&secret), &OpenOptions { limit, ..OpenOptions::default() })
         .map_err(|error| errors::opening(&error))?;
     let (slot, seconds) = (looked.keys.unlocked_by(), began.elapsed().as_secs_f64());
     let labels = looked.keys.slot_labels().map_err(|error| errors::keyring(&error))?;

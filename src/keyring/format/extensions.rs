@@ -1,7 +1,7 @@
 //! The list at the end of the body that holds what later versions of the format added: a tag and bytes each. Unknown ones
 //! are kept, at their position.
 //!
-//! Two of them hold secrets: keys that a revocation replaced (docs/format.md, "Body"). A list of bytes would keep them in
+//! Three of them hold secrets: keys that a revocation replaced, and those of kept backups (docs/format.md, "Body"). A list of bytes would keep them in
 //! memory that may be swapped and dumped, so they are read into locked memory and written from there. An empty entry with
 //! their tag keeps their position in the list.
 
@@ -14,6 +14,7 @@ use serde::ser::SerializeSeq;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
+use super::key_backups::KeyBackups;
 use crate::crypto::keys::{Endorsement, EventKey};
 use crate::events::{Anchor, FormerKey};
 
@@ -21,6 +22,8 @@ use crate::events::{Anchor, FormerKey};
 const FORMER_EVENT_KEYS: u32 = 6;
 /// Endorsements of the root keys that were replaced.
 const FORMER_ROOTS: u32 = 7;
+/// What is known of key backups.
+const KEY_BACKUPS: u32 = 10;
 /// Bytes of a former event key: how many events it made, the MAC of the last, the key.
 const EVENT_KEY: usize = 8 + 32 + 32;
 /// Bytes of an endorsement.
@@ -45,6 +48,7 @@ pub(in crate::keyring) struct Extensions {
     event_keys: Vec<FormerKey>,
     /// Oldest first.
     roots: Vec<Arc<Endorsement>>,
+    key_backups: Option<KeyBackups>,
 }
 
 impl Deref for Extensions {
@@ -107,6 +111,17 @@ impl Extensions {
         self.hold_place(FORMER_ROOTS);
     }
 
+    /// What is known of key backups, if there ever was one.
+    pub(in crate::keyring) fn key_backups(&self) -> Option<&KeyBackups> {
+        self.key_backups.as_ref()
+    }
+
+    /// Makes this what is known of key backups.
+    pub(in crate::keyring) fn set_key_backups(&mut self, known: KeyBackups) {
+        self.key_backups = Some(known);
+        self.hold_place(KEY_BACKUPS);
+    }
+
     fn hold_place(&mut self, tag: u32) {
         if self.list.iter().all(|extension| extension.tag != tag) {
             self.list.push(Extension { tag, data: Vec::new() });
@@ -131,6 +146,8 @@ impl Extensions {
                 let key = Arc::new(EventKey::from_bytes(key.try_into().ok()?));
                 self.event_keys.push(FormerKey { key, until });
             }
+        } else if tag == KEY_BACKUPS {
+            self.key_backups = Some(KeyBackups::parse(data)?);
         } else {
             let (records, []) = data.as_chunks::<ROOT>() else { return None };
             if records.len() > MOST_ROOTS {
@@ -144,7 +161,7 @@ impl Extensions {
 }
 
 fn holds_secrets(tag: u32) -> bool {
-    tag == FORMER_EVENT_KEYS || tag == FORMER_ROOTS
+    matches!(tag, FORMER_EVENT_KEYS | FORMER_ROOTS | KEY_BACKUPS)
 }
 
 impl Serialize for Extensions {
@@ -156,6 +173,7 @@ impl Serialize for Extensions {
                     out.serialize_element(&(extension.tag, EventKeyBytes(&self.event_keys)))?
                 }
                 FORMER_ROOTS => out.serialize_element(&(extension.tag, RootBytes(&self.roots)))?,
+                KEY_BACKUPS => out.serialize_element(&(extension.tag, BackupBytes(&self.key_backups)))?,
                 _ => out.serialize_element(extension)?,
             }
         }
@@ -188,6 +206,16 @@ impl Serialize for RootBytes<'_> {
     }
 }
 
+/// As the bytes of an extension, from a buffer that is wiped.
+struct BackupBytes<'a>(&'a Option<KeyBackups>);
+
+impl Serialize for BackupBytes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let bytes = self.0.as_ref().map(KeyBackups::encode).unwrap_or_default();
+        serializer.collect_seq(bytes.iter())
+    }
+}
+
 impl<'de> Deserialize<'de> for Extensions {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct All;
@@ -201,8 +229,9 @@ impl<'de> Deserialize<'de> for Extensions {
                 while let Some(mut extension) = seq.next_element::<Extension>()? {
                     if holds_secrets(extension.tag) {
                         let data = Zeroizing::new(std::mem::take(&mut extension.data));
-                        all.read_secret(extension.tag, &data)
-                            .ok_or_else(|| A::Error::custom("its list of former keys makes no sense"))?;
+                        all.read_secret(extension.tag, &data).ok_or_else(|| {
+                            A::Error::custom("its list of former keys or of key backups makes no sense")
+                        })?;
                     } else {
                         all.list.push(extension);
                     }

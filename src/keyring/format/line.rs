@@ -70,6 +70,11 @@ impl KeyringBody {
         (earlier >= first).then(|| line.binary_search_by_key(&earlier, generation).is_ok())
     }
 
+    /// The keyring that this one replaced, if its line tells.
+    pub(in crate::keyring) fn predecessor(&self) -> Option<Head> {
+        self.line().last().map(|last| Head { generation: generation(last), hash: self.previous })
+    }
+
     /// Continues the line for the next keyring: `from` identifies the present one, which it replaces.
     pub(in crate::keyring) fn continue_line(&mut self, from: Head) {
         let line = self.line();

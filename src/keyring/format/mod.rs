@@ -6,6 +6,7 @@ mod encoding;
 pub(in crate::keyring) mod extensions;
 pub(in crate::keyring) mod gaps;
 pub(in crate::keyring) mod header;
+pub(in crate::keyring) mod key_backups;
 pub(in crate::keyring) mod line;
 pub(in crate::keyring) mod model;
 pub(in crate::keyring) mod ranges;

@@ -416,6 +416,11 @@ impl Store {
         Ok(Some((found, descent)))
     }
 
+    /// Whether the keyring on disk is this one.
+    pub(in crate::keyring) fn still_is(&self, state: &OpenedKeyring) -> bool {
+        self.dir.is_current(&state.fingerprint).unwrap_or(false)
+    }
+
     /// The keyring as it is on disk now, if its root key is the one in use.
     pub(in crate::keyring) fn on_disk(&self) -> Result<OpenedKeyring> {
         open(&self.dir, &self.dir.read()?, Arc::clone(&self.state.root))

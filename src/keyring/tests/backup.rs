@@ -4,7 +4,8 @@ use super::*;
 impl Fixture {
     fn import(&self, file: &Path, pass: &str, replace: Replace) -> Result<Imported, KeyringError> {
         let (pass, new) = (passphrase(pass), key_file(7));
-        KeyringFile::import_backup(&self.vault(), file, &pass, &[&new], KDF, replace, &self.options())
+        let (sealed, opener) = (SealedBackup::read(file)?, BackupOpener::Secret(&pass));
+        KeyringFile::import_backup(&self.vault(), &sealed, opener, &[&new], KDF, replace, &self.options())
     }
 
     fn export(&self, opened: &Opened, name: &str) -> PathBuf {
@@ -94,12 +95,12 @@ fn an_older_backup_is_said_to_be_one_and_the_keyring_is_newer_than_what_was_seen
     // Also on a host that saw none of it: the log tells.
     std::fs::remove_dir_all(f.dir.path().join("state")).unwrap();
     let imported = f.import(&backup, "backup", Replace::IfDamaged).unwrap();
-    assert_eq!((imported.known, imported.backup.generation), (Some(newest), Generation(1)));
+    assert_eq!((imported.known, imported.backup.generation), (Some(newest), Generation(2)));
     assert!(imported.generation > newest);
     let event = last_event(&f);
     assert_eq!(
         (&event["detail"]["backup-generation"], &event["detail"]["known-generation"]),
-        (&1.into(), &newest.0.into())
+        (&2.into(), &newest.0.into())
     );
     assert!(f.open(&key_file(7)).is_ok(), "no rollback");
 }

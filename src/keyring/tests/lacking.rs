@@ -24,8 +24,8 @@ fn a_keyring_is_made_changed_and_imported_without_noreplace_and_links() {
         let good = f.read(FILE_NAME);
         let imported = KeyringFile::import_backup(
             &f.vault(),
-            &file,
-            &passphrase("b"),
+            &SealedBackup::read(&file).unwrap(),
+            BackupOpener::Secret(&passphrase("b")),
             &[&key_file(7)],
             KDF,
             Replace::Always,

@@ -6,7 +6,7 @@ use crate::keyring::testing::everything;
 use crate::keyring::{Beside, Looked};
 
 fn look(f: &Fixture, file: &std::path::Path, secret: &Secret) -> Result<Looked, KeyringError> {
-    KeyringFile::look(file)?.open(secret, &f.options())
+    KeyringFile::look(file)?.open(BackupOpener::Secret(secret), &f.options())
 }
 
 #[test]

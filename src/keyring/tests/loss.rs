@@ -30,7 +30,7 @@ impl Fixture {
     }
 
     pub(super) fn found(&self, file: &Path) -> Looked {
-        KeyringFile::look(file).unwrap().open(&key_file(1), &self.options()).unwrap()
+        KeyringFile::look(file).unwrap().open(BackupOpener::Secret(&key_file(1)), &self.options()).unwrap()
     }
 
     /// Has the host remember another keyring than this vault has ever had.
@@ -253,9 +253,16 @@ fn an_import_of_an_older_backup_marks_what_may_be_lost() {
         }
         let options = OpenOptions { next_version: next.map(KeyVersion), ..f.options() };
         let (pass, new) = (passphrase("backup"), key_file(1));
-        let imported =
-            KeyringFile::import_backup(&f.vault(), &backup, &pass, &[&new], KDF, Replace::Always, &options)
-                .unwrap();
+        let imported = KeyringFile::import_backup(
+            &f.vault(),
+            &SealedBackup::read(&backup).unwrap(),
+            BackupOpener::Secret(&pass),
+            &[&new],
+            KDF,
+            Replace::Always,
+            &options,
+        )
+        .unwrap();
         assert_eq!(imported.lost, last - 1);
         let keys = f.open(&key_file(1)).unwrap().keys;
         assert_eq!((lost(&keys), rotate(&keys)), (vec![(2, last)], last + 1));
@@ -266,8 +273,16 @@ fn an_import_of_an_older_backup_marks_what_may_be_lost() {
     let backup = f.dir.path().join("backup");
     opened.keys.export_backup(&opened.proof, &passphrase("backup"), KDF, &backup).unwrap();
     let (pass, new) = (passphrase("backup"), key_file(1));
-    KeyringFile::import_backup(&f.vault(), &backup, &pass, &[&new], KDF, Replace::Always, &f.options())
-        .unwrap();
+    KeyringFile::import_backup(
+        &f.vault(),
+        &SealedBackup::read(&backup).unwrap(),
+        BackupOpener::Secret(&pass),
+        &[&new],
+        KDF,
+        Replace::Always,
+        &f.options(),
+    )
+    .unwrap();
     let keys = f.open(&key_file(1)).unwrap().keys;
     assert_eq!((lost(&keys), rotate(&keys)), (vec![], 2));
 }

@@ -262,8 +262,16 @@ fn an_imported_keyring_is_accepted_where_it_was_imported_and_asked_for_elsewhere
     let other = OpenOptions { host: SeenGenerations::at(f.beside("another host")), ..f.options() };
     KeyringFile::open(&f.vault(), &key_file(1), &other).unwrap();
     let (pass, new) = (passphrase("backup"), key_file(1));
-    KeyringFile::import_backup(&f.vault(), &backup, &pass, &[&new], KDF, Replace::Always, &f.options())
-        .unwrap();
+    KeyringFile::import_backup(
+        &f.vault(),
+        &SealedBackup::read(&backup).unwrap(),
+        BackupOpener::Secret(&pass),
+        &[&new],
+        KDF,
+        Replace::Always,
+        &f.options(),
+    )
+    .unwrap();
     rotate(&f.open(&key_file(1)).unwrap().keys);
     let refused = KeyringFile::open(&f.vault(), &key_file(1), &other).err().unwrap();
     assert!(matches!(refused, KeyringError::OtherRootKey { .. }), "{refused}");

@@ -104,7 +104,15 @@ fn a_backup_of_it_keeps_the_feature_and_is_not_imported() {
     drop(opened);
     let (paper, new) = (passphrase("paper"), key_file(7));
     let import = || {
-        KeyringFile::import_backup(&f.vault(), &backup, &paper, &[&new], KDF, Replace::Always, &f.options())
+        KeyringFile::import_backup(
+            &f.vault(),
+            &SealedBackup::read(&backup).unwrap(),
+            BackupOpener::Secret(&paper),
+            &[&new],
+            KDF,
+            Replace::Always,
+            &f.options(),
+        )
     };
     let before = everything(&f.vault());
     assert!(matches!(import().err().unwrap(), KeyringError::MayOnlyRead { .. }));
