@@ -1,5 +1,6 @@
 """Key backups that are kept: true after each change, whoever makes it and whatever becomes of their disk."""
 
+import contextlib
 import json
 import pathlib
 import subprocess
@@ -126,13 +127,9 @@ class Kept(MountedTest):
         # Full: the old backup stays whole.
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "stick", self.place], check=True)
         self.kept.write_bytes(held)
-        with open(self.place / "filler", "wb") as filler:
-            try:
-                while True:
-                    filler.write(b"x" * 4096)
-                    filler.flush()
-            except OSError:
-                pass
+        with open(self.place / "filler", "wb", buffering=0) as filler, contextlib.suppress(OSError):
+            while True:
+                filler.write(bytes(4096))
         said = self.vault.ok("rotate", self.mnt)
         self.assertIn("2 versions behind; can't be written: No space left", said)
         self.assertEqual(sorted(p.name for p in self.place.iterdir()), ["filler", "keys"])
@@ -142,6 +139,7 @@ class Kept(MountedTest):
         self.assertEqual(self.one()["state"], "current")
 
     def test_a_killed_mount_is_caught_up_with_at_the_next(self):
+        self.write("f", b"needs a key", fsync=True)
         self.keep(*self.under_pass)
         turning = threading.Event()
 
