@@ -102,7 +102,7 @@ layer_checks() {
     # These have the proof that this program may write the vault (src/storage/writable.rs), or write none that is there: a
     # new one, a quarantine, a key backup, the directories of the host.
     step "layers: a vault is written where leave is asked for" only_in \
-        'src/(storage|vault)[/.]|src/keyring/store/(vault_dir|reserve|seen_generations)\.rs|src/keyring/(kept/place|backup)\.rs|src/events/(log|file|preallocate|failed)\.rs|src/mount/lock\.rs|src/fsck/(repair|quarantine|undo|tests/.*)\.rs|src/cli/init\.rs|src/control/registry\.rs' \
+        'src/(storage|vault)[/.]|src/keyring/store/(vault_dir|reserve|seen_generations)\.rs|src/keyring/(kept/place|backup)\.rs|src/events/(log|append|rotate|file|preallocate|failed)\.rs|src/mount/lock\.rs|src/fsck/(repair|quarantine|undo|tests/.*)\.rs|src/cli/init\.rs|src/control/registry\.rs' \
         'storage::(pwrite_all|create_\w+|open_lock|open_owned|replace_durably|unlink|rename\w*|link\w*|mkdir|mknod|symlink|rmdir|truncate|punch|erase|allocate\w*|zero_range|chmod\w*|chown\w*|set_times\w*|setxattr\w*|removexattr\w*)\('
     step "layers: the format opens no file" format_opens_no_file
     step "layers: unsafe only in sys and locked" only_in "src/sys[/.]|$format/locked\.rs" '\bunsafe[[:space:]]*(\{|fn|impl|extern)|allow\(unsafe_code\)'

@@ -254,6 +254,16 @@ impl Operations for Client {
         answer!(self, self.ask(&Request::SlotLabels, REPLY_TIMEOUT)?, Reply::SlotLabels { labels } => labels)
     }
 
+    fn rotate_events(&self) -> Result<String> {
+        let reply = self.ask(&Request::RotateEvents, REPLY_TIMEOUT)?;
+        answer!(self, reply, Reply::EventsRotated { closed } => closed)
+    }
+
+    fn prune_events(&self, keep: usize) -> Result<Vec<String>> {
+        let reply = self.ask(&Request::PruneEvents { keep }, REPLY_TIMEOUT)?;
+        answer!(self, reply, Reply::EventsPruned { removed } => removed)
+    }
+
     fn verify_events(&self) -> Result<Verification> {
         let reply = self.ask(&Request::VerifyEvents, REPLY_TIMEOUT)?;
         answer!(self, reply, Reply::EventsVerified(found) => found)

@@ -69,6 +69,13 @@ pub enum Request {
     VerifyEvents,
     /// The labels of the unlock slots.
     SlotLabels,
+    /// Continue the event log in a new file.
+    RotateEvents,
+    /// Remove closed files of the event log.
+    PruneEvents {
+        /// So many of the newest stay.
+        keep: usize,
+    },
     /// Count all files, then the state. The reply is preceded by progress lines; hanging up stops it.
     Count,
     /// Re-encrypt a file that the kernel holds. The reply is preceded by progress lines; hanging up stops it.
@@ -150,6 +157,16 @@ pub enum Reply {
     },
     /// To [`Request::VerifyEvents`].
     EventsVerified(Verification),
+    /// To [`Request::RotateEvents`].
+    EventsRotated {
+        /// The closed file.
+        closed: String,
+    },
+    /// To [`Request::PruneEvents`].
+    EventsPruned {
+        /// The files that are gone.
+        removed: Vec<String>,
+    },
     /// To [`Request::Reencrypt`].
     Reencrypted {
         /// What became of the file.

@@ -285,6 +285,10 @@ fn perform(shared: &Shared, request: &Request, stream: &mut UnixStream) -> Reply
         }
         Request::VerifyEvents => operations.verify_events().map(Reply::EventsVerified),
         Request::SlotLabels => operations.slot_labels().map(|labels| Reply::SlotLabels { labels }),
+        Request::RotateEvents => operations.rotate_events().map(|closed| Reply::EventsRotated { closed }),
+        Request::PruneEvents { keep } => {
+            operations.prune_events(*keep).map(|removed| Reply::EventsPruned { removed })
+        }
         Request::Count => operations.count_files(monitor).map(|status| Reply::Status(Box::new(status))),
         Request::Reencrypt { ino, before } => {
             operations.reencrypt(Ino(*ino), *before, monitor).map(|outcome| Reply::Reencrypted { outcome })

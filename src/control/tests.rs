@@ -109,6 +109,14 @@ impl Operations for Fake {
     fn plain_names(&self, paths: &[String]) -> service::Result<Vec<Option<PathText>>> {
         Ok(paths.iter().map(|_| None).collect())
     }
+    fn rotate_events(&self) -> service::Result<String> {
+        Ok("events.jsonl.0000000007".to_owned())
+    }
+
+    fn prune_events(&self, keep: usize) -> service::Result<Vec<String>> {
+        Ok((0..keep).map(|n| n.to_string()).collect())
+    }
+
     fn verify_events(&self) -> service::Result<Verification> {
         Ok(Verification { good: 3, ..Verification::default() })
     }

@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 
 use super::anchor::Anchor;
-use super::event::{KEY_REPLACED, LINE_TORN};
+use super::event::{KEY_REPLACED, LINE_TORN, LOG_CONTINUED, LOG_PRUNED};
 use super::lines::{LONGEST, Line};
+use super::subject::HeldBack;
 use super::{Actor, Event, LogKeys, arn};
 use crate::crypto::keys::EventKey;
 use crate::crypto::sha256;
@@ -43,6 +44,12 @@ pub struct Verification {
     pub cut: bool,
     /// How many events the keyring's anchor says that there are at least.
     pub anchored: u64,
+    /// The sequence number of the last event before the first one that is there: those up to it are in files that aren't.
+    #[serde(default)]
+    pub begins_after: u64,
+    /// Whether no event says that these files were pruned: somebody removed them.
+    #[serde(default)]
+    pub files_removed: bool,
 }
 
 impl Verification {
@@ -51,7 +58,7 @@ impl Verification {
 
     /// Whether no tampering was found.
     pub fn is_good(&self) -> bool {
-        self.breaks == 0 && !self.cut
+        self.breaks == 0 && !self.cut && !self.files_removed
     }
 
     fn broken(&mut self, line: u64) {
@@ -76,7 +83,8 @@ pub(super) struct Circumstances {
     pub(super) actor: Actor,
     /// The keyring generation that the event is a part of.
     pub(super) generation: Option<Generation>,
-    pub(super) held_back: u64,
+    /// Events that were held back before it.
+    pub(super) held_back: HeldBack,
 }
 
 /// The line (without its end) of the event after `last`, and the place in the chain after it.
@@ -99,8 +107,11 @@ pub(super) fn line(keys: &LogKeys, last: Anchor, event: &Event, beside: Circumst
         "resources": event.key().map(arn).into_iter().collect::<Vec<_>>(),
         "detail": detail,
     });
-    if beside.held_back > 0 {
-        object["events-held-back"] = beside.held_back.into();
+    if beside.held_back.total() > 0 {
+        object["events-held-back"] = beside.held_back.total().into();
+        for (class, count) in beside.held_back.each().filter(|(_, count)| *count > 0) {
+            object["held-back"][class.name()] = count.into();
+        }
     }
     let mut text = object.to_string();
     text.pop(); // The closing brace: the MAC becomes the last member.
@@ -130,6 +141,17 @@ impl Parsed<'_> {
             && keys.allows(self.place)
             && bool::from(link(key, &last.mac, self.content).ct_eq(&self.place.mac))
     }
+
+    /// The place that it says it follows, if it is the first line of a file that continues the log. Its MAC covers that.
+    fn continues(&self) -> Option<Anchor> {
+        let detail = &self.object["detail"];
+        let mac = HEXLOWER.decode(detail["previous-mac"].as_str()?.as_bytes()).ok()?.try_into().ok()?;
+        let previous = Anchor { count: detail["previous-sequence"].as_u64()?, mac };
+        let opens = self.object["detail-type"] == LOG_CONTINUED
+            && previous.count > 0
+            && self.place.count.checked_sub(1) == Some(previous.count);
+        opens.then_some(previous)
+    }
 }
 
 /// None for a torn line, or one that isn't ours.
@@ -141,6 +163,13 @@ fn parse(line: &[u8]) -> Option<Parsed<'_>> {
     let object: Value = serde_json::from_str(text).ok()?;
     let place = Anchor { count: object.get("sequence")?.as_u64()?, mac };
     Some(Parsed { content: &text[..at], place, object })
+}
+
+/// The place in the chain before a file of the log, by what its first line says: only the line's MAC proves it. Zeros for
+/// the first file, and for what says nothing.
+pub(super) fn start_of(file: &[u8]) -> Anchor {
+    let first = file.split(|&byte| byte == b'\n').next().and_then(parse);
+    first.and_then(|line| line.continues()).unwrap_or_default()
 }
 
 /// What the end of a log says.
@@ -254,6 +283,8 @@ pub(super) struct Verifier<'a> {
     /// Lines that can't be read: torn by a crash if the next event says so.
     unread: Option<Unread>,
     met: bool,
+    /// The events up to this one are said to be pruned.
+    pruned: u64,
     found: Verification,
 }
 
@@ -284,6 +315,7 @@ impl<'a> Verifier<'a> {
             line: 0,
             unread: None,
             met,
+            pruned: 0,
             found,
         }
     }
@@ -308,6 +340,11 @@ impl<'a> Verifier<'a> {
             }
             return;
         };
+        if self.line == 1
+            && let Some(before) = parsed.continues()
+        {
+            (self.last, self.good, self.found.begins_after) = (before, before, before.count);
+        }
         let fits = parsed.follows(self.keys, self.last) || parsed.follows(self.keys, self.good);
         if let Some(unread) = self.unread.take() {
             if fits && parsed.object["detail-type"] == LINE_TORN && unread.is_closed_by(&parsed.object) {
@@ -317,6 +354,12 @@ impl<'a> Verifier<'a> {
             }
         }
         if fits {
+            // What a keyring remembers of files that aren't there any more is before what this line says it follows.
+            let before = self.good;
+            self.met |= self.line == 1 && (before.count > self.anchor.count || before == self.anchor);
+            if parsed.object["detail-type"] == LOG_PRUNED {
+                self.pruned = parsed.object["detail"]["until"].as_u64().unwrap_or_default().max(self.pruned);
+            }
             self.found.good += 1;
             self.good = parsed.place;
         } else {
@@ -334,6 +377,7 @@ impl<'a> Verifier<'a> {
             unread => self.found.torn_end = unread.is_some(),
         }
         self.found.cut = !self.met;
+        self.found.files_removed = self.found.begins_after > self.pruned;
         self.found
     }
 }

@@ -1,8 +1,10 @@
 //! What an event of the audit log says in JSON, under `detail`.
 
+use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 
 use super::event::Event;
+use super::file_names::closed_name;
 use super::subject::{FailedUnlock, with_backing, with_file};
 
 impl Event {
@@ -141,6 +143,12 @@ impl Event {
             Self::EventsLost { events, since, until } => {
                 json!({"events": events, "since": since.to_string(), "until": until.to_string()})
             }
+            Self::LogContinued { previous } => json!({
+                "previous-file": closed_name(previous.count),
+                "previous-sequence": previous.count,
+                "previous-mac": HEXLOWER.encode(&previous.mac),
+            }),
+            Self::LogPruned { until, files } => json!({"until": until, "files": files}),
             Self::LinesForged { bytes, sha256 } | Self::LineTorn { bytes, sha256 } => {
                 json!({"bytes": bytes, "sha256": sha256})
             }

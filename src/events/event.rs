@@ -1,5 +1,6 @@
 //! The events of the audit log. What each says in JSON is in `detail`, what the program's log says of it in `notice`.
 
+use super::anchor::Anchor;
 use super::subject::{FailedUnlock, FileRef, RefusalReason, UnmountReason};
 use crate::ids::{BackingKeyId, Generation, Ino, KeyId, KeyVersion, PageIndex, SlotId, Timestamp};
 
@@ -262,6 +263,18 @@ pub enum Event {
     },
     /// The log was shorter than the keyring's anchor says, or had another event in its place.
     LogCut,
+    /// The log is continued in a new file, of which this is the first line.
+    LogContinued {
+        /// The last place in the file before.
+        previous: Anchor,
+    },
+    /// The oldest files of the log are about to be removed, as was asked for.
+    LogPruned {
+        /// The sequence number of the last event in them.
+        until: u64,
+        /// How many files.
+        files: u64,
+    },
     /// Lines that no holder of the event key wrote stand before this line, behind the last one that one did.
     LinesForged {
         /// How many bytes.
@@ -328,6 +341,8 @@ impl Event {
             Self::HeldBack => "Events Held Back",
             Self::EventsLost { .. } => "Events Lost",
             Self::LogCut => "Event Log Cut",
+            Self::LogContinued { .. } => LOG_CONTINUED,
+            Self::LogPruned { .. } => LOG_PRUNED,
             Self::LinesForged { .. } => "Event Log Lines Forged",
             Self::LineTorn { .. } => LINE_TORN,
         }
@@ -356,3 +371,7 @@ impl Event {
 pub(super) const KEY_REPLACED: &str = "Event Key Replaced";
 /// The `detail-type` of [`Event::LineTorn`], by which a check of the log knows it.
 pub(super) const LINE_TORN: &str = "Event Log Line Torn";
+/// The `detail-type` of [`Event::LogContinued`], by which a reader knows the first line of a file.
+pub(super) const LOG_CONTINUED: &str = "Event Log Continued";
+/// The `detail-type` of [`Event::LogPruned`], by which a check of the log knows which files may be missing.
+pub(super) const LOG_PRUNED: &str = "Event Log Pruned";

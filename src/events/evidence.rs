@@ -5,10 +5,11 @@ use std::os::fd::AsFd;
 
 use super::anchor::Anchor;
 use super::chain;
-use super::file::whole_size;
+use super::file::whole_end;
+use super::files::LogFile;
 use super::log::EventLog;
 use crate::ids::{Generation, LowerOffset};
-use crate::storage::{self, Access};
+use crate::storage;
 
 /// Bytes at the end that are read first; then four times as many, and so on.
 const FIRST: u64 = 64 << 10;
@@ -31,9 +32,24 @@ impl EventLog {
         self.look_behind(anchor).unwrap_or_default()
     }
 
+    /// The newest file whose lines prove anything has the answer: the first line of each states the generation then. What was made
+    /// with a key that replaced the one known here proves nothing, so the files before are looked at too.
     fn look_behind(&self, anchor: Anchor) -> Option<Evidence> {
-        let file = self.open(Access::ReadOnly).ok()??;
-        let size = whole_size(&file).ok()?;
+        let mut evidence = Evidence::default();
+        for file in self.files().ok()?.iter().rev() {
+            let found = self.look_in(file, anchor)?;
+            evidence.more |= found.more;
+            evidence.newest = found.newest;
+            if found.met || found.newest.is_some() {
+                break;
+            }
+        }
+        Some(evidence)
+    }
+
+    fn look_in(&self, file: &LogFile, anchor: Anchor) -> Option<chain::Changes> {
+        let file = file.open(self.dir.as_fd()).ok()?;
+        let size = whole_end(&file).ok()?.size;
         let keys = self.keys();
         let mut len = FIRST;
         loop {
@@ -41,9 +57,10 @@ impl EventLog {
             let mut tail = vec![0; (size.0 - from) as usize];
             let read = storage::pread(file.as_fd(), &mut tail, LowerOffset(from)).ok()?;
             tail.truncate(read);
-            let found = chain::newest_change(&keys, (from == 0).then(Anchor::default), &tail, anchor);
+            let before = (from == 0).then(|| chain::start_of(&tail));
+            let found = chain::newest_change(&keys, before, &tail, anchor);
             if found.met || from == 0 || len >= MOST {
-                return Some(Evidence { newest: found.newest, more: found.more });
+                return Some(found);
             }
             len *= 4;
         }

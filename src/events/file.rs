@@ -7,6 +7,7 @@ use rustix::fs::FlockOperation;
 use rustix::io::retry_on_intr;
 
 use super::anchor::Anchor;
+use super::chain;
 use crate::ids::LowerOffset;
 use crate::storage::{self, Errno, Result};
 
@@ -31,15 +32,32 @@ pub(super) fn write_again(file: BorrowedFd<'_>, from: LowerOffset) -> Result<()>
     }
 }
 
-/// The size while nobody is writing, if the lock can be taken; else the size as it is.
-pub(super) fn whole_size(file: &OwnedFd) -> Result<LowerOffset> {
+/// A file, and how far it goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct FileEnd {
+    /// Its inode number.
+    pub(super) ino: u64,
+    /// Its size.
+    pub(super) size: LowerOffset,
+}
+
+impl FileEnd {
+    /// As it is now.
+    pub(super) fn of(file: &OwnedFd) -> Result<Self> {
+        let stat = storage::fstat(file.as_fd())?;
+        Ok(Self { ino: stat.ino, size: stat.lower_size() })
+    }
+}
+
+/// The end while nobody is writing, if the lock can be taken; else the end as it is.
+pub(super) fn whole_end(file: &OwnedFd) -> Result<FileEnd> {
     // Only for one stat, so that writers don't wait for a check of the whole log.
     let locked = lock(file, LOCK_PATIENCE_MS);
-    let size = storage::fstat(file.as_fd())?.lower_size();
+    let end = FileEnd::of(file)?;
     if locked.is_ok() {
         retry_on_intr(|| rustix::fs::flock(file, FlockOperation::Unlock))?;
     }
-    Ok(size)
+    Ok(end)
 }
 
 /// Locks the log until the descriptor is closed. Recording an event must not hang if another process keeps the lock.
@@ -53,10 +71,11 @@ pub(super) fn lock(file: &OwnedFd, patience_ms: u32) -> Result<()> {
     Err(Errno::WOULDBLOCK)
 }
 
-/// The end of the log, and the place before it, which is known if this is all of it.
+/// The end of a file of the log, and the place before it, which is known if this is all of it.
 pub(super) fn read_tail(file: BorrowedFd<'_>, size: LowerOffset) -> Result<(Vec<u8>, Option<Anchor>)> {
     let mut tail = vec![0; size.0.min(TAIL) as usize];
     let read = storage::pread(file, &mut tail, LowerOffset(size.0.saturating_sub(TAIL)))?;
     tail.truncate(read);
-    Ok((tail, (size.0 <= TAIL).then(Anchor::default)))
+    let before = (size.0 <= TAIL).then(|| chain::start_of(&tail));
+    Ok((tail, before))
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::chain::{Circumstances, Verification, Verifier, end_of, line, torn};
 use super::lines::Lines;
+use super::subject::HeldBack;
 use super::{Actor, Anchor, Event, LogKeys};
 use crate::crypto::keys::EventKey;
 use crate::ids::{Generation, KeyId, KeyVersion, Timestamp};
@@ -24,7 +25,12 @@ fn own() -> &'static Log {
         for n in 1..=LINES {
             let generation = Some(Generation(u64::from(n)));
             let actor = Actor { uid: 1000, pid: n };
-            let beside = Circumstances { now: Timestamp(i64::from(n)), actor, generation, held_back: 0 };
+            let beside = Circumstances {
+                now: Timestamp(i64::from(n)),
+                actor,
+                generation,
+                held_back: HeldBack::default(),
+            };
             let event = if n == 3 {
                 text.extend_from_slice(b"{\"version\":\"0\",\"sequ\n");
                 torn(b"{\"version\":\"0\",\"sequ")

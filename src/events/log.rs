@@ -11,57 +11,57 @@ use parking_lot::Mutex;
 
 use super::anchor::Anchor;
 use super::chain;
-use super::file::{LOCK_PATIENCE_MS, lock, read_tail, whole_size, write_again};
+use super::file::{FileEnd, LOCK_PATIENCE_MS, lock, read_tail, whole_end, write_again};
+use super::file_names::FILE_NAME;
 use super::notice;
 use super::pending::{Backlog, NewLine, PendingEvents, StampedEvent};
 use super::preallocate::{Preallocation, Priority};
 use super::rate_limit::{REFILL_LARGE_MS, REFILL_MS, RateLimits};
+use super::subject::HeldBack;
 use super::{Actor, Class, Event, LogKeys};
 use crate::ids::{Generation, LowerOffset, Timestamp};
 use crate::printable;
-use crate::storage::{self, Access, Errno, FileKind, Result, Writable};
+use crate::storage::{self, Access, Errno, Result, Writable};
 
-/// The log's name in the vault directory.
-pub const FILE_NAME: &str = "events.jsonl";
 /// From this size on, in bytes, events that users can bring about at will come ten minutes apart.
 const LARGE: u64 = 64 << 20;
 /// How long a change of keys, which isn't made without its event, waits for another process that is writing, in
 /// milliseconds.
-const CHANGE_PATIENCE_MS: u32 = 5_000;
+pub(super) const CHANGE_PATIENCE_MS: u32 = 5_000;
 /// So many events that had to wait are written at a time: a disk that is full again keeps what it took.
 const BATCH: usize = 32;
 
 /// The audit log of one vault.
 pub struct EventLog {
-    dir: OwnedFd,
+    pub(super) dir: OwnedFd,
     /// `None`: the log is only read. As on a read-only filesystem, no event is kept.
-    writable: Option<Writable>,
+    pub(super) writable: Option<Writable>,
     /// By [`Class`]. Lock order: before `state`.
-    limits: [Mutex<RateLimits>; 4],
-    state: Mutex<LogState>,
+    limits: [Mutex<RateLimits>; Class::ALL.len()],
+    pub(super) state: Mutex<LogState>,
 }
 
-struct LogState {
-    keys: LogKeys,
+pub(super) struct LogState {
+    pub(super) keys: LogKeys,
     /// The log, locked for longer than one write, while the event key is replaced.
-    held: Option<OwnedFd>,
+    pub(super) held: Option<OwnedFd>,
     /// The keyring's anchor until the log was first read or written, then the log's end.
-    place: Anchor,
+    pub(super) place: Anchor,
     /// The last place that is known to be durable.
-    durable: Anchor,
-    /// The log's size when `place` was its end; if it has another size someone else wrote.
-    size: Option<LowerOffset>,
+    pub(super) durable: Anchor,
+    /// The log's file and size when `place` was its end; if it is another one someone else wrote.
+    pub(super) end: Option<FileEnd>,
     /// The keyring generation of the last change in the log that was read or written here.
-    generation: Option<Generation>,
+    pub(super) generation: Option<Generation>,
     /// Offset of the first byte that this process wrote and that isn't known to be durable.
-    unsynced: Option<LowerOffset>,
+    pub(super) unsynced: Option<LowerOffset>,
     /// Whether a sync has failed since then. The kernel may then treat pages as clean that never reached the disk.
-    sync_failed: bool,
+    pub(super) sync_failed: bool,
     /// Whether this process has written any of it.
-    wrote: bool,
-    preallocation: Preallocation,
-    pending: PendingEvents,
-    failing: bool,
+    pub(super) wrote: bool,
+    pub(super) preallocation: Preallocation,
+    pub(super) pending: PendingEvents,
+    pub(super) failing: bool,
 }
 
 impl EventLog {
@@ -72,7 +72,7 @@ impl EventLog {
             held: None,
             place: anchor,
             durable: anchor,
-            size: None,
+            end: None,
             generation: None,
             unsynced: None,
             sync_failed: false,
@@ -101,7 +101,7 @@ impl EventLog {
     pub fn record_limited(&self, class: Class, event: impl FnOnce() -> Event) {
         let mut limit = self.limit(class).lock();
         let large = match self.state.try_lock() {
-            Some(state) => state.size.is_some_and(|size| size.0 > LARGE),
+            Some(state) => state.end.is_some_and(|end| end.size.0 > LARGE),
             None => return limit.hold_back_one(),
         };
         if !limit.pass(
@@ -120,9 +120,8 @@ impl EventLog {
             state.pending.is_empty() && self.write(&mut state, &[line], Priority::Limited, 0).is_ok()
         });
         if !written {
-            let mut limit = self.limit(class).lock();
-            limit.hold_back_one();
-            limit.hold_back_again(held_back);
+            self.limit(class).lock().hold_back_one();
+            self.hold_back_again(Err(Errno::AGAIN), held_back);
         }
     }
 
@@ -130,7 +129,7 @@ impl EventLog {
     pub fn catch_up(&self) {
         self.write_pending();
         let held_back = self.take_held_back();
-        if held_back > 0 {
+        if held_back.total() > 0 {
             let event = StampedEvent::now(Event::HeldBack);
             let mut line = NewLine::of(&event);
             line.beside.held_back = held_back;
@@ -251,8 +250,7 @@ impl EventLog {
     /// # Errors
     /// Why the log can't be locked.
     pub fn hold(&self) -> Result<()> {
-        let file = self.open_or_create(self.writable.ok_or(Errno::ROFS)?)?;
-        lock(&file, CHANGE_PATIENCE_MS)?;
+        let file = self.open_locked(self.writable.ok_or(Errno::ROFS)?, CHANGE_PATIENCE_MS)?;
         self.state.lock().held = Some(file);
         Ok(())
     }
@@ -277,27 +275,22 @@ impl EventLog {
     }
 
     fn limit(&self, class: Class) -> &Mutex<RateLimits> {
-        &self.limits[match class {
-            Class::Refusals => 0,
-            Class::Damage => 1,
-            Class::Reencryptions => 2,
-            Class::DirectoryAliases => 3,
-        }]
+        &self.limits[class as usize]
     }
 
-    fn take_held_back(&self) -> u64 {
-        self.limits.iter().map(|limit| limit.lock().take_held_back()).sum()
+    fn take_held_back(&self) -> HeldBack {
+        HeldBack::of_each(|class| self.limit(class).lock().take_held_back())
     }
 
-    /// Returns a count of held-back events that was taken for a line that could not be written.
-    fn hold_back_again(&self, written: Result<()>, held_back: u64) {
-        if written.is_err() && held_back > 0 {
-            self.limit(Class::Refusals).lock().hold_back_again(held_back);
+    /// Returns counts of held-back events that were taken for a line that could not be written.
+    fn hold_back_again(&self, written: Result<()>, held_back: HeldBack) {
+        if written.is_err() {
+            held_back.each().for_each(|(class, count)| self.limit(class).lock().hold_back_again(count));
         }
     }
 
     /// Writes pending events as far as there is space, and then how many were lost, if any.
-    fn write_pending(&self) {
+    pub(super) fn write_pending(&self) {
         loop {
             let held_back = self.take_held_back();
             let mut state = self.state.lock();
@@ -330,7 +323,7 @@ impl EventLog {
 
     /// Makes the log durable. If that fails the anchor doesn't move, and the lines that may not be on disk are written again
     /// before the next attempt.
-    fn sync(&self, state: &mut LogState) -> Result<()> {
+    pub(super) fn sync(&self, state: &mut LogState) -> Result<()> {
         if state.durable == state.place {
             return Ok(());
         }
@@ -352,131 +345,12 @@ impl EventLog {
         Ok(())
     }
 
-    /// The log, or none if it isn't there.
-    pub(super) fn open(&self, access: Access) -> Result<Option<OwnedFd>> {
-        let (dir, name) = (self.dir.as_fd(), FILE_NAME.as_bytes());
-        let opened = match access {
-            Access::ReadOnly => storage::open_file(dir, name, access),
-            Access::ReadWrite => storage::open_owned(dir, name, access),
-        };
-        let file = match opened {
-            Ok(file) => file,
-            Err(Errno::NOENT) => return Ok(None),
-            Err(e) => return Err(e),
-        };
-        match storage::fstat(file.as_fd())?.kind() {
-            FileKind::Regular => Ok(Some(file)),
-            _ => Err(Errno::INVAL),
-        }
-    }
-
-    /// The log, created if needed. Another process may create or remove it at the same time.
-    fn open_or_create(&self, _leave: Writable) -> Result<OwnedFd> {
-        for _ in 0..8 {
-            if let Some(file) = self.open(Access::ReadWrite)? {
-                return Ok(file);
-            }
-            // If root creates the log in another user's vault, the vault's owner must be able to append to it.
-            match storage::create_for_owner(self.dir.as_fd(), FILE_NAME.as_bytes(), 0o600) {
-                Err(Errno::EXIST) => {}
-                Err(e) => return Err(e),
-                Ok(file) => {
-                    storage::fsync_dir(self.dir.as_fd())?;
-                    return Ok(file);
-                }
-            }
-        }
-        Err(Errno::BUSY)
-    }
-
-    /// Appends, and warns if that fails.
-    fn write(
-        &self,
-        state: &mut LogState,
-        lines: &[NewLine<'_>],
-        priority: Priority,
-        patience_ms: u32,
-    ) -> Result<()> {
-        let done = self.append(state, lines, priority, patience_ms);
-        match done {
-            Ok(()) => state.failing = false,
-            // A caller that doesn't wait has not failed if someone else writes, and a read-only filesystem keeps no log.
-            Err(Errno::WOULDBLOCK) if patience_ms == 0 => {}
-            Err(Errno::ROFS) => {}
-            Err(e) => {
-                if !std::mem::replace(&mut state.failing, true) {
-                    tracing::warn!("{FILE_NAME} can't be written, so events have to wait: {e}");
-                }
-            }
-        }
-        done
-    }
-
-    fn append(
-        &self,
-        state: &mut LogState,
-        lines: &[NewLine<'_>],
-        priority: Priority,
-        patience_ms: u32,
-    ) -> Result<()> {
-        let file = self.open_or_create(self.writable.ok_or(Errno::ROFS)?)?;
-        if state.held.is_none() {
-            lock(&file, patience_ms)?;
-        }
-        let size = storage::fstat(file.as_fd())?.lower_size();
-        let keys = state.keys.clone();
-        let mut text = String::new();
-        let mut last = state.place;
-        let mut add = |last: &mut Anchor, line: &NewLine<'_>| {
-            let (line, place) = chain::line(&keys, *last, line.event, line.beside);
-            text.push_str(&line);
-            text.push('\n');
-            *last = place;
-        };
-        let (mut unfinished, mut found) = (false, Vec::new());
-        if state.size != Some(size) {
-            state.preallocation.forget();
-            let (tail, before) = read_tail(file.as_fd(), size)?;
-            unfinished = !tail.is_empty() && !tail.ends_with(b"\n");
-            let end = chain::end_of(&keys, before, &tail);
-            // A change of the keyring is made with the keyring's current key.
-            if end.key_replaced && end.forged && priority != Priority::Change {
-                return Err(Errno::KEYREVOKED);
-            }
-            state.generation = end.generation.or(state.generation);
-            match end.place {
-                Some(place) if place.count > last.count || place == last => last = place,
-                None if last.count == 0 => {}
-                _ => found.push(StampedEvent::now(Event::LogCut)),
-            }
-            if !end.rest.is_empty() {
-                let event = if end.forged { chain::forged(end.rest) } else { chain::torn(end.rest) };
-                found.push(StampedEvent::now(event));
-            }
-        }
-        found.iter().for_each(|event| add(&mut last, &NewLine::of(event)));
-        lines.iter().for_each(|line| add(&mut last, line));
-        if unfinished {
-            text.insert(0, '\n');
-        }
-        state.preallocation.for_line(file.as_fd(), size, text.len() as u64, priority)?;
-        // After a failed write the size isn't known, and the end of the log is read again.
-        state.size = None;
-        state.unsynced.get_or_insert(size);
-        storage::pwrite_all(file.as_fd(), text.as_bytes(), size)?;
-        state.place = last;
-        state.wrote = true;
-        found.iter().for_each(|found| notice::log(&found.event));
-        state.size = Some(LowerOffset(size.0 + text.len() as u64));
-        Ok(())
-    }
-
     /// The keyring generation of the last change in the log, if its end can be read.
     fn last_generation(&self, state: &mut LogState) -> Option<Generation> {
         if let Ok(Some(file)) = self.open(Access::ReadOnly)
-            && let Ok(size) = whole_size(&file)
-            && state.size != Some(size)
-            && let Ok((tail, before)) = read_tail(file.as_fd(), size)
+            && let Ok(end) = whole_end(&file)
+            && state.end != Some(end)
+            && let Ok((tail, before)) = read_tail(file.as_fd(), end.size)
         {
             state.generation = chain::end_of(&state.keys, before, &tail).generation.or(state.generation);
         }

@@ -5,12 +5,15 @@
 
 mod actor;
 mod anchor;
+mod append;
 mod chain;
 mod detail;
 mod event;
 mod evidence;
 mod failed;
 mod file;
+mod file_names;
+mod files;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod keys;
@@ -20,6 +23,7 @@ mod notice;
 mod pending;
 mod preallocate;
 mod rate_limit;
+mod rotate;
 mod subject;
 mod verify;
 
@@ -29,9 +33,11 @@ pub use chain::Verification;
 pub use event::{Event, arn};
 pub use evidence::Evidence;
 pub use failed::{record_failed_unlock, take_failed_unlocks};
+pub use file_names::{FILE_NAME, closed_at};
+pub use files::{LogFile, log_files};
 pub use keys::{FormerKey, LogKeys};
 pub use lines::{Line, Lines};
-pub use log::{EventLog, FILE_NAME};
+pub use log::EventLog;
 pub use notice::{NOTICES, log_change};
 pub use pending::Backlog;
 pub use rate_limit::RateLimits;

@@ -160,6 +160,13 @@ impl Notice {
                 line(Info, format!("{files} came from key {from} to another one")).of_key(*to)
             }
             Event::LogCut => line(Error, "the audit log was truncated, or has another event in its place"),
+            Event::LogContinued { previous } => line(
+                Notice,
+                format!("the audit log is continued in a new file, after event {}", previous.count),
+            ),
+            Event::LogPruned { until, .. } => {
+                line(Notice, format!("the events up to {until} are pruned from the audit log"))
+            }
             Event::LinesForged { bytes, .. } => {
                 let bytes = counted(*bytes, "byte", "bytes");
                 line(Error, format!("{bytes} of lines that are not the vault's were put into the audit log"))

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use super::chain::Circumstances;
+use super::subject::HeldBack;
 use super::{Actor, Event};
 use crate::ids::Timestamp;
 
@@ -33,7 +34,15 @@ pub(super) struct NewLine<'a> {
 impl<'a> NewLine<'a> {
     pub(super) fn of(stamped: &'a StampedEvent) -> Self {
         let StampedEvent { event, at, actor } = stamped;
-        Self { event, beside: Circumstances { now: *at, actor: *actor, generation: None, held_back: 0 } }
+        Self {
+            event,
+            beside: Circumstances {
+                now: *at,
+                actor: *actor,
+                generation: None,
+                held_back: HeldBack::default(),
+            },
+        }
     }
 }
 

@@ -98,6 +98,43 @@ pub enum Class {
     DirectoryAliases,
 }
 
+impl Class {
+    /// All of them, each at the place of its number.
+    pub(super) const ALL: [Self; 4] =
+        [Self::Refusals, Self::Damage, Self::Reencryptions, Self::DirectoryAliases];
+
+    /// As the log names it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Refusals => "refusals",
+            Self::Damage => "damage",
+            Self::Reencryptions => "re-encryptions",
+            Self::DirectoryAliases => "directory-aliases",
+        }
+    }
+}
+
+/// How many events of each class were held back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct HeldBack([u64; Class::ALL.len()]);
+
+impl HeldBack {
+    /// So many of each class, as `count` says.
+    pub(super) fn of_each(count: impl FnMut(Class) -> u64) -> Self {
+        Self(Class::ALL.map(count))
+    }
+
+    /// The classes, with how many of each.
+    pub(super) fn each(self) -> impl Iterator<Item = (Class, u64)> {
+        Class::ALL.into_iter().zip(self.0)
+    }
+
+    /// Of all classes.
+    pub(super) fn total(self) -> u64 {
+        self.0.into_iter().fold(0, u64::saturating_add)
+    }
+}
+
 pub(super) fn with_file(mut detail: Value, file: &FileRef) -> Value {
     detail["inode"] = file.ino.0.into();
     detail["file-id"] = file.file.map(|id| id.to_string()).into();

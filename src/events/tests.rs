@@ -1,5 +1,6 @@
 //! The chain shows what was done to the log; the limit keeps it small.
 mod pending;
+mod rotate;
 
 use std::sync::Arc;
 

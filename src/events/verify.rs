@@ -4,35 +4,59 @@ use std::os::fd::AsFd;
 
 use super::anchor::Anchor;
 use super::chain::{Verification, Verifier};
-use super::file::{CHUNK, whole_size};
+use super::file::{CHUNK, FileEnd, whole_end};
+use super::files::{LogFile, log_files};
 use super::lines::Lines;
 use super::log::EventLog;
 use crate::ids::LowerOffset;
-use crate::storage::{self, Access, Result};
+use crate::storage::{self, Errno, Result};
 
 impl EventLog {
-    /// Checks the whole log against its chain and `anchor`, the keyring's, which was read before this is
+    /// The log's files, oldest first.
+    ///
+    /// # Errors
+    /// As [`log_files`].
+    pub fn files(&self) -> Result<Vec<LogFile>> {
+        log_files(self.dir.as_fd())
+    }
+
+    /// Checks the whole log, all its files, against its chain and `anchor`, the keyring's, which was read before this is
     /// called: the log may grow meanwhile. A missing log is an empty one.
     ///
     /// # Errors
     /// If the log can't be read.
     pub fn verify(&self, anchor: Anchor) -> Result<Verification> {
+        // Again if the log is continued in a new file meanwhile.
+        for _ in 0..3 {
+            match self.verify_files(anchor) {
+                Err(Errno::STALE | Errno::NOENT) => {}
+                verified => return verified,
+            }
+        }
+        self.verify_files(anchor)
+    }
+
+    fn verify_files(&self, anchor: Anchor) -> Result<Verification> {
         let keys = self.keys();
         let mut verifier = Verifier::new(&keys, anchor);
-        let Some(file) = self.open(Access::ReadOnly)? else { return Ok(verifier.end()) };
-        let end = whole_size(&file)?;
-        let (mut at, mut lines, mut chunk) = (LowerOffset(0), Lines::default(), vec![0; CHUNK]);
-        while at < end {
-            let want = (end.0 - at.0).min(CHUNK as u64) as usize;
-            let read = storage::pread(file.as_fd(), &mut chunk[..want], at)?;
-            if read == 0 {
-                break;
+        let (mut lines, mut chunk) = (Lines::default(), vec![0; CHUNK]);
+        for log_file in self.files()? {
+            let file = log_file.open(self.dir.as_fd())?;
+            // Nobody writes to a closed file.
+            let end = if log_file.last.is_none() { whole_end(&file)? } else { FileEnd::of(&file)? }.size;
+            let mut at = LowerOffset(0);
+            while at < end {
+                let want = (end.0 - at.0).min(CHUNK as u64) as usize;
+                let read = storage::pread(file.as_fd(), &mut chunk[..want], at)?;
+                if read == 0 {
+                    break;
+                }
+                lines.take(&chunk[..read], &mut |line| verifier.line(line));
+                at = lines.skip_hole(file.as_fd(), LowerOffset(at.0 + read as u64), end)?;
             }
-            lines.take(&chunk[..read], &mut |line| verifier.line(line));
-            at = lines.skip_hole(file.as_fd(), LowerOffset(at.0 + read as u64), end)?;
-        }
-        if lines.is_within() {
-            lines.end(&mut |line| verifier.line(line));
+            if lines.is_within() {
+                lines.end(&mut |line| verifier.line(line));
+            }
         }
         Ok(verifier.end())
     }

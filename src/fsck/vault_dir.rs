@@ -1,4 +1,5 @@
-//! Checks what a vault's directory holds beside the tree: the keyring and its predecessor, the event log, temporary files.
+//! Checks what a vault's directory holds beside the tree: the keyring and its predecessor, the files of the event log,
+//! temporary files.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -6,6 +7,7 @@ use std::time::Duration;
 use super::dir::lower;
 use super::finding::Code;
 use super::reporter::{Location, Reporter};
+use crate::events::{closed_at, log_files};
 use crate::keyring::{FILE_NAME, KeyringError, Keys, LOCK_NAME, PREV_NAME, RESERVE_NAMES, is_set_aside};
 use crate::names::LowerKind;
 use crate::storage::{self, DirStream, FileKind};
@@ -45,10 +47,14 @@ fn entries(
     mount: Option<&Vault>,
     reporter: &Reporter<'_>,
 ) -> storage::Result<()> {
+    // A log that can't be read is found below.
+    let log = log_files(dir.as_fd()).unwrap_or_default();
     let mut stream = DirStream::new(storage::open_dir(dir.as_fd(), b".")?);
     while let Some(entry) = stream.next()? {
         let mut known = KNOWN.iter().chain(&RESERVE_NAMES);
-        let is_known = known.any(|known| known.as_bytes() == entry.name) || is_set_aside(entry.name);
+        let is_of_log = log.iter().any(|file| file.name.as_bytes() == entry.name);
+        let is_known =
+            is_of_log || known.any(|known| known.as_bytes() == entry.name) || is_set_aside(entry.name);
         if entry.name == b".." || is_known {
             continue;
         }
@@ -62,6 +68,11 @@ fn entries(
             if left {
                 reporter.find(&at, Code::Temporary, None, "of a save of the keyring that was interrupted");
             }
+        } else if closed_at(entry.name).is_some() {
+            let detail = format!(
+                "the event log doesn't lead to {name}: an interrupted rotation left it, or it was put there"
+            );
+            reporter.find(&at, Code::UnknownEntry, None, detail);
         } else {
             reporter.find(&at, Code::UnknownEntry, None, format!("{name} is nothing of rekeyfs's"));
         }
@@ -121,6 +132,13 @@ fn events(keys: &Keys, mount: Option<&Vault>, reporter: &Reporter<'_>) {
             }
             if found.cut {
                 let detail = format!("it lacks events of the {} that the keyring remembers", found.anchored);
+                reporter.find(&at, Code::EventsCut, None, detail);
+            }
+            if found.files_removed {
+                let detail = format!(
+                    "the events up to {} aren't there, and no event says that they were pruned: a file of it was removed",
+                    found.begins_after
+                );
                 reporter.find(&at, Code::EventsCut, None, detail);
             }
             if found.torn_end {

@@ -200,6 +200,9 @@ pub enum KeyringError {
     /// Someone else is changing it.
     #[error("{}/keyring is being changed by another process; try again", .0.display())]
     Busy(PathBuf),
+    /// The event log doesn't verify, so no file of it is removed.
+    #[error("{}: it doesn't verify, so none of its files is removed; `rekeyfs events --verify` says why", .0.display())]
+    LogNotGood(PathBuf),
     /// The root key was replaced by another process.
     #[error("{}/keyring has a new root key since it was opened; unlock it again", .0.display())]
     RootKeyReplaced(PathBuf),

@@ -15,6 +15,7 @@ mod check;
 mod closed;
 mod deletion;
 mod error;
+mod event_files;
 mod force_token;
 mod format;
 #[cfg(any(test, fuzzing))]

@@ -109,6 +109,7 @@ impl From<&KeyringError> for ErrorKind {
             | KeyringError::Forked { .. }
             | KeyringError::OtherRootKey { .. }
             | KeyringError::Copy { .. } => Self::RolledBack,
+            KeyringError::LogNotGood(_) => Self::Corrupt,
             KeyringError::Busy(_) => Self::InUse,
             KeyringError::Backup { .. } | KeyringError::OtherVault { .. } | KeyringError::TwoMaterials(_) => {
                 Self::Backup

@@ -358,6 +358,14 @@ impl Operations for OpenVault {
             ErrorReply::new(ErrorKind::Other, format!("{}: {error}", log.display()))
         })
     }
+
+    fn rotate_events(&self) -> Result<String> {
+        self.keys.rotate_events().map_err(|error| errors::of_keyring(&error))
+    }
+
+    fn prune_events(&self, keep: usize) -> Result<Vec<String>> {
+        self.keys.prune_events(keep).map_err(|error| errors::of_keyring(&error))
+    }
 }
 
 #[cfg(test)]

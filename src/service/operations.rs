@@ -142,4 +142,16 @@ pub trait Operations: Send + Sync {
     /// # Errors
     /// It can't be read.
     fn verify_events(&self) -> Result<Verification>;
+
+    /// Closes the file of the event log and continues the log in a new one. The name of the closed file.
+    ///
+    /// # Errors
+    /// The log can't be continued, or the keyring can't be saved.
+    fn rotate_events(&self) -> Result<String>;
+
+    /// Removes the closed files of the event log but for the newest `keep`. The names of those that are gone.
+    ///
+    /// # Errors
+    /// The log doesn't verify; the keyring can't be saved.
+    fn prune_events(&self, keep: usize) -> Result<Vec<String>>;
 }

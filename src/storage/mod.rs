@@ -45,7 +45,7 @@ pub use io::{
     zero_range,
 };
 pub use owner::{create_for_owner, open_lock, open_owned};
-pub use stat::{FileKind, LowerFs, Stat, StatFs, birth, fstat, fstat_born, stat, statvfs};
+pub use stat::{FileKind, LowerFs, Stat, StatFs, birth, fstat, fstat_born, is_append_only, stat, statvfs};
 pub use walk::{Walked, hold_walked, make_walked, open_walked, walk};
 pub use writable::{RoCompat, UnknownFeatures, Writable};
 pub use xattr::{

@@ -170,7 +170,7 @@ pub fn birth(fd: BorrowedFd<'_>) -> Result<Option<Time>> {
 ///
 /// # Errors
 /// Those of `statx(2)`.
-pub(super) fn is_append_only(dir: BorrowedFd<'_>) -> Result<bool> {
+pub fn is_append_only(dir: BorrowedFd<'_>) -> Result<bool> {
     match retry_on_intr(|| rustix::fs::statx(dir, c"", AtFlags::EMPTY_PATH, StatxFlags::empty())) {
         Err(Errno::NOSYS) => Ok(false),
         found => Ok(found?.stx_attributes.contains(StatxAttributes::APPEND)),

@@ -1,6 +1,7 @@
 """How the committed vaults were made: vault-NAME.tar and vault-NAME.json, with the rekeyfs of that day.
 
-NAME is a suite; or `revoked`, for a vault whose root key was replaced twice, with the keyrings of before beside it.
+NAME is a suite; `revoked`, for a vault whose root key was replaced twice, with the keyrings of before beside it; or
+`rotated`, for a vault whose event log was continued in new files, of which the oldest is pruned.
 
 They are never made again, since every later version has to open them: an existing one is refused. A change of the
 format that the old program could not read gets a vault of its own beside them.
@@ -170,6 +171,24 @@ def fill_and_revoke(vault):
     (mnt / "after").write_bytes(data(3, 30000))
 
 
+def fill_and_rotate_log(vault):
+    """An event log of four files, the oldest of them pruned: closed mounted and not, with changes of keys in between."""
+    (vault.mnt / "one").write_bytes(b"one")
+    vault.rotate()
+    for name in ("two", "three"):
+        vault.ok("events", "rotate", vault.mnt)
+        (vault.mnt / name).write_bytes(name.encode())
+        vault.rotate()
+    vault.umount()
+    vault.ok("events", "rotate", vault.path, "--passfile", vault.passfile)
+    vault.mount("--no-rewrap")
+    vault.ok("events", "prune", vault.mnt, "--keep", "2")
+    (vault.mnt / "four").write_bytes(data(4, 9000))
+
+
+FILLS = {"revoked": fill_and_revoke, "rotated": fill_and_rotate_log}
+
+
 def main():
     name = sys.argv[1]
     tar = HERE / f"vault-{name}.tar"
@@ -177,10 +196,10 @@ def main():
         sys.exit(f"{tar} is there: it is never made again")
     revoked = name == "revoked"
     with tempfile.TemporaryDirectory(dir=harness.TARGET) as base:
-        vault = harness.Vault(base, suite=None if revoked else name)
+        vault = harness.Vault(base, suite=None if name in FILLS else name)
         vault.mount("--no-rewrap")
         try:
-            (fill_and_revoke if revoked else fill)(vault)
+            FILLS.get(name, fill)(vault)
             vault.umount()
         finally:
             vault.close()

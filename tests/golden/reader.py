@@ -250,11 +250,13 @@ class Vault:
         return [*keys, ((1 << 64, b""), self.body["event_key"])]
 
     def check_events(self):
-        """The chain through events.jsonl, and that it reaches the keyring's anchor. Returns the detail types."""
-        mac, anchored, types = bytes(32), self.body["event_count"] == 0, []
-        count, torn = 0, []
+        """The chain through the files of the log, and that it reaches the keyring's anchor. Returns the detail types."""
+        lines, (count, mac) = self.event_lines()
+        begins, pruned = count, 0
+        anchored, types, torn = self.body["event_count"] < count, [], []
+        anchored |= (count, mac) == (self.body["event_count"], self.body["event_mac"])
         keys = self.event_keys()
-        for line in (self.dir / "events.jsonl").read_bytes().split(b"\n")[:-1]:
+        for line in lines:
             if not line.endswith(b'"}') or b',"mac":"' not in line:
                 torn.append(line)
                 continue
@@ -274,10 +276,35 @@ class Vault:
             if count == keys[0][0][0] and mac != keys[0][0][1]:
                 raise f.Damaged(f"event {count} is not the last one of its key")
             anchored |= (count, mac) == (self.body["event_count"], self.body["event_mac"])
-            types.append(json.loads(line)["detail-type"])
+            event = json.loads(line)
+            types.append(event["detail-type"])
+            if types[-1] == "Event Log Pruned":
+                pruned = max(pruned, event["detail"]["until"])
         if not anchored:
             raise f.Damaged("the event log ends before the keyring's anchor")
+        if begins > pruned:
+            raise f.Damaged(f"the events up to {begins} are not there")
         return types
+
+    def event_lines(self):
+        """The lines of all files of the log, oldest first, and the place in the chain (count, MAC) before them."""
+        name, lines = "events.jsonl", []
+        while True:
+            text = (self.dir / name).read_bytes().split(b"\n")[:-1]
+            lines = text + lines
+            try:
+                event = json.loads(text[0])
+            except ValueError:
+                return lines, (0, bytes(32))
+            if event["detail-type"] != "Event Log Continued":
+                return lines, (0, bytes(32))
+            detail = event["detail"]
+            place = (detail["previous-sequence"], bytes.fromhex(detail["previous-mac"]))
+            name = f"events.jsonl.{place[0]:010}"
+            if detail["previous-file"] != name:
+                raise f.Damaged(f"{detail['previous-file']} is not the name of the file before event {place[0] + 1}")
+            if not (self.dir / name).exists():
+                return lines, place
 
     def walk(self):
         """(plaintext path, description) of everything in the tree."""

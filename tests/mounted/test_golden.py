@@ -20,6 +20,7 @@ class Golden(MountedTest):
         self.vaults = sorted(GOLDEN.glob("vault-*-*.tar"))
         self.assertEqual(len(self.vaults), 2)
         self.revoked = GOLDEN / "vault-revoked.tar"
+        self.rotated = GOLDEN / "vault-rotated.tar"
 
     def open(self, tar, *options):
         """A copy of a committed vault, mounted; and what it should hold."""
@@ -56,7 +57,7 @@ class Golden(MountedTest):
                 self.assertEqual(os.getxattr(full, bytes.fromhex(name)).hex(), value)
 
     def test_every_file_is_read_and_bears_its_version(self):
-        for tar in [*self.vaults, self.revoked]:
+        for tar in [*self.vaults, self.revoked, self.rotated]:
             vault, expected = self.open(tar, "--no-rewrap")
             self.compare(vault, expected)
             for path, want in expected["tree"].items():
@@ -113,6 +114,15 @@ class Golden(MountedTest):
                 self.assertEqual(os.getxattr(path, "user.rekeyfs.key-id").decode(), new)
                 self.assertEqual(os.getxattr(path, "user.rekeyfs.alias"), b"alias/default")
             self.compare(vault, expected)
+
+    def test_a_log_of_several_files_verifies_and_is_continued(self):
+        vault, _ = self.open(self.rotated)
+        vault.ok("events", "rotate", vault.mnt)
+        found = json.loads(vault.ok("events", vault.mnt, "--verify", "--json"))
+        self.assertGreater(found["begins_after"], 0)
+        self.assertEqual(len(list(vault.path.glob("events.jsonl*"))), 4)
+        vault.umount()
+        self.assertEqual(vault.run("fsck", vault.path, "--passfile", vault.passfile).returncode, 0)
 
     def test_a_vault_with_revocations_is_followed_by_a_host_that_saw_it_before_and_shuts_the_old_keyring_out(self):
         vault, expected = self.open(self.revoked, "--no-rewrap")

@@ -2,13 +2,16 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::common::{HERE, Open, VAULT_VARIABLE};
 
 /// `rekeyfs events`.
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(in crate::cli) struct Events {
+    #[command(subcommand)]
+    pub(in crate::cli) command: Option<EventsCommand>,
     /// A vault's directory, a mountpoint, or any path inside a mount
     #[arg(env = VAULT_VARIABLE, hide_env_values = true, default_value = HERE)]
     pub(in crate::cli) target: PathBuf,
@@ -21,10 +24,54 @@ pub(in crate::cli) struct Events {
     /// the log ends before the place that the keyring remembers
     #[arg(long)]
     pub(in crate::cli) verify: bool,
+    /// Show times in UTC, as the log has them, not in local time
+    #[arg(long)]
+    pub(in crate::cli) utc: bool,
+    /// Show whole lines on a terminal too, and whole ids
+    #[arg(long)]
+    pub(in crate::cli) full: bool,
     /// Only events from this time on (UTC, as the log has it): 2026-11-22, or 2026-11-22T09:30
     #[arg(long, value_name = "TIME", conflicts_with = "verify")]
     pub(in crate::cli) since: Option<String>,
     /// Print the lines of the log as they are; with --verify, one JSON object
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
+}
+
+/// What is done with the log's files.
+#[derive(Subcommand, Debug)]
+pub(in crate::cli) enum EventsCommand {
+    /// Close the log's file and continue the log in a new one; the chain goes on, and --verify checks all files
+    Rotate(EventsRotate),
+    /// Remove the oldest closed files of the log; --verify says from where on it begins then
+    Prune(EventsPrune),
+}
+
+/// `rekeyfs events rotate`.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct EventsRotate {
+    /// A vault's directory, a mountpoint, or any path inside a mount
+    #[arg(env = VAULT_VARIABLE, hide_env_values = true, default_value = HERE)]
+    pub(in crate::cli) target: PathBuf,
+    #[command(flatten)]
+    pub(in crate::cli) open: Open,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
+}
+
+/// `rekeyfs events prune`.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct EventsPrune {
+    /// A vault's directory, a mountpoint, or any path inside a mount
+    #[arg(env = VAULT_VARIABLE, hide_env_values = true, default_value = HERE)]
+    pub(in crate::cli) target: PathBuf,
+    #[command(flatten)]
+    pub(in crate::cli) open: Open,
+    /// How many of the newest closed files stay
+    #[arg(long, value_name = "N")]
+    pub(in crate::cli) keep: usize,
+    /// Print one JSON object
     #[arg(long)]
     pub(in crate::cli) json: bool,
 }

@@ -27,7 +27,7 @@ pub(in crate::cli) use common::HERE;
 use common::VERSION;
 pub(in crate::cli) use common::{Kdf, NewSecret, Open, Output, Pass, Revoke};
 pub(in crate::cli) use completions::completions;
-pub(in crate::cli) use events::Events;
+pub(in crate::cli) use events::{Events, EventsCommand, EventsPrune, EventsRotate};
 pub(in crate::cli) use files::{Inspect, Reencrypt, Rewrap, Status, StatusOutput};
 pub(in crate::cli) use fsck::Fsck;
 pub(in crate::cli) use generate::Generated;

@@ -1,6 +1,8 @@
 //! `rekeyfs events`: the audit log, its lower paths as plain ones. The log itself is read here; the names and
 //! the check are the daemon's where the vault is mounted, for they take keys.
 
+mod files;
+mod line;
 mod tail;
 mod verified;
 
@@ -15,9 +17,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::args::Events;
+use super::args::{Events, EventsCommand};
 use super::errors;
-use super::exit::{Exit, Failure, Outcome, one_line};
+use super::exit::{Exit, Failure, Outcome};
 use super::open_keyring::open_keyring;
 use super::open_target::{Access, OpenTarget};
 use super::output;
@@ -31,6 +33,7 @@ use crate::service::Operations;
 use crate::storage;
 use crate::vault::PlainNames;
 
+use line::{HeldBack, Style};
 use tail::{Read, Tail, UnendedLine};
 use verified::{Doubtful, Verified};
 
@@ -45,6 +48,14 @@ const ASK_MAX: usize = 64 << 10;
 /// [`Exit::Usage`] for what is no time; [`Exit::Tampered`]; what resolving the target, opening the vault or
 /// reading the log may say.
 pub(super) fn run(args: &Events) -> Outcome {
+    match &args.command {
+        Some(EventsCommand::Rotate(args)) => files::rotate(args),
+        Some(EventsCommand::Prune(args)) => files::prune(args),
+        None => show_log(args),
+    }
+}
+
+fn show_log(args: &Events) -> Outcome {
     let since = args.since.as_deref().map(time).transpose()?;
     let target = Target::resolve(&args.target)?;
     if args.verify {
@@ -62,7 +73,8 @@ pub(super) fn run(args: &Events) -> Outcome {
     let path = vault.join(events::FILE_NAME);
     let (mut tail, mut verified) = (Tail::new(translator.open_vault(&vault)?), Verified::default());
     let unended = if args.follow { UnendedLine::AwaitEnd } else { UnendedLine::Take };
-    let mut shown = 0;
+    let (mut shown, mut held_back) = (0, HeldBack::default());
+    let style = Style::of(args);
     loop {
         let unread = |error| Failure::new(Exit::Other, path.display(), error);
         let lines = tail.next_lines(unended).map_err(unread)?;
@@ -72,12 +84,16 @@ pub(super) fn run(args: &Events) -> Outcome {
         if !lines.is_empty() {
             let doubtful = verified.doubtful(&tail, || translator.doubtful(&vault));
             let numbered: Vec<(u64, &Read)> = (shown + 1..).zip(&lines).collect();
-            show(&numbered, doubtful, args.json, since.as_deref(), &vault, &mut translator)?;
+            let of_lines =
+                Showing { doubtful, json: args.json, since: since.as_deref(), vault: &vault, style: &style };
+            show(&numbered, &of_lines, &mut translator, &mut held_back)?;
             shown += lines.len() as u64;
         } else if args.follow {
             std::thread::sleep(POLL);
-        } else {
+        } else if args.json {
             return Ok(());
+        } else {
+            return output::print(&held_back.summary());
         }
     }
 }
@@ -92,6 +108,15 @@ fn verify(args: &Events, target: &Target) -> Outcome {
     }
     if found.is_good() {
         return Ok(());
+    }
+    if found.files_removed && found.breaks == 0 {
+        let log = target.vault().join(events::FILE_NAME);
+        let cause = format!(
+            "the events up to {} aren't there, and no event says that they were pruned: a file of the log was removed; \
+             bring it back from a backup",
+            found.begins_after
+        );
+        return Err(Failure::new(Exit::Tampered, log.display(), cause));
     }
     let cause = match found.first_break {
         Some(line) => format!(
@@ -109,6 +134,10 @@ fn summary(found: &Verification) -> String {
         printable::counted(found.good, "event", "events"),
         found.anchored
     );
+    if found.begins_after > 0 {
+        let why = if found.files_removed { "no event says why" } else { "they were pruned" };
+        let _ = writeln!(out, "those up to event {} aren't there: {why}", found.begins_after);
+    }
     if found.torn > 0 {
         let _ = writeln!(
             out,
@@ -145,15 +174,23 @@ fn time(text: &str) -> Outcome<String> {
     Err(Failure::new(Exit::Usage, "--since", cause))
 }
 
+/// How lines are shown.
+struct Showing<'a> {
+    doubtful: &'a Doubtful,
+    json: bool,
+    since: Option<&'a str>,
+    vault: &'a Path,
+    style: &'a Style,
+}
+
 /// Shows lines, each with its number in the log. An event in a doubtful one is anybody's, and is shown as such.
 fn show<'a>(
     lines: &[(u64, &'a Read)],
-    doubtful: &Doubtful,
-    json: bool,
-    since: Option<&str>,
-    vault: &Path,
+    showing: &Showing<'_>,
     translator: &mut Translator,
+    held_back: &mut HeldBack,
 ) -> Outcome {
+    let Showing { doubtful, json, since, vault, style } = *showing;
     let parse = |(number, line): &(u64, &'a Read)| match line {
         Read::Whole(text) => (*number, &text[..], text.len() as u64, serde_json::from_slice(text).ok()),
         Read::TooLong(len) => (*number, &[][..], *len, None),
@@ -175,11 +212,18 @@ fn show<'a>(
             }
             Some(event) => {
                 let name = lower_path(event).and_then(|path| names.get(path));
+                let mut shown = String::new();
                 if doubtful.has(*number) {
-                    let _ =
-                        write!(out, "line {number} doesn't follow the one before it, so it may be forged: ");
+                    let _ = write!(
+                        shown,
+                        "line {number} doesn't follow the one before it, so it may be forged: "
+                    );
+                } else {
+                    held_back.add(event);
                 }
-                out.push_str(&human(event, name.map(PathBuf::as_path)));
+                shown.push_str(&line::human(event, name.map(PathBuf::as_path), style));
+                out.push_str(&style.fitted(&shown));
+                out.push('\n');
             }
             None => output::complain(&format!(
                 "{}: a line of {len} bytes that isn't an event: torn by a crash, or put there; --verify tells",
@@ -192,42 +236,6 @@ fn show<'a>(
 
 fn lower_path(event: &Value) -> Option<&str> {
     event["detail"]["lower-path"].as_str()
-}
-
-/// One line for people: time, what, how it ended, particulars, who.
-fn human(event: &Value, name: Option<&Path>) -> String {
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let detail = &event["detail"];
-    let mut out = format!("{}  {}", text(&event["time"]), text(&event["detail-type"]));
-    match detail["outcome"].as_str() {
-        Some("success") | None => {}
-        Some(outcome) => {
-            let _ = write!(out, " ({outcome})");
-        }
-    }
-    out.push(':');
-    for (field, value) in detail.as_object().into_iter().flatten() {
-        match field.as_str() {
-            "outcome" | "uid" | "pid" => {}
-            _ if value.is_null() => {}
-            "lower-path" => {
-                let shown = name.map_or_else(|| text(value), |name| format!("\"{}\"", printable::path(name)));
-                let _ = write!(out, " file {shown}");
-            }
-            "last-attempt" => {
-                let (time, uid) = (text(&value["time"]), text(&value["uid"]));
-                let _ = write!(out, " last {time} by uid {uid} pid {}", value["pid"]);
-            }
-            _ => {
-                let _ = write!(out, " {} {}", field.replace('-', " "), text(value));
-            }
-        }
-    }
-    let _ = write!(out, " by uid {} pid {}", detail["uid"], detail["pid"]);
-    if let Some(more) = event["events-held-back"].as_u64() {
-        let _ = write!(out, " ({more} more were held back before this)");
-    }
-    one_line(&out) + "\n"
 }
 
 /// What knows plain names.
@@ -310,19 +318,6 @@ fn ask(vault: &Path, paths: Vec<String>, known: &mut HashMap<String, PathBuf>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_event_is_one_line_that_says_what_who_and_which_file() {
-        let event = serde_json::json!({
-            "time": "2026-11-22T01:02:03.004Z", "detail-type": "File Access Refused", "events-held-back": 7,
-            "detail": {"event-name": "open", "reason": "key-policy", "lower-path": "tree/AB", "file-id": null,
-                       "outcome": "refused", "uid": 1000, "pid": 42},
-        });
-        let told = "2026-11-22T01:02:03.004Z  File Access Refused (refused): event name open reason key-policy \
-                    file \"a\\nb\" by uid 1000 pid 42 (7 more were held back before this)\n";
-        assert_eq!(human(&event, Some(Path::new("a\nb"))), told);
-        assert!(human(&event, None).contains(" file tree/AB "));
-    }
 
     #[test]
     fn times_are_taken_as_the_log_writes_them() {

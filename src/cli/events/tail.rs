@@ -1,13 +1,13 @@
-//! Reading a log that grows: whole lines, on from where the last reading ended; from the start again where
-//! the file was replaced or cut. It is the log of one directory, and a regular file: a symlink isn't followed, and a FIFO
+//! Reading a log that grows: whole lines of all its files, on from where the last reading ended, also where the file was closed
+//! since; from the start again where the log was replaced or truncated. It is the log of one directory, and a regular file: a symlink isn't followed, and a FIFO
 //! isn't waited for.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use crate::events::{FILE_NAME, Line, Lines};
+use crate::events::{Line, Lines, LogFile, log_files};
 use crate::ids::LowerOffset;
-use crate::storage::{self, Access, Errno, FileKind};
+use crate::storage::{self, Errno};
 
 /// Bytes read at a time.
 const CHUNK: usize = 1 << 20;
@@ -16,13 +16,15 @@ const CHUNK: usize = 1 << 20;
 pub(super) struct Tail {
     /// The vault's directory.
     dir: OwnedFd,
-    /// The file's inode number, to see that it was replaced.
+    /// The inode number of the file that is read, to know it again under a closed name, and to see that it was replaced.
     ino: u64,
     offset: LowerOffset,
-    /// Its size before the last reading.
+    /// The size of the files before it.
+    before: u64,
+    /// The log's size before the last reading.
     len: u64,
     lines: Lines,
-    /// Whether the last lines are the first of the file.
+    /// Whether the last lines are the first of the log.
     began: bool,
 }
 
@@ -55,7 +57,8 @@ pub(super) enum UnendedLine {
 
 impl Tail {
     pub(super) fn new(dir: OwnedFd) -> Self {
-        Self { dir, ino: 0, offset: LowerOffset(0), len: 0, lines: Lines::default(), began: false }
+        let (offset, lines) = (LowerOffset(0), Lines::default());
+        Self { dir, ino: 0, offset, before: 0, len: 0, lines, began: false }
     }
 
     /// Whether the lines that came last are the first of the log.
@@ -65,7 +68,7 @@ impl Tail {
 
     /// How far the log was read.
     pub(super) fn offset(&self) -> u64 {
-        self.offset.0
+        self.before + self.offset.0
     }
 
     /// The log's size before it was read last: it may be longer by now.
@@ -78,35 +81,54 @@ impl Tail {
     /// # Errors
     /// What reading says; EINVAL for what is no regular file.
     pub(super) fn next_lines(&mut self, unended: UnendedLine) -> io::Result<Vec<Read>> {
-        let file = match storage::open_file(self.dir.as_fd(), FILE_NAME.as_bytes(), Access::ReadOnly) {
-            Err(Errno::NOENT) => return Ok(Vec::new()),
-            file => file?,
-        };
-        let stat = storage::fstat(file.as_fd())?;
-        if stat.kind() != FileKind::Regular {
-            return Err(Errno::INVAL.into());
-        }
-        if stat.ino != self.ino || stat.size < self.offset.0 {
-            (self.ino, self.offset) = (stat.ino, LowerOffset(0));
+        let files = log_files(self.dir.as_fd())?;
+        let at = files.iter().position(|file| file.ino == self.ino && file.size >= self.offset.0);
+        if at.is_none() {
+            (self.offset, self.ino) = (LowerOffset(0), files.first().map_or(0, |file| file.ino));
             self.lines.forget();
         }
-        self.began = self.offset.0 == 0;
-        self.len = stat.size;
-        let mut chunk = vec![0; CHUNK];
-        let mut read_lines: Vec<Read> = Vec::new();
-        while read_lines.is_empty() {
-            let read = storage::pread(file.as_fd(), &mut chunk, self.offset)?;
-            if read == 0 {
+        let mut at = at.unwrap_or_default();
+        let size = |files: &[LogFile]| files.iter().map(|file| file.size).sum::<u64>();
+        self.before = size(files.get(..at).unwrap_or_default());
+        self.len = size(&files);
+        self.began = self.offset() == 0;
+        let mut read_lines = Vec::new();
+        while let Some(file) = files.get(at) {
+            match self.read_on(file, &mut read_lines) {
+                // The log was continued in a new file meanwhile: next time.
+                Err(Errno::STALE | Errno::NOENT) => return Ok(read_lines),
+                read => read?,
+            }
+            if !read_lines.is_empty() || at + 1 == files.len() {
                 break;
             }
-            self.lines.take(&chunk[..read], &mut |line| read_lines.push(line.into()));
-            let at = LowerOffset(self.offset.0 + read as u64);
-            self.offset = self.lines.skip_hole(file.as_fd(), at, LowerOffset(self.len))?;
+            if self.lines.is_within() {
+                self.lines.end(&mut |line| read_lines.push(line.into()));
+            }
+            self.before += self.offset.0;
+            at += 1;
+            (self.offset, self.ino) = (LowerOffset(0), files[at].ino);
         }
         if read_lines.is_empty() && unended == UnendedLine::Take && self.lines.is_within() {
             self.lines.end(&mut |line| read_lines.push(line.into()));
         }
         Ok(read_lines)
+    }
+
+    /// Reads on in a file until there are lines, or it ends.
+    fn read_on(&mut self, file: &LogFile, read_lines: &mut Vec<Read>) -> storage::Result<()> {
+        let opened = file.open(self.dir.as_fd())?;
+        let mut chunk = vec![0; CHUNK];
+        while read_lines.is_empty() {
+            let read = storage::pread(opened.as_fd(), &mut chunk, self.offset)?;
+            if read == 0 {
+                break;
+            }
+            self.lines.take(&chunk[..read], &mut |line| read_lines.push(line.into()));
+            let at = LowerOffset(self.offset.0 + read as u64);
+            self.offset = self.lines.skip_hole(opened.as_fd(), at, LowerOffset(file.size))?;
+        }
+        Ok(())
     }
 }
 
@@ -115,6 +137,7 @@ mod tests {
     use std::fs::{self, File};
 
     use super::*;
+    use crate::events::FILE_NAME;
 
     fn whole(text: &str) -> Read {
         Read::Whole(text.as_bytes().to_vec())

@@ -334,6 +334,18 @@ impl Store {
         saved.map_err(|error| (error, Step::Save))
     }
 
+    /// Continues the event log in a new file, while no process saves the keyring.
+    pub(in crate::keyring) fn rotate_log(&mut self, log: &EventLog) -> Result<String> {
+        let _lock = self.dir.lock(self.writable()?)?;
+        self.refresh()?;
+        self.writable()?;
+        log.rotate(self.state.body.generation).map_err(|source| KeyringError::Io {
+            path: self.dir.path().join(events::FILE_NAME),
+            what: "continue it in a new file",
+            source: source.into(),
+        })
+    }
+
     /// The error for a change whose events can't be made durable.
     fn unrecorded(&self, source: crate::storage::Errno) -> KeyringError {
         KeyringError::Io {
