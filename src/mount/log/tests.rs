@@ -108,3 +108,22 @@ fn lines_that_repeat_are_held_back_and_counted_for_each_place_and_user() {
     let told: u64 = seen.0.lock().iter().map(|(_, held_back)| held_back).sum();
     assert_eq!(told + take_all_held_back(), 900);
 }
+
+#[test]
+fn lines_about_one_file_hide_none_about_another() {
+    let seen = Lines::default();
+    let layer = tracing_subscriber::fmt::layer().with_writer(seen.clone());
+    let subscriber =
+        tracing_subscriber::registry().with(layer).with(RepeatLimit).with(EnvFilter::new("debug"));
+    tracing::subscriber::with_default(subscriber, || {
+        let damaged = |ino: u64| tracing::error!(ino, "damaged");
+        (0..500).for_each(|_| damaged(1));
+        assert_eq!(seen.0.lock().len(), 5);
+        (2..7).for_each(damaged);
+        let told: Vec<u64> = seen.0.lock().iter().map(|(_, held_back)| *held_back).collect();
+        assert_eq!(told, [0, 0, 0, 0, 0, 495, 0, 0, 0, 0]);
+        (10..500).for_each(damaged);
+        assert_eq!(seen.0.lock().len(), 50, "of all files together");
+        take_all_held_back();
+    });
+}

@@ -1,0 +1,59 @@
+"""The log of a mount in a real journal: fields, priorities, and a journal that restarts or is stuck."""
+
+import json
+import time
+import unittest
+
+from test_package import MNT, PASS, VAULT, InstalledTest
+
+
+class TestJournal(InstalledTest):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.make_vault()
+
+    def entries(self, *matches):
+        """The messages of rekeyfs in the journal, oldest first."""
+        self.machine.ok("journalctl --sync")
+        printed = self.machine.ok(f"journalctl -t rekeyfs -o json {' '.join(matches)}")
+        return [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
+
+    def test_a_quiet_mount_is_in_the_journal_with_its_fields(self):
+        self.machine.ok(f"mount {MNT}")
+        self.machine.ok(f"rekeyfs rotate {MNT}")
+        self.machine.ok(f"umount {MNT}")
+        deadline = time.monotonic() + 20
+        while not any("unmounted" in entry["MESSAGE"] for entry in self.entries(f"REKEYFS_VAULT={VAULT}")):
+            self.assertLess(time.monotonic(), deadline, "the end of the mount is not in the journal")
+            time.sleep(0.1)
+        entries = self.entries(f"REKEYFS_MOUNTPOINT={MNT}", "-p", "notice")
+        self.assertTrue(all(entry["PRIORITY"] == "5" for entry in entries), entries)
+        rotated = [entry for entry in entries if "a key was rotated" in entry["MESSAGE"]][-1]
+        found = self.entries(f"REKEYFS_KEY={rotated['REKEYFS_KEY']}", f"REKEYFS_VERSION={rotated['REKEYFS_VERSION']}")
+        self.assertIn(rotated["MESSAGE"], [entry["MESSAGE"] for entry in found])
+
+    def test_a_service_s_lines_have_fields_and_its_unit(self):
+        self.machine.ok(f"systemd-run --unit=plain rekeyfs mount --foreground {VAULT} {MNT} --passfile {PASS}")
+        self.machine.ok(f"for i in $(seq 200); do mountpoint -q {MNT} && break; sleep 0.1; done; systemctl stop plain")
+        messages = [entry["MESSAGE"] for entry in self.entries("_SYSTEMD_UNIT=plain.service", f"REKEYFS_VAULT={VAULT}")]
+        self.assertTrue(messages[0].startswith("NOTICE mounted "), messages)
+        self.assertTrue(messages[-1].startswith("NOTICE unmounted (SIGTERM) "), messages)
+
+    def test_a_journal_that_restarts_gets_the_next_line_and_a_stuck_one_is_not_waited_for(self):
+        self.machine.ok(f"mount {MNT}")
+        self.addCleanup(self.machine.ok, f"umount {MNT}")
+        self.machine.ok("systemctl restart systemd-journald")
+        self.machine.ok(f"rekeyfs rotate {MNT}")
+        self.assertIn("a key was rotated", self.entries()[-1]["MESSAGE"])
+        self.machine.ok("systemctl kill --signal=STOP systemd-journald")
+        began = time.monotonic()
+        try:
+            self.machine.ok(f"for i in $(seq 20); do rekeyfs rotate {MNT} >/dev/null; done; echo x > {MNT}/f", timeout=60)
+        finally:
+            self.machine.ok("systemctl kill --signal=CONT systemd-journald")
+        self.assertLess(time.monotonic() - began, 30)
+
+
+if __name__ == "__main__":
+    unittest.main()
