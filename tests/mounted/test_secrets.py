@@ -230,7 +230,7 @@ class Secrets(MountedTest):
         self.vault.umount()
         self.assertTrue(is_gone(pid))
         log = self.log.read_bytes()
-        self.assertIn(b"is mounted at", log)
+        self.assertIn(b"NOTICE mounted ", log)
         self.assertGreater(log.count(b"\n"), 50, "the most verbose level")
         events = (self.vault.path / "events.jsonl").read_bytes()
         for role, secret in {**secrets, "passphrase": PASSPHRASE.encode()}.items():
