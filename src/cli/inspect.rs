@@ -2,6 +2,11 @@
 //! doesn't serve the virtual xattrs; of a ciphertext file the header is read, which proves nothing without
 //! the key.
 
+mod filter;
+mod tree;
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
@@ -78,18 +83,27 @@ impl Row {
 pub(super) fn run(args: &args::Inspect) -> Outcome {
     let inspector = Inspector { entries: target::known(), mounts: mountinfo::mounts() };
     let mut failed = None;
+    let mut failure = |failure: Failure| {
+        if failed.is_some() {
+            output::complain(&failure);
+        } else {
+            // The first is reported by the caller, who makes its status ours.
+            failed = Some(failure);
+        }
+    };
     for path in &args.paths {
+        if args.recursive {
+            match tree::list(&inspector, args, path, &mut failure) {
+                // Nothing can be written any more.
+                Err(unwritten) if unwritten.exit == Exit::Pipe => return Err(unwritten),
+                listed => listed.unwrap_or_else(&mut failure),
+            }
+            continue;
+        }
         match inspector.inspect(path) {
             Ok(row) if args.json => output::print_json(&row)?,
             Ok(row) => output::print(&text(&row))?,
-            Err(failure) => {
-                if failed.is_some() {
-                    output::complain(&failure);
-                } else {
-                    // The first is reported by the caller, who makes its status ours.
-                    failed = Some(failure);
-                }
-            }
+            Err(error) => failure(error),
         }
     }
     failed.map_or(Ok(()), Err)
@@ -114,10 +128,14 @@ impl Inspector {
             return self.through_daemon(path, entry, meta.dev());
         }
         let file = open(path, libc::O_NONBLOCK).map_err(failed)?;
-        if self.mounts.iter().any(|mount| mount.is_vault() && mount.device == meta.dev()) {
+        if self.in_a_vaults_mount(meta.dev()) {
             return through_xattrs(path, &file);
         }
-        self.ciphertext(path, file)
+        self.ciphertext(path, file, &self.around(path))
+    }
+
+    fn in_a_vaults_mount(&self, device: u64) -> bool {
+        self.mounts.iter().any(|mount| mount.is_vault() && mount.device == device)
     }
 
     fn through_daemon(&self, path: &Path, entry: &Entry, dev: u64) -> Outcome<Row> {
@@ -130,23 +148,10 @@ impl Inspector {
         }
         let inspected = Client::of(entry).inspect(Ino(meta.ino()));
         let inspected = inspected.map_err(|error| errors::operation(&error))?;
-        let row = Row::empty(path, Source::Mount);
-        Ok(match inspected.header {
-            None => row,
-            Some(header) => Row {
-                empty: false,
-                key_id: Some(header.key_id),
-                version: Some(header.version),
-                suite: Some(header.suite),
-                sequence: Some(header.sequence),
-                stale: Some(header.stale),
-                state: header.state,
-                ..row
-            },
-        })
+        Ok(Row::of(path, inspected))
     }
 
-    fn ciphertext(&self, path: &Path, mut file: File) -> Outcome<Row> {
+    fn ciphertext(&self, path: &Path, mut file: File, around: &Around) -> Outcome<Row> {
         let failed = |error: io::Error| Failure::new(Exit::Other, path.display(), error);
         let row = Row::empty(path, Source::Ciphertext);
         if file.metadata().map_err(failed)?.len() == 0 {
@@ -158,8 +163,7 @@ impl Inspector {
         let slot = UnverifiedSlot::parse_both(&bytes).into_iter().flatten().next();
         let slot = slot.ok_or_else(|| no_header(path))?;
         let backing = slot.backing();
-        let entry = self.vault_around(path);
-        let stale = entry.and_then(|entry| stale(&Client::of(entry).status().ok()?, backing));
+        let stale = around.status().and_then(|status| stale(status, backing));
         let number = slot.suite_number();
         Ok(Row {
             empty: false,
@@ -170,10 +174,7 @@ impl Inspector {
             ),
             sequence: Some(slot.sequence().0),
             stale,
-            // A daemon of an older version can't say.
-            state: entry
-                .and_then(|entry| Client::of(entry).version_state(backing).ok())
-                .map(|state| state.of_file(stale == Some(true))),
+            state: around.state(backing).map(|state| state.of_file(stale == Some(true))),
             format: Some(slot.format().0),
             file_id: Some(slot.file()),
             ..row
@@ -181,12 +182,34 @@ impl Inspector {
     }
 
     /// The mount whose vault's tree this ciphertext file is in.
-    fn vault_around(&self, path: &Path) -> Option<&Entry> {
-        let path = path.canonicalize().ok()?;
-        path.ancestors().find_map(|dir| {
+    fn around(&self, path: &Path) -> Around {
+        let find = |dir: &Path| {
             let meta = fs::metadata(dir).ok()?;
             self.entries.iter().find(|e| (e.location.dev, e.location.ino) == (meta.dev(), meta.ino()))
-        })
+        };
+        let path = path.canonicalize().ok();
+        let entry = path.as_deref().and_then(|path| path.ancestors().find_map(find));
+        Around { client: entry.map(Client::of), status: OnceCell::new(), states: RefCell::default() }
+    }
+}
+
+/// The mount of the vault whose ciphertext is looked at, if there is one: it knows what keys are for. It is asked once for
+/// each thing.
+struct Around {
+    client: Option<Client>,
+    status: OnceCell<Option<Status>>,
+    states: RefCell<HashMap<BackingKeyId, Option<VersionState>>>,
+}
+
+impl Around {
+    fn status(&self) -> Option<&Status> {
+        self.status.get_or_init(|| self.client.as_ref()?.status().ok()).as_ref()
+    }
+
+    /// A daemon of an older version can't say.
+    fn state(&self, backing: BackingKeyId) -> Option<VersionState> {
+        let client = self.client.as_ref()?;
+        *self.states.borrow_mut().entry(backing).or_insert_with(|| client.version_state(backing).ok())
     }
 }
 

@@ -16,6 +16,7 @@ mod interrupt;
 mod key;
 mod key_backup;
 mod kms;
+mod local_time;
 mod metrics;
 mod mount;
 mod open_keyring;
@@ -32,6 +33,7 @@ mod speed;
 mod status;
 mod strength;
 mod target;
+mod terminal;
 mod umount;
 mod unlock;
 

@@ -1,6 +1,8 @@
 //! What goes to standard output and standard error.
 
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -63,6 +65,16 @@ fn print_json_with<'a, T: Serialize>(
     let text = written(&Answer { schema: SCHEMA, answer });
     let text = text.map_err(|error| Failure::new(Exit::Other, "standard output", error))?;
     print_json_text(&(text + "\n"))
+}
+
+/// Writes a path to standard output as it is, and a NUL: for a program that reads it so, not for a terminal.
+///
+/// # Errors
+/// As [`print`].
+pub(super) fn print_path0(path: &Path) -> Outcome {
+    let mut out = io::stdout().lock();
+    let bytes = [path.as_os_str().as_bytes(), b"\0"].concat();
+    out.write_all(&bytes).and_then(|()| out.flush()).map_err(unwritten)
 }
 
 /// Writes `rekeyfs: …` to standard error, if it can be written.

@@ -1,6 +1,6 @@
 //! Progress of a sweep on standard error: a bar on a terminal, else a line now and then.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::errors;
 use super::exit::{Exit, Outcome};
 use super::interrupt;
+use super::terminal;
 use crate::monitor::{Monitor, Progress};
 use crate::printable;
 use crate::service;
@@ -39,13 +40,7 @@ impl Display {
     }
 
     fn with(summary: fn(&Progress) -> String) -> Self {
-        let bar = io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::no_length();
-            bar.set_style(ProgressStyle::default_spinner());
-            bar.enable_steady_tick(Duration::from_millis(200));
-            bar
-        });
-        Self { bar, last_line: Instant::now(), summary }
+        Self { bar: terminal::spinner(), last_line: Instant::now(), summary }
     }
 
     /// Shows how far it is now.
@@ -62,7 +57,7 @@ impl Display {
                     if let Ok(style) =
                         ProgressStyle::with_template("{bar:30} {pos}/{len} files {msg} ({eta} left)")
                     {
-                        bar.set_style(style);
+                        bar.set_style(terminal::plain(style));
                     }
                 }
                 bar.set_position(progress.seen);

@@ -1,26 +1,35 @@
 //! `rekeyfs status`: keys and versions with the files on each, a bar for each on a terminal, and what is to come.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::io::IsTerminal;
+
+use jiff::tz::TimeZone;
 
 use super::args::{self, StatusOutput};
 use super::errors;
 use super::exit::{Exit, Failure, Outcome, note};
 use super::key_backup;
+use super::local_time;
 use super::metrics;
 use super::open_target::{Access, OpenTarget};
 use super::output;
 use super::progress::{Display, long_work};
 use super::rewrap;
 use super::target::Target;
+use super::terminal;
 use crate::ids::{KeyId, KeyVersion};
 use crate::keyring::{VersionRange, VersionState};
 use crate::printable;
 use crate::service::Status;
 
-/// Cells of a bar that stands for all files.
-const BAR: u64 = 30;
+/// Columns from which on ids are shown whole.
+const WHOLE_IDS: usize = 120;
+/// Characters of a whole one.
+const KEY_ID: usize = 36;
+/// Columns of a number of files, at least.
+const FILES: usize = 9;
+/// Digits of an id that is shown short, unless more are needed to tell it from another one.
+const SHORT_ID: usize = 8;
 
 /// Shows the state of a vault.
 ///
@@ -43,56 +52,117 @@ pub(super) fn run(args: &args::Status) -> Outcome {
     if args.json || args.output == Some(StatusOutput::Json) {
         return output::print_json(&status);
     }
-    let bar = std::io::stdout().is_terminal().then(|| if in_utf8() { '█' } else { '#' });
-    output::print(&text(&status, bar))
+    let layout = Layout { width: terminal::width(), bar: terminal::bar(), zone: local_time::zone() };
+    output::print(&text(&status, &layout))
 }
 
-/// Whether the terminal shows more than ASCII, by the variables that say so, the strongest first.
-fn in_utf8() -> bool {
-    let set = |name: &&str| std::env::var_os(name).filter(|value| !value.is_empty());
-    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(set).unwrap_or_default();
-    let locale = locale.to_string_lossy().to_ascii_lowercase();
-    locale.contains("utf-8") || locale.contains("utf8")
+/// How the text is laid out.
+struct Layout {
+    /// Columns of a line. Only a word that is longer by itself, such as a path, goes beyond.
+    width: usize,
+    /// What bars are drawn with, if they are.
+    bar: Option<char>,
+    /// Where times are told.
+    zone: TimeZone,
 }
 
-/// The columns are the same whether there are bars or not; no column but the last is of variable width.
-fn text(status: &Status, bar: Option<char>) -> String {
+impl Layout {
+    /// A text as lines of this width, of which those after the first are indented.
+    fn line(&self, out: &mut String, indent: usize, text: &str) {
+        let indent = " ".repeat(indent);
+        let options = textwrap::Options::new(self.width)
+            .subsequent_indent(&indent)
+            .break_words(false)
+            .word_separator(textwrap::WordSeparator::AsciiSpace)
+            .word_splitter(textwrap::WordSplitter::NoHyphenation);
+        out.push_str(&textwrap::fill(text, options));
+        out.push('\n');
+    }
+
+    fn time(&self, text: &str) -> String {
+        local_time::reworded(text, &self.zone)
+    }
+}
+
+/// Shows key ids: whole where there is space, else as many digits as tell them apart.
+struct KeyIds(usize);
+
+impl KeyIds {
+    fn of(status: &Status, layout: &Layout) -> Self {
+        if layout.width >= WHOLE_IDS {
+            return Self(KEY_ID);
+        }
+        let known = status.keys.iter().map(|key| key.key_id);
+        let ids: BTreeSet<KeyId> = known.chain(status.versions.iter().map(|seen| seen.key_id)).collect();
+        let ids: Vec<String> = ids.iter().map(KeyId::to_string).collect();
+        let apart = |digits: &usize| ids.windows(2).all(|pair| pair[0][..*digits] != pair[1][..*digits]);
+        Self((SHORT_ID..KEY_ID).find(apart).unwrap_or(KEY_ID))
+    }
+
+    fn show(&self, id: KeyId) -> String {
+        id.to_string().chars().take(self.0).collect()
+    }
+}
+
+/// Nothing is wider than the layout has it but a word that can't be parted: a path, a name, an alias.
+fn text(status: &Status, layout: &Layout) -> String {
     let mut out = String::new();
-    // Writing to a string can't fail.
-    let _ = writeln!(out, "vault      {}", status.vault_id);
-    let _ = writeln!(out, "directory  {}", printable::path(status.vault.as_path()));
-    let _ = writeln!(out, "suite      {}", status.suite);
-    match &status.mount {
-        None => out.push_str("mount      not mounted\n"),
-        Some(mount) => {
+    let ids = KeyIds::of(status, layout);
+    let mount = status.mount.as_ref().map_or_else(
+        || "not mounted".to_owned(),
+        |mount| {
             let notes = [
                 (mount.detached, ", detached"),
                 (mount.read_only, ", read-only"),
                 (!mount.lazy_rewrap, ", lazy re-wrap off"),
             ];
             let notes: String = notes.iter().filter(|(on, _)| *on).map(|(_, note)| *note).collect();
-            let (at, pid) = (printable::path(mount.mountpoint.as_path()), mount.pid);
-            let _ = writeln!(out, "mount      {at} (process {pid}{notes})");
-        }
-    }
-    out.push_str(&status.key_backup.as_ref().map(key_backup::lines).unwrap_or_default());
-    aliases(status, &mut out);
-    versions(status, bar, &mut out);
-    lost(status, &mut out);
-    to_come(status, &mut out);
+            format!("{} (process {}{notes})", printable::path(mount.mountpoint.as_path()), mount.pid)
+        },
+    );
+    layout.line(&mut out, 11, &format!("vault      {}", status.vault_id));
+    layout.line(&mut out, 11, &format!("directory  {}", printable::path(status.vault.as_path())));
+    layout.line(&mut out, 11, &format!("suite      {}", status.suite));
+    layout.line(&mut out, 11, &format!("mount      {mount}"));
+    let backup = status.key_backup.as_ref().map(key_backup::lines).unwrap_or_default();
+    backup.lines().for_each(|line| layout.line(&mut out, 11, line));
+    out.push('\n');
+    aliases(status, layout, &ids, &mut out);
+    out.push('\n');
+    versions(status, layout, &ids, &mut out);
+    lost(status, layout, &ids, &mut out);
+    to_come(status, layout, &ids, &mut out);
     out
 }
 
-fn aliases(status: &Status, out: &mut String) {
-    let _ = writeln!(out, "\n{:<36}  {:>7}  {:<15}  alias", "key", "version", "state");
+/// The longest of some texts, which are ASCII.
+fn widest<'a>(texts: impl IntoIterator<Item = &'a str>) -> usize {
+    texts.into_iter().map(str::len).max().unwrap_or(0)
+}
+
+/// The columns fit; an alias for which no space is left stands in a line of its own.
+fn aliases(status: &Status, layout: &Layout, ids: &KeyIds, out: &mut String) {
+    let state = widest(status.aliases.iter().map(|alias| alias.state.as_str()).chain(["state"]));
+    let rest = 2 + ids.0 + 2 + 7 + 2 + state;
+    let column = widest(status.aliases.iter().map(|alias| alias.alias.as_str()).chain(["alias"]));
+    let column = column.min(layout.width.saturating_sub(rest));
+    let mut row = |alias: &str, key: &str, version: &str, state: &str| {
+        let alias = if alias.len() > column {
+            format!("{alias}\n{:column$}", "")
+        } else {
+            format!("{alias:column$}")
+        };
+        // Writing to a string can't fail.
+        let _ = writeln!(out, "{alias}  {key:0$}  {version:>7}  {state}", ids.0);
+    };
+    row("alias", "key", "version", "state");
     for alias in &status.aliases {
-        let (key, version) = (alias.key_id.to_string(), alias.version.0);
-        let _ = writeln!(out, "{key:<36}  {version:>7}  {:<15}  {}", alias.state, alias.alias.as_str());
+        row(alias.alias.as_str(), &ids.show(alias.key_id), &alias.version.to_string(), &alias.state);
     }
 }
 
 /// A line for each version that wraps files, and for each current one.
-fn versions(status: &Status, bar: Option<char>, out: &mut String) {
+fn versions(status: &Status, layout: &Layout, ids: &KeyIds, out: &mut String) {
     let mut rows: BTreeMap<(KeyId, KeyVersion), (u64, Option<VersionState>)> = BTreeMap::new();
     for seen in &status.versions {
         rows.insert((seen.key_id, seen.version), (seen.files, seen.state));
@@ -102,81 +172,77 @@ fn versions(status: &Status, bar: Option<char>, out: &mut String) {
         rows.entry((key.key_id, key.current)).or_insert((0, current.and_then(|known| known.state)));
     }
     let all: u64 = rows.values().map(|(files, _)| files).sum();
-    let _ =
-        writeln!(out, "\n{:<36}  {:>7}  {:<27}  {:>10}  {:>6}", "key", "version", "state", "files", "share");
-    for ((key_id, version), (files, state)) in &rows {
+    let states: Vec<String> = rows
+        .values()
+        .map(|(_, state)| state.map_or_else(|| "-".to_owned(), |state| state.to_string()))
+        .collect();
+    let column = widest(states.iter().map(String::as_str).chain(["state"]));
+    let number = rows.values().map(|(files, _)| files.to_string().len()).max().unwrap_or(0).max(FILES);
+    let id = ids.0;
+    let header =
+        format!("{:id$}  {:>7}  {:column$}  {:>number$}  {:>6}", "key", "version", "state", "files", "share");
+    // Bars take what is left of a line.
+    let cells = layout.width.saturating_sub(header.len() + 2) as u128;
+    let _ = writeln!(out, "{header}");
+    for (((key_id, version), (files, _)), state) in rows.iter().zip(&states) {
         let share = if all == 0 { 0.0 } else { *files as f64 * 100.0 / all as f64 };
-        let state = state.map_or_else(|| "-".to_owned(), |state| state.to_string());
-        let (id, number) = (key_id.to_string(), version.0);
-        let _ = write!(out, "{id:<36}  {number:>7}  {state:<27}  {files:>10}  {share:>5.1}%");
-        if let Some(cell) = bar.filter(|_| *files > 0) {
+        let id = ids.show(*key_id);
+        let _ = write!(out, "{id}  {version:>7}  {state:column$}  {files:>number$}  {share:>5.1}%");
+        if let Some(cell) = layout.bar.filter(|_| *files > 0) {
             // Some files are never none.
-            let cells = (files * BAR).div_ceil(all.max(1));
+            let cells = (u128::from(*files) * cells).div_ceil(u128::from(all.max(1)));
             let _ = write!(out, "  {}", cell.to_string().repeat(cells as usize));
         }
         out.push('\n');
     }
-    let _ = match (&status.counted, &status.mount) {
-        (Some(at), Some(_)) => {
-            writeln!(
-                out,
-                "{}, counted at {at} and kept count of since; {} stale",
-                holding(all),
-                status.files_stale
-            )
-        }
-        (Some(at), None) => {
-            writeln!(out, "{}, counted at {at}; {} stale", holding(all), status.files_stale)
-        }
-        (None, _) if status.files_unknown > 0 => {
-            writeln!(out, "{} were counted; {} stale", holding(all), status.files_stale)
-        }
-        (None, Some(_)) => writeln!(
-            out,
-            "{} seen since it was mounted, {} stale; there may be others: --count counts all",
-            printable::counted(all, "file", "files"),
-            status.files_stale
-        ),
-        (None, None) => writeln!(out, "the files are not counted: --count counts them"),
-    };
-    out.push_str(&rewrap::staying(&status.files_staying));
+    layout.line(out, 2, &counted(status, all, layout));
+    rewrap::staying(&status.files_staying).lines().for_each(|line| layout.line(out, 2, line));
     if status.files_unknown > 0 {
-        let _ = writeln!(
-            out,
-            "{} could not be counted, and which key is needed there isn't known: `rekeyfs fsck` tells more",
-            printable::counted(status.files_unknown, "file or directory", "files or directories")
+        let files = printable::counted(status.files_unknown, "file or directory", "files or directories");
+        let text = format!(
+            "{files} could not be counted, and which key is needed there isn't known: `rekeyfs fsck` tells more"
         );
+        layout.line(out, 2, &text);
     }
-    for file in &status.files_noted {
-        let _ = writeln!(out, "{}", printable::line(&note(file)));
-    }
+    status.files_noted.iter().for_each(|file| layout.line(out, 4, &printable::line(&note(file))));
 }
 
-fn holding(files: u64) -> String {
-    printable::counted(files, "file that holds data", "files that hold data")
+/// What the numbers are, and of when.
+fn counted(status: &Status, all: u64, layout: &Layout) -> String {
+    let stale = status.files_stale;
+    let holding = printable::counted(all, "file that holds data", "files that hold data");
+    match (&status.counted, &status.mount) {
+        (Some(at), Some(_)) => {
+            format!("{holding}, counted at {} and kept count of since; {stale} stale", layout.time(at))
+        }
+        (Some(at), None) => format!("{holding}, counted at {}; {stale} stale", layout.time(at)),
+        (None, _) if status.files_unknown > 0 => format!("{holding}, counted now; {stale} stale"),
+        (None, Some(_)) => format!(
+            "{} seen since it was mounted, {stale} stale; there may be others: --count counts all",
+            printable::counted(all, "file", "files")
+        ),
+        (None, None) => "the files are not counted: --count counts them".to_owned(),
+    }
 }
 
 /// Key versions that can't be had, and what can be done.
-fn lost(status: &Status, out: &mut String) {
+fn lost(status: &Status, layout: &Layout, ids: &KeyIds, out: &mut String) {
     let mut any = false;
     for key in status.keys.iter().filter(|key| !key.service_managed && !key.lost.is_empty()) {
         let ranges: Vec<String> = key.lost.iter().map(VersionRange::to_string).collect();
         let ranges = ranges.join(", ");
-        let _ = writeln!(
-            out,
-            "key {}: lost with a newer keyring, if they were made: versions {ranges}",
-            key.key_id
-        );
+        let key = ids.show(key.key_id);
+        let text = format!("key {key}: lost with a newer keyring, if they were made: versions {ranges}");
+        layout.line(out, 2, &text);
         any = true;
     }
     if any || status.versions.iter().any(|seen| seen.state.is_some_and(VersionState::is_missing)) {
-        out.push_str(
-            "if a newer keyring or key backup is found, `rekeyfs key-backup merge` brings missing versions back\n",
-        );
+        let text = "if a newer keyring or key backup is found, `rekeyfs key-backup merge` brings missing versions back";
+        layout.line(out, 2, text);
     }
 }
 
-fn to_come(status: &Status, out: &mut String) {
+fn to_come(status: &Status, layout: &Layout, ids: &KeyIds, out: &mut String) {
     let mut lines = Vec::new();
     for key in &status.keys {
         let what = if key.service_managed { " (names and attributes)" } else { "" };
@@ -185,7 +251,7 @@ fn to_come(status: &Status, out: &mut String) {
                 at.clone(),
                 format!(
                     "key {}{what} rotates, as every {}",
-                    key.key_id,
+                    ids.show(key.key_id),
                     printable::counted(days, "day", "days")
                 ),
             ));
@@ -193,7 +259,10 @@ fn to_come(status: &Status, out: &mut String) {
         for version in &key.versions {
             if let (Some(at), true) = (&version.expires, version.has_material) {
                 let number = version.version.0;
-                lines.push((at.clone(), format!("key {}: material of version {number} expires", key.key_id)));
+                lines.push((
+                    at.clone(),
+                    format!("key {}: material of version {number} expires", ids.show(key.key_id)),
+                ));
             }
         }
     }
@@ -203,14 +272,15 @@ fn to_come(status: &Status, out: &mut String) {
             (None, true) => ", though files need it".to_owned(),
             (None, false) => String::new(),
         };
-        lines.push((pending.date.clone(), format!("key {} is deleted{note}", pending.key_id)));
+        lines.push((pending.date.clone(), format!("key {} is deleted{note}", ids.show(pending.key_id))));
     }
     lines.sort();
     if !lines.is_empty() {
         out.push_str("\nto come\n");
     }
     for (at, what) in lines {
-        let _ = writeln!(out, "{at}  {what}");
+        let at = layout.time(&at);
+        layout.line(out, at.len() + 2, &format!("{at}  {what}"));
     }
     if status.pending_rewraps > 0 {
         let _ = writeln!(

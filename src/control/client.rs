@@ -210,6 +210,11 @@ impl Operations for Client {
         answer!(self, self.ask(&request, REPLY_TIMEOUT)?, Reply::Inspected(inspected) => inspected)
     }
 
+    fn inspect_files(&self, inos: &[Ino]) -> Result<Vec<Option<Inspected>>> {
+        let request = Request::InspectFiles { inos: inos.iter().map(|ino| ino.0).collect() };
+        answer!(self, self.ask(&request, REPLY_TIMEOUT)?, Reply::InspectedFiles { files } => files)
+    }
+
     fn version_state(&self, backing: BackingKeyId) -> Result<VersionState> {
         let request = Request::VersionState { key_id: backing.key, version: backing.version };
         answer!(self, self.ask(&request, REPLY_TIMEOUT)?, Reply::VersionState(state) => state)

@@ -102,6 +102,11 @@ pub enum Request {
         /// Its inode number.
         ino: u64,
     },
+    /// The headers of files that the kernel holds.
+    InspectFiles {
+        /// Their inode numbers, at most [`INSPECTED_TOGETHER`](crate::service::INSPECTED_TOGETHER).
+        inos: Vec<u64>,
+    },
     /// The state of a key version.
     VersionState {
         /// The key.
@@ -176,6 +181,11 @@ pub enum Reply {
     Noted,
     /// To [`Request::Inspect`].
     Inspected(Inspected),
+    /// To [`Request::InspectFiles`].
+    InspectedFiles {
+        /// For each file what its header says; none if it isn't held any more, or has no header that opens.
+        files: Vec<Option<Inspected>>,
+    },
     /// To [`Request::VersionState`].
     VersionState(VersionState),
     /// It could not be done.

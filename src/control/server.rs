@@ -23,7 +23,7 @@ use crate::events::Actor;
 use crate::fsck::{self, CheckObserver, Finding};
 use crate::ids::{BackingKeyId, Ino};
 use crate::monitor::{Cancellation, Monitor};
-use crate::service::{ErrorKind, ErrorReply, Operations};
+use crate::service::{ErrorKind, ErrorReply, INSPECTED_TOGETHER, Operations};
 
 /// Connections served at a time; one more gets the answer that the daemon is busy.
 const MAX_CONNECTIONS: usize = 16;
@@ -296,6 +296,10 @@ fn perform(shared: &Shared, request: &Request, stream: &mut UnixStream) -> Reply
         Request::NoteReencryption { ended } => operations.note_reencryption(*ended).map(|()| Reply::Noted),
         Request::RewrapTo { ino, key_id } => operations.rewrap_to(Ino(*ino), key_id).map(Reply::Kms),
         Request::Inspect { ino } => operations.inspect(Ino(*ino)).map(Reply::Inspected),
+        Request::InspectFiles { inos } => {
+            let inos: Vec<Ino> = inos.iter().take(INSPECTED_TOGETHER).copied().map(Ino).collect();
+            operations.inspect_files(&inos).map(|files| Reply::InspectedFiles { files })
+        }
         Request::VersionState { key_id, version } => {
             let backing = BackingKeyId { key: *key_id, version: *version };
             operations.version_state(backing).map(Reply::VersionState)

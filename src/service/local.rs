@@ -315,6 +315,10 @@ impl Operations for OpenVault {
         self.keys.slot_labels().map_err(|error| errors::of_keyring(&error))
     }
 
+    fn inspect_files(&self, inos: &[Ino]) -> Result<Vec<Option<Inspected>>> {
+        Ok(inos.iter().map(|ino| self.inspect(*ino).ok()).collect())
+    }
+
     fn version_state(&self, backing: BackingKeyId) -> Result<VersionState> {
         Ok(self.keys.state_of(backing))
     }

@@ -23,7 +23,7 @@ pub use errors::{ErrorKind, ErrorReply};
 pub use key_backup::{KeptState, KeptStatus, KeyBackupStatus, OpenedBy};
 pub use local::OpenVault;
 pub use metrics::report_lower;
-pub use operations::{Operations, Result};
+pub use operations::{INSPECTED_TOGETHER, Operations, Result};
 pub use orders::{CopyPlace, Retire, Rewrap, RewrapDestination};
 pub use reports::{
     FileReencrypted, Inspected, InspectedHeader, KmsReply, ReencryptionEnded, RetireReport, RewrapReport,

@@ -17,6 +17,9 @@ use crate::monitor::{Cancellation, Monitor};
 /// What an operation answers, or why it was not done.
 pub type Result<T> = std::result::Result<T, ErrorReply>;
 
+/// Files inspected by one request: their answers fit a message of the control protocol several times over.
+pub const INSPECTED_TOGETHER: usize = 1024;
+
 /// The operations on a vault. They are called from several threads at once.
 pub trait Operations: Send + Sync {
     /// The state of vault and mount, with what is known of the files without counting them.
@@ -107,6 +110,12 @@ pub trait Operations: Send + Sync {
     /// # Errors
     /// There is no such file, or its header doesn't open.
     fn inspect(&self, ino: Ino) -> Result<Inspected>;
+
+    /// The same of many files, at most [`INSPECTED_TOGETHER`]: none for one that [`Operations::inspect`] has an error for.
+    ///
+    /// # Errors
+    /// The daemon can't be asked.
+    fn inspect_files(&self, inos: &[Ino]) -> Result<Vec<Option<Inspected>>>;
 
     /// The state of a key version.
     ///

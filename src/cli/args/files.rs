@@ -100,10 +100,28 @@ pub(in crate::cli) struct Rewrap {
 /// `rekeyfs inspect`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Inspect {
-    /// Files in a mount, or ciphertext files
+    /// Files in a mount, or ciphertext files; with -r also directories of either, or a vault's directory
     #[arg(required = true)]
     pub(in crate::cli) paths: Vec<PathBuf>,
-    /// Print JSON: one object a file
+    /// List the files below directories: all, or those that the options below choose together
+    #[arg(long, short)]
+    pub(in crate::cli) recursive: bool,
+    /// With -r: only files that a key wraps: its id, the beginning of it or its ARN, an alias or its ARN
+    #[arg(long, value_name = "KEY", requires = "recursive")]
+    pub(in crate::cli) key: Option<String>,
+    /// With -r: only files that this version of their key wraps
+    #[arg(long, value_name = "VERSION", requires = "recursive")]
+    pub(in crate::cli) version: Option<u32>,
+    /// With -r: only files that are not wrapped by the version where they belong now
+    #[arg(long, requires = "recursive")]
+    pub(in crate::cli) stale: bool,
+    /// With -r: only files whose key or version can't be used now
+    #[arg(long, requires = "recursive")]
+    pub(in crate::cli) unusable: bool,
+    /// With -r: print paths alone, as they are, each ended by a NUL (for `xargs -0`)
+    #[arg(long, short = '0', requires = "recursive", conflicts_with = "json")]
+    pub(in crate::cli) print0: bool,
+    /// Print JSON: one object a file; with -r each on a line
     #[arg(long)]
     pub(in crate::cli) json: bool,
 }

@@ -1,10 +1,11 @@
 //! Progress of a check on standard error: a spinner with the rate on a terminal, else a line now and then.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar};
 
+use crate::cli::terminal;
 use crate::fsck::CheckProgress;
 use crate::printable::counted;
 
@@ -21,14 +22,8 @@ pub(super) struct Display {
 impl Display {
     /// A display of nothing yet.
     pub(super) fn new() -> Self {
-        let bar = io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::no_length();
-            bar.set_style(ProgressStyle::default_spinner());
-            bar.enable_steady_tick(Duration::from_millis(200));
-            bar
-        });
         let now = Instant::now();
-        Self { bar, began: now, last_line: now }
+        Self { bar: terminal::spinner(), began: now, last_line: now }
     }
 
     /// Shows how far it is now.
