@@ -25,7 +25,7 @@ pub struct Progress {
     pub rewrapped: u64,
     /// Of these, unchanged though they should have been changed: a key isn't usable, or the file can't be written.
     pub failed: u64,
-    /// Regular files in all: an estimate that gets better.
+    /// Regular files in all, once that is known; a file with several names may count for each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<u64>,
 }

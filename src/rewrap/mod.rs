@@ -5,6 +5,7 @@
 mod count;
 mod reencrypt;
 mod sweep;
+mod total;
 mod walk;
 mod worker;
 

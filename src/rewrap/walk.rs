@@ -1,10 +1,11 @@
-//! Walks the whole tree and visits each regular file once, however many names it has. The walk estimates how many files there are,
-//! better with each directory, so that a progress bar needs no walk of its own.
+//! Walks the whole tree and visits each regular file once, however many names it has. How many there are is counted beside it
+//! (`total`).
 
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::ops::Deref;
 
+use super::total::{Total, counting_beside};
 use crate::ids::{Handle, Ino};
 use crate::monitor::Cancellation;
 use crate::vault::{Error, FileKind, Result, Vault};
@@ -44,8 +45,8 @@ pub(super) struct WalkReport {
     pub(super) entries_left_out: u64,
 }
 
-/// Calls `each` with the regular files below a directory, up to `batch` at a time (which it may change), and with an estimate of
-/// their total. What can't be read, or lies on another filesystem, is left out and counted. Ends soon after it is cancelled.
+/// Calls `each` with the regular files below a directory, up to `batch` at a time (which it may change), and with their total
+/// once that is known. What can't be read, or lies on another filesystem, is left out and counted. Ends soon after it is cancelled.
 ///
 /// # Errors
 /// If `top` itself can't be read.
@@ -56,23 +57,25 @@ pub(super) fn walk<'a>(
     cancellation: &Cancellation,
     each: &mut dyn FnMut(FoundFiles<'a>, Option<u64>),
 ) -> Result<WalkReport> {
-    let mut walk = Walk {
-        vault,
-        cancellation,
-        batch,
-        found: FoundFiles { vault, inos: Vec::new() },
-        todo: vec![(top, 1.0)],
-        linked: HashSet::new(),
-        each,
-        estimate: Estimate::new(vault, top),
-        walked: WalkReport::default(),
-    };
-    let walked = walk.all(top);
-    // If it was cancelled or failed, lookups that were counted must be forgotten too.
-    for (dir, _) in std::mem::take(&mut walk.todo) {
-        walk.forget_dir(dir, top);
-    }
-    walked.map(|()| walk.walked)
+    counting_beside(vault, top, cancellation, |total| {
+        let mut walk = Walk {
+            vault,
+            cancellation,
+            batch,
+            found: FoundFiles { vault, inos: Vec::new() },
+            todo: vec![top],
+            linked: HashSet::new(),
+            each,
+            total,
+            walked: WalkReport::default(),
+        };
+        let walked = walk.all(top);
+        // If it was cancelled or failed, lookups that were counted must be forgotten too.
+        for dir in std::mem::take(&mut walk.todo) {
+            walk.forget_dir(dir, top);
+        }
+        walked.map(|()| walk.walked)
+    })
 }
 
 /// Whether a file or directory has lost its last name since it was found: that doesn't count as left out.
@@ -90,12 +93,12 @@ struct Walk<'a, 'b> {
     batch: &'b Cell<usize>,
     /// Files found and not passed on yet.
     found: FoundFiles<'a>,
-    /// Directories to be read, each with its share of the whole.
-    todo: Vec<(Ino, f64)>,
+    /// Directories to be read.
+    todo: Vec<Ino>,
     /// Files with several names that were found.
     linked: HashSet<Ino>,
     each: &'b mut dyn FnMut(FoundFiles<'a>, Option<u64>),
-    estimate: Estimate,
+    total: &'b Total,
     walked: WalkReport,
 }
 
@@ -109,17 +112,10 @@ impl WalkReport {
 impl Walk<'_, '_> {
     fn all(&mut self, top: Ino) -> Result<()> {
         while !self.cancellation.is_cancelled() {
-            let Some((dir, share)) = self.todo.pop() else { break };
-            let below = self.todo.len();
+            let Some(dir) = self.todo.pop() else { break };
             let walked = self.dir(dir);
             let gone = walked.is_err() && dir != top && is_gone(self.vault, dir);
             self.forget_dir(dir, top);
-            let found = (self.todo.len() - below) as f64;
-            for (_, of_child) in &mut self.todo[below..] {
-                *of_child = share / (found + 1.0);
-            }
-            self.estimate.done += share / (found + 1.0);
-            self.estimate.update(self.walked.files);
             match walked {
                 Ok(()) => {}
                 Err(_) if gone => {}
@@ -138,7 +134,7 @@ impl Walk<'_, '_> {
     fn give(&mut self) {
         let found = std::mem::replace(&mut self.found, FoundFiles { vault: self.vault, inos: Vec::new() });
         if !self.cancellation.is_cancelled() {
-            (self.each)(found, self.estimate.total(self.walked.files));
+            (self.each)(found, self.total.known(self.walked.files));
         }
     }
 
@@ -178,7 +174,7 @@ impl Walk<'_, '_> {
             }
             for attr in entries {
                 match attr.kind {
-                    FileKind::Directory => self.todo.push((attr.ino, 0.0)),
+                    FileKind::Directory => self.todo.push(attr.ino),
                     FileKind::Regular if attr.nlink < 2 || self.linked.insert(attr.ino) => {
                         self.found.inos.push(attr.ino);
                         self.walked.files += 1;
@@ -191,36 +187,5 @@ impl Walk<'_, '_> {
             }
         }
         Ok(())
-    }
-}
-
-/// Estimates the number of files: those found, divided by the share of the tree that is done.
-struct Estimate {
-    /// From 0 to 1.
-    done: f64,
-    total: Option<u64>,
-    /// An upper bound: the inodes in use on the lower filesystem.
-    most: u64,
-    /// The total is known from a complete census.
-    counted: bool,
-}
-
-impl Estimate {
-    fn new(vault: &Vault, top: Ino) -> Self {
-        let stat = vault.statfs().ok().filter(|stat| stat.files > 0);
-        let most = stat.map_or(u64::MAX, |stat| stat.files.saturating_sub(stat.ffree));
-        let counted = top == Ino::ROOT && vault.census_counted().is_some();
-        let total = counted.then(|| vault.census().iter().map(|(_, files)| files).sum());
-        Self { done: 0.0, total, most, counted }
-    }
-
-    fn update(&mut self, files: u64) {
-        if !self.counted {
-            self.total = Some(((files as f64 / self.done) as u64).min(self.most));
-        }
-    }
-
-    fn total(&self, files: u64) -> Option<u64> {
-        self.total.map(|total| total.max(files))
     }
 }

@@ -37,6 +37,38 @@ fn every_stale_file_is_rewrapped_once() {
     assert_eq!((again.files, again.rewrapped, again.skipped), (files, 0, 0));
 }
 
+/// A directory with few files and one with many below it each counted as half.
+#[test]
+fn the_total_is_right_however_the_files_lie() {
+    let test = TestVault::new();
+    let mkdir = |at, name: &str| test.vault.mkdir(at, name.as_bytes(), 0o755, &me()).unwrap().ino;
+    let (few, deep) = (mkdir(Ino::ROOT, "few"), mkdir(mkdir(Ino::ROOT, "a"), "deep"));
+    let (lower, empty) = (mkdir(deep, "lower"), mkdir(few, "empty"));
+    let mut files = 0;
+    for (dir, of_dir) in [(Ino::ROOT, 2), (few, 1), (lower, 1100), (empty, 0), (mkdir(deep, "z"), 40)] {
+        for i in 0..of_dir {
+            test.written_in(dir, format!("f{i}").as_bytes());
+            files += 1;
+        }
+    }
+    test.keys().rotate(&KeyRef::Alias(AliasName::default_alias())).unwrap();
+    let mut totals = Vec::new();
+    let mut receiver = |progress: Progress| totals.push(progress.total);
+    let mut monitor = Monitor::new(&Cancellation::default(), &mut receiver);
+    let report = sweep(&test.vault, SweepOptions::default(), &mut monitor).unwrap();
+    assert_eq!((report.files, report.rewrapped), (files, files));
+    assert!(totals.len() > 2 && totals.last() == Some(&Some(files)), "{totals:?}");
+    assert!(totals.iter().flatten().all(|total| *total == files), "{totals:?}");
+    let top = SweepOptions { top: Some(few), ..SweepOptions::default() };
+    let (mut of_few, cancelled) = (None, Cancellation::default());
+    cancelled.cancel();
+    assert_eq!(test.vault.count_file_names(few, &Cancellation::default()).unwrap(), Some(1));
+    assert_eq!(test.vault.count_file_names(Ino::ROOT, &cancelled).unwrap(), None);
+    let mut receiver = |progress: Progress| of_few = progress.total;
+    sweep(&test.vault, top, &mut Monitor::new(&Cancellation::default(), &mut receiver)).unwrap();
+    assert!(of_few.is_none_or(|total| total == 1), "{of_few:?}");
+}
+
 /// Both names were in one batch, and the second was called failed.
 #[test]
 fn a_file_with_two_names_is_one_file() {
