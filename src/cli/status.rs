@@ -211,11 +211,16 @@ fn versions(status: &Status, layout: &Layout, ids: &KeyIds, out: &mut String) {
 fn counted(status: &Status, all: u64, layout: &Layout) -> String {
     let stale = status.files_stale;
     let holding = printable::counted(all, "file that holds data", "files that hold data");
+    if let Some(at) = &status.counts_as_of {
+        let at = layout.time(at);
+        return format!(
+            "{holding} and {stale} stale at {at}, which may have changed since: --count counts again"
+        );
+    }
     match (&status.counted, &status.mount) {
-        (Some(at), Some(_)) => {
+        (Some(at), _) => {
             format!("{holding}, counted at {} and kept count of since; {stale} stale", layout.time(at))
         }
-        (Some(at), None) => format!("{holding}, counted at {}; {stale} stale", layout.time(at)),
         (None, _) if status.files_unknown > 0 => format!("{holding}, counted now; {stale} stale"),
         (None, Some(_)) => format!(
             "{} seen since it was mounted, {stale} stale; there may be others: --count counts all",

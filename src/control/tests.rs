@@ -182,6 +182,7 @@ fn status() -> Status {
         aliases: vec![],
         keys: vec![],
         counted: None,
+        counts_as_of: None,
         versions: vec![],
         files_seen: 0,
         files_stale: 0,

@@ -427,6 +427,18 @@ impl Keys {
         storage::open_dir(self.store.lock().dir().fd(), TREE_NAME.as_bytes())
     }
 
+    /// Keeps a record on this host, in this user's state directory, in the place of the one before of that name.
+    pub fn keep_on_host(&self, name: &str, bytes: &[u8]) {
+        let host = self.store.lock().host().clone();
+        host.keep(self.vault, name, bytes);
+    }
+
+    /// The record of that name that was kept on this host last.
+    pub fn kept_on_host(&self, name: &str) -> Option<Vec<u8>> {
+        let host = self.store.lock().host().clone();
+        host.kept(self.vault, name)
+    }
+
     /// Creates missing reserve files, so that the keyring can be saved on a full disk (docs/format.md, "Reserve"). For a
     /// caller that has the vault to itself and may write. Only logs failures.
     pub fn replenish_reserve(&self) {

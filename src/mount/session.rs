@@ -24,7 +24,7 @@ use crate::events::{Event, UnmountReason};
 use crate::fuse::{Adapter, BusyPoller, KernelCache, Permissions, Pool};
 use crate::ids::PathText;
 use crate::keyring::{KeyringFile, OpenOptions};
-use crate::service::{MountStatus, OpenVault, open_tree};
+use crate::service::{CountToKeep, MountStatus, OpenVault, open_tree, take_up_count};
 use crate::unlock::Secret;
 use crate::vault::Vault;
 use crate::{rewrap, storage, sys};
@@ -58,17 +58,21 @@ pub(super) fn run(prepared: Prepared, secret: Secret, starting: &Starting) -> Re
         keys.writable()?;
     }
     let vault = open_tree(&keys, prepared.options.vault_options())?;
+    take_up_count(&vault);
     warn_of(&vault, &prepared);
     let writable = !vault.read_only();
     if writable {
         keys.replenish_reserve();
     }
     let served = serve(&prepared, &vault, starting, &manager);
+    // After an end that was none nobody knows what was changed.
+    let count = if served.is_ok() { CountToKeep::of(&vault) } else { None };
     drop(vault);
     if writable {
         storage::syncfs(lower.as_fd())
             .map_err(|error| failed("cannot sync its filesystem after unmounting")(error.into()))?;
     }
+    count.into_iter().for_each(CountToKeep::write);
     // Only now may another process use the vault.
     drop(prepared.lock);
     served

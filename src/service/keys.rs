@@ -39,6 +39,7 @@ pub(super) fn status(keys: &Keys) -> Status {
         aliases: aliases.collect(),
         keys: known.iter().map(key_status).collect(),
         counted: None,
+        counts_as_of: None,
         versions: Vec::new(),
         files_seen: 0,
         files_stale: 0,

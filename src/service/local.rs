@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use super::blocked_deletions::BlockedDeletions;
 use super::errors::{self, ErrorKind, ErrorReply};
 use super::key_backup::KeyBackupStatus;
+use super::kept_counts::{take_up_count, with_kept_count};
 use super::keys;
 use super::operations::{Operations, Result};
 use super::orders::{Retire, Rewrap, RewrapDestination};
@@ -60,10 +61,14 @@ pub struct OpenVault {
 impl OpenVault {
     /// A vault that isn't mounted, and that this process has for itself.
     pub fn unmounted(keys: Arc<Keys>) -> Self {
+        Self::new(keys, OnceLock::new(), None)
+    }
+
+    fn new(keys: Arc<Keys>, files: OnceLock<Arc<Vault>>, mounted: Option<MountedAs>) -> Self {
         Self {
             keys,
-            files: OnceLock::new(),
-            mounted: None,
+            files,
+            mounted,
             detached: AtomicBool::new(false),
             read_only: Mutex::default(),
             sweep: Mutex::new(()),
@@ -76,12 +81,12 @@ impl OpenVault {
     /// A vault that this process serves.
     pub fn mounted(vault: Arc<Vault>, mount: MountStatus) -> Self {
         let mounted = Some(MountedAs { status: mount, since: Timestamp::now() });
-        Self { mounted, ..Self::with_files(vault) }
+        Self::new(Arc::clone(vault.keys()), OnceLock::from(vault), mounted)
     }
 
     /// A vault whose files are open.
     pub fn with_files(vault: Arc<Vault>) -> Self {
-        Self { files: OnceLock::from(Arc::clone(&vault)), ..Self::unmounted(Arc::clone(vault.keys())) }
+        Self::new(Arc::clone(vault.keys()), OnceLock::from(vault), None)
     }
 
     /// The files.
@@ -91,6 +96,7 @@ impl OpenVault {
         }
         let options = VaultOptions { read_only: false, lazy_rewrap: false, no_atime: false };
         let files = open_tree(&self.keys, options)?;
+        take_up_count(&files);
         Ok(self.files.get_or_init(|| files))
     }
 
@@ -163,17 +169,18 @@ fn is_where_it_belongs(keys: &Keys, info: &HeaderInfo) -> bool {
     slots.only(keys.follow(&slots).target)
 }
 
-impl Operations for OpenVault {
-    fn status(&self) -> Result<Status> {
+impl OpenVault {
+    /// The state, with the files of this use of the vault.
+    fn status_now(&self) -> Status {
         let mut status = keys::status(&self.keys);
         status.key_backup = self.key_backup().ok();
         for pending in &mut status.pending_deletions {
             pending.blocked = self.blocked.reason(pending.key_id);
         }
-        let Some(vault) = self.files.get() else { return Ok(status) };
+        let Some(vault) = self.files.get() else { return status };
         let versions = keys::versions(&self.keys, vault.census());
         let (files_stale, files_staying) = vault.census_of_belonging();
-        Ok(Status {
+        Status {
             files_seen: versions.iter().map(|seen| seen.files).sum(),
             files_stale,
             files_staying,
@@ -186,7 +193,13 @@ impl Operations for OpenVault {
                 ..mounted.status.clone()
             }),
             ..status
-        })
+        }
+    }
+}
+
+impl Operations for OpenVault {
+    fn status(&self) -> Result<Status> {
+        Ok(with_kept_count(&self.keys, self.files.get().is_some(), self.status_now()))
     }
 
     fn metrics(&self) -> Result<MetricsReport> {
@@ -195,7 +208,7 @@ impl Operations for OpenVault {
 
     fn count_files(&self, monitor: &mut Monitor<'_>) -> Result<Status> {
         let (files_unknown, files_noted) = self.complete_census(monitor)?;
-        Ok(Status { files_unknown, files_noted, ..self.status()? })
+        Ok(Status { files_unknown, files_noted, ..self.status_now() })
     }
 
     fn key_backup(&self) -> Result<KeyBackupStatus> {

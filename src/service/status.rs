@@ -26,6 +26,9 @@ pub struct Status {
     /// When all files were counted, UTC; changes since are counted too. None: only files used in this mount so far are.
     #[serde(default)]
     pub counted: Option<String>,
+    /// The numbers of files are those of a count that was kept, as of this time, UTC; they may have changed since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counts_as_of: Option<String>,
     /// Files by key and version, as far as they were seen.
     pub versions: Vec<VersionStatus>,
     /// How many files were seen.

@@ -31,6 +31,7 @@ use parking_lot::{Mutex, RwLock};
 pub use error::{Damage, Error, Result};
 pub use file::kernel_pages::Stale;
 pub use file::{BatchOutcome, PageCache, holds_data, states_file_id, unwrap};
+pub use key_usage::census::SavedCensus;
 pub use key_usage::scan::{CountError, KeyReferences, NAMED_FILES_MAX, NamedFile};
 pub use key_usage::wrapping::Destination;
 pub use ops::audit_paths::PlainNames;

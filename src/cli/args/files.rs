@@ -42,7 +42,8 @@ pub(in crate::cli) struct Status {
     pub(in crate::cli) vaults: Vec<PathBuf>,
     #[command(flatten)]
     pub(in crate::cli) open: Open,
-    /// Count the files first: without it, those are shown that the mount has seen since it was made
+    /// Count the files first: without it, the last count is shown, if one was kept, else what the mount has seen since it
+    /// was made
     #[arg(long)]
     pub(in crate::cli) count: bool,
     /// Print JSON

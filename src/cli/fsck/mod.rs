@@ -27,7 +27,7 @@ use crate::keyring::{FILE_NAME, Looked};
 use crate::monitor::Cancellation;
 use crate::mount::VaultLock;
 use crate::printable::{self, counted};
-use crate::service::Operations;
+use crate::service::{self, Operations};
 use crate::storage;
 
 /// Status for what is wrong and was left.
@@ -85,6 +85,7 @@ pub(super) fn run(args: &args::Fsck) -> Outcome<u8> {
             let failed = |error| Failure::new(Exit::Vault, vault.display(), error);
             let checked =
                 fsck::check(unmounted.keys(), None, &options, &cancellation, &mut report).map_err(failed)?;
+            service::distrust_count(unmounted.keys());
             let found = report.held_back.take().unwrap_or_default();
             fsck::apply(unmounted.keys(), leave, &repairs, found, checked, &cancellation, &mut report)
                 .map_err(failed)?

@@ -70,6 +70,7 @@ fn staleness_is_told_only_where_it_is_known() {
         aliases: vec![alias("alias/default", 9), alias(AliasName::tree().as_str(), 1)],
         keys: vec![],
         counted: None,
+        counts_as_of: None,
         versions: vec![],
         files_seen: 0,
         files_stale: 0,

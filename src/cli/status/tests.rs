@@ -51,6 +51,7 @@ fn status() -> Status {
             lost: vec![VersionRange { first: KeyVersion(5), last: KeyVersion(9) }],
         }],
         counted: None,
+        counts_as_of: None,
         versions: vec![
             files(key, 1, 1, unusable(UnusableReason::NoMaterial)),
             files(key, 2, 99, unusable(UnusableReason::Retired)),
@@ -177,7 +178,10 @@ fn a_census_that_is_no_count_says_so() {
     assert!(flat(&shown(&status)).contains("--count counts all"));
     status.counted = Some("2026-11-22T02:00:00.000Z".to_owned());
     assert!(flat(&shown(&status)).contains("counted at 2026-11-22 03:00 +01:00 and kept count of since"));
-    (status.counted, status.files_unknown) = (None, 3);
+    (status.counted, status.counts_as_of) = (None, Some("2026-06-22T02:00:00.000Z".to_owned()));
+    let as_of = "and 1000 stale at 2026-06-22 04:00 +02:00, which may have changed since";
+    assert!(flat(&shown(&status)).contains(as_of), "{}", shown(&status));
+    (status.counts_as_of, status.files_unknown) = (None, 3);
     let said = shown(&status);
     assert!(said.contains("1000 files that hold data, counted now; 1000 stale"), "{said}");
     assert!(said.contains("3 files or directories could not be counted"), "{said}");

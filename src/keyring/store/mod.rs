@@ -224,6 +224,11 @@ pub(in crate::keyring) struct Store {
 }
 
 impl Store {
+    /// What this host remembers.
+    pub(in crate::keyring) fn host(&self) -> &SeenGenerations {
+        &self.host
+    }
+
     pub(in crate::keyring) fn new(dir: VaultDir, state: OpenedKeyring, host: SeenGenerations) -> Self {
         Self { dir, state, host, loss: None, accepted: false }
     }

@@ -28,6 +28,8 @@ pub(in crate::keyring) use seen::{RollbackCheck, SeenAt, Sighting};
 
 /// Bytes of a file that are read: several times what the most records with the longest paths take.
 const MAX_LEN: u64 = 4 << 20;
+/// Bytes of a record of another kind, at most.
+const KEPT_MAX_LEN: u64 = 128 << 20;
 /// What a file's name ends in.
 const SUFFIX: &str = ".seen";
 
@@ -119,6 +121,28 @@ impl SeenGenerations {
     /// Where the vault was in use last, if `path` is another place without a record of its own.
     pub(in crate::keyring) fn seen_elsewhere(&self, vault: VaultId, path: &Path) -> Option<PathBuf> {
         self.recall(vault)?.seen_elsewhere(path).map(Path::to_owned)
+    }
+
+    /// Keeps a record of another kind beside these, in the place of the one before. If it can't be written, that is logged.
+    pub(in crate::keyring) fn keep(&self, vault: VaultId, name: &str, bytes: &[u8]) {
+        let Some(dir) = self.dir.as_deref() else { return };
+        let file = format!("{vault}.{name}");
+        let written = fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .and_then(|()| write(dir, file.as_bytes(), bytes));
+        if let Err(e) = written {
+            tracing::warn!("{}: it can't be written: {e}", dir.join(file).display());
+        }
+    }
+
+    /// The record that [`SeenGenerations::keep`] wrote last; none if it is longer than any that is kept.
+    pub(in crate::keyring) fn kept(&self, vault: VaultId, name: &str) -> Option<Vec<u8>> {
+        let file = fs::File::open(self.dir.as_ref()?.join(format!("{vault}.{name}"))).ok()?;
+        let mut bytes = Vec::new();
+        let len = file.take(KEPT_MAX_LEN + 1).read_to_end(&mut bytes).ok()?;
+        (len as u64 <= KEPT_MAX_LEN).then_some(bytes)
     }
 
     fn update(&self, found: &Sighting<'_>, change: impl FnOnce(&mut Seen) -> bool) {

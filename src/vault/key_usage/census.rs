@@ -5,9 +5,12 @@
 //! removed, whether the kernel has forgotten it or not: files are kept as sets of inode numbers, of which lower
 //! filesystems give out neighbours. That is a byte for two or three files, at worst 40 for a file with no neighbour.
 
+mod kept;
+
 use std::collections::BTreeMap;
 use std::collections::hash_map::{Entry, HashMap};
 
+pub use kept::SavedCensus;
 use parking_lot::Mutex;
 
 use crate::header::{AliasTag, OtherSlot, SlotKeys};

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use crate::events::{Class, Event};
 use crate::header::{AliasTag, SlotKeys};
 use crate::ids::{AliasId, AliasName, BackingKeyId, Ino, KeyId};
-use crate::keyring::{Belonging, Followed, Staying, WrapGuard};
+use crate::keyring::{Belonging, Followed, Keys, Staying, WrapGuard};
 use crate::vault::file::OpenFile;
 use crate::vault::key_usage::census::TagGeneration;
 use crate::vault::tree::inode::Inode;
@@ -86,15 +86,7 @@ impl Vault {
     /// Of the files seen so far: how many are stale, whether they can be re-wrapped now or not, and how many stay under
     /// their key whatever becomes of aliases.
     pub fn census_of_belonging(&self) -> (u64, Staying) {
-        let (mut stale, mut staying) = (0, Staying::default());
-        for (slots, files) in self.census.slots() {
-            let followed = self.keys.follow(&slots);
-            staying.note(followed.belonging, files);
-            if !Target::of(&followed).is_reached(&slots) {
-                stale += files;
-            }
-        }
-        (stale, staying)
+        belonging_of(&self.keys, &self.census.slots())
     }
 
     /// Whether a file whose header says this isn't at a destination yet.
@@ -261,6 +253,19 @@ impl Vault {
             keyring,
         });
     }
+}
+
+/// As [`Vault::census_of_belonging`], of any census.
+pub(super) fn belonging_of(keys: &Keys, census: &[(SlotKeys, u64)]) -> (u64, Staying) {
+    let (mut stale, mut staying) = (0, Staying::default());
+    for (slots, files) in census {
+        let followed = keys.follow(slots);
+        staying.note(followed.belonging, *files);
+        if !Target::of(&followed).is_reached(slots) {
+            stale += files;
+        }
+    }
+    (stale, staying)
 }
 
 #[cfg(test)]
