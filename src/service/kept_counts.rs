@@ -17,7 +17,6 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::keys;
-use super::local::OpenVault;
 use super::status::Status;
 use crate::events::FILE_NAME;
 use crate::ids::{PathText, Timestamp};
@@ -154,17 +153,5 @@ pub(super) fn with_kept_count(keys: &Keys, opened: bool, status: Status) -> Stat
         files_staying,
         versions,
         ..status
-    }
-}
-
-impl Drop for OpenVault {
-    /// Keeps the count of a vault that isn't mounted. A mount does so itself, later.
-    fn drop(&mut self) {
-        if self.mounted.is_none()
-            && let Some(vault) = self.opened_files()
-        {
-            self.keys.events().drain();
-            CountToKeep::of(vault).into_iter().for_each(CountToKeep::write);
-        }
     }
 }

@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 
 use super::blocked_deletions::BlockedDeletions;
 use super::errors::{self, ErrorKind, ErrorReply};
+use super::kept_counts::{CountToKeep, take_up_count, with_kept_count};
 use super::key_backup::KeyBackupStatus;
-use super::kept_counts::{take_up_count, with_kept_count};
 use super::keys;
 use super::operations::{Operations, Result};
 use super::orders::{Retire, Rewrap, RewrapDestination};
@@ -160,6 +160,18 @@ impl OpenVault {
     /// The vault's directory, as messages name it.
     pub(super) fn path(&self) -> String {
         self.keys.vault_path().display().to_string()
+    }
+}
+
+impl Drop for OpenVault {
+    /// Keeps the count of a vault that isn't mounted. A mount does so itself, later.
+    fn drop(&mut self) {
+        if self.mounted.is_none()
+            && let Some(vault) = self.opened_files()
+        {
+            self.keys.events().drain();
+            CountToKeep::of(vault).into_iter().for_each(CountToKeep::write);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which files `rekeyfs inspect -r` lists.
 
-use super::Row;
+use super::file::Row;
 use crate::cli::args;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::ids::{self, IdPrefix, KeyId, KeyVersion, NotOne};

@@ -7,7 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{Around, Inspector, Row, Source, filter::Filter, open, text, through_xattrs};
+use super::file::{Around, Inspector, Row, open, text, through_xattrs};
+use super::filter::Filter;
 use crate::cli::args;
 use crate::cli::errors;
 use crate::cli::exit::{Exit, Failure, Outcome};
@@ -25,7 +26,7 @@ enum Place {
     /// In a mount whose daemon doesn't serve this user.
     Xattrs,
     /// In the ciphertext.
-    Ciphertext(Around),
+    Ciphertext(Box<Around>),
 }
 
 /// Lists what is below a directory; `failures` receives what can't be looked at. Ends silently where nobody reads the list
@@ -48,7 +49,7 @@ pub(super) fn list(
     let place = match of_mount {
         Some(entry) => Place::Mount(Box::new(entry.clone())),
         None if inspector.in_a_vaults_mount(meta.dev()) => Place::Xattrs,
-        None => Place::Ciphertext(inspector.around(&top)),
+        None => Place::Ciphertext(Box::new(inspector.around(&top))),
     };
     let status = match &place {
         Place::Mount(entry) => Some(Client::of(entry).status().map_err(|error| errors::operation(&error))?),
@@ -84,7 +85,7 @@ impl List<'_> {
                     continue;
                 }
                 Err(error) => {
-                    self.failed(&dir, &dir != top, error);
+                    self.failed(&dir, dir != top, error);
                     continue;
                 }
             };
@@ -211,26 +212,6 @@ impl List<'_> {
             Ok(true) if self.args.print0 => output::print_path0(row.path.as_path()),
             Ok(true) if self.args.json => output::print_json_line(&row),
             Ok(true) => output::print(&text(&row)),
-        }
-    }
-}
-
-impl Row {
-    /// What a mount says of a file.
-    pub(super) fn of(path: &Path, inspected: Inspected) -> Self {
-        let row = Self::empty(path, Source::Mount);
-        match inspected.header {
-            None => row,
-            Some(header) => Self {
-                empty: false,
-                key_id: Some(header.key_id),
-                version: Some(header.version),
-                suite: Some(header.suite),
-                sequence: Some(header.sequence),
-                stale: Some(header.stale),
-                state: header.state,
-                ..row
-            },
         }
     }
 }
