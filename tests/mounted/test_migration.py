@@ -81,10 +81,11 @@ class Status(Migration):
         mounted = self.counted()
         fields = {
             "vault_id", "vault", "suite", "mount", "aliases", "keys", "counted", "versions", "files_seen",
-            "files_stale", "files_staying", "files_unknown", "pending_rewraps", "pending_deletions",
+            "files_stale", "files_staying", "files_unknown", "pending_rewraps", "pending_deletions", "schema", "key_backup",
         }  # fmt: skip
         self.assertEqual(set(mounted), fields)
-        self.assertEqual(set(mounted["mount"]), {"mountpoint", "pid", "read_only", "lazy_rewrap"})
+        mount = {"mountpoint", "pid", "read_only", "always_read_only", "detached", "lazy_rewrap"}
+        self.assertEqual(set(mounted["mount"]), mount)
         self.assertEqual(set(mounted["versions"][0]), {"key_id", "version", "files", "state"})
         key = {"key_id", "description", "service_managed", "state", "current", "min_decryption", "rotation_period_days",
                "next_rotation", "versions"}  # fmt: skip
