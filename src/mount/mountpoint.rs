@@ -37,7 +37,7 @@ impl Mountpoint {
     /// A path of the directory itself, valid in this process and its forked children until it is let go of; then the path
     /// where it was.
     pub(super) fn held(&self) -> PathBuf {
-        self.dir.borrow().as_ref().map_or_else(|| self.path.clone(), |dir| held(dir))
+        self.dir.borrow().as_ref().map_or_else(|| self.path.clone(), held)
     }
 
     /// Lets go of the directory, since something is mounted there.
