@@ -72,9 +72,9 @@ echo "== golden vectors and vaults, read by an independent implementation"
 PYTHON=$TARGET/python/bin/python
 if [ ! -x "$PYTHON" ] || ! "$PYTHON" -c 'import argon2, cryptography, nacl, prometheus_client, yaml' 2>/dev/null; then
     step "Python packages from PyPI, into a virtual environment" sh -c \
-        "python3 -m venv '$TARGET/python' && '$TARGET/python/bin/pip' install -q cryptography argon2-cffi pynacl prometheus-client pyyaml"
+        "python3 -m venv '$TARGET/python' && '$TARGET/python/bin/pip' install -q cryptography argon2-cffi pynacl jsonschema prometheus-client pyyaml"
 fi
-if "$PYTHON" -c 'import argon2, cryptography, nacl' 2>/dev/null; then
+if "$PYTHON" -c 'import argon2, cryptography, jsonschema, nacl' 2>/dev/null; then
     step "vectors.json is what the independent implementation makes" "$PYTHON" tests/golden/make_vectors.py --check
     step "the committed key backup opens from its passphrase" "$PYTHON" tests/golden/reader.py tests/golden/key-backup.bin
     step "the committed kept backups open as their keyring says" "$PYTHON" tests/golden/reader.py tests/golden/kept-keyring.bin
