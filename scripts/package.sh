@@ -81,6 +81,8 @@ if [ -d packaging/systemd/examples ]; then
     put 644 "$DOC/examples" packaging/systemd/examples/*
 fi
 
+put 644 "$DOC/examples" packaging/prometheus/rekeyfs.rules.yml
+
 # Documents. Those that link the reports of measurements find them there too.
 put 644 "$DOC" README.md
 put 644 "$DOC/docs" docs/*.md
