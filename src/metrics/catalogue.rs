@@ -81,6 +81,14 @@ metrics! {
         "When the newest unlock slot was made, in seconds since 1970.";
     SLOTS: Gauge "rekeyfs_unlock_slots" []
         "Unlock slots.";
+    KEY_BACKUP_KNOWN: Gauge "rekeyfs_key_backup_known" []
+        "Whether a key backup is known of: one that was exported, or one that is kept.";
+    KEY_BACKUP_LAG: Gauge "rekeyfs_key_backup_lag_generations" []
+        "Changes of the keyring that the newest key backup lacks; absent where none is known of.";
+    KEY_BACKUP_LAG_VERSIONS: Gauge "rekeyfs_key_backup_lag_versions" []
+        "Key versions that the newest key backup lacks; absent where none is known of.";
+    KEY_BACKUPS_FAILING: Gauge "rekeyfs_key_backups_failing" []
+        "Kept key backups that can't be written.";
     REWRAP_QUEUE: Gauge "rekeyfs_rewrap_queue_files" []
         "Stale files that were used and wait for their re-wrap.";
     REWRAPS: Counter "rekeyfs_rewrap_files_total" ["outcome"]

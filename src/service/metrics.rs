@@ -127,6 +127,16 @@ fn report_keys(keys: &Keys, census: Option<Vec<(BackingKeyId, u64)>>, report: &m
             report.add(&all::SLOT_ADDED, &[], seconds(newest));
         }
     }
+    if let Ok(known) = keys.key_backup() {
+        let lag = known.lag();
+        report.add(&all::KEY_BACKUP_KNOWN, &[], u64::from(lag.is_some()));
+        if let Some(lag) = lag {
+            report.add(&all::KEY_BACKUP_LAG, &[], lag.generations);
+            report.add(&all::KEY_BACKUP_LAG_VERSIONS, &[], lag.versions);
+        }
+        let failing = known.kept.iter().filter(|kept| kept.problem.is_some()).count();
+        report.add(&all::KEY_BACKUPS_FAILING, &[], failing as u64);
+    }
     if counted {
         let mut unusable = [0; WHY.len()];
         for (backing, count) in files {

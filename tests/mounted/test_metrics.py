@@ -162,6 +162,22 @@ class Metrics(MountedTest):
         self.assertEqual(self.value("rekeyfs_keyring_generation", with_secret, vault=vault_id), 1)
         self.assertEqual([name for name in os.listdir(self.dir) if name.startswith(".")], [], "nothing unfinished is left")
 
+    def test_how_far_the_key_backup_is_behind_shows(self):
+        samples = parse(self.text())
+        self.assertEqual(self.value("rekeyfs_key_backup_known", samples), 0)
+        self.assertIsNone(self.value("rekeyfs_key_backup_lag_generations", samples))
+        self.vault.ok("key-backup", "export", self.mnt, self.dir / "backup", "--passfile", self.vault.passfile,
+                      "--backup-passfile", self.vault.passfile, "--kdf-memory", "8")  # fmt: skip
+        samples = parse(self.text())
+        self.assertEqual(self.value("rekeyfs_key_backup_known", samples), 1)
+        self.assertEqual(self.value("rekeyfs_key_backup_lag_versions", samples), 0)
+        before = self.value("rekeyfs_key_backup_lag_generations", samples)
+        self.vault.ok("rotate", self.mnt)
+        samples = parse(self.text())
+        self.assertEqual(self.value("rekeyfs_key_backup_lag_versions", samples), 1)
+        self.assertEqual(self.value("rekeyfs_key_backup_lag_generations", samples), before + 1)
+        self.assertEqual(self.value("rekeyfs_key_backups_failing", samples), 0)
+
     def test_options_that_do_not_fit_are_refused(self):
         for args in (["--all"], [self.mnt, "--all", "--output", "json"], [self.mnt, "--output-file", self.dir / "f"],
                      [self.mnt, "--output", "text", "--output-file", self.dir / "f"],
