@@ -9,8 +9,8 @@ set -e
 need_build_tools
 install_missing fusermount3:fuse3 fio:fio getfattr:attr
 [ -e /dev/fuse ] || as_root modprobe fuse || die "there is no /dev/fuse: nothing can be mounted here"
-echo "building (the first time takes some minutes) ..."
-cargo build --locked --release --quiet
+echo "building (the first time takes some minutes; cargo says what it is at) ..."
+cargo build --locked --release
 
 WORK=$(mktemp -d)
 export XDG_RUNTIME_DIR=$WORK/run XDG_STATE_HOME=$WORK/state
