@@ -23,7 +23,7 @@ class Surface(MountedTest):
         page = re.findall(r"^\| (\d+) \| (.*) \|$", (ROOT / "docs" / "cli-abi.md").read_text(), re.MULTILINE)
         shown = self.vault.ok("--help").partition("Exit status:\n")[2]
         # A line that goes on is wrapped to the width of the help.
-        entries = re.sub(r"\n  +(?=\D)", " ", shown).splitlines()
+        entries = re.sub(r"\n +(?![\d ])", " ", shown).splitlines()
         self.assertEqual(page, [tuple(line.split(None, 1)) for line in entries if line.strip()])
 
 
@@ -75,6 +75,11 @@ class Json(MountedTest):
         slot = check("unlock-change", "unlock", "change", mnt, "--slot", slot, *pw, *new)["added"]
         check("unlock-remove", "unlock", "remove", mnt, slot, *pw)
         check("key-backup-export", "key-backup", "export", mnt, here / "keys", *pw, "--backup-passfile", self.vault.passfile, *cheap)
+        kept = ["--to", here / "kept", *pw]
+        check("key-backup-keep", "key-backup", "keep", mnt, *kept, "--backup-passfile", self.vault.passfile, *cheap)
+        check("key-backup-keep-list", "key-backup", "keep", mnt, "--list")
+        check("status", "status", mnt)
+        check("key-backup-keep-stop", "key-backup", "keep", mnt, "--stop", *kept)
         key = self.kms("create-key", "--description", "archive")["KeyMetadata"]["KeyId"]
         self.kms("enable-key-rotation", "--key-id", key)
         self.kms("schedule-key-deletion", "--key-id", key, "--pending-window-in-days", "7")
