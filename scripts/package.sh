@@ -86,6 +86,7 @@ put 644 "$DOC/examples" packaging/prometheus/rekeyfs.rules.yml
 # Documents. Those that link the reports of measurements find them there too.
 put 644 "$DOC" README.md
 put 644 "$DOC/docs" docs/*.md
+put 644 "$DOC/docs/schemas" docs/schemas/*.json
 gzip -9n <CHANGELOG.md >"$DOC/changelog.gz"
 debian_changelog() {
     printf 'rekeyfs (%s-1) unstable; urgency=medium\n\n  * rekeyfs %s; changelog.gz has what changes.\n\n' "$VERSION" "$VERSION"
