@@ -67,6 +67,8 @@ class Json(MountedTest):
         check("reencrypt", "reencrypt", "-r", mnt)
         check("inspect", "inspect", mnt / "1", mnt / "empty", self.vault.lower(mnt / "2"))
         check("events-verify", "events", mnt, "--verify")
+        check("events-rotate", "events", "rotate", mnt)
+        check("events-prune", "events", "prune", mnt, "--keep", "0")
         check("unlock-list", "unlock", "list", mnt)
         check("unlock-test", "unlock", "test", mnt, *pw)
         slot = check("unlock-add", "unlock", "add", mnt, *pw, *new, "--label", "second")["added"]

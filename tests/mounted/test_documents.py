@@ -55,16 +55,14 @@ class Documents(unittest.TestCase):
     def run_page(self, page):
         """Runs the page's blocks in a view of this machine in which it can do what it says."""
         # What the view needs lies in /opt, as the directories above may hold this repository.
-        view = [f"mount -t tmpfs tmpfs /opt; cp {shlex.quote(BIN)} /opt/rekeyfs; "
-                f"cp -r {shlex.quote(str(ROOT / 'packaging'))} /opt/; mkdir -m 700 /opt/run"]
+        view = [f"mount -t tmpfs tmpfs /opt; cp {shlex.quote(BIN)} /opt/rekeyfs; mkdir -m 700 /opt/run"]
         for directory in CHANGED:
             above = f"/opt{directory}"
             view.append(f"mkdir -p {above}/upper {above}/work; mount -t overlay overlay "
                         f"-o lowerdir={directory},upperdir={above}/upper,workdir={above}/work {directory}")  # fmt: skip
         view += [f"mount -t tmpfs -o mode=755 tmpfs {directory}" for directory in EMPTY]
         view += [
-            # The parts of a checkout that pages copy from.
-            "mkdir -m 700 /home/me; cd /home/me; ln -s /opt/packaging",
+            "mkdir -m 700 /home/me; cd /home/me",
             "for name in /usr/bin/rekeyfs /usr/sbin/mount.fuse.rekeyfs /usr/sbin/umount.fuse.rekeyfs; do ln -sf /opt/rekeyfs $name; done",
             # The page's reader may need it; this test is root.
             "printf '#!/bin/sh\nexec \"$@\"\n' > /usr/bin/sudo; chmod 755 /usr/bin/sudo",
