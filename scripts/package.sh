@@ -77,9 +77,9 @@ done
 for unit in packaging/systemd/user/*.{service,timer,target,socket}; do
     [ -f "$unit" ] && put 644 "$TREE/usr/lib/systemd/user" "$unit"
 done
-if [ -d packaging/systemd/examples ]; then
-    put 644 "$DOC/examples" packaging/systemd/examples/*
-fi
+for example in packaging/systemd/examples/*; do
+    [ -f "$example" ] && put 644 "$DOC/examples" "$example"
+done
 
 put 644 "$DOC/examples" packaging/prometheus/rekeyfs.rules.yml
 
@@ -100,7 +100,7 @@ put 644 "$SHARE/lintian/overrides" packaging/debian/lintian/rekeyfs
 
 # The debug build isn't what users get: nobody waits for it to be packed well.
 FAST=()
-[ "$PROFILE" = release ] || FAST=(--fast -Zgz)
+[ "$PROFILE" = release ] || FAST=(--fast)
 DEB=$TARGET/debian/rekeyfs_${VERSION}-1_$(dpkg --print-architecture).deb
 mkdir -p "$TARGET/debian"
 rm -f "$TARGET"/debian/rekeyfs_*.deb

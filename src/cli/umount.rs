@@ -30,18 +30,24 @@ pub(super) fn run_helper(args: &args::UmountHelper) -> Outcome {
             "this is done in the caller's own namespace: `nsenter --mount=NAMESPACE umount MOUNTPOINT`";
         return Err(Failure::new(Exit::Usage, "umount -N", cause));
     }
-    let how = match (args.force, args.lazy) {
-        (true, _) => UnmountMode::Forced,
-        (false, true) => UnmountMode::Lazy,
-        (false, false) => UnmountMode::Clean,
-    };
-    match unmount(&args.mountpoint, how) {
+    if args.force || args.lazy {
+        return detach(&args.mountpoint, if args.force { UnmountMode::Forced } else { UnmountMode::Lazy });
+    }
+    match unmount(&args.mountpoint, UnmountMode::Clean) {
         Err(failure) if failure.exit == Exit::Busy && args.read_only => {
             let read_only = FlagChanges { read_only: Some(true), ..FlagChanges::default() };
             mount::remount(&args.mountpoint, &read_only).map_err(|error| errors::mount(&error))
         }
         done => done,
     }
+}
+
+/// Takes a mount out of the tree without asking its daemon anything, which may hang: it is found by its path alone, which
+/// umount(8) gives without symlinks.
+fn detach(mountpoint: &Path, how: UnmountMode) -> Outcome {
+    let found = mountinfo::at(mountpoint).filter(Mount::is_vault);
+    let mount = found.ok_or_else(|| errors::mount(&MountError::NotMounted(mountpoint.to_owned())))?;
+    mount::unmount(&mount, None, how).map_err(|error| errors::mount(&error))
 }
 
 fn unmount(target: &Path, how: UnmountMode) -> Outcome {
