@@ -314,5 +314,5 @@ fn keys_of_an_unmounted_vault_are_imported_renewed_retired_and_deleted() {
     let forced = account.run(&format!("schedule-key-deletion --key-id {old} --force"));
     assert!(forced.status.success() && !forced.stderr.is_empty(), "{forced:?}");
     let status = run(&["status", "vault"]);
-    assert!(String::from_utf8(status.stdout).unwrap().contains(&format!("key {old} is deleted")));
+    assert!(String::from_utf8(status.stdout).unwrap().contains(&format!("key {} is deleted", &old[..8])));
 }
