@@ -136,6 +136,8 @@ class Terminal(MountedTest):
             ("unlock", "remove"): (vault.path, HOSTILE, *secret),
             ("unlock", "test"): (place / "none", *secret),
             ("unlock", "label"): (vault.path, HOSTILE, HOSTILE, *secret),
+            ("info",): (vault.path,),
+            ("speed",): (),
             ("recover",): (vault.path, "--passfile", place / "none", *new),
             ("kms", "re-encrypt"): (place / "none", "--destination-key-id", HOSTILE),
         }
