@@ -281,7 +281,7 @@ class Keyring(MountedTest):
         self.vault.status()
         self.vault.kill()
         self.addCleanup(self.vault.clear_stale_mountpoint)
-        self.assertRefused(self.vault.run("status", self.mnt), "its daemon died", "umount", status=20)
+        self.assertRefused(self.vault.run("status", self.mnt), "the daemon of this mount died", "umount", status=20)
         self.vault.ok("umount", self.mnt)
 
 
