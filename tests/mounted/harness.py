@@ -209,9 +209,11 @@ class Vault:
 
 
 def is_gone(pid):
-    """Whether a process has ended; its parent may not have asked for its status yet."""
+    """Whether a process has ended; its parent may not have asked for its status yet. Its descriptors are closed by the last
+    of its threads, which may end after the first one."""
     try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+        state = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        return state == "Z" and os.listdir(f"/proc/{pid}/task") == [str(pid)]
     except OSError:
         return True
 
