@@ -1,5 +1,6 @@
 """What the Python suites share: one line a test as it ends, failures in full, and 'N passed, M failed' at the end."""
 
+import signal
 import time
 import unittest
 
@@ -55,6 +56,10 @@ def each(suite):
 
 def main(directory, wanted):
     """Runs the tests of a directory: all, or those whose name contains one of `wanted`. Returns the exit status."""
+    # nohup, and a shell that starts this in the background, have it ignore some signals, and so each program that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for ignored in (signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(ignored, signal.SIG_DFL)
     found = unittest.defaultTestLoader.discover(str(directory), pattern="test_*.py")
     chosen = unittest.TestSuite(t for t in each(found) if not wanted or any(a in t.id() for a in wanted))
     result = Result()
