@@ -48,6 +48,8 @@ class TestJournal(InstalledTest):
         self.machine.ok("systemctl restart systemd-journald")
         self.machine.ok(f"rekeyfs rotate {MNT}")
         self.assertIn("a key was rotated", self.entries()[-1]["MESSAGE"])
+        # However this ends: nothing works on a machine whose journal is stopped.
+        self.addCleanup(self.machine.run, "systemctl kill --kill-whom=main --signal=CONT systemd-journald")
         self.machine.ok("systemctl kill --kill-whom=main --signal=STOP systemd-journald")
         began = time.monotonic()
         try:
