@@ -84,7 +84,7 @@ done
 put 644 "$DOC/examples" packaging/prometheus/rekeyfs.rules.yml
 
 # Documents. Those that link the reports of measurements find them there too.
-put 644 "$DOC" README.md
+put 644 "$DOC" README.md SECURITY.md
 put 644 "$DOC/docs" docs/*.md
 put 644 "$DOC/docs/schemas" docs/schemas/*.json
 gzip -9n <CHANGELOG.md >"$DOC/changelog.gz"
