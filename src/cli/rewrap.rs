@@ -81,7 +81,7 @@ pub(super) fn run(args: &args::Rewrap) -> Outcome {
 /// The paths that alone are to be moved. A user who names a path inside a mount and an alias doesn't mean the whole vault.
 fn paths<'a>(args: &'a args::Rewrap, target: &Target) -> Vec<&'a Path> {
     let inside = |entry: &Entry| {
-        let meta = fs::symlink_metadata(&args.target);
+        let meta = fs::symlink_metadata(&*args.target);
         meta.is_ok_and(|meta| meta.dev() == entry.mount_dev && meta.ino() != Ino::ROOT.0)
     };
     let mut paths: Vec<&Path> = args.paths.iter().map(PathBuf::as_path).collect();

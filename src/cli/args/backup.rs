@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::common::{HERE, Kdf, NewSecret, NextVersion, Open, VAULT_VARIABLE};
+use super::common::{Kdf, NewSecret, NextVersion, Open, TargetArg};
 
 /// `rekeyfs key-backup`.
 #[derive(Args, Debug)]
@@ -35,9 +35,8 @@ pub(in crate::cli) enum KeyBackupCommand {
 #[derive(Args, Debug)]
 #[command(allow_missing_positional = true)]
 pub(in crate::cli) struct Export {
-    /// A vault's directory, a mountpoint, or any path inside a mount
-    #[arg(env = VAULT_VARIABLE, hide_env_values = true, default_value = HERE)]
-    pub(in crate::cli) target: PathBuf,
+    #[command(flatten)]
+    pub(in crate::cli) target: TargetArg,
     /// The file to write; it must not exist. `-` is standard output
     pub(in crate::cli) file: PathBuf,
     #[command(flatten)]
@@ -108,9 +107,8 @@ pub(in crate::cli) struct Merge {
 /// `rekeyfs key-backup keep`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Keep {
-    /// A vault's directory, a mountpoint, or any path inside a mount
-    #[arg(env = VAULT_VARIABLE, hide_env_values = true, default_value = HERE)]
-    pub(in crate::cli) target: PathBuf,
+    #[command(flatten)]
+    pub(in crate::cli) target: TargetArg,
     /// The file, which must not exist or be empty. On another disk than the vault: whatever takes the one must leave the
     /// other
     #[arg(long, value_name = "FILE", required_unless_present_any = ["list", "stop"])]

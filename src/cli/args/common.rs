@@ -1,7 +1,8 @@
 //! Options that several commands share.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
@@ -19,6 +20,22 @@ pub(in crate::cli) const VAULT_VARIABLE: &str = "REKEYFS_VAULT";
 /// The TARGET where neither the command line nor the variable names one: the mount around the current directory, or the
 /// vault that this is.
 pub(in crate::cli) const HERE: &str = ".";
+
+/// The vault that a command is about, by a path that leads to it.
+#[derive(Args, Clone, PartialEq, Eq, Debug)]
+pub(in crate::cli) struct TargetArg {
+    /// A vault's directory, a mountpoint, or any path inside a mount
+    #[arg(env = VAULT_VARIABLE, hide_env_values = true, default_value = HERE)]
+    target: PathBuf,
+}
+
+impl Deref for TargetArg {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.target
+    }
+}
 
 /// Where a passphrase or key file comes from.
 #[derive(Args, Clone, Debug)]

@@ -1,10 +1,8 @@
 //! `rekeyfs events`, as it is typed.
 
-use std::path::PathBuf;
-
 use clap::{Args, Subcommand};
 
-use super::common::{HERE, Open, VAULT_VARIABLE};
+use super::common::{Open, TargetArg};
 
 /// `rekeyfs events`.
 #[derive(Args, Debug)]
@@ -12,9 +10,8 @@ use super::common::{HERE, Open, VAULT_VARIABLE};
 pub(in crate::cli) struct Events {
     #[command(subcommand)]
     pub(in crate::cli) command: Option<EventsCommand>,
-    /// A vault's directory, a mountpoint, or any path inside a mount
-    #[arg(env = VAULT_VARIABLE, hide_env_values = true, default_value = HERE)]
-    pub(in crate::cli) target: PathBuf,
+    #[command(flatten)]
+    pub(in crate::cli) target: TargetArg,
     #[command(flatten)]
     pub(in crate::cli) open: Open,
     /// Continue with what comes, until interrupted; also across an unmount and the next mount
@@ -50,9 +47,8 @@ pub(in crate::cli) enum EventsCommand {
 /// `rekeyfs events rotate`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct EventsRotate {
-    /// A vault's directory, a mountpoint, or any path inside a mount
-    #[arg(env = VAULT_VARIABLE, hide_env_values = true, default_value = HERE)]
-    pub(in crate::cli) target: PathBuf,
+    #[command(flatten)]
+    pub(in crate::cli) target: TargetArg,
     #[command(flatten)]
     pub(in crate::cli) open: Open,
     /// Print one JSON object
@@ -63,9 +59,8 @@ pub(in crate::cli) struct EventsRotate {
 /// `rekeyfs events prune`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct EventsPrune {
-    /// A vault's directory, a mountpoint, or any path inside a mount
-    #[arg(env = VAULT_VARIABLE, hide_env_values = true, default_value = HERE)]
-    pub(in crate::cli) target: PathBuf,
+    #[command(flatten)]
+    pub(in crate::cli) target: TargetArg,
     #[command(flatten)]
     pub(in crate::cli) open: Open,
     /// How many of the newest closed files stay

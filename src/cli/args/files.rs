@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::builder::ArgPredicate;
 use clap::{Args, ValueEnum};
 
-use super::common::{HERE, Open, VAULT_VARIABLE};
+use super::common::{HERE, Open, TargetArg, VAULT_VARIABLE};
 use crate::ids::AliasName;
 
 /// `rekeyfs reencrypt`.
@@ -74,9 +74,8 @@ pub(in crate::cli) enum StatusOutput {
 /// `rekeyfs rewrap`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Rewrap {
-    /// A vault's directory, a mountpoint, or any path inside a mount
-    #[arg(env = VAULT_VARIABLE, hide_env_values = true, default_value = HERE)]
-    pub(in crate::cli) target: PathBuf,
+    #[command(flatten)]
+    pub(in crate::cli) target: TargetArg,
     #[command(flatten)]
     pub(in crate::cli) open: Open,
     /// Move files to the key that this alias points at, and have them follow it from then on, whatever they

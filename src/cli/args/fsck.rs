@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::common::{HERE, Open, VAULT_VARIABLE};
+use super::common::{Open, TargetArg};
 
 /// The statuses of `rekeyfs fsck`, which aren't those of the other commands.
 const STATUS: &str = "\
@@ -22,9 +22,8 @@ docs/fsck.md explains each finding.";
 #[derive(Args, Debug)]
 #[command(after_help = STATUS)]
 pub(in crate::cli) struct Fsck {
-    /// A vault's directory, a mountpoint, or any path inside a mount
-    #[arg(env = VAULT_VARIABLE, hide_env_values = true, default_value = HERE)]
-    pub(in crate::cli) target: PathBuf,
+    #[command(flatten)]
+    pub(in crate::cli) target: TargetArg,
     /// Check only this file or directory: in a mount its path from the current directory or from the mount's root on,
     /// of a vault that isn't mounted that from its root on
     pub(in crate::cli) path: Option<PathBuf>,

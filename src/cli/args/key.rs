@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::common::{HERE, Open, VAULT_VARIABLE};
+use super::common::{Open, TargetArg};
 
 /// `rekeyfs key`.
 #[derive(Args, Debug)]
@@ -25,9 +25,8 @@ pub(in crate::cli) enum KeyCommand {
 /// `rekeyfs key retire`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Retire {
-    /// A vault's directory, a mountpoint, or any path inside a mount
-    #[arg(env = VAULT_VARIABLE, hide_env_values = true, default_value = HERE)]
-    pub(in crate::cli) target: PathBuf,
+    #[command(flatten)]
+    pub(in crate::cli) target: TargetArg,
     /// Which key: its id, the beginning of it or its ARN, an alias or its ARN
     #[arg(long, value_name = "KEY")]
     pub(in crate::cli) key_id: String,

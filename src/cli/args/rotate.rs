@@ -1,17 +1,14 @@
 //! `rekeyfs rotate` as clap takes it.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
-use super::common::{HERE, Open, VAULT_VARIABLE};
+use super::common::{Open, TargetArg};
 
 /// `rekeyfs rotate`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Rotate {
-    /// A vault's directory, a mountpoint, or any path inside a mount
-    #[arg(env = VAULT_VARIABLE, hide_env_values = true, default_value = HERE)]
-    pub(in crate::cli) target: PathBuf,
+    #[command(flatten)]
+    pub(in crate::cli) target: TargetArg,
     #[command(flatten)]
     pub(in crate::cli) open: Open,
     /// Which key, by alias

@@ -121,14 +121,14 @@ fn a_target_that_is_not_typed_is_where_the_user_is() {
     else {
         panic!()
     };
-    assert_eq!((remove.target, remove.slot), (PathBuf::from(HERE), "12".to_owned()));
+    assert_eq!((remove.target.to_path_buf(), remove.slot), (PathBuf::from(HERE), "12".to_owned()));
     let KeyBackupCommand::Export(export) = (match command("rekeyfs key-backup export f") {
         Command::KeyBackup(backup) => backup.command,
         other => panic!("{other:?}"),
     }) else {
         panic!()
     };
-    assert_eq!((export.target, export.file), (PathBuf::from(HERE), PathBuf::from("f")));
+    assert_eq!((export.target.to_path_buf(), export.file), (PathBuf::from(HERE), PathBuf::from("f")));
 }
 
 #[test]

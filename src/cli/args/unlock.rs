@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::common::{HERE, Kdf, NewSecret, Open, Revoke, VAULT_VARIABLE};
+use super::common::{Kdf, NewSecret, Open, Revoke, TargetArg};
 
 /// `rekeyfs unlock`.
 #[derive(Args, Debug)]
@@ -35,9 +35,8 @@ pub(in crate::cli) enum UnlockCommand {
 /// `rekeyfs unlock list`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct UnlockList {
-    /// A vault's directory, a mountpoint, or any path inside a mount
-    #[arg(env = VAULT_VARIABLE, hide_env_values = true, default_value = HERE)]
-    pub(in crate::cli) target: PathBuf,
+    #[command(flatten)]
+    pub(in crate::cli) target: TargetArg,
     /// Show labels of a vault that isn't mounted too: they are sealed, so a secret is asked for. With an option that gives one,
     /// and of a mount, they are shown anyway
     #[arg(long)]
@@ -52,9 +51,8 @@ pub(in crate::cli) struct UnlockList {
 /// `rekeyfs unlock test`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct UnlockTest {
-    /// A vault's directory, a mountpoint, or any path inside a mount
-    #[arg(env = VAULT_VARIABLE, hide_env_values = true, default_value = HERE)]
-    pub(in crate::cli) target: PathBuf,
+    #[command(flatten)]
+    pub(in crate::cli) target: TargetArg,
     #[command(flatten)]
     pub(in crate::cli) open: Open,
     /// Print JSON
@@ -82,9 +80,8 @@ pub(in crate::cli) struct UnlockLabel {
 /// `rekeyfs recover`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Recover {
-    /// A vault's directory, a mountpoint, or any path inside a mount
-    #[arg(env = VAULT_VARIABLE, hide_env_values = true, default_value = HERE)]
-    pub(in crate::cli) target: PathBuf,
+    #[command(flatten)]
+    pub(in crate::cli) target: TargetArg,
     /// The slot of the forgotten passphrase: its id, at least 4 characters from its beginning, or its label; without it, the
     /// only one of a passphrase
     #[arg(long, value_name = "SLOT")]
@@ -113,9 +110,8 @@ pub(in crate::cli) struct Recover {
 /// `rekeyfs unlock add`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct UnlockAdd {
-    /// A vault's directory, a mountpoint, or any path inside a mount
-    #[arg(env = VAULT_VARIABLE, hide_env_values = true, default_value = HERE)]
-    pub(in crate::cli) target: PathBuf,
+    #[command(flatten)]
+    pub(in crate::cli) target: TargetArg,
     /// What the slot is called: one line of at most 64 bytes
     #[arg(long, value_name = "TEXT")]
     pub(in crate::cli) label: Option<String>,
@@ -132,9 +128,8 @@ pub(in crate::cli) struct UnlockAdd {
 #[derive(Args, Debug)]
 #[command(allow_missing_positional = true)]
 pub(in crate::cli) struct UnlockRemove {
-    /// A vault's directory, a mountpoint, or any path inside a mount
-    #[arg(env = VAULT_VARIABLE, hide_env_values = true, default_value = HERE)]
-    pub(in crate::cli) target: PathBuf,
+    #[command(flatten)]
+    pub(in crate::cli) target: TargetArg,
     /// The slot: its id, as `rekeyfs unlock list` shows it, at least 4 characters from its beginning, or its label
     pub(in crate::cli) slot: String,
     #[command(flatten)]
@@ -149,9 +144,8 @@ pub(in crate::cli) struct UnlockRemove {
 /// `rekeyfs unlock change`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct UnlockChange {
-    /// A vault's directory, a mountpoint, or any path inside a mount
-    #[arg(env = VAULT_VARIABLE, hide_env_values = true, default_value = HERE)]
-    pub(in crate::cli) target: PathBuf,
+    #[command(flatten)]
+    pub(in crate::cli) target: TargetArg,
     /// The slot to replace: its id, at least 4 characters from its beginning, or its label; without it, the one that the
     /// given secret opens, if the new secret is of its kind
     #[arg(long, value_name = "SLOT")]
