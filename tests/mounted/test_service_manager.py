@@ -67,6 +67,11 @@ class ServiceManager(MountedTest):
         self.addCleanup(daemon.kill)
         return daemon
 
+    def assertEnds(self, daemon, status=0, seconds=20):
+        """It ends with this status; a failure shows what it said."""
+        ended = daemon.wait(seconds)
+        self.assertEqual(ended, status, daemon.stderr.read() if ended != status else "")
+
     def test_ready_when_the_mount_serves_and_stopping_when_it_is_unmounted(self):
         daemon = self.start()
         told = self.manager.wait_for("READY=1")
@@ -79,7 +84,7 @@ class ServiceManager(MountedTest):
         self.assertNotIn("WATCHDOG=1", told, "nobody asked for it")
         daemon.send_signal(signal.SIGTERM)
         self.manager.wait_for("STOPPING=1")
-        self.assertEqual(daemon.wait(20), 0)
+        self.assertEnds(daemon)
         self.manager.hear(0.05)
         self.assertEqual(self.manager.messages.count("READY=1"), 1)
         self.assertFalse(self.vault.is_mounted())
@@ -89,13 +94,13 @@ class ServiceManager(MountedTest):
         self.manager.wait_for("READY=1")
         self.vault.ok("umount", self.mnt)
         self.manager.wait_for("STOPPING=1")
-        self.assertEqual(daemon.wait(20), 0)
+        self.assertEnds(daemon)
 
     def test_a_failure_is_told_with_its_status_and_is_never_ready(self):
         wrong = self.dir / "wrong"
         wrong.write_text("not that\n")
         daemon = self.start(passfile=wrong)
-        self.assertEqual(daemon.wait(60), harness.WRONG_PASSPHRASE_EXIT)
+        self.assertEnds(daemon, harness.WRONG_PASSPHRASE_EXIT, 60)
         self.manager.hear(0.05)
         self.assertIn("wrong passphrase", self.manager.messages[-1])
         self.assertNotIn("READY=1", self.manager.messages)
@@ -124,7 +129,7 @@ class ServiceManager(MountedTest):
             # It can't be asked by its path, and serves on.
             self.assertIn("WATCHDOG=1", self.manager.hear(PERIOD * 3))
             held.write("still served")
-        self.assertEqual(daemon.wait(20), 0)
+        self.assertEnds(daemon)
 
     def test_a_mount_that_does_not_answer_tells_the_watchdog_nothing_and_can_be_killed(self):
         """Its lower filesystem is another mount, whose daemon is stopped: the session waits for that, and the thread that
