@@ -70,11 +70,14 @@ class Inspect(MountedTest):
         self.assertRefused(self.vault.run("inspect", "-r", tree, "--key", "alias/default"), "only a mount", status=44)
 
     def test_a_reader_that_goes_away_ends_it_silently(self):
+        # More than the pipe holds: what waits in it when the reader goes away was written with success.
         for number in range(300):
-            self.write(f"n{number}", b"x")
+            self.write(f"a name of some length {number}", b"x")
         for how in ("-0", "--json", None):
             command = [BIN, "inspect", "-r", str(self.mnt), *([how] if how else [])]
-            running = subprocess.Popen(command, env=self.vault.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            running = subprocess.Popen(
+                command, env=self.vault.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pipesize=4096
+            )  # fmt: skip
             running.stdout.read(1)
             running.stdout.close()
             self.assertEqual((running.wait(30), running.stderr.read()), (141, b""))
