@@ -46,7 +46,13 @@ fn names(value: &Value, fits: impl Fn(&str) -> bool) -> bool {
 }
 
 fn is_principal(principal: &Value, uid: u32) -> bool {
-    let fits = |name: &str| name == "*" || name.strip_prefix("uid:").is_some_and(|n| n.parse() == Ok(uid));
+    // The account as a whole: the owner, who is root where this is asked.
+    let account = |name: &str| name.ends_with(":root") || name.len() == 12 && name.parse::<u64>().is_ok();
+    let fits = |name: &str| {
+        name == "*"
+            || name.strip_prefix("uid:").is_some_and(|n| n.parse() == Ok(uid))
+            || uid == 0 && account(name)
+    };
     principal == "*" || names(&principal["AWS"], fits)
 }
 

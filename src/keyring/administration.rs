@@ -4,6 +4,7 @@
 
 use super::error::{KeyError, KeyringError, Unusable};
 use super::format::model::{Alias, Key, KeyState, KeyringBody, Manager, Origin, Tag};
+use super::key_table::owner;
 use super::keys::{Keys, known};
 use super::rules::error::RuleError;
 use super::rules::key_refs::KeyRef;
@@ -74,7 +75,7 @@ impl Keys {
             Origin::Local => Key::create(Manager::Customer, new.description, now),
         };
         if let Some((text, lock_out)) = new.policy {
-            policy::check(text, key.id, lock_out).map_err(RuleError::from)?;
+            policy::check(text, key.id, owner(), lock_out).map_err(RuleError::from)?;
             text.clone_into(&mut key.policy);
         }
         key.tags = new.tags;
@@ -211,7 +212,7 @@ impl Keys {
     pub(crate) fn set_policy(&self, key: &KeyRef, text: &str, lock_out: LockOut) -> Result<KeyId> {
         self.change_key("PutKeyPolicy", key, |key| {
             key.may_be_managed()?;
-            policy::check(text, key.id, lock_out).map_err(RuleError::from)?;
+            policy::check(text, key.id, owner(), lock_out).map_err(RuleError::from)?;
             text.clone_into(&mut key.policy);
             Ok(None)
         })

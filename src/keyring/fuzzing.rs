@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use super::format::body;
 use super::format::header::{self, Header, Kind};
-use super::rules::policy::{KeyUse, Policy};
+use super::rules::policy::{KeyUse, Owner, Policy};
 use super::{backup_file, store};
 use crate::crypto::keys::RootKey;
 use crate::crypto::password::KdfParams;
@@ -78,10 +78,13 @@ pub(crate) struct PolicyAnswers {
     pub(crate) stored: [bool; 2],
 }
 
+/// The vault's owner to whom the policies are asked about.
+const OWNER: Owner = Owner(0);
+
 /// Asks a policy.
 pub(crate) fn policy_allows(text: &str, uid: u32) -> PolicyAnswers {
     let key = KeyId::from_bytes([1; 16]);
     let answers = |policy: &Policy| [KeyUse::Encrypt, KeyUse::Decrypt].map(|what| policy.allows(uid, what));
-    let parsed = Policy::parse(text, key).ok().as_ref().map(answers);
-    PolicyAnswers { parsed, stored: Policy::stored(text, key).as_ref().map_or([true; 2], answers) }
+    let parsed = Policy::parse(text, key, OWNER).ok().as_ref().map(answers);
+    PolicyAnswers { parsed, stored: Policy::stored(text, key, OWNER).as_ref().map_or([true; 2], answers) }
 }

@@ -12,7 +12,7 @@ use super::format::model::{Key, KeyState, KeyringBody, Version, at_number};
 use super::format::ranges::Gap;
 use super::format::untagged::Untagged;
 use super::rules::follow::KeyringView;
-use super::rules::policy::{KeyUse, Policy};
+use super::rules::policy::{KeyUse, Owner, Policy};
 use crate::crypto::keys::{KeyMaterial, TreeKey, WrappingKey};
 use crate::ids::{AliasId, AliasName, BackingKeyId, Generation, KeyId, KeyVersion, Timestamp, VaultId};
 
@@ -64,6 +64,12 @@ impl Backing {
     }
 }
 
+/// The vault's owner: the user as whom it is open, even if root makes the call. A mount without allow_other serves that
+/// user alone.
+pub(super) fn owner() -> Owner {
+    Owner(rustix::process::geteuid().as_raw())
+}
+
 /// The material of a version that may be used. The table keeps none of a key that can't be used.
 fn usable<'a>(key: &Key, version: &'a Version, now: Timestamp) -> Option<&'a Arc<KeyMaterial>> {
     let usable = key.state == KeyState::Enabled && version.number >= key.min_decryption;
@@ -100,7 +106,7 @@ impl KeyEntry {
             gaps: key.gaps.clone(),
             wraps: known.map(|entry| Arc::clone(&entry.wraps)).unwrap_or_default(),
             policy_text: key.policy.clone(),
-            policy: Policy::stored(&key.policy, key.id),
+            policy: Policy::stored(&key.policy, key.id, owner()),
         })
     }
 

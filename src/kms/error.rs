@@ -60,6 +60,8 @@ names! {
     MalformedPolicyDocumentException,
     /// There is no such key, alias or policy.
     NotFoundException,
+    /// A tag that AWS doesn't take.
+    TagException,
     /// It can't be done with this sort of key.
     UnsupportedOperationException,
     /// A value out of its range or pattern.
@@ -123,6 +125,25 @@ impl KmsError {
             "1 validation error detected: Value '{value}' at '{field}' failed to satisfy constraint: Member must \
              have value {wanted}"
         ))
+    }
+
+    /// Checks the length of a text, in characters. The text isn't repeated: it may be long.
+    ///
+    /// # Errors
+    /// `ValidationException`.
+    pub(super) fn check_length(text: &str, least: usize, most: usize, field: &str) -> Result<(), Self> {
+        let length = text.chars().count();
+        let wanted = if length < least {
+            format!("greater than or equal to {least}")
+        } else if length > most {
+            format!("less than or equal to {most}")
+        } else {
+            return Ok(());
+        };
+        Err(Self::validation(format!(
+            "1 validation error detected: Value at '{field}' failed to satisfy constraint: Member must have length \
+             {wanted}"
+        )))
     }
 
     /// The KMS error for a refusal.
@@ -257,6 +278,7 @@ impl KmsError {
                 (Name::LimitExceededException, format!("A key takes {most} tags."))
             }
             RuleError::Policy(PolicyError::TooLong(_)) => (Name::LimitExceededException, error.to_string()),
+            RuleError::Policy(PolicyError::Character(_)) => (Name::ValidationException, error.to_string()),
             RuleError::Policy(PolicyError::Malformed(_) | PolicyError::LocksOut(_)) => {
                 (Name::MalformedPolicyDocumentException, error.to_string())
             }

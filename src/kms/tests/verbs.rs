@@ -89,7 +89,7 @@ fn keys_that_can_not_be_made_are_refused() {
             NewKey { policy: Some("{}".into()), ..NewKey::default() },
             KmsErrorName::MalformedPolicyDocumentException,
         ),
-        (NewKey { tags: vec![tag("a"), tag("a")], ..NewKey::default() }, KmsErrorName::ValidationException),
+        (NewKey { tags: vec![tag("a"), tag("a")], ..NewKey::default() }, KmsErrorName::TagException),
         (NewKey { tags: vec![tag("")], ..NewKey::default() }, KmsErrorName::ValidationException),
         (NewKey { description: "x".repeat(8193), ..NewKey::default() }, KmsErrorName::ValidationException),
     ] {

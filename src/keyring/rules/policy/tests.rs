@@ -2,8 +2,10 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::events::arn;
 
 const KEY: [u8; 16] = [7; 16];
+const OWNER: Owner = Owner(1000);
 
 fn key() -> KeyId {
     KeyId::from_bytes(KEY)
@@ -19,7 +21,7 @@ fn statement(effect: &str, principal: Value, action: Value) -> Value {
 
 /// Encrypt and decrypt for these users: "ed", "e", "d" or "".
 fn may(text: &str, uid: u32) -> String {
-    let policy = Policy::parse(text, key()).unwrap();
+    let policy = Policy::parse(text, key(), OWNER).unwrap();
     let letters = [(KeyUse::Encrypt, 'e'), (KeyUse::Decrypt, 'd')];
     letters.iter().filter(|(used_for, _)| policy.allows(uid, *used_for)).map(|(_, letter)| letter).collect()
 }
@@ -114,7 +116,13 @@ fn what_is_not_understood_is_no_policy() {
         with("Principal", json!({"AWS": "uid:+1"})),
         with("Principal", json!({"AWS": "uid:4294967295"})),
         with("Principal", json!({"AWS": "uid:4294967296"})),
-        with("Principal", json!({"AWS": "arn:aws:iam::000000000000:root"})),
+        with("Principal", json!({"AWS": "arn:aws:iam::000000000000:user/root"})),
+        with("Principal", json!({"AWS": "arn:aws:iam::00000000000:root"})),
+        with("Principal", json!({"AWS": "arn:aws:iam::0000000000000:root"})),
+        with("Principal", json!({"AWS": "arn:azure:iam::000000000000:root"})),
+        with("Principal", json!({"AWS": "arn:aws:sts::000000000000:root"})),
+        with("Principal", json!({"AWS": "00000000000x"})),
+        with("Principal", json!("arn:aws:iam::000000000000:root")),
         with("Action", json!([])),
         with("Action", json!("s3:GetObject")),
         with("Action", json!("kms:Decrpyt")),
@@ -123,23 +131,23 @@ fn what_is_not_understood_is_no_policy() {
         with("Resource", json!("arn:rekeyfs:kms:local:000000000000:key/another")),
     ];
     for text in texts {
-        let error = Policy::parse(&text, key()).map(drop).unwrap_err();
+        let error = Policy::parse(&text, key(), OWNER).map(drop).unwrap_err();
         assert!(matches!(error, PolicyError::Malformed(_)), "{text}");
     }
-    Policy::parse(&with("Resource", json!([arn(key()), "*"])), key()).unwrap();
+    Policy::parse(&with("Resource", json!([arn(key()), "*"])), key(), OWNER).unwrap();
     let long = policy(json!([fine.clone(), statement(&"x".repeat(MAX_LEN), json!("*"), json!("kms:*"))]));
-    let error = Policy::parse(&long, key()).unwrap_err();
+    let error = Policy::parse(&long, key(), OWNER).unwrap_err();
     assert_eq!(error, PolicyError::TooLong(long.len()));
 }
 
 #[test]
 fn the_default_costs_nothing_and_what_is_not_understood_allows_nothing() {
     let all = |effect| policy(json!([statement(effect, json!("*"), json!("kms:*"))]));
-    assert_eq!(Policy::stored("", key()), None);
-    assert_eq!(Policy::stored(DEFAULT, key()), None);
-    assert_eq!(Policy::stored(&all("Allow"), key()), None);
-    assert_eq!(Policy::stored("of a newer program", key()), Some(Policy(Vec::new())));
-    let denies = Policy::stored(&all("Deny"), key()).unwrap();
+    assert_eq!(Policy::stored("", key(), OWNER), None);
+    assert_eq!(Policy::stored(DEFAULT, key(), OWNER), None);
+    assert_eq!(Policy::stored(&all("Allow"), key(), OWNER), None);
+    assert_eq!(Policy::stored("of a newer program", key(), OWNER), Some(Policy(Vec::new())));
+    let denies = Policy::stored(&all("Deny"), key(), OWNER).unwrap();
     assert!(!denies.allows(0, KeyUse::Decrypt), "root is no exception");
 }
 
@@ -147,29 +155,14 @@ fn the_default_costs_nothing_and_what_is_not_understood_allows_nothing() {
 fn a_policy_that_locks_its_writer_out_has_to_be_meant() {
     let for_one = policy(json!([statement("Allow", json!({"AWS": "uid:1000"}), json!("kms:*"))]));
     let half = policy(json!([statement("Allow", json!("*"), json!("kms:Decrypt"))]));
-    check(&for_one, key(), LockOut::RefusedFor(1000)).unwrap();
-    for (text, writer) in [(&for_one, 0), (&half, 1000)] {
-        let error = check(text, key(), LockOut::RefusedFor(writer)).unwrap_err();
-        assert_eq!(error, PolicyError::LocksOut(writer));
-        assert!(error.to_string().contains(&format!("uid:{writer}")), "{error}");
-        check(text, key(), LockOut::Meant).unwrap();
+    check(&for_one, key(), OWNER, LockOut::Refused).unwrap();
+    for (text, owner) in [(&for_one, Owner(0)), (&half, OWNER)] {
+        let error = check(text, key(), owner, LockOut::Refused).unwrap_err();
+        assert_eq!(error, PolicyError::LocksOut(owner.0));
+        assert!(error.to_string().contains(&format!("uid:{}", owner.0)), "{error}");
+        check(text, key(), owner, LockOut::Meant).unwrap();
     }
-    assert!(check("{}", key(), LockOut::Meant).is_err(), "malformed is malformed");
-}
-
-#[test]
-fn patterns_end_whatever_they_are() {
-    let stars = "*a".repeat(40);
-    assert!(!matches(&stars, &"a".repeat(60).replace("aaaaa", "b")));
-    for (pattern, name, expected) in [
-        ("", "", true),
-        ("*", "", true),
-        ("?", "", false),
-        ("a*b*c", "aXbYc", true),
-        ("a*b*c", "aXbY", false),
-    ] {
-        assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
-    }
+    assert!(check("{}", key(), OWNER, LockOut::Meant).is_err(), "malformed is malformed");
 }
 
 #[test]
@@ -183,6 +176,109 @@ fn lists_of_values_without_names_are_no_policies() {
         policy(statement("Allow", json!([["uid:0"]]), json!("kms:*"))),
     ];
     for text in texts {
-        assert!(Policy::parse(&text, key()).is_err(), "{text}");
+        assert!(Policy::parse(&text, key(), OWNER).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn the_whole_account_is_the_vaults_owner() {
+    // The default policy of AWS's documents and of Terraform's.
+    let names = [
+        "arn:aws:iam::111122223333:root",
+        "arn:aws-us-gov:iam::111122223333:root",
+        "arn:rekeyfs:iam::000000000000:root",
+        "111122223333",
+    ];
+    for name in names {
+        let text = policy(json!([statement("Allow", json!({"AWS": name}), json!("kms:*"))]));
+        assert_eq!([0, 1000, 1001].map(|uid| may(&text, uid)), ["", "ed", ""], "{name}");
+        check(&text, key(), OWNER, LockOut::Refused).unwrap();
+        let other = Policy::stored(&text, key(), Owner(7)).unwrap();
+        assert!(other.allows(7, KeyUse::Decrypt) && !other.allows(1000, KeyUse::Decrypt));
+        let more = policy(json!([statement("Allow", json!({"AWS": [name, "uid:7"]}), json!("kms:*"))]));
+        assert_eq!([0, 7, 1000].map(|uid| may(&more, uid)), ["", "ed", "ed"], "{name}");
+        // With AWS that is every user of the account: fewer must not be denied.
+        let denied = policy(json!([statement("Deny", json!({"AWS": name}), json!("kms:*"))]));
+        let error = Policy::parse(&denied, key(), OWNER).unwrap_err().to_string();
+        assert!(error.contains("write \"*\""), "{error}");
+    }
+}
+
+#[test]
+fn what_is_not_understood_is_named_with_its_statement() {
+    let fine = statement("Allow", json!("*"), json!("kms:*"));
+    let second = |name: &str, value: Value| {
+        let mut changed = fine.clone();
+        changed["Sid"] = "Allow use of the key".into();
+        changed[name] = value;
+        policy(json!([fine.clone(), changed]))
+    };
+    let iam = "arn:aws:iam::111122223333:user/KMSAdminUser";
+    let table = [
+        (
+            second("Condition", json!({"Bool": {"kms:GrantIsForAWSResource": true}})),
+            "Condition isn't understood; there are no",
+        ),
+        (
+            second("NotPrincipal", json!({"AWS": "*"})),
+            "NotPrincipal isn't understood; name the users in Principal",
+        ),
+        (second("NotAction", json!("kms:*")), "NotAction isn't understood; name the actions in Action"),
+        (second("NotResource", json!("*")), "NotResource isn't understood; write"),
+        (second("Principals", json!("*")), "the element \"Principals\" isn't known"),
+        (
+            second("Principal", json!({"Service": "logs.amazonaws.com"})),
+            "a Principal of the sort Service isn't understood",
+        ),
+        (
+            second("Principal", json!({"AWS": "*", "Federated": "x"})),
+            "a Principal of the sort Federated isn't understood",
+        ),
+        (second("Principal", json!({"User": "x"})), "a Principal of the sort \"User\" isn't known"),
+        (
+            second("Principal", json!({"AWS": iam})),
+            "users of IAM aren't known here; it is \"*\", {\"AWS\": \"uid:NUMBER\"} or",
+        ),
+        (second("Effect", json!("allow")), "Effect \"allow\" isn't known; it is \"Allow\" or \"Deny\""),
+        (second("Action", json!("s3:*")), "Action \"s3:*\" is no action of KMS"),
+        (second("Action", json!(7)), "Action 7 isn't a text"),
+        (second("Resource", json!(["*", "x"])), "Resource \"x\" isn't understood"),
+        (second("Sid", json!(["x"])), "Sid isn't a text"),
+    ];
+    for (text, expected) in table {
+        let error = Policy::parse(&text, key(), OWNER).unwrap_err().to_string();
+        let (_, what) =
+            error.split_once("statement 2").unwrap_or_else(|| panic!("no statement is named: {error}"));
+        assert!(what.contains(expected), "{error}");
+        assert!(error.contains("(\"Allow use of the key\"): ") || text.contains("\"Sid\":["), "{error}");
+        assert!(error.starts_with("The policy is malformed: ") && error.lines().count() == 1, "{error}");
+    }
+    for (text, expected) in [
+        ("{\"Version\":".to_owned(), "it isn't JSON"),
+        ("[]".to_owned(), "it isn't an object with Version and Statement"),
+        (json!({ "Statement": [] }).to_string(), "it has no Version"),
+        (json!({ "Version": "2012-10-17" }).to_string(), "it has no Statement"),
+        (
+            r#"{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Effect":"Allow"}]}"#.to_owned(),
+            "\"Effect\" is given twice",
+        ),
+    ] {
+        let error = Policy::parse(&text, key(), OWNER).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_new_policy_has_the_characters_of_awss_and_an_old_one_stays_in_force() {
+    let named = |sid: &str| {
+        let mut statement = statement("Allow", json!({"AWS": "uid:1000"}), json!("kms:*"));
+        statement["Sid"] = sid.into();
+        serde_json::to_string_pretty(&json!({ "Version": "2012-10-17", "Statement": [statement] })).unwrap()
+    };
+    check(&named("Zugriff f\u{fc}r alle"), key(), OWNER, LockOut::Refused).unwrap();
+    for other in ['\u{100}', '\u{2028}', '\u{1f600}'] {
+        let text = named(&format!("a{other}"));
+        assert_eq!(check(&text, key(), OWNER, LockOut::Meant).unwrap_err(), PolicyError::Character(other));
+        assert!(Policy::stored(&text, key(), OWNER).unwrap().allows(1000, KeyUse::Decrypt));
     }
 }
