@@ -1,4 +1,6 @@
-//! The answers of the operations, with AWS's fields.
+//! The answers of the operations: AWS's fields, in the order of AWS's model, there when AWS has them. Not here:
+//! `OnDemandRotationStartDate` is AWS's for a rotation that goes on in the background, and ours are done when they are
+//! answered; what belongs to several regions, other sorts of keys and custom key stores.
 
 use std::cmp::Ordering;
 
@@ -33,6 +35,11 @@ pub(super) fn metadata(key: &Key) -> Value {
     if let Some(at) = key.deletion_date {
         out["DeletionDate"] = date(at);
     }
+    let current = key.version(key.current);
+    let expires = current.and_then(|version| expiration(key, version));
+    if let Some((_, Some(valid_to))) = &expires {
+        out["ValidTo"] = valid_to.clone();
+    }
     let origin = match key.origin {
         Origin::Local => "AWS_KMS",
         Origin::External => "EXTERNAL",
@@ -42,13 +49,18 @@ pub(super) fn metadata(key: &Key) -> Value {
         Manager::Service => "AWS",
     };
     out["Origin"] = origin.into();
-    out["KeyManager"] = manager.into();
-    if let Some(version) = key.version(key.current) {
-        expiration(key, version, &mut out);
+    if let Some((model, _)) = expires {
+        out["ExpirationModel"] = model.into();
     }
+    out["KeyManager"] = manager.into();
+    // Its former name: Terraform would make a key anew that lacks it.
+    out["CustomerMasterKeySpec"] = "SYMMETRIC_DEFAULT".into();
     out["KeySpec"] = "SYMMETRIC_DEFAULT".into();
     out["EncryptionAlgorithms"] = json!(["SYMMETRIC_DEFAULT"]);
     out["MultiRegion"] = false.into();
+    if let Some(version) = current.filter(|version| version.was_imported()) {
+        out["CurrentKeyMaterialId"] = hex(&version.material_id).into();
+    }
     // Not AWS's: there only where versions are lost.
     let lost: Vec<Value> = key.lost_versions().iter().map(range).collect();
     if !lost.is_empty() {
@@ -62,18 +74,15 @@ fn range(range: &VersionRange) -> Value {
     json!({ "FirstVersion": range.first.0, "LastVersion": range.last.0 })
 }
 
-/// Until when imported material is good, where it is there.
-fn expiration(key: &Key, version: &Version, out: &mut Value) {
+/// ExpirationModel and ValidTo of imported material, where it is there.
+fn expiration(key: &Key, version: &Version) -> Option<(&'static str, Option<Value>)> {
     if key.origin == Origin::Local || version.material.is_none() {
-        return;
+        return None;
     }
-    out["ExpirationModel"] = match version.expires {
-        Some(at) => {
-            out["ValidTo"] = date(at);
-            "KEY_MATERIAL_EXPIRES".into()
-        }
-        None => "KEY_MATERIAL_DOES_NOT_EXPIRE".into(),
-    };
+    Some(match version.expires {
+        Some(at) => ("KEY_MATERIAL_EXPIRES", Some(date(at))),
+        None => ("KEY_MATERIAL_DOES_NOT_EXPIRE", None),
+    })
 }
 
 pub(super) fn alias(alias: &Alias) -> Value {
@@ -111,12 +120,17 @@ pub(super) fn rotations(key: &Key, materials: Materials) -> Vec<(String, Value)>
         let mut out = json!({
             "KeyId": key.id.to_string(),
             "KeyMaterialId": hex(&version.material_id),
-            "KeyMaterialState": state,
         });
         if key.origin == Origin::External {
             let there = version.material.is_some();
             out["ImportState"] = if there { "IMPORTED" } else { "PENDING_IMPORT" }.into();
-            expiration(key, version, &mut out);
+        }
+        out["KeyMaterialState"] = state.into();
+        if let Some((model, valid_to)) = expiration(key, version) {
+            out["ExpirationModel"] = model.into();
+            if let Some(valid_to) = valid_to {
+                out["ValidTo"] = valid_to;
+            }
         }
         if let Some(at) = version.rotated {
             let kind = if version.cause == Cause::Schedule { "AUTOMATIC" } else { "ON_DEMAND" };
@@ -167,9 +181,9 @@ pub(super) fn page(field: &str, items: Vec<(String, Value)>, page: &Page) -> Res
     }
     let mut out = Map::new();
     out.insert(field.to_owned(), Value::Array(values));
-    out.insert("Truncated".to_owned(), (rest > size).into());
     if let (true, Some(next)) = (rest > size, next) {
         out.insert("NextMarker".to_owned(), next.into());
     }
+    out.insert("Truncated".to_owned(), (rest > size).into());
     Ok(Value::Object(out))
 }

@@ -19,5 +19,6 @@ mod import;
 mod may_only_read;
 mod prefixes;
 mod refusals;
+mod repeated;
 mod replace_key;
 mod verbs;

@@ -27,8 +27,8 @@ _NOT_THERE = "LocalStack 4.7 has no ListKeyRotations; AWS's description of it is
 DEVIATIONS = (
     # AWS's fields that only one of them has.
     _everywhere(
-        "*KeyMetadata.CustomerMasterKeySpec: * | absent",
-        "AWS: deprecated, KeySpec is the same",
+        "*KeyMetadata.CurrentKeyMaterialId: absent | *",
+        "AWS has it in each KeyMetadata with material (DescribeKey, API reference)",
     ),
     _everywhere(
         "answer.Aliases[[][]].LastUpdatedDate: absent | *",

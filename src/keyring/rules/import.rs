@@ -59,8 +59,10 @@ impl Key {
         let id = material.material_id(self.id);
         let known = self.versions.iter().position(|version| version.material_id == id);
         let first_is_free = self.versions.first().is_some_and(|first| !first.was_imported());
+        // New material that waits already is what the same call brought, whose answer was lost.
+        let waits = |index: usize| self.versions.get(index).is_some_and(|known| known.number > self.current);
         let index = match known {
-            Some(_) if import == Some(ImportType::New) => {
+            Some(index) if import == Some(ImportType::New) && !waits(index) => {
                 return Err(RuleError::MaterialIsOld.into());
             }
             Some(index) => index,

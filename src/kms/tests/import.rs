@@ -176,3 +176,33 @@ fn deleted_material_comes_back_by_itself_alone_and_rotations_are_listed() {
     let unknown = json!("00".repeat(32));
     assert_eq!(name_of(delete(Some(&unknown))), Some(KmsErrorName::NotFoundException));
 }
+
+#[test]
+fn an_import_or_a_deletion_of_material_that_is_repeated_changes_nothing() {
+    let i = Imported::new();
+    let list = || {
+        let (materials, page) = (Materials::All, Page::default());
+        (i.state(), i.keys.call(&Call::ListKeyRotations { key_id: i.id.clone(), materials, page }).unwrap())
+    };
+    let twice = |call: Call, then: &str| {
+        let first = i.keys.call(&call).unwrap();
+        let before = list();
+        assert_eq!(i.keys.call(&call).unwrap(), first, "{}", call.operation());
+        assert_eq!(list(), before, "{}", call.operation());
+        assert_eq!(before.0["KeyState"], then, "{}", call.operation());
+    };
+    let import = |byte: u8, kind: Option<&str>| {
+        let (token, public) = i.parameters("RSAES_OAEP_SHA_256");
+        i.call(&token, &wrap(&public, Oaep::Sha256, &[byte; 32]).unwrap(), None, kind)
+    };
+    let delete = || Call::DeleteImportedKeyMaterial { key_id: i.id.clone(), key_material_id: None };
+    twice(import(1, None), "Enabled");
+    twice(import(1, Some("EXISTING_KEY_MATERIAL")), "Enabled");
+    twice(import(2, Some("NEW_KEY_MATERIAL")), "Enabled");
+    i.keys.call(&Call::RotateKeyOnDemand { key_id: i.id.clone() }).unwrap();
+    // It is in use now: what asks for another one is no repetition.
+    let error = i.keys.call(&import(2, Some("NEW_KEY_MATERIAL"))).unwrap_err();
+    assert_eq!(KmsError::of(error).unwrap().name, KmsErrorName::IncorrectKeyMaterialException);
+    twice(delete(), "PendingImport");
+    twice(import(2, None), "Enabled");
+}
