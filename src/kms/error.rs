@@ -60,8 +60,12 @@ names! {
     MalformedPolicyDocumentException,
     /// There is no such key, alias or policy.
     NotFoundException,
+    /// A parameter has the wrong type.
+    SerializationException,
     /// A tag that AWS doesn't take.
     TagException,
+    /// There is no such operation.
+    UnknownOperationException,
     /// It can't be done with this sort of key.
     UnsupportedOperationException,
     /// A value out of its range or pattern.

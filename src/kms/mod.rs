@@ -5,6 +5,7 @@
 //!
 //! ARCHITECTURE.md ("Where to add") says what a new verb takes.
 
+pub mod api;
 mod dispatch;
 mod error;
 mod import;

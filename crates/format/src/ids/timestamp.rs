@@ -27,7 +27,7 @@ impl Timestamp {
     }
 
     /// A time as the AWS CLI takes it: seconds since 1970, with a fraction or without, or RFC 3339, of which the
-    /// time of day (midnight) and the zone (UTC) can be left out. Years 1970 to 9999.
+    /// seconds, the time of day (midnight) and the zone (UTC) can be left out. Years 1970 to 9999.
     pub fn parse(text: &str) -> Option<Self> {
         let latest = Self(253_402_300_799_999);
         let found =
@@ -42,11 +42,10 @@ impl Timestamp {
     }
 
     fn parse_date(text: &str) -> Option<Self> {
-        let whole = match text.split_once('T') {
-            None => format!("{text}T00:00:00Z"),
-            Some((_, time)) if !time.contains(['Z', '+', '-']) => format!("{text}Z"),
-            Some(_) => text.to_owned(),
-        };
+        let (date, time) = text.split_once('T').unwrap_or((text, "00:00"));
+        let (time, zone) = time.find(['Z', '+', '-']).map_or((time, "Z"), |at| time.split_at(at));
+        let seconds = if time.len() == "12:00".len() { ":00" } else { "" };
+        let whole = format!("{date}T{time}{seconds}{zone}");
         let at = OffsetDateTime::parse(&whole, &Rfc3339).ok()?;
         i64::try_from(at.unix_timestamp_nanos().div_euclid(NANOS_PER_MILLI)).ok().map(Self)
     }
