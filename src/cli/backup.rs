@@ -74,7 +74,7 @@ fn kdf(choice: KdfChoice) -> Outcome<crate::crypto::password::KdfParams> {
 fn export(args: &Export) -> Outcome {
     let target = Target::resolve(&args.target)?;
     let to_stdout = args.file.as_os_str() == STDIO;
-    if to_stdout && (args.json || std::io::stdout().is_terminal()) {
+    if to_stdout && (*args.json || std::io::stdout().is_terminal()) {
         let cause = "it takes the key backup: send it to a file or another program, without --json";
         return Err(Failure::new(Exit::Usage, "standard output", cause));
     }
@@ -102,7 +102,7 @@ fn export(args: &Export) -> Outcome {
         .keys
         .export_backup(&opened.proof, &secret, kdf, &args.file)
         .map_err(|error| errors::keyring(&error))?;
-    if args.json {
+    if *args.json {
         return output::print_json(&json!({
             "vault_id": info.vault, "generation": info.generation.0, "keys": info.keys,
         }));
@@ -148,7 +148,7 @@ fn import(args: &Import) -> Outcome {
     let imported =
         KeyringFile::import_backup(vault, &sealed, opener.borrowed(), &secrets, kdf, replace, &options)
             .map_err(|error| errors::keyring(&error))?;
-    if args.json {
+    if *args.json {
         let backup = imported.backup;
         output::print_json(&json!({
             "vault_id": backup.vault, "keys": backup.keys, "generation": imported.generation,
@@ -157,7 +157,7 @@ fn import(args: &Import) -> Outcome {
     } else {
         output::print(&import_summary(&imported))?;
     }
-    init::show_recovery_key(&imported.recovery, args.json)
+    init::show_recovery_key(&imported.recovery, *args.json)
 }
 
 fn merge(args: &Merge) -> Outcome {
@@ -189,7 +189,7 @@ fn merge(args: &Merge) -> Outcome {
         }
     };
     let merged = unmounted.keys().merge(&found.keys).map_err(|error| errors::keyring(&error))?;
-    if args.json {
+    if *args.json {
         let versions: Vec<_> = merged.versions.iter().map(shown_version).collect();
         let current: Vec<_> = merged.current.iter().map(shown_version).collect();
         let below = |id: &BackingKeyId| json!({ "key_id": id.key, "below": id.version });

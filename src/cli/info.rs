@@ -58,7 +58,7 @@ struct MountInfo {
 /// [`Exit::Vault`] if it is no vault; why its keyring can't be read.
 pub(super) fn run(args: &args::Info) -> Outcome {
     let info = Info::of(&Target::resolve(&args.target)?)?;
-    if args.json { output::print_json(&info) } else { output::print(&text(&info)) }
+    if *args.json { output::print_json(&info) } else { output::print(&text(&info)) }
 }
 
 impl Info {

@@ -70,16 +70,16 @@ pub(super) fn run(args: &args::Init) -> Outcome {
         // What a mount of it will warn of, told while the vault can still be made elsewhere.
         output::complain(&format!("{}: {risk}", plan.vault.display()));
     }
-    if args.json {
+    if *args.json {
         let vault = PathText(place.path.clone());
         output::print_json(&json!({ "vault_id": vault_id, "vault": vault, "suite": plan.suite }))?;
     } else {
         output::print(&format!("vault {vault_id} is made\n"))?;
     }
     if let Some(text) = text {
-        show_recovery_key(&text, args.json)?;
+        show_recovery_key(&text, *args.json)?;
     }
-    if args.json { Ok(()) } else { output::print(&next_steps(args)) }
+    if *args.json { Ok(()) } else { output::print(&next_steps(args)) }
 }
 
 /// What is done with a new vault, in commands that can be pasted: the vault as it was named, and opened as it was sealed.

@@ -34,7 +34,7 @@ pub(super) fn run(args: &args::Inspect) -> Outcome {
             continue;
         }
         match inspector.inspect(path) {
-            Ok(row) if args.json => output::print_json(&row)?,
+            Ok(row) if *args.json => output::print_json(&row)?,
             Ok(row) => output::print(&text(&row))?,
             Err(error) => failure(error),
         }

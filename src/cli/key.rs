@@ -27,7 +27,7 @@ pub(super) fn run(command: &KeyCommand) -> Outcome {
         KeyCommand::Retire(args) => {
             let done = retire(args);
             if let Err(failure) = &done
-                && args.json
+                && *args.json
                 && !failure.files.is_empty()
             {
                 output::print_json(&json!({ "refused": failure.to_string(), "files": failure.files }))?;
@@ -56,7 +56,7 @@ fn retire(args: &Args) -> Outcome {
         order.force = Some(open.force(&target, &args.open, &args.key_id, forced)?);
     }
     let report = long_work(Display::counting(), |monitor| open.operations().retire(&order, monitor))?;
-    if args.json {
+    if *args.json {
         output::print_json(&report)?
     } else {
         output::print(&text(&report, below, what))?

@@ -50,7 +50,7 @@ pub(super) fn run(args: &Keep) -> Outcome {
     let problem = kept.problem.clone();
     have_the_mount_look(args, &target);
     let kept = KeptStatus::from(kept);
-    if args.json {
+    if *args.json {
         output::print_json(&kept)?;
     } else if problem.is_none() {
         let opener = match kept.opened_by {
@@ -97,7 +97,7 @@ fn stop(args: &Keep, target: &Target) -> Outcome {
     let stopped = opened.keys.stop_keeping(&opened.proof, args.to.as_deref());
     let stopped = stopped.map_err(|error| errors::keyring(&error))?;
     have_the_mount_look(args, target);
-    if args.json {
+    if *args.json {
         let paths: Vec<_> = stopped.into_iter().map(crate::ids::PathText).collect();
         return output::print_json(&json!({ "no_longer_kept": paths }));
     }
@@ -120,7 +120,7 @@ fn have_the_mount_look(args: &Keep, target: &Target) {
 fn list(args: &Keep, target: &Target) -> Outcome {
     let open = OpenTarget::open(target, &args.open, Access::Beside)?;
     let known = open.operations().key_backup().map_err(|error| errors::operation(&error))?;
-    if args.json {
+    if *args.json {
         return output::print_json(&known);
     }
     let mut out = String::new();

@@ -116,7 +116,7 @@ fn print_report(args: &args::Reencrypt, report: &Report) -> Outcome {
             one.why
         ));
     }
-    if args.json {
+    if *args.json {
         output::print_json(report)?;
     } else {
         let counts =

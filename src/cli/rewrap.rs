@@ -67,7 +67,7 @@ pub(super) fn run(args: &args::Rewrap) -> Outcome {
         }
         Target::Mounted(_) | Target::Vault(_) => sweep(&order)?,
     };
-    if args.json {
+    if *args.json {
         output::print_json(&report)?;
     } else {
         output::print(&format!("{}\n", progress::summary(&report.progress)))?;

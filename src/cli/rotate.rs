@@ -26,7 +26,7 @@ pub(super) fn run(args: &args::Rotate) -> Outcome {
     }
     let rotated = open.operations().rotate(&which).map_err(|error| errors::operation(&error))?;
     let known = key_backup::known(&open);
-    if args.json {
+    if *args.json {
         return output::print_json(&key_backup::with_backup(&rotated, known));
     }
     let backup = known.map(|known| key_backup::after_rotation(&known, rotated.old == KeyVersion(1)));
@@ -37,7 +37,7 @@ pub(super) fn run(args: &args::Rotate) -> Outcome {
 fn run_new_key(args: &args::Rotate, open: &OpenTarget, alias: &AliasName) -> Outcome {
     let renewed = open.operations().replace_key(alias).map_err(|error| errors::operation(&error))?;
     let known = key_backup::known(open);
-    if args.json {
+    if *args.json {
         return output::print_json(&key_backup::with_backup(&renewed, known));
     }
     let ManualRotation { alias, old, new, dated } = &renewed;
@@ -49,7 +49,7 @@ fn run_new_key(args: &args::Rotate, open: &OpenTarget, alias: &AliasName) -> Out
 fn run_due(args: &args::Rotate, open: &OpenTarget) -> Outcome {
     let rotated = open.operations().rotate_due().map_err(|error| errors::operation(&error))?;
     open.delete_due()?;
-    if args.json {
+    if *args.json {
         output::print_json(&rotated)
     } else {
         output::print(&rotated.iter().map(text).collect::<String>())

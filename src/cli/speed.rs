@@ -59,7 +59,7 @@ struct KdfSpeed {
 /// If there isn't the memory for Argon2id, or standard output can't be written.
 pub(super) fn run(args: &args::Speed) -> Outcome {
     let speed = measure()?;
-    if args.json { output::print_json(&speed) } else { output::print(&text(&speed)) }
+    if *args.json { output::print_json(&speed) } else { output::print(&text(&speed)) }
 }
 
 fn measure() -> Outcome<Speed> {

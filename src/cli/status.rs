@@ -49,7 +49,7 @@ pub(super) fn run(args: &args::Status) -> Outcome {
     } else {
         open.operations().status().map_err(|error| errors::operation(&error))?
     };
-    if args.json || args.output == Some(StatusOutput::Json) {
+    if *args.json || args.output == Some(StatusOutput::Json) {
         return output::print_json(&status);
     }
     let layout = Layout { width: terminal::width(), bar: terminal::bar(), zone: local_time::zone() };

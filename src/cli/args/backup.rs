@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::common::{Kdf, NewSecret, NextVersion, Open, TargetArg};
+use super::common::{Json, Kdf, NewSecret, NextVersion, Open, TargetArg};
 
 /// `rekeyfs key-backup`.
 #[derive(Args, Debug)]
@@ -45,9 +45,8 @@ pub(in crate::cli) struct Export {
     pub(in crate::cli) backup: BackupPass,
     #[command(flatten)]
     pub(in crate::cli) kdf: Kdf,
-    /// Print JSON
-    #[arg(long)]
-    pub(in crate::cli) json: bool,
+    #[command(flatten)]
+    pub(in crate::cli) json: Json,
 }
 
 /// `rekeyfs key-backup import`.
@@ -72,9 +71,8 @@ pub(in crate::cli) struct Import {
     /// Try the backup's passphrase whatever that costs: only for a backup that is known to be yours
     #[arg(long)]
     pub(in crate::cli) any_cost: bool,
-    /// Print JSON
-    #[arg(long)]
-    pub(in crate::cli) json: bool,
+    #[command(flatten)]
+    pub(in crate::cli) json: Json,
 }
 
 /// `rekeyfs key-backup merge`.
@@ -99,9 +97,8 @@ pub(in crate::cli) struct Merge {
         "backup_passfile", "backup_extpass", "backup_keyfile", "backup_recovery_key",
     ])]
     pub(in crate::cli) identity: Option<PathBuf>,
-    /// Print JSON
-    #[arg(long)]
-    pub(in crate::cli) json: bool,
+    #[command(flatten)]
+    pub(in crate::cli) json: Json,
 }
 
 /// `rekeyfs key-backup keep`.
@@ -131,9 +128,8 @@ pub(in crate::cli) struct Keep {
     pub(in crate::cli) backup: BackupPass,
     #[command(flatten)]
     pub(in crate::cli) kdf: Kdf,
-    /// Print JSON
-    #[arg(long)]
-    pub(in crate::cli) json: bool,
+    #[command(flatten)]
+    pub(in crate::cli) json: Json,
 }
 
 /// Where the passphrase of a backup comes from; without any, it is asked for.

@@ -37,6 +37,22 @@ impl Deref for TargetArg {
     }
 }
 
+/// Whether the answer is printed as JSON.
+#[derive(Args, Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::cli) struct Json {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Deref for Json {
+    type Target = bool;
+
+    fn deref(&self) -> &bool {
+        &self.json
+    }
+}
+
 /// Where a passphrase or key file comes from.
 #[derive(Args, Clone, Debug)]
 pub(in crate::cli) struct Pass {

@@ -2,11 +2,12 @@
 
 use clap::{Args, Subcommand};
 
-use super::common::{Open, TargetArg};
+use super::common::{Json, Open, TargetArg};
 
 /// `rekeyfs events`.
 #[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
+#[command(mut_arg("json", |arg| arg.help("Print the lines of the log as they are; with --verify, one JSON object")))]
 pub(in crate::cli) struct Events {
     #[command(subcommand)]
     pub(in crate::cli) command: Option<EventsCommand>,
@@ -30,9 +31,8 @@ pub(in crate::cli) struct Events {
     /// Only events from this time on (UTC, as the log has it): 2026-11-22, or 2026-11-22T09:30
     #[arg(long, value_name = "TIME", conflicts_with = "verify")]
     pub(in crate::cli) since: Option<String>,
-    /// Print the lines of the log as they are; with --verify, one JSON object
-    #[arg(long)]
-    pub(in crate::cli) json: bool,
+    #[command(flatten)]
+    pub(in crate::cli) json: Json,
 }
 
 /// What is done with the log's files.
@@ -51,9 +51,8 @@ pub(in crate::cli) struct EventsRotate {
     pub(in crate::cli) target: TargetArg,
     #[command(flatten)]
     pub(in crate::cli) open: Open,
-    /// Print one JSON object
-    #[arg(long)]
-    pub(in crate::cli) json: bool,
+    #[command(flatten)]
+    pub(in crate::cli) json: Json,
 }
 
 /// `rekeyfs events prune`.
@@ -66,7 +65,6 @@ pub(in crate::cli) struct EventsPrune {
     /// How many of the newest closed files stay
     #[arg(long, value_name = "N")]
     pub(in crate::cli) keep: usize,
-    /// Print one JSON object
-    #[arg(long)]
-    pub(in crate::cli) json: bool,
+    #[command(flatten)]
+    pub(in crate::cli) json: Json,
 }

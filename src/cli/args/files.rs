@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::builder::ArgPredicate;
 use clap::{Args, ValueEnum};
 
-use super::common::{HERE, Open, TargetArg, VAULT_VARIABLE};
+use super::common::{HERE, Json, Open, TargetArg, VAULT_VARIABLE};
 use crate::ids::AliasName;
 
 /// `rekeyfs reencrypt`.
@@ -25,9 +25,8 @@ pub(in crate::cli) struct Reencrypt {
     /// counts as made then
     #[arg(long, value_name = "SECONDS")]
     pub(in crate::cli) before: Option<u32>,
-    /// Print the result as JSON
-    #[arg(long)]
-    pub(in crate::cli) json: bool,
+    #[command(flatten)]
+    pub(in crate::cli) json: Json,
 }
 
 /// `rekeyfs status`.
@@ -46,9 +45,8 @@ pub(in crate::cli) struct Status {
     /// was made
     #[arg(long)]
     pub(in crate::cli) count: bool,
-    /// Print JSON
-    #[arg(long)]
-    pub(in crate::cli) json: bool,
+    #[command(flatten)]
+    pub(in crate::cli) json: Json,
     /// How it is printed: `prometheus` is for node_exporter's textfile collector, and asks for no secret
     #[arg(long, value_enum, value_name = "FORMAT", conflicts_with = "json")]
     pub(in crate::cli) output: Option<StatusOutput>,
@@ -92,13 +90,13 @@ pub(in crate::cli) struct Rewrap {
     /// Look at this many files in a second at most
     #[arg(long, value_name = "FILES")]
     pub(in crate::cli) max_rate: Option<NonZeroU32>,
-    /// Print the result as JSON
-    #[arg(long)]
-    pub(in crate::cli) json: bool,
+    #[command(flatten)]
+    pub(in crate::cli) json: Json,
 }
 
 /// `rekeyfs inspect`.
 #[derive(Args, Debug)]
+#[command(mut_arg("json", |arg| arg.help("Print JSON: one object a file; with -r each on a line")))]
 pub(in crate::cli) struct Inspect {
     /// Files in a mount, or ciphertext files; with -r also directories of either, or a vault's directory
     #[arg(required = true)]
@@ -121,7 +119,6 @@ pub(in crate::cli) struct Inspect {
     /// With -r: print paths alone, as they are, each ended by a NUL (for `xargs -0`)
     #[arg(long, short = '0', requires = "recursive", conflicts_with = "json")]
     pub(in crate::cli) print0: bool,
-    /// Print JSON: one object a file; with -r each on a line
-    #[arg(long)]
-    pub(in crate::cli) json: bool,
+    #[command(flatten)]
+    pub(in crate::cli) json: Json,
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::common::{Open, TargetArg};
+use super::common::{Json, Open, TargetArg};
 
 /// The statuses of `rekeyfs fsck`, which aren't those of the other commands.
 const STATUS: &str = "\
@@ -21,6 +21,7 @@ docs/fsck.md explains each finding.";
 /// `rekeyfs fsck`.
 #[derive(Args, Debug)]
 #[command(after_help = STATUS)]
+#[command(mut_arg("json", |arg| arg.help("Print JSON: one object a finding and a line, then one with the counts")))]
 pub(in crate::cli) struct Fsck {
     #[command(flatten)]
     pub(in crate::cli) target: TargetArg,
@@ -46,7 +47,6 @@ pub(in crate::cli) struct Fsck {
     /// With --quarantine: write what can be read there too, decrypted, with zeros for the rest
     #[arg(long, requires = "quarantine")]
     pub(in crate::cli) salvage: bool,
-    /// Print JSON: one object a finding and a line, then one with the counts
-    #[arg(long)]
-    pub(in crate::cli) json: bool,
+    #[command(flatten)]
+    pub(in crate::cli) json: Json,
 }

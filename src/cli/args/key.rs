@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::common::{Open, TargetArg};
+use super::common::{Json, Open, TargetArg};
 
 /// `rekeyfs key`.
 #[derive(Args, Debug)]
@@ -52,7 +52,6 @@ pub(in crate::cli) struct Retire {
     pub(in crate::cli) force: bool,
     #[command(flatten)]
     pub(in crate::cli) open: Open,
-    /// Print JSON
-    #[arg(long)]
-    pub(in crate::cli) json: bool,
+    #[command(flatten)]
+    pub(in crate::cli) json: Json,
 }

@@ -2,22 +2,20 @@
 
 use clap::Args;
 
-use super::common::TargetArg;
+use super::common::{Json, TargetArg};
 
 /// `rekeyfs info`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Info {
     #[command(flatten)]
     pub(in crate::cli) target: TargetArg,
-    /// Print JSON
-    #[arg(long)]
-    pub(in crate::cli) json: bool,
+    #[command(flatten)]
+    pub(in crate::cli) json: Json,
 }
 
 /// `rekeyfs speed`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Speed {
-    /// Print JSON
-    #[arg(long)]
-    pub(in crate::cli) json: bool,
+    #[command(flatten)]
+    pub(in crate::cli) json: Json,
 }

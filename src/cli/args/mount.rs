@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser};
 
 use super::super::exit;
-use super::common::{Kdf, Open, Pass, VERSION};
+use super::common::{Json, Kdf, Open, Pass, VERSION};
 use crate::crypto::suite::Suite;
 
 /// `rekeyfs init`.
@@ -25,9 +25,8 @@ pub(in crate::cli) struct Init {
     /// Make no recovery key
     #[arg(long)]
     pub(in crate::cli) no_recovery_key: bool,
-    /// Print JSON
-    #[arg(long)]
-    pub(in crate::cli) json: bool,
+    #[command(flatten)]
+    pub(in crate::cli) json: Json,
 }
 
 /// `rekeyfs mount`.

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::common::{Open, TargetArg};
+use super::common::{Json, Open, TargetArg};
 
 /// `rekeyfs rotate`.
 #[derive(Args, Debug)]
@@ -24,7 +24,6 @@ pub(in crate::cli) struct Rotate {
     /// Every key whose automatic rotation is due, and no other. A mount does that by itself
     #[arg(long, conflicts_with_all = ["alias", "key_id", "new_key"])]
     pub(in crate::cli) due: bool,
-    /// Print JSON
-    #[arg(long)]
-    pub(in crate::cli) json: bool,
+    #[command(flatten)]
+    pub(in crate::cli) json: Json,
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::common::{Kdf, NewSecret, Open, Revoke, TargetArg};
+use super::common::{Json, Kdf, NewSecret, Open, Revoke, TargetArg};
 
 /// `rekeyfs unlock`.
 #[derive(Args, Debug)]
@@ -43,9 +43,8 @@ pub(in crate::cli) struct UnlockList {
     pub(in crate::cli) labels: bool,
     #[command(flatten)]
     pub(in crate::cli) open: Open,
-    /// Print JSON
-    #[arg(long)]
-    pub(in crate::cli) json: bool,
+    #[command(flatten)]
+    pub(in crate::cli) json: Json,
 }
 
 /// `rekeyfs unlock test`.
@@ -55,9 +54,8 @@ pub(in crate::cli) struct UnlockTest {
     pub(in crate::cli) target: TargetArg,
     #[command(flatten)]
     pub(in crate::cli) open: Open,
-    /// Print JSON
-    #[arg(long)]
-    pub(in crate::cli) json: bool,
+    #[command(flatten)]
+    pub(in crate::cli) json: Json,
 }
 
 /// `rekeyfs unlock label`.
@@ -72,9 +70,8 @@ pub(in crate::cli) struct UnlockLabel {
     pub(in crate::cli) label: String,
     #[command(flatten)]
     pub(in crate::cli) open: Open,
-    /// Print JSON
-    #[arg(long)]
-    pub(in crate::cli) json: bool,
+    #[command(flatten)]
+    pub(in crate::cli) json: Json,
 }
 
 /// `rekeyfs recover`.
@@ -102,9 +99,8 @@ pub(in crate::cli) struct Recover {
     pub(in crate::cli) new_recovery_key: bool,
     #[command(flatten)]
     pub(in crate::cli) kdf: Kdf,
-    /// Print JSON
-    #[arg(long)]
-    pub(in crate::cli) json: bool,
+    #[command(flatten)]
+    pub(in crate::cli) json: Json,
 }
 
 /// `rekeyfs unlock add`.
@@ -119,9 +115,8 @@ pub(in crate::cli) struct UnlockAdd {
     pub(in crate::cli) open: Open,
     #[command(flatten)]
     pub(in crate::cli) new: NewSecret,
-    /// Print JSON
-    #[arg(long)]
-    pub(in crate::cli) json: bool,
+    #[command(flatten)]
+    pub(in crate::cli) json: Json,
 }
 
 /// `rekeyfs unlock remove`.
@@ -136,9 +131,8 @@ pub(in crate::cli) struct UnlockRemove {
     pub(in crate::cli) open: Open,
     #[command(flatten)]
     pub(in crate::cli) revoke: Revoke,
-    /// Print JSON
-    #[arg(long)]
-    pub(in crate::cli) json: bool,
+    #[command(flatten)]
+    pub(in crate::cli) json: Json,
 }
 
 /// `rekeyfs unlock change`.
@@ -159,7 +153,6 @@ pub(in crate::cli) struct UnlockChange {
     pub(in crate::cli) new: NewSecret,
     #[command(flatten)]
     pub(in crate::cli) revoke: Revoke,
-    /// Print JSON
-    #[arg(long)]
-    pub(in crate::cli) json: bool,
+    #[command(flatten)]
+    pub(in crate::cli) json: Json,
 }

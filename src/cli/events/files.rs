@@ -23,7 +23,7 @@ fn open(target: &Path, args: &Open) -> Outcome<OpenTarget> {
 pub(super) fn rotate(args: &EventsRotate) -> Outcome {
     let opened = open(&args.target, &args.open)?;
     let closed = opened.operations().rotate_events().map_err(|error| errors::operation(&error))?;
-    if args.json {
+    if *args.json {
         return output::print_json(&json!({"closed": closed}));
     }
     output::print(&format!("{} is closed as {closed}; the log continues in a new file\n", events::FILE_NAME))
@@ -36,7 +36,7 @@ pub(super) fn rotate(args: &EventsRotate) -> Outcome {
 pub(super) fn prune(args: &EventsPrune) -> Outcome {
     let opened = open(&args.target, &args.open)?;
     let removed = opened.operations().prune_events(args.keep).map_err(|error| errors::operation(&error))?;
-    if args.json {
+    if *args.json {
         return output::print_json(&json!({"removed": removed}));
     }
     let shown = removed.iter().map(|name| format!("{name} is removed\n")).collect::<String>();

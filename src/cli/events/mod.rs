@@ -62,7 +62,7 @@ fn show_log(args: &Events) -> Outcome {
         return verify(args, &target);
     }
     let mut translator = match &target {
-        _ if args.json => Translator::None,
+        _ if *args.json => Translator::None,
         Target::Mounted(_) => Translator::Daemon,
         Target::Vault(vault) => {
             let keys = open_keyring(vault, &args.open)?.opened.keys;
@@ -85,12 +85,12 @@ fn show_log(args: &Events) -> Outcome {
             let doubtful = verified.doubtful(&tail, || translator.doubtful(&vault));
             let numbered: Vec<(u64, &Read)> = (shown + 1..).zip(&lines).collect();
             let of_lines =
-                Showing { doubtful, json: args.json, since: since.as_deref(), vault: &vault, style: &style };
+                Showing { doubtful, json: *args.json, since: since.as_deref(), vault: &vault, style: &style };
             show(&numbered, &of_lines, &mut translator, &mut held_back)?;
             shown += lines.len() as u64;
         } else if args.follow {
             std::thread::sleep(POLL);
-        } else if args.json {
+        } else if *args.json {
             return Ok(());
         } else {
             return output::print(&held_back.summary());
@@ -101,7 +101,7 @@ fn show_log(args: &Events) -> Outcome {
 fn verify(args: &Events, target: &Target) -> Outcome {
     let open = OpenTarget::open(target, &args.open, Access::Beside)?;
     let found = open.operations().verify_events().map_err(|error| errors::operation(&error))?;
-    if args.json {
+    if *args.json {
         output::print_json(&found)?;
     } else {
         output::print(&summary(&found))?;

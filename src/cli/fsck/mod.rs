@@ -165,7 +165,7 @@ impl CheckObserver for Report {
 impl Report {
     fn new(args: &args::Fsck) -> Outcome<Self> {
         let cancellation = Cancellation::linked_to(&[&interrupt::watch(CANCELLED)?]);
-        let (json, display) = (args.json, Display::new());
+        let (json, display) = (*args.json, Display::new());
         Ok(Self { json, display, cancellation, unwritten: None, held_back: None })
     }
 

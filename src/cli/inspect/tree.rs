@@ -210,7 +210,7 @@ impl List<'_> {
                 Ok(())
             }
             Ok(true) if self.args.print0 => output::print_path0(row.path.as_path()),
-            Ok(true) if self.args.json => output::print_json_line(&row),
+            Ok(true) if *self.args.json => output::print_json_line(&row),
             Ok(true) => output::print(&text(&row)),
         }
     }

@@ -85,7 +85,7 @@ fn list(args: &args::UnlockList) -> Outcome {
         .into_iter()
         .map(Row::from)
         .collect();
-    if args.json {
+    if *args.json {
         let labels_known = labels.is_some();
         return output::print_json(&Listing { vault_id: header.vault, labels_known, slots });
     }
@@ -145,10 +145,10 @@ fn add(args: &args::UnlockAdd) -> Outcome {
     check_writable(target.vault())?;
     let opened = open_keyring(target.vault(), &args.open)?.opened;
     let new = New::read(&target, &args.new, None)?;
-    new.show(args.json)?;
+    new.show(*args.json)?;
     let id =
         opened.keys.add_slot(&opened.proof, &new.slot(label)).map_err(|error| errors::keyring(&error))?;
-    if args.json {
+    if *args.json {
         return output::print_json(&json!({ "added": id, "kind": new.secret.kind().name() }));
     }
     output::print(&format!("slot {id} ({}) is added\n", new.secret.kind()))
@@ -162,7 +162,7 @@ fn label(args: &args::UnlockLabel) -> Outcome {
     let slot = find(&args.slot, &known_slots(&opened)?)?;
     let (keys, proof) = (&opened.keys, &opened.proof);
     keys.label_slot(proof, slot, label.clone()).map_err(|error| errors::keyring(&error))?;
-    if args.json {
+    if *args.json {
         return output::print_json(&json!({ "slot_id": slot, "label": label }));
     }
     output::print(&match label {
@@ -178,12 +178,12 @@ fn remove(args: &args::UnlockRemove) -> Outcome {
         let revocation = Revocation::prepare(&target, &args.open, &args.revoke)?;
         let slot = find(&args.slot, &known_slots(&revocation.unlocked.opened)?)?;
         let kdf = calibrate(KdfChoice::Calibrated, None)?;
-        return revocation.carry_out(slot, true, &[], kdf, args.json);
+        return revocation.carry_out(slot, true, &[], kdf, *args.json);
     }
     let opened = open_keyring(target.vault(), &args.open)?.opened;
     let slot = find(&args.slot, &known_slots(&opened)?)?;
     opened.keys.remove_slot(&opened.proof, slot).map_err(|error| errors::keyring(&error))?;
-    if args.json {
+    if *args.json {
         return output::print_json(&json!({ "removed": slot, "vault": PathText(target.vault().to_owned()) }));
     }
     output::print(&format!("slot {slot} of {} is removed\n", printable::path(target.vault())))
@@ -203,17 +203,23 @@ fn change(args: &args::UnlockChange) -> Outcome {
         let own = opened.proof.slot();
         let (slot, old) = replaced(opened, args)?;
         let new = New::read(&target, &args.new, old.info.kdf)?;
-        return revocation.carry_out(slot, slot != own, &[new.slot(label.or(old.label))], new.kdf, args.json);
+        return revocation.carry_out(
+            slot,
+            slot != own,
+            &[new.slot(label.or(old.label))],
+            new.kdf,
+            *args.json,
+        );
     }
     let opened = open_keyring(target.vault(), &args.open)?.opened;
     let (slot, old) = replaced(&opened, args)?;
     let new = New::read(&target, &args.new, old.info.kdf)?;
-    new.show(args.json)?;
+    new.show(*args.json)?;
     let id = opened
         .keys
         .change_slot(&opened.proof, slot, &new.slot(label))
         .map_err(|error| errors::keyring(&error))?;
-    if args.json {
+    if *args.json {
         return output::print_json(
             &json!({ "added": id, "kind": new.secret.kind().name(), "removed": slot }),
         );

@@ -51,7 +51,7 @@ pub(in crate::cli) fn run(args: &args::Recover) -> Outcome {
     let recovery = args.new_recovery_key.then(RecoveryKey::generate);
     if let Some(recovery) = &recovery {
         // It has to be seen before the vault depends on it.
-        init::show_recovery_key(&recovery.to_text(), args.json)?;
+        init::show_recovery_key(&recovery.to_text(), *args.json)?;
     }
     let recovery = recovery.map(Secret::Recovery);
     let label_of = |slot: SlotId| {
@@ -67,7 +67,7 @@ pub(in crate::cli) fn run(args: &args::Recover) -> Outcome {
     let made =
         opened.keys.replace_slots(&opened.proof, &removed, &new).map_err(|error| errors::keyring(&error))?;
 
-    if args.json {
+    if *args.json {
         return output::print_json(&json!({ "added": made, "removed": removed }));
     }
     let mut out = String::new();

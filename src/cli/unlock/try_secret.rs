@@ -34,7 +34,7 @@ pub(super) fn run(args: &args::UnlockTest) -> Outcome {
     let labels = looked.keys.slot_labels().map_err(|error| errors::keyring(&error))?;
     let opened =
         KnownSlot::all(header.slots.list(), &labels).into_iter().find(|known| known.info.id == Some(slot));
-    if args.json {
+    if *args.json {
         let label = opened.and_then(|known| known.label);
         return output::print_json(&json!({
             "vault_id": header.vault, "slot_id": slot, "kind": secret.kind().name(), "label": label,
