@@ -15,6 +15,7 @@ use super::open::{KeyringFile, OpenOptions, Opened};
 use super::rules::key_refs::KeyRef;
 use super::rules::state::Clock;
 use super::store::seen_generations::SeenGenerations;
+use super::store::vault_dir::FILE_NAME;
 use crate::crypto::keys::Dek;
 use crate::crypto::password::KdfParams;
 use crate::crypto::suite::Suite;
@@ -77,6 +78,13 @@ impl Fixture {
         KeyringFile::create(&self.vault(), Suite::Aes256Gcm, secrets, KDF, &self.options()).unwrap()
     }
 
+    /// With a keyring that a key file opens: its keys, and the file's bytes as it was made.
+    pub(crate) fn with_keyring(self) -> (Self, Arc<Keys>, Vec<u8>) {
+        let keys = self.create(&[&key_file(1)]).keys;
+        let made = self.read(FILE_NAME);
+        (self, keys, made)
+    }
+
     pub(crate) fn open(&self, secret: &Secret) -> Result<Opened, KeyringError> {
         KeyringFile::open(&self.vault(), secret, &self.options())
     }
@@ -100,6 +108,17 @@ pub(crate) fn passphrase(text: &str) -> Secret {
 
 pub(crate) fn default_alias() -> KeyRef {
     KeyRef::Alias(AliasName::default_alias())
+}
+
+/// Gives the default alias's key a version; returns its number.
+pub(crate) fn rotate(keys: &Keys) -> u32 {
+    keys.rotate(&default_alias()).unwrap().new.0
+}
+
+pub(crate) fn rotate_times(keys: &Keys, times: u32) {
+    for _ in 0..times {
+        rotate(keys);
+    }
 }
 
 /// What a DEK is told apart by.

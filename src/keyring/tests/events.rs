@@ -140,9 +140,7 @@ fn events_whose_sync_failed_are_written_again_before_the_next_one() {
 
 #[test]
 fn a_keyring_that_was_put_back_is_noted_when_refused_and_when_accepted() {
-    let f = Fixture::new();
-    let keys = f.create(&[&key_file(1)]).keys;
-    let old = f.read(FILE_NAME);
+    let (f, keys, old) = Fixture::new().with_keyring();
     keys.rotate(&default_alias()).unwrap();
     f.write(FILE_NAME, &old);
     assert!(matches!(f.open(&key_file(1)), Err(KeyringError::RolledBack { .. })));

@@ -53,25 +53,13 @@ fn lost(keys: &Keys) -> Vec<(u32, u32)> {
     keys.keys()[0].lost.iter().map(|range| (range.first.0, range.last.0)).collect()
 }
 
-fn rotate(keys: &Keys) -> u32 {
-    keys.rotate(&default_alias()).unwrap().new.0
-}
-
-fn rotate_times(keys: &Keys, times: u32) {
-    for _ in 0..times {
-        rotate(keys);
-    }
-}
-
 fn state(keys: &Keys, version: u32) -> VersionState {
     keys.state_of(BackingKeyId { key: keys.keys()[0].id, version: KeyVersion(version) })
 }
 
 #[test]
 fn an_accepted_rollback_never_gives_a_number_out_again() {
-    let f = Fixture::new();
-    let keys = f.create(&[&key_file(1)]).keys;
-    let old = f.read(FILE_NAME);
+    let (f, keys, old) = Fixture::new().with_keyring();
     rotate_times(&keys, 3);
     f.write(FILE_NAME, &old);
     let opened = f.accept().keys;
@@ -92,9 +80,7 @@ fn an_accepted_rollback_never_gives_a_number_out_again() {
 
 #[test]
 fn a_lost_version_is_capped_and_next_version_says_more_where_nothing_is_known() {
-    let f = Fixture::new();
-    let keys = f.create(&[&key_file(1)]).keys;
-    let old = f.read(FILE_NAME);
+    let (f, keys, old) = Fixture::new().with_keyring();
     f.have_seen(&keys, Generation(1_000_000));
     f.write(FILE_NAME, &old);
     let opened = f.accept_from(Some(3)).keys;
@@ -114,9 +100,7 @@ fn a_lost_version_is_capped_and_next_version_says_more_where_nothing_is_known() 
 
 #[test]
 fn the_log_is_evidence_only_where_its_macs_are_the_vaults() {
-    let f = Fixture::new();
-    let keys = f.create(&[&key_file(1)]).keys;
-    let old = f.read(FILE_NAME);
+    let (f, keys, old) = Fixture::new().with_keyring();
     rotate_times(&keys, 70);
     f.forget_host();
     f.write(FILE_NAME, &old);
@@ -141,9 +125,7 @@ fn the_log_is_evidence_only_where_its_macs_are_the_vaults() {
 
 #[test]
 fn opening_an_old_keyring_without_saving_it_leaves_a_host_that_knows_nothing_as_it_is() {
-    let f = Fixture::new();
-    let keys = f.create(&[&key_file(1)]).keys;
-    let old = f.read(FILE_NAME);
+    let (f, keys, old) = Fixture::new().with_keyring();
     rotate_times(&keys, 3);
     f.forget_host();
     f.write(FILE_NAME, &old);
@@ -160,9 +142,7 @@ fn opening_an_old_keyring_without_saving_it_leaves_a_host_that_knows_nothing_as_
 fn whatever_stops_an_accepted_rollback_leaves_the_evidence() {
     for point in 0..300 {
         for after in [After::Recover, After::Stop] {
-            let f = Fixture::new();
-            let keys = f.create(&[&key_file(1)]).keys;
-            let old = f.read(FILE_NAME);
+            let (f, keys, old) = Fixture::new().with_keyring();
             rotate_times(&keys, 3);
             drop(keys);
             f.write(FILE_NAME, &old);
@@ -289,9 +269,7 @@ fn an_import_of_an_older_backup_marks_what_may_be_lost() {
 
 #[test]
 fn a_merge_fills_what_was_lost_and_nothing_that_was_given_up() {
-    let f = Fixture::new();
-    let keys = f.create(&[&key_file(1)]).keys;
-    let old = f.read(FILE_NAME);
+    let (f, keys, old) = Fixture::new().with_keyring();
     rotate_times(&keys, 3);
     let made = keys.create_key_for_test("alias/made".parse().unwrap());
     let newest = f.save_as("newest");
@@ -346,9 +324,7 @@ fn a_key_that_a_merge_brings_back_has_its_record_of_untagged_files() {
 
 #[test]
 fn a_merge_without_a_rotation_in_between_brings_the_current_version_back() {
-    let f = Fixture::new();
-    let keys = f.create(&[&key_file(1)]).keys;
-    let old = f.read(FILE_NAME);
+    let (f, keys, old) = Fixture::new().with_keyring();
     rotate_times(&keys, 2);
     let newest = f.save_as("newest");
     f.write(FILE_NAME, &old);
@@ -391,9 +367,7 @@ fn a_merge_retires_nothing_and_says_what_was_retired() {
 /// Two keyrings are lost, one after the other. The second, found again, doesn't have what was lost with the first.
 #[test]
 fn a_merge_keeps_lost_what_the_found_keyring_lacks_too() {
-    let f = Fixture::new();
-    let keys = f.create(&[&key_file(1)]).keys;
-    let old = f.read(FILE_NAME);
+    let (f, keys, old) = Fixture::new().with_keyring();
     rotate_times(&keys, 2);
     let first_made = keys.create_key_for_test("alias/first".parse().unwrap());
     let first = f.save_as("first");
@@ -413,9 +387,7 @@ fn a_merge_keeps_lost_what_the_found_keyring_lacks_too() {
 
 #[test]
 fn a_number_with_two_materials_is_refused() {
-    let f = Fixture::new();
-    let keys = f.create(&[&key_file(1)]).keys;
-    let old = f.read(FILE_NAME);
+    let (f, keys, old) = Fixture::new().with_keyring();
     rotate(&keys);
     let newest = f.save_as("newest");
     // As a program did that knew no lost versions.

@@ -30,9 +30,7 @@ impl Fixture {
         std::fs::write(there.path().join(FILE_NAME), start).unwrap();
         let options = OpenOptions { host: SeenGenerations::at(there.path().join("host")), ..self.options() };
         let keys = KeyringFile::open(there.path(), &key_file(1), &options).unwrap().keys;
-        for _ in 0..times {
-            rotate(&keys);
-        }
+        rotate_times(&keys, times);
         std::fs::read(there.path().join(FILE_NAME)).unwrap()
     }
 
@@ -56,15 +54,9 @@ fn root_of(file: &[u8], secret: &Secret) -> Arc<RootKey> {
     Arc::new(parts.header.slots.unlock(parts.header.vault, secret, CostLimit::Usual).unwrap().0)
 }
 
-fn rotate(keys: &Keys) {
-    keys.rotate(&default_alias()).unwrap();
-}
-
 #[test]
 fn an_old_keyring_is_refused_wherever_the_vault_was_moved() {
-    let f = Fixture::new();
-    let keys = f.create(&[&key_file(1)]).keys;
-    let old = f.read(FILE_NAME);
+    let (f, keys, old) = Fixture::new().with_keyring();
     rotate(&keys);
     drop(keys);
     let moved = f.beside("moved");
@@ -83,10 +75,8 @@ fn an_old_keyring_is_refused_wherever_the_vault_was_moved() {
 
 #[test]
 fn a_fork_is_refused_however_long_ago_it_was() {
-    let f = Fixture::in_memory();
-    let keys = f.create(&[&key_file(1)]).keys;
-    let start = f.read(FILE_NAME);
-    (0..3).for_each(|_| rotate(&keys));
+    let (f, keys, start) = Fixture::in_memory().with_keyring();
+    rotate_times(&keys, 3);
     // The last is the longest line that still has generation 4: of 512 entries, the first.
     for times in [3, 4, 5, 515] {
         let theirs = f.changed_elsewhere(&start, times);
@@ -103,10 +93,8 @@ fn a_fork_is_refused_however_long_ago_it_was() {
 
 #[test]
 fn a_line_that_goes_no_further_back_is_taken_with_an_event() {
-    let f = Fixture::in_memory();
-    let keys = f.create(&[&key_file(1)]).keys;
-    let start = f.read(FILE_NAME);
-    (0..3).for_each(|_| rotate(&keys));
+    let (f, keys, start) = Fixture::in_memory().with_keyring();
+    rotate_times(&keys, 3);
     let (mine, theirs) = (f.read(FILE_NAME), f.changed_elsewhere(&start, 516));
     // By a mount that continues with it, too.
     let log = f.read("events.jsonl");
@@ -188,11 +176,11 @@ fn the_original_is_protected_after_an_older_copy_was_accepted_elsewhere() {
     let keys = f.create(&[&key_file(1)]).keys;
     let copy = f.copy("copy");
     let old = f.read(FILE_NAME);
-    (0..3).for_each(|_| rotate(&keys));
+    rotate_times(&keys, 3);
     drop(keys);
     assert!(matches!(f.open_at(&copy, false), Err(KeyringError::RolledBack { .. })));
     let accepted = f.open_at(&copy, true).unwrap().keys;
-    (0..9).for_each(|_| rotate(&accepted));
+    rotate_times(&accepted, 9);
     let newest = f.read(FILE_NAME);
     for bytes in [old, std::fs::read(copy.join(FILE_NAME)).unwrap()] {
         f.write(FILE_NAME, &bytes);
@@ -212,10 +200,8 @@ fn the_original_is_protected_after_an_older_copy_was_accepted_elsewhere() {
 
 #[test]
 fn what_was_given_up_at_a_path_does_not_come_back_there() {
-    let f = Fixture::new();
-    let keys = f.create(&[&key_file(1)]).keys;
-    let old = f.read(FILE_NAME);
-    (0..3).for_each(|_| rotate(&keys));
+    let (f, keys, old) = Fixture::new().with_keyring();
+    rotate_times(&keys, 3);
     let given_up = f.read(FILE_NAME);
     f.write(FILE_NAME, &old);
     f.accept();
@@ -425,7 +411,7 @@ fn an_old_keyring_that_is_accepted_knows_that_a_revocation_hid_what_followed() {
     let seen = std::fs::read(&memory).unwrap();
     rotate(&opened.keys);
     opened.keys.revoke(&opened.proof, &[&key_file(1)], &[], KDF).unwrap();
-    (0..3).for_each(|_| rotate(&opened.keys));
+    rotate_times(&opened.keys, 3);
     drop(opened);
     // A host that has seen the first keyring only: the log proves two more, and that these aren't all.
     std::fs::write(&memory, seen).unwrap();
