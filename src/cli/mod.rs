@@ -4,6 +4,7 @@
 mod age;
 mod args;
 mod backup;
+mod credentials;
 mod errors;
 mod events;
 mod exit;
@@ -37,6 +38,8 @@ mod terminal;
 mod umount;
 mod unlock;
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
 pub use exit::Exit;
@@ -45,7 +48,7 @@ use args::{Command, Invocation};
 
 use exit::Outcome;
 
-use crate::mount::{inherited, log, protect_memory};
+use crate::mount::{inherited, log, protect_memory, report_failure};
 
 /// Runs the command that this process's arguments name.
 pub fn main() -> ExitCode {
@@ -56,6 +59,9 @@ pub fn main() -> ExitCode {
     match args::parse(std::env::args_os()).and_then(run) {
         Ok(status) => status.into(),
         Err(failure) => {
+            if is_foreground_mount(std::env::args_os()) {
+                report_failure(&failure.to_string());
+            }
             match failure.exit {
                 Exit::Pipe => {}
                 // The line is AWS's, whole.
@@ -67,6 +73,14 @@ pub fn main() -> ExitCode {
             if is_fsck { fsck::status(failure.exit).into() } else { failure.exit.into() }
         }
     }
+}
+
+/// Whether a mount in the foreground was asked for, by a command line that may be no good otherwise.
+fn is_foreground_mount(line: impl Iterator<Item = OsString>) -> bool {
+    let mut words = line.skip(1);
+    let asks = |word: &OsString| word == "--foreground" || word.as_bytes().starts_with(b"-f");
+    words.next().is_some_and(|command| command == "mount")
+        && words.take_while(|word| word != "--").any(|word| asks(&word))
 }
 
 /// Returns the status.
@@ -97,4 +111,25 @@ fn run(invocation: Invocation) -> Outcome<u8> {
         },
     };
     done.map(|()| Exit::Ok as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_in_the_foreground_is_seen_in_a_line_that_is_no_good_too() {
+        let is = |line: &str| is_foreground_mount(line.split(' ').map(OsString::from));
+        assert!(
+            is("rekeyfs mount -f v m")
+                && is("rekeyfs mount v m --foreground --nonsense")
+                && is("rekeyfs mount -fo ro")
+        );
+        assert!(
+            !is("rekeyfs mount v m")
+                && !is("rekeyfs umount -f m")
+                && !is("rekeyfs mount -- -f m")
+                && !is("rekeyfs")
+        );
+    }
 }

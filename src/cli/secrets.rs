@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use super::args::{self, BackupPass, Merge};
+use super::credentials;
 use super::exit::{Exit, Failure, Outcome};
 use super::options::Options;
 use super::output;
@@ -328,10 +329,19 @@ pub(super) fn read_key_file(path: &Path) -> Outcome<Secret> {
     let secret = File::open(path).map_err(KeyFileError::Io).and_then(Secret::read_key_file);
     secret.map_err(|error| match error {
         KeyFileError::Io(error) => {
-            Failure::new(Exit::ReadSecret, path.display(), format!("can't read the key file: {error}"))
+            Failure::new(Exit::ReadSecret, path.display(), unread_file(path, "key file", &error))
         }
         KeyFileError::Length => Failure::new(Exit::ReadSecret, path.display(), error),
     })
+}
+
+/// Why a secret's file can't be read.
+fn unread_file(path: &Path, what: &str, error: &io::Error) -> String {
+    let missing = error.kind() == io::ErrorKind::NotFound;
+    match credentials::remedy(path).filter(|_| missing) {
+        Some(remedy) => format!("can't read the {what}: {remedy}"),
+        None => format!("can't read the {what}: {error}"),
+    }
 }
 
 /// A secret in a line of text that is to be read.
@@ -363,7 +373,7 @@ impl Asked<'_> {
                 let object = path.display().to_string();
                 let line = File::open(path)
                     .and_then(first_line)
-                    .map_err(|error| unread(object.clone(), format!("can't read the {name}: {error}")))?;
+                    .map_err(|error| unread(object.clone(), unread_file(path, &name, &error)))?;
                 (line, object, format!("its first line should be the {name}, and is empty; nothing was done"))
             }
             Source::Command(command) => {

@@ -7,6 +7,7 @@ use rustix::fd::AsFd;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
 use super::error::MountError;
+use crate::sys;
 
 /// How far the descriptor table is grown in one go: 512 KiB of kernel memory at most.
 const DESCRIPTORS_AT_START: u64 = 1 << 16;
@@ -89,11 +90,26 @@ pub fn protect_memory() {
     }
     lower_to_zero(Resource::Core);
     if rustix::process::geteuid().is_root() {
-        // Ignored on failure: a container's root may not. sys::locked::all_locked says what came of it.
+        // Ignored on failure: a container's root may not. `warn_of_unlocked_memory` says what came of it.
         let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
     } else {
         raise(Resource::Memlock);
     }
+}
+
+/// What is to be said where keys could not be locked into memory: how much may be, how much they take, and what raises it.
+pub(super) fn warn_of_unlocked_memory() -> Option<String> {
+    let allowed = getrlimit(Resource::Memlock).current.unwrap_or(u64::MAX);
+    (!sys::locked::all_locked()).then(|| unlocked_memory(allowed, sys::locked::wanted() as u64))
+}
+
+fn unlocked_memory(allowed: u64, wanted: u64) -> String {
+    format!(
+        "keys could be swapped out: they take {} KiB of locked memory, and {} KiB are allowed; raise the limit and mount again \
+         (LimitMEMLOCK= in a unit, memlock in /etc/security/limits.conf, ulimit -l)",
+        wanted >> 10,
+        allowed >> 10
+    )
 }
 
 /// Checks that the limit of open files can be raised to what a mount needs.
@@ -137,6 +153,14 @@ mod tests {
     #[test]
     fn of_limited_cpu_time_some_is_kept_for_unmounting() {
         assert_eq!([0, 1, 2, 12, 20, 3600].map(cpu_soft), [0, 0, 1, 6, 10, 3590]);
+    }
+
+    #[test]
+    fn unlocked_memory_is_told_in_figures_with_what_raises_the_limit() {
+        let told = unlocked_memory(8 << 10, 192 << 10);
+        for part in ["192 KiB", " 8 KiB are allowed", "LimitMEMLOCK=", "limits.conf", "ulimit -l"] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
     }
 
     #[test]

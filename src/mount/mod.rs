@@ -35,6 +35,7 @@ pub use mountpoint::{dead_mount_of, is_dead};
 pub use options::MountOptions;
 pub use prepare::{Prepared, locate_vault, prepare};
 pub use remount::{FlagChanges, remount};
+pub use service_manager::report_failure;
 pub use unmount::{UnmountMode, unmount};
 pub use users::{MountUser, users_of};
 
@@ -52,9 +53,7 @@ impl Prepared {
     /// Why there is no mount.
     pub fn serve(&self, secret: Secret, exit_code: fn(&MountError) -> u8) -> Result<(), MountError> {
         if self.options.foreground {
-            let manager = service_manager::ServiceManager::of(&self.options);
-            let ended = self.run(secret, &daemon::Starting::in_foreground());
-            return ended.inspect_err(|error| manager.status(&error.to_string()));
+            return self.run(secret, &daemon::Starting::in_foreground());
         }
         match daemon::split()? {
             daemon::Side::Parent(waiting) => {

@@ -1,7 +1,8 @@
 //! What a mount in the foreground tells the service manager that started it (systemd), by sd_notify(3).
 //!
 //! - `READY=1` once the mount answers: a statfs of its root has come back through the kernel.
-//! - `STATUS=` a line for `systemctl status`.
+//! - `STATUS=` a line for `systemctl status`: what is done, and at the end why there is no mount, whatever the reason and
+//!   however early (`cli` tells it, which knows all of them).
 //! - `STOPPING=1` when an unmount begins: at a signal, or when the kernel ends the session.
 //! - `WATCHDOG=1` at half of the time that the manager allows, each after another such statfs. It says that the kernel
 //!   delivers requests and that a session thread has answered one; the answer comes from the lower filesystem, so one
@@ -59,8 +60,8 @@ impl ServiceManager {
     /// That of a mount with these options. Only one in the foreground has it: a daemon isn't the process that was
     /// started.
     pub(super) fn of(options: &MountOptions) -> Self {
-        let listens = options.foreground && std::env::var_os(SOCKET).is_some_and(|path| !path.is_empty());
-        Self { listens, stopping: Arc::default() }
+        let manager = Self::of_this_process();
+        Self { listens: manager.listens && options.foreground, ..manager }
     }
 
     /// Reports that the mount serves once it does, and from then on that it is alive, as often as is wanted.
@@ -78,13 +79,19 @@ impl ServiceManager {
         Ok(())
     }
 
+    /// That of this process, if it was started by one.
+    fn of_this_process() -> Self {
+        let listens = std::env::var_os(SOCKET).is_some_and(|path| !path.is_empty());
+        Self { listens, stopping: Arc::default() }
+    }
+
     /// An unmount has begun.
     pub(super) fn stopping(&self, doing: &str) {
         self.stopping.store(true, Ordering::Relaxed);
         self.send(&[NotifyState::Stopping, NotifyState::Status(&printable::line(doing))]);
     }
 
-    /// What is done now, or why the mount has failed.
+    /// What is done now.
     pub(super) fn status(&self, text: &str) {
         self.send(&[NotifyState::Status(&printable::line(text))]);
     }
@@ -119,6 +126,11 @@ impl ServiceManager {
             self.send(&[NotifyState::Watchdog]);
         }
     }
+}
+
+/// Tells the service manager, if there is one, why a mount in the foreground failed.
+pub fn report_failure(line: &str) {
+    ServiceManager::of_this_process().status(line);
 }
 
 /// How often the watchdog is told, if it allows this long: an answer has the other half.

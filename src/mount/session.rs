@@ -27,7 +27,7 @@ use crate::keyring::{KeyringFile, OpenOptions};
 use crate::service::{CountToKeep, MountStatus, OpenVault, open_tree, take_up_count};
 use crate::unlock::Secret;
 use crate::vault::Vault;
-use crate::{rewrap, storage, sys};
+use crate::{rewrap, storage};
 
 /// Threads that read requests. A second one pays off when the first waits for a disk; more hardly do.
 const SESSION_THREADS: std::ops::RangeInclusive<usize> = 2..=4;
@@ -102,10 +102,8 @@ fn warn_of(vault: &Vault, prepared: &Prepared) {
             over.mountpoint.display()
         );
     }
-    if !sys::locked::all_locked() {
-        tracing::warn!(
-            "{path}: the limit of locked memory (ulimit -l) is too low: keys could be swapped out"
-        );
+    if let Some(warning) = limits::warn_of_unlocked_memory() {
+        tracing::warn!("{path}: {warning}");
     }
 }
 

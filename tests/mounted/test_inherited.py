@@ -306,6 +306,16 @@ class OfAUser(UserMountTest):
         done = self.shell("cat mnt/a && echo more > mnt/b && sync mnt/b && $R umount mnt")
         self.assertEqual((done.returncode, done.stdout), (0, "small\n"), done.stderr)
 
+    def test_a_limit_on_locked_memory_is_told_with_what_keys_take(self):
+        done = self.shell(f"ulimit -l 16; {self.MOUNT}")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertRegex(done.stderr, r"they take (64|\d{3}) KiB of locked memory, and 16 KiB are allowed; raise the limit")
+        for how in ("LimitMEMLOCK=", "memlock in /etc/security/limits.conf", "ulimit -l"):
+            self.assertIn(how, done.stderr)
+        self.shell_ok("$R umount mnt")
+        self.assertNotIn("locked memory", self.shell(f"ulimit -l 8192; {self.MOUNT}").stderr)
+        self.shell_ok("$R umount mnt")
+
     def test_a_hard_limit_on_cpu_time_unmounts_before_it_kills(self):
         done = self.shell(f"ulimit -t 4; {self.MOUNT}")
         self.assertEqual(done.returncode, 0, done.stderr)

@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
@@ -19,10 +19,16 @@ unsafe impl Send for Cells {}
 
 static FREE: Mutex<Cells> = Mutex::new(Cells(Vec::new()));
 static ALL_LOCKED: AtomicBool = AtomicBool::new(true);
+static WANTED: AtomicUsize = AtomicUsize::new(0);
 
 /// Whether every cell so far is in memory that can't be swapped out.
 pub fn all_locked() -> bool {
     ALL_LOCKED.load(Ordering::Relaxed)
+}
+
+/// Bytes of memory that were to be locked so far.
+pub fn wanted() -> usize {
+    WANTED.load(Ordering::Relaxed)
 }
 
 /// `N` secret bytes (at most 64) in a cell of their own.
@@ -98,6 +104,7 @@ fn map_chunk() -> NonNull<u8> {
     let Some(base) = mapped.ok().and_then(NonNull::new) else {
         std::alloc::handle_alloc_error(std::alloc::Layout::new::<[u8; CHUNK]>())
     };
+    WANTED.fetch_add(CHUNK, Ordering::Relaxed);
     // SAFETY: the range was just mapped; advice and locking change no content.
     let locked = unsafe {
         rustix::mm::madvise(base.as_ptr(), CHUNK, Advice::LinuxDontDump)
