@@ -83,10 +83,8 @@ done
 
 put 644 "$DOC/examples" packaging/prometheus/rekeyfs.rules.yml
 
-# Documents. Those that link the reports of measurements find them there too.
-put 644 "$DOC" README.md SECURITY.md
-put 644 "$DOC/docs" docs/*.md
-put 644 "$DOC/docs/schemas" docs/schemas/*.json
+# Documents, with what they link to where that is of use on a machine.
+python3 scripts/documents.py "$DOC" README.md SECURITY.md docs/*.md docs/*.svg docs/schemas/*.json || die "the documents could not be put into $DOC"
 gzip -9n <CHANGELOG.md >"$DOC/changelog.gz"
 debian_changelog() {
     printf 'rekeyfs (%s-1) unstable; urgency=medium\n\n  * rekeyfs %s; changelog.gz has what changes.\n\n' "$VERSION" "$VERSION"
