@@ -3,8 +3,10 @@ test's own is the terminal."""
 
 import errno
 import os
+import pathlib
 import pty
 import select
+import shlex
 import signal
 import subprocess
 import termios
@@ -192,3 +194,31 @@ class PromptsOfAnotherUser(UserMountTest):
         self.assertEqual(terminal.ended(), 0, terminal.shown)
         self.assertNotIn("a passphrase of theirs", terminal.shown)
         self.assertTrue(terminal.is_as_before())
+
+    def test_su_c_at_a_terminal_mounts_with_a_passphrase_that_is_typed(self):
+        """su itself, from root's login: the terminal is root's, and what su starts can't open it by its name."""
+        self.need_tools("su")
+        environment = [f"{name}={self.vault.env[name]}" for name in ("XDG_RUNTIME_DIR", "XDG_STATE_HOME", "HOME")]
+        command = shlex.join(["env", *environment, str(self.bin), "mount", str(self.vault.path), str(self.mnt)])
+        premise = Terminal(self, ["/usr/bin/su", "-s", "/bin/sh", "-c", "exec 3<> /dev/tty", "nobody"], os.environ.copy())
+        self.assertNotEqual(premise.ended(), 0, "su -c gives it a terminal of its own")
+        for login in ([], ["-"]):
+            with self.subTest(login=login):
+                terminal = Terminal(self, ["/usr/bin/su", *login, "-s", "/bin/sh", "-c", command, "nobody"], os.environ.copy())
+                prompt = f"Passphrase of {self.vault.path}: "
+                terminal.wait_for(prompt)
+                terminal.type("wrong")
+                terminal.wait_for(prompt, 2)
+                terminal.type(PASSPHRASE)
+                self.assertEqual(terminal.ended(), 0, terminal.shown)
+                self.assertNotIn(PASSPHRASE, terminal.shown)
+                self.assertNotIn("wrong\r", terminal.shown.replace("wrong passphrase", ""))
+                self.assertTrue(terminal.is_as_before())
+                self.vault.pid = self.vault.daemon_pid()
+                self.assertEqual(self.owner(), NOBODY)
+                self.vault.umount()
+
+    def owner(self):
+        """Whose the mount's process is; /proc's files of one that can't be dumped are root's."""
+        status = pathlib.Path(f"/proc/{self.vault.pid}/status").read_text()
+        return int(next(line for line in status.splitlines() if line.startswith("Uid:")).split()[2])
