@@ -1,19 +1,22 @@
 //! `rekeyfs info`: what a vault's directory shows to anyone who can read it. It takes no lock, asks no daemon and writes
 //! nothing. None of it is authenticated: someone who can write the directory can write this.
 
-use std::fmt::Write;
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::args;
 use super::errors;
 use super::exit::{Exit, Failure, Outcome};
+use super::fit;
+use super::local_time;
 use super::output;
 use super::target::Target;
+use super::terminal;
 use super::unlock::{Row, slot_lines, unlabelled};
 use crate::ids::{PathText, Timestamp, VaultId};
 use crate::keyring::{Header, KeyringDir};
@@ -58,7 +61,10 @@ struct MountInfo {
 /// [`Exit::Vault`] if it is no vault; why its keyring can't be read.
 pub(super) fn run(args: &args::Info) -> Outcome {
     let info = Info::of(&Target::resolve(&args.target)?)?;
-    if *args.json { output::print_json(&info) } else { output::print(&text(&info)) }
+    if *args.json {
+        return output::print_json(&info);
+    }
+    output::print(&text(&info, terminal::width(), &local_time::zone()))
 }
 
 impl Info {
@@ -99,11 +105,14 @@ impl FileInfo {
     }
 }
 
-fn text(info: &Info) -> String {
+/// Columns of a line's name.
+const NAME: usize = 12;
+
+/// No line is wider but for a word that can't be parted, such as a path.
+fn text(info: &Info, width: usize, zone: &TimeZone) -> String {
     let mut out = String::new();
-    // Writing to a string can't fail.
     let mut line = |name: &str, value: &str| {
-        let _ = writeln!(out, "{name:<12} {value}");
+        out.push_str(&fit::folded(&format!("{name:<NAME$} {value}"), width, NAME + 1));
     };
     line("vault", &info.vault_id.to_string());
     line("directory", &printable::path(info.vault.as_path()));
@@ -112,7 +121,7 @@ fn text(info: &Info) -> String {
     line("suite", &info.suite);
     for file in &info.files {
         let size = printable::counted(i128::from(file.bytes), "byte", "bytes");
-        line(file.name, &format!("{size}, written {}", file.modified));
+        line(file.name, &format!("{size}, written {}", local_time::reworded(&file.modified, zone)));
     }
     let risk = info.power_cut_risk.as_ref().map(|risk| format!("; {risk}")).unwrap_or_default();
     line("filesystem", &format!("{}{risk}", printable::line(&info.filesystem)));
@@ -123,7 +132,7 @@ fn text(info: &Info) -> String {
             line("mount", &format!("{at} (process {}, uid {})", mount.pid, mount.uid));
         }
     }
-    let _ = writeln!(out, "\n{}", slot_lines(&info.slots).trim_end());
-    out.push_str("\nNothing of this is authenticated: `rekeyfs status` shows what a secret of the vault vouches for.\n");
-    out
+    let last =
+        "Nothing of this is authenticated: `rekeyfs status` shows what a secret of the vault vouches for.";
+    out + "\n" + &slot_lines(&info.slots, width, zone) + "\n" + &fit::folded(last, width, 0)
 }

@@ -1,5 +1,6 @@
 //! `rekeyfs inspect`: which key version wraps which file.
 
+mod columns;
 mod file;
 mod filter;
 mod tree;

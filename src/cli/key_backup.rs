@@ -2,12 +2,14 @@
 
 use std::fmt::Write;
 
+use jiff::tz::TimeZone;
 use serde_json::json;
 
 use super::age::Recipients;
 use super::args::Keep;
 use super::errors;
 use super::exit::{Exit, Failure, Outcome};
+use super::local_time::{self, Precision};
 use super::open_keyring::open_keyring;
 use super::open_target::{Access, OpenTarget};
 use super::output;
@@ -158,11 +160,11 @@ fn lag(versions: Option<u64>, generations: Option<u64>) -> Option<String> {
 }
 
 /// The lines of `status`.
-pub(super) fn lines(known: &KeyBackupStatus) -> String {
+pub(super) fn lines(known: &KeyBackupStatus, zone: &TimeZone) -> String {
     let mut out = String::new();
     let name = "key backup";
     if let Some(at) = &known.exported {
-        let day = at.split('T').next().unwrap_or(at);
+        let day = local_time::told(at, zone, Precision::Day);
         let newest = known.kept.is_empty();
         let behind = lag(known.behind_versions, known.behind_generations).filter(|_| newest);
         let behind = behind.map(|behind| format!("{behind} ")).unwrap_or_default();
@@ -185,7 +187,7 @@ pub(super) fn after_rotation(known: &KeyBackupStatus, first: bool) -> String {
                     written at each change, `rekeyfs key-backup export` one by hand\n";
         return if first { none.to_owned() } else { String::new() };
     }
-    lines(known)
+    lines(known, &local_time::zone())
 }
 
 /// What is known of backups, for a rotation's answer; none where an older daemon doesn't know.

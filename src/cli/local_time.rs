@@ -1,5 +1,6 @@
-//! Times for people: in this machine's zone (`TZ`, else /etc/localtime), with the offset from UTC, to the minute. Programs
-//! get UTC, as it is in JSON. The crate is jiff: std and the crate `time` can't tell the offset of a date in a process with
+//! Times for people, the same in all commands: in this machine's zone (`TZ`, else /etc/localtime), with the offset from UTC,
+//! `2026-11-22 03:00 +01:00`. They are told to the minute; lines that aren't cut to a terminal's width have milliseconds.
+//! Programs get UTC, as it is in JSON. The crate is jiff: std and the crate `time` can't tell the offset of a date in a process with
 //! threads; without a zone that is known, it is UTC.
 
 use jiff::tz::TimeZone;
@@ -11,17 +12,36 @@ pub(super) fn zone() -> TimeZone {
     TimeZone::system()
 }
 
-/// A time in a zone; one that is in no calendar as it is.
-pub(super) fn shown(at: Timestamp, zone: &TimeZone) -> String {
-    match jiff::Timestamp::from_millisecond(at.0) {
-        Ok(time) => time.to_zoned_datetime(zone.clone()).strftime("%Y-%m-%d %H:%M %:z").to_string(),
-        Err(_) => at.to_string(),
+/// How much of a time is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Precision {
+    Day,
+    Minute,
+    Millisecond,
+}
+
+impl Precision {
+    const fn format(self) -> &'static str {
+        match self {
+            Self::Day => "%Y-%m-%d",
+            Self::Minute => "%Y-%m-%d %H:%M %:z",
+            Self::Millisecond => "%Y-%m-%d %H:%M:%S%.3f %:z",
+        }
     }
 }
 
-/// The same for a time as the operations write it; another text as it is.
+/// A time as the operations write it, to the minute; another text as it is.
 pub(super) fn reworded(text: &str, zone: &TimeZone) -> String {
-    Timestamp::parse(text).map_or_else(|| text.to_owned(), |at| shown(at, zone))
+    told(text, zone, Precision::Minute)
+}
+
+/// The same, as precise as asked. A time that is in no calendar stays as it is.
+pub(super) fn told(text: &str, zone: &TimeZone, precision: Precision) -> String {
+    let at = Timestamp::parse(text).and_then(|at| jiff::Timestamp::from_millisecond(at.0).ok());
+    at.map_or_else(
+        || text.to_owned(),
+        |at| at.to_zoned_datetime(zone.clone()).strftime(precision.format()).to_string(),
+    )
 }
 
 #[cfg(test)]
@@ -35,6 +55,10 @@ mod tests {
         assert_eq!(reworded("2026-06-30T22:30:00.000Z", &zone), "2026-07-01 00:30 +02:00");
         assert_eq!(reworded("2026-06-30T22:30:00.000Z", &TimeZone::UTC), "2026-06-30 22:30 +00:00");
         assert_eq!(reworded("soon", &zone), "soon");
-        assert!(shown(Timestamp(i64::MAX), &zone).ends_with("ms since 1970"));
+        let late = Timestamp(i64::MAX).to_string();
+        assert_eq!(reworded(&late, &zone), late);
+        let exact = |precision| told("2026-06-30T22:30:01.020Z", &zone, precision);
+        assert_eq!(exact(Precision::Millisecond), "2026-07-01 00:30:01.020 +02:00");
+        assert_eq!(exact(Precision::Day), "2026-07-01");
     }
 }

@@ -1,6 +1,6 @@
 //! `rekeyfs status`: keys and versions with the files on each, a bar for each on a terminal, and what is to come.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use jiff::tz::TimeZone;
@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 use super::args::{self, StatusOutput};
 use super::errors;
 use super::exit::{Exit, Failure, Outcome, note};
+use super::fit;
 use super::key_backup;
 use super::local_time;
 use super::metrics;
@@ -15,6 +16,7 @@ use super::open_target::{Access, OpenTarget};
 use super::output;
 use super::progress::{Display, long_work};
 use super::rewrap;
+use super::short_ids::ShortIds;
 use super::target::Target;
 use super::terminal;
 use crate::ids::{KeyId, KeyVersion};
@@ -22,14 +24,8 @@ use crate::keyring::{VersionRange, VersionState};
 use crate::printable;
 use crate::service::Status;
 
-/// Columns from which on ids are shown whole.
-const WHOLE_IDS: usize = 120;
-/// Characters of a whole one.
-const KEY_ID: usize = 36;
 /// Columns of a number of files, at least.
 const FILES: usize = 9;
-/// Digits of an id that is shown short, unless more are needed to tell it from another one.
-const SHORT_ID: usize = 8;
 
 /// Shows the state of a vault.
 ///
@@ -39,9 +35,16 @@ pub(super) fn run(args: &args::Status) -> Outcome {
     if args.output == Some(StatusOutput::Prometheus) {
         return metrics::run(args);
     }
-    let (Some(target), false, None) = (&args.target, args.all, &args.output_file) else {
-        let cause = "--all and --output-file are for --output prometheus; add it, or name one target";
-        return Err(Failure::new(Exit::Usage, "command line", cause));
+    let prometheus_alone = |option: &str, what: &str| {
+        let cause =
+            format!("{what} is for --output prometheus; add that, or leave it out and name one TARGET");
+        Failure::new(Exit::Usage, option, cause)
+    };
+    if args.output_file.is_some() {
+        return Err(prometheus_alone("--output-file", "a file in whose place the text is put"));
+    }
+    let Some(target) = args.target.as_ref().filter(|_| !args.all) else {
+        return Err(prometheus_alone("--all", "every mount at once"));
     };
     let open = OpenTarget::open(&Target::resolve(target)?, &args.open, Access::Read)?;
     let status = if args.count {
@@ -69,14 +72,7 @@ struct Layout {
 impl Layout {
     /// A text as lines of this width, of which those after the first are indented.
     fn line(&self, out: &mut String, indent: usize, text: &str) {
-        let indent = " ".repeat(indent);
-        let options = textwrap::Options::new(self.width)
-            .subsequent_indent(&indent)
-            .break_words(false)
-            .word_separator(textwrap::WordSeparator::AsciiSpace)
-            .word_splitter(textwrap::WordSplitter::NoHyphenation);
-        out.push_str(&textwrap::fill(text, options));
-        out.push('\n');
+        out.push_str(&fit::folded(text, self.width, indent));
     }
 
     fn time(&self, text: &str) -> String {
@@ -84,30 +80,15 @@ impl Layout {
     }
 }
 
-/// Shows key ids: whole where there is space, else as many digits as tell them apart.
-struct KeyIds(usize);
-
-impl KeyIds {
-    fn of(status: &Status, layout: &Layout) -> Self {
-        if layout.width >= WHOLE_IDS {
-            return Self(KEY_ID);
-        }
-        let known = status.keys.iter().map(|key| key.key_id);
-        let ids: BTreeSet<KeyId> = known.chain(status.versions.iter().map(|seen| seen.key_id)).collect();
-        let ids: Vec<String> = ids.iter().map(KeyId::to_string).collect();
-        let apart = |digits: &usize| ids.windows(2).all(|pair| pair[0][..*digits] != pair[1][..*digits]);
-        Self((SHORT_ID..KEY_ID).find(apart).unwrap_or(KEY_ID))
-    }
-
-    fn show(&self, id: KeyId) -> String {
-        id.to_string().chars().take(self.0).collect()
-    }
+fn key_ids(status: &Status, layout: &Layout) -> ShortIds {
+    let known = status.keys.iter().map(|key| key.key_id);
+    ShortIds::of(known.chain(status.versions.iter().map(|seen| seen.key_id)), layout.width)
 }
 
 /// Nothing is wider than the layout has it but a word that can't be parted: a path, a name, an alias.
 fn text(status: &Status, layout: &Layout) -> String {
     let mut out = String::new();
-    let ids = KeyIds::of(status, layout);
+    let ids = key_ids(status, layout);
     let mount = status.mount.as_ref().map_or_else(
         || "not mounted".to_owned(),
         |mount| {
@@ -124,14 +105,15 @@ fn text(status: &Status, layout: &Layout) -> String {
     layout.line(&mut out, 11, &format!("directory  {}", printable::path(status.vault.as_path())));
     layout.line(&mut out, 11, &format!("suite      {}", status.suite));
     layout.line(&mut out, 11, &format!("mount      {mount}"));
-    let backup = status.key_backup.as_ref().map(key_backup::lines).unwrap_or_default();
+    let backup =
+        status.key_backup.as_ref().map(|known| key_backup::lines(known, &layout.zone)).unwrap_or_default();
     backup.lines().for_each(|line| layout.line(&mut out, 11, line));
     out.push('\n');
-    aliases(status, layout, &ids, &mut out);
+    aliases(status, layout, ids, &mut out);
     out.push('\n');
-    versions(status, layout, &ids, &mut out);
-    lost(status, layout, &ids, &mut out);
-    to_come(status, layout, &ids, &mut out);
+    versions(status, layout, ids, &mut out);
+    lost(status, layout, ids, &mut out);
+    to_come(status, layout, ids, &mut out);
     out
 }
 
@@ -141,9 +123,9 @@ fn widest<'a>(texts: impl IntoIterator<Item = &'a str>) -> usize {
 }
 
 /// The columns fit; an alias for which no space is left stands in a line of its own.
-fn aliases(status: &Status, layout: &Layout, ids: &KeyIds, out: &mut String) {
+fn aliases(status: &Status, layout: &Layout, ids: ShortIds, out: &mut String) {
     let state = widest(status.aliases.iter().map(|alias| alias.state.as_str()).chain(["state"]));
-    let rest = 2 + ids.0 + 2 + 7 + 2 + state;
+    let rest = 2 + ids.columns() + 2 + 7 + 2 + state;
     let column = widest(status.aliases.iter().map(|alias| alias.alias.as_str()).chain(["alias"]));
     let column = column.min(layout.width.saturating_sub(rest));
     let mut row = |alias: &str, key: &str, version: &str, state: &str| {
@@ -153,7 +135,7 @@ fn aliases(status: &Status, layout: &Layout, ids: &KeyIds, out: &mut String) {
             format!("{alias:column$}")
         };
         // Writing to a string can't fail.
-        let _ = writeln!(out, "{alias}  {key:0$}  {version:>7}  {state}", ids.0);
+        let _ = writeln!(out, "{alias}  {key:0$}  {version:>7}  {state}", ids.columns());
     };
     row("alias", "key", "version", "state");
     for alias in &status.aliases {
@@ -162,7 +144,7 @@ fn aliases(status: &Status, layout: &Layout, ids: &KeyIds, out: &mut String) {
 }
 
 /// A line for each version that wraps files, and for each current one.
-fn versions(status: &Status, layout: &Layout, ids: &KeyIds, out: &mut String) {
+fn versions(status: &Status, layout: &Layout, ids: ShortIds, out: &mut String) {
     let mut rows: BTreeMap<(KeyId, KeyVersion), (u64, Option<VersionState>)> = BTreeMap::new();
     for seen in &status.versions {
         rows.insert((seen.key_id, seen.version), (seen.files, seen.state));
@@ -178,7 +160,7 @@ fn versions(status: &Status, layout: &Layout, ids: &KeyIds, out: &mut String) {
         .collect();
     let column = widest(states.iter().map(String::as_str).chain(["state"]));
     let number = rows.values().map(|(files, _)| files.to_string().len()).max().unwrap_or(0).max(FILES);
-    let id = ids.0;
+    let id = ids.columns();
     let header =
         format!("{:id$}  {:>7}  {:column$}  {:>number$}  {:>6}", "key", "version", "state", "files", "share");
     // Bars take what is left of a line.
@@ -231,7 +213,7 @@ fn counted(status: &Status, all: u64, layout: &Layout) -> String {
 }
 
 /// Key versions that can't be had, and what can be done.
-fn lost(status: &Status, layout: &Layout, ids: &KeyIds, out: &mut String) {
+fn lost(status: &Status, layout: &Layout, ids: ShortIds, out: &mut String) {
     let mut any = false;
     for key in status.keys.iter().filter(|key| !key.service_managed && !key.lost.is_empty()) {
         let ranges: Vec<String> = key.lost.iter().map(VersionRange::to_string).collect();
@@ -247,7 +229,7 @@ fn lost(status: &Status, layout: &Layout, ids: &KeyIds, out: &mut String) {
     }
 }
 
-fn to_come(status: &Status, layout: &Layout, ids: &KeyIds, out: &mut String) {
+fn to_come(status: &Status, layout: &Layout, ids: ShortIds, out: &mut String) {
     let mut lines = Vec::new();
     for key in &status.keys {
         let what = if key.service_managed { " (names and attributes)" } else { "" };

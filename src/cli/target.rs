@@ -234,6 +234,13 @@ pub(super) fn ended_mount(path: &Path) -> Option<Failure> {
     }
 }
 
+/// Why nothing is at a path that a detached mount has left. A vault's directory is never such a one.
+pub(super) fn left_mountpoint(path: &Path) -> Option<Failure> {
+    let place = Destination::of(path).ok()?;
+    let is_left = place.mount.is_none() && place.entry.is_none();
+    place.detached().filter(|_| is_left).map(|detached| detached.failure(path))
+}
+
 /// Whether an entry is of this mount: the kernel has the mount's device and its owner from nobody else.
 pub(super) fn is_of(entry: &Entry, mount: &Mount) -> bool {
     mount.is_vault() && entry.mount_dev == mount.device && mount.user == Some(entry.owner)

@@ -21,6 +21,18 @@ pub(super) fn width() -> usize {
     width.clamp(*WIDTHS.start(), *WIDTHS.end())
 }
 
+/// Columns of the terminal that standard output is; `None` if that is none, whose lines need not fit.
+pub(super) fn columns() -> Option<usize> {
+    let stdout = io::stdout();
+    let size = || rustix::termios::tcgetwinsize(&stdout).ok().map(|size| usize::from(size.ws_col));
+    stdout.is_terminal().then(size).flatten().filter(|columns| *columns > 0)
+}
+
+/// What stands where something was cut.
+pub(super) fn ellipsis() -> &'static str {
+    if in_utf8() { "…" } else { "..." }
+}
+
 /// What a bar on standard output is drawn with; `None` if that is no terminal.
 pub(super) fn bar() -> Option<char> {
     io::stdout().is_terminal().then(|| if in_utf8() { '█' } else { '#' })

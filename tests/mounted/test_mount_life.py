@@ -307,7 +307,8 @@ as {self.vault.uid} '[ "$(cat mnt/f)" = data ] && {self.bin} umount mnt'
 # Each command that takes a path of a mount; {m} is one in it.
 COMMANDS = (
     "status {m}", "status {m} --count", "rotate {m}", "rewrap {m}", "events {m}", "events {m} --verify", "fsck {m}",
-    "inspect {m}/f", "reencrypt {m}/f", "reencrypt -r {m}", "unlock list {m}", "key-backup export {m} backup",
+    "inspect {m}/f", "inspect -r {m}", "inspect -r {m}/f", "info {m}", "events rotate {m}", "unlock test {m}", "recover {m}",
+    "rewrap {m} {m}/f --to-alias alias/default", "key-backup keep {m} --list", "reencrypt {m}/f", "reencrypt -r {m}", "unlock list {m}", "key-backup export {m} backup",
     "kms list-keys --vault {m}", "kms re-encrypt --destination-key-id alias/default {m}/f",
     "key retire {m} --key-id alias/default --below 1",
 )  # fmt: skip

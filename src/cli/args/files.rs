@@ -51,10 +51,10 @@ pub(in crate::cli) struct Status {
     #[arg(long, value_enum, value_name = "FORMAT", conflicts_with = "json")]
     pub(in crate::cli) output: Option<StatusOutput>,
     /// With --output prometheus: every mount of this user, for root of all users, also those whose daemon is gone
-    #[arg(long, requires = "output", conflicts_with = "count")]
+    #[arg(long, conflicts_with = "count")]
     pub(in crate::cli) all: bool,
     /// With --output prometheus: put the text in the place of this file, as a whole
-    #[arg(long, value_name = "FILE", requires = "output")]
+    #[arg(long, value_name = "FILE")]
     pub(in crate::cli) output_file: Option<PathBuf>,
 }
 

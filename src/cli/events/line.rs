@@ -1,26 +1,26 @@
-//! An event as one line for people: time, what, how it ended, particulars, who.
+//! An event as one line for people: time, what, how it ended, particulars, who, and ids.
 //!
-//! On a terminal a line fits its width: ids have their first eight characters, by which commands take them, and what is too
-//! long ends in an ellipsis. Elsewhere, and with `--full`, lines are whole.
+//! On a terminal a line fits its width: a key's id has its first eight characters, by which commands take it, and what doesn't
+//! fit is left out from the end, where ids that no command takes stand; an ellipsis says so. Elsewhere, and with `--full`,
+//! lines are whole, and their times have milliseconds.
 
-use std::collections::BTreeMap;
+use std::cell::Cell;
 use std::fmt::Write;
-use std::io::{self, IsTerminal};
 use std::path::Path;
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use serde_json::Value;
-use unicode_width::UnicodeWidthChar;
+use serde_json::{Map, Value};
 
 use crate::cli::args::Events;
 use crate::cli::exit::one_line;
+use crate::cli::fit::{columns, cut_end};
+use crate::cli::local_time::{self, Precision};
+use crate::cli::short_ids::{SHORT, WHOLE};
+use crate::cli::terminal;
 use crate::printable;
 
-/// Characters of an id that are shown where it is shortened.
-const SHORT_ID: usize = 8;
-/// Characters of an id.
-const ID: usize = 36;
+/// A text that doesn't fit is cut within, if this much of it can be shown; else it is left out.
+const WORTH_SHOWING: usize = 8;
 
 /// How lines are shown.
 pub(super) struct Style {
@@ -28,183 +28,177 @@ pub(super) struct Style {
     zone: Option<TimeZone>,
     /// Columns that a line has, if it must fit.
     width: Option<usize>,
+    ellipsis: &'static str,
+    /// Whether a line didn't fit since that was asked last.
+    cut: Cell<bool>,
+}
+
+/// A piece of a line.
+enum Part {
+    /// Its beginning says something too.
+    Text(String),
+    /// An id or a number: half of it is another one.
+    Whole(String),
+}
+
+impl Part {
+    fn text(&self) -> &str {
+        match self {
+            Self::Text(text) | Self::Whole(text) => text,
+        }
+    }
+
+    /// What a value of the log is told by.
+    fn of(value: &Value, text: String) -> Self {
+        if value.is_string() { Self::Text(text) } else { Self::Whole(text) }
+    }
 }
 
 impl Style {
     /// As it was asked for, on this standard output.
     pub(super) fn of(args: &Events) -> Self {
-        let stdout = io::stdout();
-        let terminal = !args.full && stdout.is_terminal();
-        let columns = || rustix::termios::tcgetwinsize(&stdout).ok().map(|size| usize::from(size.ws_col));
         Self {
-            zone: (!args.utc).then(TimeZone::system),
-            width: terminal.then(columns).flatten().filter(|columns| *columns > 0),
+            zone: (!args.utc).then(local_time::zone),
+            width: if args.full { None } else { terminal::columns() },
+            ellipsis: terminal::ellipsis(),
+            cut: Cell::new(false),
         }
+    }
+
+    /// What is to be said of lines that were cut, once.
+    pub(super) fn hint(&self) -> Option<&'static str> {
+        let hint = "lines that end in an ellipsis are cut to the terminal's width; --full shows them whole";
+        self.cut.take().then_some(hint)
     }
 
     fn time(&self, text: &str) -> String {
-        match (&self.zone, text.parse::<Timestamp>()) {
-            (Some(zone), Ok(time)) => {
-                time.to_zoned_datetime(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string()
-            }
-            _ => text.to_owned(),
-        }
+        let precision = if self.width.is_some() { Precision::Minute } else { Precision::Millisecond };
+        self.zone.as_ref().map_or_else(|| text.to_owned(), |zone| local_time::told(text, zone, precision))
     }
 
     fn id<'a>(&self, text: &'a str) -> &'a str {
-        match text.get(..SHORT_ID) {
-            Some(short) if self.width.is_some() && text.len() == ID => short,
+        match text.get(..SHORT) {
+            Some(short) if self.width.is_some() && text.len() == WHOLE => short,
             _ => text,
         }
     }
 
-    /// The line, or as much of it as fits.
-    pub(super) fn fitted(&self, line: &str) -> String {
-        let columns = |c: char| c.width().unwrap_or_default();
-        let Some(width) = self.width.filter(|width| line.chars().map(columns).sum::<usize>() > *width) else {
-            return line.to_owned();
-        };
-        let mut left = width.saturating_sub(1);
-        let fits = |c: &char| {
-            let rest = left.checked_sub(columns(*c));
-            left = rest.unwrap_or_default();
-            rest.is_some()
-        };
-        line.chars().take_while(fits).chain(['…']).collect()
+    fn doubt(&self, number: u64) -> String {
+        match self.width {
+            Some(_) => format!("line {number} may be forged: "),
+            None => format!("line {number} doesn't follow the one before it, so it may be forged: "),
+        }
+    }
+
+    /// The parts as a line, or as many of them as fit.
+    fn fitted(&self, parts: &[Part]) -> String {
+        let mut line = String::new();
+        for (at, part) in parts.iter().enumerate() {
+            let space = if at == 0 { "" } else { " " };
+            let text = one_line(part.text());
+            let ends = at + 1 == parts.len();
+            let Some(width) = self.width else {
+                let _ = write!(line, "{space}{text}");
+                continue;
+            };
+            let left = width.saturating_sub(columns(&line) + space.len());
+            // Behind what isn't the last an ellipsis must have its place too.
+            let reserved = if ends { 0 } else { 1 + columns(self.ellipsis) };
+            if columns(&text) + reserved <= left {
+                let _ = write!(line, "{space}{text}");
+                continue;
+            }
+            self.cut.set(true);
+            let shown = match part {
+                Part::Text(_) if at == 0 || left >= WORTH_SHOWING => {
+                    cut_end(&(text + &" ".repeat(reserved)), left, self.ellipsis)
+                }
+                _ => self.ellipsis.to_owned(),
+            };
+            let _ = write!(line, "{space}{shown}");
+            break;
+        }
+        line
     }
 }
 
-/// The event, without a line end.
-pub(super) fn human(event: &Value, name: Option<&Path>, style: &Style) -> String {
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+/// The event as a line without its end. One that may be forged is told with its line's number.
+pub(super) fn human(event: &Value, name: Option<&Path>, forged: Option<u64>, style: &Style) -> String {
     let detail = &event["detail"];
-    let mut out = format!("{}  {}", style.time(&text(&event["time"])), text(&event["detail-type"]));
+    let doubt = forged.map(|number| style.doubt(number)).unwrap_or_default();
+    let mut what = format!("{doubt}{}  {}", style.time(&text(&event["time"])), text(&event["detail-type"]));
     match detail["outcome"].as_str() {
         Some("success") | None => {}
+        // As "File Access Refused" says already.
+        Some(outcome) if what.to_lowercase().ends_with(outcome) => {}
         Some(outcome) => {
-            let _ = write!(out, " ({outcome})");
+            let _ = write!(what, " ({outcome})");
         }
     }
-    out.push(':');
-    for (field, value) in detail.as_object().into_iter().flatten() {
+    what.push(':');
+    let none = Map::new();
+    let fields = detail.as_object().unwrap_or(&none);
+    let (mut parts, mut keys, mut ids) = (vec![Part::Text(what)], Vec::new(), Vec::new());
+    for (field, value) in fields {
+        let words = field.replace('-', " ");
         match field.as_str() {
             "outcome" | "uid" | "pid" => {}
             _ if value.is_null() => {}
+            // What it was is told with what it is.
+            _ if is_previous(fields, field) => {}
+            "event-name" | "reason" | "error-code" => parts.push(Part::of(value, text(value))),
             "lower-path" => {
                 let shown = name.map_or_else(|| text(value), |name| format!("\"{}\"", printable::path(name)));
-                let _ = write!(out, " file {shown}");
+                parts.push(Part::Text(format!("file {shown}")));
             }
             "last-attempt" => {
                 let (time, uid) = (style.time(&text(&value["time"])), text(&value["uid"]));
-                let _ = write!(out, " last {time} by uid {uid} pid {}", value["pid"]);
+                parts.push(Part::Text(format!("last {time} by uid {uid} pid {}", value["pid"])));
             }
-            _ => {
-                let _ = write!(out, " {} {}", field.replace('-', " "), style.id(&text(value)));
+            "key-id" => keys.push(Part::Whole(format!("key {}", changed(fields, field, value, style)))),
+            _ if value.is_boolean() => {
+                let not = if value == &Value::Bool(false) { "not " } else { "" };
+                parts.push(Part::Whole(format!("{not}{words}")));
             }
+            _ if is_id(field) => ids.push(Part::Whole(format!("{words} {}", style.id(&text(value))))),
+            _ => parts.push(Part::of(value, format!("{words} {}", changed(fields, field, value, style)))),
         }
     }
-    let _ = write!(out, " by uid {} pid {}", detail["uid"], detail["pid"]);
+    parts.extend(keys);
+    parts.extend(["uid", "pid"].map(|who| Part::Whole(format!("{who} {}", text(&detail[who])))));
     if let Some(more) = event["events-held-back"].as_u64() {
         let classes = event["held-back"].as_object().into_iter().flatten();
         let classes: Vec<String> = classes.map(|(class, count)| format!("{count} {class}")).collect();
         let of = if classes.is_empty() { String::new() } else { format!(": {}", classes.join(", ")) };
-        let _ = write!(out, " ({more} more were held back before this{of})");
+        parts.push(Part::Text(format!("({more} more were held back before this{of})")));
     }
-    one_line(&out)
+    parts.extend(ids);
+    style.fitted(&parts)
 }
 
-/// How many events were held back, by class, in all lines that were shown.
-#[derive(Default)]
-pub(super) struct HeldBack(BTreeMap<String, u64>);
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
 
-impl HeldBack {
-    /// Those before this event. Earlier versions didn't say of which class they were.
-    pub(super) fn add(&mut self, event: &Value) {
-        let Some(all) = event["events-held-back"].as_u64() else { return };
-        let mut unknown = all;
-        for (class, count) in event["held-back"].as_object().into_iter().flatten() {
-            let count = count.as_u64().unwrap_or_default();
-            unknown = unknown.saturating_sub(count);
-            self.count(class, count);
-        }
-        self.count("of an unknown class", unknown);
-    }
+/// Whether a field has what another one was before.
+fn is_previous(fields: &Map<String, Value>, field: &str) -> bool {
+    field.strip_prefix("previous-").is_some_and(|now| fields.contains_key(now))
+}
 
-    fn count(&mut self, class: &str, count: u64) {
-        if count > 0 {
-            let sum = self.0.entry(class.to_owned()).or_default();
-            *sum = sum.saturating_add(count);
-        }
+/// A value, with an arrow from what it was before if that is known.
+fn changed(fields: &Map<String, Value>, field: &str, value: &Value, style: &Style) -> String {
+    let now = text(value);
+    match fields.get(&format!("previous-{field}")).filter(|before| !before.is_null()) {
+        Some(before) => format!("{} -> {}", style.id(&text(before)), style.id(&now)),
+        None => style.id(&now).to_owned(),
     }
+}
 
-    /// A last line that says how many of which class; empty if there were none.
-    pub(super) fn summary(&self) -> String {
-        let all = self.0.values().copied().fold(0, u64::saturating_add);
-        if all == 0 {
-            return String::new();
-        }
-        let classes: Vec<String> = self.0.iter().map(|(class, count)| format!("{count} {class}")).collect();
-        let all = printable::counted(all, "event was", "events were");
-        format!("{all} held back by the limit of their class: {}\n", one_line(&classes.join(", ")))
-    }
+/// Whether a field only tells things apart, and no command takes its value from a line of the log: ids of files and slots,
+/// inodes, hashes, the generation that a change of keys made.
+fn is_id(field: &str) -> bool {
+    field.ends_with("-id") || matches!(field, "generation" | "inode" | "sha256" | "previous-mac")
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn style(zone: Option<TimeZone>, width: Option<usize>) -> Style {
-        Style { zone, width }
-    }
-
-    fn refused() -> Value {
-        json!({
-            "time": "2026-11-22T01:02:03.004Z", "detail-type": "File Access Refused", "events-held-back": 7,
-            "held-back": {"refusals": 5, "damage": 2},
-            "detail": {"event-name": "open", "reason": "key-policy", "lower-path": "tree/AB", "file-id": null,
-                       "key-id": "7b0c5f8e-6a1d-4c57-9f2b-3f1d2f0c9a44", "outcome": "refused", "uid": 1000, "pid": 42},
-        })
-    }
-
-    #[test]
-    fn an_event_is_one_line_that_says_what_who_and_which_file() {
-        let told = "2026-11-22T01:02:03.004Z  File Access Refused (refused): event name open reason key-policy \
-                    file \"a\\nb\" key id 7b0c5f8e-6a1d-4c57-9f2b-3f1d2f0c9a44 by uid 1000 pid 42 \
-                    (7 more were held back before this: 5 refusals, 2 damage)";
-        assert_eq!(human(&refused(), Some(Path::new("a\nb")), &style(None, None)), told);
-        assert!(human(&refused(), None, &style(None, None)).contains(" file tree/AB "));
-    }
-
-    #[test]
-    fn times_are_local_with_their_offset() {
-        let zone = TimeZone::fixed(jiff::tz::offset(-9));
-        let shown = human(&refused(), None, &style(Some(zone), None));
-        assert!(shown.starts_with("2026-11-21T16:02:03.004-09:00  File Access"), "{shown}");
-        assert_eq!(style(Some(TimeZone::UTC), None).time("no time"), "no time");
-    }
-
-    #[test]
-    fn a_line_fits_a_terminal() {
-        let narrow = style(None, Some(80));
-        let shown = human(&refused(), Some(Path::new("世界")), &narrow);
-        assert!(shown.contains(" key id 7b0c5f8e by uid"), "{shown}");
-        for width in [0, 1, 2, 40, 80, 400] {
-            let fitted = style(None, Some(width)).fitted(&shown);
-            let columns: usize = fitted.chars().map(|c| c.width().unwrap_or_default()).sum();
-            assert!(columns <= width.max(1) && (width > 300) == (fitted == shown), "{width}: {fitted}");
-        }
-    }
-
-    #[test]
-    fn what_was_held_back_is_summed_by_class() {
-        let mut held_back = HeldBack::default();
-        assert_eq!(held_back.summary(), "");
-        held_back.add(&refused());
-        held_back.add(&refused());
-        held_back.add(&json!({"events-held-back": 1, "detail": {}}));
-        let told = "15 events were held back by the limit of their class: 4 damage, 1 of an unknown class, 10 refusals\n";
-        assert_eq!(held_back.summary(), told);
-    }
-}
+mod tests;

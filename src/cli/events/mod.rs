@@ -2,6 +2,7 @@
 //! the check are the daemon's where the vault is mounted, for they take keys.
 
 mod files;
+mod held_back;
 mod line;
 mod tail;
 mod verified;
@@ -33,7 +34,8 @@ use crate::service::Operations;
 use crate::storage;
 use crate::vault::PlainNames;
 
-use line::{HeldBack, Style};
+use held_back::HeldBack;
+use line::Style;
 use tail::{Read, Tail, UnendedLine};
 use verified::{Doubtful, Verified};
 
@@ -88,12 +90,19 @@ fn show_log(args: &Events) -> Outcome {
                 Showing { doubtful, json: *args.json, since: since.as_deref(), vault: &vault, style: &style };
             show(&numbered, &of_lines, &mut translator, &mut held_back)?;
             shown += lines.len() as u64;
-        } else if args.follow {
+            continue;
+        }
+        // Once there is a pause.
+        let hint = style.hint();
+        if args.follow {
+            hint.iter().for_each(output::complain);
             std::thread::sleep(POLL);
         } else if *args.json {
             return Ok(());
         } else {
-            return output::print(&held_back.summary());
+            output::print(&held_back.summary())?;
+            hint.iter().for_each(output::complain);
+            return Ok(());
         }
     }
 }
@@ -212,17 +221,11 @@ fn show<'a>(
             }
             Some(event) => {
                 let name = lower_path(event).and_then(|path| names.get(path));
-                let mut shown = String::new();
-                if doubtful.has(*number) {
-                    let _ = write!(
-                        shown,
-                        "line {number} doesn't follow the one before it, so it may be forged: "
-                    );
-                } else {
+                let forged = doubtful.has(*number).then_some(*number);
+                if forged.is_none() {
                     held_back.add(event);
                 }
-                shown.push_str(&line::human(event, name.map(PathBuf::as_path), style));
-                out.push_str(&style.fitted(&shown));
+                out.push_str(&line::human(event, name.map(PathBuf::as_path), forged, style));
                 out.push('\n');
             }
             None => output::complain(&format!(

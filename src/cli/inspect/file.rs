@@ -100,9 +100,7 @@ impl Inspector {
     }
 
     pub(super) fn inspect(&self, path: &Path) -> Outcome<Row> {
-        let failed = |error: io::Error| {
-            target::ended_mount(path).unwrap_or_else(|| Failure::new(Exit::Other, path.display(), error))
-        };
+        let failed = |error| unread(path, error);
         let meta = fs::symlink_metadata(path).map_err(failed)?;
         if !meta.is_file() {
             let cause = format!("{}; only regular files have a header", kind(&meta));
@@ -123,7 +121,7 @@ impl Inspector {
     }
 
     pub(super) fn through_daemon(&self, path: &Path, entry: &Entry, dev: u64) -> Outcome<Row> {
-        let failed = |error: io::Error| Failure::new(Exit::Other, path.display(), error);
+        let failed = |error| unread(path, error);
         // While this is open the kernel, and so the mount, knows the inode.
         let held = open(path, libc::O_PATH).map_err(failed)?;
         let meta = held.metadata().map_err(failed)?;
@@ -215,7 +213,7 @@ pub(super) fn through_xattrs(path: &Path, file: &File) -> Outcome<Row> {
         match rustix::fs::fgetxattr(file, name, &mut value[..]) {
             Ok(len) => Ok(Some(String::from_utf8_lossy(&value[..len]).into_owned())),
             Err(rustix::io::Errno::NODATA) => Ok(None),
-            Err(errno) => Err(Failure::new(Exit::Other, path.display(), io::Error::from(errno))),
+            Err(errno) => Err(unread(path, errno.into())),
         }
     };
     let key_id = get("user.rekeyfs.key-id")?;
@@ -226,6 +224,11 @@ pub(super) fn through_xattrs(path: &Path, file: &File) -> Outcome<Row> {
         suite: get("user.rekeyfs.suite")?,
         ..row
     })
+}
+
+/// Why a file or directory can't be read: where its mount has ended, that.
+pub(super) fn unread(path: &Path, error: io::Error) -> Failure {
+    target::ended_mount(path).unwrap_or_else(|| Failure::new(Exit::Other, path.display(), error))
 }
 
 pub(super) fn open(path: &Path, flags: i32) -> io::Result<File> {

@@ -7,7 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::file::{Around, Inspector, Row, open, text, through_xattrs};
+use super::columns::Columns;
+use super::file::{Around, Inspector, Row, open, text, through_xattrs, unread};
 use super::filter::Filter;
 use crate::cli::args;
 use crate::cli::errors;
@@ -40,8 +41,7 @@ pub(super) fn list(
     top: &Path,
     failures: &mut dyn FnMut(Failure),
 ) -> Outcome {
-    let failed = |error: io::Error| Failure::new(Exit::Other, top.display(), error);
-    let meta = fs::metadata(top).map_err(failed)?;
+    let meta = fs::metadata(top).map_err(|error| unread(top, error))?;
     let of_mount = inspector.entries.iter().find(|entry| entry.mount_dev == meta.dev());
     // Of a vault's directory the tree has the files.
     let is_vault = meta.is_dir() && of_mount.is_none() && target::is_vault(top);
@@ -49,7 +49,10 @@ pub(super) fn list(
     let place = match of_mount {
         Some(entry) => Place::Mount(Box::new(entry.clone())),
         None if inspector.in_a_vaults_mount(meta.dev()) => Place::Xattrs,
-        None => Place::Ciphertext(Box::new(inspector.around(&top))),
+        None => match target::left_mountpoint(&top) {
+            Some(failure) => return Err(failure),
+            None => Place::Ciphertext(Box::new(inspector.around(&top))),
+        },
     };
     let status = match &place {
         Place::Mount(entry) => Some(Client::of(entry).status().map_err(|error| errors::operation(&error))?),
@@ -57,7 +60,12 @@ pub(super) fn list(
         Place::Ciphertext(around) => around.status().cloned(),
     };
     let filter = Filter::new(args, status.as_ref())?;
-    let mut list = List { inspector, args, filter, place, device: meta.dev(), found: Vec::new(), failures };
+    let columns = if *args.json || args.print0 { None } else { Columns::of_terminal(status.as_ref()) };
+    if columns.is_some() && matches!(place, Place::Ciphertext(_)) {
+        output::complain(&format!("{}: of ciphertext nothing is verified", top.display()));
+    }
+    let (device, found) = (meta.dev(), Vec::new());
+    let mut list = List { inspector, args, filter, columns, place, device, found, failures };
     list.below(&top)?;
     list.flush()
 }
@@ -66,6 +74,8 @@ struct List<'a> {
     inspector: &'a Inspector,
     args: &'a args::Inspect,
     filter: Filter,
+    /// How lines are laid out on a terminal.
+    columns: Option<Columns>,
     place: Place,
     device: u64,
     /// Files of the mount that its daemon is to be asked for.
@@ -116,7 +126,7 @@ impl List<'_> {
     fn failed(&mut self, path: &Path, below: bool, error: io::Error) {
         // What was removed meanwhile isn't there to be listed.
         if !(below && error.kind() == io::ErrorKind::NotFound) {
-            (self.failures)(Failure::new(Exit::Other, path.display(), error));
+            (self.failures)(unread(path, error));
         }
     }
 
@@ -211,7 +221,10 @@ impl List<'_> {
             }
             Ok(true) if self.args.print0 => output::print_path0(row.path.as_path()),
             Ok(true) if *self.args.json => output::print_json_line(&row),
-            Ok(true) => output::print(&text(&row)),
+            Ok(true) => match &self.columns {
+                Some(columns) => output::print(&columns.line(&row)),
+                None => output::print(&text(&row)),
+            },
         }
     }
 }

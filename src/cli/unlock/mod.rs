@@ -4,10 +4,9 @@
 mod new_slot;
 mod recover;
 mod revocation;
+mod slot_lines;
 mod slot_ref;
 mod try_secret;
-
-use std::fmt::Write;
 
 use serde::Serialize;
 use serde_json::json;
@@ -15,21 +14,23 @@ use serde_json::json;
 use super::args::{self, UnlockCommand};
 use super::errors;
 use super::exit::{Exit, Failure, Outcome};
+use super::local_time;
 use super::open_keyring::{check_writable, look_at_vault, open_keyring};
 use super::output;
 use super::secrets::NewSecretPlan;
 use super::target::Target;
+use super::terminal;
 use crate::control::Client;
-use crate::crypto::password::KdfParams;
 use crate::ids::{PathText, SlotId, VaultId};
 use crate::keyring::{KeyringError, KeyringFile, Opened, SlotLabel};
 use crate::printable;
 use crate::service::Operations;
-use crate::unlock::{KdfChoice, SecretKind, SlotInfo};
+use crate::unlock::{KdfChoice, SecretKind};
 
 use new_slot::{New, calibrate};
 pub(super) use recover::run as recover;
 use revocation::Revocation;
+pub(super) use slot_lines::{Row, slot_lines, unlabelled};
 use slot_ref::{KnownSlot, find, known_slots, parse_label};
 
 /// Runs one of them.
@@ -55,28 +56,6 @@ struct Listing {
     slots: Vec<Row>,
 }
 
-/// An unlock slot as it is shown.
-#[derive(Serialize)]
-pub(super) struct Row {
-    id: Option<SlotId>,
-    kind: String,
-    label: Option<SlotLabel>,
-    created: Option<String>,
-    kdf: Option<KdfParams>,
-}
-
-impl From<KnownSlot> for Row {
-    fn from(KnownSlot { info, label }: KnownSlot) -> Self {
-        Self {
-            id: info.id,
-            kind: info.kind,
-            label,
-            created: info.created.map(|time| time.to_string()),
-            kdf: info.kdf,
-        }
-    }
-}
-
 fn list(args: &args::UnlockList) -> Outcome {
     let target = Target::resolve(&args.target)?;
     let header = KeyringFile::read_header(target.vault()).map_err(|error| errors::opening(&error))?;
@@ -89,41 +68,7 @@ fn list(args: &args::UnlockList) -> Outcome {
         let labels_known = labels.is_some();
         return output::print_json(&Listing { vault_id: header.vault, labels_known, slots });
     }
-    output::print(&slot_lines(&slots))
-}
-
-/// Slots as they are shown where labels aren't known.
-pub(super) fn unlabelled(slots: Vec<SlotInfo>) -> Vec<Row> {
-    KnownSlot::all(slots, &[]).into_iter().map(Row::from).collect()
-}
-
-/// A line for each slot, below a heading.
-pub(super) fn slot_lines(slots: &[Row]) -> String {
-    let mut out = String::from(
-        "slot                                  kind        made                  label, and what trying it costs\n",
-    );
-    for slot in slots {
-        let id = slot.id.map_or_else(|| "-".to_owned(), |id| id.to_string());
-        let costs = slot.kdf.as_ref().map(|kdf| {
-            format!(
-                "Argon2id, {} MiB, {}, {}",
-                kdf.memory_kib >> 10,
-                printable::counted(kdf.passes, "pass", "passes"),
-                printable::counted(kdf.lanes, "lane", "lanes")
-            )
-        });
-        let notes: Vec<String> =
-            slot.label.as_ref().map(ToString::to_string).into_iter().chain(costs).collect();
-        // Writing to a string can't fail.
-        let line = format!(
-            "{id:<36}  {:<10}  {:<20}  {}",
-            printable::line(&slot.kind),
-            slot.created.as_deref().unwrap_or_default(),
-            notes.join("; ")
-        );
-        let _ = writeln!(out, "{}", line.trim_end());
-    }
-    out
+    output::print(&slot_lines(&slots, terminal::width(), &local_time::zone()))
 }
 
 /// The labels, where they can be known: from a mount's daemon, or with a secret that the user gives.
