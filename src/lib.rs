@@ -11,6 +11,7 @@
 //! the only user of cipher crates. Its modules have their names here too.
 
 pub mod cli;
+pub mod console;
 pub mod control;
 pub mod events;
 pub mod fsck;

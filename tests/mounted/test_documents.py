@@ -55,7 +55,8 @@ class Documents(unittest.TestCase):
     def run_page(self, page):
         """Runs the page's blocks in a view of this machine in which it can do what it says."""
         # What the view needs lies in /opt, as the directories above may hold this repository.
-        view = [f"mount -t tmpfs tmpfs /opt; cp {shlex.quote(BIN)} /opt/rekeyfs; mkdir -m 700 /opt/run"]
+        view = [f"mount -t tmpfs -o mode=755 tmpfs /opt; cp {shlex.quote(BIN)} /opt/rekeyfs; mkdir -m 700 /opt/run",
+                f"cp {shlex.quote(BIN)}-console /opt/rekeyfs-console"]
         for directory in CHANGED:
             above = f"/opt{directory}"
             view.append(f"mkdir -p {above}/upper {above}/work; mount -t overlay overlay "

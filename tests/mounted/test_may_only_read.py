@@ -187,6 +187,7 @@ class MayOnlyRead(MountedTest):
         self.call("status", vault, "--passfile", wrong, status=12)
         self.call("umount", vault)
         self.call("kms", "re-encrypt", self.a_lower_file(), "--destination-key-id", self.key)
+        self.call("kms", "serve", vault, status=42)
         # What is about no vault.
         wanted = self.vault.subcommands() - {"speed"} - {"kms", "unlock", "key", "key-backup"}
         for group in ("kms", "unlock", "key", "key-backup"):

@@ -140,6 +140,7 @@ class Terminal(MountedTest):
             ("speed",): (),
             ("recover",): (vault.path, "--passfile", place / "none", *new),
             ("kms", "re-encrypt"): (place / "none", "--destination-key-id", HOSTILE),
+            ("kms", "serve"): (vault.path, "--credentials", place / "none"),
         }
         kms = {
             "create-key": ("--description", HOSTILE, "--tags", f"TagKey={HOSTILE},TagValue={HOSTILE}"),

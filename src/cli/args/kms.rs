@@ -10,6 +10,7 @@ pub(in crate::cli) use super::kms_import::ImportKeyMaterial;
 use super::kms_import::{
     DeleteImportedKeyMaterial, GetParametersForImport, TagResource, UntagResource, UpdateKeyDescription,
 };
+use super::kms_serve::KmsServe;
 
 /// `rekeyfs kms`.
 #[derive(Args, Debug)]
@@ -28,6 +29,8 @@ pub(in crate::cli) enum Verb {
     /// Re-wrap the data keys of files under another key; contents stay as they are (`rekeyfs reencrypt` encrypts
     /// them again). They follow no alias from then on
     ReEncrypt(ReEncrypt),
+    /// Serve AWS KMS's protocol to programs of this host, for the vault of a mount: the aws command, AWS's SDKs, Terraform
+    Serve(KmsServe),
 }
 
 /// The verbs that are about keys and aliases.

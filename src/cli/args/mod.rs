@@ -11,6 +11,7 @@ mod generate;
 mod key;
 pub(in crate::cli) mod kms;
 mod kms_import;
+pub(in crate::cli) mod kms_serve;
 mod machine;
 mod manual;
 mod mount;

@@ -4,6 +4,7 @@
 mod answer;
 mod import;
 mod re_encrypt;
+mod serve;
 
 use std::path::Path;
 
@@ -33,6 +34,7 @@ pub(super) fn run(args: &Kms) -> Outcome {
     match &args.verb {
         Verb::OfKeys(verb) => of_keys(verb),
         Verb::ReEncrypt(args) => re_encrypt::run(args),
+        Verb::Serve(args) => serve::run(args),
     }
 }
 

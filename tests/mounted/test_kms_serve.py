@@ -1,0 +1,382 @@
+"""`rekeyfs kms serve`: AWS's protocol on a mounted vault, with AWS's own clients and with hostile ones."""
+
+import datetime
+import hashlib
+import hmac
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import time
+
+import harness
+from harness import BIN, TARGET, MountedTest, UserMountTest, wait_until
+
+REGION, ACCOUNT = "eu-west-1", "123456789012"
+NOT_MOUNTED = 42
+CLIENTS = TARGET / "oracle/venv/bin/python"
+IDLE_SECONDS = 10
+CONNECTIONS_MAX = 64
+
+
+class Endpoint:
+    """An endpoint that runs, and a client of it that signs as AWS documents it, with nothing of AWS's code."""
+
+    def __init__(self, test, vault, *options):
+        self.test, self.vault = test, vault
+        self.file = vault.base / "credentials"
+        self.key, self.secret = self.credentials()
+        arguments = ["kms", "serve", vault.mnt, "--credentials", self.file, "--region", REGION, "--account-id", ACCOUNT]
+        self.log = vault.base / "console-log"
+        as_user = ["setpriv", f"--reuid={vault.uid}", f"--regid={vault.uid}", "--clear-groups"] if vault.uid else []
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen(
+                [*as_user, harness.BIN, *map(str, [*arguments, *(options or ("--listen", "127.0.0.1:0"))])],
+                env=vault.env, cwd=vault.base, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
+            )  # fmt: skip
+        test.addCleanup(self.end)
+        self.url = self.process.stdout.readline().strip()
+        test.assertTrue(self.url, self.log.read_text())
+        self.port = int(self.url.rsplit(":", 1)[1]) if self.url.startswith("http:") else None
+
+    def credentials(self, *options):
+        """New credentials; the profile that is printed, taken apart."""
+        made = self.vault.ok("kms", "serve", "--new-credentials", "--credentials", self.file, *options)
+        profile, key, secret = made.splitlines()
+        self.test.assertEqual(profile, "[default]")
+        return key.removeprefix("aws_access_key_id = "), secret.removeprefix("aws_secret_access_key = ")
+
+    def end(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+        status = self.process.wait(40)
+        self.process.stdout.close()
+        return status
+
+    def connect(self):
+        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+
+    def signed(self, target, parameters=None, *, key=None, secret=None, date=None, region=REGION, service="kms", headers=None):
+        """Head and body of a request."""
+        body = json.dumps(parameters or {}).encode()
+        date = date or datetime.datetime.now(datetime.timezone.utc)
+        stamp, day = date.strftime("%Y%m%dT%H%M%SZ"), date.strftime("%Y%m%d")
+        fields = {"content-type": "application/x-amz-json-1.1", "host": f"127.0.0.1:{self.port}", "x-amz-date": stamp,
+                  "x-amz-target": f"TrentService.{target}", **(headers or {})}  # fmt: skip
+        names = ";".join(sorted(fields))
+        canonical = "POST\n/\n\n" + "".join(f"{name}:{fields[name]}\n" for name in sorted(fields))
+        canonical += f"\n{names}\n{hashlib.sha256(body).hexdigest()}"
+        scope = f"{day}/{region}/{service}/aws4_request"
+        text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
+        signing = f"AWS4{secret or self.secret}".encode()
+        for part in scope.split("/"):
+            signing = hmac.digest(signing, part.encode(), "sha256")
+        signature = hmac.digest(signing, text.encode(), "sha256").hex()
+        fields["authorization"] = (f"AWS4-HMAC-SHA256 Credential={key or self.key}/{scope}, SignedHeaders={names}, "
+                                   f"Signature={signature}")  # fmt: skip
+        fields["content-length"] = len(body)
+        return fields, body
+
+    def send(self, fields, body, line="POST / HTTP/1.1", over=None):
+        """Sends one request; the status and the answer."""
+        head = line + "\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items()) + "\r\n"
+        with over or self.connect() as connection:
+            try:
+                connection.sendall(head.encode() + body)
+            except OSError:
+                pass  # It may have been refused before it was whole.
+            return answer_of(connection)
+
+    def call(self, target, parameters=None, **kw):
+        return self.send(*self.signed(target, parameters, **kw))
+
+    def ok(self, target, parameters=None, **kw):
+        status, answer = self.call(target, parameters, **kw)
+        self.test.assertEqual(status, 200, answer)
+        return answer
+
+
+def answer_of(connection):
+    reader = connection.makefile("rb")
+    line = reader.readline()
+    if not line:
+        return None, None
+    length = 0
+    while header := reader.readline().strip():
+        name, value = header.decode().split(":", 1)
+        if name.lower() == "content-length":
+            length = int(value)
+    body = reader.read(length)
+    return int(line.split()[1]), json.loads(body) if body else None
+
+
+class KmsServe(MountedTest):
+    def setUp(self):
+        super().setUp()
+        if not (pathlib.Path(BIN).parent / "rekeyfs-console").exists():
+            self.fail("rekeyfs-console isn't beside rekeyfs: build the workspace")
+
+    def serve(self, *options):
+        return Endpoint(self, self.vault, *options)
+
+    def assertNamed(self, answered, status, name):
+        self.assertEqual((answered[0], (answered[1] or {}).get("__type")), (status, name), answered)
+
+    def run_clients(self, endpoint, what):
+        if not CLIENTS.exists():
+            self.skipTest(f"{CLIENTS} is missing: scripts/oracle.sh makes it")
+        environment = {
+            "PATH": os.environ["PATH"], "HOME": str(self.dir), "AWS_ENDPOINT_URL_KMS": endpoint.url, "AWS_ACCESS_KEY_ID": endpoint.key,
+            "AWS_SECRET_ACCESS_KEY": endpoint.secret, "AWS_DEFAULT_REGION": REGION, "AWS_PAGER": "", "AWS_MAX_ATTEMPTS": "1",
+            "AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, "TEST_ACCOUNT": ACCOUNT,
+            "PYTHONDONTWRITEBYTECODE": "1", "NO_PROXY": "127.0.0.1",
+        }  # fmt: skip
+        script = pathlib.Path(__file__).parent / "aws_clients.py"
+        done = subprocess.run([CLIENTS, script, *what], env=environment, timeout=120, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr + endpoint.log.read_text())
+        self.assertIn("\nOK", done.stderr)
+
+    def test_both_documents_through_the_aws_command_and_boto3(self):
+        self.run_clients(self.serve(), ["Documents", "Boto3"])
+
+    def test_what_is_done_here_is_done_in_the_vault(self):
+        endpoint = self.serve()
+        made = endpoint.ok("CreateKey", {"Description": "over there"})["KeyMetadata"]
+        self.assertEqual(made["Arn"], f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{made['KeyId']}")
+        here = self.kms("describe-key", "--key-id", made["KeyId"])["KeyMetadata"]
+        self.assertEqual((here["Description"], here["Arn"][:12]), ("over there", "arn:rekeyfs:"))
+        endpoint.ok("UpdateAlias", {"AliasName": "alias/default", "TargetKeyId": made["Arn"]})
+        path = self.write("f", b"x", fsync=True)
+        self.assertEqual(os.getxattr(path, "user.rekeyfs.key-id").decode(), made["KeyId"])
+        status, refused = endpoint.call("ScheduleKeyDeletion", {"KeyId": made["KeyId"], "PendingWindowInDays": 7})
+        self.assertEqual(status, 400, refused)
+
+    def test_a_hostile_client_gets_nothing(self):
+        endpoint = self.serve()
+        before = self.kms("list-keys")["Keys"]
+        fields, body = endpoint.signed("CreateKey", {})
+
+        def changed(**kw):
+            return {name: value for name, value in {**fields, **kw}.items() if value is not None}
+
+        now = datetime.datetime.now(datetime.timezone.utc)
+        minutes = lambda n: now + datetime.timedelta(minutes=n)  # noqa: E731
+        missing, incomplete = "MissingAuthenticationTokenException", "IncompleteSignatureException"
+        unknown, invalid = "UnrecognizedClientException", "InvalidSignatureException"
+        for status, name, answered in [
+            (403, missing, endpoint.send(changed(authorization=None), body)),
+            (403, incomplete, endpoint.send(changed(authorization="AWS4-HMAC-SHA256 Credential=x"), body)),
+            (403, incomplete, endpoint.send({**fields, "x-amz-other": "1"}, body)),
+            (403, unknown, endpoint.call("CreateKey", key="RKFSNOBODYSNOBODYSNO")),
+            (403, unknown, endpoint.call("CreateKey", headers={"x-amz-security-token": "t"})),
+            (403, invalid, endpoint.call("CreateKey", secret="0" * 40)),
+            (403, invalid, endpoint.call("CreateKey", region="us-east-1")),
+            (403, invalid, endpoint.call("CreateKey", service="s3")),
+            # What was heard is no use six minutes later, nor what is dated ahead.
+            (403, invalid, endpoint.call("CreateKey", date=minutes(-6))),
+            (403, invalid, endpoint.call("CreateKey", date=minutes(6))),
+            # The same signature on another operation, other parameters, another date.
+            (403, invalid, endpoint.send(changed(**{"x-amz-target": "TrentService.ScheduleKeyDeletion"}), body)),
+            (403, invalid, endpoint.send(changed(**{"content-length": 3}), b"{ }")),
+            (403, invalid, endpoint.send(changed(**{"x-amz-date": minutes(-1).strftime("%Y%m%dT%H%M%SZ")}), body)),
+            # A page of a browser, whose name has been made to lead here.
+            (403, "AccessDeniedException", endpoint.call("CreateKey", headers={"host": "rebound.example.org"})),
+            (403, "AccessDeniedException", endpoint.send(fields, body, "POST http://rebound.example.org/ HTTP/1.1")),
+            (404, "UnknownOperationException", endpoint.send(fields, body, "GET / HTTP/1.1")),
+            (404, "UnknownOperationException", endpoint.send(fields, body, "POST /?X-Amz-Signature=x HTTP/1.1")),
+            (404, "UnknownOperationException", endpoint.send(fields, body, "POST /console HTTP/1.1")),
+            (413, "RequestEntityTooLargeException", endpoint.send(changed(**{"content-length": (1 << 20) + 1}), b"{}")),
+            (413, "RequestEntityTooLargeException",
+             endpoint.send({**changed(**{"content-length": None}), "transfer-encoding": "chunked"},
+                           (b"10000\r\n" + b" " * 0x10000 + b"\r\n") * 17)),
+            # Signed by one who may, and no call.
+            (400, "UnknownOperationException", endpoint.call("Nonsense")),
+            (400, "UnsupportedOperationException", endpoint.call("CreateGrant")),
+            (400, "UnknownOperationException", endpoint.call("x", headers={"x-amz-target": "DynamoDB_20120810.ListTables"})),
+            (400, "SerializationException", endpoint.call("CreateKey", headers={"content-type": "text/plain"})),
+            (400, "SerializationException", endpoint.call("ListKeys", ["a", "list"])),
+            (400, "ValidationException", endpoint.call("DescribeKey", {})),
+        ]:  # fmt: skip
+            with self.subTest(name=name):
+                self.assertNamed(answered, status, name)
+        self.assertEqual(self.kms("list-keys")["Keys"], before)
+        for junk in (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET\r\n\r\n", b"\0" * 5000, b"POST / HTTP/1.1\r\n" + b"a: b\r\n" * 9000):
+            with endpoint.connect() as connection:
+                try:
+                    connection.sendall(junk)
+                    connection.shutdown(socket.SHUT_WR)
+                    connection.recv(1000)
+                except OSError:
+                    pass
+        # What was refused is in its log, and neither secrets nor signatures are.
+        said = endpoint.log.read_text()
+        self.assertIn("refused: InvalidSignatureException", said)
+        self.assertNotIn("panicked", said)
+        self.assertNotIn(endpoint.secret, said)
+        self.assertLess(len(said.splitlines()), 15)
+        self.assertEqual(len(endpoint.ok("ListKeys")["Keys"]), len(before))
+
+    def test_equal_calls_of_one_second_are_each_done(self):
+        # SDKs send three equal calls in a loop with one signature: each of them is meant.
+        endpoint = self.serve()
+        request = endpoint.signed("CreateKey", {})
+        made = {endpoint.send(*request)[1]["KeyMetadata"]["KeyId"] for _ in range(3)}
+        self.assertEqual(len(made), 3)
+
+    def test_slow_clients_and_many_of_them_hold_nothing_for_long(self):
+        endpoint = self.serve()
+        before = endpoint.ok("ListKeys")
+        fields, body = endpoint.signed("CreateKey", {"Description": "never whole"})
+        head = "POST / HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        began = time.monotonic()
+        slow_head, slow_body, answered = endpoint.connect(), endpoint.connect(), endpoint.connect()
+        slow_head.sendall(head.encode()[:-20])
+        slow_body.sendall(head.encode() + b"\r\n" + body[:5])
+        # Between requests a connection is as idle as before one.
+        fields, body = endpoint.signed("ListKeys")
+        whole = "POST / HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items()) + "\r\n"
+        answered.sendall(whole.encode() + body)
+        self.assertEqual(answer_of(answered)[0], 200)
+        idle = [endpoint.connect() for _ in range(200)]
+        sockets = lambda: sum(os.readlink(f"/proc/{endpoint.process.pid}/fd/{fd}").startswith("socket:")  # noqa: E731
+                              for fd in os.listdir(f"/proc/{endpoint.process.pid}/fd"))  # fmt: skip
+        time.sleep(0.5)
+        self.assertGreaterEqual(sockets(), CONNECTIONS_MAX // 2)
+        # Its own: the listener and what its runtime waits with.
+        self.assertLessEqual(sockets(), CONNECTIONS_MAX + 4)
+        for connection in (slow_head, slow_body, answered):
+            connection.settimeout(IDLE_SECONDS + 5)
+            with connection:
+                try:
+                    while connection.recv(4096):
+                        pass
+                except ConnectionResetError:
+                    pass
+        self.assertLess(time.monotonic() - began, IDLE_SECONDS + 5)
+        self.assertGreater(time.monotonic() - began, IDLE_SECONDS - 2)
+        for connection in idle:
+            connection.close()
+        self.assertEqual(endpoint.ok("ListKeys"), before)
+
+    def test_credentials_say_what_may_be_done_and_until_when(self):
+        endpoint = self.serve()
+        key, secret = endpoint.credentials("--read-only")
+        reader = {"key": key, "secret": secret}
+        self.assertEqual(endpoint.call("ListKeys", **reader)[0], 200)
+        self.assertNamed(endpoint.call("CreateKey", **reader), 400, "AccessDeniedException")
+        key, secret = endpoint.credentials("--principal", "uid:1000")
+        user = {"key": key, "secret": secret}
+        self.assertNamed(endpoint.call("CreateKey", **user), 400, "AccessDeniedException")
+        self.assertNamed(endpoint.call("ListKeys", **user), 400, "AccessDeniedException")
+        # A line that is taken out opens nothing from then on.
+        lines = endpoint.file.read_text().splitlines(True)
+        self.assertEqual(stat.S_IMODE(endpoint.file.stat().st_mode), 0o600)
+        endpoint.file.write_text("".join(lines[1:]))
+        self.assertNamed(endpoint.call("ListKeys"), 403, "UnrecognizedClientException")
+        self.assertEqual(endpoint.call("ListKeys", **reader)[0], 200)
+        endpoint.file.chmod(0o640)
+        self.assertNamed(endpoint.call("ListKeys", **reader), 500, "KMSInternalException")
+        endpoint.file.chmod(0o600)
+        self.assertEqual(endpoint.call("ListKeys", **reader)[0], 200)
+
+    def test_it_follows_its_vault_through_mounts(self):
+        endpoint = self.serve()
+        keys = endpoint.ok("ListKeys")
+        self.vault.umount()
+        status, answer = endpoint.call("ListKeys")
+        self.assertNamed((status, answer), 500, "KMSInternalException")
+        done = self.vault.run("kms", "serve", self.vault.path, "--credentials", endpoint.file)
+        self.assertRefused(done, "isn't mounted", status=NOT_MOUNTED)
+        self.vault.mount()
+        # The first call may find that the daemon it knew is gone; clients try again.
+        self.assertTrue(wait_until(lambda: endpoint.call("ListKeys")[0] == 200, 5))
+        self.assertEqual(endpoint.ok("ListKeys"), keys)
+        self.vault.kill()
+        self.assertNamed(endpoint.call("ListKeys"), 500, "KMSInternalException")
+        self.vault.clear_stale_mountpoint()
+        self.vault.mount()
+        self.assertTrue(wait_until(lambda: endpoint.call("ListKeys")[0] == 200, 5))
+        self.assertEqual(endpoint.end(), 0)
+
+    def test_a_request_under_way_is_answered_when_it_is_told_to_end(self):
+        endpoint = self.serve()
+        fields, body = endpoint.signed("CreateKey", {"Description": "under way"})
+        head = "POST / HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items()) + "\r\n"
+        with endpoint.connect() as connection:
+            connection.sendall(head.encode() + body[:-1])
+            time.sleep(0.2)
+            endpoint.process.send_signal(signal.SIGTERM)
+            self.assertTrue(wait_until(lambda: not self.accepts(endpoint), 5), "still accepts after SIGTERM")
+            connection.sendall(body[-1:])
+            status, answer = answer_of(connection)
+        self.assertEqual((status, answer["KeyMetadata"]["Description"]), (200, "under way"))
+        self.assertEqual(endpoint.end(), 0)
+
+    def accepts(self, endpoint):
+        try:
+            endpoint.connect().close()
+        except ConnectionRefusedError:
+            return False
+        return True
+
+    def test_a_socket_in_the_filesystem_is_its_owners(self):
+        path = self.dir / "kms.sock"
+        endpoint = self.serve("--unix", path)
+        self.assertEqual((endpoint.url, stat.S_IMODE(path.stat().st_mode)), (str(path), 0o600))
+
+        def connected():
+            connection = socket.socket(socket.AF_UNIX)
+            connection.connect(str(path))
+            return connection
+
+        fields, body = endpoint.signed("ListKeys", headers={"host": "localhost"})
+        self.assertEqual(endpoint.send(fields, body, over=connected())[0], 200)
+        second = self.vault.run("kms", "serve", self.mnt, "--unix", path, "--credentials", endpoint.file)
+        self.assertRefused(second, "something is there")
+        endpoint.process.kill()
+        endpoint.process.wait()
+        again = self.serve("--unix", path)
+        fields, body = again.signed("ListKeys", headers={"host": "localhost"})
+        self.assertEqual(again.send(fields, body, over=connected())[0], 200)
+        self.assertEqual(again.end(), 0)
+        self.assertFalse(path.exists())
+
+    def test_other_hosts_are_never_served(self):
+        for address in ("0.0.0.0:0", "192.0.2.1:4599", "[::]:0", "example.org:80"):
+            done = self.vault.run("kms", "serve", self.mnt, "--listen", address, "--credentials", self.dir / "none")
+            self.assertRefused(done, "--listen", status=2)
+        done = self.vault.run("kms", "serve", self.mnt, "--listen", "127.0.0.1:0", "--credentials", self.dir / "none")
+        self.assertRefused(done, "--new-credentials", status=9)
+
+    def test_the_process_that_speaks_http_holds_no_key(self):
+        endpoint = self.serve()
+        endpoint.ok("ListKeys")
+        process = pathlib.Path(f"/proc/{endpoint.process.pid}")
+        self.assertEqual(os.path.basename(os.readlink(process / "exe")), "rekeyfs-console")
+        self.assertNotEqual(endpoint.process.pid, self.vault.pid)
+        opened = [os.readlink(process / "fd" / fd) for fd in os.listdir(process / "fd")]
+        self.assertFalse([path for path in opened if str(self.vault.path) in path or "fuse" in path], opened)
+        # Nobody of its user reads its memory, and it has no locked memory as those have that hold keys.
+        self.assertIn("VmLck:\t       0 kB", (process / "status").read_text())
+
+
+class UsersKmsServe(UserMountTest):
+    def test_a_user_serves_a_vault_of_his_own(self):
+        shutil.copy2(pathlib.Path(BIN).parent / "rekeyfs-console", self.home / "rekeyfs-console")
+        self.vault.mount()
+        endpoint = Endpoint(self, self.vault)
+        self.assertEqual(endpoint.file.stat().st_uid, self.vault.uid)
+        made = endpoint.ok("CreateKey", {"Description": "mine"})["KeyMetadata"]["KeyId"]
+        listed = json.loads(self.vault.ok("kms", "list-keys", "--vault", self.mnt))["Keys"]
+        self.assertIn(made, [key["KeyId"] for key in listed])
+        # The program that speaks HTTP is run only if nobody else could have changed it.
+        (self.home / "rekeyfs-console").chmod(0o777)
+        done = self.vault.run("kms", "serve", self.mnt, "--credentials", endpoint.file)
+        self.assertRefused(done, "it isn't run", status=1)
+        (self.home / "rekeyfs-console").unlink()
+        done = self.vault.run("kms", "serve", self.mnt, "--credentials", endpoint.file)
+        self.assertRefused(done, "rekeyfs-console", status=1)
