@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+PROGRAMS = ("rekeyfs", "rekeyfs-console")
 NOTICES = ("license", "licence", "copying", "copyright", "notice", "unlicense")
 
 
@@ -21,9 +22,9 @@ def run(*command):
 
 
 def linked(data):
-    """The ids of all packages below `rekeyfs` but those of tests and of build scripts."""
+    """The ids of all packages below the programs but those of tests and of build scripts."""
     nodes = {node["id"]: node for node in data["resolve"]["nodes"]}
-    waiting = [package["id"] for package in data["packages"] if package["name"] == "rekeyfs"]
+    waiting = [package["id"] for package in data["packages"] if package["name"] in PROGRAMS]
     found = set()
     while waiting:
         package = waiting.pop()

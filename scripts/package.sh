@@ -22,7 +22,7 @@ install_missing lowdown:lowdown dpkg-deb:dpkg dpkg-shlibdeps:dpkg-dev python3:py
 crate cargo-deb 3.8.0
 [ -z "$LINT" ] || install_missing lintian:lintian mandoc:mandoc man:man-db
 
-cargo build --quiet --locked --profile "$PROFILE" --bin rekeyfs || exit 1
+cargo build --quiet --locked --profile "$PROFILE" --bin rekeyfs --bin rekeyfs-console || exit 1
 PROGRAM=$TARGET/$OUTPUT/rekeyfs
 VERSION=$("$PROGRAM" --version | sed 's/^rekeyfs //') || exit 1
 
@@ -55,6 +55,8 @@ vault_page() {
 }
 
 put 755 "$TREE/usr/bin" --strip "$PROGRAM"
+# Nobody types its name: `rekeyfs kms serve` starts it.
+put 755 "$TREE/usr/libexec/rekeyfs" --strip "$TARGET/$OUTPUT/rekeyfs-console"
 # mount(8) and umount(8) call these with arguments of their own; the program goes by the name it is called by.
 mkdir -p "$TREE/usr/sbin"
 ln -s ../bin/rekeyfs "$TREE/usr/sbin/mount.fuse.rekeyfs"
