@@ -46,6 +46,10 @@ def from_vectors():
     for n, row in enumerate(tree["records"]):
         seed("dir_record", f"golden-{n}", bytes.fromhex(row["record"]))
         seed("dir_record", f"alias-{n}", bytes.fromhex(row["id"]) + row["alias"].encode())
+    for n, row in enumerate(v["blobs"]["blobs"][:2]):
+        seed("blob", f"golden-{n}", bytes.fromhex(row["blob"]))
+    seed("blob", "edit-magic", b"v\x01\x00\x00\x01")
+    seed("blob", "edit-version", b"v\x25\x00\x00\x01and some more")
 
 
 def from_backup():

@@ -1,11 +1,11 @@
 # shellcheck shell=bash
 # The layer rules, as greps over the source (sourced by check.sh, after lib.sh).
-# Layers from the bottom up; a module may name only those of a lower number. content, names and header are
+# Layers from the bottom up; a module may name only those of a lower number. content, names, header and blob are
 # neighbours that don't know each other, and so are rewrap and fsck. ids to names are the crate rekeyfs-format: that it
 # imports nothing from above, and that nothing above has cipher crates, is for cargo to see.
 
 declare -A LAYER=(
-    [locked]=0 [sys]=0 [printable]=0 [monitor]=0 [metrics]=1 [ids]=1 [crypto]=2 [content]=3 [names]=3 [header]=3 [storage]=4 [events]=5 [unlock]=6
+    [locked]=0 [sys]=0 [printable]=0 [monitor]=0 [metrics]=1 [ids]=1 [crypto]=2 [content]=3 [names]=3 [header]=3 [blob]=3 [storage]=4 [events]=5 [unlock]=6
     [keyring]=7 [kms]=8 [vault]=9 [rewrap]=10 [fsck]=10 [service]=11 [control]=12 [console]=13 [fuse]=13 [mount]=14 [cli]=15
     [fuzzing]=16
 )

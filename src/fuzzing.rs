@@ -22,7 +22,9 @@ use crate::names::{
 use crate::unlock::{CostLimit, Secret, Slots};
 use crate::{control, events, keyring};
 
+mod blob;
 mod policy;
+pub use blob::blob;
 pub use policy::policy;
 
 /// What the golden vectors hold.
@@ -34,10 +36,15 @@ struct Golden {
     records: Vec<Vec<u8>>,
 }
 
+fn golden_json() -> &'static Value {
+    static ALL: OnceLock<Value> = OnceLock::new();
+    ALL.get_or_init(|| serde_json::from_str(include_str!("../tests/golden/vectors.json")).unwrap())
+}
+
 fn golden() -> &'static Golden {
     static GOLDEN: OnceLock<Golden> = OnceLock::new();
     GOLDEN.get_or_init(|| {
-        let all: Value = serde_json::from_str(include_str!("../tests/golden/vectors.json")).unwrap();
+        let all = golden_json();
         let hex = |v: &Value| HEXLOWER.decode(v.as_str().unwrap().as_bytes()).unwrap();
         let slots = all["slots"].as_array().unwrap();
         let records = all["tree"]["records"].as_array().unwrap();

@@ -31,4 +31,4 @@ pub mod sys;
 pub mod unlock;
 pub mod vault;
 
-pub use rekeyfs_format::{content, crypto, header, ids, names};
+pub use rekeyfs_format::{blob, content, crypto, header, ids, names};

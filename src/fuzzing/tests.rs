@@ -56,6 +56,7 @@ macro_rules! properties {
 }
 
 properties!(
+    blob,
     header_slot,
     page,
     name,

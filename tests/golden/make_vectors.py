@@ -44,6 +44,7 @@ def derivations():
         ("alias-id", TREE, [struct.pack("<q", CREATED), ALIAS.encode()], 32),
         ("endorsement", ROOT, [VAULT], 32),
         ("root-commitment", f.derive(ROOT, b"endorsement", VAULT), [VAULT], 32),
+        ("kms-blob", MATERIAL, [VAULT, KEY, struct.pack("<I", VERSION)], 32),
     ]
     return [
         {
@@ -167,6 +168,21 @@ def slot_labels():
     return {"labels": {slot.hex(): label for slot, label in labels.items()}, "extension": data.hex()}
 
 
+def blobs():
+    """Blobs of one key version; the keys of a context sort by their bytes in UTF-8, not by UTF-16 or by length."""
+    rows = (
+        ({}, b"x"),
+        ({"purpose": "backup", "Purpose": "", "": "no name"}, "Geheimnis, größer".encode()),
+        ({"\U0001f511": "key", "\uff5e": "tilde", "z" * 300: "long"}, pattern(3, 4096)),
+    )
+    found = []
+    for number, (context, plain) in enumerate(rows):
+        blob = f.seal_blob(MATERIAL, VAULT, KEY, VERSION, fixed(f"blob nonce {number}", 24), context, plain)
+        assert f.open_blob({(KEY, VERSION): MATERIAL}, blob, context) == plain
+        found.append({"context": context, "plain": plain.hex(), "blob": blob.hex()})
+    return {"vault": VAULT.hex(), "material": MATERIAL.hex(), "key": KEY.hex(), "version": VERSION, "blobs": found}
+
+
 def pattern(index, n):
     """A block's plaintext in the vectors: byte k of block i is (7k + i) mod 256."""
     return bytes((7 * k + index) & 0xFF for k in range(n))
@@ -263,6 +279,7 @@ def main():
         "tagged_slots": tagged_slots(),
         "untagged": untagged(),
         "slot_labels": slot_labels(),
+        "blobs": blobs(),
     }
     text = json.dumps(vectors, indent=1) + "\n"
     path = HERE / "vectors.json"

@@ -65,6 +65,38 @@ def unb64(text):
     return base64.urlsafe_b64decode(text + b"=" * (-len(text) % 4))
 
 
+# ---- blobs ----
+
+
+def blob_key(material, vault, key, version):
+    return derive(material, b"kms-blob", vault + key + struct.pack("<I", version))
+
+
+def encryption_context(pairs):
+    """The canonical form of pairs of texts: by the bytes of the keys, each text behind its length."""
+    pairs = sorted((name.encode(), value.encode()) for name, value in pairs.items())
+    return b"".join(struct.pack("<I", len(text)) + text for pair in pairs for text in pair)
+
+
+def blob_prefix(vault, key, version):
+    return b"\x01RKC\x01" + vault + key + struct.pack("<I", version)
+
+
+def seal_blob(material, vault, key, version, nonce, context, plain):
+    prefix = blob_prefix(vault, key, version)
+    aad = prefix + encryption_context(context)
+    return prefix + xseal(blob_key(material, vault, key, version), nonce, aad, plain)
+
+
+def open_blob(materials, blob, context):
+    """`materials` by (key id, version)."""
+    if len(blob) < 82 or blob[:5] != b"\x01RKC\x01":
+        raise Damaged("no blob of this format")
+    vault, key, (version,) = blob[5:21], blob[21:37], struct.unpack("<I", blob[37:41])
+    aad = blob[:41] + encryption_context(context)
+    return xopen(blob_key(materials[key, version], vault, key, version), aad, blob[41:])
+
+
 # ---- unlock slots and keyring ----
 
 

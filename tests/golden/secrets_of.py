@@ -45,6 +45,7 @@ def secrets_of(directory, passphrase):
         where = f"{uuid.UUID(bytes=key)}/{version}"
         found[f"material {where}"] = material
         found[f"wrapping {where}"] = f.wrapping_key(material, vault.id, key, version)
+        found[f"kms-blob {where}"] = f.blob_key(material, vault.id, key, version)
     for lower, _, names in os.walk(os.fsencode(vault.dir / "tree")):
         for name in names:
             path = os.path.join(lower, name)

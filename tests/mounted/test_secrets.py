@@ -13,8 +13,9 @@ LENGTH = 1 << 20
 CHUNK = 16 << 20
 # Roles that are in locked memory alone: they last as long as the mount.
 LOCKED = ("root", "tree", "event", "former-endorsement", "material", "wrapping", "names", "xattr-name", "dir-record", "symlink", "xattr-value")
-# Roles that are needed for a moment only: to unlock, to open and save the keyring, to check an order, to import.
-NEVER = ("kek", "slot-wrap", "keyring", "insist", "import-token", "endorsement")
+# Roles that are needed for a moment only: to unlock, to open and save the keyring, to check an order, to import, to
+# encrypt or decrypt a blob.
+NEVER = ("kek", "slot-wrap", "keyring", "insist", "import-token", "endorsement", "kms-blob")
 # Roles of open files: on the heap, wiped when the file is closed or its key goes.
 OF_FILES = ("dek", "header-mac", "content")
 # What is derived and no secret.

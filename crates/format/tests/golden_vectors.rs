@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use data_encoding::HEXLOWER;
+use rekeyfs_format::blob::{BlobKey, EncryptionContext, Plaintext, UnverifiedBlob};
 use rekeyfs_format::content::layout;
 use rekeyfs_format::crypto::derive::derive;
 use rekeyfs_format::crypto::keys::{
@@ -58,7 +59,7 @@ fn backing(v: &Value) -> BackingKeyId {
 
 #[test]
 fn every_label() {
-    let all: [(&str, Label); 14] = [
+    let all: [(&str, Label); 15] = [
         ("keyring", labels::KEYRING),
         ("slot-wrap", labels::SLOT_WRAP),
         ("wrap", labels::WRAP),
@@ -73,6 +74,7 @@ fn every_label() {
         ("endorsement", labels::ENDORSEMENT),
         ("root-commitment", labels::ROOT_COMMITMENT),
         ("alias-id", labels::ALIAS_ID),
+        ("kms-blob", labels::KMS_BLOB),
     ];
     let v = vectors();
     for (name, label) in all {
@@ -162,6 +164,24 @@ fn tree_key_wrap() {
     let key = material.wrapping_key(context.vault, context.backing);
     let tree = key.unwrap_tree(&context, &array(&t["wrapped"])).unwrap();
     assert_eq!(tree.expose(), &array(&t["tree"]));
+}
+
+#[test]
+fn blobs() {
+    let v = &vectors()["blobs"];
+    let vault = VaultId::from_bytes(array(&v["vault"]));
+    let key = BlobKey::new(vault, backing(v), &KeyMaterial::from_bytes(&array(&v["material"])));
+    for row in rows(v, "blobs") {
+        let context =
+            EncryptionContext::new(serde_json::from_value(row["context"].clone()).unwrap()).unwrap();
+        let bytes = hex(&row["blob"]);
+        let blob = UnverifiedBlob::parse(&bytes).unwrap();
+        assert_eq!((blob.vault(), blob.backing()), (vault, backing(v)));
+        assert_eq!(blob.open(&key, &context).unwrap().as_slice(), hex(&row["plain"]));
+        let plain = hex(&row["plain"]);
+        let again = key.seal(Plaintext::new(&plain).unwrap(), &context);
+        assert_eq!((again.len(), &again[..41]), (bytes.len(), &bytes[..41]));
+    }
 }
 
 #[test]

@@ -171,6 +171,13 @@ impl KeyMaterial {
         let context: [&[u8]; 3] = [vault.as_bytes(), id.key.as_bytes(), &version];
         WrappingKey(derived_locked(self.expose(), labels::WRAP, &context))
     }
+
+    /// The key of the blobs of this version: another derivation than that of the wrapping key.
+    pub(crate) fn blob_key(&self, vault: VaultId, id: BackingKeyId) -> SealKey {
+        let version = id.version.0.to_le_bytes();
+        let context: [&[u8]; 3] = [vault.as_bytes(), id.key.as_bytes(), &version];
+        SealKey(derived_locked(self.expose(), labels::KMS_BLOB, &context))
+    }
 }
 
 /// What a DEK's wrap is bound to: its AAD.

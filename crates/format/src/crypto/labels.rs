@@ -25,6 +25,8 @@ pub const MATERIAL_ID: Label = Label(b"material-id");
 pub const SLOT_WRAP: Label = Label(b"slot-wrap");
 /// Backing key material → wrapping key; context: vault id, key id, version u32.
 pub const WRAP: Label = Label(b"wrap");
+/// Backing key material → key of blobs, which are no wraps of files' DEKs; context: vault id, key id, version u32.
+pub const KMS_BLOB: Label = Label(b"kms-blob");
 /// DEK → header MAC key; context: file id.
 pub const HEADER_MAC: Label = Label(b"header-mac");
 /// DEK → content key of a segment; context: suite u8, file id, segment u64.
