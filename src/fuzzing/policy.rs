@@ -13,11 +13,19 @@ pub fn policy(data: &[u8]) {
     let found = policy_allows(text, uid);
     match found.parsed {
         None => {
-            assert!(text.is_empty() || found.stored == [false; 2], "{text:?} isn't understood, but allows")
+            assert!(text.is_empty() || found.stored == [false; 6], "{text:?} isn't understood, but allows")
         }
         Some(parsed) => {
             let document: Value = serde_json::from_str(text).expect("it was parsed once");
-            let read = ["kms:encrypt", "kms:decrypt"].map(|action| allows(&document, uid, action));
+            let read = [
+                "kms:encrypt",
+                "kms:decrypt",
+                "kms:generatedatakey",
+                "kms:generatedatakeywithoutplaintext",
+                "kms:reencryptfrom",
+                "kms:reencryptto",
+            ]
+            .map(|action| allows(&document, uid, action));
             assert_eq!(parsed, read, "uid {uid} under {text}");
             assert_eq!(found.stored, read, "uid {uid} under {text}, as stored");
         }

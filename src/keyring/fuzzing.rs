@@ -70,12 +70,12 @@ pub(crate) fn body_comes_back(bytes: &[u8]) {
     }
 }
 
-/// What a policy's text comes to for one user: whether it allows encryption, and decryption.
+/// What a policy's text comes to for one user: whether it allows each use of a key.
 pub(crate) struct PolicyAnswers {
     /// As it was parsed; none if it isn't understood.
-    pub(crate) parsed: Option<[bool; 2]>,
+    pub(crate) parsed: Option<[bool; 6]>,
     /// As it is used once it is stored.
-    pub(crate) stored: [bool; 2],
+    pub(crate) stored: [bool; 6],
 }
 
 /// The vault's owner to whom the policies are asked about.
@@ -84,7 +84,7 @@ const OWNER: Owner = Owner(0);
 /// Asks a policy.
 pub(crate) fn policy_allows(text: &str, uid: u32) -> PolicyAnswers {
     let key = KeyId::from_bytes([1; 16]);
-    let answers = |policy: &Policy| [KeyUse::Encrypt, KeyUse::Decrypt].map(|what| policy.allows(uid, what));
+    let answers = |policy: &Policy| KeyUse::ALL.map(|what| policy.allows(uid, what));
     let parsed = Policy::parse(text, key, OWNER).ok().as_ref().map(answers);
-    PolicyAnswers { parsed, stored: Policy::stored(text, key, OWNER).as_ref().map_or([true; 2], answers) }
+    PolicyAnswers { parsed, stored: Policy::stored(text, key, OWNER).as_ref().map_or([true; 6], answers) }
 }

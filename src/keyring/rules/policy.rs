@@ -5,18 +5,20 @@
 //! (`arn:aws:iam::ACCOUNT:root`): in a statement that allows, that is the vault's owner ([`Owner`]). Users of IAM, services
 //! and conditions aren't known here, and so no policy that has them is taken.
 //!
-//! A policy governs the use of a key for files. Administration is the control socket's, so that no policy takes it
-//! from the vault's owner.
+//! A policy governs the use of a key, for files and for data ([`KeyUse`]). Administration is the control socket's, so that no
+//! policy takes it from the vault's owner.
 
 mod actions;
 mod document;
 mod error;
 mod once_named;
+mod uses;
 
 pub(in crate::keyring) use document::Owner;
 use document::{Effect, Rule, Who};
 use error::MAX_LEN;
 pub use error::PolicyError;
+pub use uses::KeyUse;
 
 use crate::ids::KeyId;
 
@@ -35,29 +37,17 @@ pub enum LockOut {
     Meant,
 }
 
-/// What a key is used for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum KeyUse {
-    /// kms:Encrypt: to create a file, to truncate it, to open it for writing.
-    Encrypt,
-    /// kms:Decrypt: to open a file.
-    Decrypt,
-}
-
 /// A policy that is understood.
 #[derive(PartialEq, Eq, Debug)]
 pub(in crate::keyring) struct Policy(Vec<Rule>);
 
 impl Rule {
     fn is_about(&self, uid: u32, used_for: KeyUse) -> bool {
-        let what = match used_for {
-            KeyUse::Encrypt => self.encrypt,
-            KeyUse::Decrypt => self.decrypt,
-        };
-        what && match &self.who {
-            Who::Everybody => true,
-            Who::Users(users) => users.contains(&uid),
-        }
+        self.uses.has(used_for)
+            && match &self.who {
+                Who::Everybody => true,
+                Who::Users(users) => users.contains(&uid),
+            }
     }
 }
 
@@ -80,11 +70,21 @@ impl Policy {
             return None;
         }
         let policy = Self::parse(text, key, owner).unwrap_or(Self(Vec::new()));
-        let open = policy.0.iter().all(|rule| rule.effect == Effect::Allow)
-            && [|rule: &Rule| rule.encrypt, |rule: &Rule| rule.decrypt]
-                .iter()
-                .all(|used| policy.0.iter().any(|rule| rule.who == Who::Everybody && used(rule)));
-        (!open).then_some(policy)
+        (!policy.is_open_for(&KeyUse::ALL)).then_some(policy)
+    }
+
+    /// Whether it denies anybody the use of the key for files.
+    pub(in crate::keyring) fn restricts_files(&self) -> bool {
+        !self.is_open_for(&KeyUse::OF_FILES)
+    }
+
+    /// Whether everybody may use the key so.
+    fn is_open_for(&self, uses: &[KeyUse]) -> bool {
+        uses.iter().all(|used_for| {
+            let mut about = self.0.iter().filter(|rule| rule.uses.has(*used_for));
+            about.clone().all(|rule| rule.effect == Effect::Allow)
+                && about.any(|rule| rule.who == Who::Everybody)
+        })
     }
 
     /// Whether a user may use the key so: if a statement allows it and none denies it. Allocates nothing.
@@ -116,11 +116,7 @@ pub(in crate::keyring) fn check(
         return Err(PolicyError::Character(other));
     }
     match lock_out {
-        LockOut::Refused
-            if ![KeyUse::Encrypt, KeyUse::Decrypt]
-                .iter()
-                .all(|used_for| policy.allows(owner.0, *used_for)) =>
-        {
+        LockOut::Refused if !KeyUse::OF_FILES.iter().all(|used_for| policy.allows(owner.0, *used_for)) => {
             Err(PolicyError::LocksOut(owner.0))
         }
         LockOut::Refused | LockOut::Meant => Ok(()),

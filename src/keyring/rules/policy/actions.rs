@@ -1,7 +1,7 @@
 //! The actions that policies name, and the patterns with which they name them.
 
-/// The actions of KMS: a policy that names none of these has a slip in it. Those but the first two change nothing
-/// here; policies written for AWS have them.
+/// The actions of KMS: a policy that names none of these has a slip in it. Those that are no
+/// [`KeyUse`](super::KeyUse) change nothing here; policies written for AWS have them.
 pub(super) const ACTIONS: [&str; 55] = [
     "kms:Encrypt",
     "kms:Decrypt",

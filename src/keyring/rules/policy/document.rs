@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::actions::{ACTIONS, matches};
 use super::error::PolicyError;
 use super::once_named::OnceNamed;
+use super::uses::Uses;
 use crate::events::arn;
 use crate::ids::KeyId;
 
@@ -19,8 +20,7 @@ pub(in crate::keyring) struct Owner(pub(in crate::keyring) u32);
 pub(super) struct Rule {
     pub(super) effect: Effect,
     pub(super) who: Who,
-    pub(super) encrypt: bool,
-    pub(super) decrypt: bool,
+    pub(super) uses: Uses,
 }
 
 /// What becomes of those whom a statement is about.
@@ -120,14 +120,14 @@ fn rule(statement: &Value, key: KeyId, owner: Owner) -> Result<Rule, String> {
         other => return Err(format!("Effect {other} isn't known; it is \"Allow\" or \"Deny\"")),
     };
     let who = principals(element(statement, "Principal")?, effect, owner)?;
-    let [encrypt, decrypt] = actions(&texts(element(statement, "Action")?, "Action")?)?;
+    let uses = actions(&texts(element(statement, "Action")?, "Action")?)?;
     let own = arn(key);
     for resource in texts(element(statement, "Resource")?, "Resource")? {
         if resource != "*" && resource != own {
             return Err(format!("Resource {resource:?} isn't understood; it is \"*\" or the key's own ARN"));
         }
     }
-    Ok(Rule { effect, who, encrypt, decrypt })
+    Ok(Rule { effect, who, uses })
 }
 
 fn element<'a>(statement: &'a Map<String, Value>, name: &str) -> Result<&'a Value, String> {
@@ -208,13 +208,13 @@ fn user(name: &str) -> Result<u32, String> {
     })
 }
 
-/// Whether kms:Encrypt and kms:Decrypt are among them.
-fn actions(asked: &[&str]) -> Result<[bool; 2], String> {
+/// The uses of a key that are among them.
+fn actions(asked: &[&str]) -> Result<Uses, String> {
     let is_known = |pattern: &&&str| ACTIONS.iter().any(|action| matches(pattern, action));
     if let Some(unknown) = asked.iter().find(|pattern| !is_known(pattern)) {
         return Err(format!("Action {unknown:?} is no action of KMS, such as kms:Decrypt or kms:*"));
     }
-    Ok(["kms:Encrypt", "kms:Decrypt"].map(|action| asked.iter().any(|pattern| matches(pattern, action))))
+    Ok(Uses::named_by(asked))
 }
 
 fn malformed(what: impl std::fmt::Display) -> PolicyError {

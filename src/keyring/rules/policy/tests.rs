@@ -72,6 +72,45 @@ fn a_policy_allows_what_a_statement_allows_and_none_denies() {
 }
 
 #[test]
+fn a_policy_about_data_keys_restricts_no_file() {
+    let everybody = |actions: Value| statement("Allow", json!("*"), actions);
+    let of = |statements: Value| Policy::stored(&policy(statements), key(), OWNER);
+    let letters = |policy: &Policy| -> String {
+        let each = KeyUse::ALL.iter().zip("edgwft".chars());
+        each.filter(|(used_for, _)| policy.allows(7, **used_for)).map(|(_, letter)| letter).collect()
+    };
+    let table = [
+        (json!([everybody(json!(["kms:Encrypt", "kms:Decrypt"]))]), false, "ed"),
+        (json!([everybody(json!(["kms:*crypt", "kms:GenerateDataKey"]))]), false, "edg"),
+        (json!([everybody(json!(["kms:*crypt", "kms:GenerateDataKey*"]))]), false, "edgw"),
+        (json!([everybody(json!(["kms:*crypt", "kms:ReEncrypt*"]))]), false, "edft"),
+        (
+            json!([
+                everybody(json!("*")),
+                statement("Deny", json!({"AWS": "uid:7"}), json!("kms:ReEncryptFrom"))
+            ]),
+            false,
+            "edgwt",
+        ),
+        (json!([everybody(json!(["kms:Encrypt", "kms:GenerateDataKey"]))]), true, "eg"),
+        (
+            json!([everybody(json!("*")), statement("Deny", json!({"AWS": "uid:8"}), json!("kms:Decrypt"))]),
+            true,
+            "edgwft",
+        ),
+    ];
+    for (statements, of_files, allowed) in table {
+        let stored = of(statements.clone()).unwrap_or_else(|| panic!("{statements} denies nothing"));
+        assert_eq!(
+            (stored.restricts_files(), letters(&stored).as_str()),
+            (of_files, allowed),
+            "{statements}"
+        );
+    }
+    assert_eq!(of(json!([everybody(json!(["kms:*crypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"]))])), None);
+}
+
+#[test]
 fn what_is_not_understood_is_no_policy() {
     let fine = statement("Allow", json!("*"), json!("kms:*"));
     let with = |name: &str, value: Value| {
