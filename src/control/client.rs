@@ -8,7 +8,7 @@ use rustix::process::Pid;
 use super::connection::{ClientError, Connection, Step};
 use super::protocol::{Reply, Request};
 use super::registry::Entry;
-use crate::events::Verification;
+use crate::events::{Principal, Verification};
 use crate::fsck::{CheckObserver, CheckProgress, Summary};
 use crate::ids::{AliasName, BackingKeyId, Ino, PathText, SlotId, Timestamp};
 use crate::keyring::{KeyRef, ManualRotation, Rotation, SlotLabel, Staying, VersionState};
@@ -159,8 +159,8 @@ impl Operations for Client {
         answer!(self, reply, Reply::RotatedDue { rotated } => rotated)
     }
 
-    fn kms(&self, call: &Call, monitor: &mut Monitor<'_>) -> Result<KmsReply> {
-        let request = Request::Kms { call: call.clone() };
+    fn kms(&self, call: &Call, principal: Option<Principal>, monitor: &mut Monitor<'_>) -> Result<KmsReply> {
+        let request = Request::Kms { call: call.clone(), principal };
         let reply = match call {
             Call::ScheduleKeyDeletion { .. } => self.ask_long(&request, monitor)?,
             _ => self.ask(&request, KMS_TIMEOUT)?,

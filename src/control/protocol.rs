@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::events::Verification;
+use crate::events::{Principal, Verification};
 use crate::fsck::{self, Finding};
 use crate::ids::{AliasName, KeyId, KeyVersion, PathText, SlotId, Timestamp};
 use crate::keyring::{SlotLabel, VersionState};
@@ -47,6 +47,10 @@ pub enum Request {
     Kms {
         /// Which, and its parameters.
         call: Call,
+        /// On whose behalf, where the client serves others and has found out who they are; else it asks for itself. A daemon
+        /// that doesn't know of principals refuses.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        principal: Option<Principal>,
     },
     /// Retire, restore or trim old versions of a key. The reply is preceded by progress lines; hanging up stops it.
     Retire {

@@ -22,8 +22,9 @@ use super::wire::{self, LineReader, WireError};
 use crate::events::Actor;
 use crate::fsck::{self, CheckObserver, Finding};
 use crate::ids::{BackingKeyId, Ino};
+use crate::kms;
 use crate::monitor::{Cancellation, Monitor};
-use crate::service::{ErrorKind, ErrorReply, INSPECTED_TOGETHER, Operations};
+use crate::service::{ErrorKind, ErrorReply, INSPECTED_TOGETHER, KmsReply, Operations};
 
 /// Connections served at a time; one more gets the answer that the daemon is busy.
 const MAX_CONNECTIONS: usize = 16;
@@ -205,7 +206,7 @@ fn peer_may_ask(stream: &UnixStream) -> bool {
 fn answer(shared: &Shared, mut stream: UnixStream) {
     let _acting = rustix::net::sockopt::socket_peercred(&stream).ok().map(|peer| {
         let pid = peer.pid.as_raw_nonzero().get().unsigned_abs();
-        Actor { uid: peer.uid.as_raw(), pid }.act()
+        Actor::of(peer.uid.as_raw(), pid).act()
     });
     let request = match stream.try_clone() {
         Ok(clone) => LineReader::new(clone).next_line().and_then(|line| wire::decode(&line)),
@@ -230,6 +231,9 @@ fn answer(shared: &Shared, mut stream: UnixStream) {
     };
     if let Err(error) = wire::send(&mut stream, &reply) {
         tracing::debug!("control socket: the client is gone: {error}");
+    }
+    if let Reply::Kms(KmsReply::Done { mut answer }) = reply {
+        kms::wipe(&mut answer);
     }
 }
 
@@ -279,7 +283,7 @@ fn perform(shared: &Shared, request: &Request, stream: &mut UnixStream) -> Reply
         Request::Rotate { target } => operations.rotate(target).map(Reply::Rotated),
         Request::RotateNewKey { alias } => operations.replace_key(alias).map(Reply::KeyReplaced),
         Request::RotateDue => operations.rotate_due().map(|rotated| Reply::RotatedDue { rotated }),
-        Request::Kms { call } => operations.kms(call, monitor).map(Reply::Kms),
+        Request::Kms { call, principal } => operations.kms(call, *principal, monitor).map(Reply::Kms),
         Request::PlainNames { paths } => {
             operations.plain_names(paths).map(|names| Reply::PlainNames { names })
         }

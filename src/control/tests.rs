@@ -15,7 +15,7 @@ use rustix::process::getpid;
 use super::registry::entries_in;
 use super::wire::{LineReader, WireError, decode, encode};
 use super::*;
-use crate::events::Verification;
+use crate::events::{Principal, Verification};
 use crate::fsck::{self, CheckObserver, Code, Disposition, Finding, Summary};
 use crate::ids::{AliasName, BackingKeyId, Ino, KeyId, KeyVersion, PathText, SlotId, Timestamp, VaultId};
 use crate::keyring::{Retirement, SlotLabel, Staying, VersionState};
@@ -69,7 +69,7 @@ impl Operations for Fake {
     fn retire(&self, _: &Retire, _: &mut Monitor<'_>) -> service::Result<RetireReport> {
         Err(ErrorReply::new(ErrorKind::NotFound, "no such key"))
     }
-    fn kms(&self, call: &Call, _: &mut Monitor<'_>) -> service::Result<KmsReply> {
+    fn kms(&self, call: &Call, _: Option<Principal>, _: &mut Monitor<'_>) -> service::Result<KmsReply> {
         Ok(KmsReply::Done { answer: call.operation().into() })
     }
     fn rewrap(&self, _: &Rewrap, monitor: &mut Monitor<'_>) -> service::Result<RewrapReport> {
@@ -354,7 +354,10 @@ fn a_client_answers_as_the_vault_behind_it() {
     assert_eq!(client.verify_events(), open.verify_events());
     assert_eq!(client.slot_labels(), open.slot_labels());
     let call = Call::DescribeKey { key_id: rotation.key.to_string() };
-    assert_eq!(client.kms(&call, &mut Monitor::unattended()), open.kms(&call, &mut Monitor::unattended()));
+    assert_eq!(
+        client.kms(&call, None, &mut Monitor::unattended()),
+        open.kms(&call, None, &mut Monitor::unattended())
+    );
     let names = ["tree/none".to_owned()];
     assert_eq!(client.plain_names(&names), open.plain_names(&names));
     let fsck = |vault: &dyn Operations| vault.fsck(None, &Cancellation::default(), &mut Heard::default());
@@ -461,7 +464,8 @@ proptest! {
         let text: String = lines.iter().map(|l| format!("{l}\n")).collect();
         let mut reader = LineReader::new(Slow(text.as_bytes(), chunk));
         for line in &lines {
-            prop_assert_eq!(&reader.next_line().unwrap(), line.as_bytes());
+            let read = reader.next_line().unwrap();
+            prop_assert_eq!(read.as_slice(), line.as_bytes());
         }
         prop_assert!(matches!(reader.next_line(), Err(WireError::Closed)));
     }

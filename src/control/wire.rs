@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::protocol::{MAX_MESSAGE, PROTOCOL};
 
@@ -46,13 +47,17 @@ struct Incoming<T> {
     message: T,
 }
 
-/// A message as a line.
+/// Room for a line with data to encrypt or decrypt: a buffer that grows would leave a copy of them behind.
+const SECRET_LINE: usize = 32 << 10;
+
+/// A message as a line. It is wiped: it may have data that a key decrypted.
 ///
 /// # Errors
 /// [`WireError::TooLong`] over the limit; [`WireError::Malformed`] if it has no JSON form.
-pub(super) fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, WireError> {
-    let mut line =
-        serde_json::to_vec(&Outgoing { protocol: PROTOCOL, message }).map_err(WireError::Malformed)?;
+pub(super) fn encode<T: Serialize>(message: &T) -> Result<Zeroizing<Vec<u8>>, WireError> {
+    let mut line = Zeroizing::new(Vec::with_capacity(SECRET_LINE));
+    serde_json::to_writer(&mut *line, &Outgoing { protocol: PROTOCOL, message })
+        .map_err(WireError::Malformed)?;
     line.push(b'\n');
     if line.len() > MAX_MESSAGE { Err(WireError::TooLong) } else { Ok(line) }
 }
@@ -78,16 +83,16 @@ pub(super) fn send<T: Serialize>(to: &mut impl Write, message: &T) -> Result<(),
     to.write_all(&encode(message)?).map_err(WireError::Io)
 }
 
-/// Takes lines off a socket, none longer than [`MAX_MESSAGE`].
+/// Takes lines off a socket, none longer than [`MAX_MESSAGE`]. They are wiped: they may have data to encrypt.
 pub(super) struct LineReader<R> {
     from: R,
-    pending: Vec<u8>,
+    pending: Zeroizing<Vec<u8>>,
 }
 
 impl<R: Read> LineReader<R> {
     /// Reads from `from`.
     pub(super) fn new(from: R) -> Self {
-        Self { from, pending: Vec::new() }
+        Self { from, pending: Zeroizing::new(Vec::with_capacity(SECRET_LINE)) }
     }
 
     /// The next line, without its line feed.
@@ -95,19 +100,19 @@ impl<R: Read> LineReader<R> {
     /// # Errors
     /// After [`WireError::TimedOut`] it can be called again and continues; every other error
     /// is the end.
-    pub(super) fn next_line(&mut self) -> Result<Vec<u8>, WireError> {
+    pub(super) fn next_line(&mut self) -> Result<Zeroizing<Vec<u8>>, WireError> {
         let mut searched = 0;
         loop {
             if let Some(at) = self.pending[searched..].iter().position(|&b| b == b'\n') {
-                let mut line: Vec<u8> = self.pending.drain(..=searched + at).collect();
-                line.pop();
+                let line = Zeroizing::new(self.pending[..searched + at].to_vec());
+                self.pending.drain(..=searched + at);
                 return Ok(line);
             }
             searched = self.pending.len();
             if searched >= MAX_MESSAGE {
                 return Err(WireError::TooLong);
             }
-            let mut chunk = [0; 4096];
+            let mut chunk = Zeroizing::new([0; 4096]);
             let room = chunk.len().min(MAX_MESSAGE - searched);
             match self.from.read(&mut chunk[..room]) {
                 Ok(0) => return Err(WireError::Closed),

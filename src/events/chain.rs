@@ -93,6 +93,9 @@ pub(super) fn line(keys: &LogKeys, last: Anchor, event: &Event, beside: Circumst
     let mut detail = event.detail();
     detail["uid"] = beside.actor.uid.into();
     detail["pid"] = beside.actor.pid.into();
+    if let Some(principal) = beside.actor.principal {
+        detail["principal"] = principal.to_string().into();
+    }
     if let Some(generation) = beside.generation {
         detail["generation"] = generation.0.into();
     }

@@ -12,6 +12,7 @@ impl Event {
     fn outcome(&self) -> &'static str {
         match self {
             Self::OperationRefused { .. }
+            | Self::KmsRequest { code: Some(_), .. }
             | Self::AccessRefused { .. }
             | Self::UnlockFailed { .. }
             | Self::RollbackNoticed(_) => "refused",
@@ -67,6 +68,10 @@ impl Event {
                 }
                 detail
             }
+            Self::KmsRequest { operation, key, version, code } => json!({
+                "key-id": key.map(|key| key.to_string()), "version": version.map(|version| version.0),
+                "event-name": operation, "error-code": code,
+            }),
             Self::MaterialDeleted { backing, why } => with_backing(json!({"reason": why}), Some(*backing)),
             Self::VersionsRetired { key, below, trimmed } => {
                 json!({"key-id": key.to_string(), "min-decryption-version": below.0, "trimmed": trimmed})

@@ -55,6 +55,18 @@ pub enum Event {
         /// KMS's name of the reason.
         code: String,
     },
+    /// A request of the KMS interface that changed no key: one that used it for data, or, on behalf of somebody, one that only
+    /// looked or was refused. Neither data nor the encryption context is recorded: the log lies beside the ciphertext.
+    KmsRequest {
+        /// The operation, as KMS names it.
+        operation: &'static str,
+        /// The key, if there is one of that name.
+        key: Option<KeyId>,
+        /// The version that was used.
+        version: Option<KeyVersion>,
+        /// KMS's name of the reason why it was refused.
+        code: Option<String>,
+    },
     /// The material of a version is gone, and with it what it wrapped.
     MaterialDeleted {
         /// The version.
@@ -306,6 +318,7 @@ impl Event {
             Self::KeyRotated { .. } => "KMS CMK Rotation",
             Self::KeyStateChanged { .. } => "KMS Key State Change",
             Self::KeyOperation { .. } | Self::OperationRefused { .. } => "KMS Key Operation",
+            Self::KmsRequest { .. } => "KMS Request",
             Self::MaterialDeleted { .. } => "Key Material Deleted",
             Self::VersionsRetired { .. } => "Key Versions Retired",
             Self::KeyDeleted(_) => "KMS CMK Deletion",
@@ -356,7 +369,9 @@ impl Event {
             | Self::KeyOperation { key, .. }
             | Self::VersionsRetired { key, .. }
             | Self::KeyDeleted(key) => Some(*key),
-            Self::OperationRefused { key, .. } | Self::DirectoryAlias { key, .. } => *key,
+            Self::OperationRefused { key, .. }
+            | Self::KmsRequest { key, .. }
+            | Self::DirectoryAlias { key, .. } => *key,
             Self::FilesMoved { to, .. } => Some(*to),
             Self::MaterialDeleted { backing, .. }
             | Self::FileReencrypted { backing, .. }

@@ -28,7 +28,7 @@ struct Failures {
 pub fn record_failed_unlock(dir: BorrowedFd<'_>, _leave: Writable, kind: &str) {
     let Ok(file) = open(dir) else { return };
     let attempts = read(file.as_fd()).map_or(0, |failures| failures.attempts).saturating_add(1);
-    let Actor { uid, pid } = Actor::current();
+    let Actor { uid, pid, .. } = Actor::current();
     let text = format!("{attempts} {} {uid} {pid} {kind}\n", Timestamp::now().0);
     let _ = storage::pwrite_all(file.as_fd(), text.as_bytes(), LowerOffset(0))
         .and_then(|()| storage::truncate(file.as_fd(), LowerOffset(text.len() as u64)));
@@ -60,7 +60,7 @@ fn read(file: BorrowedFd<'_>) -> Option<Failures> {
     let mut fields = text.split(' ');
     let attempts = fields.next()?.parse().ok()?;
     let time = Timestamp(fields.next()?.parse().ok()?);
-    let actor = Actor { uid: fields.next()?.parse().ok()?, pid: fields.next()?.parse().ok()? };
+    let actor = Actor::of(fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     let kind = fields.next();
     let named = kind.is_none_or(|kind| {
         (1..=KIND_MAX_LEN).contains(&kind.len()) && kind.bytes().all(|byte| byte.is_ascii_lowercase())

@@ -24,7 +24,7 @@ fn own() -> &'static Log {
         let (mut text, mut anchor) = (Vec::new(), Anchor::default());
         for n in 1..=LINES {
             let generation = Some(Generation(u64::from(n)));
-            let actor = Actor { uid: 1000, pid: n };
+            let actor = Actor::of(1000, n);
             let beside = Circumstances {
                 now: Timestamp(i64::from(n)),
                 actor,

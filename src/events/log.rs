@@ -105,7 +105,7 @@ impl EventLog {
             None => return limit.hold_back_one(),
         };
         if !limit.pass(
-            Actor::current().uid,
+            Actor::current().user(),
             Timestamp::now(),
             if large { REFILL_LARGE_MS } else { REFILL_MS },
         ) {

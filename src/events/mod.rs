@@ -27,7 +27,7 @@ mod rotate;
 mod subject;
 mod verify;
 
-pub use actor::{Acting, Actor};
+pub use actor::{Acting, Actor, NoPrincipal, Principal};
 pub use anchor::Anchor;
 pub use chain::Verification;
 pub use event::{Event, arn};

@@ -186,9 +186,10 @@ impl Notice {
             Event::Damage { .. } | Event::FileIdTwice { .. } | Event::FileNewerThanKeyring { .. } => {
                 return None;
             }
-            Event::AccessRefused { .. } | Event::DirectoryAlias { .. } | Event::FileReencrypted { .. } => {
-                return None;
-            }
+            Event::AccessRefused { .. }
+            | Event::DirectoryAlias { .. }
+            | Event::FileReencrypted { .. }
+            | Event::KmsRequest { .. } => return None,
             // It counts lines of the audit log.
             Event::HeldBack => return None,
         })
@@ -212,11 +213,14 @@ pub fn log_change(event: &Event) {
 pub(super) fn log(event: &Event) {
     let Some(Notice { severity, text, key, version }) = Notice::of(event) else { return };
     let (key, version) = (key.map(tracing::field::display), version.map(|version| version.0));
-    let Actor { uid, pid } = Actor::current();
+    let Actor { uid, pid, principal } = Actor::current();
+    let principal = principal.map(tracing::field::display);
     match severity {
-        Severity::Error => tracing::error!(target: NOTICES, key, version, uid, pid, "{text}"),
-        Severity::Warning => tracing::warn!(target: NOTICES, key, version, uid, pid, "{text}"),
-        Severity::Notice => tracing::info!(target: NOTICES, key, version, uid, pid, "{text}"),
-        Severity::Info => tracing::info!(target: "rekeyfs::events", key, version, uid, pid, "{text}"),
+        Severity::Error => tracing::error!(target: NOTICES, key, version, uid, pid, principal, "{text}"),
+        Severity::Warning => tracing::warn!(target: NOTICES, key, version, uid, pid, principal, "{text}"),
+        Severity::Notice => tracing::info!(target: NOTICES, key, version, uid, pid, principal, "{text}"),
+        Severity::Info => {
+            tracing::info!(target: "rekeyfs::events", key, version, uid, pid, principal, "{text}")
+        }
     }
 }

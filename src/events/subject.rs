@@ -96,12 +96,14 @@ pub enum Class {
     Reencryptions,
     /// [`Event::DirectoryAlias`](super::Event::DirectoryAlias).
     DirectoryAliases,
+    /// [`Event::KmsRequest`](super::Event::KmsRequest).
+    Requests,
 }
 
 impl Class {
     /// All of them, each at the place of its number.
-    pub(super) const ALL: [Self; 4] =
-        [Self::Refusals, Self::Damage, Self::Reencryptions, Self::DirectoryAliases];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Refusals, Self::Damage, Self::Reencryptions, Self::DirectoryAliases, Self::Requests];
 
     /// As the log names it.
     pub(super) fn name(self) -> &'static str {
@@ -110,6 +112,7 @@ impl Class {
             Self::Damage => "damage",
             Self::Reencryptions => "re-encryptions",
             Self::DirectoryAliases => "directory-aliases",
+            Self::Requests => "kms-requests",
         }
     }
 }

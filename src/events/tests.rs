@@ -164,7 +164,7 @@ fn one_users_flood_hides_no_one_elses_event() {
     let f = Fixture::new();
     let log = f.log(Anchor::default());
     let as_user = |uid, events: usize| {
-        let _acting = Actor { uid, pid: 1 }.act();
+        let _acting = Actor::of(uid, 1).act();
         (0..events).for_each(|_| log.record_limited(Class::Damage, damage));
     };
     as_user(1000, 1000);
@@ -307,7 +307,7 @@ fn an_event_is_in_the_name_of_who_asked() {
     let f = Fixture::new();
     let log = f.log(Anchor::default());
     {
-        let _acting = Actor { uid: 77, pid: 88 }.act();
+        let _acting = Actor::of(77, 88).act();
         log.record(&rotated(1));
     }
     log.record(&rotated(2));

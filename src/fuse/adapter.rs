@@ -134,7 +134,7 @@ impl Adapter {
             self.activity.note();
         }
         {
-            let _acting = Actor { uid: request.uid(), pid: request.pid() }.act();
+            let _acting = Actor::of(request.uid(), request.pid()).act();
             let trace = RequestTrace::begin(self.requests, work.operation, work.ino);
             let _entered = trace.enter();
             panics::caught(work.operation.name(), || handler(Answer::new(reply, trace)));

@@ -28,6 +28,8 @@ pub struct PendingDeletion {
     pub forced: bool,
     /// Whether `alias/default` points at it: then new files could not be made.
     pub is_default: bool,
+    /// Whether it has encrypted data outside of files. An older program schedules its deletion nevertheless.
+    pub has_data: bool,
 }
 
 /// A deletion that is scheduled.
@@ -74,8 +76,9 @@ impl Keys {
         let now = self.clock.now();
         self.announce_unusable(&[key]);
         let (window, date) = self.change(Saves::Once, |draft| {
-            if let Some(token) = force {
-                draft.check_force(token, &Self::deletion_order(key))?;
+            match force {
+                Some(token) => draft.check_force(token, &Self::deletion_order(key))?,
+                None => draft.body.check_no_data(key, None)?,
             }
             let scheduled = known(&mut draft.body, key)?.schedule_deletion(window_days, now)?;
             draft.body.set_forced(key, force.is_some());
@@ -86,7 +89,7 @@ impl Keys {
         Ok(Scheduled { key, window, date })
     }
 
-    /// Whether a deletion could be scheduled now, as far as the key's state and the window go. Gives the key.
+    /// Whether a deletion that isn't forced could be scheduled now, as far as the keyring goes. Gives the key.
     ///
     /// # Errors
     /// What scheduling it would say.
@@ -94,6 +97,7 @@ impl Keys {
         let (mut body, now) = (self.table.read().body.clone(), self.clock.now());
         let key = KeyRef::parse_key(key_id)?.find(&body)?;
         known(&mut body, key)?.schedule_deletion(window, now)?;
+        body.check_no_data(key, None)?;
         Ok(key)
     }
 
@@ -111,6 +115,7 @@ impl Keys {
                 due: date <= now,
                 forced: body.is_forced(key.id),
                 is_default: default == Some(key.id),
+                has_data: body.first_data_version(key.id).is_some(),
             })
         };
         body.keys.iter().filter_map(pending).collect()
@@ -129,10 +134,14 @@ impl Keys {
             let key = body.key(id).ok_or(KeyError::UnknownKey(id))?;
             let still = key.state == KeyState::PendingDeletion && key.deletion_date == Some(pending.date);
             let default = body.alias(&AliasName::default_alias()).is_some_and(|alias| alias.key == id);
+            if !pending.forced {
+                body.check_no_data(id, None)?;
+            }
             if !still || default || pending.date > now || body.is_forced(id) != pending.forced {
                 return Err(RuleError::NotPendingDeletion(id).into());
             }
             body.set_forced(id, false);
+            body.forget_data_use(id);
             body.aliases.retain(|alias| alias.key != id);
             body.keys.retain(|key| key.id != id);
             body.record_deleted(id);

@@ -57,6 +57,14 @@ pub(super) struct Backing {
 }
 
 impl Backing {
+    pub(super) fn id(&self) -> BackingKeyId {
+        self.id
+    }
+
+    pub(super) fn material(&self) -> &KeyMaterial {
+        &self.material
+    }
+
     /// Its wrapping key. Deriving one takes microseconds: too long to do it for each of many thousands that
     /// are never used.
     pub(super) fn key(&self) -> &WrappingKey {
@@ -197,9 +205,9 @@ impl Table {
         Ok(self.entry(key)?.wraps.load(Ordering::Relaxed))
     }
 
-    /// Whether any policy denies anything.
+    /// Whether any policy denies anything that files need.
     pub(super) fn restricts(&self) -> bool {
-        self.keys.values().any(|entry| entry.policy.is_some())
+        self.keys.values().any(|entry| entry.policy.as_ref().is_some_and(Policy::restricts_files))
     }
 
     /// Whether the key's policy lets this user do all of this; a key that isn't there has none.

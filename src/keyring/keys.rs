@@ -50,7 +50,7 @@ pub struct Keys {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) observer: Observer,
     pub(super) kept: KeptBackups,
-    /// Whether any key's policy denies anything. Read before the table, so that vaults without policies don't lock it.
+    /// Whether any key's policy denies anything that files need. Read before the table, so that vaults without policies don't lock it.
     pub(super) restricted: AtomicBool,
 }
 
@@ -401,7 +401,7 @@ impl Keys {
         }
     }
 
-    /// Whether any policy denies anything. If not, [`Keys::permits`] need not be called.
+    /// Whether any policy denies anything that files need. If not, [`Keys::permits`] need not be called for a file.
     pub fn restricts(&self) -> bool {
         self.restricted.load(Ordering::Acquire)
     }

@@ -55,9 +55,12 @@ impl Keys {
         }
         let found = found.store.lock().state().body.clone();
         // Once without saving: most often it tells that there is nothing to do, or that it can't be done.
-        let mut tried = self.table.read().body.clone();
+        let ours = self.table.read().body.clone();
+        let mut tried = ours.clone();
         let merged = tried.merge(&found)?;
-        if merged.versions.is_empty() && merged.keys.is_empty() && merged.current.is_empty() {
+        let same_data_use = tried.data_use().eq(ours.data_use());
+        if same_data_use && merged.versions.is_empty() && merged.keys.is_empty() && merged.current.is_empty()
+        {
             return Ok(merged);
         }
         self.change(Saves::Once, |draft| {
@@ -111,6 +114,11 @@ impl KeyringBody {
         let theirs = found.untagged().filter(|(key, _)| merged.keys.contains(key));
         let records: Vec<_> = self.untagged().chain(theirs).collect();
         self.set_untagged(&records);
+        for (key, first) in found.data_use() {
+            if self.key(key).is_some() {
+                self.record_data_use(key, first);
+            }
+        }
         if let Some(lost) = self.lost_generations {
             let all = lost.known.is_some_and(|known| known <= lost.after.max(found.generation));
             // What the found one lacks itself is still lost.

@@ -9,6 +9,7 @@ mod administration;
 mod aliases;
 mod backup;
 mod backup_file;
+mod blobs;
 #[cfg(any(test, feature = "benchmarks"))]
 mod bulk;
 mod check;

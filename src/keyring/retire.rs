@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{KeyError, KeyringError};
 use super::force_token::ForceToken;
-use super::format::model::{Key, Version};
+use super::format::model::{Key, KeyringBody, Version};
 use super::keys::{Keys, known};
 use super::store::Saves;
 use crate::events::Event;
@@ -45,6 +45,16 @@ pub struct RetireOrder {
     pub below: KeyVersion,
     /// What it does to them.
     pub what: Retirement,
+}
+
+impl RetireOrder {
+    /// Refuses what would leave data undecryptable that lies in no file.
+    fn check_data(&self, body: &KeyringBody) -> Result<(), KeyringError> {
+        match self.what {
+            Retirement::Restore => Ok(()),
+            Retirement::Retire | Retirement::Trim => Ok(body.check_no_data(self.key, Some(self.below))?),
+        }
+    }
 }
 
 impl std::fmt::Display for RetireOrder {
@@ -103,19 +113,24 @@ impl Key {
 }
 
 impl Keys {
-    /// What an order would do to a key as it is now, without doing it.
+    /// What an order would do to a key as it is now, without doing it. Whether the order is `forced` is the caller's word.
     ///
     /// # Errors
     /// Those of [`Keys::retire`].
-    pub fn try_retire(&self, order: &RetireOrder) -> Result<Retired, KeyringError> {
+    pub fn try_retire(&self, order: &RetireOrder, forced: bool) -> Result<Retired, KeyringError> {
         let mut body = self.table.read().body.clone();
-        known(&mut body, order.key)?.retire(order.below, order.what)
+        let done = known(&mut body, order.key)?.retire(order.below, order.what)?;
+        if !forced {
+            order.check_data(&body)?;
+        }
+        Ok(done)
     }
 
     /// Carries an order out, durably; trimmed material isn't in `keyring.prev` either. The caller has counted
     /// that no file needs the versions, or has a token that forces the order.
     ///
     /// # Errors
+    /// [`RuleError::HasEncryptedData`](super::RuleError::HasEncryptedData) unless it is forced;
     /// [`KeyringError::NotAuthorized`] for another order's token; [`KeyringError::Versions`] and others of
     /// the key; the keyring can't be saved. Nothing is changed then.
     pub fn retire(&self, order: &RetireOrder, force: Option<&ForceToken>) -> Result<Retired, KeyringError> {
@@ -124,8 +139,9 @@ impl Keys {
         }
         let saves = if order.what == Retirement::Trim { Saves::Twice } else { Saves::Once };
         self.change(saves, |draft| {
-            if let Some(token) = force {
-                draft.check_force(token, &order.to_string())?;
+            match force {
+                Some(token) => draft.check_force(token, &order.to_string())?,
+                None => order.check_data(&draft.body)?,
             }
             let key = known(&mut draft.body, order.key)?;
             let before: Vec<_> = key.versions.iter().map(|v| v.material.is_some()).collect();

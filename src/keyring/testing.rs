@@ -127,6 +127,17 @@ pub(crate) fn print_of(dek: &Dek) -> [u8; 32] {
 }
 
 impl Keys {
+    /// Schedules a deletion as a program does that knows nothing of data.
+    pub(crate) fn schedule_deletion_for_test(&self, key: KeyId) {
+        let now = self.clock.now();
+        self.change(Saves::Once, |draft| {
+            known(&mut draft.body, key)?.schedule_deletion(None, now)?;
+            draft.record(Event::KeyOperation { key, operation: "ScheduleKeyDeletion" });
+            Ok(())
+        })
+        .unwrap();
+    }
+
     /// Makes another customer's key and points a new alias at it.
     pub(crate) fn create_key_for_test(&self, alias: AliasName) -> KeyId {
         let now = self.clock.now();

@@ -152,6 +152,12 @@ impl Keys {
                 self.set_policy(&KeyRef::parse_key(key_id)?, policy, lock_out)?;
                 Ok(Value::Null)
             }
+            Call::Encrypt(_)
+            | Call::Decrypt(_)
+            | Call::ReEncrypt(_)
+            | Call::GenerateDataKey(_)
+            | Call::GenerateDataKeyWithoutPlaintext(_)
+            | Call::GenerateRandom(_) => self.use_for_data(call),
         }
     }
 

@@ -34,26 +34,36 @@ macro_rules! names {
 }
 
 names! {
+    /// The principal may not do that.
+    AccessDeniedException,
     /// There is one already.
     AlreadyExistsException,
     /// It would leave the vault without what it needs.
     ConflictException,
     /// The key is disabled.
     DisabledException,
+    /// It could be done, and only that was asked.
+    DryRunOperationException,
     /// The import token is too old.
     ExpiredImportTokenException,
+    /// The blob is one of another key than was named.
+    IncorrectKeyException,
     /// It isn't the key material that was imported before.
     IncorrectKeyMaterialException,
     /// The alias name is reserved.
     InvalidAliasNameException,
-    /// The wrapped key material doesn't unwrap.
+    /// The blob doesn't open, or the wrapped key material doesn't unwrap.
     InvalidCiphertextException,
     /// The import token isn't one for this key.
     InvalidImportTokenException,
+    /// It isn't what a key like this is for.
+    InvalidKeyUsageException,
     /// The marker isn't one that a list gave.
     InvalidMarkerException,
     /// The key's state doesn't allow it.
     KMSInvalidStateException,
+    /// The key version may come back.
+    KeyUnavailableException,
     /// There can't be more of it.
     LimitExceededException,
     /// The key policy has an element that isn't understood.
@@ -278,6 +288,7 @@ impl KmsError {
                 ),
             ),
             RuleError::AliasTooLong(_) => (Name::ValidationException, error.to_string()),
+            RuleError::HasEncryptedData { .. } => (Name::ConflictException, error.to_string()),
             RuleError::TooManyTags(most) => {
                 (Name::LimitExceededException, format!("A key takes {most} tags."))
             }

@@ -6,14 +6,17 @@
 //! ARCHITECTURE.md ("Where to add") says what a new verb takes.
 
 pub mod api;
+mod data;
 mod dispatch;
 mod error;
 mod import;
+mod principal;
 mod refusals;
 mod request;
 mod responses;
 mod tags;
 
+pub use data::{DataKey, Decrypt, Encrypt, Pairs, Random, ReEncrypt, SecretText, wipe};
 pub use error::{CallError, KmsError, KmsErrorName};
 pub use request::{Call, Materials, NewKey, Page, Tag};
 

@@ -1,23 +1,61 @@
-//! Operations that were refused or failed, for the audit log.
+//! Operations for the audit log: those that were refused or failed, and on behalf of a principal those that only looked.
+//!
+//! A principal that is a user causes requests as fast as it likes. So what comes of them is recorded within limits
+//! ([`Class::Requests`]) and waits for no disk; what the vault's owner asks for and is refused is durable.
 
 use super::error::{KmsError, KmsErrorName};
 use super::request::Call;
+use crate::events::{Actor, Class, Event, Principal};
+use crate::ids::BackingKeyId;
 use crate::keyring::{KeyError, KeyRef, KeyringError, Keys};
 
 impl Keys {
     /// Records an operation of the KMS interface that changed nothing, with the reason's name. One that only looks isn't
-    /// recorded.
+    /// recorded, unless it was asked for on behalf of a principal.
     pub fn record_refused_call(&self, call: &Call, code: &str) {
-        if call.changes() {
-            let about = call.about().and_then(|asked| KeyRef::parse(&asked).ok());
-            self.record_refused(call.operation(), about.as_ref(), code);
+        let principal = Actor::current().principal;
+        if call.uses_data() || matches!(principal, Some(Principal::User(_))) || !call.changes() {
+            if call.uses_data() || principal.is_some() {
+                self.record_request(call, None, Some(code));
+            }
+        } else {
+            self.record_refused(call.operation(), about(call).as_ref(), code);
         }
+    }
+
+    /// Records an operation that only looked, if it was asked for on behalf of a principal.
+    pub fn record_look(&self, call: &Call) {
+        if Actor::current().principal.is_some() && !call.changes() && !call.uses_data() {
+            self.record_request(call, None, None);
+        }
+    }
+
+    /// Records an operation that used this version for data; that of random bytes uses none.
+    pub(super) fn record_data_use(&self, call: &Call, used: Option<BackingKeyId>) {
+        self.record_request(call, used, None);
+    }
+
+    fn record_request(&self, call: &Call, used: Option<BackingKeyId>, code: Option<&str>) {
+        self.events().record_limited(Class::Requests, || {
+            let named = || about(call).and_then(|about| self.of_key(&about, |key| key.id).ok());
+            Event::KmsRequest {
+                operation: call.operation(),
+                key: used.map(|used| used.key).or_else(named),
+                version: used.map(|used| used.version),
+                code: code.map(str::to_owned),
+            }
+        });
     }
 
     /// Records a rotation that was refused.
     pub fn record_refused_rotation(&self, target: &KeyRef, error: &KeyringError) {
         self.record_refused("RotateKey", Some(target), &code(error));
     }
+}
+
+/// The key that a call is about, if it names one.
+fn about(call: &Call) -> Option<KeyRef> {
+    call.about().and_then(|asked| KeyRef::parse(&asked).ok())
 }
 
 /// KMS's name of the reason, where it has one.

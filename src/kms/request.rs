@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::data::{DataKey, Decrypt, Encrypt, Random, ReEncrypt};
 use crate::keyring::ForceToken;
 
 /// A part of a list.
@@ -134,6 +135,18 @@ pub enum Call {
         #[serde(default, skip_serializing_if = "is_false")]
         bypass_policy_lockout_safety_check: bool,
     },
+    /// Encrypt data, aliases accepted. Gives a blob.
+    Encrypt(Encrypt),
+    /// Decrypt a blob.
+    Decrypt(Decrypt),
+    /// Make a blob of another key of a blob.
+    ReEncrypt(ReEncrypt),
+    /// Make a data key, aliases accepted. Gives it, and a blob of it.
+    GenerateDataKey(DataKey),
+    /// The same, without the data key.
+    GenerateDataKeyWithoutPlaintext(DataKey),
+    /// Make random bytes.
+    GenerateRandom(Random),
 }
 
 impl Call {
@@ -166,16 +179,31 @@ impl Call {
             Self::ListKeyPolicies { .. } => "ListKeyPolicies",
             Self::GetKeyPolicy { .. } => "GetKeyPolicy",
             Self::PutKeyPolicy { .. } => "PutKeyPolicy",
+            Self::Encrypt(_) => "Encrypt",
+            Self::Decrypt(_) => "Decrypt",
+            Self::ReEncrypt(_) => "ReEncrypt",
+            Self::GenerateDataKey(_) => "GenerateDataKey",
+            Self::GenerateDataKeyWithoutPlaintext(_) => "GenerateDataKeyWithoutPlaintext",
+            Self::GenerateRandom(_) => "GenerateRandom",
         }
     }
 
-    /// Whether it changes something.
+    /// Whether it changes something. What uses a key for data doesn't: that it was used is all that is kept.
     pub fn changes(&self) -> bool {
-        !["Describe", "List", "Get"].iter().any(|looks| self.operation().starts_with(looks))
+        !self.uses_data()
+            && !["Describe", "List", "Get"].iter().any(|looks| self.operation().starts_with(looks))
     }
 
     /// The parameter that names its key or alias, if it has one.
     pub(super) fn about(&self) -> Option<String> {
+        match self {
+            Self::Encrypt(asked) => return Some(asked.key_id.clone()),
+            Self::GenerateDataKey(asked) | Self::GenerateDataKeyWithoutPlaintext(asked) => {
+                return Some(asked.key_id.clone());
+            }
+            Self::Decrypt(_) | Self::ReEncrypt(_) => return self.key_of_blob().map(|key| key.to_string()),
+            _ => {}
+        }
         let call = serde_json::to_value(self).ok()?;
         ["key_id", "target_key_id", "alias_name"]
             .iter()

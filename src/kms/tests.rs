@@ -13,6 +13,7 @@ use crate::keyring::testing::*;
 use crate::keyring::*;
 use crate::kms::Tag;
 
+mod data;
 mod faults;
 #[cfg(feature = "aws-lc")]
 mod import;

@@ -90,7 +90,7 @@ impl OpenVault {
         let refused = |error: KeyringError| errors::of_keyring(&error);
         let key = keys.key_named(&asked.key_id).map_err(refused)?;
         let order = RetireOrder { key, below: asked.below, what: asked.what };
-        keys.try_retire(&order).map_err(refused)?;
+        keys.try_retire(&order, asked.force.is_some()).map_err(refused)?;
         if order.what != Retirement::Restore && asked.force.is_none() {
             // Versions below the current one wrap nothing new: what is counted now stays so.
             let gone = |backing: BackingKeyId| backing.key == key && backing.version < order.below;
@@ -163,6 +163,13 @@ impl OpenVault {
         }
         if pending.forced {
             return Ok(None);
+        }
+        if pending.has_data {
+            let why = format!(
+                "key {key}: it has encrypted data outside of files, which can't be counted and couldn't be decrypted then; \
+                 cancel its deletion, or cancel it and schedule it with --force"
+            );
+            return Ok(Some(why));
         }
         let counted = match needed.take() {
             Some(counted) => counted,

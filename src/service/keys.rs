@@ -4,6 +4,7 @@ use super::errors;
 use super::operations::Result;
 use super::reports::KmsReply;
 use super::status::{AliasStatus, KeyStatus, KeyVersionStatus, PendingStatus, Status, VersionStatus};
+use crate::events::Principal;
 use crate::ids::BackingKeyId;
 use crate::keyring::{self, KeyInfo, KeyRef, Keys, Rotation, Staying};
 use crate::kms::{Call, KmsError};
@@ -91,10 +92,20 @@ pub(super) fn rotate(keys: &Keys, target: &KeyRef) -> Result<Rotation> {
     })
 }
 
+/// The refusal of an operation that a principal may not ask for; recorded.
+pub(super) fn refused(keys: &Keys, call: &Call, principal: Principal) -> Option<KmsReply> {
+    let error = call.allowed_to(principal).err()?;
+    keys.record_refused_call(call, &error.name.to_string());
+    Some(KmsReply::Failed { error })
+}
+
 /// Does an operation of the KMS interface. A refusal is recorded.
 pub(super) fn kms(keys: &Keys, call: &Call) -> Result<KmsReply> {
     match keys.call(call) {
-        Ok(answer) => Ok(KmsReply::Done { answer }),
+        Ok(answer) => {
+            keys.record_look(call);
+            Ok(KmsReply::Done { answer })
+        }
         Err(error) => match KmsError::of(error) {
             Ok(error) => {
                 keys.record_refused_call(call, &error.name.to_string());

@@ -21,7 +21,7 @@ use super::reports::{
 };
 use super::status::{MountStatus, Status};
 use super::tree::open_tree;
-use crate::events::{Event, FILE_NAME, Verification};
+use crate::events::{Actor, Event, FILE_NAME, Principal, Verification};
 use crate::fsck::{self, CheckError, CheckObserver, Summary};
 use crate::ids::{AliasName, BackingKeyId, Ino, PathText, SlotId, Timestamp};
 use crate::keyring::{KeyRef, Keys, ManualRotation, Rotation, SlotLabel, VersionState};
@@ -240,7 +240,11 @@ impl Operations for OpenVault {
         self.keys.rotate_due().map_err(|error| errors::of_keyring(&error))
     }
 
-    fn kms(&self, call: &Call, monitor: &mut Monitor<'_>) -> Result<KmsReply> {
+    fn kms(&self, call: &Call, principal: Option<Principal>, monitor: &mut Monitor<'_>) -> Result<KmsReply> {
+        let _acting = principal.map(|principal| Actor::current().on_behalf_of(principal).act());
+        if let Some(refused) = principal.and_then(|principal| keys::refused(&self.keys, call, principal)) {
+            return Ok(refused);
+        }
         match call {
             Call::ScheduleKeyDeletion { .. } => self.schedule_deletion(call, monitor),
             _ => keys::kms(&self.keys, call),

@@ -6,7 +6,7 @@ use super::key_backup::KeyBackupStatus;
 use super::orders::{Retire, Rewrap};
 use super::reports::{FileReencrypted, Inspected, KmsReply, ReencryptionEnded, RetireReport, RewrapReport};
 use super::status::Status;
-use crate::events::Verification;
+use crate::events::{Principal, Verification};
 use crate::fsck::{CheckObserver, Summary};
 use crate::ids::{AliasName, BackingKeyId, Ino, PathText, SlotId, Timestamp};
 use crate::keyring::{KeyRef, ManualRotation, Rotation, SlotLabel, VersionState};
@@ -64,11 +64,12 @@ pub trait Operations: Send + Sync {
     /// The keyring can't be saved.
     fn rotate_due(&self) -> Result<Vec<Rotation>>;
 
-    /// Does an operation of the KMS interface. It can be watched and cancelled where files are counted.
+    /// Does an operation of the KMS interface, on behalf of a principal if one is given. It can be watched and cancelled where
+    /// files are counted.
     ///
     /// # Errors
     /// Those that KMS has no name for: the keyring can't be read or saved, the files can't be counted.
-    fn kms(&self, call: &Call, monitor: &mut Monitor<'_>) -> Result<KmsReply>;
+    fn kms(&self, call: &Call, principal: Option<Principal>, monitor: &mut Monitor<'_>) -> Result<KmsReply>;
 
     /// Retires, restores or trims versions of a key.
     ///

@@ -32,7 +32,7 @@ impl Vault {
     /// The vault isn't mounted; those of the daemon.
     pub(crate) fn call(&self, call: &Call) -> Result<KmsReply, ErrorReply> {
         let client = self.client()?;
-        let answered = client.kms(call, &mut Monitor::unattended());
+        let answered = client.kms(call, None, &mut Monitor::unattended());
         if answered.as_ref().is_err_and(|error| error.kind == ErrorKind::Unreachable) {
             *self.known.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }

@@ -75,9 +75,9 @@ fn of_keys(verb: &KeyVerb) -> Outcome {
 fn once(vault: &dyn Operations, call: &Call) -> Outcome<Value> {
     let reply = match call {
         Call::ScheduleKeyDeletion { .. } => {
-            long_work(Display::counting(), |monitor| vault.kms(call, monitor))?
+            long_work(Display::counting(), |monitor| vault.kms(call, None, monitor))?
         }
-        _ => vault.kms(call, &mut Monitor::unattended()).map_err(|error| errors::operation(&error))?,
+        _ => vault.kms(call, None, &mut Monitor::unattended()).map_err(|error| errors::operation(&error))?,
     };
     match reply {
         KmsReply::Done { answer } => Ok(answer),

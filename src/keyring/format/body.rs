@@ -59,6 +59,7 @@ pub(in crate::keyring) fn decode(bytes: &[u8]) -> Result<KeyringBody, BodyError>
         .and_then(|()| body.check_line())
         .and_then(|()| body.check_untagged())
         .and_then(|()| body.check_slot_labels())
+        .and_then(|()| body.check_data_use())
         .map_err(|what| BodyError::Malformed(what.to_owned()))?;
     Ok(body)
 }

@@ -2,6 +2,7 @@
 //! it. No I/O, and nothing of what changes mean.
 
 pub(in crate::keyring) mod body;
+pub(in crate::keyring) mod data_use;
 mod encoding;
 pub(in crate::keyring) mod extensions;
 pub(in crate::keyring) mod gaps;

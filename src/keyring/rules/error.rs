@@ -2,7 +2,7 @@
 //! each is said in one place, src/kms/error.rs.
 
 use super::policy::PolicyError;
-use crate::ids::{AliasName, KeyId, NotOne};
+use crate::ids::{AliasName, KeyId, KeyVersion, NotOne};
 use crate::printable;
 
 /// A number that has limits.
@@ -103,6 +103,17 @@ pub enum RuleError {
     /// No date fits behind the name.
     #[error("{0}: the name is too long to have a date put behind it")]
     AliasTooLong(AliasName),
+    /// The key has encrypted data that lies in no file, and this would make it undecryptable.
+    #[error(
+        "key {key} has encrypted data outside of files since version {first} (kms encrypt, generate-data-key), which can't be \
+         counted and couldn't be decrypted then; re-encrypt it under another key (kms re-encrypt), then give --force"
+    )]
+    HasEncryptedData {
+        /// The key.
+        key: KeyId,
+        /// The first version that may have.
+        first: KeyVersion,
+    },
     /// More tags than a key takes.
     #[error("a key takes {0} tags")]
     TooManyTags(usize),

@@ -1,6 +1,7 @@
 //! What keys and aliases may do and become: functions of what the keyring holds and of the time, which is a parameter. No
 //! I/O, no lock, no clock.
 
+mod blobs;
 mod departures;
 pub(in crate::keyring) mod error;
 pub(in crate::keyring) mod follow;

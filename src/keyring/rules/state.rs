@@ -294,7 +294,7 @@ impl Key {
         Ok(std::mem::replace(&mut self.state, state) != state)
     }
 
-    fn usable(&self) -> Result<(), KeyError> {
+    pub(in crate::keyring) fn usable(&self) -> Result<(), KeyError> {
         match self.state {
             KeyState::Enabled => Ok(()),
             state => Err(self.unusable(Unusable::State(state))),

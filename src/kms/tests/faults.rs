@@ -2,6 +2,7 @@
 //! is the old keyring or the new one, whole and opened by a secret, never none; and the next change goes through.
 use super::*;
 use crate::crypto::keys::{KeyMaterial, Wrapped};
+use crate::kms::{Encrypt, Pairs, SecretText};
 use crate::storage::Errno;
 use crate::storage::fault::{After, Faults, InjectedFault, Op, Plan};
 
@@ -80,6 +81,18 @@ const VERBS: &[Verb] = &[
     ("ImportKeyMaterial", |w, o| call(o, w.import.clone())),
     ("DeleteImportedKeyMaterial", |w, o| {
         call(o, Call::DeleteImportedKeyMaterial { key_id: w.imported.clone(), key_material_id: None })
+    }),
+    ("Encrypt, the first", |w, o| {
+        call(
+            o,
+            Call::Encrypt(Encrypt {
+                key_id: w.second.clone(),
+                plaintext: SecretText::new("AAAA".into()),
+                encryption_context: Pairs::new(),
+                encryption_algorithm: None,
+                dry_run: false,
+            }),
+        )
     }),
     ("add a slot", |_, o| o.keys.add_slot(&o.proof, &NewSlot::of(&key_file(3), KDF)).map(drop)),
     ("remove a slot", |_, o| o.keys.remove_slot(&o.proof, o.keys.prove(&key_file(2))?.slot())),
@@ -347,4 +360,31 @@ fn a_verb_that_is_stopped_while_it_uses_the_reserve_leaves_the_old_or_the_new_ke
             |_| false,
         );
     }
+}
+
+/// Blobs can't be counted, so a key that has given one out must say so for ever.
+#[test]
+fn no_stop_leaves_a_blob_of_a_key_that_counts_as_one_without() {
+    let world = World::new();
+    let (_, encrypt) = VERBS.iter().find(|(name, _)| *name == "Encrypt, the first").unwrap();
+    let mut given_out = 0;
+    for skip in 0.. {
+        let opened = world.reset();
+        let faults = Faults::stop_after(skip);
+        let done = {
+            let _scope = faults.on_this_thread();
+            encrypt(&world, &opened)
+        };
+        let after = world.check(&format!("after {skip} calls"));
+        let deletion = after.keys.try_schedule_deletion(&world.second, Some(7));
+        if done.is_ok() {
+            given_out += 1;
+            let refused = deletion.expect_err("a blob was given out");
+            assert!(matches!(refused, KeyringError::Rule(RuleError::HasEncryptedData { .. })), "{refused}");
+        }
+        if !faults.fired() {
+            break;
+        }
+    }
+    assert!(given_out > 0);
 }

@@ -93,7 +93,7 @@ fn lines_that_repeat_are_held_back_and_counted_for_each_place_and_user() {
     tracing::subscriber::with_default(subscriber, || {
         let damaged = || tracing::error!("damaged");
         let flood = |uid| {
-            let _acting = Actor { uid, pid: 1 }.act();
+            let _acting = Actor::of(uid, 1).act();
             (0..500).for_each(|_| damaged());
         };
         flood(1000);

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::*;
+use crate::events::Principal;
 use crate::ids::{AliasName, Ino, KeyVersion, Timestamp};
 use crate::keyring::{Clock, ForceToken, KeyRef, Keys};
 use crate::monitor::Cancellation;
@@ -53,7 +54,7 @@ impl Fixture {
     fn schedule(&self, key: KeyId, force: Option<ForceToken>) -> std::result::Result<(), KmsError> {
         let call =
             Call::ScheduleKeyDeletion { key_id: key.to_string(), pending_window_in_days: Some(7), force };
-        match self.open.kms(&call, &mut Monitor::unattended()).unwrap() {
+        match self.open.kms(&call, None, &mut Monitor::unattended()).unwrap() {
             KmsReply::Done { .. } => Ok(()),
             KmsReply::Failed { error } => Err(error),
         }
@@ -248,7 +249,7 @@ fn a_file_made_while_files_are_counted_takes_the_scheduling_back() {
             f.vault.written("late");
         }
     };
-    let reply = f.open.kms(&call, &mut Monitor::new(&Cancellation::default(), &mut receiver));
+    let reply = f.open.kms(&call, None, &mut Monitor::new(&Cancellation::default(), &mut receiver));
     assert!(
         matches!(reply.unwrap(), KmsReply::Failed { error } if error.message.starts_with("1 file needs"))
     );
@@ -290,11 +291,101 @@ fn a_count_that_is_stopped_is_an_error_of_its_own_and_changes_nothing() {
     let retired = f.open.retire(&retire, &mut stop).unwrap_err();
     assert_eq!(retired.kind, ErrorKind::Stopped);
     assert!(retired.message.ends_with(": stopped; nothing is changed"), "{retired}");
-    assert_eq!(f.open.kms(&schedule, &mut stop).unwrap_err().kind, ErrorKind::Stopped);
+    assert_eq!(f.open.kms(&schedule, None, &mut stop).unwrap_err().kind, ErrorKind::Stopped);
     assert_eq!(f.open.count_files(&mut stop).unwrap_err().kind, ErrorKind::Stopped);
     // The end of the mount stops it too: that is no wish of the one who asks.
     f.open.stop();
-    let ended = f.open.kms(&schedule, &mut Monitor::unattended()).unwrap_err();
+    let ended = f.open.kms(&schedule, None, &mut Monitor::unattended()).unwrap_err();
     assert_eq!(ended.kind, ErrorKind::Other);
     assert_eq!(f.vault.keys().generation(), before);
+}
+
+fn encrypt(key: KeyId) -> Call {
+    Call::Encrypt(crate::kms::Encrypt {
+        key_id: key.to_string(),
+        plaintext: crate::kms::SecretText::new("AAAA".into()),
+        encryption_context: crate::kms::Pairs::new(),
+        encryption_algorithm: None,
+        dry_run: false,
+    })
+}
+
+#[test]
+fn what_a_key_encrypted_outside_of_files_goes_by_force_only() {
+    let f = Fixture::new();
+    f.new_default();
+    f.rotate();
+    f.retire(2, Retirement::Retire, None).unwrap();
+    f.call(&encrypt(f.key));
+    f.rotate();
+    let refused = f.retire(3, Retirement::Retire, None).unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::KeyNotUsable);
+    assert!(refused.message.contains("has encrypted data outside of files since version 2"), "{refused}");
+    let error = f.schedule(f.key, None).unwrap_err();
+    assert_eq!(error.name, KmsErrorName::ConflictException);
+    assert!(error.message.contains("--force"), "{error}");
+    f.schedule(f.key, Some(f.force(&Keys::deletion_order(f.key)))).unwrap();
+    f.clock.0.fetch_add(8 * DAY, Ordering::SeqCst);
+    let done = f.open.delete_due(&mut Monitor::unattended()).unwrap();
+    assert_eq!(done, [DueDeletion { key: f.key, blocked: None }]);
+}
+
+/// A program that doesn't know of data schedules the deletion of a key that has encrypted some.
+#[test]
+fn a_deletion_that_an_older_program_scheduled_waits_for_its_owner() {
+    let f = Fixture::new();
+    f.new_default();
+    f.call(&encrypt(f.key));
+    f.vault.keys().schedule_deletion_for_test(f.key);
+    f.clock.0.fetch_add(31 * DAY, Ordering::SeqCst);
+    let done = f.open.delete_due(&mut Monitor::unattended()).unwrap();
+    assert!(
+        done[0].blocked.as_ref().is_some_and(|why| why.contains("has encrypted data outside of files")),
+        "{done:?}"
+    );
+    assert!(f.vault.keys().delete_due(&f.vault.keys().pending_deletions()[0]).is_err());
+}
+
+#[test]
+fn keys_are_administered_on_behalf_of_admin_alone_and_the_log_says_on_whose() {
+    let f = Fixture::new();
+    let asked = |call: &Call, principal| match f.open.kms(call, Some(principal), &mut Monitor::unattended()) {
+        Ok(KmsReply::Done { .. }) => None,
+        Ok(KmsReply::Failed { error }) => Some(error.name),
+        Err(error) => panic!("{error}"),
+    };
+    let key_id = f.key.to_string();
+    let schedule =
+        Call::ScheduleKeyDeletion { key_id: key_id.clone(), pending_window_in_days: Some(7), force: None };
+    let (describe, disable) = (Call::DescribeKey { key_id: key_id.clone() }, Call::DisableKey { key_id });
+    let before = f.vault.keys().generation();
+    for call in [&schedule, &describe, &disable] {
+        assert_eq!(asked(call, Principal::User(1000)), Some(KmsErrorName::AccessDeniedException));
+    }
+    assert_eq!(f.vault.keys().generation(), before);
+    assert_eq!(asked(&encrypt(f.key), Principal::User(1000)), None);
+    assert_eq!(asked(&describe, Principal::Admin), None);
+    assert_eq!(asked(&disable, Principal::Admin), None);
+    let log = std::fs::read_to_string(f.vault.tree().with_file_name("events.jsonl")).unwrap();
+    let said: Vec<(String, String)> = log
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["detail"].clone())
+        .filter_map(|detail| {
+            Some((detail["event-name"].as_str()?.into(), detail["principal"].as_str()?.into()))
+        })
+        .collect();
+    let user = |operation: &str| (operation.to_owned(), "uid:1000".to_owned());
+    let admin = |operation: &str| (operation.to_owned(), "admin".to_owned());
+    assert_eq!(
+        said,
+        [
+            user("ScheduleKeyDeletion"),
+            user("DescribeKey"),
+            user("DisableKey"),
+            user("BeginDataUse"),
+            user("Encrypt"),
+            admin("DescribeKey"),
+            admin("DisableKey"),
+        ]
+    );
 }

@@ -25,7 +25,7 @@ fn refusals_by_key_state_name_caller_key_file_and_lower_path() {
     let key = keys.current(&AliasName::default_alias()).unwrap().key;
     keys.disable_key(key).unwrap();
 
-    let acting = Actor { uid: 4711, pid: 42 }.act();
+    let acting = Actor::of(4711, 42).act();
     let read = OpenFlags { read: true, write: false, truncate: false };
     assert!(vault.vault.open(attr.ino, read, &me()).is_err());
     let new_size = SetAttr { size: Some(3), ..SetAttr::default() };

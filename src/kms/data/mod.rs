@@ -1,0 +1,297 @@
+//! Keys used for data: `Encrypt`, `Decrypt`, `ReEncrypt`, `GenerateDataKey`, `GenerateDataKeyWithoutPlaintext`, `GenerateRandom`.
+//!
+//! Each asks the key's policy for the user who asks: the principal where it is a user, else the user of the process that asks; the
+//! owner and root are no exceptions, as with files. A blob that doesn't open is refused without a reason. What is decrypted or
+//! made is wiped here; in the answer by who sends it ([`wipe`]). No plaintext is logged.
+
+mod request;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Value, json};
+use zeroize::{Zeroize, Zeroizing};
+
+pub use self::request::{DataKey, Decrypt, Encrypt, Pairs, Random, ReEncrypt, SecretText};
+use super::error::{CallError, KmsError, KmsErrorName as Name};
+use super::request::Call;
+use super::responses::hex;
+use crate::blob::{EncryptionContext, PLAINTEXT_MAX, Plaintext, UnverifiedBlob};
+use crate::crypto::random;
+use crate::events::{Actor, arn};
+use crate::ids::{BackingKeyId, KeyId};
+use crate::keyring::{KeyError, KeyRef, KeyUse, Keys, Manager};
+
+type Result<T> = std::result::Result<T, CallError>;
+
+/// The longest blob that is looked at, in bytes.
+const BLOB_MAX: usize = 6144;
+/// The longest data key, and the most random bytes.
+const RANDOM_MAX: i64 = 1024;
+/// The one algorithm there is.
+const ALGORITHM: &str = "SYMMETRIC_DEFAULT";
+/// The field of an answer that is secret.
+const SECRET: &str = "Plaintext";
+
+/// Wipes what is secret in an answer.
+pub fn wipe(answer: &mut Value) {
+    if let Some(Value::String(text)) = answer.get_mut(SECRET) {
+        text.zeroize();
+    }
+}
+
+impl Keys {
+    /// Does one of the operations, and records it.
+    pub(super) fn use_for_data(&self, call: &Call) -> Result<Value> {
+        let (used, answer) = match call {
+            Call::Encrypt(asked) => self.encrypt(asked)?,
+            Call::Decrypt(asked) => self.decrypt(asked)?,
+            Call::ReEncrypt(asked) => self.re_encrypt(asked)?,
+            Call::GenerateDataKey(asked) => self.data_key(asked, KeyUse::GenerateDataKey)?,
+            Call::GenerateDataKeyWithoutPlaintext(asked) => {
+                self.data_key(asked, KeyUse::GenerateDataKeyWithoutPlaintext)?
+            }
+            Call::GenerateRandom(asked) => {
+                let bytes = random_bytes(random_length(asked.number_of_bytes)?);
+                self.record_data_use(call, None);
+                return Ok(json!({ SECRET: BASE64.encode(&*bytes) }));
+            }
+            _ => return Err(KmsError::validation("It uses no key for data.").into()),
+        };
+        self.record_data_use(call, Some(used));
+        Ok(answer)
+    }
+
+    fn encrypt(&self, asked: &Encrypt) -> Result<(BackingKeyId, Value)> {
+        check_algorithm(asked.encryption_algorithm.as_deref())?;
+        let data = Zeroizing::new(decoded("plaintext", asked.plaintext.expose(), PLAINTEXT_MAX)?);
+        let context = context(&asked.encryption_context)?;
+        let key = self.key_for(&asked.key_id, KeyUse::Encrypt)?;
+        let (used, blob) = self.seal(key, &data, &context, asked.dry_run)?;
+        Ok((used, json!({ "CiphertextBlob": blob, "KeyId": arn(key), "EncryptionAlgorithm": ALGORITHM })))
+    }
+
+    fn decrypt(&self, asked: &Decrypt) -> Result<(BackingKeyId, Value)> {
+        check_algorithm(asked.encryption_algorithm.as_deref())?;
+        let context = context(&asked.encryption_context)?;
+        let blob = decoded("ciphertextBlob", &asked.ciphertext_blob, BLOB_MAX)?;
+        let (used, data) = self.open(&blob, &context, asked.key_id.as_deref(), KeyUse::Decrypt)?;
+        check_dry_run(asked.dry_run)?;
+        let answer = json!({
+            "KeyId": arn(used.key),
+            SECRET: BASE64.encode(&*data),
+            "EncryptionAlgorithm": ALGORITHM,
+            "KeyMaterialId": self.material_of(used)?,
+        });
+        Ok((used, answer))
+    }
+
+    fn re_encrypt(&self, asked: &ReEncrypt) -> Result<(BackingKeyId, Value)> {
+        check_algorithm(asked.source_encryption_algorithm.as_deref())?;
+        check_algorithm(asked.destination_encryption_algorithm.as_deref())?;
+        let before = context(&asked.source_encryption_context)?;
+        let after = context(&asked.destination_encryption_context)?;
+        let blob = decoded("ciphertextBlob", &asked.ciphertext_blob, BLOB_MAX)?;
+        let key = self.key_for(&asked.destination_key_id, KeyUse::ReEncryptTo)?;
+        let (from, data) =
+            self.open(&blob, &before, asked.source_key_id.as_deref(), KeyUse::ReEncryptFrom)?;
+        let (used, blob) = self.seal(key, &data, &after, asked.dry_run)?;
+        let answer = json!({
+            "CiphertextBlob": blob,
+            "SourceKeyId": arn(from.key),
+            "KeyId": arn(key),
+            "SourceEncryptionAlgorithm": ALGORITHM,
+            "DestinationEncryptionAlgorithm": ALGORITHM,
+            "SourceKeyMaterialId": self.material_of(from)?,
+            "DestinationKeyMaterialId": self.material_of(used)?,
+        });
+        Ok((used, answer))
+    }
+
+    fn data_key(&self, asked: &DataKey, used_for: KeyUse) -> Result<(BackingKeyId, Value)> {
+        let length = match (asked.number_of_bytes, asked.key_spec.as_deref()) {
+            (None, Some("AES_256")) => 32,
+            (None, Some("AES_128")) => 16,
+            (None, Some(spec)) => return Err(unknown_value("keySpec", spec, "[AES_256, AES_128]").into()),
+            (Some(length), None) => random_length(Some(length))?,
+            (None, None) | (Some(_), Some(_)) => {
+                return Err(KmsError::validation("Please specify either number of bytes or key spec.").into());
+            }
+        };
+        let context = context(&asked.encryption_context)?;
+        let key = self.key_for(&asked.key_id, used_for)?;
+        let data = random_bytes(length);
+        let (used, blob) = self.seal(key, &data, &context, asked.dry_run)?;
+        let mut answer =
+            json!({ "CiphertextBlob": blob, "KeyId": arn(key), "KeyMaterialId": self.material_of(used)? });
+        if used_for == KeyUse::GenerateDataKey {
+            answer[SECRET] = BASE64.encode(&*data).into();
+        }
+        Ok((used, answer))
+    }
+
+    /// The key of this name, if the user who asks may use it so.
+    fn key_for(&self, named: &str, used_for: KeyUse) -> Result<KeyId> {
+        let key = self.of_key(&KeyRef::parse(named)?, |key| key.id)?;
+        self.check_policy(key, used_for)?;
+        Ok(key)
+    }
+
+    fn check_policy(&self, key: KeyId, used_for: KeyUse) -> Result<()> {
+        let user = Actor::current().user();
+        if self.permits(key, user, &[used_for]) {
+            return Ok(());
+        }
+        Err(KmsError::denied(&format!("uid:{user}"), used_for.action(), &arn(key)).into())
+    }
+
+    /// A blob of these data, in base64.
+    fn seal(
+        &self,
+        key: KeyId,
+        data: &[u8],
+        context: &EncryptionContext,
+        dry_run: bool,
+    ) -> Result<(BackingKeyId, String)> {
+        if dry_run {
+            self.encrypts_with(key)?;
+        }
+        check_dry_run(dry_run)?;
+        let data = Plaintext::new(data).map_err(|error| KmsError::validation(error.to_string()))?;
+        let (used, blob) = self.seal_blob(key, data, context)?;
+        Ok((used, BASE64.encode(blob)))
+    }
+
+    /// What a blob encrypts, which must be of the expected key if there is one.
+    fn open(
+        &self,
+        blob: &[u8],
+        context: &EncryptionContext,
+        expected: Option<&str>,
+        used_for: KeyUse,
+    ) -> Result<(BackingKeyId, Zeroizing<Vec<u8>>)> {
+        let expected = expected.map(|named| self.of_key(&KeyRef::parse(named)?, |key| key.id)).transpose()?;
+        let blob = UnverifiedBlob::parse(blob).ok().filter(|blob| blob.vault() == self.vault_id());
+        let blob = blob.ok_or_else(invalid_blob)?;
+        let id = blob.backing();
+        if expected.is_some_and(|expected| expected != id.key) {
+            let message =
+                "The key ID in the request does not identify a KMS key that can perform this operation.";
+            return Err(KmsError::new(Name::IncorrectKeyException, message).into());
+        }
+        let manager = self.of_key(&KeyRef::Key(id.key), |key| key.manager)?;
+        if manager == Manager::Service {
+            return Err(invalid_blob());
+        }
+        self.check_policy(id.key, used_for)?;
+        match self.open_blob(&blob, context) {
+            Ok(data) => Ok((id, data)),
+            Err(KeyError::Auth) => Err(invalid_blob()),
+            // It may come back, with a keyring that is found again.
+            Err(error @ KeyError::LostVersion(_)) => {
+                Err(KmsError::new(Name::KeyUnavailableException, error.to_string()).into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn material_of(&self, id: BackingKeyId) -> Result<String> {
+        let material = self.of_key(&KeyRef::Key(id.key), |key| {
+            key.version(id.version).map(|version| hex(&version.material_id))
+        })?;
+        material.ok_or_else(|| KeyError::UnknownVersion(id).into())
+    }
+}
+
+impl Call {
+    /// Whether it uses a key for data, and changes none.
+    pub fn uses_data(&self) -> bool {
+        matches!(
+            self,
+            Self::Encrypt(_)
+                | Self::Decrypt(_)
+                | Self::ReEncrypt(_)
+                | Self::GenerateDataKey(_)
+                | Self::GenerateDataKeyWithoutPlaintext(_)
+                | Self::GenerateRandom(_)
+        )
+    }
+
+    /// The key that a blob names which is handed in.
+    pub(super) fn key_of_blob(&self) -> Option<KeyId> {
+        let text = match self {
+            Self::Decrypt(asked) => &asked.ciphertext_blob,
+            Self::ReEncrypt(asked) => &asked.ciphertext_blob,
+            _ => return None,
+        };
+        let bytes = decoded("ciphertextBlob", text, BLOB_MAX).ok()?;
+        UnverifiedBlob::parse(&bytes).ok().map(|blob| blob.backing().key)
+    }
+}
+
+fn invalid_blob() -> CallError {
+    KmsError::new(Name::InvalidCiphertextException, "The ciphertext is not one of this vault and context.")
+        .into()
+}
+
+fn check_dry_run(dry_run: bool) -> Result<()> {
+    if dry_run {
+        let message = "The request would have succeeded, but the DryRun option is set.";
+        return Err(KmsError::new(Name::DryRunOperationException, message).into());
+    }
+    Ok(())
+}
+
+fn check_algorithm(asked: Option<&str>) -> Result<()> {
+    match asked {
+        None | Some(ALGORITHM) => Ok(()),
+        Some(other @ ("RSAES_OAEP_SHA_1" | "RSAES_OAEP_SHA_256" | "SM2PKE")) => {
+            let message = format!("Algorithm {other} is not valid for a key of spec {ALGORITHM}.");
+            Err(KmsError::new(Name::InvalidKeyUsageException, message).into())
+        }
+        Some(other) => Err(unknown_value("encryptionAlgorithm", other, "[SYMMETRIC_DEFAULT]").into()),
+    }
+}
+
+fn unknown_value(field: &str, value: &str, known: &str) -> KmsError {
+    let value = value.escape_debug();
+    KmsError::validation(format!(
+        "1 validation error detected: Value '{value}' at '{field}' failed to satisfy constraint: Member must satisfy enum \
+         value set: {known}"
+    ))
+}
+
+fn context(pairs: &Pairs) -> Result<EncryptionContext> {
+    Ok(EncryptionContext::new(pairs.clone()).map_err(|error| KmsError::validation(format!("{error}.")))?)
+}
+
+/// The bytes of a parameter in base64: at least one, and at most so many.
+fn decoded(field: &str, text: &str, most: usize) -> Result<Vec<u8>> {
+    let refused = |why: String| -> CallError {
+        KmsError::validation(format!(
+            "1 validation error detected: Value at '{field}' failed to satisfy constraint: Member must {why}"
+        ))
+        .into()
+    };
+    // Checked before it is decoded: four characters for three bytes.
+    if text.is_empty() || text.len() / 4 > most / 3 + 1 {
+        return Err(refused(format!("have length between 1 and {most}, inclusive")));
+    }
+    let bytes = BASE64.decode(text).map_err(|_| refused("be base64".to_owned()))?;
+    if (1..=most).contains(&bytes.len()) {
+        Ok(bytes)
+    } else {
+        Err(refused(format!("have length between 1 and {most}, inclusive")))
+    }
+}
+
+fn random_length(asked: Option<i64>) -> Result<usize> {
+    let asked = asked.ok_or_else(|| KmsError::validation("Please specify the number of bytes."))?;
+    let fits = usize::try_from(asked).ok().filter(|_| (1..=RANDOM_MAX).contains(&asked));
+    fits.ok_or_else(|| KmsError::out_of_range("numberOfBytes", asked, 1, RANDOM_MAX).into())
+}
+
+fn random_bytes(length: usize) -> Zeroizing<Vec<u8>> {
+    let mut bytes = Zeroizing::new(vec![0; length]);
+    random::fill(&mut bytes);
+    bytes
+}
