@@ -138,14 +138,22 @@ fn verify(args: &Events, target: &Target) -> Outcome {
 }
 
 fn summary(found: &Verification) -> String {
-    let mut out = format!(
-        "{} in order, {} of them anchored in the keyring\n",
-        printable::counted(found.good, "event", "events"),
-        found.anchored
-    );
+    let mut out = format!("{} in order", printable::counted(found.good, "event", "events"));
+    // Writing to a string can't fail.
+    if found.breaks == 0 && found.good > 1 {
+        let _ = write!(out, ", number {} to {}", found.begins_after + 1, found.begins_after + found.good);
+    }
+    out.push('\n');
     if found.begins_after > 0 {
         let why = if found.files_removed { "no event says why" } else { "they were pruned" };
-        let _ = writeln!(out, "those up to event {} aren't there: {why}", found.begins_after);
+        let _ = writeln!(out, "number 1 to {} aren't there: {why}", found.begins_after);
+    }
+    if found.anchored > 0 {
+        let _ = writeln!(
+            out,
+            "number {} is recorded in the keyring: a log that ends before it would be noticed",
+            found.anchored
+        );
     }
     if found.torn > 0 {
         let _ = writeln!(
