@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+
 use super::args;
 use super::errors;
 use super::exit::{Exit, Failure, Outcome};
@@ -11,12 +13,23 @@ use super::output;
 use super::secrets::{self, SecretPlan};
 use super::target::Target;
 use crate::control::Client;
+use crate::ids::{PathText, VaultId};
+use crate::keyring::KeyringFile;
 use crate::mount::{self, FlagChanges, MountOptions};
 use crate::service::Operations;
 
 /// How long a remount waits for the daemon to notice it, which takes milliseconds.
 const NOTICE_PATIENCE: Duration = Duration::from_secs(2);
 const NOTICE_POLL: Duration = Duration::from_millis(20);
+
+/// A mount that was made, as JSON.
+#[derive(Serialize)]
+struct Mounted {
+    vault_id: VaultId,
+    vault: PathText,
+    mountpoint: PathText,
+    pid: i32,
+}
 
 /// A mount to be made.
 #[derive(Debug)]
@@ -86,13 +99,20 @@ impl MountPlan {
         Self::new(args.vault.clone(), args.mountpoint.clone(), &listed, None)
     }
 
-    fn carry_out(self) -> Outcome {
+    /// Returns the mount once it can be used; none in the foreground, where it has ended.
+    fn carry_out(self) -> Outcome<Option<Mounted>> {
         let prepared = mount::prepare(self.options).map_err(|error| errors::mount(&error))?;
-        self.secret.try_with(prepared.vault(), |secret| {
+        let served = self.secret.try_with(prepared.vault(), |secret| {
             prepared
                 .serve(secret, |error| errors::status_of_mount(error) as u8)
                 .map_err(|error| errors::mount(&error))
-        })
+        })?;
+        let Some(pid) = served else { return Ok(None) };
+        // The daemon has authenticated it.
+        let header = KeyringFile::read_header(prepared.vault()).map_err(|error| errors::opening(&error))?;
+        let [vault, mountpoint] =
+            [prepared.vault(), prepared.mountpoint()].map(|path| PathText(path.to_owned()));
+        Ok(Some(Mounted { vault_id: header.vault, vault, mountpoint, pid }))
     }
 }
 
@@ -101,7 +121,10 @@ impl MountPlan {
 /// # Errors
 /// [`Exit::Usage`] for options that don't go together, those of reading a secret, and why there is no mount.
 pub(super) fn run(args: &args::Mount) -> Outcome {
-    MountPlan::of_command(args)?.carry_out()
+    match MountPlan::of_command(args)?.carry_out()? {
+        Some(mounted) if args.json => output::print_json(&mounted),
+        _ => Ok(()),
+    }
 }
 
 /// Mounts a vault for fstab.
@@ -113,7 +136,7 @@ pub(super) fn run_fstab(args: &args::Fstab) -> Outcome {
         return if args.fake { Ok(()) } else { remount(&args.mountpoint, &changes) };
     }
     let plan = MountPlan::of_fstab(args)?;
-    if args.fake { Ok(()) } else { plan.carry_out() }
+    if args.fake { Ok(()) } else { plan.carry_out().map(drop) }
 }
 
 fn remount(mountpoint: &Path, changes: &FlagChanges) -> Outcome {

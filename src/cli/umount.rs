@@ -3,13 +3,29 @@
 use std::io;
 use std::path::Path;
 
+use rustix::process::geteuid;
+use serde::Serialize;
+
 use super::args;
 use super::errors;
 use super::exit::{Exit, Failure, Outcome};
+use super::output;
 use super::target::Destination;
 use crate::control::Client;
+use crate::ids::PathText;
 use crate::mount::mountinfo::{self, Mount};
 use crate::mount::{self, FlagChanges, MountError, UnmountMode};
+use crate::storage::{Walked, walk};
+
+/// What was unmounted, as JSON.
+#[derive(Serialize)]
+struct Unmounted {
+    mountpoint: PathText,
+    /// Whether nothing is mounted there any more.
+    unmounted: bool,
+    /// Whether it was only detached: its daemon ends with the last program that uses it.
+    lazy: bool,
+}
 
 /// Unmounts the mount that a path is the root of, or that of the vault whose directory it is, as the kernel has it,
 /// and waits for the daemon's end unless it is to be lazy. A mount whose daemon died is taken away from whoever is in there.
@@ -17,7 +33,17 @@ use crate::mount::{self, FlagChanges, MountError, UnmountMode};
 /// # Errors
 /// [`Exit::NotMounted`], [`Exit::Busy`], [`Exit::InUse`] if the daemon stays, or what the kernel says.
 pub(super) fn run(args: &args::Umount) -> Outcome {
-    unmount(&args.mountpoint, if args.lazy { UnmountMode::Lazy } else { UnmountMode::Clean })
+    let how = if args.lazy { UnmountMode::Lazy } else { UnmountMode::Clean };
+    let found = if args.lazy { unasked(&args.mountpoint) } else { None };
+    let mount = match found {
+        Some(mount) => detach(mount, how),
+        None => unmount(&args.mountpoint, how),
+    }?;
+    if !args.json {
+        return Ok(());
+    }
+    let unmounted = mountinfo::now(&mount).is_none();
+    output::print_json(&Unmounted { mountpoint: PathText(mount.mountpoint), unmounted, lazy: args.lazy })
 }
 
 /// Unmounts for umount(8).
@@ -31,26 +57,39 @@ pub(super) fn run_helper(args: &args::UmountHelper) -> Outcome {
         return Err(Failure::new(Exit::Usage, "umount -N", cause));
     }
     if args.force || args.lazy {
-        return detach(&args.mountpoint, if args.force { UnmountMode::Forced } else { UnmountMode::Lazy });
+        // umount(8) gives it without symlinks.
+        let found = mountinfo::at(&args.mountpoint).filter(Mount::is_vault);
+        let mount = found.ok_or_else(|| errors::mount(&MountError::NotMounted(args.mountpoint.clone())))?;
+        return detach(mount, if args.force { UnmountMode::Forced } else { UnmountMode::Lazy }).map(drop);
     }
     match unmount(&args.mountpoint, UnmountMode::Clean) {
         Err(failure) if failure.exit == Exit::Busy && args.read_only => {
             let read_only = FlagChanges { read_only: Some(true), ..FlagChanges::default() };
             mount::remount(&args.mountpoint, &read_only).map_err(|error| errors::mount(&error))
         }
-        done => done,
+        done => done.map(drop),
     }
 }
 
-/// Takes a mount out of the tree without asking its daemon anything, which may hang: it is found by its path alone, which
-/// umount(8) gives without symlinks.
-fn detach(mountpoint: &Path, how: UnmountMode) -> Outcome {
-    let found = mountinfo::at(mountpoint).filter(Mount::is_vault);
-    let mount = found.ok_or_else(|| errors::mount(&MountError::NotMounted(mountpoint.to_owned())))?;
-    mount::unmount(&mount, None, how).map_err(|error| errors::mount(&error))
+/// The vault that is mounted at a path, found without a request to its daemon, which may hang: walked is what leads to the
+/// mountpoint, and the mount itself is looked up in the kernel's list.
+fn unasked(path: &Path) -> Option<Mount> {
+    let path = std::path::absolute(path).ok()?;
+    let listed = |path: &Path| mountinfo::at(path).filter(Mount::is_vault);
+    listed(&path).or_else(|| {
+        let (parent, name) = (path.parent()?, path.file_name()?);
+        let parent = walk(parent, geteuid().as_raw()).and_then(Walked::there).ok()?;
+        listed(&parent.path().join(name))
+    })
 }
 
-fn unmount(target: &Path, how: UnmountMode) -> Outcome {
+/// Takes a mount out of the tree without asking its daemon anything.
+fn detach(mount: Mount, how: UnmountMode) -> Outcome<Mount> {
+    mount::unmount(&mount, None, how).map_err(|error| errors::mount(&error))?;
+    Ok(mount)
+}
+
+fn unmount(target: &Path, how: UnmountMode) -> Outcome<Mount> {
     let place = Destination::of(target)?;
     if place.mount.is_none()
         && let Some(detached) = place.detached()
@@ -70,7 +109,8 @@ fn unmount(target: &Path, how: UnmountMode) -> Outcome {
         }),
     };
     let mount = mount.or_else(|| mount::dead_mount_of(walked.path()));
-    let dead = mount.as_ref().is_some_and(mount::is_dead);
+    // A daemon that hangs is not asked whether it is dead.
+    let dead = how == UnmountMode::Clean && mount.as_ref().is_some_and(mount::is_dead);
     // Held, it were a use of the mount.
     let there = walked.there().map(drop);
     let mount = mount.ok_or_else(|| match there {
@@ -79,9 +119,11 @@ fn unmount(target: &Path, how: UnmountMode) -> Outcome {
         }
         _ => errors::mount(&MountError::NotMounted(target.to_owned())),
     })?;
+    let waited_for = entry.filter(|_| how == UnmountMode::Clean);
     let daemon =
-        entry.and_then(|entry| Client::of(&entry).peer().ok()).map(|peer| peer.as_raw_nonzero().get());
+        waited_for.and_then(|entry| Client::of(&entry).peer().ok()).map(|peer| peer.as_raw_nonzero().get());
     // What a dead daemon left is of no use to whoever is in there.
     let how = if dead { UnmountMode::Lazy } else { how };
-    mount::unmount(&mount, daemon, how).map_err(|error| errors::mount(&error))
+    mount::unmount(&mount, daemon, how).map_err(|error| errors::mount(&error))?;
+    Ok(mount)
 }

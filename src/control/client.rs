@@ -61,7 +61,7 @@ impl Client {
     }
 
     fn connect(&self) -> std::result::Result<Connection, ClientError> {
-        Connection::open(&self.entry.socket, self.entry.owner)
+        Connection::open(&self.entry)
     }
 
     /// Asks for what doesn't take long. A daemon that is busy is asked again for a while: it refuses before it has begun
@@ -122,6 +122,7 @@ impl From<ClientError> for ErrorReply {
             ClientError::Gone(_)
             | ClientError::Connect(..)
             | ClientError::Imposter { .. }
+            | ClientError::Ended(_)
             | ClientError::Broken(..) => Self::new(ErrorKind::Unreachable, error.to_string()),
         }
     }

@@ -7,13 +7,15 @@
 //! imported key material, wrapped for that daemon alone.
 
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::process::Pid;
 
 use super::protocol::{Reply, Request};
+use super::registry::Entry;
 use super::wire::{self, LineReader, WireError};
+use crate::ids::PathText;
 use crate::monitor::Cancellation;
 use crate::service::ErrorReply;
 
@@ -45,6 +47,10 @@ pub enum ClientError {
     /// The daemon said no.
     #[error("{0}")]
     Refused(ErrorReply),
+    /// The daemon was reached, and hung up without an answer: it is ending, or died.
+    #[error("{}: the daemon ended before it answered: its mount was ended or it died; what was asked may have been done or not: \
+             see `rekeyfs status`, and mount the vault again if it isn't", .0.as_path().display())]
+    Ended(PathText),
     /// The connection broke, or the other side doesn't speak this protocol.
     #[error("{path}: {1}; see whether the daemon still runs", path = .0.display())]
     Broken(PathBuf, String),
@@ -73,17 +79,18 @@ impl Step {
 /// A connection to a daemon, for one request.
 pub(super) struct Connection {
     stream: UnixStream,
-    socket: PathBuf,
+    entry: Entry,
     peer: Pid,
 }
 
 impl Connection {
-    /// Connects to the socket at `path`, at which a process of the user `owner` is to listen.
+    /// Connects to the socket that an entry names, at which a process of its owner is to listen.
     ///
     /// # Errors
     /// [`ClientError::Gone`] if nobody listens there, [`ClientError::Imposter`] if someone else does,
     /// [`ClientError::Connect`] otherwise.
-    pub(super) fn open(path: &Path, owner: u32) -> Result<Self, ClientError> {
+    pub(super) fn open(entry: &Entry) -> Result<Self, ClientError> {
+        let (path, owner) = (&entry.socket, entry.owner);
         let connect = |error| ClientError::Connect(path.to_owned(), error);
         let stream = super::registry::connect_at(path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
@@ -98,7 +105,7 @@ impl Connection {
         if found != owner {
             return Err(ClientError::Imposter { path: path.to_owned(), found, owner });
         }
-        Ok(Self { stream, socket: path.to_owned(), peer: peer.pid })
+        Ok(Self { stream, entry: entry.clone(), peer: peer.pid })
     }
 
     /// The daemon's process id, from the kernel.
@@ -117,8 +124,14 @@ impl Connection {
         request: &Request,
         next: &mut dyn FnMut(Option<Reply>) -> Step,
     ) -> Result<Reply, ClientError> {
-        let socket = self.socket.clone();
-        let broken = |error: WireError| ClientError::Broken(socket.clone(), error.to_string());
+        let Entry { socket, mountpoint, .. } = self.entry.clone();
+        let broken = |error: WireError| {
+            if error.is_end() {
+                ClientError::Ended(mountpoint.clone())
+            } else {
+                ClientError::Broken(socket.clone(), error.to_string())
+            }
+        };
         // The daemon may have refused before it read the request; its reason is then waiting to be read.
         let sent = wire::send(&mut self.stream, request);
         let mut lines = LineReader::new(&self.stream);

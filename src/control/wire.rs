@@ -31,6 +31,23 @@ pub(super) enum WireError {
     Io(io::Error),
 }
 
+impl WireError {
+    /// Whether the other side is gone.
+    pub(super) fn is_end(&self) -> bool {
+        match self {
+            Self::Closed => true,
+            Self::Io(error) => matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::NotConnected
+            ),
+            _ => false,
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct Outgoing<'a, T> {
     protocol: u32,

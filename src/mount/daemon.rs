@@ -55,13 +55,13 @@ pub(super) fn split() -> Result<Side, MountError> {
 }
 
 impl Waiting {
-    /// Waits until the daemon serves, or has failed.
-    pub(super) fn wait(mut self) -> Result<(), MountError> {
+    /// Waits until the daemon serves, or has failed. Returns its process id.
+    pub(super) fn wait(mut self) -> Result<Pid, MountError> {
         let mut message = Vec::new();
         // A read error ends the message as its end would.
         let _ = self.from_daemon.read_to_end(&mut message);
         match message.split_first() {
-            Some((&READY, _)) => Ok(()),
+            Some((&READY, _)) => Ok(self.daemon),
             Some((&code, text)) => {
                 Err(MountError::Reported(Failure { code, text: String::from_utf8_lossy(text).into_owned() }))
             }
@@ -138,7 +138,7 @@ mod tests {
     fn told(message: &[u8]) -> Result<(), MountError> {
         let (from_daemon, to_parent) = pipe_with(PipeFlags::CLOEXEC).unwrap();
         File::from(to_parent).write_all(message).unwrap();
-        Waiting { daemon: rustix::process::getpid(), from_daemon: from_daemon.into() }.wait()
+        Waiting { daemon: rustix::process::getpid(), from_daemon: from_daemon.into() }.wait().map(drop)
     }
 
     #[test]

@@ -42,8 +42,8 @@ pub use users::{MountUser, users_of};
 use crate::unlock::Secret;
 
 impl Prepared {
-    /// Unlocks the vault and serves it. In the background it returns once the mount can be used; the daemon
-    /// itself never returns from here. In the foreground it returns after the unmount. It may be called again after a
+    /// Unlocks the vault and serves it. In the background it returns the daemon's process id once the mount can be used; the
+    /// daemon itself never returns from here. In the foreground it returns after the unmount. It may be called again after a
     /// failure, with another secret.
     ///
     /// `exit_code` says what the daemon's process ends with for a failure; the waiting parent gets it as
@@ -51,16 +51,17 @@ impl Prepared {
     ///
     /// # Errors
     /// Why there is no mount.
-    pub fn serve(&self, secret: Secret, exit_code: fn(&MountError) -> u8) -> Result<(), MountError> {
+    pub fn serve(&self, secret: Secret, exit_code: fn(&MountError) -> u8) -> Result<Option<i32>, MountError> {
         if self.options.foreground {
-            return self.run(secret, &daemon::Starting::in_foreground());
+            return self.run(secret, &daemon::Starting::in_foreground()).map(|()| None);
         }
         match daemon::split()? {
             daemon::Side::Parent(waiting) => {
                 // The daemon has its own copies of both, and the lock.
                 self.lock.leave_to_child();
                 drop(secret);
-                waiting.wait().inspect_err(|_| self.lock.sign())
+                let daemon = waiting.wait().inspect_err(|_| self.lock.sign())?;
+                Ok(Some(daemon.as_raw_nonzero().get()))
             }
             daemon::Side::Daemon(starting) => {
                 daemon::live(&starting, exit_code, |starting| self.run(secret, starting))

@@ -71,4 +71,9 @@ impl Prepared {
     pub fn vault(&self) -> &Path {
         &self.vault
     }
+
+    /// Where it is mounted, absolute.
+    pub fn mountpoint(&self) -> &Path {
+        self.mountpoint.path()
+    }
 }

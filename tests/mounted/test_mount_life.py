@@ -1,10 +1,12 @@
 """A mount's life: its socket lasts as long as it does, and what became of a mount is said by every command."""
 
+import contextlib
 import errno
 import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import time
 import unittest
@@ -134,8 +136,12 @@ class Idle(MountedTest):
 class IdleOfUser(UserMountTest):
     def test_a_user_s_mount_is_unmounted_too(self):
         self.vault.mount("--idle", "1s")
+        pid = self.vault.pid
         self.assertTrue(wait_until(lambda: not self.vault.is_mounted(), 6))
+        self.assertTrue(wait_until(lambda: is_gone(pid), 6))
         self.vault.pid = None
+        ends = [line for line in (self.vault.path / "events.jsonl").read_text().splitlines() if "Vault Unmounted" in line]
+        self.assertEqual([json.loads(line)["detail"]["reason"] for line in ends], ["idle"])
 
 
 class Remount(MountedTest):
@@ -380,6 +386,93 @@ class Ended(MountedTest):
             self.assertEqual(used.read(), b"data")
         self.assertTrue(wait_until(lambda: is_gone(pid), 10))
         self.vault.pid = None
+
+
+def stop(test, pid):
+    """Has the daemon hang."""
+    os.kill(pid, signal.SIGSTOP)
+
+    def go_on():
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGCONT)
+
+    test.addCleanup(go_on)
+
+
+class Hangs(MountedTest):
+    """A daemon that is stopped stands for one that hangs."""
+
+    def test_it_is_unmounted_lazily_without_being_asked(self):
+        link = self.dir / "link"
+        link.symlink_to(self.mnt)
+        (self.dir / "beside").symlink_to(self.dir)
+        for name in (self.mnt, os.path.relpath(self.mnt, self.dir), self.dir / "beside/mnt/", self.vault.path):
+            with self.subTest(name):
+                # The kernel knows nothing of the root any more that it could answer from.
+                pathlib.Path("/proc/sys/vm/drop_caches").write_text("3")
+                pid = self.vault.pid
+                stop(self, pid)
+                began = time.monotonic()
+                done = self.vault.run("umount", "--lazy", name, "--json", timeout=20)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertLess(time.monotonic() - began, 5)
+                self.assertFalse(self.vault.is_mounted())
+                self.assertEqual(
+                    json.loads(done.stdout), {"schema": 1, "mountpoint": str(self.mnt), "unmounted": True, "lazy": True}
+                )
+                os.kill(pid, signal.SIGCONT)
+                self.assertTrue(wait_until(lambda pid=pid: is_gone(pid), 10))
+                self.vault.pid = None
+                self.vault.mount()
+
+    def test_a_daemon_that_dies_before_it_answers_is_said_in_one_line_by_every_command(self):
+        commands = (
+            "status {v}", "status {v} --count", "status {v} --output prometheus", "rotate {v}", "rewrap {v}", "events {v} --verify",
+            "fsck {v}", "kms list-keys --vault {v}", "key-backup keep {v} --list", "events rotate {v}",
+        )  # fmt: skip
+        stop(self, self.vault.pid)
+        asking = []
+        for command in commands:
+            words = command.format(v=self.vault.path).split()
+            asking.append((command, subprocess.Popen([BIN, *words], env=self.vault.env, cwd=self.dir,
+                                                     stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)))  # fmt: skip
+        time.sleep(1.5)
+        os.kill(self.vault.pid, signal.SIGKILL)
+        self.vault.pid = None
+        for command, process in asking:
+            with self.subTest(command):
+                _, said = process.communicate(timeout=30)
+                self.assertEqual(process.returncode, 8 if command.startswith("fsck") else 20, said)
+                self.assertEqual(len(said.splitlines()), 1, said)
+                self.assertNotIn("os error", said)
+                self.assertIn("the daemon ended before it answered", said)
+                self.assertIn(str(self.mnt), said)
+
+
+class Json(MountedTest):
+    options = None
+
+    def test_mount_and_umount_print_what_came_of_them(self):
+        mount = ("mount", self.vault.path, self.mnt, "--passfile", self.vault.passfile, "--json")
+        mounted = json.loads(self.vault.ok(*mount))
+        self.vault.pid = self.vault.daemon_pid()
+        self.assertEqual(mounted, {
+            "schema": 1, "vault_id": self.vault.status()["vault_id"], "vault": str(self.vault.path),
+            "mountpoint": str(self.mnt), "pid": self.vault.pid,
+        })  # fmt: skip
+        done = self.vault.run(*mount)
+        self.assertEqual((done.returncode, done.stdout), (10, ""), done.stderr)
+        of_it = {"schema": 1, "mountpoint": str(self.mnt), "unmounted": True, "lazy": False}
+        self.assertEqual(json.loads(self.vault.ok("umount", self.vault.path, "--json")), of_it)
+        self.assertTrue(is_gone(self.vault.pid))
+        self.vault.pid = None
+        done = self.vault.run("umount", self.mnt, "--json")
+        self.assertEqual((done.returncode, done.stdout), (42, ""), done.stderr)
+        self.assertRefused(self.vault.run(*mount, "--foreground"), "--foreground", status=2)
+        # What a dead daemon left.
+        self.vault.mount()
+        self.vault.kill()
+        self.assertEqual(json.loads(self.vault.ok("umount", self.mnt, "--json")), of_it)
 
 
 class EndedOfUser(UserMountTest):

@@ -65,6 +65,9 @@ pub(in crate::cli) struct Mount {
     /// Mount options, as mount(8) takes them
     #[arg(short = 'o', value_name = "OPTS", long_help = super::super::options::help())]
     pub(in crate::cli) options: Vec<OsString>,
+    /// Print JSON once the mount can be used
+    #[arg(long, conflicts_with = "foreground")]
+    pub(in crate::cli) json: bool,
 }
 
 /// `rekeyfs umount`.
@@ -75,6 +78,9 @@ pub(in crate::cli) struct Umount {
     /// Detach now, also if it is busy; the daemon ends when the last user does
     #[arg(long, short)]
     pub(in crate::cli) lazy: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
 }
 
 /// `rekeyfs VAULT MOUNTPOINT -o OPTS`, as mount(8) calls it for fstab.
