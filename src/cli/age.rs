@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use zeroize::Zeroizing;
 
+use super::args::AgeRecipients;
 use super::exit::{Exit, Failure, Outcome};
 use crate::unlock::{AGE_PAYLOAD, AgeOpened, MAX_AGE_FILE};
 
@@ -23,10 +24,17 @@ pub(super) struct Recipients<'a> {
     pub(super) files: &'a [PathBuf],
 }
 
-impl Recipients<'_> {
+impl<'a> Recipients<'a> {
+    /// Those that the options of a command name.
+    ///
     /// # Errors
     /// [`Exit::Usage`] for what can't be one: an option of age, or an identity by mistake.
-    pub(super) fn check(&self) -> Outcome {
+    pub(super) fn of(args: &'a AgeRecipients) -> Outcome<Self> {
+        let recipients = Self { keys: &args.recipient, files: &args.recipients_file };
+        recipients.check().map(|()| recipients)
+    }
+
+    fn check(&self) -> Outcome {
         let strange = self.keys.iter().find(|key| !key.starts_with("age1") && !key.starts_with("ssh-"));
         if let Some(key) = strange {
             // An identity is a secret, and isn't printed.

@@ -5,22 +5,24 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::age;
+use super::age::Recipients;
 use super::args::{Export, Import, KeyBackupCommand, Merge};
+use super::backup_opener::Opener;
 use super::errors;
 use super::exit::{Exit, Failure, Outcome};
 use super::init;
-use super::key_backup;
+use super::key_backup::{self, NewSeal};
 use super::open_keyring::{check_writable, open_keyring};
 use super::open_target::{Access, Unmounted};
 use super::output;
 use super::secrets::{self, NewSecretPlan, SecretPlan};
-use super::target::{self, Target};
-use crate::ids::BackingKeyId;
-use crate::keyring::{BackupOpener, Imported, KeyringFile, Merged, OpenOptions, Replace, SealedBackup};
+use super::target::Target;
+use crate::ids::{BackingKeyId, PathText};
+use crate::keyring::{Imported, KeyringFile, Merged, OpenOptions, Replace, SealedBackup};
 use crate::mount::VaultLock;
 use crate::printable;
-use crate::unlock::{self, AgeOpened, KdfChoice, Secret};
+use crate::service::KeyBackupStatus;
+use crate::unlock::Secret;
 
 /// Runs one of them.
 ///
@@ -40,37 +42,6 @@ const STDIO: &str = "-";
 /// As messages name it.
 const STDIN: &str = "standard input";
 
-/// What opens a backup, read.
-enum Opener {
-    Secret(Secret),
-    Age(AgeOpened),
-}
-
-impl Opener {
-    /// By the age identity if there is one, else by the secret that is planned.
-    fn read(identity: Option<&Path>, age: &[Vec<u8>], secret: &SecretPlan, file: &Path) -> Outcome<Self> {
-        match identity {
-            Some(identity) => age::decrypt(identity, age).map(Self::Age),
-            None if !age.is_empty() => {
-                let cause = "the key backup is sealed for age recipients; give --identity FILE";
-                Err(Failure::new(Exit::Usage, file.display(), cause))
-            }
-            None => secret.read(file).map(Self::Secret),
-        }
-    }
-
-    fn borrowed(&self) -> BackupOpener<'_> {
-        match self {
-            Self::Secret(secret) => BackupOpener::Secret(secret),
-            Self::Age(opened) => BackupOpener::Age(opened),
-        }
-    }
-}
-
-fn kdf(choice: KdfChoice) -> Outcome<crate::crypto::password::KdfParams> {
-    unlock::calibrate(choice).map_err(|error| Failure::new(Exit::Usage, "--kdf-memory", error))
-}
-
 fn export(args: &Export) -> Outcome {
     let target = Target::resolve(&args.target)?;
     let to_stdout = args.file.as_os_str() == STDIO;
@@ -82,13 +53,12 @@ fn export(args: &Export) -> Outcome {
         let cause = "there is something already; a backup is written to a new file";
         return Err(Failure::new(Exit::Backup, args.file.display(), cause));
     }
+    let recipients = Recipients::of(&args.age)?;
     let opened = open_keyring(target.vault(), &args.open)?.opened;
-    let plan = NewSecretPlan::of_backup(&args.backup, &args.kdf);
-    let kdf = kdf(plan.kdf)?;
-    let secret = plan.read(&args.file)?;
+    let seal = NewSeal::read(&recipients, &args.backup, &args.kdf, &args.file, &opened)?;
     if to_stdout {
         let mut out = std::io::stdout().lock();
-        let info = opened.keys.export_backup_to(&opened.proof, &secret, kdf, &mut out);
+        let info = opened.keys.export_backup_to(&opened.proof, &seal.seal, &mut out);
         let info = info.map_err(|error| errors::keyring(&error))?;
         // Standard output is taken.
         output::complain_bare(&format!(
@@ -100,15 +70,20 @@ fn export(args: &Export) -> Outcome {
     }
     let info = opened
         .keys
-        .export_backup(&opened.proof, &secret, kdf, &args.file)
+        .export_backup(&opened.proof, &seal.seal, seal.passphrase.as_ref(), &args.file)
         .map_err(|error| errors::keyring(&error))?;
     if *args.json {
         return output::print_json(&json!({
             "vault_id": info.vault, "generation": info.generation.0, "keys": info.keys,
         }));
     }
+    let checked = if seal.passphrase.is_some() {
+        "read back and opened"
+    } else {
+        "read back; an age identity of the recipients opens it"
+    };
     output::print(&format!(
-        "{}: {} of vault {}, generation {}; read back and opened. Key versions made from now on are not in \
+        "{}: {} of vault {}, generation {}; {checked}. Key versions made from now on are not in \
          it: `rekeyfs key-backup keep` has one written after each rotation\n",
         printable::path(&args.file),
         keys(info.keys),
@@ -118,11 +93,7 @@ fn export(args: &Export) -> Outcome {
 }
 
 fn import(args: &Import) -> Outcome {
-    if !target::is_vault(&args.vault) {
-        let cause = "not a vault: neither a keyring nor a tree is in it";
-        return Err(Failure::new(Exit::Vault, args.vault.display(), cause));
-    }
-    let target = Target::resolve(&args.vault)?;
+    let target = Target::resolve(&args.target)?;
     let vault = target.unmounted("its keyring is replaced")?;
     check_writable(vault)?;
     let _lock = VaultLock::take(vault).map_err(|error| errors::mount(&error))?;
@@ -138,7 +109,7 @@ fn import(args: &Import) -> Outcome {
     };
     let sealed = sealed.map_err(|error| errors::keyring(&error))?;
     let opener = Opener::read(args.identity.as_deref(), &sealed.age_files(), &opens, &args.file)?;
-    let kdf = kdf(plan.kdf)?;
+    let kdf = key_backup::kdf(plan.kdf)?;
     let new = plan.read(vault)?;
     // A recovery key is made and shown anyway.
     let secrets: Vec<&Secret> = [&new].into_iter().filter(|s| !matches!(s, Secret::Recovery(_))).collect();
@@ -153,15 +124,17 @@ fn import(args: &Import) -> Outcome {
         output::print_json(&json!({
             "vault_id": backup.vault, "keys": backup.keys, "generation": imported.generation,
             "backup_generation": backup.generation, "known_generation": imported.known, "lost_versions": imported.lost,
+            "copy_of": imported.copy_of.clone().map(PathText),
+            "key_backup": KeyBackupStatus::from(imported.key_backup.clone()),
         }))?;
     } else {
-        output::print(&import_summary(&imported))?;
+        output::print(&import_summary(vault, &imported))?;
     }
     init::show_recovery_key(&imported.recovery, *args.json)
 }
 
 fn merge(args: &Merge) -> Outcome {
-    let target = Target::resolve(&args.vault)?;
+    let target = Target::resolve(&args.target)?;
     let vault = target.unmounted("another keyring is merged")?;
     let looked_at = |error| errors::keyring(&error);
     let from_stdin = args.file.as_os_str() == STDIO;
@@ -255,8 +228,8 @@ fn keys(n: usize) -> String {
     printable::counted(n as u64, "key", "keys")
 }
 
-fn import_summary(imported: &Imported) -> String {
-    let Imported { backup, known, lost, generation, replaced, .. } = imported;
+fn import_summary(vault: &Path, imported: &Imported) -> String {
+    let Imported { backup, known, lost, generation, replaced, copy_of, .. } = imported;
     let mut out = format!(
         "the keyring is made from the backup: {}, generation {} of the backup, {} now; every slot is a new \
          one\n",
@@ -290,5 +263,16 @@ fn import_summary(imported: &Imported) -> String {
     if let Some(name) = replaced {
         out += &format!("what was in the keyring's place is kept as {name}\n");
     }
+    if let Some(original) = copy_of {
+        out += &format!(
+            "this is a copy of the vault in {}: this host takes the new keyring here only, and there the one that it knows\n",
+            printable::path(original)
+        );
+    }
+    out += &format!(
+        "key backups that were kept ended with the keyring that they were of, and are written no more: `rekeyfs key-backup \
+         keep {} --to FILE` begins a new one, in a new file\n",
+        printable::shell(vault)
+    );
     out
 }

@@ -1,12 +1,13 @@
 //! `rekeyfs key-backup keep`, and how true key backups are, in words.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use jiff::tz::TimeZone;
 use serde_json::json;
 
 use super::age::Recipients;
-use super::args::Keep;
+use super::args::{self, BackupPass, Keep};
 use super::errors;
 use super::exit::{Exit, Failure, Outcome};
 use super::local_time::{self, Precision};
@@ -15,11 +16,12 @@ use super::open_target::{Access, OpenTarget};
 use super::output;
 use super::secrets::NewSecretPlan;
 use super::target::Target;
+use crate::crypto::password::KdfParams;
 use crate::ids::Timestamp;
 use crate::keyring::{BackupSeal, Opened};
 use crate::printable::{self, counted};
 use crate::service::{KeptState, KeptStatus, KeyBackupStatus, OpenedBy};
-use crate::unlock;
+use crate::unlock::{self, KdfChoice, Secret};
 
 /// Keeps a backup from now on, stops that, or lists what is kept.
 ///
@@ -37,8 +39,7 @@ pub(super) fn run(args: &Keep) -> Outcome {
     let Some(to) = &args.to else {
         return Err(Failure::new(Exit::Usage, "command line", "say with --to which file is to be kept"));
     };
-    let recipients = Recipients { keys: &args.recipient, files: &args.recipients_file };
-    recipients.check()?;
+    let recipients = Recipients::of(&args.age)?;
     if let Target::Mounted(entry) = &target
         && std::path::absolute(to).is_ok_and(|to| to.starts_with(entry.mountpoint.as_path()))
     {
@@ -47,7 +48,7 @@ pub(super) fn run(args: &Keep) -> Outcome {
         return Err(Failure::line(Exit::Backup, format!("{} {cause}", printable::path(to))));
     }
     let opened = open_keyring(target.vault(), &args.open)?.opened;
-    let seal = seal(args, &recipients, &opened)?;
+    let seal = NewSeal::read(&recipients, &args.backup, &args.kdf, to, &opened)?.seal;
     let kept = opened.keys.keep_backup(&opened.proof, to, seal).map_err(|error| errors::keyring(&error))?;
     let problem = kept.problem.clone();
     have_the_mount_look(args, &target);
@@ -77,21 +78,47 @@ pub(super) fn run(args: &Keep) -> Outcome {
     }
 }
 
-fn seal(args: &Keep, recipients: &Recipients<'_>, opened: &Opened) -> Outcome<BackupSeal> {
-    let (vault, now) = (opened.keys.vault_id(), Timestamp::now());
-    if !recipients.is_empty() {
-        return BackupSeal::for_age(vault, now, |payload| recipients.encrypt(payload)).map_err(|error| {
-            error.unwrap_or_else(|| Failure::new(Exit::Usage, "--recipient", "too many recipients"))
-        });
+/// What a new backup is sealed under.
+pub(super) struct NewSeal {
+    pub(super) seal: BackupSeal,
+    /// The passphrase that opens it, if one does.
+    pub(super) passphrase: Option<Secret>,
+}
+
+impl NewSeal {
+    /// For the recipients if there are some, else under a new passphrase.
+    ///
+    /// # Errors
+    /// Those of reading a secret and of age.
+    pub(super) fn read(
+        recipients: &Recipients<'_>,
+        pass: &BackupPass,
+        kdf_args: &args::Kdf,
+        file: &Path,
+        opened: &Opened,
+    ) -> Outcome<Self> {
+        let (vault, now) = (opened.keys.vault_id(), Timestamp::now());
+        if !recipients.is_empty() {
+            let seal = BackupSeal::for_age(vault, now, |payload| recipients.encrypt(payload));
+            let seal = seal.map_err(|error| {
+                error.unwrap_or_else(|| Failure::new(Exit::Usage, "--recipient", "too many recipients"))
+            })?;
+            return Ok(Self { seal, passphrase: None });
+        }
+        let plan = NewSecretPlan::of_backup(pass, kdf_args);
+        let kdf = kdf(plan.kdf)?;
+        let secret = plan.read(file)?;
+        let seal = BackupSeal::under_passphrase(vault, &secret, kdf, now);
+        Ok(Self { seal: seal.map_err(|error| errors::keyring(&error))?, passphrase: Some(secret) })
     }
-    let plan = NewSecretPlan::of_backup(&args.backup, &args.kdf);
-    let kdf =
-        unlock::calibrate(plan.kdf).map_err(|error| Failure::new(Exit::Usage, "--kdf-memory", error))?;
-    let secret = match &args.to {
-        Some(to) => plan.read(to)?,
-        None => plan.read(opened.keys.vault_path())?,
-    };
-    BackupSeal::under_passphrase(vault, &secret, kdf, now).map_err(|error| errors::keyring(&error))
+}
+
+/// Argon2id's costs, measured if they aren't given.
+///
+/// # Errors
+/// [`Exit::Usage`] for costs that can't be.
+pub(super) fn kdf(choice: KdfChoice) -> Outcome<KdfParams> {
+    unlock::calibrate(choice).map_err(|error| Failure::new(Exit::Usage, "--kdf-memory", error))
 }
 
 fn stop(args: &Keep, target: &Target) -> Outcome {
@@ -179,13 +206,12 @@ pub(super) fn lines(known: &KeyBackupStatus, zone: &TimeZone) -> String {
     out
 }
 
-/// What a rotation says of backups, which lack the version that it made unless they are kept. That there is none is said
-/// once, when a key gets its second version.
-pub(super) fn after_rotation(known: &KeyBackupStatus, first: bool) -> String {
+/// What a rotation says of backups, which lack the version that it made unless they are kept: each time, while it is so.
+pub(super) fn after_rotation(known: &KeyBackupStatus) -> String {
     if known.exported.is_none() && known.kept.is_empty() {
-        let none = "there is no key backup: without one, a lost keyring is a lost vault. `rekeyfs key-backup keep` has one \
-                    written at each change, `rekeyfs key-backup export` one by hand\n";
-        return if first { none.to_owned() } else { String::new() };
+        return "there is no key backup: without one, a lost keyring is a lost vault. `rekeyfs key-backup keep` has one \
+                written at each change, `rekeyfs key-backup export` one by hand\n"
+            .to_owned();
     }
     lines(known, &local_time::zone())
 }

@@ -4,6 +4,7 @@
 mod age;
 mod args;
 mod backup;
+mod backup_opener;
 mod credentials;
 mod errors;
 mod events;

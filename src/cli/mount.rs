@@ -122,7 +122,7 @@ impl MountPlan {
 /// [`Exit::Usage`] for options that don't go together, those of reading a secret, and why there is no mount.
 pub(super) fn run(args: &args::Mount) -> Outcome {
     match MountPlan::of_command(args)?.carry_out()? {
-        Some(mounted) if args.json => output::print_json(&mounted),
+        Some(mounted) if *args.json => output::print_json(&mounted),
         _ => Ok(()),
     }
 }

@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use super::args;
+use super::backup_opener::Opener;
 use super::errors;
 use super::exit::Outcome;
 use super::secrets::{self, SecretPlan};
 use crate::keyring::{
-    BackupOpener, ClosedKeyring, FILE_NAME, KeyringDir, KeyringError, KeyringFile, Looked, OpenOptions,
-    Opened,
+    ClosedKeyring, FILE_NAME, KeyringDir, KeyringError, KeyringFile, Looked, OpenOptions, Opened,
 };
 use crate::unlock::Secret;
 
@@ -60,12 +60,12 @@ pub(super) fn unlock(
     })
 }
 
-/// Opens a keyring or key backup to look at what its keys open, with the secret that the options say.
+/// Opens a keyring or key backup to look at what its keys open, with the secret that the options say, or the age identity.
 ///
 /// # Errors
 /// Those of reading a secret and of opening a keyring.
-pub(super) fn look_at_keyring(file: &Path, args: &args::Open) -> Outcome<Looked> {
-    look(file, file, args)
+pub(super) fn look_at_keyring(file: &Path, args: &args::Open, identity: Option<&Path>) -> Outcome<Looked> {
+    look(file, file, args, identity)
 }
 
 /// As [`look_at_keyring`], for the keyring of a vault.
@@ -73,13 +73,13 @@ pub(super) fn look_at_keyring(file: &Path, args: &args::Open) -> Outcome<Looked>
 /// # Errors
 /// As [`look_at_keyring`].
 pub(super) fn look_at_vault(vault: &Path, args: &args::Open) -> Outcome<Looked> {
-    look(&vault.join(FILE_NAME), vault, args)
+    look(&vault.join(FILE_NAME), vault, args, None)
 }
 
 /// `named` is what a prompt says that the secret is of.
-fn look(file: &Path, named: &Path, args: &args::Open) -> Outcome<Looked> {
+fn look(file: &Path, named: &Path, args: &args::Open, identity: Option<&Path>) -> Outcome<Looked> {
     let sealed = KeyringFile::look(file).map_err(|error| errors::opening(&error))?;
-    let secret = SecretPlan::new(args).read(named)?;
+    let opener = Opener::read(identity, &sealed.age_files(), &SecretPlan::new(args), named)?;
     let options = OpenOptions { limit: secrets::cost_limit(args.any_cost), ..OpenOptions::default() };
-    sealed.open(BackupOpener::Secret(&secret), &options).map_err(|error| errors::opening(&error))
+    sealed.open(opener.borrowed(), &options).map_err(|error| errors::opening(&error))
 }

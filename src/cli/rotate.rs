@@ -1,5 +1,7 @@
 //! `rekeyfs rotate`.
 
+use serde_json::json;
+
 use super::args;
 use super::errors;
 use super::exit::{Exit, Failure, Outcome};
@@ -7,7 +9,7 @@ use super::key_backup;
 use super::open_target::{Access, OpenTarget};
 use super::output;
 use super::target::Target;
-use crate::ids::{AliasName, KeyVersion};
+use crate::ids::AliasName;
 use crate::service::{KeyRef, ManualRotation, Rotation};
 
 /// Rotates a key, in the mount if there is one.
@@ -29,8 +31,8 @@ pub(super) fn run(args: &args::Rotate) -> Outcome {
     if *args.json {
         return output::print_json(&key_backup::with_backup(&rotated, known));
     }
-    let backup = known.map(|known| key_backup::after_rotation(&known, rotated.old == KeyVersion(1)));
-    output::print(&format!("{}{}", text(&rotated), backup.unwrap_or_default()))
+    let backup = known.as_ref().map(key_backup::after_rotation).unwrap_or_default();
+    output::print(&format!("{}{backup}", text(&rotated)))
 }
 
 /// Puts a new key in the place of the one that an alias points at.
@@ -41,19 +43,20 @@ fn run_new_key(args: &args::Rotate, open: &OpenTarget, alias: &AliasName) -> Out
         return output::print_json(&key_backup::with_backup(&renewed, known));
     }
     let ManualRotation { alias, old, new, dated } = &renewed;
-    let backup = known.map(|known| key_backup::after_rotation(&known, false)).unwrap_or_default();
+    let backup = known.as_ref().map(key_backup::after_rotation).unwrap_or_default();
     output::print(&format!("{alias}: key {old} -> {new}; {dated} is the old one's\n{backup}"))
 }
 
-/// Rotates what is due; nothing being due is fine.
+/// Rotates what is due; nothing being due is fine, and says nothing.
 fn run_due(args: &args::Rotate, open: &OpenTarget) -> Outcome {
     let rotated = open.operations().rotate_due().map_err(|error| errors::operation(&error))?;
     open.delete_due()?;
+    let known = key_backup::known(open);
     if *args.json {
-        output::print_json(&rotated)
-    } else {
-        output::print(&rotated.iter().map(text).collect::<String>())
+        return output::print_json(&key_backup::with_backup(&json!({ "rotated": rotated }), known));
     }
+    let backup = known.as_ref().filter(|_| !rotated.is_empty()).map(key_backup::after_rotation);
+    output::print(&format!("{}{}", rotated.iter().map(text).collect::<String>(), backup.unwrap_or_default()))
 }
 
 fn which(args: &args::Rotate) -> Outcome<KeyRef> {

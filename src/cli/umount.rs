@@ -39,7 +39,7 @@ pub(super) fn run(args: &args::Umount) -> Outcome {
         Some(mount) => detach(mount, how),
         None => unmount(&args.mountpoint, how),
     }?;
-    if !args.json {
+    if !*args.json {
         return Ok(());
     }
     let unmounted = mountinfo::now(&mount).is_none();

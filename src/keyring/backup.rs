@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
@@ -15,6 +15,7 @@ use super::backup_file::{BackupOpener, BackupSeal, SealedBackup, body_of, failed
 use super::error::KeyringError;
 use super::format::header::{Header, Kind};
 use super::format::{body, header};
+use super::kept::writer::{ExportInfo, KeyBackupInfo};
 use super::keys::Keys;
 use super::open::{KeyringFile, OpenOptions};
 use super::rules::loss::Loss;
@@ -68,27 +69,30 @@ pub struct Imported {
     pub slots: Vec<SlotInfo>,
     /// What the keyring that was there is called now, if there was one.
     pub replaced: Option<String>,
+    /// Where this host knows the vault to be, if this one is a copy of it: what was imported counts at the copy's path alone.
+    pub copy_of: Option<PathBuf>,
+    /// What the keyring knows of key backups now: the last export, maybe this backup. None is kept.
+    pub key_backup: KeyBackupInfo,
 }
 
 impl Keys {
-    /// Writes all keys to `file`, which must not exist, sealed under `secret`, a passphrase. When this returns
-    /// the file is durable, was read back, and opened with the passphrase to the same keys. The keyring records the export,
-    /// if it can be saved: written before that and once more after it, the file holds all that the record says at each
-    /// instant.
+    /// Writes all keys to `file`, which must not exist, sealed under `made`. When this returns the file is durable, was read
+    /// back, and opened to the same keys: with `passphrase`, if that is what opens it. What seals for age recipients is opened by
+    /// their identities alone, so of that the root key is tried. The keyring records the export, if it can be saved: written
+    /// before that and once more after it, the file holds all that the record says at each instant.
     ///
     /// # Errors
     /// [`KeyringError::Backup`] if it can't be written or doesn't open; there is no file then.
     pub fn export_backup(
         &self,
         _proof: &Proof,
-        secret: &Secret,
-        kdf: KdfParams,
+        made: &BackupSeal,
+        passphrase: Option<&Secret>,
         file: &Path,
     ) -> Result<BackupInfo> {
-        let made = BackupSeal::under_passphrase(self.vault_id(), secret, kdf, self.clock.now())?;
-        let (mut info, bytes) = self.sealed_for(&made)?;
+        let (mut info, bytes) = self.sealed_for(made)?;
         write_new(file, &bytes).map_err(|e| failed(file, "can't be written", &e))?;
-        if !opens_to(file, secret, &bytes, &made.root) {
+        if !opens_to(file, passphrase, &bytes, &made.root) {
             // It opens nothing, and must not be taken for a backup.
             let _ = fs::remove_file(file);
             let what = "doesn't open to what was written, so it was removed: faulty memory or disk?";
@@ -96,7 +100,7 @@ impl Keys {
         }
         match self.record_export(info.generation) {
             Ok(()) => {
-                let (newer, bytes) = self.sealed_for(&made)?;
+                let (newer, bytes) = self.sealed_for(made)?;
                 // Without it the file has the same keys, of a keyring that is one generation older.
                 match replace(file, &bytes) {
                     Ok(()) => info = newer,
@@ -121,15 +125,13 @@ impl Keys {
     pub fn export_backup_to(
         &self,
         _proof: &Proof,
-        secret: &Secret,
-        kdf: KdfParams,
+        made: &BackupSeal,
         out: &mut dyn Write,
     ) -> Result<BackupInfo> {
-        let made = BackupSeal::under_passphrase(self.vault_id(), secret, kdf, self.clock.now())?;
         let before =
             self.store.lock().on_disk()?.body.extensions.key_backups().and_then(|known| known.exported);
         let recorded = self.record_export(self.generation());
-        let (info, bytes) = self.sealed_for(&made)?;
+        let (info, bytes) = self.sealed_for(made)?;
         let written = out.write_all(&bytes).and_then(|()| out.flush());
         match (&written, recorded) {
             (Ok(()), Err(_)) => self.log.record_durably(&Event::BackupExported(info.generation)),
@@ -164,16 +166,21 @@ impl Keys {
     }
 }
 
-/// Whether a file opens with a secret to the body in `written`, which is sealed under `root`.
-fn opens_to(file: &Path, secret: &Secret, written: &[u8], root: &RootKey) -> bool {
+/// Whether a file opens to the body in `written`, which is sealed under `root`: with a secret, or by the root key itself.
+fn opens_to(file: &Path, secret: Option<&Secret>, written: &[u8], root: &RootKey) -> bool {
     let opened = |bytes: &[u8]| {
         let parts = header::parse(bytes, Kind::Backup).ok()?;
         root.open_keyring(parts.header.vault, parts.aad, parts.sealed).ok()
     };
-    let back =
-        SealedBackup::read(file).and_then(|back| back.open(BackupOpener::Secret(secret), CostLimit::Any));
-    let back = back.and_then(|(_, body)| body::encode(&body).map_err(|e| KeyringError::Full(e.to_string())));
-    back.is_ok_and(|back| opened(written).is_some_and(|written| *back == *written))
+    let Ok(back) = SealedBackup::read(file) else { return false };
+    let back = match secret {
+        None => (back.bytes() == written).then(|| opened(back.bytes())).flatten(),
+        Some(secret) => {
+            let back = back.open(BackupOpener::Secret(secret), CostLimit::Any);
+            back.ok().and_then(|(_, body)| body::encode(&body).ok())
+        }
+    };
+    back.is_some_and(|back| opened(written).is_some_and(|written| *back == *written))
 }
 
 impl KeyringFile {
@@ -246,10 +253,10 @@ impl KeyringFile {
         let state = store::create(&dir, &lock, Draft::first(head, body, root))?;
         dir.set_prev_aside(&lock, generation);
         let mut store = store::Store::new(dir, state, options.host.clone());
-        // Its root key is new, and no former one endorses it.
-        store.accept();
-        store.remember();
-        Ok(Imported { backup, known, lost, generation, recovery, slots: list, replaced })
+        let copy_of = store.remember_import();
+        let exported = ExportInfo::of(&store.state().body);
+        let key_backup = KeyBackupInfo { exported, kept: Vec::new() };
+        Ok(Imported { backup, known, lost, generation, recovery, slots: list, replaced, copy_of, key_backup })
     }
 }
 

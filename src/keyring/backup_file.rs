@@ -131,6 +131,11 @@ impl SealedBackup {
         read_bounded(name, from).map(|bytes| Self { file: name.to_owned(), bytes })
     }
 
+    /// As it was read.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Its file, for messages.
     pub(super) fn file(&self) -> &Path {
         &self.file

@@ -9,12 +9,14 @@ use std::sync::Arc;
 use super::backup_file::{self, BackupOpener};
 use super::error::KeyringError;
 use super::format::header::{self, Kind};
+use super::format::slot_labels::SlotLabel;
 use super::keys::Keys;
 use super::open::{KeyringFile, OpenOptions, event_log};
 use super::store::vault_dir::{FILE_NAME, VaultDir};
 use super::store::{self, Store};
 use crate::crypto::keys::RootKey;
-use crate::ids::{BackingKeyId, Generation, SlotId};
+use crate::ids::{BackingKeyId, Generation, SlotId, VaultId};
+use crate::unlock::SlotInfo;
 
 /// A keyring that is only read.
 pub struct Looked {
@@ -22,6 +24,13 @@ pub struct Looked {
     pub keys: Arc<Keys>,
     /// The refusal of opening it for use, where this host has seen a newer one.
     pub behind: Option<KeyringError>,
+}
+
+impl Looked {
+    /// The labels of its slots.
+    pub fn slot_labels(&self) -> Vec<(SlotId, SlotLabel)> {
+        self.keys.store.lock().state().body.slot_labels()
+    }
 }
 
 /// How the keyring of a copy compares with the one by which the copy was checked.
@@ -75,6 +84,15 @@ impl KeyringFile {
 }
 
 impl Sealed {
+    /// The vault that it is of and its slots, as its header says: nothing of that is authenticated.
+    ///
+    /// # Errors
+    /// [`KeyringError`], if it can't be taken apart.
+    pub fn vault_and_slots(&self) -> Result<(VaultId, Vec<SlotInfo>), KeyringError> {
+        let header = store::parse_as(&self.dir, &self.bytes, self.kind)?.header;
+        Ok((header.vault, header.slots.list()))
+    }
+
     /// What is to be decrypted by age, if it is a backup for age recipients.
     pub fn age_files(&self) -> Vec<Vec<u8>> {
         let parts = header::parse(&self.bytes, self.kind).ok();

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use zeroize::Zeroizing;
 
+use super::backup::BackupInfo;
+use super::backup_file::BackupSeal;
 use super::error::KeyringError;
 use super::format::model::{Alias, Key, Manager};
 use super::keys::{Keys, known};
@@ -124,6 +126,19 @@ pub(crate) fn rotate_times(keys: &Keys, times: u32) {
 /// What a DEK is told apart by.
 pub(crate) fn print_of(dek: &Dek) -> [u8; 32] {
     dek.header_mac_key(FileId::from_bytes([0; 16])).mac(b"")
+}
+
+/// What seals a key backup of a vault under a passphrase.
+pub(crate) fn seal_under(opened: &Opened, text: &str) -> BackupSeal {
+    BackupSeal::under_passphrase(opened.keys.vault_id(), &passphrase(text), KDF, opened.keys.clock.now())
+        .unwrap()
+}
+
+impl Opened {
+    /// Exports a key backup under a passphrase.
+    pub(crate) fn export_for_test(&self, text: &str, file: &Path) -> Result<BackupInfo, KeyringError> {
+        self.keys.export_backup(&self.proof, &seal_under(self, text), Some(&passphrase(text)), file)
+    }
 }
 
 impl Keys {

@@ -59,6 +59,8 @@ class Json(MountedTest):
         check("info", "info", mnt)
         check("speed", "speed")
         check("rotate", "rotate", mnt)
+        self.kms("enable-key-rotation", "--key-id", "alias/default")
+        check("rotate-due", "rotate", mnt, "--due")
         check("status", "status", mnt, "--count")
         refused = check("key-retire-refused", "key", "retire", mnt, "--key-id", "alias/default", "--below", "2", status=44)
         self.assertEqual(len(refused["files"]), 2)
@@ -87,8 +89,10 @@ class Json(MountedTest):
         self.kms("schedule-key-deletion", "--key-id", key, "--pending-window-in-days", "7")
         check("status", "status", mnt)
         lower = self.vault.lower(mnt / "1")
-        self.vault.umount()
+        check("umount", "umount", mnt)
         vault = self.vault.path
+        check("mount", "mount", vault, mnt, *pw)
+        self.vault.umount()
         check("status", "status", vault, *pw)
         # Damage, as a finding.
         with open(lower, "r+b") as file:

@@ -2,9 +2,10 @@
 
 import errno
 import json
+import re
 import shutil
 
-from harness import MountedTest
+from harness import PASSPHRASE, MountedTest
 
 NEW = "a new passphrase"
 BACKUP_EXIT, VAULT_EXIT, WRONG_EXIT, IN_USE_EXIT = 46, 6, 12, 40
@@ -87,6 +88,57 @@ class Backup(MountedTest):
         done = self.vault.run("fsck", self.vault.path, "--passfile", self.vault.passfile)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertIn("nothing found", done.stdout)
+
+    def test_after_an_import_in_place_the_vault_may_be_moved_copied_and_recovered_and_the_old_keyring_may_not_come_back(self):
+        self.write("f", b"all there is", fsync=True)
+        self.assertEqual(self.export().returncode, 0)
+        self.vault.rotate()
+        self.vault.umount()
+        old = (self.vault.path / "keyring").read_bytes()
+        done = self.restore("--force")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        recovery = self.dir / "recovery"
+        recovery.write_text(re.search(r"([A-Z2-7]{7}-){7}[A-Z2-7]{7}", done.stdout)[0])
+        self.vault.passfile.write_text(NEW + "\n")
+        secret = ("--passfile", self.vault.passfile)
+        # Like a snapshot or a backup that is looked into.
+        copy = self.dir / "copy"
+        shutil.copytree(self.vault.path, copy, symlinks=True)
+        self.vault.ok("mount", copy, self.mnt, "--read-only", *secret)
+        self.assertEqual(self.read(self.mnt / "f"), b"all there is")
+        self.vault.ok("umount", self.mnt)
+        self.assertRefused(self.vault.run("rotate", copy, *secret), "copy of the vault in", status=41)
+        shutil.rmtree(copy)
+        moved = self.dir / "moved"
+        self.vault.path.rename(moved)
+        self.vault.path = moved
+        new = self.dir / "newest-pass"
+        new.write_text("the third\n")
+        self.vault.ok("recover", moved, "--passfile", recovery, "--new-passfile", new, "--kdf-memory", "8")
+        self.vault.passfile.write_text("the third\n")
+        self.vault.mount()
+        self.assertEqual(self.read(self.mnt / "f"), b"all there is")
+        self.vault.rotate()
+        self.vault.umount()
+        (moved / "keyring").write_bytes(old)
+        old_pass = self.dir / "old-pass"
+        old_pass.write_text(PASSPHRASE + "\n")
+        refused = self.vault.run("mount", moved, self.mnt, "--passfile", old_pass)
+        self.assertRefused(refused, "older", status=41)
+
+    def test_an_import_into_a_copy_is_said_to_be_one_and_leaves_the_vault_alone(self):
+        self.write("f", b"all there is", fsync=True)
+        self.assertEqual(self.export().returncode, 0)
+        self.vault.umount()
+        vault, copy = self.vault.path, self.dir / "copy"
+        shutil.copytree(vault, copy, symlinks=True)
+        self.vault.path = copy
+        done = self.restore("--force", "--json")
+        self.assertEqual(json.JSONDecoder().raw_decode(done.stdout)[0]["copy_of"], str(vault), done.stderr)
+        self.assertIn(f"this is a copy of the vault in {vault}: ", self.restore("--force").stdout)
+        self.vault.path = vault
+        self.vault.mount()
+        self.assertEqual(self.read(self.mnt / "f"), b"all there is")
 
     def test_a_lost_version_is_never_made_again_and_comes_back_by_a_merge(self):
         self.write("old", b"old", fsync=True)

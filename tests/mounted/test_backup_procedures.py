@@ -288,6 +288,7 @@ class Copies(Procedures):
         self.vault.rotate()
         self.vault.ok("rewrap", self.mnt)
         self.block("key-backup")
+        self.block("key-backup-test")
         self.shell('cp -a "$V/tree" "$V/events.jsonl" "$B/"')
         self.shell('rekeyfs fsck "$B" --keyring "$B/keyring"', status=4)
         self.block("key-backup-restore")

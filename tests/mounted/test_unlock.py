@@ -41,6 +41,25 @@ class Unlock(MountedTest):
 
     # -- labels --
 
+    def test_the_target_may_be_left_out_where_others_arguments_follow_it(self):
+        slot = self.slots()[0]["id"]
+        self.vault.env["REKEYFS_VAULT"] = str(self.mnt)
+        self.vault.ok("unlock", "label", slot[:6], "by the variable", *self.secret)
+        self.assertEqual(self.slots()[0]["label"], "by the variable")
+        del self.vault.env["REKEYFS_VAULT"]
+        done = subprocess.run([harness.BIN, "unlock", "label", "by the variable", "by the directory", *map(str, self.secret)],
+                              env=self.vault.env, cwd=self.mnt, capture_output=True, text=True)  # fmt: skip
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.slots()[0]["label"], "by the directory")
+        self.assertRefused(self.vault.run("unlock", "label", "a", "b", *self.secret), "neither a vault nor inside a mount", status=6)
+        backup, there = self.dir / "backup", ("--backup-passfile", self.vault.passfile)
+        self.vault.ok("key-backup", "export", self.mnt, backup, *self.secret, *there, *KDF)
+        self.vault.umount()
+        self.vault.env["REKEYFS_VAULT"] = str(self.vault.path)
+        self.vault.ok("key-backup", "merge", backup, *self.secret, *there)
+        self.vault.ok("key-backup", "import", backup, "--force", *there, "--new-passfile", self.vault.passfile, *KDF)
+        self.vault.mount()
+
     def test_labels_are_shown_where_the_keyring_is_open_and_name_slots(self):
         laptop = self.add("laptop")
         shown = lambda *args, **kw: [slot["label"] for slot in self.slots(*args, **kw)]  # noqa: E731

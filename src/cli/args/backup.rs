@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Arg, Args, Subcommand};
 
 use super::common::{Json, Kdf, NewSecret, NextVersion, Open, TargetArg};
 
@@ -18,8 +18,8 @@ pub(in crate::cli) struct KeyBackup {
 /// The commands of `rekeyfs key-backup`.
 #[derive(Subcommand, Debug)]
 pub(in crate::cli) enum KeyBackupCommand {
-    /// Write all keys to a file, sealed under a passphrase of its own. Asks for a secret of the vault, also while
-    /// it is mounted
+    /// Write all keys to a file, sealed under a passphrase of its own or for age recipients. Asks for a secret of the vault,
+    /// also while it is mounted
     Export(Export),
     /// Keep a backup true: a file that is written again after each change of keys, by the mount, or by the command that
     /// makes the change. Asks for a secret of the vault, also while it is mounted
@@ -31,6 +31,22 @@ pub(in crate::cli) enum KeyBackupCommand {
     Merge(Merge),
 }
 
+/// TARGET of a vault whose keyring is replaced. An argument that is changed becomes the last one, unless its place is said.
+fn unmounted(target: Arg) -> Arg {
+    target.index(1).help("The vault's directory; it must not be mounted")
+}
+
+/// Who can open a backup, besides who has its passphrase.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct AgeRecipients {
+    /// Who can open it: an age recipient (age1…, ssh-…); several may be given. Without any, a passphrase of its own does
+    #[arg(long, value_name = "RECIPIENT", conflicts_with_all = ["backup_passfile", "backup_extpass"])]
+    pub(in crate::cli) recipient: Vec<String>,
+    /// Who can open it: the age recipients in a file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["backup_passfile", "backup_extpass"])]
+    pub(in crate::cli) recipients_file: Vec<PathBuf>,
+}
+
 /// `rekeyfs key-backup export`.
 #[derive(Args, Debug)]
 #[command(allow_missing_positional = true)]
@@ -39,6 +55,8 @@ pub(in crate::cli) struct Export {
     pub(in crate::cli) target: TargetArg,
     /// The file to write; it must not exist. `-` is standard output
     pub(in crate::cli) file: PathBuf,
+    #[command(flatten)]
+    pub(in crate::cli) age: AgeRecipients,
     #[command(flatten)]
     pub(in crate::cli) open: Open,
     #[command(flatten)]
@@ -51,10 +69,12 @@ pub(in crate::cli) struct Export {
 
 /// `rekeyfs key-backup import`.
 #[derive(Args, Debug)]
+#[command(allow_missing_positional = true, mut_arg("target", unmounted))]
 pub(in crate::cli) struct Import {
-    /// The vault's directory; it must not be mounted
-    pub(in crate::cli) vault: PathBuf,
+    #[command(flatten)]
+    pub(in crate::cli) target: TargetArg,
     /// The backup; `-` is standard input
+    #[arg(index = 2)]
     pub(in crate::cli) file: PathBuf,
     #[command(flatten)]
     pub(in crate::cli) backup: BackupPass,
@@ -77,10 +97,12 @@ pub(in crate::cli) struct Import {
 
 /// `rekeyfs key-backup merge`.
 #[derive(Args, Debug)]
+#[command(allow_missing_positional = true, mut_arg("target", unmounted))]
 pub(in crate::cli) struct Merge {
-    /// The vault's directory; it must not be mounted
-    pub(in crate::cli) vault: PathBuf,
+    #[command(flatten)]
+    pub(in crate::cli) target: TargetArg,
     /// A keyring file or a key backup of the same vault; `-` is standard input
+    #[arg(index = 2)]
     pub(in crate::cli) file: PathBuf,
     #[command(flatten)]
     pub(in crate::cli) open: Open,
@@ -110,12 +132,8 @@ pub(in crate::cli) struct Keep {
     /// other
     #[arg(long, value_name = "FILE", required_unless_present_any = ["list", "stop"])]
     pub(in crate::cli) to: Option<PathBuf>,
-    /// Who can open it: an age recipient (age1…, ssh-…); several may be given. Without any, a passphrase of its own does
-    #[arg(long, value_name = "RECIPIENT", conflicts_with_all = ["backup_passfile", "backup_extpass"])]
-    pub(in crate::cli) recipient: Vec<String>,
-    /// Who can open it: the age recipients in a file
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["backup_passfile", "backup_extpass"])]
-    pub(in crate::cli) recipients_file: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(in crate::cli) age: AgeRecipients,
     /// List the backups that are kept, and how true they are
     #[arg(long, conflicts_with_all = ["to", "stop", "recipient", "recipients_file"])]
     pub(in crate::cli) list: bool,

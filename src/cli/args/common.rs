@@ -29,6 +29,14 @@ pub(in crate::cli) struct TargetArg {
     target: PathBuf,
 }
 
+impl TargetArg {
+    /// One that was typed, or that is where nothing was: for arguments that clap can't tell apart by itself.
+    pub(in crate::cli) fn or_here(typed: Option<PathBuf>) -> Self {
+        let named = typed.or_else(|| std::env::var_os(VAULT_VARIABLE).map(PathBuf::from));
+        Self { target: named.unwrap_or_else(|| HERE.into()) }
+    }
+}
+
 impl Deref for TargetArg {
     type Target = Path;
 

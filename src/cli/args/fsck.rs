@@ -33,6 +33,11 @@ pub(in crate::cli) struct Fsck {
     /// them. The secret asked for is one of this keyring. Nothing is written, to the copy or beside the keyring
     #[arg(long, value_name = "FILE", conflicts_with_all = ["repair", "quarantine"])]
     pub(in crate::cli) keyring: Option<PathBuf>,
+    /// With --keyring: open a key backup for age recipients with the age identity in this file
+    #[arg(long, value_name = "FILE", requires = "keyring", conflicts_with_all = [
+        "passfile", "extpass", "keyfile", "recovery_key",
+    ])]
+    pub(in crate::cli) identity: Option<PathBuf>,
     #[command(flatten)]
     pub(in crate::cli) open: Open,
     /// Repair what can be repaired, and say so for each: sizes, slots, leftovers, and pages that read as an error and

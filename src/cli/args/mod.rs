@@ -23,7 +23,9 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-pub(in crate::cli) use backup::{BackupPass, Export, Import, Keep, KeyBackup, KeyBackupCommand, Merge};
+pub(in crate::cli) use backup::{
+    AgeRecipients, BackupPass, Export, Import, Keep, KeyBackup, KeyBackupCommand, Merge,
+};
 pub(in crate::cli) use common::HERE;
 use common::VERSION;
 pub(in crate::cli) use common::{Kdf, NewSecret, Open, Output, Pass, Revoke};
@@ -40,8 +42,8 @@ pub(in crate::cli) use manual::manual;
 pub(in crate::cli) use mount::{Fstab, Init, Mount, Umount, UmountHelper};
 pub(in crate::cli) use rotate::Rotate;
 pub(in crate::cli) use unlock::{
-    Recover, Unlock, UnlockAdd, UnlockChange, UnlockCommand, UnlockLabel, UnlockList, UnlockRemove,
-    UnlockTest,
+    Labelling, Recover, Unlock, UnlockAdd, UnlockChange, UnlockCommand, UnlockLabel, UnlockList,
+    UnlockRemove, UnlockTest,
 };
 
 use super::exit::{self, Exit, Failure};

@@ -39,7 +39,7 @@ pub(in crate::cli) struct Mount {
     #[command(flatten)]
     pub(in crate::cli) open: Open,
     /// Stay in the foreground
-    #[arg(long, short)]
+    #[arg(long, short, conflicts_with = "json")]
     pub(in crate::cli) foreground: bool,
     /// Let other users in, as far as modes and owners allow
     #[arg(long)]
@@ -65,9 +65,8 @@ pub(in crate::cli) struct Mount {
     /// Mount options, as mount(8) takes them
     #[arg(short = 'o', value_name = "OPTS", long_help = super::super::options::help())]
     pub(in crate::cli) options: Vec<OsString>,
-    /// Print JSON once the mount can be used
-    #[arg(long, conflicts_with = "foreground")]
-    pub(in crate::cli) json: bool,
+    #[command(flatten)]
+    pub(in crate::cli) json: Json,
 }
 
 /// `rekeyfs umount`.
@@ -78,9 +77,8 @@ pub(in crate::cli) struct Umount {
     /// Detach now, also if it is busy; the daemon ends when the last user does
     #[arg(long, short)]
     pub(in crate::cli) lazy: bool,
-    /// Print JSON
-    #[arg(long)]
-    pub(in crate::cli) json: bool,
+    #[command(flatten)]
+    pub(in crate::cli) json: Json,
 }
 
 /// `rekeyfs VAULT MOUNTPOINT -o OPTS`, as mount(8) calls it for fstab.

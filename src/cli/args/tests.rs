@@ -86,6 +86,12 @@ fn what_does_not_fit_is_a_usage_error_on_one_line() {
         "rekeyfs key-backup import v f --next-version 0",
         "rekeyfs unlock",
         "rekeyfs unlock remove",
+        "rekeyfs unlock label 12",
+        "rekeyfs unlock test --identity i",
+        "rekeyfs fsck v --identity i",
+        "rekeyfs fsck v --keyring k --identity i --passfile p",
+        "rekeyfs key-backup export v f --recipient age1 --backup-passfile p",
+        "rekeyfs mount v m --foreground --json",
         "rekeyfs unlock remove v 1 --keep-passfile p",
         "rekeyfs rewrap m --max-rate 0",
         "rekeyfs unlock add v --new-keyfile a --new-recovery-key",
@@ -129,6 +135,38 @@ fn a_target_that_is_not_typed_is_where_the_user_is() {
         panic!()
     };
     assert_eq!((export.target.to_path_buf(), export.file), (PathBuf::from(HERE), PathBuf::from("f")));
+    for (text, target) in [
+        ("rekeyfs key-backup import f --force", HERE),
+        ("rekeyfs key-backup import v f --force", "v"),
+        ("rekeyfs key-backup import --force v f", "v"),
+    ] {
+        let Command::KeyBackup(KeyBackup { command: KeyBackupCommand::Import(import) }) = command(text)
+        else {
+            panic!()
+        };
+        assert_eq!((import.target.to_path_buf(), import.file), (target.into(), PathBuf::from("f")), "{text}");
+    }
+    let Command::KeyBackup(KeyBackup { command: KeyBackupCommand::Merge(merge) }) =
+        command("rekeyfs key-backup merge f")
+    else {
+        panic!()
+    };
+    assert_eq!((merge.target.to_path_buf(), merge.file), (PathBuf::from(HERE), PathBuf::from("f")));
+    for (text, target) in [
+        ("rekeyfs unlock label 12 text", HERE),
+        ("rekeyfs unlock label v 12 text --json", "v"),
+        ("rekeyfs unlock label --json v 12 text", "v"),
+    ] {
+        let Command::Unlock(Unlock { command: UnlockCommand::Label(label) }) = command(text) else {
+            panic!()
+        };
+        let Labelling { target: found, slot, label } = label.labelling().unwrap();
+        assert_eq!(
+            (found.to_path_buf(), &slot[..], &label[..]),
+            (PathBuf::from(target), "12", "text"),
+            "{text}"
+        );
+    }
 }
 
 #[test]

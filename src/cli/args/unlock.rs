@@ -52,26 +52,58 @@ pub(in crate::cli) struct UnlockList {
 pub(in crate::cli) struct UnlockTest {
     #[command(flatten)]
     pub(in crate::cli) target: TargetArg,
+    /// Try the secret on this key backup or keyring file instead of on a vault
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) keyring: Option<PathBuf>,
+    /// With --keyring: open a key backup for age recipients with the age identity in this file
+    #[arg(long, value_name = "FILE", requires = "keyring", conflicts_with_all = [
+        "passfile", "extpass", "keyfile", "recovery_key",
+    ])]
+    pub(in crate::cli) identity: Option<PathBuf>,
     #[command(flatten)]
     pub(in crate::cli) open: Open,
     #[command(flatten)]
     pub(in crate::cli) json: Json,
 }
 
-/// `rekeyfs unlock label`.
+/// `rekeyfs unlock label`. clap leaves out the first of two arguments, not of three: how many there are says which is which.
 #[derive(Args, Debug)]
+#[command(override_usage = "rekeyfs unlock label [OPTIONS] [TARGET] <SLOT> <TEXT>")]
 pub(in crate::cli) struct UnlockLabel {
-    /// A vault's directory, a mountpoint, or any path inside a mount
-    pub(in crate::cli) target: PathBuf,
+    /// A vault's directory, a mountpoint, or any path inside a mount; left out if there are two arguments
+    #[arg(value_name = "TARGET")]
+    first: OsString,
     /// The slot: its id, at least 4 characters from its beginning, or its label
-    pub(in crate::cli) slot: String,
+    #[arg(value_name = "SLOT")]
+    second: String,
     /// What it is called from now on: one line of at most 64 bytes; an empty text takes the label away
     #[arg(value_name = "TEXT")]
-    pub(in crate::cli) label: String,
+    third: Option<String>,
     #[command(flatten)]
     pub(in crate::cli) open: Open,
     #[command(flatten)]
     pub(in crate::cli) json: Json,
+}
+
+/// Which slot of which vault gets which label.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(in crate::cli) struct Labelling {
+    pub(in crate::cli) target: TargetArg,
+    pub(in crate::cli) slot: String,
+    pub(in crate::cli) label: String,
+}
+
+impl UnlockLabel {
+    /// What the arguments say; none if one that is no text is to be a slot.
+    pub(in crate::cli) fn labelling(&self) -> Option<Labelling> {
+        let (first, second) = (self.first.clone(), self.second.clone());
+        Some(match self.third.clone() {
+            Some(label) => Labelling { target: TargetArg::or_here(Some(first.into())), slot: second, label },
+            None => {
+                Labelling { target: TargetArg::or_here(None), slot: first.into_string().ok()?, label: second }
+            }
+        })
+    }
 }
 
 /// `rekeyfs recover`.

@@ -92,7 +92,7 @@ pub(super) fn run(args: &args::Fsck) -> Outcome<u8> {
         }
         Target::Vault(vault) => {
             let _lock = VaultLock::look(vault).map_err(|error| errors::mount(&error))?;
-            let looked = look_at_keyring(&vault.join(FILE_NAME), &args.open)?;
+            let looked = look_at_keyring(&vault.join(FILE_NAME), &args.open, None)?;
             options.behind = behind(&looked, args);
             let failed = |error| Failure::new(Exit::Vault, vault.display(), error);
             fsck::check(&looked.keys, None, &options, &cancellation, &mut report).map_err(failed)?
@@ -116,7 +116,7 @@ fn copy(args: &args::Fsck, keyring: &Path) -> Outcome<u8> {
     let lock = copied.vault.as_deref().map(VaultLock::look).transpose();
     let _lock = lock.map_err(|error| errors::mount(&error))?;
     let file = if keyring.is_dir() { keyring.join(FILE_NAME) } else { keyring.to_owned() };
-    let looked = look_at_keyring(&file, &args.open)?;
+    let looked = look_at_keyring(&file, &args.open, args.identity.as_deref())?;
     let options =
         Options { path: args.path.clone().map(PathText), behind: behind(&looked, args), copy: Some(copied) };
     let mut report = Report::new(args)?;

@@ -74,8 +74,7 @@ fn list(args: &args::UnlockList) -> Outcome {
 /// The labels, where they can be known: from a mount's daemon, or with a secret that the user gives.
 fn labels(target: &Target, args: &args::UnlockList) -> Outcome<Option<Vec<(SlotId, SlotLabel)>>> {
     if args.labels || args.open.gives_a_secret() {
-        let looked = look_at_vault(target.vault(), &args.open)?;
-        return looked.keys.slot_labels().map(Some).map_err(|error| errors::keyring(&error));
+        return look_at_vault(target.vault(), &args.open).map(|looked| Some(looked.slot_labels()));
     }
     match target {
         Target::Vault(_) => Ok(None),
@@ -100,11 +99,13 @@ fn add(args: &args::UnlockAdd) -> Outcome {
 }
 
 fn label(args: &args::UnlockLabel) -> Outcome {
-    let label = if args.label.is_empty() { None } else { parse_label(Some(&args.label))? };
-    let target = Target::resolve(&args.target)?;
+    let unnamed = || Failure::new(Exit::Usage, "SLOT", "it is neither an id nor a label; it is no UTF-8");
+    let args::Labelling { target, slot, label } = args.labelling().ok_or_else(unnamed)?;
+    let label = if label.is_empty() { None } else { parse_label(Some(&label))? };
+    let target = Target::resolve(&target)?;
     check_writable(target.vault())?;
     let opened = open_keyring(target.vault(), &args.open)?.opened;
-    let slot = find(&args.slot, &known_slots(&opened)?)?;
+    let slot = find(&slot, &known_slots(&opened)?)?;
     let (keys, proof) = (&opened.keys, &opened.proof);
     keys.label_slot(proof, slot, label.clone()).map_err(|error| errors::keyring(&error))?;
     if *args.json {

@@ -7,12 +7,13 @@ use serde_json::json;
 
 use super::slot_ref::KnownSlot;
 use crate::cli::args;
+use crate::cli::backup_opener::Opener;
 use crate::cli::errors;
 use crate::cli::exit::Outcome;
 use crate::cli::output;
 use crate::cli::secrets::{self, SecretPlan};
 use crate::cli::target::Target;
-use crate::keyring::{BackupOpener, FILE_NAME, KeyringFile, OpenOptions};
+use crate::keyring::{FILE_NAME, KeyringFile, OpenOptions};
 
 /// Reports the slot that the secret opens, and how long that took.
 ///
@@ -20,24 +21,29 @@ use crate::keyring::{BackupOpener, FILE_NAME, KeyringFile, OpenOptions};
 /// [`Exit::WrongSecret`](crate::cli::exit::Exit::WrongSecret) if it opens none; those of reading the keyring and the
 /// secret.
 pub(super) fn run(args: &args::UnlockTest) -> Outcome {
-    let target = Target::resolve(&args.target)?;
-    let header = KeyringFile::read_header(target.vault()).map_err(|error| errors::opening(&error))?;
-    let sealed =
-        KeyringFile::look(&target.vault().join(FILE_NAME)).map_err(|error| errors::opening(&error))?;
-    let secret = SecretPlan::new(&args.open).read(target.vault())?;
+    let (file, named) = match &args.keyring {
+        Some(file) => (file.clone(), file.clone()),
+        None => {
+            let target = Target::resolve(&args.target)?;
+            (target.vault().join(FILE_NAME), target.vault().to_owned())
+        }
+    };
+    let sealed = KeyringFile::look(&file).map_err(|error| errors::opening(&error))?;
+    let (vault, slots) = sealed.vault_and_slots().map_err(|error| errors::opening(&error))?;
+    let opener =
+        Opener::read(args.identity.as_deref(), &sealed.age_files(), &SecretPlan::new(&args.open), &named)?;
     let limit = secrets::cost_limit(args.open.any_cost);
     let began = Instant::now();
     let looked = sealed
-        .open(BackupOpener::Secret(&secret), &OpenOptions { limit, ..OpenOptions::default() })
+        .open(opener.borrowed(), &OpenOptions { limit, ..OpenOptions::default() })
         .map_err(|error| errors::opening(&error))?;
     let (slot, seconds) = (looked.keys.unlocked_by(), began.elapsed().as_secs_f64());
-    let labels = looked.keys.slot_labels().map_err(|error| errors::keyring(&error))?;
-    let opened =
-        KnownSlot::all(header.slots.list(), &labels).into_iter().find(|known| known.info.id == Some(slot));
+    let labels = looked.slot_labels();
+    let opened = KnownSlot::all(slots, &labels).into_iter().find(|known| known.info.id == Some(slot));
     if *args.json {
         let label = opened.and_then(|known| known.label);
         return output::print_json(&json!({
-            "vault_id": header.vault, "slot_id": slot, "kind": secret.kind().name(), "label": label,
+            "vault_id": vault, "slot_id": slot, "kind": opener.kind(), "label": label,
             "seconds": (seconds * 1e3).round() / 1e3,
         }));
     }

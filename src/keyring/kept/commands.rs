@@ -156,11 +156,7 @@ impl Keys {
         let state = self.store.lock().on_disk()?;
         let Some(known) = state.body.extensions.key_backups() else { return Ok(KeyBackupInfo::default()) };
         let now = Held::of(&state.body);
-        let exported = known.exported.map(|last| ExportInfo {
-            at: last.at,
-            generation: last.generation,
-            lag: Held { generation: last.generation, made: last.made }.lag(now),
-        });
+        let exported = ExportInfo::of(&state.body);
         if !known.kept.is_empty() {
             self.wait_for(now.generation);
         }

@@ -13,7 +13,7 @@ use crate::keyring::format::header::{self, Kind};
 use crate::keyring::format::key_backups::Kept;
 use crate::keyring::keys::Keys;
 use crate::keyring::rules::key_refs::KeyRef;
-use crate::keyring::testing::{Fixture, KDF, key_file, passphrase};
+use crate::keyring::testing::{Fixture, KDF, key_file, passphrase, seal_under};
 use crate::keyring::{BackupOpener, BackupSeal, KeyringFile, Opened, Replace, SealedBackup};
 use crate::storage::Errno;
 use crate::storage::fault::{After, Faults, Plan};
@@ -88,9 +88,9 @@ fn nothing_else_is_overwritten() {
     let foreign = Fixture::new();
     let theirs = foreign.create(&[&key_file(1)]);
     let other_vault = at("other-vault");
-    theirs.keys.export_backup(&theirs.proof, &passphrase("b"), KDF, &other_vault).unwrap();
+    theirs.export_for_test("b", &other_vault).unwrap();
     let own_export = at("own-export");
-    opened.keys.export_backup(&opened.proof, &passphrase("b"), KDF, &own_export).unwrap();
+    opened.export_for_test("b", &own_export).unwrap();
     std::fs::write(at("letter"), b"dear diary").unwrap();
     std::os::unix::fs::symlink(at("letter"), at("link")).unwrap();
     std::os::unix::fs::symlink(at("none"), at("dangling")).unwrap();
@@ -299,7 +299,7 @@ fn an_export_is_recorded_and_told_how_far_it_is_behind() {
     let keys = &opened.keys;
     assert_eq!(keys.key_backup().unwrap(), KeyBackupInfo::default());
     let file = f.dir.path().join("export");
-    let info = keys.export_backup(&opened.proof, &passphrase("b"), KDF, &file).unwrap();
+    let info = opened.export_for_test("b", &file).unwrap();
     assert_eq!(info.generation, keys.generation(), "the file is of the keyring that records it");
     let exported = keys.key_backup().unwrap().exported.unwrap();
     assert_eq!(
@@ -311,7 +311,7 @@ fn an_export_is_recorded_and_told_how_far_it_is_behind() {
     keys.create_key_for_test("alias/new".parse().unwrap());
     assert_eq!(f.open(&key_file(1)).unwrap().keys.key_backup().unwrap().lag(), lag(2, 3));
     let mut out = Vec::new();
-    keys.export_backup_to(&opened.proof, &passphrase("b"), KDF, &mut out).unwrap();
+    keys.export_backup_to(&opened.proof, &seal_under(&opened, "b"), &mut out).unwrap();
     assert_eq!(keys.key_backup().unwrap().lag(), lag(0, 0));
     let sealed = SealedBackup::read_from(Path::new("standard input"), &out[..]).unwrap();
     assert_eq!(sealed.age_files().len(), 0);
@@ -327,7 +327,7 @@ fn an_export_is_recorded_and_told_how_far_it_is_behind() {
             Ok(())
         }
     }
-    assert!(keys.export_backup_to(&opened.proof, &passphrase("b"), KDF, &mut Full).is_err());
+    assert!(keys.export_backup_to(&opened.proof, &seal_under(&opened, "b"), &mut Full).is_err());
     assert_eq!(keys.key_backup().unwrap().lag().unwrap().versions, 1);
 }
 
@@ -340,7 +340,7 @@ fn a_crash_in_an_export_leaves_no_record_without_its_file() {
         let file = f.dir.path().join("export");
         let faults = Faults::new(Plan { skip, only: None, errno: Errno::IO, after: After::Stop });
         let scope = faults.on_this_thread();
-        let _ = opened.keys.export_backup(&opened.proof, &passphrase("backup"), KDF, &file);
+        let _ = opened.export_for_test("backup", &file);
         drop(scope);
         let again = f.open(&key_file(1)).unwrap().keys;
         if again.key_backup().unwrap().exported.is_some() {

@@ -51,6 +51,15 @@ pub struct KeptInfo {
     pub problem: Option<String>,
 }
 
+impl ExportInfo {
+    /// The last export that a keyring knows of.
+    pub(in crate::keyring) fn of(body: &KeyringBody) -> Option<Self> {
+        let last = body.extensions.key_backups()?.exported?;
+        let (at, generation, made) = (last.at, last.generation, last.made);
+        Some(Self { at, generation, lag: Held { generation, made }.lag(Held::of(body)) })
+    }
+}
+
 /// What is known of a vault's key backups.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct KeyBackupInfo {

@@ -8,6 +8,7 @@ use super::vault_dir::VaultDir;
 use super::{KeyringError, Loss, OpenedKeyring, Store, parse};
 use crate::events::EventLog;
 use crate::ids::{Generation, KeyVersion};
+use crate::keyring::error::Left;
 
 /// What tells of a newer keyring, beside the audit log.
 struct Evidence {
@@ -111,6 +112,32 @@ impl Store {
     /// Accepts this keyring at its path: what is saved next is remembered for the path.
     pub(in crate::keyring) fn accept(&mut self) {
         self.accepted = true;
+    }
+
+    /// Remembers this keyring, which was imported from a key backup: as the vault's, if this is the vault's own place, else for
+    /// its path, as one that is accepted. Returns where the vault is in the second case.
+    pub(in crate::keyring) fn remember_import(&mut self) -> Option<PathBuf> {
+        let vault = self.vault_elsewhere();
+        if vault.is_some() {
+            self.accept();
+            self.remember();
+        } else {
+            self.sighting(SeenGenerations::import);
+        }
+        vault
+    }
+
+    /// Where the vault of which this is a copy is: the place at which this host has seen its newest keyring, unless it was
+    /// moved away from there. One whose keyring is lost there may be what the import is tried for, and counts.
+    fn vault_elsewhere(&self) -> Option<PathBuf> {
+        let vault = self.state.header.vault;
+        let other = self.host.mark_elsewhere(vault, self.dir.path())?;
+        let there = VaultDir::open(&other).ok().filter(|there| !there.holds_same_file(&self.dir))?;
+        let its_own = match there.read() {
+            Ok(bytes) => parse(&there, &bytes).ok().is_none_or(|parts| parts.header.vault == vault),
+            Err(_) => there.left() != Left::Nothing,
+        };
+        its_own.then_some(other)
     }
 
     /// The other path at which this host has used the vault, if a vault is still there and this one is a copy of it. A

@@ -108,6 +108,11 @@ impl SeenGenerations {
         self.update(found, |seen| seen.accept(found));
     }
 
+    /// Remembers a durable keyring that was imported at the vault's own path.
+    pub(in crate::keyring) fn import(&self, found: &Sighting<'_>) {
+        self.update(found, |seen| seen.import(found));
+    }
+
     /// The generation that counts at a path, if anything is remembered.
     pub(in crate::keyring) fn generation(&self, vault: VaultId, path: &Path) -> Option<Generation> {
         self.recall(vault).map(|seen| seen.at(path).generation())
@@ -121,6 +126,11 @@ impl SeenGenerations {
     /// Where the vault was in use last, if `path` is another place without a record of its own.
     pub(in crate::keyring) fn seen_elsewhere(&self, vault: VaultId, path: &Path) -> Option<PathBuf> {
         self.recall(vault)?.seen_elsewhere(path).map(Path::to_owned)
+    }
+
+    /// Where the vault's newest keyring was in use last, if that is another place than `path`.
+    pub(in crate::keyring) fn mark_elsewhere(&self, vault: VaultId, path: &Path) -> Option<PathBuf> {
+        self.recall(vault)?.mark_elsewhere(path).map(Path::to_owned)
     }
 
     /// Keeps a record of another kind beside these, in the place of the one before. If it can't be written, that is logged.

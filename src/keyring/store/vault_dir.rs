@@ -126,7 +126,8 @@ impl VaultDir {
         storage::stat(self.fd(), PREV_NAME.as_bytes()).is_ok()
     }
 
-    fn left(&self) -> Left {
+    /// What it has of a vault besides a keyring.
+    pub(in crate::keyring) fn left(&self) -> Left {
         match () {
             () if self.has_prev() => Left::Previous,
             () if storage::stat(self.fd(), b"tree").is_ok() => Left::Tree,

@@ -10,7 +10,7 @@ impl Fixture {
 
     fn export(&self, opened: &Opened, name: &str) -> PathBuf {
         let file = self.dir.path().join(name);
-        opened.keys.export_backup(&opened.proof, &passphrase("backup"), KDF, &file).unwrap();
+        opened.export_for_test("backup", &file).unwrap();
         file
     }
 }
@@ -76,7 +76,7 @@ fn a_good_keyring_and_another_vaults_are_not_replaced() {
     assert!(matches!(f.import(&others, "backup", Replace::Always), Err(KeyringError::Backup { .. })));
     assert_eq!(f.read(FILE_NAME), before);
     // An existing file is never overwritten by an export.
-    let again = opened.keys.export_backup(&opened.proof, &passphrase("x"), KDF, &backup);
+    let again = opened.export_for_test("x", &backup);
     assert!(matches!(again, Err(KeyringError::Backup { .. })));
     assert!(f.import(&backup, "backup", Replace::Always).is_ok());
     assert!(f.open(&key_file(7)).is_ok());

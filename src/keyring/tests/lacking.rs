@@ -20,7 +20,7 @@ fn a_keyring_is_made_changed_and_imported_without_noreplace_and_links() {
         assert_eq!(f.read(PREV_NAME), before);
 
         let file = f.dir.path().join("backup");
-        opened.keys.export_backup(&opened.proof, &passphrase("b"), KDF, &file).unwrap();
+        opened.export_for_test("b", &file).unwrap();
         let good = f.read(FILE_NAME);
         let imported = KeyringFile::import_backup(
             &f.vault(),

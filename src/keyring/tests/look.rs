@@ -38,7 +38,7 @@ fn the_current_keyring_and_a_key_backup_are_looked_at_by_any_name() {
     assert!(looked.behind.is_none());
     assert_eq!(looked.keys.current(&AliasName::default_alias()).unwrap().version, KeyVersion(2));
     let backup = f.dir.path().join("backup");
-    opened.keys.export_backup(&opened.proof, &passphrase("paper"), KDF, &backup).unwrap();
+    opened.export_for_test("paper", &backup).unwrap();
     let looked = look(&f, &backup, &passphrase("paper")).unwrap();
     assert!(looked.behind.is_none());
     assert_eq!(looked.keys.current(&AliasName::default_alias()).unwrap().version, KeyVersion(2));

@@ -226,7 +226,7 @@ fn an_import_of_an_older_backup_marks_what_may_be_lost() {
         let f = Fixture::new();
         let opened = f.create(&[&key_file(1)]);
         let backup = f.dir.path().join("backup");
-        opened.keys.export_backup(&opened.proof, &passphrase("backup"), KDF, &backup).unwrap();
+        opened.export_for_test("backup", &backup).unwrap();
         rotate_times(&opened.keys, 3);
         if !host {
             f.forget_host();
@@ -251,7 +251,7 @@ fn an_import_of_an_older_backup_marks_what_may_be_lost() {
     let f = Fixture::new();
     let opened = f.create(&[&key_file(1)]);
     let backup = f.dir.path().join("backup");
-    opened.keys.export_backup(&opened.proof, &passphrase("backup"), KDF, &backup).unwrap();
+    opened.export_for_test("backup", &backup).unwrap();
     let (pass, new) = (passphrase("backup"), key_file(1));
     KeyringFile::import_backup(
         &f.vault(),

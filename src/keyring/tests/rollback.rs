@@ -5,6 +5,8 @@ use crate::events::Anchor;
 use crate::storage::RoCompat;
 use crate::unlock::CostLimit;
 
+mod import;
+
 impl Fixture {
     fn open_at(&self, path: &Path, accept_rollback: bool) -> Result<Opened, KeyringError> {
         KeyringFile::open(path, &key_file(1), &OpenOptions { accept_rollback, ..self.options() })
@@ -237,33 +239,6 @@ fn a_keyring_under_another_root_key_is_refused() {
     assert!(refused.to_string().contains("--accept-rollback"), "{refused}");
     f.write(FILE_NAME, &bytes);
     f.open(&key_file(1)).unwrap();
-}
-
-#[test]
-fn an_imported_keyring_is_accepted_where_it_was_imported_and_asked_for_elsewhere() {
-    let f = Fixture::new();
-    let opened = f.create(&[&key_file(1)]);
-    let backup = f.beside("backup");
-    opened.keys.export_backup(&opened.proof, &passphrase("backup"), KDF, &backup).unwrap();
-    let other = OpenOptions { host: SeenGenerations::at(f.beside("another host")), ..f.options() };
-    KeyringFile::open(&f.vault(), &key_file(1), &other).unwrap();
-    let (pass, new) = (passphrase("backup"), key_file(1));
-    KeyringFile::import_backup(
-        &f.vault(),
-        &SealedBackup::read(&backup).unwrap(),
-        BackupOpener::Secret(&pass),
-        &[&new],
-        KDF,
-        Replace::Always,
-        &f.options(),
-    )
-    .unwrap();
-    rotate(&f.open(&key_file(1)).unwrap().keys);
-    let refused = KeyringFile::open(&f.vault(), &key_file(1), &other).err().unwrap();
-    assert!(matches!(refused, KeyringError::OtherRootKey { .. }), "{refused}");
-    let accept = OpenOptions { accept_rollback: true, ..other.clone() };
-    KeyringFile::open(&f.vault(), &key_file(1), &accept).unwrap();
-    KeyringFile::open(&f.vault(), &key_file(1), &other).unwrap();
 }
 
 #[test]

@@ -100,7 +100,7 @@ fn a_backup_of_it_keeps_the_feature_and_is_not_imported() {
     let (f, _) = newer();
     let opened = f.open(&key_file(1)).unwrap();
     let backup = f.dir.path().join("backup");
-    opened.keys.export_backup(&opened.proof, &passphrase("paper"), KDF, &backup).unwrap();
+    opened.export_for_test("paper", &backup).unwrap();
     drop(opened);
     let (paper, new) = (passphrase("paper"), key_file(7));
     let import = || {

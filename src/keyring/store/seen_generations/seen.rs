@@ -7,6 +7,13 @@
 //! A keyring that doesn't come from the mark is refused. If the user accepts it, it gets a *place*: a record for its path,
 //! which counts there instead of the mark and follows that keyring's line from then on, also if the mark was seen at the
 //! same path. The mark stays, so that the vault is as well protected at any other path as before.
+//!
+//! A keyring that is imported from a key backup comes from no other that is remembered, and its root key is a new one: the
+//! line of the mark has ended, if it was the vault's keyring that was replaced. So at the vault's own path it becomes the mark,
+//! and what counted at that path goes: the vault may be moved and copied as before the import. What the mark was is older now,
+//! under a root key that the new one doesn't endorse, and is refused at every path. An import takes the secret of a backup, and
+//! who can write the ciphertext alone can't make one. At the path of a copy, while the vault is where the mark was seen, an
+//! import gets a place: trying a backup on a copy must not lock the vault out (rollback.rs tells the two apart).
 
 use std::path::{Path, PathBuf};
 
@@ -213,10 +220,14 @@ impl Seen {
         self.mark.generation.max(self.at(path).generation)
     }
 
+    /// Where the mark was seen, if that is another place than `path`.
+    pub(in crate::keyring) fn mark_elsewhere(&self, path: &Path) -> Option<&Path> {
+        Some(self.mark.path.0.as_path()).filter(|mark| *mark != path)
+    }
+
     /// Where the mark was seen, if it is what counts at `path` and was seen elsewhere.
     pub(in crate::keyring) fn seen_elsewhere(&self, path: &Path) -> Option<&Path> {
-        let mark = Some(self.mark.path.0.as_path()).filter(|mark| *mark != path);
-        mark.filter(|_| self.place(path).is_none())
+        self.mark_elsewhere(path).filter(|_| self.place(path).is_none())
     }
 
     pub(in crate::keyring) fn check(&self, found: &Sighting<'_>) -> RollbackCheck {
@@ -245,6 +256,17 @@ impl Seen {
         self.places.push(Record::of(found));
         let over = self.places.len().saturating_sub(MOST_PLACES);
         self.places.drain(..over);
+        true
+    }
+
+    /// Records a keyring that was imported at the vault's own path. A newer mark, which another process saved meanwhile,
+    /// stays: the import counts at its path alone then. Returns whether anything changed.
+    pub(in crate::keyring) fn import(&mut self, found: &Sighting<'_>) -> bool {
+        if found.head.generation <= self.mark.generation {
+            return self.accept(found);
+        }
+        self.mark = Record::of(found);
+        self.places.retain(|record| record.path.0 != found.path);
         true
     }
 }

@@ -130,6 +130,32 @@ fn an_accepted_keyring_counts_at_its_place_alone() {
 }
 
 #[test]
+fn an_imported_keyring_is_the_mark_and_ends_what_counted_at_its_path() {
+    let start = Saved::first();
+    let mark = start.later(5, 1);
+    let mut seen = first(&mark.at("/v"));
+    let accepted = start.later(6, 2);
+    assert!(seen.accept(&accepted.at("/v")) && seen.accept(&accepted.at("/copy")));
+    let imported = mark.later(4, 3).under(2, false);
+    assert!(seen.import(&imported.at("/v")));
+    for path in ["/v", "/moved"] {
+        assert_eq!(checked(&seen, &imported, path), "fine");
+        assert_eq!(checked(&seen, &imported.later(600, 1), path), "unproven");
+        for old in [&mark, &accepted, &mark.later(4, 1)] {
+            assert_eq!(checked(&seen, old, path), "rolled back");
+        }
+        assert_eq!(checked(&seen, &mark.later(90, 1), path), "other root");
+    }
+    // What was accepted elsewhere goes on there.
+    assert_eq!(checked(&seen, &accepted.later(1, 2), "/copy"), "fine");
+    // A newer one that another process saved meanwhile isn't replaced.
+    let mut seen = first(&mark.later(20, 1).at("/v"));
+    assert!(seen.import(&imported.at("/v")));
+    assert_eq!(checked(&seen, &mark.later(20, 1), "/moved"), "fine");
+    assert_eq!(checked(&seen, &imported, "/v"), "fine");
+}
+
+#[test]
 fn another_root_key_takes_an_endorsement_by_the_one_that_is_remembered() {
     let mark = Saved::first().later(3, 1);
     let seen = first(&mark.at("/v"));
