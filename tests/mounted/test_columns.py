@@ -72,7 +72,7 @@ class Columns(MountedTest):
         # Whole, as a pipe has it; and where there is space for all of it.
         whole, said = self.at_terminal("events", self.mnt, "--full")
         self.assertEqual((whole, said), (self.vault.ok("events", self.mnt), ""))
-        self.assertRegex(whole, rf"(?m)^\d+-\d\d-\d\d \d\d:\d\d:\d\d\.\d\d\d \+05:45  KMS CMK Rotation: version 1 -> 2 key {key} uid 0 pid \d+$")
+        self.assertRegex(whole, rf"(?m)^\d+-\d\d-\d\d \d\d:\d\d:\d\d\.\d\d\d \+05:45  KMS CMK Rotation: version 1 -> 2 key {key} uid 0 pid \d+ generation 2$")
         self.assertNotIn("…", whole)
         wide, said = self.at_terminal("events", self.mnt, columns=250)
         self.assertEqual(("…" in wide, said), (False, ""))
