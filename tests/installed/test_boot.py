@@ -157,6 +157,23 @@ class TestSystemd(unittest.TestCase):
         self.machine.wait_until("! grep ' /srv/auto fuse.rekeyfs ' /proc/mounts", 20)
         self.assertEqual(self.machine.ok("cat /srv/auto/file"), "of auto\n", "and again")
 
+    def test_a_missing_credential_is_named_by_the_line_that_loads_it(self):
+        name = "rekeyfs@lacking"
+        self.machine.write("/etc/rekeyfs/lacking.conf", "VAULT=/srv/vault-wrong\nMOUNTPOINT=/srv/wrong\n")
+        self.assertNotEqual(self.machine.run(f"systemctl start {name}").returncode, 0)
+        shown = self.show(name, "ExecMainStatus", "StatusText")
+        self.assertEqual(shown["ExecMainStatus"], "9")
+        for part in (f"{name}.service has no credential rekeyfs.lacking", "LoadCredential=rekeyfs.lacking", "/etc/credstore/rekeyfs.lacking;"):
+            self.assertIn(part, shown["StatusText"])
+
+    def test_a_vault_that_is_not_there_is_told_in_the_status(self):
+        name = "rekeyfs@nowhere"
+        self.machine.write("/etc/rekeyfs/nowhere.conf", "VAULT=/srv/nowhere\nMOUNTPOINT=/srv/wrong\n")
+        self.assertNotEqual(self.machine.run(f"systemctl start {name}").returncode, 0)
+        shown = self.show(name, "ExecMainStatus", "StatusText")
+        self.assertEqual(shown["ExecMainStatus"], "6")
+        self.assertIn("/srv/nowhere: no such directory", shown["StatusText"])
+
     def test_an_encrypted_credential(self):
         made = self.machine.run(
             f"mkdir -p /etc/credstore.encrypted; echo '{PASSPHRASE.strip()}' | "

@@ -97,6 +97,8 @@ class TestReading(InstalledTest):
         self.assertEqual(self.complete_in_bash("rekeyfs key reti"), ["retire"])
         self.assertEqual(self.complete_in_bash("rekeyfs mount --allow"), ["--allow-other"])
         self.assertNotIn("generate", self.complete_in_bash("rekeyfs "))
+        self.assertEqual(self.complete_in_bash("rekeyfs status "), [], "a path, which bash itself completes")
+        self.assertEqual(self.complete_in_bash("rekeyfs rotate --alias "), [], "no path")
 
     def test_fish_completes_a_command_and_an_option(self):
         def complete(line):
@@ -108,6 +110,13 @@ class TestReading(InstalledTest):
     def test_zsh_has_a_completion_for_it(self):
         shell = "autoload -Uz compinit; compinit -u; echo $_comps[rekeyfs]; autoload +X _rekeyfs"
         self.assertEqual(self.machine.ok(f"zsh -f -c '{shell}'"), "_rekeyfs\n")
+
+    def test_documents_link_to_what_is_there(self):
+        doc = self.machine.path("/usr/share/doc/rekeyfs")
+        pages = sorted(doc.rglob("*.md"))
+        links = [(page, target) for page in pages for target in re.findall(r"\]\(([^)\s#]+)", page.read_text()) if "://" not in target]
+        self.assertGreater(len(links), 50)
+        self.assertEqual([f"{page.name}: {target}" for page, target in links if not (page.parent / target).exists()], [])
 
     def test_documents_and_licences_are_there(self):
         doc = "/usr/share/doc/rekeyfs"
