@@ -135,8 +135,13 @@ fn the_document_on_manual_rotation_runs_as_written() {
     for (field, value) in as_printed.as_object().unwrap() {
         assert_eq!(&metadata[field], value, "{field}");
     }
-    // Seconds with a fraction, as 1528289057.531.
-    assert!(metadata["CreationDate"].as_f64().unwrap() > 1_528_289_057.0);
+    // ISO 8601 with an offset; in version 1 of the AWS CLI, whose answers the document prints, seconds with a fraction
+    // (1528289057.531).
+    let created: jiff::Timestamp = metadata["CreationDate"].as_str().unwrap().parse().unwrap();
+    assert!(created.as_second() > 1_528_289_057);
+    let wire = account.json(&format!("describe-key --key-id {new} --cli-timestamp-format wire"));
+    let seconds = wire["KeyMetadata"]["CreationDate"].as_f64().unwrap();
+    assert_eq!((seconds * 1000.0).round() as i64, created.as_millisecond());
 
     let ids = [("NEW_KMS_KEY_ID", new)];
     assert_eq!(account.text(&script.next(&ids)), "");
@@ -230,7 +235,9 @@ fn lists_are_whole_unless_a_limit_is_given() {
         account.text(&format!("rotate-key-on-demand --key-id {key}"));
     }
     let keys = account.json("list-keys");
-    assert_eq!((keys["Keys"].as_array().unwrap().len(), &keys["Truncated"]), (3, &json!(false)));
+    assert_eq!((keys["Keys"].as_array().unwrap().len(), keys.as_object().unwrap().len()), (3, 1));
+    let page = account.json("list-keys --no-paginate");
+    assert_eq!((&page["Keys"], &page["Truncated"]), (&keys["Keys"], &json!(false)));
     let first = account.json("list-keys --limit 1");
     let marker = first["NextMarker"].as_str().unwrap();
     let rest = account.json(&format!("list-keys --limit 5 --marker {marker}"));
@@ -239,9 +246,70 @@ fn lists_are_whole_unless_a_limit_is_given() {
     assert_eq!(account.json(&rotations)["Rotations"].as_array().unwrap().len(), 2);
     let all = account.json(&format!("{rotations} --include-key-material ALL_KEY_MATERIAL"));
     assert_eq!(all["Rotations"].as_array().unwrap().len(), 3);
-    assert!(account.text("list-keys --output table").contains("| KeyArn"));
+    let two = account.json("list-keys --max-items 2 --page-size 1");
+    assert_eq!(two["Keys"].as_array().unwrap()[..], keys["Keys"].as_array().unwrap()[..2]);
+    let token = two["NextToken"].as_str().unwrap();
+    let last = account.json(&format!("list-keys --starting-token {token}"));
+    assert_eq!(
+        (last["Keys"].as_array().unwrap()[..].to_vec(), last.get("NextToken")),
+        (vec![keys["Keys"][2].clone()], None)
+    );
+    for (list, named) in [
+        ("list-aliases".to_owned(), "Aliases"),
+        (format!("list-key-policies --key-id {key}"), "PolicyNames"),
+        (format!("{rotations} --page-size 1"), "Rotations"),
+        (format!("list-resource-tags --key-id {key}"), "Tags"),
+    ] {
+        let whole = account.json(&list);
+        let first = account.json(&format!("{list} --max-items 1"));
+        let (all, one) = (whole[named].as_array().unwrap(), first[named].as_array().unwrap());
+        assert_eq!(
+            (one[..].to_vec(), first.get("NextToken").is_some()),
+            (all[..all.len().min(1)].to_vec(), all.len() > 1),
+            "{list}"
+        );
+    }
     let due = account.command(&["rotate", "vault", "--keyfile", "key", "--due"]);
     assert!(due.status.success() && due.stdout.is_empty(), "{due:?}");
+}
+
+#[test]
+fn answers_are_printed_in_each_of_the_aws_clis_forms() {
+    let account = Account::new();
+    let key = account.new_key();
+    let describe = format!("describe-key --key-id {key}");
+    assert_eq!(
+        account.text(&format!("{describe} --query KeyMetadata.KeyId --output text")),
+        format!("{key}\n")
+    );
+    assert_eq!(account.text(&format!("{describe} --query KeyMetadata.Enabled")), "true\n");
+    let yaml = account.text(&format!("{describe} --output yaml"));
+    assert!(yaml.starts_with("KeyMetadata:\n  AWSAccountId: '000000000000'\n  Arn: arn:"), "{yaml}");
+    let stream = account.text("list-keys --output yaml-stream --page-size 1");
+    assert_eq!(stream.matches("- Keys:\n  - KeyArn: arn:").count(), 3, "{stream}");
+    let table = account.text("list-keys --output table");
+    assert!(
+        table.contains("|                 KeyId                  ||") && table.contains("ListKeys"),
+        "{table}"
+    );
+    assert_eq!(account.text(&format!("{describe} --output off")), "");
+    assert_eq!(
+        account.text(&format!("create-alias --alias-name alias/x --target-key-id {key} --query a")),
+        "null\n"
+    );
+    assert_eq!(
+        account.text(&format!("list-aliases --query Aliases[?TargetKeyId==`{key}`].AliasName")),
+        "[\n    \"alias/x\"\n]\n"
+    );
+    assert!(account.text("list-aliases --output text").starts_with("ALIASES\tarn:"));
+    // A wrong query changes nothing.
+    let wrong = account.run(&format!("create-alias --alias-name alias/y --target-key-id {key} --query a["));
+    let said = String::from_utf8(wrong.stderr).unwrap();
+    assert!(said.contains("Bad value for --query a[: ") && said.lines().count() == 1, "{said}");
+    assert_eq!(
+        account.text("list-aliases --query Aliases[].AliasName --output text"),
+        "alias/default\talias/rekeyfs/tree\talias/x\n"
+    );
 }
 
 #[test]

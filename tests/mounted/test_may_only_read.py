@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import unittest
+from datetime import datetime
 
 from harness import PASSPHRASE, ROOT, TARGET, MountedTest, tree_digest
 
@@ -259,7 +260,7 @@ class MayOnlyRead(MountedTest):
         of = ["--vault", self.vault.path, *self.unlock(None)]
         key = json.loads(self.vault.ok("kms", "create-key", *of))["KeyMetadata"]["KeyId"]
         answer = self.vault.ok("kms", "schedule-key-deletion", *of, "--key-id", key, "--pending-window-in-days", "7")
-        due = round(json.loads(answer)["DeletionDate"] * 1000)
+        due = round(datetime.fromisoformat(json.loads(answer)["DeletionDate"]).timestamp() * 1000)
         set_ro_compat(self, self.vault, UNKNOWN, due, 1000)
         self.before = everything(self.vault.path)
         listed = self.call("kms", "list-keys", *of, status=0)

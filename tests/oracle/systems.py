@@ -92,6 +92,8 @@ class Rekeyfs:
             "XDG_RUNTIME_DIR": str(directory / "run"),
             "XDG_STATE_HOME": str(directory / "state"),
             "REKEYFS_VAULT": str(directory / "vault"),
+            # As version 1 of the aws command prints them, and the service sends them.
+            "REKEYFS_CLI_TIMESTAMP_FORMAT": "wire",
         }
         for name in ("run", "state"):
             (directory / name).mkdir(mode=0o700)

@@ -167,11 +167,25 @@ pub(in crate::cli) struct KmsCommon {
     /// A vault's directory, a mountpoint, or any path inside a mount
     #[arg(long, value_name = "TARGET", env = VAULT_VARIABLE, hide_env_values = true, default_value = HERE)]
     pub(in crate::cli) vault: PathBuf,
-    /// How the answer is printed
-    #[arg(long, value_enum, default_value_t = Output::Json)]
-    pub(in crate::cli) output: Output,
+    #[command(flatten)]
+    pub(in crate::cli) form: Form,
     #[command(flatten)]
     pub(in crate::cli) open: Open,
+}
+
+/// How the answer of a verb is printed.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct Form {
+    /// How the answer is printed
+    #[arg(long, value_enum, value_name = "FORM", default_value_t = Output::Json)]
+    pub(in crate::cli) output: Output,
+    /// Print what this JMESPath expression finds in the answer
+    #[arg(long, value_name = "EXPRESSION")]
+    pub(in crate::cli) query: Option<String>,
+    /// Times in ISO 8601, or as they are on the wire: seconds since 1970
+    #[arg(long, value_enum, value_name = "FORMAT", env = "REKEYFS_CLI_TIMESTAMP_FORMAT", hide_env_values = true,
+          default_value_t = TimestampFormat::Iso8601)]
+    pub(in crate::cli) cli_timestamp_format: TimestampFormat,
 }
 
 /// How an answer is printed.
@@ -183,6 +197,44 @@ pub(in crate::cli) enum Output {
     Text,
     /// Boxes.
     Table,
+    /// YAML, of the whole answer.
+    Yaml,
+    /// YAML, page by page as they come.
+    YamlStream,
+    /// Nothing is printed but errors.
+    Off,
+}
+
+/// How times in an answer are printed (the AWS CLI's setting `cli_timestamp_format`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(in crate::cli) enum TimestampFormat {
+    /// As version 2 of the AWS CLI shows them.
+    Iso8601,
+    /// As version 1 does.
+    Wire,
+}
+
+/// Which part of a list is asked for.
+#[derive(Args, Clone, Debug)]
+pub(in crate::cli) struct Part {
+    /// At most so many items; the answer has a NextToken if there are more
+    #[arg(long, value_name = "NUMBER")]
+    pub(in crate::cli) max_items: Option<u64>,
+    /// Continue after the list that gave this NextToken
+    #[arg(long, value_name = "TOKEN")]
+    pub(in crate::cli) starting_token: Option<String>,
+    /// Ask for so many items at a time, 1 to 1000; all are printed nevertheless
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub(in crate::cli) page_size: Option<i64>,
+    /// Print the first page alone, with its NextMarker
+    #[arg(long)]
+    pub(in crate::cli) no_paginate: bool,
+    /// Print one page of at most so many items, 1 to 1000
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub(in crate::cli) limit: Option<i64>,
+    /// Print one page: the one after that which gave this NextMarker
+    #[arg(long, value_name = "MARKER")]
+    pub(in crate::cli) marker: Option<String>,
 }
 
 /// Verbs of `rekeyfs kms` about one key.

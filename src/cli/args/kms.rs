@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 pub(in crate::cli) use super::common::KmsCommon;
-use super::common::{KmsKey, Output};
+use super::common::{Form, KmsKey, Part};
 pub(in crate::cli) use super::kms_import::ImportKeyMaterial;
 use super::kms_import::{
     DeleteImportedKeyMaterial, GetParametersForImport, TagResource, UntagResource, UpdateKeyDescription,
@@ -31,6 +31,19 @@ pub(in crate::cli) enum Verb {
     ReEncrypt(ReEncrypt),
     /// Serve AWS KMS's protocol to programs of this host, for the vault of a mount: the aws command, AWS's SDKs, Terraform
     Serve(KmsServe),
+}
+
+impl KeyVerb {
+    /// The part of a list that a verb asks for, if it lists.
+    pub(in crate::cli) fn part(&self) -> Option<&Part> {
+        match self {
+            Self::ListKeys(args) => Some(&args.part),
+            Self::ListAliases(args) => Some(&args.part),
+            Self::ListKeyRotations(args) => Some(&args.part),
+            Self::ListResourceTags(args) | Self::ListKeyPolicies(args) => Some(&args.part),
+            _ => None,
+        }
+    }
 }
 
 /// The verbs that are about keys and aliases.
@@ -80,11 +93,11 @@ pub(in crate::cli) enum KeyVerb {
     /// Remove tags from a key
     UntagResource(UntagResource),
     /// List a key's tags
-    ListResourceTags(KmsKey),
+    ListResourceTags(ListOfKey),
     /// Change what a key is said to be for
     UpdateKeyDescription(UpdateKeyDescription),
     /// List the names of a key's policies
-    ListKeyPolicies(KmsKey),
+    ListKeyPolicies(ListOfKey),
     /// Show a key's policy
     GetKeyPolicy(GetKeyPolicy),
     /// Replace a key's policy: which users may create, open and change the files of the key, whatever their modes
@@ -117,17 +130,22 @@ pub(in crate::cli) struct CreateKey {
     pub(in crate::cli) common: KmsCommon,
 }
 
-/// Verbs that list.
+/// `rekeyfs kms list-keys`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct ListKeys {
-    /// At most so many, 1 to 1000; without it all are listed
-    #[arg(long, allow_negative_numbers = true)]
-    pub(in crate::cli) limit: Option<i64>,
-    /// Continue after the list that gave this NextMarker
-    #[arg(long)]
-    pub(in crate::cli) marker: Option<String>,
+    #[command(flatten)]
+    pub(in crate::cli) part: Part,
     #[command(flatten)]
     pub(in crate::cli) common: KmsCommon,
+}
+
+/// Verbs that list what one key has.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct ListOfKey {
+    #[command(flatten)]
+    pub(in crate::cli) key: KmsKey,
+    #[command(flatten)]
+    pub(in crate::cli) part: Part,
 }
 
 /// `rekeyfs kms create-alias` and `update-alias`.
@@ -160,6 +178,8 @@ pub(in crate::cli) struct ListAliases {
     #[arg(long, value_name = "KEY")]
     pub(in crate::cli) key_id: Option<String>,
     #[command(flatten)]
+    pub(in crate::cli) part: Part,
+    #[command(flatten)]
     pub(in crate::cli) common: KmsCommon,
 }
 
@@ -181,6 +201,8 @@ pub(in crate::cli) struct ListKeyRotations {
     /// The first key material too, or rotations alone
     #[arg(long, value_enum, value_name = "WHICH", default_value_t = Materials::RotationsOnly)]
     pub(in crate::cli) include_key_material: Materials,
+    #[command(flatten)]
+    pub(in crate::cli) part: Part,
 }
 
 /// Which key materials are listed.
@@ -217,9 +239,8 @@ pub(in crate::cli) struct ReEncrypt {
     /// The key's id or ARN, an alias or its ARN
     #[arg(long, value_name = "KEY")]
     pub(in crate::cli) destination_key_id: String,
-    /// How the answers are printed
-    #[arg(long, value_enum, default_value_t = Output::Json)]
-    pub(in crate::cli) output: Output,
+    #[command(flatten)]
+    pub(in crate::cli) form: Form,
 }
 
 /// `rekeyfs kms get-key-policy`.

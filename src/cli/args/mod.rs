@@ -28,7 +28,7 @@ pub(in crate::cli) use backup::{
 };
 pub(in crate::cli) use common::HERE;
 use common::VERSION;
-pub(in crate::cli) use common::{Kdf, NewSecret, Open, Output, Pass, Revoke};
+pub(in crate::cli) use common::{Form, Kdf, NewSecret, Open, Output, Part, Pass, Revoke, TimestampFormat};
 pub(in crate::cli) use completions::completions;
 pub(in crate::cli) use events::{Events, EventsCommand, EventsPrune, EventsRotate};
 pub(in crate::cli) use files::{Inspect, Reencrypt, Rewrap, Status, StatusOutput};

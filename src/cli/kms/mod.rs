@@ -3,6 +3,7 @@
 
 mod answer;
 mod import;
+mod paging;
 mod re_encrypt;
 mod serve;
 
@@ -21,8 +22,10 @@ use crate::keyring::Keys;
 use crate::kms::{Call, Materials as Listed, NewKey, Page, Tag};
 use crate::monitor::Monitor;
 use crate::service::{KmsReply, Operations};
+use answer::{Answer, Form};
+use paging::Paging;
 
-/// Items asked for at a time when all are wanted.
+/// Items asked for at a time where pages can't be seen.
 const PAGE: i64 = 1000;
 
 /// Does one verb.
@@ -40,6 +43,8 @@ pub(super) fn run(args: &Kms) -> Outcome {
 
 fn of_keys(verb: &KeyVerb) -> Outcome {
     let (mut call, common) = plan(verb)?;
+    // What is wrong with them is said before anything is done.
+    let (form, paging) = (Form::of(&common.form)?, verb.part().map(Paging::of).transpose()?);
     let target = Target::resolve(&common.vault)?;
     let access = if call.changes() { Access::Change } else { Access::Read };
     let open = OpenTarget::open(&target, &common.open, access)?;
@@ -61,8 +66,8 @@ fn of_keys(verb: &KeyVerb) -> Outcome {
     }
     let operation = call.operation();
     let forced = matches!(&call, Call::ScheduleKeyDeletion { force: Some(_), .. });
-    let answer = whole(vault, call)?;
-    answer::print(operation, &answer, common.output)?;
+    let answer = answered(vault, call, paging, &form)?;
+    form.print(operation, answer)?;
     if forced {
         output::complain(
             &"backups whose files bear this key in their headers can't be opened any more once it is deleted",
@@ -93,34 +98,20 @@ fn once(vault: &dyn Operations, call: &Call) -> Outcome<Value> {
     }
 }
 
-/// The whole of a list for which no limit was given, as the AWS CLI does; one answer otherwise.
-fn whole(vault: &dyn Operations, mut call: Call) -> Outcome<Value> {
-    match call.page_mut() {
-        Some(page) if page.limit.is_none() => page.limit = Some(PAGE),
-        _ => return once(vault, &call),
-    }
-    let mut whole = once(vault, &call)?;
-    while let Some(marker) = whole.as_object_mut().and_then(|list| list.shift_remove("NextMarker")) {
-        if let Some(page) = call.page_mut() {
-            page.marker = marker.as_str().map(str::to_owned);
+/// What a call gives: of a list all pages, unless one is asked for.
+fn answered(vault: &dyn Operations, mut call: Call, paging: Option<Paging>, form: &Form) -> Outcome<Answer> {
+    let mut ask = |page| {
+        if let Some(asked) = call.page_mut() {
+            *asked = page;
         }
-        append(&mut whole, once(vault, &call)?);
-    }
-    // There is no way of asking for a part of the aliases, and AWS's documents show them alone.
-    if let (Call::ListAliases { .. }, Some(list)) = (&call, whole.as_object_mut()) {
-        list.shift_remove("Truncated");
-    }
-    Ok(whole)
-}
-
-fn append(whole: &mut Value, part: Value) {
-    let (Some(whole), Value::Object(part)) = (whole.as_object_mut(), part) else { return };
-    for (field, value) in part {
-        match (whole.get_mut(&field), value) {
-            (Some(Value::Array(items)), Value::Array(more)) => items.extend(more),
-            (_, value) => {
-                whole.insert(field, value);
-            }
+        once(vault, &call)
+    };
+    match paging {
+        None => once(vault, &call).map(Answer::Whole),
+        Some(Paging::One(page)) => ask(page).map(Answer::Whole),
+        Some(Paging::All(part)) => {
+            let page_size = (!form.shows_pages()).then_some(PAGE);
+            paging::walk(&part, page_size, ask).map(Answer::Listed)
         }
     }
 }
@@ -140,10 +131,7 @@ fn plan(verb: &KeyVerb) -> Outcome<(Call, &KmsCommon)> {
             (Call::CreateKey { key }, &args.common)
         }
         KeyVerb::DescribeKey(args) => (Call::DescribeKey { key_id: args.key_id.clone() }, &args.common),
-        KeyVerb::ListKeys(args) => {
-            let page = Page { limit: args.limit, marker: args.marker.clone() };
-            (Call::ListKeys { page }, &args.common)
-        }
+        KeyVerb::ListKeys(args) => (Call::ListKeys { page: all() }, &args.common),
         KeyVerb::CreateAlias(args) => {
             let (alias_name, target_key_id) = (args.alias_name.clone(), args.target_key_id.clone());
             (Call::CreateAlias { alias_name, target_key_id }, &args.common)
@@ -211,14 +199,14 @@ fn plan(verb: &KeyVerb) -> Outcome<(Call, &KmsCommon)> {
             (Call::UntagResource { key_id, tag_keys }, &args.key.common)
         }
         KeyVerb::ListResourceTags(args) => {
-            (Call::ListResourceTags { key_id: args.key_id.clone(), page: all() }, &args.common)
+            (Call::ListResourceTags { key_id: args.key.key_id.clone(), page: all() }, &args.key.common)
         }
         KeyVerb::UpdateKeyDescription(args) => {
             let (key_id, description) = (args.key_id.clone(), args.description.clone());
             (Call::UpdateKeyDescription { key_id, description }, &args.common)
         }
         KeyVerb::ListKeyPolicies(args) => {
-            (Call::ListKeyPolicies { key_id: args.key_id.clone(), page: all() }, &args.common)
+            (Call::ListKeyPolicies { key_id: args.key.key_id.clone(), page: all() }, &args.key.common)
         }
         KeyVerb::GetKeyPolicy(args) => {
             let (key_id, policy_name) = (args.key.key_id.clone(), args.policy_name.clone());

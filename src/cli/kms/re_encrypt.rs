@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::answer;
+use super::answer::{Answer, Form};
 use crate::cli::args::kms::ReEncrypt;
 use crate::cli::errors;
 use crate::cli::exit::{Exit, Failure, Outcome};
@@ -23,9 +23,10 @@ const OPERATION: &str = "ReEncrypt";
 /// # Errors
 /// That of the first file that failed: [`Exit::Kms`] with AWS's words for what KMS refuses.
 pub(super) fn run(args: &ReEncrypt) -> Outcome {
+    let form = Form::of(&args.form)?;
     let mut failed = None;
     for path in &args.files {
-        match re_encrypt(path, args) {
+        match re_encrypt(path, args, &form) {
             Ok(()) => {}
             Err(failure) if failed.is_none() => failed = Some(failure),
             Err(failure) => output::complain(&failure),
@@ -34,7 +35,7 @@ pub(super) fn run(args: &ReEncrypt) -> Outcome {
     failed.map_or(Ok(()), Err)
 }
 
-fn re_encrypt(path: &Path, args: &ReEncrypt) -> Outcome {
+fn re_encrypt(path: &Path, args: &ReEncrypt, form: &Form) -> Outcome {
     let failed = |error: io::Error| {
         target::ended_mount(path).unwrap_or_else(|| Failure::new(Exit::Other, path.display(), error))
     };
@@ -51,7 +52,7 @@ fn re_encrypt(path: &Path, args: &ReEncrypt) -> Outcome {
     let client = Client::of(&entry);
     let reply = client.rewrap_to(Ino(meta.ino()), &args.destination_key_id);
     match reply.map_err(|error| errors::operation(&error))? {
-        KmsReply::Done { answer } => answer::print(OPERATION, &answer, args.output),
+        KmsReply::Done { answer } => form.print(OPERATION, Answer::Whole(answer)),
         KmsReply::Failed { error } => {
             let (name, message, path) = (error.name, error.message, path.display());
             let line = format!(
