@@ -101,6 +101,7 @@ fi
 echo "== the package, installed on a machine of its own"
 if step "scripts/package.sh" scripts/package.sh --lint; then
     shown "tests of the installed package" scripts/installed.sh
+    step "scripts/rpm.sh" scripts/rpm.sh
 fi
 
 echo "== power cuts (210 of them)"
