@@ -53,17 +53,6 @@ pub const ABSENT: &[Absent] = &[
         ],
         why: "keys are symmetric and encrypt; none signs, makes MACs or has a public half",
     },
-    Absent {
-        operations: &[
-            "Decrypt",
-            "Encrypt",
-            "GenerateDataKey",
-            "GenerateDataKeyWithoutPlaintext",
-            "GenerateRandom",
-            "ReEncrypt",
-        ],
-        why: "a vault's keys encrypt its files and nothing else",
-    },
     Absent { operations: &["GetKeyLastUsage"], why: "uses of a key aren't recorded one by one" },
 ];
 

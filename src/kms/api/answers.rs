@@ -114,3 +114,33 @@ pub(super) const TAGS: &[Member] =
 pub(super) const POLICY_NAMES: &[Member] = &[list("PolicyNames", &Kind::Text), NEXT_MARKER, TRUNCATED];
 
 pub(super) const POLICY: &[Member] = &[text("Policy"), text("PolicyName")];
+
+pub(super) const ENCRYPTION_ALGORITHMS: &[&str] =
+    &["SYMMETRIC_DEFAULT", "RSAES_OAEP_SHA_1", "RSAES_OAEP_SHA_256", "SM2PKE"];
+const CIPHERTEXT_BLOB: Member = Member::field("CiphertextBlob", Kind::Blob);
+const PLAINTEXT: Member = Member::field("Plaintext", Kind::Blob);
+const ENCRYPTION_ALGORITHM: Member = algorithm("EncryptionAlgorithm");
+
+const fn algorithm(name: &'static str) -> Member {
+    Member::field(name, Kind::OneOf(ENCRYPTION_ALGORITHMS))
+}
+
+pub(super) const ENCRYPTED: &[Member] = &[CIPHERTEXT_BLOB, KEY_ID, ENCRYPTION_ALGORITHM];
+
+pub(super) const DECRYPTED: &[Member] = &[KEY_ID, PLAINTEXT, ENCRYPTION_ALGORITHM, KEY_MATERIAL_ID];
+
+pub(super) const RE_ENCRYPTED: &[Member] = &[
+    CIPHERTEXT_BLOB,
+    text("SourceKeyId"),
+    KEY_ID,
+    algorithm("SourceEncryptionAlgorithm"),
+    algorithm("DestinationEncryptionAlgorithm"),
+    text("SourceKeyMaterialId"),
+    text("DestinationKeyMaterialId"),
+];
+
+pub(super) const DATA_KEY: &[Member] = &[CIPHERTEXT_BLOB, PLAINTEXT, KEY_ID, KEY_MATERIAL_ID];
+
+pub(super) const DATA_KEY_WITHOUT_PLAINTEXT: &[Member] = &[CIPHERTEXT_BLOB, KEY_ID, KEY_MATERIAL_ID];
+
+pub(super) const RANDOM: &[Member] = &[PLAINTEXT];

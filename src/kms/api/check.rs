@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 use super::parameters::Parameters;
 use super::shape::{Kind, Member, Support};
@@ -78,7 +79,8 @@ fn checked(kind: Kind, value: &Value, place: &str) -> Result<Value, KmsError> {
             Err(constraint(&format!("'{}'", text.escape_debug()), place, &rule))
         }
         (Kind::Integer, Value::Number(number)) if number.is_i64() => Ok(value.clone()),
-        (Kind::Blob, Value::String(text)) => match BASE64.decode(text) {
+        // It may be secret.
+        (Kind::Blob, Value::String(text)) => match BASE64.decode(text).map(Zeroizing::new) {
             Ok(_) => Ok(value.clone()),
             Err(_) => Err(wrong("a Blob: it isn't base64")),
         },

@@ -20,7 +20,7 @@ mod shape;
 use serde_json::Value;
 
 pub use absent::{ABSENT, Absent};
-pub use operations::operations;
+pub use operations::{RE_ENCRYPT, operations};
 pub use shape::{Kind, Member, Operation, Paging, Support};
 
 use super::error::KmsError;
@@ -28,7 +28,7 @@ use super::request::Call;
 
 /// The operation that AWS calls so, if rekeyfs has it.
 pub fn operation(name: &str) -> Option<&'static Operation> {
-    operations().find(|operation| operation.name == name)
+    operations().chain([&RE_ENCRYPT]).find(|operation| operation.name == name)
 }
 
 /// The call for an operation, with its parameters as AWS's JSON has them: blobs in base64, times as seconds since 1970 (or

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::kms::data::{Pairs, SecretText};
 use crate::kms::request::{Page, Tag};
 
 /// Checked parameters. What is read from them is in the table; a name that isn't reads as left out.
@@ -41,6 +42,17 @@ impl Parameters {
     /// Texts.
     pub(super) fn texts(&self, name: &str) -> Vec<String> {
         self.items(name).filter_map(Value::as_str).map(str::to_owned).collect()
+    }
+
+    /// A text that is secret from here on.
+    pub(super) fn secret(&self, name: &str) -> SecretText {
+        SecretText::new(self.text(name))
+    }
+
+    /// Texts by texts.
+    pub(super) fn pairs(&self, name: &str) -> Pairs {
+        let entries = self.0.get(name).and_then(Value::as_object).into_iter().flatten();
+        entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
     }
 
     /// Tags.
