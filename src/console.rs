@@ -11,6 +11,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::control::VaultLocation;
+pub use crate::events::Principal;
 use crate::ids::PathText;
 
 /// The program's file name.
@@ -66,16 +67,6 @@ pub struct NewCredentials {
     pub read_only: bool,
 }
 
-/// As whom a request is made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum Principal {
-    /// The one who manages keys.
-    Admin,
-    /// A user, to whom key policies apply.
-    User(u32),
-}
-
 /// A text isn't of the form that is wanted.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{0}")]
@@ -99,29 +90,7 @@ macro_rules! by_its_text {
     )*};
 }
 
-by_its_text!(Principal, Region, AccountId, Loopback);
-
-impl FromStr for Principal {
-    type Err = Malformed;
-
-    fn from_str(text: &str) -> Result<Self, Malformed> {
-        if text == "admin" {
-            return Ok(Self::Admin);
-        }
-        let digits = text.strip_prefix("uid:").filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
-        let uid = digits.and_then(|digits| digits.parse().ok()).filter(|uid| *uid != u32::MAX);
-        uid.map(Self::User).ok_or(Malformed("a principal is admin or uid:NUMBER"))
-    }
-}
-
-impl fmt::Display for Principal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Admin => f.write_str("admin"),
-            Self::User(uid) => write!(f, "uid:{uid}"),
-        }
-    }
-}
+by_its_text!(Region, AccountId, Loopback);
 
 /// The name of a region.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -240,13 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn principals_regions_and_accounts_have_one_form() {
-        for text in ["admin", "uid:0", "uid:4294967294"] {
-            assert_eq!(text.parse::<Principal>().unwrap().to_string(), text);
-        }
-        for text in ["", "Admin", "uid:", "uid:-1", "uid:+1", "uid:4294967295", "uid:1 ", "root"] {
-            assert!(text.parse::<Principal>().is_err(), "{text}");
-        }
+    fn regions_and_accounts_have_one_form() {
         for text in ["", "EU", "eu west", "a/b", &"a".repeat(33)] {
             assert!(text.parse::<Region>().is_err(), "{text}");
         }

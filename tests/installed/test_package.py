@@ -152,6 +152,14 @@ class TestMounting(InstalledTest):
         self.machine.ok(f"umount {MNT}")
         self.assertEqual(self.daemons(), [])
 
+    def test_the_program_that_speaks_http_is_found_where_the_package_has_it(self):
+        self.machine.ok(f"mount {MNT}")
+        self.assertIn("aws_access_key_id = ", self.machine.ok("rekeyfs kms serve --new-credentials"))
+        self.assertEqual(self.machine.ok("stat -c %a /etc/rekeyfs/kms-credentials"), "600\n")
+        served = self.machine.run(f"timeout --preserve-status 2 rekeyfs kms serve {MNT} --listen 127.0.0.1:0")
+        self.assertEqual(served.returncode, 0, served.stderr)
+        self.assertRegex(served.stdout, r"^http://127\.0\.0\.1:\d+\n$")
+
     def test_a_busy_mount_is_detached_or_made_read_only_if_that_is_asked_for(self):
         self.machine.ok(f"mount {MNT}; touch {MNT}/held")
         self.machine.ok(f"sleep 60 < {MNT}/held > /dev/null 2>&1 & echo $! > /run/holder")

@@ -6,8 +6,10 @@ import io
 import os
 import pathlib
 import sys
+import time
 import unittest
 
+import aws_encryption_sdk
 import boto3
 from awscli.clidriver import create_clidriver
 
@@ -117,7 +119,7 @@ class Boto3(unittest.TestCase):
         self.assertEqual(arn, f"{ARN}key/{key}")
         self.assertEqual(made["Description"], "töst \u2028 \"x\"")
         # A time, of the last minute.
-        self.assertLess(abs(made["CreationDate"].timestamp() - __import__("time").time()), 60)
+        self.assertLess(abs(made["CreationDate"].timestamp() - time.time()), 60)
         # By its ARN and by those of its alias, as clients that took them from answers do.
         kms.create_alias(AliasName="alias/whole", TargetKeyId=arn)
         alias = next(item for item in kms.list_aliases(KeyId=arn)["Aliases"])
@@ -172,6 +174,61 @@ class Boto3(unittest.TestCase):
         with self.assertRaises(kms.exceptions.ClientError) as refused:
             kms.list_keys(Limit=1001)
         self.assertEqual(refused.exception.response["Error"]["Code"], "ValidationException")
+
+
+class Data(unittest.TestCase):
+    """Keys that encrypt data."""
+
+    def setUp(self):
+        self.kms = client()
+        made = self.kms.create_key()["KeyMetadata"]
+        self.key, self.arn = made["KeyId"], made["Arn"]
+
+    def refused(self, name, call, **arguments):
+        with self.assertRaises(getattr(self.kms.exceptions, name)):
+            call(**arguments)
+
+    def test_what_is_encrypted_decrypts_after_rotations_and_under_its_context_alone(self):
+        kms, context = self.kms, {"purpose": "tëst", "a": "b"}
+        blob = kms.encrypt(KeyId=self.key, Plaintext=b"\0secret\xff", EncryptionContext=context)
+        self.assertEqual(blob["KeyId"], self.arn)
+        kms.rotate_key_on_demand(KeyId=self.key)
+        opened = kms.decrypt(CiphertextBlob=blob["CiphertextBlob"], EncryptionContext=context)
+        self.assertEqual((opened["Plaintext"], opened["KeyId"]), (b"\0secret\xff", self.arn))
+        for wrong in ({}, {"purpose": "tëst"}, {**context, "c": "d"}):
+            self.refused("InvalidCiphertextException", kms.decrypt, CiphertextBlob=blob["CiphertextBlob"], EncryptionContext=wrong)
+        changed = bytearray(blob["CiphertextBlob"])
+        changed[-1] ^= 1
+        self.refused("InvalidCiphertextException", kms.decrypt, CiphertextBlob=bytes(changed), EncryptionContext=context)
+        other = kms.create_key()["KeyMetadata"]["Arn"]
+        self.refused("IncorrectKeyException", kms.decrypt, CiphertextBlob=blob["CiphertextBlob"], EncryptionContext=context, KeyId=other)
+        moved = kms.re_encrypt(CiphertextBlob=blob["CiphertextBlob"], SourceEncryptionContext=context, DestinationKeyId=other)
+        self.assertEqual((moved["SourceKeyId"], moved["KeyId"]), (self.arn, other))
+        kms.disable_key(KeyId=self.key)
+        self.refused("DisabledException", kms.decrypt, CiphertextBlob=blob["CiphertextBlob"], EncryptionContext=context)
+        self.refused("DisabledException", kms.encrypt, KeyId=self.key, Plaintext=b"x")
+        self.assertEqual(kms.decrypt(CiphertextBlob=moved["CiphertextBlob"])["Plaintext"], b"\0secret\xff")
+
+    def test_data_keys_and_random_bytes(self):
+        kms = self.kms
+        made = kms.generate_data_key(KeyId=self.arn, KeySpec="AES_256")
+        self.assertEqual(len(made["Plaintext"]), 32)
+        self.assertEqual(kms.decrypt(CiphertextBlob=made["CiphertextBlob"], KeyId=self.key)["Plaintext"], made["Plaintext"])
+        hidden = kms.generate_data_key_without_plaintext(KeyId=self.key, NumberOfBytes=17)
+        self.assertNotIn("Plaintext", hidden)
+        self.assertEqual(len(kms.decrypt(CiphertextBlob=hidden["CiphertextBlob"])["Plaintext"]), 17)
+        self.assertEqual(len(kms.generate_random(NumberOfBytes=100)["Plaintext"]), 100)
+        self.refused("DryRunOperationException", kms.generate_data_key, KeyId=self.key, KeySpec="AES_256", DryRun=True)
+
+    def test_the_encryption_sdk_gets_back_what_it_encrypted(self):
+        sdk = aws_encryption_sdk.EncryptionSDKClient()
+        keys = aws_encryption_sdk.StrictAwsKmsMasterKeyProvider(key_ids=[self.arn])
+        plain = os.urandom(100_000)
+        sealed, _ = sdk.encrypt(source=plain, key_provider=keys, encryption_context={"for": "test"})
+        self.kms.rotate_key_on_demand(KeyId=self.key)
+        opened, header = sdk.decrypt(source=sealed, key_provider=keys)
+        self.assertEqual(opened, plain)
+        self.assertEqual(header.encryption_context["for"], "test")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """`rekeyfs kms serve`: AWS's protocol on a mounted vault, with AWS's own clients and with hostile ones."""
 
+import base64
 import datetime
 import hashlib
 import hmac
@@ -141,7 +142,7 @@ class KmsServe(MountedTest):
         self.assertIn("\nOK", done.stderr)
 
     def test_both_documents_through_the_aws_command_and_boto3(self):
-        self.run_clients(self.serve(), ["Documents", "Boto3"])
+        self.run_clients(self.serve(), ["Documents", "Boto3", "Data"])
 
     def test_what_is_done_here_is_done_in_the_vault(self):
         endpoint = self.serve()
@@ -268,10 +269,7 @@ class KmsServe(MountedTest):
         reader = {"key": key, "secret": secret}
         self.assertEqual(endpoint.call("ListKeys", **reader)[0], 200)
         self.assertNamed(endpoint.call("CreateKey", **reader), 400, "AccessDeniedException")
-        key, secret = endpoint.credentials("--principal", "uid:1000")
-        user = {"key": key, "secret": secret}
-        self.assertNamed(endpoint.call("CreateKey", **user), 400, "AccessDeniedException")
-        self.assertNamed(endpoint.call("ListKeys", **user), 400, "AccessDeniedException")
+        self.assertNamed(endpoint.call("Encrypt", {"KeyId": "alias/default", "Plaintext": "eA=="}, **reader), 400, "AccessDeniedException")
         # A line that is taken out opens nothing from then on.
         lines = endpoint.file.read_text().splitlines(True)
         self.assertEqual(stat.S_IMODE(endpoint.file.stat().st_mode), 0o600)
@@ -282,6 +280,40 @@ class KmsServe(MountedTest):
         self.assertNamed(endpoint.call("ListKeys", **reader), 500, "KMSInternalException")
         endpoint.file.chmod(0o600)
         self.assertEqual(endpoint.call("ListKeys", **reader)[0], 200)
+
+    def test_a_user_uses_keys_as_their_policies_allow_and_manages_none(self):
+        endpoint = self.serve()
+        users = {}
+        for uid in (1000, 1001):
+            key, secret = endpoint.credentials("--principal", f"uid:{uid}")
+            users[uid] = {"key": key, "secret": secret}
+        key, secret = endpoint.credentials("--principal", "uid:1000", "--read-only")
+        reader = {"key": key, "secret": secret}
+        for target, parameters in (("CreateKey", {}), ("ListKeys", {}), ("PutKeyPolicy", {"KeyId": "alias/default", "Policy": "{}"})):
+            self.assertNamed(endpoint.call(target, parameters, **users[1000]), 400, "AccessDeniedException")
+        made = endpoint.ok("CreateKey")["KeyMetadata"]["Arn"]
+        allow = {"Effect": "Allow", "Resource": "*"}
+        policy = {"Version": "2012-10-17", "Statement": [
+            {**allow, "Principal": {"AWS": f"uid:{os.geteuid()}"}, "Action": "kms:*"},
+            {**allow, "Principal": {"AWS": "uid:1000"}, "Action": ["kms:Encrypt", "kms:Decrypt"]},
+        ]}  # fmt: skip
+        endpoint.ok("PutKeyPolicy", {"KeyId": made, "Policy": json.dumps(policy)})
+        plain = base64.b64encode(b"between two services").decode()
+        sealed = endpoint.ok("Encrypt", {"KeyId": made, "Plaintext": plain}, **users[1000])["CiphertextBlob"]
+        self.assertEqual(endpoint.ok("Decrypt", {"CiphertextBlob": sealed}, **users[1000])["Plaintext"], plain)
+        self.assertEqual(endpoint.ok("Decrypt", {"CiphertextBlob": sealed}, **reader)["Plaintext"], plain)
+        self.assertNamed(endpoint.call("Encrypt", {"KeyId": made, "Plaintext": plain}, **reader), 400, "AccessDeniedException")
+        self.assertNamed(endpoint.call("GenerateDataKey", {"KeyId": made, "KeySpec": "AES_256"}, **users[1000]), 400, "AccessDeniedException")
+        refused = endpoint.call("Decrypt", {"CiphertextBlob": sealed}, **users[1001])
+        self.assertNamed(refused, 400, "AccessDeniedException")
+        self.assertNotIn("arn:rekeyfs", refused[1]["message"])
+        # Each of them is an event with whom it was for, and nothing of what was encrypted is.
+        lines = (self.vault.path / "events.jsonl").read_text()
+        done = {(event["detail-type"], event["detail"].get("principal")) for event in map(json.loads, lines.splitlines())}
+        for event in (("KMS Key Operation", "admin"), ("KMS Request", "uid:1000"), ("KMS Request", "uid:1001")):
+            self.assertIn(event, done)
+        self.assertNotIn(plain, lines)
+        self.assertNotIn(sealed, lines)
 
     def test_it_follows_its_vault_through_mounts(self):
         endpoint = self.serve()

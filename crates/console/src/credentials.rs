@@ -4,7 +4,7 @@
 //! ACCESS_KEY_ID SECRET_ACCESS_KEY PRINCIPAL [read-only]
 //! ```
 //!
-//! PRINCIPAL is `admin`, who manages keys, or `uid:NUMBER`, to whom key policies apply. Lines that begin with `#` and empty
+//! PRINCIPAL is `admin`, who manages keys, or `uid:NUMBER`, who uses them as their policies allow. Lines that begin with `#` and empty
 //! ones don't count. The file is read again when it has changed, so that a line that is taken out opens nothing from then
 //! on; while it can't be read or has a line that isn't understood, no credentials are good.
 

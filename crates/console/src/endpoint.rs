@@ -18,9 +18,9 @@ use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::CONTENT_TYPE;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
-use rekeyfs::console::{Principal, ServeKms};
+use rekeyfs::console::ServeKms;
 use rekeyfs::ids::Timestamp;
-use rekeyfs::kms::{Call, api};
+use rekeyfs::kms::{Call, api, wipe};
 use rekeyfs::service::{ErrorKind, ErrorReply, KmsReply};
 use serde_json::{Map, Value};
 use tokio::time::timeout;
@@ -48,7 +48,7 @@ pub(crate) struct Endpoint {
     credentials: Credentials,
     names: Names,
     scope: Scope,
-    refused: LimitedLog,
+    limited: LimitedLog,
 }
 
 impl Endpoint {
@@ -64,7 +64,7 @@ impl Endpoint {
             credentials,
             names: Names::of(&serve.region, &serve.account),
             scope: Scope { region: serve.region.to_string(), service: "kms" },
-            refused: LimitedLog::default(),
+            limited: LimitedLog::default(),
         })
     }
 
@@ -82,22 +82,25 @@ impl Endpoint {
         claim.verify(&grant.secret, &self.scope, &signed).map_err(|error| self.unauthenticated(&error))?;
         let call = self.call(parts, &body)?;
         check_access(&grant, &call)?;
-        let vault = Arc::clone(&self.vault);
-        let done = tokio::task::spawn_blocking(move || vault.call(&call)).await;
+        let (vault, principal) = (Arc::clone(&self.vault), grant.principal);
+        let done = tokio::task::spawn_blocking(move || vault.call(&call, principal)).await;
         match done {
             Ok(Ok(KmsReply::Done { mut answer })) => {
                 self.names.outward(&mut answer);
-                Ok(Answer::done(&answer))
+                let done = Answer::done(&answer);
+                // It may have a plaintext.
+                wipe(&mut answer);
+                Ok(done)
             }
             Ok(Ok(KmsReply::Failed { error })) => Err(self.refusal(&error.name.to_string(), &error.message)),
-            Ok(Err(error)) => Err(failure(&error)),
+            Ok(Err(error)) => Err(self.failure(&error)),
             Err(_) => Err(internal("the endpoint met a bug and continues; its log says which")),
         }
     }
 
     fn check_place(&self, parts: &Parts) -> Result<(), Answer> {
         if !host::is_loopback(&parts.headers) || parts.uri.authority().is_some() {
-            self.refused.say("a request for another host than this one's loopback was refused");
+            self.limited.say("a request for another host than this one's loopback was refused");
             let message = "this endpoint is for programs of this host, at 127.0.0.1, [::1] or localhost";
             return Err(Answer::error(StatusCode::FORBIDDEN, "AccessDeniedException", message).and_hang_up());
         }
@@ -115,7 +118,7 @@ impl Endpoint {
         let refused = |error: SignatureError| self.unauthenticated(&error);
         let claim = Claim::parse(&parts.headers, &self.scope, Timestamp::now()).map_err(refused)?;
         let grant = self.credentials.grant(claim.access_key()).map_err(|error| {
-            self.refused.say(&error.to_string());
+            self.limited.say(&error.to_string());
             internal("the endpoint's credentials can't be read; its log says why")
         })?;
         let grant = grant.ok_or_else(|| refused(SignatureError::Unrecognized))?;
@@ -123,7 +126,7 @@ impl Endpoint {
     }
 
     fn unauthenticated(&self, error: &SignatureError) -> Answer {
-        self.refused.say(&format!("a request was refused: {}: {error}", error.name()));
+        self.limited.say(&format!("a request was refused: {}: {error}", error.name()));
         Answer::error(StatusCode::FORBIDDEN, error.name(), &error.to_string())
     }
 
@@ -152,6 +155,16 @@ impl Endpoint {
     fn refusal(&self, name: &str, message: &str) -> Answer {
         Answer::error(StatusCode::BAD_REQUEST, name, &self.names.in_message(message))
     }
+
+    /// What kept the daemon from doing it.
+    fn failure(&self, error: &ErrorReply) -> Answer {
+        self.limited.say(&error.message);
+        match error.kind {
+            // SDKs slow down by this one.
+            ErrorKind::Busy => Answer::error(StatusCode::BAD_REQUEST, "ThrottlingException", &error.message),
+            _ => internal(&error.message),
+        }
+    }
 }
 
 /// The body, within its limits.
@@ -177,28 +190,26 @@ async fn read(body: Incoming) -> Result<Bytes, Answer> {
     }
 }
 
-/// Whether an access key may make a call, as far as that can be seen here.
+/// Whether an access key may make a call, as far as that can be seen here. Its principal's rights are the daemon's to judge.
+///
+/// What is read-only neither changes keys nor makes data that only they open: the first time that a key is used for that changes
+/// the keyring.
 fn check_access(grant: &Grant, call: &Call) -> Result<(), Answer> {
-    let denied = |why: &str| {
-        let message =
-            format!("{} is not authorized to perform: kms:{}: {why}", grant.principal, call.operation());
-        Err(Answer::error(StatusCode::BAD_REQUEST, "AccessDeniedException", &message))
-    };
-    match grant.principal {
-        Principal::User(_) => denied("keys are managed by admin"),
-        Principal::Admin if grant.read_only && call.changes() => denied("its credentials are read-only"),
-        Principal::Admin => Ok(()),
+    let encrypts = matches!(
+        call,
+        Call::Encrypt(_)
+            | Call::ReEncrypt(_)
+            | Call::GenerateDataKey(_)
+            | Call::GenerateDataKeyWithoutPlaintext(_)
+    );
+    if !grant.read_only || !(call.changes() || encrypts) {
+        return Ok(());
     }
-}
-
-/// What kept the daemon from doing it.
-fn failure(error: &ErrorReply) -> Answer {
-    log::say(&error.message);
-    match error.kind {
-        // SDKs slow down by this one.
-        ErrorKind::Busy => Answer::error(StatusCode::BAD_REQUEST, "ThrottlingException", &error.message),
-        _ => internal(&error.message),
-    }
+    let (who, operation) = (grant.principal, call.operation());
+    let message = format!(
+        "User: {who} is not authorized to perform: kms:{operation} because its credentials are read-only"
+    );
+    Err(Answer::error(StatusCode::BAD_REQUEST, "AccessDeniedException", &message))
 }
 
 fn internal(message: &str) -> Answer {

@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rekeyfs::console::ServeKms;
+use rekeyfs::console::{Principal, ServeKms};
 use rekeyfs::control::{self, Client, VaultLocation};
 use rekeyfs::kms::Call;
 use rekeyfs::monitor::Monitor;
@@ -23,16 +23,16 @@ impl Vault {
         Self { location: serve.location, owner: serve.owner, known: Mutex::new(None) }
     }
 
-    /// Does one call. It takes as long as the daemon does.
+    /// Does one call on behalf of a principal. It takes as long as the daemon does.
     ///
     /// A daemon that doesn't answer any more isn't asked twice: what it did before is not known. The client tries again, as
     /// SDKs do by themselves, and the daemon of a new mount is found then.
     ///
     /// # Errors
     /// The vault isn't mounted; those of the daemon.
-    pub(crate) fn call(&self, call: &Call) -> Result<KmsReply, ErrorReply> {
+    pub(crate) fn call(&self, call: &Call, principal: Principal) -> Result<KmsReply, ErrorReply> {
         let client = self.client()?;
-        let answered = client.kms(call, None, &mut Monitor::unattended());
+        let answered = client.kms(call, Some(principal), &mut Monitor::unattended());
         if answered.as_ref().is_err_and(|error| error.kind == ErrorKind::Unreachable) {
             *self.known.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }

@@ -31,7 +31,7 @@ pub(in crate::cli) struct KmsServe {
     /// Add new credentials to the file, print them as a profile for ~/.aws/credentials, and serve nothing
     #[arg(long)]
     pub(in crate::cli) new_credentials: bool,
-    /// As whom the new credentials act: admin, who manages keys, or uid:NUMBER, to whom key policies apply
+    /// As whom the new credentials act: admin, who manages keys, or uid:NUMBER, who uses them as their policies allow
     /// [default: admin]
     #[arg(long, value_name = "WHO", requires = "new_credentials")]
     pub(in crate::cli) principal: Option<Principal>,
