@@ -112,13 +112,13 @@ fn checked(kind: Kind, value: &Value, place: &str) -> Result<Value, KmsError> {
 /// Whether a value goes into the call.
 fn goes_into_the_call(member: &Member, value: &Value) -> Result<bool, KmsError> {
     let unsupported = |why: String| KmsError::new(Name::UnsupportedOperationException, why);
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     match member.support {
         Support::Used => Ok(true),
         Support::NoEffect => Ok(false),
-        Support::Only(only) if value.as_str() == Some(only) || value.to_string() == only => Ok(false),
+        Support::Only(only) if text == only => Ok(false),
         Support::Only(only) => {
-            let shown =
-                value.as_str().map_or_else(|| value.to_string(), |text| text.escape_debug().to_string());
+            let shown = text.escape_debug();
             Err(unsupported(format!("{} {shown} isn't supported; it is {only}.", member.name)))
         }
         Support::Refused(why) => Err(unsupported(format!("{} isn't supported: {why}.", member.name))),
