@@ -42,6 +42,8 @@ class Refusals(MountedTest):
             (6, (full, "not empty", "new or an empty one"), ("init", full)),
             (6, (none, "name a vault's directory or its mountpoint"), ("status", none)),
             (6, (full, "name a vault's directory or its mountpoint"), ("rotate", full)),
+            (2, ("--all", "is for --output prometheus", "name one TARGET"), ("status", "--all")),
+            (2, ("--output-file", "is for --output prometheus"), ("status", vault, "--output-file", none)),
         ]:
             self.refused(status, *words, args=(*args, *secret))
         self.refused(42, mnt, "no vault is mounted", args=("umount", mnt))
