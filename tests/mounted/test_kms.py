@@ -1,11 +1,17 @@
 """`rekeyfs kms` on a mounted vault: no passphrase, in effect at once, for that key's files only."""
 
+import contextlib
 import errno
+import fcntl
 import json
 import os
+import pty
+import struct
+import termios
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 
-from harness import MountedTest, wait_until
+from harness import BIN, MountedTest, wait_until
 
 
 class Kms(MountedTest):
@@ -120,3 +126,48 @@ class Kms(MountedTest):
         self.assertKmsError("ValidationException", "enable-key-rotation", "--key-id", "alias/default",
                      "--rotation-period-in-days", "89")  # fmt: skip
         self.assertKmsError("NotFoundException", "describe-key", "--key-id", "alias/none")
+
+    def test_answers_of_a_mount_are_queried_paged_and_put_in_each_form(self):
+        mounted = ("--vault", self.mnt)
+        made = sorted(self.kms("create-key")["KeyMetadata"]["KeyId"] for _ in range(3))
+        ids = [key["KeyId"] for key in self.kms("list-keys")["Keys"]]
+        self.assertEqual((len(ids), set(made) - set(ids)), (5, set()))
+        token, walked = (), []
+        while True:
+            part = self.kms("list-keys", "--max-items", "2", "--page-size", "1", *token)
+            walked += [key["KeyId"] for key in part["Keys"]]
+            if "NextToken" not in part:
+                break
+            token = ("--starting-token", part["NextToken"])
+        self.assertEqual(walked, ids)
+        page = self.kms("list-keys", "--limit", "2")
+        self.assertEqual((len(page["Keys"]), page["Truncated"], page["NextMarker"]), (2, True, ids[1]))
+        self.assertEqual(self.kms("list-keys", "--marker", ids[3], "--query", "Keys[].KeyId"), ids[4:])
+        lines = self.vault.ok("kms", "list-keys", *mounted, "--query", "Keys[].KeyId", "--output", "text", "--page-size", "2")
+        self.assertEqual(lines, "".join("\t".join(ids[at : at + 2]) + "\n" for at in (0, 2, 4)))
+        query = f"Keys[?KeyId==`{ids[2]}`].KeyArn | [0]"
+        self.assertTrue(self.kms("list-keys", "--query", query).endswith(f":key/{ids[2]}"))
+        created = self.kms("describe-key", "--key-id", ids[2], "--query", "KeyMetadata.CreationDate")
+        wire = self.kms("describe-key", "--key-id", ids[2], "--query", "KeyMetadata.CreationDate",
+                        "--cli-timestamp-format", "wire")  # fmt: skip
+        self.assertAlmostEqual(datetime.fromisoformat(created).timestamp(), wire, places=3)
+        self.assertEqual(self.vault.ok("kms", "disable-key", *mounted, "--key-id", ids[2], "--output", "off"), "")
+        self.assertEqual(self.kms("describe-key", "--key-id", ids[2], "--query", "KeyMetadata.KeyState"), "Disabled")
+
+    def test_a_table_fits_the_terminal_as_the_aws_cli_makes_it_fit(self):
+        """One object's fields are beside each other if there is room, else under each other."""
+        for columns, rows in ((200, 1), (80, 0)):
+            child, terminal = pty.fork()
+            if child == 0:
+                fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+                query = "KeyMetadata.{Arn:Arn,Id:KeyId,State:KeyState}"
+                words = ["kms", "describe-key", "--vault", self.mnt, "--key-id", "alias/default", "--query", query, "--output", "table"]
+                os.execve(BIN, [BIN, *words], self.vault.env)
+            shown = b""
+            with contextlib.suppress(OSError):  # EIO: the other end is closed
+                while more := os.read(terminal, 65536):
+                    shown += more
+            os.close(terminal)
+            self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 0, shown)
+            beside = [line for line in shown.decode().splitlines() if " Arn " in line and " State " in line]
+            self.assertEqual(len(beside), rows, shown.decode())

@@ -160,3 +160,16 @@ class Policy(MountedTest):
             self.assertEqual(self.vault.version(self.mnt / "finance/cached"), 2)
         self.put(("Allow", "*", "kms:*"))
         self.assertEqual(self.tries(0), ALL)
+
+    def test_awss_principal_of_the_whole_account_is_the_user_who_mounted(self):
+        self.put(("Allow", "arn:aws:iam::111122223333:root", "kms:*"))
+        self.assertEqual(self.tries(0), ALL)
+        self.assertEqual(self.tries(DENIED), NONE)
+        self.put(("Allow", ["111122223333", f"uid:{ALLOWED}"], "kms:*"))
+        self.vault.remount(*self.options)
+        self.assertEqual((self.tries(0), self.tries(ALLOWED), self.tries(DENIED)), (ALL, ALL, NONE))
+        # What isn't understood leaves the policy as it is.
+        self.assertKmsError("MalformedPolicyDocumentException", "put-key-policy", "--key-id", self.key, "--policy", json.dumps(
+            {"Version": "2012-10-17", "Statement": [{"Sid": "s", "Effect": "Allow", "Principal": {"Service": "x.amazonaws.com"},
+                                                     "Action": "kms:*", "Resource": "*"}]}))  # fmt: skip
+        self.assertEqual((self.tries(ALLOWED), self.tries(DENIED)), (ALL, NONE))

@@ -210,6 +210,69 @@ SCENARIOS = {
         list-resource-tags --key-id $a
         list-resource-tags --key-id alias/nothing
     """,
+    "answers in each form": """
+        a = create-key --description "for forms" --tags $TAGS
+        create-alias --alias-name alias/one --target-key-id $a
+        create-alias --alias-name alias/two --target-key-id $a
+        describe-key --key-id $a --query KeyMetadata.KeyState --output text
+        describe-key --key-id $a --query KeyMetadata.KeyState --output json
+        describe-key --key-id $a --query KeyMetadata.[KeyId,Enabled,MultiRegion,None] --output text
+        describe-key --key-id $a --query KeyMetadata.{State:KeyState,On:Enabled,Id:KeyId} --output json
+        describe-key --key-id $a --query KeyMetadata.{State:KeyState,On:Enabled,Id:KeyId} --output table
+        describe-key --key-id $a --query KeyMetadata.EncryptionAlgorithms --output table
+        describe-key --key-id $a --query KeyMetadata.KeyId --output table
+        list-aliases --key-id $a --query Aliases[].AliasName --output text
+        list-aliases --key-id $a --query "Aliases[?AliasName==`alias/one`].[AliasName,TargetKeyId]" --output text
+        list-aliases --key-id $a --query "Aliases[].{To:TargetKeyId,Name:AliasName}" --output table
+        list-aliases --key-id $a --query "sort_by(Aliases, &AliasName)[-1].AliasName" --output json
+        tag-resource --key-id $a --tags TagKey=cost,TagValue=12 TagKey=unit,TagValue=
+        list-resource-tags --key-id $a --output text
+        list-resource-tags --key-id $a --output table
+        list-resource-tags --key-id $a --query length(Tags) --output text
+        list-resource-tags --key-id $a --page-size 2 --query length(Tags) --output json
+        list-resource-tags --key-id $a --max-items 2 --query length(Tags) --output json
+        list-key-policies --key-id $a --output text
+        list-key-policies --key-id $a --output table
+        get-key-rotation-status --key-id $a --query KeyRotationEnabled --output text
+        disable-key --key-id $a --query KeyId --output json
+        disable-key --key-id $a --output text
+    """,
+    "tags that are refused": """
+        a = create-key
+        tag-resource --key-id $a --tags TagKey=aws:x,TagValue=1
+        tag-resource --key-id $a --tags TagKey=AWS:x,TagValue=1
+        tag-resource --key-id $a --tags TagKey=one,TagValue=1 TagKey=one,TagValue=2
+        create-key --tags TagKey=one,TagValue=1 TagKey=one,TagValue=2
+        list-resource-tags --key-id $a
+    """,
+    "calls that are repeated": """
+        a = create-key --tags $TAGS
+        b = create-key
+        create-alias --alias-name alias/mine --target-key-id $a
+        create-alias --alias-name alias/mine --target-key-id $a
+        update-alias --alias-name alias/mine --target-key-id $b
+        update-alias --alias-name alias/mine --target-key-id $b
+        delete-alias --alias-name alias/mine
+        delete-alias --alias-name alias/mine
+        enable-key --key-id $a
+        disable-key --key-id $a
+        disable-key --key-id $a
+        enable-key --key-id $a
+        enable-key-rotation --key-id $a
+        enable-key-rotation --key-id $a
+        disable-key-rotation --key-id $a
+        disable-key-rotation --key-id $a
+        tag-resource --key-id $a --tags $TAGS
+        untag-resource --key-id $a --tag-keys team
+        untag-resource --key-id $a --tag-keys team
+        update-key-description --key-id $a --description same
+        update-key-description --key-id $a --description same
+        put-key-policy --key-id $a --policy-name default --policy $POLICY
+        put-key-policy --key-id $a --policy-name default --policy $POLICY
+        schedule-key-deletion --key-id $a
+        schedule-key-deletion --key-id $a
+        cancel-key-deletion --key-id $a
+    """,
     "a key for imported material": """
         a = create-key --origin EXTERNAL
         describe-key --key-id $a

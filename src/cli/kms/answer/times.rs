@@ -1,20 +1,32 @@
 //! Times in an answer. The interface gives seconds since 1970, as AWS's does on the wire; the AWS CLI of version 2 shows
 //! ISO 8601 with this machine's offset from UTC, unless its `cli_timestamp_format` is `wire`.
 
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
-/// The fields of answers that are times.
-const TIMES: [&str; 8] = [
-    "CreationDate",
-    "DeletionDate",
-    "LastUpdatedDate",
-    "NextRotationDate",
-    "OnDemandRotationStartDate",
-    "ParametersValidTo",
-    "RotationDate",
-    "ValidTo",
-];
+use crate::kms::api::{self, Kind, Member};
+
+/// The fields of answers that are times, by the table of operations.
+static TIMES: LazyLock<BTreeSet<&'static str>> = LazyLock::new(|| {
+    let mut times = BTreeSet::new();
+    api::operations().for_each(|operation| times_of(operation.answer, &mut times));
+    times
+});
+
+fn times_of(members: &'static [Member], times: &mut BTreeSet<&'static str>) {
+    for member in members {
+        match member.kind {
+            Kind::Time => {
+                times.insert(member.name);
+            }
+            Kind::Structure(members) | Kind::List(&Kind::Structure(members)) => times_of(members, times),
+            _ => {}
+        }
+    }
+}
 
 /// Puts each time of an answer as ISO 8601 in a zone.
 pub(super) fn to_iso8601(answer: &mut Value, zone: &TimeZone) {
@@ -34,7 +46,7 @@ pub(super) fn to_iso8601(answer: &mut Value, zone: &TimeZone) {
 
 /// As Python's `datetime.isoformat`: microseconds, unless there are none.
 fn iso8601(name: &str, value: &Value, zone: &TimeZone) -> Option<String> {
-    let seconds = value.as_f64().filter(|_| TIMES.contains(&name))?;
+    let seconds = value.as_f64().filter(|_| TIMES.contains(name))?;
     // Times are whole milliseconds; a float of seconds is off by less than one.
     let time = jiff::Timestamp::from_millisecond((seconds * 1000.0).round() as i64).ok()?;
     let whole = time.as_millisecond() % 1000 == 0;
@@ -66,6 +78,21 @@ mod tests {
         let before = far.clone();
         to_iso8601(&mut far, &zone);
         assert_eq!(far, before);
+    }
+
+    #[test]
+    fn the_fields_that_are_times_are_those_of_the_operations() {
+        let expected = [
+            "CreationDate",
+            "DeletionDate",
+            "LastUpdatedDate",
+            "NextRotationDate",
+            "OnDemandRotationStartDate",
+            "ParametersValidTo",
+            "RotationDate",
+            "ValidTo",
+        ];
+        assert_eq!(TIMES.iter().copied().collect::<Vec<_>>(), expected);
     }
 
     /// Each millisecond that a float of seconds can stand for comes back as itself.
