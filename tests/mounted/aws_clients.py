@@ -3,6 +3,7 @@ and boto3 (scripts/oracle.sh makes it). The argument names what is tried; the en
 
 import contextlib
 import io
+import json
 import os
 import pathlib
 import sys
@@ -146,6 +147,37 @@ class Boto3(unittest.TestCase):
         with self.assertRaises(kms.exceptions.KMSInvalidStateException):
             kms.schedule_key_deletion(KeyId=arn, PendingWindowInDays=7)
         self.assertEqual(kms.cancel_key_deletion(KeyId=arn)["KeyId"], arn)
+
+    def test_the_calls_of_terraforms_aws_kms_key_find_what_they_stored(self):
+        # What its aws provider asks when it makes a key, looks at it again, changes it and destroys it. A field that is missing or
+        # another than was stored has it make the key again.
+        kms, names = client(), []
+        policy = json.dumps({"Version": "2012-10-17", "Id": "key-default-1", "Statement": [{
+            "Sid": "Enable IAM User Permissions", "Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{os.environ['TEST_ACCOUNT']}:root"},
+            "Action": "kms:*", "Resource": "*"}]})  # fmt: skip
+        tags = [{"TagKey": "Name", "TagValue": "b"}, {"TagKey": "env", "TagValue": "a"}]
+        made = kms.create_key(Description="d", KeyUsage="ENCRYPT_DECRYPT", KeySpec="SYMMETRIC_DEFAULT", MultiRegion=False,
+                              BypassPolicyLockoutSafetyCheck=False, Policy=policy, Tags=tags)["KeyMetadata"]  # fmt: skip
+        key = made["KeyId"]
+        kms.enable_key_rotation(KeyId=key, RotationPeriodInDays=180)
+        for _ in range(2):
+            found = kms.describe_key(KeyId=key)["KeyMetadata"]
+            self.assertEqual({name: found[name] for name in ("Arn", "CustomerMasterKeySpec", "KeySpec", "KeyUsage", "MultiRegion", "Enabled")},
+                             {"Arn": made["Arn"], "CustomerMasterKeySpec": "SYMMETRIC_DEFAULT", "KeySpec": "SYMMETRIC_DEFAULT",
+                              "KeyUsage": "ENCRYPT_DECRYPT", "MultiRegion": False, "Enabled": True})  # fmt: skip
+            self.assertEqual(kms.get_key_policy(KeyId=key, PolicyName="default")["Policy"], policy)
+            rotation = kms.get_key_rotation_status(KeyId=key)
+            self.assertEqual((rotation["KeyRotationEnabled"], rotation["RotationPeriodInDays"]), (True, 180))
+            self.assertCountEqual(kms.list_resource_tags(KeyId=key)["Tags"], tags)
+            kms.put_key_policy(KeyId=key, PolicyName="default", Policy=policy, BypassPolicyLockoutSafetyCheck=False)
+        for name in ("alias/terraform", "alias/terraform-2"):
+            kms.create_alias(AliasName=name, TargetKeyId=key)
+            names += [alias["AliasName"] for page in kms.get_paginator("list_aliases").paginate() for alias in page["Aliases"]
+                      if alias["AliasArn"] == f"{ARN}{name}" and alias["TargetKeyId"] == key]  # fmt: skip
+            kms.delete_alias(AliasName=name)
+        self.assertEqual(names, ["alias/terraform", "alias/terraform-2"])
+        kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
+        self.assertEqual(kms.describe_key(KeyId=key)["KeyMetadata"]["KeyState"], "PendingDeletion")
 
     def test_refusals_are_typed_exceptions(self):
         kms = client()

@@ -13,6 +13,7 @@ import socket
 import stat
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import harness
 from harness import BIN, TARGET, MountedTest, UserMountTest, wait_until
@@ -227,6 +228,11 @@ class KmsServe(MountedTest):
         request = endpoint.signed("CreateKey", {})
         made = {endpoint.send(*request)[1]["KeyMetadata"]["KeyId"] for _ in range(3)}
         self.assertEqual(len(made), 3)
+        # Many at once, more than the mount's daemon serves at a time.
+        with ThreadPoolExecutor(40) as pool:
+            done = list(pool.map(lambda _: endpoint.call("CreateKey"), range(40)))
+        self.assertEqual({status for status, _ in done}, {200}, done)
+        self.assertEqual(len({answer["KeyMetadata"]["KeyId"] for _, answer in done}), 40)
 
     def test_slow_clients_and_many_of_them_hold_nothing_for_long(self):
         endpoint = self.serve()

@@ -29,7 +29,7 @@ pub(in crate::cli) enum Verb {
     /// Re-wrap the data keys of files under another key; contents stay as they are (`rekeyfs reencrypt` encrypts
     /// them again). They follow no alias from then on
     ReEncrypt(ReEncrypt),
-    /// Serve AWS KMS's protocol to programs of this host, for the vault of a mount: the aws command, AWS's SDKs, Terraform
+    /// Serve AWS KMS's protocol to programs of this host, for the vault of a mount: the aws command, AWS's SDKs
     Serve(KmsServe),
 }
 
