@@ -18,7 +18,7 @@ use super::output;
 use super::secrets::{self, NewSecretPlan, SecretPlan};
 use super::target::Target;
 use crate::ids::{BackingKeyId, PathText};
-use crate::keyring::{Imported, KeyringFile, Merged, OpenOptions, Replace, SealedBackup};
+use crate::keyring::{ImportOrder, Imported, KeyringFile, Maker, Merged, OpenOptions, Replace, SealedBackup};
 use crate::mount::VaultLock;
 use crate::printable;
 use crate::service::KeyBackupStatus;
@@ -115,15 +115,19 @@ fn import(args: &Import) -> Outcome {
     let secrets: Vec<&Secret> = [&new].into_iter().filter(|s| !matches!(s, Secret::Recovery(_))).collect();
     let (next_version, limit) = (args.next.number(), secrets::cost_limit(args.any_cost));
     let options = OpenOptions { next_version, limit, ..OpenOptions::default() };
-    let replace = if args.force { Replace::Always } else { Replace::IfDamaged };
+    let order = ImportOrder {
+        replace: if args.force { Replace::Always } else { Replace::IfDamaged },
+        maker: if args.unproven { Maker::Any } else { Maker::Proven },
+    };
     let imported =
-        KeyringFile::import_backup(vault, &sealed, opener.borrowed(), &secrets, kdf, replace, &options)
+        KeyringFile::import_backup(vault, &sealed, opener.borrowed(), &secrets, kdf, order, &options)
             .map_err(|error| errors::keyring(&error))?;
     if *args.json {
         let backup = imported.backup;
         output::print_json(&json!({
             "vault_id": backup.vault, "keys": backup.keys, "generation": imported.generation,
             "backup_generation": backup.generation, "known_generation": imported.known, "lost_versions": imported.lost,
+            "names_opened": imported.names.opened, "names_strange": imported.names.strange,
             "copy_of": imported.copy_of.clone().map(PathText),
             "key_backup": KeyBackupStatus::from(imported.key_backup.clone()),
         }))?;
@@ -229,7 +233,7 @@ fn keys(n: usize) -> String {
 }
 
 fn import_summary(vault: &Path, imported: &Imported) -> String {
-    let Imported { backup, known, lost, generation, replaced, copy_of, .. } = imported;
+    let Imported { backup, known, lost, generation, replaced, copy_of, names, .. } = imported;
     let mut out = format!(
         "the keyring is made from the backup: {}, generation {} of the backup, {} now; every slot is a new \
          one\n",
@@ -237,6 +241,16 @@ fn import_summary(vault: &Path, imported: &Imported) -> String {
         backup.generation.0,
         generation.0
     );
+    out += &match names.all() {
+        0 => {
+            "the root directory has no names that would tell whether the backup is of this vault\n".to_owned()
+        }
+        all => format!(
+            "{} of {} in the root directory open with it\n",
+            names.opened,
+            printable::counted(all, "name", "names")
+        ),
+    };
     match known {
         Some(known) if *known > backup.generation => {
             out += &format!(

@@ -16,17 +16,19 @@ use super::error::KeyringError;
 use super::format::header::{Header, Kind};
 use super::format::{body, header};
 use super::kept::writer::{ExportInfo, KeyBackupInfo};
-use super::keys::Keys;
+use super::keys::{Keys, unwrap_tree_key};
 use super::open::{KeyringFile, OpenOptions};
 use super::rules::loss::Loss;
 use super::slots::{Proof, verified};
 use super::store;
 use super::store::vault_dir::VaultDir;
 use super::store::{Draft, Saves};
+use super::tree_names::NamesOpened;
 use crate::crypto::keys::RootKey;
 use crate::crypto::password::KdfParams;
 use crate::events::{Event, EventLog};
 use crate::ids::{Generation, VaultId};
+use crate::printable;
 use crate::storage;
 use crate::unlock::{CostLimit, RecoveryKey, Secret, Slot, SlotInfo, Slots};
 
@@ -52,6 +54,24 @@ pub enum Replace {
     Always,
 }
 
+/// Whose backup an import takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Maker {
+    /// One whose keys open the names of the vault, or to which the vault has none to compare.
+    Proven,
+    /// Any: the names may be what is damaged.
+    Any,
+}
+
+/// What an import may do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ImportOrder {
+    /// Which keyring it replaces.
+    pub replace: Replace,
+    /// Whose backup it takes.
+    pub maker: Maker,
+}
+
 /// A keyring that was made from a backup.
 pub struct Imported {
     /// What the backup held.
@@ -71,6 +91,8 @@ pub struct Imported {
     pub replaced: Option<String>,
     /// Where this host knows the vault to be, if this one is a copy of it: what was imported counts at the copy's path alone.
     pub copy_of: Option<PathBuf>,
+    /// How many names in the vault's root directory the backup's keys open.
+    pub names: NamesOpened,
     /// What the keyring knows of key backups now: the last export, maybe this backup. None is kept.
     pub key_backup: KeyBackupInfo,
 }
@@ -191,7 +213,8 @@ impl KeyringFile {
     /// done again.
     ///
     /// # Errors
-    /// [`KeyringError::Backup`] if the backup can't be read or is another vault's; [`KeyringError::Unlock`] for a
+    /// [`KeyringError::Backup`] if the backup can't be read or is another vault's, by its id or by the names that its keys don't open
+    /// unless that is [`Maker::Any`]; [`KeyringError::Unlock`] for a
     /// wrong passphrase of the backup; [`KeyringError::KeyringThere`] for a keyring that isn't visibly damaged,
     /// unless `replace` is [`Replace::Always`]; I/O.
     pub fn import_backup(
@@ -200,13 +223,13 @@ impl KeyringFile {
         opener: BackupOpener<'_>,
         secrets: &[&Secret],
         kdf: KdfParams,
-        replace: Replace,
+        order: ImportOrder,
         options: &OpenOptions,
     ) -> Result<Imported> {
         let (writable, file) = (Self::writable(dir)?, sealed.file());
         let dir = VaultDir::open(dir)?;
         let lock = dir.lock(writable)?;
-        let there = there(&dir, replace)?;
+        let there = there(&dir, order.replace)?;
         let (head, mut body) = sealed.open(opener, options.limit)?;
         if let Err(features) = head.writable() {
             let what = format!(
@@ -216,6 +239,17 @@ impl KeyringFile {
         }
         if there.vault.is_some_and(|vault| vault != head.vault) {
             let what = format!("is of vault {}, not of the one in {}", head.vault, dir.path().display());
+            return Err(KeyringError::Backup { path: file.to_owned(), what });
+        }
+        let names = unwrap_tree_key(head.vault, &body).map(|tree| NamesOpened::count(&dir, &tree));
+        let names = names.unwrap_or_default();
+        if names.disprove() && order.maker == Maker::Proven {
+            let (strange, all) = (names.strange, printable::counted(names.all(), "name", "names"));
+            let what = format!(
+                "was made with other keys than this vault's: {strange} of {all} in the root directory of {} don't open with it; take \
+                 another backup, or give --unproven if it is the names that are damaged",
+                dir.path().display()
+            );
             return Err(KeyringError::Backup { path: file.to_owned(), what });
         }
         let backup = BackupInfo { vault: head.vault, generation: body.generation, keys: body.keys.len() };
@@ -256,7 +290,18 @@ impl KeyringFile {
         let copy_of = store.remember_import();
         let exported = ExportInfo::of(&store.state().body);
         let key_backup = KeyBackupInfo { exported, kept: Vec::new() };
-        Ok(Imported { backup, known, lost, generation, recovery, slots: list, replaced, copy_of, key_backup })
+        Ok(Imported {
+            backup,
+            known,
+            lost,
+            generation,
+            recovery,
+            slots: list,
+            replaced,
+            copy_of,
+            names,
+            key_backup,
+        })
     }
 }
 

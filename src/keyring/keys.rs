@@ -460,7 +460,7 @@ pub(super) fn tree_context(
     WrapContext { vault, file, backing, suite: 0, format: Format::CURRENT }
 }
 
-fn unwrap_tree_key(vault: VaultId, body: &KeyringBody) -> Option<TreeKey> {
+pub(super) fn unwrap_tree_key(vault: VaultId, body: &KeyringBody) -> Option<TreeKey> {
     let tree = body.tree_keys.iter().find(|t| t.id == body.current_tree_key)?;
     let backing = BackingKeyId { key: tree.key, version: tree.version };
     let material = body.key(tree.key)?.version(tree.version)?.material.as_ref()?;

@@ -40,10 +40,11 @@ mod slots;
 mod store;
 #[cfg(test)]
 pub(crate) mod testing;
+mod tree_names;
 mod version_state;
 
 pub(crate) use administration::KeyTemplate;
-pub use backup::{BackupInfo, Imported, Replace};
+pub use backup::{BackupInfo, ImportOrder, Imported, Maker, Replace};
 pub use backup_file::{BackupOpener, BackupSeal, SealedBackup};
 pub use closed::{ClosedKeyring, KeyringDir};
 pub use deletion::PendingDeletion;
@@ -78,6 +79,7 @@ pub use slots::{NewSlot, Proof};
 pub use store::RESERVE_NAMES;
 pub use store::seen_generations::SeenGenerations;
 pub use store::vault_dir::{FILE_NAME, LOCK_NAME, PREV_NAME, is_set_aside};
+pub use tree_names::NamesOpened;
 pub use version_state::{UnusableReason, VersionState};
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use zeroize::Zeroizing;
 
-use super::backup::BackupInfo;
+use super::backup::{BackupInfo, ImportOrder, Maker, Replace};
 use super::backup_file::BackupSeal;
 use super::error::KeyringError;
 use super::format::model::{Alias, Key, Manager};
@@ -126,6 +126,11 @@ pub(crate) fn rotate_times(keys: &Keys, times: u32) {
 /// What a DEK is told apart by.
 pub(crate) fn print_of(dek: &Dek) -> [u8; 32] {
     dek.header_mac_key(FileId::from_bytes([0; 16])).mac(b"")
+}
+
+/// An import of a backup whose keys the vault's names don't disprove.
+pub(crate) fn replacing(replace: Replace) -> ImportOrder {
+    ImportOrder { replace, maker: Maker::Proven }
 }
 
 /// What seals a key backup of a vault under a passphrase.

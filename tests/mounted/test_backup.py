@@ -126,6 +126,27 @@ class Backup(MountedTest):
         refused = self.vault.run("mount", moved, self.mnt, "--passfile", old_pass)
         self.assertRefused(refused, "older", status=41)
 
+    def test_another_vaults_backup_is_refused_where_no_keyring_says_which_vault_this_is(self):
+        self.write("f", b"all there is", fsync=True)
+        self.assertEqual(self.export().returncode, 0)
+        self.vault.umount()
+        (self.dir / "other").mkdir()
+        other, mine, vault = self.new_vault(self.dir / "other"), self.backup, self.vault.path
+        self.backup, self.vault.path = self.dir / "others", other.path
+        self.assertEqual(self.export().returncode, 0)
+        self.vault.path = vault
+        for name in ("keyring", "keyring.prev"):
+            (vault / name).unlink()
+        self.assertRefused(self.restore(), "made with other keys than this vault's: 1 of 1 name", "--unproven", status=BACKUP_EXIT)
+        self.assertFalse((vault / "keyring").exists())
+        self.backup = mine
+        done = self.restore()
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("1 of 1 name in the root directory open", done.stdout)
+        self.vault.passfile.write_text(NEW + "\n")
+        self.vault.mount()
+        self.assertEqual(self.read(self.mnt / "f"), b"all there is")
+
     def test_an_import_into_a_copy_is_said_to_be_one_and_leaves_the_vault_alone(self):
         self.write("f", b"all there is", fsync=True)
         self.assertEqual(self.export().returncode, 0)

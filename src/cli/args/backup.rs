@@ -86,6 +86,10 @@ pub(in crate::cli) struct Import {
     /// Also where the vault has a keyring that isn't visibly damaged; it is kept under another name
     #[arg(long)]
     pub(in crate::cli) force: bool,
+    /// Also a backup whose keys don't open the names in the vault's root directory: it is another vault's, or somebody else's,
+    /// unless these names are damaged
+    #[arg(long)]
+    pub(in crate::cli) unproven: bool,
     #[command(flatten)]
     pub(in crate::cli) next: NextVersion,
     /// Try the backup's passphrase whatever that costs: only for a backup that is known to be yours

@@ -13,7 +13,7 @@ use crate::keyring::format::header::{self, Kind};
 use crate::keyring::format::key_backups::Kept;
 use crate::keyring::keys::Keys;
 use crate::keyring::rules::key_refs::KeyRef;
-use crate::keyring::testing::{Fixture, KDF, key_file, passphrase, seal_under};
+use crate::keyring::testing::{Fixture, KDF, key_file, passphrase, replacing, seal_under};
 use crate::keyring::{BackupOpener, BackupSeal, KeyringFile, Opened, Replace, SealedBackup};
 use crate::storage::Errno;
 use crate::storage::fault::{After, Faults, Plan};
@@ -69,7 +69,7 @@ fn a_kept_backup_has_each_change_and_opens_with_its_passphrase_alone() {
         opener,
         &[&new],
         KDF,
-        Replace::IfDamaged,
+        replacing(Replace::IfDamaged),
         &f.options(),
     );
     let imported = imported.unwrap();

@@ -1,17 +1,38 @@
 //! Key backups: a lost keyring isn't a lost vault, and a good one isn't replaced unasked.
 use super::*;
+use crate::crypto::keys::TreeKey;
+use crate::keyring::backup_file;
+use crate::names::NameCipher;
+use crate::unlock::Slots;
 
 impl Fixture {
     fn import(&self, file: &Path, pass: &str, replace: Replace) -> Result<Imported, KeyringError> {
         let (pass, new) = (passphrase(pass), key_file(7));
         let (sealed, opener) = (SealedBackup::read(file)?, BackupOpener::Secret(&pass));
-        KeyringFile::import_backup(&self.vault(), &sealed, opener, &[&new], KDF, replace, &self.options())
+        KeyringFile::import_backup(
+            &self.vault(),
+            &sealed,
+            opener,
+            &[&new],
+            KDF,
+            replacing(replace),
+            &self.options(),
+        )
     }
 
     fn export(&self, opened: &Opened, name: &str) -> PathBuf {
         let file = self.dir.path().join(name);
         opened.export_for_test("backup", &file).unwrap();
         file
+    }
+}
+
+/// Names in the root directory of the vault's tree, under a tree key.
+fn add_names(f: &Fixture, key: &TreeKey, names: std::ops::Range<u32>) {
+    std::fs::create_dir_all(f.vault().join("tree")).unwrap();
+    for number in names {
+        let lower = NameCipher::new(key).encrypt(key.root_dir_id(), format!("file {number}").as_bytes());
+        f.write(&format!("tree/{}", std::str::from_utf8(lower.entry()).unwrap()), b"");
     }
 }
 
@@ -59,6 +80,51 @@ fn a_lost_or_damaged_keyring_comes_back_with_new_slots() {
         assert!(keys.verify_events().unwrap().is_good());
         keys.rotate(&default_alias()).unwrap();
     }
+}
+
+#[test]
+fn a_backup_whose_keys_open_no_names_of_the_vault_is_refused_whoever_made_it() {
+    let f = Fixture::new();
+    let opened = f.create(&[&key_file(1)]);
+    let backup = f.export(&opened, "backup");
+    add_names(&f, &opened.keys.tree_key(), 0..3);
+    // What hides or isn't a name says nothing.
+    f.write("tree/.dir", b"");
+    f.write("tree/.tmp.x", b"");
+    // Who knows the id and whom the backup is for, as of an age backup, makes one with keys of their own.
+    let (vault, root) = (opened.keys.vault_id(), RootKey::generate());
+    let mut slots = Slots::default();
+    slots.push(Slot::seal(vault, &root, &passphrase("backup"), KDF, Timestamp(0)).unwrap());
+    let body = first_body(vault, Timestamp(0)).unwrap();
+    let header = Header::new(vault, Suite::Aes256Gcm);
+    let forged = f.dir.path().join("forged");
+    std::fs::write(&forged, backup_file::seal(&header, &body, &slots, &root).unwrap()).unwrap();
+    // Another vault's, where no keyring says which vault this is.
+    let other = Fixture::new();
+    let others = other.export(&other.create(&[&key_file(1)]), "backup");
+    std::fs::remove_file(f.vault().join(FILE_NAME)).unwrap();
+    let before = f.names();
+    for wrong in [&forged, &others] {
+        let refused = f.import(wrong, "backup", Replace::IfDamaged).err().unwrap();
+        assert!(matches!(refused, KeyringError::Backup { .. }), "{refused}");
+        for word in ["other keys", "3 of 3 names", "--unproven"] {
+            assert!(refused.to_string().contains(word), "{refused}");
+        }
+        assert_eq!(f.names(), before, "nothing is made or set aside");
+    }
+    let imported = f.import(&backup, "backup", Replace::IfDamaged).unwrap();
+    assert_eq!(imported.names, NamesOpened { opened: 3, strange: 0 });
+    // Some damaged names don't keep a vault from its keys.
+    f.write("tree/Thumbs", b"");
+    add_names(&f, &TreeKey::generate(), 10..12);
+    let imported = f.import(&backup, "backup", Replace::Always).unwrap();
+    assert_eq!(imported.names, NamesOpened { opened: 3, strange: 3 });
+    f.write("tree/and-one-more", b"");
+    assert!(f.import(&backup, "backup", Replace::Always).is_err());
+    let (sealed, pass, new) = (SealedBackup::read(&backup).unwrap(), passphrase("backup"), key_file(7));
+    let order = ImportOrder { replace: Replace::Always, maker: Maker::Any };
+    let opener = BackupOpener::Secret(&pass);
+    KeyringFile::import_backup(&f.vault(), &sealed, opener, &[&new], KDF, order, &f.options()).unwrap();
 }
 
 #[test]

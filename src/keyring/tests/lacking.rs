@@ -28,7 +28,7 @@ fn a_keyring_is_made_changed_and_imported_without_noreplace_and_links() {
             BackupOpener::Secret(&passphrase("b")),
             &[&key_file(7)],
             KDF,
-            Replace::Always,
+            replacing(Replace::Always),
             &f.options(),
         )
         .unwrap();

@@ -239,7 +239,7 @@ fn an_import_of_an_older_backup_marks_what_may_be_lost() {
             BackupOpener::Secret(&pass),
             &[&new],
             KDF,
-            Replace::Always,
+            replacing(Replace::Always),
             &options,
         )
         .unwrap();
@@ -259,7 +259,7 @@ fn an_import_of_an_older_backup_marks_what_may_be_lost() {
         BackupOpener::Secret(&pass),
         &[&new],
         KDF,
-        Replace::Always,
+        replacing(Replace::Always),
         &f.options(),
     )
     .unwrap();

@@ -110,7 +110,7 @@ fn a_backup_of_it_keeps_the_feature_and_is_not_imported() {
             BackupOpener::Secret(&paper),
             &[&new],
             KDF,
-            Replace::Always,
+            replacing(Replace::Always),
             &f.options(),
         )
     };
