@@ -8,6 +8,7 @@ import socket
 
 from harness import MountedTest, UserMountTest
 from test_may_only_read import set_ro_compat
+from test_secrets import where
 
 USER, MALLORY = "uid:4001", "uid:4002"
 SECRET = b"a secret that lies in no file"
@@ -136,6 +137,24 @@ class DataOfAMount(Data, MountedTest):
         for nobody in ("root", "uid:-1", "", "uid:4294967295"):
             asked = {"ask": "kms", "call": {"operation": "DescribeKey", "key_id": key}, "principal": nobody}
             self.assertEqual(ask(self.vault, asked)["kind"], "bad-request", nobody)
+
+
+class DataInMemory(Data, MountedTest):
+    def test_data_leave_the_mounts_memory_once_they_are_answered(self):
+        self.need_root()
+        data = os.urandom(1000)
+        text = base64.b64encode(data)
+        blob = self.do("Encrypt", key_id="alias/default", plaintext=text.decode())["CiphertextBlob"]
+        self.assertEqual(self.decrypted(blob), data)
+        made = self.do("GenerateDataKey", key_id="alias/default", number_of_bytes=1000)["Plaintext"]
+        again = self.do("ReEncrypt", ciphertext_blob=blob, destination_key_id="alias/default")["CiphertextBlob"]
+        self.assertEqual(self.decrypted(again), data)
+        # Of each the middle: the beginning of what is freed is written over by the allocator.
+        secret = {"data": data, "text": text, "key": base64.b64decode(made), "text of the key": made.encode()}
+        parts = {role: whole[500:532] for role, whole in secret.items()}
+        found = where(self.vault.daemon_pid(), {**parts, "vault": os.fsencode(self.vault.path)})
+        self.assertTrue(found.pop("vault"), "the scan doesn't work")
+        self.assertEqual({role: [region.name for region in places] for role, places in found.items()}, dict.fromkeys(parts, []))
 
 
 class DataOfAReadOnlyMount(Data, MountedTest):
