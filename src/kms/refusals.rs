@@ -1,7 +1,8 @@
 //! Operations for the audit log: those that were refused or failed, and on behalf of a principal those that only looked.
 //!
 //! A principal that is a user causes requests as fast as it likes. So what comes of them is recorded within limits
-//! ([`Class::Requests`]) and waits for no disk; what the vault's owner asks for and is refused is durable.
+//! ([`Class::Requests`]) and waits for no disk; what the vault's owner asks for and is refused is durable. A sync
+//! of the disk for each request would cost most of its time: on ext4 some 130 a second were answered instead of 590.
 
 use super::error::{KmsError, KmsErrorName};
 use super::request::Call;

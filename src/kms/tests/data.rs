@@ -441,3 +441,25 @@ fn the_first_blob_of_a_key_is_given_out_once_the_keyring_says_so_and_later_ones_
     keys.call(&Call::CancelKeyDeletion { key_id: key.to_string() }).unwrap();
     assert_eq!(refused(keys, schedule(None)), KmsErrorName::ConflictException, "it is not forgotten");
 }
+
+#[test]
+fn of_a_first_blob_and_a_deletion_at_once_one_is_refused() {
+    let f = Fixture::in_memory();
+    let keys = f.create(&[&key_file(1)]).keys;
+    for n in 0..40 {
+        let key = keys.create_key_for_test(format!("alias/x{n}").parse().unwrap()).to_string();
+        let schedule =
+            Call::ScheduleKeyDeletion { key_id: key.clone(), pending_window_in_days: Some(7), force: None };
+        let start = std::sync::Barrier::new(2);
+        let (encrypted, scheduled) = std::thread::scope(|threads| {
+            let encrypting = threads.spawn(|| {
+                start.wait();
+                keys.call(&Call::Encrypt(encrypt(&key))).is_ok()
+            });
+            start.wait();
+            let scheduled = keys.call(&schedule).is_ok();
+            (encrypting.join().unwrap(), scheduled)
+        });
+        assert!(encrypted != scheduled, "round {n}: encrypted {encrypted}, scheduled {scheduled}");
+    }
+}
