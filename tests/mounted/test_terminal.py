@@ -55,9 +55,19 @@ class Terminal(MountedTest):
         key = self.kms("describe-key", "--key-id", "alias/default")["KeyMetadata"]["KeyId"]
         self.check("kms", "re-encrypt", file, "--destination-key-id", key)
         self.check("kms", "re-encrypt", file, "--destination-key-id", HOSTILE, statuses=(254,))
-        for verb, *args in (["list-keys"], ["list-aliases"], ["describe-key", "--key-id", key]):
-            for output in ("json", "text", "table"):
-                self.check("kms", verb, *args, "--vault", file, "--output", output)
+        self.kms("update-key-description", "--key-id", key, "--description", HOSTILE)
+        described = ["describe-key", "--key-id", key]
+        queried = [*described, "--query", "KeyMetadata.Description"]
+        for verb, *args in (["list-keys"], ["list-aliases"], described, queried):
+            for output in ("json", "text", "table", "yaml", "yaml-stream"):
+                if (args[-1:], output) != (["KeyMetadata.Description"], "text"):
+                    self.check("kms", verb, *args, "--vault", file, "--output", output)
+        self.assertEqual(self.kms(*queried), HOSTILE)
+        # One text that was asked for alone keeps its lines, as a policy that goes into a file does, and nothing else.
+        alone = self.vault.ok("kms", *queried, "--vault", file, "--output", "text")
+        self.assertEqual((alone.count("\n"), unsafe(alone)), (HOSTILE.count("\n") + 1, set()), alone)
+        self.check("kms", "list-keys", "--vault", file, "--query", HOSTILE, statuses=(2, 252))
+        self.check("kms", "list-keys", "--vault", file, "--starting-token", HOSTILE, statuses=(2, 252))
         self.check("kms", "describe-key", "--key-id", HOSTILE, "--vault", self.mnt, statuses=(254,))
         self.check("mount", self.vault.path, tree, *secret, statuses=range(1, 60))
         self.check("mount", tree, self.mnt, *secret, statuses=range(1, 60))
