@@ -475,6 +475,20 @@ class Json(MountedTest):
         self.assertEqual(json.loads(self.vault.ok("umount", self.mnt, "--json")), of_it)
 
 
+class HangsOfUser(UserMountTest):
+    def test_a_user_s_mount_is_unmounted_lazily_without_being_asked_too(self):
+        self.vault.mount()
+        pid = self.vault.pid
+        stop(self, pid)
+        began = time.monotonic()
+        self.assertIn('"lazy": true', self.shell_ok("timeout -s KILL 20 $R umount --lazy mnt --json"))
+        self.assertLess(time.monotonic() - began, 5)
+        self.assertFalse(self.vault.is_mounted())
+        os.kill(pid, signal.SIGCONT)
+        self.assertTrue(wait_until(lambda: is_gone(pid), 10))
+        self.vault.pid = None
+
+
 class EndedOfUser(UserMountTest):
     def test_a_user_s_mount_says_it_too_and_cleans_up(self):
         self.vault.mount()
