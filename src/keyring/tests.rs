@@ -23,6 +23,7 @@ use crate::ids::{
 use crate::unlock::{CostLimit, RecoveryKey, Secret, Slot, UnlockError};
 
 mod backup;
+mod blobs;
 mod closed;
 mod damage;
 mod events;
