@@ -313,19 +313,56 @@ fn answers_are_printed_in_each_of_the_aws_clis_forms() {
 }
 
 #[test]
-fn what_is_not_kmss_refusal_keeps_its_own_status() {
+fn data_is_encrypted_and_decrypted_as_with_the_aws_command() {
+    let account = Account::new();
+    let key = account.new_key();
+    std::fs::write(account.path("plain"), [0, 1, 255]).unwrap();
+    let blob = account.text(&format!(
+        "encrypt --key-id {key} --plaintext fileb://plain --encryption-context a=b --query CiphertextBlob --output text"
+    ));
+    std::fs::write(account.path("blob.b64"), &blob).unwrap();
+    let decrypt =
+        "decrypt --ciphertext-blob file://blob.b64 --query Plaintext --output text --encryption-context";
+    assert_eq!(account.text(&format!("{decrypt} a=b")), "AAH/\n");
+    account.refused(&format!("{decrypt} a=c"), "Decrypt", "InvalidCiphertextException");
+    let moved = account.json(
+        "re-encrypt --ciphertext-blob file://blob.b64 --source-encryption-context a=b --destination-key-id alias/default",
+    );
+    let moved = moved["CiphertextBlob"].as_str().unwrap();
+    let decrypted = account.json(&format!("decrypt --ciphertext-blob {moved}"));
+    assert_eq!(decrypted["Plaintext"], "AAH/");
+    let random = account.json("generate-random --number-of-bytes 3");
+    assert_eq!(random["Plaintext"].as_str().unwrap().len(), 4);
+}
+
+#[test]
+fn what_is_not_kmss_refusal_has_the_aws_commands_status_for_it() {
     let account = Account::new();
     let wrong = account.command(&["kms", "list-keys", "--keyfile", "vault/keyring"]);
-    assert_eq!(wrong.status.code(), Some(9), "{wrong:?}");
+    assert_eq!(wrong.status.code(), Some(253), "{wrong:?}");
     let elsewhere = account.command(&["kms", "list-keys", "--vault", "run"]);
-    assert_eq!(elsewhere.status.code(), Some(6), "{elsewhere:?}");
+    assert_eq!(elsewhere.status.code(), Some(253), "{elsewhere:?}");
     let unnamed = Command::new(env!("CARGO_BIN_EXE_rekeyfs"))
         .args(["kms", "list-keys"])
         .env_remove("REKEYFS_VAULT")
         .current_dir("/")
         .output()
         .unwrap();
-    assert_eq!(unnamed.status.code(), Some(6), "{unnamed:?}");
+    assert_eq!(unnamed.status.code(), Some(253), "{unnamed:?}");
+    for line in [
+        "",
+        "dance",
+        "describe-key",
+        "list-keys --no-such-flag",
+        "create-key --tags [",
+        "create-key --policy file://none",
+        "create-key --cli-input-json {\"Surprise\":1}",
+        "create-key --cli-input-json {\"Description\":1}",
+    ] {
+        assert_eq!(account.run(line).status.code(), Some(252), "{line}");
+    }
+    account.refused("create-grant --key-id k", "CreateGrant", "UnsupportedOperationException");
+    account.refused("create-key --key-spec RSA_2048", "CreateKey", "UnsupportedOperationException");
 }
 
 #[test]
@@ -341,7 +378,7 @@ fn keys_of_an_unmounted_vault_are_imported_renewed_retired_and_deleted() {
         let model = "--expiration-model KEY_MATERIAL_DOES_NOT_EXPIRE";
         format!("import-key-material --key-id {key} --key-material-file {file} {model}")
     };
-    assert_eq!(account.run(&import("short")).status.code(), Some(9));
+    assert_eq!(account.run(&import("short")).status.code(), Some(253));
     let state = || account.json(&format!("describe-key --key-id {key}"))["KeyMetadata"]["KeyState"].clone();
     assert_eq!(state(), "PendingImport");
     let done = account.run(&import("material"));

@@ -47,7 +47,7 @@ use std::process::ExitCode;
 
 pub use exit::Exit;
 
-use args::{Command, Invocation};
+use args::{Command, Invocation, Statuses};
 
 use exit::Outcome;
 
@@ -58,7 +58,6 @@ pub fn main() -> ExitCode {
     inherited::reset_for_command();
     log::start();
     protect_memory();
-    let is_fsck = std::env::args_os().nth(1).is_some_and(|command| command == "fsck");
     match args::parse(std::env::args_os()).and_then(run) {
         Ok(status) => status.into(),
         Err(failure) => {
@@ -72,8 +71,11 @@ pub fn main() -> ExitCode {
                 _ => output::complain(&failure),
             }
             failure.notes().iter().for_each(output::complain_bare);
-            // fsck(8) has statuses of its own.
-            if is_fsck { fsck::status(failure.exit).into() } else { failure.exit.into() }
+            match Statuses::of(std::env::args_os()) {
+                Statuses::Own => failure.exit.into(),
+                Statuses::Fsck => fsck::status(failure.exit).into(),
+                Statuses::Aws => kms::status(failure.exit).into(),
+            }
         }
     }
 }

@@ -38,7 +38,7 @@ def commands(binary, words=()):
 def surface(binary):
     statuses = {
         name: sorted({int(number) for number in STATUS.findall(help_of(binary, words).partition("Exit status")[2])})
-        for name, words in (("rekeyfs", ()), ("rekeyfs fsck", ("fsck",)))
+        for name, words in (("rekeyfs", ()), ("rekeyfs fsck", ("fsck",)), ("rekeyfs kms", ("kms",)))
     }
     return {"commands": commands(binary), "statuses": statuses}
 

@@ -20,11 +20,14 @@ class Surface(MountedTest):
         self.assertEqual((done.returncode, done.stdout), (0, ""), done.stderr)
 
     def test_the_page_has_the_statuses_of_the_program(self):
-        page = re.findall(r"^\| (\d+) \| (.*) \|$", (ROOT / "docs" / "cli-abi.md").read_text(), re.MULTILINE)
-        shown = self.vault.ok("--help").partition("Exit status:\n")[2]
-        # A line that goes on is wrapped to the width of the help.
-        entries = re.sub(r"\n +(?![\d ])", " ", shown).splitlines()
-        self.assertEqual(page, [tuple(line.split(None, 1)) for line in entries if line.strip()])
+        page = (ROOT / "docs" / "cli-abi.md").read_text()
+        for heading, command in (("status", []), ("status of `kms`", ["kms"])):
+            table = page.partition(f"| {heading} | means |\n")[2].partition("\n\n")[0]
+            promised = re.findall(r"^\| (\d+) \| (.*) \|$", table, re.MULTILINE)
+            shown = self.vault.ok(*command, "--help").partition("Exit status")[2].partition("\n")[2]
+            # A line that goes on is wrapped to the width of the help.
+            entries = re.sub(r"\n +(?![\d ])", " ", shown).splitlines()
+            self.assertEqual(promised, [tuple(line.split(None, 1)) for line in entries if line.strip()])
 
 
 class Json(MountedTest):

@@ -13,6 +13,8 @@ from harness import PASSPHRASE, ROOT, TARGET, MountedTest, tree_digest
 
 UNKNOWN = 1 << 31
 KEYRING_EXIT = 8
+# Of a verb of `rekeyfs kms`, as of the aws command.
+KMS_ENVIRONMENT = 253
 
 
 def everything(directory):
@@ -79,7 +81,7 @@ class MayOnlyRead(MountedTest):
         return done
 
     def refused(self, *command):
-        done = self.call(*command, status=KEYRING_EXIT)
+        done = self.call(*command, status=KMS_ENVIRONMENT if command[0] == "kms" else KEYRING_EXIT)
         self.assertIn("0x80000000", done.stderr)
         self.assertIn("mount -o ro", done.stderr)
 
@@ -104,6 +106,12 @@ class MayOnlyRead(MountedTest):
             self.call("kms", verb, *default, self.key, status=0)
         for verb in ("list-keys", "list-aliases"):
             self.call("kms", verb, "--vault", target, *given, status=0)
+        self.call("kms", "generate-random", "--vault", target, *given, "--number-of-bytes", "8", status=0)
+        # That a key was used for data would have to be kept first.
+        self.refused("kms", "encrypt", *default, self.key, "--plaintext", "AAH/")
+        for verb in ("generate-data-key", "generate-data-key-without-plaintext"):
+            self.refused("kms", verb, *default, self.key, "--key-spec", "AES_256")
+        self.call("kms", "decrypt", "--vault", target, *given, "--ciphertext-blob", "AAH/", status=254)
         # The key's material isn't imported.
         self.call("kms", "get-parameters-for-import", *default, self.key, "--wrapping-algorithm",
                   "RSAES_OAEP_SHA_256", "--wrapping-key-spec", "RSA_3072", status=254)  # fmt: skip

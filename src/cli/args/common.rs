@@ -236,13 +236,3 @@ pub(in crate::cli) struct Part {
     #[arg(long, value_name = "MARKER")]
     pub(in crate::cli) marker: Option<String>,
 }
-
-/// Verbs of `rekeyfs kms` about one key.
-#[derive(Args, Debug)]
-pub(in crate::cli) struct KmsKey {
-    /// The key's id, the beginning of it or its ARN; describe-key and the verbs of rotation take an alias or its ARN too
-    #[arg(long, value_name = "KEY")]
-    pub(in crate::cli) key_id: String,
-    #[command(flatten)]
-    pub(in crate::cli) common: KmsCommon,
-}

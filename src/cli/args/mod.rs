@@ -10,7 +10,6 @@ mod fsck;
 mod generate;
 mod key;
 pub(in crate::cli) mod kms;
-mod kms_import;
 pub(in crate::cli) mod kms_serve;
 mod machine;
 mod manual;
@@ -125,7 +124,7 @@ pub(in crate::cli) enum Invocation {
 /// # Errors
 /// [`Exit::Usage`] with clap's reason on one line.
 pub(in crate::cli) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Invocation, Failure> {
-    let line: Vec<OsString> = line.into_iter().collect();
+    let line = kms::as_kms_takes_it(line.into_iter().collect());
     let parsed = match Caller::of(&line) {
         Caller::Mount => Fstab::try_parse_from(&line).map(|fstab| Invocation::Fstab(Box::new(fstab))),
         Caller::Umount => UmountHelper::try_parse_from(&line).map(Invocation::UmountHelper),
@@ -137,6 +136,30 @@ pub(in crate::cli) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<
     parsed.or_else(|error| {
         if error.use_stderr() { Err(usage(&error)) } else { Ok(Invocation::Show(error.to_string())) }
     })
+}
+
+/// Whose statuses a command ends with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::cli) enum Statuses {
+    /// Those of rekeyfs.
+    Own,
+    /// Those of fsck(8).
+    Fsck,
+    /// Those of the aws command.
+    Aws,
+}
+
+impl Statuses {
+    /// Of a command line, right or wrong.
+    pub(in crate::cli) fn of(line: impl IntoIterator<Item = OsString>) -> Self {
+        let line = kms::as_kms_takes_it(line.into_iter().collect());
+        match line.get(1).and_then(|command| command.to_str()) {
+            Some("fsck") => Self::Fsck,
+            Some("kms") if line.get(2).is_some_and(|verb| kms::is_own_verb(verb)) => Self::Own,
+            Some("kms") => Self::Aws,
+            _ => Self::Own,
+        }
+    }
 }
 
 /// Whose arguments a command line has.

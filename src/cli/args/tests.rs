@@ -45,6 +45,10 @@ fn every_command_takes_its_options() {
         "rekeyfs kms enable-key-rotation --key-id k --rotation-period-in-days -1 --passfile p",
         "rekeyfs kms list-key-rotations --key-id k --include-key-material ALL_KEY_MATERIAL",
         "rekeyfs kms put-key-policy --key-id k --policy-name default --policy file://p",
+        "rekeyfs --region x kms --output text describe-key --key k --query KeyMetadata.Arn",
+        "rekeyfs kms create-grant --key-id k --grantee-principal p --operations Decrypt",
+        "rekeyfs kms describe-key --generate-cli-skeleton",
+        "rekeyfs kms describe-key --cli-input-json {}",
         "rekeyfs status v --keyfile k --json",
         "rekeyfs status v --accept-rollback --next-version 7",
         "rekeyfs key-backup import v f --next-version 7",
@@ -81,6 +85,13 @@ fn what_does_not_fit_is_a_usage_error_on_one_line() {
         "rekeyfs kms describe-key",
         "rekeyfs kms import-key-material --key-id k",
         "rekeyfs kms list-keys --output xml",
+        "rekeyfs kms list-keys --limit much",
+        "rekeyfs kms create-key --multi-region --no-multi-region",
+        "rekeyfs kms create-key --key x",
+        "rekeyfs kms describe-key --key-id",
+        "rekeyfs kms create-key --cli-input-json {} --cli-input-yaml {}",
+        "rekeyfs kms create-key --generate-cli-skeleton all",
+        "rekeyfs --region x mount v m",
         "rekeyfs inspect",
         "rekeyfs status v --next-version 7",
         "rekeyfs key-backup import v f --next-version 0",
@@ -185,15 +196,39 @@ fn what_is_misspelt_is_told_with_what_was_meant() {
 
 #[test]
 fn help_is_a_command_and_unmount_is_umount() {
-    for text in
-        ["rekeyfs help", "rekeyfs help status", "rekeyfs help key retire", "rekeyfs kms help create-key"]
-    {
+    for text in [
+        "rekeyfs help",
+        "rekeyfs help status",
+        "rekeyfs help key retire",
+        "rekeyfs kms help create-key",
+        "rekeyfs kms create-key help",
+        "rekeyfs kms help",
+        "rekeyfs kms list-keys --help",
+    ] {
         assert!(
             matches!(parsed(text), Invocation::Show(shown) if shown.contains("Usage: rekeyfs")),
             "{text}"
         );
     }
     assert!(matches!(command("rekeyfs unmount m --lazy"), Command::Umount(Umount { lazy: true, .. })));
+}
+
+#[test]
+fn a_failure_has_the_statuses_of_what_the_command_is_like() {
+    for (text, statuses) in [
+        ("rekeyfs fsck v", Statuses::Fsck),
+        ("rekeyfs kms", Statuses::Aws),
+        ("rekeyfs kms no-verb", Statuses::Aws),
+        ("rekeyfs --region x kms list-keys", Statuses::Aws),
+        ("rekeyfs kms --region x serve v", Statuses::Own),
+        ("rekeyfs kms serve v", Statuses::Own),
+        ("rekeyfs kms re-encrypt f", Statuses::Own),
+        ("rekeyfs kms re-encrypt --ciphertext-blob b", Statuses::Aws),
+        ("rekeyfs mount kms m", Statuses::Own),
+        ("rekeyfs", Statuses::Own),
+    ] {
+        assert_eq!(Statuses::of(line(text)), statuses, "{text}");
+    }
 }
 
 #[test]
@@ -240,7 +275,10 @@ fn what_makes_the_package_is_in_no_help_and_no_completion() {
     assert!(!help.contains("generate"), "{help}");
     for shell in completions() {
         let script = String::from_utf8(shell.script).unwrap();
-        assert!(!script.contains("generate"), "{}", shell.file);
+        // It would be offered with its commands.
+        let of_the_package =
+            ["subcmd__generate__subcmd__man", "Write what a package holds", "Write manual pages"];
+        assert!(of_the_package.iter().all(|word| !script.contains(word)), "{}", shell.file);
         let (commands, option) = (["mount", "key-backup", "schedule-key-deletion"], "no-writeback");
         assert!(commands.iter().all(|command| script.contains(command)), "{}", shell.file);
         assert!(script.contains(option), "{}", shell.file);
@@ -248,6 +286,9 @@ fn what_makes_the_package_is_in_no_help_and_no_completion() {
 }
 
 proptest! {
+    // Each makes all definitions.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn any_arguments_parse_or_fail(
         args in proptest::collection::vec(proptest::collection::vec(1u8..=255, 0..12), 0..6),

@@ -6,26 +6,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 
-use crate::cli::args::kms::ImportKeyMaterial;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::secrets;
 use crate::crypto::import::{self, Oaep};
 use crate::kms::Call;
 use crate::unlock::Secret;
-
-/// The call for material and token as they were given: base64 both, from files if need be.
-pub(super) fn call(args: &ImportKeyMaterial) -> Outcome<Call> {
-    let blob_of =
-        |value: &Option<String>| value.as_deref().map(blob).transpose().map(Option::unwrap_or_default);
-    Ok(Call::ImportKeyMaterial {
-        key_id: args.key.key_id.clone(),
-        import_token: blob_of(&args.import_token)?,
-        encrypted_key_material: blob_of(&args.encrypted_key_material)?,
-        expiration_model: args.expiration_model.clone(),
-        valid_to: args.valid_to.clone(),
-        import_type: args.import_type.clone(),
-    })
-}
 
 /// Puts token and wrapped material of a file of 32 bytes into a call, with parameters that `ask` gets.
 ///
@@ -49,18 +34,4 @@ pub(super) fn wrap_file(file: &Path, call: &mut Call, ask: impl FnOnce(&Call) ->
     *import_token = field("ImportToken");
     *encrypted_key_material = BASE64.encode(wrapped);
     Ok(())
-}
-
-/// Bytes as the AWS CLI takes them, in base64: a file of them (`fileb://`), a file of base64 (`file://`), or
-/// base64.
-fn blob(value: &str) -> Outcome<String> {
-    let unread = |path: &str, error: std::io::Error| Failure::new(Exit::Usage, path, error);
-    if let Some(path) = value.strip_prefix("fileb://") {
-        return std::fs::read(path).map(|bytes| BASE64.encode(bytes)).map_err(|error| unread(path, error));
-    }
-    if let Some(path) = value.strip_prefix("file://") {
-        let text = std::fs::read_to_string(path).map_err(|error| unread(path, error))?;
-        return Ok(text.split_whitespace().collect());
-    }
-    Ok(value.to_owned())
 }

@@ -1,17 +1,20 @@
-//! `rekeyfs kms VERB`: the verb becomes a call, the mount's daemon or the opened vault answers it, and the
-//! answer or the error is printed as the AWS CLI prints it.
+//! `rekeyfs kms VERB`: what was typed becomes parameters in AWS's JSON and these a call, the mount's daemon or the opened
+//! vault answers it, and the answer or the error is printed as the AWS CLI prints it.
 
 mod answer;
+mod files;
 mod import;
 mod paging;
+mod parameters;
 mod re_encrypt;
 mod serve;
+mod shorthand;
+mod skeleton;
 
-use std::path::Path;
+use serde_json::{Value, json};
 
-use serde_json::Value;
-
-use super::args::kms::{KeyVerb, Kms, KmsCommon, Materials, Verb};
+use super::args;
+use super::args::kms::{Kms, OwnVerb, Skeleton, Verb, VerbArgs};
 use super::errors;
 use super::exit::{Exit, Failure, Outcome};
 use super::open_target::{Access, OpenTarget};
@@ -19,11 +22,20 @@ use super::output;
 use super::progress::{Display, long_work};
 use super::target::Target;
 use crate::keyring::Keys;
-use crate::kms::{Call, Materials as Listed, NewKey, Page, Tag};
+use crate::kms::{Call, KmsError, KmsErrorName, api};
 use crate::monitor::Monitor;
 use crate::service::{KmsReply, Operations};
 use answer::{Answer, Form};
 use paging::Paging;
+
+/// The command line isn't right.
+const USAGE: u8 = 252;
+/// The vault can't be opened or asked.
+const ENVIRONMENT: u8 = 253;
+/// None of the others.
+const OTHER: u8 = 255;
+/// SIGINT or SIGTERM.
+const INTERRUPTED: u8 = 130;
 
 /// Items asked for at a time where pages can't be seen.
 const PAGE: i64 = 1000;
@@ -35,16 +47,57 @@ const PAGE: i64 = 1000;
 /// opening the vault may say.
 pub(super) fn run(args: &Kms) -> Outcome {
     match &args.verb {
-        Verb::OfKeys(verb) => of_keys(verb),
-        Verb::ReEncrypt(args) => re_encrypt::run(args),
-        Verb::Serve(args) => serve::run(args),
+        Verb::Operation(args) => of_the_table(args),
+        Verb::Absent(operation) => {
+            api::call(operation, &json!({})).map(drop).map_err(|error| refused(operation, &error))
+        }
+        Verb::Own(OwnVerb::ReEncrypt(args)) => re_encrypt::run(args),
+        Verb::Own(OwnVerb::Serve(args)) => serve::run(args),
     }
 }
 
-fn of_keys(verb: &KeyVerb) -> Outcome {
-    let (mut call, common) = plan(verb)?;
-    // What is wrong with them is said before anything is done.
-    let (form, paging) = (Form::of(&common.form)?, verb.part().map(Paging::of).transpose()?);
+/// The status of a verb that failed: that which version 2 of the AWS CLI has for it.
+pub(super) fn status(exit: Exit) -> u8 {
+    match exit {
+        Exit::Ok | Exit::Pipe | Exit::Kms => exit as u8,
+        Exit::Usage => USAGE,
+        Exit::Interrupted => INTERRUPTED,
+        Exit::Vault
+        | Exit::Keyring
+        | Exit::ReadSecret
+        | Exit::WrongSecret
+        | Exit::RecoveryKey
+        | Exit::Control
+        | Exit::EmptyPassphrase
+        | Exit::KeyringMissing
+        | Exit::InUse
+        | Exit::RolledBack
+        | Exit::NotMounted => ENVIRONMENT,
+        _ => OTHER,
+    }
+}
+
+fn of_the_table(args: &VerbArgs) -> Outcome {
+    let (operation, common) = (args.operation, &args.common);
+    // What is wrong with what was typed is said before anything is done.
+    let form = Form::of(&common.form)?;
+    match args.skeleton {
+        Some(Skeleton::Input) => return output::print_json_text(&answer::json(&skeleton::input(operation))?),
+        Some(Skeleton::YamlInput) => return output::print(&skeleton::input_as_yaml(operation)),
+        Some(Skeleton::Output) => {
+            return form.print(operation.name, Answer::Whole(skeleton::output(operation)));
+        }
+        None => {}
+    }
+    let parameters = parameters::json(args)?;
+    let paging = args.part.as_ref().map(|part| paging_of(part, &parameters)).transpose()?;
+    let mut call = operation.call(&parameters).map_err(|error| match error.name {
+        // What the aws command refuses before it asks the service.
+        KmsErrorName::SerializationException => {
+            Failure::line(Exit::Usage, format_args!("Parameter validation failed: {}", error.message))
+        }
+        _ => refused(operation.name, &error),
+    })?;
     let target = Target::resolve(&common.vault)?;
     let access = if call.changes() { Access::Change } else { Access::Read };
     let open = OpenTarget::open(&target, &common.open, access)?;
@@ -52,28 +105,38 @@ fn of_keys(verb: &KeyVerb) -> Outcome {
     if !matches!(call, Call::CancelKeyDeletion { .. }) {
         open.delete_due()?;
     }
-    if let (KeyVerb::ScheduleKeyDeletion(args), Call::ScheduleKeyDeletion { key_id, force, .. }) =
-        (verb, &mut call)
+    if let Call::ScheduleKeyDeletion { key_id, force, .. } = &mut call
         && args.force
     {
         *force = Some(open.force(&target, &common.open, key_id, Keys::deletion_order)?);
     }
     let vault = open.operations();
-    if let KeyVerb::ImportKeyMaterial(args) = verb
-        && let Some(file) = &args.key_material_file
-    {
+    if let Some(file) = &args.key_material_file {
         import::wrap_file(file, &mut call, |parameters| once(vault, parameters))?;
     }
-    let operation = call.operation();
     let forced = matches!(&call, Call::ScheduleKeyDeletion { force: Some(_), .. });
     let answer = answered(vault, call, paging, &form)?;
-    form.print(operation, answer)?;
+    form.print(operation.name, answer)?;
     if forced {
         output::complain(
             &"backups whose files bear this key in their headers can't be opened any more once it is deleted",
         );
     }
     Ok(())
+}
+
+/// How a list is walked, by its flags or by what `--cli-input-json` has in their place.
+fn paging_of(part: &args::Part, parameters: &Value) -> Outcome<Paging> {
+    let mut part = part.clone();
+    part.limit = part.limit.or_else(|| parameters["Limit"].as_i64());
+    part.marker = part.marker.or_else(|| parameters["Marker"].as_str().map(str::to_owned));
+    Paging::of(&part)
+}
+
+fn refused(operation: &str, error: &KmsError) -> Failure {
+    let (name, message) = (error.name, &error.message);
+    let line = format!("An error occurred ({name}) when calling the {operation} operation: {message}");
+    Failure::line(Exit::Kms, line)
 }
 
 /// The answer to one call. Only a deletion takes long: files are counted before it is scheduled.
@@ -86,15 +149,7 @@ fn once(vault: &dyn Operations, call: &Call) -> Outcome<Value> {
     };
     match reply {
         KmsReply::Done { answer } => Ok(answer),
-        KmsReply::Failed { error } => Err(Failure::line(
-            Exit::Kms,
-            format_args!(
-                "An error occurred ({}) when calling the {} operation: {}",
-                error.name,
-                call.operation(),
-                error.message
-            ),
-        )),
+        KmsReply::Failed { error } => Err(refused(call.operation(), &error)),
     }
 }
 
@@ -114,140 +169,4 @@ fn answered(vault: &dyn Operations, mut call: Call, paging: Option<Paging>, form
             paging::walk(&part, page_size, ask).map(Answer::Listed)
         }
     }
-}
-
-fn plan(verb: &KeyVerb) -> Outcome<(Call, &KmsCommon)> {
-    let all = Page::default;
-    Ok(match verb {
-        KeyVerb::CreateKey(args) => {
-            let key = NewKey {
-                description: args.description.clone(),
-                key_usage: args.key_usage.clone(),
-                origin: args.origin.clone(),
-                policy: args.policy.as_deref().map(text_or_file).transpose()?,
-                bypass_policy_lockout_safety_check: args.bypass_policy_lockout_safety_check,
-                tags: tags(&args.tags)?,
-            };
-            (Call::CreateKey { key }, &args.common)
-        }
-        KeyVerb::DescribeKey(args) => (Call::DescribeKey { key_id: args.key_id.clone() }, &args.common),
-        KeyVerb::ListKeys(args) => (Call::ListKeys { page: all() }, &args.common),
-        KeyVerb::CreateAlias(args) => {
-            let (alias_name, target_key_id) = (args.alias_name.clone(), args.target_key_id.clone());
-            (Call::CreateAlias { alias_name, target_key_id }, &args.common)
-        }
-        KeyVerb::UpdateAlias(args) => {
-            let (alias_name, target_key_id) = (args.alias_name.clone(), args.target_key_id.clone());
-            (Call::UpdateAlias { alias_name, target_key_id }, &args.common)
-        }
-        KeyVerb::DeleteAlias(args) => {
-            (Call::DeleteAlias { alias_name: args.alias_name.clone() }, &args.common)
-        }
-        KeyVerb::ListAliases(args) => {
-            (Call::ListAliases { key_id: args.key_id.clone(), page: all() }, &args.common)
-        }
-        KeyVerb::EnableKey(args) => (Call::EnableKey { key_id: args.key_id.clone() }, &args.common),
-        KeyVerb::DisableKey(args) => (Call::DisableKey { key_id: args.key_id.clone() }, &args.common),
-        KeyVerb::EnableKeyRotation(args) => {
-            let rotation_period_in_days = args.rotation_period_in_days;
-            let key_id = args.key.key_id.clone();
-            (Call::EnableKeyRotation { key_id, rotation_period_in_days }, &args.key.common)
-        }
-        KeyVerb::DisableKeyRotation(args) => {
-            (Call::DisableKeyRotation { key_id: args.key_id.clone() }, &args.common)
-        }
-        KeyVerb::GetKeyRotationStatus(args) => {
-            (Call::GetKeyRotationStatus { key_id: args.key_id.clone() }, &args.common)
-        }
-        KeyVerb::RotateKeyOnDemand(args) => {
-            (Call::RotateKeyOnDemand { key_id: args.key_id.clone() }, &args.common)
-        }
-        KeyVerb::ListKeyRotations(args) => {
-            let materials = match args.include_key_material {
-                Materials::All => Listed::All,
-                Materials::RotationsOnly => Listed::RotationsOnly,
-            };
-            let key_id = args.key.key_id.clone();
-            (Call::ListKeyRotations { key_id, materials, page: all() }, &args.key.common)
-        }
-        KeyVerb::ScheduleKeyDeletion(args) => {
-            let pending_window_in_days = args.pending_window_in_days;
-            let key_id = args.key.key_id.clone();
-            let force = None;
-            (Call::ScheduleKeyDeletion { key_id, pending_window_in_days, force }, &args.key.common)
-        }
-        KeyVerb::CancelKeyDeletion(args) => {
-            (Call::CancelKeyDeletion { key_id: args.key_id.clone() }, &args.common)
-        }
-        KeyVerb::GetParametersForImport(args) => {
-            let (wrapping_algorithm, wrapping_key_spec) =
-                (args.wrapping_algorithm.clone(), args.wrapping_key_spec.clone());
-            let key_id = args.key.key_id.clone();
-            let call = Call::GetParametersForImport { key_id, wrapping_algorithm, wrapping_key_spec };
-            (call, &args.key.common)
-        }
-        KeyVerb::ImportKeyMaterial(args) => (import::call(args)?, &args.key.common),
-        KeyVerb::DeleteImportedKeyMaterial(args) => {
-            let (key_id, key_material_id) = (args.key.key_id.clone(), args.key_material_id.clone());
-            (Call::DeleteImportedKeyMaterial { key_id, key_material_id }, &args.key.common)
-        }
-        KeyVerb::TagResource(args) => {
-            (Call::TagResource { key_id: args.key.key_id.clone(), tags: tags(&args.tags)? }, &args.key.common)
-        }
-        KeyVerb::UntagResource(args) => {
-            let (key_id, tag_keys) = (args.key.key_id.clone(), args.tag_keys.clone());
-            (Call::UntagResource { key_id, tag_keys }, &args.key.common)
-        }
-        KeyVerb::ListResourceTags(args) => {
-            (Call::ListResourceTags { key_id: args.key.key_id.clone(), page: all() }, &args.key.common)
-        }
-        KeyVerb::UpdateKeyDescription(args) => {
-            let (key_id, description) = (args.key_id.clone(), args.description.clone());
-            (Call::UpdateKeyDescription { key_id, description }, &args.common)
-        }
-        KeyVerb::ListKeyPolicies(args) => {
-            (Call::ListKeyPolicies { key_id: args.key.key_id.clone(), page: all() }, &args.key.common)
-        }
-        KeyVerb::GetKeyPolicy(args) => {
-            let (key_id, policy_name) = (args.key.key_id.clone(), args.policy_name.clone());
-            (Call::GetKeyPolicy { key_id, policy_name }, &args.key.common)
-        }
-        KeyVerb::PutKeyPolicy(args) => {
-            let (key_id, policy_name) = (args.key.key_id.clone(), args.policy_name.clone());
-            let policy = text_or_file(&args.policy)?;
-            let bypass_policy_lockout_safety_check = args.bypass_policy_lockout_safety_check;
-            (
-                Call::PutKeyPolicy { key_id, policy_name, policy, bypass_policy_lockout_safety_check },
-                &args.key.common,
-            )
-        }
-    })
-}
-
-/// A value as it stands, or what is in the file that `file://PATH` names, as with the AWS CLI.
-fn text_or_file(value: &str) -> Outcome<String> {
-    match value.strip_prefix("file://") {
-        None => Ok(value.to_owned()),
-        Some(path) => {
-            std::fs::read_to_string(Path::new(path)).map_err(|error| Failure::new(Exit::Usage, path, error))
-        }
-    }
-}
-
-/// Tags in the AWS CLI's shorthand, or as JSON.
-fn tags(typed: &[String]) -> Outcome<Vec<Tag>> {
-    let wrong = |text: &str| {
-        let cause = format!("{text:?} is no tag; write TagKey=NAME,TagValue=VALUE, or a JSON list of tags");
-        Failure::new(Exit::Usage, "--tags", cause)
-    };
-    if let [json] = typed
-        && json.trim_start().starts_with('[')
-    {
-        return serde_json::from_str(json).map_err(|_| wrong(json));
-    }
-    let one = |text: &String| {
-        let (key, value) = text.strip_prefix("TagKey=")?.split_once(",TagValue=")?;
-        Some(Tag { tag_key: key.to_owned(), tag_value: value.to_owned() })
-    };
-    typed.iter().map(|text| one(text).ok_or_else(|| wrong(text))).collect()
 }

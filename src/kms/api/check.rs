@@ -37,7 +37,7 @@ fn structure(members: &[Member], typed: &Map<String, Value>) -> Result<Map<Strin
             unknown.escape_debug(),
             known.join(", ")
         );
-        return Err(KmsError::new(Name::ValidationException, message));
+        return Err(KmsError::new(Name::SerializationException, message));
     }
     let mut kept = Map::new();
     for member in members {

@@ -36,8 +36,8 @@ pub fn operation(name: &str) -> Option<&'static Operation> {
 ///
 /// # Errors
 /// `UnknownOperationException` for what AWS doesn't have, `UnsupportedOperationException` for an operation or a parameter
-/// that rekeyfs doesn't, `SerializationException` for a wrong type, `ValidationException` for a parameter that AWS doesn't
-/// know, one that is missing, or a value that is none of its values.
+/// that rekeyfs doesn't, `SerializationException` for a wrong type or a parameter that AWS doesn't know,
+/// `ValidationException` for one that is missing, or a value that is none of its values.
 pub fn call(name: &str, parameters: &Value) -> Result<Call, KmsError> {
     match operation(name) {
         Some(operation) => operation.call(parameters),

@@ -118,7 +118,12 @@ fn what_is_not_as_aws_has_it_is_refused_and_never_ignored() {
     for (operation, parameters, name, about) in [
         ("DescribeKey", json!([]), "SerializationException", "no JSON object"),
         ("DescribeKey", json!({ "KeyId": 7 }), "SerializationException", "NUMBER_VALUE at 'keyId'"),
-        ("DescribeKey", json!({ "keyId": key }), "ValidationException", "must be one of: KeyId, GrantTokens"),
+        (
+            "DescribeKey",
+            json!({ "keyId": key }),
+            "SerializationException",
+            "must be one of: KeyId, GrantTokens",
+        ),
         ("ListKeys", json!({ "Limit": "7" }), "SerializationException", "an Integer"),
         ("ListKeys", json!({ "Limit": 7.5 }), "SerializationException", "an Integer"),
         ("ListKeys", json!({ "Limit": 1e30 }), "SerializationException", "an Integer"),
@@ -133,7 +138,7 @@ fn what_is_not_as_aws_has_it_is_refused_and_never_ignored() {
         (
             "TagResource",
             json!({ "KeyId": key, "Tags": [{ "TagKey": "a", "TagValue": "b", "Extra": 1 }] }),
-            "ValidationException",
+            "SerializationException",
             "\"Extra\"",
         ),
         ("UntagResource", json!({ "KeyId": key, "TagKeys": "a" }), "SerializationException", "a List"),

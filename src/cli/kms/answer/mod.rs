@@ -138,7 +138,8 @@ fn terminal_columns() -> usize {
     usize::from(size.map(|size| size.ws_col).ok().filter(|columns| *columns > 0).unwrap_or(NO_TERMINAL))
 }
 
-fn json(answer: &Value) -> Outcome<String> {
+/// Indented JSON.
+pub(super) fn json(answer: &Value) -> Outcome<String> {
     let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Other, "standard output", error);
     let mut bytes = Vec::new();
     let mut serializer = Serializer::with_formatter(&mut bytes, PrettyFormatter::with_indent(b"    "));
