@@ -19,6 +19,7 @@ from localstack import Server
 from model import Model
 from systems import Aws, Rekeyfs
 
+_SKELETON = "--generate-cli-skeleton"
 _CONSTANTS = {"POLICY": verbs.POLICY, "BAD_POLICY": verbs.BAD_POLICY, "TAGS": verbs.TAGS, "TOKEN": verbs.TOKEN}
 
 
@@ -44,7 +45,8 @@ class Side:
         answer = json.loads(done.out) if done.out.strip() else None
         if name:
             self._account.bind(name, answer)
-        faults = self._model.faults(words[0], answer) if self._model else []
+        answers = self._model and _SKELETON not in words
+        faults = self._model.faults(words[0], answer) if answers else []
         return {"answer": self._account.plain(answer)}, faults
 
 
@@ -88,6 +90,9 @@ def main():
     model = Model()
     with tempfile.TemporaryDirectory(prefix="rekeyfs-oracle-") as scratch:
         scratch = pathlib.Path(scratch)
+        for name, content in verbs.FILES.items():
+            (scratch / name).write_text(content)
+            _CONSTANTS[name] = f"file://{scratch / name}"
         with Server(scratch) as server:
             for number, (name, script) in enumerate(chosen.items(), 1):
                 began = time.monotonic()

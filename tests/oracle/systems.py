@@ -61,6 +61,9 @@ class Aws:
         """`aws kms ARGUMENTS`."""
         from awscli.clidriver import create_clidriver
 
+        if "--generate-cli-skeleton" in arguments:
+            # One that has done verbs prints a skeleton of each of them.
+            self._driver = None
         out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
         before = dict(os.environ)
         os.environ.update(self._env)

@@ -5,6 +5,13 @@ _STATEMENT = '"Sid":"use","Effect":"Allow","Principal":{"AWS":"*"},"Action":"kms
 POLICY = '{"Version":"2012-10-17","Statement":[{' + _STATEMENT + "}]}"
 TAGS = "TagKey=team,TagValue=ledger"
 TOKEN = "bm90IGEgdG9rZW4="
+# In files, by the names that the script has for them: `file://` and the path.
+FILES = {
+    "DESCRIPTION_FILE": "what is\nin a file",
+    "POLICY_FILE": POLICY,
+    "KEY_FILE": '{"Description": "from JSON", "KeyUsage": "ENCRYPT_DECRYPT", "Tags": [{"TagKey": "a", "TagValue": "1"}]}',
+    "TAGS_FILE": '[{"TagKey": "in a file", "TagValue": "yes"}]',
+}
 BAD_POLICY = '{"Version":"2012-10-17","Statement":'
 
 _NOBODY = "1234abcd-12ab-34cd-56ef-1234567890ab"
@@ -272,6 +279,35 @@ SCENARIOS = {
         schedule-key-deletion --key-id $a
         schedule-key-deletion --key-id $a
         cancel-key-deletion --key-id $a
+    """,
+    "lines as people write them": """
+        a = create-key --description $DESCRIPTION_FILE --tags 'TagKey="a = b",TagValue="c=d e"' TagKey=empty,TagValue=
+        describe-key --key $a
+        list-resource-tags --key-id $a
+        tag-resource --key-id $a --tags '[{"TagKey": "json", "TagValue": "a b"}]'
+        tag-resource --key-id $a --tags '{"TagKey": "one", "TagValue": "1"}' '{"TagKey": "two", "TagValue": "2"}'
+        tag-resource --key-id $a --tags $TAGS_FILE
+        tag-resource --key-id $a --tags "TagKey='x@y',TagValue=1 + 2" TagKey=k,TagValue=v --color off
+        list-resource-tags --key-id $a
+        untag-resource --key-id $a --tag-keys '["json", "one"]'
+        untag-resource --key-id $a --tag-keys "a = b" two
+        list-resource-tags --key-id $a
+        b = create-key --cli-input-json $KEY_FILE --description "the flag wins"
+        describe-key --key-id $b --cli-read-timeout 30 --cli-connect-timeout 30
+        list-resource-tags --key-id $b
+        c = create-key --key-spec SYMMETRIC_DEFAULT --no-multi-region --no-bypass-policy-lockout-safety-check
+        d = create-key --customer-master-key-spec SYMMETRIC_DEFAULT --description first --description last
+        put-key-policy --key-id $a --policy-name default --policy $POLICY_FILE
+        get-key-policy --key-id $a --policy-name default
+        update-key-description --key-id $a --description ""
+        describe-key --key-id $a
+        create-alias --alias alias/short --target $a
+        list-aliases --key $a
+        schedule-key-deletion --key-id $a --pending 7
+        describe-key --generate-cli-skeleton
+        tag-resource --generate-cli-skeleton
+        put-key-policy --generate-cli-skeleton
+        list-keys --generate-cli-skeleton
     """,
     "a key for imported material": """
         a = create-key --origin EXTERNAL
