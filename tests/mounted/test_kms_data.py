@@ -181,3 +181,47 @@ class DataOfAUser(Data, UserMountTest):
         self.vault.mount()
         blob = self.encrypted()
         self.assertEqual(self.decrypted(blob), SECRET)
+
+
+class DataOfTheCommandLine(Data, MountedTest):
+    def verb(self, *args):
+        """The answer of a verb, of the mount or of the vault that isn't mounted."""
+        unlock = [] if self.vault.is_mounted() else ["--passfile", self.vault.passfile]
+        printed = self.vault.ok("kms", *args, "--vault", self.vault.path, *unlock)
+        return json.loads(printed) if printed else None
+
+    def mounted(self, wanted):
+        if self.vault.is_mounted() != wanted:
+            (self.vault.mount if wanted else self.vault.umount)()
+
+    def test_the_verbs_encrypt_and_decrypt_whether_the_vault_is_mounted_or_not(self):
+        plain, file = self.dir / "plain", self.dir / "blob"
+        plain.write_bytes(SECRET)
+        context = ["--encryption-context", "purpose=test,place=here"]
+        encrypt = ["encrypt", "--key-id", "alias/default", "--plaintext", f"fileb://{plain}", *context]
+        decrypt = ["decrypt", "--ciphertext-blob", f"fileb://{file}", *context]
+        for encrypting, decrypting in ((True, False), (False, True)):
+            self.mounted(encrypting)
+            file.write_bytes(base64.b64decode(self.verb(*encrypt)["CiphertextBlob"]))
+            self.mounted(decrypting)
+            self.assertEqual(base64.b64decode(self.verb(*decrypt)["Plaintext"]), SECRET)
+        # As AWS's pages have it.
+        text = self.vault.ok("kms", *decrypt, "--output", "text", "--query", "Plaintext", "--vault", self.mnt)
+        self.assertEqual(base64.b64decode(text), SECRET)
+        self.assertKmsError("InvalidCiphertextException", *decrypt[:3])
+        self.assertKmsError("DryRunOperationException", *encrypt, "--dry-run")
+
+    def test_the_verbs_make_data_keys_and_random_bytes_and_re_encrypt_blobs(self):
+        made = self.verb("generate-data-key", "--key-id", "alias/default", "--key-spec", "AES_256")
+        blob = made["CiphertextBlob"]
+        self.assertEqual(self.verb("decrypt", "--ciphertext-blob", blob)["Plaintext"], made["Plaintext"])
+        only = self.verb("generate-data-key-without-plaintext", "--key-id", "alias/default", "--number-of-bytes", "20")
+        self.assertEqual(set(only), {"CiphertextBlob", "KeyId", "KeyMaterialId"})
+        self.assertEqual(len(base64.b64decode(self.verb("generate-random", "--number-of-bytes", "20")["Plaintext"])), 20)
+        other = self.verb("create-key")["KeyMetadata"]
+        moved = self.verb("re-encrypt", "--ciphertext-blob", blob, "--destination-key-id", other["KeyId"])
+        self.assertEqual(moved["KeyId"], other["Arn"])
+        self.assertEqual(self.verb("decrypt", "--ciphertext-blob", moved["CiphertextBlob"])["Plaintext"], made["Plaintext"])
+        path = self.write("file", b"contents", fsync=True)
+        self.vault.ok("kms", "re-encrypt", path, "--destination-key-id", other["KeyId"])
+        self.assertEqual(os.getxattr(path, "user.rekeyfs.key-id").decode(), other["KeyId"])
