@@ -214,6 +214,20 @@ fn help_is_a_command_and_unmount_is_umount() {
 }
 
 #[test]
+fn each_verb_of_the_table_has_the_help_of_its_operation() {
+    let all = Typed::command();
+    let kms = all.find_subcommand("kms").unwrap();
+    for operation in crate::kms::api::operations() {
+        let verb = kms.find_subcommand(operation.verb()).unwrap();
+        assert_eq!(verb.get_about().unwrap().to_string(), operation.help);
+        for member in operation.members {
+            let flag = verb.get_arguments().find(|arg| arg.get_long() == Some(&member.flag()));
+            assert!(flag.is_some_and(|flag| flag.get_help().is_some()), "{} {}", operation.name, member.name);
+        }
+    }
+}
+
+#[test]
 fn a_failure_has_the_statuses_of_what_the_command_is_like() {
     for (text, statuses) in [
         ("rekeyfs fsck v", Statuses::Fsck),

@@ -56,7 +56,7 @@ pub(in crate::cli) enum OwnVerb {
     /// them again). They follow no alias from then on. With --ciphertext-blob instead of files it is the operation of
     /// AWS: what `encrypt` gave, under another key
     ReEncrypt(ReEncrypt),
-    /// Serve AWS KMS's protocol to programs of this host, for the vault of a mount: the aws command, AWS's SDKs, Terraform
+    /// Serve AWS KMS's protocol to programs of this host, for the vault of a mount: the aws command, AWS's SDKs
     Serve(KmsServe),
 }
 

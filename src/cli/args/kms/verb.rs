@@ -68,7 +68,6 @@ pub(in crate::cli) enum Skeleton {
 /// The definition.
 pub(super) fn command(operation: &'static Operation) -> Command {
     let command = Command::new(operation.verb())
-        .about(operation.help)
         .override_usage(usage(operation))
         // As with argparse, what is typed last counts.
         .args_override_self(true)
@@ -102,7 +101,8 @@ pub(super) fn command(operation: &'static Operation) -> Command {
                 .hide(!operation.members.iter().any(|member| member.kind == Kind::Blob))
                 .help("What the text of a parameter that is bytes is [default: base64]"),
         );
-    globals::without_effect(command)
+    // Last, since what is flattened into it brings an about of its own.
+    globals::without_effect(command).about(operation.help)
 }
 
 /// A verb that AWS has and rekeyfs doesn't, with whatever stands behind it.
