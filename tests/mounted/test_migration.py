@@ -198,8 +198,8 @@ class ReEncrypt(Migration):
         self.kms("create-alias", "--alias-name", "alias/new", "--target-key-id", new)
         table = self.vault.ok("kms", "re-encrypt", one, "--destination-key-id", "alias/new", "--output", "table")
         self.assertIn("ReEncrypt", table.splitlines()[1])
-        self.assertRegex(table, rf"\| KeyId +\| {self.arn(new)} +\|")
-        self.assertRegex(table, rf"\| SourceKeyId +\| {self.arn(new)} +\|")
+        self.assertRegex(table, rf"\|  KeyId +\|  {self.arn(new)} +\|")
+        self.assertRegex(table, rf"\|  SourceKeyId *\|  {self.arn(new)} +\|")
 
     def test_refusals_have_the_names_of_kms(self):
         (path,) = self.files(1)
