@@ -1,5 +1,8 @@
 //! Exit statuses and the one-line failures that lead to them. Where gocryptfs has a status for the same
 //! thing it is the same number, so that scripts written for it keep working.
+//!
+//! Two groups have statuses of their own, which these are turned into at the very end ([`Statuses`](super::args::Statuses)):
+//! `fsck` has those of fsck(8), and the verbs of `kms` that AWS has those of the `aws` command. docs/cli-abi.md has all tables.
 
 use std::fmt::Display;
 use std::process::ExitCode;
