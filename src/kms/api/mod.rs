@@ -1,4 +1,4 @@
-//! The operations of the KMS interface are one table ([`operations`]): for each operation AWS's name of it, its parameters
+//! The operations of the KMS interface are one table ([`operations()`]): for each operation AWS's name of it, its parameters
 //! and their types, what its answer has, whether that comes in pages, and how a [`Call`] is made of the parameters. From the
 //! table come the verbs and flags of `rekeyfs kms`, their help, the skeletons that they print, and [`call`], by which
 //! parameters in AWS's JSON become a call. A new operation is a new entry.
