@@ -14,6 +14,7 @@ use super::progress::{Display, long_work};
 use super::target::Target;
 use crate::ids::{KeyVersion, PathText};
 use crate::keyring::{RetireOrder, Retirement};
+use crate::printable;
 use crate::service::{CopyPlace, Retire, RetireReport};
 use crate::storage;
 
@@ -113,7 +114,8 @@ fn text(report: &RetireReport, below: KeyVersion, what: Retirement) -> String {
         }
         Retirement::Restore => format!("key {key}: versions below {below} are open again{lost}\n"),
         Retirement::Trim => {
-            format!("key {key}: versions below {below} are retired; {} were trimmed\n", report.trimmed)
+            let trimmed = printable::counted(report.trimmed, "was", "were");
+            format!("key {key}: versions below {below} are retired; {trimmed} trimmed\n")
         }
     }
 }

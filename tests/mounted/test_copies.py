@@ -126,6 +126,6 @@ class Copies(MountedTest):
             self.assertEqual(done.returncode, 1, done.stderr)
             self.assertIn("Type 'yes' in capital letters", done.stderr)
             self.assertIn("nothing is changed", done.stderr)
-        self.assertIn("1 were trimmed", answered("YES").stdout)
+        self.assertIn("; 1 was trimmed", answered("YES").stdout)
         done = answered("", "--yes")
         self.assertEqual((done.returncode, "capital" in done.stderr), (0, False), done.stderr)
