@@ -39,7 +39,9 @@ const MODE: u32 = 0o644;
 /// A target can't be resolved, or its daemon can't be asked; with `--all` the others are written all the same. The file
 /// can't be written.
 pub(super) fn run(args: &args::Status) -> Outcome {
-    let (mut reports, mut failed) = (Vec::new(), None);
+    let mut reports = Vec::new();
+    // The newest one ends the command, which prints it.
+    let mut failed: Option<Failure> = None;
     let mounts = if args.all { all_mounts() } else { Vec::new() };
     for place in &mounts {
         reports.push(place.report());
@@ -48,8 +50,7 @@ pub(super) fn run(args: &args::Status) -> Outcome {
         match of_target(path, args, &mounts) {
             Ok(report) => reports.extend(report),
             Err(failure) if args.all => {
-                output::complain(&failure);
-                failed = Some(failure);
+                failed.replace(failure).inspect(output::complain);
             }
             Err(failure) => return Err(failure),
         }
@@ -57,8 +58,12 @@ pub(super) fn run(args: &args::Status) -> Outcome {
     let text = exposition::render(&reports);
     match &args.output_file {
         None => output::print(&text)?,
-        Some(file) => replace(file, text.as_bytes())
-            .map_err(|error| Failure::new(Exit::Other, file.display(), error))?,
+        Some(file) => {
+            if let Err(error) = replace(file, text.as_bytes()) {
+                failed.inspect(output::complain);
+                return Err(Failure::new(Exit::Other, file.display(), error));
+            }
+        }
     }
     failed.map_or(Ok(()), Err)
 }

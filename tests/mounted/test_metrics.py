@@ -153,7 +153,8 @@ class Metrics(MountedTest):
         missing = self.dir / "none"
         done = self.vault.run("status", "--all", self.vault.path, missing, "--output", "prometheus", "--output-file", out)
         self.assertNotEqual(done.returncode, 0)
-        self.assertIn(str(missing), done.stderr)
+        [line] = done.stderr.splitlines()
+        self.assertIn(str(missing), line)
         samples = parse(out.read_text())
         self.assertEqual(self.value("rekeyfs_up", samples, vault=vault_id, mountpoint=""), 0)
         self.assertGreater(self.value("rekeyfs_lower_free_bytes", samples, vault=vault_id), 0)
@@ -161,6 +162,13 @@ class Metrics(MountedTest):
         with_secret = parse(self.text(self.vault.path, "--passfile", self.vault.passfile))
         self.assertEqual(self.value("rekeyfs_keyring_generation", with_secret, vault=vault_id), 1)
         self.assertEqual([name for name in os.listdir(self.dir) if name.startswith(".")], [], "nothing unfinished is left")
+
+        # Each reason once, also where the file can't be written.
+        absent = self.dir / "no/file.prom"
+        done = self.vault.run("status", "--all", missing, self.dir, "--output", "prometheus", "--output-file", absent)
+        self.assertNotEqual(done.returncode, 0)
+        said = [line.removeprefix("rekeyfs: ").split(":")[0] for line in done.stderr.splitlines()]
+        self.assertEqual(said, [str(missing), str(self.dir), str(absent)])
 
     def test_how_far_the_key_backup_is_behind_shows(self):
         samples = parse(self.text())
