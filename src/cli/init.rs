@@ -14,6 +14,7 @@ use super::errors;
 use super::exit::{Exit, Failure, Outcome};
 use super::output;
 use super::secrets::NewSecretPlan;
+use super::target;
 use crate::crypto::password::KdfParams;
 use crate::crypto::suite::Suite;
 use crate::ids::PathText;
@@ -139,6 +140,7 @@ fn refuse_unusable(vault: &Path) -> Outcome {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(failed(vault, error)),
     }
+    .map_err(|failure| target::no_place_for_vault(vault).unwrap_or(failure))
 }
 
 fn refuse_filled(vault: &Path, dir: &OwnedFd) -> Outcome {

@@ -11,7 +11,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::options::{Options, UnknownOptions};
 use super::output;
 use super::secrets::{self, SecretPlan};
-use super::target::Target;
+use super::target::{self, Target};
 use crate::control::Client;
 use crate::ids::{PathText, VaultId};
 use crate::keyring::KeyringFile;
@@ -101,7 +101,9 @@ impl MountPlan {
 
     /// Returns the mount once it can be used; none in the foreground, where it has ended.
     fn carry_out(self) -> Outcome<Option<Mounted>> {
-        let prepared = mount::prepare(self.options).map_err(|error| errors::mount(&error))?;
+        let vault = self.options.vault.clone();
+        let prepared = mount::prepare(self.options)
+            .map_err(|error| target::no_place_for_vault(&vault).unwrap_or_else(|| errors::mount(&error)))?;
         let served = self.secret.try_with(prepared.vault(), |secret| {
             prepared
                 .serve(secret, |error| errors::status_of_mount(error) as u8)

@@ -234,6 +234,12 @@ pub(super) fn ended_mount(path: &Path) -> Option<Failure> {
     }
 }
 
+/// Why no vault can be opened or made at a path, where a mount's end is the reason.
+pub(super) fn no_place_for_vault(path: &Path) -> Option<Failure> {
+    let place = Destination::of(path).ok()?;
+    if place.mount.is_some() { ended_mount(path) } else { left_mountpoint(path) }
+}
+
 /// Why nothing is at a path that a detached mount has left. A vault's directory is never such a one.
 pub(super) fn left_mountpoint(path: &Path) -> Option<Failure> {
     let place = Destination::of(path).ok()?;

@@ -340,6 +340,14 @@ class Ended(MountedTest):
         self.each_command(self.mnt, "the daemon of this mount died", clean_up, status=20)
         done = self.vault.run("status", self.mnt / "no/such/file")
         self.assertRefused(done, "the daemon of this mount died", status=20)
+        # Who names the mountpoint where a vault belongs, and a vault that lay in the mount.
+        other = self.dir / "other"
+        other.mkdir()
+        for command in (("init", self.mnt), ("init", self.mnt / "new"), ("mount", self.mnt, other), ("mount", self.mnt / "new", other)):
+            with self.subTest(command):
+                done = self.vault.run(*command, "--passfile", self.vault.passfile)
+                self.assertRefused(done, "the daemon of this mount died", clean_up, status=20)
+                self.assertNotIn("os error", done.stderr)
         # Under a shell that stands in there.
         sleeper = subprocess.Popen(["sleep", "60"], cwd=self.mnt) if os.path.isdir(self.mnt) else None
         self.vault.ok("umount", self.mnt)
@@ -376,6 +384,10 @@ class Ended(MountedTest):
             self.assertRefused(self.vault.run("umount", self.mnt), "detached and still in use", status=42)
             self.assertRefused(self.vault.run("umount", self.vault.path), "detached and still in use", status=42)
             self.assertRefused(self.vault.try_mount(), f"in use by process {pid}", "detached", status=40)
+            other = self.dir / "other"
+            other.mkdir()
+            done = self.vault.run("mount", self.mnt, other, "--passfile", self.vault.passfile)
+            self.assertRefused(done, "detached and still in use", status=42)
             # The vault is asked through its daemon, which says it once.
             done = self.vault.run("status", self.vault.path, "--json")
             self.assertEqual(done.returncode, 0, done.stderr)
