@@ -7,6 +7,10 @@
 //! PRINCIPAL is `admin`, who manages keys, or `uid:NUMBER`, who uses them as their policies allow. Lines that begin with `#` and empty
 //! ones don't count. The file is read again when it has changed, so that a line that is taken out opens nothing from then
 //! on; while it can't be read or has a line that isn't understood, no credentials are good.
+//!
+//! A file that doesn't end with a line's end is being written, or was cut off: what is there of its last line may have more
+//! rights than the whole (`read-only` missing, `uid:1` of `uid:1000`). It isn't understood either, nor is one over
+//! [`MAX_LEN`].
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -108,9 +112,9 @@ impl Credentials {
         // What was read before counts no more, also if this fails.
         *read = None;
         let mut text = Zeroizing::new(String::new());
-        file.take(MAX_LEN).read_to_string(&mut text).map_err(failed)?;
-        let grants =
-            parse(&text).map_err(|(line, what)| CredentialsError::Line(self.path.clone(), line, what))?;
+        read_whole(&file, &mut text).map_err(failed)?;
+        let grants = check_whole(&text).and_then(|()| parse(&text));
+        let grants = grants.map_err(|(line, what)| CredentialsError::Line(self.path.clone(), line, what))?;
         let grants = Arc::new(grants);
         *read = Some((stamp, Arc::clone(&grants)));
         Ok(grants)
@@ -151,6 +155,21 @@ fn open_closed(path: &Path, how: &mut OpenOptions) -> Result<File, CredentialsEr
         return Err(exposed("others can read or write it"));
     }
     Ok(file)
+}
+
+/// The text of a file of at most [`MAX_LEN`] bytes.
+fn read_whole(file: &File, text: &mut String) -> io::Result<()> {
+    file.take(MAX_LEN + 1).read_to_string(text)?;
+    if text.len() as u64 > MAX_LEN { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(()) }
+}
+
+/// Whether the last line has its end.
+fn check_whole(text: &str) -> Result<(), (usize, &'static str)> {
+    if text.is_empty() || text.ends_with('\n') {
+        Ok(())
+    } else {
+        Err((text.lines().count(), "it has no line's end, so it may not be whole"))
+    }
 }
 
 /// The grants of a file's text; or the number of a line, and what is wrong with it.
@@ -209,7 +228,7 @@ pub(crate) fn add(path: &Path, principal: Principal, read_only: bool) -> Result<
     let mut file = open_closed(path, OpenOptions::new().read(true).append(true).create(true).mode(MODE))?;
     flock(&file, FlockOperation::LockExclusive).map_err(|errno| failed(errno.into()))?;
     let mut text = Zeroizing::new(String::new());
-    (&file).take(MAX_LEN).read_to_string(&mut text).map_err(failed)?;
+    read_whole(&file, &mut text).map_err(failed)?;
     parse(&text).map_err(|(line, what)| CredentialsError::Line(path.to_owned(), line, what))?;
     let made = NewKey {
         access_key: format!("{ID_PREFIX}{}", BASE32_NOPAD.encode(&random::array::<10>())),

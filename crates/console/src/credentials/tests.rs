@@ -94,6 +94,33 @@ fn a_last_line_without_an_end_is_not_run_into() {
 }
 
 #[test]
+fn a_line_that_is_half_written_grants_nothing() {
+    let (_dir, path) = place();
+    let credentials = Credentials::of(path.clone());
+    let whole = format!("# mine\n{ID} {SECRET} uid:1000 read-only\n");
+    for (cut, _) in whole.char_indices().skip(8) {
+        write(&path, &whole[..cut]);
+        let refused = credentials.grant(ID).err().map(|error| error.to_string());
+        assert!(refused.is_some_and(|said| said.contains(":2: ")), "{:?}", &whole[..cut]);
+    }
+    write(&path, &whole);
+    assert!(credentials.grant(ID).unwrap().unwrap().read_only);
+}
+
+#[test]
+fn a_file_that_is_too_long_is_not_read_in_part() {
+    let (_dir, path) = place();
+    let line = format!("{ID} {SECRET} admin\n");
+    let fill = "#\n".repeat((MAX_LEN as usize - line.len()) / 2 + 1);
+    write(&path, &format!("{line}{fill}"));
+    let credentials = Credentials::of(path.clone());
+    assert!(matches!(credentials.check(), Err(CredentialsError::Io(..))));
+    assert!(add(&path, Principal::Admin, false).is_err());
+    write(&path, &format!("{line}{}", &fill[2..]));
+    assert_eq!(credentials.check().unwrap(), 1);
+}
+
+#[test]
 fn messages_have_no_secret() {
     let (_dir, path) = place();
     write(&path, &format!("{ID} {SECRET} nobody\n"));
