@@ -2,7 +2,8 @@
 //!
 //! Each asks the key's policy for the user who asks: the principal where it is a user, else the user of the process that asks; the
 //! owner and root are no exceptions, as with files. A blob that doesn't open is refused without a reason. What is decrypted or
-//! made is wiped here; in the answer by who sends it ([`wipe`]). No plaintext is logged.
+//! made is wiped here; in the answer by who sends it ([`wipe`]). No plaintext is logged. Each version that was used is an event: a
+//! re-encryption from one to another is two.
 
 mod request;
 
@@ -45,7 +46,13 @@ impl Keys {
         let (used, answer) = match call {
             Call::Encrypt(asked) => self.encrypt(asked)?,
             Call::Decrypt(asked) => self.decrypt(asked)?,
-            Call::ReEncrypt(asked) => self.re_encrypt(asked)?,
+            Call::ReEncrypt(asked) => {
+                let (from, to, answer) = self.re_encrypt(asked)?;
+                if from != to {
+                    self.record_data_use(call, Some(from));
+                }
+                (to, answer)
+            }
             Call::GenerateDataKey(asked) => self.data_key(asked, KeyUse::GenerateDataKey)?,
             Call::GenerateDataKeyWithoutPlaintext(asked) => {
                 self.data_key(asked, KeyUse::GenerateDataKeyWithoutPlaintext)?
@@ -85,7 +92,8 @@ impl Keys {
         Ok((used, answer))
     }
 
-    fn re_encrypt(&self, asked: &ReEncrypt) -> Result<(BackingKeyId, Value)> {
+    /// Gives the version that was opened, the one that encrypts now, and the answer.
+    fn re_encrypt(&self, asked: &ReEncrypt) -> Result<(BackingKeyId, BackingKeyId, Value)> {
         check_algorithm(asked.source_encryption_algorithm.as_deref())?;
         check_algorithm(asked.destination_encryption_algorithm.as_deref())?;
         let before = context(&asked.source_encryption_context)?;
@@ -104,7 +112,7 @@ impl Keys {
             "SourceKeyMaterialId": self.material_of(from)?,
             "DestinationKeyMaterialId": self.material_of(used)?,
         });
-        Ok((used, answer))
+        Ok((from, used, answer))
     }
 
     fn data_key(&self, asked: &DataKey, used_for: KeyUse) -> Result<(BackingKeyId, Value)> {

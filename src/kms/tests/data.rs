@@ -382,6 +382,26 @@ fn the_log_says_who_used_which_key_and_neither_data_nor_context() {
     assert!(!format!("{asked:?}").contains(DAWN), "nor what is shown of a call");
 }
 
+/// The key that was opened is what an audit asks for, though the answer is a blob of the other.
+#[test]
+fn a_re_encryption_is_in_the_log_with_both_its_keys() {
+    let f = Fixture::new();
+    let keys = f.create(&[&key_file(1)]).keys;
+    let other = keys.create_key_for_test("alias/other".parse().unwrap());
+    let before = blob(&keys, NAME);
+    let known = events(&f, "KMS Request").len();
+    keys.call(&Call::ReEncrypt(re_encrypt(&before, "alias/other"))).unwrap();
+    // Under the same version again: one use of one version.
+    keys.call(&Call::ReEncrypt(re_encrypt(&before, NAME))).unwrap();
+    let found: Vec<_> = events(&f, "KMS Request")[known..]
+        .iter()
+        .map(|event| (event["event-name"].clone(), event["key-id"].clone(), event["version"].clone()))
+        .collect();
+    let (from, to) = (default_key(&keys).key.to_string(), other.to_string());
+    let used = |key: &String| (json!("ReEncrypt"), json!(key), json!(1));
+    assert_eq!(found, [used(&from), used(&to), used(&from)]);
+}
+
 /// Users cause such requests as fast as they like.
 #[test]
 fn a_flood_of_requests_is_counted_and_does_not_fill_the_log() {
