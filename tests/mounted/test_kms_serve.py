@@ -23,6 +23,7 @@ NOT_MOUNTED = 42
 CLIENTS = TARGET / "oracle/venv/bin/python"
 IDLE_SECONDS = 10
 CONNECTIONS_MAX = 64
+CALLS_MAX = 8
 
 
 class Endpoint:
@@ -357,6 +358,45 @@ class KmsServe(MountedTest):
             status, answer = answer_of(connection)
         self.assertEqual((status, answer["KeyMetadata"]["Description"]), (200, "under way"))
         self.assertEqual(endpoint.end(), 0)
+
+    def test_calls_whose_clients_gave_up_while_the_mount_hung_are_not_done_later(self):
+        endpoint = self.serve()
+        before = len(endpoint.ok("ListKeys")["Keys"])
+        fields, body = endpoint.signed("CreateKey")
+        head = "POST / HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items()) + "\r\n"
+        daemon = self.vault.daemon_pid()
+        os.kill(daemon, signal.SIGSTOP)
+        try:
+            for _ in range(3):
+                clients = [endpoint.connect() for _ in range(10)]
+                for client in clients:
+                    client.sendall(head.encode() + body)
+                time.sleep(0.3)
+                for client in clients:
+                    client.close()
+        finally:
+            os.kill(daemon, signal.SIGCONT)
+        # Eight were on their way to the mount: what becomes of those can't be known.
+        made = len(endpoint.ok("ListKeys")["Keys"]) - before
+        self.assertLessEqual(made, CALLS_MAX)
+        time.sleep(0.3)
+        made = len(endpoint.ok("ListKeys")["Keys"]) - before
+        self.assertLessEqual(made, CALLS_MAX)
+
+    def test_it_ends_when_it_is_told_to_while_the_mount_hangs(self):
+        endpoint = self.serve()
+        fields, body = endpoint.signed("ListKeys")
+        head = "POST / HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items()) + "\r\n"
+        daemon = self.vault.daemon_pid()
+        os.kill(daemon, signal.SIGSTOP)
+        try:
+            with endpoint.connect() as client:
+                client.sendall(head.encode() + body)
+                time.sleep(0.3)
+            endpoint.process.terminate()
+            self.assertEqual(endpoint.process.wait(10), 0)
+        finally:
+            os.kill(daemon, signal.SIGCONT)
 
     def accepts(self, endpoint):
         try:

@@ -6,7 +6,8 @@
 //! 3. The signature is the secret's.
 //! 4. The operation and its parameters are a call, by the table that makes the command line too.
 //! 5. The access key may make it: one that is read-only changes nothing; the rest is the daemon's to judge.
-//! 6. The daemon does it, on a thread on which waiting is allowed.
+//! 6. The daemon does it, on a thread on which waiting is allowed. Until one is free the client can still hang up, and
+//!    then it isn't done.
 //!
 //! A request is refused with AWS's words. Statuses of 500 and up are for what may be over in a moment, since SDKs try again.
 
@@ -23,6 +24,7 @@ use rekeyfs::ids::Timestamp;
 use rekeyfs::kms::{Call, api, wipe};
 use rekeyfs::service::{ErrorKind, ErrorReply, KmsReply};
 use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::answer::{Answer, JSON};
@@ -38,6 +40,9 @@ pub(crate) const BODY_MAX: usize = 1 << 20;
 /// How long a client may take to send its body.
 pub(crate) const BODY_TIME: Duration = Duration::from_secs(10);
 
+/// Calls that wait for the daemon at a time. It serves 16 connections.
+pub(crate) const CALLS_MAX: usize = 8;
+
 /// What `x-amz-target` begins with: the service's name in its model.
 const TARGET_PREFIX: &str = "TrentService.";
 const TARGET: &str = "x-amz-target";
@@ -49,6 +54,9 @@ pub(crate) struct Endpoint {
     names: Names,
     scope: Scope,
     limited: LimitedLog,
+    /// Taken before a call is given to a thread. A client that hangs up while it waits for one has asked for nothing: no call
+    /// lies in a queue that is done when nobody waits for it any more, and none fills the memory.
+    calls: Arc<Semaphore>,
 }
 
 impl Endpoint {
@@ -65,6 +73,7 @@ impl Endpoint {
             names: Names::of(&serve.region, &serve.account),
             scope: Scope { region: serve.region.to_string(), service: "kms" },
             limited: LimitedLog::default(),
+            calls: Arc::new(Semaphore::new(CALLS_MAX)),
         })
     }
 
@@ -83,7 +92,14 @@ impl Endpoint {
         let call = self.call(parts, &body)?;
         check_access(&grant, &call)?;
         let (vault, principal) = (Arc::clone(&self.vault), grant.principal);
-        let done = tokio::task::spawn_blocking(move || vault.call(&call, principal)).await;
+        // Never closed.
+        let Ok(turn) = Arc::clone(&self.calls).acquire_owned().await else { return Err(bug()) };
+        let done = tokio::task::spawn_blocking(move || {
+            let answered = vault.call(&call, principal);
+            drop(turn);
+            answered
+        })
+        .await;
         match done {
             Ok(Ok(KmsReply::Done { mut answer })) => {
                 self.names.outward(&mut answer);
@@ -94,7 +110,7 @@ impl Endpoint {
             }
             Ok(Ok(KmsReply::Failed { error })) => Err(self.refusal(&error.name.to_string(), &error.message)),
             Ok(Err(error)) => Err(self.failure(&error)),
-            Err(_) => Err(internal("the endpoint met a bug and continues; its log says which")),
+            Err(_) => Err(bug()),
         }
     }
 
@@ -210,6 +226,10 @@ fn check_access(grant: &Grant, call: &Call) -> Result<(), Answer> {
         "User: {who} is not authorized to perform: kms:{operation} because its credentials are read-only"
     );
     Err(Answer::error(StatusCode::BAD_REQUEST, "AccessDeniedException", &message))
+}
+
+fn bug() -> Answer {
+    internal("the endpoint met a bug and continues; its log says which")
 }
 
 fn internal(message: &str) -> Answer {

@@ -9,7 +9,7 @@
 //! All of it runs on one thread; calls wait for the daemon on [`CALLS_MAX`] others, fewer than the daemon serves, so that
 //! commands of the vault's owner still get through.
 //!
-//! On SIGTERM and SIGINT nothing more is accepted, requests under way are answered, and it ends with 0.
+//! On SIGTERM and SIGINT nothing more is accepted, requests under way are answered, for [`END_TIME`] at most, and it ends with 0.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -32,13 +32,11 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use crate::credentials::CredentialsError;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{CALLS_MAX, Endpoint};
 use crate::log;
 
 /// Connections served at a time.
 const CONNECTIONS_MAX: usize = 64;
-/// Calls that wait for the daemon at a time. It serves 16 connections.
-const CALLS_MAX: usize = 8;
 /// How long a client may take to send the head of a request, and to take what is sent to it.
 const IDLE_TIME: Duration = Duration::from_secs(10);
 /// The longest head of a request, in bytes.
@@ -77,7 +75,7 @@ pub(crate) fn run(serve: &ServeKms) -> Result<(), ServerError> {
         .max_blocking_threads(CALLS_MAX)
         .build()
         .map_err(ServerError::Start)?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let ending = end_by_signal().map_err(ServerError::Start)?;
         let graceful = Arc::new(GracefulShutdown::new());
         let listener = Listener::bind(&serve.listen).await?;
@@ -91,7 +89,10 @@ pub(crate) fn run(serve: &ServeKms) -> Result<(), ServerError> {
             let _ = timeout(END_TIME, graceful.shutdown()).await;
         }
         Ok(())
-    })
+    });
+    // A call to a mount that hangs is left: to drop the runtime would wait for its thread.
+    runtime.shutdown_background();
+    served
 }
 
 /// Notified on SIGTERM or SIGINT.
