@@ -241,7 +241,9 @@ class TestUpgradeAndRemoval(InstalledTest):
         m.ok("DEBIAN_FRONTEND=noninteractive apt-get -qq -y purge rekeyfs")
         is_served("after the purge")
         # There is no helper any more: umount's own way does.
-        m.ok(f"kill $(cat /run/writer); sync; umount {MNT}")
+        m.ok("kill $(cat /run/writer); sync")
+        # Its sleep has the log open a moment longer.
+        m.wait_until(f"umount {MNT}", 5)
         m.wait_until(f"! pgrep -x '{DAEMON}'")
         for kept in (f"{VAULT}/keyring", f"{VAULT}/tree", PASS, "/var/lib/rekeyfs"):
             self.assertTrue(m.path(kept).exists(), kept)
