@@ -49,7 +49,8 @@ fn a_kept_backup_has_each_change_and_opens_with_its_passphrase_alone() {
     let info = keep(&opened, &to).unwrap();
     assert_eq!((info.problem, info.lag, info.age), (None, lag(0, 0), false));
     assert_eq!(std::fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o600);
-    let before = std::fs::metadata(&to).unwrap().ino();
+    // Held, so that no other file gets its inode number.
+    let before = std::fs::File::open(&to).unwrap();
     let slots = KeyringFile::read_header(&f.vault()).unwrap().slots.list();
     for _ in 0..3 {
         let version = rotate(&opened.keys);
@@ -57,7 +58,8 @@ fn a_kept_backup_has_each_change_and_opens_with_its_passphrase_alone() {
     }
     opened.keys.create_key_for_test("alias/new".parse().unwrap());
     assert_eq!(opened.keys.key_backup().unwrap().lag(), lag(0, 0));
-    assert_ne!(std::fs::metadata(&to).unwrap().ino(), before, "in a new file each time");
+    let (now, before) = (std::fs::metadata(&to).unwrap(), before.metadata().unwrap());
+    assert_ne!(now.ino(), before.ino(), "in a new file each time");
     // A vault that has lost its keyring gets it back, and keeps nothing by itself.
     let newest = opened.keys.generation();
     std::fs::remove_file(f.vault().join("keyring")).unwrap();
