@@ -1,17 +1,11 @@
-"""What an operator reads at a terminal: lines fit its width, a line is a file or an event, and all commands tell times alike.
-A pseudo-terminal of the test's own is the terminal."""
+"""What an operator reads at a terminal: lines fit its width, a line is a file or an event, and all commands tell times alike."""
 
-import fcntl
 import json
 import os
-import pty
 import re
-import struct
-import subprocess
-import termios
 
-import harness
 from harness import MountedTest
+from terminals import output_at_terminal
 
 TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d\S*(?: [+-]\d\d:\d\d)?")
 # 2026-11-22 03:00 +01:00
@@ -25,25 +19,8 @@ class Columns(MountedTest):
         self.vault.env |= {"TZ": "Asia/Kathmandu" if os.path.exists("/usr/share/zoneinfo/Asia/Kathmandu") else "<+0545>-05:45",
                            "LC_ALL": "C.UTF-8"}  # fmt: skip
 
-    def at_terminal(self, *args, columns=80, status=0):
-        """What a command shows on a terminal of this width, and what it says on standard error."""
-        ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        with subprocess.Popen(
-            [harness.BIN, *map(str, args)], env=self.vault.env, cwd=self.vault.base,
-            stdin=subprocess.DEVNULL, stdout=theirs, stderr=subprocess.PIPE,
-        ) as command:  # fmt: skip
-            os.close(theirs)
-            shown = b""
-            try:
-                while part := os.read(ours, 65536):
-                    shown += part
-            except OSError:
-                pass  # the end of a terminal that nobody has open
-            said = command.stderr.read().decode()
-        os.close(ours)
-        self.assertEqual(command.returncode, status, said)
-        return shown.decode().replace("\r\n", "\n"), said
+    def at_terminal(self, *args, columns=80):
+        return output_at_terminal(self.vault, *args, columns=columns)
 
     def fits(self, shown, columns=80):
         for line in shown.splitlines():

@@ -2,15 +2,13 @@
 
 import os
 import pathlib
-import pty
-import select
 import shutil
 import subprocess
 import tempfile
-import time
 import unittest
 
 from harness import BIN
+from terminals import Terminal
 
 # What is completed is typed on: the command prints what it was given in the end.
 SHOWS = "rekeyfs() { printf 'GIVEN:%s;\\n' \"$*\"; }"
@@ -18,32 +16,15 @@ BASH = "source {scripts}/rekeyfs; bind 'set bell-style none'"
 ZSH = "fpath=({scripts} $fpath); autoload -Uz compinit; compinit -u -D; unsetopt beep"
 
 
-class Shell:
-    """An interactive shell at a terminal of the test's own."""
+class Shell(Terminal):
+    """An interactive shell."""
 
     def __init__(self, test, command, setup, directory):
-        self.ours, theirs = pty.openpty()
-        self.shown = ""
         env = {"PATH": os.environ["PATH"], "TERM": "vt100", "HOME": str(directory), "INPUTRC": "/dev/null", "LANG": "C.UTF-8", "PS1": "$ "}
-        self.program = subprocess.Popen(
-            command, cwd=directory, env=env, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
-        )
-        os.close(theirs)
-        test.addCleanup(os.close, self.ours)
-        test.addCleanup(self.program.wait)
-        test.addCleanup(self.program.kill)
+        program, *options = command
+        super().__init__(test, [shutil.which(program), *options], env, cwd=directory)
         self.type(f"{SHOWS}; {setup}; echo RE''ADY\r")
         self.wait_for("READY")
-
-    def type(self, text):
-        os.write(self.ours, text.encode())
-
-    def wait_for(self, text, seconds=20):
-        end = time.monotonic() + seconds
-        while text not in self.shown:
-            assert time.monotonic() < end, f"{text!r} is not shown: {self.shown!r}"
-            if select.select([self.ours], [], [], 0.1)[0]:
-                self.shown += os.read(self.ours, 65536).decode(errors="replace")
 
     def given(self, line):
         """The arguments of the command line, once it is completed and entered."""

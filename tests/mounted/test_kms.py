@@ -1,17 +1,13 @@
 """`rekeyfs kms` on a mounted vault: no passphrase, in effect at once, for that key's files only."""
 
-import contextlib
 import errno
-import fcntl
 import json
 import os
-import pty
-import struct
-import termios
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
-from harness import BIN, MountedTest, wait_until
+from harness import MountedTest, wait_until
+from terminals import output_at_terminal
 
 
 class Kms(MountedTest):
@@ -156,18 +152,10 @@ class Kms(MountedTest):
 
     def test_a_table_fits_the_terminal_as_the_aws_cli_makes_it_fit(self):
         """One object's fields are beside each other if there is room, else under each other."""
+        query = "KeyMetadata.{Arn:Arn,Id:KeyId,State:KeyState}"
+        describe = ("kms", "describe-key", "--vault", self.mnt, "--key-id", "alias/default", "--query", query, "--output", "table")
         for columns, rows in ((200, 1), (80, 0)):
-            child, terminal = pty.fork()
-            if child == 0:
-                fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-                query = "KeyMetadata.{Arn:Arn,Id:KeyId,State:KeyState}"
-                words = ["kms", "describe-key", "--vault", self.mnt, "--key-id", "alias/default", "--query", query, "--output", "table"]
-                os.execve(BIN, [BIN, *words], self.vault.env)
-            shown = b""
-            with contextlib.suppress(OSError):  # EIO: the other end is closed
-                while more := os.read(terminal, 65536):
-                    shown += more
-            os.close(terminal)
-            self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 0, shown)
-            beside = [line for line in shown.decode().splitlines() if " Arn " in line and " State " in line]
-            self.assertEqual(len(beside), rows, shown.decode())
+            shown, said = output_at_terminal(self.vault, *describe, columns=columns)
+            self.assertEqual(said, "")
+            beside = [line for line in shown.splitlines() if " Arn " in line and " State " in line]
+            self.assertEqual(len(beside), rows, shown)

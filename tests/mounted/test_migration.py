@@ -4,13 +4,12 @@ import datetime
 import errno
 import json
 import os
-import pty
 import re
-import select
 import subprocess
 import time
 
-from harness import BIN, MountedTest, wait_until
+from harness import MountedTest, wait_until
+from terminals import output_at_terminal
 
 KMS, NOT_MOUNTED, FAILED = 254, 42, 1
 
@@ -107,7 +106,7 @@ class Status(Migration):
         self.assertEqual(len({len(line) for line in lines}), 1, text)
         for locale, cell in (("C.UTF-8", "█"), ("C", "#")):
             with self.subTest(locale):
-                rows = self.rows(self.on_a_terminal("status", self.mnt, LC_ALL=locale))
+                rows = self.rows(output_at_terminal(self.vault, "status", self.mnt, columns=0, LC_ALL=locale)[0])
                 # 80 columns, of which the bar of all files would take what the table leaves.
                 left = 80 - len(lines[0]) - 2
                 wanted = [-(-files * left // 8) for files in (6, 2)]
@@ -116,24 +115,6 @@ class Status(Migration):
         text = self.vault.ok("status", self.vault.path, "--passfile", self.vault.passfile)
         self.assertIn("not mounted", text)
         self.assertIn("8 files that hold data, counted at", text)
-
-    def on_a_terminal(self, *args, **env):
-        master, slave = pty.openpty()
-        with subprocess.Popen([BIN, *map(str, args)], env={**self.vault.env, "TERM": "xterm", **env}, stdin=slave,
-                              stdout=slave, stderr=slave) as running:  # fmt: skip
-            os.close(slave)
-            out = b""
-            while select.select([master], [], [], 20)[0]:
-                try:
-                    data = os.read(master, 65536)
-                except OSError:
-                    break
-                if not data:
-                    break
-                out += data
-            self.assertEqual(running.wait(10), 0, out)
-        os.close(master)
-        return out.decode().replace("\r\n", "\n")
 
     def test_what_is_to_come(self):
         key, other = self.default_key(), self.key()

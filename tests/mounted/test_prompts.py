@@ -1,75 +1,13 @@
-"""Secrets that are typed at a terminal: what is asked, how often, and that nothing of it shows. A pseudo-terminal of the
-test's own is the terminal."""
+"""Secrets that are typed at a terminal: what is asked, how often, and that nothing of it shows."""
 
-import errno
 import os
 import pathlib
-import pty
-import select
 import shlex
 import signal
-import subprocess
-import termios
-import time
 
 import harness
 from harness import NOBODY, PASSPHRASE, MountedTest, UserMountTest, is_gone, wait_until
-
-# Gives the program its standard input as its terminal, as a login does; then starts it.
-CONTROLLED = "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
-
-
-class Terminal:
-    """A program at a terminal: what it shows, and what is typed."""
-
-    def __init__(self, test, command, env, *, controlled=True, uid=None):
-        self.ours, self.theirs = pty.openpty()
-        self.shown = ""
-        command = list(map(str, command))
-        if controlled:
-            command = ["python3", "-c", CONTROLLED, *command]
-        else:
-            # As `su -c` starts it: a session of its own, and no terminal to control.
-            command = ["setsid", *(["setpriv", f"--reuid={uid}", "--clear-groups"] if uid else []), *command]
-        self.before = termios.tcgetattr(self.theirs)
-        self.program = subprocess.Popen(command, env=env, stdin=self.theirs, stdout=self.theirs, stderr=self.theirs)
-        test.addCleanup(os.close, self.ours)
-        test.addCleanup(os.close, self.theirs)
-        test.addCleanup(self.program.wait)
-        test.addCleanup(self.program.kill)
-
-    def is_hidden(self):
-        return not termios.tcgetattr(self.theirs)[3] & termios.ECHO
-
-    def is_as_before(self):
-        return termios.tcgetattr(self.theirs) == self.before
-
-    def hear(self, seconds):
-        if select.select([self.ours], [], [], seconds)[0]:
-            try:
-                self.shown += os.read(self.ours, 4096).decode()
-            except OSError as error:
-                assert error.errno == errno.EIO
-                time.sleep(0.01)
-
-    def wait_for(self, text, times=1, seconds=60):
-        end = time.monotonic() + seconds
-        while self.shown.count(text) < times:
-            assert time.monotonic() < end, f"{text!r} is not shown {times} times: {self.shown!r}"
-            self.hear(0.05)
-
-    def type(self, line):
-        assert wait_until(self.is_hidden, 10), "what is typed would be shown"
-        os.write(self.ours, line.encode() + b"\r")
-
-    def ended(self, seconds=60):
-        """Its status, once it has ended."""
-        end = time.monotonic() + seconds
-        while self.program.poll() is None:
-            assert time.monotonic() < end, f"it runs on: {self.shown!r}"
-            self.hear(0.05)
-        self.hear(0.05)
-        return self.program.returncode
+from terminals import Terminal
 
 
 class Prompts(MountedTest):
@@ -89,7 +27,7 @@ class Prompts(MountedTest):
         terminal = self.mounting()
         for times in (1, 2, 3):
             terminal.wait_for(self.prompt, times)
-            terminal.type(f"wrong {times}")
+            terminal.type_secret(f"wrong {times}")
         self.assertEqual(terminal.ended(), harness.WRONG_PASSPHRASE_EXIT)
         self.assertEqual(terminal.shown.count("wrong passphrase"), 3, terminal.shown)
         self.assertNotIn("wrong 1", terminal.shown)
@@ -103,9 +41,9 @@ class Prompts(MountedTest):
             with self.subTest(options):
                 terminal = self.mounting(*options)
                 terminal.wait_for(self.prompt)
-                terminal.type("wrong")
+                terminal.type_secret("wrong")
                 terminal.wait_for(self.prompt, 2)
-                terminal.type(PASSPHRASE)
+                terminal.type_secret(PASSPHRASE)
                 self.assertTrue(wait_until(self.vault.is_mounted, 30), terminal.shown)
                 self.assertTrue(terminal.is_as_before())
                 self.vault.pid = terminal.program.pid if options else self.vault.daemon_pid()
@@ -122,7 +60,7 @@ class Prompts(MountedTest):
         terminal = self.at_terminal("status", self.vault.path)
         for times, typed in enumerate(("wrong", "still wrong", PASSPHRASE), 1):
             terminal.wait_for(self.prompt, times)
-            terminal.type(typed)
+            terminal.type_secret(typed)
         self.assertEqual(terminal.ended(), 0, terminal.shown)
 
     def test_a_wrong_secret_of_a_file_or_command_is_tried_once(self):
@@ -137,7 +75,7 @@ class Prompts(MountedTest):
     def test_without_a_controlling_terminal_standard_input_is_it(self):
         terminal = self.at_terminal("status", self.vault.path, controlled=False)
         terminal.wait_for(self.prompt)
-        terminal.type(PASSPHRASE)
+        terminal.type_secret(PASSPHRASE)
         self.assertEqual(terminal.ended(), 0, terminal.shown)
         self.assertNotIn(PASSPHRASE, terminal.shown)
         self.assertTrue(terminal.is_as_before())
@@ -147,9 +85,9 @@ class Prompts(MountedTest):
             vault = self.dir / f"new-{status}"
             terminal = self.at_terminal("init", vault, "--kdf-memory", "8", "--no-recovery-key")
             terminal.wait_for(f"New passphrase of {vault}: ")
-            terminal.type("the first")
+            terminal.type_secret("the first")
             terminal.wait_for("The new passphrase again: ")
-            terminal.type(second)
+            terminal.type_secret(second)
             self.assertEqual(terminal.ended(), status, terminal.shown)
             self.assertEqual((vault / "keyring").exists(), status == 0)
             self.assertNotIn("the first", terminal.shown)
@@ -163,7 +101,7 @@ class Prompts(MountedTest):
                     terminal.wait_for(self.prompt)
                     self.assertTrue(wait_until(terminal.is_hidden, 10))
                     if sent == "^C":
-                        os.write(terminal.ours, b"half a passphra\x03")
+                        terminal.type("half a passphra\x03")
                     else:
                         os.kill(terminal.program.pid, sent)
                     expected = signal.SIGINT if sent == "^C" else sent
@@ -175,7 +113,7 @@ class Prompts(MountedTest):
         for typed, status in (("", 22), ("\x04", 9)):
             terminal = self.mounting()
             terminal.wait_for(self.prompt)
-            terminal.type(typed)
+            terminal.type_secret(typed)
             self.assertEqual(terminal.ended(), status, terminal.shown)
             self.assertTrue(terminal.is_as_before())
 
@@ -188,9 +126,9 @@ class PromptsOfAnotherUser(UserMountTest):
             self, [self.bin, "init", vault, "--kdf-memory", "8"], self.vault.env, controlled=False, uid=NOBODY
         )
         terminal.wait_for(f"New passphrase of {vault}: ")
-        terminal.type("a passphrase of theirs")
+        terminal.type_secret("a passphrase of theirs")
         terminal.wait_for("The new passphrase again: ")
-        terminal.type("a passphrase of theirs")
+        terminal.type_secret("a passphrase of theirs")
         self.assertEqual(terminal.ended(), 0, terminal.shown)
         self.assertNotIn("a passphrase of theirs", terminal.shown)
         self.assertTrue(terminal.is_as_before())
@@ -207,9 +145,9 @@ class PromptsOfAnotherUser(UserMountTest):
                 terminal = Terminal(self, ["/usr/bin/su", *login, "-s", "/bin/sh", "-c", command, "nobody"], os.environ.copy())
                 prompt = f"Passphrase of {self.vault.path}: "
                 terminal.wait_for(prompt)
-                terminal.type("wrong")
+                terminal.type_secret("wrong")
                 terminal.wait_for(prompt, 2)
-                terminal.type(PASSPHRASE)
+                terminal.type_secret(PASSPHRASE)
                 self.assertEqual(terminal.ended(), 0, terminal.shown)
                 self.assertNotIn(PASSPHRASE, terminal.shown)
                 self.assertNotIn("wrong\r", terminal.shown.replace("wrong passphrase", ""))
