@@ -218,6 +218,27 @@ def is_gone(pid):
         return True
 
 
+@contextlib.contextmanager
+def stopped(pid):
+    """A process is stopped meanwhile, as one that hangs is. It may be killed meanwhile."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+def sockets_of(pid):
+    """How many sockets a process has open."""
+    count = 0
+    with contextlib.suppress(OSError):  # it has ended
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):  # it has closed this one
+                count += os.readlink(f"/proc/{pid}/fd/{fd}").startswith("socket:")
+    return count
+
+
 def open_device_to_users(test):
     """Where no udev runs nobody has opened the FUSE device to users; it is as it was after the test."""
     mode = stat.S_IMODE(os.stat("/dev/fuse").st_mode)

@@ -15,7 +15,7 @@ import tempfile
 import time
 import unittest
 
-from harness import BASE, PASSPHRASE, MountedTest, Vault, is_gone, open_device_to_users, wait_until
+from harness import BASE, PASSPHRASE, MountedTest, Vault, is_gone, open_device_to_users, stopped, wait_until
 
 # Users that every Linux has, and nobody logs in as.
 ALICE, MALLORY = pwd.getpwnam("news").pw_uid, pwd.getpwnam("games").pw_uid
@@ -192,15 +192,12 @@ class Attackers(MountedTest):
         root, mallory = self.vault_of("root"), self.vault_of("mallory", MALLORY)
         mallory.mount()
         pid = mallory.pid
-        os.kill(pid, signal.SIGSTOP)
-        try:
+        with stopped(pid):
             began = time.monotonic()
             done = root.run("umount", mallory.mnt, timeout=100)
             self.assertRefused(done, "unmounted", f"process {pid}", "30 s", f"kill -9 {pid}", status=40)
             self.assertTrue(25 < time.monotonic() - began < 60)
             self.assertIsNone(mounted_at(mallory.mnt))
-        finally:
-            os.kill(pid, signal.SIGCONT)
         self.assertTrue(wait_until(lambda: is_gone(pid), 20))
         mallory.pid = None
 

@@ -1,17 +1,15 @@
 """A mount's life: its socket lasts as long as it does, and what became of a mount is said by every command."""
 
-import contextlib
 import errno
 import json
 import os
 import pathlib
 import shutil
-import signal
 import subprocess
 import time
 import unittest
 
-from harness import BIN, ROOT, MountedTest, UserMountTest, is_gone, wait_until
+from harness import BIN, ROOT, MountedTest, UserMountTest, is_gone, sockets_of, stopped, wait_until
 
 
 class SocketOfRoot(MountedTest):
@@ -407,21 +405,11 @@ class Ended(MountedTest):
         self.vault.pid = None
 
 
-def stop(test, pid):
-    """Has the daemon hang."""
-    os.kill(pid, signal.SIGSTOP)
-
-    def go_on():
-        with contextlib.suppress(OSError):
-            os.kill(pid, signal.SIGCONT)
-
-    test.addCleanup(go_on)
-
-
 class Hangs(MountedTest):
     """A daemon that is stopped stands for one that hangs."""
 
     def test_it_is_unmounted_lazily_without_being_asked(self):
+        self.need_root()
         link = self.dir / "link"
         link.symlink_to(self.mnt)
         (self.dir / "beside").symlink_to(self.dir)
@@ -430,16 +418,15 @@ class Hangs(MountedTest):
                 # The kernel knows nothing of the root any more that it could answer from.
                 pathlib.Path("/proc/sys/vm/drop_caches").write_text("3")
                 pid = self.vault.pid
-                stop(self, pid)
-                began = time.monotonic()
-                done = self.vault.run("umount", "--lazy", name, "--json", timeout=20)
-                self.assertEqual(done.returncode, 0, done.stderr)
-                self.assertLess(time.monotonic() - began, 5)
-                self.assertFalse(self.vault.is_mounted())
+                with stopped(pid):
+                    began = time.monotonic()
+                    done = self.vault.run("umount", "--lazy", name, "--json", timeout=20)
+                    self.assertEqual(done.returncode, 0, done.stderr)
+                    self.assertLess(time.monotonic() - began, 5)
+                    self.assertFalse(self.vault.is_mounted())
                 self.assertEqual(
                     json.loads(done.stdout), {"schema": 1, "mountpoint": str(self.mnt), "unmounted": True, "lazy": True}
                 )
-                os.kill(pid, signal.SIGCONT)
                 self.assertTrue(wait_until(lambda pid=pid: is_gone(pid), 10))
                 self.vault.pid = None
                 self.vault.mount()
@@ -449,15 +436,16 @@ class Hangs(MountedTest):
             "status {v}", "status {v} --count", "status {v} --output prometheus", "rotate {v}", "rewrap {v}", "events {v} --verify",
             "fsck {v}", "kms list-keys --vault {v}", "key-backup keep {v} --list", "events rotate {v}",
         )  # fmt: skip
-        stop(self, self.vault.pid)
         asking = []
-        for command in commands:
-            words = command.format(v=self.vault.path).split()
-            asking.append((command, subprocess.Popen([BIN, *words], env=self.vault.env, cwd=self.dir,
-                                                     stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)))  # fmt: skip
-        time.sleep(1.5)
-        os.kill(self.vault.pid, signal.SIGKILL)
-        self.vault.pid = None
+        with stopped(self.vault.pid):
+            for command in commands:
+                words = command.format(v=self.vault.path).split()
+                asking.append((command, subprocess.Popen([BIN, *words], env=self.vault.env, cwd=self.dir,
+                                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)))  # fmt: skip
+            wait_until(lambda: all(sockets_of(process.pid) for _, process in asking), 20)
+            # From its socket to its question a command takes no time.
+            time.sleep(0.1)
+            self.vault.kill()
         for command, process in asking:
             with self.subTest(command):
                 _, said = process.communicate(timeout=30)
@@ -498,12 +486,11 @@ class HangsOfUser(UserMountTest):
     def test_a_user_s_mount_is_unmounted_lazily_without_being_asked_too(self):
         self.vault.mount()
         pid = self.vault.pid
-        stop(self, pid)
-        began = time.monotonic()
-        self.assertIn('"lazy": true', self.shell_ok("timeout -s KILL 20 $R umount --lazy mnt --json"))
-        self.assertLess(time.monotonic() - began, 5)
-        self.assertFalse(self.vault.is_mounted())
-        os.kill(pid, signal.SIGCONT)
+        with stopped(pid):
+            began = time.monotonic()
+            self.assertIn('"lazy": true', self.shell_ok("timeout -s KILL 20 $R umount --lazy mnt --json"))
+            self.assertLess(time.monotonic() - began, 5)
+            self.assertFalse(self.vault.is_mounted())
         self.assertTrue(wait_until(lambda: is_gone(pid), 10))
         self.vault.pid = None
 
