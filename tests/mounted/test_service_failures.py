@@ -3,26 +3,18 @@
 import subprocess
 
 import harness
-from harness import MountedTest
-from test_service_manager import Manager
+from test_service_manager import Managed
 
 
-class ServiceFailures(MountedTest):
-    options = None
-
-    def setUp(self):
-        super().setUp()
-        self.manager = Manager(self.dir / "notify")
-        self.addCleanup(self.manager.socket.close)
-
-    def check(self, status, *args, env=None):
+class ServiceFailures(Managed):
+    def check(self, status, *args):
         """The mount fails with this status; its last STATUS= is its line of standard error."""
         self.manager.messages.clear()
         done = subprocess.run(
-            [harness.BIN, "mount", *map(str, args)], env=self.manager.env(self.vault) | (env or {}), text=True,
+            [harness.BIN, "mount", *map(str, args)], env=self.manager.env(self.vault), text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=60,
         )  # fmt: skip
-        self.manager.hear(0.05)
+        self.manager.hear()
         self.assertEqual(done.returncode, status, done.stderr)
         said = done.stderr.splitlines()[-1].removeprefix("rekeyfs: ")
         return said, self.manager.messages

@@ -1,13 +1,13 @@
 """What a mount in the foreground tells the service manager that started it: a socket of the test's own stands for systemd's."""
 
-import os
+import contextlib
 import signal
 import socket
 import subprocess
 import time
 
 import harness
-from harness import MountedTest, Vault, is_gone, wait_until
+from harness import MountedTest, Vault, is_gone, stopped, wait_until
 
 PERIOD = 0.4
 
@@ -25,15 +25,13 @@ class Manager:
         env = {**vault.env, "NOTIFY_SOCKET": str(self.path)}
         return {**env, "WATCHDOG_USEC": str(int(watchdog * 1e6))} if watchdog else env
 
-    def hear(self, seconds):
-        """All lines that come within this time."""
+    def hear(self, seconds=0):
+        """All lines that are there or come within this time. What a process has told is there once it has ended."""
         end, heard = time.monotonic() + seconds, []
-        while (left := end - time.monotonic()) > 0:
-            self.socket.settimeout(left)
-            try:
+        with contextlib.suppress(TimeoutError, BlockingIOError):
+            while True:
+                self.socket.settimeout(max(end - time.monotonic(), 0))
                 heard += self.socket.recv(4096).decode().splitlines()
-            except TimeoutError:
-                break
         self.messages += heard
         return heard
 
@@ -46,7 +44,9 @@ class Manager:
         return self.messages
 
 
-class ServiceManager(MountedTest):
+class Managed(MountedTest):
+    """A test with a manager, of a vault that isn't mounted."""
+
     options = None
 
     def setUp(self):
@@ -54,6 +54,8 @@ class ServiceManager(MountedTest):
         self.manager = Manager(self.dir / "notify")
         self.addCleanup(self.manager.socket.close)
 
+
+class ServiceManager(Managed):
     def start(self, *options, vault=None, passfile=None, watchdog=None):
         vault = vault or self.vault
         secret = () if "--extpass" in options else ("--passfile", passfile or vault.passfile)
@@ -85,7 +87,7 @@ class ServiceManager(MountedTest):
         daemon.send_signal(signal.SIGTERM)
         self.manager.wait_for("STOPPING=1")
         self.assertEnds(daemon)
-        self.manager.hear(0.05)
+        self.manager.hear()
         self.assertEqual(self.manager.messages.count("READY=1"), 1)
         self.assertFalse(self.vault.is_mounted())
 
@@ -101,7 +103,7 @@ class ServiceManager(MountedTest):
         wrong.write_text("not that\n")
         daemon = self.start(passfile=wrong)
         self.assertEnds(daemon, harness.WRONG_PASSPHRASE_EXIT, 60)
-        self.manager.hear(0.05)
+        self.manager.hear()
         self.assertIn("wrong passphrase", self.manager.messages[-1])
         self.assertNotIn("READY=1", self.manager.messages)
 
@@ -143,11 +145,9 @@ class ServiceManager(MountedTest):
         self.addCleanup(upper.close)
         daemon = self.start(vault=upper, watchdog=PERIOD)
         self.manager.wait_for("WATCHDOG=1")
-        self.addCleanup(os.kill, below, signal.SIGCONT)
-        os.kill(below, signal.SIGSTOP)
-        self.manager.hear(PERIOD)
-        self.assertNotIn("WATCHDOG=1", self.manager.hear(PERIOD * 3))
-        daemon.kill()
-        self.assertTrue(wait_until(lambda: is_gone(daemon.pid), 5), "a process that waits for its own mount")
-        os.kill(below, signal.SIGCONT)
+        with stopped(below):
+            self.manager.hear(PERIOD)
+            self.assertNotIn("WATCHDOG=1", self.manager.hear(PERIOD * 3))
+            daemon.kill()
+            self.assertTrue(wait_until(lambda: is_gone(daemon.pid), 5), "a process that waits for its own mount")
         upper.clear_stale_mountpoint()
