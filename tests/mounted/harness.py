@@ -111,11 +111,14 @@ class Vault:
             args = ["init", self.path, "--passfile", self.passfile, "--kdf-memory", "8", "--no-recovery-key"]
             self.ok(*args, *(["--suite", suite] if suite else []))
 
-    def run(self, *args, timeout=180, stdin=None, check=False):
+    def command(self, *args):
+        """The program with these arguments, as the vault's user runs it."""
         as_user = ["setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups"] if self.uid else []
+        return [*as_user, BIN, *map(str, args)]
+
+    def run(self, *args, timeout=180, stdin=None, check=False, cwd=None):
         return subprocess.run(
-            [*as_user, BIN, *map(str, args)],
-            env=self.env, timeout=timeout, cwd=self.base, check=check,
+            self.command(*args), env=self.env, timeout=timeout, cwd=cwd or self.base, check=check,
             input=stdin, stdin=subprocess.DEVNULL if stdin is None else None,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip

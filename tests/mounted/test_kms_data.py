@@ -62,8 +62,7 @@ class DataOfAMount(Data, MountedTest):
             self.assertEqual(self.decrypted(old), SECRET)
             self.assertEqual(self.decrypted(new, encryption_context={"purpose": "test"}), SECRET)
             self.assertEqual(self.decrypted(new), "InvalidCiphertextException")
-            self.vault.umount()
-            self.vault.mount()
+            self.vault.remount()
         versions = [event["version"] for event in self.events("KMS Request") if event["outcome"] == "success"]
         self.assertEqual(versions, [1, 2, 1, 2, 1, 2])
         self.assertIn('"good"', self.vault.ok("events", self.mnt, "--verify", "--json"))
