@@ -1,8 +1,6 @@
 """AWS's own clients on an endpoint of `rekeyfs kms serve`: run by test_kms_serve.py, with a Python that has the aws command
-and boto3 (scripts/oracle.sh makes it). The argument names what is tried; the environment has endpoint and credentials."""
+and boto3 (scripts/oracle.sh makes it). The environment has endpoint and credentials."""
 
-import contextlib
-import io
 import json
 import os
 import pathlib
@@ -14,7 +12,12 @@ import aws_encryption_sdk
 import boto3
 from awscli.clidriver import create_clidriver
 
-DOCUMENTS = pathlib.Path(__file__).resolve().parents[1] / "kms"
+TESTS = pathlib.Path(__file__).resolve().parents[1]
+sys.path.append(str(TESTS / "oracle"))
+
+from systems import aws  # noqa: E402
+
+DOCUMENTS = TESTS / "kms"
 ARN = f"arn:aws:kms:{os.environ['AWS_DEFAULT_REGION']}:{os.environ['TEST_ACCOUNT']}:"
 
 
@@ -28,20 +31,13 @@ class Documents(unittest.TestCase):
     driver = create_clidriver()
 
     def aws(self, line):
-        """The output of an `aws` command, or of one piped into grep. It runs in this process: to start Python for each
-        would take most of the time."""
+        """The output of an `aws` command, or of one piped into grep."""
         command, _, wanted = line.partition(" | grep ")
         words = command.split()
         self.assertEqual(words[0], "aws")
-        out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            status = self.driver.main(words[1:])
-        texts = []
-        for stream in (out, err):
-            stream.flush()
-            texts.append(stream.buffer.getvalue().decode())
-        self.assertEqual(status, 0, f"{line}: {texts}")
-        return "".join(row for row in texts[0].splitlines(True) if wanted in row)
+        done = aws(self.driver, words[1:])
+        self.assertEqual(done.status, 0, f"{line}: {done}")
+        return "".join(row for row in done.out.splitlines(True) if wanted in row)
 
     def lines(self, name):
         return [row for row in (DOCUMENTS / name).read_text().splitlines() if not row.startswith("#")]

@@ -35,9 +35,21 @@ class Outcome(NamedTuple):
 _REFUSED_V1, _REFUSED = 255, 254
 
 
+def aws(driver, words):
+    """The `aws` command with these words. It runs in this process, through the entry point that the installed script
+    has: starting Python for each would take most of the time."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = driver.main(words)
+    texts = []
+    for stream in (out, err):
+        stream.flush()
+        texts.append(stream.buffer.getvalue().decode())
+    return Outcome(status, *texts)
+
+
 class Aws:
-    """The `aws` command on an account of its own in LocalStack. It runs in this process, through the entry point
-    that the installed script has: starting Python for each verb would take most of the time."""
+    """The `aws` command on an account of its own in LocalStack."""
 
     name = "localstack"
 
@@ -64,22 +76,15 @@ class Aws:
         if "--generate-cli-skeleton" in arguments:
             # One that has done verbs prints a skeleton of each of them.
             self._driver = None
-        out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
         before = dict(os.environ)
         os.environ.update(self._env)
         try:
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                self._driver = self._driver or create_clidriver()
-                status = self._driver.main(["kms", *arguments, "--endpoint-url", self._url])
+            self._driver = self._driver or create_clidriver()
+            done = aws(self._driver, ["kms", *arguments, "--endpoint-url", self._url])
         finally:
             os.environ.clear()
             os.environ.update(before)
-        texts = []
-        for stream in (out, err):
-            stream.flush()
-            texts.append(stream.buffer.getvalue().decode())
-        done = Outcome(status, *texts)
-        return done._replace(status=_REFUSED) if status == _REFUSED_V1 and done.error else done
+        return done._replace(status=_REFUSED) if done.status == _REFUSED_V1 and done.error else done
 
 
 class Rekeyfs:
