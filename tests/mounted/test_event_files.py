@@ -84,7 +84,6 @@ class EventFiles(MountedTest):
         done = self.verify()
         found = json.loads(done.stdout)
         self.assertEqual((done.returncode, found["begins_after"]), (0, int(names[0].rpartition(".")[2])), done.stderr)
-        found = json.loads(self.verify().stdout)
         gone, good = found["begins_after"], found["good"]
         said = self.vault.ok("events", self.mnt, "--verify").splitlines()
         self.assertEqual(said[0], f"{good} events in order, number {gone + 1} to {gone + good}")
