@@ -27,6 +27,8 @@ BIN = os.environ.get("REKEYFS", str(TARGET / "release" / "rekeyfs"))
 BASE = pathlib.Path(os.environ.get("REKEYFS_TEST_DIR", TARGET / "mounted-tests"))
 PASSPHRASE = "the tests' passphrase"
 WRONG_PASSPHRASE_EXIT = 12
+# Of the verbs of `rekeyfs kms`, as of the aws command, where the vault can't be had; other commands say why by theirs.
+KMS_ENVIRONMENT_EXIT = 253
 # A user without rights, but with a name: fusermount3 wants one.
 NOBODY = pwd.getpwnam("nobody").pw_uid
 

@@ -15,7 +15,7 @@ import tempfile
 import time
 import unittest
 
-from harness import BASE, PASSPHRASE, MountedTest, Vault, is_gone, open_device_to_users, stopped, wait_until
+from harness import BASE, KMS_ENVIRONMENT_EXIT, PASSPHRASE, MountedTest, Vault, is_gone, open_device_to_users, stopped, wait_until
 
 # Users that every Linux has, and nobody logs in as.
 ALICE, MALLORY = pwd.getpwnam("news").pw_uid, pwd.getpwnam("games").pw_uid
@@ -142,7 +142,7 @@ class Attackers(MountedTest):
                 for path in (alice.mnt, alice.mnt / "below"):
                     done = root.run("kms", "disable-key", "--key-id", key, "--vault", path)
                     if xdg:
-                        self.assertRefused(done, "can't be asked from here", status=253)
+                        self.assertRefused(done, "can't be asked from here", status=KMS_ENVIRONMENT_EXIT)
                     else:
                         self.assertEqual(done.returncode, 0, done.stderr)
                 state = alice.status()["aliases"][0]["state"]

@@ -9,12 +9,10 @@ import subprocess
 import unittest
 from datetime import datetime
 
-from harness import PASSPHRASE, ROOT, TARGET, MountedTest, tree_digest
+from harness import KMS_ENVIRONMENT_EXIT, PASSPHRASE, ROOT, TARGET, MountedTest, tree_digest
 
 UNKNOWN = 1 << 31
 KEYRING_EXIT = 8
-# Of a verb of `rekeyfs kms`, as of the aws command.
-KMS_ENVIRONMENT = 253
 
 
 def everything(directory):
@@ -81,7 +79,7 @@ class MayOnlyRead(MountedTest):
         return done
 
     def refused(self, *command):
-        done = self.call(*command, status=KMS_ENVIRONMENT if command[0] == "kms" else KEYRING_EXIT)
+        done = self.call(*command, status=KMS_ENVIRONMENT_EXIT if command[0] == "kms" else KEYRING_EXIT)
         self.assertIn("0x80000000", done.stderr)
         self.assertIn("mount -o ro", done.stderr)
 
@@ -162,7 +160,7 @@ class MayOnlyRead(MountedTest):
         ):  # fmt: skip
             done = self.call("kms", verb, *of, *extra)
             self.assertNotEqual(done.returncode if not mounted else KEYRING_EXIT, 0, verb)
-            self.assertIn(done.returncode, (KMS_ENVIRONMENT, 254, 0) if mounted else (KMS_ENVIRONMENT,), done.stderr)
+            self.assertIn(done.returncode, (KMS_ENVIRONMENT_EXIT, 254, 0) if mounted else (KMS_ENVIRONMENT_EXIT,), done.stderr)
 
     def keyfile(self):
         path = self.dir / "material"

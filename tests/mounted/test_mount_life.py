@@ -9,7 +9,7 @@ import subprocess
 import time
 import unittest
 
-from harness import BIN, ROOT, MountedTest, UserMountTest, is_gone, sockets_of, stopped, wait_until
+from harness import BIN, KMS_ENVIRONMENT_EXIT, ROOT, MountedTest, UserMountTest, is_gone, sockets_of, stopped, wait_until
 
 
 class SocketOfRoot(MountedTest):
@@ -322,7 +322,7 @@ def status_of(command, status):
     """What a command ends with where others end with `status`: fsck and AWS's verbs have their own."""
     if command.startswith("fsck"):
         return 8
-    return 253 if command.startswith("kms list-keys") else status
+    return KMS_ENVIRONMENT_EXIT if command.startswith("kms list-keys") else status
 
 
 class Ended(MountedTest):

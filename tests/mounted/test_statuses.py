@@ -3,11 +3,7 @@
 import shutil
 import unittest
 
-from harness import MountedTest
-
-
-# Of the verbs of `rekeyfs kms`, as of the aws command.
-KMS_ENVIRONMENT = 253
+from harness import KMS_ENVIRONMENT_EXIT, MountedTest
 
 
 class Statuses(MountedTest):
@@ -35,7 +31,7 @@ class Statuses(MountedTest):
 
         damages = (rolled_back, 41), (cut, 8), (cut_by_a_byte, 8), (keyring.unlink, 23)
         for damage, own in damages:
-            for command, expected in ((("rotate",), own), (("kms", "create-key", "--vault"), KMS_ENVIRONMENT)):
+            for command, expected in ((("rotate",), own), (("kms", "create-key", "--vault"), KMS_ENVIRONMENT_EXIT)):
                 with self.subTest(f"{damage.__name__}: {command[0]}"):
                     shutil.copy2(keyring, old)
                     self.vault.rotate()
