@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 use super::error::{CallError, KmsError, KmsErrorName};
 use super::import::Import;
 use super::request::{Call, NewKey};
-use super::{responses, tags};
+use super::{data, responses, tags};
 use crate::events::arn;
 use crate::ids::{AliasName, KeyId};
 use crate::keyring::{
-    Alias, DEFAULT_POLICY, Key, KeyRef, KeyState, KeyTemplate, Keys, LockOut, Origin, own_alias,
+    Alias, DEFAULT_POLICY, Key, KeyRef, KeyState, KeyTemplate, KeyUse, Keys, LockOut, Origin, own_alias,
 };
 
 type Result<T> = std::result::Result<T, CallError>;
@@ -152,12 +152,16 @@ impl Keys {
                 self.set_policy(&KeyRef::parse_key(key_id)?, policy, lock_out)?;
                 Ok(Value::Null)
             }
-            Call::Encrypt(_)
-            | Call::Decrypt(_)
-            | Call::ReEncrypt(_)
-            | Call::GenerateDataKey(_)
-            | Call::GenerateDataKeyWithoutPlaintext(_)
-            | Call::GenerateRandom(_) => self.use_for_data(call),
+            Call::Encrypt(asked) => Ok(self.recorded(call, self.encrypt(asked)?)),
+            Call::Decrypt(asked) => Ok(self.recorded(call, self.decrypt(asked)?)),
+            Call::ReEncrypt(asked) => Ok(self.recorded(call, self.re_encrypt(asked)?)),
+            Call::GenerateDataKey(asked) => {
+                Ok(self.recorded(call, self.data_key(asked, KeyUse::GenerateDataKey)?))
+            }
+            Call::GenerateDataKeyWithoutPlaintext(asked) => {
+                Ok(self.recorded(call, self.data_key(asked, KeyUse::GenerateDataKeyWithoutPlaintext)?))
+            }
+            Call::GenerateRandom(asked) => Ok(self.recorded(call, data::random_answer(asked)?)),
         }
     }
 

@@ -135,10 +135,22 @@ impl KmsError {
         } else {
             format!("less than or equal to {most}")
         };
+        Self::constraint(&format!("'{value}'"), field, &format!("Member must have value {wanted}"))
+    }
+
+    /// A value that none of AWS's constraints for `place` allows, in its words. `shown` is the value as it is shown, quotes
+    /// included; empty if it isn't, being secret or long.
+    pub(super) fn constraint(shown: &str, place: &str, rule: &str) -> Self {
+        let value = if shown.is_empty() { String::new() } else { format!(" {shown}") };
         Self::validation(format!(
-            "1 validation error detected: Value '{value}' at '{field}' failed to satisfy constraint: Member must \
-             have value {wanted}"
+            "1 validation error detected: Value{value} at '{place}' failed to satisfy constraint: {rule}"
         ))
+    }
+
+    /// A text that isn't one of those that `place` takes.
+    pub(super) fn not_one_of(text: &str, place: &str, known: &[&str]) -> Self {
+        let rule = format!("Member must satisfy enum value set: [{}]", known.join(", "));
+        Self::constraint(&format!("'{}'", text.escape_debug()), place, &rule)
     }
 
     /// Checks the length of a text, in characters. The text isn't repeated: it may be long.
@@ -154,10 +166,7 @@ impl KmsError {
         } else {
             return Ok(());
         };
-        Err(Self::validation(format!(
-            "1 validation error detected: Value at '{field}' failed to satisfy constraint: Member must have length \
-             {wanted}"
-        )))
+        Err(Self::constraint("", field, &format!("Member must have length {wanted}")))
     }
 
     /// The KMS error for a refusal.
@@ -258,14 +267,14 @@ impl KmsError {
                 (Name::NotFoundException, format!("Invalid keyId '{}'", text.escape_debug()))
             }
             RuleError::AmbiguousKeyId { .. } => (Name::ValidationException, error.to_string()),
-            RuleError::NoAliasName(text) => (
-                Name::ValidationException,
-                format!(
-                    "1 validation error detected: Value '{}' at 'aliasName' failed to satisfy constraint: Member must \
-                     satisfy regular expression pattern: ^alias/[a-zA-Z0-9/_-]+$ and have at most 256 characters",
-                    text.escape_debug()
-                ),
-            ),
+            RuleError::NoAliasName(text) => {
+                return Self::constraint(
+                    &format!("'{}'", text.escape_debug()),
+                    "aliasName",
+                    "Member must satisfy regular expression pattern: ^alias/[a-zA-Z0-9/_-]+$ and have at most 256 \
+                     characters",
+                );
+            }
             RuleError::NoAliasPrefix => {
                 (Name::ValidationException, "Alias must start with the prefix \"alias/\".".to_owned())
             }

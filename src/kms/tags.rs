@@ -29,8 +29,8 @@ static CHARACTERS: LazyLock<Option<Regex>> =
 pub(super) fn checked(tags: &[Tag]) -> Result<Vec<keyring::Tag>, KmsError> {
     let mut seen = HashSet::new();
     for (index, tag) in tags.iter().enumerate() {
-        has_length(&tag.tag_key, 1, KEY_MAX, &member(index, "tagKey"))?;
-        has_length(&tag.tag_value, 0, VALUE_MAX, &member(index, "tagValue"))?;
+        KmsError::check_length(&tag.tag_key, 1, KEY_MAX, &member(index, "tagKey"))?;
+        KmsError::check_length(&tag.tag_value, 0, VALUE_MAX, &member(index, "tagValue"))?;
         let is_made_of_those = |text: &str| CHARACTERS.as_ref().is_some_and(|those| those.is_match(text));
         if !is_made_of_those(&tag.tag_key) || !is_made_of_those(&tag.tag_value) {
             return Err(refused(
@@ -56,9 +56,9 @@ pub(super) fn checked(tags: &[Tag]) -> Result<Vec<keyring::Tag>, KmsError> {
 /// # Errors
 /// `ValidationException` for a length.
 pub(super) fn check_keys(keys: &[String]) -> Result<(), KmsError> {
-    keys.iter()
-        .enumerate()
-        .try_for_each(|(index, key)| has_length(key, 1, KEY_MAX, &format!("tagKeys.{}.member", index + 1)))
+    keys.iter().enumerate().try_for_each(|(index, key)| {
+        KmsError::check_length(key, 1, KEY_MAX, &format!("tagKeys.{}.member", index + 1))
+    })
 }
 
 /// Tags as AWS lists them, by key.
@@ -69,10 +69,6 @@ pub(super) fn list(tags: &[keyring::Tag]) -> Vec<(String, Value)> {
 
 fn member(index: usize, field: &str) -> String {
     format!("tags.{}.member.{field}", index + 1)
-}
-
-fn has_length(text: &str, least: usize, most: usize, field: &str) -> Result<(), KmsError> {
-    KmsError::check_length(text, least, most, field)
 }
 
 fn refused(message: &str) -> KmsError {

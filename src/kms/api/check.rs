@@ -43,7 +43,7 @@ fn structure(members: &[Member], typed: &Map<String, Value>) -> Result<Map<Strin
     for member in members {
         match typed.get(member.name) {
             None | Some(Value::Null) if member.required => {
-                return Err(constraint("null", &member.in_messages(), "Member must not be null"));
+                return Err(KmsError::constraint("null", &member.in_messages(), "Member must not be null"));
             }
             None | Some(Value::Null) => {}
             Some(value) => {
@@ -75,8 +75,7 @@ fn checked(kind: Kind, value: &Value, place: &str) -> Result<Value, KmsError> {
             if values.contains(&text.as_str()) {
                 return Ok(value.clone());
             }
-            let rule = format!("Member must satisfy enum value set: [{}]", values.join(", "));
-            Err(constraint(&format!("'{}'", text.escape_debug()), place, &rule))
+            Err(KmsError::not_one_of(text, place, values))
         }
         (Kind::Integer, Value::Number(number)) if number.is_i64() => Ok(value.clone()),
         // It may be secret.
@@ -123,10 +122,4 @@ fn goes_into_the_call(member: &Member, value: &Value) -> Result<bool, KmsError> 
         }
         Support::Refused(why) => Err(unsupported(format!("{} isn't supported: {why}.", member.name))),
     }
-}
-
-fn constraint(value: &str, place: &str, rule: &str) -> KmsError {
-    KmsError::validation(format!(
-        "1 validation error detected: Value {value} at '{place}' failed to satisfy constraint: {rule}"
-    ))
 }

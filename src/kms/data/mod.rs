@@ -40,44 +40,45 @@ pub fn wipe(answer: &mut Value) {
     }
 }
 
+/// An operation that is done.
+pub(super) struct Done {
+    used: Used,
+    answer: Value,
+}
+
+/// The key versions that an operation used.
+enum Used {
+    No,
+    One(BackingKeyId),
+    /// The one that was opened, and another one that encrypts now.
+    FromTo(BackingKeyId, BackingKeyId),
+}
+
 impl Keys {
-    /// Does one of the operations, and records it.
-    pub(super) fn use_for_data(&self, call: &Call) -> Result<Value> {
-        let (used, answer) = match call {
-            Call::Encrypt(asked) => self.encrypt(asked)?,
-            Call::Decrypt(asked) => self.decrypt(asked)?,
-            Call::ReEncrypt(asked) => {
-                let (from, to, answer) = self.re_encrypt(asked)?;
-                if from != to {
-                    self.record_data_use(call, Some(from));
-                }
-                (to, answer)
+    /// Records an operation that is done, and gives its answer.
+    pub(super) fn recorded(&self, call: &Call, done: Done) -> Value {
+        match done.used {
+            Used::No => self.record_data_use(call, None),
+            Used::One(version) => self.record_data_use(call, Some(version)),
+            Used::FromTo(from, to) => {
+                self.record_data_use(call, Some(from));
+                self.record_data_use(call, Some(to));
             }
-            Call::GenerateDataKey(asked) => self.data_key(asked, KeyUse::GenerateDataKey)?,
-            Call::GenerateDataKeyWithoutPlaintext(asked) => {
-                self.data_key(asked, KeyUse::GenerateDataKeyWithoutPlaintext)?
-            }
-            Call::GenerateRandom(asked) => {
-                let bytes = random_bytes(random_length(asked.number_of_bytes)?);
-                self.record_data_use(call, None);
-                return Ok(json!({ SECRET: BASE64.encode(&*bytes) }));
-            }
-            _ => return Err(KmsError::validation("It uses no key for data.").into()),
-        };
-        self.record_data_use(call, Some(used));
-        Ok(answer)
+        }
+        done.answer
     }
 
-    fn encrypt(&self, asked: &Encrypt) -> Result<(BackingKeyId, Value)> {
+    pub(super) fn encrypt(&self, asked: &Encrypt) -> Result<Done> {
         check_algorithm(asked.encryption_algorithm.as_deref())?;
         let data = Zeroizing::new(decoded("plaintext", asked.plaintext.expose(), PLAINTEXT_MAX)?);
         let context = context(&asked.encryption_context)?;
         let key = self.key_for(&asked.key_id, KeyUse::Encrypt)?;
         let (used, blob) = self.seal(key, &data, &context, asked.dry_run)?;
-        Ok((used, json!({ "CiphertextBlob": blob, "KeyId": arn(key), "EncryptionAlgorithm": ALGORITHM })))
+        let answer = json!({ "CiphertextBlob": blob, "KeyId": arn(key), "EncryptionAlgorithm": ALGORITHM });
+        Ok(Done { used: Used::One(used), answer })
     }
 
-    fn decrypt(&self, asked: &Decrypt) -> Result<(BackingKeyId, Value)> {
+    pub(super) fn decrypt(&self, asked: &Decrypt) -> Result<Done> {
         check_algorithm(asked.encryption_algorithm.as_deref())?;
         let context = context(&asked.encryption_context)?;
         let blob = decoded("ciphertextBlob", &asked.ciphertext_blob, BLOB_MAX)?;
@@ -89,11 +90,10 @@ impl Keys {
             "EncryptionAlgorithm": ALGORITHM,
             "KeyMaterialId": self.material_of(used)?,
         });
-        Ok((used, answer))
+        Ok(Done { used: Used::One(used), answer })
     }
 
-    /// Gives the version that was opened, the one that encrypts now, and the answer.
-    fn re_encrypt(&self, asked: &ReEncrypt) -> Result<(BackingKeyId, BackingKeyId, Value)> {
+    pub(super) fn re_encrypt(&self, asked: &ReEncrypt) -> Result<Done> {
         check_algorithm(asked.source_encryption_algorithm.as_deref())?;
         check_algorithm(asked.destination_encryption_algorithm.as_deref())?;
         let before = context(&asked.source_encryption_context)?;
@@ -102,7 +102,7 @@ impl Keys {
         let key = self.key_for(&asked.destination_key_id, KeyUse::ReEncryptTo)?;
         let (from, data) =
             self.open(&blob, &before, asked.source_key_id.as_deref(), KeyUse::ReEncryptFrom)?;
-        let (used, blob) = self.seal(key, &data, &after, asked.dry_run)?;
+        let (to, blob) = self.seal(key, &data, &after, asked.dry_run)?;
         let answer = json!({
             "CiphertextBlob": blob,
             "SourceKeyId": arn(from.key),
@@ -110,16 +110,19 @@ impl Keys {
             "SourceEncryptionAlgorithm": ALGORITHM,
             "DestinationEncryptionAlgorithm": ALGORITHM,
             "SourceKeyMaterialId": self.material_of(from)?,
-            "DestinationKeyMaterialId": self.material_of(used)?,
+            "DestinationKeyMaterialId": self.material_of(to)?,
         });
-        Ok((from, used, answer))
+        let used = if from == to { Used::One(to) } else { Used::FromTo(from, to) };
+        Ok(Done { used, answer })
     }
 
-    fn data_key(&self, asked: &DataKey, used_for: KeyUse) -> Result<(BackingKeyId, Value)> {
+    pub(super) fn data_key(&self, asked: &DataKey, used_for: KeyUse) -> Result<Done> {
         let length = match (asked.number_of_bytes, asked.key_spec.as_deref()) {
             (None, Some("AES_256")) => 32,
             (None, Some("AES_128")) => 16,
-            (None, Some(spec)) => return Err(unknown_value("keySpec", spec, "[AES_256, AES_128]").into()),
+            (None, Some(spec)) => {
+                return Err(KmsError::not_one_of(spec, "keySpec", &["AES_256", "AES_128"]).into());
+            }
             (Some(length), None) => random_length(Some(length))?,
             (None, None) | (Some(_), Some(_)) => {
                 return Err(KmsError::validation("Please specify either number of bytes or key spec.").into());
@@ -134,7 +137,7 @@ impl Keys {
         if used_for == KeyUse::GenerateDataKey {
             answer[SECRET] = BASE64.encode(&*data).into();
         }
-        Ok((used, answer))
+        Ok(Done { used: Used::One(used), answer })
     }
 
     /// The key of this name, if the user who asks may use it so.
@@ -236,6 +239,12 @@ impl Call {
     }
 }
 
+/// Random bytes, of no key.
+pub(super) fn random_answer(asked: &Random) -> Result<Done> {
+    let bytes = random_bytes(random_length(asked.number_of_bytes)?);
+    Ok(Done { used: Used::No, answer: json!({ SECRET: BASE64.encode(&*bytes) }) })
+}
+
 fn invalid_blob() -> CallError {
     KmsError::new(Name::InvalidCiphertextException, "The ciphertext is not one of this vault and context.")
         .into()
@@ -256,16 +265,8 @@ fn check_algorithm(asked: Option<&str>) -> Result<()> {
             let message = format!("Algorithm {other} is not valid for a key of spec {ALGORITHM}.");
             Err(KmsError::new(Name::InvalidKeyUsageException, message).into())
         }
-        Some(other) => Err(unknown_value("encryptionAlgorithm", other, "[SYMMETRIC_DEFAULT]").into()),
+        Some(other) => Err(KmsError::not_one_of(other, "encryptionAlgorithm", &[ALGORITHM]).into()),
     }
-}
-
-fn unknown_value(field: &str, value: &str, known: &str) -> KmsError {
-    let value = value.escape_debug();
-    KmsError::validation(format!(
-        "1 validation error detected: Value '{value}' at '{field}' failed to satisfy constraint: Member must satisfy enum \
-         value set: {known}"
-    ))
 }
 
 fn context(pairs: &Pairs) -> Result<EncryptionContext> {
@@ -274,22 +275,15 @@ fn context(pairs: &Pairs) -> Result<EncryptionContext> {
 
 /// The bytes of a parameter in base64: at least one, and at most so many.
 fn decoded(field: &str, text: &str, most: usize) -> Result<Vec<u8>> {
-    let refused = |why: String| -> CallError {
-        KmsError::validation(format!(
-            "1 validation error detected: Value at '{field}' failed to satisfy constraint: Member must {why}"
-        ))
-        .into()
+    let length = || {
+        KmsError::constraint("", field, &format!("Member must have length between 1 and {most}, inclusive"))
     };
     // Checked before it is decoded: four characters for three bytes.
     if text.is_empty() || text.len() / 4 > most / 3 + 1 {
-        return Err(refused(format!("have length between 1 and {most}, inclusive")));
+        return Err(length().into());
     }
-    let bytes = BASE64.decode(text).map_err(|_| refused("be base64".to_owned()))?;
-    if (1..=most).contains(&bytes.len()) {
-        Ok(bytes)
-    } else {
-        Err(refused(format!("have length between 1 and {most}, inclusive")))
-    }
+    let bytes = BASE64.decode(text).map_err(|_| KmsError::constraint("", field, "Member must be base64"))?;
+    if (1..=most).contains(&bytes.len()) { Ok(bytes) } else { Err(length().into()) }
 }
 
 fn random_length(asked: Option<i64>) -> Result<usize> {
