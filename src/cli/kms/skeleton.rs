@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::kms::api::{Kind, Member, Operation};
+use crate::kms::api::{Kind, Member, Operation, Support};
 
 /// Parameters as JSON.
 pub(super) fn input(operation: &Operation) -> Value {
@@ -95,7 +95,11 @@ fn comment(member: &Member) -> String {
         Kind::OneOf(values) => format!(" Valid values are: {}.", values.join(", ")),
         _ => String::new(),
     };
-    format!("{required}{}.{values}", member.help.trim_end_matches('.'))
+    let help = match member.support {
+        Support::Refused(why) => format!("Refused: {why}"),
+        _ => member.help.trim_end_matches('.').to_owned(),
+    };
+    format!("{required}{help}.{values}")
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use serde_json::Value;
 
 pub use absent::{ABSENT, Absent};
 pub use operations::{RE_ENCRYPT, operations};
-pub use shape::{Kind, Member, Operation, Paging, Support};
+pub use shape::{Kind, Member, Operation, Support};
 
 use super::error::KmsError;
 use super::request::Call;

@@ -59,7 +59,7 @@ pub struct Member {
     pub required: bool,
     /// What becomes of it.
     pub support: Support,
-    /// What a user is told of it: a line, empty for a field of an answer.
+    /// What a user is told of it: a line, empty for a field of an answer and what is refused.
     pub help: &'static str,
 }
 
@@ -87,8 +87,9 @@ impl Member {
         Self { support: Support::Only(value), ..self }
     }
 
-    pub(super) const fn refused(self, why: &'static str) -> Self {
-        Self { support: Support::Refused(why), ..self }
+    /// One that is refused if it is given; the reason is a clause.
+    pub(super) const fn refused(name: &'static str, kind: Kind, why: &'static str) -> Self {
+        Self { support: Support::Refused(why), ..Self::optional(name, kind, "") }
     }
 
     /// The name as the AWS CLI writes it, without hyphens before it: `KeyId` is `key-id`.
@@ -105,13 +106,6 @@ impl Member {
     }
 }
 
-/// How a list is asked for in parts: with the parameters `Limit` and `Marker`, and the field `NextMarker` of the answer before.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Paging {
-    /// The field of the answer that the items are in.
-    pub items: &'static str,
-}
-
 /// An operation.
 #[derive(Clone, Copy, Debug)]
 pub struct Operation {
@@ -123,8 +117,6 @@ pub struct Operation {
     pub members: &'static [Member],
     /// The fields of its answer; empty if there is no answer.
     pub answer: &'static [Member],
-    /// For a list.
-    pub paging: Option<Paging>,
     /// Makes the call, of parameters that were checked.
     pub(super) make: fn(&Parameters) -> Call,
 }
@@ -133,6 +125,12 @@ impl Operation {
     /// The verb of the AWS CLI: `ListKeys` is `list-keys`.
     pub fn verb(&self) -> String {
         kebab(self.name)
+    }
+
+    /// Whether it gives a list, which is asked for in parts: with the parameters `Limit` and `Marker`, and the field
+    /// `NextMarker` of the answer before.
+    pub fn is_list(&self) -> bool {
+        self.member("Marker").is_some()
     }
 
     /// The parameter of that name.

@@ -55,10 +55,10 @@ fn the_table_has_each_operation_once_by_the_name_of_its_call() {
     for operation in all() {
         let call = operation.call(&full(operation).into()).unwrap();
         assert_eq!(call.operation(), operation.name);
-        assert_eq!(call.clone().page_mut().is_some(), operation.paging.is_some(), "{}", operation.name);
-        if let Some(paging) = operation.paging {
-            let items = operation.answer.iter().find(|field| field.name == paging.items).unwrap();
-            assert!(matches!(items.kind, Kind::List(_)));
+        assert_eq!(call.clone().page_mut().is_some(), operation.is_list(), "{}", operation.name);
+        if operation.is_list() {
+            let lists = operation.answer.iter().filter(|field| matches!(field.kind, Kind::List(_)));
+            assert_eq!(lists.count(), 1, "{}", operation.name);
         }
         assert!(!ABSENT.iter().any(|absent| absent.operations.contains(&operation.name)));
     }

@@ -2,22 +2,22 @@
 
 use clap::{Arg, ArgAction, Command, ValueEnum};
 
-/// One that has no effect on a vault of this host, and whether a value follows it.
-struct Ignored {
+/// A flag, and whether a value follows it.
+struct Global {
     name: &'static str,
     valued: bool,
 }
 
-const fn flag(name: &'static str) -> Ignored {
-    Ignored { name, valued: false }
+const fn flag(name: &'static str) -> Global {
+    Global { name, valued: false }
 }
 
-const fn valued(name: &'static str) -> Ignored {
-    Ignored { name, valued: true }
+const fn valued(name: &'static str) -> Global {
+    Global { name, valued: true }
 }
 
-/// Taken and ignored; docs/differences-aws.md says why of each.
-const IGNORED: &[Ignored] = &[
+/// Those that have no effect on a vault of this host: taken and ignored; docs/differences-aws.md says why of each.
+const IGNORED: &[Global] = &[
     valued("region"),
     valued("profile"),
     valued("endpoint-url"),
@@ -34,7 +34,7 @@ const IGNORED: &[Ignored] = &[
 ];
 
 /// Those that have an effect, and whether a value follows.
-const USED: &[Ignored] =
+const USED: &[Global] =
     &[valued("output"), valued("query"), valued("cli-binary-format"), valued("cli-timestamp-format")];
 
 /// How the text of a parameter that is bytes is read.
@@ -53,19 +53,19 @@ pub(super) fn takes_value(name: &str) -> Option<bool> {
     IGNORED.iter().chain(USED).find(|global| global.name == name).map(|global| global.valued)
 }
 
-/// The names of all of them.
-pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    IGNORED.iter().chain(USED).map(|global| global.name)
+/// Whether the aws command has a global flag of that name. rekeyfs has as an option what is a setting there.
+pub(super) fn is_of_aws(name: &str) -> bool {
+    name != "cli-timestamp-format" && takes_value(name).is_some()
 }
 
 /// A command that takes them and ignores them, but those that it has already. They are in no help: rekeyfs-kms(1) tells of
 /// them.
 pub(super) fn without_effect(command: Command) -> Command {
-    IGNORED.iter().fold(command, |command, ignored| {
-        if command.get_arguments().any(|arg| arg.get_long() == Some(ignored.name)) {
+    IGNORED.iter().fold(command, |command, flag| {
+        if command.get_arguments().any(|arg| arg.get_long() == Some(flag.name)) {
             return command;
         }
-        let action = if ignored.valued { ArgAction::Set } else { ArgAction::SetTrue };
-        command.arg(Arg::new(ignored.name).long(ignored.name).action(action).hide(true))
+        let action = if flag.valued { ArgAction::Set } else { ArgAction::SetTrue };
+        command.arg(Arg::new(flag.name).long(flag.name).action(action).hide(true))
     })
 }

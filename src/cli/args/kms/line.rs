@@ -4,7 +4,9 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use super::globals;
+use clap::Arg;
+
+use super::{globals, verb};
 use crate::kms::api::{self, Operation, RE_ENCRYPT};
 
 /// What `re-encrypt` is called once it is known to be of a blob, as AWS's is, and not of files.
@@ -50,7 +52,8 @@ pub(in crate::cli::args) fn as_kms_takes_it(line: Vec<OsString>) -> Vec<OsString
     let given = globals.iter().chain(more_globals).chain(rest);
     match operation {
         Some(operation) => {
-            whole.extend(given.scan(true, |flags, word| Some(in_full(operation, word, flags))))
+            let known = Flags::of(operation);
+            whole.extend(given.scan(true, |flags, word| Some(known.in_full(word, flags))));
         }
         None if verb.as_bytes().starts_with(b"-") || verb == "help" => whole.extend(rest.iter().cloned()),
         None => whole.extend(given.cloned()),
@@ -62,8 +65,8 @@ pub(in crate::cli::args) fn as_kms_takes_it(line: Vec<OsString>) -> Vec<OsString
 fn is_of_blob(word: &OsString) -> bool {
     let name = word.to_str().and_then(|word| word.strip_prefix("--")).unwrap_or_default();
     let name = name.split('=').next().unwrap_or_default();
-    let flags = ["ciphertext-blob", "cli-input-json", "cli-input-yaml", "generate-cli-skeleton"];
-    name.len() > 1 && flags.iter().any(|flag| flag.starts_with(name))
+    let mut flags = verb::FOR_ALL_PARAMETERS.iter().chain(&["ciphertext-blob"]);
+    name.len() > 1 && flags.any(|flag| flag.starts_with(name))
 }
 
 /// Global flags with their values, up to the first word that is none.
@@ -87,51 +90,44 @@ fn has_version(words: &[OsString]) -> bool {
     words.iter().take_while(|word| *word != "--").any(|word| word == "--version")
 }
 
-/// A word with the whole name of the flag that it abbreviates. `flags` is false once `--` has ended them.
-fn in_full(operation: &Operation, word: &OsString, flags: &mut bool) -> OsString {
-    *flags &= word != "--";
-    let whole = || -> Option<OsString> {
-        let typed = word.as_bytes().strip_prefix(b"--").filter(|_| *flags)?;
-        let end = typed.iter().position(|byte| *byte == b'=').unwrap_or(typed.len());
-        let (name, value) = typed.split_at(end);
-        let name = std::str::from_utf8(name).ok().filter(|name| !name.is_empty())?;
-        let meant = meant(operation, name)?;
-        Some(OsString::from_vec([b"--", meant.as_bytes(), value].concat()))
-    };
-    whole().unwrap_or_else(|| word.clone())
+/// The flags of a verb.
+struct Flags {
+    /// Those that the aws command has.
+    of_aws: Vec<String>,
+    /// Those of rekeyfs alone: they are written in full, and what they begin with stays free for AWS's.
+    own: Vec<String>,
 }
 
-/// The flag of the aws command that this is the beginning of, if there is one such. Flags of rekeyfs alone don't count: what
-/// they begin with stays free for AWS's.
-fn meant(operation: &Operation, name: &str) -> Option<String> {
-    let mut known = of_aws(operation);
-    if known.iter().any(|flag| flag == name) || super::verb::is_own(operation, name) {
-        return None;
+impl Flags {
+    fn of(operation: &'static Operation) -> Self {
+        let own = verb::own_flags(operation);
+        let command = verb::command(operation);
+        let all = command.get_arguments().filter_map(Arg::get_long);
+        let of_aws = all.filter(|flag| !own.iter().any(|own| own == flag)).map(str::to_owned).collect();
+        Self { of_aws, own }
     }
-    known.retain(|flag| flag.starts_with(name));
-    match known.as_slice() {
-        [one] => Some(one.clone()),
-        _ => None,
-    }
-}
 
-/// All flags that the aws command takes for a verb.
-fn of_aws(operation: &Operation) -> Vec<String> {
-    let mut flags: Vec<String> = globals::names().map(str::to_owned).collect();
-    // rekeyfs has this as an option, the aws command as a setting.
-    flags.retain(|flag| flag != "cli-timestamp-format");
-    for member in operation.members {
-        flags.push(member.flag());
-        if member.kind == api::Kind::Boolean {
-            flags.push(format!("no-{}", member.flag()));
+    /// A word with the whole name of the flag that it abbreviates. `flags` is false once `--` has ended them.
+    fn in_full(&self, word: &OsString, flags: &mut bool) -> OsString {
+        *flags &= word != "--";
+        let whole = || -> Option<OsString> {
+            let typed = word.as_bytes().strip_prefix(b"--").filter(|_| *flags)?;
+            let end = typed.iter().position(|byte| *byte == b'=').unwrap_or(typed.len());
+            let (name, value) = typed.split_at(end);
+            let name = std::str::from_utf8(name).ok().filter(|name| !name.is_empty())?;
+            Some(OsString::from_vec([b"--", self.meant(name)?.as_bytes(), value].concat()))
+        };
+        whole().unwrap_or_else(|| word.clone())
+    }
+
+    /// The one flag of the aws command that this is the beginning of, if it is no whole name.
+    fn meant(&self, name: &str) -> Option<&str> {
+        if self.of_aws.iter().chain(&self.own).any(|flag| flag == name) {
+            return None;
         }
+        let mut begin_so = self.of_aws.iter().filter(|flag| flag.starts_with(name));
+        begin_so.next().filter(|_| begin_so.next().is_none()).map(String::as_str)
     }
-    let input = ["cli-input-json", "cli-input-yaml", "generate-cli-skeleton"];
-    let paging = ["max-items", "starting-token", "page-size"];
-    flags.extend(
-        input.iter().chain(operation.paging.iter().flat_map(|_| &paging)).map(|flag| (*flag).to_owned()),
-    );
-    flags
 }
 
 #[cfg(test)]

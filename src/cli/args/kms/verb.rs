@@ -12,6 +12,8 @@ use crate::kms::api::{Kind, Member, Operation, Support};
 const INPUT_JSON: &str = "cli-input-json";
 const INPUT_YAML: &str = "cli-input-yaml";
 const SKELETON: &str = "generate-cli-skeleton";
+/// What may stand for all parameters.
+pub(super) const FOR_ALL_PARAMETERS: [&str; 3] = [INPUT_JSON, INPUT_YAML, SKELETON];
 const BINARY_FORMAT: &str = "cli-binary-format";
 const FORCE: &str = "force";
 const MATERIAL_FILE: &str = "key-material-file";
@@ -73,10 +75,7 @@ pub(super) fn command(operation: &'static Operation) -> Command {
         .args_override_self(true)
         .args(flags(operation).flat_map(of_member));
     let command = own(operation).into_iter().fold(command, Command::arg);
-    let command = match operation.paging {
-        Some(_) => Part::augment_args(command),
-        None => command,
-    };
+    let command = if operation.is_list() { Part::augment_args(command) } else { command };
     let text = |id: &'static str, help: &'static str| Arg::new(id).long(id).value_name("TEXT").help(help);
     let command = KmsCommon::augment_args(command)
         .arg(
@@ -119,8 +118,8 @@ fn usage(operation: &Operation) -> String {
 
 /// The parameters that are flags of their own. Those of paging are [`Part`]'s.
 fn flags(operation: &'static Operation) -> impl Iterator<Item = &'static Member> {
-    let paged = operation.paging.is_some();
-    operation.members.iter().filter(move |member| !(paged && matches!(member.name, "Limit" | "Marker")))
+    let is_list = operation.is_list();
+    operation.members.iter().filter(move |member| !(is_list && matches!(member.name, "Limit" | "Marker")))
 }
 
 fn of_member(member: &'static Member) -> Vec<Arg> {
@@ -172,11 +171,11 @@ fn own(operation: &Operation) -> Option<Arg> {
     }
 }
 
-/// Whether the verb takes a flag of that name that the aws command doesn't have.
-pub(super) fn is_own(operation: &Operation, name: &str) -> bool {
-    let common = KmsCommon::augment_args(Command::new("own"));
-    let own = own(operation).into_iter().any(|arg| arg.get_long() == Some(name));
-    own || common.get_arguments().any(|arg| arg.get_long() == Some(name))
+/// The flags of a verb that the aws command doesn't have.
+pub(super) fn own_flags(operation: &Operation) -> Vec<String> {
+    let common = KmsCommon::augment_args(Command::new("own")).args(own(operation));
+    let flags = common.get_arguments().filter_map(Arg::get_long);
+    flags.filter(|flag| !globals::is_of_aws(flag)).map(str::to_owned).collect()
 }
 
 impl VerbArgs {
@@ -193,7 +192,7 @@ impl VerbArgs {
             input,
             skeleton: found.get_one::<Skeleton>(SKELETON).copied(),
             binary_format: found.get_one::<BinaryFormat>(BINARY_FORMAT).copied().unwrap_or_default(),
-            part: operation.paging.map(|_| Part::from_arg_matches(found)).transpose()?,
+            part: operation.is_list().then(|| Part::from_arg_matches(found)).transpose()?,
             force: found.try_get_one::<bool>(FORCE).ok().flatten().copied().unwrap_or_default(),
             key_material_file: found.try_get_one::<PathBuf>(MATERIAL_FILE).ok().flatten().cloned(),
             common: KmsCommon::from_arg_matches(found)?,

@@ -2,7 +2,7 @@
 
 use super::shared::{LIMIT, MARKER};
 use crate::kms::api::answers;
-use crate::kms::api::shape::{Kind, Member, Operation, Paging};
+use crate::kms::api::shape::{Kind, Member, Operation};
 use crate::kms::request::Call;
 
 const TARGET_KEY_ID: Member = Member::required("TargetKeyId", Kind::Text, "The key's id or ARN");
@@ -14,7 +14,6 @@ pub(super) const OPERATIONS: &[Operation] = &[
         help: "Point a new alias at a key",
         members: &[ALIAS_NAME, TARGET_KEY_ID],
         answer: &[],
-        paging: None,
         make: |with| Call::CreateAlias {
             alias_name: with.text("AliasName"),
             target_key_id: with.text("TargetKeyId"),
@@ -25,7 +24,6 @@ pub(super) const OPERATIONS: &[Operation] = &[
         help: "Point an alias at another key; files created from now on use that one",
         members: &[Member::required("AliasName", Kind::Text, "alias/NAME, or NAME"), TARGET_KEY_ID],
         answer: &[],
-        paging: None,
         make: |with| Call::UpdateAlias {
             alias_name: with.text("AliasName"),
             target_key_id: with.text("TargetKeyId"),
@@ -36,7 +34,6 @@ pub(super) const OPERATIONS: &[Operation] = &[
         help: "Remove an alias",
         members: &[ALIAS_NAME],
         answer: &[],
-        paging: None,
         make: |with| Call::DeleteAlias { alias_name: with.text("AliasName") },
     },
     Operation {
@@ -44,7 +41,6 @@ pub(super) const OPERATIONS: &[Operation] = &[
         help: "List the aliases",
         members: &[Member::optional("KeyId", Kind::Text, "Only those that point at this key"), LIMIT, MARKER],
         answer: answers::ALIASES,
-        paging: Some(Paging { items: "Aliases" }),
         make: |with| Call::ListAliases { key_id: with.text_if_any("KeyId"), page: with.page() },
     },
 ];

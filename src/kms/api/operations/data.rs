@@ -1,6 +1,6 @@
 //! Keys used for data.
 
-use super::shared::{GRANT_TOKENS, KEY_OR_ALIAS};
+use super::shared::{CUSTOM_KEY_STORE_ID, GRANT_TOKENS, KEY_OR_ALIAS, KEY_OR_ALIAS_HELP};
 use crate::kms::api::answers;
 use crate::kms::api::parameters::Parameters;
 use crate::kms::api::shape::{Kind, Member, Operation};
@@ -11,47 +11,37 @@ const CONTEXT: &str =
     "What it is bound to: NAME=VALUE,... of your choice, needed again to decrypt it; no secret";
 const CONTEXT_BEFORE: &str = "What it was bound to when it was encrypted";
 const ALGORITHM: &str = "SYMMETRIC_DEFAULT";
-const OF_ALIAS: &str = "The key's id, the beginning of it or its ARN, an alias or its ARN";
 const IT_MUST_BE_OF: &str = "The key that it must be of [default: the one that it names]";
 
 const ENCRYPTION_CONTEXT: Member = Member::optional("EncryptionContext", Kind::Map, CONTEXT);
-const ENCRYPTION_ALGORITHM: Member =
-    Member::optional("EncryptionAlgorithm", Kind::OneOf(answers::ENCRYPTION_ALGORITHMS), ALGORITHM);
+const ENCRYPTION_ALGORITHM: Member = algorithm("EncryptionAlgorithm");
 const DRY_RUN: Member = Member::optional(
     "DryRun",
     Kind::Boolean,
     "Only say whether it could be done, as a DryRunOperationException",
 );
-const RECIPIENT: Member = Member::optional(
+const RECIPIENT: Member = Member::refused(
     "Recipient",
     Kind::Structure(&[
         Member::optional("KeyEncryptionAlgorithm", Kind::Text, ""),
         Member::optional("AttestationDocument", Kind::Blob, ""),
     ]),
-    "Refused: there are no enclaves",
-)
-.refused("there are no enclaves");
+    "there are no enclaves",
+);
 const CIPHERTEXT_BLOB: Member = Member::required("CiphertextBlob", Kind::Blob, "What was encrypted");
+const KEY_SPEC: Member =
+    Member::optional("KeySpec", Kind::OneOf(&["AES_256", "AES_128"]), "AES_256 or AES_128");
 const NUMBER_OF_BYTES: Member =
     Member::optional("NumberOfBytes", Kind::Integer, "Its length in bytes, 1 to 1024; or --key-spec");
 
-const DATA_KEY: &[Member] = &[
-    KEY_OR_ALIAS,
-    ENCRYPTION_CONTEXT,
-    Member::optional("KeySpec", Kind::OneOf(&["AES_256", "AES_128"]), "AES_256 or AES_128"),
-    NUMBER_OF_BYTES,
-    GRANT_TOKENS,
-    RECIPIENT,
-    DRY_RUN,
-];
-const DATA_KEY_WITHOUT_PLAINTEXT: &[Member] = &[
-    KEY_OR_ALIAS,
-    ENCRYPTION_CONTEXT,
-    Member::optional("KeySpec", Kind::OneOf(&["AES_256", "AES_128"]), "AES_256 or AES_128"),
-    NUMBER_OF_BYTES,
-    GRANT_TOKENS,
-    DRY_RUN,
-];
+const DATA_KEY: &[Member] =
+    &[KEY_OR_ALIAS, ENCRYPTION_CONTEXT, KEY_SPEC, NUMBER_OF_BYTES, GRANT_TOKENS, RECIPIENT, DRY_RUN];
+const DATA_KEY_WITHOUT_PLAINTEXT: &[Member] =
+    &[KEY_OR_ALIAS, ENCRYPTION_CONTEXT, KEY_SPEC, NUMBER_OF_BYTES, GRANT_TOKENS, DRY_RUN];
+
+const fn algorithm(name: &'static str) -> Member {
+    Member::optional(name, Kind::OneOf(answers::ENCRYPTION_ALGORITHMS), ALGORITHM)
+}
 
 fn data_key(with: &Parameters) -> DataKey {
     DataKey {
@@ -76,7 +66,6 @@ pub(super) const OPERATIONS: &[Operation] = &[
             DRY_RUN,
         ],
         answer: answers::ENCRYPTED,
-        paging: None,
         make: |with| {
             Call::Encrypt(Encrypt {
                 key_id: with.text("KeyId"),
@@ -100,7 +89,6 @@ pub(super) const OPERATIONS: &[Operation] = &[
             DRY_RUN,
         ],
         answer: answers::DECRYPTED,
-        paging: None,
         make: |with| {
             Call::Decrypt(Decrypt {
                 ciphertext_blob: with.text("CiphertextBlob"),
@@ -116,7 +104,6 @@ pub(super) const OPERATIONS: &[Operation] = &[
         help: "Make a data key, and encrypt it",
         members: DATA_KEY,
         answer: answers::DATA_KEY,
-        paging: None,
         make: |with| Call::GenerateDataKey(data_key(with)),
     },
     Operation {
@@ -124,7 +111,6 @@ pub(super) const OPERATIONS: &[Operation] = &[
         help: "Make a data key and give it encrypted only",
         members: DATA_KEY_WITHOUT_PLAINTEXT,
         answer: answers::DATA_KEY_WITHOUT_PLAINTEXT,
-        paging: None,
         make: |with| Call::GenerateDataKeyWithoutPlaintext(data_key(with)),
     },
     Operation {
@@ -132,12 +118,10 @@ pub(super) const OPERATIONS: &[Operation] = &[
         help: "Make random bytes, from the kernel's generator",
         members: &[
             Member::optional("NumberOfBytes", Kind::Integer, "How many, 1 to 1024"),
-            Member::optional("CustomKeyStoreId", Kind::Text, "Refused: keys are in the vault's keyring")
-                .refused("keys are in the vault's keyring"),
+            CUSTOM_KEY_STORE_ID,
             RECIPIENT,
         ],
         answer: answers::RANDOM,
-        paging: None,
         make: |with| Call::GenerateRandom(Random { number_of_bytes: with.integer("NumberOfBytes") }),
     },
 ];
@@ -150,19 +134,14 @@ pub(super) const RE_ENCRYPT: Operation = Operation {
         CIPHERTEXT_BLOB,
         Member::optional("SourceEncryptionContext", Kind::Map, CONTEXT_BEFORE),
         Member::optional("SourceKeyId", Kind::Text, IT_MUST_BE_OF),
-        Member::required("DestinationKeyId", Kind::Text, OF_ALIAS),
+        Member::required("DestinationKeyId", Kind::Text, KEY_OR_ALIAS_HELP),
         Member::optional("DestinationEncryptionContext", Kind::Map, CONTEXT),
-        Member::optional("SourceEncryptionAlgorithm", Kind::OneOf(answers::ENCRYPTION_ALGORITHMS), ALGORITHM),
-        Member::optional(
-            "DestinationEncryptionAlgorithm",
-            Kind::OneOf(answers::ENCRYPTION_ALGORITHMS),
-            ALGORITHM,
-        ),
+        algorithm("SourceEncryptionAlgorithm"),
+        algorithm("DestinationEncryptionAlgorithm"),
         GRANT_TOKENS,
         DRY_RUN,
     ],
     answer: answers::RE_ENCRYPTED,
-    paging: None,
     make: |with| {
         Call::ReEncrypt(ReEncrypt {
             ciphertext_blob: with.text("CiphertextBlob"),

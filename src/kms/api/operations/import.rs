@@ -32,7 +32,6 @@ pub(super) const OPERATIONS: &[Operation] = &[
             ),
         ],
         answer: answers::IMPORT_PARAMETERS,
-        paging: None,
         make: |with| Call::GetParametersForImport {
             key_id: with.text("KeyId"),
             wrapping_algorithm: with.text("WrappingAlgorithm"),
@@ -62,13 +61,10 @@ pub(super) const OPERATIONS: &[Operation] = &[
                 Kind::OneOf(&["NEW_KEY_MATERIAL", "EXISTING_KEY_MATERIAL"]),
                 "NEW_KEY_MATERIAL: rotate-key-on-demand takes it into use; EXISTING_KEY_MATERIAL: it was imported before",
             ),
-            Member::optional("KeyMaterialDescription", Kind::Text, "Refused: materials have no descriptions")
-                .refused("key materials have no descriptions"),
-            Member::optional("KeyMaterialId", Kind::Text, "Refused: the material itself says which it is")
-                .refused("the material itself says which it is"),
+            Member::refused("KeyMaterialDescription", Kind::Text, "key materials have no descriptions"),
+            Member::refused("KeyMaterialId", Kind::Text, "the material itself says which it is"),
         ],
         answer: &[answers::KEY_ID, answers::KEY_MATERIAL_ID],
-        paging: None,
         make: |with| Call::ImportKeyMaterial {
             key_id: with.text("KeyId"),
             import_token: with.text("ImportToken"),
@@ -90,7 +86,6 @@ pub(super) const OPERATIONS: &[Operation] = &[
             ),
         ],
         answer: &[answers::KEY_ID, answers::KEY_MATERIAL_ID],
-        paging: None,
         make: |with| Call::DeleteImportedKeyMaterial {
             key_id: with.text("KeyId"),
             key_material_id: with.text_if_any("KeyMaterialId"),

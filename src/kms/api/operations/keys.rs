@@ -1,8 +1,8 @@
 //! Keys: what they are, whether they can be used, their tags and policies.
 
-use super::shared::{GRANT_TOKENS, KEY_ID, KEY_OR_ALIAS, LIMIT, MARKER};
+use super::shared::{CUSTOM_KEY_STORE_ID, GRANT_TOKENS, IN_THE_KEYRING, KEY_ID, KEY_OR_ALIAS, LIMIT, MARKER};
 use crate::kms::api::answers;
-use crate::kms::api::shape::{Kind, Member, Operation, Paging};
+use crate::kms::api::shape::{Kind, Member, Operation};
 use crate::kms::request::{Call, NewKey};
 
 const DESCRIPTION: &str = "What it is for";
@@ -57,13 +57,10 @@ pub(super) const OPERATIONS: &[Operation] = &[
             BYPASS,
             Member::optional("Tags", Kind::List(&TAG), TAGS_HELP),
             Member::optional("MultiRegion", Kind::Boolean, "There are no regions: false").only("false"),
-            Member::optional("CustomKeyStoreId", Kind::Text, "Refused: keys are in the vault's keyring")
-                .refused("keys are in the vault's keyring"),
-            Member::optional("XksKeyId", Kind::Text, "Refused: keys are in the vault's keyring")
-                .refused("keys are in the vault's keyring"),
+            CUSTOM_KEY_STORE_ID,
+            Member::refused("XksKeyId", Kind::Text, IN_THE_KEYRING),
         ],
         answer: answers::METADATA,
-        paging: None,
         make: |with| Call::CreateKey {
             key: NewKey {
                 description: with.text("Description"),
@@ -80,7 +77,6 @@ pub(super) const OPERATIONS: &[Operation] = &[
         help: "Show a key's metadata",
         members: &[KEY_OR_ALIAS, GRANT_TOKENS],
         answer: answers::METADATA,
-        paging: None,
         make: |with| Call::DescribeKey { key_id: with.text("KeyId") },
     },
     Operation {
@@ -88,7 +84,6 @@ pub(super) const OPERATIONS: &[Operation] = &[
         help: "List the keys",
         members: &[LIMIT, MARKER],
         answer: answers::KEYS,
-        paging: Some(Paging { items: "Keys" }),
         make: |with| Call::ListKeys { page: with.page() },
     },
     Operation {
@@ -96,7 +91,6 @@ pub(super) const OPERATIONS: &[Operation] = &[
         help: "Change what a key is said to be for",
         members: &[KEY_ID, Member::required("Description", Kind::Text, DESCRIPTION)],
         answer: &[],
-        paging: None,
         make: |with| Call::UpdateKeyDescription {
             key_id: with.text("KeyId"),
             description: with.text("Description"),
@@ -107,7 +101,6 @@ pub(super) const OPERATIONS: &[Operation] = &[
         help: "Make a key usable again; one whose rotation is overdue is rotated at once",
         members: &[KEY_ID],
         answer: &[],
-        paging: None,
         make: |with| Call::EnableKey { key_id: with.text("KeyId") },
     },
     Operation {
@@ -115,7 +108,6 @@ pub(super) const OPERATIONS: &[Operation] = &[
         help: "Make a key unusable: its files can't be opened until it is enabled again",
         members: &[KEY_ID],
         answer: &[],
-        paging: None,
         make: |with| Call::DisableKey { key_id: with.text("KeyId") },
     },
     Operation {
@@ -127,7 +119,6 @@ pub(super) const OPERATIONS: &[Operation] = &[
             Member::optional("PendingWindowInDays", Kind::Integer, "Days, 7 to 30 [default: 30]"),
         ],
         answer: answers::DELETION,
-        paging: None,
         make: |with| Call::ScheduleKeyDeletion {
             key_id: with.text("KeyId"),
             pending_window_in_days: with.integer("PendingWindowInDays"),
@@ -139,7 +130,6 @@ pub(super) const OPERATIONS: &[Operation] = &[
         help: "Take a scheduled deletion back; the key is disabled then",
         members: &[KEY_ID],
         answer: &[answers::KEY_ID],
-        paging: None,
         make: |with| Call::CancelKeyDeletion { key_id: with.text("KeyId") },
     },
     Operation {
@@ -147,7 +137,6 @@ pub(super) const OPERATIONS: &[Operation] = &[
         help: "Add tags to a key",
         members: &[KEY_ID, Member::required("Tags", Kind::List(&TAG), TAGS_HELP)],
         answer: &[],
-        paging: None,
         make: |with| Call::TagResource { key_id: with.text("KeyId"), tags: with.tags("Tags") },
     },
     Operation {
@@ -158,7 +147,6 @@ pub(super) const OPERATIONS: &[Operation] = &[
             Member::required("TagKeys", Kind::List(&Kind::Text), "The keys of the tags to remove"),
         ],
         answer: &[],
-        paging: None,
         make: |with| Call::UntagResource { key_id: with.text("KeyId"), tag_keys: with.texts("TagKeys") },
     },
     Operation {
@@ -166,7 +154,6 @@ pub(super) const OPERATIONS: &[Operation] = &[
         help: "List a key's tags",
         members: &[KEY_ID, LIMIT, MARKER],
         answer: answers::TAGS,
-        paging: Some(Paging { items: "Tags" }),
         make: |with| Call::ListResourceTags { key_id: with.text("KeyId"), page: with.page() },
     },
     Operation {
@@ -174,7 +161,6 @@ pub(super) const OPERATIONS: &[Operation] = &[
         help: "List the names of a key's policies",
         members: &[KEY_ID, LIMIT, MARKER],
         answer: answers::POLICY_NAMES,
-        paging: Some(Paging { items: "PolicyNames" }),
         make: |with| Call::ListKeyPolicies { key_id: with.text("KeyId"), page: with.page() },
     },
     Operation {
@@ -182,7 +168,6 @@ pub(super) const OPERATIONS: &[Operation] = &[
         help: "Show a key's policy",
         members: &[KEY_ID, POLICY_NAME],
         answer: answers::POLICY,
-        paging: None,
         make: |with| Call::GetKeyPolicy {
             key_id: with.text("KeyId"),
             policy_name: with.text_if_any("PolicyName"),
@@ -204,7 +189,6 @@ pub(super) const OPERATIONS: &[Operation] = &[
             BYPASS,
         ],
         answer: &[],
-        paging: None,
         make: |with| Call::PutKeyPolicy {
             key_id: with.text("KeyId"),
             policy_name: with.text_if_any("PolicyName"),

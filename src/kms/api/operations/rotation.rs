@@ -2,7 +2,7 @@
 
 use super::shared::{KEY_OR_ALIAS, LIMIT, MARKER};
 use crate::kms::api::answers;
-use crate::kms::api::shape::{Kind, Member, Operation, Paging};
+use crate::kms::api::shape::{Kind, Member, Operation};
 use crate::kms::request::{Call, Materials};
 
 pub(super) const OPERATIONS: &[Operation] = &[
@@ -18,7 +18,6 @@ pub(super) const OPERATIONS: &[Operation] = &[
             ),
         ],
         answer: &[],
-        paging: None,
         make: |with| Call::EnableKeyRotation {
             key_id: with.text("KeyId"),
             rotation_period_in_days: with.integer("RotationPeriodInDays"),
@@ -29,7 +28,6 @@ pub(super) const OPERATIONS: &[Operation] = &[
         help: "Switch automatic rotation off; all versions are kept",
         members: &[KEY_OR_ALIAS],
         answer: &[],
-        paging: None,
         make: |with| Call::DisableKeyRotation { key_id: with.text("KeyId") },
     },
     Operation {
@@ -37,7 +35,6 @@ pub(super) const OPERATIONS: &[Operation] = &[
         help: "Show whether and when a key rotates by itself",
         members: &[KEY_OR_ALIAS],
         answer: answers::ROTATION_STATUS,
-        paging: None,
         make: |with| Call::GetKeyRotationStatus { key_id: with.text("KeyId") },
     },
     Operation {
@@ -45,7 +42,6 @@ pub(super) const OPERATIONS: &[Operation] = &[
         help: "Rotate a key now; a key takes 25 of these (`rekeyfs rotate` has no limit)",
         members: &[KEY_OR_ALIAS],
         answer: &[answers::KEY_ID],
-        paging: None,
         make: |with| Call::RotateKeyOnDemand { key_id: with.text("KeyId") },
     },
     Operation {
@@ -62,7 +58,6 @@ pub(super) const OPERATIONS: &[Operation] = &[
             MARKER,
         ],
         answer: answers::ROTATIONS,
-        paging: Some(Paging { items: "Rotations" }),
         make: |with| Call::ListKeyRotations {
             key_id: with.text("KeyId"),
             materials: match with.text("IncludeKeyMaterial").as_str() {
