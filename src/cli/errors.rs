@@ -2,6 +2,7 @@
 
 use super::exit::{Exit, Failure};
 use crate::keyring::KeyringError;
+use crate::kms::KmsError;
 use crate::mount::MountError;
 use crate::service::{ErrorKind, ErrorReply};
 
@@ -83,6 +84,15 @@ pub(super) fn status_of_mount(error: &MountError) -> Exit {
         | MountError::Died(_)
         | MountError::Reported(_) => Exit::Other,
     }
+}
+
+/// What KMS refuses, as the AWS CLI says it.
+pub(super) fn kms(operation: &str, error: &KmsError) -> Failure {
+    let (name, message) = (error.name, &error.message);
+    Failure::line(
+        Exit::Kms,
+        format_args!("An error occurred ({name}) when calling the {operation} operation: {message}"),
+    )
 }
 
 #[cfg(test)]

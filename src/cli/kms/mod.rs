@@ -22,7 +22,7 @@ use super::output;
 use super::progress::{Display, long_work};
 use super::target::Target;
 use crate::keyring::Keys;
-use crate::kms::{Call, KmsError, KmsErrorName, api};
+use crate::kms::{Call, KmsErrorName, api};
 use crate::monitor::Monitor;
 use crate::service::{KmsReply, Operations};
 use answer::{Answer, Form};
@@ -49,7 +49,7 @@ pub(super) fn run(args: &Kms) -> Outcome {
     match &args.verb {
         Verb::Operation(args) => of_the_table(args),
         Verb::Absent(operation) => {
-            api::call(operation, &json!({})).map(drop).map_err(|error| refused(operation, &error))
+            api::call(operation, &json!({})).map(drop).map_err(|error| errors::kms(operation, &error))
         }
         Verb::Own(OwnVerb::ReEncrypt(args)) => re_encrypt::run(args),
         Verb::Own(OwnVerb::Serve(args)) => serve::run(args),
@@ -96,7 +96,7 @@ fn of_the_table(args: &VerbArgs) -> Outcome {
         KmsErrorName::SerializationException => {
             Failure::line(Exit::Usage, format_args!("Parameter validation failed: {}", error.message))
         }
-        _ => refused(operation.name, &error),
+        _ => errors::kms(operation.name, &error),
     })?;
     let target = Target::resolve(&common.vault)?;
     let access = if call.changes() { Access::Change } else { Access::Read };
@@ -133,12 +133,6 @@ fn paging_of(part: &args::Part, parameters: &Value) -> Outcome<Paging> {
     Paging::of(&part)
 }
 
-fn refused(operation: &str, error: &KmsError) -> Failure {
-    let (name, message) = (error.name, &error.message);
-    let line = format!("An error occurred ({name}) when calling the {operation} operation: {message}");
-    Failure::line(Exit::Kms, line)
-}
-
 /// The answer to one call. Only a deletion takes long: files are counted before it is scheduled.
 fn once(vault: &dyn Operations, call: &Call) -> Outcome<Value> {
     let reply = match call {
@@ -149,7 +143,7 @@ fn once(vault: &dyn Operations, call: &Call) -> Outcome<Value> {
     };
     match reply {
         KmsReply::Done { answer } => Ok(answer),
-        KmsReply::Failed { error } => Err(refused(call.operation(), &error)),
+        KmsReply::Failed { error } => Err(errors::kms(call.operation(), &error)),
     }
 }
 

@@ -29,17 +29,10 @@ pub(super) enum Paging {
 pub(super) struct Part {
     /// At most so many items.
     max_items: Option<u64>,
-    /// Where it begins.
-    start: Start,
+    /// The service's marker of where it begins; none: at the list's beginning.
+    marker: Option<String>,
     /// Items to a call.
     page_size: Option<i64>,
-}
-
-/// Where a part of a list begins.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-struct Start {
-    /// The service's marker; none: at the list's beginning.
-    marker: Option<String>,
 }
 
 impl Paging {
@@ -62,8 +55,8 @@ impl Paging {
             }
             return Ok(Self::One(Page { limit: typed.limit, marker: typed.marker.clone() }));
         }
-        let start = typed.starting_token.as_deref().map(Start::of_token).transpose()?.unwrap_or_default();
-        Ok(Self::All(Part { max_items: typed.max_items, start, page_size: typed.page_size }))
+        let marker = typed.starting_token.as_deref().map(marker_of).transpose()?.flatten();
+        Ok(Self::All(Part { max_items: typed.max_items, marker, page_size: typed.page_size }))
     }
 }
 
@@ -115,7 +108,7 @@ pub(super) fn walk(
 ) -> Outcome<Pages> {
     let page_size = part.page_size.or(page_size);
     let mut left = part.max_items;
-    let mut marker = part.start.marker.clone();
+    let mut marker = part.marker.clone();
     let mut pages = Vec::new();
     loop {
         // A page of none can't be asked for: one item says whether there is more.
@@ -161,17 +154,14 @@ fn token_of(marker: Option<&str>) -> String {
     BASE64.encode(format!("{{\"Marker\": {}}}", Value::from(marker)))
 }
 
-impl Start {
-    fn of_token(token: &str) -> Outcome<Self> {
-        let json = BASE64.decode(token).ok();
-        let read = json.and_then(|json| serde_json::from_slice::<Token>(&json).ok());
-        let read = read.ok_or_else(|| {
-            let line =
-                format!("Bad starting token: {token}; give the NextToken of the list before, unchanged");
-            Failure::line(Exit::Usage, line)
-        })?;
-        Ok(Self { marker: read.marker })
-    }
+fn marker_of(token: &str) -> Outcome<Option<String>> {
+    let json = BASE64.decode(token).ok();
+    let read = json.and_then(|json| serde_json::from_slice::<Token>(&json).ok());
+    let read = read.ok_or_else(|| {
+        let line = format!("Bad starting token: {token}; give the NextToken of the list before, unchanged");
+        Failure::line(Exit::Usage, line)
+    })?;
+    Ok(read.marker)
 }
 
 #[cfg(test)]

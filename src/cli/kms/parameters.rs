@@ -30,7 +30,8 @@ pub(super) fn json(args: &VerbArgs) -> Outcome<Value> {
         .map(|member| format!("--{}", member.flag()))
         .collect();
     if !missing.is_empty() {
-        let line = format!("the following arguments are required: {}", missing.join(", "));
+        let (missing, verb) = (missing.join(", "), args.operation.verb());
+        let line = format!("the following arguments are required: {missing}; see `rekeyfs kms {verb} help`");
         return Err(Failure::new(Exit::Usage, "command line", line));
     }
     if args.key_material_file.is_some() {

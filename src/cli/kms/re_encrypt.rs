@@ -13,6 +13,7 @@ use crate::cli::output;
 use crate::cli::target::{self, Destination};
 use crate::control::Client;
 use crate::ids::Ino;
+use crate::kms::KmsError;
 use crate::service::{KmsReply, Operations};
 use crate::storage;
 
@@ -54,11 +55,8 @@ fn re_encrypt(path: &Path, args: &ReEncrypt, form: &Form) -> Outcome {
     match reply.map_err(|error| errors::operation(&error))? {
         KmsReply::Done { answer } => form.print(OPERATION, Answer::Whole(answer)),
         KmsReply::Failed { error } => {
-            let (name, message, path) = (error.name, error.message, path.display());
-            let line = format!(
-                "An error occurred ({name}) when calling the {OPERATION} operation: {message} ({path})"
-            );
-            Err(Failure::line(Exit::Kms, line))
+            let message = format!("{} ({})", error.message, path.display());
+            Err(errors::kms(OPERATION, &KmsError { message, ..error }))
         }
     }
 }

@@ -185,8 +185,7 @@ impl<F> Parser<'_, F> {
         match self.quoted()? {
             Some(text) => self.value(text),
             None => {
-                let starts = |c: char| !c.is_whitespace() && !"\"',=[{".contains(c);
-                let word = self.word(starts, |c| !"\"',]}".contains(c));
+                let word = self.word(|c| !"\"',]}".contains(c));
                 self.value(word.unwrap_or_default())
             }
         }
@@ -195,18 +194,16 @@ impl<F> Parser<'_, F> {
     fn more(&mut self) -> Parsed<Value, F> {
         match self.quoted()? {
             Some(text) => self.value(text),
-            None => {
-                let starts = |c: char| !c.is_whitespace() && !"\"',=[{".contains(c);
-                match self.word(starts, |c| !"\"',=".contains(c)) {
-                    Some(word) => self.value(word),
-                    None => Err(self.unexpected("a value")),
-                }
-            }
+            None => match self.word(|c| !"\"',=".contains(c)) {
+                Some(word) => self.value(word),
+                None => Err(self.unexpected("a value")),
+            },
         }
     }
 
-    /// A word without quotes, whose first character `starts` takes and each later one `follows`.
-    fn word(&mut self, starts: impl Fn(char) -> bool, follows: impl Fn(char) -> bool) -> Option<String> {
+    /// A word without quotes, whose characters but the first `follows` takes.
+    fn word(&mut self, follows: impl Fn(char) -> bool) -> Option<String> {
+        let starts = |c: char| !c.is_whitespace() && !"\"',=[{".contains(c);
         let mut word = String::new();
         while let Some(next) = self.peek() {
             let escaped = next == '\\' && self.chars.get(self.at + 1) == Some(&',');

@@ -19,10 +19,10 @@ use text::{Made, text};
 use super::paging::Pages;
 use crate::cli::args::{self, Output, TimestampFormat};
 use crate::cli::exit::{Exit, Failure, Outcome};
-use crate::cli::{local_time, output};
+use crate::cli::{local_time, output, terminal};
 
-/// Columns of a table that goes to no terminal.
-const NO_TERMINAL: u16 = 80;
+/// Columns of a table that goes to no terminal, or to one that hasn't said how many it has.
+const NO_TERMINAL: usize = 80;
 
 /// How answers are printed.
 pub(super) struct Form {
@@ -59,7 +59,7 @@ impl Form {
     /// # Errors
     /// If the query doesn't take it, or standard output can't be written.
     pub(super) fn print(&self, operation: &str, answer: Answer) -> Outcome {
-        let printed = self.printed(operation, answer, terminal_columns)?;
+        let printed = self.printed(operation, answer, || terminal::columns().unwrap_or(NO_TERMINAL))?;
         match self.output {
             Output::Json => output::print_json_text(&printed),
             _ => output::print(&printed),
@@ -130,12 +130,6 @@ impl Form {
             None => Ok(answer.clone()),
         }
     }
-}
-
-fn terminal_columns() -> usize {
-    let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout());
-    // A terminal of no columns is one that hasn't said how many.
-    usize::from(size.map(|size| size.ws_col).ok().filter(|columns| *columns > 0).unwrap_or(NO_TERMINAL))
 }
 
 /// Indented JSON.

@@ -5,7 +5,7 @@
 use serde_json::{Map, Value};
 use unicode_width::UnicodeWidthStr;
 
-use super::plain::plain;
+use super::plain::{fields, is_nested, plain};
 
 /// Columns of each side of a cell, and of a section.
 const CELL_PADDING: usize = 4;
@@ -55,9 +55,7 @@ impl Table {
             Value::Array(items) => {
                 for item in items {
                     match item {
-                        Value::Array(cells)
-                            if cells.iter().any(|cell| cell.is_object() || cell.is_array()) =>
-                        {
+                        Value::Array(cells) if cells.iter().any(is_nested) => {
                             self.add(None, item, 0);
                         }
                         Value::Array(cells) => self.row(cells.iter().map(plain).collect()),
@@ -128,20 +126,6 @@ impl Table {
     fn width(&self) -> usize {
         self.sections.iter().map(Section::width).max().unwrap_or_default()
     }
-}
-
-/// The names of the scalar fields that any of the objects has, and of the others, each sorted.
-fn fields<'a>(objects: impl Iterator<Item = &'a Map<String, Value>>) -> (Vec<&'a str>, Vec<&'a str>) {
-    let all = objects.flatten().map(|(name, value)| (name.as_str(), value));
-    let (nested, scalar): (Vec<_>, Vec<_>) =
-        all.partition(|(_, value)| value.is_object() || value.is_array());
-    let names = |fields: Vec<(&'a str, &Value)>| {
-        let mut names: Vec<&str> = fields.into_iter().map(|(name, _)| name).collect();
-        names.sort_unstable();
-        names.dedup();
-        names
-    };
-    (names(scalar), names(nested))
 }
 
 struct Section {

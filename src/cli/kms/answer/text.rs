@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::plain::plain;
+use super::plain::{fields, plain};
 use crate::printable;
 
 /// Columns that AWS's page on manual rotation doesn't show: its lines of ALIASES end in the key id, and grep and cut go by
@@ -55,10 +55,8 @@ impl Lines {
             let values: Vec<String> = columns.iter().map(cell).collect();
             self.line(name, &values);
         }
-        let mut nested: Vec<_> = object.iter().filter(|(_, value)| is_nested(value)).collect();
-        nested.sort_unstable_by_key(|(field, _)| *field);
-        for (field, value) in nested {
-            self.value(Some(&field.to_uppercase()), value, None);
+        for field in fields(std::iter::once(object)).1 {
+            self.value(Some(&field.to_uppercase()), &object[field], None);
         }
     }
 
@@ -82,21 +80,17 @@ impl Lines {
         }
     }
 
-    /// The names of the scalar fields that any of them has, sorted.
+    /// The names of the scalar fields that any of them has and that are shown, sorted.
     fn columns<'a>(
         &self,
         name: Option<&str>,
         objects: impl Iterator<Item = &'a Map<String, Value>>,
     ) -> Vec<&'a str> {
-        let is_shown = |field: &str| {
-            self.made == Made::ByAQuery || !NOT_SHOWN.iter().any(|(n, f)| name == Some(*n) && *f == field)
-        };
-        let scalars = objects.flat_map(|object| object.iter().filter(|(_, value)| !is_nested(value)));
-        let mut fields: Vec<&str> =
-            scalars.map(|(field, _)| field.as_str()).filter(|field| is_shown(field)).collect();
-        fields.sort_unstable();
-        fields.dedup();
-        fields
+        let mut scalars = fields(objects).0;
+        if self.made == Made::ByTheOperation {
+            scalars.retain(|field| !NOT_SHOWN.iter().any(|(n, f)| name == Some(*n) && f == field));
+        }
+        scalars
     }
 
     fn line(&mut self, name: Option<&str>, values: &[String]) {
@@ -115,10 +109,6 @@ fn cell(field: &str, value: &Value) -> String {
         Value::String(policy) if field == "Policy" => policy.clone(),
         value => plain(value),
     }
-}
-
-fn is_nested(value: &Value) -> bool {
-    value.is_object() || value.is_array()
 }
 
 #[cfg(test)]
