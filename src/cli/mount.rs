@@ -15,7 +15,7 @@ use super::target::{self, Target};
 use crate::control::Client;
 use crate::ids::{PathText, VaultId};
 use crate::keyring::KeyringFile;
-use crate::mount::{self, FlagChanges, MountOptions};
+use crate::mount::{self, FlagChanges, MountOptions, Prepared};
 use crate::service::Operations;
 
 /// How long a remount waits for the daemon to notice it, which takes milliseconds.
@@ -29,6 +29,16 @@ struct Mounted {
     vault: PathText,
     mountpoint: PathText,
     pid: i32,
+}
+
+impl Mounted {
+    /// `pid` is the daemon's, which has authenticated the keyring.
+    fn new(prepared: &Prepared, pid: i32) -> Outcome<Self> {
+        let header = KeyringFile::read_header(prepared.vault()).map_err(|error| errors::opening(&error))?;
+        let [vault, mountpoint] =
+            [prepared.vault(), prepared.mountpoint()].map(|path| PathText(path.to_owned()));
+        Ok(Self { vault_id: header.vault, vault, mountpoint, pid })
+    }
 }
 
 /// A mount to be made.
@@ -99,8 +109,8 @@ impl MountPlan {
         Self::new(args.vault.clone(), args.mountpoint.clone(), &listed, None)
     }
 
-    /// Returns the mount once it can be used; none in the foreground, where it has ended.
-    fn carry_out(self) -> Outcome<Option<Mounted>> {
+    /// Returns the mount and its daemon's process id once it can be used; none in the foreground, where it has ended.
+    fn carry_out(self) -> Outcome<Option<(Prepared, i32)>> {
         let vault = self.options.vault.clone();
         let prepared = mount::prepare(self.options)
             .map_err(|error| target::no_place_for_vault(&vault).unwrap_or_else(|| errors::mount(&error)))?;
@@ -109,12 +119,7 @@ impl MountPlan {
                 .serve(secret, |error| errors::status_of_mount(error) as u8)
                 .map_err(|error| errors::mount(&error))
         })?;
-        let Some(pid) = served else { return Ok(None) };
-        // The daemon has authenticated it.
-        let header = KeyringFile::read_header(prepared.vault()).map_err(|error| errors::opening(&error))?;
-        let [vault, mountpoint] =
-            [prepared.vault(), prepared.mountpoint()].map(|path| PathText(path.to_owned()));
-        Ok(Some(Mounted { vault_id: header.vault, vault, mountpoint, pid }))
+        Ok(served.map(|pid| (prepared, pid)))
     }
 }
 
@@ -124,7 +129,7 @@ impl MountPlan {
 /// [`Exit::Usage`] for options that don't go together, those of reading a secret, and why there is no mount.
 pub(super) fn run(args: &args::Mount) -> Outcome {
     match MountPlan::of_command(args)?.carry_out()? {
-        Some(mounted) if *args.json => output::print_json(&mounted),
+        Some((prepared, pid)) if *args.json => output::print_json(&Mounted::new(&prepared, pid)?),
         _ => Ok(()),
     }
 }
