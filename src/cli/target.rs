@@ -173,6 +173,19 @@ impl Destination {
         None
     }
 
+    /// Why nothing answers in the mount that the path leads into, if its daemon died.
+    fn died(&self, path: &Path) -> Option<Failure> {
+        (self.mount.is_some() && self.walked.nobody_answers()).then(|| unanswered(path, self))
+    }
+
+    /// Why nothing is there, if a detached mount has left the path.
+    fn left(&self, path: &Path) -> Option<Failure> {
+        if self.mount.is_some() || self.entry.is_some() {
+            return None;
+        }
+        self.detached().map(|detached| detached.failure(path))
+    }
+
     fn find_entry(&self) -> Option<Box<Entry>> {
         let entries = known();
         let entry = match &self.mount {
@@ -224,27 +237,24 @@ impl Detached {
     }
 }
 
-/// Why a path can't be read, where a mount's end is the reason.
-pub(super) fn ended_mount(path: &Path) -> Option<Failure> {
-    let place = Destination::of(path).ok()?;
-    match &place.mount {
-        Some(_) if place.walked.nobody_answers() => Some(unanswered(path, &place)),
-        Some(_) => None,
+/// Why a file or directory can't be read: where its mount has ended, that.
+pub(super) fn unread(path: &Path, error: io::Error) -> Failure {
+    let ended = Destination::of(path).ok().and_then(|place| match place.mount {
+        Some(_) => place.died(path),
         None => place.detached().map(|detached| detached.failure(path)),
-    }
+    });
+    ended.unwrap_or_else(|| Failure::new(Exit::Other, path.display(), error))
 }
 
 /// Why no vault can be opened or made at a path, where a mount's end is the reason.
 pub(super) fn no_place_for_vault(path: &Path) -> Option<Failure> {
     let place = Destination::of(path).ok()?;
-    if place.mount.is_some() { ended_mount(path) } else { left_mountpoint(path) }
+    place.died(path).or_else(|| place.left(path))
 }
 
 /// Why nothing is at a path that a detached mount has left. A vault's directory is never such a one.
 pub(super) fn left_mountpoint(path: &Path) -> Option<Failure> {
-    let place = Destination::of(path).ok()?;
-    let is_left = place.mount.is_none() && place.entry.is_none();
-    place.detached().filter(|_| is_left).map(|detached| detached.failure(path))
+    Destination::of(path).ok()?.left(path)
 }
 
 /// Whether an entry is of this mount: the kernel has the mount's device and its owner from nobody else.

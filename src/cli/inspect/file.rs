@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::cli::errors;
 use crate::cli::exit::{Exit, Failure, Outcome};
-use crate::cli::target;
+use crate::cli::target::{self, unread};
 use crate::control::{Client, Entry};
 use crate::crypto::suite::Suite;
 use crate::header::{SLOTS, UnverifiedSlot};
@@ -224,11 +224,6 @@ pub(super) fn through_xattrs(path: &Path, file: &File) -> Outcome<Row> {
         suite: get("user.rekeyfs.suite")?,
         ..row
     })
-}
-
-/// Why a file or directory can't be read: where its mount has ended, that.
-pub(super) fn unread(path: &Path, error: io::Error) -> Failure {
-    target::ended_mount(path).unwrap_or_else(|| Failure::new(Exit::Other, path.display(), error))
 }
 
 pub(super) fn open(path: &Path, flags: i32) -> io::Result<File> {

@@ -8,13 +8,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::columns::Columns;
-use super::file::{Around, Inspector, Row, open, text, through_xattrs, unread};
+use super::file::{Around, Inspector, Row, open, text, through_xattrs};
 use super::filter::Filter;
 use crate::cli::args;
 use crate::cli::errors;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::output;
-use crate::cli::target;
+use crate::cli::target::{self, unread};
 use crate::control::{Client, Entry};
 use crate::ids::Ino;
 use crate::names::LowerKind;

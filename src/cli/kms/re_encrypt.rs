@@ -1,7 +1,6 @@
 //! `rekeyfs kms re-encrypt`: the DEKs of files in a mount, re-wrapped by its daemon under a key of choice.
 
 use std::fs::File;
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -37,9 +36,7 @@ pub(super) fn run(args: &ReEncrypt) -> Outcome {
 }
 
 fn re_encrypt(path: &Path, args: &ReEncrypt, form: &Form) -> Outcome {
-    let failed = |error: io::Error| {
-        target::ended_mount(path).unwrap_or_else(|| Failure::new(Exit::Other, path.display(), error))
-    };
+    let failed = |error| target::unread(path, error);
     // While this is open the kernel, and so the mount, knows the inode.
     let held = File::from(storage::hold_walked(path).map_err(failed)?);
     let meta = held.metadata().map_err(failed)?;
