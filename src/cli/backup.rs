@@ -109,7 +109,7 @@ fn import(args: &Import) -> Outcome {
     };
     let sealed = sealed.map_err(|error| errors::keyring(&error))?;
     let opener = Opener::read(args.identity.as_deref(), &sealed.age_files(), &opens, &args.file)?;
-    let kdf = key_backup::kdf(plan.kdf)?;
+    let kdf = secrets::calibrate(plan.kdf, None)?;
     let new = plan.read(vault)?;
     // A recovery key is made and shown anyway.
     let secrets: Vec<&Secret> = [&new].into_iter().filter(|s| !matches!(s, Secret::Recovery(_))).collect();

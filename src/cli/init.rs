@@ -13,7 +13,7 @@ use super::args;
 use super::errors;
 use super::exit::{Exit, Failure, Outcome};
 use super::output;
-use super::secrets::NewSecretPlan;
+use super::secrets::{NewSecretPlan, calibrate};
 use super::target;
 use crate::crypto::password::KdfParams;
 use crate::crypto::suite::Suite;
@@ -21,7 +21,7 @@ use crate::ids::PathText;
 use crate::keyring::{KeyringFile, OpenOptions};
 use crate::printable;
 use crate::storage::{self, DirStream, Errno, LowerFs};
-use crate::unlock::{self, RecoveryKey, Secret};
+use crate::unlock::{RecoveryKey, Secret};
 
 /// A vault to be made.
 struct InitPlan {
@@ -36,8 +36,7 @@ impl InitPlan {
     fn new(args: &args::Init) -> Outcome<Self> {
         let suite = args.suite.parse().map_err(|error| Failure::new(Exit::Usage, "--suite", error))?;
         let secret = NewSecretPlan::first(&args.pass, &args.kdf);
-        let kdf = unlock::calibrate(secret.kdf)
-            .map_err(|error| Failure::new(Exit::Usage, "--kdf-memory", error))?;
+        let kdf = calibrate(secret.kdf, None)?;
         Ok(Self { vault: args.vault.clone(), suite, kdf, secret, recovery_key: !args.no_recovery_key })
     }
 }

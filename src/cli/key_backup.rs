@@ -14,14 +14,13 @@ use super::local_time::{self, Precision};
 use super::open_keyring::open_keyring;
 use super::open_target::{Access, OpenTarget};
 use super::output;
-use super::secrets::NewSecretPlan;
+use super::secrets::{NewSecretPlan, calibrate};
 use super::target::Target;
-use crate::crypto::password::KdfParams;
 use crate::ids::Timestamp;
 use crate::keyring::{BackupSeal, Opened};
 use crate::printable::{self, counted};
 use crate::service::{KeptState, KeptStatus, KeyBackupStatus, OpenedBy};
-use crate::unlock::{self, KdfChoice, Secret};
+use crate::unlock::Secret;
 
 /// Keeps a backup from now on, stops that, or lists what is kept.
 ///
@@ -106,19 +105,11 @@ impl NewSeal {
             return Ok(Self { seal, passphrase: None });
         }
         let plan = NewSecretPlan::of_backup(pass, kdf_args);
-        let kdf = kdf(plan.kdf)?;
+        let kdf = calibrate(plan.kdf, None)?;
         let secret = plan.read(file)?;
         let seal = BackupSeal::under_passphrase(vault, &secret, kdf, now);
         Ok(Self { seal: seal.map_err(|error| errors::keyring(&error))?, passphrase: Some(secret) })
     }
-}
-
-/// Argon2id's costs, measured if they aren't given.
-///
-/// # Errors
-/// [`Exit::Usage`] for costs that can't be.
-pub(super) fn kdf(choice: KdfChoice) -> Outcome<KdfParams> {
-    unlock::calibrate(choice).map_err(|error| Failure::new(Exit::Usage, "--kdf-memory", error))
 }
 
 fn stop(args: &Keep, target: &Target) -> Outcome {

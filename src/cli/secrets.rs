@@ -16,8 +16,9 @@ use super::exit::{Exit, Failure, Outcome};
 use super::options::Options;
 use super::output;
 use super::strength;
+use crate::crypto::password::KdfParams;
 use crate::sys;
-use crate::unlock::{CostLimit, KdfChoice, KeyFileError, RecoveryKey, Secret, SecretKind};
+use crate::unlock::{self, CostLimit, KdfChoice, KeyFileError, RecoveryKey, Secret, SecretKind};
 
 /// The longest passphrase, in bytes.
 const MAX_LEN: usize = 4096;
@@ -309,6 +310,15 @@ fn refuse_stdin(source: &Source, role: Role) -> Outcome {
 
 fn kdf_choice(kdf: &args::Kdf) -> KdfChoice {
     kdf.kdf_memory.map_or(KdfChoice::Calibrated, KdfChoice::MemoryMib)
+}
+
+/// What a new slot costs to try; `old` is what one costs that it replaces.
+///
+/// # Errors
+/// [`Exit::Usage`]: less memory than rekeyfs takes.
+pub(super) fn calibrate(choice: KdfChoice, old: Option<KdfParams>) -> Outcome<KdfParams> {
+    unlock::calibrate_in_place_of(choice, old)
+        .map_err(|error| Failure::new(Exit::Usage, "--kdf-memory", error))
 }
 
 /// Reads the passphrase of `vault` in the first line of a file, whose slot a revocation keeps.

@@ -17,7 +17,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::local_time;
 use super::open_keyring::{check_writable, look_at_vault, open_keyring};
 use super::output;
-use super::secrets::NewSecretPlan;
+use super::secrets::{NewSecretPlan, calibrate};
 use super::target::Target;
 use super::terminal;
 use crate::control::Client;
@@ -27,7 +27,7 @@ use crate::printable;
 use crate::service::Operations;
 use crate::unlock::{KdfChoice, SecretKind};
 
-use new_slot::{New, calibrate};
+use new_slot::New;
 pub(super) use recover::run as recover;
 use revocation::Revocation;
 pub(super) use slot_lines::{Row, slot_lines, unlabelled};

@@ -1,22 +1,13 @@
 //! A new secret with the costs of its slot.
 
 use crate::cli::args;
-use crate::cli::exit::{Exit, Failure, Outcome};
+use crate::cli::exit::Outcome;
 use crate::cli::init;
-use crate::cli::secrets::NewSecretPlan;
+use crate::cli::secrets::{NewSecretPlan, calibrate};
 use crate::cli::target::Target;
 use crate::crypto::password::KdfParams;
 use crate::keyring::{NewSlot, SlotLabel};
-use crate::unlock::{self, KdfChoice, Secret};
-
-/// What a new slot costs to try; `old` is what one costs that it replaces.
-///
-/// # Errors
-/// [`Exit::Usage`]: less memory than rekeyfs takes.
-pub(super) fn calibrate(choice: KdfChoice, old: Option<KdfParams>) -> Outcome<KdfParams> {
-    unlock::calibrate_in_place_of(choice, old)
-        .map_err(|error| Failure::new(Exit::Usage, "--kdf-memory", error))
-}
+use crate::unlock::Secret;
 
 /// A new secret with the costs of its slot.
 pub(super) struct New {

@@ -4,7 +4,6 @@
 
 use serde_json::json;
 
-use super::new_slot::calibrate;
 use super::slot_ref::{KnownSlot, find, known_slots, parse_label};
 use crate::cli::args::{self, NewSecret};
 use crate::cli::errors;
@@ -12,7 +11,7 @@ use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::init;
 use crate::cli::open_keyring::{check_writable, open_keyring};
 use crate::cli::output;
-use crate::cli::secrets::NewSecretPlan;
+use crate::cli::secrets::{NewSecretPlan, calibrate};
 use crate::cli::target::Target;
 use crate::ids::SlotId;
 use crate::keyring::NewSlot;
