@@ -1,5 +1,6 @@
 //! `rekeyfs rotate`.
 
+use serde::Serialize;
 use serde_json::json;
 
 use super::args;
@@ -27,36 +28,34 @@ pub(super) fn run(args: &args::Rotate) -> Outcome {
         return run_new_key(args, &open, alias);
     }
     let rotated = open.operations().rotate(&which).map_err(|error| errors::operation(&error))?;
-    let known = key_backup::known(&open);
-    if *args.json {
-        return output::print_json(&key_backup::with_backup(&rotated, known));
-    }
-    let backup = known.as_ref().map(key_backup::after_rotation).unwrap_or_default();
-    output::print(&format!("{}{backup}", text(&rotated)))
+    print(args, &open, &rotated, &text(&rotated))
 }
 
 /// Puts a new key in the place of the one that an alias points at.
 fn run_new_key(args: &args::Rotate, open: &OpenTarget, alias: &AliasName) -> Outcome {
     let renewed = open.operations().replace_key(alias).map_err(|error| errors::operation(&error))?;
-    let known = key_backup::known(open);
-    if *args.json {
-        return output::print_json(&key_backup::with_backup(&renewed, known));
-    }
     let ManualRotation { alias, old, new, dated } = &renewed;
-    let backup = known.as_ref().map(key_backup::after_rotation).unwrap_or_default();
-    output::print(&format!("{alias}: key {old} -> {new}; {dated} is the old one's\n{backup}"))
+    print(args, open, &renewed, &format!("{alias}: key {old} -> {new}; {dated} is the old one's\n"))
 }
 
 /// Rotates what is due; nothing being due is fine, and says nothing.
 fn run_due(args: &args::Rotate, open: &OpenTarget) -> Outcome {
     let rotated = open.operations().rotate_due().map_err(|error| errors::operation(&error))?;
     open.delete_due()?;
+    if rotated.is_empty() && !*args.json {
+        return Ok(());
+    }
+    print(args, open, &json!({ "rotated": rotated }), &rotated.iter().map(text).collect::<String>())
+}
+
+/// Prints what was rotated, as JSON or as the text, and how far key backups are behind it.
+fn print(args: &args::Rotate, open: &OpenTarget, done: &impl Serialize, text: &str) -> Outcome {
     let known = key_backup::known(open);
     if *args.json {
-        return output::print_json(&key_backup::with_backup(&json!({ "rotated": rotated }), known));
+        return output::print_json(&key_backup::with_backup(done, known));
     }
-    let backup = known.as_ref().filter(|_| !rotated.is_empty()).map(key_backup::after_rotation);
-    output::print(&format!("{}{}", rotated.iter().map(text).collect::<String>(), backup.unwrap_or_default()))
+    let backup = known.as_ref().map(key_backup::after_rotation).unwrap_or_default();
+    output::print(&format!("{text}{backup}"))
 }
 
 fn which(args: &args::Rotate) -> Outcome<KeyRef> {
