@@ -15,17 +15,15 @@ const TICK: Duration = Duration::from_millis(200);
 
 /// How wide an output on standard output may be: as the terminal is; else `COLUMNS`, as scripts set it, or 80.
 pub(super) fn width() -> usize {
-    let of_terminal = rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
-    let columns = || std::env::var("COLUMNS").ok()?.trim().parse().ok();
-    let width = of_terminal.filter(|width| *width > 0).or_else(columns).unwrap_or(*WIDTHS.start());
+    let of_scripts = || std::env::var("COLUMNS").ok()?.trim().parse().ok();
+    let width = columns().or_else(of_scripts).unwrap_or(*WIDTHS.start());
     width.clamp(*WIDTHS.start(), *WIDTHS.end())
 }
 
-/// Columns of the terminal that standard output is; `None` if that is none, whose lines need not fit.
+/// Columns of the terminal that standard output is; `None` if that is none, whose lines need not fit, or doesn't say.
 pub(super) fn columns() -> Option<usize> {
-    let stdout = io::stdout();
-    let size = || rustix::termios::tcgetwinsize(&stdout).ok().map(|size| usize::from(size.ws_col));
-    stdout.is_terminal().then(size).flatten().filter(|columns| *columns > 0)
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
 /// What stands where something was cut.
