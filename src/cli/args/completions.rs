@@ -6,10 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use clap::{Arg, Command, CommandFactory, ValueHint};
+use clap::{Arg, Command, ValueHint};
 use clap_complete::Shell;
 
-use super::Typed;
+use super::definitions;
 
 /// One shell's script.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,11 +24,11 @@ pub(in crate::cli) struct Completion {
 pub(in crate::cli) fn completions() -> Vec<Completion> {
     let of = |shell| {
         let mut script = Vec::new();
-        clap_complete::generate(shell, &mut hinted(Typed::command()), "rekeyfs", &mut script);
+        clap_complete::generate(shell, &mut hinted(definitions()), "rekeyfs", &mut script);
         String::from_utf8_lossy(&script).into_owned()
     };
     let mut takers = BTreeMap::new();
-    path_takers(&Typed::command(), "rekeyfs", &mut takers);
+    path_takers(&definitions(), "rekeyfs", &mut takers);
     vec![
         Completion { file: "rekeyfs", script: paths_in_bash(&of(Shell::Bash), &takers).into_bytes() },
         Completion { file: "_rekeyfs", script: of(Shell::Zsh).into_bytes() },

@@ -20,7 +20,7 @@ mod unlock;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 pub(in crate::cli) use backup::{
     AgeRecipients, BackupPass, Export, Import, Keep, KeyBackup, KeyBackupCommand, Merge,
@@ -60,6 +60,14 @@ use super::exit::{self, Exit, Failure};
 struct Typed {
     #[command(subcommand)]
     command: Command,
+}
+
+/// The definitions of all commands with those of `kms`, which parsing makes where they are needed.
+fn definitions() -> clap::Command {
+    Typed::command().mut_subcommands(|command| match command.get_name() {
+        "kms" => kms::with_verbs(command).defer(std::convert::identity),
+        _ => command,
+    })
 }
 
 /// One command.

@@ -215,7 +215,7 @@ fn help_is_a_command_and_unmount_is_umount() {
 
 #[test]
 fn each_verb_of_the_table_has_the_help_of_its_operation() {
-    let all = Typed::command();
+    let all = definitions();
     let kms = all.find_subcommand("kms").unwrap();
     for operation in crate::kms::api::operations() {
         let verb = kms.find_subcommand(operation.verb()).unwrap();

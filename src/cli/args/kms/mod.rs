@@ -83,14 +83,22 @@ fn absent() -> impl Iterator<Item = (&'static str, String)> {
     ABSENT.iter().flat_map(|absent| absent.verbs()).filter(|(_, verb)| !OwnVerb::has_subcommand(verb))
 }
 
+/// The definition of `kms` with that of each verb.
+pub(super) fn with_verbs(command: Command) -> Command {
+    // What is flattened into it brings an about of its own.
+    let about = command.get_about().cloned().unwrap_or_default();
+    let verbs = api::operations().map(verb::command);
+    let command = command.subcommand_required(true).arg_required_else_help(true).after_help(STATUS);
+    let own = OwnVerb::augment_subcommands(command.subcommands(verbs)).about(about);
+    let absent = absent().map(|(_, verb)| verb::absent(verb));
+    let own = own.subcommand(verb::command(&RE_ENCRYPT).name(line::RE_ENCRYPT_BLOB).hide(true));
+    own.subcommands(absent).mut_subcommand("re-encrypt", globals::without_effect)
+}
+
 impl Args for Kms {
+    /// Verbs have more definitions than all other commands, which do without: they are made where `kms` is typed.
     fn augment_args(command: Command) -> Command {
-        let verbs = api::operations().map(verb::command);
-        let command = command.subcommand_required(true).arg_required_else_help(true).after_help(STATUS);
-        let own = OwnVerb::augment_subcommands(command.subcommands(verbs));
-        let absent = absent().map(|(_, verb)| verb::absent(verb));
-        let own = own.subcommand(verb::command(&RE_ENCRYPT).name(line::RE_ENCRYPT_BLOB).hide(true));
-        own.subcommands(absent).mut_subcommand("re-encrypt", globals::without_effect)
+        command.defer(with_verbs)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
