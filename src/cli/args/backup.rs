@@ -36,7 +36,7 @@ fn unmounted(target: Arg) -> Arg {
     target.index(1).help("The vault's directory; it must not be mounted")
 }
 
-/// Who can open a backup, besides who has its passphrase.
+/// Who can open a backup that has no passphrase.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct AgeRecipients {
     /// Who can open it: an age recipient (age1…, ssh-…); several may be given. Without any, a passphrase of its own does
