@@ -56,13 +56,7 @@ impl KeyringBody {
 
     /// Whether there is one list at most, of whole records, with each key once.
     pub(in crate::keyring) fn check_data_use(&self) -> Result<(), &'static str> {
-        let mut found = self.extensions.iter().filter(|extension| extension.tag == DATA_USE);
-        let Some(extension) = found.next() else { return Ok(()) };
-        let (records, rest) = extension.data.as_chunks::<RECORD>();
-        let mut keys: Vec<_> = self.data_use().map(|(key, _)| *key.as_bytes()).collect();
-        keys.sort_unstable();
-        let each_once = keys.windows(2).all(|pair| pair[0] != pair[1]);
-        if found.next().is_none() && rest.is_empty() && !records.is_empty() && each_once {
+        if self.extensions.has_each_key_once::<RECORD>(DATA_USE) {
             Ok(())
         } else {
             Err("its list of keys that encrypted data makes no sense")

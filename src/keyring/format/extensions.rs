@@ -5,6 +5,7 @@
 //! memory that may be swapped and dumped, so they are read into locked memory and written from there. An empty entry with
 //! their tag keeps their position in the list.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -24,6 +25,8 @@ const FORMER_EVENT_KEYS: u32 = 6;
 const FORMER_ROOTS: u32 = 7;
 /// What is known of key backups.
 const KEY_BACKUPS: u32 = 10;
+/// Bytes of a key's id.
+const KEY_ID: usize = 16;
 /// Bytes of a former event key: how many events it made, the MAC of the last, the key.
 const EVENT_KEY: usize = 8 + 32 + 32;
 /// Bytes of an endorsement.
@@ -85,6 +88,22 @@ impl Extensions {
             None if data.is_empty() => {}
             None => self.list.push(Extension { tag, data }),
         }
+    }
+
+    /// Whether there is one of a tag at most, and its bytes, of which there are some, are good.
+    pub(in crate::keyring) fn is_one_at_most(&self, tag: u32, is_good: impl FnOnce(&[u8]) -> bool) -> bool {
+        let mut found = self.list.iter().filter(|extension| extension.tag == tag);
+        let Some(extension) = found.next() else { return true };
+        found.next().is_none() && !extension.data.is_empty() && is_good(&extension.data)
+    }
+
+    /// Whether there is one list of a tag at most, of whole records, each of which begins with the id of another key.
+    pub(in crate::keyring) fn has_each_key_once<const RECORD: usize>(&self, tag: u32) -> bool {
+        self.is_one_at_most(tag, |data| {
+            let (records, rest) = data.as_chunks::<RECORD>();
+            let keys: HashSet<_> = records.iter().map(|record| record.first_chunk::<KEY_ID>()).collect();
+            rest.is_empty() && keys.len() == records.len()
+        })
     }
 
     /// The event keys that were replaced, oldest first, and up to where each made the log.

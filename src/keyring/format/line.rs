@@ -100,15 +100,12 @@ impl KeyringBody {
     /// Checks that there is at most one line, of whole entries, in the order of their generations.
     pub(in crate::keyring) fn check_line(&self) -> Result<(), &'static str> {
         const WRONG: &str = "its line of earlier generations makes no sense";
-        let mut found = self.extensions.iter().filter(|extension| extension.tag == LINE);
-        let Some(extension) = found.next() else { return Ok(()) };
-        let (line, rest) = extension.data.as_chunks::<ENTRY>();
-        let generations = line.iter().map(generation).chain([self.generation]);
-        let good = found.next().is_none()
-            && rest.is_empty()
-            && (1..=MOST).contains(&line.len())
-            && generations.is_sorted_by(|a, b| a < b);
-        if good { Ok(()) } else { Err(WRONG) }
+        let is_good = |data: &[u8]| {
+            let (line, rest) = data.as_chunks::<ENTRY>();
+            let generations = line.iter().map(generation).chain([self.generation]);
+            rest.is_empty() && (1..=MOST).contains(&line.len()) && generations.is_sorted_by(|a, b| a < b)
+        };
+        if self.extensions.is_one_at_most(LINE, is_good) { Ok(()) } else { Err(WRONG) }
     }
 }
 

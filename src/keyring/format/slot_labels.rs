@@ -125,13 +125,11 @@ impl KeyringBody {
 
     /// Whether there is one list at most, of whole records, with each slot once.
     pub(in crate::keyring) fn check_slot_labels(&self) -> Result<(), &'static str> {
-        let mut found = self.extensions.iter().filter(|extension| extension.tag == SLOT_LABELS);
-        let Some(extension) = found.next() else { return Ok(()) };
-        let whole = found.next().is_none() && !extension.data.is_empty();
         let each_once = |labels: Vec<(SlotId, SlotLabel)>| {
             labels.iter().map(|(slot, _)| *slot).collect::<HashSet<_>>().len() == labels.len()
         };
-        if whole && parse(&extension.data).is_some_and(each_once) {
+        let is_good = |data: &[u8]| parse(data).is_some_and(each_once);
+        if self.extensions.is_one_at_most(SLOT_LABELS, is_good) {
             Ok(())
         } else {
             Err("its list of labels of unlock slots makes no sense")

@@ -1,8 +1,6 @@
 //! Whose the untagged files of a key are, in an extension of the body (docs/format.md, "Body"): a record for each key that
 //! an alias has left. What is recorded when, rules/departures.rs tells; what comes of it, rules/follow.rs.
 
-use std::collections::HashMap;
-
 use super::model::KeyringBody;
 use crate::ids::{AliasId, KeyId};
 
@@ -43,12 +41,11 @@ impl KeyringBody {
 
     /// Whether there is one list at most, of whole records, with each key once.
     pub(in crate::keyring) fn check_untagged(&self) -> Result<(), &'static str> {
-        let mut found = self.extensions.iter().filter(|extension| extension.tag == UNTAGGED);
-        let Some(extension) = found.next() else { return Ok(()) };
-        let (records, rest) = extension.data.as_chunks::<RECORD>();
-        let whole = found.next().is_none() && rest.is_empty() && !records.is_empty();
-        let each_once = || self.untagged().collect::<HashMap<_, _>>().len() == records.len();
-        if whole && each_once() { Ok(()) } else { Err("its list of keys with untagged files makes no sense") }
+        if self.extensions.has_each_key_once::<RECORD>(UNTAGGED) {
+            Ok(())
+        } else {
+            Err("its list of keys with untagged files makes no sense")
+        }
     }
 }
 
