@@ -11,7 +11,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::control::VaultLocation;
-pub use crate::events::Principal;
+pub use crate::events::{ARN_PREFIX, Principal};
 use crate::ids::PathText;
 
 /// The program's file name.

@@ -303,9 +303,12 @@ pub enum Event {
     },
 }
 
+/// What comes before the id or the name in an ARN.
+pub const ARN_PREFIX: &str = "arn:rekeyfs:kms:local:000000000000:";
+
 /// A key's ARN: `arn:rekeyfs:kms:local:000000000000:key/UUID`.
 pub fn arn(key: KeyId) -> String {
-    format!("arn:rekeyfs:kms:local:000000000000:key/{key}")
+    format!("{ARN_PREFIX}key/{key}")
 }
 
 impl Event {

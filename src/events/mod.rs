@@ -30,7 +30,7 @@ mod verify;
 pub use actor::{Acting, Actor, NoPrincipal, Principal};
 pub use anchor::Anchor;
 pub use chain::Verification;
-pub use event::{Event, arn};
+pub use event::{ARN_PREFIX, Event, arn};
 pub use evidence::Evidence;
 pub use failed::{record_failed_unlock, take_failed_unlocks};
 pub use file_names::{FILE_NAME, closed_at};

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::events::arn;
+use crate::events::{ARN_PREFIX, arn};
 use crate::ids::AliasName;
 use crate::keyring::{KeyError, KeyState, KeyringError, PolicyError, Quantity, RuleError, Unusable};
 
@@ -116,7 +116,7 @@ impl From<RuleError> for CallError {
 
 /// An alias's ARN.
 pub(super) fn alias_arn(name: &AliasName) -> String {
-    format!("arn:rekeyfs:kms:local:000000000000:{name}")
+    format!("{ARN_PREFIX}{name}")
 }
 
 impl KmsError {

@@ -5,11 +5,8 @@
 //! Nothing else is touched. Descriptions, tags and policies pass as they were written, so that a client reads what it
 //! stored; in a policy, a Resource is `*` or the ARN that `rekeyfs kms` shows.
 
-use rekeyfs::console::{AccountId, Region};
+use rekeyfs::console::{ARN_PREFIX as OWN, AccountId, Region};
 use serde_json::Value;
-
-/// How the vault's own ARNs begin.
-const OWN: &str = "arn:rekeyfs:kms:local:000000000000:";
 
 /// Parameters that name a key.
 const KEYS: [&str; 4] = ["KeyId", "TargetKeyId", "SourceKeyId", "DestinationKeyId"];

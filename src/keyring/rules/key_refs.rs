@@ -3,12 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::RuleError;
+use crate::events::ARN_PREFIX;
 use crate::ids::{AliasName, IdPrefix, KeyId, NotOne};
 use crate::keyring::error::{KeyError, KeyringError};
 use crate::keyring::format::model::KeyringBody;
-
-/// What comes before the id or the name in an ARN.
-const ARN_PREFIX: &str = "arn:rekeyfs:kms:local:000000000000:";
 
 /// A key as it was named: what an alias points at is looked up when the key is used, in the same change. The control
 /// protocol writes it with these names.
