@@ -45,7 +45,8 @@ impl FromStr for Principal {
     type Err = NoPrincipal;
 
     fn from_str(text: &str) -> Result<Self, NoPrincipal> {
-        let digits = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        // No sign, and not the number that stands for none.
+        let digits = |text: &&str| text.bytes().all(|byte| byte.is_ascii_digit());
         let uid = || text.strip_prefix("uid:").filter(digits)?.parse().ok().filter(|uid| *uid != u32::MAX);
         match text {
             "admin" => Ok(Self::Admin),

@@ -7,7 +7,7 @@ use super::actions::{ACTIONS, matches};
 use super::error::PolicyError;
 use super::once_named::OnceNamed;
 use super::uses::Uses;
-use crate::events::arn;
+use crate::events::{Principal, arn};
 use crate::ids::KeyId;
 
 /// The user who is meant by AWS's principal of a whole account, `arn:aws:iam::ACCOUNT:root`: the one as whom the vault is
@@ -197,15 +197,14 @@ fn owner_meant(name: &str, effect: Effect, owner: Owner) -> Result<u32, String> 
     }
 }
 
-/// The number in `uid:NUMBER`: digits alone, and not the one that stands for none.
+/// The number in `uid:NUMBER`.
 fn user(name: &str) -> Result<u32, String> {
-    let digits = name.strip_prefix("uid:").filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
-    let uid = digits.and_then(|digits| digits.parse().ok()).filter(|uid| *uid != u32::MAX);
-    uid.ok_or_else(|| {
-        let of_iam = name.contains(":iam::") || name.contains(":sts::");
-        let why = if of_iam { "; users of IAM aren't known here" } else { "" };
-        format!("Principal {name:?} isn't understood{why}; it is {PRINCIPALS}")
-    })
+    if let Ok(Principal::User(uid)) = name.parse() {
+        return Ok(uid);
+    }
+    let of_iam = name.contains(":iam::") || name.contains(":sts::");
+    let why = if of_iam { "; users of IAM aren't known here" } else { "" };
+    Err(format!("Principal {name:?} isn't understood{why}; it is {PRINCIPALS}"))
 }
 
 /// The uses of a key that are among them.

@@ -150,6 +150,7 @@ fn what_is_not_understood_is_no_policy() {
         with("Principal", json!({"Service": "x"})),
         with("Principal", json!({"AWS": "*", "Service": "x"})),
         with("Principal", json!({"AWS": "gid:7"})),
+        with("Principal", json!({"AWS": "admin"})),
         with("Principal", json!({"AWS": "uid:"})),
         with("Principal", json!({"AWS": "uid:-1"})),
         with("Principal", json!({"AWS": "uid:+1"})),
