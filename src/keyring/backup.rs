@@ -190,19 +190,19 @@ impl Keys {
 
 /// Whether a file opens to the body in `written`, which is sealed under `root`: with a secret, or by the root key itself.
 fn opens_to(file: &Path, secret: Option<&Secret>, written: &[u8], root: &RootKey) -> bool {
-    let opened = |bytes: &[u8]| {
-        let parts = header::parse(bytes, Kind::Backup).ok()?;
+    let opened = || {
+        let parts = header::parse(written, Kind::Backup).ok()?;
         root.open_keyring(parts.header.vault, parts.aad, parts.sealed).ok()
     };
     let Ok(back) = SealedBackup::read(file) else { return false };
-    let back = match secret {
-        None => (back.bytes() == written).then(|| opened(back.bytes())).flatten(),
+    match secret {
+        None => back.bytes() == written && opened().is_some(),
         Some(secret) => {
             let back = back.open(BackupOpener::Secret(secret), CostLimit::Any);
-            back.ok().and_then(|(_, body)| body::encode(&body).ok())
+            let back = back.ok().and_then(|(_, body)| body::encode(&body).ok());
+            back.is_some_and(|back| opened().is_some_and(|written| *back == *written))
         }
-    };
-    back.is_some_and(|back| opened(written).is_some_and(|written| *back == *written))
+    }
 }
 
 impl KeyringFile {
