@@ -8,7 +8,6 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::error::{KeyError, KeyringError};
-use super::format::model::Manager;
 use super::key_table::Backing;
 use super::keys::Keys;
 use super::store::Saves;
@@ -23,7 +22,6 @@ const FIRST_USE: &str = "BeginDataUse";
 
 /// The version of a key that encrypts data now.
 struct Encrypting {
-    id: BackingKeyId,
     backing: Arc<Backing>,
     /// Whether the keyring says that the key encrypts data.
     recorded: bool,
@@ -32,13 +30,9 @@ struct Encrypting {
 impl Keys {
     fn encrypting(&self, key: KeyId) -> Result<Encrypting> {
         let table = self.table.read();
-        let id = table.current(key)?;
-        let backing = Arc::clone(table.wrapping(id)?);
-        let known = table.body.key(key).ok_or(KeyError::UnknownKey(key))?;
-        if known.manager == Manager::Service {
-            return Err(KeyringError::ServiceManaged(key));
-        }
-        Ok(Encrypting { id, backing, recorded: table.body.first_data_version(key).is_some() })
+        let backing = Arc::clone(table.wrapping(table.current(key)?)?);
+        table.body.key(key).ok_or(KeyError::UnknownKey(key))?.may_be_managed()?;
+        Ok(Encrypting { backing, recorded: table.body.first_data_version(key).is_some() })
     }
 
     /// The version of a key that would encrypt data now.
@@ -46,7 +40,7 @@ impl Keys {
     /// # Errors
     /// [`KeyringError`]: no such key, it is rekeyfs' own, or it isn't usable.
     pub fn encrypts_with(&self, key: KeyId) -> Result<BackingKeyId> {
-        self.encrypting(key).map(|encrypting| encrypting.id)
+        self.encrypting(key).map(|encrypting| encrypting.backing.id())
     }
 
     /// Encrypts data under a key's current version. Gives the version and the blob.
@@ -69,7 +63,7 @@ impl Keys {
             // It may have been rotated or disabled before that, and recorded by another thread.
             with = self.encrypting(key)?;
         }
-        Ok((with.id, self.blob_key(&with.backing).seal(plaintext, context)))
+        Ok((with.backing.id(), self.blob_key(&with.backing).seal(plaintext, context)))
     }
 
     /// Decrypts a blob of this vault.
