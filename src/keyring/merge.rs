@@ -55,10 +55,10 @@ impl Keys {
         }
         let found = found.store.lock().state().body.clone();
         // Once without saving: most often it tells that there is nothing to do, or that it can't be done.
-        let ours = self.table.read().body.clone();
-        let mut tried = ours.clone();
+        let mut tried = self.table.read().body.clone();
+        let data_use: Vec<_> = tried.data_use().collect();
         let merged = tried.merge(&found)?;
-        let same_data_use = tried.data_use().eq(ours.data_use());
+        let same_data_use = tried.data_use().eq(data_use);
         if same_data_use && merged.versions.is_empty() && merged.keys.is_empty() && merged.current.is_empty()
         {
             return Ok(merged);
