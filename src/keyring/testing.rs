@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use zeroize::Zeroizing;
 
-use super::backup::{BackupInfo, ImportOrder, Maker, Replace};
-use super::backup_file::BackupSeal;
+use super::backup::{BackupInfo, ImportOrder, Imported, Maker, Replace};
+use super::backup_file::{BackupOpener, BackupSeal, SealedBackup};
 use super::error::KeyringError;
 use super::format::model::{Alias, Key, Manager};
 use super::keys::{Keys, known};
@@ -91,6 +91,17 @@ impl Fixture {
         KeyringFile::open(&self.vault(), secret, &self.options())
     }
 
+    /// Imports a key backup that a passphrase opens. `new` is the secret of the keyring that this makes.
+    pub(crate) fn import_backup(
+        &self,
+        file: &Path,
+        pass: &str,
+        new: &Secret,
+        order: ImportOrder,
+    ) -> Result<Imported, KeyringError> {
+        import_backup_at(&self.vault(), file, pass, new, order, &self.options())
+    }
+
     pub(crate) fn read(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.vault().join(name)).unwrap()
     }
@@ -131,6 +142,19 @@ pub(crate) fn print_of(dek: &Dek) -> [u8; 32] {
 /// An import of a backup whose keys the vault's names don't disprove.
 pub(crate) fn replacing(replace: Replace) -> ImportOrder {
     ImportOrder { replace, maker: Maker::Proven }
+}
+
+/// [`Fixture::import_backup`] at any place.
+pub(crate) fn import_backup_at(
+    vault: &Path,
+    file: &Path,
+    pass: &str,
+    new: &Secret,
+    order: ImportOrder,
+    options: &OpenOptions,
+) -> Result<Imported, KeyringError> {
+    let (sealed, pass) = (SealedBackup::read(file)?, passphrase(pass));
+    KeyringFile::import_backup(vault, &sealed, BackupOpener::Secret(&pass), &[new], KDF, order, options)
 }
 
 /// What seals a key backup of a vault under a passphrase.

@@ -63,18 +63,7 @@ fn a_kept_backup_has_each_change_and_opens_with_its_passphrase_alone() {
     // A vault that has lost its keyring gets it back, and keeps nothing by itself.
     let newest = opened.keys.generation();
     std::fs::remove_file(f.vault().join("keyring")).unwrap();
-    let (sealed, pass, new) = (SealedBackup::read(&to).unwrap(), passphrase("backup"), key_file(7));
-    let opener = BackupOpener::Secret(&pass);
-    let imported = KeyringFile::import_backup(
-        &f.vault(),
-        &sealed,
-        opener,
-        &[&new],
-        KDF,
-        replacing(Replace::IfDamaged),
-        &f.options(),
-    );
-    let imported = imported.unwrap();
+    let imported = f.import_backup(&to, "backup", &key_file(7), replacing(Replace::IfDamaged)).unwrap();
     assert_eq!((imported.backup.generation, imported.lost), (newest, 0));
     let again = f.open(&key_file(7)).unwrap();
     assert_eq!(again.keys.keys().len(), 3);

@@ -7,17 +7,7 @@ use crate::unlock::Slots;
 
 impl Fixture {
     fn import(&self, file: &Path, pass: &str, replace: Replace) -> Result<Imported, KeyringError> {
-        let (pass, new) = (passphrase(pass), key_file(7));
-        let (sealed, opener) = (SealedBackup::read(file)?, BackupOpener::Secret(&pass));
-        KeyringFile::import_backup(
-            &self.vault(),
-            &sealed,
-            opener,
-            &[&new],
-            KDF,
-            replacing(replace),
-            &self.options(),
-        )
+        self.import_backup(file, pass, &key_file(7), replacing(replace))
     }
 
     fn export(&self, opened: &Opened, name: &str) -> PathBuf {
@@ -121,10 +111,8 @@ fn a_backup_whose_keys_open_no_names_of_the_vault_is_refused_whoever_made_it() {
     assert_eq!(imported.names, NamesOpened { opened: 3, strange: 3 });
     f.write("tree/and-one-more", b"");
     assert!(f.import(&backup, "backup", Replace::Always).is_err());
-    let (sealed, pass, new) = (SealedBackup::read(&backup).unwrap(), passphrase("backup"), key_file(7));
     let order = ImportOrder { replace: Replace::Always, maker: Maker::Any };
-    let opener = BackupOpener::Secret(&pass);
-    KeyringFile::import_backup(&f.vault(), &sealed, opener, &[&new], KDF, order, &f.options()).unwrap();
+    f.import_backup(&backup, "backup", &key_file(7), order).unwrap();
 }
 
 #[test]

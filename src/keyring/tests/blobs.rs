@@ -2,7 +2,6 @@
 use super::super::retire::{RetireOrder, Retirement};
 use super::*;
 use crate::blob::{EncryptionContext, Plaintext, UnverifiedBlob};
-use crate::keyring::KeyRef;
 
 fn sealed(keys: &Keys) -> Vec<u8> {
     let data = Plaintext::new(b"data").unwrap();
@@ -26,7 +25,7 @@ fn retire(keys: &Keys, below: u32) -> Result<(), KeyringError> {
 fn a_merge_takes_over_that_a_key_has_encrypted_data_though_nothing_else_is_new() {
     let f = Fixture::new();
     let keys = f.create(&[&key_file(1)]).keys;
-    keys.rotate(&KeyRef::Key(default_key(&keys))).unwrap();
+    rotate(&keys);
     let old = f.read(FILE_NAME);
     let blob = sealed(&keys);
     let newest = f.save_as("newest");
@@ -41,8 +40,7 @@ fn a_merge_takes_over_that_a_key_has_encrypted_data_though_nothing_else_is_new()
             None,
         )
         .unwrap();
-        let current = keys.rotate(&KeyRef::Key(default_key(keys))).unwrap().new;
-        assert!(retire(keys, current.0).is_err());
+        assert!(retire(keys, rotate(keys)).is_err());
         assert!(opens(keys, &blob));
     }
     let generation = keys.generation();
@@ -62,17 +60,8 @@ fn a_revocation_and_a_key_backup_keep_that_a_key_has_encrypted_data() {
     opened.export_for_test("paper", &backup).unwrap();
     drop(opened);
     std::fs::remove_file(f.vault().join(FILE_NAME)).unwrap();
-    let (paper, new) = (passphrase("paper"), key_file(7));
-    KeyringFile::import_backup(
-        &f.vault(),
-        &SealedBackup::read(&backup).unwrap(),
-        BackupOpener::Secret(&paper),
-        &[&new],
-        KDF,
-        replacing(Replace::Always),
-        &f.options(),
-    )
-    .unwrap();
+    let new = key_file(7);
+    f.import_backup(&backup, "paper", &new, replacing(Replace::Always)).unwrap();
     let keys = f.open(&new).unwrap().keys;
     assert!(opens(&keys, &blob) && retire(&keys, 2).is_err());
 }

@@ -22,16 +22,7 @@ fn a_keyring_is_made_changed_and_imported_without_noreplace_and_links() {
         let file = f.dir.path().join("backup");
         opened.export_for_test("b", &file).unwrap();
         let good = f.read(FILE_NAME);
-        let imported = KeyringFile::import_backup(
-            &f.vault(),
-            &SealedBackup::read(&file).unwrap(),
-            BackupOpener::Secret(&passphrase("b")),
-            &[&key_file(7)],
-            KDF,
-            replacing(Replace::Always),
-            &f.options(),
-        )
-        .unwrap();
+        let imported = f.import_backup(&file, "b", &key_file(7), replacing(Replace::Always)).unwrap();
         assert_eq!(f.read(&imported.replaced.unwrap()), good, "set aside");
         f.open(&key_file(7)).unwrap();
         assert!(lacking.log().contains(&Op::RenameFlagged));

@@ -232,17 +232,8 @@ fn an_import_of_an_older_backup_marks_what_may_be_lost() {
             f.forget_host();
         }
         let options = OpenOptions { next_version: next.map(KeyVersion), ..f.options() };
-        let (pass, new) = (passphrase("backup"), key_file(1));
-        let imported = KeyringFile::import_backup(
-            &f.vault(),
-            &SealedBackup::read(&backup).unwrap(),
-            BackupOpener::Secret(&pass),
-            &[&new],
-            KDF,
-            replacing(Replace::Always),
-            &options,
-        )
-        .unwrap();
+        let (new, order) = (key_file(1), replacing(Replace::Always));
+        let imported = import_backup_at(&f.vault(), &backup, "backup", &new, order, &options).unwrap();
         assert_eq!(imported.lost, last - 1);
         let keys = f.open(&key_file(1)).unwrap().keys;
         assert_eq!((lost(&keys), rotate(&keys)), (vec![(2, last)], last + 1));
@@ -252,17 +243,7 @@ fn an_import_of_an_older_backup_marks_what_may_be_lost() {
     let opened = f.create(&[&key_file(1)]);
     let backup = f.dir.path().join("backup");
     opened.export_for_test("backup", &backup).unwrap();
-    let (pass, new) = (passphrase("backup"), key_file(1));
-    KeyringFile::import_backup(
-        &f.vault(),
-        &SealedBackup::read(&backup).unwrap(),
-        BackupOpener::Secret(&pass),
-        &[&new],
-        KDF,
-        replacing(Replace::Always),
-        &f.options(),
-    )
-    .unwrap();
+    f.import_backup(&backup, "backup", &key_file(1), replacing(Replace::Always)).unwrap();
     let keys = f.open(&key_file(1)).unwrap().keys;
     assert_eq!((lost(&keys), rotate(&keys)), (vec![], 2));
 }

@@ -102,18 +102,7 @@ fn a_backup_of_it_keeps_the_feature_and_is_not_imported() {
     let backup = f.dir.path().join("backup");
     opened.export_for_test("paper", &backup).unwrap();
     drop(opened);
-    let (paper, new) = (passphrase("paper"), key_file(7));
-    let import = || {
-        KeyringFile::import_backup(
-            &f.vault(),
-            &SealedBackup::read(&backup).unwrap(),
-            BackupOpener::Secret(&paper),
-            &[&new],
-            KDF,
-            replacing(Replace::Always),
-            &f.options(),
-        )
-    };
+    let import = || f.import_backup(&backup, "paper", &key_file(7), replacing(Replace::Always));
     let before = everything(&f.vault());
     assert!(matches!(import().err().unwrap(), KeyringError::MayOnlyRead { .. }));
     assert!(before == everything(&f.vault()), "something was written");

@@ -23,18 +23,8 @@ impl Lost {
     }
 
     fn import(&self, vault: &Path) -> Imported {
-        let (sealed, pass) = (SealedBackup::read(&self.backup).unwrap(), passphrase("backup"));
-        let (opener, new) = (BackupOpener::Secret(&pass), key_file(1));
-        KeyringFile::import_backup(
-            vault,
-            &sealed,
-            opener,
-            &[&new],
-            KDF,
-            replacing(Replace::Always),
-            &self.f.options(),
-        )
-        .unwrap()
+        let (new, order) = (key_file(1), replacing(Replace::Always));
+        import_backup_at(vault, &self.backup, "backup", &new, order, &self.f.options()).unwrap()
     }
 
     /// The keyring of before and what its secret makes of it, of generations below and above those of the import.
