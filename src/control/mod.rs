@@ -19,7 +19,7 @@ pub use client::Client;
 pub use connection::ClientError;
 pub use endpoint::Endpoint;
 pub use protocol::{MAX_MESSAGE, PROTOCOL, Reply, Request};
-pub use registry::{Entry, RegistryError, RuntimeDir, VaultLocation, entries};
+pub use registry::{Entry, RegistryError, RuntimeDir, VaultLocation, entries, is_dead};
 pub use server::{Server, Stop, serve};
 
 #[cfg(test)]

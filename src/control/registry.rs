@@ -304,7 +304,9 @@ fn files_with_extension<'a>(dir: &Path, extension: &'a str) -> impl Iterator<Ite
         .filter(move |path| path.extension().is_some_and(|e| e == extension))
 }
 
-fn is_dead(socket: &Path) -> bool {
+/// Whether nobody listens at a socket, or it isn't there. One with a full queue of connections isn't waited for: somebody
+/// listens there.
+pub fn is_dead(socket: &Path) -> bool {
     matches!(
         at_short_path(socket, |path| connect_now(&path)).map_err(|e| e.kind()),
         Err(io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)

@@ -24,6 +24,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rekeyfs::console::{Listen, ServeKms};
+use rekeyfs::control;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime;
@@ -214,11 +215,31 @@ impl Listener {
 /// Removes the socket of an endpoint that is gone.
 fn clear_dead(path: &Path) -> Result<(), ServerError> {
     let Ok(meta) = std::fs::symlink_metadata(path) else { return Ok(()) };
-    let is_dead = meta.file_type().is_socket()
-        && std::os::unix::net::UnixStream::connect(path)
-            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-    if !is_dead {
+    if !(meta.file_type().is_socket() && control::is_dead(path)) {
         return Err(ServerError::There(path.to_owned()));
     }
     std::fs::remove_file(path).map_err(|error| ServerError::Listen(path.display().to_string(), error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    use super::*;
+
+    #[test]
+    fn only_the_socket_of_an_endpoint_that_is_gone_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kms.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        // Its queue is full: another connection would have to wait.
+        rustix::net::listen(&listener, 0).unwrap();
+        let _queued = UnixStream::connect(&path).unwrap();
+        assert!(matches!(clear_dead(&path), Err(ServerError::There(_))) && path.exists());
+        drop(listener);
+        clear_dead(&path).unwrap();
+        assert!(!path.exists());
+        std::fs::write(&path, "").unwrap();
+        assert!(matches!(clear_dead(&path), Err(ServerError::There(_))) && path.exists(), "no socket");
+    }
 }
