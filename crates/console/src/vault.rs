@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rekeyfs::console::{Principal, ServeKms};
-use rekeyfs::control::{self, Client, VaultLocation};
+use rekeyfs::control::{self, Client, Entry, VaultLocation};
 use rekeyfs::kms::Call;
 use rekeyfs::monitor::Monitor;
 use rekeyfs::service::{ErrorKind, ErrorReply, KmsReply, Operations};
@@ -44,13 +44,14 @@ impl Vault {
         if let Some(client) = &*known {
             return Ok(Arc::clone(client));
         }
-        let mounts = control::entries();
-        let ours = mounts.iter().find(|entry| entry.location == self.location && entry.owner == self.owner);
-        let Some(entry) = ours.filter(|entry| entry.is_alive()) else {
+        // A daemon that was killed leaves its entry, and the next one may have another runtime directory.
+        let is_ours =
+            |entry: &Entry| entry.location == self.location && entry.owner == self.owner && entry.is_alive();
+        let Some(entry) = control::entries().into_iter().find(is_ours) else {
             let message = "the vault isn't mounted; mount it, and try again";
             return Err(ErrorReply::new(ErrorKind::Unreachable, message));
         };
-        let client = Arc::new(Client::of(entry));
+        let client = Arc::new(Client::of(&entry));
         *known = Some(Arc::clone(&client));
         Ok(client)
     }
