@@ -51,7 +51,7 @@ pub(crate) struct Grant {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CredentialsError {
     /// A system call on the file.
-    #[error("{path}: {1}; make one with `rekeyfs kms serve --new-credentials`", path = .0.display())]
+    #[error("{path}: {1}; {remedy}", path = .0.display(), remedy = remedy(.1))]
     Io(PathBuf, io::Error),
     /// Others could read or change it.
     #[error("{path}: {1}; only its owner may have access to it (mode 600), in a directory that others can't write in", path = .0.display())]
@@ -59,6 +59,13 @@ pub(crate) enum CredentialsError {
     /// A line isn't understood.
     #[error("{path}:{1}: {2}; a line is ACCESS_KEY_ID SECRET_ACCESS_KEY admin|uid:NUMBER [read-only]", path = .0.display())]
     Line(PathBuf, usize, &'static str),
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "make one with `rekeyfs kms serve --new-credentials`",
+        _ => "mend that, or name another file with --credentials",
+    }
 }
 
 type Grants = HashMap<String, Grant>;

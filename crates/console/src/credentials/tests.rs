@@ -115,6 +115,8 @@ fn a_file_that_is_too_long_is_not_read_in_part() {
     write(&path, &format!("{line}{fill}"));
     let credentials = Credentials::of(path.clone());
     assert!(matches!(credentials.check(), Err(CredentialsError::Io(..))));
+    let said = credentials.check().unwrap_err().to_string();
+    assert!(said.contains("--credentials") && !said.contains("--new-credentials"), "{said}");
     assert!(add(&path, Principal::Admin, false).is_err());
     write(&path, &format!("{line}{}", &fill[2..]));
     assert_eq!(credentials.check().unwrap(), 1);
