@@ -21,7 +21,7 @@ use crate::storage::{Walked, walk};
 #[derive(Serialize)]
 struct Unmounted {
     mountpoint: PathText,
-    /// Whether nothing is mounted there any more.
+    /// Whether this mount is gone. Another one may have been below it.
     unmounted: bool,
     /// Whether it was only detached: its daemon ends with the last program that uses it.
     lazy: bool,
