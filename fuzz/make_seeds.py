@@ -74,6 +74,8 @@ def from_vault():
     seed("unlock_slots", "golden-vault", json.dumps(slots))
     newer = {"id": KEY, "type": "tpm2", "created": 1, "pcrs": [7, -1, -1.1193133179981888e-17], "note": None}
     seed("unlock_slots", "newer", json.dumps([*slots, newer]))
+    vectors = json.loads((GOLDEN / "vectors.json").read_text())
+    seed("unlock_slots", "custodian", json.dumps([*vectors["custodian_slot"]["slots"][:1], *slots]))
     beyond = {**next(s for s in slots if s["type"] == "passphrase")}
     beyond["kdf"] = {"memory_kib": 4294967295, "passes": 65, "lanes": 17}
     seed("unlock_slots", "beyond-caps", json.dumps([beyond]))
@@ -109,6 +111,23 @@ def messages():
             seed("control_message", f"{kind}-{n}", json.dumps({"protocol": 1, "message": message}) + "\n")
 
 
+def answers():
+    blob = "YmxvYg=="
+    all_ = [
+        {"v": 1, "blob": blob, "params": {"key": "arn:aws:kms:x:1:key/2", "pcrs": [7]}, "version": "v7"},
+        {"v": 1, "secret": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", "rewrap": True},
+        {"v": 1, "rewrap": False},
+        {"v": 1, "error": {"kind": "denied", "message": "no \x1b[31mway\n" + "at all " * 90}},
+        {"v": 1, "error": {"kind": "busy", "message": "", "retry_after_ms": 2**64 - 1}},
+        {"v": 1, "error": {"kind": "pin", "tries": 0}},
+        {"v": 1, "prompt": {"what": "pin", "text": "PIN of \u202etoken"}},
+        {"v": 2, "secret": ""},
+    ]
+    for n, answer in enumerate(all_):
+        seed("custodian_answer", f"answer-{n}", json.dumps(answer))
+    seed("custodian_answer", "list", json.dumps([1, None, None, "AA==", blob]))
+
+
 def policies():
     def statement(effect, principal, action):
         return {"Sid": "s", "Effect": effect, "Principal": principal, "Action": action, "Resource": "*"}
@@ -138,4 +157,5 @@ if __name__ == "__main__":
     from_backup()
     from_vault()
     messages()
+    answers()
     policies()

@@ -8,7 +8,7 @@
 # that encrypts nothing (built into target/null-cipher), which tells what encryption costs. With --regressions: the
 # short comparison with that one and with passthrough_hp that scripts/test.sh makes; --record writes what it compares
 # with again. With --transport: FUSE over io_uring beside /dev/fuse, by a newer libfuse's passthrough_hp, built under
-# target/.
+# target/. With --apps: applications, big directories, direct I/O and single operations, beside a null FUSE daemon too.
 . "$(dirname "$0")/lib.sh"
 
 BINARY=${REKEYFS:-$TARGET/release/rekeyfs}
@@ -30,6 +30,10 @@ esac
 install_missing fio:fio git:git fusermount3:fuse3 mkfs.ext4:e2fsprogs mount:mount unshare:util-linux
 case " $* " in
 *" --regressions "* | *" --record "*) set -- "$@" --null-cipher ;;
+*" --apps "*)
+    install_missing gocryptfs:gocryptfs securefs:securefs rsync:rsync npm:npm pip3:python3-pip
+    install_postgresql
+    ;;
 *" --soak "* | *" --transport "* | *" --polling "*) ;;
 *) install_missing gocryptfs:gocryptfs securefs:securefs encfs:encfs cryfs:cryfs ;;
 esac
@@ -95,7 +99,7 @@ passthrough_uring() {
         -Dutils=false -Dtests=false build && ninja -C build example/passthrough_hp) || return 1
     cp "$fuse/build/example/passthrough_hp" "$PLACE/passthrough_hp-uring"
 }
-if [ ! -x "$PLACE/passthrough_hp" ]; then
+if [ ! -x "$PLACE/passthrough_hp" ] && [[ " $* " != *" --apps "* ]]; then
     echo "building passthrough_hp (once) ..."
     passthrough >"$PLACE/passthrough.log" 2>&1 ||
         echo "did not run: passthrough_hp can't be built: see $PLACE/passthrough.log"
@@ -112,6 +116,14 @@ case " $* " in
     fi
     [ -x "$PLACE/passthrough_hp-uring" ] && TOOLS+=(--tool "passthrough_hp-uring=$PLACE/passthrough_hp-uring"
         --tool "libfuse-uring=$(basename "$PLACE"/apt-unstable/fuse3-*/)")
+    ;;
+esac
+case " $* " in
+*" --apps "* | *" --regressions "*)
+    # Also one that is there: it may be an older one.
+    need_build_tools
+    (cd "$ROOT" && cargo build --locked --release --package null-fuse) || exit 2
+    TOOLS+=(--tool "null-fuse=$TARGET/release/null-fuse")
     ;;
 esac
 ARGS=()

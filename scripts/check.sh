@@ -5,6 +5,7 @@
 . "$ROOT/scripts/layers.sh"
 cd "$ROOT" || exit 1
 need_build_tools
+need_helper_libraries
 install_missing python3:python3
 
 step "cargo fmt" cargo fmt --all --check
@@ -13,6 +14,7 @@ step "clippy" cargo clippy --locked --workspace --all-targets --features fault-i
 step "clippy, RustCrypto engine" cargo clippy --locked --workspace --all-targets --no-default-features -- -D warnings
 step "clippy, as released" cargo clippy --locked --workspace --all-targets -- -D warnings
 step "clippy, null cipher" cargo clippy --locked --workspace --all-targets --features null-cipher -- -D warnings
+step "clippy, helpers of custodians" cargo clippy --locked --package rekeyfs-custodians --features aws-kms,pkcs11,tpm2 --all-targets -- -D warnings
 step "rustdoc" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 
 layer_checks

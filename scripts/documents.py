@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Puts documents into the package: documents.py DIRECTORY FILE..., each under the path that it has in the sources. A link to
-what isn't among them becomes its text, as the sources aren't on the machine. A picture's becomes what it shows."""
+what isn't among them becomes its text, as the sources aren't on the machine. A picture must be among them: what it shows, told
+in words, would stand there as a sentence out of place."""
 
 import pathlib
 import re
@@ -16,6 +17,8 @@ def installed(document, files):
     def link(found):
         path = found[2].partition("#")[0]
         there = "://" in path or path.startswith("mailto:") or not path or (document.parent / path).resolve() in files
+        if not there and found[0].startswith("!"):
+            sys.exit(f"{document.relative_to(ROOT)}: its picture {found[2]} is not among the files")
         return found[0] if there else found[1]
 
     return LINK.sub(link, document.read_text())

@@ -1,11 +1,11 @@
 # shellcheck shell=bash
 # The layer rules, as greps over the source (sourced by check.sh, after lib.sh).
-# Layers from the bottom up; a module may name only those of a lower number. content, names, header and blob are
+# Layers from the bottom up; a module may name only those of a lower number. content, names, header, hosts and blob are
 # neighbours that don't know each other, and so are rewrap and fsck. ids to names are the crate rekeyfs-format: that it
 # imports nothing from above, and that nothing above has cipher crates, is for cargo to see.
 
 declare -A LAYER=(
-    [locked]=0 [sys]=0 [printable]=0 [monitor]=0 [metrics]=1 [ids]=1 [crypto]=2 [content]=3 [names]=3 [header]=3 [blob]=3 [storage]=4 [events]=5 [unlock]=6
+    [locked]=0 [sys]=0 [printable]=0 [monitor]=0 [metrics]=1 [ids]=1 [local_time]=2 [crypto]=2 [content]=3 [names]=3 [header]=3 [hosts]=3 [blob]=3 [storage]=4 [events]=5 [custody]=5 [unlock]=6
     [keyring]=7 [kms]=8 [vault]=9 [rewrap]=10 [fsck]=10 [service]=11 [control]=12 [console]=13 [fuse]=13 [mount]=14 [cli]=15
     [fuzzing]=16
 )
@@ -25,25 +25,29 @@ only_in() {
 }
 
 no_upward_imports() {
-    local file module imported bad=0 line
-    while IFS= read -r line; do
-        file=${line%%:*}
-        module=${file##*src/}
-        module=${module%%/*}
-        module=${module%.rs}
-        [ -n "${LAYER[$module]+x}" ] || continue
-        for imported in $(grep -oE '\bcrate::(\{[^}]*\}|[a-z_]+)' <<<"$line" | sed 's/crate:://' | tr '{},' '   ' | sed 's/::[^ ]*//g'); do
-            [ "$imported" = "$module" ] && continue
-            if [ -z "${LAYER[$imported]+x}" ]; then
-                echo "no layer is known for $imported: $line"
-                bad=1
-            elif [ "${LAYER[$imported]}" -ge "${LAYER[$module]}" ]; then
-                echo "upward: $line"
-                bad=1
-            fi
-        done
-    done < <(source_grep '\bcrate::[a-z_{]')
-    return $bad
+    local module
+    { for module in "${!LAYER[@]}"; do echo "$module ${LAYER[$module]}"; done
+      source_grep '\bcrate::[a-z_{]'; } | awk '
+        NF == 2 && !/:/ { layer[$1] = $2; next }
+        {
+            module = $0
+            sub(/:.*/, "", module); sub(/.*src\//, "", module); sub(/\/.*/, "", module); sub(/\.rs$/, "", module)
+            if (!(module in layer)) next
+            rest = $0
+            while (match(rest, /(^|[^A-Za-z0-9_])crate::(\{[^}]*\}|[a-z_]+)/)) {
+                names = substr(rest, RSTART, RLENGTH)
+                rest = substr(rest, RSTART + RLENGTH)
+                sub(/^.?crate::/, "", names); gsub(/[{},]/, " ", names)
+                count = split(names, imported, " ")
+                for (i = 1; i <= count; i++) {
+                    sub(/::.*/, "", imported[i])
+                    if (imported[i] == module) continue
+                    if (!(imported[i] in layer)) { print "no layer is known for " imported[i] ": " $0; bad = 1 }
+                    else if (layer[imported[i]] >= layer[module]) { print "upward: " $0; bad = 1 }
+                }
+            }
+        }
+        END { exit bad }'
 }
 
 every_module_has_a_layer() {
@@ -93,7 +97,7 @@ format_opens_no_file() {
 console_opens_no_vault() {
     local hits
     hits=$(source_grep '\brekeyfs::' | grep -E '^crates/console/' |
-        grep -vE 'rekeyfs::(console|control|crypto::random|ids|kms|mount::protect_memory|monitor|printable|service|storage::walk)\b')
+        grep -vE 'rekeyfs::(console|control|crypto::random|ids|kms|local_time|metrics|mount::protect_memory|monitor|printable|service|storage::walk)\b')
     [ -z "$hits" ] && return 0
     printf '%s\n' "$hits"
     return 1
@@ -104,10 +108,11 @@ layer_checks() {
     local format='crates/format/src'
     step "layers: no upward import" no_upward_imports
     step "layers: every module has one" every_module_has_a_layer
-    step "layers: fuser only in fuse and mount" only_in 'src/(fuse|mount)[/.]' '\bfuser::'
-    # Signatures of AWS's protocol are HMACs of secrets that open no vault.
-    step "layers: cipher crates only in crypto" only_in "$format/crypto[/.]|crates/console/src/sigv4[/.]" "(^|[^A-Za-z0-9_:])($ciphers)::"
-    step "layers: HTTP only in the console" only_in 'crates/console/' '\b(hyper|hyper_util|http|http_body_util|tokio)::'
+    step "layers: fuser only in fuse, mount and the null FUSE daemon" only_in 'src/(fuse|mount)[/.]|crates/null-fuse/' '\bfuser::'
+    # Signatures of AWS's protocol are HMACs of secrets that open no vault; the helper for TPMs has a PIN's hash.
+    step "layers: cipher crates only in crypto" only_in "$format/crypto[/.]|crates/sigv4/src/|crates/custodians/src/bin/tpm2/sha256[.]" "(^|[^A-Za-z0-9_:])($ciphers)::"
+    step "layers: HTTP only in the console and the helper for AWS KMS" only_in 'crates/(console|custodians/src/bin/aws-kms)/' \
+        '\b(hyper|hyper_util|http|http_body_util|tokio|ureq|rustls)::'
     step "layers: the console opens no vault" console_opens_no_vault
     step "layers: clap only in cli/args" only_in 'src/cli/args' '\bclap::|\buse clap\b'
     step "layers: names and inodes know nothing of the vault" tree_knows_no_vault
@@ -116,9 +121,9 @@ layer_checks() {
     # These have the proof that this program may write the vault (src/storage/writable.rs), or write none that is there: a
     # new one, a quarantine, a key backup, the directories of the host.
     step "layers: a vault is written where leave is asked for" only_in \
-        'src/(storage|vault)[/.]|src/keyring/store/(vault_dir|reserve|seen_generations)\.rs|src/keyring/(kept/place|backup)\.rs|src/events/(log|append|rotate|file|preallocate|failed)\.rs|src/mount/lock\.rs|src/fsck/(repair|quarantine|undo|tests/.*)\.rs|src/cli/init\.rs|src/control/registry\.rs' \
+        'src/(storage|vault)[/.]|src/keyring/hosts/files\.rs|src/keyring/store/(vault_dir|reserve|seen_generations)\.rs|src/keyring/(kept/place|backup)\.rs|src/events/(log|append|rotate|file|preallocate|failed)\.rs|src/mount/lock\.rs|src/fsck/(repair|quarantine|undo|tests/.*)\.rs|src/cli/init\.rs|src/control/registry\.rs' \
         'storage::(pwrite_all|create_\w+|open_lock|open_owned|replace_durably|unlink|rename\w*|link\w*|mkdir|mknod|symlink|rmdir|truncate|punch|erase|allocate\w*|zero_range|chmod\w*|chown\w*|set_times\w*|setxattr\w*|removexattr\w*)\('
     step "layers: the format opens no file" format_opens_no_file
-    step "layers: unsafe only in sys and locked" only_in "src/sys[/.]|$format/locked\.rs" '\bunsafe[[:space:]]*(\{|fn|impl|extern)|allow\(unsafe_code\)'
+    step "layers: unsafe only in sys, locked and a helper's end" only_in "src/sys[/.]|$format/locked\.rs|crates/custodians/src/leave\.rs" '\bunsafe[[:space:]]*(\{|fn|impl|extern)|allow\(unsafe_code\)'
     step "layers: files under 500 lines" files_are_short
 }

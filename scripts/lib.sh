@@ -48,10 +48,38 @@ install_missing() {
     rm -f "$log"
 }
 
+# install_postgresql: PostgreSQL, without the cluster that its package would make and start.
+install_postgresql() {
+    compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null && return
+    as_root mkdir -p /etc/postgresql-common
+    [ -e /etc/postgresql-common/createcluster.conf ] ||
+        echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
+    install_missing no-such-command:postgresql
+}
+
+# from_package NAME PACKAGE: the files of a Debian package in target/tools/NAME. It is not installed, and nothing of it starts.
+from_package() {
+    local place=$TOOLS/$1 fetched
+    [ -e "$place" ] && return 0
+    command -v apt-get >/dev/null 2>&1 || { echo "no apt-get here to fetch $2 with"; return 1; }
+    fetched=$(mktemp -d)
+    (cd "$fetched" && { apt-get download "$2" || { as_root apt-get update && apt-get download "$2"; }; } &&
+        dpkg-deb -x "$2"_*.deb "$fetched/files") >"$fetched/log" 2>&1 || { cat "$fetched/log" >&2; rm -rf "$fetched"; return 1; }
+    mkdir -p "$TOOLS"
+    mv "$fetched/files" "$place"
+    rm -rf "$fetched"
+}
+
 # What building needs: a Rust toolchain (not from apt, which has an old one) and a C compiler for AWS-LC.
 need_build_tools() {
     command -v cargo >/dev/null 2>&1 || die "no cargo found: install a Rust toolchain from https://rustup.rs"
     install_missing cc:build-essential
+}
+
+# What building the helper of custodians for TPMs needs: the TSS, of which nothing is a command.
+need_helper_libraries() {
+    install_missing pkg-config:pkg-config
+    [ -e /usr/include/tss2/tss2_esys.h ] || install_missing no-such-command:libtss2-dev
 }
 
 # crate NAME VERSION: a program from crates.io, kept in target/tools. It is built without much optimizing: that takes

@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 """Prints the licences of the crates that the program is built from, with their texts, for the package: most licences
-want their notice wherever the program goes. Takes what cargo would build for this machine, from the sources that it has fetched."""
+want their notice wherever the program goes. Takes what cargo would build for this machine, from the sources that it has fetched.
+
+    licences.py            the program and the console
+    licences.py CUSTODIAN  the helper of a custodian that is a feature of its own"""
 
 import json
 import pathlib
@@ -8,13 +11,15 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PROGRAMS = ("rekeyfs", "rekeyfs-console")
+HELPERS = sys.argv[1:]
+PROGRAMS = ("rekeyfs-custodians",) if HELPERS else ("rekeyfs", "rekeyfs-console")
 NOTICES = ("license", "licence", "copying", "copyright", "notice", "unlicense")
 
 
 def metadata():
     host = next(line.split()[1] for line in run("rustc", "-vV").splitlines() if line.startswith("host:"))
-    return json.loads(run("cargo", "metadata", "--locked", "--format-version=1", f"--filter-platform={host}"))
+    features = [f"--features=rekeyfs-custodians/{helper}" for helper in HELPERS]
+    return json.loads(run("cargo", "metadata", "--locked", "--format-version=1", f"--filter-platform={host}", *features))
 
 
 def run(*command):

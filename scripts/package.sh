@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the Debian package: the release build, manual pages, completions, units and documents, into target/debian. Its last
-# line is the package's path. --debug packages the debug build (to try a package out), --lint checks it with lintian and
+# Makes the Debian packages, into target/debian: the release build, manual pages, completions, units and documents, and a package
+# for each helper of custodians that needs a library. Its last line is the path of the package rekeyfs. --debug packages the debug build (to try a package out), --lint checks it with lintian and
 # the manual pages with man and mandoc, --help says this.
 . "$(dirname "$0")/lib.sh"
 cd "$ROOT" || exit 1
@@ -17,12 +17,16 @@ for option in "$@"; do
     esac
 done
 
+HELPERS=aws-kms,pkcs11,tpm2
 need_build_tools
+need_helper_libraries
 install_missing lowdown:lowdown dpkg-deb:dpkg dpkg-shlibdeps:dpkg-dev python3:python3
 crate cargo-deb 3.8.0
 [ -z "$LINT" ] || install_missing lintian:lintian mandoc:mandoc man:man-db
 
-cargo build --quiet --locked --profile "$PROFILE" --bin rekeyfs --bin rekeyfs-console || exit 1
+cargo build --quiet --locked --profile "$PROFILE" --bins || exit 1
+# Helpers that are packages of their own, since they need what others don't.
+cargo build --quiet --locked --profile "$PROFILE" --package rekeyfs-custodians --features "$HELPERS" --bins || exit 1
 PROGRAM=$TARGET/$OUTPUT/rekeyfs
 VERSION=$("$PROGRAM" --version | sed 's/^rekeyfs //') || exit 1
 
@@ -57,6 +61,10 @@ vault_page() {
 put 755 "$TREE/usr/bin" --strip "$PROGRAM"
 # Nobody types its name: `rekeyfs kms serve` starts it.
 put 755 "$TREE/usr/libexec/rekeyfs" --strip "$TARGET/$OUTPUT/rekeyfs-console"
+# Helpers of custodians, each used only where custodians.conf has a line for it.
+for custodian in age clevis fido2 systemd-creds; do
+    put 755 "$TREE/usr/lib/rekeyfs/custodians" --strip "$TARGET/$OUTPUT/rekeyfs-custodian-$custodian"
+done
 # mount(8) and umount(8) call these with arguments of their own; the program goes by the name it is called by.
 mkdir -p "$TREE/usr/sbin"
 ln -s ../bin/rekeyfs "$TREE/usr/sbin/mount.fuse.rekeyfs"
@@ -86,26 +94,61 @@ done
 put 644 "$DOC/examples" packaging/prometheus/rekeyfs.rules.yml
 
 # Documents, with what they link to where that is of use on a machine.
-python3 scripts/documents.py "$DOC" README.md SECURITY.md docs/*.md docs/*.svg docs/schemas/*.json || die "the documents could not be put into $DOC"
+python3 scripts/documents.py "$DOC" README.md SECURITY.md docs/*.md docs/*.{svg,png} docs/schemas/*.json || die "the documents could not be put into $DOC"
 gzip -9n <CHANGELOG.md >"$DOC/changelog.gz"
 debian_changelog() {
-    printf 'rekeyfs (%s-1) unstable; urgency=medium\n\n  * rekeyfs %s; changelog.gz has what changes.\n\n' "$VERSION" "$VERSION"
+    printf '%s (%s-1) unstable; urgency=medium\n\n  * rekeyfs %s; its changelog.gz has what changes.\n\n' "$1" "$VERSION" "$VERSION"
     printf ' -- %s  %s\n' "$MAINTAINER" "$(git log -1 --format=%cD 2>/dev/null || date -R)"
 }
 MAINTAINER=$(sed -n 's/^maintainer = "\(.*\)"$/\1/p' Cargo.toml)
-debian_changelog | gzip -9n >"$DOC/changelog.Debian.gz"
+debian_changelog rekeyfs | gzip -9n >"$DOC/changelog.Debian.gz"
 python3 scripts/licences.py | gzip -9n >"$DOC/THIRD-PARTY.gz" || die "the licences of the crates could not be collected"
 put 644 "$SHARE/lintian/overrides" packaging/debian/lintian/rekeyfs
-
 
 # The debug build isn't what users get: nobody waits for it to be packed well.
 FAST=()
 [ "$PROFILE" = release ] || FAST=(--fast)
 DEB=$TARGET/debian/rekeyfs_${VERSION}-1_$(dpkg --print-architecture).deb
 mkdir -p "$TARGET/debian"
-rm -f "$TARGET"/debian/rekeyfs_*.deb
+rm -f "$TARGET"/debian/rekeyfs[-_]*.deb
 env PATH="$TOOLS/bin:$PATH" cargo deb --quiet --locked --no-build --profile "$PROFILE" --package rekeyfs \
     --output "$DEB" "${FAST[@]+"${FAST[@]}"}" >/dev/null || die "cargo-deb made no package"
+
+# helper_package CUSTODIAN SUGGESTS WHAT [DEPENDS]: the package of one helper. It needs rekeyfs, the libraries that the helper is linked to,
+# and what no linker sees.
+helper_package() {
+    local name=rekeyfs-custodian-$1 tree=$TARGET/$OUTPUT/package-$1 doc depends
+    doc=$tree/usr/share/doc/$name
+    rm -rf "$tree"
+    put 755 "$tree/usr/lib/rekeyfs/custodians" --strip "$TARGET/$OUTPUT/$name"
+    mkdir -p "$doc" "$tree/DEBIAN" "$tree/usr/share/lintian/overrides"
+    sed "s,doc/rekeyfs/,doc/$name/," packaging/debian/copyright >"$doc/copyright"
+    debian_changelog "$name" | gzip -9n >"$doc/changelog.Debian.gz"
+    python3 scripts/licences.py "$1" | gzip -9n >"$doc/THIRD-PARTY.gz" || die "the licences of the crates could not be collected"
+    sed -n "/systemctl/d; s,^rekeyfs:,$name:,p" packaging/debian/lintian/rekeyfs >"$tree/usr/share/lintian/overrides/$name"
+    # It reads the name of a source package, and nothing else.
+    mkdir "$tree/debian" && printf 'Source: %s\n' "$name" >"$tree/debian/control"
+    depends=$(cd "$tree" && dpkg-shlibdeps --ignore-missing-info -O "usr/lib/rekeyfs/custodians/$name" 2>/dev/null) || die "what $name is linked to isn't in any package"
+    rm -r "$tree/debian"
+    cat >"$tree/DEBIAN/control" <<END
+Package: $name
+Version: $VERSION-1
+Architecture: $(dpkg --print-architecture)
+Maintainer: $MAINTAINER
+Section: admin
+Priority: optional
+Depends: rekeyfs, ${4:+$4, }${depends#shlibs:Depends=}
+Suggests: $2
+Description: helper by which $3 opens vaults of rekeyfs
+ rekeyfs keeps files encrypted in a directory, the vault. A custodian keeps
+ the key of an unlock slot of a vault, and this program asks it. It is used
+ only where custodians.conf allows it.
+END
+    DEB=$TARGET/debian/${name}_${VERSION}-1_$(dpkg --print-architecture).deb
+    dpkg-deb --root-owner-group --build "$tree" "$DEB" >/dev/null || die "dpkg-deb made no package $name"
+    if [ -n "$LINT" ]; then lintian --fail-on error,warning --allow-root "$DEB" >&2 || die "the package $name isn't as it should be"; fi
+    printf '%s\n' "$DEB"
+}
 
 # lint DEB: the package as lintian sees it, the manual pages as both of man's readers do.
 lint() {
@@ -122,4 +165,9 @@ lint() {
 if [ -n "$LINT" ]; then
     lint "$DEB" >&2 || die "the package isn't as it should be"
 fi
-printf '%s\n' "$DEB"
+REKEYFS_PACKAGE=$DEB
+# Without certificates nobody is who AWS should be.
+helper_package aws-kms awscli "AWS KMS" ca-certificates
+helper_package pkcs11 opensc "a token, smart card or HSM"
+helper_package tpm2 tpm2-tools "the machine's TPM"
+printf '%s\n' "$REKEYFS_PACKAGE"

@@ -5,15 +5,6 @@
 # Options: --help.
 . "$(dirname "$0")/lib.sh"
 
-# The server's programs without a server of the machine's own.
-install_postgresql() {
-    compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null && return
-    as_root mkdir -p /etc/postgresql-common
-    [ -e /etc/postgresql-common/createcluster.conf ] ||
-        echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
-    install_missing no-such-command:postgresql
-}
-
 BINARY=${REKEYFS:-$TARGET/release/rekeyfs}
 install_missing python3:python3 mkfs.ext4:e2fsprogs mount:mount unshare:util-linux
 case " $* " in

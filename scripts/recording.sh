@@ -2,9 +2,10 @@
 # Makes docs/demo.svg, the terminal on README.md's first screen: records commands that really run, with asciinema, on a vault
 # in a mount namespace of its own, and draws what they printed, with svg-term. For Debian, as root or with sudo; needs npm.
 #   scripts/recording.sh [FILE]      FILE: where the picture goes, docs/demo.svg without it
+# The program: REKEYFS, else target/release/rekeyfs, which is built if it isn't there.
 . "$(dirname "$0")/lib.sh"
-case "${1:-}" in -h | --help) sed -n "2,4s/^# \?//p" "$0"; exit 0 ;; esac
-OUT=$(realpath -m "${1:-$ROOT/docs/demo.svg}")
+case "${1:-}" in -h | --help) sed -n "2,5s/^# \?//p" "$0"; exit 0 ;; esac
+[ "${1:-}" = --play ] || OUT=$(realpath -m "${1:-$ROOT/docs/demo.svg}")
 cd "$ROOT" || exit 1
 
 if [ "${1:-}" = --play ]; then
@@ -38,10 +39,10 @@ if [ "${1:-}" = --play ]; then
     exit 0
 fi
 
-need_build_tools
 need_devices
 install_missing asciinema:asciinema fusermount3:fuse3 npm:npm
-cargo build --locked --release --quiet || exit 1
+REKEYFS=${REKEYFS:-$TARGET/release/rekeyfs}
+need_binary "$REKEYFS"
 SVG_TERM=$TARGET/npm/node_modules/.bin/svg-term
 [ -x "$SVG_TERM" ] || npm install --silent --prefix "$TARGET/npm" svg-term-cli@2.1.1 >/dev/null || die "npm could not install svg-term-cli"
 
@@ -53,7 +54,7 @@ inside() {
 set -e
 mount -t tmpfs tmpfs /srv
 mkdir -m 700 /srv/.run /srv/.state /srv/.bin /srv/letters /srv/plain
-cp "$TARGET/release/rekeyfs" /srv/.bin/
+cp "$REKEYFS" /srv/.bin/rekeyfs
 head -c 24 /dev/urandom | base64 > /srv/passphrase
 for n in \$(seq 2000); do echo "Dear \$n" > /srv/letters/\$n; done
 export PATH=/srv/.bin:\$PATH XDG_RUNTIME_DIR=/srv/.run XDG_STATE_HOME=/srv/.state TERM=xterm-256color LANG=C.UTF-8 TIMEFORMAT='real %3R s'

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes an RPM of the tree that scripts/package.sh has made, with rpmbuild, into target/rpm. Checks that it unpacks to what it was made
-# of, and needs libc alone. It is not installed anywhere by a test. Its last line is the package's path. --debug takes the
+# Makes an RPM of the tree that scripts/package.sh has made, with rpmbuild, into target/rpm, and one of each helper of custodians. Checks that it
+# unpacks to what it was made of, and needs libc alone; scripts/rpm-installed.sh installs it. Its last line is the package's path. --debug takes the
 # debug build's tree, --help says this.
 . "$(dirname "$0")/lib.sh"
 cd "$ROOT" || exit 1
@@ -23,8 +23,14 @@ WORK=$TARGET/rpm
 rm -rf "$WORK"
 mkdir -p "$WORK"
 umask 022
-rpmbuild --quiet -bb --define "_topdir $WORK" --define "_builddir $WORK/build" --define "version $VERSION" --define "tree $TREE" --define "sources $ROOT" \
-    packaging/rpm/rekeyfs.spec >"$WORK/log" 2>&1 || { cat "$WORK/log" >&2; die "rpmbuild made no package"; }
+# build SPEC TREE DEFINITION...
+build() {
+    local spec=$1 tree=$2
+    shift 2
+    rpmbuild --quiet -bb --define "_topdir $WORK" --define "_builddir $WORK/build" --define "version $VERSION" --define "tree $tree" \
+        --define "sources $ROOT" "$@" "packaging/rpm/$spec" >"$WORK/log" 2>&1 || { cat "$WORK/log" >&2; die "rpmbuild made no package of $spec"; }
+}
+build rekeyfs.spec "$TREE"
 RPM=$(echo "$WORK"/RPMS/*/rekeyfs-"$VERSION"-1.*.rpm)
 [ -f "$RPM" ] || die "rpmbuild says that it made a package, and there is none"
 
@@ -41,5 +47,8 @@ for licence in LICENSE-APACHE LICENSE-MIT; do
 done
 OTHERS=$(rpm -qp --requires "$RPM" 2>/dev/null | grep -vE '^(lib(c|m|gcc_s|pthread|dl)\.so\.|ld-linux|rtld\(|rpmlib\(|/bin/sh)')
 [ -z "$OTHERS" ] || die "$RPM needs more than libc: $OTHERS"
+build rekeyfs-custodian.spec "$TREE-aws-kms" --define 'custodian aws-kms' --define 'what AWS KMS'
+build rekeyfs-custodian.spec "$TREE-pkcs11" --define 'custodian pkcs11' --define 'what a token, smart card or HSM'
+build rekeyfs-custodian.spec "$TREE-tpm2" --define 'custodian tpm2' --define "what the machine's TPM"
 rm -rf "$WORK/unpacked" "$WORK/build" "$WORK/BUILDROOT"
 printf '%s\n' "$RPM"

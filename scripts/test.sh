@@ -6,15 +6,23 @@ cd "$ROOT" || exit 1
 STARTED=$SECONDS
 
 need_build_tools
+need_helper_libraries
 install_missing fusermount3:fuse3 fio:fio git:git rsync:rsync restic:restic borg:borgbackup setfacl:acl setfattr:attr python3:python3 \
     mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs losetup:mount setpriv:util-linux make:make \
     bindfs:bindfs mergerfs:mergerfs gocryptfs:gocryptfs mkfs.exfat:exfatprogs mount.exfat-fuse:exfat-fuse
-install_missing age:age clevis:clevis clevis-encrypt-tpm2:clevis-tpm2 swtpm:swtpm tpm2_create:tpm2-tools
+install_missing age:age clevis:clevis clevis-encrypt-tpm2:clevis-tpm2 swtpm:swtpm tpm2_create:tpm2-tools socat:socat jose:jose ssh-keygen:openssh-client
+install_missing softhsm2-util:softhsm2 pkcs11-tool:opensc certutil:libnss3-tools fido2-token:fido2-tools
+# Its package has systemd listen on port 80, which no test needs.
+if ! command -v tang-show-keys >/dev/null 2>&1; then
+    if (install_missing tang-show-keys:tang); then as_root systemctl disable --now tangd.socket >/dev/null 2>&1 || true; fi
+fi
 install_missing strace:strace chattr:e2fsprogs gocryptfs:gocryptfs
 # pam_mount, for a service of the test's own. Its package puts itself into this machine's logins: taken out again.
 if ! command -v pmvarrun >/dev/null 2>&1; then
     if (install_missing pmvarrun:libpam-mount-bin pamtester:pamtester); then as_root pam-auth-update --package --remove libpam-mount; fi
 fi
+# Of Prometheus the tests need promtool alone: its package would start a server.
+if ! command -v promtool >/dev/null 2>&1; then from_package promtool prometheus; PATH=$PATH:$TOOLS/promtool/usr/bin; fi
 python3 -c 'import ensurepip, venv' 2>/dev/null || install_missing no-such-command:python3-venv
 [ -e /dev/fuse ] || as_root modprobe fuse 2>/dev/null || true
 open_fuse_to_users
@@ -67,6 +75,8 @@ cargo_tests "the same formats on the RustCrypto engine" --workspace --no-default
 
 echo "== release build"
 step "cargo build --release" cargo build --locked --release
+step "helpers of custodians that need more than the others" cargo build --locked --release --package rekeyfs-custodians --features aws-kms,pkcs11,tpm2 --bins
+cargo_tests "helpers of custodians" --release --package rekeyfs-custodians --features aws-kms,pkcs11,tpm2
 
 echo "== golden vectors and vaults, read by an independent implementation"
 PYTHON=$TARGET/python/bin/python
@@ -85,6 +95,9 @@ else
     skip "golden reader" "its packages could not be installed"
 fi
 
+echo "== helpers of custodians"
+shown "helpers of custodians" as_root env PATH="$PATH" REKEYFS_HELPERS="$TARGET/release" PYTHONDONTWRITEBYTECODE=1 python3 tests/custodians/run.py
+
 echo "== rekeyfs kms against LocalStack's KMS"
 shown "comparison with LocalStack's KMS" env REKEYFS="$TARGET/release/rekeyfs" scripts/oracle.sh
 
@@ -98,10 +111,13 @@ else
     FAILED=$((FAILED + 1))
 fi
 
+echo "== the console in a browser"
+shown "the console in a browser" env REKEYFS="$TARGET/release/rekeyfs" scripts/console.sh
+
 echo "== the package, installed on a machine of its own"
 if step "scripts/package.sh" scripts/package.sh --lint; then
     shown "tests of the installed package" scripts/installed.sh
-    step "scripts/rpm.sh" scripts/rpm.sh
+    if step "scripts/rpm.sh" scripts/rpm.sh; then step "the RPM, installed into a root of its own" scripts/rpm-installed.sh; fi
 fi
 
 echo "== power cuts (210 of them)"
@@ -121,7 +137,15 @@ else
     FAILED=$((FAILED + 1))
 fi
 
-echo "== speed beside libfuse's passthrough_hp, and beside no cipher (a short run; scripts/bench.sh measures)"
+echo "== a vault on JuiceFS (the quick selection; scripts/clusters.sh runs all of it, on four clusters)"
+if [ -e /dev/fuse ]; then
+    shown "clusters" env REKEYFS="$TARGET/release/rekeyfs" scripts/clusters.sh --quick juicefs
+else
+    skip "clusters" "no /dev/fuse"
+    FAILED=$((FAILED + 1))
+fi
+
+echo "== speed beside libfuse's passthrough_hp, beside no cipher and beside a null FUSE daemon (a short run; scripts/bench.sh measures)"
 if [ -e /dev/fuse ] && [ -e /dev/loop-control ]; then
     shown "speed" env REKEYFS="$TARGET/release/rekeyfs" scripts/bench.sh --regressions
 else

@@ -1,11 +1,12 @@
-//! What `rekeyfs kms serve` hands over to `rekeyfs-console`, the program that speaks HTTP: an [`Order`], as JSON in its one
-//! argument. The two are always of one version, as they lie side by side.
+//! What `rekeyfs kms serve` and `rekeyfs console` hand over to `rekeyfs-console`, the program that speaks HTTP: an [`Order`],
+//! as JSON in its one argument. The two are always of one version, as they lie side by side.
 //!
 //! That program is another process, since nothing that holds keys speaks HTTP. It names a mount by its vault's location and
 //! its owner, and finds the control socket itself, also after the vault was mounted again.
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,8 @@ pub const PROGRAM: &str = "rekeyfs-console";
 pub enum Order {
     /// Serve AWS KMS's protocol until it is told to end.
     ServeKms(ServeKms),
+    /// Serve pages for a browser until it is told to end.
+    ServePages(ServePages),
     /// Add credentials to the file, and print them as the AWS CLI's file has them.
     NewCredentials(NewCredentials),
 }
@@ -43,6 +46,24 @@ pub struct ServeKms {
     pub account: AccountId,
     /// The credentials that it knows.
     pub credentials: PathText,
+    /// Seconds after which a call of a mount that hangs is answered.
+    pub answer_within: NonZeroU16,
+}
+
+/// A console for a browser.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServePages {
+    /// The vault of the mount.
+    pub location: VaultLocation,
+    /// Whose mount it is.
+    pub owner: u32,
+    /// The vault's directory, by which the pages call it.
+    pub vault: PathText,
+    /// Where the browser connects.
+    pub listen: Loopback,
+    /// The pages change nothing.
+    pub read_only: bool,
 }
 
 /// Where clients connect.
@@ -184,13 +205,21 @@ mod tests {
             region: "eu-west-1".parse().unwrap(),
             account: "123456789012".parse().unwrap(),
             credentials: PathText("/home/me/c".into()),
+            answer_within: NonZeroU16::MAX,
+        };
+        let pages = ServePages {
+            location: serve.location,
+            owner: 0,
+            vault: PathText("/home/me/v".into()),
+            listen: "127.0.0.1:0".parse().unwrap(),
+            read_only: true,
         };
         let new = NewCredentials {
             credentials: PathText("/c".into()),
             principal: Principal::User(7),
             read_only: true,
         };
-        for order in [Order::ServeKms(serve), Order::NewCredentials(new)] {
+        for order in [Order::ServeKms(serve), Order::ServePages(pages), Order::NewCredentials(new)] {
             let text = serde_json::to_string(&order).unwrap();
             assert_eq!(serde_json::from_str::<Order>(&text).unwrap(), order);
         }

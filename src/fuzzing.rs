@@ -13,14 +13,14 @@ use serde_json::Value;
 
 use crate::content::{block, layout};
 use crate::crypto::AuthError;
-use crate::crypto::keys::{KeyMaterial, TreeKey};
+use crate::crypto::keys::{CustodyKek, KeyMaterial, TreeKey};
 use crate::header::{self, Header, OpenError, SLOT, SLOTS, SlotIndex, UnverifiedSlot, UnwrapFailure};
 use crate::ids::{AliasName, DirId, LowerOffset, PageCount, PageIndex, PlainOffset, VaultId};
 use crate::names::{
     BAD_PREFIX, DirRecord, LowerKind, LowerName, MAX_NAME, NameCipher, RecordCipher, check_new, check_plain,
 };
-use crate::unlock::{CostLimit, Secret, Slots};
-use crate::{control, events, keyring};
+use crate::unlock::{CostLimit, HeldKek, Secret, Slots};
+use crate::{control, custody, events, keyring};
 
 mod blob;
 mod policy;
@@ -264,6 +264,12 @@ pub fn unlock_slots(data: &[u8]) {
         assert!(info.is_known() || before == after, "a slot of an unknown kind was changed");
     }
     assert_eq!(slots.usable(), slots.list().iter().filter(|info| info.is_known()).count());
+    for info in slots.list() {
+        let (Some(id), Some(custody)) = (info.id, info.custody) else { continue };
+        let held = HeldKek::new(id, custody, &CustodyKek::from_bytes(&[0x5a; 32]));
+        let opened = slots.unlock(golden().vault, &Secret::Custodian(held), CostLimit::Usual);
+        assert!(opened.is_err(), "a custodian's slot opened for a KEK that sealed none");
+    }
     let key_file = Secret::KeyFile([0x5a; 32].into());
     assert!(
         slots.unlock(golden().vault, &key_file, CostLimit::Usual).is_err(),
@@ -276,6 +282,12 @@ pub fn unlock_slots(data: &[u8]) {
                 .is_err()
         );
     }
+}
+
+/// A line that a custodian's helper answers with: what is taken of it keeps the bounds of a slot, and what is shown of it is
+/// one printable line.
+pub fn custodian_answer(data: &[u8]) {
+    custody::fuzzing::answer_is_bounded(data);
 }
 
 /// A line on the control socket: what is understood is the same after it was written and read again.

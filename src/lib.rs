@@ -5,7 +5,8 @@
 //! files move to the new version lazily. `docs/format.md` describes the bytes on disk.
 //!
 //! Layers, each importing only from those after it: `cli`, `mount`, `fuse`, `control`, `service`, (`rewrap`,
-//! `fsck`), `vault`, `kms`, `keyring`, `unlock`, `events`, `storage`, `metrics`, `monitor`, `sys`. Above all of them, and in no release, is `fuzzing`.
+//! `fsck`), `vault`, `kms`, `keyring`, `unlock`, (`custody`, `events`), `storage`, `metrics`, `monitor`, `local_time`,
+//! `sys`. Above all of them, and in no release, is `fuzzing`.
 //!
 //! Below all of them is the crate `rekeyfs-format`, which knows nothing of them: the format as bytes in, bytes out, and
 //! the only user of cipher crates. Its modules have their names here too.
@@ -13,6 +14,7 @@
 pub mod cli;
 pub mod console;
 pub mod control;
+pub mod custody;
 pub mod events;
 pub mod fsck;
 pub mod fuse;
@@ -20,6 +22,7 @@ pub mod fuse;
 pub mod fuzzing;
 pub mod keyring;
 pub mod kms;
+pub mod local_time;
 pub mod metrics;
 pub mod monitor;
 pub mod mount;
@@ -31,4 +34,4 @@ pub mod sys;
 pub mod unlock;
 pub mod vault;
 
-pub use rekeyfs_format::{blob, content, crypto, header, ids, names};
+pub use rekeyfs_format::{blob, content, crypto, header, hosts, ids, names};

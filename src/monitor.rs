@@ -16,6 +16,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
+use time_left::{Part, TimeLeft};
+
+pub mod time_left;
+
 /// How far work on files is, as the control protocol and reports write it.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub struct Progress {
@@ -28,6 +32,12 @@ pub struct Progress {
     /// Regular files in all, once that is known; a file with several names may count for each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<u64>,
+    /// Of the file that is being re-encrypted.
+    #[serde(default, skip_serializing_if = "Part::is_nothing")]
+    pub part: Part,
+    /// What the work still takes, from this report on, once that can be said.
+    #[serde(default, rename = "left_ms", skip_serializing_if = "Option::is_none")]
+    pub left: Option<TimeLeft>,
 }
 
 /// The work was cancelled.

@@ -6,10 +6,13 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 pub use rekeyfs_format::locked;
 
+pub mod boottime;
 pub mod handle;
 pub mod process;
 pub mod schedule;
 pub mod signals;
+#[cfg(test)]
+pub(crate) mod testing;
 
 /// `sync_file_range(2)` over `[offset, offset + len)` with WAIT_BEFORE, WRITE and WAIT_AFTER: when it
 /// returns, no write-out of these pages is under way, so they may be changed without mixing contents.

@@ -2,76 +2,32 @@
 #![cfg(feature = "fault-injection")]
 #![allow(clippy::unwrap_used)]
 
+mod served;
+
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use served::Mount;
 
 /// A mount whose daemon panics in the first call below of each of these kinds.
-struct Mount {
-    dir: tempfile::TempDir,
-    daemon: Child,
+fn mount(panics: &str) -> Mount {
+    Mount::new(&[], Duration::from_secs(20), |command, _| {
+        command.env("REKEYFS_PANICS", panics).stderr(Stdio::piped());
+    })
 }
 
-impl Mount {
-    fn new(panics: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        for name in ["run", "state", "mnt"] {
-            fs::create_dir(dir.path().join(name)).unwrap();
-        }
-        fs::write(dir.path().join("key"), [7; 32]).unwrap();
-        let made = rekeyfs(dir.path(), &["init", "vault", "--keyfile", "key", "--no-recovery-key"]).output();
-        assert!(made.as_ref().unwrap().status.success(), "{made:?}");
-        let daemon = rekeyfs(dir.path(), &["mount", "vault", "mnt", "--keyfile", "key", "--foreground"])
-            .env("REKEYFS_PANICS", panics)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mount = Self { dir, daemon };
-        let end = Instant::now() + Duration::from_secs(20);
-        while device(&mount.path("")) == device(mount.dir.path()) {
-            assert!(Instant::now() < end, "it isn't mounted");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        mount
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join("mnt").join(name)
-    }
-
-    /// Unmounts; what the daemon logged, and what fsck says then.
-    fn end(mut self) -> (String, Output) {
-        let done = rekeyfs(self.dir.path(), &["umount", "mnt"]).output().unwrap();
-        assert!(done.status.success(), "{done:?}");
-        let lines = BufReader::new(self.daemon.stderr.take().unwrap()).lines();
-        let log = lines.map(Result::unwrap).collect::<Vec<_>>().join("\n");
-        assert!(self.daemon.wait().unwrap().success(), "{log}");
-        let checked = rekeyfs(self.dir.path(), &["fsck", "vault", "--keyfile", "key"]).output().unwrap();
-        (log, checked)
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        if let Ok(None) = self.daemon.try_wait() {
-            let _ = self.daemon.kill();
-            let _ = self.daemon.wait();
-            let _ = Command::new("umount").arg("-l").arg(self.path("")).output();
-        }
-    }
-}
-
-fn rekeyfs(dir: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rekeyfs"));
-    command.args(args).current_dir(dir).stdin(Stdio::null());
-    command.env("XDG_RUNTIME_DIR", dir.join("run")).env("XDG_STATE_HOME", dir.join("state"));
-    command
-}
-
-fn device(path: &Path) -> u64 {
-    std::os::unix::fs::MetadataExt::dev(&fs::metadata(path).unwrap())
+/// Unmounts; what the daemon logged, and what fsck says then.
+fn end(mut mount: Mount) -> (String, Output) {
+    let done = mount.rekeyfs(&["umount", "mnt"]).output().unwrap();
+    assert!(done.status.success(), "{done:?}");
+    let lines = BufReader::new(mount.daemon.stderr.take().unwrap()).lines();
+    let log = lines.map(Result::unwrap).collect::<Vec<_>>().join("\n");
+    assert!(mount.daemon.wait().unwrap().success(), "{log}");
+    let checked = mount.rekeyfs(&["fsck", "vault", "--keyfile", "key"]).output().unwrap();
+    (log, checked)
 }
 
 fn errno(result: io::Result<()>) -> Option<i32> {
@@ -94,7 +50,7 @@ fn a_request_that_panics_answers_eio_and_all_others_go_on() {
         ("Unlink", |m| fs::remove_file(m.path("link"))),
     ];
     let panics: Vec<_> = requests.iter().map(|(op, _)| *op).collect();
-    let mount = Mount::new(&panics.join(","));
+    let mount = mount(&panics.join(","));
     let mut file = File::create(mount.path("file")).unwrap();
     file.write_all(&[1; 10_000]).unwrap();
     for (op, request) in requests {
@@ -106,7 +62,7 @@ fn a_request_that_panics_answers_eio_and_all_others_go_on() {
     }
     drop(file);
     assert_eq!(fs::read(mount.path("hard")).unwrap(), [1; 10_000]);
-    let (log, checked) = mount.end();
+    let (log, checked) = end(mount);
     for op in panics {
         assert!(log.contains(&format!("a panic in {op}")), "{op}: {log}");
     }

@@ -19,7 +19,7 @@ use super::secrets::{self, NewSecretPlan, SecretPlan};
 use super::target::Target;
 use crate::ids::{BackingKeyId, PathText};
 use crate::keyring::{ImportOrder, Imported, KeyringFile, Maker, Merged, OpenOptions, Replace, SealedBackup};
-use crate::mount::VaultLock;
+use crate::mount::{MountError, VaultLock};
 use crate::printable;
 use crate::service::KeyBackupStatus;
 use crate::unlock::Secret;
@@ -96,7 +96,11 @@ fn import(args: &Import) -> Outcome {
     let target = Target::resolve(&args.target)?;
     let vault = target.unmounted("its keyring is replaced")?;
     check_writable(vault)?;
-    let _lock = VaultLock::take(vault).map_err(|error| errors::mount(&error))?;
+    // Without a keyring nobody can say that a lost host is dead: its record stays for those that come.
+    let (lock, lost) = VaultLock::take_over(vault).map_err(|error| errors::mount(&error))?;
+    // Beside such a record it says nothing of who has the vault.
+    let watch = if lost.is_none() { lock.watch() } else { Ok(None) };
+    let _watch = watch.map_err(|error| errors::mount(&MountError::Daemon(error)))?;
     let (opens, plan) = (SecretPlan::of_backup(&args.backup), NewSecretPlan::new(&args.new));
     let sealed = if args.file.as_os_str() == STDIO {
         if args.identity.is_none() {
@@ -111,6 +115,9 @@ fn import(args: &Import) -> Outcome {
     let opener = Opener::read(args.identity.as_deref(), &sealed.age_files(), &opens, &args.file)?;
     let kdf = secrets::calibrate(plan.kdf, None)?;
     let new = plan.read(vault)?;
+    if lost.is_none() {
+        lock.sign().map_err(|error| errors::mount(&error))?;
+    }
     // A recovery key is made and shown anyway.
     let secrets: Vec<&Secret> = [&new].into_iter().filter(|s| !matches!(s, Secret::Recovery(_))).collect();
     let (next_version, limit) = (args.next.number(), secrets::cost_limit(args.any_cost));

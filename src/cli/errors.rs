@@ -71,7 +71,9 @@ pub(super) fn status_of_mount(error: &MountError) -> Exit {
         MountError::Option { .. } => Exit::Usage,
         MountError::NotAVault { .. } | MountError::Vault { .. } | MountError::Tree(_) => Exit::Vault,
         MountError::Mountpoint { .. } => Exit::Mountpoint,
-        MountError::InUse { .. } | MountError::DaemonStays { .. } => Exit::InUse,
+        MountError::InUse { .. } | MountError::HostLost { .. } | MountError::DaemonStays { .. } => {
+            Exit::InUse
+        }
         MountError::Fuse(_) => Exit::Fuse,
         MountError::NotMounted(_) => Exit::NotMounted,
         MountError::Busy(_) => Exit::Busy,
@@ -131,6 +133,7 @@ mod tests {
             ),
             (KeyringError::Forked { vault: vault(), found: Generation(1), elsewhere: None }, 41),
             (KeyringError::OtherRootKey { vault: vault(), elsewhere: None }, 41),
+            (KeyringError::FirstUse(vault()), 41),
             (KeyringError::Copy { vault: vault(), original: vault() }, 41),
             (KeyringError::Busy(vault()), 40),
             (

@@ -30,8 +30,10 @@ pub enum Exit {
     ReadSecret = 9,
     /// The mountpoint: missing, not a directory, or not empty.
     Mountpoint = 10,
-    /// Wrong passphrase, key file or recovery key.
+    /// Wrong passphrase, key file or recovery key, or a custodian refused.
     WrongSecret = 12,
+    /// A custodian that the vault could be opened by can't be reached now.
+    CustodianOffline = 13,
     /// The recovery key is misspelt.
     RecoveryKey = 14,
     /// Stopped by SIGINT or SIGTERM.
@@ -48,7 +50,8 @@ pub enum Exit {
     KeyringNotWritten = 24,
     /// Another process holds the vault.
     InUse = 40,
-    /// The keyring is older than, or another one than, what this host has seen, or that of a copy beside its vault.
+    /// The keyring is older than, or another one than, what this host has seen, or that of a copy beside its vault; or this
+    /// host hasn't seen it, and a custodian opens it.
     RolledBack = 41,
     /// The target isn't mounted, or its mount is detached.
     NotMounted = 42,
@@ -77,7 +80,8 @@ Exit status:
    8  the keyring is damaged or of a newer format
    9  the passphrase, key file or recovery key could not be read
   10  mountpoint missing, not a directory or not empty
-  12  wrong passphrase, key file or recovery key
+  12  wrong passphrase, key file or recovery key, or a custodian refused
+  13  a custodian can't be reached now, and nothing else opened the vault: it may be tried again
   14  the recovery key is misspelt
   15  stopped by SIGINT or SIGTERM
   19  FUSE: no /dev/fuse, no fusermount3, or the kernel refused
@@ -86,7 +90,8 @@ Exit status:
   23  the keyring is missing or can't be read
   24  the keyring could not be written
   40  another process holds the vault
-  41  the keyring is older than this host has seen it, or another one, or a copy's (see --accept-rollback)
+  41  the keyring is older than this host has seen it, or another one, or a copy's (see --accept-rollback), or one that a
+      custodian opens and this host hasn't seen yet (see unlock trust)
   42  not mounted, or detached (umount -l)
   43  the mount is busy
   44  no such alias or key, or its state doesn't allow it
@@ -96,7 +101,7 @@ Exit status:
  254  a kms verb was refused, with AWS's name for the reason";
 
 impl Exit {
-    const ALL: [Self; 25] = [
+    const ALL: [Self; 26] = [
         Self::Ok,
         Self::Other,
         Self::Usage,
@@ -106,6 +111,7 @@ impl Exit {
         Self::ReadSecret,
         Self::Mountpoint,
         Self::WrongSecret,
+        Self::CustodianOffline,
         Self::RecoveryKey,
         Self::Interrupted,
         Self::Fuse,

@@ -13,13 +13,13 @@ use super::args;
 use super::errors;
 use super::exit::{Exit, Failure, Outcome};
 use super::fit;
-use super::local_time;
 use super::output;
 use super::target::Target;
 use super::terminal;
 use super::unlock::{Row, slot_lines, unlabelled};
 use crate::ids::{PathText, Timestamp, VaultId};
 use crate::keyring::{Header, KeyringDir};
+use crate::local_time;
 use crate::printable;
 use crate::storage::LowerFs;
 

@@ -3,6 +3,9 @@
 //! It never asks for a secret, since nobody sits there: a vault that isn't mounted is opened if an option says where
 //! its secret is; else only what needs none is told.
 //!
+//! With `--all`, each vault that was named has [`catalogue::EXPECTED_UP`], whatever became of it: nothing tells the id of one
+//! whose disk is gone, and a sample that is missing sets off no alert.
+//!
 //! Whose samples they are, the kernel says, and not the daemon: another user's daemon can lie about its own mount alone.
 
 use std::fs::{self, OpenOptions};
@@ -25,8 +28,9 @@ use crate::control::{self, Client, Entry};
 use crate::crypto::random;
 use crate::keyring::{KeyringDir, KeyringFile};
 use crate::metrics::exposition::{self, Source};
-use crate::metrics::{MetricsReport, catalogue};
+use crate::metrics::{MetricsReport, Sample, Value, catalogue};
 use crate::mount::mountinfo::{self, Mount};
+use crate::printable;
 use crate::service::{Operations, report_lower};
 use crate::storage;
 
@@ -47,12 +51,23 @@ pub(super) fn run(args: &args::Status) -> Outcome {
         reports.push(place.report());
     }
     for path in args.target.iter().chain(&args.vaults) {
-        match of_target(path, args, &mounts) {
-            Ok(report) => reports.extend(report),
+        let at = match of_target(path, args, &mounts) {
+            Ok(Named::Among(at)) => at,
+            Ok(Named::Beside(source, report)) => {
+                reports.push((source, report));
+                reports.len() - 1
+            }
             Err(failure) if args.all => {
                 failed.replace(failure).inspect(output::complain);
+                reports.push((Source::unknown(), MetricsReport::default()));
+                reports.len() - 1
             }
             Err(failure) => return Err(failure),
+        };
+        if args.all {
+            let report = &mut reports[at].1;
+            let up = report.samples(&catalogue::UP).any(|Sample(_, value)| *value == Value::Number(1));
+            report.add(&catalogue::EXPECTED_UP, &[&printable::path(path)], u64::from(up));
         }
     }
     let text = exposition::render(&reports);
@@ -113,30 +128,38 @@ impl Place {
     }
 }
 
-/// Of a target that was named; none if its mount is among those of `mounts`.
-fn of_target(path: &Path, args: &args::Status, mounts: &[Place]) -> Outcome<Option<(Source, MetricsReport)>> {
-    let is_told = |entry: &Entry| mounts.iter().any(|place| place.mount.device == entry.mount_dev);
-    match Target::resolve(path)? {
-        Target::Mounted(entry) if is_told(&entry) => Ok(None),
-        target @ Target::Mounted(_) => {
+/// Whose samples a target has that was named.
+enum Named {
+    /// Those of the mount at this place of the list of all.
+    Among(usize),
+    /// Its own.
+    Beside(Source, MetricsReport),
+}
+
+fn of_target(path: &Path, args: &args::Status, mounts: &[Place]) -> Outcome<Named> {
+    let among = |is_it: &dyn Fn(&Mount) -> bool| mounts.iter().position(|place| is_it(&place.mount));
+    let target = Target::resolve(path)?;
+    let at = match &target {
+        Target::Mounted(entry) => among(&|mount| mount.device == entry.mount_dev),
+        // Its mount is there, and its daemon isn't.
+        Target::Vault(vault) => among(&|mount| Path::new(&mount.source) == vault),
+    };
+    if let Some(at) = at {
+        return Ok(Named::Among(at));
+    }
+    match &target {
+        Target::Mounted(entry) => {
             let open = OpenTarget::open(&target, &args.open, Access::Read)?;
             let mut report = report_of(open.operations(), args)?;
             report.add(&catalogue::UP, &[], 1);
-            let Target::Mounted(entry) = target else { return Ok(None) };
             let vault = entry.location.vault_id.to_string();
-            Ok(Some((Source::mounted(vault, entry.mountpoint.as_path()), report)))
+            Ok(Named::Beside(Source::mounted(vault, entry.mountpoint.as_path()), report))
         }
-        Target::Vault(vault) => {
-            // Its mount is there, and its daemon isn't.
-            if mounts.iter().any(|place| Path::new(&place.mount.source) == vault) {
-                return Ok(None);
-            }
-            unmounted(&vault, args).map(Some)
-        }
+        Target::Vault(vault) => unmounted(vault, args),
     }
 }
 
-fn unmounted(vault: &Path, args: &args::Status) -> Outcome<(Source, MetricsReport)> {
+fn unmounted(vault: &Path, args: &args::Status) -> Outcome<Named> {
     let pass = &args.open.pass;
     let (mut report, id) = if pass.passfile.is_some() || pass.extpass.is_some() || pass.keyfile.is_some() {
         let open = Unmounted::open(vault, &args.open, Access::Read)?;
@@ -152,7 +175,7 @@ fn unmounted(vault: &Path, args: &args::Status) -> Outcome<(Source, MetricsRepor
         below.inspect(|below| report_lower(below, &mut report));
     }
     report.add(&catalogue::UP, &[], 0);
-    Ok((Source { vault: id.to_string(), mountpoint: String::new() }, report))
+    Ok(Named::Beside(Source { vault: id.to_string(), mountpoint: String::new() }, report))
 }
 
 fn report_of(operations: &dyn Operations, args: &args::Status) -> Outcome<MetricsReport> {

@@ -5,13 +5,17 @@ mod age;
 mod args;
 mod backup;
 mod backup_opener;
+mod console;
 mod credentials;
+mod custodian_choice;
+mod custodians;
 mod errors;
 mod events;
 mod exit;
 mod fit;
 mod fsck;
 mod generate;
+mod hosts;
 mod info;
 mod init;
 mod inspect;
@@ -19,7 +23,6 @@ mod interrupt;
 mod key;
 mod key_backup;
 mod kms;
-mod local_time;
 mod metrics;
 mod mount;
 mod open_keyring;
@@ -105,12 +108,14 @@ fn run(invocation: Invocation) -> Outcome<u8> {
             Command::Status(args) => status::run(&args),
             Command::Info(args) => info::run(&args),
             Command::Speed(args) => speed::run(&args),
+            Command::Hosts(args) => hosts::run(&args),
             Command::Fsck(args) => return fsck::run(&args),
             Command::Inspect(args) => inspect::run(&args),
             Command::Key(args) => key::run(&args.command),
             Command::KeyBackup(args) => backup::run(&args.command),
             Command::Events(args) => events::run(&args),
             Command::Kms(args) => kms::run(&args),
+            Command::Console(args) => console::run(&args),
             Command::Unlock(args) => unlock::run(&args.command),
             Command::Recover(args) => unlock::recover(&args),
         },

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::args;
+use super::custodians::{Asked, open_with};
 use super::errors;
 use super::exit::{Exit, Failure, Outcome};
 use super::options::{Options, UnknownOptions};
@@ -13,8 +14,9 @@ use super::output;
 use super::secrets::{self, SecretPlan};
 use super::target::{self, Target};
 use crate::control::Client;
+use crate::custody::Environment;
 use crate::ids::{PathText, VaultId};
-use crate::keyring::KeyringFile;
+use crate::keyring::{KeyringDir, KeyringFile};
 use crate::mount::{self, FlagChanges, MountOptions, Prepared};
 use crate::service::Operations;
 
@@ -46,6 +48,8 @@ impl Mounted {
 struct MountPlan {
     options: MountOptions,
     secret: SecretPlan,
+    /// Whose variables the helpers of custodians get.
+    environment: Environment,
 }
 
 impl MountPlan {
@@ -70,8 +74,10 @@ impl MountPlan {
             contexts: listed.contexts.clone(),
             idle: listed.idle,
             read_only: listed.read_only,
+            shared: listed.shared,
             lazy_rewrap: !listed.no_rewrap,
             writeback: !listed.no_writeback,
+            xattrs: !listed.no_xattrs,
             suid: listed.suid,
             dev: listed.dev,
             noexec: listed.noexec,
@@ -83,7 +89,8 @@ impl MountPlan {
             fsname: listed.fsname.clone(),
             ..MountOptions::new(vault, mountpoint)
         };
-        Ok(Self { options, secret })
+        let environment = if open.is_some() { Environment::OfCaller } else { Environment::Fixed };
+        Ok(Self { options, secret, environment })
     }
 
     fn of_command(args: &args::Mount) -> Outcome<Self> {
@@ -95,8 +102,10 @@ impl MountPlan {
         listed.allow_other |= args.allow_other;
         listed.idle = args.idle.or(listed.idle);
         listed.read_only |= args.read_only;
+        listed.shared |= args.shared;
         listed.no_rewrap |= args.no_rewrap;
         listed.no_writeback |= args.no_writeback;
+        listed.no_xattrs |= args.no_xattrs;
         listed.suid |= args.suid;
         listed.dev |= args.dev;
         let mut plan = Self::new(args.vault.clone(), args.mountpoint.clone(), &listed, Some(&args.open))?;
@@ -114,9 +123,20 @@ impl MountPlan {
         let vault = self.options.vault.clone();
         let prepared = mount::prepare(self.options)
             .map_err(|error| target::no_place_for_vault(&vault).unwrap_or_else(|| errors::mount(&error)))?;
-        let served = self.secret.try_with(prepared.vault(), |secret| {
+        let dir = KeyringDir::open(prepared.vault()).map_err(|error| errors::opening(&error))?;
+        let closed = dir.read().map_err(|error| errors::opening(&error))?;
+        let (known, header) = (closed.is_known(&dir), closed.into_header());
+        let asked = Asked {
+            place: prepared.vault(),
+            header: &header,
+            known,
+            environment: self.environment,
+            rewrap: !prepared.read_only(),
+        };
+        let refused = |slot| dir.record_refusal(&header, slot);
+        let served = open_with(&self.secret, &asked, refused, |unlocking| {
             prepared
-                .serve(secret, |error| errors::status_of_mount(error) as u8)
+                .serve(unlocking, |error| errors::status_of_mount(error) as u8)
                 .map_err(|error| errors::mount(&error))
         })?;
         Ok(served.map(|pid| (prepared, pid)))
@@ -201,7 +221,7 @@ mod tests {
     #[test]
     fn nothing_is_on_by_default() {
         let options = plan("rekeyfs mount v m").unwrap().options;
-        assert!(options.lazy_rewrap && options.writeback);
+        assert!(options.lazy_rewrap && options.writeback && options.xattrs);
         assert!(!(options.allow_other || options.read_only || options.suid || options.dev || options.noexec));
         assert!(!(options.foreground || options.accept_rollback || options.nonempty));
     }
@@ -209,20 +229,28 @@ mod tests {
     #[test]
     fn options_and_o_options_say_the_same() {
         let typed = plan(
-            "rekeyfs mount v m --allow-other --read-only --no-rewrap --no-writeback --suid --dev \
+            "rekeyfs mount v m --allow-other --read-only --shared --no-rewrap --no-writeback --no-xattrs --suid --dev \
              --accept-rollback --passfile p --idle 1h30m",
         );
         let listed = plan(
-            "rekeyfs mount v m -o allow_other,ro,norewrap -o nowriteback,suid,dev,accept_rollback,passfile=p,idle=90m",
+            "rekeyfs mount v m -o allow_other,ro,shared,norewrap -o nowriteback,noxattr,suid,dev,accept_rollback,passfile=p,idle=90m",
         );
         let fstab = plan(
-            "mount.fuse.rekeyfs v m -o allow_other,ro,norewrap,nowriteback,suid,dev,accept_rollback,\
+            "mount.fuse.rekeyfs v m -o allow_other,ro,shared,norewrap,nowriteback,noxattr,suid,dev,accept_rollback,\
              passfile=p,noauto,idle=5400s",
         );
         let (typed, listed, fstab) = (typed.unwrap(), listed.unwrap(), fstab.unwrap());
         assert_eq!(format!("{typed:?}"), format!("{listed:?}"));
-        assert_eq!(format!("{typed:?}"), format!("{fstab:?}"));
-        assert!(!typed.options.lazy_rewrap && !typed.options.writeback && typed.options.suid);
+        // mount(8) may run for anybody: helpers get nobody's variables.
+        assert_eq!((typed.environment, fstab.environment), (Environment::OfCaller, Environment::Fixed));
+        let alike = MountPlan { environment: typed.environment, ..fstab };
+        assert_eq!(format!("{typed:?}"), format!("{alike:?}"));
+        assert!(
+            !typed.options.lazy_rewrap
+                && !typed.options.writeback
+                && !typed.options.xattrs
+                && typed.options.suid
+        );
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::target::Target;
 use crate::control::Client;
 use crate::ids::KeyId;
 use crate::keyring::{ForceToken, KeyringDir, Keys, Opened};
-use crate::mount::VaultLock;
+use crate::mount::{MountError, TakeOverWatch, VaultLock};
 use crate::service::{OpenVault, Operations};
 
 /// What a command does to a vault that isn't mounted.
@@ -96,6 +96,8 @@ fn force(opened: &Opened, key_id: &str, order: impl FnOnce(KeyId) -> String) -> 
 pub(super) struct Unmounted {
     pub(super) vault: OpenVault,
     opened: Opened,
+    /// Ends this process if another host takes the vault over.
+    _watch: Option<TakeOverWatch>,
     /// Given up last.
     _lock: Option<VaultLock>,
 }
@@ -119,8 +121,10 @@ impl Unmounted {
                 Some(lock.map_err(|error| errors::mount(&error))?)
             }
         };
-        let opened = unlock(&dir, read, args)?.opened;
-        Ok(Self { vault: OpenVault::unmounted(Arc::clone(&opened.keys)), opened, _lock: lock })
+        let opened = unlock(&dir, read, args, matches!(access, Access::Change), lock.as_ref())?.opened;
+        let watch = lock.as_ref().map_or(Ok(None), VaultLock::watch);
+        let watch = watch.map_err(|error| errors::mount(&MountError::Daemon(error)))?;
+        Ok(Self { vault: OpenVault::unmounted(Arc::clone(&opened.keys)), opened, _watch: watch, _lock: lock })
     }
 
     /// The keys.

@@ -42,6 +42,10 @@ pub(super) struct Options {
     pub(super) no_rewrap: bool,
     /// `nowriteback`.
     pub(super) no_writeback: bool,
+    /// `shared`.
+    pub(super) shared: bool,
+    /// `noxattr`.
+    pub(super) no_xattrs: bool,
     /// `accept_rollback`.
     pub(super) accept_rollback: bool,
     /// `any_cost`.
@@ -60,6 +64,12 @@ pub(super) struct Options {
     pub(super) extpass: Option<OsString>,
     /// `keyfile=`.
     pub(super) keyfile: Option<PathBuf>,
+    /// `custodian=`.
+    pub(super) custodian: Option<String>,
+    /// `no_custodian`.
+    pub(super) no_custodian: bool,
+    /// `custodian_timeout=`.
+    pub(super) custodian_timeout: Option<Duration>,
 }
 
 /// What is done about an option that nobody knows.
@@ -127,6 +137,16 @@ impl Options {
             b"passfile" => self.passfile = Some(text().into()),
             b"extpass" => self.extpass = Some(text()),
             b"keyfile" => self.keyfile = Some(text().into()),
+            b"custodian" => {
+                let name = text().into_string().ok().filter(|name| !name.is_empty());
+                self.custodian =
+                    Some(name.ok_or_else(|| format!("-o {}: the value is empty or no text", shown()))?);
+            }
+            b"custodian_timeout" => {
+                let time = std::str::from_utf8(value).map_err(|_| CUSTODIAN_TIME.to_owned());
+                let time = time.and_then(custodian_timeout);
+                self.custodian_timeout = Some(time.map_err(|problem| format!("-o {}: {problem}", shown()))?);
+            }
             b"context" | b"fscontext" | b"defcontext" | b"rootcontext" => {
                 self.contexts
                     .push(SecurityContext::new(name, value).map_err(|why| format!("-o {}: {why}", shown()))?);
@@ -175,9 +195,13 @@ impl Options {
             b"norewrap" | b"no_rewrap" => self.no_rewrap = true,
             b"writeback" => self.no_writeback = false,
             b"nowriteback" | b"no_writeback" => self.no_writeback = true,
+            b"shared" => self.shared = true,
+            b"xattr" => self.no_xattrs = false,
+            b"noxattr" => self.no_xattrs = true,
             b"accept_rollback" => self.accept_rollback = true,
             b"any_cost" => self.any_cost = true,
             b"recovery_key" => self.recovery_key = true,
+            b"no_custodian" => self.no_custodian = true,
             b"remount" => {}
             _ => {
                 let shown = String::from_utf8_lossy(name);
@@ -223,6 +247,20 @@ pub(super) fn idle_time(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(seconds))
 }
 
+/// What a custodian's time is.
+const CUSTODIAN_TIME: &str = "not a time from 1s to 10m such as 5s or 1m";
+/// The longest: what a person at a terminal waits for, or a unit of systemd.
+const MAX_CUSTODIAN_TIME: Duration = Duration::from_secs(600);
+
+/// How long custodians may take.
+///
+/// # Errors
+/// It is no time, or one that is too long.
+pub(super) fn custodian_timeout(text: &str) -> Result<Duration, String> {
+    let time = idle_time(text).ok().filter(|time| *time <= MAX_CUSTODIAN_TIME);
+    time.ok_or_else(|| CUSTODIAN_TIME.to_owned())
+}
+
 fn unknown_option(option: &str) -> String {
     format!("-o {option}: not an option of rekeyfs; `rekeyfs mount --help` lists them")
 }
@@ -259,7 +297,8 @@ mod tests {
     #[test]
     fn known_options() {
         let got =
-            parse("allow_other,ro,suid,dev,fsname=a=b,passfile=/x\\,y,norewrap,nowriteback,noexec").unwrap();
+            parse("allow_other,ro,suid,dev,fsname=a=b,passfile=/x\\,y,norewrap,nowriteback,noxattr,noexec")
+                .unwrap();
         let want = Options {
             read_only: true,
             allow_other: true,
@@ -268,6 +307,7 @@ mod tests {
             noexec: true,
             no_rewrap: true,
             no_writeback: true,
+            no_xattrs: true,
             fsname: Some("a=b".into()),
             passfile: Some("/x,y".into()),
             ..Options::default()
@@ -335,7 +375,7 @@ mod tests {
         for (name, takes, meaning) in table::TABLE {
             let list = match takes {
                 Takes::Nothing => (*name).to_owned(),
-                Takes::Value if *name == "idle" => "idle=5m".to_owned(),
+                Takes::Value if ["idle", "custodian_timeout"].contains(name) => format!("{name}=5m"),
                 Takes::Value => format!("{name}=x"),
             };
             let shown = list.replace("=x", "=").replace("=5m", "=");
@@ -354,6 +394,7 @@ mod tests {
                         "relatime",
                         "rewrap",
                         "writeback",
+                        "xattr",
                     ];
                     assert_eq!(parsed.unwrap() == Options::default(), default.contains(name), "{list}");
                 }
@@ -373,6 +414,20 @@ mod tests {
         let context = SecurityContext::new(b"context", b"system_u:object_r:tmp_t:s0:c1,c2").unwrap();
         assert!(got.read_only && got.noexec && got.fsname == Some("a\"b".into()));
         assert_eq!(got.contexts, [context]);
+    }
+
+    #[test]
+    fn custodians_have_from_a_second_to_ten_minutes() {
+        let seconds = |text| custodian_timeout(text).map(|time| time.as_secs());
+        assert_eq!(["1s", "90s", "10m"].map(seconds), [1, 90, 600].map(Ok));
+        for wrong in ["", "5", "0s", "601s", "1h", "-1s", "x"] {
+            assert_eq!(seconds(wrong), Err(CUSTODIAN_TIME.to_owned()), "{wrong}");
+        }
+        let listed = |list: &str| Options::parse(&[list.into()], UnknownOptions::Refuse);
+        assert_eq!(listed("custodian_timeout=2s").unwrap().custodian_timeout, Some(Duration::from_secs(2)));
+        assert!(
+            listed("custodian_timeout=0s").unwrap_err().contains("custodian_timeout=0s: not a time from")
+        );
     }
 
     #[test]

@@ -26,6 +26,14 @@ pub(super) fn print_json_text(text: &str) -> Outcome {
     write(&printable::json(text))
 }
 
+/// Writes what may be coloured to standard output: whoever made it has escaped what isn't safe on a terminal.
+///
+/// # Errors
+/// As [`print`].
+pub(super) fn print_painted(text: &str) -> Outcome {
+    write(text)
+}
+
 fn write(text: &str) -> Outcome {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(unwritten)

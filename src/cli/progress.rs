@@ -1,14 +1,21 @@
-//! Progress of a sweep on standard error: a bar on a terminal, else a line now and then.
+//! Progress of a sweep on standard error: a bar on a terminal, else a line now and then. Nothing is drawn before the work
+//! reports: until then a secret may be asked for.
 
+use std::cell::OnceCell;
+use std::fmt;
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use jiff::SignedDuration;
+use parking_lot::Mutex;
 
 use super::errors;
 use super::exit::{Exit, Outcome};
 use super::interrupt;
 use super::terminal;
+use crate::monitor::time_left::TimeLeft;
 use crate::monitor::{Monitor, Progress};
 use crate::printable;
 use crate::service;
@@ -16,10 +23,16 @@ use crate::service;
 /// How often a line is written where there is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
+/// The time left is told to the second up to this, then to the minute.
+const IN_SECONDS: u64 = 600;
+
 /// Shows progress until it is dropped.
 pub(super) struct Display {
-    bar: Option<ProgressBar>,
+    bar: OnceCell<Option<ProgressBar>>,
     last_line: Instant,
+    /// What was reported last, and when the work ends by that: a report stays true only for a moment.
+    left: Option<TimeLeft>,
+    ends: Arc<Mutex<Option<Instant>>>,
     summary: fn(&Progress) -> String,
 }
 
@@ -40,12 +53,16 @@ impl Display {
     }
 
     fn with(summary: fn(&Progress) -> String) -> Self {
-        Self { bar: terminal::spinner(), last_line: Instant::now(), summary }
+        Self { bar: OnceCell::new(), last_line: Instant::now(), left: None, ends: Arc::default(), summary }
     }
 
     /// Shows how far it is now.
     pub(super) fn update(&mut self, progress: &Progress) {
-        match &self.bar {
+        if progress.left != self.left {
+            self.left = progress.left;
+            *self.ends.lock() = progress.left.map(|left| Instant::now() + left.duration());
+        }
+        match self.bar.get_or_init(terminal::spinner) {
             Some(bar) => {
                 let first = bar.length().is_none();
                 if let Some(total) = progress.total {
@@ -54,17 +71,26 @@ impl Display {
                 }
                 if progress.total.is_some() && first {
                     // A template that doesn't parse would leave the spinner.
-                    if let Ok(style) =
-                        ProgressStyle::with_template("{bar:30} {pos}/{len} files {msg} ({eta} left)")
+                    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} files {msg}{left}")
                     {
-                        bar.set_style(terminal::plain(style));
+                        let ends = Arc::clone(&self.ends);
+                        let left = move |_: &ProgressState, to: &mut dyn fmt::Write| {
+                            if let Some(ends) = *ends.lock() {
+                                let _ = write!(
+                                    to,
+                                    "{}",
+                                    in_words(ends.saturating_duration_since(Instant::now()))
+                                );
+                            }
+                        };
+                        bar.set_style(terminal::plain(style.with_key("left", left)));
                     }
                 }
                 bar.set_position(progress.seen);
                 let message = (self.summary)(progress);
                 // The bar itself shows how many were seen.
-                let told = message.split_once(", ").map_or("", |(_, rest)| rest);
-                bar.set_message(if progress.total.is_some() { told.to_owned() } else { message });
+                let told = message.split_once(", ").map_or("", |(_, rest)| rest).to_owned();
+                bar.set_message(if progress.total.is_some() { told } else { message });
             }
             None if progress.seen > 0 && self.last_line.elapsed() >= LINE_INTERVAL => {
                 self.last_line = Instant::now();
@@ -77,7 +103,7 @@ impl Display {
 
 impl Drop for Display {
     fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
+        if let Some(Some(bar)) = self.bar.get() {
             bar.finish_and_clear();
         }
     }
@@ -95,6 +121,13 @@ pub(super) fn long_work<T>(
     let done = work(&mut Monitor::new(&interrupted, &mut |progress| display.update(&progress)));
     drop(display);
     done.map_err(|error| errors::operation(&error))
+}
+
+/// As precise as it is known: whole minutes would be a third too much where it is a minute and a half.
+fn in_words(left: Duration) -> String {
+    let secs = left.as_secs_f64().round() as u64;
+    let secs = if secs < IN_SECONDS { secs } else { (secs + 30) / 60 * 60 };
+    format!(" ({:#} left)", SignedDuration::from_secs(secs as i64))
 }
 
 /// The counts of a re-encryption in words.
@@ -122,8 +155,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_time_left_is_told_as_precisely_as_it_is_known() {
+        let told = |secs| in_words(Duration::from_millis(secs));
+        assert_eq!([0, 1400, 95_000].map(told), [" (0s left)", " (1s left)", " (1m 35s left)"]);
+        assert_eq!([660_000, 3_700_000].map(told), [" (11m left)", " (1h 2m left)"]);
+    }
+
+    #[test]
     fn counts_are_told() {
-        let progress = Progress { seen: 9, rewrapped: 4, failed: 0, total: None };
+        let progress = Progress { seen: 9, rewrapped: 4, ..Progress::default() };
         assert_eq!(summary(&progress), "9 files seen, 4 re-wrapped");
         assert_eq!(summary(&Progress { failed: 1, ..progress }), "9 files seen, 4 re-wrapped, 1 failed");
         assert_eq!(summary(&Progress { seen: 1, ..progress }), "1 file seen, 4 re-wrapped");

@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
@@ -20,6 +20,7 @@ use super::target::Target;
 use crate::control::{Client, Entry};
 use crate::ids::PathText;
 use crate::ids::{Ino, Timestamp};
+use crate::monitor::time_left::{Amount, CopyLeft, Part};
 use crate::monitor::{Cancellation, Monitor, Progress};
 use crate::printable;
 use crate::service::{ErrorKind, FileReencrypted, Operations, ReencryptionEnded};
@@ -60,20 +61,23 @@ pub(super) fn run(args: &args::Reencrypt) -> Outcome {
         interrupted: interrupt::watch(Exit::Interrupted as u8)?,
         report: Report { before: args.before.unwrap_or(now), ..Report::default() },
         display: Display::reencrypting(),
-        total: args.recursive.then_some(0),
+        all: args.recursive.then(Amount::default),
+        time_left: CopyLeft::new(Instant::now()),
     };
     let targets: Vec<(PathBuf, Target)> =
         args.paths.iter().map(|path| resolve(path, args.recursive)).collect::<Outcome<_>>()?;
     if args.recursive {
         for (path, target) in &targets {
             if let Target::Mounted(entry) = target {
-                run.each(path, entry, Pass::Counts, &mut |run, _| {
-                    run.total = run.total.map(|n| n + 1);
+                run.each(path, entry, Pass::Counts, &mut |run, _, bytes| {
+                    run.all = run.all.map(|all| Amount { files: all.files + 1, bytes: all.bytes + bytes });
                     Ok(())
                 })?;
             }
         }
     }
+    run.time_left = CopyLeft::new(Instant::now());
+    run.time_left.known(run.all);
     for (path, target) in &targets {
         match target {
             Target::Mounted(entry) => run.mounted(path, entry)?,
@@ -119,8 +123,12 @@ fn print_report(args: &args::Reencrypt, report: &Report) -> Outcome {
     if *args.json {
         output::print_json(report)?;
     } else {
-        let counts =
-            Progress { seen: report.files, rewrapped: report.reencrypted, failed: left, total: None };
+        let counts = Progress {
+            seen: report.files,
+            rewrapped: report.reencrypted,
+            failed: left,
+            ..Progress::default()
+        };
         output::print(&format!("{}\n", progress::reencrypted(&counts)))?;
     }
     let object = args.paths.first().map(|path| path.display().to_string()).unwrap_or_default();
@@ -161,7 +169,8 @@ struct Run {
     report: Report,
     display: Display,
     /// Files there are.
-    total: Option<u64>,
+    all: Option<Amount>,
+    time_left: CopyLeft,
 }
 
 impl Run {
@@ -171,7 +180,7 @@ impl Run {
 
     /// Re-encrypts what is at or below a path in a mount.
     fn mounted(&mut self, path: &Path, entry: &Entry) -> Outcome {
-        let mut act = |run: &mut Self, file: &Path| run.file(file, entry);
+        let mut act = |run: &mut Self, file: &Path, bytes| run.file(file, bytes, entry);
         if !self.recursive {
             return self.each(path, entry, Pass::Acts, &mut act);
         }
@@ -198,14 +207,14 @@ impl Run {
         ReencryptionEnded { files, reencrypted, left, complete: false }
     }
 
-    /// Calls `act` with each regular file at or below a path in a mount. What can't be read is reported once: in the
+    /// Calls `act` with each regular file at or below a path in a mount, and the bytes that it takes. What can't be read is reported once: in the
     /// pass that acts.
     fn each(
         &mut self,
         top: &Path,
         entry: &Entry,
         pass: Pass,
-        act: &mut dyn FnMut(&mut Self, &Path) -> Outcome,
+        act: &mut dyn FnMut(&mut Self, &Path, u64) -> Outcome,
     ) -> Outcome {
         let counting = pass == Pass::Counts;
         let mut todo = vec![top.to_owned()];
@@ -225,7 +234,7 @@ impl Run {
                 }
             };
             if meta.is_file() {
-                act(self, &path)?;
+                act(self, &path, meta.blocks() * 512)?;
             } else if meta.is_dir() && self.recursive && meta.dev() == entry.mount_dev {
                 let listed = fs::read_dir(&path)
                     .and_then(|dir| dir.map(|found| Ok(found?.path())).collect::<io::Result<Vec<_>>>());
@@ -243,7 +252,15 @@ impl Run {
         Ok(())
     }
 
-    fn file(&mut self, path: &Path, entry: &Entry) -> Outcome {
+    fn file(&mut self, path: &Path, bytes: u64, entry: &Entry) -> Outcome {
+        let done = self.reencrypt(path, bytes, entry);
+        self.time_left.ended(bytes, Instant::now());
+        self.display.update(&self.progress(0, Part::default()));
+        done
+    }
+
+    fn reencrypt(&mut self, path: &Path, bytes: u64, entry: &Entry) -> Outcome {
+        let so_far = self.progress(0, Part::default());
         self.report.files += 1;
         // While this is open the kernel, and so the mount, knows the inode. It is no open file to the mount.
         let held = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path);
@@ -265,7 +282,12 @@ impl Run {
             return Ok(());
         }
         let before = self.before.map(|secs| Timestamp(i64::from(secs) * 1000));
-        let mut monitor = Monitor::silent(&self.interrupted);
+        let (display, left) = (&mut self.display, &self.time_left);
+        let mut receiver = |now: Progress| {
+            let left = left.of(bytes, now.part, Instant::now());
+            display.update(&Progress { part: now.part, left, ..so_far });
+        };
+        let mut monitor = Monitor::new(&self.interrupted, &mut receiver);
         let done = Client::of(entry).reencrypt(Ino(meta.ino()), before, &mut monitor);
         let outcome = match done {
             Ok(outcome) => outcome,
@@ -292,18 +314,14 @@ impl Run {
             FileReencrypted::Stopped if self.interrupted.is_cancelled() => self.report.files -= 1,
             FileReencrypted::Stopped => self.left(path, "the mount is ending"),
         }
-        self.show();
         Ok(())
     }
 
-    fn show(&mut self) {
-        let ReencryptionEnded { files, reencrypted, left, .. } = self.counts();
-        self.display.update(&Progress {
-            seen: files,
-            rewrapped: reencrypted,
-            failed: left,
-            total: self.total,
-        });
+    /// How far it is, while a part of a file of so many bytes is done.
+    fn progress(&self, bytes: u64, part: Part) -> Progress {
+        let ReencryptionEnded { files, reencrypted, left: failed, .. } = self.counts();
+        let (total, left) = (self.all.map(|all| all.files), self.time_left.of(bytes, part, Instant::now()));
+        Progress { seen: files, rewrapped: reencrypted, failed, total, part, left }
     }
 
     fn vault(&mut self, vault: &Path, args: &args::Reencrypt) -> Outcome {
@@ -340,7 +358,8 @@ mod tests {
             interrupted: Cancellation::default(),
             report: Report::default(),
             display: Display::reencrypting(),
-            total: None,
+            all: None,
+            time_left: CopyLeft::new(Instant::now()),
         }
     }
 
@@ -359,10 +378,10 @@ mod tests {
         };
         let removed = dir.path().join("removed");
         let mut walk = run(true);
-        walk.file(&removed, &entry).unwrap();
+        walk.file(&removed, 0, &entry).unwrap();
         assert_eq!(walk.report, Report::default());
         let mut named = run(false);
-        named.file(&removed, &entry).unwrap();
+        named.file(&removed, 0, &entry).unwrap();
         assert_eq!((named.report.files, named.report.left.len()), (1, 1));
     }
 }

@@ -132,22 +132,12 @@ pub(super) fn staying(files: &Staying) -> String {
 
 fn verdict(target: &Target, report: &RewrapReport) -> Outcome {
     let vault = target.vault().display();
-    let Progress { failed, .. } = report.progress;
     if !report.complete {
         let cause = "stopped before the end; what is done stays done, run the same command to continue";
         return Err(Failure::new(Exit::Interrupted, vault, cause));
     }
-    if failed > 0 {
-        let cause = format!(
-            "{}: damaged, without a usable key, not \
-             writable, or on another filesystem",
-            printable::counted(
-                failed,
-                "file or directory was left as it was",
-                "files or directories were left as they were"
-            )
-        );
-        return Err(Failure::new(Exit::Other, vault, cause));
+    match report.left() {
+        Some(cause) => Err(Failure::new(Exit::Other, vault, cause)),
+        None => Ok(()),
     }
-    Ok(())
 }

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::args::{self, BackupPass, Merge};
 use super::credentials;
+use super::custodian_choice::Custodians;
 use super::exit::{Exit, Failure, Outcome};
 use super::options::Options;
 use super::output;
@@ -106,6 +107,7 @@ pub(super) struct SecretPlan {
     source: Source,
     recovery: bool,
     role: Role,
+    custodians: Custodians,
 }
 
 /// A new secret to be read or drawn.
@@ -148,12 +150,14 @@ impl From<&BackupPass> for Source {
 impl SecretPlan {
     /// What the options of a command say.
     pub(super) fn new(open: &args::Open) -> Self {
-        Self { source: (&open.pass).into(), recovery: open.recovery_key, role: Role::Opens }
+        let custodians = Custodians::of(open);
+        Self { source: (&open.pass).into(), recovery: open.recovery_key, role: Role::Opens, custodians }
     }
 
     /// The passphrase of a key backup.
     pub(super) fn of_backup(pass: &BackupPass) -> Self {
-        Self { source: pass.into(), recovery: false, role: Role::OpensBackup }
+        let custodians = Custodians::none();
+        Self { source: pass.into(), recovery: false, role: Role::OpensBackup, custodians }
     }
 
     /// What opens a keyring or key backup that is to be merged.
@@ -162,7 +166,8 @@ impl SecretPlan {
             Some(file) => Source::KeyFile(file.clone()),
             None => (&args.backup).into(),
         };
-        Self { source, recovery: args.backup_recovery_key, role: Role::OpensBackup }
+        let custodians = Custodians::none();
+        Self { source, recovery: args.backup_recovery_key, role: Role::OpensBackup, custodians }
     }
 
     /// Refuses a secret that would be read from standard input where that has a key backup.
@@ -190,7 +195,19 @@ impl SecretPlan {
         if recovery && matches!(source, Source::KeyFile(_)) {
             return Err(Failure::new(Exit::Usage, "command line", "either a recovery key or a key file"));
         }
-        Ok(Self { source, recovery, role: Role::Opens })
+        let custodians = Custodians::with_options(open, options, recovery || source != Source::Ask)?;
+        Ok(Self { source, recovery, role: Role::Opens, custodians })
+    }
+
+    /// Which custodians are asked first, and for how long.
+    pub(super) fn custodians(&self) -> &Custodians {
+        &self.custodians
+    }
+
+    /// Whether this is the failure to find a secret where none was given and nobody can be asked.
+    pub(super) fn has_no_line(&self, failure: &Failure) -> bool {
+        let unread = matches!(failure.exit, Exit::ReadSecret | Exit::EmptyPassphrase);
+        unread && self.source == Source::Ask && !self.source.is_typed()
     }
 
     /// Reads it and has `open` try it. At a terminal it is asked for again while it is wrong, three times in all; prompts

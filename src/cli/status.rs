@@ -10,7 +10,6 @@ use super::errors;
 use super::exit::{Exit, Failure, Outcome, note};
 use super::fit;
 use super::key_backup;
-use super::local_time;
 use super::metrics;
 use super::open_target::{Access, OpenTarget};
 use super::output;
@@ -21,6 +20,7 @@ use super::target::Target;
 use super::terminal;
 use crate::ids::{KeyId, KeyVersion};
 use crate::keyring::{VersionRange, VersionState};
+use crate::local_time;
 use crate::printable;
 use crate::service::Status;
 
@@ -95,6 +95,7 @@ fn text(status: &Status, layout: &Layout) -> String {
             let notes = [
                 (mount.detached, ", detached"),
                 (mount.read_only, ", read-only"),
+                (mount.shared, ", shared"),
                 (!mount.lazy_rewrap, ", lazy re-wrap off"),
             ];
             let notes: String = notes.iter().filter(|(on, _)| *on).map(|(_, note)| *note).collect();

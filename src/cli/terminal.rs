@@ -1,5 +1,5 @@
-//! What the terminal can show: its width, and whether it has more characters than ASCII. Nothing here or elsewhere in
-//! rekeyfs's own output is coloured, so that there is nothing for NO_COLOR to switch off.
+//! What the terminal can show: its width, whether it has more characters than ASCII, and whether it is to have colours. Only
+//! tables of `rekeyfs kms` are coloured.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
@@ -24,6 +24,11 @@ pub(super) fn width() -> usize {
 pub(super) fn columns() -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
     Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
+/// Whether standard output is a terminal whose user hasn't switched colours off (<https://no-color.org>).
+pub(super) fn takes_colours() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// What stands where something was cut.

@@ -8,7 +8,7 @@ use rustix::process::Pid;
 use super::connection::{ClientError, Connection, Step};
 use super::protocol::{Reply, Request};
 use super::registry::Entry;
-use crate::events::{Principal, Verification};
+use crate::events::{EventPage, EventQuery, Principal, Verification};
 use crate::fsck::{CheckObserver, CheckProgress, Summary};
 use crate::ids::{AliasName, BackingKeyId, Ino, PathText, SlotId, Timestamp};
 use crate::keyring::{KeyRef, ManualRotation, Rotation, SlotLabel, Staying, VersionState};
@@ -17,7 +17,7 @@ use crate::metrics::MetricsReport;
 use crate::monitor::{Cancellation, Monitor};
 use crate::service::{
     ErrorKind, ErrorReply, FileReencrypted, Inspected, KeyBackupStatus, KmsReply, Operations,
-    ReencryptionEnded, Result, Retire, RetireReport, Rewrap, RewrapReport, Status,
+    ReencryptionEnded, Result, Retire, RetireReport, Rewrap, RewrapReport, SlotStatus, Status,
 };
 
 /// How long a reply may take; a rotation waits for the disk.
@@ -258,6 +258,15 @@ impl Operations for Client {
 
     fn slot_labels(&self) -> Result<Vec<(SlotId, SlotLabel)>> {
         answer!(self, self.ask(&Request::SlotLabels, REPLY_TIMEOUT)?, Reply::SlotLabels { labels } => labels)
+    }
+
+    fn slots(&self) -> Result<Vec<SlotStatus>> {
+        answer!(self, self.ask(&Request::Slots, REPLY_TIMEOUT)?, Reply::Slots { slots } => slots)
+    }
+
+    fn events(&self, query: &EventQuery) -> Result<EventPage> {
+        let request = Request::Events { query: query.clone() };
+        answer!(self, self.ask(&request, REPLY_TIMEOUT)?, Reply::Events(page) => *page)
     }
 
     fn rotate_events(&self) -> Result<String> {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rustix::process::Pid;
 
-use super::protocol::{Reply, Request};
+use super::protocol::{MAX_REPLY, MAX_REQUEST, Reply, Request};
 use super::registry::Entry;
 use super::wire::{self, LineReader, WireError};
 use crate::ids::PathText;
@@ -133,8 +133,8 @@ impl Connection {
             }
         };
         // The daemon may have refused before it read the request; its reason is then waiting to be read.
-        let sent = wire::send(&mut self.stream, request);
-        let mut lines = LineReader::new(&self.stream);
+        let sent = wire::send(&mut self.stream, request, MAX_REQUEST);
+        let mut lines = LineReader::new(&self.stream, MAX_REPLY);
         loop {
             let reply = match lines.next_line() {
                 Err(WireError::TimedOut) => None,

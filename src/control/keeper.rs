@@ -14,7 +14,7 @@ use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use super::endpoint::Endpoint;
 
 /// How long after an event it is looked; doubled each time until the next event.
-const SOON: Duration = Duration::from_millis(300);
+pub(super) const SOON: Duration = Duration::from_millis(300);
 /// How often it is looked at least.
 const SELDOM: Duration = Duration::from_secs(60);
 /// The same where the kernel has no inotify instance for this user any more.

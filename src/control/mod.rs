@@ -18,7 +18,7 @@ mod wire;
 pub use client::Client;
 pub use connection::ClientError;
 pub use endpoint::Endpoint;
-pub use protocol::{MAX_MESSAGE, PROTOCOL, Reply, Request};
+pub use protocol::{MAX_REPLY, MAX_REQUEST, PROTOCOL, Reply, Request};
 pub use registry::{Entry, RegistryError, RuntimeDir, VaultLocation, entries, is_dead};
 pub use server::{Server, Stop, serve};
 

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::events::{Principal, Verification};
+use crate::events::{EventPage, EventQuery, Principal, Verification};
 use crate::fsck::{self, Finding};
 use crate::ids::{AliasName, KeyId, KeyVersion, PathText, SlotId, Timestamp};
 use crate::keyring::{SlotLabel, VersionState};
@@ -12,14 +12,17 @@ use crate::metrics::MetricsReport;
 use crate::monitor::Progress;
 use crate::service::{
     ErrorReply, FileReencrypted, Inspected, KeyBackupStatus, KeyRef, KmsReply, ManualRotation,
-    ReencryptionEnded, Retire, RetireReport, Rewrap, RewrapReport, Rotation, Status,
+    ReencryptionEnded, Retire, RetireReport, Rewrap, RewrapReport, Rotation, SlotStatus, Status,
 };
 
 /// The protocol's number. It goes up when an old client or daemon would misunderstand a new message.
 pub const PROTOCOL: u32 = 1;
 
-/// The longest line either side accepts, in bytes, the line feed included.
-pub const MAX_MESSAGE: usize = 1 << 20;
+/// The longest request, in bytes, the line feed included. A daemon keeps that much of each client.
+pub const MAX_REQUEST: usize = 1 << 20;
+
+/// The longest reply. A status names all keys with what describes them, and they come from a keyring of up to 64 MiB.
+pub const MAX_REPLY: usize = 64 << 20;
 
 /// What a client may ask.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -73,6 +76,13 @@ pub enum Request {
     VerifyEvents,
     /// The labels of the unlock slots.
     SlotLabels,
+    /// The unlock slots.
+    Slots,
+    /// A page of the event log.
+    Events {
+        /// Which.
+        query: EventQuery,
+    },
     /// Continue the event log in a new file.
     RotateEvents,
     /// Remove closed files of the event log.
@@ -164,6 +174,13 @@ pub enum Reply {
         /// By slot.
         labels: Vec<(SlotId, SlotLabel)>,
     },
+    /// To [`Request::Slots`].
+    Slots {
+        /// The slots, in their order.
+        slots: Vec<SlotStatus>,
+    },
+    /// To [`Request::Events`].
+    Events(Box<EventPage>),
     /// To [`Request::VerifyEvents`].
     EventsVerified(Verification),
     /// To [`Request::RotateEvents`].

@@ -2,6 +2,7 @@
 //! connections at a time.
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,7 +18,7 @@ use rustix::io::Errno;
 
 use super::endpoint::Endpoint;
 use super::keeper::Keeper;
-use super::protocol::{Reply, Request};
+use super::protocol::{MAX_REPLY, MAX_REQUEST, Reply, Request};
 use super::wire::{self, LineReader, WireError};
 use crate::events::Actor;
 use crate::fsck::{self, CheckObserver, Finding};
@@ -165,14 +166,16 @@ fn start(shared: &Arc<Shared>, number: u64, mut stream: UnixStream) -> std::io::
     stream.set_write_timeout(Some(CLIENT_TIMEOUT))?;
     if !peer_may_ask(&stream) {
         let message = "control socket: only the owner of the mount and root are served; ask as one of them";
-        let _ = wire::send(&mut stream, &Reply::Refused(ErrorReply::new(ErrorKind::Denied, message)));
+        let _ =
+            wire::send(&mut stream, &Reply::Refused(ErrorReply::new(ErrorKind::Denied, message)), MAX_REPLY);
         return Ok(());
     }
     let mut live = shared.live.lock();
     if live.len() >= MAX_CONNECTIONS {
         drop(live);
         let message = "control socket: too many requests at a time; try again later";
-        let _ = wire::send(&mut stream, &Reply::Refused(ErrorReply::new(ErrorKind::Busy, message)));
+        let _ =
+            wire::send(&mut stream, &Reply::Refused(ErrorReply::new(ErrorKind::Busy, message)), MAX_REPLY);
         return Ok(());
     }
     live.insert(number, Connection { stream: stream.try_clone()?, thread: None });
@@ -209,7 +212,7 @@ fn answer(shared: &Shared, mut stream: UnixStream) {
         Actor::of(peer.uid.as_raw(), pid).act()
     });
     let request = match stream.try_clone() {
-        Ok(clone) => LineReader::new(clone).next_line().and_then(|line| wire::decode(&line)),
+        Ok(clone) => LineReader::new(clone, MAX_REQUEST).next_line().and_then(|line| wire::decode(&line)),
         Err(error) => Err(WireError::Io(error)),
     };
     let reply = match request {
@@ -229,11 +232,23 @@ fn answer(shared: &Shared, mut stream: UnixStream) {
             Reply::Refused(ErrorReply::new(ErrorKind::BadRequest, format!("control socket: {error}")))
         }
     };
-    if let Err(error) = wire::send(&mut stream, &reply) {
+    if let Err(error) = send_answer(&mut stream, &reply, MAX_REPLY) {
         tracing::debug!("control socket: the client is gone: {error}");
     }
     if let Reply::Kms(KmsReply::Done { mut answer }) = reply {
         kms::wipe(&mut answer);
+    }
+}
+
+/// Sends the answer. In the place of one that is too long the client is told that it is: to hang up would say that the daemon
+/// ended.
+pub(super) fn send_answer(to: &mut impl Write, reply: &Reply, longest: usize) -> Result<(), WireError> {
+    match wire::send(to, reply, longest) {
+        Err(error @ WireError::TooLong(_)) => {
+            let message = format!("control socket: the answer is {error}; unmount the vault, and ask again");
+            wire::send(to, &Reply::Refused(ErrorReply::new(ErrorKind::Other, message)), longest)
+        }
+        sent => sent,
     }
 }
 
@@ -246,7 +261,7 @@ struct Reporter<'a> {
 
 impl Reporter<'_> {
     fn send(&mut self, reply: &Reply) {
-        if wire::send(self.stream, reply).is_err() {
+        if wire::send(self.stream, reply, MAX_REPLY).is_err() {
             self.cancellation.cancel();
         }
     }
@@ -289,6 +304,8 @@ fn perform(shared: &Shared, request: &Request, stream: &mut UnixStream) -> Reply
         }
         Request::VerifyEvents => operations.verify_events().map(Reply::EventsVerified),
         Request::SlotLabels => operations.slot_labels().map(|labels| Reply::SlotLabels { labels }),
+        Request::Slots => operations.slots().map(|slots| Reply::Slots { slots }),
+        Request::Events { query } => operations.events(query).map(|page| Reply::Events(Box::new(page))),
         Request::RotateEvents => operations.rotate_events().map(|closed| Reply::EventsRotated { closed }),
         Request::PruneEvents { keep } => {
             operations.prune_events(*keep).map(|removed| Reply::EventsPruned { removed })

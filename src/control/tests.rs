@@ -1,4 +1,5 @@
 mod cancelling;
+mod long_replies;
 mod lost_socket;
 mod names;
 
@@ -15,7 +16,7 @@ use rustix::process::getpid;
 use super::registry::entries_in;
 use super::wire::{LineReader, WireError, decode, encode};
 use super::*;
-use crate::events::{Principal, Verification};
+use crate::events::{EventFilter, EventPage, EventQuery, PagePlace, Principal, Verification};
 use crate::fsck::{self, CheckObserver, Code, Disposition, Finding, Summary};
 use crate::ids::{AliasName, BackingKeyId, Ino, KeyId, KeyVersion, PathText, SlotId, Timestamp, VaultId};
 use crate::keyring::{Retirement, SlotLabel, Staying, VersionState};
@@ -24,13 +25,16 @@ use crate::metrics::{MetricsReport, catalogue};
 use crate::monitor::{Cancellation, Monitor, Progress};
 use crate::service::{
     self, ErrorKind, ErrorReply, FileReencrypted, Inspected, KeyRef, KmsReply, ManualRotation, OpenVault,
-    Operations, ReencryptionEnded, Retire, RetireReport, Rewrap, RewrapReport, Rotation, Status,
+    Operations, ReencryptionEnded, Retire, RetireReport, Rewrap, RewrapReport, Rotation, SlotStatus, Status,
 };
+use crate::sys::testing::{PATIENCE, eventually};
 use crate::vault::testing::TestVault;
 
 struct Fake {
     sweeps: AtomicU64,
     checked: AtomicU64,
+    /// Sweeps and checks that have ended.
+    ended: AtomicU64,
 }
 
 impl Operations for Fake {
@@ -83,6 +87,7 @@ impl Operations for Fake {
             self.sweeps.store(progress.seen, Ordering::SeqCst);
             std::thread::sleep(Duration::from_millis(5));
         }
+        self.ended.fetch_add(1, Ordering::SeqCst);
         Ok(RewrapReport { progress, complete: false, versions: vec![], staying: Staying::default() })
     }
     fn fsck(
@@ -100,6 +105,7 @@ impl Operations for Fake {
                 self.checked.store(progress.files, Ordering::SeqCst);
                 std::thread::sleep(Duration::from_millis(5));
             }
+            self.ended.fetch_add(1, Ordering::SeqCst);
             return Ok(Summary { complete: false, ..Summary::default() });
         }
         watch.found(&finding(path));
@@ -146,6 +152,12 @@ impl Operations for Fake {
     }
     fn version_state(&self, _backing: BackingKeyId) -> service::Result<VersionState> {
         Ok(VersionState::Lost)
+    }
+    fn slots(&self) -> service::Result<Vec<SlotStatus>> {
+        Ok(Vec::new())
+    }
+    fn events(&self, query: &EventQuery) -> service::Result<EventPage> {
+        Ok(EventPage { matching: query.limit.into(), ..EventPage::default() })
     }
     fn slot_labels(&self) -> service::Result<Vec<(SlotId, SlotLabel)>> {
         Ok(vec![(SlotId::from_bytes([1; 16]), "laptop".parse().unwrap())])
@@ -200,7 +212,8 @@ fn location(dir: &std::path::Path) -> VaultLocation {
 }
 
 fn server(dir: &std::path::Path) -> (Server, Arc<Fake>) {
-    let fake = Arc::new(Fake { sweeps: AtomicU64::new(0), checked: AtomicU64::new(0) });
+    let (sweeps, checked, ended) = Default::default();
+    let fake = Arc::new(Fake { sweeps, checked, ended });
     let mut endpoint = RuntimeDir::create_at(&dir.join("run")).unwrap().bind(location(dir)).unwrap();
     endpoint.publish(dir, Path::new("/mnt/x"), 77).unwrap();
     (serve(endpoint, Arc::clone(&fake) as Arc<dyn Operations>, Box::new(|| ())).unwrap(), fake)
@@ -276,24 +289,6 @@ fn a_mount_is_found_asked_and_gone() {
 }
 
 #[test]
-fn a_second_daemon_is_refused_and_a_dead_one_cleaned_up() {
-    let dir = tempfile::tempdir().unwrap();
-    let runtime = RuntimeDir::create_at(&dir.path().join("run")).unwrap();
-    let mut endpoint = runtime.bind(location(dir.path())).unwrap();
-    assert!(entries_in(&dir.path().join("run"), me()).is_empty(), "not published yet");
-    endpoint.publish(dir.path(), std::path::Path::new("/mnt/x"), 77).unwrap();
-    assert!(matches!(runtime.bind(location(dir.path())), Err(RegistryError::InUse(_))));
-    let socket = endpoint.socket().to_owned();
-    // Dropped without clean-up, as a killed daemon leaves it.
-    drop(endpoint);
-    assert!(socket.exists());
-    let left = entries_in(&dir.path().join("run"), me());
-    assert!(left.len() == 1 && !left[0].is_alive());
-    runtime.bind(location(dir.path())).unwrap();
-    assert!(!socket.with_extension("json").exists());
-}
-
-#[test]
 fn the_last_mount_takes_the_runtime_directory_away_and_the_next_makes_it() {
     let dir = tempfile::tempdir().unwrap();
     let run = dir.path().join("run");
@@ -353,6 +348,11 @@ fn a_client_answers_as_the_vault_behind_it() {
     assert_eq!(client.version_state(backing), open.version_state(backing));
     assert_eq!(client.verify_events(), open.verify_events());
     assert_eq!(client.slot_labels(), open.slot_labels());
+    assert_eq!((client.slots(), client.slots().unwrap().len()), (open.slots(), 1));
+    let rotations = EventFilter { event: "rotation".parse().ok(), ..EventFilter::default() };
+    let query = EventQuery { filter: rotations, place: PagePlace::Newest, limit: 5 };
+    let page = client.events(&query).unwrap();
+    assert_eq!((page.events.len(), page.matching, Ok(&page)), (1, 1, open.events(&query).as_ref()));
     let call = Call::DescribeKey { key_id: rotation.key.to_string() };
     assert_eq!(
         client.kms(&call, None, &mut Monitor::unattended()),
@@ -432,12 +432,15 @@ fn bad_requests_are_refused_with_their_kind() {
 
 #[test]
 fn lines_are_limited() {
-    let exact = [vec![b'x'; MAX_MESSAGE - 1], vec![b'\n']].concat();
-    assert_eq!(LineReader::new(&exact[..]).next_line().unwrap().len(), MAX_MESSAGE - 1);
-    let over = [vec![b'x'; MAX_MESSAGE], vec![b'\n']].concat();
-    assert!(matches!(LineReader::new(&over[..]).next_line(), Err(WireError::TooLong)));
-    assert!(matches!(LineReader::new(&b"unfinished"[..]).next_line(), Err(WireError::Closed)));
-    assert!(matches!(encode(&"x".repeat(MAX_MESSAGE)), Err(WireError::TooLong)));
+    let exact = [vec![b'x'; MAX_REQUEST - 1], vec![b'\n']].concat();
+    assert_eq!(LineReader::new(&exact[..], MAX_REQUEST).next_line().unwrap().len(), MAX_REQUEST - 1);
+    let over = [vec![b'x'; MAX_REQUEST], vec![b'\n']].concat();
+    assert!(matches!(
+        LineReader::new(&over[..], MAX_REQUEST).next_line(),
+        Err(WireError::TooLong(MAX_REQUEST))
+    ));
+    assert!(matches!(LineReader::new(&b"unfinished"[..], MAX_REQUEST).next_line(), Err(WireError::Closed)));
+    assert!(matches!(encode(&"x".repeat(MAX_REQUEST), MAX_REQUEST), Err(WireError::TooLong(MAX_REQUEST))));
 }
 
 proptest! {
@@ -462,7 +465,7 @@ proptest! {
             }
         }
         let text: String = lines.iter().map(|l| format!("{l}\n")).collect();
-        let mut reader = LineReader::new(Slow(text.as_bytes(), chunk));
+        let mut reader = LineReader::new(Slow(text.as_bytes(), chunk), MAX_REQUEST);
         for line in &lines {
             let read = reader.next_line().unwrap();
             prop_assert_eq!(read.as_slice(), line.as_bytes());
@@ -474,7 +477,7 @@ proptest! {
     fn paths_keep_every_byte(bytes in proptest::collection::vec(1u8..=255, 0..60)) {
         use std::os::unix::ffi::OsStringExt;
         let path = PathText(std::ffi::OsString::from_vec(bytes).into());
-        let line = encode(&path).unwrap();
+        let line = encode(&path, MAX_REQUEST).unwrap();
         prop_assert_eq!(decode::<PathText>(&line).unwrap(), path);
     }
 }

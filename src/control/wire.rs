@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::protocol::{MAX_MESSAGE, PROTOCOL};
+use super::protocol::PROTOCOL;
 
 /// Why a line could not be had or understood.
 #[derive(Debug, thiserror::Error)]
@@ -18,8 +18,8 @@ pub(super) enum WireError {
     #[error("no answer in time")]
     TimedOut,
     /// A line over the limit.
-    #[error("a message of over {MAX_MESSAGE} bytes")]
-    TooLong,
+    #[error("a message of over {0} bytes")]
+    TooLong(usize),
     /// Another protocol.
     #[error("the other side speaks protocol {0}, this program {PROTOCOL}")]
     Protocol(u32),
@@ -67,16 +67,16 @@ struct Incoming<T> {
 /// Room for a line with data to encrypt or decrypt: a buffer that grows would leave a copy of them behind.
 const SECRET_LINE: usize = 32 << 10;
 
-/// A message as a line. It is wiped: it may have data that a key decrypted.
+/// A message as a line of at most so many bytes. It is wiped: it may have data that a key decrypted.
 ///
 /// # Errors
 /// [`WireError::TooLong`] over the limit; [`WireError::Malformed`] if it has no JSON form.
-pub(super) fn encode<T: Serialize>(message: &T) -> Result<Zeroizing<Vec<u8>>, WireError> {
+pub(super) fn encode<T: Serialize>(message: &T, longest: usize) -> Result<Zeroizing<Vec<u8>>, WireError> {
     let mut line = Zeroizing::new(Vec::with_capacity(SECRET_LINE));
     serde_json::to_writer(&mut *line, &Outgoing { protocol: PROTOCOL, message })
         .map_err(WireError::Malformed)?;
     line.push(b'\n');
-    if line.len() > MAX_MESSAGE { Err(WireError::TooLong) } else { Ok(line) }
+    if line.len() > longest { Err(WireError::TooLong(longest)) } else { Ok(line) }
 }
 
 /// The message of a line.
@@ -92,24 +92,25 @@ pub(super) fn decode<T: DeserializeOwned>(line: &[u8]) -> Result<T, WireError> {
     Ok(incoming.message)
 }
 
-/// Sends a message.
+/// Sends a message of at most so many bytes.
 ///
 /// # Errors
-/// As [`encode`], and what the socket says.
-pub(super) fn send<T: Serialize>(to: &mut impl Write, message: &T) -> Result<(), WireError> {
-    to.write_all(&encode(message)?).map_err(WireError::Io)
+/// As [`encode`], and what the socket says. Nothing was sent if it is too long.
+pub(super) fn send<T: Serialize>(to: &mut impl Write, message: &T, longest: usize) -> Result<(), WireError> {
+    to.write_all(&encode(message, longest)?).map_err(WireError::Io)
 }
 
-/// Takes lines off a socket, none longer than [`MAX_MESSAGE`]. They are wiped: they may have data to encrypt.
+/// Takes lines off a socket, none longer than is said. They are wiped: they may have data to encrypt.
 pub(super) struct LineReader<R> {
     from: R,
+    longest: usize,
     pending: Zeroizing<Vec<u8>>,
 }
 
 impl<R: Read> LineReader<R> {
     /// Reads from `from`.
-    pub(super) fn new(from: R) -> Self {
-        Self { from, pending: Zeroizing::new(Vec::with_capacity(SECRET_LINE)) }
+    pub(super) fn new(from: R, longest: usize) -> Self {
+        Self { from, longest, pending: Zeroizing::new(Vec::with_capacity(SECRET_LINE)) }
     }
 
     /// The next line, without its line feed.
@@ -126,11 +127,11 @@ impl<R: Read> LineReader<R> {
                 return Ok(line);
             }
             searched = self.pending.len();
-            if searched >= MAX_MESSAGE {
-                return Err(WireError::TooLong);
+            if searched >= self.longest {
+                return Err(WireError::TooLong(self.longest));
             }
             let mut chunk = Zeroizing::new([0; 4096]);
-            let room = chunk.len().min(MAX_MESSAGE - searched);
+            let room = chunk.len().min(self.longest - searched);
             match self.from.read(&mut chunk[..room]) {
                 Ok(0) => return Err(WireError::Closed),
                 Ok(n) => self.pending.extend_from_slice(&chunk[..n]),

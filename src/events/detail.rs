@@ -41,6 +41,7 @@ impl Event {
     fn particulars(&self) -> Value {
         match self {
             Self::VaultCreated
+            | Self::VaultShared
             | Self::RootKeyReplaced
             | Self::EventKeyReplaced
             | Self::EventKeyInUse
@@ -80,8 +81,10 @@ impl Event {
             Self::SlotAdded(slot) | Self::SlotRemoved(slot) | Self::SlotLabelled(slot) => {
                 json!({"slot-id": slot.to_string()})
             }
-            Self::UnlockFailed { attempts, kind, last } => json!({
-                "attempts": attempts, "secret-kind": kind,
+            Self::HostEvicted { host } => json!({"host": host}),
+            Self::ChangeUnconfirmed { hosts } => json!({"hosts": hosts}),
+            Self::UnlockFailed { attempts, kind, slot, last } => json!({
+                "attempts": attempts, "secret-kind": kind, "slot-id": slot.map(|slot| slot.to_string()),
                 "last-attempt": last.as_ref().map(FailedUnlock::detail),
             }),
             Self::RollbackNoticed(found) | Self::RollbackAccepted(found) => {

@@ -91,6 +91,19 @@ pub enum Event {
     SlotLabelled(SlotId),
     /// An unlock slot was removed.
     SlotRemoved(SlotId),
+    /// Somebody who can unlock the vault said that a host is dead, which had it in use and ended without unmounting.
+    HostEvicted {
+        /// Its name, by the record in the lock file.
+        host: String,
+    },
+    /// The vault was marked as one that several hosts share.
+    VaultShared,
+    /// Mounts on other hosts didn't confirm in time that a change of the keyring is in force there. Each shows nothing more
+    /// under a key until it is.
+    ChangeUnconfirmed {
+        /// The hosts, by their own records.
+        hosts: Vec<String>,
+    },
     /// A new root key was drawn; the slots of the old one are gone.
     RootKeyReplaced,
     /// The event key is about to be replaced: the last line that the old one makes, unless the change that it is a
@@ -104,6 +117,8 @@ pub enum Event {
         attempts: u64,
         /// Which kind of secret was tried last, where that is known.
         kind: Option<String>,
+        /// The slot that it was tried with, where it was one.
+        slot: Option<SlotId>,
         /// The last of them, as recorded then without a key: anyone who can write to the vault can have forged it.
         last: Option<FailedUnlock>,
     },
@@ -328,6 +343,9 @@ impl Event {
             Self::SlotAdded(_) => "Unlock Slot Added",
             Self::SlotRemoved(_) => "Unlock Slot Removed",
             Self::SlotLabelled(_) => "Unlock Slot Labelled",
+            Self::HostEvicted { .. } => "Host Evicted",
+            Self::VaultShared => "Vault Shared",
+            Self::ChangeUnconfirmed { .. } => "Keyring Change Unconfirmed",
             Self::RootKeyReplaced => "Root Key Replaced",
             Self::EventKeyReplaced => KEY_REPLACED,
             Self::EventKeyInUse => "Event Key In Use",

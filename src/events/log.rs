@@ -7,12 +7,13 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::anchor::Anchor;
 use super::chain;
 use super::file::{FileEnd, LOCK_PATIENCE_MS, lock, read_tail, whole_end, write_again};
 use super::file_names::FILE_NAME;
+use super::first_uses::{FirstUses, RequestKind};
 use super::notice;
 use super::pending::{Backlog, NewLine, PendingEvents, StampedEvent};
 use super::preallocate::{Preallocation, Priority};
@@ -38,6 +39,7 @@ pub struct EventLog {
     pub(super) writable: Option<Writable>,
     /// By [`Class`]. Lock order: before `state`.
     limits: [Mutex<RateLimits>; Class::ALL.len()],
+    first_uses: Mutex<FirstUses>,
     pub(super) state: Mutex<LogState>,
 }
 
@@ -81,7 +83,13 @@ impl EventLog {
             pending: PendingEvents::default(),
             failing: false,
         };
-        Self { dir, writable, limits: Default::default(), state: Mutex::new(state) }
+        Self {
+            dir,
+            writable,
+            limits: Default::default(),
+            first_uses: Mutex::default(),
+            state: Mutex::new(state),
+        }
     }
 
     /// Appends an event in the name of [`Actor::current`](super::Actor::current). It doesn't fail: an event that can't be written
@@ -99,22 +107,46 @@ impl EventLog {
     /// limit of the class and of the acting user allows it, and the caller doesn't wait for the log. Events that are held back
     /// are counted, and the next line says how many.
     pub fn record_limited(&self, class: Class, event: impl FnOnce() -> Event) {
+        if self.is_within_limits(class) {
+            self.append_limited(class, event(), Mutex::try_lock);
+        }
+    }
+
+    /// As [`EventLog::record_limited`], for a request of this kind. The first one in a while is recorded whatever the user asked for
+    /// beside it, and waits for the log: a flood hides no kind.
+    pub fn record_request(&self, kind: RequestKind, event: impl FnOnce() -> Event) {
+        let (user, class) = (Actor::current().user(), Class::Requests);
+        if !self.first_uses.lock().is_first(user, kind, Timestamp::now()) {
+            return self.record_limited(class, event);
+        }
+        if !self.append_limited(class, event(), |state| Some(state.lock())) {
+            self.first_uses.lock().forget(user, kind);
+        }
+    }
+
+    fn is_within_limits(&self, class: Class) -> bool {
         let mut limit = self.limit(class).lock();
         let large = match self.state.try_lock() {
             Some(state) => state.end.is_some_and(|end| end.size.0 > LARGE),
-            None => return limit.hold_back_one(),
+            None => {
+                limit.hold_back_one();
+                return false;
+            }
         };
-        if !limit.pass(
-            Actor::current().user(),
-            Timestamp::now(),
-            if large { REFILL_LARGE_MS } else { REFILL_MS },
-        ) {
-            return;
-        }
-        drop(limit);
-        let event = StampedEvent::now(event());
+        let refill = if large { REFILL_LARGE_MS } else { REFILL_MS };
+        limit.pass(Actor::current().user(), Timestamp::now(), refill)
+    }
+
+    /// Writes an event that its class allows, unless the log is another's or others wait for it. Returns whether it did.
+    fn append_limited(
+        &self,
+        class: Class,
+        event: Event,
+        by: impl for<'a> FnOnce(&'a Mutex<LogState>) -> Option<MutexGuard<'a, LogState>>,
+    ) -> bool {
+        let event = StampedEvent::now(event);
         let held_back = self.take_held_back();
-        let written = self.state.try_lock().is_some_and(|mut state| {
+        let written = by(&self.state).is_some_and(|mut state| {
             let mut line = NewLine::of(&event);
             line.beside.held_back = held_back;
             state.pending.is_empty() && self.write(&mut state, &[line], Priority::Limited, 0).is_ok()
@@ -123,6 +155,7 @@ impl EventLog {
             self.limit(class).lock().hold_back_one();
             self.hold_back_again(Err(Errno::AGAIN), held_back);
         }
+        written
     }
 
     /// Writes pending events, and how many were held back, if any. To be called now and then.

@@ -80,6 +80,14 @@ impl Notice {
             Event::SlotAdded(slot) => line(Notice, format!("unlock slot {slot} was added")),
             Event::SlotRemoved(slot) => line(Notice, format!("unlock slot {slot} was removed")),
             Event::SlotLabelled(slot) => line(Notice, format!("unlock slot {slot} was labelled")),
+            Event::HostEvicted { host } => {
+                line(Notice, format!("host {} was said to be dead, and evicted", host.escape_default()))
+            }
+            Event::VaultShared => line(Notice, "several hosts share the vault from now on"),
+            Event::ChangeUnconfirmed { hosts } => {
+                let hosts: Vec<_> = hosts.iter().map(|host| host.escape_default().to_string()).collect();
+                line(Warning, format!("{} didn't confirm a change of the keyring in time", hosts.join(", ")))
+            }
             Event::RootKeyReplaced => line(Notice, "the root key was replaced, and all unlock slots with it"),
             Event::UnlockFailed { attempts, .. } => {
                 let times = counted(*attempts, "secret that was tried", "secrets that were tried");

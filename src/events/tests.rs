@@ -13,6 +13,7 @@ use crate::events::rate_limit::REFILL_MS;
 use crate::ids::Timestamp;
 use crate::ids::{Generation, Ino, KeyId, KeyVersion, PageIndex};
 use crate::storage::RoCompat;
+use crate::sys::testing::cases;
 
 struct Fixture {
     dir: tempfile::TempDir,
@@ -172,6 +173,42 @@ fn one_users_flood_hides_no_one_elses_event() {
     let of = |uid: u32| f.text().lines().filter(|line| line.contains(&format!("\"uid\":{uid},"))).count();
     assert!((50..60).contains(&of(1000)), "{}", of(1000));
     assert_eq!(of(1001), 1);
+}
+
+#[test]
+fn a_flood_of_one_request_does_not_hide_the_first_of_another() {
+    let f = Fixture::new();
+    let log = f.log(Anchor::default());
+    let _acting = Actor::of(1000, 1).act();
+    let key = KeyId::random();
+    let ask = |operation, key, refused: bool| {
+        let code = refused.then(|| "AccessDeniedException".to_owned());
+        let kind = RequestKind { operation, key, refused };
+        log.record_request(kind, || Event::KmsRequest { operation, key, version: None, code: code.clone() });
+    };
+    let of = |operation: &str| f.text().lines().filter(|line| line.contains(operation)).count();
+    (0..1000).for_each(|_| ask("GenerateRandom", None, false));
+    let flood = of("GenerateRandom");
+    assert!((50..60).contains(&flood), "{flood}");
+    ask("Decrypt", Some(key), true);
+    ask("Decrypt", Some(key), false);
+    assert_eq!(of("Decrypt"), 2);
+    (0..100).for_each(|_| ask("Decrypt", Some(key), false));
+    assert!(of("Decrypt") < 10, "the first alone");
+    // Also while a change of keys has the log.
+    let (begun, ends) = (std::sync::Barrier::new(2), std::time::Duration::from_millis(100));
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            let state = log.state.lock();
+            begun.wait();
+            std::thread::sleep(ends);
+            drop(state);
+        });
+        begun.wait();
+        ask("Encrypt", Some(key), false);
+    });
+    assert_eq!(of("Encrypt"), 1);
+    assert_eq!(log.verify(log.anchor()).unwrap().breaks, 0);
 }
 
 #[test]
@@ -341,7 +378,7 @@ fn tampering(lines: usize) -> impl Strategy<Value = Tampering> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(cases(300))]
     #[test]
     fn whatever_is_done_before_the_anchor_is_seen(done in tampering(8)) {
         let f = Fixture::new();

@@ -1,4 +1,4 @@
-//! Checking the whole log.
+//! Reading the whole log, and checking it.
 
 use std::os::fd::AsFd;
 
@@ -6,7 +6,7 @@ use super::anchor::Anchor;
 use super::chain::{Verification, Verifier};
 use super::file::{CHUNK, FileEnd, whole_end};
 use super::files::{LogFile, log_files};
-use super::lines::Lines;
+use super::lines::{Line, Lines};
 use super::log::EventLog;
 use crate::ids::LowerOffset;
 use crate::storage::{self, Errno, Result};
@@ -26,19 +26,30 @@ impl EventLog {
     /// # Errors
     /// If the log can't be read.
     pub fn verify(&self, anchor: Anchor) -> Result<Verification> {
-        // Again if the log is continued in a new file meanwhile.
-        for _ in 0..3 {
-            match self.verify_files(anchor) {
-                Err(Errno::STALE | Errno::NOENT) => {}
-                verified => return verified,
-            }
-        }
-        self.verify_files(anchor)
+        let keys = self.keys();
+        self.read_whole(|| Verifier::new(&keys, anchor), Verifier::line).map(Verifier::end)
     }
 
-    fn verify_files(&self, anchor: Anchor) -> Result<Verification> {
-        let keys = self.keys();
-        let mut verifier = Verifier::new(&keys, anchor);
+    /// Reads the log from its first line to its last: `each` receives every line, with what `begin` makes for a reading.
+    ///
+    /// # Errors
+    /// If the log can't be read.
+    pub(super) fn read_whole<T>(&self, begin: impl Fn() -> T, each: impl Fn(&mut T, Line<'_>)) -> Result<T> {
+        let read = || {
+            let mut reading = begin();
+            self.read_files(&mut |line| each(&mut reading, line)).map(|()| reading)
+        };
+        // Again if the log is continued in a new file meanwhile.
+        for _ in 0..3 {
+            match read() {
+                Err(Errno::STALE | Errno::NOENT) => {}
+                done => return done,
+            }
+        }
+        read()
+    }
+
+    fn read_files(&self, each: &mut dyn FnMut(Line<'_>)) -> Result<()> {
         let (mut lines, mut chunk) = (Lines::default(), vec![0; CHUNK]);
         for log_file in self.files()? {
             let file = log_file.open(self.dir.as_fd())?;
@@ -51,13 +62,13 @@ impl EventLog {
                 if read == 0 {
                     break;
                 }
-                lines.take(&chunk[..read], &mut |line| verifier.line(line));
+                lines.take(&chunk[..read], each);
                 at = lines.skip_hole(file.as_fd(), LowerOffset(at.0 + read as u64), end)?;
             }
             if lines.is_within() {
-                lines.end(&mut |line| verifier.line(line));
+                lines.end(each);
             }
         }
-        Ok(verifier.end())
+        Ok(())
     }
 }

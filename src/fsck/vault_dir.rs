@@ -7,8 +7,10 @@ use std::time::Duration;
 use super::dir::lower;
 use super::finding::Code;
 use super::reporter::{Location, Reporter};
-use crate::events::{closed_at, log_files};
-use crate::keyring::{FILE_NAME, KeyringError, Keys, LOCK_NAME, PREV_NAME, RESERVE_NAMES, is_set_aside};
+use crate::events::{FAILURES_NAME, closed_at, log_files};
+use crate::keyring::{
+    FILE_NAME, HOSTS_NAME, KeyringError, Keys, LOCK_NAME, PREV_NAME, RESERVE_NAMES, is_set_aside,
+};
 use crate::names::LowerKind;
 use crate::storage::{self, DirStream, FileKind};
 use crate::vault::Vault;
@@ -19,8 +21,18 @@ const LINE_PATIENCE: Duration = Duration::from_millis(100);
 /// Mode bits that let others write the keyring, or everyone read it.
 const EXPOSED: u16 = 0o026;
 
-const KNOWN: [&str; 8] =
-    ["keyring", "keyring.prev", LOCK_NAME, "events.jsonl", "lock", "tree", super::UNDO_NAME, "."];
+const KNOWN: [&str; 10] = [
+    "keyring",
+    "keyring.prev",
+    LOCK_NAME,
+    "events.jsonl",
+    FAILURES_NAME,
+    "lock",
+    HOSTS_NAME,
+    "tree",
+    super::UNDO_NAME,
+    ".",
+];
 
 fn place(name: &str) -> Location {
     Location { path: Vec::new(), lower: name.as_bytes().to_vec() }
@@ -74,7 +86,7 @@ fn entries(
             );
             reporter.find(&at, Code::UnknownEntry, None, detail);
         } else {
-            reporter.find(&at, Code::UnknownEntry, None, format!("{name} is nothing of rekeyfs's"));
+            reporter.find(&at, Code::UnknownEntry, None, "nothing of rekeyfs's");
         }
     }
     Ok(())

@@ -64,8 +64,10 @@ impl Adapter {
         let privileges = convert::privileges(flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID));
         let cached = flags.contains(WriteFlags::FUSE_WRITE_CACHE);
         let write = if cached { Vault::write_back } else { Vault::write };
-        let write =
-            || self.clearing_suid(ino, privileges, || write(&self.vault, ino, offset, data, privileges));
+        let write = || {
+            self.clearing_unseen(ino)?;
+            self.clearing_suid(ino, privileges, || write(&self.vault, ino, offset, data, privileges))
+        };
         if is_direct(lock_owner) && !cached {
             let done = write();
             match self.vault.stale_pages(ino) {
@@ -96,7 +98,7 @@ impl Adapter {
         reply: Answer<ReplyEmpty>,
     ) {
         let allocate = || self.vault.fallocate(ino, offset, length, mode, privileges);
-        let done = self.clearing_suid(ino, privileges, allocate);
+        let done = self.clearing_unseen(ino).and_then(|()| self.clearing_suid(ino, privileges, allocate));
         let in_part = (mode.punch_hole || mode.zero_range) && done.as_ref().is_err_and(may_be_made_in_part);
         empty(reply, done);
         if in_part {

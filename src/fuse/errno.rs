@@ -9,7 +9,7 @@ use crate::vault::Error;
 pub fn errno(error: &Error) -> Errno {
     match error {
         Error::Lower(lower) => Errno::from_i32(lower.raw_os_error()),
-        Error::KeyNotUsable(_) => Errno::from_i32(libc::ENOKEY),
+        Error::KeyNotUsable(_) | Error::LeaseOver => Errno::from_i32(libc::ENOKEY),
         Error::Corrupt(_) => Errno::EIO,
         Error::Newer(_) | Error::NotSupported(_) => Errno::from_i32(libc::EOPNOTSUPP),
         Error::Stale => Errno::from_i32(libc::ESTALE),

@@ -6,10 +6,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use fuser::{INodeNo, InitFlags, KernelConfig, Notifier};
+use fuser::{FopenFlags, INodeNo, InitFlags, KernelConfig, Notifier};
 
 use crate::ids::{Ino, PlainOffset};
-use crate::vault::PageCache;
+use crate::vault::{PageCache, Sharing};
 
 /// Who checks permissions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,8 +21,48 @@ pub enum Permissions {
     RootOnly,
 }
 
-/// How long the kernel may keep names and attributes: the mount is the only one to change them.
-pub(super) const TTL: Duration = Duration::from_secs(24 * 60 * 60);
+/// What the kernel may keep of what it was told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Caching {
+    /// All of it, for a day: the mount is the only one to change it.
+    ForLong,
+    /// Pages, until the next open, or until a file's size or mtime is another one. Names and attributes are asked for each
+    /// time: another host changes them, and each `read(2)` asks before it takes pages.
+    Compared,
+}
+
+impl Caching {
+    pub(super) fn of(sharing: Sharing) -> Self {
+        match sharing {
+            Sharing::Alone | Sharing::Writer => Self::ForLong,
+            Sharing::Reader => Self::Compared,
+        }
+    }
+
+    /// How long names and attributes hold.
+    pub(super) fn ttl(self) -> Duration {
+        match self {
+            Self::ForLong => Duration::from_secs(24 * 60 * 60),
+            Self::Compared => Duration::ZERO,
+        }
+    }
+
+    /// The flags of an open of a file.
+    pub(super) fn of_file(self) -> FopenFlags {
+        match self {
+            Self::ForLong => FopenFlags::FOPEN_KEEP_CACHE,
+            Self::Compared => FopenFlags::empty(),
+        }
+    }
+
+    /// The flags of an open of a directory.
+    pub(super) fn of_directory(self) -> FopenFlags {
+        match self {
+            Self::ForLong => FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE,
+            Self::Compared => FopenFlags::empty(),
+        }
+    }
+}
 
 /// The largest write in bytes: what the kernel sends at most as it is shipped.
 const MAX_WRITE: u32 = 1 << 20;
@@ -32,7 +72,7 @@ const MAX_WRITE: u32 = 1 << 20;
 pub(super) const MAX_BACKGROUND: u16 = 64;
 
 /// What is asked for where the kernel has it. Not asked for on purpose: AUTO_INVAL_DATA (nobody else changes
-/// files), FLOCK_LOCKS and POSIX_LOCKS (the kernel then keeps locks by itself), ABORT_ERROR, ATOMIC_O_TRUNC (after
+/// files, but for [`Caching::Compared`]), FLOCK_LOCKS and POSIX_LOCKS (the kernel then keeps locks by itself), ABORT_ERROR, ATOMIC_O_TRUNC (after
 /// such an OPEN the kernel sets its own size to 0 once more, without the inode lock: a truncate or write of someone
 /// else in between would be in the file below and not in the kernel's).
 const WANTED: InitFlags = InitFlags::FUSE_ASYNC_READ
@@ -48,16 +88,24 @@ const WANTED: InitFlags = InitFlags::FUSE_ASYNC_READ
     .union(InitFlags::FUSE_PARALLEL_DIROPS)
     .union(InitFlags::FUSE_READDIRPLUS_AUTO);
 
+/// Of these, what is asked for only where nobody else changes files: targets of symlinks would be kept too.
+const ALONE: InitFlags = InitFlags::FUSE_CACHE_SYMLINKS.union(InitFlags::FUSE_EXPLICIT_INVAL_DATA);
+
 /// Negotiates the session's features with the kernel, and returns those that both have. `time_unit` is the granularity of the
 /// lower filesystem's times: the kernel keeps some times itself, and is to round them in the same way.
 pub(super) fn negotiate(
     config: &mut KernelConfig,
     permissions: Permissions,
     writeback: bool,
+    caching: Caching,
     time_unit: Duration,
 ) -> InitFlags {
     let mut wanted = WANTED;
-    if writeback {
+    if caching == Caching::Compared {
+        wanted.remove(ALONE);
+        wanted |= InitFlags::FUSE_AUTO_INVAL_DATA;
+    }
+    if writeback && caching == Caching::ForLong {
         wanted |= InitFlags::FUSE_WRITEBACK_CACHE;
     }
     if permissions == Permissions::Kernel {

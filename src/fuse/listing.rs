@@ -9,7 +9,6 @@ use super::adapter::Adapter;
 use super::answer::Answer;
 use super::convert;
 use super::errno::errno;
-use super::kernel::TTL;
 use crate::ids::{Handle, Ino};
 
 impl Adapter {
@@ -39,11 +38,12 @@ impl Adapter {
         cookie: u64,
         mut reply: Answer<ReplyDirectoryPlus>,
     ) {
+        let ttl = self.caching.ttl();
         let listed = self.vault.readdirplus(directory, handle, cookie, &mut |attr, name, next| {
             let generation = attr.map_or(Generation(0), |attr| convert::generation(attr.generation));
             let attr =
                 attr.map_or_else(|| convert::entry_without_lookup(directory, name), convert::file_attr);
-            !reply.reply().add(attr.ino, next, OsStr::from_bytes(name), &TTL, &attr, generation)
+            !reply.reply().add(attr.ino, next, OsStr::from_bytes(name), &ttl, &attr, generation)
         });
         match listed {
             Ok(_) => reply.send(ReplyDirectoryPlus::ok),

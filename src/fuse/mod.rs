@@ -1,5 +1,6 @@
 //! The FUSE adapter: converts a request, calls the vault, replies. It decides nothing about files. It decides how the
-//! kernel may cache (everything, for a day: the vault's lock makes the mount its only user) and on which thread a request
+//! kernel may cache (everything, for a day: the vault's lock makes the mount its only user; of a vault that another host writes,
+//! what is compared before it is used) and on which thread a request
 //! runs (syncs on a [`Pool`], all else on the session's).
 //!
 //! Each request has one `answer::Answer`, which goes with it from thread to thread. A handler that panics answers EIO:
@@ -20,6 +21,7 @@ mod panics;
 mod pool;
 mod replies;
 mod trace;
+mod xattrs;
 
 pub use activity::Activity;
 pub use adapter::Adapter;

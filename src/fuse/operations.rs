@@ -1,8 +1,7 @@
 //! One function for each FUSE request: it converts the arguments, calls the vault, and answers. What more there is to decide is
-//! in `data` (content), `listing`, and `adapter`.
+//! in `data` (content), `listing`, `xattrs`, and `adapter`.
 //!
-//! Left to fuser's own answer, ENOSYS, on purpose: `flush` (the kernel then stops asking, and still writes
-//! back on close and reports errors), `getlk` and `setlk` (the kernel keeps locks by itself),
+//! Left to fuser's own answer, ENOSYS, on purpose: `getlk` and `setlk` (the kernel keeps locks by itself),
 //! `copy_file_range`, `ioctl`, `poll` and `bmap` (the kernel falls back to what it does without them).
 
 use std::ffi::OsStr;
@@ -12,22 +11,22 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use fuser::{
-    AccessFlags, BsdFileFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
-    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
-    Request, TimeOrNow, WriteFlags,
+    AccessFlags, BsdFileFlags, Errno, FileHandle, Filesystem, INodeNo, InitFlags, KernelConfig, LockOwner,
+    OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
+    ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
+    WriteFlags,
 };
 
 use super::adapter::{Adapter, Work};
 use super::answer::NoReply;
 use super::convert;
 use super::errno::errno;
-use super::kernel::{TTL, negotiate};
+use super::kernel::negotiate;
 use super::pool::Task;
-use super::replies::{attributes, empty, entry, sized};
+use super::replies::{empty, looked_up};
 use crate::ids::{Handle, PlainOffset};
 use crate::metrics::Operation;
-use crate::vault::{Error, FileKind, SetAttr};
+use crate::vault::{Error, SetAttr};
 
 /// From so many bytes on, serving a request takes longer than waking a thread on another core.
 const BULK: usize = 64 << 10;
@@ -36,19 +35,15 @@ const PERMISSION_BITS: u32 = 0o7777;
 
 impl Filesystem for Adapter {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        let agreed = negotiate(config, self.permissions, self.writeback, self.vault.time_granularity());
+        let unit = self.vault.time_granularity();
+        let agreed = negotiate(config, self.permissions, self.writeback, self.caching, unit);
         self.vault.set_kernel_keeps_times(agreed.contains(InitFlags::FUSE_WRITEBACK_CACHE));
         Ok(())
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         self.serve(request, Work::on(Operation::Lookup, parent), reply, |reply| {
-            match self.vault.lookup(convert::ino(parent), name.as_bytes()) {
-                Err(error) if errno(&error).code() == libc::ENOENT => {
-                    reply.send(|reply| reply.entry(&TTL, &convert::no_entry(), Generation(0)));
-                }
-                result => entry(reply, result),
-            }
+            looked_up(reply, self.vault.lookup(convert::ino(parent), name.as_bytes()), self.caching.ttl());
         });
     }
 
@@ -61,7 +56,7 @@ impl Filesystem for Adapter {
 
     fn getattr(&self, request: &Request, node: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
         self.serve(request, Work::on(Operation::GetAttr, node), reply, |reply| {
-            attributes(reply, self.vault.getattr(convert::ino(node)))
+            self.attributes(reply, self.vault.getattr(convert::ino(node)))
         });
     }
 
@@ -75,7 +70,7 @@ impl Filesystem for Adapter {
         size: Option<u64>,
         atime: Option<TimeOrNow>,
         mtime: Option<TimeOrNow>,
-        _ctime: Option<SystemTime>,
+        ctime: Option<SystemTime>,
         handle: Option<FileHandle>,
         _crtime: Option<SystemTime>,
         _chgtime: Option<SystemTime>,
@@ -91,6 +86,7 @@ impl Filesystem for Adapter {
                 size,
                 atime: atime.map(convert::time_change),
                 mtime: mtime.map(convert::time_change),
+                ctime: ctime.map(convert::sent_time),
                 handle: handle.map(|h| Handle(h.0)),
             };
             let caller = convert::caller(request, 0);
@@ -120,7 +116,7 @@ impl Filesystem for Adapter {
         self.serve(request, Work::on(Operation::Mknod, parent), reply, |reply| {
             let caller = convert::caller(request, umask);
             let parent = convert::ino(parent);
-            entry(reply, self.vault.mknod(parent, name.as_bytes(), mode, u64::from(rdev), &caller));
+            self.entry(reply, self.vault.mknod(parent, name.as_bytes(), mode, u64::from(rdev), &caller));
         });
     }
 
@@ -136,7 +132,7 @@ impl Filesystem for Adapter {
         self.serve(request, Work::on(Operation::Mkdir, parent), reply, |reply| {
             let caller = convert::caller(request, umask);
             let mode = mode & PERMISSION_BITS;
-            entry(reply, self.vault.mkdir(convert::ino(parent), name.as_bytes(), mode, &caller));
+            self.entry(reply, self.vault.mkdir(convert::ino(parent), name.as_bytes(), mode, &caller));
         });
     }
 
@@ -156,7 +152,7 @@ impl Filesystem for Adapter {
         self.serve(request, Work::on(Operation::Symlink, parent), reply, |reply| {
             let caller = convert::caller(request, 0);
             let target = target.as_os_str().as_bytes();
-            entry(reply, self.vault.symlink(convert::ino(parent), name.as_bytes(), target, &caller));
+            self.entry(reply, self.vault.symlink(convert::ino(parent), name.as_bytes(), target, &caller));
         });
     }
 
@@ -188,7 +184,7 @@ impl Filesystem for Adapter {
     ) {
         self.serve(request, Work::on(Operation::Link, node), reply, |reply| {
             let new_parent = convert::ino(new_parent);
-            entry(reply, self.vault.link(convert::ino(node), new_parent, new_name.as_bytes()));
+            self.entry(reply, self.vault.link(convert::ino(node), new_parent, new_name.as_bytes()));
         });
     }
 
@@ -198,7 +194,7 @@ impl Filesystem for Adapter {
             let open = || self.vault.open(ino, flags, &convert::caller(request, 0));
             match self.clearing_suid(ino, convert::privileges(flags.truncate), open) {
                 Ok(handle) => {
-                    reply.send(|reply| reply.opened(FileHandle(handle.0), FopenFlags::FOPEN_KEEP_CACHE));
+                    reply.send(|reply| reply.opened(FileHandle(handle.0), self.caching.of_file()));
                 }
                 Err(error) => reply.error(errno(&error)),
             }
@@ -222,11 +218,11 @@ impl Filesystem for Adapter {
             match self.vault.create(convert::ino(parent), name.as_bytes(), mode, flags, &caller) {
                 Ok((attr, handle)) => reply.send(|reply| {
                     reply.created(
-                        &TTL,
+                        &self.caching.ttl(),
                         &convert::file_attr(&attr),
                         convert::generation(attr.generation),
                         FileHandle(handle.0),
-                        FopenFlags::FOPEN_KEEP_CACHE,
+                        self.caching.of_file(),
                     );
                 }),
                 Err(error) => reply.error(errno(&error)),
@@ -264,6 +260,25 @@ impl Filesystem for Adapter {
     ) {
         self.serve(request, Work::on(Operation::Write, node).bulk(data.len() >= BULK), reply, |reply| {
             self.write_from(convert::ino(node), PlainOffset(offset), data, write_flags, lock_owner, reply);
+        });
+    }
+
+    /// Each close of a descriptor, before it returns. Unless it has something to do, the kernel is told not to ask again: it
+    /// still writes back at a close, and reports errors.
+    fn flush(
+        &self,
+        request: &Request,
+        node: INodeNo,
+        _handle: FileHandle,
+        _lock_owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        let work = Work::on(Operation::Flush, node).bulk(self.pool.syncs_are_slow());
+        self.serve(request, work, reply, |reply| {
+            if !self.vault.flushes_at_close() {
+                return reply.error(Errno::ENOSYS);
+            }
+            self.pool.submit(Task::Flush { ino: convert::ino(node), reply });
         });
     }
 
@@ -309,8 +324,7 @@ impl Filesystem for Adapter {
         self.serve(request, Work::on(Operation::OpenDir, node), reply, |reply| {
             match self.vault.opendir(convert::ino(node)) {
                 Ok(handle) => {
-                    let keep = FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE;
-                    reply.send(|reply| reply.opened(FileHandle(handle.0), keep));
+                    reply.send(|reply| reply.opened(FileHandle(handle.0), self.caching.of_directory()));
                 }
                 Err(error) => reply.error(errno(&error)),
             }
@@ -400,59 +414,35 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         self.serve(request, Work::on(Operation::SetXattr, node), reply, |reply| {
-            let Some(mode) = convert::xattr_mode(flags) else { return reply.error(Errno::EINVAL) };
             let caller = convert::caller(request, 0);
-            let done = self.vault.setxattr_as(convert::ino(node), name.as_bytes(), value, mode, &caller);
-            if done.is_ok() {
-                self.after_xattr_change(convert::ino(node), name.as_bytes());
-            }
-            empty(reply, done);
+            self.set_xattr(convert::ino(node), name.as_bytes(), value, flags, &caller, reply);
         });
     }
 
     fn getxattr(&self, request: &Request, node: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         self.serve(request, Work::on(Operation::GetXattr, node), reply, |reply| {
-            match self.vault.getxattr(convert::ino(node), name.as_bytes()) {
-                Ok(value) => sized(reply, size, &value),
-                Err(error) => reply.error(errno(&error)),
-            }
+            self.get_xattr(convert::ino(node), name.as_bytes(), size, reply);
         });
     }
 
     fn listxattr(&self, request: &Request, node: INodeNo, size: u32, reply: ReplyXattr) {
         self.serve(request, Work::on(Operation::ListXattr, node), reply, |reply| {
-            match self.vault.listxattr(convert::ino(node)) {
-                Ok(names) => {
-                    let list: Vec<u8> = names.iter().flat_map(|n| n.iter().copied().chain([0])).collect();
-                    sized(reply, size, &list);
-                }
-                Err(error) => reply.error(errno(&error)),
-            }
+            self.list_xattrs(convert::ino(node), size, reply);
         });
     }
 
     fn removexattr(&self, request: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         self.serve(request, Work::on(Operation::RemoveXattr, node), reply, |reply| {
-            let (ino, name, caller) = (convert::ino(node), name.as_bytes(), convert::caller(request, 0));
-            let done = self.vault.removexattr_as(ino, name, &caller);
-            empty(reply, done.inspect(|()| self.after_xattr_change(ino, name)));
+            let caller = convert::caller(request, 0);
+            self.remove_xattr(convert::ino(node), name.as_bytes(), &caller, reply);
         });
     }
 
-    /// The kernel asks only if it checks no permissions itself, so for root, who may do anything but execute a file that
-    /// nobody may execute.
+    /// The kernel asks only if it checks no permissions itself, so for root.
     fn access(&self, request: &Request, node: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
         self.serve(request, Work::on(Operation::Access, node), reply, |reply| {
-            if !mask.contains(AccessFlags::X_OK) {
-                return reply.send(ReplyEmpty::ok);
-            }
-            match self.vault.getattr(convert::ino(node)) {
-                Ok(attr) if attr.kind == FileKind::Regular && attr.perm & 0o111 == 0 => {
-                    reply.error(Errno::EACCES);
-                }
-                Ok(_) => reply.send(ReplyEmpty::ok),
-                Err(error) => reply.error(errno(&error)),
-            }
+            let execute = mask.contains(AccessFlags::X_OK);
+            empty(reply, if execute { self.may_root_execute(convert::ino(node)) } else { Ok(()) });
         });
     }
 

@@ -37,6 +37,10 @@ pub(super) enum Task {
         scope: SyncScope,
         reply: Answer<ReplyEmpty>,
     },
+    Flush {
+        ino: Ino,
+        reply: Answer<ReplyEmpty>,
+    },
     Release {
         ino: Ino,
         handle: Handle,
@@ -107,7 +111,10 @@ impl Pool {
     /// Runs a task, here or on a thread of the pool. The task sends its own answer.
     pub(super) fn submit(&self, task: Task) {
         let sync = match task {
-            Task::SyncFile { .. } | Task::SyncDirectory { .. } | Task::Release { .. } => true,
+            Task::SyncFile { .. }
+            | Task::SyncDirectory { .. }
+            | Task::Flush { .. }
+            | Task::Release { .. } => true,
             // They make the kernel write pages out, which needs session threads.
             Task::Seek { .. } | Task::Written { .. } | Task::Forget { .. } | Task::LookAgain { .. } => false,
         };
@@ -248,6 +255,10 @@ impl PoolState {
             Task::SyncDirectory { ino, scope, reply } => {
                 let _entered = reply.enter();
                 empty(reply, self.timed(|| self.vault.fsyncdir(ino, scope)));
+            }
+            Task::Flush { ino, reply } => {
+                let _entered = reply.enter();
+                empty(reply, self.timed(|| self.vault.flush(ino)));
             }
             Task::Release { ino, handle, reply } => {
                 let _entered = reply.enter();

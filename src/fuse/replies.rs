@@ -1,29 +1,40 @@
 //! Turns results into answers, for kinds of answers that several requests share.
 
-use fuser::{Errno, ReplyAttr, ReplyEmpty, ReplyEntry, ReplyWrite, ReplyXattr};
+use std::time::Duration;
+
+use fuser::{Errno, Generation, ReplyAttr, ReplyEmpty, ReplyEntry, ReplyWrite, ReplyXattr};
 
 use super::answer::Answer;
 use super::convert;
 use super::errno::errno;
-use super::kernel::TTL;
 use crate::vault::{Attr, Result};
 
 /// Bytes of a page of memory.
 const PAGE: usize = 4096;
 
-pub(super) fn entry(reply: Answer<ReplyEntry>, result: Result<Attr>) {
+pub(super) fn entry(reply: Answer<ReplyEntry>, result: Result<Attr>, ttl: Duration) {
     match result {
         Ok(attr) => {
             let generation = convert::generation(attr.generation);
-            reply.send(|reply| reply.entry(&TTL, &convert::file_attr(&attr), generation));
+            reply.send(|reply| reply.entry(&ttl, &convert::file_attr(&attr), generation));
         }
         Err(error) => reply.error(errno(&error)),
     }
 }
 
-pub(super) fn attributes(reply: Answer<ReplyAttr>, result: Result<Attr>) {
+/// As [`entry`]; that there is none is known for as long.
+pub(super) fn looked_up(reply: Answer<ReplyEntry>, result: Result<Attr>, ttl: Duration) {
     match result {
-        Ok(attr) => reply.send(|reply| reply.attr(&TTL, &convert::file_attr(&attr))),
+        Err(error) if errno(&error).code() == libc::ENOENT => {
+            reply.send(|reply| reply.entry(&ttl, &convert::no_entry(), Generation(0)));
+        }
+        result => entry(reply, result, ttl),
+    }
+}
+
+pub(super) fn attributes(reply: Answer<ReplyAttr>, result: Result<Attr>, ttl: Duration) {
+    match result {
+        Ok(attr) => reply.send(|reply| reply.attr(&ttl, &convert::file_attr(&attr))),
         Err(error) => reply.error(errno(&error)),
     }
 }

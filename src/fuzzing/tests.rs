@@ -5,6 +5,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::edited;
+use crate::sys::testing::cases;
 
 /// The seeds of a target.
 fn seeds(target: &str) -> Vec<Vec<u8>> {
@@ -30,7 +31,7 @@ macro_rules! properties {
             #[test]
             fn $target() {
                 seeds(stringify!($target)).iter().for_each(|seed| super::$target(seed));
-                proptest!(ProptestConfig::with_cases(96), |(data in input(stringify!($target)))| {
+                proptest!(cases(96), |(data in input(stringify!($target)))| {
                     super::$target(&data);
                 });
             }
@@ -64,6 +65,7 @@ properties!(
     keyring_header,
     keyring_body,
     unlock_slots,
+    custodian_answer,
     control_message,
     policy,
     events_line,

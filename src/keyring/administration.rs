@@ -34,8 +34,8 @@ impl Keys {
     /// [`KeyringError`], if there is no such key or alias.
     pub(crate) fn of_key<T>(&self, key: &KeyRef, read: impl FnOnce(&Key) -> T) -> Result<T> {
         let table = self.table.read();
-        let id = key.find(&table.body)?;
-        Ok(read(table.body.key(id).ok_or(KeyError::UnknownKey(id))?))
+        let id = table.find(key)?;
+        Ok(read(table.key(id).ok_or(KeyError::UnknownKey(id))?))
     }
 
     /// Reads all keys and aliases as they are now.
@@ -49,7 +49,7 @@ impl Keys {
     /// # Errors
     /// [`KeyringError`], if there is none.
     pub fn key_named(&self, asked: &str) -> Result<KeyId> {
-        KeyRef::parse(asked)?.find(&self.table.read().body)
+        self.table.read().find(&KeyRef::parse(asked)?)
     }
 
     /// The key that `asked` (an id, an alias, an ARN of either) names, if files can be wrapped under it now.
@@ -58,8 +58,8 @@ impl Keys {
     /// [`KeyringError`]: no such key, it can't be used, or it is the service-managed one.
     pub fn re_encrypt_target(&self, asked: &str) -> Result<KeyId> {
         let table = self.table.read();
-        let id = KeyRef::parse(asked)?.find(&table.body)?;
-        table.body.key(id).ok_or(KeyError::UnknownKey(id))?.may_be_managed()?;
+        let id = table.find(&KeyRef::parse(asked)?)?;
+        table.key(id).ok_or(KeyError::UnknownKey(id))?.may_be_managed()?;
         table.wrapping(table.current(id)?)?;
         Ok(id)
     }

@@ -15,6 +15,7 @@ use super::backup_file::{BackupOpener, BackupSeal, SealedBackup, body_of, failed
 use super::error::KeyringError;
 use super::format::header::{Header, Kind};
 use super::format::{body, header};
+use super::hosts::HostsDir;
 use super::kept::writer::{ExportInfo, KeyBackupInfo};
 use super::keys::{Keys, unwrap_tree_key};
 use super::open::{KeyringFile, OpenOptions};
@@ -93,7 +94,7 @@ pub struct Imported {
     pub copy_of: Option<PathBuf>,
     /// How many names in the vault's root directory the backup's keys open.
     pub names: NamesOpened,
-    /// What the keyring knows of key backups now: the last export, maybe this backup. None is kept.
+    /// What the keyring knows of key backups now: this backup, as an export. None is kept.
     pub key_backup: KeyBackupInfo,
 }
 
@@ -267,6 +268,7 @@ impl KeyringFile {
         // Newer than any keyring that was here, so that this host doesn't take the import for a rollback.
         body.generation = Generation(loss.newest(backup.generation).0.saturating_add(1));
         body.previous = there.hash;
+        body.record_import(backup.generation, options.clock.now());
         // The keyring that was here may be damaged, and may come from another one than the backup does.
         body.forget_line();
         let mut events = vec![Event::BackupImported { backup: backup.generation, known }];
@@ -281,13 +283,25 @@ impl KeyringFile {
                 log.durable()
             });
         let (generation, list) = (body.generation, slots.list());
+        // Other hosts may have it mounted still, and it is no older program's for having lost its keyring.
+        let shared =
+            head.is_shared() || there.shared || HostsDir::open(dir.fd()).is_ok_and(|dir| dir.is_some());
         let mut head = Header::new(head.vault, head.suite);
+        head.set_shared(shared);
         head.slots = slots;
         let replaced = there.exists.then(|| dir.set_aside(&lock, generation)).transpose()?;
         let state = store::create(&dir, &lock, Draft::first(head, body, root))?;
         dir.set_prev_aside(&lock, generation);
         let mut store = store::Store::new(dir, state, options.host.clone());
         let copy_of = store.remember_import();
+        store.announce(&lock)?;
+        drop(lock);
+        // What it made is to be reported in any case: a mount of another host knows another root key, and ends without this too.
+        match store.take_announced() {
+            None => {}
+            Some(Ok(announced)) => drop(announced.wait(None)),
+            Some(Err(error)) => tracing::warn!("{error}"),
+        }
         let exported = ExportInfo::of(&store.state().body);
         let key_backup = KeyBackupInfo { exported, kept: Vec::new() };
         Ok(Imported {
@@ -327,6 +341,7 @@ fn new_slots(
 /// What is in the keyring's place.
 struct There {
     exists: bool,
+    shared: bool,
     vault: Option<VaultId>,
     hash: [u8; 32],
 }
@@ -334,14 +349,19 @@ struct There {
 fn there(dir: &VaultDir, replace: Replace) -> Result<There> {
     let bytes = match dir.read() {
         Ok(bytes) => bytes,
-        Err(KeyringError::Missing { .. }) => return Ok(There { exists: false, vault: None, hash: [0; 32] }),
+        Err(KeyringError::Missing { .. }) => {
+            return Ok(There { exists: false, shared: false, vault: None, hash: [0; 32] });
+        }
         Err(e) => return Err(e),
     };
     let hash = crate::crypto::sha256(&bytes);
     match store::parse(dir, &bytes) {
         Ok(_) if replace == Replace::IfDamaged => Err(KeyringError::KeyringThere(dir.path().to_owned())),
-        Ok(parts) => Ok(There { exists: true, vault: Some(parts.header.vault), hash }),
-        Err(KeyringError::Damaged { .. }) => Ok(There { exists: true, vault: None, hash }),
+        Ok(parts) => {
+            let Header { vault, .. } = parts.header;
+            Ok(There { exists: true, shared: parts.header.is_shared(), vault: Some(vault), hash })
+        }
+        Err(KeyringError::Damaged { .. }) => Ok(There { exists: true, shared: false, vault: None, hash }),
         Err(newer) => Err(newer),
     }
 }

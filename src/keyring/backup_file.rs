@@ -90,7 +90,7 @@ pub(super) fn seal(
     let mut head = Header::new(keyring.vault, keyring.suite);
     // A keyring that is made from the backup needs a program that knows the same features.
     head.ro_compat = keyring.ro_compat;
-    head.incompat = store::features_of(body);
+    head.incompat = store::features_of(keyring, body);
     head.slots = slots.clone();
     let encoded = body::encode(body).map_err(|e| KeyringError::Full(e.to_string()))?;
     sealed(&head, Kind::Backup, root, &encoded)

@@ -31,7 +31,7 @@ impl Keys {
     fn encrypting(&self, key: KeyId) -> Result<Encrypting> {
         let table = self.table.read();
         let backing = Arc::clone(table.wrapping(table.current(key)?)?);
-        table.body.key(key).ok_or(KeyError::UnknownKey(key))?.may_be_managed()?;
+        table.key(key).ok_or(KeyError::UnknownKey(key))?.may_be_managed()?;
         Ok(Encrypting { backing, recorded: table.body.first_data_version(key).is_some() })
     }
 

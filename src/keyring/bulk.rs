@@ -1,13 +1,14 @@
 //! Keyrings of any size in one change: for the tests and the benchmarks of how they scale.
 
 use super::error::KeyringError;
-use super::format::model::{Alias, Key, Manager};
+use super::format::model::{Alias, Key, Manager, Tag};
 use super::keys::Keys;
 use super::store::Saves;
 use crate::ids::AliasName;
 
 impl Keys {
-    /// Adds `keys` customer keys with `versions` versions each (at least 1), each behind an alias of its own.
+    /// Adds `keys` customer keys with `versions` versions each (at least 1), each behind an alias of its own, and with
+    /// the last digit of its number in a tag.
     ///
     /// # Errors
     /// [`KeyringError`]; nothing was added then.
@@ -16,6 +17,7 @@ impl Keys {
         self.change(Saves::Once, |draft| {
             for number in 0..keys {
                 let mut key = Key::create(Manager::Customer, "One of many", now);
+                key.tags.push(Tag { key: "digit".to_owned(), value: (number % 10).to_string() });
                 for _ in 1..versions {
                     key.rotate(now)?;
                 }

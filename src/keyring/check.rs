@@ -1,11 +1,11 @@
-//! What fsck asks about the keyring's files. Changes nothing.
+//! What is asked about the keyring's files and the event log: by fsck, and by who reads the log. Changes nothing.
 
 use std::sync::Arc;
 
 use super::error::KeyringError;
 use super::keys::Keys;
 use super::store;
-use crate::events::Verification;
+use crate::events::{Doubtful, EventPage, EventQuery, Verification};
 use crate::storage::Writable;
 
 impl Keys {
@@ -71,5 +71,14 @@ impl Keys {
             held.anchor_on_disk().unwrap_or(held.state().body.event_anchor)
         };
         self.log.verify(anchor)
+    }
+
+    /// A page of the event log, which is checked before: lines that it doesn't vouch for are marked.
+    ///
+    /// # Errors
+    /// If the log can't be read.
+    pub fn page_of_events(&self, query: &EventQuery) -> crate::storage::Result<EventPage> {
+        let found = self.verify_events()?;
+        self.log.page(query, &Doubtful::of(&found))
     }
 }

@@ -11,10 +11,12 @@ use super::error::KeyringError;
 use super::format::header::{Header, Parts};
 use super::open::{KeyringFile, OpenOptions, Opened, event_log, open_state};
 use super::store;
+use super::store::seen_generations::SeenGenerations;
 use super::store::vault_dir::{Fingerprint, VaultDir};
 use crate::events::{Event, record_failed_unlock};
+use crate::ids::SlotId;
 use crate::storage::{RoCompat, Writable};
-use crate::unlock::Secret;
+use crate::unlock::{Secret, SecretKind};
 
 /// The directory of a vault, opened to read and open the keyring in it.
 pub struct KeyringDir(VaultDir);
@@ -60,6 +62,13 @@ impl KeyringDir {
         Ok(ClosedKeyring { header, bytes, aad })
     }
 
+    /// Records that a custodian refused to unwrap what a slot of this header has.
+    pub fn record_refusal(&self, header: &Header, slot: SlotId) {
+        if let Ok(writable) = header.writable() {
+            record_failed_unlock(self.0.fd(), writable, SecretKind::Custodian.name(), Some(slot));
+        }
+    }
+
     /// The permission to write the vault, as far as what was read decides it. Without a keyring, or with one that can't be
     /// parsed, nothing forbids it: `key-backup import` makes a new one.
     ///
@@ -93,6 +102,16 @@ impl ClosedKeyring {
         if current { Ok(self) } else { dir.read() }
     }
 
+    /// What is known of it without a secret.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Whether this host remembers the vault's root key, so that a custodian may open it unattended.
+    pub fn is_known(&self, dir: &KeyringDir) -> bool {
+        SeenGenerations::of_this_user().knows_root(self.header.vault, dir.path())
+    }
+
     /// Opens it. Takes as long as the slot's Argon2id takes.
     ///
     /// # Errors
@@ -109,9 +128,14 @@ impl ClosedKeyring {
         let dir = &dir.0;
         let (root, slot) = header.slots.unlock(header.vault, secret, options.limit).map_err(|source| {
             if source.is_wrong_secret()
-                && let Ok(writable) = header.writable()
+                && let Some(writable) = options.writable(&header)
             {
-                record_failed_unlock(dir.fd(), writable, secret.kind().name());
+                record_failed_unlock(
+                    dir.fd(),
+                    writable,
+                    secret.kind().name(),
+                    header.slots.tried_with(secret),
+                );
             }
             KeyringError::Unlock { vault: dir.path().to_owned(), source }
         })?;
@@ -122,7 +146,7 @@ impl ClosedKeyring {
             let (found, anchor, log) = (
                 state.body.generation,
                 state.body.event_anchor,
-                event_log(dir, &state, state.header.writable().ok())?,
+                event_log(dir, &state, options.writable(&state.header))?,
             );
             let refused = match open_state(dir.again()?, state, slot, options) {
                 Err(refused) if refused.is_rollback() => refused,

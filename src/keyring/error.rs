@@ -131,6 +131,13 @@ pub enum KeyringError {
         /// What isn't known.
         features: UnknownFeatures,
     },
+    /// Another host has it mounted to write it, and here it is only read.
+    #[error(
+        "{}: another host has it mounted to write it, and this mount only reads it: change keys there, `rekeyfs hosts` \
+         says which host it is",
+        .0.display()
+    )]
+    WrittenElsewhere(PathBuf),
     /// The secret opens no slot.
     #[error("{}: {source}", .vault.display())]
     Unlock {
@@ -185,6 +192,14 @@ pub enum KeyringError {
         /// Where the other one was seen, if that was another place.
         elsewhere: Option<PathBuf>,
     },
+    /// A custodian's slot opened it, and this host remembers nothing of the vault.
+    #[error(
+        "{}: this host doesn't know this vault yet, and that a custodian opens it doesn't tell whose it is: who knows the \
+         custodian's public key can make a keyring for it; open it once with a passphrase, key file or recovery key, or \
+         with `rekeyfs unlock trust {}`",
+        .0.display(), shell(.0)
+    )]
+    FirstUse(PathBuf),
     /// It is that of a copy, and the vault that it is a copy of is there.
     #[error(
         "{}/keyring was not changed: this is a copy of the vault in {}, and both would give the same version numbers to \
@@ -274,8 +289,10 @@ pub enum KeyringError {
     /// There is no such slot.
     #[error("there is no unlock slot {0}; `rekeyfs unlock list` shows them")]
     UnknownSlot(SlotId),
-    /// The last slot stays: without one the vault is lost.
-    #[error("unlock slot {0} is the last one; add another first")]
+    /// The last slot stays: without one the vault is lost. Those of custodians don't count, since a custodian may lose its key.
+    #[error(
+        "unlock slot {0} is the last one that no custodian keeps; add a passphrase, key file or recovery key first"
+    )]
     LastSlot(SlotId),
     /// With one slot more, opening the keyring would take `--any-cost`.
     #[error("{}: it has as many unlock slots, or as costly ones, as are tried; remove one first, or give --kdf-memory", .0.display())]

@@ -1,6 +1,6 @@
 //! What is known of keys, versions and aliases, for people and for the layers above.
 
-use super::format::model::{Key, KeyState, Manager};
+use super::format::model::{Cause, Key, KeyState, Manager};
 use super::format::ranges::VersionRange;
 use super::key_table::Table;
 use super::keys::Keys;
@@ -31,6 +31,8 @@ pub struct KeyInfo {
     pub state: KeyState,
     /// Its description.
     pub description: String,
+    /// Its tags: names and values.
+    pub tags: Vec<(String, String)>,
     /// When it was made.
     pub created: Timestamp,
     /// The version that wraps.
@@ -58,8 +60,19 @@ pub struct VersionInfo {
     pub has_material: bool,
     /// When imported material expires, if it does.
     pub expires: Option<Timestamp>,
+    /// The rotation that brought it; none for the first one, and for one that waits for its rotation.
+    pub rotation: Option<RotationInfo>,
     /// Whether it opens files, and why it doesn't.
     pub state: VersionState,
+}
+
+/// What is known of a rotation that was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RotationInfo {
+    /// When it was.
+    pub at: Timestamp,
+    /// Whether the key's schedule said so; else a person or a program did.
+    pub automatic: bool,
 }
 
 impl Keys {
@@ -87,6 +100,7 @@ fn key_info(table: &Table, key: &Key, now: Timestamp) -> KeyInfo {
         created: v.created,
         has_material: v.material.is_some(),
         expires: v.expires,
+        rotation: v.rotated.map(|at| RotationInfo { at, automatic: v.cause == Cause::Schedule }),
         state: table.state(BackingKeyId { key: key.id, version: v.number }, now),
     };
     KeyInfo {
@@ -94,6 +108,7 @@ fn key_info(table: &Table, key: &Key, now: Timestamp) -> KeyInfo {
         manager: key.manager,
         state: key.state,
         description: key.description.clone(),
+        tags: key.tags.iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect(),
         created: key.created,
         current: key.current,
         min_decryption: key.min_decryption,

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::aliases::{Aliases, Named};
-use super::error::{KeyError, Unusable};
+use super::error::{KeyError, KeyringError, Unusable};
 use super::format::gaps;
 use super::format::model::{Key, KeyState, KeyringBody, Version, at_number};
 use super::format::ranges::Gap;
 use super::format::untagged::Untagged;
 use super::rules::follow::KeyringView;
+use super::rules::key_refs::KeyRef;
 use super::rules::policy::{KeyUse, Owner, Policy};
 use crate::crypto::keys::{KeyMaterial, TreeKey, WrappingKey};
 use crate::ids::{AliasId, AliasName, BackingKeyId, Generation, KeyId, KeyVersion, Timestamp, VaultId};
@@ -23,6 +24,8 @@ pub(super) struct Table {
     aliases: Aliases,
     untagged: HashMap<KeyId, Untagged>,
     keys: HashMap<KeyId, Arc<KeyEntry>>,
+    /// Where keys stand in the body.
+    places: HashMap<KeyId, usize>,
 }
 
 struct KeyEntry {
@@ -170,6 +173,21 @@ impl Table {
             aliases: Aliases::new(tree, &body.aliases, before.map(|table| &table.aliases)),
             untagged: body.untagged().collect(),
             keys: body.keys.iter().map(|key| (key.id, KeyEntry::new(vault, key, known(key), now))).collect(),
+            places: body.keys.iter().enumerate().map(|(place, key)| (key.id, place)).collect(),
+        }
+    }
+
+    /// The key with that id, as [`KeyringBody::key`] finds it among few.
+    pub(super) fn key(&self, id: KeyId) -> Option<&Key> {
+        self.places.get(&id).map(|place| &self.body.keys[*place])
+    }
+
+    /// As [`KeyRef::find`]. Only the beginning of an id is looked for among all keys.
+    pub(super) fn find(&self, asked: &KeyRef) -> Result<KeyId, KeyringError> {
+        match asked {
+            KeyRef::Key(id) => Ok(self.entry(*id).map(|entry| entry.id)?),
+            KeyRef::Alias(name) => Ok(self.alias(name)?.key),
+            KeyRef::Prefix(_) => asked.find(&self.body),
         }
     }
 

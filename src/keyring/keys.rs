@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
 
 use super::error::{KeyError, KeyringError, Unusable};
 use super::format::model::{Key, KeyringBody};
@@ -20,12 +20,13 @@ use super::rules::policy::KeyUse;
 use super::rules::state::{Clock, Switch};
 use super::store::vault_dir::TREE_NAME;
 use super::store::{Draft, Saves, Store};
-use crate::crypto::keys::{Dek, TreeKey, WrapContext, Wrapped};
+use super::unsettled::Unsettled;
+use crate::crypto::keys::{Dek, NewFile, TreeKey, WrapContext, Wrapped};
 use crate::crypto::suite::Suite;
 use crate::events::{Event, EventLog};
 use crate::header::{AliasTag, SlotKeys};
 use crate::ids::{
-    AliasId, AliasName, BackingKeyId, FileId, Format, Generation, KeyId, SlotId, Timestamp, VaultId,
+    AliasId, AliasName, BackingKeyId, FileId, Format, Generation, KeyId, MemberId, SlotId, Timestamp, VaultId,
 };
 use crate::storage;
 use crate::unlock::CostLimit;
@@ -49,7 +50,10 @@ pub struct Keys {
     pub(super) log: Arc<EventLog>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) observer: Observer,
+    pub(super) unsettled: Unsettled,
     pub(super) kept: KeptBackups,
+    /// This mount among those that share the vault.
+    pub(super) member: Mutex<Option<MemberId>>,
     /// Whether any key's policy denies anything that files need. Read before the table, so that vaults without policies don't lock it.
     pub(super) restricted: AtomicBool,
 }
@@ -81,6 +85,11 @@ impl WrapGuard<'_> {
     /// The tag of a file that is wrapped now and follows this alias, or none.
     pub fn tag_following(&self, follows: Option<AliasId>) -> AliasTag {
         AliasTag { follows, generation: self.generation }
+    }
+
+    /// Wraps the DEK of a new file under it, for a header of the current format.
+    pub fn wrap_new(&self, suite: Suite, new: NewFile) -> (Wrapped, Dek) {
+        self.key.key().wrap_new(&context(self.vault, self.backing, new.id(), suite, Format::CURRENT), new)
     }
 
     /// Wraps a DEK under it, for a header of the current format.
@@ -124,7 +133,9 @@ impl Keys {
             log,
             clock,
             observer: Observer::default(),
+            unsettled: Unsettled::default(),
             kept: KeptBackups::default(),
+            member: Mutex::new(None),
             restricted,
         })
     }
@@ -295,7 +306,7 @@ impl Keys {
     ) -> Result<Dek, KeyError> {
         let key = {
             let table = self.table.read();
-            let key = table.body.key(backing.key).ok_or(KeyError::UnknownKey(backing.key))?;
+            let key = table.key(backing.key).ok_or(KeyError::UnknownKey(backing.key))?;
             let version = key.version(backing.version).ok_or_else(|| key.missing(backing.version))?;
             let none = KeyError::NotUsable { key: backing.key, state: Unusable::NoMaterial(backing) };
             version.material.as_ref().ok_or(none)?.wrapping_key(self.vault, backing)
@@ -339,7 +350,8 @@ impl Keys {
     }
 
     /// Saves a change of the keyring and takes it into use: durable first, then the swap under the gate, then
-    /// the observer is notified of the backing keys that became unusable, then key backups are written (kept.rs). Such a change is announced with
+    /// the observer is notified of the backing keys that became unusable, then key backups are written (kept.rs), then
+    /// other hosts that share the vault are waited for (sharing.rs). Such a change is announced with
     /// [`Keys::announce_unusable`] before.
     pub(super) fn change<T>(
         &self,
@@ -358,16 +370,18 @@ impl Keys {
             }
             Ok(out)
         })?;
-        let gate = self.creation_gate.write();
-        let mut table = self.table.write();
-        let new = Table::new(self.vault, &self.tree, &store.state().body, Some(&table), self.clock.now());
-        let (unusable, usable) = (table.no_longer_usable(&new), !new.no_longer_usable(&table).is_empty());
-        self.restricted.store(new.restricts(), Ordering::Release);
-        *table = new;
-        drop((table, gate, store));
-        self.notify(&unusable, usable);
+        let announced = store.take_announced();
+        self.take_into_use(store);
         self.keyring_changed();
+        self.await_other_hosts(announced)?;
         Ok(out)
+    }
+
+    /// Takes the keyring that the store has loaded or saved into use: swaps the table, then notifies the observer.
+    pub(super) fn take_into_use(&self, store: MutexGuard<'_, Store>) {
+        let (unusable, usable) = self.swap_table(&store);
+        drop(store);
+        self.notify(&unusable, usable);
     }
 
     /// Notifies `observer` from now on, and no other.
@@ -389,9 +403,18 @@ impl Keys {
         }
     }
 
+    /// The keys of which a version that is usable now isn't under this body.
+    pub(super) fn keys_that_go(&self, body: &KeyringBody) -> Vec<KeyId> {
+        let table = self.table.read();
+        let new = Table::new(self.vault, &self.tree, body, Some(&table), self.clock.now());
+        let mut keys: Vec<_> = table.no_longer_usable(&new).into_iter().map(|backing| backing.key).collect();
+        keys.dedup();
+        keys
+    }
+
     /// Notifies the observer of what [`Keys::change`] found: which backing keys became unusable, and whether some became
     /// usable.
-    fn notify(&self, unusable: &[BackingKeyId], usable: bool) {
+    pub(super) fn notify(&self, unusable: &[BackingKeyId], usable: bool) {
         let Some(observer) = self.observer.get() else { return };
         if !unusable.is_empty() {
             observer.after_unusable(unusable);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::backup_file::{self, BackupOpener};
 use super::error::KeyringError;
-use super::format::header::{self, Kind};
+use super::format::header::{self, Header, Kind};
 use super::format::slot_labels::SlotLabel;
 use super::keys::Keys;
 use super::open::{KeyringFile, OpenOptions, event_log};
@@ -89,8 +89,21 @@ impl Sealed {
     /// # Errors
     /// [`KeyringError`], if it can't be taken apart.
     pub fn vault_and_slots(&self) -> Result<(VaultId, Vec<SlotInfo>), KeyringError> {
-        let header = store::parse_as(&self.dir, &self.bytes, self.kind)?.header;
+        let header = self.header()?;
         Ok((header.vault, header.slots.list()))
+    }
+
+    /// What is known of it without a secret.
+    ///
+    /// # Errors
+    /// As [`Sealed::vault_and_slots`].
+    pub fn header(&self) -> Result<Header, KeyringError> {
+        Ok(store::parse_as(&self.dir, &self.bytes, self.kind)?.header)
+    }
+
+    /// Whether this host remembers the root key of the vault of this header.
+    pub fn is_known(&self, header: &Header, options: &OpenOptions) -> bool {
+        options.host.knows_root(header.vault, self.dir.path())
     }
 
     /// What is to be decrypted by age, if it is a backup for age recipients.
@@ -162,7 +175,7 @@ impl Keys {
     /// Whether there is such a version of such a key, usable or not.
     pub fn has_version(&self, backing: BackingKeyId) -> bool {
         let table = self.table.read();
-        table.body.key(backing.key).is_some_and(|key| key.version(backing.version).is_some())
+        table.key(backing.key).is_some_and(|key| key.version(backing.version).is_some())
     }
 
     /// Reads the keyring in the directory of a copy of this vault, and adds to `lacks` those of `needed` whose material it

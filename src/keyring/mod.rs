@@ -2,8 +2,8 @@
 //! unlock slots (docs/format.md, "Keyring"). [`KeyringFile`] makes and opens it, [`Keys`] is what an open one
 //! does: wrap, unwrap, rotate, change slots.
 //!
-//! Three folders hold what needs nothing of the rest: `format` the bytes, `rules` what keys may do (both without I/O),
-//! `store` the files and what this host remembers of them.
+//! Four folders hold what needs nothing of the rest: `format` the bytes, `rules` what keys may do (both without I/O),
+//! `hosts` who shares the vault, `store` the files and what this host remembers of them.
 
 mod administration;
 mod aliases;
@@ -12,6 +12,7 @@ mod backup_file;
 mod blobs;
 #[cfg(any(test, feature = "benchmarks"))]
 mod bulk;
+mod catch_up;
 mod check;
 mod closed;
 mod deletion;
@@ -21,6 +22,7 @@ mod force_token;
 mod format;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod hosts;
 mod imported;
 mod info;
 mod kept;
@@ -36,11 +38,13 @@ mod retire;
 mod revoke;
 mod rotation;
 mod rules;
+mod sharing;
 mod slots;
 mod store;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tree_names;
+mod unsettled;
 mod version_state;
 
 pub(crate) use administration::KeyTemplate;
@@ -56,7 +60,10 @@ pub use format::model::{KeyState, Manager};
 pub use format::ranges::VersionRange;
 pub use format::slot_labels::{LabelError, SlotLabel};
 pub use format::untagged::Untagged;
-pub use info::{AliasInfo, KeyInfo, VersionInfo};
+pub use hosts::{
+    DIR_NAME as HOSTS_NAME, Identity, Listed, Membership, NotRenewed, lease, list as list_hosts, stillness,
+};
+pub use info::{AliasInfo, KeyInfo, RotationInfo, VersionInfo};
 pub use kept::writer::{ExportInfo, KeptInfo, KeyBackupInfo, Lag};
 pub use keys::{Keys, WrapGuard};
 pub use look::{Beside, Looked, Sealed};
@@ -73,7 +80,7 @@ pub(crate) use rules::import::ImportType;
 pub use rules::key_refs::{KeyRef, own_alias};
 pub(crate) use rules::labels::TAGS_MAX;
 pub(crate) use rules::policy::DEFAULT as DEFAULT_POLICY;
-pub use rules::policy::{KeyUse, LockOut, PolicyError};
+pub use rules::policy::{KeyUse, LockOut, PolicyError, policy_is_understood};
 pub use rules::state::{Clock, SystemClock};
 pub use slots::{NewSlot, Proof};
 pub use store::RESERVE_NAMES;

@@ -1,5 +1,10 @@
 //! Creating a vault's keyring, and opening it: unlocks a slot, checks the file against what this host remembers (rollback),
 //! marks what is lost, and deletes imported material that has expired.
+//!
+//! **A custodian doesn't tell whose a vault is.** Who knows the public key of one (of age, tang, RSA) can have it keep a KEK
+//! of his own, and make a whole keyring under any vault's id. So a custodian's slot opens a vault only on a host that
+//! remembers the vault's root key, by its commitment (store/seen_generations), and that root key, or one that it endorses. Who
+//! opens a vault with a secret of his own knows whose it is, and makes the host remember it.
 
 use super::store::Saves;
 use std::os::fd::OwnedFd;
@@ -22,7 +27,7 @@ use crate::crypto::suite::Suite;
 use crate::events::{Anchor, Event, EventLog, take_failed_unlocks};
 use crate::ids::{AliasName, BackingKeyId, Generation, KeyVersion, SlotId, Timestamp, TreeKeyId, VaultId};
 use crate::storage::Writable;
-use crate::unlock::{CostLimit, Secret, Slot};
+use crate::unlock::{CostLimit, Secret, SecretKind, Slot};
 
 /// How to open a keyring.
 #[derive(Clone)]
@@ -32,6 +37,11 @@ pub struct OpenOptions {
     /// For an older keyring that is accepted where nothing says how many key versions were made since: the number from
     /// which on new ones are safe.
     pub next_version: Option<KeyVersion>,
+    /// Take a custodian's word for a vault of which this host remembers nothing.
+    pub first_use: bool,
+    /// Whether another host has the vault mounted to write it: nothing is written here, no event either, and what that host is
+    /// about to save is no loss.
+    pub written_elsewhere: bool,
     /// The most memory and time that trying unlock slots may take.
     pub limit: CostLimit,
     /// Where this host remembers what it has seen.
@@ -44,7 +54,23 @@ impl Default for OpenOptions {
     /// No rollback is accepted; this user's memory; the system's clock.
     fn default() -> Self {
         let (host, clock) = (SeenGenerations::of_this_user(), Arc::new(SystemClock));
-        Self { accept_rollback: false, next_version: None, limit: CostLimit::Usual, host, clock }
+        let limit = CostLimit::Usual;
+        Self {
+            accept_rollback: false,
+            next_version: None,
+            first_use: false,
+            written_elsewhere: false,
+            limit,
+            host,
+            clock,
+        }
+    }
+}
+
+impl OpenOptions {
+    /// The permission to write the vault beside its keyring.
+    pub(super) fn writable(&self, header: &Header) -> Option<Writable> {
+        header.writable().ok().filter(|_| !self.written_elsewhere)
     }
 }
 
@@ -126,11 +152,20 @@ pub(super) fn open_state(
     slot: SlotId,
     options: &OpenOptions,
 ) -> Result<Opened, KeyringError> {
-    let writable = state.header.writable().ok();
+    if state.header.slots.kind_of(slot) == Some(SecretKind::Custodian)
+        && !options.first_use
+        && !options.host.knows_root(state.header.vault, dir.path())
+    {
+        return Err(KeyringError::FirstUse(dir.path().to_owned()));
+    }
+    let writable = options.writable(&state.header);
     let log = Arc::new(event_log(&dir, &state, writable)?);
     let failed_unlocks = writable.and_then(|writable| take_failed_unlocks(dir.fd(), writable));
     let generation = state.body.generation;
     let mut store = Store::new(dir, state, options.host.clone());
+    if options.written_elsewhere {
+        store = store.written_elsewhere();
+    }
     if let Some(event) = failed_unlocks {
         log.record(&event);
     }
@@ -141,6 +176,7 @@ pub(super) fn open_state(
     let behind = store.refusal(check);
     match behind {
         Some(refused) if !options.accept_rollback => return Err(refused),
+        None if options.written_elsewhere => {}
         ref behind => store.mark_loss(&log, behind.as_ref(), options.next_version),
     }
     // A copy whose original still exists is accepted as well, so that it may be changed.
@@ -159,7 +195,9 @@ pub(super) fn open_state(
     }
     let keys = Keys::new(store, log, Arc::clone(&options.clock), slot, options.limit)?;
     // Expired material isn't used in any case, and a vault must open on a disk that is full or read-only.
-    if let Err(error) = keys.expire_due() {
+    if !options.written_elsewhere
+        && let Err(error) = keys.expire_due()
+    {
         tracing::warn!("key material has expired and can't be deleted: {error}");
     }
     Ok(Opened { keys: Arc::new(keys), proof: Proof::of(slot) })

@@ -9,7 +9,7 @@ use crate::ids::{KeyId, SlotId};
 impl Keys {
     /// Records an operation on a key that changed nothing, with the name of the reason.
     pub(crate) fn record_refused(&self, operation: &'static str, about: Option<&KeyRef>, code: &str) {
-        let key = about.and_then(|about| about.find(&self.table.read().body).ok());
+        let key = about.and_then(|about| self.table.read().find(about).ok());
         self.record_refusal(operation, key, None, code);
     }
 

@@ -85,8 +85,11 @@ impl Key {
         self.may_be_managed()?;
         let refused = |why: String| Err(KeyringError::Versions { key: self.id, why });
         if below < KeyVersion(2) || below > self.current {
-            let most = self.current;
-            return refused(format!("give --below 2 to {most}: the current version {most} stays in use"));
+            return refused(match self.current {
+                KeyVersion(1) => "its only version stays in use; rotate the key first".to_owned(),
+                KeyVersion(2) => "give --below 2: the current version 2 stays in use".to_owned(),
+                most => format!("give --below 2 to {most}: the current version {most} stays in use"),
+            });
         }
         let mut done = Retired { min_decryption: self.min_decryption.max(below), trimmed: 0, lost: 0 };
         match what {

@@ -13,7 +13,7 @@ use crate::crypto::keys::RootKey;
 use crate::crypto::password::KdfParams;
 use crate::events::Event;
 use crate::ids::{SlotId, VaultId};
-use crate::unlock::{CostLimit, Secret, Slot, SlotInfo, Slots};
+use crate::unlock::{CostLimit, HeldKek, Secret, Slot, SlotInfo, Slots, Unlocking};
 
 /// Proves that a secret of the vault was given. Changing slots takes one even where the vault is unlocked.
 #[derive(Debug)]
@@ -48,13 +48,47 @@ impl<'a> NewSlot<'a> {
     }
 }
 
+/// The slot that a new one takes the place of.
+#[derive(Clone, Copy)]
+enum Replaced<'a> {
+    /// This one, whatever it says.
+    Slot(SlotId),
+    /// A custodian's, as it was read.
+    AsRead(&'a HeldKek),
+}
+
+impl Replaced<'_> {
+    fn id(self) -> SlotId {
+        match self {
+            Self::Slot(slot) => slot,
+            Self::AsRead(read) => read.slot(),
+        }
+    }
+
+    fn is_in(self, slots: &Slots) -> bool {
+        match self {
+            Self::Slot(slot) => slots.kind_of(slot).is_some(),
+            Self::AsRead(read) => slots.has(read),
+        }
+    }
+}
+
 impl Keys {
-    /// What is known of each slot, as it is on disk now.
+    /// What is known of each slot, as it is on disk now: in a keyring that is the one in use, or proves that it comes from that. New
+    /// KEKs are wrapped by what a custodian's slot says, so a header that somebody puts there meanwhile must not say it.
     ///
     /// # Errors
-    /// If the keyring can't be read.
+    /// If the keyring can't be read, or may not replace the one in use.
     pub fn slots(&self) -> Result<Vec<SlotInfo>, KeyringError> {
-        Ok(self.store.lock().header_on_disk()?.slots.list())
+        let store = self.store.lock();
+        let found = store.found()?;
+        let header = found.as_ref().map_or(&store.state().header, |(found, _)| &found.header);
+        Ok(header.slots.list())
+    }
+
+    /// Whether this host remembers the vault's root key.
+    pub fn is_known_here(&self) -> bool {
+        self.store.lock().is_known_here()
     }
 
     /// The kind of a slot, as in the header of the keyring in use; empty if it isn't there.
@@ -106,7 +140,8 @@ impl Keys {
         let (opened, slot) = header.slots.unlock(self.vault_id(), secret, self.limit).map_err(|source| {
             if source.is_wrong_secret() {
                 let kind = Some(secret.kind().name().to_owned());
-                self.log.record(&Event::UnlockFailed { attempts: 1, kind, last: None });
+                let slot = header.slots.tried_with(secret);
+                self.log.record(&Event::UnlockFailed { attempts: 1, kind, slot, last: None });
             }
             KeyringError::Unlock { vault: vault.clone(), source }
         })?;
@@ -125,24 +160,36 @@ impl Keys {
         self.recording_refusal("AddUnlockSlot", None, self.add_verified(new, None))
     }
 
-    /// `replaces` is the slot that is removed afterwards, which doesn't count toward the limits.
-    fn add_verified(&self, new: &NewSlot<'_>, replaces: Option<SlotId>) -> Result<SlotId, KeyringError> {
+    /// `replaces` is the slot that is removed afterwards. It must still be there, doesn't count toward the limits, and leaves
+    /// its label to one that brings none.
+    fn add_verified(
+        &self,
+        new: &NewSlot<'_>,
+        replaces: Option<Replaced<'_>>,
+    ) -> Result<SlotId, KeyringError> {
         let NewSlot { secret, kdf, label } = new;
         let root = Arc::clone(&self.store.lock().state().root);
         let slot = Slot::seal(self.vault_id(), &root, secret, *kdf, self.clock.now())?;
         let id = slot.id();
         self.change(Saves::Once, |draft| {
             same_root(&draft.root, &root, self)?;
-            let mut others = draft.header.slots.clone();
+            let (mut others, mut label) = (draft.header.slots.clone(), label.clone());
             if let Some(replaced) = replaces {
-                others.remove(replaced);
+                let old = replaced.id();
+                if !replaced.is_in(&others) {
+                    return Err(KeyringError::UnknownSlot(old));
+                }
+                others.remove(old);
+                let labels = draft.body.slot_labels();
+                let inherited = labels.into_iter().find(|(labelled, _)| *labelled == old);
+                label = label.or(inherited.map(|(_, label)| label));
             }
             others
                 .can_add(&slot, CostLimit::Usual)
                 .map_err(|_| KeyringError::NoRoomForSlot(self.vault_path().to_owned()))?;
             draft.header.slots.push(slot);
             if label.is_some() {
-                draft.body.label_slot(id, label.clone());
+                draft.body.label_slot(id, label);
             }
             draft.record(Event::SlotAdded(id));
             Ok(())
@@ -164,26 +211,81 @@ impl Keys {
     }
 
     /// Replaces a slot by a new one, which has its label unless it brings its own: the new one is added and verified before
-    /// the old one is removed. Returns the new slot's id.
+    /// the old one is removed. One that somebody else removes in between doesn't come back in another form: the new one goes, too,
+    /// unless nothing else that somebody has opens the vault. Returns the new slot's id.
     ///
     /// # Errors
     /// As [`Keys::add_slot`] and [`Keys::remove_slot`]; the old slot is still there then.
     pub fn change_slot(
         &self,
-        proof: &Proof,
+        _proof: &Proof,
         slot: SlotId,
         new: &NewSlot<'_>,
     ) -> Result<SlotId, KeyringError> {
-        let on_disk = self.store.lock().on_disk()?;
-        if on_disk.header.slots.kind_of(slot).is_none() {
+        // Before Argon2id runs for the new one.
+        if self.store.lock().header_on_disk()?.slots.kind_of(slot).is_none() {
             return Err(KeyringError::UnknownSlot(slot));
         }
-        let old = on_disk.body.slot_labels().into_iter().find(|(labelled, _)| *labelled == slot);
-        let label = new.label.clone().or(old.map(|(_, label)| label));
-        let new = NewSlot { secret: new.secret, kdf: new.kdf, label };
-        let new = self.recording_refusal("AddUnlockSlot", None, self.add_verified(&new, Some(slot)))?;
-        self.remove_slot(proof, slot)?;
-        Ok(new)
+        let added = self.add_verified(new, Some(Replaced::Slot(slot)));
+        let new = self.recording_refusal("AddUnlockSlot", None, added)?;
+        self.complete_replacement(Replaced::Slot(slot), new)
+    }
+
+    /// Replaces a custodian's slot, for which `read` was unwrapped, by one with the KEK `new`, while it is what was read: whether it
+    /// is, is looked at under the lock of the change that adds the new one, and of the one that removes the old. What someone
+    /// else has put in its place meanwhile stays, and what was removed doesn't come back. Returns the new slot's id.
+    ///
+    /// # Errors
+    /// As [`Keys::change_slot`]; [`KeyringError::UnknownSlot`] if it isn't what was read.
+    pub fn rewrap_slot(&self, _proof: &Proof, read: &HeldKek, new: &Secret) -> Result<SlotId, KeyringError> {
+        // It has no costs.
+        let new = NewSlot::of(new, KdfParams { memory_kib: 0, passes: 0, lanes: 0 });
+        let added = self.add_verified(&new, Some(Replaced::AsRead(read)));
+        let new = self.recording_refusal("AddUnlockSlot", None, added)?;
+        self.complete_replacement(Replaced::AsRead(read), new)
+    }
+
+    /// Puts the slot under the newer version of its custodian's key by which a vault was opened. The custodian has wrapped the KEK
+    /// before. A slot that can't be replaced stays as it is: the vault is open, and a warning says so.
+    pub fn follow_custodian(&self, proof: &Proof, unlocking: &Unlocking) {
+        let (Secret::Custodian(held), Some(new)) = (&unlocking.secret, &unlocking.replacement) else {
+            return;
+        };
+        match self.rewrap_slot(proof, held, new) {
+            Ok(new) => tracing::info!(
+                "slot {} of an older version of its custodian's key is replaced by slot {new}",
+                held.slot()
+            ),
+            Err(error) => tracing::warn!(
+                "slot {} stays under an older version of its custodian's key: {error}",
+                held.slot()
+            ),
+        }
+    }
+
+    /// Removes the old slot, or, if it isn't there any more, the new one. Whoever removed one of the two has looked whether the other
+    /// opens the vault, so that stays where nothing else does, and always where it is the only one of them.
+    fn complete_replacement(&self, old: Replaced<'_>, new: SlotId) -> Result<SlotId, KeyringError> {
+        let slot = old.id();
+        let replaced = self.change(Saves::Twice, |draft| {
+            let slots = &mut draft.header.slots;
+            let is_there = old.is_in(slots);
+            if slots.kind_of(new).is_none() {
+                return Err(KeyringError::UnknownSlot(if is_there { new } else { slot }));
+            }
+            if !is_there && !slots.opens_without(Some(new)) {
+                return Ok(true);
+            }
+            let gone = if is_there { slot } else { new };
+            slots.remove(gone);
+            draft.record(Event::SlotRemoved(gone));
+            Ok(is_there)
+        });
+        if self.recording_refusal("RemoveUnlockSlot", Some(slot), replaced)? {
+            Ok(new)
+        } else {
+            Err(KeyringError::UnknownSlot(slot))
+        }
     }
 
     /// Removes the slots `gone` and adds new ones, in one change: for someone who recovers a vault there is nothing in
@@ -227,7 +329,7 @@ impl Keys {
                     draft.record(Event::SlotAdded(slot.id()));
                     draft.header.slots.push(slot);
                 }
-                if draft.header.slots.usable() == 0 {
+                if !draft.header.slots.opens_without(None) {
                     return Err(gone
                         .first()
                         .map_or(KeyringError::NoSecret, |slot| KeyringError::LastSlot(*slot)));
@@ -242,7 +344,7 @@ impl Keys {
     fn take_out(&self, slot: SlotId) -> Result<(), KeyringError> {
         self.change(Saves::Twice, |draft| {
             let slots = &mut draft.header.slots;
-            if slots.kind_of(slot).is_some() && slots.usable() == 1 {
+            if slots.kind_of(slot).is_some() && !slots.opens_without(Some(slot)) {
                 return Err(KeyringError::LastSlot(slot));
             }
             if !slots.remove(slot) {

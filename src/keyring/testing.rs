@@ -71,6 +71,8 @@ impl Fixture {
             limit: crate::unlock::CostLimit::Usual,
             accept_rollback: false,
             next_version: None,
+            first_use: false,
+            written_elsewhere: false,
             host: SeenGenerations::at(self.dir.path().join("state")),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
         }

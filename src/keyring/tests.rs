@@ -25,6 +25,7 @@ use crate::unlock::{CostLimit, RecoveryKey, Secret, Slot, UnlockError};
 mod backup;
 mod blobs;
 mod closed;
+mod custodians;
 mod damage;
 mod events;
 mod import;
@@ -39,6 +40,7 @@ mod observer;
 mod reserve;
 mod rollback;
 mod scale;
+mod sharing;
 mod slots;
 mod version_states;
 

@@ -120,7 +120,7 @@ impl Table {
 
     /// Whether a version is retired and its material deleted.
     pub(super) fn is_trimmed(&self, id: BackingKeyId) -> bool {
-        self.body.key(id.key).is_some_and(|key| {
+        self.key(id.key).is_some_and(|key| {
             id.version < key.min_decryption && key.version(id.version).is_some_and(|v| v.material.is_none())
         })
     }
@@ -128,7 +128,7 @@ impl Table {
     /// What a version of a key that waits for material lacks itself.
     fn awaited(&self, id: BackingKeyId, now: Timestamp) -> UnusableReason {
         let version = |key: &Key| key.version(id.version).map(|v| (v.material.is_some(), v.has_expired(now)));
-        match self.body.key(id.key).and_then(version) {
+        match self.key(id.key).and_then(version) {
             Some((_, true)) => UnusableReason::Expired,
             Some((false, false)) => UnusableReason::NoMaterial,
             Some((true, false)) | None => UnusableReason::PendingImport,

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::error::{CallError, KmsError, KmsErrorName};
 use super::import::Import;
-use super::request::{Call, NewKey};
+use super::request::{Call, NewKey, Page};
 use super::{data, responses, tags};
 use crate::events::arn;
 use crate::ids::{AliasName, KeyId};
@@ -27,18 +27,8 @@ impl Keys {
         match call {
             Call::CreateKey { key } => self.create_key_as_asked(key),
             Call::DescribeKey { key_id } => Ok(self.of_key(&KeyRef::parse(key_id)?, responses::metadata)?),
-            Call::ListKeys { page } => {
-                let item = |key: &Key| {
-                    let id = key.id.to_string();
-                    (id.clone(), json!({ "KeyId": id, "KeyArn": arn(key.id) }))
-                };
-                let items = self.of_all(|keys, _| keys.iter().map(item).collect());
-                Ok(responses::page("Keys", items, page)?)
-            }
-            Call::ListAliases { key_id, page } => {
-                let items = self.aliases_by_name(key_id.as_deref())?;
-                Ok(responses::page("Aliases", items, page)?)
-            }
+            Call::ListKeys { page } => Ok(self.page_of_keys(page)?),
+            Call::ListAliases { key_id, page } => self.page_of_aliases(key_id.as_deref(), page),
             Call::CreateAlias { alias_name, target_key_id } => {
                 self.create_alias(own_alias(alias_name)?, &KeyRef::parse_target(target_key_id)?)?;
                 Ok(Value::Null)
@@ -106,6 +96,7 @@ impl Keys {
                 expiration_model,
                 valid_to,
                 import_type,
+                key_material_id,
             } => self.import_key_material(&Import {
                 key_id,
                 token: import_token,
@@ -113,6 +104,7 @@ impl Keys {
                 expiration_model: expiration_model.as_deref(),
                 valid_to: valid_to.as_deref(),
                 import_type: import_type.as_deref(),
+                material_id: key_material_id.as_deref(),
             }),
             Call::DeleteImportedKeyMaterial { key_id, key_material_id } => {
                 self.delete_imported(key_id, key_material_id.as_deref())
@@ -180,16 +172,48 @@ impl Keys {
         Ok(self.of_key(&id.into(), responses::metadata)?)
     }
 
-    fn aliases_by_name(&self, key_id: Option<&str>) -> Result<Vec<(String, Value)>> {
+    fn page_of_keys(&self, page: &Page) -> std::result::Result<Value, KmsError> {
+        let limit = responses::page_limit(page)?;
+        self.of_all(|keys, _| {
+            let start = match &page.marker {
+                None => 0,
+                Some(marker) => {
+                    let last = marker.parse::<KeyId>().ok();
+                    let at = last.and_then(|last| keys.iter().position(|key| key.id == last));
+                    at.ok_or_else(responses::no_marker)? + 1
+                }
+            };
+            let item = |key: &Key| {
+                let id = key.id.to_string();
+                (id.clone(), json!({ "KeyId": id, "KeyArn": arn(key.id) }))
+            };
+            Ok(responses::page_of("Keys", keys[start..].iter().map(item), limit))
+        })
+    }
+
+    /// By name. Only as many as the page has are put in order.
+    fn page_of_aliases(&self, key_id: Option<&str>, page: &Page) -> Result<Value> {
+        let limit = responses::page_limit(page)?;
         let key = key_id
             .map(|asked| self.of_key(&KeyRef::parse_key(asked)?, |key| key.id).map_err(CallError::from));
         let key = key.transpose()?;
+        let item = |alias: &Alias| (alias.name.to_string(), responses::alias(alias));
         Ok(self.of_all(|_, aliases| {
-            let mut of_key: Vec<&Alias> =
+            let mut listed: Vec<&Alias> =
                 aliases.iter().filter(|alias| key.is_none_or(|key| alias.key == key)).collect();
-            of_key.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-            of_key.into_iter().map(|alias| (alias.name.to_string(), responses::alias(alias))).collect()
-        }))
+            if let Some(marker) = &page.marker {
+                let is_last = |alias: &&Alias| alias.name.as_str() == marker;
+                let last = listed.iter().copied().find(is_last).ok_or_else(responses::no_marker)?;
+                listed.retain(|alias| alias.name > last.name);
+            }
+            if listed.len() > limit {
+                listed.select_nth_unstable_by(limit, |a, b| a.name.cmp(&b.name));
+                // One more than the page has, which says that there are others.
+                listed.truncate(limit + 1);
+            }
+            listed.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+            Ok::<_, KmsError>(responses::page_of("Aliases", listed.into_iter().map(item), limit))
+        })?)
     }
 }
 

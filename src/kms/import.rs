@@ -72,6 +72,8 @@ pub(super) struct Import<'a> {
     pub(super) expiration_model: Option<&'a str>,
     pub(super) valid_to: Option<&'a str>,
     pub(super) import_type: Option<&'a str>,
+    /// The id that the material must have.
+    pub(super) material_id: Option<&'a str>,
 }
 
 impl Keys {
@@ -112,6 +114,7 @@ impl Keys {
             Some(other) => return Err(unknown_value("importType", other).into()),
         };
         let expires = expiry(asked, now)?;
+        let expected = asked.material_id.map(parse_material_id).transpose()?;
         let token = BASE64.decode(asked.token).ok().and_then(|sealed| Token::open(self, &sealed));
         let token = token.filter(|token| token.key == key).ok_or_else(|| {
             KmsError::new(Name::InvalidImportTokenException, "The import token isn't one of this key.")
@@ -126,20 +129,25 @@ impl Keys {
             let why = "It doesn't unwrap to 32 bytes of key material with the key of this import token.";
             KmsError::new(Name::InvalidCiphertextException, why)
         })?;
+        if expected.is_some_and(|expected| expected != material.material_id(key)) {
+            let why = "The key material isn't the one that the KeyMaterialId names.";
+            return Err(KmsError::new(Name::IncorrectKeyMaterialException, why).into());
+        }
         let id = self.import_material(key, material, kind, expires)?;
         Ok(json!({ "KeyId": arn(key), "KeyMaterialId": responses::hex(&id) }))
     }
 
     pub(super) fn delete_imported(&self, key_id: &str, material: Option<&str>) -> Result<Value> {
         let key = self.of_key(&KeyRef::parse_key(key_id)?, |key| key.id)?;
-        let parse = |text: &str| {
-            let bytes = data_encoding::HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok();
-            bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| unknown_value("keyMaterialId", text))
-        };
-        let wanted: Option<[u8; 32]> = material.map(parse).transpose()?;
+        let wanted = material.map(parse_material_id).transpose()?;
         let id = self.delete_material(key, wanted)?;
         Ok(json!({ "KeyId": arn(key), "KeyMaterialId": responses::hex(&id) }))
     }
+}
+
+fn parse_material_id(text: &str) -> std::result::Result<[u8; 32], KmsError> {
+    let bytes = data_encoding::HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok();
+    bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| unknown_value("keyMaterialId", text))
 }
 
 /// When the material expires.

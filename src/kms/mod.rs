@@ -20,5 +20,7 @@ pub use data::{DataKey, Decrypt, Encrypt, Pairs, Random, ReEncrypt, SecretText, 
 pub use error::{CallError, KmsError, KmsErrorName};
 pub use request::{Call, Materials, NewKey, Page, Tag};
 
+pub use crate::keyring::policy_is_understood;
+
 #[cfg(test)]
 mod tests;

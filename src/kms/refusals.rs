@@ -1,12 +1,13 @@
 //! Operations for the audit log: those that were refused or failed, and on behalf of a principal those that only looked.
 //!
 //! A principal that is a user causes requests as fast as it likes. So what comes of them is recorded within limits
-//! ([`Class::Requests`]) and waits for no disk; what the vault's owner asks for and is refused is durable. A sync
+//! ([`Class::Requests`](crate::events::Class::Requests)), beyond which only the first of a kind in a while is ([`RequestKind`]),
+//! and waits for no disk; what the vault's owner asks for and is refused is durable. A sync
 //! of the disk for each request would cost most of its time: on ext4 some 130 a second were answered instead of 590.
 
 use super::error::{KmsError, KmsErrorName};
 use super::request::Call;
-use crate::events::{Actor, Class, Event, Principal};
+use crate::events::{Actor, Event, Principal, RequestKind};
 use crate::ids::BackingKeyId;
 use crate::keyring::{KeyError, KeyRef, KeyringError, Keys};
 
@@ -37,14 +38,14 @@ impl Keys {
     }
 
     fn record_request(&self, call: &Call, used: Option<BackingKeyId>, code: Option<&str>) {
-        self.events().record_limited(Class::Requests, || {
-            let named = || about(call).and_then(|about| self.of_key(&about, |key| key.id).ok());
-            Event::KmsRequest {
-                operation: call.operation(),
-                key: used.map(|used| used.key).or_else(named),
-                version: used.map(|used| used.version),
-                code: code.map(str::to_owned),
-            }
+        let named = || about(call).and_then(|about| self.of_key(&about, |key| key.id).ok());
+        let key = used.map(|used| used.key).or_else(named);
+        let kind = RequestKind { operation: call.operation(), key, refused: code.is_some() };
+        self.events().record_request(kind, || Event::KmsRequest {
+            operation: kind.operation,
+            key,
+            version: used.map(|used| used.version),
+            code: code.map(str::to_owned),
         });
     }
 

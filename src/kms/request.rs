@@ -112,6 +112,8 @@ pub enum Call {
         expiration_model: Option<String>,
         valid_to: Option<String>,
         import_type: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key_material_id: Option<String>,
     },
     /// Delete imported key material: the current one, or that of an id.
     DeleteImportedKeyMaterial { key_id: String, key_material_id: Option<String> },

@@ -159,31 +159,47 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 /// # Errors
 /// A limit out of range, a marker that names no item.
 pub(super) fn page(field: &str, items: Vec<(String, Value)>, page: &Page) -> Result<Value, KmsError> {
-    let limit = page.limit.unwrap_or(PAGE);
-    let size = usize::try_from(limit)
-        .ok()
-        .filter(|_| (1..=PAGE_MAX).contains(&limit))
-        .ok_or_else(|| KmsError::out_of_range("limit", limit, 1, PAGE_MAX))?;
+    let limit = page_limit(page)?;
     let start = match &page.marker {
         None => 0,
         Some(marker) => {
-            items.iter().position(|(name, _)| name == marker).map(|at| at + 1).ok_or_else(|| {
-                KmsError::new(KmsErrorName::InvalidMarkerException, "The marker is none that a list gave.")
-            })?
+            items.iter().position(|(name, _)| name == marker).map(|at| at + 1).ok_or_else(no_marker)?
         }
     };
-    let rest = items.len().saturating_sub(start);
-    let mut next = None;
-    let mut values = Vec::with_capacity(rest.min(size));
-    for (name, value) in items.into_iter().skip(start).take(size) {
+    Ok(page_of(field, items.into_iter().skip(start), limit))
+}
+
+/// How many items a page has, at most.
+///
+/// # Errors
+/// It is out of range.
+pub(super) fn page_limit(page: &Page) -> Result<usize, KmsError> {
+    let limit = page.limit.unwrap_or(PAGE);
+    usize::try_from(limit)
+        .ok()
+        .filter(|_| (1..=PAGE_MAX).contains(&limit))
+        .ok_or_else(|| KmsError::out_of_range("limit", limit, 1, PAGE_MAX))
+}
+
+/// The refusal of a marker that names no item.
+pub(super) fn no_marker() -> KmsError {
+    KmsError::new(KmsErrorName::InvalidMarkerException, "The marker is none that a list gave.")
+}
+
+/// The first items as a page. Only these are made: a list of many keys has many pages.
+pub(super) fn page_of(field: &str, mut items: impl Iterator<Item = (String, Value)>, limit: usize) -> Value {
+    let (mut values, mut last) = (Vec::new(), None);
+    for (name, value) in items.by_ref().take(limit) {
         values.push(value);
-        next = Some(name);
+        last = Some(name);
     }
+    let next = last.filter(|_| items.next().is_some());
     let mut out = Map::new();
     out.insert(field.to_owned(), Value::Array(values));
-    if let (true, Some(next)) = (rest > size, next) {
+    let truncated = next.is_some();
+    if let Some(next) = next {
         out.insert("NextMarker".to_owned(), next.into());
     }
-    out.insert("Truncated".to_owned(), (rest > size).into());
-    Ok(Value::Object(out))
+    out.insert("Truncated".to_owned(), truncated.into());
+    Value::Object(out)
 }

@@ -17,6 +17,7 @@ mod data;
 mod faults;
 #[cfg(feature = "aws-lc")]
 mod import;
+mod many_keys;
 mod may_only_read;
 mod prefixes;
 mod refusals;

@@ -55,6 +55,8 @@ macro_rules! metrics {
 metrics! {
     UP: Gauge "rekeyfs_up" []
         "Whether the vault is mounted and its daemon answers.";
+    EXPECTED_UP: Gauge "rekeyfs_expected_up" ["path"]
+        "Whether what the command was given as a vault that should be mounted is, and its daemon answers.";
     BUILD_INFO: Gauge "rekeyfs_build_info" ["version"]
         "1, with the version of the program that answered.";
     PROCESS_START: Gauge "rekeyfs_process_start_time_seconds" []

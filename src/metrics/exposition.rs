@@ -26,6 +26,11 @@ pub struct Source {
 }
 
 impl Source {
+    /// The samples of a vault of which nothing is known.
+    pub fn unknown() -> Self {
+        Self { vault: String::new(), mountpoint: String::new() }
+    }
+
     /// The samples of a vault that is or was mounted at `mountpoint`.
     pub fn mounted(vault: String, mountpoint: &Path) -> Self {
         Self { vault, mountpoint: printable::path(mountpoint) }

@@ -57,6 +57,7 @@ operations! {
     Create = "create",
     Read = "read",
     Write = "write",
+    Flush = "flush",
     Release = "release",
     Fsync = "fsync",
     OpenDir = "opendir",

@@ -46,6 +46,8 @@ pub(super) fn split() -> Result<Side, MountError> {
             Ok(Side::Parent(Waiting { daemon, from_daemon: from_daemon.into() }))
         }
         Forked::Child => {
+            // Asking a custodian before the fork has used some.
+            crate::sys::locked::forget_after_fork();
             drop(from_daemon);
             // It fails for a group leader only, which a new process isn't.
             let _ = setsid();

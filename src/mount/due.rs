@@ -118,7 +118,7 @@ mod tests {
     use crate::keyring::{Clock, KeyringFile, OpenOptions, SeenGenerations};
     use crate::kms::Call;
     use crate::unlock::Secret;
-    use crate::vault::{Vault, VaultOptions};
+    use crate::vault::{Sharing, Vault, VaultOptions};
 
     struct Moved(AtomicI64);
 
@@ -143,7 +143,8 @@ mod tests {
         let keys = opened.keys;
         std::fs::create_dir(dir.path().join("tree")).unwrap();
         let tree = std::fs::File::open(dir.path().join("tree")).unwrap();
-        let plain = VaultOptions { read_only: false, lazy_rewrap: false, no_atime: false };
+        let plain =
+            VaultOptions { read_only: false, lazy_rewrap: false, no_atime: false, sharing: Sharing::Alone };
         let vault = Vault::new(tree.into(), Arc::clone(&keys), plain).unwrap();
         let open = Arc::new(OpenVault::with_files(vault));
         let start = || Scheduler::start(Arc::clone(&keys), Arc::clone(&open)).unwrap();

@@ -50,6 +50,20 @@ pub enum MountError {
         /// Who holds it: process id, command, mountpoint, as far as known.
         holder: String,
     },
+    /// Another host had the vault in use, ended without unmounting, and may write still.
+    #[error(
+        "{}: host {host} ended without unmounting it, and {on} doesn't keep its late writes out: switch that host off, or end \
+         its client of {on}, and then say so with `rekeyfs hosts evict {} {host} --host-is-dead`",
+        path.display(), path.display()
+    )]
+    HostLost {
+        /// The vault.
+        path: PathBuf,
+        /// Its name, escaped.
+        host: String,
+        /// The type of the filesystem.
+        on: &'static str,
+    },
     /// FUSE isn't available.
     #[error("FUSE: {0}")]
     Fuse(String),

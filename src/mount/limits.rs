@@ -2,6 +2,7 @@
 //! its memory, and limits that would end a mount or make it fail are raised.
 
 use std::fmt;
+use std::io;
 
 use rustix::fd::AsFd;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
@@ -88,7 +89,8 @@ pub fn protect_memory() {
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         tracing::warn!(%error, "other processes of this user can read this one's memory");
     }
-    lower_to_zero(Resource::Core);
+    // It lowers a limit, so it doesn't fail.
+    let _ = sys::process::forbid_core_dumps();
     if rustix::process::geteuid().is_root() {
         // Ignored on failure: a container's root may not. `warn_of_unlocked_memory` says what came of it.
         let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
@@ -97,19 +99,26 @@ pub fn protect_memory() {
     }
 }
 
-/// What is to be said where keys could not be locked into memory: how much may be, how much they take, and what raises it.
+/// What is to be said where keys could not be locked into memory: how much they take, why that isn't locked, and what helps.
 pub(super) fn warn_of_unlocked_memory() -> Option<String> {
-    let allowed = getrlimit(Resource::Memlock).current.unwrap_or(u64::MAX);
-    (!sys::locked::all_locked()).then(|| unlocked_memory(allowed, sys::locked::wanted() as u64))
+    let allowed = getrlimit(Resource::Memlock).current;
+    sys::locked::refusal().map(|refusal| unlocked_memory(&refusal, allowed, sys::locked::wanted() as u64))
 }
 
-fn unlocked_memory(allowed: u64, wanted: u64) -> String {
-    format!(
-        "keys could be swapped out: they take {} KiB of locked memory, and {} KiB are allowed; raise the limit and mount again \
-         (LimitMEMLOCK= in a unit, memlock in /etc/security/limits.conf, ulimit -l)",
-        wanted >> 10,
-        allowed >> 10
-    )
+/// The limit is to blame only where it is less than what is wanted: containers refuse locked memory whatever it is.
+fn unlocked_memory(refusal: &io::Error, allowed: Option<u64>, wanted: u64) -> String {
+    let take = format!("keys could be swapped out: they take {} KiB of locked memory", wanted >> 10);
+    match allowed.filter(|allowed| *allowed < wanted) {
+        Some(allowed) => format!(
+            "{take}, and {} KiB are allowed; raise the limit and mount again (LimitMEMLOCK= in a unit, memlock in \
+             /etc/security/limits.conf, ulimit -l)",
+            allowed >> 10
+        ),
+        None => format!(
+            "{take}, which the limit allows and the system refuses ({refusal}); in a container, give it the capability \
+             CAP_IPC_LOCK and the system call mlock, or encrypt the host's swap space"
+        ),
+    }
 }
 
 /// Checks that the limit of open files can be raised to what a mount needs.
@@ -142,10 +151,6 @@ fn raise(resource: Resource) {
     let _ = setrlimit(resource, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
-fn lower_to_zero(resource: Resource) {
-    let _ = setrlimit(resource, Rlimit { current: Some(0), maximum: Some(0) });
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,9 +162,20 @@ mod tests {
 
     #[test]
     fn unlocked_memory_is_told_in_figures_with_what_raises_the_limit() {
-        let told = unlocked_memory(8 << 10, 192 << 10);
+        let told = unlocked_memory(&io::Error::from_raw_os_error(libc::ENOMEM), Some(8 << 10), 192 << 10);
         for part in ["192 KiB", " 8 KiB are allowed", "LimitMEMLOCK=", "limits.conf", "ulimit -l"] {
             assert!(told.contains(part), "{part}: {told}");
+        }
+    }
+
+    #[test]
+    fn a_limit_that_is_high_enough_is_not_blamed_for_memory_that_is_not_locked() {
+        for allowed in [None, Some(192 << 10), Some(8 << 20)] {
+            let told = unlocked_memory(&io::Error::from_raw_os_error(libc::EPERM), allowed, 192 << 10);
+            for part in ["192 KiB", "the system refuses (Operation not permitted", "CAP_IPC_LOCK"] {
+                assert!(told.contains(part), "{part}: {told}");
+            }
+            assert!(!told.contains("are allowed") && !told.contains("ulimit"), "{told}");
         }
     }
 

@@ -2,37 +2,40 @@
 //! records the holder, for the message to a process that is refused, and is emptied when the lock is released.
 //!
 //! The file lies beside the ciphertext, where others may read and write it. So it holds no more than the holder's process,
-//! host and subcommand, and nothing but the time to wait for the holder depends on its content. Only the vault's owner can
+//! host and subcommand. The time to wait for the holder depends on its content, and whether a host that ended without unmounting
+//! is in the way (`lost_host`); nothing else does. Only the vault's owner can
 //! open it (0600), so that nobody else can hold the lock. In a vault that this program may only read (`storage::Writable`)
 //! it is locked and not written.
 
+mod lost_host;
+mod record;
+mod taken_over;
+
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::geteuid;
-use serde::{Deserialize, Serialize};
 
 use super::error::MountError;
-use super::mountinfo::{self, Mount};
+use super::mountinfo::Mount;
 use super::mountpoint::is_dead;
 use crate::keyring::{KeyringDir, KeyringFile};
 use crate::storage::{self, Access, Errno, Walked, Writable, walk};
 
-const NAME: &[u8] = b"lock";
+pub use lost_host::{Fencing, LostHost, SharedFilesystem};
+pub(super) use record::host;
+use record::{Holder, NAME, Record};
+pub use taken_over::TakeOverWatch;
 
 /// How long one holder is waited for. A daemon that is ending has unmounted and syncs the lower filesystem; a command derives
 /// its key and saves.
 const PATIENCE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(20);
-
-/// The longest holder record that is read, in bytes.
-const RECORD_MAX: u64 = 16 << 10;
 
 /// The lock of a vault, held by this process and its forked children.
 #[derive(Debug)]
@@ -41,22 +44,15 @@ pub struct VaultLock {
     dir: OwnedFd,
     file: File,
     writable: Option<Writable>,
+    /// Whether other hosts may see it: the record is durable then.
+    shared: bool,
+    /// This host's name when the lock was taken. It may be given another one meanwhile, and what this process wrote is of this
+    /// host still.
+    host: String,
+    /// Whether the record is there, as this process wrote it.
+    recorded: AtomicBool,
     /// The process that wrote the record, and that empties it; 0: none.
     signed: AtomicU32,
-}
-
-/// The record in the lock file.
-#[derive(Serialize, Deserialize)]
-struct Holder {
-    pid: u32,
-    /// Older programs don't record it.
-    #[serde(default)]
-    host: String,
-    /// The subcommand's name. Older programs wrote the whole command line.
-    command: String,
-    /// The device number of the mount that it serves.
-    #[serde(default)]
-    serves: Option<u64>,
 }
 
 impl VaultLock {
@@ -64,7 +60,8 @@ impl VaultLock {
     /// or a command at work), and as long for each further holder, if many commands run at once.
     ///
     /// # Errors
-    /// [`MountError::InUse`], naming the holder; [`MountError::Vault`] if the lock file can't be opened.
+    /// [`MountError::InUse`], naming the holder; [`MountError::HostLost`] if another host ended without unmounting;
+    /// [`MountError::Vault`] if the lock file can't be opened.
     pub fn take(vault: &Path) -> Result<Self, MountError> {
         Self::take_within(vault, PATIENCE)
     }
@@ -78,8 +75,7 @@ impl VaultLock {
     }
 
     fn take_within(vault: &Path, patience: Duration) -> Result<Self, MountError> {
-        let failed =
-            |error| MountError::Vault { path: vault.to_owned(), action: "cannot open its lock", error };
+        let failed = |error| cannot_open(vault, error);
         let dir = open_vault(vault).map_err(failed)?;
         Self::take_from(vault, dir, KeyringFile::writable(vault).ok(), patience)
     }
@@ -90,13 +86,83 @@ impl VaultLock {
         writable: Option<Writable>,
         patience: Duration,
     ) -> Result<Self, MountError> {
-        let failed =
-            |error| MountError::Vault { path: vault.to_owned(), action: "cannot open its lock", error };
+        let failed = |error| cannot_open(vault, error);
+        let (lock, shared) = Self::hold(vault, dir, writable, patience)?;
+        if let Some(shared) = shared
+            && let Some(lost) = lock.other_host()?.filter(|lost| lost.changes)
+        {
+            lost.allow(vault, &shared)?;
+            if !lost.stands_still(lock.dir()).map_err(|error| failed(error.into()))? {
+                let holder = format!("host {}, which renews its lease of it", lost.name.escape_default());
+                return Err(MountError::InUse { path: vault.to_owned(), holder });
+            }
+        }
+        lock.write(None, false);
+        Ok(lock)
+    }
+
+    /// Takes the lock and leaves the record as it is.
+    fn hold(
+        vault: &Path,
+        dir: OwnedFd,
+        writable: Option<Writable>,
+        patience: Duration,
+    ) -> Result<(Self, Option<SharedFilesystem>), MountError> {
+        let failed = |error| cannot_open(vault, error);
         let mut file = open(dir.as_fd(), writable).map_err(|error| failed(error.into()))?;
         wait(vault, &mut file, FlockOperation::NonBlockingLockExclusive, patience)?;
-        let lock = Self { vault: vault.to_owned(), dir, file, writable, signed: AtomicU32::new(0) };
-        lock.sign();
-        Ok(lock)
+        let shared = SharedFilesystem::of(dir.as_fd());
+        let (vault, host) = (vault.to_owned(), host());
+        let (recorded, signed) = (AtomicBool::new(false), AtomicU32::new(0));
+        let lock = Self { vault, dir, file, writable, shared: shared.is_some(), host, recorded, signed };
+        Ok((lock, shared))
+    }
+
+    /// As [`VaultLock::take`], and a host that ended without unmounting is no obstacle: returned, its record stays until
+    /// [`VaultLock::forget_lost_host`].
+    ///
+    /// # Errors
+    /// [`MountError::InUse`], [`MountError::Vault`].
+    pub fn take_over(vault: &Path) -> Result<(Self, Option<LostHost>), MountError> {
+        let failed = |error| cannot_open(vault, error);
+        let dir = open_vault(vault).map_err(failed)?;
+        let (lock, _) = Self::hold(vault, dir, KeyringFile::writable(vault).ok(), PATIENCE)?;
+        let lost = lock.other_host()?.filter(|lost| lost.changes);
+        if lost.is_none() {
+            lock.write(None, false);
+        }
+        Ok((lock, lost))
+    }
+
+    /// Empties the record of a host that is dead, durably.
+    ///
+    /// # Errors
+    /// [`MountError::InUse`] if the record is another one by now; [`MountError::Vault`].
+    pub fn forget_lost_host(&self, lost: &LostHost) -> Result<(), MountError> {
+        // A secret was waited for, and the lock may be lost: a mount whose record is emptied ends.
+        if self.other_host()?.as_ref() != Some(lost) {
+            let holder = "another host, which has taken it over".to_owned();
+            return Err(MountError::InUse { path: self.vault.clone(), holder });
+        }
+        self.file.set_len(0).and_then(|()| self.file.sync_all()).map_err(|error| MountError::Vault {
+            path: self.vault.clone(),
+            action: "cannot empty the record in its lock",
+            error,
+        })
+    }
+
+    /// No lock: of a mount that reads beside one that has it.
+    ///
+    /// # Errors
+    /// [`MountError::Vault`] if the vault's directory can't be opened.
+    pub fn beside(vault: &Path) -> Result<Self, MountError> {
+        let failed = |error| cannot_open(vault, error);
+        let dir = open_vault(vault).map_err(failed)?;
+        // Nothing is locked, and nothing is written, for want of leave.
+        let file = dir.try_clone().map_err(failed)?.into();
+        let (vault, host) = (vault.to_owned(), String::new());
+        let (recorded, signed) = (AtomicBool::new(false), AtomicU32::new(0));
+        Ok(Self { vault, dir, file, writable: None, shared: false, host, recorded, signed })
     }
 
     /// Keeps mounts away from a vault that is only read, such as a copy, or one on a read-only medium. Nothing is written, not
@@ -105,8 +171,7 @@ impl VaultLock {
     /// # Errors
     /// As [`VaultLock::take`].
     pub fn look(vault: &Path) -> Result<Option<Self>, MountError> {
-        let failed =
-            |error| MountError::Vault { path: vault.to_owned(), action: "cannot open its lock", error };
+        let failed = |error| cannot_open(vault, error);
         let dir = open_vault(vault).map_err(failed)?;
         let mut file: File = match storage::open_file(dir.as_fd(), NAME, Access::ReadOnly) {
             Ok(file) => file.into(),
@@ -114,30 +179,84 @@ impl VaultLock {
             Err(error) => return Err(failed(error.into())),
         };
         wait(vault, &mut file, FlockOperation::NonBlockingLockShared, PATIENCE)?;
-        Ok(Some(Self { vault: vault.to_owned(), dir, file, writable: None, signed: AtomicU32::new(0) }))
+        let (vault, host) = (vault.to_owned(), String::new());
+        let (recorded, signed) = (AtomicBool::new(false), AtomicU32::new(0));
+        Ok(Some(Self { vault, dir, file, writable: None, shared: false, host, recorded, signed }))
     }
 
-    /// Records that this process holds the lock. Called again after a fork.
-    pub fn sign(&self) {
-        self.write(None);
+    /// Records that this process may change the vault from now on: the secret was given. Until then a host that is lost is in nobody's
+    /// way.
+    ///
+    /// # Errors
+    /// [`MountError::InUse`] if another host has taken the vault over meanwhile, for the lock was lost.
+    pub fn sign(&self) -> Result<(), MountError> {
+        self.sign_as(None)
     }
 
     /// Records that this process serves the mount with this device number.
-    pub fn serves(&self, device: u64) {
-        self.write(Some(device));
+    ///
+    /// # Errors
+    /// As [`VaultLock::sign`].
+    pub fn serves(&self, device: u64) -> Result<(), MountError> {
+        self.sign_as(Some(device))
     }
 
-    fn write(&self, serves: Option<u64>) {
+    /// Records that another secret is waited for: the one that was given opened nothing, so nothing was changed.
+    pub fn await_secret(&self) {
+        if self.recorded.load(Ordering::Relaxed) && matches!(self.other_host(), Ok(Some(_)) | Err(_)) {
+            // Another host that has the vault by now is named at the next attempt.
+            return;
+        }
+        self.write(None, false);
+    }
+
+    fn sign_as(&self, serves: Option<u64>) -> Result<(), MountError> {
+        // Its record stands: by it the other host sees that it has the vault.
+        if self.recorded.load(Ordering::Relaxed)
+            && let Some(other) = self.other_host()?
+        {
+            let holder = format!("host {}, which has taken it over", other.name.escape_default());
+            return Err(MountError::InUse { path: self.vault.clone(), holder });
+        }
+        self.write(serves, true);
+        Ok(())
+    }
+
+    /// The other host whose record is there, where several hosts can have the vault.
+    fn other_host(&self) -> Result<Option<LostHost>, MountError> {
+        if !self.shared {
+            return Ok(None);
+        }
+        LostHost::of(self.dir(), &self.host).map_err(|error| MountError::Vault {
+            path: self.vault.clone(),
+            action: "cannot read the record in its lock",
+            error,
+        })
+    }
+
+    fn write(&self, serves: Option<u64>, changes: bool) {
         if self.writable.is_none() {
             return;
         }
-        let pid = std::process::id();
-        let holder = Holder { pid, host: host(), command: subcommand(), serves };
-        self.signed.store(pid, Ordering::Relaxed);
-        // On a read-only filesystem it stays as it is.
-        if let Err(error) = write_holder(&self.file, &holder) {
-            tracing::debug!(%error, vault = %self.vault.display(), "the lock's holder is not written down");
+        let holder = Holder::this_process(&self.host, serves, changes);
+        self.signed.store(holder.pid, Ordering::Relaxed);
+        let written = holder.write(&self.file).and_then(|()| self.make_durable());
+        self.recorded.store(written.is_ok(), Ordering::Relaxed);
+        let Err(error) = written else { return };
+        let vault = self.vault.display();
+        // On a read-only filesystem, where the file is open to be read, it stays as it is.
+        if self.shared && error.raw_os_error() != Some(Errno::BADF.raw_os_error()) {
+            tracing::warn!(
+                "{vault}: that this host has it in use can't be recorded ({error}): if it is lost, no other host is kept away"
+            );
+        } else {
+            tracing::debug!(%error, %vault, "the lock's holder is not written down");
         }
+    }
+
+    /// What the record says, for other hosts.
+    fn make_durable(&self) -> io::Result<()> {
+        if self.shared { self.file.sync_data() } else { Ok(()) }
     }
 
     /// Leaves the lock to the forked child.
@@ -145,10 +264,24 @@ impl VaultLock {
         self.signed.store(0, Ordering::Relaxed);
     }
 
-    /// Empties the record, if this process wrote it. It holds the lock still.
+    /// Watches whether another host takes the vault over, where one can: then this process ends.
+    ///
+    /// # Errors
+    /// If no descriptor or thread can be had.
+    pub fn watch(&self) -> io::Result<Option<TakeOverWatch>> {
+        // Who doesn't write the record can't see that it was replaced.
+        if !self.shared || self.writable.is_none() {
+            return Ok(None);
+        }
+        let (dir, recorded) = (self.dir.try_clone()?, self.recorded.load(Ordering::Relaxed));
+        TakeOverWatch::start(dir, self.vault.clone(), self.host.clone(), recorded).map(Some)
+    }
+
+    /// Empties the record, if this process wrote it and no other host has done so since. It holds the lock still, as far as it knows.
     pub fn clear(&self) {
-        if self.signed.swap(0, Ordering::Relaxed) == std::process::id() {
-            let _ = self.file.set_len(0);
+        let taken_over = || !matches!(self.other_host(), Ok(None));
+        if self.signed.swap(0, Ordering::Relaxed) == std::process::id() && !taken_over() {
+            let _ = self.file.set_len(0).and_then(|()| self.make_durable());
         }
     }
 
@@ -169,32 +302,57 @@ impl Drop for VaultLock {
 /// no proof: it may only decide what is waited for.
 pub fn served_mount(vault: BorrowedFd<'_>) -> Option<Mount> {
     let mut file = storage::open_file(vault, NAME, Access::ReadOnly).ok()?.into();
-    read_holder(&mut file)?.mount().filter(|mount| !is_dead(mount))
+    Holder::read(&mut file)?.mount().filter(|mount| !is_dead(mount))
 }
 
-impl Holder {
-    /// The mount that the holder serves, if there is one.
-    fn mount(&self) -> Option<Mount> {
-        let device = self.serves.filter(|_| self.host == host())?;
-        mountinfo::mounts().into_iter().find(|mount| mount.is_vault() && mount.device == device)
-    }
+/// Who has a vault's lock, or ended without giving it back, by the record.
+#[derive(Debug)]
+pub struct LockHolder {
+    /// The host's name; `None`: an older program, or the record isn't whole.
+    pub host: Option<String>,
+    /// Its process.
+    pub pid: Option<u32>,
+    /// Its subcommand.
+    pub command: Option<String>,
+    /// Whether it serves a mount.
+    pub mount: bool,
+    /// Whether that is this host.
+    pub here: bool,
+    /// Whether it holds the lock.
+    pub holds: bool,
+}
 
-    fn describe(&self) -> String {
-        let mut text = format!("process {}", self.pid);
-        // Anyone who can write the ciphertext can write this too, and an older program wrote secrets.
-        if is_word(&self.command) {
-            text += &format!(" (rekeyfs {})", self.command);
-        }
-        if !self.host.is_empty() && self.host != host() {
-            text += &format!(" of another host ({})", self.host.escape_default());
-        }
-        if let Some(mount) = self.mount() {
-            text += &format!(", mounted at {}", mount.mountpoint.display());
-        } else if self.serves.is_some() && self.host == host() {
-            text += ", whose mount is detached, or in another mount namespace, and still in use";
-        }
-        text
-    }
+/// Who uses a vault, as far as can be known without a secret. Takes no lock for longer than it looks.
+///
+/// # Errors
+/// [`MountError::Vault`] if the lock file can't be opened.
+pub fn lock_holder(vault: &Path) -> Result<(Option<LockHolder>, Option<SharedFilesystem>), MountError> {
+    let failed = |error| cannot_open(vault, error);
+    let dir = open_vault(vault).map_err(failed)?;
+    let shared = SharedFilesystem::of(dir.as_fd());
+    let mut file: File = match storage::open_file(dir.as_fd(), NAME, Access::ReadOnly) {
+        Ok(file) => file.into(),
+        Err(Errno::NOENT) => return Ok((None, shared)),
+        Err(error) => return Err(failed(error.into())),
+    };
+    // What only reads shares the lock, and isn't told of.
+    let holds = !is_looked_at(&file);
+    let record = match Record::read(&mut file).map_err(failed)? {
+        Record::Empty if !holds => return Ok((None, shared)),
+        // It waited for a secret, and is in nobody's way.
+        Record::Of(holder) if !holds && !holder.changes => return Ok((None, shared)),
+        Record::Of(holder) => Some(holder),
+        Record::Empty | Record::Torn => None,
+    };
+    let holder = LockHolder {
+        host: record.as_ref().map(|record| record.host.clone()).filter(|host| !host.is_empty()),
+        pid: record.as_ref().map(|record| record.pid),
+        command: record.as_ref().and_then(Holder::command).map(str::to_owned),
+        mount: record.as_ref().is_some_and(Holder::serves_a_mount),
+        here: record.as_ref().is_some_and(|record| !record.is_of_another_host()),
+        holds,
+    };
+    Ok((Some(holder), shared))
 }
 
 /// Locks the file as `how` says. Waits for each of its holders.
@@ -206,7 +364,7 @@ fn wait(vault: &Path, file: &mut File, how: FlockOperation, patience: Duration) 
             Ok(()) => return Ok(()),
             Err(Errno::INTR) => {}
             Err(Errno::WOULDBLOCK) => {
-                let holder = read_holder(file);
+                let holder = Holder::read(file);
                 // An empty record is just being written: that is no new holder.
                 if let Some(pid) = holder.as_ref().map(|holder| holder.pid)
                     && waited_for.replace(pid).is_some_and(|before| before != pid)
@@ -242,30 +400,13 @@ fn is_looked_at(file: &File) -> bool {
     shared && flock(file, FlockOperation::Unlock).is_ok()
 }
 
+fn cannot_open(vault: &Path, error: io::Error) -> MountError {
+    MountError::Vault { path: vault.to_owned(), action: "cannot open its lock", error }
+}
+
 fn open_vault(vault: &Path) -> io::Result<OwnedFd> {
     let dir = walk(vault, geteuid().as_raw()).and_then(Walked::there)?;
     Ok(storage::open_dir(dir.fd(), b".")?)
-}
-
-/// The subcommand of this process: the first word of its command line. The rest may hold secrets and isn't recorded.
-fn subcommand() -> String {
-    let mut words = std::env::args_os();
-    // mount(8) gives the vault first.
-    let program = words.next().map(PathBuf::from);
-    let helper = program
-        .as_deref()
-        .and_then(Path::file_name)
-        .is_some_and(|name| name.as_bytes().starts_with(b"mount."));
-    let first = words.next().and_then(|word| word.into_string().ok()).filter(|word| !helper && is_word(word));
-    first.unwrap_or_else(|| "mount".to_owned())
-}
-
-fn is_word(text: &str) -> bool {
-    (1..=20).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
-}
-
-fn host() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim_end().to_owned()
 }
 
 fn open(dir: BorrowedFd<'_>, writable: Option<Writable>) -> storage::Result<File> {
@@ -282,186 +423,5 @@ fn open(dir: BorrowedFd<'_>, writable: Option<Writable>) -> storage::Result<File
     }
 }
 
-fn write_holder(mut file: &File, holder: &Holder) -> io::Result<()> {
-    let mut record = serde_json::to_vec(holder)?;
-    record.push(b'\n');
-    file.rewind()?;
-    file.write_all(&record)?;
-    file.set_len(record.len() as u64)
-}
-
-fn read_holder(file: &mut File) -> Option<Holder> {
-    file.rewind().ok()?;
-    let mut record = Vec::new();
-    file.take(RECORD_MAX).read_to_end(&mut record).ok()?;
-    serde_json::from_slice(&record).ok()
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn record(vault: &Path) -> String {
-        std::fs::read_to_string(vault.join("lock")).unwrap()
-    }
-
-    #[test]
-    fn the_record_is_of_the_process_and_nothing_it_was_told() {
-        let vault = tempfile::tempdir().unwrap();
-        let lock = VaultLock::take(vault.path()).unwrap();
-        let holder: serde_json::Value = serde_json::from_str(&record(vault.path())).unwrap();
-        let fields: Vec<&String> = holder.as_object().unwrap().keys().collect();
-        assert_eq!(fields, ["pid", "host", "command", "serves"]);
-        assert!(is_word(holder["command"].as_str().unwrap()));
-        lock.leave_to_child();
-        drop(lock);
-        assert_ne!(record(vault.path()), "", "it is the child's");
-    }
-
-    #[test]
-    fn what_an_older_program_or_someone_else_wrote_is_not_shown() {
-        let vault = tempfile::tempdir().unwrap();
-        let _lock = VaultLock::take(vault.path()).unwrap();
-        for command in ["rekeyfs mount v m --extpass 'echo secret'", "\u{1b}[31m", "", "secret word"] {
-            let holder = serde_json::json!({"pid": 7, "command": command, "mountpoint": "/secret"});
-            std::fs::write(vault.path().join("lock"), holder.to_string()).unwrap();
-            let refused = VaultLock::take_within(vault.path(), Duration::ZERO).unwrap_err().to_string();
-            assert!(refused.contains("in use by process 7;"), "{refused}");
-        }
-    }
-
-    #[test]
-    fn a_lock_that_stands_for_another_file_is_refused_and_an_open_one_is_shut() {
-        use std::os::unix::fs::{PermissionsExt, symlink};
-        let vault = tempfile::tempdir().unwrap();
-        let (lock, other) = (vault.path().join("lock"), vault.path().join("other"));
-        std::fs::write(&other, b"of another").unwrap();
-        symlink(&other, &lock).unwrap();
-        VaultLock::take(vault.path()).unwrap_err();
-        if geteuid().is_root() {
-            // As the owner of a vault could have root write into a file of root's.
-            std::fs::remove_file(&lock).unwrap();
-            std::fs::hard_link(&other, &lock).unwrap();
-            std::os::unix::fs::chown(vault.path(), Some(65_533), None).unwrap();
-            VaultLock::take(vault.path()).unwrap_err();
-            std::os::unix::fs::chown(vault.path(), Some(0), None).unwrap();
-        }
-        assert_eq!(std::fs::read(&other).unwrap(), b"of another");
-        std::fs::remove_file(&lock).unwrap();
-        std::fs::write(&lock, b"").unwrap();
-        std::fs::set_permissions(&lock, std::fs::Permissions::from_mode(0o666)).unwrap();
-        drop(VaultLock::take(vault.path()).unwrap());
-        assert_eq!(lock.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    }
-
-    #[test]
-    fn one_at_a_time_and_the_other_is_named() {
-        let vault = tempfile::tempdir().unwrap();
-        let lock = VaultLock::take_within(vault.path(), Duration::ZERO).unwrap();
-        let refused = VaultLock::take_within(vault.path(), Duration::ZERO).unwrap_err();
-        assert!(refused.to_string().contains(&format!("process {}", std::process::id())), "{refused}");
-        drop(lock);
-        assert_eq!(record(vault.path()), "", "emptied when the lock is given up");
-        VaultLock::take_within(vault.path(), Duration::ZERO).unwrap();
-    }
-
-    #[test]
-    fn a_holder_on_its_way_out_is_waited_for() {
-        let vault = tempfile::tempdir().unwrap();
-        let lock = VaultLock::take(vault.path()).unwrap();
-        // As a daemon that has unmounted, but still syncs.
-        lock.serves(u64::MAX);
-        let leaving = std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_millis(100));
-            drop(lock);
-        });
-        VaultLock::take_within(vault.path(), Duration::from_secs(60)).unwrap();
-        leaving.join().unwrap();
-    }
-
-    #[test]
-    fn each_holder_in_turn_is_given_its_time() {
-        let vault = tempfile::tempdir().unwrap();
-        let patience = Duration::from_millis(400);
-        let sign = |lock: &VaultLock, pid| {
-            let holder = Holder { pid, host: host(), command: "kms".to_owned(), serves: None };
-            write_holder(&lock.file, &holder).unwrap();
-        };
-        let lock = VaultLock::take(vault.path()).unwrap();
-        sign(&lock, 1);
-        // As a queue of commands: the lock is never free, but its holder changes.
-        let queue = std::thread::spawn(move || {
-            for pid in 2..=6 {
-                std::thread::sleep(patience / 2);
-                sign(&lock, pid);
-            }
-            std::thread::sleep(patience / 2);
-        });
-        let began = Instant::now();
-        VaultLock::take_within(vault.path(), patience).unwrap();
-        assert!(began.elapsed() > patience);
-        queue.join().unwrap();
-
-        let lock = VaultLock::take(vault.path()).unwrap();
-        sign(&lock, 7);
-        let refused = VaultLock::take_within(vault.path(), patience).unwrap_err();
-        assert!(refused.to_string().contains("process 7"), "{refused}");
-    }
-
-    #[test]
-    fn looking_shares_the_lock_and_writes_nothing() {
-        let vault = tempfile::tempdir().unwrap();
-        assert!(VaultLock::look(vault.path()).unwrap().is_none());
-        assert!(!vault.path().join("lock").exists());
-        drop(VaultLock::take(vault.path()).unwrap());
-        let record = std::fs::read(vault.path().join("lock")).unwrap();
-        let looks = [VaultLock::look(vault.path()).unwrap(), VaultLock::look(vault.path()).unwrap()];
-        assert!(looks.iter().all(Option::is_some));
-        let refused = VaultLock::take_within(vault.path(), Duration::ZERO).unwrap_err().to_string();
-        assert!(refused.contains("rekeyfs fsck"), "{refused}");
-        assert_eq!(std::fs::read(vault.path().join("lock")).unwrap(), record);
-        drop(looks);
-        drop(VaultLock::take_within(vault.path(), Duration::ZERO).unwrap());
-    }
-
-    #[test]
-    fn in_a_vault_that_may_only_be_read_the_lock_is_taken_as_it_is() {
-        // No more of a keyring than can be told without a secret.
-        let header = |ro_compat: u32| {
-            let json =
-                br#"{"vault":"44d8dc31-fa24-42b6-b006-6dae0ab64958","suite":"aes-256-gcm","slots":[]}"#;
-            let mut bytes = b"RKFK\x01\0\0\0\0\0".to_vec();
-            bytes.extend_from_slice(&ro_compat.to_le_bytes());
-            bytes.extend_from_slice(&(json.len() as u32).to_le_bytes());
-            bytes.extend_from_slice(json);
-            bytes
-        };
-        let vault = tempfile::tempdir().unwrap();
-        let keyring = vault.path().join("keyring");
-        std::fs::write(&keyring, header(1 << 31)).unwrap();
-        let lock = VaultLock::take(vault.path()).unwrap();
-        assert!(!vault.path().join("lock").exists());
-        VaultLock::take_within(vault.path(), Duration::ZERO).unwrap_err();
-        drop(lock);
-        std::fs::write(&keyring, header(0)).unwrap();
-        drop(VaultLock::take(vault.path()).unwrap());
-        std::fs::write(&keyring, header(1 << 31)).unwrap();
-        let made = vault.path().join("lock").metadata().unwrap().modified().unwrap();
-        let lock = VaultLock::take(vault.path()).unwrap();
-        lock.serves(7);
-        VaultLock::take_within(vault.path(), Duration::ZERO).unwrap_err();
-        assert_eq!(record(vault.path()), "");
-        drop(lock);
-        assert_eq!(vault.path().join("lock").metadata().unwrap().modified().unwrap(), made);
-        VaultLock::take_within(vault.path(), Duration::ZERO).unwrap();
-    }
-
-    #[test]
-    fn a_torn_record_names_nobody() {
-        let vault = tempfile::tempdir().unwrap();
-        let _lock = VaultLock::take(vault.path()).unwrap();
-        std::fs::write(vault.path().join("lock"), b"{\"pid\":1").unwrap();
-        let refused = VaultLock::take_within(vault.path(), Duration::ZERO).unwrap_err();
-        assert!(refused.to_string().contains("another process"), "{refused}");
-    }
-}
+mod tests;

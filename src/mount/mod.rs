@@ -15,10 +15,12 @@ pub mod inherited;
 mod limits;
 mod lock;
 pub mod log;
+mod membership;
 pub mod mountinfo;
 mod mountpoint;
 mod options;
 mod prepare;
+mod reader;
 mod remount;
 mod service_manager;
 mod session;
@@ -30,7 +32,9 @@ mod users;
 pub use context::SecurityContext;
 pub use error::{Failure, MountError};
 pub use limits::protect_memory;
-pub use lock::{VaultLock, served_mount};
+pub use lock::{
+    Fencing, LockHolder, LostHost, SharedFilesystem, TakeOverWatch, VaultLock, lock_holder, served_mount,
+};
 pub use mountpoint::{dead_mount_of, is_dead};
 pub use options::MountOptions;
 pub use prepare::{Prepared, locate_vault, prepare};
@@ -39,7 +43,7 @@ pub use service_manager::report_failure;
 pub use unmount::{UnmountMode, unmount};
 pub use users::{MountUser, users_of};
 
-use crate::unlock::Secret;
+use crate::unlock::Unlocking;
 
 impl Prepared {
     /// Unlocks the vault and serves it. In the background it returns the daemon's process id once the mount can be used; the
@@ -51,26 +55,30 @@ impl Prepared {
     ///
     /// # Errors
     /// Why there is no mount.
-    pub fn serve(&self, secret: Secret, exit_code: fn(&MountError) -> u8) -> Result<Option<i32>, MountError> {
+    pub fn serve(
+        &self,
+        unlocking: Unlocking,
+        exit_code: fn(&MountError) -> u8,
+    ) -> Result<Option<i32>, MountError> {
         if self.options.foreground {
-            return self.run(secret, &daemon::Starting::in_foreground()).map(|()| None);
+            return self.run(unlocking, &daemon::Starting::in_foreground()).map(|()| None);
         }
         match daemon::split()? {
             daemon::Side::Parent(waiting) => {
                 // The daemon has its own copies of both, and the lock.
                 self.lock.leave_to_child();
-                drop(secret);
-                let daemon = waiting.wait().inspect_err(|_| self.lock.sign())?;
+                drop(unlocking);
+                let daemon = waiting.wait().inspect_err(|_| self.lock.await_secret())?;
                 Ok(Some(daemon.as_raw_nonzero().get()))
             }
             daemon::Side::Daemon(starting) => {
-                daemon::live(&starting, exit_code, |starting| self.run(secret, starting))
+                daemon::live(&starting, exit_code, |starting| self.run(unlocking, starting))
             }
         }
     }
 
-    fn run(&self, secret: Secret, starting: &daemon::Starting) -> Result<(), MountError> {
-        let ended = session::run(self.clone(), secret, starting);
+    fn run(&self, unlocking: Unlocking, starting: &daemon::Starting) -> Result<(), MountError> {
+        let ended = session::run(self.clone(), unlocking, starting);
         // The lock itself is held until it is dropped, or until the daemon's process has ended.
         self.lock.clear();
         ended

@@ -10,7 +10,7 @@ use crate::ids::KeyVersion;
 use super::context::{SecurityContext, selinux_is_enabled};
 use super::error::MountError;
 use crate::unlock::CostLimit;
-use crate::vault::VaultOptions;
+use crate::vault::{Sharing, VaultOptions};
 
 /// The options of a mount. [`MountOptions::new`] has the defaults.
 #[derive(Clone, Debug)]
@@ -31,6 +31,8 @@ pub struct MountOptions {
     pub contexts: Vec<SecurityContext>,
     /// Refuse writes.
     pub read_only: bool,
+    /// Share the vault with mounts of other hosts. A vault that was shared once is always mounted so.
+    pub shared: bool,
     /// Unmount once nothing used the mount for so long.
     pub idle: Option<Duration>,
     /// Re-wrap stale files when they are used.
@@ -38,6 +40,8 @@ pub struct MountOptions {
     /// Let the kernel gather writes in its cache. Without it each write is sent at once, and the times of a file are those of its
     /// writes.
     pub writeback: bool,
+    /// Keep extended attributes and ACLs. Without it the kernel asks for none, and permissions go by modes alone.
+    pub xattrs: bool,
     /// Honour set-user-id bits and file capabilities.
     pub suid: bool,
     /// Honour device nodes.
@@ -70,9 +74,11 @@ impl MountOptions {
             no_symlinks: false,
             contexts: Vec::new(),
             read_only: false,
+            shared: false,
             idle: None,
             lazy_rewrap: true,
             writeback: true,
+            xattrs: true,
             suid: false,
             dev: false,
             noexec: false,
@@ -85,8 +91,18 @@ impl MountOptions {
         }
     }
 
-    pub(super) fn vault_options(&self) -> VaultOptions {
-        VaultOptions { read_only: self.read_only, lazy_rewrap: self.lazy_rewrap, no_atime: self.no_atime }
+    /// Whether it is to read what another host may be writing.
+    pub(super) fn reads_beside_a_writer(&self) -> bool {
+        self.shared && self.read_only
+    }
+
+    pub(super) fn vault_options(&self, sharing: Sharing) -> VaultOptions {
+        VaultOptions {
+            read_only: self.read_only,
+            lazy_rewrap: self.lazy_rewrap,
+            no_atime: self.no_atime,
+            sharing,
+        }
     }
 
     /// # Errors

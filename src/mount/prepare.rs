@@ -26,7 +26,7 @@ pub struct Prepared {
 }
 
 /// Checks vault, device and mountpoint, unmounts what a killed daemon left at the mountpoint, and locks the vault, waiting up
-/// to 5 s for a daemon that is ending. Asks for no secret.
+/// to 5 s for a daemon that is ending, unless it is to be read beside one. Asks for no secret.
 ///
 /// # Errors
 /// Why nothing can be mounted.
@@ -39,7 +39,8 @@ pub fn prepare(options: MountOptions) -> Result<Prepared, MountError> {
     }
     attach::check_device()?;
     let mountpoint = Rc::new(mountpoint::check(&options, &vault)?);
-    let lock = Rc::new(VaultLock::take(&vault)?);
+    let beside = options.reads_beside_a_writer();
+    let lock = Rc::new(if beside { VaultLock::beside(&vault)? } else { VaultLock::take(&vault)? });
     Ok(Prepared { options, vault, mountpoint, lock })
 }
 
@@ -70,6 +71,11 @@ impl Prepared {
     /// The vault's directory, absolute.
     pub fn vault(&self) -> &Path {
         &self.vault
+    }
+
+    /// Whether nothing of the vault is to be written.
+    pub fn read_only(&self) -> bool {
+        self.options.read_only
     }
 
     /// Where it is mounted, absolute.

@@ -10,10 +10,12 @@ use super::backups::BackupKeeper;
 use super::daemon::Starting;
 use super::due::Scheduler;
 use super::error::MountError;
+use super::membership::WriterMembership;
 use super::mountinfo::{self, Mount};
 use super::mountpoint::is_dead;
 use super::options::MountOptions;
 use super::prepare::Prepared;
+use super::reader::ReaderMembership;
 use super::service_manager::ServiceManager;
 use super::signals::{self, PendingSignals};
 use super::unmount::{UnmountMode, unmount_exactly};
@@ -22,11 +24,11 @@ use super::{attach, inherited, limits, log};
 use crate::control::{self, RegistryError, RuntimeDir, VaultLocation};
 use crate::events::{Event, UnmountReason};
 use crate::fuse::{Adapter, BusyPoller, KernelCache, Permissions, Pool};
-use crate::ids::PathText;
-use crate::keyring::{KeyringFile, OpenOptions};
+use crate::ids::{PathText, SlotId};
+use crate::keyring::{KeyringFile, Keys, OpenOptions};
 use crate::service::{CountToKeep, MountStatus, OpenVault, open_tree, take_up_count};
-use crate::unlock::Secret;
-use crate::vault::Vault;
+use crate::unlock::Unlocking;
+use crate::vault::{Sharing, Vault};
 use crate::{rewrap, storage};
 
 /// Threads that read requests. A second one pays off when the first waits for a disk; more hardly do.
@@ -36,11 +38,11 @@ const SESSION_THREADS: std::ops::RangeInclusive<usize> = 2..=4;
 const SYNC_THREADS: usize = 16;
 
 /// Unlocks, mounts, serves until the mount is gone, and syncs everything to disk.
-pub(super) fn run(prepared: Prepared, secret: Secret, starting: &Starting) -> Result<(), MountError> {
+pub(super) fn run(prepared: Prepared, unlocking: Unlocking, starting: &Starting) -> Result<(), MountError> {
     inherited::reset_for_mount(&prepared.vault, prepared.options.foreground);
     log::name_mount(&prepared.vault, prepared.mountpoint.path());
     limits::raise_descriptors();
-    prepared.lock.sign();
+    prepared.lock.sign()?;
     let manager = ServiceManager::of(&prepared.options);
     manager.status(&format!("opening {}", prepared.vault.display()));
     let failed = |action| {
@@ -49,24 +51,38 @@ pub(super) fn run(prepared: Prepared, secret: Secret, starting: &Starting) -> Re
     };
     let lower = prepared.lock.dir();
     let (accept_rollback, next_version) = (prepared.options.accept_rollback, prepared.options.next_version);
-    let limit = prepared.options.limit;
-    let keyring = OpenOptions { accept_rollback, next_version, limit, ..OpenOptions::default() };
-    let keys = KeyringFile::open(&prepared.vault, &secret, &keyring)?.keys;
-    drop(secret);
+    let (limit, written_elsewhere) = (prepared.options.limit, prepared.options.reads_beside_a_writer());
+    let keyring =
+        OpenOptions { accept_rollback, next_version, limit, written_elsewhere, ..OpenOptions::default() };
+    let opened = KeyringFile::open(&prepared.vault, &unlocking.secret, &keyring)?;
+    // Before another one takes its place.
+    let slot = opened.proof.slot();
+    let slot = (slot, opened.keys.kind_of_slot(slot));
     if !prepared.options.read_only {
         // Asked before the secret too, by the unverified header; now the keyring is authenticated.
-        keys.writable()?;
+        opened.keys.writable()?;
+        opened.keys.follow_custodian(&opened.proof, &unlocking);
     }
-    let vault = open_tree(&keys, prepared.options.vault_options())?;
-    take_up_count(&vault);
+    drop(unlocking);
+    let keys = opened.keys;
+    // Before the vault is used, and left when all of it is durable.
+    let mut membership = Member::join(&prepared, &keys)?;
+    let vault = open_tree(&keys, prepared.options.vault_options(membership.sharing()))?;
+    membership.guard(&vault)?;
+    // What another host changes isn't counted.
+    let counts = vault.sharing() != Sharing::Reader;
+    if counts {
+        take_up_count(&vault);
+    }
     warn_of(&vault, &prepared);
     let writable = !vault.read_only();
     if writable {
         keys.replenish_reserve();
     }
-    let served = serve(&prepared, &vault, starting, &manager);
+    let served = serve(&prepared, &vault, slot, starting, &manager);
     // After an end that was none nobody knows what was changed.
-    let count = if served.is_ok() { CountToKeep::of(&vault) } else { None };
+    let count = if served.is_ok() && counts { CountToKeep::of(&vault) } else { None };
+    membership.unguard();
     drop(vault);
     if writable {
         storage::syncfs(lower.as_fd())
@@ -74,8 +90,53 @@ pub(super) fn run(prepared: Prepared, secret: Secret, starting: &Starting) -> Re
     }
     count.into_iter().for_each(CountToKeep::write);
     // Only now may another process use the vault.
+    drop(membership);
     drop(prepared.lock);
     served
+}
+
+/// What a mount is among those that share its vault.
+enum Member {
+    /// It has the vault to itself.
+    Alone,
+    Writer {
+        _membership: WriterMembership,
+    },
+    Reader(ReaderMembership),
+}
+
+impl Member {
+    fn join(prepared: &Prepared, keys: &Arc<Keys>) -> Result<Self, MountError> {
+        let Prepared { options, vault, .. } = prepared;
+        if options.reads_beside_a_writer() {
+            return ReaderMembership::join(keys, vault).map(Self::Reader);
+        }
+        if options.read_only || !(options.shared || keys.is_shared()) {
+            return Ok(Self::Alone);
+        }
+        Ok(Self::Writer { _membership: WriterMembership::join(keys, vault)? })
+    }
+
+    fn sharing(&self) -> Sharing {
+        match self {
+            Self::Alone => Sharing::Alone,
+            Self::Writer { .. } => Sharing::Writer,
+            Self::Reader(_) => Sharing::Reader,
+        }
+    }
+
+    fn guard(&mut self, vault: &Arc<Vault>) -> Result<(), MountError> {
+        match self {
+            Self::Reader(reader) => reader.guard(vault),
+            Self::Alone | Self::Writer { .. } => Ok(()),
+        }
+    }
+
+    fn unguard(&mut self) {
+        if let Self::Reader(reader) = self {
+            reader.unguard();
+        }
+    }
 }
 
 fn warn_of(vault: &Vault, prepared: &Prepared) {
@@ -111,6 +172,7 @@ fn warn_of(vault: &Vault, prepared: &Prepared) {
 fn serve(
     prepared: &Prepared,
     vault: &Arc<Vault>,
+    slot: (SlotId, String),
     starting: &Starting,
     manager: &ServiceManager,
 ) -> Result<(), MountError> {
@@ -128,10 +190,18 @@ fn serve(
         return Err(remove_misplaced(prepared));
     };
     mountpoint.let_go();
-    prepared.lock.serves(attached.0.device);
+    prepared.lock.serves(attached.0.device)?;
+    let _watch = prepared.lock.watch().map_err(MountError::Daemon)?;
     let poller = BusyPoller::new(device.try_clone().map_err(MountError::Session)?);
-    let adapter =
-        Adapter::new(Arc::clone(vault), pool, permissions, options.writeback, kernel.clone(), poller);
+    let adapter = Adapter::new(
+        Arc::clone(vault),
+        pool,
+        permissions,
+        options.writeback,
+        options.xattrs,
+        kernel.clone(),
+        poller,
+    );
     let activity = adapter.activity();
     let session = Session::from_fd(adapter, device, who_may_enter(options), session_config())
         .map_err(MountError::Session)?;
@@ -139,8 +209,6 @@ fn serve(
     vault.set_page_cache(Arc::new(kernel));
     let events = vault.keys().events();
     let mountpoint_text = attached.0.mountpoint.to_string_lossy().into_owned();
-    let slot = vault.keys().unlocked_by();
-    let slot = (slot, vault.keys().kind_of_slot(slot));
     let mounted = Event::Mounted { mountpoint: mountpoint_text, read_only: vault.read_only(), slot };
     let reason = Arc::new(OnceLock::new());
     let idle =
@@ -195,6 +263,7 @@ impl Workers {
             always_read_only: vault.read_only(),
             detached: false,
             lazy_rewrap: prepared.options.lazy_rewrap,
+            shared: vault.sharing() != Sharing::Alone,
         };
         let open = Arc::new(OpenVault::mounted(Arc::clone(vault), status));
         // Rotation changes only the keyring, but a read-only mount is to change nothing.

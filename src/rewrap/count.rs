@@ -3,11 +3,13 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::time::Instant;
 
 use super::walk::{BATCH, walk};
 use crate::ids::{BackingKeyId, Ino, Timestamp};
+use crate::monitor::time_left::{Pace, TimeLeft};
 use crate::monitor::{Monitor, Progress};
-use crate::vault::{NAMED_FILES_MAX, NamedFile, Result, Vault};
+use crate::vault::{Measure, NAMED_FILES_MAX, NamedFile, Result, Vault};
 
 /// What a count found.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -46,7 +48,9 @@ pub fn count(vault: &Vault, monitor: &mut Monitor<'_>) -> Result<Count> {
     let at = Timestamp::now();
     let mut count = Count::default();
     let mut census: HashMap<BackingKeyId, u64> = HashMap::new();
-    let walked = walk(vault, Ino::ROOT, &Cell::new(BATCH), &cancellation, &mut |files, total| {
+    let mut pace = Pace::new(0, Instant::now());
+    let batch = Cell::new(BATCH);
+    let walked = walk(vault, Ino::ROOT, Measure::Files, &batch, &cancellation, &mut |files, all| {
         for ino in files.iter() {
             count.files += 1;
             match vault.count_file(*ino) {
@@ -67,7 +71,11 @@ pub fn count(vault: &Vault, monitor: &mut Monitor<'_>) -> Result<Count> {
                 }
             }
         }
-        monitor.report(Progress { total, seen: count.files, rewrapped: 0, failed: count.unreadable });
+        pace.ended(files.len() as u64, Instant::now());
+        let (seen, total) = (count.files, all().map(|all| all.files));
+        let left =
+            total.and_then(|total| pace.of(1.0, total.saturating_sub(seen) as f64)).map(TimeLeft::of_secs);
+        monitor.report(Progress { total, seen, failed: count.unreadable, left, ..Progress::default() });
     })?;
     vault.name_plainly(&mut count.named);
     count.census = census.into_iter().collect();

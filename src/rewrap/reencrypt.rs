@@ -3,11 +3,13 @@
 
 use std::cell::Cell;
 use std::collections::HashSet;
+use std::time::Instant;
 
 use super::walk::{BATCH, walk};
 use crate::ids::{Ino, Timestamp};
+use crate::monitor::time_left::{CopyLeft, Part};
 use crate::monitor::{Monitor, Progress};
-use crate::vault::{Reencrypted, Result, Vault};
+use crate::vault::{Measure, Reencrypted, Result, Vault};
 
 /// Files that a report names.
 const NAMED: usize = 100;
@@ -57,7 +59,7 @@ pub fn reencrypt_file(
     vault.reencrypt(ino, monitor).map(FileOutcome::Was)
 }
 
-/// Re-encrypts all files of a vault that were made before `before`. Progress is reported after each. A cancelled run leaves
+/// Re-encrypts all files of a vault that were made before `before`. Progress is reported all the time. A cancelled run leaves
 /// the file that it is at as it was.
 ///
 /// # Errors
@@ -71,11 +73,29 @@ pub fn reencrypt_all(
     let mut report = ReencryptReport::default();
     // The new file may appear in the listing in which the old one was.
     let mut done: HashSet<Ino> = HashSet::new();
-    let walked = walk(vault, Ino::ROOT, &Cell::new(BATCH), &cancellation, &mut |files, total| {
+    let mut left_of_all = CopyLeft::new(Instant::now());
+    let batch = Cell::new(BATCH);
+    let walked = walk(vault, Ino::ROOT, Measure::Bytes, &batch, &cancellation, &mut |files, all| {
         for ino in files.iter() {
             if cancellation.is_cancelled() || done.contains(ino) {
                 continue;
             }
+            let bytes = vault.getattr(*ino).map_or(0, |attr| attr.blocks * 512);
+            let told = |report: &ReencryptReport, mut left: CopyLeft, bytes, part| {
+                let all = all();
+                left.known(all);
+                Progress {
+                    total: all.map(|all| all.files),
+                    seen: report.files,
+                    rewrapped: report.reencrypted,
+                    failed: report.left,
+                    part,
+                    left: left.of(bytes, part, Instant::now()),
+                }
+            };
+            let mut receiver = |now: Progress| monitor.report(told(&report, left_of_all, bytes, now.part));
+            let outcome =
+                reencrypt_file(vault, *ino, before, &mut Monitor::new(&cancellation, &mut receiver));
             report.files += 1;
             let mut left = |why: String| {
                 report.left += 1;
@@ -83,7 +103,7 @@ pub fn reencrypt_all(
                     report.named.push((*ino, why));
                 }
             };
-            match reencrypt_file(vault, *ino, before, &mut Monitor::silent(&cancellation)) {
+            match outcome {
                 Ok(FileOutcome::Was(Reencrypted::Done(new))) => {
                     done.insert(new);
                     report.reencrypted += 1;
@@ -94,12 +114,8 @@ pub fn reencrypt_all(
                 Ok(FileOutcome::Was(Reencrypted::InUse)) => left("it is in use".to_owned()),
                 Err(e) => left(e.to_string()),
             }
-            monitor.report(Progress {
-                total,
-                seen: report.files,
-                rewrapped: report.reencrypted,
-                failed: report.left,
-            });
+            left_of_all.ended(bytes, Instant::now());
+            monitor.report(told(&report, left_of_all, 0, Part::default()));
         }
     })?;
     report.left += walked.left_out();

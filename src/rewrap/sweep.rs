@@ -1,25 +1,23 @@
 //! The sweep: visits each regular file of the tree once and re-wraps it if it is stale. A re-wrapped file stays so, and files that
 //! aren't stale are skipped: so a stopped sweep is resumed by starting it again.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
+use batch_size::{TOGETHER, most, next};
+use left::SweepLeft;
+
 use super::walk::{BATCH, FoundFiles, is_gone, walk};
 use crate::ids::{BackingKeyId, Ino, Timestamp};
 use crate::monitor::{Monitor, Progress};
-use crate::vault::{BatchOutcome, Destination, FileKind, Result, Vault};
+use crate::vault::{BatchOutcome, Destination, FileKind, Measure, Result, Vault};
 
-/// Batches at a time, unless the rate is limited: while one waits for the disk, another uses a core.
-const TOGETHER: usize = 2;
-/// The most files in a batch. All of them are open at once.
-const MOST: usize = 4096;
-/// How long a batch should take. Each is synced twice, which takes tens of milliseconds however little there is to sync; but a
-/// sweep that is to stop finishes its batches first.
-const TAKES: std::ops::RangeInclusive<Duration> = Duration::from_millis(700)..=Duration::from_secs(2);
+mod batch_size;
+mod left;
 
 /// The longest that a sweep sleeps without checking whether it is to stop.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -78,33 +76,35 @@ pub fn sweep(vault: &Vault, options: SweepOptions, monitor: &mut Monitor<'_>) ->
     let together = if options.max_rate.is_some() { 1 } else { TOGETHER };
     let batch = Cell::new(BATCH.min(most));
     let mut tally = Tally::default();
+    let left = RefCell::new(SweepLeft::new(began, options.max_rate, most, together));
     let walked = std::thread::scope(|scope| {
         let mut in_work = VecDeque::new();
-        let mut end_oldest = |in_work: &mut VecDeque<(Batch<'_>, Option<u64>)>| {
+        let mut end_oldest = |in_work: &mut VecDeque<(Batch<'_>, Option<u64>)>, monitor: &mut Monitor<'_>| {
             let Some((oldest, total)) = in_work.pop_front() else { return };
             let (of_batch, took) = oldest.end();
-            batch.set(next(of_batch.report.files as usize, took, most));
+            let (files, now) = (of_batch.report.files, Instant::now());
+            batch.set(next(files as usize, took, most));
             tally.add(of_batch);
             let report = &tally.report;
-            let failed = report.failed + report.skipped;
-            let now = Progress { total, seen: report.files, rewrapped: report.rewrapped, failed };
-            monitor.report(now);
-            if let Some(rate) = options.max_rate {
-                let due = Duration::from_secs_f64(report.files as f64 / f64::from(rate.get()));
-                while !cancellation.is_cancelled() && began.elapsed() < due {
-                    std::thread::sleep(due.saturating_sub(began.elapsed()).min(PAUSE));
-                    monitor.report(now);
-                }
-            }
+            let (seen, rewrapped, failed) = (report.files, report.rewrapped, report.failed + report.skipped);
+            let left = left.borrow_mut().ended(files, seen, total, batch.get(), now);
+            monitor.report(Progress { total, seen, rewrapped, failed, left, ..Progress::default() });
         };
-        let walked = walk(vault, top, &batch, &cancellation, &mut |files, total| {
-            in_work.push_back((Batch::begin(scope, vault, to, files), total));
+        let walked = walk(vault, top, Measure::Files, &batch, &cancellation, &mut |files, all| {
+            if let Some(rate) = options.max_rate.filter(|_| !files.is_empty()) {
+                pause(began, rate, monitor);
+                if cancellation.is_cancelled() {
+                    return;
+                }
+                left.borrow_mut().resumed(Instant::now());
+            }
+            in_work.push_back((Batch::begin(scope, vault, to, files), all().map(|all| all.files)));
             if in_work.len() >= together {
-                end_oldest(&mut in_work);
+                end_oldest(&mut in_work, monitor);
             }
         });
         while !in_work.is_empty() {
-            end_oldest(&mut in_work);
+            end_oldest(&mut in_work, monitor);
         }
         walked
     })?;
@@ -118,24 +118,14 @@ pub fn sweep(vault: &Vault, options: SweepOptions, monitor: &mut Monitor<'_>) ->
     Ok(tally.report(walked.left_out(), stopped))
 }
 
-/// The most files in a batch: all batches together may use half of the vault's descriptors, and a batch takes at most a second's
-/// worth of a limited rate.
-fn most(descriptors: usize, max_rate: Option<NonZeroU32>) -> usize {
-    let most = MOST.min(descriptors / 2 / TOGETHER);
-    let rate = max_rate.map_or(most, |rate| usize::try_from(rate.get()).unwrap_or(most));
-    most.min(rate).max(1)
-}
-
-/// How many files the next batch has, if one of `batch` files took so long.
-fn next(batch: usize, took: Duration, most: usize) -> usize {
-    let next = if took < *TAKES.start() {
-        batch * 2
-    } else if took > *TAKES.end() {
-        batch / 2
-    } else {
-        batch
-    };
-    next.clamp(1, most)
+/// Waits until as many files may have been visited since `began` as were; less long if the sweep is to stop. Before a batch, not
+/// after it: the last one ends the sweep.
+fn pause(began: Instant, rate: NonZeroU32, monitor: &mut Monitor<'_>) {
+    let due = Duration::from_secs_f64(monitor.last().seen as f64 / f64::from(rate.get()));
+    while monitor.check().is_ok() && began.elapsed() < due {
+        std::thread::sleep(due.saturating_sub(began.elapsed()).min(PAUSE));
+        monitor.keep_alive();
+    }
 }
 
 /// Files that are worked on by a thread of their own.

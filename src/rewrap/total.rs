@@ -1,21 +1,22 @@
-//! How many files there are for a walk to find: the names of the lower tree are counted on a thread beside it, which
-//! is quicker by far, for no file is looked at. So there is a total after a moment, however the files lie in
+//! How many files there are for a walk to find, and what they have: the names of the lower tree are counted on a thread beside it,
+//! which is quicker by far, for no file is opened. So there is a total after a moment, however the files lie in
 //! directories, and nothing waits for it. A file with several names counts once for each.
 
 use std::sync::OnceLock;
 
 use crate::ids::Ino;
 use crate::monitor::Cancellation;
-use crate::vault::Vault;
+use crate::monitor::time_left::Amount;
+use crate::vault::{Measure, Vault};
 
-/// The number of files, once it is known.
+/// All files, once they are known.
 #[derive(Default)]
-pub(super) struct Total(OnceLock<u64>);
+pub(super) struct Total(OnceLock<Amount>);
 
 impl Total {
-    /// The total, of which so many files were found: it is no less than that.
-    pub(super) fn known(&self, found: u64) -> Option<u64> {
-        self.0.get().map(|total| (*total).max(found))
+    /// The total, of which so many files were found: they are no less than that.
+    pub(super) fn known(&self, found: u64) -> Option<Amount> {
+        self.0.get().map(|total| Amount { files: total.files.max(found), ..*total })
     }
 }
 
@@ -23,6 +24,7 @@ impl Total {
 pub(super) fn counting_beside<T>(
     vault: &Vault,
     top: Ino,
+    measure: Measure,
     cancellation: &Cancellation,
     walk: impl FnOnce(&Total) -> T,
 ) -> T {
@@ -30,8 +32,8 @@ pub(super) fn counting_beside<T>(
     let stop = Cancellation::linked_to(&[cancellation, &walked]);
     std::thread::scope(|scope| {
         let count = || {
-            if let Ok(Some(names)) = vault.count_file_names(top, &stop) {
-                let _ = total.0.set(names);
+            if let Ok(Some(all)) = vault.files_below(top, measure, &stop) {
+                let _ = total.0.set(all);
             }
         };
         // Without a thread there is no total.

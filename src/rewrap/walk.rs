@@ -8,10 +8,14 @@ use std::ops::Deref;
 use super::total::{Total, counting_beside};
 use crate::ids::{Handle, Ino};
 use crate::monitor::Cancellation;
-use crate::vault::{Error, FileKind, Result, Vault};
+use crate::monitor::time_left::Amount;
+use crate::vault::{Error, FileKind, Measure, Result, Vault};
 
 /// Entries listed at a time, and files passed on at a time by default.
 pub(super) const BATCH: usize = 256;
+
+/// All files of a walk: they may be known only after the last one was found.
+pub(super) type All<'a> = &'a dyn Fn() -> Option<Amount>;
 
 /// Regular files that a walk found. The vault keeps them known until this is dropped.
 pub(super) struct FoundFiles<'a> {
@@ -45,19 +49,20 @@ pub(super) struct WalkReport {
     pub(super) entries_left_out: u64,
 }
 
-/// Calls `each` with the regular files below a directory, up to `batch` at a time (which it may change), and with their total
-/// once that is known. What can't be read, or lies on another filesystem, is left out and counted. Ends soon after it is cancelled.
+/// Calls `each` with the regular files below a directory, up to `batch` at a time (which it may change), and with what tells
+/// how many there are in all, as `measure` says, once that is known. What can't be read, or lies on another filesystem, is left out and counted. Ends soon after it is cancelled.
 ///
 /// # Errors
 /// If `top` itself can't be read.
 pub(super) fn walk<'a>(
     vault: &'a Vault,
     top: Ino,
+    measure: Measure,
     batch: &Cell<usize>,
     cancellation: &Cancellation,
-    each: &mut dyn FnMut(FoundFiles<'a>, Option<u64>),
+    each: &mut dyn FnMut(FoundFiles<'a>, All<'_>),
 ) -> Result<WalkReport> {
-    counting_beside(vault, top, cancellation, |total| {
+    counting_beside(vault, top, measure, cancellation, |total| {
         let mut walk = Walk {
             vault,
             cancellation,
@@ -97,7 +102,7 @@ struct Walk<'a, 'b> {
     todo: Vec<Ino>,
     /// Files with several names that were found.
     linked: HashSet<Ino>,
-    each: &'b mut dyn FnMut(FoundFiles<'a>, Option<u64>),
+    each: &'b mut dyn FnMut(FoundFiles<'a>, All<'_>),
     total: &'b Total,
     walked: WalkReport,
 }
@@ -134,7 +139,8 @@ impl Walk<'_, '_> {
     fn give(&mut self) {
         let found = std::mem::replace(&mut self.found, FoundFiles { vault: self.vault, inos: Vec::new() });
         if !self.cancellation.is_cancelled() {
-            (self.each)(found, self.total.known(self.walked.files));
+            let found_by_now = self.walked.files;
+            (self.each)(found, &|| self.total.known(found_by_now));
         }
     }
 

@@ -104,13 +104,15 @@ impl From<&KeyringError> for ErrorKind {
                 | UnlockError::TooManySlots(_)
                 | UnlockError::TooCostlyTogether { .. } => Self::KeyringDamaged,
                 UnlockError::NoMemory(..) => Self::Other,
+                UnlockError::TooManyCustodians => Self::NoSuchSlot,
             },
             KeyringError::RolledBack { .. }
             | KeyringError::Forked { .. }
             | KeyringError::OtherRootKey { .. }
+            | KeyringError::FirstUse(_)
             | KeyringError::Copy { .. } => Self::RolledBack,
             KeyringError::LogNotGood(_) => Self::Corrupt,
-            KeyringError::Busy(_) => Self::InUse,
+            KeyringError::Busy(_) | KeyringError::WrittenElsewhere(_) => Self::InUse,
             KeyringError::Backup { .. } | KeyringError::OtherVault { .. } | KeyringError::TwoMaterials(_) => {
                 Self::Backup
             }
@@ -147,7 +149,7 @@ pub(super) fn of_keyring(error: &KeyringError) -> ErrorReply {
 /// The error of an operation on a file or a tree.
 pub(super) fn of_vault(object: &str, error: &vault::Error) -> ErrorReply {
     let kind = match error {
-        vault::Error::KeyNotUsable(_) => ErrorKind::KeyNotUsable,
+        vault::Error::KeyNotUsable(_) | vault::Error::LeaseOver => ErrorKind::KeyNotUsable,
         vault::Error::Corrupt(_) => ErrorKind::Corrupt,
         vault::Error::NotFound | vault::Error::Stale => ErrorKind::NotFound,
         vault::Error::ReadOnly => ErrorKind::ReadOnly,

@@ -8,7 +8,7 @@ use crate::keyring::{KeptInfo, KeyBackupInfo, Lag};
 /// The key backups of a vault.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub struct KeyBackupStatus {
-    /// When the keys were last exported by hand; UTC. None: never.
+    /// When the keys were last exported by hand, or the keyring was made from a backup that doesn't say when; UTC. None: never.
     pub exported: Option<String>,
     /// Key versions that the newest backup, exported or kept, doesn't have; null if none is known of.
     pub behind_versions: Option<u64>,

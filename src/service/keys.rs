@@ -1,11 +1,15 @@
 //! What the keys of an open vault answer alone, without its files.
 
+use std::collections::HashMap;
+
 use super::errors;
 use super::operations::Result;
 use super::reports::KmsReply;
-use super::status::{AliasStatus, KeyStatus, KeyVersionStatus, PendingStatus, Status, VersionStatus};
+use super::status::{
+    AliasStatus, KeyStatus, KeyVersionStatus, PendingStatus, Status, TagStatus, VersionStatus,
+};
 use crate::events::Principal;
-use crate::ids::BackingKeyId;
+use crate::ids::{BackingKeyId, KeyId};
 use crate::keyring::{self, KeyInfo, KeyRef, Keys, Rotation, Staying};
 use crate::kms::{Call, KmsError};
 
@@ -23,8 +27,9 @@ pub(super) fn versions(keys: &Keys, census: Vec<(BackingKeyId, u64)>) -> Vec<Ver
 /// What the keyring alone says of a vault: no mount, no files.
 pub(super) fn status(keys: &Keys) -> Status {
     let known: Vec<KeyInfo> = keys.keys();
+    let by_id: HashMap<KeyId, &KeyInfo> = known.iter().map(|key| (key.id, key)).collect();
     let aliases = keys.aliases().into_iter().filter_map(|alias| {
-        let key = known.iter().find(|key| key.id == alias.key)?;
+        let key = by_id.get(&alias.key)?;
         Some(AliasStatus {
             alias: alias.name,
             key_id: key.id,
@@ -59,11 +64,18 @@ fn key_status(key: &KeyInfo) -> KeyStatus {
         created: version.created.to_string(),
         has_material: version.has_material,
         expires: version.expires.map(|at| at.to_string()),
+        rotated: version.rotation.map(|rotation| rotation.at.to_string()),
+        automatic: version.rotation.map(|rotation| rotation.automatic),
         state: Some(version.state),
     };
     KeyStatus {
         key_id: key.id,
         description: key.description.clone(),
+        tags: key
+            .tags
+            .iter()
+            .map(|(key, value)| TagStatus { key: key.clone(), value: value.clone() })
+            .collect(),
         service_managed: key.manager == keyring::Manager::Service,
         state: key.state.name().to_owned(),
         current: key.current,

@@ -1,6 +1,7 @@
 //! The open vault: what a mount serves on its socket, and what a command uses on a vault that isn't mounted. The files
 //! of the latter are opened at the first operation that needs them.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,9 +20,9 @@ use super::orders::{Retire, Rewrap, RewrapDestination};
 use super::reports::{
     FileReencrypted, Inspected, InspectedHeader, KmsReply, ReencryptionEnded, RetireReport, RewrapReport,
 };
-use super::status::{MountStatus, Status};
+use super::status::{MountStatus, SlotStatus, Status};
 use super::tree::open_tree;
-use crate::events::{Actor, Event, FILE_NAME, Principal, Verification};
+use crate::events::{Actor, Event, EventPage, EventQuery, FILE_NAME, LoggedEvent, Principal, Verification};
 use crate::fsck::{self, CheckError, CheckObserver, Summary};
 use crate::ids::{AliasName, BackingKeyId, Ino, PathText, SlotId, Timestamp};
 use crate::keyring::{KeyRef, Keys, ManualRotation, Rotation, SlotLabel, VersionState};
@@ -29,7 +30,9 @@ use crate::kms::Call;
 use crate::metrics::MetricsReport;
 use crate::monitor::{Cancellation, Monitor, Progress};
 use crate::rewrap::{self, SweepOptions};
-use crate::vault::{Destination, HeaderInfo, Vault, VaultOptions};
+use crate::storage::Errno;
+use crate::unlock::SlotInfo;
+use crate::vault::{Destination, HeaderInfo, Sharing, Vault, VaultOptions};
 
 /// How long a new sweep waits for one whose client just hung up: that one ends after its batch.
 const SWEEP_PATIENCE: Duration = Duration::from_secs(2);
@@ -94,7 +97,8 @@ impl OpenVault {
         if let Some(files) = self.files.get() {
             return Ok(files);
         }
-        let options = VaultOptions { read_only: false, lazy_rewrap: false, no_atime: false };
+        let options =
+            VaultOptions { read_only: false, lazy_rewrap: false, no_atime: false, sharing: Sharing::Alone };
         let files = open_tree(&self.keys, options)?;
         take_up_count(&files);
         Ok(self.files.get_or_init(|| files))
@@ -155,6 +159,13 @@ impl OpenVault {
             if self.ending.is_cancelled() { ErrorKind::Other } else { ErrorKind::Stopped },
             message,
         )
+    }
+
+    /// The error for an event log that can't be read.
+    fn unread_log(&self, error: Errno) -> ErrorReply {
+        let log = self.keys.vault_path().join(FILE_NAME);
+        let error = std::io::Error::from(error);
+        ErrorReply::new(ErrorKind::Other, format!("{}: {error}", log.display()))
     }
 
     /// The vault's directory, as messages name it.
@@ -245,6 +256,10 @@ impl Operations for OpenVault {
         if let Some(refused) = principal.and_then(|principal| keys::refused(&self.keys, call, principal)) {
             return Ok(refused);
         }
+        if let Some(files) = self.opened_files() {
+            // A reader whose lease is over has keys that may not be in force any more.
+            files.check_lease().map_err(|error| errors::of_vault(&self.path(), &error))?;
+        }
         match call {
             Call::ScheduleKeyDeletion { .. } => self.schedule_deletion(call, monitor),
             _ => keys::kms(&self.keys, call),
@@ -281,7 +296,7 @@ impl Operations for OpenVault {
             seen: report.files,
             rewrapped: report.rewrapped,
             failed: report.failed + report.skipped + report.left_out,
-            total: None,
+            ..Progress::default()
         };
         events.record(&Event::SweepEnded {
             files: progress.seen,
@@ -384,12 +399,32 @@ impl Operations for OpenVault {
         Ok(paths.iter().map(|path| names.of(path).map(text)).collect())
     }
 
+    fn slots(&self) -> Result<Vec<SlotStatus>> {
+        let slots = self.keys.slots().map_err(|error| errors::of_keyring(&error))?;
+        let labels: HashMap<SlotId, SlotLabel> = self.slot_labels()?.into_iter().collect();
+        let status = |slot: SlotInfo| SlotStatus {
+            label: slot.id.and_then(|id| labels.get(&id).cloned()),
+            id: slot.id,
+            custodian: slot.custody.as_ref().map(|custody| custody.custodian().clone()),
+            kind: slot.kind,
+            created: slot.created.map(|at| at.to_string()),
+        };
+        Ok(slots.into_iter().map(status).collect())
+    }
+
+    fn events(&self, query: &EventQuery) -> Result<EventPage> {
+        let mut page = self.keys.page_of_events(query).map_err(|error| self.unread_log(error))?;
+        let paths: Vec<String> =
+            page.events.iter().filter_map(LoggedEvent::lower_path).map(str::to_owned).collect();
+        let mut names = self.plain_names(&paths)?.into_iter();
+        for event in page.events.iter_mut().filter(|event| event.lower_path().is_some()) {
+            event.name = names.next().flatten();
+        }
+        Ok(page)
+    }
+
     fn verify_events(&self) -> Result<Verification> {
-        self.keys.verify_events().map_err(|error| {
-            let log = self.keys.vault_path().join(FILE_NAME);
-            let error = std::io::Error::from(error);
-            ErrorReply::new(ErrorKind::Other, format!("{}: {error}", log.display()))
-        })
+        self.keys.verify_events().map_err(|error| self.unread_log(error))
     }
 
     fn rotate_events(&self) -> Result<String> {

@@ -31,8 +31,11 @@ pub use reports::{
     FileReencrypted, Inspected, InspectedHeader, KmsReply, ReencryptionEnded, RetireReport, RewrapReport,
 };
 pub use status::{
-    AliasStatus, KeyStatus, KeyVersionStatus, MountStatus, PendingStatus, Status, VersionStatus,
+    AliasStatus, KeyStatus, KeyVersionStatus, MountStatus, PendingStatus, SlotStatus, Status, TagStatus,
+    VersionStatus,
 };
 pub use tree::{TreeError, open_tree};
 
-pub use crate::keyring::{KeyRef, ManualRotation, Rotation};
+pub use crate::events::{EventFilter, EventPage, EventQuery, LoggedEvent, PagePlace, Verification};
+pub use crate::keyring::{KeyRef, ManualRotation, Retirement, Rotation, VersionState};
+pub use crate::vault::NamedFile;

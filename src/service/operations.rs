@@ -5,8 +5,8 @@ use super::errors::ErrorReply;
 use super::key_backup::KeyBackupStatus;
 use super::orders::{Retire, Rewrap};
 use super::reports::{FileReencrypted, Inspected, KmsReply, ReencryptionEnded, RetireReport, RewrapReport};
-use super::status::Status;
-use crate::events::{Principal, Verification};
+use super::status::{SlotStatus, Status};
+use crate::events::{EventPage, EventQuery, Principal, Verification};
 use crate::fsck::{CheckObserver, Summary};
 use crate::ids::{AliasName, BackingKeyId, Ino, PathText, SlotId, Timestamp};
 use crate::keyring::{KeyRef, ManualRotation, Rotation, SlotLabel, VersionState};
@@ -146,6 +146,18 @@ pub trait Operations: Send + Sync {
     /// # Errors
     /// The keyring can't be read.
     fn slot_labels(&self) -> Result<Vec<(SlotId, SlotLabel)>>;
+
+    /// The unlock slots, with their labels.
+    ///
+    /// # Errors
+    /// The keyring can't be read; an older daemon doesn't know the question.
+    fn slots(&self) -> Result<Vec<SlotStatus>>;
+
+    /// A page of the event log, with the plain names of its files, and which of its lines aren't known to be the vault's.
+    ///
+    /// # Errors
+    /// It can't be read; an older daemon doesn't know the question.
+    fn events(&self, query: &EventQuery) -> Result<EventPage>;
 
     /// Checks the event log.
     ///

@@ -8,6 +8,7 @@ use crate::ids::{KeyId, KeyVersion};
 use crate::keyring::{Staying, VersionState};
 use crate::kms::KmsError;
 use crate::monitor::Progress;
+use crate::printable;
 
 /// What an operation of the KMS interface came to.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -51,6 +52,20 @@ pub struct RewrapReport {
     /// Files seen in this mount so far that stay under their key whatever becomes of aliases.
     #[serde(default)]
     pub staying: Staying,
+}
+
+impl RewrapReport {
+    /// What was left as it was, and why; none if nothing was.
+    pub fn left(&self) -> Option<String> {
+        let failed = self.progress.failed;
+        let what = printable::counted(
+            failed,
+            "file or directory was left as it was",
+            "files or directories were left as they were",
+        );
+        (failed > 0)
+            .then(|| format!("{what}: damaged, without a usable key, not writable, or on another filesystem"))
+    }
 }
 
 impl ReencryptionEnded {

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::key_backup::KeyBackupStatus;
-use crate::ids::{AliasName, KeyId, KeyVersion, PathText, VaultId};
-use crate::keyring::{Staying, VersionRange, VersionState};
+use crate::ids::{AliasName, KeyId, KeyVersion, PathText, SlotId, VaultId};
+use crate::keyring::{SlotLabel, Staying, VersionRange, VersionState};
+use crate::unlock::CustodianName;
 use crate::vault::NamedFile;
 
 /// The state of a vault.
@@ -63,6 +64,9 @@ pub struct KeyStatus {
     pub key_id: KeyId,
     /// Its description; may be empty.
     pub description: String,
+    /// Its tags; an older daemon doesn't say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<TagStatus>,
     /// Whether rekeyfs itself manages it.
     pub service_managed: bool,
     /// Its state, as in `kms describe-key`.
@@ -82,6 +86,15 @@ pub struct KeyStatus {
     pub lost: Vec<VersionRange>,
 }
 
+/// A tag of a key.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TagStatus {
+    /// Its name.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+}
+
 /// A version of a key.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct KeyVersionStatus {
@@ -93,6 +106,12 @@ pub struct KeyVersionStatus {
     pub has_material: bool,
     /// When imported material expires, if it does; UTC.
     pub expires: Option<String>,
+    /// When a rotation made it the current version; UTC. None for the first version, and from an older daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotated: Option<String>,
+    /// Whether that rotation was the schedule's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub automatic: Option<bool>,
     /// Whether it opens files, and why it doesn't; an older daemon doesn't say.
     #[serde(flatten)]
     pub state: Option<VersionState>,
@@ -130,6 +149,9 @@ pub struct MountStatus {
     pub detached: bool,
     /// Whether stale files are re-wrapped when they are used.
     pub lazy_rewrap: bool,
+    /// Whether it is one of several that may share the vault.
+    #[serde(default)]
+    pub shared: bool,
 }
 
 /// An alias.
@@ -143,6 +165,22 @@ pub struct AliasStatus {
     pub version: KeyVersion,
     /// That key's state, as in `kms describe-key`.
     pub state: String,
+}
+
+/// An unlock slot.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SlotStatus {
+    /// Its id; none if the slot is of a kind that the daemon doesn't know and has none.
+    pub id: Option<SlotId>,
+    /// What opens it: `passphrase`, `keyfile`, `recovery`, `custodian`, or a kind of a newer program.
+    pub kind: String,
+    /// The custodian, if that is what opens it; an older daemon doesn't say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custodian: Option<CustodianName>,
+    /// What its owner calls it.
+    pub label: Option<SlotLabel>,
+    /// When it was made; UTC.
+    pub created: Option<String>,
 }
 
 /// The files of one version of a key.

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, Uid};
 
-use super::call::{changing, magic_link};
+use super::call::{AnyFd, changing, magic_link};
 use super::fault::Op;
 use super::{Errno, Result, Time, TimeChange, fstat, open_path};
 
@@ -16,12 +16,15 @@ const NANOS: u32 = 1_000_000_000;
 ///
 /// # Errors
 /// EOPNOTSUPP for a symlink, and those of `fchmod(2)`.
-pub fn chmod(fd: BorrowedFd<'_>, mode: u32) -> Result<()> {
-    let mode = Mode::from_raw_mode(mode & 0o7777);
-    changing(Op::Chmod, || match rustix::fs::fchmod(fd, mode) {
-        // An O_PATH descriptor.
-        Err(Errno::BADF) => rustix::fs::chmodat(CWD, magic_link(fd).as_str(), mode, AtFlags::empty()),
-        done => done,
+pub fn chmod<'a>(fd: impl Into<AnyFd<'a>>, mode: u32) -> Result<()> {
+    let (fd, mode) = (fd.into(), Mode::from_raw_mode(mode & 0o7777));
+    let by_link = || rustix::fs::chmodat(CWD, magic_link(fd.borrowed()).as_str(), mode, AtFlags::empty());
+    changing(Op::Chmod, || match fd.is_path() {
+        true => by_link(),
+        false => match rustix::fs::fchmod(fd, mode) {
+            Err(Errno::BADF) => by_link(),
+            done => done,
+        },
     })
 }
 
@@ -30,7 +33,7 @@ pub fn chmod(fd: BorrowedFd<'_>, mode: u32) -> Result<()> {
 /// # Errors
 /// As [`chmod`].
 pub fn chmod_at(at: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<()> {
-    chmod(open_path(at, name)?.as_fd(), mode)
+    chmod(AnyFd::path(open_path(at, name)?.as_fd()), mode)
 }
 
 /// Sets owner and group; `None` (and 2^32-1, as `chown(2)` has it) keeps what is there.

@@ -8,7 +8,7 @@ use rustix::io::{ReadWriteFlags, retry_on_intr};
 
 use super::call::changing;
 use super::fault::{self, Op};
-use super::{Errno, Result};
+use super::{Errno, Result, lease};
 use crate::ids::LowerOffset;
 use crate::sys;
 
@@ -65,6 +65,7 @@ pub fn pwrite_all(fd: BorrowedFd<'_>, buf: &[u8], offset: LowerOffset) -> Result
         let (at, left) = (offset.0 + done as u64, &buf[done..]);
         let written = retry_on_intr(|| {
             let len = fault::write_point(at, left.len())?;
+            lease::check()?;
             rustix::io::pwrite(fd, &left[..len], at)
         });
         match written? {

@@ -19,8 +19,10 @@ mod errno;
 pub mod fault;
 mod handle;
 mod io;
+mod lease;
 mod owner;
 mod stat;
+mod trusted;
 mod walk;
 mod writable;
 mod xattr;
@@ -29,6 +31,7 @@ pub use attrs::{
     chmod, chmod_at, chown, chown_at, keep_atime, put_times_back, set_times, set_times_as_writer,
     set_times_at, time_granularity,
 };
+pub use call::AnyFd;
 pub use caller::{Caller, as_caller, may_keep_setgid};
 pub use dir::{DirStream, RawEntry};
 pub use durable::{create_temporary, replace_durably, temporary_name};
@@ -44,8 +47,10 @@ pub use io::{
     pread, pread_cached, punch, pwrite_all, read_all, seek_data, seek_hole, syncfs, truncate, wait_stable,
     zero_range,
 };
+pub use lease::Lease;
 pub use owner::{create_for_owner, open_lock, open_owned};
 pub use stat::{FileKind, LowerFs, Stat, StatFs, birth, fstat, fstat_born, is_append_only, stat, statvfs};
+pub use trusted::{Distrust, trusted_file};
 pub use walk::{Walked, hold_walked, make_walked, open_walked, walk};
 pub use writable::{RoCompat, UnknownFeatures, Writable};
 pub use xattr::{

@@ -258,6 +258,9 @@ pub struct LowerFs {
     pub orders_metadata: bool,
     /// Whether all hard links of a file have its inode number: a FUSE filesystem may number its names (mergerfs does).
     pub links_share_ino: bool,
+    /// Whether listing an inode's extended attributes is known to report all of them, ACLs too: network filesystems may
+    /// leave some out.
+    pub lists_xattrs: bool,
 }
 
 /// A page that must be written at once, in bytes.
@@ -293,6 +296,11 @@ const NFS: u64 = 0x6969;
 const FUSE: u64 = 0x6573_5546;
 
 impl LowerFs {
+    /// Whether a page is written whole or not at all.
+    pub fn writes_pages_at_once(&self) -> bool {
+        self.block_size >= PAGE
+    }
+
     /// Looks at the filesystem of a descriptor.
     ///
     /// # Errors
@@ -322,6 +330,7 @@ impl LowerFs {
             fs_type,
             orders_metadata: matches!(magic, EXT4 | XFS | BTRFS),
             links_share_ino: magic != FUSE,
+            lists_xattrs: matches!(magic, EXT4 | XFS | BTRFS | TMPFS | F2FS | OVERLAYFS),
         })
     }
 
@@ -333,7 +342,7 @@ impl LowerFs {
                 "on its filesystem ({fs_type}) it isn't promised that synced data outlasts a power cut, as on ext4, XFS \
                  and Btrfs"
             ))
-        } else if *block_size < PAGE {
+        } else if !self.writes_pages_at_once() {
             Some(format!(
                 "its filesystem ({fs_type}) has blocks of {block_size} bytes and writes a page in pieces: a power cut \
                  can cost synced data there; use one with 4096-byte blocks"

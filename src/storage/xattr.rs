@@ -7,7 +7,7 @@ use rustix::buffer::spare_capacity;
 use rustix::fs::{self as lower, XattrFlags};
 use rustix::io::retry_on_intr;
 
-use super::call::{changing, magic_link};
+use super::call::{AnyFd, changing, magic_link};
 use super::fault::Op;
 use super::{Errno, Result};
 
@@ -117,9 +117,13 @@ impl XattrTarget<'_> {
 }
 
 /// Does `act` on the descriptor, or on its magic link where it turns out to be an O_PATH one.
-fn with_fd<T>(fd: BorrowedFd<'_>, act: impl Fn(&XattrTarget<'_>) -> Result<T>) -> Result<T> {
-    match act(&XattrTarget::Open(fd)) {
-        Err(Errno::BADF) => act(&XattrTarget::Link(magic_link(fd))),
+fn with_fd<T>(fd: AnyFd<'_>, act: impl Fn(&XattrTarget<'_>) -> Result<T>) -> Result<T> {
+    let by_link = || act(&XattrTarget::Link(magic_link(fd.borrowed())));
+    if fd.is_path() {
+        return by_link();
+    }
+    match act(&XattrTarget::Open(fd.borrowed())) {
+        Err(Errno::BADF) => by_link(),
         done => done,
     }
 }
@@ -140,8 +144,8 @@ fn split(list: &[u8]) -> Vec<Vec<u8>> {
 ///
 /// # Errors
 /// EOPNOTSUPP where the filesystem has none, and those of `fgetxattr(2)`.
-pub fn getxattr(fd: BorrowedFd<'_>, xattr: &[u8]) -> Result<Option<Vec<u8>>> {
-    or_none(with_fd(fd, |place| place.get(xattr)))
+pub fn getxattr<'a>(fd: impl Into<AnyFd<'a>>, xattr: &[u8]) -> Result<Option<Vec<u8>>> {
+    or_none(with_fd(fd.into(), |place| place.get(xattr)))
 }
 
 /// [`getxattr`] of a name.
@@ -156,7 +160,8 @@ pub fn getxattr_at(at: BorrowedFd<'_>, name: &[u8], xattr: &[u8]) -> Result<Opti
 ///
 /// # Errors
 /// EEXIST or ENODATA as `mode` says; ERANGE, E2BIG or ENOSPC where it is too long; those of `fsetxattr(2)`.
-pub fn setxattr(fd: BorrowedFd<'_>, xattr: &[u8], value: &[u8], mode: XattrMode) -> Result<()> {
+pub fn setxattr<'a>(fd: impl Into<AnyFd<'a>>, xattr: &[u8], value: &[u8], mode: XattrMode) -> Result<()> {
+    let fd = fd.into();
     changing(Op::SetXattr, || with_fd(fd, |place| place.set(xattr, value, mode)))
 }
 
@@ -178,7 +183,8 @@ pub fn setxattr_at(
 ///
 /// # Errors
 /// ENODATA if there is none of this name, and those of `fremovexattr(2)`.
-pub fn removexattr(fd: BorrowedFd<'_>, xattr: &[u8]) -> Result<()> {
+pub fn removexattr<'a>(fd: impl Into<AnyFd<'a>>, xattr: &[u8]) -> Result<()> {
+    let fd = fd.into();
     changing(Op::RemoveXattr, || with_fd(fd, |place| place.remove(xattr)))
 }
 
@@ -194,8 +200,8 @@ pub fn removexattr_at(at: BorrowedFd<'_>, name: &[u8], xattr: &[u8]) -> Result<(
 ///
 /// # Errors
 /// EOPNOTSUPP where the filesystem has none, and those of `flistxattr(2)`.
-pub fn listxattr(fd: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>> {
-    with_fd(fd, |place| place.list()).map(|list| split(&list))
+pub fn listxattr<'a>(fd: impl Into<AnyFd<'a>>) -> Result<Vec<Vec<u8>>> {
+    with_fd(fd.into(), |place| place.list()).map(|list| split(&list))
 }
 
 /// [`listxattr`] of a name.

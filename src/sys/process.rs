@@ -1,6 +1,7 @@
 //! Splitting the process, starting others, and closing what was inherited.
 
 use std::ffi::OsStr;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use libc::c_int;
@@ -19,6 +20,48 @@ pub fn helper(program: impl AsRef<OsStr>) -> Command {
         command.env_remove(name);
     });
     command
+}
+
+/// A [`helper`] that nothing is left to: no variable, no descriptor but the standard three, `/` as its working directory,
+/// no core dump, and a session of its own, so a group of its own and no terminal. The kernel kills it when the thread that
+/// starts it ends, which has to wait for it therefore.
+pub fn confined_helper(program: impl AsRef<OsStr>) -> Command {
+    let mut command = helper(program);
+    command.env_clear().current_dir("/");
+    let parent = rustix::process::getpid();
+    // SAFETY: between fork and exec there are system calls alone: nothing is allocated, and no lock is taken.
+    unsafe { command.pre_exec(move || Ok(confine(parent)?)) };
+    command
+}
+
+/// Forbids core dumps to this process and those that it starts. A limit of 0 writes no file, but is as good as none where
+/// core_pattern names a program, which systemd-coredump is; of 1 the kernel dumps nothing, to neither (core(5)). What was
+/// forbidden before stays so.
+///
+/// # Errors
+/// Those of the system call.
+pub fn forbid_core_dumps() -> rustix::io::Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = Some(getrlimit(Resource::Core).maximum.map_or(1, |maximum| maximum.min(1)));
+    setrlimit(Resource::Core, Rlimit { current: limit, maximum: limit })
+}
+
+/// In the child.
+fn confine(parent: Pid) -> rustix::io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    // A parent that died before that sends no signal.
+    if rustix::process::getppid() != Some(parent) {
+        return Err(rustix::io::Errno::SRCH);
+    }
+    rustix::process::setsid()?;
+    forbid_core_dumps()?;
+    let first = libc::STDERR_FILENO as libc::c_uint + 1;
+    // SAFETY: descriptors stay open until exec, so objects that own them stay valid.
+    match unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) }
+    {
+        0 => Ok(()),
+        _ => Err(super::last_errno()),
+    }
 }
 
 /// Gives the calling thread a descriptor table of its own, which has no more than standard input, output and error. To be
@@ -110,6 +153,14 @@ mod tests {
         .join()
         .unwrap();
         assert_eq!((before, after, open()), (true, false, true));
+    }
+
+    #[test]
+    fn a_confined_helper_ends_with_the_thread_that_started_it() {
+        let started = std::thread::spawn(|| confined_helper("/bin/sleep").arg("100").spawn());
+        let mut child = started.join().unwrap().unwrap();
+        let status = child.wait().unwrap();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(libc::SIGKILL));
     }
 
     #[test]

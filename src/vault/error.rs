@@ -19,6 +19,9 @@ pub enum Error {
     /// without material, unknown): ENOKEY.
     #[error("key not usable: {0}")]
     KeyNotUsable(String),
+    /// Another host writes the vault, and this one couldn't renew its lease: which keys may be used isn't known. ENOKEY.
+    #[error("this host's lease is over")]
+    LeaseOver,
     /// A header, page, name or directory record isn't what was written: EIO.
     #[error("{0} is damaged")]
     Corrupt(Damage),

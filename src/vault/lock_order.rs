@@ -138,6 +138,11 @@ impl<R, T> Ordered<R, RwLock<T>> {
         self.0.try_read()
     }
 
+    /// Against the order, too: nothing is waited for.
+    pub(super) fn try_write(&self) -> Option<RwLockWriteGuard<'_, T>> {
+        self.0.try_write()
+    }
+
     pub(super) fn get_mut(&mut self) -> &mut T {
         self.0.get_mut()
     }

@@ -37,15 +37,16 @@ pub use key_usage::wrapping::Destination;
 pub use ops::audit_paths::PlainNames;
 pub use ops::counters::RewrapCounts;
 pub use ops::counts::InUse;
+pub use ops::file_names::Measure;
 pub use ops::reencrypt::Reencrypted;
 pub use types::{
     Attr, Caller, DirEntry, FallocMode, FileKind, HeaderInfo, OpenFlags, PlusSink, Privileges, SetAttr,
-    StatFs, SyncScope, Whence, XattrMode,
+    Sharing, StatFs, SyncScope, Whence, XattrMode,
 };
 
 use crate::ids::{BackingKeyId, Ino, Timestamp};
 use crate::keyring::Keys;
-use crate::storage::{self, LowerFs, Writable};
+use crate::storage::{self, Lease, LowerFs, Writable};
 
 /// How a vault is to be used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,9 +57,12 @@ pub struct VaultOptions {
     pub lazy_rewrap: bool,
     /// Let reading change no time of last access.
     pub no_atime: bool,
+    /// Which other hosts use it.
+    pub sharing: Sharing,
 }
 
-/// An unlocked vault in use. The caller holds the vault's lock: nobody else changes the tree.
+/// An unlocked vault in use. The caller holds the vault's lock: nobody else changes the tree, unless it is open as
+/// [`Sharing::Reader`].
 pub struct Vault {
     keys: Arc<Keys>,
     tree: tree::Tree,
@@ -66,6 +70,7 @@ pub struct Vault {
     /// Leave to change the tree; all that does asks for it first.
     writable: Option<Writable>,
     lazy_rewrap: bool,
+    sharing: Sharing,
     /// See [`Vault::set_kernel_keeps_times`].
     kernel_keeps_times: AtomicBool,
     gates: ops::inode_gates::InodeGates,
@@ -88,6 +93,8 @@ pub struct Vault {
     /// The newest keyring generation in a file's tag that was reported since the keyring's is older.
     newest_reported: AtomicU64,
     page_cache: OnceLock<Arc<dyn PageCache>>,
+    /// A reader's.
+    lease: OnceLock<Arc<Lease>>,
 }
 
 impl Vault {
@@ -103,17 +110,20 @@ impl Vault {
     }
 
     fn on(lower: LowerFs, tree: OwnedFd, keys: Arc<Keys>, options: VaultOptions) -> Result<Arc<Self>> {
-        let writable = if options.read_only || lower.read_only { None } else { keys.writable().ok() };
+        let others_write = options.sharing == Sharing::Reader;
+        let writable =
+            if options.read_only || others_write || lower.read_only { None } else { keys.writable().ok() };
         if writable.is_some() {
             storage::syncfs(tree.as_fd())?;
         }
         let newest_reported = AtomicU64::new(keys.generation().0);
         let vault = Arc::new(Self {
-            tree: tree::Tree::open(tree, keys.tree_key(), options.no_atime, writable)?,
+            tree: tree::Tree::open(tree, &lower, keys.tree_key(), options.no_atime, others_write, writable)?,
             keys,
             lower,
             writable,
             lazy_rewrap: options.lazy_rewrap && writable.is_some(),
+            sharing: options.sharing,
             kernel_keeps_times: AtomicBool::new(false),
             gates: ops::inode_gates::InodeGates::default(),
             handles: ops::handles::Handles::default(),
@@ -131,6 +141,7 @@ impl Vault {
             counters: ops::counters::Counters::default(),
             newest_reported,
             page_cache: OnceLock::new(),
+            lease: OnceLock::new(),
         });
         let watch: Weak<Self> = Arc::downgrade(&vault);
         vault.keys.set_observer(watch);
@@ -161,6 +172,11 @@ impl Vault {
     /// features with which this program may only read.
     pub fn read_only(&self) -> bool {
         self.writable.is_none()
+    }
+
+    /// Which other hosts use it.
+    pub fn sharing(&self) -> Sharing {
+        self.sharing
     }
 
     /// Backing keys, with the number of files seen so far that each wraps.

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Caller, OpenFlags, Vault, VaultOptions, XattrMode};
+use super::{Caller, OpenFlags, Sharing, Vault, VaultOptions, XattrMode};
 use crate::crypto::password::KdfParams;
 use crate::crypto::suite::Suite;
 use crate::header::{self, AliasTag, SLOTS};
@@ -27,12 +27,20 @@ pub(crate) fn me() -> Caller {
 /// Open for reading and writing.
 pub(crate) const READ_WRITE: OpenFlags = OpenFlags { read: true, write: true, truncate: false };
 
+/// What the lower filesystem is taken for.
+#[derive(Clone, Copy)]
+struct Below {
+    tells_holes: bool,
+    small_blocks: bool,
+}
+
 /// A vault of its own, gone with the value.
 pub(crate) struct TestVault {
     dir: tempfile::TempDir,
     clock: Arc<dyn Clock>,
     keys: Arc<Keys>,
-    tells_holes: bool,
+    lower: Below,
+    sharing: Sharing,
     pub(crate) vault: Arc<Vault>,
 }
 
@@ -66,8 +74,26 @@ impl TestVault {
         let kdf = KdfParams { memory_kib: 8 << 10, passes: 1, lanes: 1 };
         let options = keyring_options(dir.path(), &clock);
         let keys = KeyringFile::create(&path, suite, &[&secret()], kdf, &options).unwrap().keys;
-        let vault = open(&path, &keys, true);
-        Self { dir, clock, keys, tells_holes: true, vault }
+        let sharing = Sharing::Alone;
+        let lower = Below { tells_holes: true, small_blocks: false };
+        let vault = open(&path, &keys, lower, sharing);
+        Self { dir, clock, keys, lower, sharing, vault }
+    }
+
+    /// One that other hosts read.
+    pub(crate) fn shared() -> Self {
+        let mut test = Self::new();
+        test.sharing = Sharing::Writer;
+        test.reopen();
+        test
+    }
+
+    /// The same vault as another host reads it, with a keyring of its own.
+    pub(crate) fn reader(&self) -> Arc<Vault> {
+        let (path, options) = (self.dir.path().join("vault"), keyring_options(self.dir.path(), &self.clock));
+        let options = OpenOptions { written_elsewhere: true, ..options };
+        let keys = KeyringFile::open(&path, &secret(), &options).unwrap().keys;
+        open(&path, &keys, self.lower, Sharing::Reader)
     }
 
     /// The directory of ciphertext.
@@ -82,12 +108,17 @@ impl TestVault {
 
     /// Forgets everything but what is on disk, as a killed mount does.
     pub(crate) fn reopen(&mut self) {
-        self.vault = open(&self.dir.path().join("vault"), &self.keys, self.tells_holes);
+        self.vault = open(&self.dir.path().join("vault"), &self.keys, self.lower, self.sharing);
     }
 
     /// From its next opening on, as on a lower filesystem that takes holes for data.
     pub(crate) fn tell_no_holes(&mut self) {
-        self.tells_holes = false;
+        self.lower.tells_holes = false;
+    }
+
+    /// From its next opening on, as on a lower filesystem that writes a page in pieces.
+    pub(crate) fn have_small_blocks(&mut self) {
+        self.lower.small_blocks = true;
     }
 
     /// As [`TestVault::reopen`], with the keyring read from disk again.
@@ -172,10 +203,11 @@ fn keyring_options(dir: &Path, clock: &Arc<dyn Clock>) -> OpenOptions {
     OpenOptions { host, clock: Arc::clone(clock), ..OpenOptions::default() }
 }
 
-fn open(path: &Path, keys: &Arc<Keys>, tells_holes: bool) -> Arc<Vault> {
+fn open(path: &Path, keys: &Arc<Keys>, below: Below, sharing: Sharing) -> Arc<Vault> {
     let tree: OwnedFd = std::fs::File::open(path.join("tree")).unwrap().into();
-    let options = VaultOptions { read_only: false, lazy_rewrap: true, no_atime: false };
+    let options = VaultOptions { read_only: false, lazy_rewrap: true, no_atime: false, sharing };
     let lower = LowerFs::probe(tree.as_fd()).unwrap();
-    let lower = LowerFs { tells_holes: tells_holes && lower.tells_holes, ..lower };
+    let block_size = if below.small_blocks { 1024 } else { lower.block_size };
+    let lower = LowerFs { tells_holes: below.tells_holes && lower.tells_holes, block_size, ..lower };
     Vault::on(lower, tree, keys.clone(), options).unwrap()
 }

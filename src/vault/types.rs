@@ -68,8 +68,22 @@ pub struct SetAttr {
     pub atime: Option<TimeChange>,
     /// Last change of content.
     pub mtime: Option<TimeChange>,
+    /// The last change of anything, as the kernel shows it if it keeps times itself. It can't be set.
+    pub ctime: Option<Time>,
     /// The open handle through which it is asked, if any.
     pub handle: Option<Handle>,
+}
+
+/// Which other hosts use the vault's directory at the same time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sharing {
+    /// None: this mount alone changes the tree, and all that it knows of it stays true.
+    Alone,
+    /// Others read what this mount writes. A file never has a size before it has the pages, and what was written to it is
+    /// with the lower filesystem when it is closed.
+    Writer,
+    /// Another one writes, and what is known of the tree is compared with it before it is used (`vault::file::current`).
+    Reader,
 }
 
 /// How a file is opened.

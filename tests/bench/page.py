@@ -57,15 +57,15 @@ def _options(result):
     return out[:-1]
 
 
-def page(result):
-    """The whole page."""
+def page(result, applications):
+    """The whole page; with the lines of a section on applications, if they were measured."""
     run = f"{result['machine']}. All systems in each of {result['rounds']} rounds; it took {result['minutes']} minutes."
     if result["quick"]:
         run += "\n\n**Tiny sizes (`--quick`): these figures say nothing about speed.**"
     text = _PROSE.read_text()
     parts = {
         "RUN": [run], "SYSTEMS": _systems(result), "GOALS": _goals(result), "FIGURES": _figures(result),
-        "OPTIONS": _options(result),
+        "OPTIONS": _options(result), "APPS": applications,
     }  # fmt: skip
     for name, lines in parts.items():
         text = text.replace(f"@{name}@", "\n".join(lines))

@@ -11,16 +11,17 @@ from transport import table
 
 #: The page, and what it is written from.
 PAGE, FIGURES = "busy-polling.md", "busy-polling.json"
-#: Where requests come one after the other: what reads and writes by the MiB hardly sees a wake-up.
-GROUPS = ("small", "source", "append")
+#: Where requests come one after the other: what reads and writes by the MiB hardly sees a wake-up. And a busy machine.
+GROUPS = ("small", "source", "append", "busy")
 _PROSE = pathlib.Path(__file__).with_name("polling.md.in")
-_ALL = ("polling", "standby", "colocated")
+_ALL = ("polling", "standby", "colocated", "yielding")
 _VARIANTS = {
     "all": _ALL,
     "none": (),
     "polling alone": ("polling",),
-    "without the worker": ("polling", "standby"),
+    "without the worker": ("polling", "standby", "yielding"),
     "without polling": ("standby", "colocated"),
+    "without yielding": ("polling", "standby", "colocated"),
 }
 
 

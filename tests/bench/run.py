@@ -17,6 +17,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "common"))
 
+import applications
 import keys
 import page
 import picture
@@ -25,12 +26,13 @@ import regressions
 import report
 import soak
 import transport
+from apps import APPS
 from isolation import as_init
 from limits import limited
 from priority import raise_all
 from rounds import rounds
 from systems import SYSTEMS, AllowOther, NoWriteback, Rekeyfs, command
-from workloads import FULL, GROUPS, QUICK, make_inputs
+from workloads import COMPARED, FULL, GROUPS, QUICK, make_inputs
 
 IMAGE_GIB = 12
 # What a mount option is measured with.
@@ -92,7 +94,7 @@ def measure(kind, options, tools, sizes):
                             stack.enter_context(told(system.name))
                         running.append(system(place, tools))
             compared = {system.name: {"version": system.version(), "options": system.options} for system in running}
-            measured = rounds(kind, running, options.groups or GROUPS, options, sizes)
+            measured = rounds(kind, running, options.groups or COMPARED, options, sizes)
             result = {"rounds": measured.rates, "unfinished": measured.unfinished, "stolen": measured.stolen}
         finally:
             for system in running:
@@ -139,6 +141,12 @@ def run(options):
         with lower("tmpfs", options.image) as place, limited():
             raise_all()
             return regressions.check(place, ROOT, tools, options.record)
+    if options.apps:
+        with lower(options.lower[0], options.image) as place:
+            whole = applications.measure(place, options, tools, sizes, machine())
+        # The page has the table.
+        write(kept(options.out), options.out)
+        return 0 if whole else 1
     if options.transport:
         return transports(options, tools, sizes)
     if options.polling:
@@ -223,7 +231,8 @@ def transports(options, tools, sizes):
 
 def parts_of_polling(options, tools, sizes):
     """rekeyfs beside itself with parts of busy polling turned off."""
-    figures = side_by_side(polling.compared(), options.groups or polling.GROUPS, options, tools, sizes)
+    wanted = [system for system in polling.compared() if not options.systems or system.name in options.systems]
+    figures = side_by_side(wanted, options.groups or polling.GROUPS, options, tools, sizes)
     print("\n".join(polling.write(options.out, figures)))
     return 0
 
@@ -231,12 +240,13 @@ def parts_of_polling(options, tools, sizes):
 def write(result, out):
     """performance.json, and the page and the pictures that are made of it."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / "performance.json").write_text(json.dumps(result, indent=1) + "\n")
+    if result:
+        (out / "performance.json").write_text(json.dumps(result, indent=1) + "\n")
     if "lower" not in result:
         return
     for kind in result["lower"]:
         (out / f"performance-{kind}.svg").write_text(picture.draw(kind, result))
-    (out / "performance.md").write_text(page.page(result))
+    (out / "performance.md").write_text(page.page(result, applications.section(out)))
     print(f"written: {out}/performance.md, performance.json and the pictures; took {result['minutes']} minutes")
 
 
@@ -247,12 +257,16 @@ def main():
     parser.add_argument("--tool", action="append", default=[], metavar="NAME=PATH", help="a program not installed")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "target" / "bench", help="where the report goes")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: tells that all works, not how fast it is")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each workload is run [default: 5]")
-    parser.add_argument("--lower", action="append", choices=("tmpfs", "ext4"), help="on which [default: both]; the report "
+    parser.add_argument("--rounds", type=int, help="how often each workload is run [default: 5; with --apps 9]")
+    parser.add_argument("--lower", action="append", choices=("tmpfs", "ext4"), help="on which [default: both; with --apps ext4]; the report "
                         "keeps what it has of the other, if all else is the same")
     parser.add_argument("--system", action="append", dest="systems", help="only this system; can be repeated")
     parser.add_argument("--group", action="append", dest="groups", choices=tuple(GROUPS), help="only this group")
-    parser.add_argument("--limit", type=int, default=30, help="seconds that a workload may take [default: 30]")
+    parser.add_argument("--limit", type=int, help="seconds that a workload may take [default: 30; with --apps 300]")
+    parser.add_argument("--apps", action="store_true",
+                        help="instead of all that: applications, big directories, direct I/O and small operations beside "
+                        "gocryptfs, securefs, the lower filesystem and a null FUSE daemon; goes on where a run was ended")
+    parser.add_argument("--only", action="append", choices=tuple(APPS), help="with --apps: only this one; can be repeated")
     parser.add_argument("--soak", type=float, metavar="MINUTES",
                         help="instead of all that: a mixed load, and what memory the daemon has over time; goes into "
                         "the report that is there")
@@ -270,7 +284,9 @@ def main():
     if options.redraw:
         write(kept(options.out), options.out)
         return 0
-    options.lower = options.lower or ["tmpfs", "ext4"]
+    options.lower = options.lower or (["ext4"] if options.apps else ["tmpfs", "ext4"])
+    options.rounds = options.rounds or (9 if options.apps else 5)
+    options.limit = options.limit or (300 if options.apps else 30)
     return as_init(lambda: run(options))
 
 

@@ -71,6 +71,10 @@ class Native:
     def umount(self):
         """Takes it down; what was written is on the lower filesystem."""
 
+    def end(self):
+        """Takes it down for good."""
+        self.umount()
+
     def renew(self):
         """Begins again with an empty filesystem, whatever state the old one is in."""
         if os.path.ismount(self.root):
@@ -266,6 +270,41 @@ class Passthrough(Mounted):
         _await_mount(self.root)
 
 
+class NullFuse(Mounted):
+    """`crates/null-fuse`: files in memory, each request answered at once. What it costs is the kernel's interface. Its two
+    threads sleep between requests. It mounts again by itself, with its files."""
+
+    name = "null-fuse"
+    needs = ("null-fuse",)
+
+    def version(self):
+        return "files in memory"
+
+    def create(self):
+        words = (self.tools[self.needs[0]], *self.options.split(), self.root)
+        self.server = subprocess.Popen(words, stdin=subprocess.DEVNULL)
+
+    def mount(self):
+        _await_mount(self.root)
+
+    def end(self):
+        self.server.terminate()
+        self.server.wait()
+        self.umount()
+
+    def renew(self):
+        self.server.kill()
+        self.server.wait()
+        super().renew()
+
+
+class NullFusePolling(NullFuse):
+    """As rekeyfs waits for requests, in small: one thread, which polls, or runs on its caller's core."""
+
+    name = "null-fuse-poll"
+    options = "--poll"
+
+
 def daemon(path):
     """The directory in /proc of the process that was given this path."""
     for process in pathlib.Path("/proc").glob("[0-9]*"):
@@ -283,4 +322,6 @@ def _await_mount(root):
     raise RuntimeError(f"{root}: not mounted after 5 s")
 
 
+#: What applications are measured on.
+APP_SYSTEMS = (Rekeyfs, Gocryptfs, Securefs, NullFuse, NullFusePolling, Native)
 SYSTEMS = (Rekeyfs, NullCipher, Gocryptfs, Securefs, Encfs, Cryfs, Passthrough, Native)

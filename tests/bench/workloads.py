@@ -90,7 +90,7 @@ def _read(path):
             pass
 
 
-def _fio(path, mib, amount, *options, threads=1):
+def fio(path, mib, amount, *options, threads=1):
     """Runs fio and gives operations a second, the sync at the end included."""
     said = command(
         "fio", "--name=bench", f"--filename={path}", f"--size={mib}m", "--bs=4k", "--ioengine=psync", "--thread",
@@ -114,10 +114,10 @@ def stream(system, sizes, rates):
         system.remount()
         workload = f"random 4 KiB read, {threads} thread{'s' if threads > 1 else ''} (1/s)"
         options = ("--rw=randread", "--invalidate=0")
-        rates.take(workload, lambda n=threads: _fio(path, mib, sizes.random_reads, *options, threads=n))
+        rates.take(workload, lambda n=threads: fio(path, mib, sizes.random_reads, *options, threads=n))
     options = ("--rw=randwrite", "--end_fsync=1")
     workload = "random 4 KiB write, fsync at end (1/s)"
-    rates.take(workload, lambda: _fio(path, mib, sizes.random_writes, *options))
+    rates.take(workload, lambda: fio(path, mib, sizes.random_writes, *options))
     rng, page = random.Random(1), os.urandom(PAGE)
     with open(path, "r+b", buffering=0) as file:
 
@@ -203,13 +203,43 @@ def build(system, sizes, rates):
     shutil.rmtree(root)
 
 
+def busy(system, sizes, rates):
+    """More programs than there are processors: each clones a repository, without its files, and checks them out."""
+    count, root = 1 + (os.cpu_count() or 1), system.root / "busy"
+    files, repository = count * int(system.tools["archive files"]), system.tools["repository"]
+    root.mkdir()
+    git = ("git", "-c", "safe.directory=*", "-c", "gc.auto=0")
+
+    def all_at_once(words):
+        running = [subprocess.Popen([str(word) for word in words(root / f"clone-{n}")]) for n in range(count)]
+        failed = [process for process in running if process.wait()]
+        if failed:
+            raise RuntimeError(f"{' '.join(failed[0].args)}: exit status {failed[0].returncode}")
+
+    def clone(to):
+        return (*git, "clone", "-q", "--no-checkout", f"file://{repository}", to)
+
+    def checkout(of):
+        return (*git, "-C", of, "checkout", "-q")
+
+    def status(of):
+        return (*git, "-C", of, "status", "--porcelain")
+
+    for what, words in (("clone", clone), ("checkout", checkout), ("status", status)):
+        rates.time(f"git {what} by {count} at once (files/s)", files, lambda of=words: all_at_once(of))
+    shutil.rmtree(root)
+
+
 GROUPS = {
     "stream": stream,
     "append": append,
     "small": small_files,
     "source": source_tree,
     "build": build,
+    "busy": busy,
 }
+#: Those that are measured beside other filesystems.
+COMPARED = ("stream", "append", "small", "source", "build")
 
 
 def make_inputs(directory, repository, sizes):
@@ -239,4 +269,6 @@ def make_inputs(directory, repository, sizes):
     members = ", ".join(f'"{name}"' for name in names)
     (workspace / "Cargo.toml").write_text(f'[workspace]\nresolver = "2"\nmembers = [{members}]\n')
     files = sum(len(files) for _, _, files in os.walk(tree))
-    return {"archive": str(archive), "archive files": str(files), "workspace": str(workspace)}
+    return {
+        "archive": str(archive), "archive files": str(files), "workspace": str(workspace), "repository": str(tree),
+    }  # fmt: skip

@@ -7,7 +7,7 @@ import pathlib
 from suite import FAILED, PASSED, Outcome, Suite, command
 
 # An operation of no bytes would be EINVAL for posix_fallocate(3), which fsx takes for a failure.
-CONFIG = """flen = 262144
+_CONFIG = """flen = 262144
 nomsyncafterwrite = {lazy}
 [opsize]
 min = 1
@@ -22,12 +22,19 @@ invalidate = 2
 truncate = 4
 fsync = 1
 fdatasync = 1
-posix_fallocate = 4
-punch_hole = 4
+posix_fallocate = {allocate}
+punch_hole = {punch}
 sendfile = 3
 posix_fadvise = 2
-copy_file_range = 4
+copy_file_range = {copy}
 """
+
+
+
+def config(lazy, allocate=4, punch=4, copy=4):
+    """With an msync after each write to memory, or lazy without; and how often calls are made that some filesystems lack."""
+    return _CONFIG.format(lazy=str(lazy).lower(), allocate=allocate, punch=punch, copy=copy)
+
 
 ROTATING = ", rotations and sweeps beside"
 AT_ONCE = 3  # they wait for the disk most of the time
@@ -74,11 +81,11 @@ class Fsx(Suite):
     def _case(self, shim, operations, number, beside):
         seed, direct, lazy = self.options.seed * 100 + number, number % 2 == 1, number % 3 > 0
         title = f"seed {seed}, {operations} operations{', O_DIRECT' if direct else ''}{'' if lazy else ', msync'}{beside}"
-        config = self.options.work / f"fsx-{seed}.toml"
-        config.write_text(CONFIG.format(lazy=str(lazy).lower()))
+        written = self.options.work / f"fsx-{seed}.toml"
+        written.write_text(config(lazy))
         environment = {**os.environ, "LD_PRELOAD": str(shim), **({"FSX_DIRECT": "1"} if direct else {})}
         done = command(
-            self.options.tools / "fsx", "-q", "-f", config, "-N", operations, "-S", seed, self.place.root / f"fsx-{seed}",
+            self.options.tools / "fsx", "-q", "-f", written, "-N", operations, "-S", seed, self.place.root / f"fsx-{seed}",
             check=False, timeout=4 * 3600, env=environment,
         )  # fmt: skip
         end = " / ".join(done.stdout.strip().splitlines()[-8:])

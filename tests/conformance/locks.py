@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+from harness import at_rest, wait_until
 from suite import Cases, equal, refused
 
 OFD_GETLK, OFD_SETLK, OFD_SETLKW = 36, 37, 38
@@ -98,7 +99,7 @@ class Locks(Cases):
             signal.signal(signal.SIGUSR1, lambda *_: (_ for _ in ()).throw(InterruptedError))
             child = os.fork()
             if child == 0:
-                time.sleep(0.5)
+                wait_until(lambda: at_rest(os.getppid()))
                 os.kill(os.getppid(), signal.SIGUSR1)
                 os._exit(0)
             try:
@@ -224,7 +225,7 @@ class Locks(Cases):
             fcntl.lockf(fd, fcntl.LOCK_EX, 1, 0)
             os._exit(0)
         os.read(reading, 1)
-        time.sleep(0.5)
+        wait_until(lambda: at_rest(child))
         try:
             refused(errno.EDEADLK, fcntl.lockf, fd, fcntl.LOCK_EX, 1, 1)
         finally:

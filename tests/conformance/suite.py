@@ -1,5 +1,6 @@
 """What a suite of the conformance run is: outcomes by case, on a place; and cases written here as methods."""
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -104,12 +105,14 @@ class Cases(Suite):
         self.dir = self.place.root / case[:40]
         self.dir.mkdir()
         os.chmod(self.dir, 0o777)
-        self.descriptors = []  # closed when the case is over
+        self.descriptors = []  # closed when the case is over: an error of close is one of the case
         before = os.getcwd()
         signal.signal(signal.SIGALRM, self._too_long)
         signal.alarm(self.seconds)
         try:
             method()
+            while self.descriptors:
+                os.close(self.descriptors.pop())
             return Outcome(case, PASSED)
         except Skip as skip:
             return Outcome(case, SKIPPED, str(skip))
@@ -121,7 +124,8 @@ class Cases(Suite):
             signal.alarm(0)
             os.chdir(before)
             for fd in self.descriptors:
-                os.close(fd)
+                with contextlib.suppress(OSError):
+                    os.close(fd)
             remove(self.dir)
 
     def _too_long(self, _number, _frame):

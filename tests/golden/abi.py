@@ -13,7 +13,7 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 RECORD = HERE / "abi.json"
-OPTION = re.compile(r"^ +(?:(-\w), )?(--[a-z][a-z-]*)", re.MULTILINE)
+OPTION = re.compile(r"^ +(?:(-\w), )?(--[a-z][a-z0-9-]*)", re.MULTILINE)
 COMMAND = re.compile(r"^  ([a-z][a-z-]*)  ", re.MULTILINE)
 STATUS = re.compile(r"^ +(\d+)  ", re.MULTILINE)
 

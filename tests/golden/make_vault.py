@@ -1,6 +1,6 @@
 """How the committed vaults were made: vault-NAME.tar and vault-NAME.json, with the rekeyfs of that day.
 
-NAME is a suite; `revoked`, for a vault whose root key was replaced twice, with the keyrings of before beside it; or
+NAME is a suite; `shared`, for a vault that hosts share; `revoked`, for a vault whose root key was replaced twice, with the keyrings of before beside it; or
 `rotated`, for a vault whose event log was continued in new files, of which the oldest is pruned.
 
 They are never made again, since every later version has to open them: an existing one is refused. A change of the
@@ -87,7 +87,7 @@ def fill(vault):
     vault.remount()
     with open(moved, "rb") as f:
         f.read()
-    assert harness.wait_until(lambda: vault.version(moved) == 2, 10)
+    assert harness.wait_until(lambda: vault.version(moved) == 2)
     vault.remount("--no-rewrap")
     # Version 3 and 4, the latter without any file but one.
     vault.rotate()
@@ -186,7 +186,20 @@ def fill_and_rotate_log(vault):
     (vault.mnt / "four").write_bytes(data(4, 9000))
 
 
-FILLS = {"revoked": fill_and_revoke, "rotated": fill_and_rotate_log}
+def fill_shared(vault):
+    """Two members, one after the other; changes of keys by each, and between them."""
+    vault.umount()
+    vault.mount("--shared", "--no-rewrap")
+    (vault.mnt / "one").write_bytes(b"of the first member")
+    vault.rotate()
+    vault.umount()
+    vault.rotate()
+    vault.mount("--no-rewrap")
+    (vault.mnt / "two").write_bytes(data(5, 9000))
+    vault.rotate()
+
+
+FILLS = {"revoked": fill_and_revoke, "rotated": fill_and_rotate_log, "shared": fill_shared}
 
 
 def main():

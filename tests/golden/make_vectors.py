@@ -3,11 +3,13 @@
 Inputs are fixed and plain to see: nothing in here is random, so the file is the same on every machine.
 """
 
+import base64
 import hashlib
 import json
 import pathlib
 import struct
 import sys
+import uuid
 
 import rekeyfs_format as f
 
@@ -45,6 +47,8 @@ def derivations():
         ("endorsement", ROOT, [VAULT], 32),
         ("root-commitment", f.derive(ROOT, b"endorsement", VAULT), [VAULT], 32),
         ("kms-blob", MATERIAL, [VAULT, KEY, struct.pack("<I", VERSION)], 32),
+        ("fido2-wrap", fixed("hmac-secret", 32), [], 32),
+        ("host-record", ROOT, [VAULT], 32),
     ]
     return [
         {
@@ -80,6 +84,38 @@ def root_wrap():
         "aad": aad.hex(),
         "root": ROOT.hex(),
         "wrapped": f.slot_wrap(KEK, VAULT, SLOT, aad, fixed("slot nonce", 12), ROOT).hex(),
+    }
+
+
+def custodian_slot():
+    """A slot whose KEK a custodian keeps, as it is in a header."""
+    slot = {
+        "id": str(uuid.UUID(bytes=SLOT)),
+        "type": "custodian",
+        "created": CREATED,
+        "custodian": "double",
+        "params": {"key": "alias/ä", "pcrs": [7, -1], "B": {"b": None, "a": True}, "text": '\x01"\\/\x7f\u2028'},
+        "blob": base64.b64encode(fixed("custody blob", 100)).decode(),
+        "key_version": "v7",
+    }
+    rows = []
+    for version in ("v7", None):
+        if version is None:
+            slot.pop("key_version")
+        aad = f.custodian_aad(VAULT, SLOT, slot)
+        wrapped = f.slot_wrap(KEK, VAULT, SLOT, aad, fixed("slot nonce", 12), ROOT)
+        rows.append({**slot, "wrapped": base64.b64encode(wrapped).decode()})
+    return {"vault": VAULT.hex(), "kek": KEK.hex(), "root": ROOT.hex(), "slots": rows}
+
+
+def fido2():
+    """What the helper for FIDO2 keys stores of a slot's KEK."""
+    secret, slot, vault = fixed("hmac-secret", 32), str(uuid.UUID(bytes=SLOT)), str(uuid.UUID(bytes=VAULT))
+    return {
+        "secret": secret.hex(),
+        "context": f.custody_context(vault, slot),
+        "kek": KEK.hex(),
+        "wrapped": f.fido2_wrap(secret, vault, slot, fixed("fido2 nonce", 24), KEK).hex(),
     }
 
 
@@ -166,6 +202,22 @@ def slot_labels():
     data = b"".join(slot + bytes([len(label.encode())]) + label.encode() for slot, label in labels.items())
     assert f.slot_label_records(data) == labels
     return {"labels": {slot.hex(): label for slot, label in labels.items()}, "extension": data.hex()}
+
+
+def hosts():
+    """The records of a writer, of a reader that has left, and an epoch."""
+    key, nonce = f.host_record_key(ROOT, VAULT), fixed("epoch nonce", 16)
+    boot = fixed("boot", 16)
+    members = []
+    for slot, mode, left, name in ((0, 1, 0, b"node-a"), (63, 2, 1, b"n" * 64)):
+        member = fixed(f"member {slot}", 16)
+        record = f.member_record(key, slot, mode, left, name, member, boot, 4711, 9, GENERATION, nonce)
+        assert (f.read_member(key, slot, record) is None) == bool(left)
+        members.append({"slot": slot, "mode": mode, "left": bool(left), "host": name.decode(), "member": member.hex(), "record": record.hex()})
+    epoch = f.epoch_record(key, nonce, 12, GENERATION)
+    assert f.read_epoch(key, epoch) == (nonce, 12, GENERATION)
+    return {"vault": VAULT.hex(), "root": ROOT.hex(), "boot": boot.hex(), "pid": 4711, "beat": 9, "generation": GENERATION,
+            "nonce": nonce.hex(), "members": members, "epoch": {"number": 12, "record": epoch.hex()}}  # fmt: skip
 
 
 def blobs():
@@ -268,6 +320,8 @@ def main():
         "derive": derivations(),
         "passphrase": passphrase(),
         "root_wrap": root_wrap(),
+        "custodian_slot": custodian_slot(),
+        "fido2": fido2(),
         "keyring": keyring(),
         "wrapped_deks": deks,
         "wrapped_tree": tree_wrap,
@@ -280,6 +334,7 @@ def main():
         "untagged": untagged(),
         "slot_labels": slot_labels(),
         "blobs": blobs(),
+        "hosts": hosts(),
     }
     text = json.dumps(vectors, indent=1) + "\n"
     path = HERE / "vectors.json"

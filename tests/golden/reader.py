@@ -25,7 +25,7 @@ import rekeyfs_format as f
 
 SUITE_NUMBERS = {"aes-256-gcm": 1, "chacha20-poly1305": 2}
 SECRETS = ("passphrase", "keyfile", "recovery")
-SLOT_TYPES = {"passphrase": 1, "keyfile": 2, "recovery": 3}
+SLOT_TYPES = {"passphrase": 1, "keyfile": 2, "recovery": 3, "custodian": 4}
 
 
 class Bincode:
@@ -134,7 +134,8 @@ def recovery_bytes(text):
 def split_frame(raw, expected_magic):
     """Header, AAD and sealed body of a keyring file or key backup."""
     magic, fmt, incompat, _ro_compat, length = struct.unpack_from("<4sHIII", raw)
-    if (magic, fmt, incompat) != (expected_magic, 1, 0):
+    # Bit 1: hosts share the vault, which changes nothing of how it is read.
+    if (magic, fmt, incompat & ~2) != (expected_magic, 1, 0):
         raise f.Damaged("keyring frame")
     return json.loads(raw[18 : 18 + length]), raw[: 18 + length], raw[18 + length :]
 
@@ -147,6 +148,8 @@ def unlock_slot(vault, slot, secret):
         costs = (k["memory_kib"], k["passes"], k["lanes"])
         secret = f.argon2id(secret, salt, *costs)
         aad = f.slot_aad(vault, slot_id, kind, salt, *costs)
+    elif slot["type"] == "custodian":
+        aad = f.custodian_aad(vault, slot_id, slot)
     else:
         aad = f.slot_aad(vault, slot_id, kind)
     return f.slot_unwrap(secret, vault, slot_id, aad, base64.b64decode(slot["wrapped"]))
@@ -178,6 +181,7 @@ class Vault:
         if len(roots) != 1:
             raise f.Damaged("slots with different root keys")
         (root,) = roots
+        self.host_record_key = f.host_record_key(root, self.id)
         self.endorsement = f.derive(root, b"endorsement", self.id)
         self.body = read_body(f.xopen(f.keyring_key(root, self.id), aad, sealed))
         self.materials = {
@@ -235,6 +239,17 @@ class Vault:
         names = {self.tree.alias_id(a["created"], a["name"].encode()): a["name"] for a in self.body["aliases"]}
         said = {key: names.get(of, "gone") if of else "undecided" for key, of in f.untagged_records(self.extension(8)).items()}
         return {str(uuid.UUID(bytes=key)): of for key, of in said.items() if key in keys}
+
+    def hosts(self):
+        """Of a vault that hosts share: how many slots there are, who holds one, and the generation of the epoch."""
+        directory = self.dir / "hosts"
+        if not directory.exists():
+            return {}
+        slots = sorted(path for path in directory.iterdir() if path.name != "epoch")
+        members = [f.read_member(self.host_record_key, int(path.name), path.read_bytes()) for path in slots]
+        _, _, generation = f.read_epoch(self.host_record_key, (directory / "epoch").read_bytes())
+        held = [(member["host"], member["mode"], member["generation"]) for member in members if member]
+        return {"hosts": {"slots": len(slots), "members": held, "generation": generation}}
 
     def slot_labels(self):
         """The labels of the unlock slots that are there, by slot."""
@@ -379,6 +394,7 @@ class Vault:
             "revocations": len(self.former_roots()),
             "versions": {str(uuid.UUID(bytes=k["id"])): [v["number"] for v in k["versions"]] for k in self.body["keys"]},
             "events": self.check_events(),
+            **self.hosts(),
             "tree": {path.hex(): about for path, about in sorted(self.walk())},
         }
 

@@ -7,6 +7,7 @@ Ciphers come from OpenSSL (PyPI `cryptography`), libsodium (`PyNaCl`) and the re
 import base64
 import hashlib
 import hmac
+import json
 import struct
 from dataclasses import dataclass
 
@@ -65,6 +66,45 @@ def unb64(text):
     return base64.urlsafe_b64decode(text + b"=" * (-len(text) % 4))
 
 
+# ---- records of hosts ----
+
+
+def host_record_key(root, vault):
+    return derive(root, b"host-record", vault)
+
+
+def member_record(key, slot, mode, left, name, member, boot, pid, beat, generation, nonce):
+    body = struct.pack("<4sHBBBB6x16s16sI4xQQ16s8x64s320x", b"RKHM", 1, slot, mode, left, len(name), member, boot, pid, beat,
+                       generation, nonce, name)  # fmt: skip
+    return body + hmac256(key, body)
+
+
+def epoch_record(key, nonce, number, generation):
+    body = struct.pack("<4sH10x16sQQ432x", b"RKHE", 1, nonce, number, generation)
+    return body + hmac256(key, body)
+
+
+def read_member(key, slot, raw):
+    """What the record in a slot says; none if the slot is free."""
+    if not raw:
+        return None
+    fields = struct.unpack("<4sHBBBB6x16s16sI4xQQ16s8x64s320x", raw[:480])
+    magic, fmt, number, mode, left, length, member, boot, pid, beat, generation, nonce, name = fields
+    if (magic, fmt, number) != (b"RKHM", 1, slot) or not hmac.compare_digest(hmac256(key, raw[:480]), raw[480:]):
+        raise Damaged("no record of a member in this slot")
+    if left:
+        return None
+    return {"host": name[:length].decode(), "mode": {1: "writer", 2: "reader"}[mode], "member": member, "boot": boot, "pid": pid,
+            "beat": beat, "generation": generation, "nonce": nonce}  # fmt: skip
+
+
+def read_epoch(key, raw):
+    magic, fmt, nonce, number, generation = struct.unpack("<4sH10x16sQQ432x", raw[:480])
+    if (magic, fmt) != (b"RKHE", 1) or not hmac.compare_digest(hmac256(key, raw[:480]), raw[480:]):
+        raise Damaged("no record of an epoch")
+    return nonce, number, generation
+
+
 # ---- blobs ----
 
 
@@ -105,9 +145,28 @@ def argon2id(passphrase, salt, memory_kib, passes, lanes):
 
 
 def slot_aad(vault, slot, kind, salt=b"", memory_kib=0, passes=0, lanes=0):
-    """`kind` 1: passphrase, the rest of the parameters counts; 2: key file; 3: recovery key."""
+    """`kind` 1: passphrase, the rest of the parameters counts; 2: key file; 3: recovery key. For 4 see custodian_aad."""
     costs = struct.pack("<III", memory_kib, passes, lanes) if kind == 1 else b""
     return vault + slot + bytes([kind]) + salt + costs
+
+
+def custodian_aad(vault, slot_id, slot):
+    """Of a custodian's slot as it is in the header. What RFC 8785 has beyond this (floats, names that are not ASCII) the
+    format refuses."""
+    says = {name: slot[name] for name in ("blob", "custodian", "key_version", "params") if name in slot}
+    says["blob"] = base64.b64encode(base64.b64decode(says["blob"])).decode()
+    text = json.dumps(says, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return vault + slot_id + b"\4" + hashlib.sha256(text.encode()).digest()
+
+
+def custody_context(vault, slot):
+    """What helpers authenticate beside a KEK."""
+    return f"rekeyfs-custody-1 rekeyfs:id={slot} rekeyfs:use=unlock rekeyfs:vault={vault} "
+
+
+def fido2_wrap(secret, vault, slot, nonce, kek):
+    """A slot's KEK under what a FIDO2 authenticator computes from the slot's salt."""
+    return xseal(derive(secret, b"fido2-wrap", b""), nonce, custody_context(vault, slot).encode(), kek)
 
 
 def slot_wrap(kek, vault, slot, aad, nonce, root):

@@ -33,7 +33,7 @@ def secrets_of(directory, passphrase):
         found[label.decode()] = f.derive(vault.tree.key, label)
     for label in (b"names", b"xattr-name"):
         found[label.decode()] = f.derive(vault.tree.key, label, length=64)
-    for label in (b"insist", b"import-token"):
+    for label in (b"insist", b"import-token", b"host-record"):
         found[label.decode()] = f.derive(root, label, vault.id)
     found["endorsement"] = f.derive(root, b"endorsement", vault.id)
     for number, (_, key) in enumerate(vault.event_keys()[:-1]):

@@ -33,7 +33,7 @@ MIRROR = "http://deb.debian.org/debian"
 # What a server has; nothing that rekeyfs depends on or recommends, since apt is to find that.
 PACKAGES = ["systemd", "systemd-sysv", "libpam-systemd", "dbus", "man-db", "bash-completion", "zsh", "fish"]
 # What apt will want, put into its cache beforehand.
-FETCHED = ["fuse3"]
+FETCHED = ["fuse3", "libtss2-esys-3.0.2-0", "libtss2-mu0", "libtss2-tctildr0", "ca-certificates"]
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -59,6 +59,15 @@ def package():
     made = sorted((TARGET / "debian").glob("rekeyfs_*.deb"), key=lambda deb: deb.stat().st_mtime)
     if not made:
         raise CannotRun("there is no package in target/debian; scripts/package.sh makes it")
+    return made[-1]
+
+
+def helper_package(custodian):
+    """The package of a helper of custodians, which scripts/package.sh puts beside it."""
+    beside = package().parent
+    made = sorted(beside.glob(f"rekeyfs-custodian-{custodian}_*.deb"), key=lambda deb: deb.stat().st_mtime)
+    if not made:
+        raise AssertionError(f"there is no package rekeyfs-custodian-{custodian} in {beside}; scripts/package.sh makes it")
     return made[-1]
 
 
@@ -257,8 +266,8 @@ class Machine:
         """The journal's messages since this boot."""
         return self.ok("journalctl --boot --output=cat --no-pager" + (f" --unit={shlex.quote(unit)}" if unit else ""))
 
-    def wait_until(self, command, seconds=20):
-        """Waits until a command succeeds in it."""
+    def wait_until(self, command, seconds=90):
+        """Waits until a command succeeds in it; so long only if it never will."""
         end = time.monotonic() + seconds
         while (done := self.run(command)).returncode:
             if time.monotonic() > end:

@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import time
 import unittest
 
 from machine import Machine
@@ -40,7 +41,7 @@ class TestSystemd(unittest.TestCase):
         cls.machine = machine = Machine("TestSystemd")
         cls.addClassCleanup(machine.close)
         cls.open_device_to_users()
-        names = ("data", "wrong", "hidden", "auto")
+        names = ("data", "wrong", "hidden", "auto", "timed")
         for name in names:
             machine.write(f"/etc/credstore/rekeyfs.{name}", PASSPHRASE, 0o600)
             machine.write(
@@ -53,7 +54,12 @@ class TestSystemd(unittest.TestCase):
                       "noauto,nofail,x-systemd.automount,x-systemd.idle-timeout=1 0 0\n")  # fmt: skip
         machine.write("/etc/systemd/system/reads-at-boot.service", READS_AT_BOOT)
         machine.write("/usr/local/bin/holder", HOLDER, 0o755)
-        machine.ok("systemctl enable rekeyfs@data rekeyfs@wrong rekeyfs-rotate@data.timer reads-at-boot")
+        # Its rotation fell due while the machine was off; the day on which it last ran is the time of this file.
+        stamp = "/var/lib/systemd/timers/stamp-rekeyfs-rotate@timed.timer"
+        machine.write("/etc/systemd/system/rekeyfs-rotate@timed.timer.d/at-once.conf", "[Timer]\nRandomizedDelaySec=0\n")
+        machine.ok(f"mkdir -p $(dirname {stamp}); touch --date='40 days ago' {stamp}")
+        machine.ok("systemctl enable rekeyfs@data rekeyfs@wrong rekeyfs@timed rekeyfs-rotate@data.timer rekeyfs-rotate@timed.timer "
+                   "reads-at-boot")  # fmt: skip
         machine.boot()
 
     @staticmethod
@@ -83,7 +89,7 @@ class TestSystemd(unittest.TestCase):
         lines = "; ".join(
             f'[ "$(systemctl show {unit} --value --property={name})" = "{value}" ] || exit 1' for name, value in properties.items()
         )
-        self.machine.wait_until(f"({lines})", 30)
+        self.machine.wait_until(f"({lines})")
 
     def mounts(self, mountpoint):
         return [line for line in self.machine.ok("cat /proc/mounts").splitlines() if f" {mountpoint} fuse.rekeyfs " in line]
@@ -117,11 +123,11 @@ class TestSystemd(unittest.TestCase):
 
     def test_a_daemon_that_does_not_answer_is_replaced(self):
         dropin = "/run/systemd/system/rekeyfs@data.service.d/watchdog.conf"
-        self.machine.ok(f"mkdir -p $(dirname {dropin}); printf '[Service]\\nWatchdogSec=1s\\nRestartSec=100ms\\n' > {dropin}; "
+        self.machine.ok(f"mkdir -p $(dirname {dropin}); printf '[Service]\\nWatchdogSec=3s\\nRestartSec=100ms\\n' > {dropin}; "
                         "systemctl daemon-reload; systemctl restart rekeyfs@data")  # fmt: skip
         before = int(self.show("rekeyfs@data", "NRestarts")["NRestarts"])
         # It answers for longer than it may be silent.
-        self.machine.ok("sleep 2.5")
+        self.machine.ok("sleep 4.5")
         self.assertEqual(int(self.show("rekeyfs@data", "NRestarts")["NRestarts"]), before)
         self.machine.ok("kill -STOP $(systemctl show --value --property=MainPID rekeyfs@data)")
         self.wait_for("rekeyfs@data", NRestarts=before + 1, ActiveState="active")
@@ -145,6 +151,36 @@ class TestSystemd(unittest.TestCase):
         self.assertNotEqual(self.machine.run("systemctl start rekeyfs-rotate@hidden").returncode, 0)
         self.assertEqual(self.mounts("/srv/hidden"), [])
 
+    def wait_for_version(self, mountpoint, least):
+        """Waits until a rotation has made this version, or a later one; returns the version that is current then."""
+        end = time.monotonic() + 90
+        while (version := self.version(mountpoint)) < least:
+            self.assertLess(time.monotonic(), end, f"{mountpoint} has version {version}")
+            time.sleep(0.2)
+        return version
+
+    def test_a_rotation_that_fell_due_is_made_by_the_timer_and_the_next_one_at_its_time(self):
+        self.assertEqual(self.wait_for_version("/srv/timed", 2), 2)
+        self.wait_for("rekeyfs-rotate@timed", ActiveState="inactive")
+        shown = self.show("rekeyfs-rotate@timed", "Result", "TriggeredBy")
+        self.assertEqual(shown, {"Result": "success", "TriggeredBy": "rekeyfs-rotate@timed.timer"})
+        # What comes next by the calendar, which has each second now.
+        self.machine.write("/etc/systemd/system/rekeyfs-rotate@timed.timer.d/soon.conf",
+                           "[Timer]\nOnCalendar=\nOnCalendar=*:*:*\nAccuracySec=1ms\n")  # fmt: skip
+        self.machine.ok("systemctl daemon-reload; systemctl restart rekeyfs-rotate@timed.timer")
+        self.wait_for_version("/srv/timed", 3)
+        self.machine.ok("systemctl stop rekeyfs-rotate@timed.timer")
+        self.wait_for("rekeyfs-rotate@timed", ActiveState="inactive")
+        self.assertEqual(self.show("rekeyfs-rotate@timed", "Result")["Result"], "success")
+        version = self.version("/srv/timed")
+        events = [json.loads(line) for line in self.machine.ok("rekeyfs events /srv/timed --json").splitlines()]
+        rotated = [event["detail"]["version"] for event in events if event["detail-type"] == "KMS CMK Rotation"]
+        self.assertEqual(rotated, list(range(2, version + 1)))
+        # New files use the new version, and those of the old one can be read.
+        self.machine.ok("echo new > /srv/timed/new")
+        self.assertEqual(json.loads(self.machine.ok("rekeyfs inspect /srv/timed/new --json"))["version"], version)
+        self.assertEqual(self.machine.ok("cat /srv/timed/file"), "of timed\n")
+
     def need_automounts(self):
         if not os.path.exists("/dev/autofs"):
             self.skipTest("this host has no /dev/autofs")
@@ -154,7 +190,7 @@ class TestSystemd(unittest.TestCase):
         self.assertEqual(self.mounts("/srv/auto"), [])
         self.assertEqual(self.machine.ok("cat /srv/auto/file"), "of auto\n")
         self.assertEqual(len(self.mounts("/srv/auto")), 1)
-        self.machine.wait_until("! grep ' /srv/auto fuse.rekeyfs ' /proc/mounts", 20)
+        self.machine.wait_until("! grep ' /srv/auto fuse.rekeyfs ' /proc/mounts")
         self.assertEqual(self.machine.ok("cat /srv/auto/file"), "of auto\n", "and again")
 
     def test_a_missing_credential_is_named_by_the_line_that_loads_it(self):

@@ -62,7 +62,7 @@ class TestReading(InstalledTest):
         page = self.machine.ok("man rekeyfs")
         for heading in ("NAME", "COMMANDS", "ENVIRONMENT", "FILES", "EXIT STATUS", "SEE ALSO"):
             self.assertRegex(page, rf"(?m)^{heading}$")
-        self.assertRegex(page, r"12 +wrong passphrase")
+        self.assertRegex(page, r"12 +wrong +passphrase")
         named = re.findall(r"^       (rekeyfs-[a-z-]+)\(([18])\)", page, re.MULTILINE)
         self.assertGreater(len(named), 10)
         for name, section in [*named, ("rekeyfs-key-retire", 1), ("rekeyfs-kms-create-key", 1), ("rekeyfs-vault", 5),
@@ -118,6 +118,14 @@ class TestReading(InstalledTest):
         self.assertGreater(len(links), 50)
         self.assertEqual([f"{page.name}: {target}" for page, target in links if not (page.parent / target).exists()], [])
 
+    def test_documents_have_their_pictures(self):
+        for page in [machine.ROOT / "README.md", *(machine.ROOT / "docs").glob("*.md")]:
+            name = page.relative_to(machine.ROOT)
+            shown, installed = (
+                re.findall(r"!\[[^\]]*\]\(([^)]+)\)", at.read_text()) for at in (page, self.machine.path(f"/usr/share/doc/rekeyfs/{name}"))
+            )
+            self.assertEqual(installed, shown, name)
+
     def test_documents_and_licences_are_there(self):
         doc = "/usr/share/doc/rekeyfs"
         for name in ("README.md", "docs/format.md", "docs/keys.md", "copyright", "changelog.gz"):
@@ -156,13 +164,14 @@ class TestMounting(InstalledTest):
         self.machine.ok(f"mount {MNT}")
         self.assertIn("aws_access_key_id = ", self.machine.ok("rekeyfs kms serve --new-credentials"))
         self.assertEqual(self.machine.ok("stat -c %a /etc/rekeyfs/kms-credentials"), "600\n")
-        served = self.machine.run(f"timeout --preserve-status 2 rekeyfs kms serve {MNT} --listen 127.0.0.1:0")
+        served = self.machine.run(f"rekeyfs kms serve {MNT} --listen 127.0.0.1:0 > /run/served & while [ ! -s /run/served ] && kill -0 $!; "
+                                  "do sleep 0.1; done; kill $!; wait $!; status=$?; cat /run/served; exit $status")  # fmt: skip
         self.assertEqual(served.returncode, 0, served.stderr)
         self.assertRegex(served.stdout, r"^http://127\.0\.0\.1:\d+\n$")
 
     def test_a_busy_mount_is_detached_or_made_read_only_if_that_is_asked_for(self):
         self.machine.ok(f"mount {MNT}; touch {MNT}/held")
-        self.machine.ok(f"sleep 60 < {MNT}/held > /dev/null 2>&1 & echo $! > /run/holder")
+        self.machine.ok(f"sleep 600 < {MNT}/held > /dev/null 2>&1 & echo $! > /run/holder")
         busy = self.machine.run(f"umount {MNT}")
         self.assertEqual(busy.returncode, 43, busy.stderr)
         self.machine.ok(f"umount -r {MNT}")
@@ -183,7 +192,7 @@ class TestMounting(InstalledTest):
         daemon = self.daemons()[0]
         self.machine.ok(f"kill -STOP {daemon}")
         try:
-            self.machine.ok(f"umount -f {MNT}", timeout=20)
+            self.machine.ok(f"umount -f {MNT}", timeout=60)
             self.assertFalse(self.is_mounted())
         finally:
             self.machine.ok(f"kill -KILL {daemon}")
@@ -226,7 +235,7 @@ class TestUpgradeAndRemoval(InstalledTest):
             self.assertEqual(self.daemons(), daemon, when)
             self.assertEqual(len(daemon), 1)
             size = int(m.ok(f"stat -c %s {MNT}/log"))
-            m.wait_until(f"[ $(stat -c %s {MNT}/log) -gt {size} ]", 10)
+            m.wait_until(f"[ $(stat -c %s {MNT}/log) -gt {size} ]")
             self.assertEqual(m.ok(f"cat {MNT}/file"), "before\n", when)
 
         with tempfile.TemporaryDirectory() as made:
@@ -243,7 +252,7 @@ class TestUpgradeAndRemoval(InstalledTest):
         # There is no helper any more: umount's own way does.
         m.ok("kill $(cat /run/writer); sync")
         # Its sleep has the log open a moment longer.
-        m.wait_until(f"umount {MNT}", 5)
+        m.wait_until(f"umount {MNT}")
         m.wait_until(f"! pgrep -x '{DAEMON}'")
         for kept in (f"{VAULT}/keyring", f"{VAULT}/tree", PASS, "/var/lib/rekeyfs"):
             self.assertTrue(m.path(kept).exists(), kept)
@@ -253,3 +262,37 @@ class TestUpgradeAndRemoval(InstalledTest):
         m.ok(f"mount {MNT}")
         self.assertEqual(m.ok(f"cat {MNT}/file"), "before\n")
         m.ok(f"umount {MNT}")
+
+    def test_removal_while_timers_are_on_leaves_mounts_and_no_failed_units(self):
+        m = self.machine
+        m.write("/etc/credstore/rekeyfs.timed", "a passphrase for the tests\n", 0o600)
+        m.write("/etc/rekeyfs/timed.conf", "VAULT=/srv/timed\nMOUNTPOINT=/mnt/timed\n")
+        m.ok("mkdir -p /mnt/timed; rekeyfs init /srv/timed --passfile /etc/credstore/rekeyfs.timed --kdf-memory 8 --no-recovery-key")
+        # Each of them is due while the package isn't there.
+        for timer in ("rekeyfs-rotate@timed", "rekeyfs-metrics"):
+            m.write(f"/etc/systemd/system/{timer}.timer.d/soon.conf",
+                    "[Timer]\nOnCalendar=\nOnCalendar=*:*:*\nAccuracySec=1ms\nRandomizedDelaySec=0\n")  # fmt: skip
+        m.ok("mkdir -p /var/lib/prometheus/node-exporter; systemctl daemon-reload; "
+             "systemctl enable --now rekeyfs@timed rekeyfs-rotate@timed.timer rekeyfs-metrics.timer")  # fmt: skip
+        m.wait_until("test -s /var/lib/prometheus/node-exporter/rekeyfs.prom")
+        m.ok("echo kept > /mnt/timed/file; DEBIAN_FRONTEND=noninteractive apt-get -qq -y remove rekeyfs; sleep 1.5")
+        failed = "systemctl list-units --failed --plain --no-legend 'rekeyfs*'"
+        self.assertEqual(m.ok(failed), "")
+        self.assertEqual(m.ok("systemctl is-active rekeyfs@timed; cat /mnt/timed/file"), "active\nkept\n", "it is served")
+        # Without a boot, its timers go on where they were stopped.
+        m.install()
+        timers = "systemctl is-active rekeyfs-rotate@timed.timer rekeyfs-metrics.timer"
+        m.wait_until(timers)
+        self.assertEqual(m.ok(timers), "active\nactive\n")
+        m.ok("DEBIAN_FRONTEND=noninteractive apt-get -qq -y remove rekeyfs; sleep 1.5")
+        self.assertEqual(m.ok(failed), "")
+        m.ok("systemctl stop rekeyfs@timed")
+        self.assertFalse(self.is_mounted("/mnt/timed"))
+        self.assertEqual(self.daemons(), [])
+        m.poweroff()
+        m.boot()
+        self.assertEqual(m.ok(failed), "", "what is enabled still is not missed")
+        # All of it is as it was when the package comes back.
+        m.install()
+        m.ok("systemctl start rekeyfs@timed")
+        self.assertEqual(m.ok("cat /mnt/timed/file; systemctl is-active rekeyfs-rotate@timed.timer"), "kept\nactive\n")

@@ -1,6 +1,13 @@
 """What the mounted tests share: a vault of one's own, mounts that always come down, system calls that
 Python's os module lacks. Standard library only.
 
+A test never depends on chance, nor on how busy the machine is:
+- What comes by itself is waited for with `wait_until(condition)`: it polls, and `PATIENCE` is more than any machine takes.
+- What is to be quick is measured with `quick_once`: one of several runs has to be. What a test does to be early enough it checks:
+  the state that it wanted to meet, and not the time that it has slept.
+- What has to stay as it is, is looked at over a time (`stays`): a busy machine hides a fault there, and never makes one.
+- Damage changes what it hits: `flipped`, not a byte that may be there already.
+
 Environment: REKEYFS (the binary; default target/release/rekeyfs), REKEYFS_TEST_DIR (where vaults and
 mountpoints are made; default a directory under target/, so that it is a disk and not a tmpfs).
 """
@@ -52,14 +59,43 @@ def fallocate(fd, mode, offset, length):
     checked(libc.fallocate(fd, mode, ctypes.c_long(offset), ctypes.c_long(length)))
 
 
-def wait_until(condition, seconds, step=0.05):
-    """The first true value of `condition()`, or its last value once the time is over."""
+# More than anything takes that happens at all, on a busy machine too.
+PATIENCE = 60
+
+
+def wait_until(condition, seconds=PATIENCE, step=0.05):
+    """The first true value of `condition()`, or its last value once the time is over. A time of one's own is for what is
+    skipped if it doesn't come."""
     end = time.monotonic() + seconds
     while True:
         value = condition()
         if value or time.monotonic() > end:
             return value
         time.sleep(step)
+
+
+def stays(condition, seconds):
+    """Whether a condition holds all the time."""
+    return not wait_until(lambda: not condition(), seconds)
+
+
+def quick_once(action, seconds):
+    """Whether one of several runs of an action takes less than this time: it is for the time that an action needs by itself,
+    and the others may have been held up by whatever else the machine did."""
+
+    def quick():
+        began = time.monotonic()
+        action()
+        return time.monotonic() - began < seconds
+
+    return wait_until(quick, step=0)
+
+
+def flipped(data, at):
+    """A copy with another byte there, whatever it is."""
+    changed = bytearray(data)
+    changed[at] ^= 0xFF
+    return bytes(changed)
 
 
 def sha(data):
@@ -154,24 +190,32 @@ class Vault:
         self.mount(*options)
 
     def daemon_pid(self):
-        """The mount's process: the one with the vault's and the mountpoint's path in its command line."""
+        """The mount's process: the one with the vault's and the mountpoint's path in its command line. What started it has the
+        same one, and may still be there."""
         paths = {os.fsencode(self.path), os.fsencode(self.mnt)}
+        parents = {}
         for proc in pathlib.Path("/proc").iterdir():
             if proc.name.isdigit():
                 with contextlib.suppress(OSError):
                     cmd = (proc / "cmdline").read_bytes().split(b"\0")
                     if paths <= set(cmd):
-                        return int(proc.name)
-        raise AssertionError("no mount process found by its command line")
+                        parents[int(proc.name)] = int((proc / "stat").read_text().rsplit(")", 1)[1].split()[1])
+        found = parents.keys() - parents.values()
+        assert found, "no mount process found by its command line"
+        return max(found)
 
     def kill(self):
         """SIGKILL to the mount; leaves the stale mountpoint as it is."""
         os.kill(self.pid, signal.SIGKILL)
         pid, self.pid = self.pid, None
-        assert wait_until(lambda: is_gone(pid), 10), "still there after SIGKILL"
+        assert wait_until(lambda: is_gone(pid)), "still there after SIGKILL"
 
     def clear_stale_mountpoint(self):
         subprocess.run(["fusermount3", "-u", "-z", self.mnt], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def settle(self):
+        """Returns once the mount has done what requests before have left it to do."""
+        assert wait_until(lambda: at_rest(self.pid)), "it is never at rest"
 
     def is_mounted(self):
         return os.fsencode(self.mnt) in pathlib.Path("/proc/self/mounts").read_bytes()
@@ -198,6 +242,11 @@ class Vault:
     def status(self):
         return json.loads(self.ok("status", self.mnt if self.pid else self.path, "--json", *self._unlock()))
 
+    def events(self, kind):
+        """The details of the events of a kind, in the order of the log, without what older files of it have."""
+        lines = (self.path / "events.jsonl").read_text().splitlines()
+        return [event["detail"] for event in map(json.loads, lines) if event["detail-type"] == kind]
+
     def version(self, path):
         """The key version in a file's header, through its virtual attribute."""
         return int(os.getxattr(path, "user.rekeyfs.key-version", follow_symlinks=False))
@@ -221,6 +270,19 @@ def is_gone(pid):
         return state == "Z" and os.listdir(f"/proc/{pid}/task") == [str(pid)]
     except OSError:
         return True
+
+
+def at_rest(pid, looks=5):
+    """Whether no thread of a process works, nor waits for its turn on a processor or for a disk, however often it is looked at:
+    what it was left to do is done. Only timers of its own may still have it do something."""
+
+    def rests():
+        with contextlib.suppress(OSError):  # a thread has ended
+            tasks = list(pathlib.Path(f"/proc/{pid}/task").iterdir())
+            return all((task / "stat").read_text().rsplit(")", 1)[1].split()[0] == "S" for task in tasks)
+        return False
+
+    return all(rests() and time.sleep(0.02) is None for _ in range(looks))
 
 
 @contextlib.contextmanager

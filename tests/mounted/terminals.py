@@ -66,7 +66,7 @@ class Terminal:
         os.write(self.ours, text.encode())
 
     def type_secret(self, line):
-        assert wait_until(self.is_hidden, 10), "what is typed would be shown"
+        assert wait_until(self.is_hidden), "what is typed would be shown"
         self.type(line + "\r")
 
     def ended(self, seconds=60):

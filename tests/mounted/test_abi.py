@@ -60,6 +60,7 @@ class Json(MountedTest):
 
         check("init-or-recovery-key", "init", here / "another", *pw, *cheap)
         check("info", "info", mnt)
+        check("hosts", "hosts", mnt)
         check("speed", "speed")
         check("rotate", "rotate", mnt)
         self.kms("enable-key-rotation", "--key-id", "alias/default")
@@ -76,6 +77,7 @@ class Json(MountedTest):
         check("events-prune", "events", "prune", mnt, "--keep", "0")
         check("unlock-list", "unlock", "list", mnt)
         check("unlock-test", "unlock", "test", mnt, *pw)
+        check("unlock-trust", "unlock", "trust", mnt, *pw)
         slot = check("unlock-add", "unlock", "add", mnt, *pw, *new, "--label", "second")["added"]
         check("unlock-label", "unlock", "label", mnt, slot, "third", *pw)
         check("unlock-list", "unlock", "list", mnt)

@@ -111,7 +111,7 @@ class Attackers(MountedTest):
             os._exit(0)
         self.addCleanup(os.waitpid, pid, 0)
         self.addCleanup(os.kill, pid, signal.SIGKILL)
-        self.assertTrue(wait_until(lambda: os.path.exists(path), 5))
+        self.assertTrue(wait_until(lambda: os.path.exists(path)))
 
     def forge(self, uid, vault, name, **changes):
         """A registry entry of `vault`'s mount with other words in it, and a listener of that user behind it; what is
@@ -198,7 +198,7 @@ class Attackers(MountedTest):
             self.assertRefused(done, "unmounted", f"process {pid}", "30 s", f"kill -9 {pid}", status=40)
             self.assertTrue(25 < time.monotonic() - began < 60)
             self.assertIsNone(mounted_at(mallory.mnt))
-        self.assertTrue(wait_until(lambda: is_gone(pid), 20))
+        self.assertTrue(wait_until(lambda: is_gone(pid)))
         mallory.pid = None
 
     def test_a_runtime_directory_of_someone_else_is_named_and_another_is_used(self):
@@ -241,7 +241,7 @@ class Attackers(MountedTest):
         root.pid = root.daemon_pid()
         for text in ((self.dir / "early").read_text(), self.lock_of(root)):
             record = json.loads(text)
-            self.assertEqual(set(record), {"pid", "host", "command", "serves"})
+            self.assertEqual(set(record), {"pid", "host", "command", "serves", "changes"})
             self.assertEqual(record["command"], "mount")
             self.assertNotIn(PASSPHRASE, text)
             self.assertNotIn("extpass", text)
@@ -297,7 +297,7 @@ class Attackers(MountedTest):
                                   "--passfile", root.passfile], env=root.env, stderr=subprocess.PIPE)  # fmt: skip
         # Taken once the mountpoint is checked; then the key is derived.
         lock = root.path / "lock"
-        self.assertTrue(wait_until(lambda: lock.exists() and lock.read_text().startswith("{"), 10, step=0.005))
+        self.assertTrue(wait_until(lambda: lock.exists() and lock.read_text().startswith("{"), step=0.005))
         subprocess.run(["bash", "-c", self.swap(theirs, target)], check=True)
         _, said = mount.communicate(timeout=120)
         self.assertEqual(mount.returncode, 0, said)

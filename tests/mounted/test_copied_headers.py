@@ -44,9 +44,7 @@ class CopiedHeaders(MountedTest):
             os.close(fd)
 
     def events(self):
-        lines = (self.vault.path / "events.jsonl").read_text().splitlines()
-        events = [json.loads(line) for line in lines]
-        return [event["detail"] for event in events if event["detail-type"] == "File Id Of Two Inodes"]
+        return self.vault.events("File Id Of Two Inodes")
 
     def read_if_let(self):
         try:
@@ -107,7 +105,7 @@ class CopiedHeaders(MountedTest):
             lower.write(own)
             lower.truncate(len(own))
         # Refused as long as the copy is in use, which the kernel tells a little after the last close.
-        self.assertIn(b"x" * 100, wait_until(self.read_if_let, 10))
+        self.assertIn(b"x" * 100, wait_until(self.read_if_let))
         event = self.events()[-1]
         self.assertEqual((event["inode"], event["other-inode"], event["refused"]), (a, log, False))
 

@@ -10,6 +10,7 @@ A block is ```sh. Comments of the page above a block direct this test, and nobod
 A block with a name (```sh NAME) is run by a test of its own, in test_backup_procedures.py."""
 
 import os
+import pathlib
 import re
 import shlex
 import subprocess
@@ -57,6 +58,8 @@ class Documents(unittest.TestCase):
         # What the view needs lies in /opt, as the directories above may hold this repository.
         view = [f"mount -t tmpfs -o mode=755 tmpfs /opt; cp {shlex.quote(BIN)} /opt/rekeyfs; mkdir -m 700 /opt/run",
                 f"cp {shlex.quote(BIN)}-console /opt/rekeyfs-console"]
+        # Those with a dot are notes of the compiler.
+        helpers = [shlex.quote(str(path)) for path in pathlib.Path(BIN).parent.glob("rekeyfs-custodian-*") if not path.suffix]
         for directory in CHANGED:
             above = f"/opt{directory}"
             view.append(f"mkdir -p {above}/upper {above}/work; mount -t overlay overlay "
@@ -64,6 +67,7 @@ class Documents(unittest.TestCase):
         view += [f"mount -t tmpfs -o mode=755 tmpfs {directory}" for directory in EMPTY]
         view += [
             "mkdir -m 700 /home/me; cd /home/me",
+            f"mkdir -p /usr/lib/rekeyfs/custodians; cp {' '.join(helpers)} /usr/lib/rekeyfs/custodians",
             "for name in /usr/bin/rekeyfs /usr/sbin/mount.fuse.rekeyfs /usr/sbin/umount.fuse.rekeyfs; do ln -sf /opt/rekeyfs $name; done",
             # The page's reader may need it; this test is root.
             "printf '#!/bin/sh\nexec \"$@\"\n' > /usr/bin/sudo; chmod 755 /usr/bin/sudo",

@@ -8,7 +8,6 @@ import os
 import pathlib
 import re
 import subprocess
-import time
 
 from harness import FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE, MountedTest, UserMountTest, fallocate, sh, wait_until
 from test_full_disk import OnADisk
@@ -100,7 +99,7 @@ class AFullDisk(OnADisk):
             os.pwrite(fd, b"B" * (4 << 20), at)
             self.assertEqual(outcome(os.fsync, fd), errno.ENOSPC)
             os.close(fd)
-        time.sleep(0.5)
+        self.vault.settle()
         shown = {name: (os.stat(path).st_size, self.read(path)) for name, path in written.items()}
         self.vault.remount()
         for name, path in written.items():
@@ -147,7 +146,7 @@ class Injected(MountedTest):
             attached = lambda: all(  # noqa: E731
                 not re.search(r"^TracerPid:\t0$", (task / "status").read_text(), re.M) for task in status.iterdir()
             )
-            self.assertTrue(wait_until(attached, 20, 0.01), "strace can't attach")
+            self.assertTrue(wait_until(attached, step=0.01), "strace can't attach")
             yield lambda: "INJECTED" in log.read_text()
         finally:
             traced.terminate()
@@ -177,7 +176,7 @@ class Injected(MountedTest):
                 with self.failing("pwrite64", 1) as injected:
                     failed = outcome(fallocate, fd, mode, 5000, 9000)
                 self.assertTrue(injected() and failed == errno.EIO, failed)
-                self.assertTrue(wait_until(lambda: os.pread(fd, len(old), 0) != old, 5))
+                self.assertTrue(wait_until(lambda: os.pread(fd, len(old), 0) != old))
                 shown = os.pread(fd, len(old), 0)
                 os.close(fd)
                 self.vault.remount()
@@ -235,7 +234,7 @@ class Injected(MountedTest):
                     found = through_the_mount(path)
                     self.assertEqual(found, (len(old), before), f"{call} failed in {name} of a {kind} file")
             # The kernel has been told by now to look again at what it could not write.
-            time.sleep(0.5)
+            self.vault.settle()
             shown |= {path: through_the_mount(path) for path in paths.values()}
         self.assertGreater(fired, 30)
         self.vault.remount()
@@ -360,7 +359,7 @@ class WrittenWhileTheKeyIsGone(MountedTest):
             if name == "was-truncated":
                 os.ftruncate(fd, 0)
             self.kms("enable-key", "--key-id", key)
-            time.sleep(0.1)
+            self.vault.settle()
             os.fsync(fd)
             expected[path] = os.fstat(fd).st_size, os.pread(fd, 9000, 0)
             self.assertEqual(expected[path][1].count(b"N"), 0, name)

@@ -108,12 +108,12 @@ class EventFiles(MountedTest):
         reading.start()
         self.vault.rotate()
         wanted = lambda: [json.loads(line)["sequence"] for line in seen]  # noqa: E731
-        self.assertTrue(wait_until(lambda: len(seen) >= 3, 20))
+        self.assertTrue(wait_until(lambda: len(seen) >= 3))
         for _ in range(3):
             self.rotate_log()
             self.vault.rotate()
         last = json.loads((self.vault.path / "events.jsonl").read_text().splitlines()[-1])["sequence"]
-        self.assertTrue(wait_until(lambda: len(seen) >= last, 20), wanted())
+        self.assertTrue(wait_until(lambda: len(seen) >= last), wanted())
         self.assertEqual(wanted(), list(range(1, last + 1)))
 
     def test_times_are_local_and_held_back_events_have_their_class(self):

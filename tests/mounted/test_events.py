@@ -69,6 +69,31 @@ class Events(MountedTest):
         self.assertEqual(by_type["KMS CMK Rotation"]["uid"], os.getuid())
         self.assertNotEqual(by_type["KMS CMK Rotation"]["pid"], by_type["Vault Mounted"]["pid"])
 
+    def test_filters_choose_what_is_shown(self):
+        key = self.disable()
+        self.kms("enable-key", "--key-id", key)
+
+        def shown(*filters):
+            text = self.vault.ok("events", self.mnt, "--json", *filters)
+            return [json.loads(line)["sequence"] for line in text.splitlines()]
+
+        def expected(takes):
+            return [event["sequence"] for event in self.lines() if takes(event)]
+
+        self.assertEqual(shown("--event", "disable"), expected(lambda e: e["detail"].get("event-name") == "DisableKey"))
+        self.assertEqual(shown("--event", "vault mounted"), expected(lambda e: e["detail-type"] == "Vault Mounted"))
+        of_key = expected(lambda e: e["detail"].get("key-id") == key)
+        self.assertTrue(of_key)
+        self.assertEqual(shown("--key", key), of_key)
+        self.assertEqual(shown("--key", key[:8], "--who", str(os.getuid())), of_key)
+        self.assertEqual(shown("--who", str(os.getuid() + 1)), [])
+        day = self.lines()[0]["time"][:10]
+        self.assertEqual(shown("--since", day, "--until", "2999"), expected(lambda e: True))
+        self.assertEqual(shown("--until", "1999-12-31"), [])
+        refused = self.vault.run("events", self.mnt, "--since", "yesterday")
+        self.assertEqual(refused.returncode, 2, refused.stderr)
+        self.assertIn("'yesterday' is no time; write it as 2026-11-22", refused.stderr)
+
     def test_wrong_passphrases_are_told_of_at_the_next_mount(self):
         self.vault.umount()
         for _ in range(2):
@@ -202,7 +227,7 @@ class Events(MountedTest):
             follow = subprocess.Popen([BIN, "events", "--follow", self.mnt], stdout=f, env=self.vault.env)
         self.addCleanup(follow.wait)
         self.addCleanup(follow.kill)
-        seen = lambda what, n=1: wait_until(lambda: out.read_text().count(what) >= n, 20)  # noqa: E731
+        seen = lambda what, n=1: wait_until(lambda: out.read_text().count(what) >= n)  # noqa: E731
         self.assertTrue(seen("Vault Mounted"))
         self.vault.rotate()
         self.assertTrue(seen("KMS CMK Rotation"))

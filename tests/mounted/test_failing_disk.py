@@ -61,7 +61,7 @@ class FailingWrites(MountedTest):
         done = self.vault.run("umount", self.mnt)
         self.assertNotIn("panicked", done.stderr)
         self.assertFalse(self.vault.is_mounted(), done.stderr)
-        self.assertTrue(wait_until(lambda: is_gone(pid), 20))
+        self.assertTrue(wait_until(lambda: is_gone(pid)))
         self.vault.pid = None
         self.disk.umount()
         self.disk.heal()

@@ -120,7 +120,7 @@ class Refusals(MountedTest):
         self.write("f", b"through mount(8)")
         done = subprocess.run(["umount", self.mnt], capture_output=True, text=True)
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertTrue(wait_until(lambda: is_gone(self.vault.pid), 10))
+        self.assertTrue(wait_until(lambda: is_gone(self.vault.pid)))
         self.vault.pid = None
 
     def test_slots_change_while_mounted_only_with_a_secret(self):
@@ -357,7 +357,7 @@ class Tampering(MountedTest):
         path, lower, data = self.damaged("f", 5000)
         self.vault.rotate()
         self.read(path)
-        self.assertTrue(wait_until(lambda: self.vault.version(path) == 2, 5))
+        self.assertTrue(wait_until(lambda: self.vault.version(path) == 2))
         self.vault.umount()
         raw = pathlib.Path(lower).read_bytes()
         self.assertEqual((raw[:4], raw[512:516]), (b"RKFS", b"RKFS"))
@@ -535,7 +535,7 @@ class Interrupted(MountedTest):
         for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             pid = self.vault.pid
             os.kill(pid, sig)
-            self.assertTrue(wait_until(lambda: not self.vault.is_mounted() and is_gone(pid), 10))
+            self.assertTrue(wait_until(lambda: not self.vault.is_mounted() and is_gone(pid)))
             self.vault.pid = None
             self.vault.mount()
             self.assertEqual(self.read(path), b"z" * 100000)
@@ -564,7 +564,7 @@ class Interrupted(MountedTest):
             [BIN, "mount", self.vault.path, self.mnt, "--foreground", "--passfile", self.vault.passfile],
             env=self.vault.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        self.assertTrue(wait_until(self.vault.is_mounted, 10))
+        self.assertTrue(wait_until(self.vault.is_mounted))
         self.write("f", b"x")
         daemon.send_signal(signal.SIGTERM)
         self.assertEqual(daemon.wait(10), 0)

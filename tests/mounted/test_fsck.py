@@ -170,7 +170,7 @@ class Online(FsckTest):
         self.assertIn(check.returncode, (CANCELLED, -signal.SIGINT))
         if check.returncode == CANCELLED:
             self.assertFalse(json.loads(out.splitlines()[-1])["complete"])
-        self.assertTrue(wait_until(lambda: self.vault.run("fsck", self.mnt, "f1").returncode == CLEAN, 10))
+        self.assertTrue(wait_until(lambda: self.vault.run("fsck", self.mnt, "f1").returncode == CLEAN))
 
 
 class Offline(FsckTest):

@@ -158,7 +158,7 @@ class FullDisk:
             name = f"keyring.reserve{number}"
             self.assertGreaterEqual((self.disk / "vault" / name).stat().st_blocks * 512, 64 << 10)
         for path in kept:
-            self.assertTrue(wait_until(lambda p=path: self.read(p) and self.vault.version(p) == before + 2, 20))
+            self.assertTrue(wait_until(lambda p=path: self.read(p) and self.vault.version(p) == before + 2))
         self.vault.remount()
         self.assertKept(kept)
 

@@ -21,6 +21,7 @@ class Golden(MountedTest):
         self.assertEqual(len(self.vaults), 2)
         self.revoked = GOLDEN / "vault-revoked.tar"
         self.rotated = GOLDEN / "vault-rotated.tar"
+        self.shared = GOLDEN / "vault-shared.tar"
 
     def open(self, tar, *options):
         """A copy of a committed vault, mounted; and what it should hold."""
@@ -57,7 +58,7 @@ class Golden(MountedTest):
                 self.assertEqual(os.getxattr(full, bytes.fromhex(name)).hex(), value)
 
     def test_every_file_is_read_and_bears_its_version(self):
-        for tar in [*self.vaults, self.revoked, self.rotated]:
+        for tar in [*self.vaults, self.revoked, self.rotated, self.shared]:
             vault, expected = self.open(tar, "--no-rewrap")
             self.compare(vault, expected)
             for path, want in expected["tree"].items():
@@ -87,7 +88,7 @@ class Golden(MountedTest):
             files = [p for p, want in expected["tree"].items() if "version" in want]
             mnt = os.fsencode(vault.mnt)
             versions = lambda: {vault.version(os.path.join(mnt, bytes.fromhex(p))) for p in files}  # noqa: E731
-            self.assertTrue(wait_until(lambda: versions() == {5}, 5), versions())
+            self.assertTrue(wait_until(lambda: versions() == {5}), versions())
             vault.remount()
             self.assertEqual(new.read_bytes(), b"written by a later version")
             new.unlink()
@@ -114,6 +115,14 @@ class Golden(MountedTest):
                 self.assertEqual(os.getxattr(path, "user.rekeyfs.key-id").decode(), new)
                 self.assertEqual(os.getxattr(path, "user.rekeyfs.alias"), b"alias/default")
             self.compare(vault, expected)
+
+    def test_a_vault_that_was_shared_stays_so(self):
+        vault, expected = self.open(self.shared)
+        self.assertTrue(vault.status()["mount"]["shared"])
+        (member,) = json.loads(vault.ok("hosts", vault.path, "--json"))["members"]
+        self.assertEqual((member["writer"], member["holds_slot"], member["generation"]), (True, True, expected["generation"]))
+        vault.umount()
+        self.assertEqual(vault.run("fsck", vault.path, "--passfile", vault.passfile).returncode, 0)
 
     def test_a_log_of_several_files_verifies_and_is_continued(self):
         vault, _ = self.open(self.rotated)

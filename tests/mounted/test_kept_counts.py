@@ -76,7 +76,7 @@ class KeptCounts(MountedTest):
         self.vault.clear_stale_mountpoint()
         # Its first thread may end before the last that answers on the socket.
         unmounted = ["status", self.vault.path, *self.secret]
-        self.assertTrue(wait_until(lambda: self.vault.run(*unmounted).returncode == 0, 20))
+        self.assertTrue(wait_until(lambda: self.vault.run(*unmounted).returncode == 0))
         self.as_of({1: 8})
         self.vault.mount(*self.options)
         self.as_of({1: 8})

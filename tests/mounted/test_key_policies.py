@@ -68,10 +68,6 @@ class KeyPolicies(MountedTest):
     def sweep(self, *args):
         return json.loads(self.vault.ok("rewrap", *args, self.mnt, "--json"))
 
-    def events(self, kind):
-        lines = (self.vault.path / "events.jsonl").read_text().splitlines()
-        return [line["detail"] for line in map(json.loads, lines) if line["detail-type"] == kind]
-
     def assertStaysSecret(self, path):
         """MALLORY doesn't get it, whoever opens it and whatever sweeps the tree."""
         for _ in range(2):
@@ -88,7 +84,7 @@ class KeyPolicies(MountedTest):
         self.as_user(MALLORY, "os.setxattr(sys.argv[1], 'user.rekeyfs.alias', b'alias/open')", self.mnt / "mine", check=True)
         self.as_user(MALLORY, "os.rename(*sys.argv[1:])", self.file, self.mnt / "mine/file", check=True)
         self.assertStaysSecret(self.mnt / "mine/file")
-        self.assertEqual(self.events("Files Moved To Another Key"), [])
+        self.assertEqual(self.vault.events("Files Moved To Another Key"), [])
 
     def test_a_file_that_is_exchanged_stays_under_its_key(self):
         os.chmod(self.write("open/bait", b"bait"), 0o666)
@@ -202,12 +198,12 @@ class KeyPolicies(MountedTest):
         self.as_user(MALLORY, removing, self.mnt / "mine", check=True)
         # Root is the owner of all, but asks the policy as others do.
         os.setxattr(self.mnt / "mine", ALIAS, b"alias/secret")
-        changed = self.events("Directory Alias Changed")
+        changed = self.vault.events("Directory Alias Changed")
         inode = os.stat(self.mnt / "mine").st_ino
         of_mine = [(e["uid"], e["key-id"], e["removed"]) for e in changed if e["inode"] == inode]
         default = self.kms("describe-key", "--key-id", "alias/default")["KeyMetadata"]["KeyId"]
         self.assertEqual(of_mine, [(MALLORY, self.open, False), (MALLORY, default, True), (0, self.secret, False)])
-        refused = [e for e in self.events("File Access Refused") if e["event-name"] == "set-alias"]
+        refused = [e for e in self.vault.events("File Access Refused") if e["event-name"] == "set-alias"]
         self.assertEqual([(e["uid"], e["reason"]) for e in refused], [(MALLORY, "key-policy")] * 2)
 
     def test_an_alias_that_is_pointed_at_another_key_takes_its_files_along_and_says_so(self):
@@ -216,12 +212,12 @@ class KeyPolicies(MountedTest):
         self.kms("update-alias", "--alias-name", "alias/secret", "--target-key-id", self.open)
         self.assertEqual(self.sweep()["rewrapped"], 1)
         self.assertEqual(self.key_of(self.mnt / "open/file"), self.open)
-        moved = self.events("Files Moved To Another Key")
+        moved = self.vault.events("Files Moved To Another Key")
         self.assertEqual([(e["previous-key-id"], e["key-id"], e["files"]) for e in moved], [(self.secret, self.open, 1)])
         # And back.
         self.kms("update-alias", "--alias-name", "alias/secret", "--target-key-id", self.secret)
         self.read(self.mnt / "open/file")
-        self.assertTrue(wait_until(lambda: self.key_of(self.mnt / "open/file") == self.secret, 10))
+        self.assertTrue(wait_until(lambda: self.key_of(self.mnt / "open/file") == self.secret))
         self.assertEqual(self.key_of(self.mnt / "open/other"), self.open)
 
     def test_the_owner_moves_files_on_purpose_and_they_follow_from_then_on(self):

@@ -94,7 +94,7 @@ class Kms(MountedTest):
         new = self.write("new", b"after", fsync=True)
         self.assertEqual(self.key_of(new), second)
         self.assertEqual(self.read(old), b"before")
-        self.assertTrue(wait_until(lambda: self.key_of(old) == second, 5), "not re-wrapped to the new key")
+        self.assertTrue(wait_until(lambda: self.key_of(old) == second), "not re-wrapped to the new key")
         self.kms("update-alias", "--alias-name", "alias/default", "--target-key-id", first)
         self.assertEqual(self.key_of(self.write("back", b"back", fsync=True)), first)
         self.assertEqual((self.read(old), self.read(new)), (b"before", b"after"))

@@ -6,7 +6,7 @@ import os
 import pathlib
 import socket
 
-from harness import MountedTest, UserMountTest
+from harness import MountedTest, UserMountTest, wait_until
 from test_may_only_read import set_ro_compat
 from test_secrets import where
 
@@ -47,10 +47,6 @@ class Data:
     def key_id(self, alias="alias/default"):
         return self.kms("describe-key", "--key-id", alias)["KeyMetadata"]["KeyId"]
 
-    def events(self, kind):
-        lines = (self.vault.path / "events.jsonl").read_text().splitlines()
-        return [event["detail"] for event in map(json.loads, lines) if event["detail-type"] == kind]
-
 
 class DataOfAMount(Data, MountedTest):
     def test_what_was_encrypted_before_rotations_and_remounts_is_decrypted(self):
@@ -63,7 +59,7 @@ class DataOfAMount(Data, MountedTest):
             self.assertEqual(self.decrypted(new, encryption_context={"purpose": "test"}), SECRET)
             self.assertEqual(self.decrypted(new), "InvalidCiphertextException")
             self.vault.remount()
-        versions = [event["version"] for event in self.events("KMS Request") if event["outcome"] == "success"]
+        versions = [event["version"] for event in self.vault.events("KMS Request") if event["outcome"] == "success"]
         self.assertEqual(versions, [1, 2, 1, 2, 1, 2])
         self.assertIn('"good"', self.vault.ok("events", self.mnt, "--verify", "--json"))
 
@@ -79,7 +75,7 @@ class DataOfAMount(Data, MountedTest):
         self.assertEqual(self.decrypted(blob), SECRET)
 
     def test_a_wrapped_data_key_of_a_file_is_no_blob(self):
-        """Nobody who may decrypt data opens files by it: each slot of a file, put into the form of a blob, is refused."""
+        """Nobody who may decrypt data opens files by it: a slot of a file, put into the form of a blob, is refused."""
         path = self.write("file", b"contents", fsync=True)
         blob = base64.b64decode(self.encrypted())
         slot = self.read(self.vault.lower(path))[:512]
@@ -124,7 +120,7 @@ class DataOfAMount(Data, MountedTest):
         ):  # fmt: skip
             self.assertEqual(self.do(operation, USER, **parameters), denied)
         self.assertEqual(self.do("DescribeKey", "admin", key_id=key)["KeyMetadata"]["KeyState"], "Enabled")
-        said = [(e["event-name"], e.get("principal"), e["outcome"]) for e in self.events("KMS Request")]
+        said = [(e["event-name"], e.get("principal"), e["outcome"]) for e in self.vault.events("KMS Request")]
         self.assertEqual(said, [
             ("Encrypt", None, "success"), ("Encrypt", "admin", "success"), ("Decrypt", USER, "success"),
             ("GenerateDataKey", USER, "success"), ("Decrypt", None, "success"), ("Encrypt", USER, "refused"),
@@ -147,13 +143,21 @@ class DataInMemory(Data, MountedTest):
         self.assertEqual(self.decrypted(blob), data)
         made = self.do("GenerateDataKey", key_id="alias/default", number_of_bytes=1000)["Plaintext"]
         again = self.do("ReEncrypt", ciphertext_blob=blob, destination_key_id="alias/default")["CiphertextBlob"]
-        self.assertEqual(self.decrypted(again), data)
+        # Often: the allocator writes over most of what is freed and wasn't wiped.
+        for _ in range(32):
+            self.assertEqual(self.decrypted(again), data)
         # Of each the middle: the beginning of what is freed is written over by the allocator.
         secret = {"data": data, "text": text, "key": base64.b64decode(made), "text of the key": made.encode()}
         parts = {role: whole[500:532] for role, whole in secret.items()}
-        found = where(self.vault.daemon_pid(), {**parts, "vault": os.fsencode(self.vault.path)})
-        self.assertTrue(found.pop("vault"), "the scan doesn't work")
-        self.assertEqual({role: [region.name for region in places] for role, places in found.items()}, dict.fromkeys(parts, []))
+
+        def left():
+            found = where(self.vault.daemon_pid(), {**parts, "vault": os.fsencode(self.vault.path)})
+            self.assertTrue(found.pop("vault"), "the scan doesn't work")
+            return {role: [region.name for region in places] for role, places in found.items()}
+
+        # The answer is sent before it is wiped.
+        wait_until(lambda: not any(left().values()))
+        self.assertEqual(left(), dict.fromkeys(parts, []))
 
 
 class DataOfAReadOnlyMount(Data, MountedTest):

@@ -16,7 +16,8 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from harness import BIN, TARGET, MountedTest, UserMountTest, sockets_of, stopped, wait_until
+from harness import BIN, PATIENCE, TARGET, MountedTest, UserMountTest, at_rest, quick_once, sockets_of, stopped, wait_until
+from served import Served
 
 REGION, ACCOUNT = "eu-west-1", "123456789012"
 NOT_MOUNTED = 42
@@ -26,7 +27,7 @@ CONNECTIONS_MAX = 64
 CALLS_MAX = 8
 
 
-class Endpoint:
+class Endpoint(Served):
     """An endpoint that runs, and a client of it that signs as AWS documents it, with nothing of AWS's code."""
 
     def __init__(self, test, vault, *options):
@@ -34,14 +35,8 @@ class Endpoint:
         self.file = vault.base / "credentials"
         self.key, self.secret = self.credentials().values()
         serve = ["kms", "serve", vault.mnt, "--credentials", self.file, "--region", REGION, "--account-id", ACCOUNT]
-        self.log = vault.base / "console-log"
-        with open(self.log, "wb") as log:
-            self.process = subprocess.Popen(
-                vault.command(*serve, *(options or ("--listen", "127.0.0.1:0"))), env=vault.env, cwd=vault.base,
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
-            )  # fmt: skip
-        test.addCleanup(self.end)
-        self.url = self.process.stdout.readline().strip()
+        super().__init__(test, vault, *serve, *(options or ("--listen", "127.0.0.1:0")))
+        self.url = self.address
         test.assertTrue(self.url, self.log.read_text())
         self.port = int(self.url.rsplit(":", 1)[1]) if self.url.startswith("http:") else None
 
@@ -52,15 +47,14 @@ class Endpoint:
         self.test.assertEqual(profile, "[default]")
         return {"key": key.removeprefix("aws_access_key_id = "), "secret": secret.removeprefix("aws_secret_access_key = ")}
 
-    def end(self):
-        if self.process.poll() is None:
-            self.process.terminate()
-        status = self.process.wait(40)
-        self.process.stdout.close()
-        return status
-
-    def connect(self):
-        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+    def environment(self, home):
+        """What AWS's clients have in their environment to use it."""
+        return {
+            "PATH": os.environ["PATH"], "HOME": str(home), "AWS_ENDPOINT_URL_KMS": self.url, "AWS_ACCESS_KEY_ID": self.key,
+            "AWS_SECRET_ACCESS_KEY": self.secret, "AWS_DEFAULT_REGION": REGION, "AWS_PAGER": "", "AWS_MAX_ATTEMPTS": "1",
+            "AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, "TEST_ACCOUNT": ACCOUNT,
+            "PYTHONDONTWRITEBYTECODE": "1", "NO_PROXY": "127.0.0.1",
+        }  # fmt: skip
 
     def signed(self, target, parameters=None, *, key=None, secret=None, date=None, region=REGION, service="kms", headers=None):
         """Head and body of a request."""
@@ -136,12 +130,7 @@ class KmsServe(MountedTest):
         endpoint = self.serve()
         if not CLIENTS.exists():
             self.skipTest(f"{CLIENTS} is missing: scripts/oracle.sh makes it")
-        environment = {
-            "PATH": os.environ["PATH"], "HOME": str(self.dir), "AWS_ENDPOINT_URL_KMS": endpoint.url, "AWS_ACCESS_KEY_ID": endpoint.key,
-            "AWS_SECRET_ACCESS_KEY": endpoint.secret, "AWS_DEFAULT_REGION": REGION, "AWS_PAGER": "", "AWS_MAX_ATTEMPTS": "1",
-            "AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, "TEST_ACCOUNT": ACCOUNT,
-            "PYTHONDONTWRITEBYTECODE": "1", "NO_PROXY": "127.0.0.1",
-        }  # fmt: skip
+        environment = endpoint.environment(self.dir)
         script = pathlib.Path(__file__).parent / "aws_clients.py"
         done = subprocess.run([CLIENTS, script], env=environment, timeout=120, capture_output=True, text=True)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr + endpoint.log.read_text())
@@ -238,6 +227,28 @@ class KmsServe(MountedTest):
 
     def test_slow_clients_and_many_of_them_hold_nothing_for_long(self):
         endpoint = self.serve()
+        # At the same time: one of a socket in the filesystem, whose client asks and never reads.
+        path = self.dir / "kms.sock"
+        at_socket = self.serve("--unix", path)
+        own = sockets_of(at_socket.process.pid)
+        deaf = socket.socket(socket.AF_UNIX)
+        self.addCleanup(deaf.close)
+        deaf.connect(str(path))
+        fields, body = at_socket.signed("ListAliases", headers={"host": "localhost"})
+        deaf.setblocking(False)
+        asked = (head_of(fields) + body) * 100
+        sent = 0
+
+        def is_stuck():
+            nonlocal sent
+            try:
+                sent += deaf.send(asked[sent % (len(asked) // 100) :])
+                return False
+            except BlockingIOError:
+                return True
+
+        self.assertTrue(wait_until(lambda: is_stuck() and not wait_until(lambda: not is_stuck(), 1), 60), "it takes what nobody reads")
+        self.assertGreater(sockets_of(at_socket.process.pid), own)
         before = endpoint.ok("ListKeys")
         fields, body = endpoint.signed("CreateKey", {"Description": "never whole"})
         head = head_of(fields)
@@ -249,28 +260,34 @@ class KmsServe(MountedTest):
         fields, body = endpoint.signed("ListKeys")
         answered.sendall(head_of(fields) + body)
         self.assertEqual(answer_of(answered)[0], 200)
-        # Not waited for: the kernel's queue takes no more than some of them.
-        idle = [socket.socket() for _ in range(200)]
-        for connection in idle:
-            connection.setblocking(False)
-            connection.connect_ex(("127.0.0.1", endpoint.port))
-        self.assertTrue(wait_until(lambda: sockets_of(endpoint.process.pid) >= CONNECTIONS_MAX // 2, IDLE_SECONDS // 2))
-        time.sleep(0.5)
-        # Its own: the listener and what its runtime waits with.
-        self.assertLessEqual(sockets_of(endpoint.process.pid), CONNECTIONS_MAX + 4)
         for connection in (slow_head, slow_body, answered):
-            connection.settimeout(IDLE_SECONDS + 5)
+            connection.settimeout(PATIENCE)
             with connection:
                 try:
                     while connection.recv(4096):
                         pass
                 except ConnectionResetError:
                     pass
-        self.assertLess(time.monotonic() - began, IDLE_SECONDS + 5)
+        self.assertLess(time.monotonic() - began, PATIENCE)
         self.assertGreater(time.monotonic() - began, IDLE_SECONDS - 2)
-        for connection in idle:
-            connection.close()
         self.assertEqual(endpoint.ok("ListKeys"), before)
+        self.assertTrue(wait_until(lambda: sockets_of(at_socket.process.pid) == own), "it waits for a client that never reads")
+
+    def test_many_connections_that_send_nothing_delay_no_answer(self):
+        endpoint = self.serve()
+        fields, body = endpoint.signed("CreateKey", {"Description": "never whole" * 1000})
+        before = endpoint.ok("ListKeys")
+        own = sockets_of(endpoint.process.pid)
+        # Those of one who has credentials, whose bodies are waited for, and of another user.
+        slow = [endpoint.connect() for _ in range(100)]
+        for connection in slow:
+            self.addCleanup(connection.close)
+            connection.sendall(head_of(fields) + body[:5000])
+        with endpoint.held_by_another_user(200, head_of(fields)):
+            for _ in range(3):
+                self.assertTrue(quick_once(lambda: self.assertEqual(endpoint.ok("ListKeys"), before), 2))
+            self.assertGreater(sockets_of(endpoint.process.pid), own + CONNECTIONS_MAX // 2, "none of them is open any more")
+            self.assertLessEqual(sockets_of(endpoint.process.pid), own + CONNECTIONS_MAX)
 
     def test_credentials_say_what_may_be_done_and_until_when(self):
         endpoint = self.serve()
@@ -329,7 +346,7 @@ class KmsServe(MountedTest):
         self.assertRefused(done, "isn't mounted", status=NOT_MOUNTED)
         self.vault.mount()
         # The first call may find that the daemon it knew is gone; clients try again.
-        self.assertTrue(wait_until(lambda: endpoint.call("ListKeys")[0] == 200, 5))
+        self.assertTrue(wait_until(lambda: endpoint.call("ListKeys")[0] == 200))
         self.assertEqual(endpoint.ok("ListKeys"), keys)
         self.vault.kill()
         self.assertNamed(endpoint.call("ListKeys"), 500, "KMSInternalException")
@@ -340,17 +357,20 @@ class KmsServe(MountedTest):
         [entry] = pathlib.Path(self.vault.env["XDG_RUNTIME_DIR"]).glob("rekeyfs/*.json")
         shutil.copy(entry, left)
         self.vault.mount()
-        self.assertTrue(wait_until(lambda: endpoint.call("ListKeys")[0] == 200, 5))
+        self.assertTrue(wait_until(lambda: endpoint.call("ListKeys")[0] == 200))
         self.assertEqual(endpoint.end(), 0)
 
     def test_a_request_under_way_is_answered_when_it_is_told_to_end(self):
         endpoint = self.serve()
         fields, body = endpoint.signed("CreateKey", {"Description": "under way"})
+        sockets = sockets_of(endpoint.process.pid)
         with endpoint.connect() as connection:
             connection.sendall(head_of(fields) + body[:-1])
-            time.sleep(0.2)
+            self.assertTrue(wait_until(lambda: sockets_of(endpoint.process.pid) > sockets), "not accepted")
+            # It has read what there is.
+            self.assertTrue(wait_until(lambda: at_rest(endpoint.process.pid)))
             endpoint.process.send_signal(signal.SIGTERM)
-            self.assertTrue(wait_until(lambda: not self.accepts(endpoint), 5), "still accepts after SIGTERM")
+            self.assertTrue(wait_until(lambda: not self.accepts(endpoint)), "still accepts after SIGTERM")
             connection.sendall(body[-1:])
             status, answer = answer_of(connection)
         self.assertEqual((status, answer["KeyMetadata"]["Description"]), (200, "under way"))
@@ -375,6 +395,19 @@ class KmsServe(MountedTest):
         made = len(endpoint.ok("ListKeys")["Keys"]) - before
         self.assertLessEqual(made, CALLS_MAX)
 
+    def test_a_mount_that_hangs_is_said_to_in_time(self):
+        endpoint = self.serve("--listen", "127.0.0.1:0", "--answer-within", "1")
+        endpoint.ok("ListKeys")
+        with stopped(self.vault.pid), ThreadPoolExecutor(2 * CALLS_MAX) as pool:
+            began = time.monotonic()
+            answered = list(pool.map(lambda _: endpoint.call("ListKeys"), range(2 * CALLS_MAX)))
+            # One after another they would take 16 seconds.
+            self.assertTrue(1 <= time.monotonic() - began < 2 * CALLS_MAX - 2, time.monotonic() - began)
+        for one in answered:
+            self.assertNamed(one, 503, "DependencyTimeoutException")
+        self.assertEqual(len([one for one in answered if "may still do it" in one[1]["message"]]), CALLS_MAX)
+        self.assertTrue(wait_until(lambda: endpoint.call("ListKeys")[0] == 200))
+
     def test_it_ends_when_it_is_told_to_while_the_mount_hangs(self):
         endpoint = self.serve()
         fields, body = endpoint.signed("ListKeys")
@@ -383,7 +416,7 @@ class KmsServe(MountedTest):
                 client.sendall(head_of(fields) + body)
                 time.sleep(0.3)
             endpoint.process.terminate()
-            self.assertEqual(endpoint.process.wait(10), 0)
+            self.assertEqual(endpoint.process.wait(PATIENCE), 0)
 
     def accepts(self, endpoint):
         try:
@@ -429,7 +462,7 @@ class KmsServe(MountedTest):
         self.assertNotEqual(endpoint.process.pid, self.vault.pid)
         opened = [os.readlink(process / "fd" / fd) for fd in os.listdir(process / "fd")]
         self.assertFalse([path for path in opened if str(self.vault.path) in path or "fuse" in path], opened)
-        # Nobody of its user reads its memory, and it has no locked memory as those have that hold keys.
+        # It has no locked memory as those have that hold keys.
         self.assertIn("VmLck:\t       0 kB", (process / "status").read_text())
 
 
@@ -439,6 +472,8 @@ class UsersKmsServe(UserMountTest):
         self.vault.mount()
         endpoint = Endpoint(self, self.vault)
         self.assertEqual(endpoint.file.stat().st_uid, self.vault.uid)
+        # Plaintexts pass through it: nobody of its user reads its memory.
+        self.assertEqual(os.stat(f"/proc/{endpoint.process.pid}/mem").st_uid, 0)
         made = endpoint.ok("CreateKey", {"Description": "mine"})["KeyMetadata"]["KeyId"]
         listed = json.loads(self.vault.ok("kms", "list-keys", "--vault", self.mnt))["Keys"]
         self.assertIn(made, [key["KeyId"] for key in listed])

@@ -1,10 +1,12 @@
 """What the lower filesystem can't keep: sizes and times beyond its range. What is shown is what will be there after a
 remount."""
 
+import contextlib
 import errno
 import os
+import subprocess
 
-from harness import MountedTest, wait_until
+from harness import BIN, MountedTest, wait_until
 from test_full_disk import OnADisk
 
 PATIENCE = 5  # seconds, for the kernel to look again
@@ -66,6 +68,24 @@ class SmallInodes(OnADisk):
     size = 48
     mkfs = ("mkfs.ext4", "-q", "-b", "4096", "-m", "0", "-I", "128")
     first, last = -(1 << 31), (1 << 31) - 1
+
+    def test_directories_are_made_while_programs_hold_all_files(self):
+        """Nothing below says when it was made, so lookups ask for file handles, for which they take a descriptor if one is free."""
+        self.vault.umount()
+        command = ["bash", "-c", 'ulimit -n 128; exec "$@"', "-", BIN, "mount", self.vault.path, self.mnt, "--passfile", self.vault.passfile]
+        subprocess.run(command, env=self.vault.env, check=True)
+        self.vault.pid = self.vault.daemon_pid()
+        with contextlib.ExitStack() as held:
+
+            def hold_all():
+                for n in range(300):
+                    held.enter_context(open(self.mnt / f"f{n}", "wb"))
+
+            self.assertErrno(errno.ENFILE, hold_all)
+            (self.mnt / "d").mkdir()
+            self.assertTrue((self.mnt / "d").is_dir())
+            (self.mnt / "s").symlink_to("d")
+        (self.mnt / "d/e").mkdir()
 
     def test_times_are_shown_as_they_are_kept(self):
         second = 10**9

@@ -29,7 +29,7 @@ class Logging(MountedTest):
         self.addCleanup(self.daemon.wait, 30)
         self.addCleanup(self.daemon.kill)
         self.vault.pid = self.daemon.pid
-        self.assertTrue(wait_until(self.vault.is_mounted, 20), self.log.read_text())
+        self.assertTrue(wait_until(self.vault.is_mounted), self.log.read_text())
 
     def stop(self):
         """Unmounts; the lines that were logged."""
@@ -80,7 +80,7 @@ class Logging(MountedTest):
             {operation for operation, *_ in requests}
             - {"access", "forget", "readdir", "opendir", "releasedir"},
             {"lookup", "getattr", "setattr", "readlink", "mkdir", "unlink", "rmdir", "symlink", "rename", "link", "open",
-             "create", "read", "write", "release", "fsync", "fsyncdir", "readdirplus", "statfs", "setxattr", "getxattr",
+             "create", "read", "write", "flush", "release", "fsync", "fsyncdir", "readdirplus", "statfs", "setxattr", "getxattr",
              "listxattr", "fallocate", "lseek"},
         )  # fmt: skip
         answered = {(operation, int(number), int(code)) for operation, number, code, _ in requests}
@@ -239,7 +239,7 @@ class Logging(MountedTest):
         self.addCleanup(daemon.kill)
         theirs.close()
         self.vault.pid = daemon.pid
-        self.assertTrue(wait_until(self.vault.is_mounted, 20))
+        self.assertTrue(wait_until(self.vault.is_mounted))
         self.vault.umount()
         ours.settimeout(20)
         text = "".join(iter(lambda: ours.recv(1 << 16).decode(), ""))

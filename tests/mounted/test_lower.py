@@ -21,7 +21,7 @@ class Lower(OnADisk):
         done = self.vault.run("umount", self.mnt)
         self.assertNotIn("panicked", done.stderr)
         self.assertFalse(self.vault.is_mounted(), done.stderr)
-        self.assertTrue(wait_until(lambda: is_gone(pid), 10))
+        self.assertTrue(wait_until(lambda: is_gone(pid)))
         self.vault.pid = None
 
     def write_fails(self, *expected):
@@ -107,7 +107,7 @@ class Gone(MountedTest):
         done = self.vault.run("umount", self.mnt)
         self.assertNotIn("panicked", done.stderr)
         self.assertFalse(self.vault.is_mounted(), done.stderr)
-        self.assertTrue(wait_until(lambda: is_gone(pid), 10))
+        self.assertTrue(wait_until(lambda: is_gone(pid)))
         self.vault.pid = None
 
 
@@ -254,6 +254,20 @@ class Small(OnADisk):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.vault.pid = self.vault.daemon_pid()
         self.assertIn("blocks of 1024 bytes", done.stderr)
+
+
+class WithoutAcls(OnADisk):
+    filesystem = "btrfs"
+    size = 128
+    mkfs = ("mkfs.btrfs", "-q")
+    mount_options = "loop,noacl"
+
+    def test_what_the_filesystem_does_not_keep_is_not_supported_whatever_is_known_of_a_file(self):
+        path = self.write("f", b"data")
+        for _ in range(3):
+            self.assertErrno(errno.ENODATA, os.getxattr, path, "user.none")
+            for acl in ("system.posix_acl_access", "system.posix_acl_default"):
+                self.assertErrno(errno.EOPNOTSUPP, os.getxattr, path, acl)
 
 
 class Promised(OnADisk):

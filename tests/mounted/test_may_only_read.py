@@ -91,7 +91,9 @@ class MayOnlyRead(MountedTest):
         self.call("events", target, "--verify", *given, status=0)
         self.call("unlock", "list", target, status=0)
         self.call("unlock", "test", target, *self.unlock(target), status=0)
+        self.call("unlock", "trust", target, *given, status=0)
         self.call("info", target, status=0)
+        self.call("hosts", target, status=0)
         # The leftover is a finding.
         self.call("fsck", target, *given, status=4)
         copy = self.dir / f"backup of {target.name}"
@@ -124,9 +126,11 @@ class MayOnlyRead(MountedTest):
         self.refused("unlock", "remove", target, slot, *given)
         self.refused("unlock", "label", target, slot, "a label", *given)
         self.refused("recover", target, *given, "--new-passfile", self.vault.passfile)
+        self.refused("hosts", "evict", target, "host", "--host-is-dead", *given)
         self.refused("events", "rotate", target, *given)
         self.refused("events", "prune", target, "--keep", "0", *given)
         self.refused("unlock", "change", target, *given, "--new-passfile", self.vault.passfile)
+        self.refused("unlock", "rebind", target, slot, *given)
         self.refused("unlock", "change", target, *given, "--new-passfile", self.vault.passfile, "--revoke")
         for extra in (["--force"], ["--undo"], ["--trim", "--force"]):
             self.refused("key", "retire", target, "--key-id", self.key, "--below", "2", *extra, *given)
@@ -195,6 +199,7 @@ class MayOnlyRead(MountedTest):
         self.call("umount", vault)
         self.call("kms", "re-encrypt", self.a_lower_file(), "--destination-key-id", self.key)
         self.call("kms", "serve", vault, status=42)
+        self.call("console", vault, status=42)
         # What is about no vault.
         wanted = self.vault.subcommands() - {"speed"} - {"kms", "unlock", "key", "key-backup"}
         for group in ("kms", "unlock", "key", "key-backup"):

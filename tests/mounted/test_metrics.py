@@ -144,7 +144,9 @@ class Metrics(MountedTest):
         self.assertEqual(self.value("rekeyfs_up", samples, vault=vault_id), 1)
         self.vault.kill()
         samples = parse(self.text("--all", self.vault.path))
-        self.assertEqual([(labels, value) for name, labels, value in samples if labels["vault"] == vault_id], [(ours, 0)])
+        ours_only = [(name, labels, value) for name, labels, value in samples if labels["vault"] == vault_id]
+        expected = ("rekeyfs_expected_up", {**ours, "path": str(self.vault.path)}, 0)
+        self.assertEqual(ours_only, [("rekeyfs_up", ours, 0), expected])
         refused = self.vault.run("status", self.mnt, "--output", "prometheus")
         self.assertNotEqual(refused.returncode, 0)
         self.vault.ok("umount", self.mnt)
@@ -169,6 +171,23 @@ class Metrics(MountedTest):
         self.assertNotEqual(done.returncode, 0)
         said = [line.removeprefix("rekeyfs: ").split(":")[0] for line in done.stderr.splitlines()]
         self.assertEqual(said, [str(missing), str(self.dir), str(absent)])
+
+    def test_what_should_be_mounted_is_up_or_down_whatever_became_of_it(self):
+        def expected(path, args=None):
+            done = self.vault.run("status", "--all", *(args or [path]), "--output", "prometheus")
+            found = [(labels, value) for name, labels, value in parse(done.stdout) if name == "rekeyfs_expected_up"]
+            return [(labels["vault"] != "", labels["mountpoint"], value) for labels, value in found if labels["path"] == str(path)]
+
+        up = [(True, str(self.mnt), 1)]
+        for path in (self.vault.path, self.mnt, self.mnt / "."):
+            self.assertEqual(expected(path), up)
+        self.assertEqual(expected(self.mnt, [self.dir / "none", self.mnt, self.mnt]), up, "beside one that is none")
+        self.assertEqual(self.value("rekeyfs_expected_up", parse(self.text())), None, "only beside --all")
+        self.vault.umount()
+        self.assertEqual(expected(self.vault.path), [(True, "", 0)])
+        # The mountpoint of a mount that is gone, and of the vault's disk.
+        for path in (self.mnt, self.dir / "none"):
+            self.assertEqual(expected(path), [(False, "", 0)])
 
     def test_how_far_the_key_backup_is_behind_shows(self):
         samples = parse(self.text())

@@ -44,7 +44,7 @@ class Prompts(MountedTest):
                 terminal.type_secret("wrong")
                 terminal.wait_for(self.prompt, 2)
                 terminal.type_secret(PASSPHRASE)
-                self.assertTrue(wait_until(self.vault.is_mounted, 30), terminal.shown)
+                self.assertTrue(wait_until(self.vault.is_mounted), terminal.shown)
                 self.assertTrue(terminal.is_as_before())
                 self.vault.pid = terminal.program.pid if options else self.vault.daemon_pid()
                 if not options:
@@ -54,7 +54,7 @@ class Prompts(MountedTest):
                 self.assertIn(f'"pid":{self.vault.pid},', holder)
                 self.vault.umount()
                 self.assertEqual(terminal.ended(), 0)
-                self.assertTrue(wait_until(lambda: (self.vault.path / "lock").read_text() == "", 5))
+                self.assertTrue(wait_until(lambda: (self.vault.path / "lock").read_text() == ""))
 
     def test_other_commands_ask_three_times_too(self):
         terminal = self.at_terminal("status", self.vault.path)
@@ -62,6 +62,16 @@ class Prompts(MountedTest):
             terminal.wait_for(self.prompt, times)
             terminal.type_secret(typed)
         self.assertEqual(terminal.ended(), 0, terminal.shown)
+
+    def test_no_progress_is_drawn_over_a_question(self):
+        for command in (["fsck", self.vault.path], ["reencrypt", "-r", self.vault.path]):
+            terminal = self.at_terminal(*command)
+            terminal.wait_for("Passphrase of ")
+            for _ in range(8):
+                terminal.hear(0.1)
+            self.assertTrue(terminal.shown.startswith("Passphrase of ") and terminal.shown.endswith(": "), terminal.shown)
+            terminal.type_secret(PASSPHRASE)
+            self.assertEqual(terminal.ended(), 0, terminal.shown)
 
     def test_a_wrong_secret_of_a_file_or_command_is_tried_once(self):
         wrong = self.dir / "wrong"
@@ -99,7 +109,7 @@ class Prompts(MountedTest):
                 with self.subTest(sent=sent, controlled=controlled):
                     terminal = self.mounting(controlled=controlled)
                     terminal.wait_for(self.prompt)
-                    self.assertTrue(wait_until(terminal.is_hidden, 10))
+                    self.assertTrue(wait_until(terminal.is_hidden))
                     if sent == "^C":
                         terminal.type("half a passphra\x03")
                     else:

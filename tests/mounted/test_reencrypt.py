@@ -38,10 +38,6 @@ class Reencrypting(MountedTest):
     def temporaries(self):
         return sh("find tree -name '.tmp.*'", self.vault.path).split()
 
-    def events(self, kind):
-        lines = map(json.loads, (self.vault.path / "events.jsonl").read_text().splitlines())
-        return [event["detail"] for event in lines if event["detail-type"] == kind]
-
 
 class OneFile(Reencrypting):
     def test_all_of_it_is_kept_but_its_inode_and_data_key(self):
@@ -137,7 +133,7 @@ class OneFile(Reencrypting):
             with self.subTest(command[0]), subprocess.Popen(command, stdout=subprocess.DEVNULL) as user:
                 target = path if command[0] == "tail" else program
                 busy = lambda: self.vault.run("reencrypt", target).returncode == LEFT  # noqa: E731, B023
-                self.assertTrue(wait_until(busy, 5))
+                self.assertTrue(wait_until(busy))
                 user.kill()
             self.assertEqual(self.report(target)["reencrypted"], 1)
 
@@ -190,7 +186,7 @@ class OneFile(Reencrypting):
         path = self.write("plain name", b"x", fsync=True)
         ino = os.stat(path).st_ino
         self.reencrypt(path)
-        (event,) = self.events("File Re-encrypted")
+        (event,) = self.vault.events("File Re-encrypted")
         lower = self.vault.lower(path)
         want = {
             "replaced-inode": ino, "inode": os.stat(path).st_ino, "file-id": self.file_id(path), "version": 1,
@@ -250,8 +246,8 @@ class Trees(Reencrypting):
         now = self.ids()
         self.assertEqual(len([path for path in ids if now[path] == ids[path]]), 1)
         self.assertEqual(tree_digest(self.mnt), digest)
-        ended = self.events("Re-encryption Ended")
-        self.assertEqual(len(self.events("Re-encryption Began")), len(ended))
+        ended = self.vault.events("Re-encryption Ended")
+        self.assertEqual(len(self.vault.events("Re-encryption Began")), len(ended))
         self.assertEqual(sum(event["reencrypted"] for event in ended), 60)
         self.vault.remount()
         self.assertEqual(tree_digest(self.mnt), digest)
@@ -328,16 +324,16 @@ class Trees(Reencrypting):
         time.sleep(1.1)
         ids = self.ids()
         run = self.run_in_background(self.mnt)
-        self.assertTrue(wait_until(lambda: len(self.events("File Re-encrypted")) > 10, 20))
+        self.assertTrue(wait_until(lambda: len(self.vault.events("File Re-encrypted")) > 10, step=0.01))
         run.send_signal(signal.SIGINT)
         _, said = run.communicate(timeout=30)
         self.assertEqual(run.returncode, INTERRUPTED)
         # The mount ends what it was at when nobody waits for it any more.
-        self.assertTrue(wait_until(lambda: self.temporaries() == [], 10))
+        self.assertTrue(wait_until(lambda: self.temporaries() == []))
         before = said.rsplit("--before ", 1)[1].split()[0]
         done = len([path for path, id in self.ids().items() if ids[path] != id])
         self.assertTrue(10 < done < 150, done)
-        self.assertFalse(self.events("Re-encryption Ended")[-1]["complete"])
+        self.assertFalse(self.vault.events("Re-encryption Ended")[-1]["complete"])
         self.assertEqual(self.temporaries(), [])
         report = self.report("-r", self.mnt, "--before", before)
         self.assertEqual((report["files"], report["reencrypted"], report["nothing_to_do"]), (150, 150 - done, done))
@@ -355,7 +351,7 @@ class Trees(Reencrypting):
         report = json.loads(done.stdout)
         self.assertEqual((report["files"], report["reencrypted"], len(report["left"])), (31, 30, 1))
         self.assertIn("several names", done.stderr)
-        self.assertEqual(self.events("Re-encryption Ended")[-1]["reencrypted"], 30)
+        self.assertEqual(self.vault.events("Re-encryption Ended")[-1]["reencrypted"], 30)
         now = self.ids()
         self.assertEqual(len([path for path in ids if now[path] == ids[path]]), 2)
         self.vault.mount()

@@ -6,7 +6,7 @@ import subprocess
 import threading
 import time
 
-from harness import BIN, MountedTest, sha, sh, wait_until
+from harness import BIN, PATIENCE, MountedTest, quick_once, sha, sh, wait_until
 
 
 class Rotation(MountedTest):
@@ -20,7 +20,7 @@ class Rotation(MountedTest):
         new = self.write("new", b"written under version 2", fsync=True)
         self.assertEqual(self.vault.version(new), 2)
         self.assertEqual(self.read(old), b"written under version 1" * 300)
-        self.assertTrue(wait_until(lambda: self.vault.version(old) == 2, 5), "no lazy re-wrap within 5 s")
+        self.assertTrue(wait_until(lambda: self.vault.version(old) == 2), "no lazy re-wrap")
         self.assertEqual(self.vault.version(untouched), 1)
         self.assertEqual(old.stat().st_mtime_ns, 1_222_222_222_222_222_222)
         self.vault.remount()
@@ -34,15 +34,11 @@ class Rotation(MountedTest):
                 f.write(b"x")
         os.sync()
         before = sh("find tree -type f -newermt @0 -printf '%p %C@\\n' | sort | sha256sum", self.vault.path)
-        times = []
-        for _ in range(5):
-            start = time.monotonic()
-            self.vault.rotate()
-            times.append(time.monotonic() - start)
+        # The 50 ms are the mount's; here a process starts and two files are fsynced on a busy machine.
+        quick = quick_once(self.vault.rotate, 0.5)
         after = sh("find tree -type f -newermt @0 -printf '%p %C@\\n' | sort | sha256sum", self.vault.path)
         self.assertEqual(before, after)
-        # The 50 ms are the mount's; here a process starts and two files are fsynced on a busy machine.
-        self.assertLess(min(times), 0.5, times)
+        self.assertTrue(quick)
 
     def test_an_empty_file_takes_its_version_at_the_first_write(self):
         path = self.write("f", b"")
@@ -108,7 +104,7 @@ class Rotation(MountedTest):
             subprocess.Popen([BIN, "rotate", str(self.mnt), "--json"], env=self.vault.env, stdout=subprocess.DEVNULL)
             for _ in range(8)
         ]
-        self.assertEqual([p.wait(30) for p in running], [0] * 8)
+        self.assertEqual([p.wait(PATIENCE) for p in running], [0] * 8)
         self.assertEqual(self.vault.version(self.write("f", b"x", fsync=True)), 9)
         self.vault.remount()
         self.assertEqual(self.vault.version(self.write("g", b"x", fsync=True)), 9)
@@ -134,7 +130,7 @@ class Rotation(MountedTest):
         os.chmod(path, 0o444)
         self.vault.rotate()
         self.assertEqual(self.read(self.mnt / "g"), b"x" * 10000)
-        self.assertTrue(wait_until(lambda: self.vault.version(path) == 2, 5))
+        self.assertTrue(wait_until(lambda: self.vault.version(path) == 2))
         self.assertEqual(self.vault.version(self.mnt / "g"), 2)
 
     def test_write_through_a_descriptor_opened_before(self):
@@ -204,7 +200,7 @@ class Sweep(MountedTest):
         )
         time.sleep(0.15)
         sweep.send_signal(signal.SIGINT)
-        sweep.wait(30)
+        sweep.wait(PATIENCE)
         self.assertLessEqual(set(versions()), {1, 2})
         self.vault.ok("rewrap", self.mnt, timeout=120)
         self.assertEqual(set(versions()), {2})
@@ -227,7 +223,7 @@ class Sweep(MountedTest):
             )
             time.sleep(0.05 + 0.1 * round)
             self.vault.kill()
-            sweep.wait(30)
+            sweep.wait(PATIENCE)
             self.vault.clear_stale_mountpoint()
             self.vault.mount("--no-rewrap")
             for i in range(count):

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import harness
-from harness import MountedTest, Vault, is_gone, stopped, wait_until
+from harness import PATIENCE, MountedTest, Vault, is_gone, stopped, wait_until
 
 PERIOD = 0.4
 
@@ -35,8 +35,8 @@ class Manager:
         self.messages += heard
         return heard
 
-    def wait_for(self, line, seconds=20):
-        end = time.monotonic() + seconds
+    def wait_for(self, line):
+        end = time.monotonic() + PATIENCE
         while line not in self.messages:
             left = end - time.monotonic()
             assert left > 0, f"{line} did not come: {self.messages}"
@@ -69,9 +69,9 @@ class ServiceManager(Managed):
         self.addCleanup(daemon.kill)
         return daemon
 
-    def assertEnds(self, daemon, status=0, seconds=20):
+    def assertEnds(self, daemon, status=0):
         """It ends with this status; a failure shows what it said."""
-        ended = daemon.wait(seconds)
+        ended = daemon.wait(PATIENCE)
         self.assertEqual(ended, status, daemon.stderr.read() if ended != status else "")
 
     def test_ready_when_the_mount_serves_and_stopping_when_it_is_unmounted(self):
@@ -102,7 +102,7 @@ class ServiceManager(Managed):
         wrong = self.dir / "wrong"
         wrong.write_text("not that\n")
         daemon = self.start(passfile=wrong)
-        self.assertEnds(daemon, harness.WRONG_PASSPHRASE_EXIT, 60)
+        self.assertEnds(daemon, harness.WRONG_PASSPHRASE_EXIT)
         self.manager.hear()
         self.assertIn("wrong passphrase", self.manager.messages[-1])
         self.assertNotIn("READY=1", self.manager.messages)
@@ -123,13 +123,12 @@ class ServiceManager(Managed):
     def test_the_watchdog_is_told_at_half_its_time_also_once_detached(self):
         daemon = self.start(watchdog=PERIOD)
         self.manager.wait_for("READY=1")
-        self.manager.hear(PERIOD * 5)
-        self.assertGreaterEqual(self.manager.messages.count("WATCHDOG=1"), 5)
+        self.assertTrue(wait_until(lambda: self.manager.hear(PERIOD * 5).count("WATCHDOG=1") >= 5, step=0))
         with open(self.mnt / "held", "w", encoding="ascii") as held:
             subprocess.run(["umount", "-l", self.mnt], check=True)
             self.manager.hear(0.05)
             # It can't be asked by its path, and serves on.
-            self.assertIn("WATCHDOG=1", self.manager.hear(PERIOD * 3))
+            self.assertTrue(wait_until(lambda: "WATCHDOG=1" in self.manager.hear(PERIOD * 3), step=0))
             held.write("still served")
         self.assertEnds(daemon)
 
@@ -146,8 +145,9 @@ class ServiceManager(Managed):
         daemon = self.start(vault=upper, watchdog=PERIOD)
         self.manager.wait_for("WATCHDOG=1")
         with stopped(below):
-            self.manager.hear(PERIOD)
+            # What was asked before may be told after.
+            self.assertTrue(wait_until(lambda: "WATCHDOG=1" not in self.manager.hear(PERIOD * 3), step=0))
             self.assertNotIn("WATCHDOG=1", self.manager.hear(PERIOD * 3))
             daemon.kill()
-            self.assertTrue(wait_until(lambda: is_gone(daemon.pid), 5), "a process that waits for its own mount")
+            self.assertTrue(wait_until(lambda: is_gone(daemon.pid)), "a process that waits for its own mount")
         upper.clear_stale_mountpoint()

@@ -145,12 +145,16 @@ class Terminal(MountedTest):
             ("unlock", "change"): (vault.path, *secret, *new),
             ("unlock", "remove"): (vault.path, HOSTILE, *secret),
             ("unlock", "test"): (place / "none", *secret),
+            ("unlock", "rebind"): (vault.path, HOSTILE, "--params", HOSTILE, *secret),
+            ("unlock", "trust"): (place / "none", "--custodian", HOSTILE),
             ("unlock", "label"): (vault.path, HOSTILE, HOSTILE, *secret),
             ("info",): (vault.path,),
+            ("hosts",): (vault.path, "--json"),
             ("speed",): (),
             ("recover",): (vault.path, "--passfile", place / "none", *new),
             ("kms", "re-encrypt"): (place / "none", "--destination-key-id", HOSTILE),
             ("kms", "serve"): (vault.path, "--credentials", place / "none"),
+            ("console",): (place / "none",),
         }
         kms = {
             "create-key": ("--description", HOSTILE, "--tags", f"TagKey={HOSTILE},TagValue={HOSTILE}"),

@@ -183,7 +183,7 @@ class Unlock(MountedTest):
         lines = lambda kind: [  # noqa: E731
             event["detail"] for event in map(json.loads, log.read_text().splitlines()) if event["detail-type"] == kind
         ]
-        self.assertTrue(wait_until(lambda: len(lines("Vault Mounted")) == 2, 5))
+        self.assertTrue(wait_until(lambda: len(lines("Vault Mounted")) == 2))
         mounted = lines("Vault Mounted")[-1]
         self.assertEqual((mounted["slot-id"], mounted["slot-kind"]), (self.slots()[1]["id"], "keyfile"))
         (failed,) = lines("Unlock Failed")

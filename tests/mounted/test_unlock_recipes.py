@@ -98,5 +98,5 @@ class Recipes(MountedTest):
         )  # fmt: skip
         self.addCleanup(daemon.wait, 10)
         self.addCleanup(daemon.send_signal, signal.SIGTERM)
-        self.assertTrue(wait_until(socket.exists, 10), "swtpm doesn't start")
+        self.assertTrue(wait_until(socket.exists), "swtpm doesn't start")
         self.tools = {"TPM2TOOLS_TCTI": f"swtpm:path={socket}", "TCTI": f"swtpm:path={socket}", "PATH": os.environ["PATH"]}

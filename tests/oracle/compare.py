@@ -1,5 +1,6 @@
 """Answers without what must differ (ids, ARNs, times), and the differences between two of them."""
 
+import base64
 import json
 import re
 import time
@@ -10,20 +11,27 @@ _ACCOUNT = re.compile(r"\d{12}")
 _MATERIAL = re.compile(r"\b[0-9a-f]{64}\b")
 _DAY = 86400
 # Made again for each answer.
-_BLOBS = {"PublicKey", "ImportToken"}
+_BLOBS = {"PublicKey", "ImportToken", "CiphertextBlob"}
 # Lists whose order neither AWS's documentation nor its answers fix, and what an item is of.
 _UNORDERED = {"Keys": "KeyId", "Aliases": "TargetKeyId", "Rotations": "KeyId", "Tags": None}
 
 
 class Account:
-    """What one side made in a scenario: its ids by the script's names."""
+    """What one side made in a scenario: its ids by the script's names; its ciphertexts, in files below `place`."""
 
-    def __init__(self):
+    def __init__(self, place):
+        self._place = place
         self._names = {}
         self.values = {}
 
     def bind(self, name, answer):
-        """Remembers what `NAME = create-key …` answered: `$NAME` is the id, `$NAME.arn` the ARN."""
+        """Remembers what `NAME = create-key …` answered: `$NAME` is the id, `$NAME.arn` the ARN; of what encrypts, `$NAME` is the
+        ciphertext."""
+        if "CiphertextBlob" in answer:
+            file = self._place / f"{name}.blob"
+            file.write_bytes(base64.b64decode(answer["CiphertextBlob"]))
+            self.values[name] = f"fileb://{file}"
+            return
         metadata = answer["KeyMetadata"]
         self._names[metadata["KeyId"]] = name
         self.values |= {name: metadata["KeyId"], f"{name}.arn": metadata["Arn"]}
@@ -47,6 +55,9 @@ class Account:
     def plain(self, value, field=""):
         """An answer with names for ids, days from now for dates, and lists in one order, of this script's items."""
         if isinstance(value, dict):
+            if value.keys() >= {"CiphertextBlob", "Plaintext"}:
+                # A data key: another one each time.
+                value = {**value, "Plaintext": f"<{len(base64.b64decode(value['Plaintext']))} bytes>"}
             return {key: self.plain(item, key) for key, item in value.items()}
         if isinstance(value, list):
             owner = _UNORDERED.get(field)

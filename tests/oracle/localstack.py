@@ -1,12 +1,16 @@
 """LocalStack's KMS as a server of our own on a loopback port."""
 
 import os
-import socket
+import pathlib
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "common"))
+
+from ports import free_ports  # noqa: E402
 
 _START_SECONDS = 120
 
@@ -14,13 +18,12 @@ _START_SECONDS = 120
 class Server:
     """Runs while the `with` block does; `url` is where it listens, `log` what it says."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, python=sys.executable):
+        self._python = python
         self._home = directory / "localstack"
         self._home.mkdir()
         self.log = directory / "localstack.log"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{probe.getsockname()[1]}"
+        address = f"127.0.0.1:{free_ports()}"
         self.url = f"http://{address}"
         self._env = {
             **os.environ,
@@ -36,7 +39,7 @@ class Server:
     def __enter__(self):
         with open(self.log, "wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "localstack.runtime.main"],
+                [self._python, "-m", "localstack.runtime.main"],
                 env=self._env, cwd=self._home, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
             )  # fmt: skip
         try:

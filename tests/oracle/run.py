@@ -26,10 +26,11 @@ _CONSTANTS = {"POLICY": verbs.POLICY, "BAD_POLICY": verbs.BAD_POLICY, "TAGS": ve
 class Side:
     """One of the two in one scenario. With a model, what it answers must also be in that."""
 
-    def __init__(self, system, model=None):
+    def __init__(self, place, system, model=None):
         self._system = system
         self._model = model
-        self._account = Account()
+        place.mkdir()
+        self._account = Account(place)
 
     def step(self, name, words):
         """What a step answers, ready to be compared; binds `name` if there is one. And what the model says of it."""
@@ -40,8 +41,9 @@ class Side:
             faults = [f"refused: AWS's operation has no such error | {done.error}"] if unknown else []
             return {"refused": done.refusal or f"exit {done.status}: {done.err.strip() or done.out.strip()}"}, faults
         if "--output" in words:
-            lines = self._account.text(done.out).splitlines()
-            return {"lines": sorted(line for line in lines if "another key" not in line)}, []
+            # The aws command ends all colours behind each of its writes, those without any too.
+            lines = self._account.text(done.out).replace("\x1b[0m", "").splitlines()
+            return {"lines": sorted(line for line in lines if line and "another key" not in line)}, []
         answer = json.loads(done.out) if done.out.strip() else None
         if name:
             self._account.bind(name, answer)
@@ -93,12 +95,17 @@ def main():
         for name, content in verbs.FILES.items():
             (scratch / name).write_text(content)
             _CONSTANTS[name] = f"file://{scratch / name}"
+        (scratch / "dawn").write_bytes(verbs.DAWN)
+        _CONSTANTS["DAWN"] = f"fileb://{scratch / 'dawn'}"
         with Server(scratch) as server:
             for number, (name, script) in enumerate(chosen.items(), 1):
                 began = time.monotonic()
                 place = scratch / str(number)
                 place.mkdir()
-                sides = [Side(Aws(place, server.url, number)), Side(Rekeyfs(place, options.binary.resolve()), model)]
+                sides = [
+                    Side(place / "theirs", Aws(place, server.url, number)),
+                    Side(place / "ours", Rekeyfs(place, options.binary.resolve()), model),
+                ]
                 lines, count = play(script, sides, seen)
                 passed, failed = passed + (not lines), failed + bool(lines)
                 word, seconds = "FAILED" if lines else "ok", time.monotonic() - began

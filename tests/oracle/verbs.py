@@ -5,6 +5,8 @@ _STATEMENT = '"Sid":"use","Effect":"Allow","Principal":{"AWS":"*"},"Action":"kms
 POLICY = '{"Version":"2012-10-17","Statement":[{' + _STATEMENT + "}]}"
 TAGS = "TagKey=team,TagValue=ledger"
 TOKEN = "bm90IGEgdG9rZW4="
+# Bytes, which versions of the aws command take alike from a file alone.
+DAWN = b"attack at dawn"
 # In files, by the names that the script has for them: `file://` and the path.
 FILES = {
     "DESCRIPTION_FILE": "what is\nin a file",
@@ -240,6 +242,7 @@ SCENARIOS = {
         list-resource-tags --key-id $a --max-items 2 --query length(Tags) --output json
         list-key-policies --key-id $a --output text
         list-key-policies --key-id $a --output table
+        list-resource-tags --key-id $a --output table --color on
         get-key-rotation-status --key-id $a --query KeyRotationEnabled --output text
         disable-key --key-id $a --query KeyId --output json
         disable-key --key-id $a --output text
@@ -251,6 +254,56 @@ SCENARIOS = {
         tag-resource --key-id $a --tags TagKey=one,TagValue=1 TagKey=one,TagValue=2
         create-key --tags TagKey=one,TagValue=1 TagKey=one,TagValue=2
         list-resource-tags --key-id $a
+    """,
+    "keys that are used for data": f"""
+        a = create-key
+        b = create-key
+        create-alias --alias-name alias/data --target-key-id $a
+        blob = encrypt --key-id alias/data --plaintext $DAWN
+        decrypt --ciphertext-blob $blob
+        decrypt --ciphertext-blob $blob --key-id $a
+        decrypt --ciphertext-blob $blob --key-id alias/data --encryption-algorithm SYMMETRIC_DEFAULT
+        decrypt --ciphertext-blob $blob --key-id $b
+        decrypt --ciphertext-blob $blob --encryption-context place=shelf
+        bound = encrypt --key-id $a.arn --plaintext $DAWN --encryption-context place=shelf,row=3
+        decrypt --ciphertext-blob $bound --encryption-context row=3,place=shelf
+        decrypt --ciphertext-blob $bound --encryption-context place=shelf
+        decrypt --ciphertext-blob $bound
+        moved = re-encrypt --ciphertext-blob $bound --source-encryption-context place=shelf,row=3 --destination-key-id $b --destination-encryption-context new=1
+        decrypt --ciphertext-blob $moved --encryption-context new=1
+        decrypt --ciphertext-blob $moved --encryption-context place=shelf,row=3
+        re-encrypt --ciphertext-blob $bound --destination-key-id $b
+        re-encrypt --ciphertext-blob $blob --destination-key-id {_NOBODY}
+        re-encrypt --ciphertext-blob $blob --source-key-id $b --destination-key-id $b
+        datakey = generate-data-key --key-id $a --key-spec AES_256 --encryption-context a=b
+        decrypt --ciphertext-blob $datakey --encryption-context a=b --query length(Plaintext) --output text
+        short = generate-data-key --key-id $a --key-spec AES_128
+        decrypt --ciphertext-blob $short --query length(Plaintext) --output text
+        long = generate-data-key --key-id $a --number-of-bytes 64
+        decrypt --ciphertext-blob $long --query length(Plaintext) --output text
+        alone = generate-data-key-without-plaintext --key-id $b --number-of-bytes 16
+        decrypt --ciphertext-blob $alone --query length(Plaintext) --output text
+        generate-data-key --key-id $a
+        generate-data-key --key-id $a --key-spec AES_256 --number-of-bytes 32
+        generate-data-key --key-id $a --number-of-bytes 0
+        generate-data-key --key-id $a --number-of-bytes 1025
+        generate-data-key --key-id {_NOBODY} --key-spec AES_256
+        generate-random --number-of-bytes 32 --query length(Plaintext) --output text
+        generate-random --number-of-bytes 1025
+        generate-random
+        encrypt --key-id {_NOBODY} --plaintext $DAWN
+        encrypt --key-id alias/nothing --plaintext $DAWN
+        encrypt --key-id $a --plaintext $DAWN --encryption-algorithm RSAES_OAEP_SHA_256
+        encrypt --key-id $a --plaintext $DAWN --dry-run
+        decrypt --ciphertext-blob $DAWN
+        disable-key --key-id $a
+        encrypt --key-id $a --plaintext $DAWN
+        decrypt --ciphertext-blob $blob
+        generate-data-key --key-id $a --key-spec AES_256
+        re-encrypt --ciphertext-blob $blob --destination-key-id $b
+        re-encrypt --ciphertext-blob $moved --source-encryption-context new=1 --destination-key-id $a
+        enable-key --key-id $a
+        decrypt --ciphertext-blob $blob
     """,
     "calls that are repeated": """
         a = create-key --tags $TAGS

@@ -6,7 +6,9 @@
 //!
 //! PRINCIPAL is `admin`, who manages keys, or `uid:NUMBER`, who uses them as their policies allow. Lines that begin with `#` and empty
 //! ones don't count. The file is read again when it has changed, so that a line that is taken out opens nothing from then
-//! on; while it can't be read or has a line that isn't understood, no credentials are good.
+//! on; while it can't be read or has a line that isn't understood, no credentials are good. Times on a filesystem are as coarse as
+//! its clock, so a file that was just changed when it was read may change again without a trace: it is read each time until its last
+//! change is older than [`SETTLED_AFTER`].
 //!
 //! A file that doesn't end with a line's end is being written, or was cut off: what is there of its last line may have more
 //! rights than the whole (`read-only` missing, `uid:1` of `uid:1000`). It isn't understood either, nor is one over
@@ -18,6 +20,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use data_encoding::{BASE32_NOPAD, BASE64};
 use rekeyfs::console::Principal;
@@ -33,6 +36,8 @@ use crate::sigv4::SecretKey;
 const MAX_LEN: u64 = 1 << 20;
 /// The mode of a file that is made.
 const MODE: u32 = 0o600;
+/// How long after a change a file's times tell a later one from it: FAT, the coarsest, counts in two seconds.
+const SETTLED_AFTER: Duration = Duration::from_secs(2);
 /// Mode bits that let others read or write.
 const OPEN_TO_OTHERS: u32 = 0o077;
 /// What the access key ids that are made begin with.
@@ -116,6 +121,7 @@ impl Credentials {
         {
             return Ok(Arc::clone(grants));
         }
+        let before = SystemTime::now();
         // What was read before counts no more, also if this fails.
         *read = None;
         let mut text = Zeroizing::new(String::new());
@@ -123,7 +129,8 @@ impl Credentials {
         let grants = check_whole(&text).and_then(|()| parse(&text));
         let grants = grants.map_err(|(line, what)| CredentialsError::Line(self.path.clone(), line, what))?;
         let grants = Arc::new(grants);
-        *read = Some((stamp, Arc::clone(&grants)));
+        // None, if what was read may be of before a change that the stamp doesn't show.
+        *read = stamp.is_settled(before).then(|| (stamp, Arc::clone(&grants)));
         Ok(grants)
     }
 }
@@ -136,6 +143,16 @@ impl Stamp {
             size: meta.size(),
             modified: (meta.mtime(), meta.mtime_nsec()),
             changed: (meta.ctime(), meta.ctime_nsec()),
+        })
+    }
+
+    /// Whether a change after `now` shows in it. One whose time is to come, by another machine's clock, never is.
+    fn is_settled(&self, now: SystemTime) -> bool {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        [self.modified, self.changed].iter().all(|(seconds, nanos)| {
+            let nanos = Duration::from_nanos(nanos.unsigned_abs());
+            let at = Duration::from_secs(u64::try_from(*seconds).unwrap_or(0)) + nanos;
+            now.checked_sub(at).is_some_and(|age| age >= SETTLED_AFTER)
         })
     }
 }

@@ -9,39 +9,44 @@
 //! 6. The daemon does it, on a thread on which waiting is allowed. Until one is free the client can still hang up, and
 //!    then it isn't done.
 //!
+//! A mount that hangs is waited for until a deadline, which is the client's answer; the thread waits on, since what the daemon
+//! has begun it may still do, and while all threads wait, further calls wait for one as long.
+//!
 //! A request is refused with AWS's words. Statuses of 500 and up are for what may be over in a moment, since SDKs try again.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::{Body, Bytes, Incoming};
+use http_body_util::Full;
+use hyper::body::Bytes;
 use hyper::header::CONTENT_TYPE;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use rekeyfs::console::ServeKms;
+use rekeyfs::control::Client;
 use rekeyfs::ids::Timestamp;
 use rekeyfs::kms::{Call, api, wipe};
-use rekeyfs::service::{ErrorKind, ErrorReply, KmsReply};
+use rekeyfs::monitor::Monitor;
+use rekeyfs::service::{ErrorKind, ErrorReply, KmsReply, Operations};
 use serde_json::{Map, Value};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::answer::{Answer, JSON};
+use crate::body::{self, BodyError, RequestBody};
 use crate::credentials::{Credentials, CredentialsError, Grant};
 use crate::host;
 use crate::log::{self, Limited as LimitedLog};
 use crate::names::Names;
+use crate::server::Service;
 use crate::sigv4::{Claim, Scope, SignatureError, Signed};
 use crate::vault::Vault;
 
 /// The longest body, in bytes. AWS's longest request is a key policy of 32 KiB.
-pub(crate) const BODY_MAX: usize = 1 << 20;
-/// How long a client may take to send its body.
-pub(crate) const BODY_TIME: Duration = Duration::from_secs(10);
+const BODY_MAX: usize = 1 << 20;
 
-/// Calls that wait for the daemon at a time. It serves 16 connections.
-pub(crate) const CALLS_MAX: usize = 8;
+/// How long the answer may take to a call that counts all files first. A client that doesn't wait so long hangs up.
+const COUNT_TIME: Duration = Duration::from_secs(60 * 60);
 
 /// What `x-amz-target` begins with: the service's name in its model.
 const TARGET_PREFIX: &str = "TrentService.";
@@ -49,14 +54,21 @@ const TARGET: &str = "x-amz-target";
 
 /// What answers requests.
 pub(crate) struct Endpoint {
-    vault: Arc<Vault>,
+    vault: Vault,
     credentials: Credentials,
     names: Names,
     scope: Scope,
     limited: LimitedLog,
-    /// Taken before a call is given to a thread. A client that hangs up while it waits for one has asked for nothing: no call
-    /// lies in a queue that is done when nobody waits for it any more, and none fills the memory.
-    calls: Arc<Semaphore>,
+    /// How long the mount may take.
+    answer_within: Duration,
+}
+
+impl Service for Endpoint {
+    async fn respond(&self, request: Request<RequestBody>) -> Response<Full<Bytes>> {
+        let (parts, body) = request.into_parts();
+        let answer = self.answer(&parts, body).await.unwrap_or_else(|refusal| refusal);
+        answer.into_response()
+    }
 }
 
 impl Endpoint {
@@ -68,49 +80,46 @@ impl Endpoint {
             log::say("there are no credentials yet; make some with `rekeyfs kms serve --new-credentials`");
         }
         Ok(Self {
-            vault: Arc::new(Vault::of(serve)),
+            vault: Vault::of(serve.location, serve.owner),
             credentials,
             names: Names::of(&serve.region, &serve.account),
             scope: Scope { region: serve.region.to_string(), service: "kms" },
             limited: LimitedLog::default(),
-            calls: Arc::new(Semaphore::new(CALLS_MAX)),
+            answer_within: Duration::from_secs(serve.answer_within.get().into()),
         })
     }
 
-    pub(crate) async fn respond(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let (parts, body) = request.into_parts();
-        let answer = self.answer(&parts, body).await.unwrap_or_else(|refusal| refusal);
-        answer.into_response()
-    }
-
-    async fn answer(&self, parts: &Parts, body: Incoming) -> Result<Answer, Answer> {
+    async fn answer(&self, parts: &Parts, body: RequestBody) -> Result<Answer, Answer> {
         self.check_place(parts)?;
         let (claim, grant) = self.claimed(parts).map_err(Answer::and_hang_up)?;
-        let body = read(body).await?;
+        let body = body::read(body, BODY_MAX).await.map_err(unread)?;
         let signed = Signed { method: parts.method.as_str(), headers: &parts.headers, body: &body };
         claim.verify(&grant.secret, &self.scope, &signed).map_err(|error| self.unauthenticated(&error))?;
         let call = self.call(parts, &body)?;
         check_access(&grant, &call)?;
-        let (vault, principal) = (Arc::clone(&self.vault), grant.principal);
-        // Never closed.
-        let Ok(turn) = Arc::clone(&self.calls).acquire_owned().await else { return Err(bug()) };
-        let done = tokio::task::spawn_blocking(move || {
-            let answered = vault.call(&call, principal);
-            drop(turn);
-            answered
-        })
-        .await;
-        match done {
-            Ok(Ok(KmsReply::Done { mut answer })) => {
+        let (principal, begun) = (grant.principal, Arc::new(AtomicBool::new(false)));
+        let patience = match call {
+            Call::ScheduleKeyDeletion { .. } => COUNT_TIME,
+            _ => self.answer_within,
+        };
+        let asked = {
+            let begun = Arc::clone(&begun);
+            move |client: &Client| {
+                begun.store(true, Ordering::Relaxed);
+                client.kms(&call, Some(principal), &mut Monitor::unattended())
+            }
+        };
+        let answered = timeout(patience, self.vault.ask(asked)).await;
+        match answered.map_err(|_| self.overdue(patience, begun.load(Ordering::Relaxed)))? {
+            Ok(KmsReply::Done { mut answer }) => {
                 self.names.outward(&mut answer);
                 let done = Answer::done(&answer);
                 // It may have a plaintext.
                 wipe(&mut answer);
                 Ok(done)
             }
-            Ok(Ok(KmsReply::Failed { error })) => Err(self.refusal(&error.name.to_string(), &error.message)),
-            Ok(Err(error)) => Err(self.failure(&error)),
-            Err(_) => Err(bug()),
+            Ok(KmsReply::Failed { error }) => Err(self.refusal(&error.name.to_string(), &error.message)),
+            Err(error) => Err(self.failure(&error)),
         }
     }
 
@@ -172,6 +181,16 @@ impl Endpoint {
         Answer::error(StatusCode::BAD_REQUEST, name, &self.names.in_message(message))
     }
 
+    /// The mount let the deadline pass. AWS has this one for a service behind it, and SDKs try again.
+    fn overdue(&self, waited: Duration, begun: bool) -> Answer {
+        let (seconds, what) =
+            (waited.as_secs(), if begun { "was asked, and may still do it" } else { "wasn't asked" });
+        let message =
+            format!("the mount doesn't answer: in {seconds} s it {what}; is the disk below it stuck?");
+        self.limited.say(&message);
+        Answer::error(StatusCode::SERVICE_UNAVAILABLE, "DependencyTimeoutException", &message)
+    }
+
     /// What kept the daemon from doing it.
     fn failure(&self, error: &ErrorReply) -> Answer {
         self.limited.say(&error.message);
@@ -183,27 +202,14 @@ impl Endpoint {
     }
 }
 
-/// The body, within its limits.
-async fn read(body: Incoming) -> Result<Bytes, Answer> {
-    let too_long = || {
-        let message = format!("the body has more than {BODY_MAX} bytes");
-        Answer::error(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException", &message).and_hang_up()
+/// The refusal of a body.
+fn unread(error: BodyError) -> Answer {
+    let (status, name) = match error {
+        BodyError::TooLong(_) => (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException"),
+        BodyError::BrokeOff => (StatusCode::BAD_REQUEST, "SerializationException"),
+        BodyError::TooSlow => (StatusCode::REQUEST_TIMEOUT, "RequestTimeoutException"),
     };
-    if body.size_hint().lower() > BODY_MAX as u64 {
-        return Err(too_long());
-    }
-    match timeout(BODY_TIME, Limited::new(body, BODY_MAX).collect()).await {
-        Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long()),
-        Ok(Err(_)) => {
-            Err(Answer::error(StatusCode::BAD_REQUEST, "SerializationException", "the body broke off")
-                .and_hang_up())
-        }
-        Err(_) => {
-            let message = format!("the body didn't come within {} s", BODY_TIME.as_secs());
-            Err(Answer::error(StatusCode::REQUEST_TIMEOUT, "RequestTimeoutException", &message).and_hang_up())
-        }
-    }
+    Answer::error(status, name, &error.to_string()).and_hang_up()
 }
 
 /// Whether an access key may make a call, as far as that can be seen here. Its principal's rights are the daemon's to judge.
@@ -226,10 +232,6 @@ fn check_access(grant: &Grant, call: &Call) -> Result<(), Answer> {
         "User: {who} is not authorized to perform: kms:{operation} because its credentials are read-only"
     );
     Err(Answer::error(StatusCode::BAD_REQUEST, "AccessDeniedException", &message))
-}
-
-fn bug() -> Answer {
-    internal("the endpoint met a bug and continues; its log says which")
 }
 
 fn internal(message: &str) -> Answer {

@@ -1,5 +1,6 @@
-//! `rekeyfs-console`: AWS KMS's protocol on a mounted vault, for programs of this host. `rekeyfs kms serve` starts it, and
-//! its one argument is an [`Order`]. docs/kms-endpoint.md is for its users.
+//! `rekeyfs-console`: a mounted vault over HTTP, for this host alone: AWS KMS's protocol for programs (`rekeyfs kms serve`
+//! starts it), or pages for a browser (`rekeyfs console`). Its one argument is an [`Order`]. docs/kms-endpoint.md is for users
+//! of the first.
 //!
 //! It is a program of its own, so that nothing that holds keys speaks HTTP. It links the library `rekeyfs` for the control
 //! protocol's client, the table of the KMS interface and the types of both: so there is one definition of them, and a
@@ -9,32 +10,54 @@
 //!
 //! | module | what it does |
 //! |--|--|
-//! | `server` | connections: where clients connect, how many, how long |
+//! | `server`, `connections`, `body` | connections and bodies: where clients connect, how many, how long |
+//! | `host` | which names of this host a request may be for |
+//! | `vault` | the mount's control socket |
+//! | `log` | what is said on standard error |
+//! | **AWS's protocol** | |
 //! | `endpoint` | a request: whose it is, what it asks, the answer |
 //! | `sigv4` | signatures |
 //! | `credentials` | access keys and what may be done with them |
-//! | `host` | which names of this host a request may be for |
 //! | `names` | ARNs of clients and of the vault |
-//! | `vault` | the mount's control socket |
-//! | `answer`, `log` | answers, and what is said on standard error |
+//! | `answer` | answers |
+//! | **the console** | |
+//! | `browser` | a request: whether it is the session's, which page it is for, the reply |
+//! | `session` | the one session, and its secrets |
+//! | `pages` | the pages |
+//! | `jobs` | work on all files, which goes on while pages come and go |
+//! | `app`, `request`, `form` | what pages have and take |
+//! | `reply`, `assets` | replies with their headers; style, script and icon |
 
 mod answer;
+mod app;
+mod assets;
+mod body;
+mod browser;
+mod connections;
 mod credentials;
 mod endpoint;
+mod form;
 mod host;
+mod jobs;
 mod log;
 mod names;
+mod pages;
+mod reply;
+mod request;
 mod server;
+mod session;
 mod sigv4;
 mod vault;
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use rekeyfs::console::{NewCredentials, Order};
+use rekeyfs::console::{Listen, NewCredentials, Order};
 use rekeyfs::mount::protect_memory;
 
+use browser::Browser;
 use credentials::CredentialsError;
+use endpoint::Endpoint;
 use server::ServerError;
 
 /// Exit statuses, as `rekeyfs` has them.
@@ -45,7 +68,7 @@ const OTHER: u8 = 1;
 /// Why it ends before it is told to.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("command line: this is started by `rekeyfs kms serve`; see `rekeyfs kms serve --help`")]
+    #[error("command line: this is started by `rekeyfs kms serve` and `rekeyfs console`; see their --help")]
     Usage,
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
@@ -59,7 +82,7 @@ impl Error {
     fn status(&self) -> u8 {
         match self {
             Self::Usage => USAGE,
-            Self::Credentials(_) | Self::Server(ServerError::Credentials(_)) => CREDENTIALS,
+            Self::Credentials(_) => CREDENTIALS,
             Self::Server(_) | Self::Output(_) => OTHER,
         }
     }
@@ -89,7 +112,8 @@ fn order() -> Result<Order, Error> {
 
 fn run(order: &Order) -> Result<(), Error> {
     match order {
-        Order::ServeKms(serve) => Ok(server::run(serve)?),
+        Order::ServeKms(serve) => Ok(server::run(Endpoint::of(serve)?, &serve.listen)?),
+        Order::ServePages(serve) => Ok(server::run(Browser::of(serve), &Listen::Loopback(serve.listen))?),
         Order::NewCredentials(new) => new_credentials(new),
     }
 }

@@ -1,43 +1,49 @@
 //! Connections: where clients connect, and what one may cost.
 //!
-//! - At most [`CONNECTIONS_MAX`] are served at a time. Others wait in the kernel's queue, and a program of this host that
-//!   holds all of them holds them for [`IDLE_TIME`].
+//! - So many are open at a time, and those that send nothing give way to new ones ([`Connections`]).
 //! - A connection ends if no whole request head comes within [`IDLE_TIME`], the time between requests included, or if its
 //!   client doesn't take what was sent for so long.
-//! - The body's limits are the endpoint's.
+//! - The body's limits are the [`Service`]'s.
 //!
-//! All of it runs on one thread; calls wait for the daemon on [`CALLS_MAX`] others, fewer than the daemon serves, so that
-//! commands of the vault's owner still get through.
+//! All of it runs on one thread; calls wait for the daemon on others ([`CALLS_MAX`]).
 //!
-//! On SIGTERM and SIGINT nothing more is accepted, requests under way are answered, for [`END_TIME`] at most, and it ends with 0.
+//! On SIGTERM and SIGINT, and when the [`Service`] is over, nothing more is accepted, requests under way are answered, for
+//! [`END_TIME`] at most, and it ends with 0.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use rekeyfs::console::{Listen, ServeKms};
+use rekeyfs::console::Listen;
 use rekeyfs::control;
+use rekeyfs::printable;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime;
+use tokio::select;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
+use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
+use zeroize::Zeroizing;
 
-use crate::credentials::CredentialsError;
-use crate::endpoint::{CALLS_MAX, Endpoint};
+use crate::body::RequestBody;
+use crate::connections::{Connections, Place};
 use crate::log;
+use crate::vault::CALLS_MAX;
 
-/// Connections served at a time.
-const CONNECTIONS_MAX: usize = 64;
 /// How long a client may take to send the head of a request, and to take what is sent to it.
 const IDLE_TIME: Duration = Duration::from_secs(10);
 /// The longest head of a request, in bytes.
@@ -50,9 +56,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Why nothing can be served.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServerError {
-    /// The credentials.
-    #[error(transparent)]
-    Credentials(#[from] CredentialsError),
     /// Where clients were to connect.
     #[error("{0}: can't listen there: {1}")]
     Listen(String, io::Error),
@@ -60,16 +63,32 @@ pub(crate) enum ServerError {
     #[error("{}: something is there; remove it, or name another path", .0.display())]
     There(PathBuf),
     /// The rest.
-    #[error("the endpoint can't be started: {0}")]
+    #[error("it can't be started: {0}")]
     Start(io::Error),
+}
+
+/// What answers requests.
+pub(crate) trait Service: Send + Sync + 'static {
+    /// The line on standard output that says where it is.
+    fn announcement(&self, place: &str) -> Zeroizing<String> {
+        Zeroizing::new(printable::line(place).into_owned())
+    }
+
+    /// Answers one.
+    fn respond(&self, request: Request<RequestBody>) -> impl Future<Output = Response<Full<Bytes>>> + Send;
+
+    /// Waits until nobody can ask it anything any more.
+    fn over(&self) -> impl Future<Output = ()> + Send {
+        pending()
+    }
 }
 
 /// Serves until it is told to end. Says where on standard output, once it does.
 ///
 /// # Errors
 /// [`ServerError`].
-pub(crate) fn run(serve: &ServeKms) -> Result<(), ServerError> {
-    let endpoint = Arc::new(Endpoint::of(serve)?);
+pub(crate) fn run(service: impl Service, listen: &Listen) -> Result<(), ServerError> {
+    let service = Arc::new(service);
     let runtime = runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -79,10 +98,13 @@ pub(crate) fn run(serve: &ServeKms) -> Result<(), ServerError> {
     let served = runtime.block_on(async {
         let ending = end_by_signal().map_err(ServerError::Start)?;
         let graceful = Arc::new(GracefulShutdown::new());
-        let listener = Listener::bind(&serve.listen).await?;
-        listener.announce();
-        let accepting = tokio::spawn(accept(listener, endpoint, Arc::clone(&graceful)));
-        ending.notified().await;
+        let listener = Listener::bind(listen).await?;
+        announce(&service.announcement(&listener.place()));
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&service), Arc::clone(&graceful)));
+        select! {
+            () = ending.notified() => {}
+            () = service.over() => {}
+        }
         accepting.abort();
         // Its listener and what lies in the filesystem go with it.
         let _ = accepting.await;
@@ -109,26 +131,38 @@ fn end_by_signal() -> io::Result<Arc<Notify>> {
     Ok(ending)
 }
 
-async fn accept(listener: Listener, endpoint: Arc<Endpoint>, graceful: Arc<GracefulShutdown>) {
-    let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+async fn accept(listener: Listener, service: Arc<impl Service>, graceful: Arc<GracefulShutdown>) {
+    let connections = Arc::new(Connections::default());
     loop {
-        // Never closed.
-        let Ok(permit) = Arc::clone(&free).acquire_owned().await else { return };
-        let (endpoint, watcher) = (Arc::clone(&endpoint), graceful.watcher());
+        let (service, watcher) = (Arc::clone(&service), graceful.watcher());
         let accepted = match &listener {
-            Listener::Tcp(tcp) => tcp.accept().await.map(|(stream, _)| {
-                // Without these it is slower, or waits longer for a client that is gone.
-                let _ = stream.set_nodelay(true);
-                let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, millis(IDLE_TIME));
-                tokio::spawn(converse(stream, endpoint, watcher, permit));
-            }),
-            Listener::Unix(unix) => unix.listener.accept().await.map(|(stream, _)| {
-                tokio::spawn(converse(stream, endpoint, watcher, permit));
-            }),
+            Listener::Tcp(tcp) => match tcp.accept().await {
+                Ok((stream, _)) => {
+                    // Without these it is slower, or waits longer for a client that is gone and that all was sent to.
+                    let _ = stream.set_nodelay(true);
+                    let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, millis(IDLE_TIME));
+                    let place = Connections::admit(&connections).await;
+                    tokio::spawn(converse(stream, service, watcher, place));
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            },
+            Listener::Unix(unix) => match unix.listener.accept().await {
+                Ok((stream, _)) => {
+                    let place = Connections::admit(&connections).await;
+                    tokio::spawn(converse(stream, service, watcher, place));
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            },
         };
-        if let Err(error) = accepted {
-            log::say(&format!("accept: {error}"));
-            sleep(ACCEPT_PAUSE).await;
+        match accepted {
+            // A request that came with the connection is read before the next connections can take its place.
+            Ok(()) => yield_now().await,
+            Err(error) => {
+                log::say(&format!("accept: {error}"));
+                sleep(ACCEPT_PAUSE).await;
+            }
         }
     }
 }
@@ -140,24 +174,36 @@ fn millis(time: Duration) -> u32 {
 /// Answers the requests of a connection.
 fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-    endpoint: Arc<Endpoint>,
+    service: Arc<impl Service>,
     watcher: Watcher,
-    permit: OwnedSemaphorePermit,
+    place: Place,
 ) -> impl Future<Output = ()> {
-    let service = service_fn(move |request| {
-        let endpoint = Arc::clone(&endpoint);
-        async move { Ok::<_, Infallible>(endpoint.respond(request).await) }
+    let place = Arc::new(place);
+    let asked = Arc::clone(&place);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (service, place) = (Arc::clone(&service), Arc::clone(&asked));
+        async move {
+            let request = request.map(|body| RequestBody::of(body, Arc::clone(&place)));
+            let response = service.respond(request).await;
+            place.waits();
+            Ok::<_, Infallible>(response)
+        }
     });
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(IDLE_TIME));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE_TIME)
         .max_buf_size(HEAD_MAX)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Box::pin(stream)), service);
     let watched = watcher.watch(connection);
     async move {
-        // That a client broke it off, or sent no HTTP, is its own matter.
-        let _ = watched.await;
-        drop(permit);
+        select! {
+            biased;
+            () = place.gone() => {}
+            // That a client broke it off, or sent no HTTP, is its own matter.
+            _ = watched => {}
+        }
     }
 }
 
@@ -201,15 +247,18 @@ impl Listener {
         }
     }
 
-    fn announce(&self) {
-        let place = match self {
+    fn place(&self) -> String {
+        match self {
             Self::Tcp(tcp) => tcp.local_addr().map(|address| format!("http://{address}")).unwrap_or_default(),
             Self::Unix(unix) => unix.path.display().to_string(),
-        };
-        let mut out = io::stdout();
-        // Nobody need read it.
-        let _ = writeln!(out, "{}", rekeyfs::printable::line(&place)).and_then(|()| out.flush());
+        }
     }
+}
+
+/// Nobody need read it.
+fn announce(text: &str) {
+    let mut out = io::stdout();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }
 
 /// Removes the socket of an endpoint that is gone.

@@ -1,10 +1,11 @@
 //! Memory for long-lived secrets: locked into RAM, left out of core dumps and of forked children, wiped when freed.
 //! Pages are taken from the kernel 64 KiB at a time and handed out in 64-byte cells; where the lock limit
-//! (RLIMIT_MEMLOCK) is reached, cells come from unlocked pages and [`all_locked`] turns false.
+//! (RLIMIT_MEMLOCK) is reached, or the system locks no memory, cells come from unlocked pages and [`refusal`] says why.
 #![allow(unsafe_code)]
 
+use std::io;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
@@ -18,17 +19,25 @@ struct Cells(Vec<NonNull<u8>>);
 unsafe impl Send for Cells {}
 
 static FREE: Mutex<Cells> = Mutex::new(Cells(Vec::new()));
-static ALL_LOCKED: AtomicBool = AtomicBool::new(true);
+/// Why cells could not be locked, as an errno; 0: all are.
+static REFUSED: AtomicI32 = AtomicI32::new(0);
 static WANTED: AtomicUsize = AtomicUsize::new(0);
 
-/// Whether every cell so far is in memory that can't be swapped out.
-pub fn all_locked() -> bool {
-    ALL_LOCKED.load(Ordering::Relaxed)
+/// Why some cell lies in memory that can be swapped out; `None`: none does.
+pub fn refusal() -> Option<io::Error> {
+    Some(REFUSED.load(Ordering::Relaxed)).filter(|errno| *errno != 0).map(io::Error::from_raw_os_error)
 }
 
 /// Bytes of memory that were to be locked so far.
 pub fn wanted() -> usize {
     WANTED.load(Ordering::Relaxed)
+}
+
+/// To be called in a new process after fork(2), before a secret is made there: the cells that were free before are its parent's
+/// alone. No secret that was made before the fork may be used or dropped in it.
+pub fn forget_after_fork() {
+    FREE.lock().0.clear();
+    WANTED.store(0, Ordering::Relaxed);
 }
 
 /// `N` secret bytes (at most 64) in a cell of their own.
@@ -111,8 +120,8 @@ fn map_chunk() -> NonNull<u8> {
             .and_then(|()| rustix::mm::madvise(base.as_ptr(), CHUNK, Advice::LinuxDontFork))
             .and_then(|()| rustix::mm::mlock(base.as_ptr(), CHUNK))
     };
-    if locked.is_err() {
-        ALL_LOCKED.store(false, Ordering::Relaxed);
+    if let Err(errno) = locked {
+        REFUSED.store(errno.raw_os_error(), Ordering::Relaxed);
     }
     base.cast()
 }

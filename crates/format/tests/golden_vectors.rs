@@ -10,17 +10,23 @@ use rekeyfs_format::blob::{BlobKey, EncryptionContext, Plaintext, UnverifiedBlob
 use rekeyfs_format::content::layout;
 use rekeyfs_format::crypto::derive::derive;
 use rekeyfs_format::crypto::keys::{
-    Dek, KeyMaterial, RootCommitment, RootKey, SlotKek, TreeKey, WrapContext, Wrapped,
+    AuthenticatorSecret, CustodyKek, Dek, KeyMaterial, RootCommitment, RootKey, SlotKek, TreeKey,
+    WrapContext, Wrapped,
 };
 use rekeyfs_format::crypto::labels::{self, Label};
 use rekeyfs_format::crypto::password::{KdfParams, derive_kek};
 use rekeyfs_format::crypto::sha256;
 use rekeyfs_format::crypto::suite::Suite;
 use rekeyfs_format::header::{self, AliasTag, UnwrapFailure};
+use rekeyfs_format::hosts::{
+    Beat, BootId, Epoch, EpochNonce, EpochNumber, HostName, Member, Mode, SlotNumber, UnverifiedEpoch,
+    UnverifiedMember,
+};
 use rekeyfs_format::ids::*;
 use rekeyfs_format::names::{
     DirRecord, LowerName, NameCipher, RecordCipher, SymlinkCipher, XattrCipher, XattrSpace,
 };
+use rekeyfs_format::unlock::{CostBounds, HeldKek, Secret, Slots};
 use serde_json::Value;
 
 fn vectors() -> Value {
@@ -59,7 +65,7 @@ fn backing(v: &Value) -> BackingKeyId {
 
 #[test]
 fn every_label() {
-    let all: [(&str, Label); 15] = [
+    let all: [(&str, Label); 17] = [
         ("keyring", labels::KEYRING),
         ("slot-wrap", labels::SLOT_WRAP),
         ("wrap", labels::WRAP),
@@ -75,6 +81,8 @@ fn every_label() {
         ("root-commitment", labels::ROOT_COMMITMENT),
         ("alias-id", labels::ALIAS_ID),
         ("kms-blob", labels::KMS_BLOB),
+        ("fido2-wrap", labels::FIDO2_WRAP),
+        ("host-record", labels::HOST_RECORD),
     ];
     let v = vectors();
     for (name, label) in all {
@@ -110,6 +118,16 @@ fn a_root_keys_commitment() {
 }
 
 #[test]
+fn a_custody_kek_that_a_fido2_authenticator_keeps() {
+    let v = &vectors()["fido2"];
+    let secret = AuthenticatorSecret::from_bytes(&array(&v["secret"]));
+    let context = v["context"].as_str().unwrap().as_bytes();
+    let kek = secret.unwrap_kek(context, &array(&v["wrapped"])).unwrap();
+    assert_eq!(kek.expose(), &array(&v["kek"]));
+    assert!(secret.unwrap_kek(&context[1..], &array(&v["wrapped"])).is_err());
+}
+
+#[test]
 fn passphrase_to_root_key() {
     let v = &vectors();
     let p = &v["passphrase"];
@@ -126,6 +144,21 @@ fn passphrase_to_root_key() {
     let kek = SlotKek::from_bytes(&array(&w["kek"]));
     let root = kek.unwrap_root(vault, slot, &hex(&w["aad"]), &array(&w["wrapped"])).unwrap();
     assert_eq!(root.expose(), &array(&w["root"]));
+}
+
+#[test]
+fn a_custodians_slot() {
+    let v = &vectors()["custodian_slot"];
+    let vault = VaultId::from_bytes(array(&v["vault"]));
+    for row in rows(v, "slots") {
+        let slots: Slots = serde_json::from_value(Value::Array(vec![row.clone()])).unwrap();
+        let info = slots.list().remove(0);
+        let kek = CustodyKek::from_bytes(&array(&v["kek"]));
+        let held = Secret::Custodian(HeldKek::new(info.id.unwrap(), info.custody.unwrap(), &kek));
+        let (root, _) = slots.unlock(vault, &held, CostBounds::None).map_err(|e| e.to_string()).unwrap();
+        assert_eq!(root.expose(), &array(&v["root"]));
+        assert_eq!(serde_json::to_value(&slots).unwrap()[0], *row, "it is written as it was read");
+    }
 }
 
 #[test]
@@ -164,6 +197,37 @@ fn tree_key_wrap() {
     let key = material.wrapping_key(context.vault, context.backing);
     let tree = key.unwrap_tree(&context, &array(&t["wrapped"])).unwrap();
     assert_eq!(tree.expose(), &array(&t["tree"]));
+}
+
+#[test]
+fn records_of_hosts() {
+    let v = &vectors()["hosts"];
+    let key =
+        RootKey::from_bytes(&array(&v["root"])).host_record_key(VaultId::from_bytes(array(&v["vault"])));
+    let (nonce, generation) = (EpochNonce(array(&v["nonce"])), Generation(number(&v["generation"])));
+    for row in rows(v, "members") {
+        let slot = SlotNumber::all().nth(number(&row["slot"]) as usize).unwrap();
+        let bytes = hex(&row["record"]);
+        let member = UnverifiedMember::parse(&bytes, slot).unwrap().verify(&key).unwrap();
+        let expected = Member {
+            slot,
+            id: MemberId::from_bytes(array(&row["member"])),
+            mode: if number(&row["mode"]) == 1 { Mode::Writer } else { Mode::Reader },
+            left: row["left"].as_bool().unwrap(),
+            host: HostName::new(row["host"].as_str().unwrap()).unwrap(),
+            boot: BootId(array(&v["boot"])),
+            pid: number(&v["pid"]) as u32,
+            beat: Beat(number(&v["beat"])),
+            generation,
+            in_force: nonce,
+        };
+        assert_eq!(member, expected);
+        assert_eq!(expected.encode(&key).as_slice(), bytes);
+    }
+    let bytes = hex(&v["epoch"]["record"]);
+    let epoch = Epoch { nonce, number: EpochNumber(number(&v["epoch"]["number"])), generation };
+    assert_eq!(UnverifiedEpoch::parse(&bytes).unwrap().verify(&key).unwrap(), epoch);
+    assert_eq!(epoch.encode(&key).as_slice(), bytes);
 }
 
 #[test]

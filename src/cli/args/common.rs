@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
@@ -84,6 +85,18 @@ pub(in crate::cli) struct Open {
     /// Unlock with the recovery key: what is asked for or read is that, not the passphrase
     #[arg(long, conflicts_with = "keyfile")]
     pub(in crate::cli) recovery_key: bool,
+    /// Unlock by a custodian's slot and nothing else: NAME is the custodian, or at least 4 characters from the beginning of
+    /// the slot's id
+    #[arg(long, value_name = "NAME", conflicts_with_all = [
+        "passfile", "extpass", "keyfile", "recovery_key", "no_custodian",
+    ])]
+    pub(in crate::cli) custodian: Option<String>,
+    /// Ask no custodian, but for a passphrase
+    #[arg(long)]
+    pub(in crate::cli) no_custodian: bool,
+    /// How long custodians may take, not counting the time that a person takes: from 1s to 10m; without it, 10s
+    #[arg(long, value_name = "TIME", value_parser = super::super::options::custodian_timeout)]
+    pub(in crate::cli) custodian_timeout: Option<Duration>,
     /// Take a keyring that is older than, or another one than, what this host has seen of the vault, for the path at which
     /// it is; or let the keyring of a copy be changed beside its vault
     #[arg(long)]
@@ -145,6 +158,54 @@ pub(in crate::cli) struct NewSecret {
     pub(in crate::cli) kdf: Kdf,
 }
 
+/// The custodian of a new slot.
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("custodian_of_slot").conflicts_with_all([
+    "new_passfile", "new_extpass", "new_keyfile", "new_recovery_key", "kdf_memory",
+]))]
+pub(in crate::cli) struct NewCustodian {
+    /// Have the custodian NAME keep the key of the new slot: it is asked by the program rekeyfs-custodian-NAME, and this host's
+    /// custodians.conf must have it
+    #[arg(long, value_name = "NAME", group = "custodian_of_slot")]
+    pub(in crate::cli) plugin: Option<String>,
+    /// Have age keep the key, for this recipient; may be given several times, and any of them opens the slot
+    #[arg(long, value_name = "RECIPIENT", group = "custodian_of_slot")]
+    pub(in crate::cli) age: Vec<String>,
+    /// Have clevis keep the key: {"plugin":"tang","config":{"url":"…","thp":"…"}}, as docs/custodians.md has it
+    #[arg(long, value_name = "JSON", group = "custodian_of_slot")]
+    pub(in crate::cli) clevis: Option<String>,
+    /// Have systemd-creds keep the key, by the key host, tpm2 or host+tpm2
+    #[arg(long, value_name = "KEY", group = "custodian_of_slot")]
+    pub(in crate::cli) systemd_creds: Option<String>,
+    /// Have AWS KMS keep the key, by the key with this ARN or alias (alias/NAME)
+    #[arg(long, value_name = "KEY", group = "custodian_of_slot")]
+    pub(in crate::cli) aws_kms: Option<String>,
+    /// Have a token or HSM keep the key, by the key that this URI names: pkcs11:token=NAME;object=KEY
+    #[arg(long, value_name = "URI", group = "custodian_of_slot")]
+    pub(in crate::cli) pkcs11: Option<String>,
+    /// Have this machine's TPM keep the key
+    #[arg(long, group = "custodian_of_slot")]
+    pub(in crate::cli) tpm2: bool,
+    /// Have a FIDO2 key keep the key, by its PIN if it has one and a touch; of several that are plugged in, name one: --fido2=hidraw0
+    #[arg(long, value_name = "DEVICE", group = "custodian_of_slot", num_args = 0..=1, require_equals = true)]
+    pub(in crate::cli) fido2: Option<Option<String>>,
+    /// With --tpm2: the registers that the key is bound to, as in 7+11, or none
+    #[arg(long, value_name = "PCRS", requires = "tpm2", default_value = "7", conflicts_with_all = [
+        "plugin", "age", "clevis", "systemd_creds", "aws_kms", "pkcs11", "fido2",
+    ])]
+    pub(in crate::cli) pcrs: String,
+    /// With --tpm2: a PIN is set for the slot, and wrong ones lock the TPM
+    #[arg(long, requires = "tpm2", conflicts_with_all = [
+        "plugin", "age", "clevis", "systemd_creds", "aws_kms", "pkcs11", "fido2",
+    ])]
+    pub(in crate::cli) pin: bool,
+    /// With --plugin: what the custodian finds its key by, as a JSON object; anyone who has the vault can read it
+    #[arg(long, value_name = "JSON", requires = "plugin", conflicts_with_all = [
+        "age", "clevis", "systemd_creds", "aws_kms", "pkcs11", "tpm2", "fido2",
+    ])]
+    pub(in crate::cli) params: Option<String>,
+}
+
 /// A new root key with the change of a slot.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Revoke {
@@ -182,10 +243,22 @@ pub(in crate::cli) struct Form {
     /// Print what this JMESPath expression finds in the answer
     #[arg(long, value_name = "EXPRESSION")]
     pub(in crate::cli) query: Option<String>,
+    /// Colours in a table: by default on a terminal, unless NO_COLOR is set
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Colour::Auto)]
+    pub(in crate::cli) color: Colour,
     /// Times in ISO 8601, or as they are on the wire: seconds since 1970
     #[arg(long, value_enum, value_name = "FORMAT", env = "REKEYFS_CLI_TIMESTAMP_FORMAT", hide_env_values = true,
           default_value_t = TimestampFormat::Iso8601)]
     pub(in crate::cli) cli_timestamp_format: TimestampFormat,
+}
+
+/// Whether a table is coloured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(in crate::cli) enum Colour {
+    On,
+    Off,
+    /// On a terminal.
+    Auto,
 }
 
 /// How an answer is printed.

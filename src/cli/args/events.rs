@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::common::{Json, Open, TargetArg};
+use crate::events::{EventFilter, EventKey, EventName, LogTime, Who};
 
 /// `rekeyfs events`.
 #[derive(Args, Debug)]
@@ -30,9 +31,34 @@ pub(in crate::cli) struct Events {
     pub(in crate::cli) full: bool,
     /// Only events from this time on (UTC, as the log has it): 2026-11-22, or 2026-11-22T09:30
     #[arg(long, value_name = "TIME", conflicts_with = "verify")]
-    pub(in crate::cli) since: Option<String>,
+    since: Option<LogTime>,
+    /// Only events up to this time: to the end of a day, a minute
+    #[arg(long, value_name = "TIME", conflicts_with = "verify")]
+    until: Option<LogTime>,
+    /// Only events whose type, or whose operation, has these words: rotation, DisableKey
+    #[arg(long, value_name = "WORDS", conflicts_with = "verify")]
+    event: Option<EventName>,
+    /// Only events about this key: its id, 4 or more characters from its beginning, or its ARN
+    #[arg(long, value_name = "KEY", conflicts_with = "verify")]
+    key: Option<EventKey>,
+    /// Only what this user did, by uid, or admin: who an endpoint's client acts as
+    #[arg(long, value_name = "UID", conflicts_with = "verify")]
+    who: Option<Who>,
     #[command(flatten)]
     pub(in crate::cli) json: Json,
+}
+
+impl Events {
+    /// Which events are shown.
+    pub(in crate::cli) fn filter(&self) -> EventFilter {
+        EventFilter {
+            since: self.since.clone(),
+            until: self.until.clone(),
+            event: self.event.clone(),
+            key: self.key.clone(),
+            who: self.who,
+        }
+    }
 }
 
 /// What is done with the log's files.

@@ -1,5 +1,6 @@
 //! `rekeyfs kms serve` as clap takes it.
 
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -24,6 +25,10 @@ pub(in crate::cli) struct KmsServe {
     /// The account that clients see in ARNs
     #[arg(long, value_name = "DIGITS", default_value = "000000000000")]
     pub(in crate::cli) account_id: AccountId,
+    /// How long a call waits for the mount: one that hangs is answered with a DependencyTimeoutException then. Clients wait for 60
+    /// seconds by default
+    #[arg(long, value_name = "SECONDS", default_value = "50")]
+    pub(in crate::cli) answer_within: NonZeroU16,
     /// The file of credentials, mode 600, a line for each: ACCESS_KEY_ID SECRET_ACCESS_KEY admin|uid:NUMBER [read-only]
     /// [default: $XDG_CONFIG_HOME/rekeyfs/kms-credentials, /etc/rekeyfs/kms-credentials for root]
     #[arg(long, value_name = "FILE")]

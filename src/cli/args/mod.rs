@@ -4,10 +4,12 @@
 mod backup;
 mod common;
 mod completions;
+mod console;
 mod events;
 mod files;
 mod fsck;
 mod generate;
+mod hosts;
 mod key;
 pub(in crate::cli) mod kms;
 pub(in crate::cli) mod kms_serve;
@@ -27,13 +29,17 @@ pub(in crate::cli) use backup::{
 };
 pub(in crate::cli) use common::HERE;
 use common::VERSION;
-pub(in crate::cli) use common::{Form, Kdf, NewSecret, Open, Output, Part, Pass, Revoke, TimestampFormat};
+pub(in crate::cli) use common::{
+    Colour, Form, Kdf, NewCustodian, NewSecret, Open, Output, Part, Pass, Revoke, TimestampFormat,
+};
 pub(in crate::cli) use completions::completions;
+pub(in crate::cli) use console::Console;
 pub(in crate::cli) use events::{Events, EventsCommand, EventsPrune, EventsRotate};
 pub(in crate::cli) use files::{Inspect, Reencrypt, Rewrap, Status, StatusOutput};
 pub(in crate::cli) use fsck::Fsck;
 pub(in crate::cli) use generate::Generated;
 use generate::Packaging;
+pub(in crate::cli) use hosts::{Hosts, HostsCommand, HostsEvict};
 pub(in crate::cli) use key::{Key, KeyCommand, Retire};
 pub(in crate::cli) use kms::Kms;
 pub(in crate::cli) use machine::{Info, Speed};
@@ -42,7 +48,7 @@ pub(in crate::cli) use mount::{Fstab, Init, Mount, Umount, UmountHelper};
 pub(in crate::cli) use rotate::Rotate;
 pub(in crate::cli) use unlock::{
     Labelling, Recover, Unlock, UnlockAdd, UnlockChange, UnlockCommand, UnlockLabel, UnlockList,
-    UnlockRemove, UnlockTest,
+    UnlockRebind, UnlockRemove, UnlockTest, UnlockTrust,
 };
 
 use super::exit::{self, Exit, Failure};
@@ -91,6 +97,8 @@ pub(in crate::cli) enum Command {
     Status(Status),
     /// Show what can be known of a vault without a secret: nothing of it is authenticated
     Info(Info),
+    /// Show which host uses a vault on a filesystem that several hosts have mounted, or evict one that is dead
+    Hosts(Hosts),
     /// Check that everything in a vault, mounted or not, is what was written
     Fsck(Fsck),
     /// Show which key version wraps a file: one in a mount, or a ciphertext file
@@ -103,6 +111,8 @@ pub(in crate::cli) enum Command {
     Events(Events),
     /// Manage keys with the verbs, flags and answers of `aws kms`
     Kms(Kms),
+    /// Manage keys in a browser on this host: prints the address to open, and serves it until it is told to end
+    Console(Console),
     /// List, try, add, label, change or remove what unlocks a vault
     Unlock(Unlock),
     /// Get back into a vault whose passphrase is forgotten: takes the recovery key, and a new passphrase

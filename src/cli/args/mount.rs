@@ -50,12 +50,18 @@ pub(in crate::cli) struct Mount {
     /// Refuse writes
     #[arg(long)]
     pub(in crate::cli) read_only: bool,
+    /// Share the vault with mounts of other hosts: nothing is served or written once this host can't renew its lease of it
+    #[arg(long)]
+    pub(in crate::cli) shared: bool,
     /// Don't re-wrap stale files when they are used
     #[arg(long)]
     pub(in crate::cli) no_rewrap: bool,
     /// Hand each write over at once: the kernel gathers none in its cache
     #[arg(long)]
     pub(in crate::cli) no_writeback: bool,
+    /// Have no extended attributes, ACLs or file capabilities: each question for one is answered by the kernel
+    #[arg(long)]
+    pub(in crate::cli) no_xattrs: bool,
     /// Honour set-user-id bits and file capabilities
     #[arg(long)]
     pub(in crate::cli) suid: bool,

@@ -4,6 +4,7 @@ use clap::CommandFactory;
 use proptest::prelude::*;
 
 use super::*;
+use crate::sys::testing::cases;
 
 fn line(text: &str) -> Vec<OsString> {
     text.split_whitespace().map(OsString::from).collect()
@@ -32,7 +33,7 @@ fn every_command_takes_its_options() {
         "rekeyfs init v --passfile p --kdf-memory 8 --suite chacha20-poly1305 --no-recovery-key",
         "rekeyfs init v --keyfile k",
         "rekeyfs mount v m -f --allow-other --read-only --no-rewrap --suid --dev --accept-rollback --extpass x",
-        "rekeyfs mount v m --no-writeback",
+        "rekeyfs mount v m --no-writeback --no-xattrs",
         "rekeyfs mount v m --recovery-key --passfile r -o ro -o nodev",
         "rekeyfs umount m --lazy",
         "rekeyfs rotate m --json",
@@ -301,7 +302,7 @@ fn what_makes_the_package_is_in_no_help_and_no_completion() {
 
 proptest! {
     // Each makes all definitions.
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(cases(64))]
 
     #[test]
     fn any_arguments_parse_or_fail(

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::common::{Json, Kdf, NewSecret, Open, Revoke, TargetArg};
+use super::common::{Json, Kdf, NewCustodian, NewSecret, Open, Revoke, TargetArg};
 
 /// `rekeyfs unlock`.
 #[derive(Args, Debug)]
@@ -22,7 +22,7 @@ pub(in crate::cli) enum UnlockCommand {
     List(UnlockList),
     /// Tell which slot a secret opens, and how long that takes; changes nothing, and asks nothing of a mount
     Test(UnlockTest),
-    /// Add a passphrase, key file or recovery key
+    /// Add a passphrase, key file, recovery key or custodian
     Add(UnlockAdd),
     /// Give a slot a label, or take it away
     Label(UnlockLabel),
@@ -30,6 +30,10 @@ pub(in crate::cli) enum UnlockCommand {
     Remove(UnlockRemove),
     /// Replace the secret of a slot
     Change(UnlockChange),
+    /// Have the custodian of a slot keep a new key, and replace the slot: after its key or the machine was changed
+    Rebind(UnlockRebind),
+    /// Let this host know a vault, so that custodians may open it unattended
+    Trust(UnlockTrust),
 }
 
 /// `rekeyfs unlock list`.
@@ -147,6 +151,36 @@ pub(in crate::cli) struct UnlockAdd {
     pub(in crate::cli) open: Open,
     #[command(flatten)]
     pub(in crate::cli) new: NewSecret,
+    #[command(flatten)]
+    pub(in crate::cli) custodian: NewCustodian,
+    #[command(flatten)]
+    pub(in crate::cli) json: Json,
+}
+
+/// `rekeyfs unlock rebind`.
+#[derive(Args, Debug)]
+#[command(allow_missing_positional = true)]
+pub(in crate::cli) struct UnlockRebind {
+    #[command(flatten)]
+    pub(in crate::cli) target: TargetArg,
+    /// The custodian's slot: its id, at least 4 characters from its beginning, or its label
+    pub(in crate::cli) slot: String,
+    /// What the custodian finds its key by, as a JSON object; without it, what the slot says
+    #[arg(long, value_name = "JSON")]
+    pub(in crate::cli) params: Option<String>,
+    #[command(flatten)]
+    pub(in crate::cli) open: Open,
+    #[command(flatten)]
+    pub(in crate::cli) json: Json,
+}
+
+/// `rekeyfs unlock trust`.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct UnlockTrust {
+    #[command(flatten)]
+    pub(in crate::cli) target: TargetArg,
+    #[command(flatten)]
+    pub(in crate::cli) open: Open,
     #[command(flatten)]
     pub(in crate::cli) json: Json,
 }

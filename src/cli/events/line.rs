@@ -14,9 +14,9 @@ use serde_json::{Map, Value};
 use crate::cli::args::Events;
 use crate::cli::exit::one_line;
 use crate::cli::fit::{columns, cut_end};
-use crate::cli::local_time::{self, Precision};
 use crate::cli::short_ids::{SHORT, WHOLE};
 use crate::cli::terminal;
+use crate::local_time::{self, Precision};
 use crate::printable;
 
 /// A text that doesn't fit is cut within, if this much of it can be shown; else it is left out.

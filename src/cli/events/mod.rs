@@ -9,7 +9,6 @@ mod verified;
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
-use std::fmt::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -26,10 +25,9 @@ use super::open_target::{Access, OpenTarget};
 use super::output;
 use super::target::Target;
 use crate::control::Client;
-use crate::events::{self, Verification};
+use crate::events::{self, Doubtful, EventFilter};
 use crate::ids::PathText;
 use crate::keyring::Keys;
-use crate::printable;
 use crate::service::Operations;
 use crate::storage;
 use crate::vault::PlainNames;
@@ -37,7 +35,7 @@ use crate::vault::PlainNames;
 use held_back::HeldBack;
 use line::Style;
 use tail::{Read, Tail, UnendedLine};
-use verified::{Doubtful, Verified};
+use verified::Verified;
 
 /// How often a log that is followed is looked at.
 const POLL: Duration = Duration::from_millis(250);
@@ -47,7 +45,7 @@ const ASK_MAX: usize = 64 << 10;
 /// Shows or checks the log.
 ///
 /// # Errors
-/// [`Exit::Usage`] for what is no time; [`Exit::Tampered`]; what resolving the target, opening the vault or
+/// [`Exit::Tampered`]; what resolving the target, opening the vault or
 /// reading the log may say.
 pub(super) fn run(args: &Events) -> Outcome {
     match &args.command {
@@ -58,7 +56,7 @@ pub(super) fn run(args: &Events) -> Outcome {
 }
 
 fn show_log(args: &Events) -> Outcome {
-    let since = args.since.as_deref().map(time).transpose()?;
+    let filter = args.filter();
     let target = Target::resolve(&args.target)?;
     if args.verify {
         return verify(args, &target);
@@ -87,7 +85,7 @@ fn show_log(args: &Events) -> Outcome {
             let doubtful = verified.doubtful(&tail, || translator.doubtful(&vault));
             let numbered: Vec<(u64, &Read)> = (shown + 1..).zip(&lines).collect();
             let of_lines =
-                Showing { doubtful, json: *args.json, since: since.as_deref(), vault: &vault, style: &style };
+                Showing { doubtful, json: *args.json, filter: &filter, vault: &vault, style: &style };
             show(&numbered, &of_lines, &mut translator, &mut held_back)?;
             shown += lines.len() as u64;
             continue;
@@ -113,89 +111,20 @@ fn verify(args: &Events, target: &Target) -> Outcome {
     if *args.json {
         output::print_json(&found)?;
     } else {
-        output::print(&summary(&found))?;
+        output::print(&found.summary())?;
     }
-    if found.is_good() {
-        return Ok(());
-    }
-    if found.files_removed && found.breaks == 0 {
-        let log = target.vault().join(events::FILE_NAME);
-        let cause = format!(
-            "the events up to {} aren't there, and no event says that they were pruned: a file of the log was removed; \
-             bring it back from a backup",
-            found.begins_after
-        );
-        return Err(Failure::new(Exit::Tampered, log.display(), cause));
-    }
-    let cause = match found.first_break {
-        Some(line) => format!(
-            "line {line} doesn't follow the one before it: something was changed, moved, added or taken out"
-        ),
-        None => "it ends before the place that the keyring remembers: the log was truncated".to_owned(),
-    };
     let log = target.vault().join(events::FILE_NAME);
-    Err(Failure::new(Exit::Tampered, log.display(), format!("{cause}; compare it with a backup")))
-}
-
-fn summary(found: &Verification) -> String {
-    let mut out = format!("{} in order", printable::counted(found.good, "event", "events"));
-    // Writing to a string can't fail.
-    if found.breaks == 0 && found.good > 1 {
-        let _ = write!(out, ", number {} to {}", found.begins_after + 1, found.begins_after + found.good);
+    match found.tampering() {
+        None => Ok(()),
+        Some(cause) => Err(Failure::new(Exit::Tampered, log.display(), cause)),
     }
-    out.push('\n');
-    if found.begins_after > 0 {
-        let why = if found.files_removed { "no event says why" } else { "they were pruned" };
-        let _ = writeln!(out, "number 1 to {} aren't there: {why}", found.begins_after);
-    }
-    if found.anchored > 0 {
-        let _ = writeln!(
-            out,
-            "number {} is recorded in the keyring: a log that ends before it would be noticed",
-            found.anchored
-        );
-    }
-    if found.torn > 0 {
-        let _ = writeln!(
-            out,
-            "{} torn by a crash, each closed by an event that says so",
-            printable::counted(found.torn, "line", "lines")
-        );
-    }
-    if found.torn_end {
-        out.push_str("the last line is torn: by a crash, or it is being written; the next event closes it\n");
-    }
-    if found.breaks > 0 {
-        let _ = writeln!(
-            out,
-            "{} where the chain doesn't fit",
-            printable::counted(found.breaks, "place", "places")
-        );
-    }
-    if found.cut {
-        out.push_str("the event that the keyring remembers as the last isn't there\n");
-    }
-    out
-}
-
-/// The beginning of a time as the log writes it.
-fn time(text: &str) -> Outcome<String> {
-    let pattern = "0000-00-00T00:00:00.000Z";
-    let fits =
-        |(typed, meant): (char, char)| if meant == '0' { typed.is_ascii_digit() } else { typed == meant };
-    let whole = text.len() >= 4 && text.len() <= pattern.len();
-    if whole && text.chars().zip(pattern.chars()).all(fits) {
-        return Ok(text.to_owned());
-    }
-    let cause = format!("{text:?} is no time; write it as 2026-11-22 or 2026-11-22T09:30, in UTC");
-    Err(Failure::new(Exit::Usage, "--since", cause))
 }
 
 /// How lines are shown.
 struct Showing<'a> {
     doubtful: &'a Doubtful,
     json: bool,
-    since: Option<&'a str>,
+    filter: &'a EventFilter,
     vault: &'a Path,
     style: &'a Style,
 }
@@ -207,16 +136,13 @@ fn show<'a>(
     translator: &mut Translator,
     held_back: &mut HeldBack,
 ) -> Outcome {
-    let Showing { doubtful, json, since, vault, style } = *showing;
+    let Showing { doubtful, json, filter, vault, style } = *showing;
     let parse = |(number, line): &(u64, &'a Read)| match line {
         Read::Whole(text) => (*number, &text[..], text.len() as u64, serde_json::from_slice(text).ok()),
         Read::TooLong(len) => (*number, &[][..], *len, None),
     };
     let mut parsed: Vec<(u64, &[u8], u64, Option<Value>)> = lines.iter().map(parse).collect();
-    parsed.retain(|(_, _, _, event)| match (event, since) {
-        (Some(event), Some(since)) => event["time"].as_str().is_none_or(|time| time >= since),
-        _ => true,
-    });
+    parsed.retain(|(_, _, _, event)| event.as_ref().is_none_or(|event| filter.takes(event)));
     let paths: HashSet<&str> =
         parsed.iter().filter_map(|(_, _, _, event)| lower_path(event.as_ref()?)).collect();
     let names = translator.names(vault, paths);
@@ -323,20 +249,5 @@ fn ask(vault: &Path, paths: Vec<String>, known: &mut HashMap<String, PathBuf>) {
     if let Ok(names) = Client::of(&entry).plain_names(&paths) {
         let both = paths.into_iter().zip(names);
         known.extend(both.filter_map(|(path, name)| Some((path, name.map(|PathText(name)| name)?))));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_taken_as_the_log_writes_them() {
-        for good in ["2026", "2026-11-22", "2026-11-22T09:30", "2026-11-22T09:30:00.000Z"] {
-            assert!(time(good).is_ok(), "{good}");
-        }
-        for bad in ["", "22.11.2026", "yesterday", "2026-11-22 09:30", "2026-11-22T09:30:00.000Z+01"] {
-            assert!(time(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -1,33 +1,8 @@
 //! Which lines of the log are known to be the vault's, as it is read on. A verification takes the whole log, so one is
 //! made only when lines come that the last one can't have seen.
 
-use std::collections::HashSet;
-
 use super::tail::Tail;
-use crate::events::Verification;
-
-/// Lines that may be anybody's.
-#[derive(Default)]
-pub(super) struct Doubtful {
-    lines: HashSet<u64>,
-    /// A verification names so many lines and no more: those behind this one aren't known.
-    known_to: Option<u64>,
-}
-
-impl Doubtful {
-    /// What a verification says. One of an older daemon names only the lines that break the chain.
-    pub(super) fn of(found: &Verification) -> Self {
-        let named = [&found.strange_lines, &found.broken_lines];
-        let full = named.iter().filter(|lines| lines.len() >= Verification::NAMED);
-        let known_to = full.filter_map(|lines| lines.last().copied()).min();
-        Self { lines: named.into_iter().flatten().copied().collect(), known_to }
-    }
-
-    /// Whether this line is one of them.
-    pub(super) fn has(&self, line: u64) -> bool {
-        self.lines.contains(&line) || self.known_to.is_some_and(|last| line > last)
-    }
-}
+use crate::events::Doubtful;
 
 /// What the last verification found.
 #[derive(Default)]
@@ -58,17 +33,7 @@ mod tests {
 
     use super::*;
     use crate::cli::events::tail::UnendedLine;
-
-    #[test]
-    fn behind_the_lines_that_a_verification_names_all_are_doubtful() {
-        let mut found = Verification { strange_lines: (2..1001).collect(), ..Verification::default() };
-        assert!(!Doubtful::of(&found).has(1) && Doubtful::of(&found).has(2));
-        assert!(!Doubtful::of(&found).has(1001));
-        found.strange_lines.push(1500);
-        assert!(!Doubtful::of(&found).has(1499) && Doubtful::of(&found).has(1501));
-        let older = Verification { broken_lines: vec![7], ..Verification::default() };
-        assert!(Doubtful::of(&older).has(7));
-    }
+    use crate::events::Verification;
 
     #[test]
     fn a_log_is_verified_once_and_again_only_for_lines_that_came_since() {
@@ -84,7 +49,7 @@ mod tests {
                 batches += 1;
                 let doubtful = verified.doubtful(&tail, || {
                     verifications += 1;
-                    Doubtful { lines: HashSet::from([verifications]), known_to: None }
+                    Doubtful::of(&Verification { strange_lines: vec![verifications], ..Default::default() })
                 });
                 assert!(doubtful.has(verifications));
             }

@@ -1,5 +1,7 @@
-//! Progress of a check on standard error: a spinner with the rate on a terminal, else a line now and then.
+//! Progress of a check on standard error: a spinner with the rate on a terminal, else a line now and then. Nothing is drawn
+//! before the check reports: until then a secret may be asked for.
 
+use std::cell::OnceCell;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
@@ -14,7 +16,7 @@ const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Shows progress until it is dropped.
 pub(super) struct Display {
-    bar: Option<ProgressBar>,
+    bar: OnceCell<Option<ProgressBar>>,
     began: Instant,
     last_line: Instant,
 }
@@ -23,12 +25,12 @@ impl Display {
     /// A display of nothing yet.
     pub(super) fn new() -> Self {
         let now = Instant::now();
-        Self { bar: terminal::spinner(), began: now, last_line: now }
+        Self { bar: OnceCell::new(), began: now, last_line: now }
     }
 
     /// Shows how far it is now.
     pub(super) fn update(&mut self, progress: &CheckProgress) {
-        match &self.bar {
+        match self.bar.get_or_init(terminal::spinner) {
             Some(bar) => bar.set_message(line(progress, self.began.elapsed())),
             None if self.last_line.elapsed() >= LINE_INTERVAL => {
                 self.last_line = Instant::now();
@@ -40,16 +42,16 @@ impl Display {
 
     /// Writes something else to the terminal, with the display out of the way.
     pub(super) fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
-        match &self.bar {
-            Some(bar) => bar.suspend(write),
-            None => write(),
+        match self.bar.get() {
+            Some(Some(bar)) => bar.suspend(write),
+            Some(None) | None => write(),
         }
     }
 }
 
 impl Drop for Display {
     fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
+        if let Some(Some(bar)) = self.bar.get() {
             bar.finish_and_clear();
         }
     }

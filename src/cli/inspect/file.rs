@@ -213,6 +213,10 @@ pub(super) fn through_xattrs(path: &Path, file: &File) -> Outcome<Row> {
         match rustix::fs::fgetxattr(file, name, &mut value[..]) {
             Ok(len) => Ok(Some(String::from_utf8_lossy(&value[..len]).into_owned())),
             Err(rustix::io::Errno::NODATA) => Ok(None),
+            Err(rustix::io::Errno::OPNOTSUPP) => {
+                let cause = "its mount has no extended attributes (noxattr): ask as the user who mounted it";
+                Err(Failure::new(Exit::Other, path.display(), cause))
+            }
             Err(errno) => Err(unread(path, errno.into())),
         }
     };

@@ -12,6 +12,8 @@ fn status() -> Status {
         created: "2026-01-01T00:00:00.000Z".to_owned(),
         has_material: number != 1,
         expires: (number == 2).then(|| "2027-03-01T00:00:00.000Z".to_owned()),
+        rotated: None,
+        automatic: None,
         state: (number == 4).then_some(VersionState::Current),
     };
     let files = |key_id, number, files, state| VersionStatus {
@@ -31,6 +33,7 @@ fn status() -> Status {
             always_read_only: false,
             detached: false,
             lazy_rewrap: true,
+            shared: false,
         }),
         aliases: vec![AliasStatus {
             alias: "alias/default".parse().unwrap(),
@@ -41,6 +44,7 @@ fn status() -> Status {
         keys: vec![KeyStatus {
             key_id: key,
             description: String::new(),
+            tags: Vec::new(),
             service_managed: false,
             state: "Enabled".to_owned(),
             current: KeyVersion(4),

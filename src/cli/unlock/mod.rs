@@ -1,6 +1,7 @@
 //! `rekeyfs unlock`: what unlocks a vault. Every change asks for a secret that opens the vault now, also
 //! while it is mounted, and is made in the keyring file, whose own lock keeps it apart from the mount's.
 
+mod custodian;
 mod new_slot;
 mod recover;
 mod revocation;
@@ -12,10 +13,10 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::args::{self, UnlockCommand};
+use super::custodian_choice::limit;
 use super::errors;
 use super::exit::{Exit, Failure, Outcome};
-use super::local_time;
-use super::open_keyring::{check_writable, look_at_vault, open_keyring};
+use super::open_keyring::{Unlocked, check_writable, look_at_vault, open_keyring, trust_keyring};
 use super::output;
 use super::secrets::{NewSecretPlan, calibrate};
 use super::target::Target;
@@ -23,10 +24,12 @@ use super::terminal;
 use crate::control::Client;
 use crate::ids::{PathText, SlotId, VaultId};
 use crate::keyring::{KeyringError, KeyringFile, Opened, SlotLabel};
+use crate::local_time;
 use crate::printable;
 use crate::service::Operations;
 use crate::unlock::{KdfChoice, SecretKind};
 
+use custodian::{NewCustodian, of_custodian, parse_params};
 use new_slot::New;
 pub(super) use recover::run as recover;
 use revocation::Revocation;
@@ -45,6 +48,8 @@ pub(super) fn run(command: &UnlockCommand) -> Outcome {
         UnlockCommand::Add(args) => add(args),
         UnlockCommand::Remove(args) => remove(args),
         UnlockCommand::Change(args) => change(args),
+        UnlockCommand::Rebind(args) => rebind(args),
+        UnlockCommand::Trust(args) => trust(args),
     }
 }
 
@@ -73,7 +78,7 @@ fn list(args: &args::UnlockList) -> Outcome {
 
 /// The labels, where they can be known: from a mount's daemon, or with a secret that the user gives.
 fn labels(target: &Target, args: &args::UnlockList) -> Outcome<Option<Vec<(SlotId, SlotLabel)>>> {
-    if args.labels || args.open.gives_a_secret() {
+    if args.labels || args.open.gives_a_secret() || args.open.custodian.is_some() {
         return look_at_vault(target.vault(), &args.open).map(|looked| Some(looked.slot_labels()));
     }
     match target {
@@ -87,15 +92,19 @@ fn add(args: &args::UnlockAdd) -> Outcome {
     let label = parse_label(args.label.as_deref())?;
     let target = Target::resolve(&args.target)?;
     check_writable(target.vault())?;
+    let custodian = NewCustodian::named(&args.custodian)?;
     let opened = open_keyring(target.vault(), &args.open)?.opened;
-    let new = New::read(&target, &args.new, None)?;
+    let new = match &custodian {
+        Some(custodian) => New::held(custodian.hold(opened.keys.vault_id(), limit(Some(&args.open), None))?),
+        None => New::read(&target, &args.new, None)?,
+    };
     new.show(*args.json)?;
     let id =
         opened.keys.add_slot(&opened.proof, &new.slot(label)).map_err(|error| errors::keyring(&error))?;
     if *args.json {
         return output::print_json(&json!({ "added": id, "kind": new.secret.kind().name() }));
     }
-    output::print(&format!("slot {id} ({}) is added\n", new.secret.kind()))
+    output::print(&format!("slot {id} ({}) is added\n", new.name()))
 }
 
 fn label(args: &args::UnlockLabel) -> Outcome {
@@ -172,6 +181,50 @@ fn change(args: &args::UnlockChange) -> Outcome {
     }
     let (was, is) = (printable::line(&old.info.kind), new.secret.kind());
     output::print(&format!("slot {slot} ({was}) is replaced by slot {id} ({is})\n"))
+}
+
+fn rebind(args: &args::UnlockRebind) -> Outcome {
+    let params = parse_params("--params", args.params.as_deref())?;
+    let target = Target::resolve(&args.target)?;
+    check_writable(target.vault())?;
+    let opened = open_keyring(target.vault(), &args.open)?.opened;
+    let slots = known_slots(&opened)?;
+    let slot = find(&args.slot, &slots)?;
+    let Some(old) = slots.iter().find(|known| known.info.id == Some(slot)).and_then(of_custodian) else {
+        let cause = "it is no custodian's; `rekeyfs unlock change --slot` replaces it";
+        return Err(Failure::new(Exit::Usage, format!("unlock slot {slot}"), cause));
+    };
+    let limit = limit(Some(&args.open), None);
+    let new = New::held(NewCustodian::again(&old.custody, params).hold(opened.keys.vault_id(), limit)?);
+    let id = opened
+        .keys
+        .change_slot(&opened.proof, slot, &new.slot(None))
+        .map_err(|error| errors::keyring(&error))?;
+    if *args.json {
+        return output::print_json(
+            &json!({ "added": id, "kind": new.secret.kind().name(), "removed": slot }),
+        );
+    }
+    let custodian = old.custody.custodian();
+    output::print(&format!("slot {slot} ({custodian}) is replaced by slot {id}\n"))
+}
+
+/// Opening a keyring makes this host remember it, so there is nothing else to do.
+fn trust(args: &args::UnlockTrust) -> Outcome {
+    let target = Target::resolve(&args.target)?;
+    let Unlocked { opened, secret } = trust_keyring(target.vault(), &args.open)?;
+    if !opened.keys.is_known_here() {
+        let cause = "this host's memory of vaults can't be written, so a custodian won't open it here";
+        return Err(Failure::new(Exit::Other, target.vault().display(), cause));
+    }
+    let (vault, slot) = (opened.keys.vault_id(), opened.proof.slot());
+    if *args.json {
+        return output::print_json(
+            &json!({ "vault_id": vault, "slot_id": slot, "kind": secret.kind().name() }),
+        );
+    }
+    let kind = secret.kind();
+    output::print(&format!("this host knows vault {vault} now, which slot {slot} ({kind}) opened\n"))
 }
 
 /// The slot that `unlock change` replaces: the one that is named, else the one that was opened, if the new secret is

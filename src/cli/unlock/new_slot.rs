@@ -26,6 +26,19 @@ impl New {
         Ok(Self { secret: plan.read(target.vault())?, kdf })
     }
 
+    /// A KEK that a custodian keeps, which has no costs.
+    pub(super) fn held(secret: Secret) -> Self {
+        Self { secret, kdf: KdfParams { memory_kib: 0, passes: 0, lanes: 0 } }
+    }
+
+    /// What opens the slot, for a person: its kind, or the custodian that keeps it.
+    pub(super) fn name(&self) -> String {
+        match &self.secret {
+            Secret::Custodian(held) => held.custody().custodian().to_string(),
+            secret => secret.kind().to_string(),
+        }
+    }
+
     /// The slot that it is to have.
     pub(super) fn slot(&self, label: Option<SlotLabel>) -> NewSlot<'_> {
         NewSlot { secret: &self.secret, kdf: self.kdf, label }
@@ -38,7 +51,7 @@ impl New {
     pub(super) fn show(&self, as_json: bool) -> Outcome {
         match &self.secret {
             Secret::Recovery(key) => init::show_recovery_key(&key.to_text(), as_json),
-            Secret::Passphrase(_) | Secret::KeyFile(_) => Ok(()),
+            Secret::Passphrase(_) | Secret::KeyFile(_) | Secret::Custodian(_) => Ok(()),
         }
     }
 }

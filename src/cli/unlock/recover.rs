@@ -29,6 +29,11 @@ pub(in crate::cli) fn run(args: &args::Recover) -> Outcome {
             "recover takes the recovery key; with a key file, `rekeyfs unlock change --slot` does the same";
         return Err(Failure::new(Exit::Usage, "--keyfile", cause));
     }
+    if args.open.custodian.is_some() {
+        let cause =
+            "recover takes the recovery key; with a custodian, `rekeyfs unlock change --slot` does the same";
+        return Err(Failure::new(Exit::Usage, "--custodian", cause));
+    }
     let target = Target::resolve(&args.target)?;
     check_writable(target.vault())?;
     let open = args::Open { recovery_key: true, ..args.open.clone() };

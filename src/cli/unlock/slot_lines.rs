@@ -5,13 +5,13 @@ use serde::Serialize;
 
 use super::slot_ref::KnownSlot;
 use crate::cli::fit;
-use crate::cli::local_time;
 use crate::cli::short_ids::ShortIds;
 use crate::crypto::password::KdfParams;
 use crate::ids::SlotId;
 use crate::keyring::SlotLabel;
+use crate::local_time;
 use crate::printable;
-use crate::unlock::SlotInfo;
+use crate::unlock::{CustodianName, CustodyParams, SlotInfo};
 
 /// Columns of a kind: of `passphrase`.
 const KIND: usize = 10;
@@ -26,16 +26,27 @@ pub(in crate::cli) struct Row {
     label: Option<SlotLabel>,
     created: Option<String>,
     kdf: Option<KdfParams>,
+    /// Of a custodian's slot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    custodian: Option<CustodianName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    params: Option<CustodyParams>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_version: Option<String>,
 }
 
 impl From<KnownSlot> for Row {
     fn from(KnownSlot { info, label }: KnownSlot) -> Self {
+        let custody = info.custody;
         Self {
             id: info.id,
             kind: info.kind,
             label,
             created: info.created.map(|time| time.to_string()),
             kdf: info.kdf,
+            custodian: custody.as_ref().map(|custody| custody.custodian().clone()),
+            params: custody.as_ref().map(|custody| custody.params().clone()),
+            key_version: custody.as_ref().and_then(|custody| custody.key_version().map(str::to_owned)),
         }
     }
 }
@@ -58,11 +69,26 @@ pub(in crate::cli) fn slot_lines(slots: &[Row], width: usize, zone: &TimeZone) -
         let id = slot.id.map_or_else(|| "-".to_owned(), |id| ids.show(id));
         let made = slot.created.as_deref().map(|at| local_time::reworded(at, zone)).unwrap_or_default();
         let costs = slot.kdf.as_ref().map(costs);
-        let notes: Vec<String> =
-            slot.label.as_ref().map(ToString::to_string).into_iter().chain(costs).collect();
+        let notes: Vec<String> = slot
+            .label
+            .as_ref()
+            .map(ToString::to_string)
+            .into_iter()
+            .chain(costs)
+            .chain(custody(slot))
+            .collect();
         out.push_str(&line(&id, &printable::line(&slot.kind), &made, &notes.join("; ")));
     }
     out
+}
+
+/// The custodian, its parameters as anyone can have written them, and the version of its key.
+fn custody(slot: &Row) -> Option<String> {
+    let (custodian, params) = (slot.custodian.as_ref()?, slot.params.as_ref()?);
+    let params = printable::line(&params.to_line()).into_owned();
+    let version =
+        slot.key_version.as_deref().map(|version| format!(", version {}", printable::line(version)));
+    Some(format!("{custodian} {params}{}", version.unwrap_or_default()))
 }
 
 fn costs(kdf: &KdfParams) -> String {

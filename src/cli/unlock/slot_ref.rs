@@ -95,6 +95,7 @@ mod tests {
                     kind: "passphrase".into(),
                     created: None,
                     kdf: None,
+                    custody: None,
                 },
                 label: label.map(|label| label.parse().unwrap()),
             }

@@ -17,10 +17,7 @@ fn hanging_up_stops_a_sweep() {
         .unwrap();
     // The daemon's own report comes too late: it is of what was seen.
     assert_eq!((report.progress, report.complete), (last, false));
-    std::thread::sleep(Duration::from_millis(300));
-    let then = fake.sweeps.load(Ordering::SeqCst);
-    std::thread::sleep(Duration::from_millis(100));
-    assert_eq!(fake.sweeps.load(Ordering::SeqCst), then, "the sweep goes on");
+    eventually(|| fake.ended.load(Ordering::SeqCst) == 1);
 }
 
 /// Cancels a check once some files were checked.
@@ -45,21 +42,18 @@ fn hanging_up_cancels_a_check() {
     let client = client(&server.socket(), me());
     let summary = client.fsck(Some(&endless()), &cancellation, &mut enough).unwrap();
     assert!(!summary.complete && summary.files >= 3, "{summary:?}");
-    std::thread::sleep(Duration::from_millis(300));
-    let then = fake.checked.load(Ordering::SeqCst);
-    std::thread::sleep(Duration::from_millis(100));
-    assert_eq!(fake.checked.load(Ordering::SeqCst), then, "the check continues");
+    eventually(|| fake.ended.load(Ordering::SeqCst) == 1);
 }
 
 #[test]
 fn the_end_of_the_daemon_cancels_a_check_and_tells_its_client() {
     let dir = tempfile::tempdir().unwrap();
-    let (server, _) = server(dir.path());
+    let (server, fake) = server(dir.path());
     let client = client(&server.socket(), me());
     let waiting = std::thread::spawn(move || {
         client.fsck(Some(&endless()), &Cancellation::default(), &mut Heard::default())
     });
-    std::thread::sleep(Duration::from_millis(100));
+    eventually(|| fake.checked.load(Ordering::SeqCst) > 0);
     drop(server);
     assert!(!waiting.join().unwrap().unwrap().complete);
 }
@@ -67,10 +61,10 @@ fn the_end_of_the_daemon_cancels_a_check_and_tells_its_client() {
 #[test]
 fn the_end_of_the_daemon_stops_a_sweep_and_tells_its_client() {
     let dir = tempfile::tempdir().unwrap();
-    let (server, _) = server(dir.path());
+    let (server, fake) = server(dir.path());
     let client = client(&server.socket(), me());
     let waiting = std::thread::spawn(move || client.rewrap(&Rewrap::default(), &mut Monitor::unattended()));
-    std::thread::sleep(Duration::from_millis(100));
+    eventually(|| fake.sweeps.load(Ordering::SeqCst) > 0);
     drop(server);
     assert!(!waiting.join().unwrap().unwrap().complete);
 }

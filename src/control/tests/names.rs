@@ -41,7 +41,7 @@ fn messages_keep_the_names_that_older_programs_know() {
             json!({"ask": "retire", "asked": {"key_id": "k", "below": 2, "what": name, "insist": null}}),
         );
     }
-    let progress = Progress { seen: 3, rewrapped: 2, failed: 1, total: None };
+    let progress = Progress { seen: 3, rewrapped: 2, failed: 1, ..Progress::default() };
     same(
         reply(Reply::Progress(progress)),
         json!({"reply": "progress", "seen": 3, "rewrapped": 2, "failed": 1}),

@@ -9,7 +9,7 @@ use crate::vault::Privileges;
 fn a_header_whose_only_slot_changed() {
     let f = Fixture::new();
     f.file("a", 10);
-    f.patch("a", 200, b"x");
+    f.damage("a", 200);
     assert_eq!(f.only_code(), Code::HeaderDamaged);
     assert_eq!(f.check().1.status(), 4);
 }
@@ -43,7 +43,7 @@ fn a_slot_beside_a_good_one() {
     assert_eq!(f.only_code(), Code::SlotOld);
     assert_eq!(f.check().1.status(), 0, "it opens");
     f.patch("a", 0, &new);
-    f.patch("a", 32, b"xx");
+    f.damage("a", 32);
     assert_eq!(f.only_code(), Code::SlotKeyMissing, "the slot that isn't in force");
     assert_eq!(f.check().1.status(), 0);
     f.patch("a", 0, &[0; 512]);
@@ -70,7 +70,7 @@ fn keys_that_are_not_there_are_no_damage() {
     assert_eq!((found.code, found.severity), (Code::KeyNotUsable, Severity::Unchecked));
     assert_eq!(f.check().1.status(), 0);
     f.t.keys().enable_key(key).unwrap();
-    f.patch("a", 40, b"xx");
+    f.damage("a", 40);
     assert_eq!(f.only_code(), Code::KeyUnknown);
 }
 
@@ -115,7 +115,7 @@ fn below_the_floor() {
     f.t.keys().rotate(&crate::keyring::KeyRef::Alias(alias)).unwrap();
     assert_eq!(f.t.vault.rewrap_batch(&[ino]).rewrapped, 1);
     let good = std::fs::read(f.lower("a")).unwrap();
-    f.patch("a", 2 * PAGE, b"x");
+    f.damage("a", 2 * PAGE);
     assert_eq!(f.only_code(), Code::PageDamagedBelowFloor);
     f.patch("a", PAGE, &[0; PAGE as usize]);
     let codes: Vec<Code> = f.check().0.iter().map(|found| found.code).collect();
@@ -148,7 +148,7 @@ fn a_punch_lowers_the_floor_of_one_slot() {
 fn what_stands_behind_the_end() {
     let f = Fixture::new();
     f.file("a", 10);
-    f.patch("a", PAGE + 3, b"x");
+    f.damage("a", PAGE + 3);
     let found = f.only();
     assert_eq!((found.code, found.severity), (Code::DataPastEnd, Severity::Leftover));
 }

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::sys::testing::cases;
 
 /// Every lower file of a small vault, the keyring's predecessor and the event log too. What isn't among them: the
 /// lock, whose content nothing depends on, and the keyring, which doesn't open at all then.
@@ -41,7 +42,7 @@ fn every_flipped_byte_is_found() {
     let files = lower_files(&f);
     assert_eq!(files.len(), 7, "{files:?}");
     assert_eq!(f.check().0, []);
-    proptest!(ProptestConfig::with_cases(300), |(file in 0..files.len(), at: prop::sample::Index, bit in 0..8u8)| {
+    proptest!(cases(300), |(file in 0..files.len(), at: prop::sample::Index, bit in 0..8u8)| {
         let path = &files[file];
         let good = std::fs::read(path).unwrap();
         let mut bad = good.clone();

@@ -30,7 +30,7 @@ fn lost_and_unknown_versions_are_counted_and_the_status_says_so() {
     assert_eq!(f.t.keys().state_of(BackingKeyId { key, version: lost }), VersionState::Lost);
     // A version that the keyring never heard of, and a key.
     for (at, state) in [(48, VersionState::UnknownVersion), (40, VersionState::UnknownKey)] {
-        f.patch("one", at, b"\x63\x63");
+        f.damage("one", at);
         let (found, summary) = f.check();
         let code = found.iter().find(|found| found.code != Code::KeyLost).unwrap().code;
         assert_eq!((code, summary.status()), (Code::KeyUnknown, 4));
@@ -46,7 +46,7 @@ fn the_quarantine_leaves_what_only_lacks_its_key() {
     f.file("unknown", 10_000);
     f.file("damaged", 10_000);
     let key = f.t.keys().aliases()[0].key;
-    f.patch("damaged", 300, b"x");
+    f.damage("damaged", 300);
     f.patch("unknown", 48, b"\x63");
     f.t.keys().lose_last_version_for_test(key);
     f.patch("damaged", 48, b"\x01");

@@ -99,6 +99,16 @@ fn attributes() {
 }
 
 #[test]
+fn what_a_wrong_secret_leaves_beside_the_keyring_is_no_stranger() {
+    let f = Fixture::new();
+    let dir = std::fs::File::open(f.vault_dir()).unwrap();
+    let leave = crate::storage::RoCompat::default().writable().ok().unwrap();
+    crate::events::record_failed_unlock(std::os::fd::AsFd::as_fd(&dir), leave, "passphrase", None);
+    assert!(f.vault_dir().join("unlock-failures").exists());
+    assert_eq!(f.check().0, []);
+}
+
+#[test]
 fn leftovers_and_strangers() {
     let f = Fixture::new();
     for (name, code) in [

@@ -144,7 +144,7 @@ fn what_may_be_a_part_of_a_page_is_left() {
     let f = Fixture::new();
     f.file("a", 5000);
     f.resize("a", 2 * PAGE + 4090);
-    f.patch("a", 2 * PAGE + 50, b"x");
+    f.damage("a", 2 * PAGE + 50);
     let (found, summary) = repair(&f);
     assert!(matches!(found[0].disposition, Disposition::Refused { .. }), "{found:?}");
     assert_eq!(summary.status(), 4);
@@ -220,7 +220,7 @@ fn the_quarantine_takes_the_file_and_lists_what_can_be_read() {
     assert_eq!(f.check().0, [], "its companion is gone too");
     // Another one gets a place of its own.
     f.file("b", 10);
-    f.patch("b", 200, b"x");
+    f.damage("b", 200);
     let (found, _) = apply_with(&f, &RepairOptions { salvage: false, ..options });
     let Disposition::Quarantined { into: other, saved } = &found[0].disposition else { panic!("{found:?}") };
     assert!(other != into && saved.is_empty());
@@ -232,7 +232,7 @@ fn the_quarantine_is_outside_and_takes_no_linked_file() {
     let f = Fixture::new();
     let ino = f.file("a", 10);
     f.t.vault.link(ino, Ino::ROOT, b"b").unwrap();
-    f.patch("a", 200, b"x");
+    f.damage("a", 200);
     let (found, checked) = f.check();
     let inside = RepairOptions { quarantine: Some(f.vault_dir().join("q")), ..RepairOptions::default() };
     let refused = apply(

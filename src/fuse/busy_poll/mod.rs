@@ -94,7 +94,8 @@ impl BusyPoller {
             return self.stand_by();
         }
         if self.parts.polling && policy.should_poll(|| self.busy()) {
-            policy.learn(poll_until(|| self.may_read(), Instant::now));
+            let crowded_out = || self.parts.yielding && self.busy();
+            policy.learn(poll_until(|| self.may_read(), Instant::now), crowded_out);
             let backlog = if policy.crowded() { Backlog::Crowded } else { Backlog::Short };
             drop(policy);
             self.followers.progress(backlog);

@@ -1,6 +1,6 @@
 //! Which parts of busy polling are on: all of them, but in the builds that `scripts/bench.sh --polling` compares.
 
-/// The parts, each of which works without the others.
+/// The parts, each of which works without the others; the last one is a part of the first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Parts {
     /// The leader polls before it sleeps.
@@ -9,10 +9,12 @@ pub(super) struct Parts {
     pub(super) standby: bool,
     /// A worker on the caller's core serves a program that sends one request after another.
     pub(super) colocated: bool,
+    /// Polling ends with the second poll in a row that finds nothing while programs want every core.
+    pub(super) yielding: bool,
 }
 
 impl Parts {
-    const ALL: Self = Self { polling: true, standby: true, colocated: true };
+    const ALL: Self = Self { polling: true, standby: true, colocated: true, yielding: true };
 
     /// All of them.
     #[cfg(not(feature = "benchmarks"))]
@@ -29,10 +31,15 @@ impl Parts {
     #[cfg(any(test, feature = "benchmarks"))]
     fn listed(list: &str) -> Self {
         let has = |part| list.split(',').any(|one| one == part);
-        Self { polling: has("polling"), standby: has("standby"), colocated: has("colocated") }
+        Self {
+            polling: has("polling"),
+            standby: has("standby"),
+            colocated: has("colocated"),
+            yielding: has("yielding"),
+        }
     }
 
-    /// Whether any is on.
+    /// Whether a thread is to do anything but sleep between two requests.
     pub(super) const fn any(self) -> bool {
         self.polling || self.standby || self.colocated
     }
@@ -44,8 +51,9 @@ mod tests {
 
     #[test]
     fn parts_are_on_that_are_listed() {
-        assert_eq!(Parts::listed("polling,standby,colocated"), Parts::ALL);
-        assert_eq!(Parts::listed("polling"), Parts { polling: true, standby: false, colocated: false });
+        assert_eq!(Parts::listed("polling,standby,colocated,yielding"), Parts::ALL);
+        let polling = Parts { polling: true, standby: false, colocated: false, yielding: false };
+        assert_eq!(Parts::listed("polling"), polling);
         assert!(!Parts::listed("").any() && Parts::ALL.any());
     }
 }

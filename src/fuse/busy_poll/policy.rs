@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use super::tunables::{
-    BACKOFF_MAX, CROWDED_AT, CROWDED_MAX, CROWDED_POLLS_EVERY, FIND_IS_WORTH, POLL_CREDIT, PROBE_EVERY,
-    RUN_WITHIN, SAME_CALLER_RUN, SHORT_ASSIGNMENT, WAITED_COUNTS,
+    BACKOFF_MAX, CROWDED_AT, CROWDED_MAX, CROWDED_OUT_MAX, CROWDED_POLLS_EVERY, FIND_IS_WORTH, POLL_CREDIT,
+    PROBE_EVERY, RUN_WITHIN, SAME_CALLER_RUN, SHORT_ASSIGNMENT, WAITED_COUNTS,
 };
 use crate::sys::schedule::ThreadId;
 
@@ -34,6 +34,8 @@ pub(super) struct PollPolicy {
     credit: u32,
     /// Requests since polling was given up, or since the last look whether the machine is busy.
     passed: u32,
+    /// Polls in a row that found nothing while programs wanted every core.
+    crowded_out: u32,
     /// See [`CROWDED_AT`].
     waiting: u32,
     run: CallerRun,
@@ -41,7 +43,7 @@ pub(super) struct PollPolicy {
 
 impl Default for PollPolicy {
     fn default() -> Self {
-        Self { credit: POLL_CREDIT, passed: 0, waiting: 0, run: CallerRun::default() }
+        Self { credit: POLL_CREDIT, passed: 0, crowded_out: 0, waiting: 0, run: CallerRun::default() }
     }
 }
 
@@ -62,12 +64,20 @@ impl PollPolicy {
         true
     }
 
-    pub(super) fn learn(&mut self, result: PollResult) {
+    /// What a poll said. One that found nothing has cost a core for the whole window: where programs want every core, the second
+    /// such poll in a row is the last until polling is tried again.
+    pub(super) fn learn(&mut self, result: PollResult, busy: impl FnOnce() -> bool) {
         self.credit = match result {
             PollResult::Waiting => self.credit,
             PollResult::Came => (self.credit + FIND_IS_WORTH).min(POLL_CREDIT),
-            PollResult::Nothing => self.credit.saturating_sub(1),
+            PollResult::Nothing => {
+                self.crowded_out = if busy() { self.crowded_out + 1 } else { 0 };
+                if self.crowded_out < CROWDED_OUT_MAX { self.credit.saturating_sub(1) } else { 0 }
+            }
         };
+        if result != PollResult::Nothing || self.credit == 0 {
+            self.crowded_out = 0;
+        }
         self.waiting = match result {
             PollResult::Waiting => (self.waiting + WAITED_COUNTS).min(CROWDED_MAX),
             PollResult::Came | PollResult::Nothing => self.waiting.saturating_sub(1),
@@ -147,7 +157,7 @@ mod tests {
         for _ in 0..64_000 {
             if policy.should_poll(|| false) {
                 polls += 1;
-                policy.learn(PollResult::Nothing);
+                policy.learn(PollResult::Nothing, || false);
             }
         }
         assert!(polls <= POLL_CREDIT + 1_000, "{polls}");
@@ -158,14 +168,14 @@ mod tests {
         let mut policy = PollPolicy::default();
         for n in 0..3_000 {
             assert!(policy.should_poll(|| false));
-            policy.learn(if n % 3 == 0 { PollResult::Came } else { PollResult::Nothing });
+            policy.learn(if n % 3 == 0 { PollResult::Came } else { PollResult::Nothing }, || false);
         }
         let again = |policy: &mut PollPolicy| (0..PROBE_EVERY).position(|_| policy.should_poll(|| false));
         while policy.should_poll(|| false) {
-            policy.learn(PollResult::Nothing);
+            policy.learn(PollResult::Nothing, || false);
         }
         assert!(again(&mut policy).is_some());
-        policy.learn(PollResult::Came);
+        policy.learn(PollResult::Came, || false);
         assert_eq!(again(&mut policy), Some(0));
     }
 
@@ -176,10 +186,29 @@ mod tests {
         for _ in 0..6_400 {
             if policy.should_poll(|| true) {
                 polls += 1;
-                policy.learn(PollResult::Came);
+                policy.learn(PollResult::Came, || false);
             }
         }
         assert!(polls < PROBE_EVERY, "{polls}");
+    }
+
+    #[test]
+    fn the_second_poll_that_finds_nothing_is_the_last_on_a_busy_machine() {
+        let polls = |policy: &mut PollPolicy| policy.should_poll(|| false);
+        let mut policy = PollPolicy::default();
+        policy.learn(PollResult::Nothing, || true);
+        assert!(polls(&mut policy), "something runs for a moment now and then");
+        policy.learn(PollResult::Nothing, || false);
+        policy.learn(PollResult::Nothing, || true);
+        assert!(polls(&mut policy), "not in a row");
+        policy.learn(PollResult::Came, || unreachable!("a find is worth its time"));
+        policy.learn(PollResult::Nothing, || true);
+        assert!(polls(&mut policy), "it found one");
+        policy.learn(PollResult::Nothing, || true);
+        let again = (1..=PROBE_EVERY).find(|_| polls(&mut policy));
+        assert_eq!(again, Some(PROBE_EVERY - 3), "as often as where it was given up otherwise");
+        policy.learn(PollResult::Nothing, || true);
+        assert!(!polls(&mut policy), "a try that finds nothing");
     }
 
     #[test]
@@ -187,7 +216,7 @@ mod tests {
         let crowded = |every: u32| {
             let mut policy = PollPolicy::default();
             for n in 0..300 {
-                policy.learn(if n % every == 0 { PollResult::Waiting } else { PollResult::Came });
+                policy.learn(if n % every == 0 { PollResult::Waiting } else { PollResult::Came }, || false);
             }
             policy.crowded()
         };
@@ -200,7 +229,7 @@ mod tests {
         let mut policy = PollPolicy::default();
         let mut polled = |result| {
             let worth: Vec<_> = (0..640).filter(|_| policy.should_poll(|| false)).collect();
-            worth.iter().for_each(|_| policy.learn(result));
+            worth.iter().for_each(|_| policy.learn(result, || false));
             worth.len()
         };
         assert_eq!(polled(PollResult::Waiting), 640);

@@ -13,6 +13,10 @@ pub(super) const POLL_CREDIT: u32 = 16;
 /// Polls without a find that one find makes up for: polling continues while every third poll finds a request.
 pub(super) const FIND_IS_WORTH: u32 = 2;
 
+/// Polls in a row that may find nothing while programs want every core: the last of them ends polling. Two, since something
+/// runs for a moment now and then.
+pub(super) const CROWDED_OUT_MAX: u32 = 2;
+
 /// Requests after which polling that was given up is tried again: 50 µs for 64 requests are a small part of the time
 /// that it takes to serve them. As often the policy asks whether the machine is busy.
 pub(super) const PROBE_EVERY: u32 = 64;

@@ -36,8 +36,10 @@ const MAX_JSON_LEN: usize = 1 << 20;
 
 /// Incompat bit: a key's versions have gaps (gaps.rs).
 pub(in crate::keyring) const HAS_GAPS: u32 = 1;
+/// Incompat bit: several hosts share the vault, or did (src/keyring/hosts). Never unset.
+pub(in crate::keyring) const SHARED: u32 = 2;
 /// All incompat bits that this program knows.
-const KNOWN: u32 = HAS_GAPS;
+const KNOWN: u32 = HAS_GAPS | SHARED;
 
 /// What a file is. The same frame and header; the AAD of the seal tells them apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -110,10 +112,23 @@ impl Header {
     /// bit.
     pub fn features(&self) -> Vec<String> {
         let gaps = (self.incompat & HAS_GAPS != 0).then(|| "versions-have-gaps".to_owned());
+        let shared = self.is_shared().then(|| "shared".to_owned());
         let ro_compat = self.ro_compat.bits();
         let unknown =
             (0..u32::BITS).filter(|bit| ro_compat >> bit & 1 == 1).map(|bit| format!("ro-compat-{bit}"));
-        gaps.into_iter().chain(unknown).collect()
+        gaps.into_iter().chain(shared).chain(unknown).collect()
+    }
+
+    /// Whether hosts share the vault, or did.
+    pub fn is_shared(&self) -> bool {
+        self.incompat & SHARED != 0
+    }
+
+    /// Sets that hosts share the vault. It stays set.
+    pub(in crate::keyring) fn set_shared(&mut self, shared: bool) {
+        if shared {
+            self.incompat |= SHARED;
+        }
     }
 
     /// # Errors

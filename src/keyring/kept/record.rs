@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use crate::ids::{KeyId, Timestamp};
+use crate::ids::{Generation, KeyId, Timestamp};
 use crate::keyring::format::key_backups::{Exported, Kept, KeyBackups};
 use crate::keyring::format::model::{Key, KeyringBody};
 
@@ -26,6 +26,15 @@ impl KeyringBody {
         let mut known = self.extensions.key_backups().cloned().unwrap_or_default();
         known.exported = Some(Exported { at, generation: self.generation, made: known.made });
         self.extensions.set_key_backups(known);
+    }
+
+    /// Records that this keyring, which is about to be saved, was made from a backup of generation `backup`: the file has all its
+    /// keys, whether it was exported, kept, or made by a program that recorded nothing. The time is that of its own record; if
+    /// it has none, `at`, when the file was there to be read.
+    pub(in crate::keyring) fn record_import(&mut self, backup: Generation, at: Timestamp) {
+        let own = self.extensions.key_backups().and_then(|known| known.exported);
+        let made = own.filter(|exported| exported.generation == backup);
+        self.record_export(made.map_or(at, |exported| exported.at));
     }
 
     /// Records that the last export was this one, or none.

@@ -100,6 +100,12 @@ impl Policy {
     }
 }
 
+/// Whether a policy that is stored for a key is understood. One that isn't allows nothing.
+pub fn policy_is_understood(text: &str, key: KeyId) -> bool {
+    // Who the owner is changes whom it allows, and not whether it is understood.
+    Policy::parse(text, key, Owner(0)).is_ok()
+}
+
 /// Checks a policy that is to be stored for a key.
 ///
 /// # Errors

@@ -18,12 +18,15 @@ use crate::keyring::format::body::{self, BodyError};
 use crate::keyring::format::header::{self, Header, HeaderError, Kind};
 use crate::keyring::format::line::{Descent, Head};
 use crate::keyring::format::model::KeyringBody;
+use crate::keyring::hosts::Announced;
 use crate::keyring::rules::loss::Loss;
 use crate::storage::Writable;
 
+mod reader;
 mod reserve;
 mod rollback;
 pub(in crate::keyring) mod seen_generations;
+mod telling;
 pub(in crate::keyring) mod vault_dir;
 
 pub use reserve::RESERVE_NAMES;
@@ -90,7 +93,7 @@ impl Draft {
         let Self { mut header, mut body, root, .. } = self;
         body.write_gaps();
         body.keep_labels_of(&header.slots);
-        header.incompat = features_of(&body);
+        header.incompat = features_of(&header, &body);
         let encoded = body::encode(&body).map_err(|e| match e {
             BodyError::TooLarge => KeyringError::Full(e.to_string()),
             BodyError::Malformed(what) => dir.damaged(what),
@@ -102,9 +105,10 @@ impl Draft {
     }
 }
 
-/// What a program must know to read this body.
-pub(in crate::keyring) fn features_of(body: &KeyringBody) -> u32 {
-    if body.has_gaps() { header::HAS_GAPS } else { 0 }
+/// What a program must know to read this body, and to use the vault whose keyring had this header.
+pub(in crate::keyring) fn features_of(header: &Header, body: &KeyringBody) -> u32 {
+    let gaps = if body.has_gaps() { header::HAS_GAPS } else { 0 };
+    gaps | header.incompat & header::SHARED
 }
 
 /// A whole file: frame, header, sealed body.
@@ -221,6 +225,10 @@ pub(in crate::keyring) struct Store {
     loss: Option<(Loss, u32)>,
     /// Whether the user accepted this keyring at this path: what is saved next is remembered for the path.
     accepted: bool,
+    /// What other hosts were told of the last change, or why they couldn't be told.
+    announced: Option<Result<Announced>>,
+    /// Whether another host has the vault mounted to write it, so that nothing of it is written here.
+    written_elsewhere: bool,
 }
 
 impl Store {
@@ -230,7 +238,7 @@ impl Store {
     }
 
     pub(in crate::keyring) fn new(dir: VaultDir, state: OpenedKeyring, host: SeenGenerations) -> Self {
-        Self { dir, state, host, loss: None, accepted: false }
+        Self { dir, state, host, loss: None, accepted: false, announced: None, written_elsewhere: false }
     }
 
     pub(in crate::keyring) fn state(&self) -> &OpenedKeyring {
@@ -244,8 +252,11 @@ impl Store {
     /// The permission to write the vault.
     ///
     /// # Errors
-    /// [`KeyringError::MayOnlyRead`].
+    /// [`KeyringError::MayOnlyRead`], [`KeyringError::WrittenElsewhere`].
     pub(in crate::keyring) fn writable(&self) -> Result<Writable> {
+        if self.written_elsewhere {
+            return Err(KeyringError::WrittenElsewhere(self.dir.path().to_owned()));
+        }
         self.dir.writable(&self.state.header)
     }
 
@@ -286,6 +297,7 @@ impl Store {
             draft.record(Event::VersionsLost { found, known: loss.known, versions });
         }
         let out = change(&mut draft)?;
+        self.check_hosts_can_be_told()?;
         let new_event_key = draft.new_event_key.clone();
         if new_event_key.is_some() {
             log.hold().map_err(|source| self.unrecorded(source))?;
@@ -311,8 +323,15 @@ impl Store {
             log.keep_key();
         }
         saved.map_err(|(error, _)| error)?;
+        self.announce(&lock)?;
         self.dir.replenish_reserve(&lock, self.state.len);
         Ok(out)
+    }
+
+    /// Loads what another process has saved, and makes sure that it is durable: its saver may have died before it was.
+    pub(in crate::keyring) fn catch_up(&mut self) -> Result<()> {
+        self.refresh()?;
+        self.dir.sync_keyring()
     }
 
     /// Makes the change's events durable, and then the change.

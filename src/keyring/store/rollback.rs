@@ -89,6 +89,11 @@ impl Store {
         }
     }
 
+    /// Whether the host remembers the root key of the keyring that counts here.
+    pub(in crate::keyring) fn is_known_here(&self) -> bool {
+        self.host.knows_root(self.state.header.vault, self.dir.path())
+    }
+
     fn sighting<T>(&self, with: impl FnOnce(&SeenGenerations, &Sighting<'_>) -> T) -> T {
         let OpenedKeyring { header, body, root, .. } = &self.state;
         let (vault, path) = (header.vault, self.dir.path());

@@ -113,6 +113,11 @@ impl SeenGenerations {
         self.update(found, |seen| seen.import(found));
     }
 
+    /// Whether the root key of the keyring that counts at a path is remembered: another one is refused then.
+    pub(in crate::keyring) fn knows_root(&self, vault: VaultId, path: &Path) -> bool {
+        self.recall(vault).is_some_and(|seen| seen.at(path).has_root())
+    }
+
     /// The generation that counts at a path, if anything is remembered.
     pub(in crate::keyring) fn generation(&self, vault: VaultId, path: &Path) -> Option<Generation> {
         self.recall(vault).map(|seen| seen.at(path).generation())

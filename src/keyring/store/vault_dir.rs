@@ -385,6 +385,14 @@ impl VaultDir {
         temporary.iter().for_each(|name| self.discard(name));
     }
 
+    /// Makes the keyring durable that is there.
+    pub(in crate::keyring) fn sync_keyring(&self) -> Result<()> {
+        if let Some((file, _)) = self.open_file(FILE_NAME)? {
+            storage::fsync(file.as_fd()).map_err(|e| self.io(FILE_NAME, "sync it", e))?;
+        }
+        self.sync()
+    }
+
     fn sync(&self) -> Result<()> {
         storage::fsync_dir(self.fd()).map_err(|e| self.io(".", "sync it", e))
     }

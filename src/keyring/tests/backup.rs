@@ -73,6 +73,38 @@ fn a_lost_or_damaged_keyring_comes_back_with_new_slots() {
 }
 
 #[test]
+fn the_backup_that_a_keyring_was_made_from_is_known_as_one_of_all_its_keys() {
+    let f = Fixture::new();
+    let opened = f.create(&[&key_file(1)]);
+    let exported = f.export(&opened, "backup");
+    let at = opened.keys.key_backup().unwrap().exported.unwrap().at;
+    // As a kept backup has it, or one of a program that recorded nothing: no record of itself.
+    let (vault, root) = (opened.keys.vault_id(), RootKey::generate());
+    let mut slots = Slots::default();
+    slots.push(Slot::seal(vault, &root, &passphrase("backup"), KDF, Timestamp(0)).unwrap());
+    let body = first_body(vault, Timestamp(0)).unwrap();
+    let silent = f.dir.path().join("silent");
+    let header = Header::new(vault, Suite::Aes256Gcm);
+    std::fs::write(&silent, backup_file::seal(&header, &body, &slots, &root).unwrap()).unwrap();
+    opened.keys.rotate(&default_alias()).unwrap();
+    let now = Timestamp(f.clock.0.fetch_add(86_400_000, Ordering::Relaxed) + 86_400_000);
+    assert!(at < now);
+    for (file, at) in [(&exported, at), (&silent, now)] {
+        let imported = f.import(file, "backup", Replace::Always).unwrap();
+        let keys = f.open(&key_file(7)).unwrap().keys;
+        let known = keys.key_backup().unwrap();
+        assert_eq!(imported.key_backup, known);
+        let recorded = known.exported.expect("a backup is known of");
+        assert_eq!(recorded.lag, Lag::default());
+        assert_eq!(recorded.generation, imported.generation);
+        assert_eq!(recorded.at, at, "when it was exported, if it says so");
+        keys.rotate(&default_alias()).unwrap();
+        let lag = keys.key_backup().unwrap().lag().unwrap();
+        assert_eq!((lag.versions, lag.generations), (1, 1), "what is made later isn't in it");
+    }
+}
+
+#[test]
 fn a_backup_whose_keys_open_no_names_of_the_vault_is_refused_whoever_made_it() {
     let f = Fixture::new();
     let opened = f.create(&[&key_file(1)]);

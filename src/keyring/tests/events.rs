@@ -173,6 +173,8 @@ fn wrong_secrets_are_told_of_by_the_next_right_one() {
     assert_eq!((&event["detail-type"], &event["detail"]["attempts"]), (&"Unlock Failed".into(), &3.into()));
     assert_eq!(event["detail"]["last-attempt"]["pid"], std::process::id());
     assert_eq!(event["detail"]["secret-kind"], "keyfile");
+    let slot = f.open(&key_file(1)).unwrap().proof.slot();
+    assert_eq!(event["detail"]["slot-id"], slot.to_string(), "there is but one of this kind");
     f.open(&key_file(1)).unwrap();
     assert_eq!(f.types().iter().filter(|kind| *kind == "Unlock Failed").count(), 1);
     // A note that isn't one counts as one attempt.

@@ -1,6 +1,7 @@
 //! The life cycle of a key over years, as a state machine: no keyring, a clock that is a number.
 use super::*;
 use crate::keyring::format::model::{Cause, Key, Origin};
+use crate::keyring::retire::Retirement;
 use crate::keyring::rules::state::Switch;
 
 const DAY: i64 = 86_400_000;
@@ -52,6 +53,20 @@ fn automatic_rotation_is_off_until_it_is_enabled() {
     assert_eq!((key.rotation.period_days, key.rotation.next), (365, Some(day(4365))));
     assert_eq!(rotations(&mut key, 4000..5500), [4365, 4730, 5095, 5460]);
     assert!(key.versions[1..].iter().all(|version| version.cause == Cause::Schedule));
+}
+
+#[test]
+fn what_can_be_retired_is_said_and_of_a_key_with_one_version_that_nothing_can() {
+    let mut key = customer();
+    let why =
+        |key: &mut Key, below| key.retire(KeyVersion(below), Retirement::Retire).unwrap_err().to_string();
+    let one = why(&mut key, 1);
+    assert!(one.contains("its only version stays in use") && !one.contains("--below"), "{one}");
+    for (current, said) in [(2, "give --below 2: "), (3, "give --below 2 to 3: ")] {
+        key.rotate(day(current)).unwrap();
+        let refused = why(&mut key, 9);
+        assert!(refused.contains(said), "{refused}");
+    }
 }
 
 #[test]

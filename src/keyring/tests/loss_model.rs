@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::crypto::keys::Wrapped;
 use crate::ids::BackingKeyId;
+use crate::sys::testing::cases;
 
 /// A DEK that a file's header has, and what it is told apart by.
 struct File {
@@ -68,7 +69,7 @@ fn open(keys: &Keys, file: &File) -> Result<[u8; 32], KeyError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..cases(24) })]
 
     #[test]
     fn what_is_forgotten_and_merged_opens(

@@ -1,7 +1,9 @@
 //! Keys used for data: `Encrypt`, `Decrypt`, `ReEncrypt`, `GenerateDataKey`, `GenerateDataKeyWithoutPlaintext`, `GenerateRandom`.
 //!
 //! Each asks the key's policy for the user who asks: the principal where it is a user, else the user of the process that asks; the
-//! owner and root are no exceptions, as with files. A blob that doesn't open is refused without a reason. What is decrypted or
+//! owner and root are no exceptions, as with files. A blob that doesn't open is refused without a reason, one of a version that
+//! the keyring doesn't know too: nothing tells it from a forged one. Of a key that isn't there it is refused in AWS's words for a
+//! key that is unknown or not allowed. What is decrypted or
 //! made is wiped here; in the answer by who sends it ([`wipe`]). No plaintext is logged. Each version that was used is an event: a
 //! re-encryption from one to another is two.
 
@@ -32,6 +34,11 @@ const RANDOM_MAX: i64 = 1024;
 const ALGORITHM: &str = "SYMMETRIC_DEFAULT";
 /// The field of an answer that is secret.
 const SECRET: &str = "Plaintext";
+
+/// Puts data that are secret into an answer. The text moves there: `json!` would take a copy, and leave the first unwiped.
+fn put_secret(answer: &mut Value, data: &[u8]) {
+    answer[SECRET] = Value::String(BASE64.encode(data));
+}
 
 /// Wipes what is secret in an answer.
 pub fn wipe(answer: &mut Value) {
@@ -84,12 +91,12 @@ impl Keys {
         let blob = decoded("ciphertextBlob", &asked.ciphertext_blob, BLOB_MAX)?;
         let (used, data) = self.open(&blob, &context, asked.key_id.as_deref(), KeyUse::Decrypt)?;
         check_dry_run(asked.dry_run)?;
-        let answer = json!({
+        let mut answer = json!({
             "KeyId": arn(used.key),
-            SECRET: BASE64.encode(&*data),
             "EncryptionAlgorithm": ALGORITHM,
             "KeyMaterialId": self.material_of(used)?,
         });
+        put_secret(&mut answer, &data);
         Ok(Done { used: Used::One(used), answer })
     }
 
@@ -135,7 +142,7 @@ impl Keys {
         let mut answer =
             json!({ "CiphertextBlob": blob, "KeyId": arn(key), "KeyMaterialId": self.material_of(used)? });
         if used_for == KeyUse::GenerateDataKey {
-            answer[SECRET] = BASE64.encode(&*data).into();
+            put_secret(&mut answer, &data);
         }
         Ok(Done { used: Used::One(used), answer })
     }
@@ -189,14 +196,14 @@ impl Keys {
                 "The key ID in the request does not identify a KMS key that can perform this operation.";
             return Err(KmsError::new(Name::IncorrectKeyException, message).into());
         }
-        let manager = self.of_key(&KeyRef::Key(id.key), |key| key.manager)?;
+        let manager = self.of_key(&KeyRef::Key(id.key), |key| key.manager).map_err(|_| no_key_of_blob())?;
         if manager == Manager::Service {
             return Err(invalid_blob());
         }
         self.check_policy(id.key, used_for)?;
         match self.open_blob(&blob, context) {
             Ok(data) => Ok((id, data)),
-            Err(KeyError::Auth) => Err(invalid_blob()),
+            Err(KeyError::Auth | KeyError::UnknownVersion(_)) => Err(invalid_blob()),
             // It may come back, with a keyring that is found again.
             Err(error @ KeyError::LostVersion(_)) => {
                 Err(KmsError::new(Name::KeyUnavailableException, error.to_string()).into())
@@ -242,12 +249,20 @@ impl Call {
 /// Random bytes, of no key.
 pub(super) fn random_answer(asked: &Random) -> Result<Done> {
     let bytes = random_bytes(random_length(asked.number_of_bytes)?);
-    Ok(Done { used: Used::No, answer: json!({ SECRET: BASE64.encode(&*bytes) }) })
+    let mut answer = json!({});
+    put_secret(&mut answer, &bytes);
+    Ok(Done { used: Used::No, answer })
 }
 
 fn invalid_blob() -> CallError {
     KmsError::new(Name::InvalidCiphertextException, "The ciphertext is not one of this vault and context.")
         .into()
+}
+
+fn no_key_of_blob() -> CallError {
+    let message =
+        "The ciphertext refers to a KMS key that does not exist, or that you are not allowed to access.";
+    KmsError::new(Name::AccessDeniedException, message).into()
 }
 
 fn check_dry_run(dry_run: bool) -> Result<()> {

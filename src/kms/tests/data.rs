@@ -5,6 +5,8 @@ use super::*;
 use crate::events::{Actor, Principal};
 use crate::kms::{DataKey, Decrypt, Encrypt, Pairs, Random, ReEncrypt, SecretText};
 
+mod forged;
+
 const NAME: &str = "alias/default";
 /// "attack at dawn".
 const DAWN: &str = "YXR0YWNrIGF0IGRhd24=";
@@ -177,7 +179,12 @@ fn a_key_that_opens_no_file_decrypts_nothing() {
     both(KmsErrorName::KMSInvalidStateException);
     f.clock.0.fetch_add(8 * 86_400_000, Ordering::Relaxed);
     keys.delete_due(&keys.pending_deletions()[0]).unwrap();
-    both(KmsErrorName::NotFoundException);
+    let name = &*key;
+    for call in [Call::Encrypt(encrypt(name)), Call::GenerateDataKey(data_key(name))] {
+        assert_eq!(refused(keys, call), KmsErrorName::NotFoundException);
+    }
+    // As AWS has it: the blob's key may be one that is no business of who asks.
+    assert_eq!(refused(keys, Call::Decrypt(decrypt(&new))), KmsErrorName::AccessDeniedException);
 }
 
 #[test]

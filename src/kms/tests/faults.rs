@@ -149,6 +149,7 @@ fn import_again(keys: &Keys, key_id: &str, material: [u8; 32]) -> Call {
         expiration_model: None,
         valid_to: Some("86400".into()),
         import_type: None,
+        key_material_id: None,
     }
 }
 

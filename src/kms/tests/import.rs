@@ -56,6 +56,7 @@ impl Imported {
             expiration_model: Some(model.into()),
             valid_to,
             import_type: kind.map(str::to_owned),
+            key_material_id: None,
         }
     }
 
@@ -68,6 +69,26 @@ impl Imported {
     fn state(&self) -> Value {
         self.keys.call(&Call::DescribeKey { key_id: self.id.clone() }).unwrap()["KeyMetadata"].clone()
     }
+}
+
+#[test]
+fn material_of_another_id_than_was_named_is_refused() {
+    let i = Imported::new();
+    let of = |byte: u8| data_encoding::HEXLOWER.encode(&material(byte).material_id(i.id.parse().unwrap()));
+    let import = |named: &str| {
+        let (token, public) = i.parameters("RSAES_OAEP_SHA_256");
+        let wrapped = wrap(&public, Oaep::Sha256, &[9; 32]).unwrap();
+        let mut call = i.call(&token, &wrapped, None, None);
+        if let Call::ImportKeyMaterial { key_material_id, .. } = &mut call {
+            *key_material_id = Some(named.to_owned());
+        }
+        i.keys.call(&call)
+    };
+    let name = |named: &str| KmsError::of(import(named).unwrap_err()).unwrap().name;
+    assert_eq!(name(&of(8)), KmsErrorName::IncorrectKeyMaterialException);
+    assert_eq!(name("x"), KmsErrorName::ValidationException);
+    assert_eq!(i.state()["KeyState"], "PendingImport");
+    assert_eq!(import(&of(9)).unwrap()["KeyMaterialId"], of(9));
 }
 
 #[test]

@@ -67,6 +67,9 @@ fn warnings_stay_on_where_more_of_one_part_is_asked_for() {
     );
 }
 
+/// Held by each test that counts what is held back: there is one count for the process.
+static COUNTS: Mutex<()> = Mutex::new(());
+
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<(Level, u64)>>>);
 
@@ -85,6 +88,7 @@ impl<'a> MakeWriter<'a> for Lines {
 
 #[test]
 fn lines_that_repeat_are_held_back_and_counted_for_each_place_and_user() {
+    let _alone = COUNTS.lock();
     let seen = Lines::default();
     let layer = tracing_subscriber::fmt::layer().with_writer(seen.clone());
     let subscriber =
@@ -111,6 +115,7 @@ fn lines_that_repeat_are_held_back_and_counted_for_each_place_and_user() {
 
 #[test]
 fn lines_about_one_file_hide_none_about_another() {
+    let _alone = COUNTS.lock();
     let seen = Lines::default();
     let layer = tracing_subscriber::fmt::layer().with_writer(seen.clone());
     let subscriber =

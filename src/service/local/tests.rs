@@ -1,7 +1,10 @@
 //! The operations of an open vault agree with each other.
 use super::*;
+use crate::events::EventFilter;
 use crate::fsck::{CheckProgress, Finding};
 use crate::ids::{AliasName, KeyId};
+use crate::storage::Lease;
+use crate::sys::boottime::BootTime;
 use crate::vault::testing::TestVault;
 
 fn default_alias() -> KeyRef {
@@ -49,6 +52,21 @@ fn what_can_not_be_done_is_refused_with_its_kind() {
     let tree = KeyRef::Alias(AliasName::tree());
     assert_eq!(kind(open.rotate(&tree)), ErrorKind::KeyNotUsable);
     assert!(open.inspect(Ino(1 << 60)).is_err());
+}
+
+#[test]
+fn a_reader_whose_lease_is_over_uses_no_key_for_anyone() {
+    let test = TestVault::shared();
+    let (reader, lease) = (test.reader(), Lease::of_reader());
+    reader.serve_under(Arc::clone(&lease));
+    let open = OpenVault::with_files(reader);
+    let call = Call::DescribeKey { key_id: AliasName::default_alias().to_string() };
+    let ask = || open.kms(&call, None, &mut Monitor::unattended());
+    assert_eq!(ask().unwrap_err().kind, ErrorKind::KeyNotUsable);
+    lease.extend(BootTime::now().after(Duration::from_secs(600)));
+    assert!(matches!(ask(), Ok(KmsReply::Done { .. })));
+    lease.extend(BootTime::now());
+    assert_eq!(ask().unwrap_err().kind, ErrorKind::KeyNotUsable);
 }
 
 #[test]
@@ -103,4 +121,29 @@ fn a_server_that_ends_stops_its_sweeps_and_checks() {
         fn progress(&mut self, _: CheckProgress) {}
     }
     assert!(!open.fsck(None, &Cancellation::default(), &mut Nobody).unwrap().complete);
+}
+
+#[test]
+fn a_page_of_events_has_plain_names_and_marks_what_nobody_vouches_for() {
+    let vault = TestVault::new();
+    let open = OpenVault::with_files(Arc::clone(&vault.vault));
+    let file = vault.written("plan");
+    let key = open.rotate(&default_alias()).unwrap().key;
+    open.keys.disable_key(key).unwrap();
+    let read = crate::vault::OpenFlags { read: true, write: false, truncate: false };
+    assert!(vault.vault.open(file, read, &crate::vault::testing::me()).is_err());
+    let log = vault.tree().parent().unwrap().join(FILE_NAME);
+    let forged = std::fs::read_to_string(&log).unwrap().lines().next().unwrap().to_owned();
+    std::io::Write::write_all(
+        &mut std::fs::OpenOptions::new().append(true).open(&log).unwrap(),
+        format!("{forged}\n").as_bytes(),
+    )
+    .unwrap();
+    let of = |filter| open.events(&EventQuery { filter, place: Default::default(), limit: 9 }).unwrap();
+    let refused = of(EventFilter { event: "refused".parse().ok(), ..EventFilter::default() });
+    assert_eq!(refused.events[0].name, Some(PathText("plan".into())));
+    assert!(!refused.events[0].doubtful);
+    let all = of(EventFilter::default());
+    assert_eq!((all.events[0].doubtful, all.events[1].doubtful), (true, false));
+    assert_eq!(all.days.iter().map(|(_, count)| count).sum::<u64>() + 1, all.matching);
 }

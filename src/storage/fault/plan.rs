@@ -93,6 +93,32 @@ fn in_force() -> Option<SharedPlan> {
     thread
 }
 
+/// In the environment of a daemon under test: names of [`Op`]s, with commas; before the first call of each the process stops itself
+/// (SIGSTOP), once the file that [`STOPS_WHEN`] names is there. It makes the call when it is continued.
+const STOPS: &str = "REKEYFS_STOPS";
+const STOPS_WHEN: &str = "REKEYFS_STOPS_WHEN";
+static TO_STOP: LazyLock<Mutex<Vec<String>>> = LazyLock::new(|| {
+    let named = std::env::var(STOPS).unwrap_or_default();
+    Mutex::new(named.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect())
+});
+
+fn stop_if_asked(op: Op) {
+    let mut to_stop = TO_STOP.lock();
+    if to_stop.is_empty() {
+        return;
+    }
+    let name = format!("{op:?}");
+    if let Some(at) = to_stop.iter().position(|asked| *asked == name)
+        && std::env::var_os(STOPS_WHEN).is_some_and(|file| std::path::Path::new(&file).exists())
+    {
+        to_stop.remove(at);
+        drop(to_stop);
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
+        // Another thread may take the signal; this one stops a moment later.
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+}
+
 /// In the environment of a daemon under test: names of [`Op`]s, with commas; the first call of each panics.
 const PANICS: &str = "REKEYFS_PANICS";
 static TO_PANIC: LazyLock<Mutex<Vec<String>>> = LazyLock::new(|| {
@@ -111,11 +137,13 @@ fn panic_if_asked(op: Op) {
 }
 
 pub(super) fn point(op: Op) -> Result<()> {
+    stop_if_asked(op);
     panic_if_asked(op);
     in_force().map_or(Ok(()), |state| state.lock().call(op))
 }
 
 pub(super) fn write_point(offset: u64, len: usize) -> Result<usize> {
+    stop_if_asked(Op::Pwrite);
     panic_if_asked(Op::Pwrite);
     let Some(state) = in_force() else { return Ok(len) };
     let mut state = state.lock();

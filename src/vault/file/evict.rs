@@ -27,13 +27,20 @@ impl KeyObserver for Vault {
     }
 
     fn after_unusable(&self, backings: &[BackingKeyId]) {
-        let of_gone = |file: &Arc<OpenFile>| file.sealed_by().is_some_and(|by| self.keys.usable(by).is_err());
+        // Another host may have re-wrapped a file since it was loaded: what its key is now, its header says.
+        let elsewhere = self.others_write();
+        let of_gone = |file: &Arc<OpenFile>| {
+            elsewhere || file.sealed_by().is_some_and(|by| self.keys.usable(by).is_err())
+        };
         let files: Vec<_> = self.open_files.all().into_iter().filter(of_gone).collect();
         for file in files.iter().filter(|file| file.writers.load(Ordering::Relaxed) > 0) {
             self.write_out(file);
         }
         for file in &files {
             file.evict_if_unusable(&self.keys);
+            if elsewhere {
+                file.must_reload.store(true, Ordering::Relaxed);
+            }
         }
         // Pages outlive the last close of a file.
         let mut cached: BTreeSet<Ino> = self.census.wrapped_by(backings).into_iter().collect();

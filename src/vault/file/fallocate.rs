@@ -48,6 +48,7 @@ impl Vault {
             let mut state = file.state.write();
             self.changing(&file, &mut state, |state| self.allocate(&inode, &file, state, offset, end, mode))
         });
+        file.end_edit();
         self.mtime_moved(&file);
         done
     }

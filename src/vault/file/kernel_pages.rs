@@ -57,6 +57,11 @@ impl KernelPages {
         fence(Ordering::SeqCst);
     }
 
+    /// Whether there may be pages.
+    pub(super) fn may_be(&self) -> bool {
+        self.0.load(Ordering::SeqCst) & MAY_BE != 0
+    }
+
     /// A direct write has been made.
     pub(super) fn written(&self) -> Stale {
         fence(Ordering::SeqCst);

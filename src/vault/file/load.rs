@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 use super::block_locks::BlockLocks;
+use super::looks::Looks;
 use super::lower::LowerFile;
 use super::mtime::Mtime;
 use super::{Body, OpenFile, Sealed, State};
@@ -18,7 +19,7 @@ use crate::keyring::{KeyError, Keys};
 use crate::storage::{self, Access, Errno, Stat};
 use crate::vault::lock_order::Ordered;
 use crate::vault::tree::inode::Inode;
-use crate::vault::{Damage, Error, Result, Vault};
+use crate::vault::{Damage, Error, Result, Sharing, Vault};
 
 /// What an open file is wanted for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,9 @@ impl Vault {
     /// The open file of an inode, loaded if no one has it open. A key that can't be used is ENOKEY, also
     /// when the file is open already.
     pub(in crate::vault) fn file_of(&self, inode: &Inode, purpose: Purpose) -> Result<Arc<OpenFile>> {
+        if self.others_write() {
+            return self.current_file(inode, purpose);
+        }
         let mut slot = inode.file.lock();
         if let Some(file) = slot.upgrade() {
             drop(slot);
@@ -66,6 +70,13 @@ impl Vault {
         }
         let opened = self.open_data(inode)?;
         let file = self.load(inode.ino, opened, purpose)?;
+        self.note_loaded(inode, &file)?;
+        *slot = Arc::downgrade(&file);
+        Ok(file)
+    }
+
+    /// What follows a load.
+    pub(super) fn note_loaded(&self, inode: &Inode, file: &OpenFile) -> Result<()> {
         if let Some(keys) = file.slot_keys() {
             // The key may have become unusable while its DEK was being unwrapped, before the thread that evicts DEKs
             // could see it.
@@ -76,12 +87,14 @@ impl Vault {
             // Else the first write tells what is the matter.
             let _ = file.found_under.set(alias);
         }
-        *slot = Arc::downgrade(&file);
-        Ok(file)
+        Ok(())
     }
 
     /// The open file of an inode that has a handle.
     pub(in crate::vault) fn opened(&self, inode: &Inode) -> Result<Arc<OpenFile>> {
+        if self.others_write() {
+            return self.current_if_changed(inode);
+        }
         let open = inode.file.lock().upgrade();
         match open {
             Some(file) => {
@@ -104,14 +117,37 @@ impl Vault {
     ) -> Arc<OpenFile> {
         // Its number may be that of a file that was truncated to zero and removed behind our back.
         self.emptied.forget(inode.ino);
-        let file =
-            self.file_from(inode.ino, self.tree.for_reading(fd), Access::ReadWrite, mtime, State::empty());
+        let file = self.file_from(
+            inode.ino,
+            self.tree.for_reading(fd),
+            Access::ReadWrite,
+            mtime,
+            None,
+            State::empty(),
+        );
         let _ = file.found_under.set(alias);
         *inode.file.lock() = Arc::downgrade(&file);
         file
     }
 
     fn load(
+        &self,
+        ino: Ino,
+        (fd, stat, access): (OwnedFd, Stat, Access),
+        purpose: Purpose,
+    ) -> Result<Arc<OpenFile>> {
+        let loaded = self.load_unreported(ino, (fd, stat, access), purpose);
+        // Of an id that belongs to another inode there is an event already.
+        if let Err(Error::Corrupt(damage)) = &loaded
+            && !matches!(damage, Damage::FileId(_))
+        {
+            self.report_damage(ino, *damage);
+        }
+        loaded
+    }
+
+    /// As [`Vault::load`]; nobody is told of damage.
+    pub(super) fn load_unreported(
         &self,
         ino: Ino,
         (fd, stat, access): (OwnedFd, Stat, Access),
@@ -125,16 +161,21 @@ impl Vault {
             state.body = Body::Unreadable(Damage::FileId(other));
         }
         if let Some(damage) = state.body.damage(purpose) {
-            // Of an id that belongs to another inode there is an event already.
-            if other.is_none() {
-                self.report_damage(ino, damage);
-            }
             return Err(damage.into());
         }
-        Ok(self.file_from(ino, fd, access, stat.mtime, state))
+        let looks = self.others_write().then(|| Looks::of(&stat));
+        Ok(self.file_from(ino, fd, access, stat.mtime, looks, state))
     }
 
-    fn file_from(&self, ino: Ino, fd: OwnedFd, access: Access, mtime: Time, state: State) -> Arc<OpenFile> {
+    fn file_from(
+        &self,
+        ino: Ino,
+        fd: OwnedFd,
+        access: Access,
+        mtime: Time,
+        loaded_as: Option<Looks>,
+        state: State,
+    ) -> Arc<OpenFile> {
         Arc::new_cyclic(|file| OpenFile {
             ino,
             fd: LowerFile::new(fd, access),
@@ -144,6 +185,10 @@ impl Vault {
             looked: AtomicBool::new(false),
             rewraps: AtomicU32::new(0),
             edits: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
+            flushed_changes: AtomicU64::new(0),
+            grows_with_pages: self.sharing == Sharing::Writer && self.lower.writes_pages_at_once(),
+            loaded_as,
             stable_pages_needed: self.lower.stable_needed,
             lost: AtomicI32::new(0),
             must_reload: AtomicBool::new(false),

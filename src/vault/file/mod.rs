@@ -15,6 +15,7 @@
 //! shared, as the range's holder does: no thread that has a range waits for the inode lock.
 
 mod block_locks;
+mod current;
 mod direct_write;
 mod disk_full;
 mod emptied;
@@ -26,6 +27,7 @@ mod floor;
 mod header_fields;
 pub(super) mod kernel_pages;
 mod load;
+mod looks;
 mod lower;
 mod mtime;
 mod open_files;
@@ -41,6 +43,7 @@ mod sync;
 mod times;
 mod truncate;
 mod unwritten;
+mod withhold;
 mod write;
 mod write_back;
 
@@ -92,6 +95,14 @@ pub(super) struct OpenFile {
     rewraps: AtomicU32,
     /// Changes of content or size that began.
     edits: AtomicU64,
+    /// Changes of content or size that ended, and of these so many were with the lower filesystem when a handle was last closed.
+    changes: AtomicU64,
+    flushed_changes: AtomicU64,
+    /// Whether it grows with its pages, not before them: others read it meanwhile. Not where a power cut could leave a size in
+    /// the middle of a page, which no file has.
+    grows_with_pages: bool,
+    /// What it was like when it was loaded, where another host may change it.
+    loaded_as: Option<looks::Looks>,
     /// Whether pages must be stable while they are written out (see [`storage::wait_stable`]).
     stable_pages_needed: bool,
     /// A write-out that failed in a sync of ours, which took the error from the descriptor: the next fsync

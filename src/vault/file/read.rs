@@ -17,6 +17,9 @@ impl Vault {
     /// EIO for a page that isn't what was written; what the lower filesystem says.
     pub fn read(&self, ino: Ino, offset: PlainOffset, out: &mut [u8]) -> Result<usize> {
         let inode = self.inode(ino)?;
+        if self.others_write() {
+            return self.read_current(&inode, offset, out);
+        }
         let file = self.opened(&inode)?;
         let first = file.read(&file.state.read(), offset, out);
         match first {
@@ -35,7 +38,7 @@ impl Vault {
 }
 
 impl OpenFile {
-    fn read(&self, state: &State, offset: PlainOffset, out: &mut [u8]) -> Result<usize> {
+    pub(super) fn read(&self, state: &State, offset: PlainOffset, out: &mut [u8]) -> Result<usize> {
         let sealed = state.sealed()?;
         let len = state.size.0.saturating_sub(offset.0).min(out.len() as u64) as usize;
         let out = &mut out[..len];

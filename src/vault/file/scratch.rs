@@ -11,7 +11,7 @@ use crate::crypto::page::Nonce;
 pub(super) const CHUNK_PAGES: u64 = 34;
 
 pub(super) struct Buffers {
-    /// Lower bytes of a chunk, with room for both header slots.
+    /// Lower bytes of a chunk, with room for both header slots, and for the bytes behind the last page that say the size.
     pub(super) lower: Vec<u8>,
     /// One block's payload.
     pub(super) payload: Vec<u8>,
@@ -32,7 +32,7 @@ impl Scratch {
     pub(super) fn take() -> Self {
         let buffers = BUFFERS.take().unwrap_or_else(|| {
             Box::new(Buffers {
-                lower: vec![0; (CHUNK_PAGES * PAGE) as usize],
+                lower: vec![0; ((CHUNK_PAGES + 1) * PAGE) as usize],
                 payload: vec![0; PAYLOAD as usize],
                 ends: vec![0; 2 * PAGE as usize],
                 nonces: Vec::new(),

@@ -23,8 +23,16 @@ impl Vault {
     /// ENXIO beyond the end, or if no data follows.
     pub fn lseek(&self, ino: Ino, offset: PlainOffset, whence: Whence) -> Result<PlainOffset> {
         let inode = self.inode(ino)?;
-        let file = self.opened(&inode)?;
-        let state = file.state.read();
+        if self.others_write() {
+            return self.reading_current(&inode, |file| file.seek(offset, whence));
+        }
+        self.opened(&inode)?.seek(offset, whence)
+    }
+}
+
+impl OpenFile {
+    fn seek(&self, offset: PlainOffset, whence: Whence) -> Result<PlainOffset> {
+        let state = self.state.read();
         if offset >= state.size {
             return Err(Error::NoMoreData);
         }
@@ -38,7 +46,7 @@ impl Vault {
         let (mut page, _) = layout::locate(offset);
         let end = state.pages().0;
         while page.0 < end {
-            let (is_data, next) = file.extent(sealed, page, end)?;
+            let (is_data, next) = self.extent(sealed, page, end)?;
             if is_data == (whence == Whence::Data) {
                 return Ok(offset.max(layout::block_start(page)));
             }
@@ -49,9 +57,7 @@ impl Vault {
             Whence::Hole => Ok(state.size),
         }
     }
-}
 
-impl OpenFile {
     /// Whether block `page` is data, and the first block after it where that may change.
     fn extent(&self, sealed: &Sealed, page: PageIndex, end: u64) -> Result<(bool, PageIndex)> {
         if page.0 == 0 {

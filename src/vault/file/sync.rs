@@ -7,7 +7,7 @@ use super::floor::Pages;
 use super::{OpenFile, Purpose};
 use crate::ids::{Ino, LowerOffset};
 use crate::storage;
-use crate::vault::{Result, SyncScope, Vault};
+use crate::vault::{Result, Sharing, SyncScope, Vault};
 
 impl Vault {
     /// Makes a file durable. When it returns, nothing written before it began can be lost in a power cut.
@@ -26,6 +26,29 @@ impl Vault {
             }
             None => self.file_of(&inode, Purpose::Read)?.sync(scope),
         }
+    }
+
+    /// Whether a close is to call [`Vault::flush`].
+    pub fn flushes_at_close(&self) -> bool {
+        self.sharing == Sharing::Writer
+    }
+
+    /// Hands what was written to a file to the lower filesystem's servers, before a close of it returns: an open that begins on
+    /// another host after that sees it. It promises no more than a close does.
+    ///
+    /// # Errors
+    /// What the lower filesystem says; the next fsync reports it too.
+    pub fn flush(&self, ino: Ino) -> Result<()> {
+        let Some(file) = self.inode(ino)?.opened() else { return Ok(()) };
+        // The kernel doesn't wait for the release that would do it.
+        file.put_mtime_back();
+        // Those that end while it syncs are for the next one.
+        let changes = file.changes.load(Ordering::Acquire);
+        if file.flushed_changes.load(Ordering::Acquire) < changes {
+            file.flush()?;
+            file.flushed_changes.fetch_max(changes, Ordering::AcqRel);
+        }
+        Ok(())
     }
 
     /// Makes durable what a walk over all files has seen, and what it has not: a power cut brings back no file, with an

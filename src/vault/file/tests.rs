@@ -2,6 +2,7 @@
 //! rotation and re-wrap; and at every point where the lower filesystem stops or fails.
 
 mod both_slots;
+mod current;
 mod damaged_files;
 mod evict;
 mod fallocate;
@@ -11,6 +12,7 @@ mod memory;
 mod overlap;
 mod stage;
 mod times;
+mod withhold;
 
 use proptest::prelude::*;
 
@@ -19,6 +21,7 @@ use crate::crypto::suite::Suite;
 use crate::ids::{AliasName, Handle, Ino, PageIndex, PlainOffset};
 use crate::keyring::KeyRef;
 use crate::storage::fault::{After, Faults, Op as FaultOp, Plan};
+use crate::sys::testing::cases;
 use crate::vault::testing::{TestVault, me};
 use crate::vault::{Destination, Error, FallocMode, OpenFlags, Privileges, SetAttr, SyncScope};
 
@@ -266,7 +269,7 @@ fn run(suite: Suite, ops: &[Op]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #![proptest_config(cases(60))]
     #[test]
     fn content_follows_the_model(ops in prop::collection::vec(op(), 1..25), gcm in any::<bool>()) {
         run(if gcm { Suite::Aes256Gcm } else { Suite::ChaCha20Poly1305 }, &ops);

@@ -2,12 +2,12 @@
 //! SETATTR when one of them has changed; its writes come later and move the lower mtime. A write in the tick of
 //! the clock in which the file was made, or written back already, changes nothing for the kernel: it sends no
 //! SETATTR, and what it shows would be another time once it has forgotten the inode. So what it knows is kept
-//! here and put back when it is done: at the last close, and before an fsync.
+//! here and put back when it is done: at the last close, before an fsync, and at each close where other hosts read.
 
 use std::sync::atomic::Ordering;
 
 use super::OpenFile;
-use crate::ids::TimeChange;
+use crate::ids::{Time, TimeChange};
 use crate::storage::{self, Errno};
 use crate::vault::{Result, Vault};
 
@@ -20,15 +20,19 @@ impl Vault {
 
     /// Called after each change of content or size, whether it succeeded or not.
     pub(super) fn mtime_moved(&self, file: &OpenFile) {
-        if !self.kernel_keeps_times.load(Ordering::Relaxed) {
-            return;
-        }
-        file.mtime.moved.store(true, Ordering::Release);
+        self.record_mtime_moved(file);
         // The kernel may write after the last close that it announced.
         self.put_mtime_back_if_closed(file);
     }
 
-    /// At the last close.
+    /// As [`Vault::mtime_moved`], where the caller sets the mtime next, or opens a handle, and puts it back after that.
+    pub(super) fn record_mtime_moved(&self, file: &OpenFile) {
+        if self.kernel_keeps_times.load(Ordering::Relaxed) {
+            file.mtime.moved.store(true, Ordering::Release);
+        }
+    }
+
+    /// At the last close, and at the end of what works on a file without a handle.
     pub(in crate::vault) fn put_mtime_back_if_closed(&self, file: &OpenFile) {
         if file.handles.load(Ordering::Relaxed) == 0 {
             file.put_mtime_back();
@@ -60,6 +64,11 @@ impl OpenFile {
             TimeChange::Keep => {}
         }
         Ok(())
+    }
+
+    /// Whether the kernel has this mtime, and nothing has moved the lower one since it was that.
+    pub(in crate::vault) fn has_mtime(&self, mtime: Time) -> bool {
+        !self.mtime.moved.load(Ordering::Acquire) && *self.mtime.known.lock() == mtime
     }
 
     /// Gives the lower file the mtime that the kernel knows, if a change of content has moved it since. Not a

@@ -2,6 +2,7 @@
 //! "Truncating"): what is past the size in it is made zero before the file grows again.
 
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use super::{Body, OpenFile, Purpose, Sealed, State};
 use crate::content::layout;
@@ -12,12 +13,13 @@ use crate::vault::tree::inode::Inode;
 use crate::vault::{Damage, Error, Result, Vault};
 
 impl Vault {
-    /// Sets the size of a file; the caller is inside its gate. Bytes that are truncated may read as zeros until the truncate
-    /// is durable; new ones read as zeros.
+    /// Sets the size of a file, which it returns; the caller is inside its gate, and puts the mtime back in the end
+    /// (`times`): mostly it has one to set. Bytes that are truncated may read as zeros until the truncate is durable; new
+    /// ones read as zeros.
     ///
     /// # Errors
     /// ENOKEY if the file's key can't be used, or its alias' key for an empty file that grows.
-    pub(in crate::vault) fn truncate(&self, inode: &Inode, size: PlainOffset) -> Result<()> {
+    pub(in crate::vault) fn truncate(&self, inode: &Inode, size: PlainOffset) -> Result<Arc<OpenFile>> {
         if size > layout::MAX_SIZE {
             return Err(Error::TooBig);
         }
@@ -25,11 +27,19 @@ impl Vault {
         let file = self.file_of(inode, purpose)?;
         self.ensure_writable(inode, &file)?;
         file.begin_edit();
-        let mut state = file.state.write();
-        self.changing(&file, &mut state, |state| self.set_size(inode, &file, state, size))?;
-        drop(state);
-        self.mtime_moved(&file);
-        self.sync_pending_truncate(&file)
+        let changed = {
+            let mut state = file.state.write();
+            self.changing(&file, &mut state, |state| self.set_size(inode, &file, state, size))
+        };
+        file.end_edit();
+        changed?;
+        self.record_mtime_moved(&file);
+        let synced = self.sync_pending_truncate(&file);
+        if synced.is_err() {
+            // The caller gets no file to do it for.
+            self.put_mtime_back_if_closed(&file);
+        }
+        synced.map(|()| file)
     }
 
     fn set_size(&self, inode: &Inode, file: &OpenFile, state: &mut State, size: PlainOffset) -> Result<()> {

@@ -2,7 +2,9 @@
 //! write, and the first write into the last block: exclusive.
 //!
 //! Order of writes when a file grows (docs/format.md, "Growing"): the tail is made clean; the lower size
-//! is set to the final one; then the pages are written. A new file's header goes out before any data.
+//! is set to the final one; then the pages are written. A new file's header goes out before any data. Where
+//! other hosts read what this one writes ([`Sharing::Writer`](crate::vault::Sharing)) no size is seen before its pages, for who
+//! reads zeros there keeps them: the last pages and the bytes behind them that say the size are one write.
 
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
@@ -12,9 +14,10 @@ use super::scratch::{Buffers, Scratch};
 use super::{Body, OpenFile, Sealed, SegmentKeys, State};
 use crate::content::block;
 use crate::content::layout::{self, Piece};
+use crate::crypto::keys::NewFile;
 use crate::crypto::page;
 use crate::header::{Header, OtherSlot, Rewrapped, SLOT, SLOTS, SlotKeys};
-use crate::ids::{FileId, Ino, LowerOffset, PageCount, PageIndex, PlainOffset};
+use crate::ids::{Ino, LowerOffset, PageCount, PageIndex, PlainOffset};
 use crate::storage;
 use crate::vault::tree::inode::Inode;
 use crate::vault::{Damage, Error, Privileges, Result, Vault};
@@ -30,6 +33,8 @@ struct PlannedWrite<'a> {
     guarded: PageCount,
     /// The header slot to write with, or before, the first page.
     slot: Option<[u8; SLOT]>,
+    /// Whether the last pages bring the lower size with them.
+    grows: bool,
 }
 
 impl Vault {
@@ -44,6 +49,7 @@ impl Vault {
         let inode = self.inode(ino)?;
         let file = self.opened(&inode)?;
         let written = self.retry_when_full(|| self.write_to(&inode, &file, offset, data, privileges));
+        file.end_edit();
         self.mtime_moved(&file);
         if let Err(error) = &written
             && file.writing_out.load(Ordering::Relaxed)
@@ -138,10 +144,10 @@ impl Vault {
         write: impl FnOnce(Header) -> Result<T>,
     ) -> Result<T> {
         let (guard, tag) = self.begin_first_wrap(inode, file)?;
-        let (id, dek) = (FileId::random(), crate::crypto::keys::Dek::generate());
-        let (suite, backing) = (self.keys.suite(), guard.backing());
-        let wrapped = &guard.wrap(id, suite, &dek);
-        let written = write(Header::new(id, suite, &Rewrapped { backing, wrapped, tag }, dek))?;
+        let new = NewFile::draw();
+        let (id, suite, backing) = (new.id(), self.keys.suite(), guard.backing());
+        let (wrapped, dek) = guard.wrap_new(suite, new);
+        let written = write(Header::new(id, suite, &Rewrapped { backing, wrapped: &wrapped, tag }, dek))?;
         self.emptied.forget(inode.ino);
         self.record_in_census(inode, SlotKeys { backing, other: OtherSlot::Empty, tag });
         // Drawn just now: no other file has it yet.
@@ -152,7 +158,14 @@ impl Vault {
 
 impl<'a> PlannedWrite<'a> {
     fn inside(state: &State, sealed: &'a Sealed) -> Self {
-        Self { sealed, size: state.size, old_pages: state.pages(), guarded: state.guarded(), slot: None }
+        Self {
+            sealed,
+            size: state.size,
+            old_pages: state.pages(),
+            guarded: state.guarded(),
+            slot: None,
+            grows: false,
+        }
     }
 
     /// Whether what the block holds now has to be read: not if all that counts of it is overwritten.
@@ -273,10 +286,12 @@ impl OpenFile {
         data: &[u8],
     ) -> Result<PlainOffset> {
         let size = state.size.max(PlainOffset(offset.0 + data.len() as u64));
-        if size > state.size {
+        let grows = size > state.size && self.grows_with_pages;
+        if size > state.size && !grows {
             self.set_lower_size(size)?;
         }
-        self.write_blocks(&PlannedWrite { slot, size, ..PlannedWrite::inside(state, sealed) }, offset, data)?;
+        let plan = PlannedWrite { slot, size, grows, ..PlannedWrite::inside(state, sealed) };
+        self.write_blocks(&plan, offset, data)?;
         let last = layout::locate(PlainOffset(offset.0 + data.len() as u64 - 1)).0;
         state.filled.note(layout::locate(offset).0.0..last.0 + 1);
         Ok(size)
@@ -295,7 +310,7 @@ impl OpenFile {
         if let Some(bytes) = slot
             && first.0 != 0
         {
-            storage::pwrite_all(self.fd.as_fd(), &bytes, LowerOffset(0))?;
+            self.write_slot_alone(&bytes, plan.grows)?;
             slot = None;
         }
         let mut pieces = layout::pieces(offset, data.len()).peekable();
@@ -303,7 +318,10 @@ impl OpenFile {
             // A new file's slot goes out with page 0, in one write.
             let lead = if slot.is_some() { SLOTS } else { 0 };
             let (start, end) = (lower_start(first), chunk_end(first, offset, data.len()));
-            let chunk = &mut lower[..lead + (end - start) as usize];
+            let pages = lead + (end - start) as usize;
+            let tail = if plan.grows { tail_behind(end, plan.size) } else { 0 };
+            let chunk = &mut lower[..pages + tail];
+            chunk[pages..].fill(0);
             if let Some(bytes) = slot.take() {
                 chunk[..SLOT].copy_from_slice(&bytes);
                 chunk[SLOT..SLOTS].fill(0);
@@ -322,6 +340,14 @@ impl OpenFile {
             storage::pwrite_all(self.fd.as_fd(), chunk, LowerOffset(start - lead as u64))?;
         }
         Ok(())
+    }
+
+    /// Writes the slot of a new file whose page 0 isn't written with it: as a whole page if it brings the size with it.
+    fn write_slot_alone(&self, slot: &[u8; SLOT], grows: bool) -> Result<()> {
+        let mut page = [0; layout::PAGE as usize];
+        page[..SLOT].copy_from_slice(slot);
+        let bytes = if grows { &page[..] } else { &page[..SLOT] };
+        Ok(storage::pwrite_all(self.fd.as_fd(), bytes, LowerOffset(0))?)
     }
 
     /// Reads what a write changes without replacing it: at most its first and its last block, which are
@@ -353,6 +379,13 @@ impl OpenFile {
         }
         Ok(Ends { first, second, lower: buffer })
     }
+}
+
+/// How many bytes behind the lower bytes up to `end` belong to a file of this size: if its last page ends there, those that
+/// say how much of that counts.
+fn tail_behind(end: u64, size: PlainOffset) -> usize {
+    let lower = layout::lower_size(size).0;
+    if lower.saturating_sub(end) < layout::PAGE { lower.saturating_sub(end) as usize } else { 0 }
 }
 
 /// What the ends of a write held: the lower bytes of at most two blocks, one after the other.

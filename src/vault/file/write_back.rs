@@ -58,7 +58,9 @@ impl Vault {
         let file = self.file_of(inode, Purpose::Write)?;
         self.ensure_writable(inode, &file)?;
         file.begin_edit();
-        self.grow_to_what_was_written(inode, &file)?;
+        let grown = self.grow_to_what_was_written(inode, &file);
+        file.end_edit();
+        grown?;
         self.mtime_moved(&file);
         Ok(())
     }

@@ -6,6 +6,7 @@ use super::ops::{Op, Spot, op};
 use super::run::Run;
 use super::state::How;
 use crate::crypto::suite::Suite;
+use crate::sys::testing::cases;
 use crate::vault::FileKind;
 use crate::vault::testing::TestVault;
 
@@ -20,14 +21,8 @@ fn run(test: TestVault, ops: &[Op]) {
     run.apply(&Op::ReopenKeyring);
 }
 
-/// PROPTEST_CASES asks for more than what is run each time.
-fn config(cases: u32, max_shrink_iters: u32) -> ProptestConfig {
-    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok());
-    ProptestConfig { cases: asked.unwrap_or(cases), max_shrink_iters, ..ProptestConfig::default() }
-}
-
 proptest! {
-    #![proptest_config(config(120, 2000))]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 2000, ..cases(120) })]
     #[test]
     fn the_tree_follows_the_model(ops in prop::collection::vec(op(), 10..80)) {
         run(TestVault::in_memory(), &ops);
@@ -35,7 +30,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(config(6, 200))]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..cases(6) })]
     /// Where inode numbers are used again at once.
     #[test]
     fn the_tree_follows_the_model_on_disk(ops in prop::collection::vec(op(), 10..60)) {

@@ -32,6 +32,18 @@ impl Handles {
         handle
     }
 
+    /// Has the handles of a file stand for what it was loaded as since.
+    pub(in crate::vault) fn pass_on(&self, before: &Arc<OpenFile>, file: &Arc<OpenFile>) {
+        if !before.is_open() {
+            return;
+        }
+        for open in self.open.lock().values_mut().filter(|open| Arc::ptr_eq(&open.file, before)) {
+            file.add_handle(open.access);
+            before.drop_handle(open.access);
+            open.file = Arc::clone(file);
+        }
+    }
+
     /// Takes a handle back.
     pub(super) fn remove(&self, handle: Handle) -> Option<OpenHandle> {
         self.open.lock().remove(&handle)

@@ -26,7 +26,7 @@ impl Vault {
     ) -> Result<()> {
         let damage = self.reporting_damage(ino, self.tree.readdir(handle, cookie, each))?;
         damage.inspect(|damage| self.report_damage(ino, *damage));
-        Ok(())
+        self.check_lease()
     }
 
     /// Lists a directory as [`Vault::readdir`] does, with attributes; each entry that is accepted counts as looked
@@ -38,7 +38,7 @@ impl Vault {
     pub fn readdirplus(&self, ino: Ino, handle: Handle, cookie: u64, each: &mut PlusSink<'_>) -> Result<u64> {
         let (damage, nameless) = self.reporting_damage(ino, self.tree.readdirplus(handle, cookie, each))?;
         damage.inspect(|damage| self.report_damage(ino, *damage));
-        Ok(nameless)
+        self.if_live(Ok(nameless))
     }
 
     /// Closes a directory handle.

@@ -5,7 +5,7 @@ mod audit;
 pub(super) mod audit_paths;
 pub(super) mod counters;
 pub(super) mod counts;
-mod file_names;
+pub(super) mod file_names;
 pub(super) mod handles;
 pub(super) mod inode_gates;
 mod listing;

@@ -18,7 +18,9 @@ impl Vault {
     /// # Errors
     /// ENOENT, ENAMETOOLONG; EIO for a damaged directory record on the way.
     pub fn lookup(&self, parent: Ino, name: &[u8]) -> Result<Attr> {
-        self.reporting_damage(parent, self.tree.lookup(parent, name))
+        let attr = self.reporting_damage(parent, self.tree.lookup(parent, name))?;
+        self.note_attributes(&attr);
+        self.if_live(Ok(attr)).inspect_err(|_| self.forget(attr.ino, 1))
     }
 
     /// The kernel forgets `n` lookups of an inode.
@@ -41,7 +43,8 @@ impl Vault {
     /// # Errors
     /// ESTALE.
     pub fn getattr(&self, ino: Ino) -> Result<Attr> {
-        self.reporting_damage(ino, self.tree.getattr(ino))
+        let found = self.tree.getattr(ino).inspect(|attr| self.note_attributes(attr));
+        self.reporting_damage(ino, found)
     }
 
     /// Changes attributes, the size first; returns those that are there then.
@@ -57,6 +60,11 @@ impl Vault {
     fn change_attributes(&self, ino: Ino, set: &SetAttr, caller: &Caller) -> Result<Attr> {
         self.check_writable()?;
         let _gate = self.gates.enter(ino);
+        if let Some(attr) = self.tree.with_mtime_already(ino, set)? {
+            return Ok(attr);
+        }
+        // Until all is changed: it isn't opened again for its times.
+        let mut file = None;
         if let Some(size) = set.size {
             let inode = self.inode(ino)?;
             if inode.kind != FileKind::Regular {
@@ -65,12 +73,17 @@ impl Vault {
             self.authorize_size(&inode, set, caller)?;
             if caller.uid != 0 {
                 // First: once the size is changed, nothing may fail.
-                let file = self.file_of(&inode, Purpose::Truncate)?;
-                self.tree.clear_privileges(&inode, file.fd())?;
+                let opened = file.insert(self.file_of(&inode, Purpose::Truncate)?);
+                self.tree.clear_privileges(&inode, opened.fd())?;
             }
-            self.truncate(&inode, PlainOffset(size))?;
+            file = Some(self.truncate(&inode, PlainOffset(size))?);
         }
-        self.tree.set_metadata(ino, set)?;
+        let changed = self.tree.set_metadata(ino, set);
+        let Some(file) = file else {
+            return changed?.map_or_else(|| self.tree.getattr(ino), Ok);
+        };
+        self.put_mtime_back_if_closed(&file);
+        changed?;
         self.tree.getattr(ino)
     }
 
@@ -79,7 +92,7 @@ impl Vault {
     /// # Errors
     /// EIO if it is damaged, EINVAL for anything else.
     pub fn readlink(&self, ino: Ino) -> Result<Vec<u8>> {
-        self.reporting_damage(ino, self.tree.readlink(ino))
+        self.if_live(self.reporting_damage(ino, self.tree.readlink(ino)))
     }
 
     /// Makes a FIFO, socket, device node or regular file.

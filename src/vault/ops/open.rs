@@ -54,6 +54,7 @@ impl Vault {
             if caller.uid != 0 {
                 self.tree.clear_privileges(&inode, file.fd())?;
             }
+            // The mtime is put back at the last close.
             self.truncate(&inode, PlainOffset(0))?;
         } else if let Some(slots) = file.slot_keys() {
             self.queue_if_stale(ino, &slots);

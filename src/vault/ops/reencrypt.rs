@@ -133,7 +133,7 @@ impl Vault {
     /// What the lower filesystem says.
     pub fn born(&self, ino: Ino) -> Result<Option<Time>> {
         let inode = self.inode(ino)?;
-        self.tree.with_fd(&inode, |fd| Ok(storage::birth(fd)?))
+        self.tree.with_fd(&inode, |fd| Ok(storage::birth(fd.as_fd())?))
     }
 
     fn replace(
@@ -225,7 +225,10 @@ impl Tree {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(e) => return Err(e),
             }
-            self.with_free_fd_to_create(|| storage::create_temporary(fd, &temporary, 0o600))
+            self.with_free_fd_to_create(
+                || storage::create_temporary(fd, &temporary, 0o600),
+                || storage::unlink(fd, &temporary),
+            )
         };
         let fd = dir_record::in_own_dir(dir.fd(), create)?;
         Ok(Some(Replacement { parent: location.parent, entry: location.entry.into(), temporary, fd }))

@@ -9,20 +9,32 @@ use crate::vault::tree::xattr::{ACCESS_ACL, ALIAS, Virtual, XattrKind};
 use crate::vault::{Caller, Error, FileKind, Result, Vault, XattrMode};
 
 impl Vault {
+    /// Clears file capabilities before a change of content, on a mount without extended attributes: there the kernel, which
+    /// else asks for them before a write and has them removed, takes none to be there.
+    ///
+    /// # Errors
+    /// ESTALE; what the lower filesystem says.
+    pub fn clear_unseen_capability(&self, ino: Ino) -> Result<()> {
+        let inode = self.inode(ino)?;
+        if !self.tree.may_have_capability(&inode) {
+            return Ok(());
+        }
+        self.check_writable()?;
+        self.tree.with_fd(&inode, |fd| self.tree.clear_capability(&inode, fd))
+    }
+
     /// The value of an attribute.
     ///
     /// # Errors
     /// ENODATA; EOPNOTSUPP for a namespace that isn't kept; EIO if the value is damaged.
     pub fn getxattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>> {
         let inode = self.inode(ino)?;
-        self.reporting_damage(
-            ino,
-            match XattrKind::of(name) {
-                XattrKind::Virtual(Some(which)) => self.virtual_xattr(&inode, which),
-                XattrKind::Virtual(None) => Err(Error::NoData),
-                _ => self.tree.getxattr(&inode, name),
-            },
-        )
+        let found = match XattrKind::of(name) {
+            XattrKind::Virtual(Some(which)) => self.virtual_xattr(&inode, which),
+            XattrKind::Virtual(None) => Err(Error::NoData),
+            _ => self.tree.getxattr(&inode, name),
+        };
+        self.if_live(self.reporting_damage(ino, found))
     }
 
     /// Sets an attribute. `user.rekeyfs.alias` can be set on a directory by its owner: files created below it from then

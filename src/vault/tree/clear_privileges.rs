@@ -2,14 +2,15 @@
 //! as the kernel does on other filesystems (`file_remove_privs`). The kernel asks for it with the request
 //! (HANDLE_KILLPRIV_V2), or the caller is known not to be root.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering;
 
 use super::Tree;
 use super::inode::Inode;
+use super::inode::xattr_marks::Known;
 use super::xattr::CAPABILITY;
 use crate::names::XattrSpace;
-use crate::storage::{self, Errno};
+use crate::storage::{self, AnyFd, Errno};
 use crate::vault::{Caller, FileKind, Result};
 
 const SETUID: u32 = 0o4000;
@@ -38,7 +39,7 @@ impl Tree {
     /// group, or root. The lower filesystem has asked that of the daemon.
     pub(in crate::vault) fn clear_setgid(&self, inode: &Inode, caller: &Caller) -> Result<()> {
         self.with_fd(inode, |fd| {
-            let stat = storage::fstat(fd)?;
+            let stat = storage::fstat(fd.as_fd())?;
             if stat.mode & SETGID == 0
                 || storage::may_keep_setgid(caller.uid, caller.gid, caller.pid, stat.gid)
             {
@@ -49,9 +50,20 @@ impl Tree {
         })
     }
 
+    /// Whether it may have file capabilities, as far as is known.
+    pub(in crate::vault) fn may_have_capability(&self, inode: &Inode) -> bool {
+        inode.kind == FileKind::Regular
+            && inode.may_have_capability.load(Ordering::Relaxed)
+            && inode.xattrs.known() != Known::None
+    }
+
     /// Clears file capabilities. `fd` is the inode's.
-    pub(super) fn clear_capability(&self, inode: &Inode, fd: BorrowedFd<'_>) -> Result<()> {
-        if inode.kind != FileKind::Regular || !inode.may_have_capability.load(Ordering::Relaxed) {
+    pub(in crate::vault) fn clear_capability<'a>(
+        &self,
+        inode: &Inode,
+        fd: impl Into<AnyFd<'a>>,
+    ) -> Result<()> {
+        if !self.may_have_capability(inode) {
             return Ok(());
         }
         let Ok(lower) = self.names.xattrs.lower_name(XattrSpace::User, CAPABILITY) else { return Ok(()) };

@@ -1,6 +1,6 @@
 //! Making entries, in the caller's name.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use super::Tree;
@@ -56,8 +56,8 @@ impl Tree {
     /// Counts a lookup of an entry that was made just now, under the same lock. One that turns out to lie on another
     /// filesystem is taken back: it could never be opened.
     fn made(&self, dir: &Dir, entry: &[u8]) -> Result<(Arc<Inode>, Attr)> {
-        let stat = self.stat_entry(dir, entry).inspect_err(|e| take_back(dir, entry, e))?;
-        self.remember(dir, entry, &stat.ok_or(Error::Stale)?)
+        let found = self.find(dir, entry).inspect_err(|e| take_back(dir, entry, e))?;
+        self.remember(dir, entry, &found.ok_or(Error::Stale)?)
     }
 
     /// Makes an empty file and opens it. `check` says whether files can be wrapped under the alias of its
@@ -74,13 +74,17 @@ impl Tree {
             let alias = self.alias_in(dir)?;
             check(&alias)?;
             let create = || storage::create_file(dir.fd(), entry, mode & 0o7777);
-            let fd = self.with_free_fd_to_create(|| storage::as_caller(caller.lower(), create))?;
+            let fd = self.with_free_fd_to_create(
+                || storage::as_caller(caller.lower(), create),
+                || storage::unlink(dir.fd(), entry),
+            )?;
             let stat = storage::fstat_born(fd.as_fd())?;
             let ino = self.ino(&stat).inspect_err(|e| take_back(dir, entry, e))?;
             let generation = self.generation(ino, fd.as_fd(), b"", &stat)?;
             let (kind, parent) = (FileKind::Regular, dir.ino);
-            let made = LookedUp { ino, kind, generation, parent, entry, made_now: true };
-            let inode = self.inodes.remember(&made)?;
+            let made =
+                LookedUp { ino, kind, generation, parent, entry, made_now: true, links_elsewhere: None };
+            let (inode, _) = self.inodes.remember(&made)?;
             let attr = attr::of(&inode, &stat);
             Ok((inode, fd, attr, alias))
         })
@@ -140,9 +144,9 @@ impl Tree {
         if inode.kind == FileKind::Directory {
             return Err(Error::NotPermitted("directories have one name"));
         }
-        self.with_fd(&inode, |fd: BorrowedFd<'_>| {
+        self.with_fd(&inode, |fd| {
             self.with_new_name(parent, name, |dir, entry| {
-                storage::link_fd(fd, dir.fd(), entry)?;
+                storage::link_fd(fd.as_fd(), dir.fd(), entry)?;
                 let (inode, attr) = self.made(dir, entry)?;
                 inode.unpin_if_named();
                 Ok(attr)

@@ -3,10 +3,10 @@
 //! Programs that hold many files of a mount open use up what its daemon may have. Then they get ENFILE; but a rotation, an
 //! event, `status` and the unmount itself take descriptors too, and must find some. So the tree leaves the last [`LEFT`]
 //! below the limit. The kernel gives out the lowest number that is free: one within these says that all below are taken. An
-//! open that gets such a number is undone; before a file is created, which can't be, the next number is looked at. Two
-//! threads that create at the same time may see the same one: then one of those that are left is taken.
+//! open that gets such a number is undone, and a file that was created with one is removed again: nobody has seen it, for
+//! the kernel makes nothing else in its directory until it has the answer.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use crate::storage::{self, Errno};
 
@@ -18,15 +18,12 @@ const LEFT: u64 = 64;
 pub(super) struct Descriptors {
     /// The first number that is left.
     end: RawFd,
-    /// What is duplicated to see which number comes next.
-    any: OwnedFd,
 }
 
 impl Descriptors {
-    /// Of a process that may have so many. One that may have few, a command's, leaves half of them. `any` is whatever
-    /// descriptor.
-    pub(super) fn of(limit: u64, any: OwnedFd) -> Self {
-        Self { end: end(limit), any }
+    /// Of a process that may have so many. One that may have few, a command's, leaves half of them.
+    pub(super) fn of(limit: u64) -> Self {
+        Self { end: end(limit) }
     }
 
     /// So many may be in use, those of the rest of the process with them.
@@ -39,16 +36,20 @@ impl Descriptors {
     /// # Errors
     /// EMFILE if only those are free that are left; what `open` says.
     pub(super) fn open(&self, open: impl FnOnce() -> storage::Result<OwnedFd>) -> storage::Result<OwnedFd> {
-        let fd = open()?;
-        if fd.as_raw_fd() < self.end { Ok(fd) } else { Err(Errno::MFILE) }
+        self.create(open, || Ok(()))
     }
 
-    /// Whether one more is free but for those that are left.
+    /// Calls `create`, and `remove` if what it created can't be kept open.
     ///
     /// # Errors
-    /// EMFILE if none is.
-    pub(super) fn look(&self) -> storage::Result<()> {
-        self.open(|| storage::duplicate(self.any.as_fd())).map(drop)
+    /// As [`Descriptors::open`]. If `remove` fails the file stays, and one of those that are left is taken.
+    pub(super) fn create(
+        &self,
+        create: impl FnOnce() -> storage::Result<OwnedFd>,
+        remove: impl FnOnce() -> storage::Result<()>,
+    ) -> storage::Result<OwnedFd> {
+        let fd = create()?;
+        if fd.as_raw_fd() < self.end || remove().is_err() { Ok(fd) } else { Err(Errno::MFILE) }
     }
 }
 
@@ -63,12 +64,27 @@ mod tests {
     #[test]
     fn the_last_ones_are_left() {
         let file = || OwnedFd::from(std::fs::File::open("/").unwrap());
-        let none = Descriptors::of(0, file());
+        let none = Descriptors::of(0);
         assert_eq!(none.open(|| Ok(file())).unwrap_err(), Errno::MFILE);
-        assert_eq!(none.look().unwrap_err(), Errno::MFILE);
-        let some = Descriptors::of(u64::MAX, file());
-        some.look().unwrap();
+        let some = Descriptors::of(u64::MAX);
         some.open(|| Ok(file())).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_was_created_with_one_that_is_left_is_removed_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("created");
+        let create = || Ok(OwnedFd::from(std::fs::File::create_new(&path).unwrap()));
+        let remove = || {
+            std::fs::remove_file(&path).unwrap();
+            Ok(())
+        };
+        assert_eq!(Descriptors::of(0).create(create, remove).unwrap_err(), Errno::MFILE);
+        assert!(!path.exists());
+        Descriptors::of(0).create(create, || Err(Errno::PERM)).expect("it stays, so it is used");
+        remove().unwrap();
+        Descriptors::of(u64::MAX).create(create, || unreachable!("it is kept")).unwrap();
+        assert!(path.exists());
     }
 
     #[test]

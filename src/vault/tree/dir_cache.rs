@@ -143,6 +143,15 @@ impl DirCache {
         Some(dir)
     }
 
+    /// Puts a directory in the place of the one that is cached, if one is.
+    pub(super) fn replace(&self, dir: Dir) {
+        let mut shard = self.shard(dir.ino).lock();
+        let replaced =
+            shard.dirs.get_mut(&dir.ino).map(|(cached, _)| std::mem::replace(cached, Arc::new(dir)));
+        drop(shard);
+        drop(replaced);
+    }
+
     /// Drops a directory whose record has changed, or which is gone. Not the root.
     pub(super) fn invalidate(&self, ino: Ino) {
         self.epoch.fetch_add(1, Ordering::SeqCst);

@@ -3,6 +3,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::Tree;
 use super::descriptors::Descriptors;
@@ -13,10 +14,11 @@ use super::generation::Generations;
 use super::inode::Table;
 use super::locks::DirLocks;
 use super::name_cache::NameCache;
+use super::xattr_support::XattrSupport;
 use crate::crypto::keys::TreeKey;
 use crate::ids::{AliasName, DirId, Ino};
 use crate::names::TreeCiphers;
-use crate::storage::{self, Errno, Writable};
+use crate::storage::{self, Errno, LowerFs, Writable};
 use crate::vault::{Error, Result};
 
 /// How often a way down is tried again that a rename has changed under it.
@@ -27,18 +29,20 @@ const DEEPEST: usize = 1 << 20;
 const OPEN_DIRS: std::ops::RangeInclusive<u64> = 64..=4096;
 
 impl Tree {
-    /// The tree below the directory `root`. Keeps at most a quarter of the descriptor limit's directories open.
+    /// The tree below the directory `root`, which is on `lower`. Keeps at most a quarter of the descriptor limit's directories open.
+    /// `others_write`: another host changes it (`changed_elsewhere`).
     ///
     /// # Errors
     /// Damage of the root's record; what the lower filesystem says.
     pub(in crate::vault) fn open(
         root: OwnedFd,
+        lower: &LowerFs,
         key: Arc<TreeKey>,
         no_atime: bool,
+        others_write: bool,
         writable: Option<Writable>,
     ) -> Result<Self> {
         let stat = storage::fstat(root.as_fd())?;
-        let any = storage::duplicate(root.as_fd())?;
         let root_id = key.root_dir_id();
         let names = TreeCiphers::new(key);
         let root = make_dir(&names, root, Ino::ROOT, || root_id)?;
@@ -49,13 +53,16 @@ impl Tree {
             root_ino: stat.ino,
             inodes: Table::new(open_dirs),
             dirs: DirCache::new(root, open_dirs),
-            descriptors: Descriptors::of(limit, any),
+            descriptors: Descriptors::of(limit),
             locks: DirLocks::new(),
             names,
             name_cache: NameCache::default(),
             handles: DirHandles::default(),
             generations: Generations::default(),
+            xattr_support: XattrSupport::of(lower),
             no_atime,
+            no_noreplace: AtomicBool::default(),
+            others_write,
             writable,
         })
     }

@@ -27,6 +27,8 @@ pub(in crate::vault) struct Generations {
     freed: Mutex<HashMap<Ino, Freed>>,
     /// Whether there are any.
     any: AtomicBool,
+    /// An inode without a birth time was met: handles are asked for.
+    no_births: AtomicBool,
 }
 
 struct Freed {
@@ -39,6 +41,16 @@ struct Freed {
 }
 
 impl Generations {
+    /// The filesystem below reports no birth times.
+    pub(in crate::vault) fn lack_births(&self) {
+        self.no_births.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether generations are taken from file handles.
+    pub(in crate::vault) fn take_handles(&self) -> bool {
+        self.no_births.load(Ordering::Relaxed)
+    }
+
     /// The last name of an inode is about to go, or has gone and a descriptor still keeps the number.
     pub(in crate::vault) fn freed(&self, ino: Ino, born: Option<Time>) {
         let Some(born) = born else { return };

@@ -23,9 +23,11 @@ use crate::vault::lock_order::{OfFileSlot, Ordered};
 use crate::vault::{Error, FileKind, Result};
 
 mod reach;
+pub(super) mod xattr_marks;
 
-use reach::Reach;
 pub(in crate::vault) use reach::{EntryBuf, Location, Pin};
+use reach::{Reach, Recorded};
+use xattr_marks::XattrMarks;
 
 const SHARDS: usize = 64;
 
@@ -41,6 +43,8 @@ pub(in crate::vault) struct Inode {
     pub(in crate::vault) generation: NodeGeneration,
     /// Cleared once it is known that there is no `security.capability` to clear before a write.
     pub(super) may_have_capability: AtomicBool,
+    /// What is known of its extended attributes.
+    pub(super) xattrs: XattrMarks,
     /// Another inode has its name and content now: a user of this one must look the name up again.
     replaced: AtomicBool,
     /// What the kernel may have cached of it.
@@ -72,6 +76,7 @@ impl Inode {
             children: AtomicU32::new(0),
             kind,
             may_have_capability: AtomicBool::new(capability == Capability::Possible),
+            xattrs: XattrMarks::default(),
             replaced: AtomicBool::new(false),
             kernel_pages: KernelPages::default(),
             reach: Mutex::default(),
@@ -96,6 +101,12 @@ impl Inode {
     /// [`Error::Stale`]: look the name up again.
     pub(super) fn check_current(&self) -> Result<()> {
         if self.replaced.load(Ordering::SeqCst) { Err(Error::Stale) } else { Ok(()) }
+    }
+
+    /// Whether it is what was found under its number.
+    fn is(&self, found: &LookedUp<'_>) -> bool {
+        let generation = found.links_elsewhere.is_none() || self.generation == found.generation;
+        self.kind == found.kind && generation && self.check_current().is_ok()
     }
 
     /// The open file, if it has one.
@@ -164,6 +175,8 @@ pub(super) struct LookedUp<'a> {
     /// The file was made just now, and so has no capabilities: unless someone else was here first, who may have set
     /// some.
     pub(super) made_now: bool,
+    /// If another host changes the tree, the inode's links: where it is the only one, a name that is known is an old one.
+    pub(super) links_elsewhere: Option<u64>,
 }
 
 /// What is left of an inode's links after one was removed below.
@@ -221,14 +234,14 @@ impl Table {
     /// Counts a lookup of an inode under a name. The caller holds the directory's lock, so that the
     /// number can't have passed to another file since it was read.
     ///
-    /// A number that is known as that of another kind of file was freed and used again behind our back (what
-    /// we remove is pinned), one of an inode that was replaced may have been: the one that is there now takes its
-    /// place, and its lookups, for the kernel counts by number.
+    /// A number that is known as that of another kind of file, or where another host changes the tree with another generation, was freed and used again behind
+    /// our back (what we remove is pinned), one of an inode that was replaced may have been: the one that is there now takes
+    /// its place, and its lookups, for the kernel counts by number. Returns whether that was so.
     ///
     /// # Errors
     /// [`Error::Stale`] if the parent isn't known.
-    pub(super) fn remember(&self, found: &LookedUp<'_>) -> Result<Arc<Inode>> {
-        let &LookedUp { ino, kind, generation, parent, entry, made_now } = found;
+    pub(super) fn remember(&self, found: &LookedUp<'_>) -> Result<(Arc<Inode>, bool)> {
+        let &LookedUp { ino, kind, generation, parent, entry, made_now, links_elsewhere } = found;
         if ino == Ino::ROOT || !self.hold(parent) {
             return Err(Error::Stale);
         }
@@ -236,9 +249,7 @@ impl Table {
         let inode = {
             let mut shard = self.shard(ino).lock();
             let inode = match shard.entry(ino) {
-                Entry::Occupied(known) if known.get().kind == kind && known.get().check_current().is_ok() => {
-                    known.get().clone()
-                }
+                Entry::Occupied(known) if known.get().is(found) => known.get().clone(),
                 Entry::Occupied(mut known) => {
                     let old = known.get();
                     let new = Inode::new(ino, kind, generation, Capability::Possible);
@@ -255,32 +266,28 @@ impl Table {
             inode.lookups.fetch_add(1, Ordering::Relaxed);
             inode
         };
-        if let Some(displaced) = displaced {
-            self.leave(&displaced);
+        if let Some(displaced) = &displaced {
+            self.leave(displaced);
         }
-        if !self.add_held(&inode, parent, entry) {
+        let only_name = kind == FileKind::Directory || links_elsewhere == Some(1);
+        if !self.add_held(&inode, parent, entry, only_name) {
             self.release(parent);
         }
-        Ok(inode)
+        Ok((inode, displaced.is_some()))
     }
 
-    /// Records a further name, without counting a lookup.
-    fn add_held(&self, inode: &Inode, parent: Ino, entry: &[u8]) -> bool {
-        let mut reach = inode.reach.lock();
-        if reach.all().any(|l| l.parent == parent && *l.entry == *entry) {
-            return false;
+    /// Records a further name, without counting a lookup. The parent is counted for it already; false if it has to be
+    /// uncounted.
+    fn add_held(&self, inode: &Inode, parent: Ino, entry: &[u8], only_name: bool) -> bool {
+        let recorded = inode.reach.lock().record(only_name, parent, entry);
+        self.uncount_replaced(&recorded);
+        recorded != Recorded::Not
+    }
+
+    fn uncount_replaced(&self, recorded: &Recorded) {
+        if let Recorded::InPlaceOf(parent) = recorded {
+            self.release(*parent);
         }
-        // A directory has one name; another that is remembered was moved away behind our back.
-        if inode.kind == FileKind::Directory
-            && let Some(old) = reach.first.take()
-        {
-            reach.add(Location { parent, entry: entry.into() });
-            drop(reach);
-            self.release(old.parent);
-            return true;
-        }
-        reach.add(Location { parent, entry: entry.into() });
-        true
     }
 
     /// Strikes out a name that is gone.
@@ -291,13 +298,25 @@ impl Table {
         }
     }
 
-    /// Notes that a name was moved.
+    /// Notes that a name was moved. The kernel may forget the inode meanwhile: its names are changed in one step.
     pub(super) fn move_location(&self, inode: &Inode, from: (Ino, &[u8]), to: (Ino, &[u8])) {
         if !self.hold(to.0) {
             return self.remove_location(inode, from.0, from.1);
         }
-        let known = inode.reach.lock().remove(from.0, from.1);
-        if !known || !self.add_held(inode, to.0, to.1) {
+        let (known, recorded) = {
+            let mut reach = inode.reach.lock();
+            let known = reach.remove(from.0, from.1);
+            (
+                known,
+                if known {
+                    reach.record(inode.kind == FileKind::Directory, to.0, to.1)
+                } else {
+                    Recorded::Not
+                },
+            )
+        };
+        self.uncount_replaced(&recorded);
+        if recorded == Recorded::Not {
             self.release(to.0);
         }
         if known {
@@ -419,17 +438,10 @@ impl Table {
     /// Uncounts an inode that left the table in its parents, and they in theirs: not by recursion, for
     /// paths may be deep.
     fn leave(&self, gone: &Inode) {
-        let mut parents: Vec<Ino> = Vec::new();
-        let take = |inode: &Inode, parents: &mut Vec<Ino>| {
-            let mut reach = inode.reach.lock();
-            parents.extend(reach.all().map(|l| l.parent));
-            reach.first = None;
-            reach.more = None;
-        };
-        take(gone, &mut parents);
+        let mut parents: Vec<Ino> = gone.reach.lock().leave().collect();
         while let Some(parent) = parents.pop() {
             if let Some(inode) = self.release_one(parent) {
-                take(&inode, &mut parents);
+                parents.extend(inode.reach.lock().leave());
             }
         }
     }
@@ -442,6 +454,11 @@ impl Table {
             let capacity = shard.len() * 2;
             shard.shrink_to(capacity);
         }
+    }
+
+    /// All inodes that are known.
+    pub(in crate::vault) fn all(&self) -> Vec<Arc<Inode>> {
+        self.shards.iter().flat_map(|shard| shard.lock().values().cloned().collect::<Vec<_>>()).collect()
     }
 
     /// How many inodes are known.

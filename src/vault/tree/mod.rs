@@ -2,6 +2,7 @@
 //! ciphers of names. Everything here works on names and descriptors, never on paths.
 
 mod attr;
+mod changed_elsewhere;
 mod clear_privileges;
 mod create;
 mod descriptors;
@@ -21,14 +22,17 @@ mod readdir;
 mod remove;
 mod rename;
 pub(super) mod xattr;
+mod xattr_support;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::{Error, FileKind, Result};
 use crate::ids::{AliasName, Ino, NodeGeneration};
 use crate::names::{LowerName, TreeCiphers};
-use crate::storage::{self, Access, Errno, FileHandle, Stat, Writable};
+use crate::storage::{self, Access, AnyFd, Errno, FileHandle, Stat, Writable};
+pub(super) use changed_elsewhere::PAUSES;
 use descriptors::Descriptors;
 use dir_cache::{Dir, DirCache};
 use dir_handles::DirHandles;
@@ -37,6 +41,7 @@ use generation::Generations;
 use inode::{Inode, Links, Pin, Table};
 use locks::{DirLocks, Mode};
 use name_cache::NameCache;
+use xattr_support::XattrSupport;
 
 /// The lower tree.
 pub(super) struct Tree {
@@ -50,7 +55,12 @@ pub(super) struct Tree {
     name_cache: NameCache,
     pub(super) handles: DirHandles,
     pub(super) generations: Generations,
+    xattr_support: XattrSupport,
     no_atime: bool,
+    /// The filesystem below was seen to lack RENAME_NOREPLACE.
+    no_noreplace: AtomicBool,
+    /// Whether another host changes the tree (`changed_elsewhere`).
+    others_write: bool,
     writable: Option<Writable>,
 }
 
@@ -89,9 +99,11 @@ impl Tree {
         if let Some(born) = stat.born {
             return Ok(self.generations.of(ino, born));
         }
-        if let Some(known) = self.inodes.find(ino).filter(|known| known.check_current().is_ok()) {
+        let known = self.inodes.find(ino).filter(|known| known.check_current().is_ok());
+        if let Some(known) = known.filter(|_| !self.others_write) {
             return Ok(known.generation);
         }
+        self.generations.lack_births();
         let handle = FileHandle::of(at, name)?;
         Ok(handle.map_or_else(NodeGeneration::default, |handle| NodeGeneration(handle.generation())))
     }
@@ -113,15 +125,16 @@ impl Tree {
         self.freeing_fds(|| self.descriptors.open(&open))
     }
 
-    /// As [`Tree::with_free_fd`], for what creates a file.
+    /// As [`Tree::with_free_fd`], for what creates a file, which `remove` removes.
     ///
     /// # Errors
     /// As [`Tree::with_free_fd`].
     pub(super) fn with_free_fd_to_create(
         &self,
         create: impl Fn() -> storage::Result<OwnedFd>,
+        remove: impl Fn() -> storage::Result<()>,
     ) -> storage::Result<OwnedFd> {
-        self.freeing_fds(|| self.descriptors.look().and_then(|()| create()))
+        self.freeing_fds(|| self.descriptors.create(&create, &remove))
     }
 
     fn freeing_fds(&self, open: impl Fn() -> storage::Result<OwnedFd>) -> storage::Result<OwnedFd> {
@@ -199,6 +212,8 @@ impl Tree {
                 Ok(dir) => match act(dir.fd(), &entry) {
                     Ok(Some(done)) => return Ok(Some(done)),
                     Ok(None) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+                    // The directory, or the file, is gone on a lower filesystem that says so.
+                    Err(Errno::STALE) if self.others_write => self.dirs.invalidate(parent),
                     Err(e) => return Err(e.into()),
                 },
                 Err(Error::Stale) => {}
@@ -210,7 +225,9 @@ impl Tree {
     }
 
     pub(super) fn is(&self, inode: &Inode, stat: &Stat) -> bool {
-        self.ino(stat).is_ok_and(|ino| ino == inode.ino) && stat.kind() == inode.kind
+        self.ino(stat).is_ok_and(|ino| ino == inode.ino)
+            && stat.kind() == inode.kind
+            && self.stands_for(inode, stat)
     }
 
     /// Stats an inode, open or not, with a name or without.
@@ -263,28 +280,24 @@ impl Tree {
     ///
     /// # Errors
     /// [`Error::Stale`] if its names lead elsewhere; what opening and `act` say.
-    pub(super) fn with_fd<T>(
-        &self,
-        inode: &Inode,
-        act: impl FnOnce(BorrowedFd<'_>) -> Result<T>,
-    ) -> Result<T> {
+    pub(super) fn with_fd<T>(&self, inode: &Inode, act: impl FnOnce(AnyFd<'_>) -> Result<T>) -> Result<T> {
         let done = self.with_any_fd(inode, act)?;
         inode.check_current()?;
         Ok(done)
     }
 
-    fn with_any_fd<T>(&self, inode: &Inode, act: impl FnOnce(BorrowedFd<'_>) -> Result<T>) -> Result<T> {
+    fn with_any_fd<T>(&self, inode: &Inode, act: impl FnOnce(AnyFd<'_>) -> Result<T>) -> Result<T> {
         if let Some(file) = inode.opened() {
-            return act(file.fd());
+            return act(file.fd().into());
         }
         if inode.kind == FileKind::Directory
             && let Some(dir) = self.dirs.get(inode.ino)
         {
-            return act(dir.fd());
+            return act(dir.fd().into());
         }
         match self.path_fd(inode)? {
-            Some(fd) => act(fd.as_fd()),
-            None => act(self.pinned(inode)?.as_fd()),
+            Some(fd) => act(AnyFd::path(fd.as_fd())),
+            None => act(AnyFd::path(self.pinned(inode)?.as_fd())),
         }
     }
 
@@ -292,7 +305,7 @@ impl Tree {
     pub(super) fn path_fd(&self, inode: &Inode) -> Result<Option<OwnedFd>> {
         self.by_name(inode, |dir, entry| {
             let fd = self.open_path(dir, entry)?;
-            Ok(self.is(inode, &storage::fstat(fd.as_fd())?).then_some(fd))
+            Ok(self.is(inode, &self.fstat(fd.as_fd())?).then_some(fd))
         })
     }
 
@@ -305,7 +318,7 @@ impl Tree {
     pub(super) fn open_lower(&self, inode: &Inode, access: Access) -> Result<(OwnedFd, Stat)> {
         let opened = self.by_name(inode, |dir, entry| {
             let fd = self.with_free_fd(|| storage::open_file(dir, entry, access))?;
-            let stat = storage::fstat(fd.as_fd())?;
+            let stat = self.fstat(fd.as_fd())?;
             Ok(self.is(inode, &stat).then_some((fd, stat)))
         });
         let fd = match opened {
@@ -344,9 +357,9 @@ impl Tree {
         let _leave = self.writable.ok_or(Errno::ACCESS)?;
         let before = storage::fstat(path)?.mode;
         // Not ours: then there is nothing to widen.
-        storage::chmod(path, before | 0o600).map_err(|_| Errno::ACCESS)?;
+        storage::chmod(AnyFd::path(path), before | 0o600).map_err(|_| Errno::ACCESS)?;
         let opened = self.with_free_fd(|| storage::reopen(path, access));
-        storage::chmod(path, before)?;
+        storage::chmod(AnyFd::path(path), before)?;
         Ok(opened?)
     }
 

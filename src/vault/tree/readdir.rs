@@ -7,7 +7,7 @@ use super::dir_cache::Dir;
 use super::locks::Mode;
 use crate::ids::{Handle, Ino};
 use crate::names::LowerKind;
-use crate::storage::{self, DirStream, RawEntry};
+use crate::storage::{self, DirStream, Errno, RawEntry};
 use crate::vault::{Damage, DirEntry, Error, FileKind, PlusSink, Result};
 
 /// An entry as it is shown.
@@ -80,13 +80,13 @@ impl Tree {
     ) -> Result<(Option<Damage>, u64)> {
         self.list(handle, cookie, |dir, shown| {
             let Some(entry) = shown.entry else { return Ok(each(None, shown.name, shown.next_cookie)) };
-            let stat = match self.stat_entry(dir, entry) {
-                Ok(Some(stat)) => stat,
+            let found = match self.find(dir, entry) {
+                Ok(Some(found)) => found,
                 Ok(None) => return Ok(true),
                 Err(Error::CrossDevice) => return Ok(each(None, shown.name, shown.next_cookie)),
                 Err(e) => return Err(e),
             };
-            let (inode, attr) = self.remember(dir, entry, &stat)?;
+            let (inode, attr) = self.remember(dir, entry, &found)?;
             let accepted = each(Some(&attr), shown.name, shown.next_cookie);
             if !accepted {
                 self.inodes.forget(inode.ino, 1);
@@ -107,6 +107,7 @@ impl Tree {
             ino => self.inodes.get(ino)?.parent().unwrap_or(Ino::ROOT),
         };
         let _lock = self.locks.one(open.ino, Mode::Shared);
+        self.reread_record(open.ino)?;
         let dir = match self.dir(open.ino) {
             Ok(dir) => dir,
             // Removed since it was opened: empty.
@@ -145,7 +146,12 @@ impl Tree {
         parent: Ino,
         each: &mut impl FnMut(&Dir, Shown<'_>) -> Result<bool>,
     ) -> Result<Listed> {
-        let Some(raw) = stream.next()? else { return Ok(Listed::End) };
+        let raw = match stream.next() {
+            // Removed since it was opened, by another host.
+            Err(Errno::NOENT | Errno::STALE) if self.others_write => None,
+            next => next?,
+        };
+        let Some(raw) = raw else { return Ok(Listed::End) };
         let RawEntry { name: entry, kind, next_cookie, .. } = raw;
         let dot = |ino| Shown { ino, kind: Some(FileKind::Directory), entry: None, name: entry, next_cookie };
         let accepted = match entry {
@@ -159,6 +165,13 @@ impl Tree {
                 // Its name may have been lost with the entry itself, since the lower filesystem gave it out: that was
                 // before the lock, perhaps a call ago.
                 Err(Error::Corrupt(found)) => {
+                    // Or it was removed and made again by another host meanwhile.
+                    if self.others_write
+                        && let Ok(Some((ino, name))) = self.shown_name(dir, &raw)
+                    {
+                        let shown = Shown { ino, kind, entry: Some(entry), name: &name, next_cookie };
+                        return Ok(if each(dir, shown)? { Listed::Given } else { Listed::Full });
+                    }
                     let gone = self.stat_entry(dir, entry)?.is_none();
                     return Ok(Listed::Hidden(Some(found).filter(|_| !gone)));
                 }

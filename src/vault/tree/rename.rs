@@ -1,7 +1,12 @@
 //! Renaming. Files and symlinks move as they are. A directory's id is made durable in its record before the
 //! directory first moves, on both sides of an exchange; a long name's companion before the entry.
+//!
+//! A rename that concerns a directory locks it beside the parents. Which that is shows only under the parents' locks, and all
+//! of an operation are taken in one call: so the first try locks the parents alone, which is enough for anything else, and a
+//! further one what the try before has found.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::Tree;
 use super::dir_cache::Dir;
@@ -59,21 +64,19 @@ impl Tree {
         if flags != RenameFlags::EXCHANGE && !replacing.contains(flags) {
             return Err(Error::Invalid("these rename flags"));
         }
+        // Nothing is done before what is found under the locks is what they are for.
+        let mut expected = (None, None);
         for _ in 0..TRIES {
-            // What is there decides what has to be locked; under the locks it is looked at again.
-            let expected = {
-                let _locks = self.locks.lock(&[(from.0, Mode::Shared), (to.0, Mode::Shared)]);
-                let (old, new) = (self.side(from.0, from.1)?, self.new_side(to, flags)?);
-                (self.dir_at(&old)?, self.dir_at(&new)?)
-            };
             let mut wanted = vec![(from.0, Mode::Exclusive), (to.0, Mode::Exclusive)];
             wanted.extend(expected.0.into_iter().chain(expected.1).map(|ino| (ino, Mode::Exclusive)));
             let _locks = self.locks.lock(&wanted);
             let old = self.side(from.0, from.1)?;
             let new = self.new_side(to, flags)?;
-            if (self.dir_at(&old)?, self.dir_at(&new)?) == expected {
+            let found = (self.dir_at(&old)?, self.dir_at(&new)?);
+            if found == expected {
                 return self.rename_locked(&old, &new, flags);
             }
+            expected = found;
         }
         Err(Error::Stale)
     }
@@ -146,11 +149,12 @@ impl Tree {
             _ => None,
         };
         let rename = |flags| storage::rename(old.dir.fd(), old.entry(), new.dir.fd(), new.entry(), flags);
-        let go = || match rename(flags) {
+        let go = || match rename(self.flags_below(flags)) {
             // The lower filesystem lacks it. Nothing has the new name, as was seen under this directory's lock, and
             // a thread that makes a name there replaces that: for users of the mount it is as good.
             Err(e) if flags == RenameFlags::NOREPLACE && storage::lacks_rename_flag(e) => {
-                rename(RenameFlags::empty())
+                // EINVAL is the answer to a directory moved into itself, too.
+                rename(RenameFlags::empty()).inspect(|()| self.no_noreplace.store(true, Ordering::Relaxed))
             }
             done => done,
         };
@@ -167,6 +171,12 @@ impl Tree {
             self.inodes.move_location(&moving, from, to);
         }
         gone.unwrap_or(Ok(false))
+    }
+
+    /// The flags of a rename that the lower filesystem is asked for: not the one that it is known to lack.
+    fn flags_below(&self, flags: RenameFlags) -> RenameFlags {
+        let lacks = flags == RenameFlags::NOREPLACE && self.no_noreplace.load(Ordering::Relaxed);
+        if lacks { RenameFlags::empty() } else { flags }
     }
 
     fn known(&self, side: &Side) -> Result<Option<Arc<Inode>>> {

@@ -1,5 +1,6 @@
 //! The namespace without a mount: on a vault in a temporary directory, looked at from both sides.
 
+mod changed_elsewhere;
 mod faults;
 mod inodes;
 mod listing;

@@ -48,6 +48,38 @@ fn a_line_that_is_taken_out_opens_nothing_any_more() {
 }
 
 #[test]
+fn an_edit_of_the_same_instant_and_length_is_seen() {
+    let (_dir, path) = place();
+    let credentials = Credentials::of(path.clone());
+    for round in 0..300 {
+        let (old, new) = (
+            format!("{ID} {SECRET} uid:{}\n", 1000 + round),
+            format!("{ID} {SECRET} uid:{}\n", 5000 + round),
+        );
+        write(&path, &old);
+        assert_eq!(credentials.grant(ID).unwrap().unwrap().principal, Principal::User(1000 + round));
+        write(&path, &new);
+        assert_eq!(credentials.grant(ID).unwrap().unwrap().principal, Principal::User(5000 + round));
+    }
+}
+
+#[test]
+fn times_of_a_change_settle() {
+    let now = UNIX_EPOCH + Duration::new(1000, 500);
+    let stamp = |modified, changed| Stamp { ino: 1, size: 1, modified, changed };
+    for (modified, changed, settled) in [
+        ((998, 500), (998, 500), true),
+        ((998, 501), (500, 0), false),
+        ((500, 0), (998, 501), false),
+        ((1000, 500), (500, 0), false),
+        ((1001, 0), (500, 0), false),
+        ((-5, 0), (500, 0), true),
+    ] {
+        assert_eq!(stamp(modified, changed).is_settled(now), settled, "{modified:?} {changed:?}");
+    }
+}
+
+#[test]
 fn a_file_that_others_have_access_to_is_refused() {
     let (dir, path) = place();
     write(&path, "");

@@ -4,14 +4,10 @@ use data_encoding::HEXLOWER;
 use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName};
 use rekeyfs::ids::Timestamp;
+use rekeyfs_sigv4::{ALGORITHM, TERMINATOR};
 
 use super::amz_date::AmzDate;
 use super::error::SignatureError;
-
-/// The one algorithm that is known.
-pub(super) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-/// What a scope ends with.
-pub(super) const TERMINATOR: &str = "aws4_request";
 
 const AMZ_DATE: &str = "x-amz-date";
 const AMZ_PREFIX: &str = "x-amz-";

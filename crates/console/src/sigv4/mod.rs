@@ -1,5 +1,5 @@
 //! AWS Signature Version 4, the server's side: whether a request was signed with the secret of the access key that it names.
-//! Bytes in, an answer out; no clock and no I/O. Source: "AWS Signature Version 4 for API requests" in AWS's IAM guide.
+//! Bytes in, an answer out; no clock and no I/O. What it has in common with a client's side is the crate `rekeyfs-sigv4`.
 //!
 //! What holds of a request that [`Claim::verify`] accepts:
 //!
@@ -18,13 +18,11 @@ mod amz_date;
 mod authorization;
 mod error;
 
-use data_encoding::HEXLOWER;
-use hmac::{Hmac, KeyInit, Mac};
 use hyper::HeaderMap;
-use sha2::{Digest, Sha256};
-use zeroize::Zeroizing;
+use hyper::header::HeaderValue;
+use rekeyfs_sigv4::CanonicalRequest;
+pub(crate) use rekeyfs_sigv4::SecretKey;
 
-use amz_date::AmzDate;
 pub(crate) use authorization::{Claim, Scope};
 pub(crate) use error::SignatureError;
 
@@ -34,34 +32,6 @@ pub(crate) struct Signed<'a> {
     pub(crate) method: &'a str,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) body: &'a [u8],
-}
-
-/// A secret access key: no Debug, wiped when it is dropped.
-#[derive(Clone)]
-pub(crate) struct SecretKey(Zeroizing<String>);
-
-impl SecretKey {
-    pub(crate) fn new(text: String) -> Self {
-        Self(Zeroizing::new(text))
-    }
-
-    /// The key that signs for one day, region and service.
-    fn signing_key(&self, date: &AmzDate, scope: &Scope) -> Zeroizing<[u8; 32]> {
-        let first = Zeroizing::new(format!("AWS4{}", self.0.as_str()));
-        let by_day = mac(first.as_bytes(), date.day().as_bytes());
-        let by_region = mac(by_day.as_slice(), scope.region.as_bytes());
-        let by_service = mac(by_region.as_slice(), scope.service.as_bytes());
-        mac(by_service.as_slice(), authorization::TERMINATOR.as_bytes())
-    }
-}
-
-fn keyed(key: &[u8]) -> Hmac<Sha256> {
-    // HMAC takes keys of any length.
-    <Hmac<Sha256> as KeyInit>::new_from_slice(key).unwrap_or_else(|_| unreachable!("HMAC takes any key"))
-}
-
-fn mac(key: &[u8], data: &[u8]) -> Zeroizing<[u8; 32]> {
-    Zeroizing::new(keyed(key).chain_update(data).finalize().into_bytes().into())
 }
 
 impl Claim {
@@ -75,49 +45,24 @@ impl Claim {
         scope: &Scope,
         signed: &Signed<'_>,
     ) -> Result<(), SignatureError> {
-        let canonical = canonical_request(signed, self.signed_headers());
-        let text = string_to_sign(self.date(), scope, &canonical);
-        let key = secret.signing_key(self.date(), scope);
-        let expected = keyed(key.as_slice()).chain_update(text.as_bytes());
-        expected.verify_slice(self.signature()).map_err(|_| SignatureError::Mismatch)
+        let date = self.date().to_string();
+        let scope = rekeyfs_sigv4::Scope { date: &date, region: &scope.region, service: scope.service };
+        let request = signed.canonical(self.signed_headers());
+        if scope.is_signed(secret, &request, self.signature()) {
+            Ok(())
+        } else {
+            Err(SignatureError::Mismatch)
+        }
     }
 }
 
-/// The request in the one form that both sides hash.
-fn canonical_request(signed: &Signed<'_>, signed_headers: &[String]) -> String {
-    let mut out = format!("{}\n/\n\n", signed.method);
-    for name in signed_headers {
-        let values: Vec<String> = signed
-            .headers
-            .get_all(name)
-            .iter()
-            .map(|value| canonical_value(&String::from_utf8_lossy(value.as_bytes())))
-            .collect();
-        out.push_str(&format!("{name}:{}\n", values.join(",")));
+impl Signed<'_> {
+    /// With these headers as the signed ones.
+    fn canonical(&self, signed_headers: &[String]) -> CanonicalRequest {
+        let values = |name: &String| self.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+        let headers = signed_headers.iter().map(|name| (name.as_str(), values(name)));
+        CanonicalRequest::new(self.method, headers, self.body)
     }
-    out.push_str(&format!(
-        "\n{}\n{}",
-        signed_headers.join(";"),
-        HEXLOWER.encode(&Sha256::digest(signed.body))
-    ));
-    out
-}
-
-/// Without spaces at its ends, and one space where there are several.
-fn canonical_value(value: &str) -> String {
-    value.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
-}
-
-fn string_to_sign(date: &AmzDate, scope: &Scope, canonical: &str) -> String {
-    format!(
-        "{}\n{date}\n{}/{}/{}/{}\n{}",
-        authorization::ALGORITHM,
-        date.day(),
-        scope.region,
-        scope.service,
-        authorization::TERMINATOR,
-        HEXLOWER.encode(&Sha256::digest(canonical.as_bytes()))
-    )
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
+use data_encoding::HEXLOWER;
 use hyper::header::{HeaderName, HeaderValue};
 use proptest::prelude::*;
 use rekeyfs::ids::Timestamp;
 
+use super::amz_date::AmzDate;
 use super::*;
 
 /// Of AWS's test suite (aws-sig-v4-test-suite): the same credentials, date and scope in all of it.
@@ -56,10 +58,9 @@ fn check(headers: &HeaderMap, method: &str, body: &[u8], now: Timestamp) -> Resu
 /// The signature that the secret makes, as a client makes it.
 fn signature(headers: &HeaderMap, signed_headers: &str, method: &str, body: &[u8]) -> String {
     let names: Vec<String> = signed_headers.split(';').map(str::to_owned).collect();
-    let canonical = canonical_request(&Signed { method, headers, body }, &names);
-    let date = AmzDate::parse(DATE).unwrap();
-    let key = SecretKey::new(SECRET.to_owned()).signing_key(&date, &scope());
-    HEXLOWER.encode(mac(key.as_slice(), string_to_sign(&date, &scope(), &canonical).as_bytes()).as_slice())
+    let request = Signed { method, headers, body }.canonical(&names);
+    let signed = rekeyfs_sigv4::Scope { date: DATE, region: "us-east-1", service: "service" };
+    HEXLOWER.encode(&signed.sign(&SecretKey::new(SECRET.to_owned()), &request))
 }
 
 /// A request of that suite: method, headers, body, the names of the signed headers, the published signature.

@@ -82,6 +82,15 @@ locked_key!(
     /// A slot's key-encryption key: what a passphrase, key file or recovery key yields. Stored nowhere.
     SlotKek
 );
+locked_key!(
+    /// What a custodian wraps instead of the root key: drawn for one unlock slot, and stored only in what the custodian made
+    /// of it.
+    CustodyKek
+);
+locked_key!(
+    /// What a FIDO2 authenticator computes from the salt of an unlock slot (CTAP2's extension hmac-secret).
+    AuthenticatorSecret
+);
 
 impl RootKey {
     /// Seals the keyring body: XChaCha20-Poly1305 with a random nonce. Returns nonce (24) ‖ ciphertext ‖ tag.
@@ -117,6 +126,11 @@ impl RootKey {
     /// By which a host recognizes it.
     pub fn commitment(&self, vault: VaultId) -> RootCommitment {
         self.endorsement(vault).commitment(vault)
+    }
+
+    /// The key that authenticates the records of the hosts that have the vault mounted.
+    pub fn host_record_key(&self, vault: VaultId) -> HostRecordKey {
+        HostRecordKey(derived_locked(self.expose(), labels::HOST_RECORD, &[vault.as_bytes()]))
     }
 
     /// The key that seals import tokens.
@@ -156,6 +170,22 @@ impl SlotKek {
     ) -> Result<RootKey, AuthError> {
         let key = derived(self.expose(), labels::SLOT_WRAP, &[vault.as_bytes(), slot.as_bytes()]);
         Locked::try_init(|out| seal::gcm_unwrap(&key, aad, wrapped, out)).map(RootKey)
+    }
+}
+
+impl AuthenticatorSecret {
+    /// Wraps the KEK of the slot: XChaCha20-Poly1305 with a random nonce.
+    pub fn wrap_kek(&self, aad: &[u8], kek: &CustodyKek) -> Wrapped {
+        seal::wrap32(&derived(self.expose(), labels::FIDO2_WRAP, &[]), aad, kek.expose())
+    }
+
+    /// Unwraps what [`AuthenticatorSecret::wrap_kek`] made.
+    ///
+    /// # Errors
+    /// [`AuthError`] for another secret or AAD as for changed bytes.
+    pub fn unwrap_kek(&self, aad: &[u8], wrapped: &Wrapped) -> Result<CustodyKek, AuthError> {
+        let key = derived(self.expose(), labels::FIDO2_WRAP, &[]);
+        Locked::try_init(|out| seal::unwrap32(&key, aad, wrapped, out)).map(CustodyKek)
     }
 }
 
@@ -227,6 +257,12 @@ impl WrappingKey {
         seal::wrap32(self.0.expose(), &context.aad(), &dek.0)
     }
 
+    /// Wraps the DEK of a new file, whose id the context bears.
+    pub fn wrap_new(&self, context: &WrapContext, new: NewFile) -> (Wrapped, Dek) {
+        let wrapped = seal::wrap32_with(self.0.expose(), &context.aad(), &new.dek.0, new.nonce);
+        (wrapped, new.dek)
+    }
+
     /// Unwraps a DEK.
     ///
     /// # Errors
@@ -253,6 +289,33 @@ impl WrappingKey {
 
 /// A file's data key.
 pub struct Dek(Secret);
+
+/// What a new file draws, in one call: its id, its DEK, and the nonce with which that is wrapped for the first time. It is
+/// used up by that, so the nonce is never used again.
+pub struct NewFile {
+    id: FileId,
+    dek: Dek,
+    nonce: seal::Nonce,
+}
+
+impl NewFile {
+    /// A new one.
+    pub fn draw() -> Self {
+        let mut drawn = Zeroizing::new([0; 16 + 32 + seal::NONCE]);
+        random::fill(&mut *drawn);
+        let mut dek = Dek(Box::new(Zeroizing::new([0; 32])));
+        let (mut id, mut nonce) = ([0; 16], [0; seal::NONCE]);
+        id.copy_from_slice(&drawn[..16]);
+        dek.0.copy_from_slice(&drawn[16..48]);
+        nonce.copy_from_slice(&drawn[48..]);
+        Self { id: FileId::from_random(id), dek, nonce }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> FileId {
+        self.id
+    }
+}
 
 impl Dek {
     /// A new one.
@@ -285,6 +348,24 @@ impl HeaderMacKey {
     /// HMAC-SHA256 over `data`.
     pub fn mac(&self, data: &[u8]) -> [u8; 32] {
         hmac_sha256(&self.0, data)
+    }
+
+    /// Checks a MAC in constant time.
+    ///
+    /// # Errors
+    /// [`AuthError`] if it isn't this one's.
+    pub fn verify(&self, data: &[u8], tag: &[u8; 32]) -> Result<(), AuthError> {
+        if bool::from(self.mac(data).ct_eq(tag)) { Ok(()) } else { Err(AuthError) }
+    }
+}
+
+/// Authenticates the records of the hosts that have the vault mounted.
+pub struct HostRecordKey(Locked<32>);
+
+impl HostRecordKey {
+    /// HMAC-SHA256 over `data`.
+    pub fn mac(&self, data: &[u8]) -> [u8; 32] {
+        hmac_sha256(self.0.expose(), data)
     }
 
     /// Checks a MAC in constant time.

@@ -19,10 +19,14 @@ pub const IMPORT_TOKEN: Label = Label(b"import-token");
 pub const ENDORSEMENT: Label = Label(b"endorsement");
 /// A root key's endorsement → the root key's commitment, by which a host recognizes it; context: vault id.
 pub const ROOT_COMMITMENT: Label = Label(b"root-commitment");
+/// Root key → key that authenticates the records of hosts; context: vault id.
+pub const HOST_RECORD: Label = Label(b"host-record");
 /// Imported key material → its id, by which it is recognized; context: key id.
 pub const MATERIAL_ID: Label = Label(b"material-id");
 /// Slot KEK → key that wraps the root key; context: vault id, slot id.
 pub const SLOT_WRAP: Label = Label(b"slot-wrap");
+/// What a FIDO2 authenticator computes from a slot's salt → key that wraps the slot's custody KEK; no context.
+pub const FIDO2_WRAP: Label = Label(b"fido2-wrap");
 /// Backing key material → wrapping key; context: vault id, key id, version u32.
 pub const WRAP: Label = Label(b"wrap");
 /// Backing key material → key of blobs, which are no wraps of files' DEKs; context: vault id, key id, version u32.

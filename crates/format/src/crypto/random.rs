@@ -32,4 +32,4 @@ macro_rules! random_id {
     };
 }
 
-random_id!(VaultId, FileId, KeyId, SlotId, TreeKeyId);
+random_id!(VaultId, FileId, KeyId, SlotId, TreeKeyId, MemberId);

@@ -21,6 +21,7 @@ use super::random;
 pub const OVERHEAD: usize = NONCE + TAG;
 /// Bytes of a nonce, which comes first and is random for each sealing.
 pub const NONCE: usize = 24;
+pub(super) type Nonce = [u8; NONCE];
 /// Bytes of a tag, which comes last.
 pub const TAG: usize = 16;
 const KEY: usize = 32;
@@ -59,8 +60,20 @@ pub(super) fn open(key: &[u8; 32], aad: &[u8], sealed: &[u8]) -> Result<Zeroizin
 }
 
 pub(super) fn wrap32(key: &[u8; 32], aad: &[u8], secret: &[u8; 32]) -> Wrapped {
+    wrap32_with(key, aad, secret, random::array())
+}
+
+/// As [`wrap32`], with a nonce that was drawn for it and is used for nothing else.
+pub(super) fn wrap32_with(key: &[u8; 32], aad: &[u8], secret: &[u8; 32], nonce: Nonce) -> Wrapped {
     let mut out = [0; size_of::<Wrapped>()];
-    out.copy_from_slice(&seal(key, aad, secret));
+    out[..NONCE].copy_from_slice(&nonce);
+    out[NONCE..NONCE + KEY].copy_from_slice(secret);
+    let cipher = XChaCha20Poly1305::new(key.into());
+    let inner = InOutBuf::from(&mut out[NONCE..NONCE + KEY]);
+    match cipher.encrypt_inout_detached(&nonce.into(), aad, inner) {
+        Ok(tag) => out[NONCE + KEY..].copy_from_slice(&tag),
+        Err(_) => panic!("XChaCha20-Poly1305 refuses only more than 256 GiB, which is never given to it"),
+    }
     out
 }
 

@@ -15,6 +15,30 @@ fn context() -> WrapContext {
 }
 
 #[test]
+fn what_a_new_file_draws_is_wrapped_as_any_dek_and_never_the_same() {
+    let key = KeyMaterial::generate().wrapping_key(VaultId::random(), context().backing);
+    let mut drawn = Vec::new();
+    for _ in 0..64 {
+        let new = NewFile::draw();
+        let context = WrapContext { file: new.id(), ..context() };
+        let (wrapped, dek) = key.wrap_new(&context, new);
+        let again = key.unwrap_dek(&context, &wrapped).unwrap();
+        let print = |dek: &Dek| dek.header_mac_key(context.file).mac(b"x").to_vec();
+        assert_eq!(print(&dek), print(&again));
+        let nonce = wrapped[..crate::crypto::seal::NONCE].to_vec();
+        drawn.extend([
+            context.file.as_bytes().to_vec(),
+            nonce,
+            dek.header_mac_key(FileId::from_random([0; 16])).mac(b"x").to_vec(),
+        ]);
+    }
+    let all = drawn.len();
+    drawn.sort();
+    drawn.dedup();
+    assert_eq!(drawn.len(), all, "ids, nonces and DEKs are drawn for each file");
+}
+
+#[test]
 fn wrapped_dek_is_bound_to_its_context() {
     let context = context();
     let key = KeyMaterial::generate().wrapping_key(context.vault, context.backing);

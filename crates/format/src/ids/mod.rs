@@ -78,6 +78,10 @@ uuid_id!(
     /// A tree key, under which names, symlinks, xattrs and directory records are encrypted.
     TreeKeyId
 );
+uuid_id!(
+    /// A mount among those that share a vault; a new one comes with each.
+    MemberId
+);
 
 /// A directory's id: the AAD of the names in it. Derived, or stored in its record.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

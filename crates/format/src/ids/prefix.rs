@@ -32,6 +32,11 @@ impl IdPrefix {
     /// The fewest digits: fewer would soon begin several ids.
     pub const SHORTEST: usize = 4;
 
+    /// Whether the id that this text is begins like this.
+    pub fn begins(&self, id: &str) -> bool {
+        digits(id).starts_with(&self.0)
+    }
+
     /// The one of these ids that begins like this.
     ///
     /// # Errors
@@ -40,8 +45,7 @@ impl IdPrefix {
         &self,
         ids: impl IntoIterator<Item = I>,
     ) -> Result<I, NotOne<I>> {
-        let mut found: Vec<I> =
-            ids.into_iter().filter(|id| digits(&id.to_string()).starts_with(&self.0)).collect();
+        let mut found: Vec<I> = ids.into_iter().filter(|id| self.begins(&id.to_string())).collect();
         found.sort();
         found.dedup();
         match found[..] {

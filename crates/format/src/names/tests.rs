@@ -308,9 +308,14 @@ fn each_purpose_has_its_key() {
     assert_eq!(xattrs.plain_name(&[&b"user.rkf."[..], &encode64(&name)].concat()), None);
 }
 
+/// The bytes of a name: neither NUL nor a slash. Of names of any bytes most have one of them, and drawing them again ends some time.
+fn byte() -> impl Strategy<Value = u8> {
+    prop_oneof![46 => 1..=b'.', 208 => b'0'..=255]
+}
+
 proptest! {
     #[test]
-    fn any_name_round_trips(name in prop::collection::vec(any::<u8>(), 1..=MAX_NAME), id in any::<[u8; 16]>()) {
+    fn any_name_round_trips(name in prop::collection::vec(byte(), 1..=MAX_NAME), id in any::<[u8; 16]>()) {
         prop_assume!(check_new(&name).is_ok());
         let cipher = NameCipher::new(&tree());
         let lower = cipher.encrypt(DirId(id), &name);

@@ -1,6 +1,7 @@
 //! Why an unlock slot wasn't opened.
 
 use super::cost::{MAX_SLOTS, SlotCost};
+use super::custody::MAX_CUSTODIAN_SLOTS;
 use super::secret::SecretKind;
 use crate::ids::SlotId;
 
@@ -48,6 +49,11 @@ pub enum UnlockError {
         /// What they ask for.
         cost: SlotCost,
     },
+    /// As many custodians' slots as are tried.
+    #[error(
+        "the keyring has {MAX_CUSTODIAN_SLOTS} slots of custodians already, and no more are tried; remove one first"
+    )]
+    TooManyCustodians,
     /// The key backup isn't sealed for age recipients.
     #[error("this key backup isn't sealed for age recipients; leave --identity out")]
     NoAgeSlot,

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 
 use zeroize::Zeroizing;
 
+use super::custody::{HeldKek, KIND as CUSTODIAN};
 use super::recovery::RecoveryKey;
 
 /// Length of a key file, in bytes.
@@ -18,6 +19,8 @@ pub enum Secret {
     KeyFile(Zeroizing<[u8; KEY_FILE_LEN]>),
     /// A recovery key.
     Recovery(RecoveryKey),
+    /// The KEK of a custodian's slot.
+    Custodian(HeldKek),
 }
 
 /// The kind of a secret, and of the slot that it opens.
@@ -29,6 +32,8 @@ pub enum SecretKind {
     KeyFile,
     /// A recovery key: 32 random bytes, written as base32.
     Recovery,
+    /// 32 random bytes that a custodian has wrapped.
+    Custodian,
 }
 
 impl SecretKind {
@@ -38,6 +43,7 @@ impl SecretKind {
             Self::Passphrase => "passphrase",
             Self::KeyFile => "keyfile",
             Self::Recovery => "recovery",
+            Self::Custodian => CUSTODIAN,
         }
     }
 
@@ -47,6 +53,7 @@ impl SecretKind {
             Self::Passphrase => 1,
             Self::KeyFile => 2,
             Self::Recovery => 3,
+            Self::Custodian => 4,
         }
     }
 }
@@ -57,6 +64,7 @@ impl fmt::Display for SecretKind {
             Self::Passphrase => "passphrase",
             Self::KeyFile => "key file",
             Self::Recovery => "recovery key",
+            Self::Custodian => "custodian's key",
         })
     }
 }
@@ -95,6 +103,7 @@ impl Secret {
             Self::Passphrase(_) => SecretKind::Passphrase,
             Self::KeyFile(_) => SecretKind::KeyFile,
             Self::Recovery(_) => SecretKind::Recovery,
+            Self::Custodian(_) => SecretKind::Custodian,
         }
     }
 }

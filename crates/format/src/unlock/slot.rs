@@ -3,8 +3,9 @@
 //! ```text
 //! in JSON    {"id", "type", "created", "salt" and "kdf" (of a passphrase), "wrapped"}, in base64 where it is bytes
 //! wrapped    nonce (12) | root key, encrypted (32) | tag (16): crypto/seal.rs
-//! AAD        vault id (16) | slot id (16) | type u8 (1 passphrase, 2 key file, 3 recovery key)
+//! AAD        vault id (16) | slot id (16) | type u8 (1 passphrase, 2 key file, 3 recovery key, 4 custodian)
 //!            of a passphrase also: salt (16) | memory in KiB u32 | passes u32 | lanes u32
+//!            of a custodian also: the digest of what the slot says (32): custody/mod.rs, which has its JSON too
 //! ```
 
 use serde::de::Error as _;
@@ -13,6 +14,7 @@ use subtle::ConstantTimeEq;
 
 use super::age::{self, AgeOpened, AgeSlot};
 use super::base64::Base64;
+use super::custody::{self, CustodianSlot, Custody, HeldKek, MAX_CUSTODIAN_SLOTS};
 use super::error::UnlockError;
 use super::limit::CostBounds;
 use super::secret::{Secret, SecretKind};
@@ -35,14 +37,15 @@ pub struct Slot {
 }
 
 /// The kinds that this program can open, as in the header.
-const KNOWN: [&str; 3] = ["passphrase", "keyfile", "recovery"];
+const KNOWN: [&str; 4] = ["passphrase", "keyfile", "recovery", custody::KIND];
 
 /// The kind of secret and what else its KEK is made of.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Lock {
     Passphrase { salt: [u8; SALT], kdf: KdfParams },
     KeyFile,
     Recovery,
+    Custodian(Box<Custody>),
 }
 
 /// What is known of a slot without a secret.
@@ -50,12 +53,14 @@ enum Lock {
 pub struct SlotInfo {
     /// Its id; none if the slot is of a kind that this program doesn't know and has none.
     pub id: Option<SlotId>,
-    /// Its kind, as in the header: `passphrase`, `keyfile`, `recovery`, or one of a newer program.
+    /// Its kind, as in the header: `passphrase`, `keyfile`, `recovery`, `custodian`, or one of a newer program.
     pub kind: String,
     /// When it was made.
     pub created: Option<Timestamp>,
     /// Argon2id costs of a passphrase slot.
     pub kdf: Option<KdfParams>,
+    /// What a custodian's slot says.
+    pub custody: Option<Custody>,
 }
 
 impl SlotInfo {
@@ -71,35 +76,44 @@ impl Lock {
             Self::Passphrase { .. } => SecretKind::Passphrase,
             Self::KeyFile => SecretKind::KeyFile,
             Self::Recovery => SecretKind::Recovery,
+            Self::Custodian(_) => SecretKind::Custodian,
         }
     }
 
     fn aad(&self, vault: VaultId, slot: SlotId) -> Vec<u8> {
         let mut aad = [vault.as_bytes().as_slice(), slot.as_bytes(), &[self.kind().number()]].concat();
-        if let Self::Passphrase { salt, kdf } = self {
-            aad.extend_from_slice(salt);
-            for cost in [kdf.memory_kib, kdf.passes, kdf.lanes] {
-                aad.extend_from_slice(&cost.to_le_bytes());
+        match self {
+            Self::Passphrase { salt, kdf } => {
+                aad.extend_from_slice(salt);
+                for cost in [kdf.memory_kib, kdf.passes, kdf.lanes] {
+                    aad.extend_from_slice(&cost.to_le_bytes());
+                }
             }
+            Self::Custodian(custody) => aad.extend_from_slice(&custody.digest()),
+            Self::KeyFile | Self::Recovery => {}
         }
         aad
     }
 
-    /// The KEK that a secret yields; `None` if it is of another kind.
-    fn kek(&self, secret: &Secret) -> Option<Result<SlotKek, KdfError>> {
+    /// The KEK that a secret yields; `None` if it is of another kind, or the custodian's of another slot.
+    fn kek(&self, slot: SlotId, secret: &Secret) -> Option<Result<SlotKek, KdfError>> {
         match (self, secret) {
             (Self::Passphrase { salt, kdf }, Secret::Passphrase(passphrase)) => {
                 Some(password::derive_kek(passphrase, salt, *kdf))
             }
             (Self::KeyFile, Secret::KeyFile(key)) => Some(Ok(SlotKek::from_bytes(key))),
             (Self::Recovery, Secret::Recovery(key)) => Some(Ok(SlotKek::from_bytes(key.expose()))),
+            (Self::Custodian(_), Secret::Custodian(held)) if held.slot == slot => {
+                Some(Ok(SlotKek::from_bytes(&held.kek)))
+            }
             _ => None,
         }
     }
 }
 
 impl Slot {
-    /// Seals `root` under `secret` in a new slot with a new id (and salt): a slot's KEK is used once.
+    /// Seals `root` under `secret` in a new slot with a new id (and salt): a slot's KEK is used once. A custodian has wrapped
+    /// its KEK for an id already.
     ///
     /// # Errors
     /// [`KdfError`] if Argon2id can't run with `kdf`, which only passphrases use.
@@ -110,6 +124,7 @@ impl Slot {
         kdf: KdfParams,
         now: Timestamp,
     ) -> Result<Self, KdfError> {
+        let mut id = SlotId::random();
         let (lock, kek) = match secret {
             Secret::Passphrase(passphrase) => {
                 let salt = random::array();
@@ -117,8 +132,11 @@ impl Slot {
             }
             Secret::KeyFile(key) => (Lock::KeyFile, SlotKek::from_bytes(key)),
             Secret::Recovery(key) => (Lock::Recovery, SlotKek::from_bytes(key.expose())),
+            Secret::Custodian(held) => {
+                id = held.slot;
+                (Lock::Custodian(Box::new(held.custody.clone())), SlotKek::from_bytes(&held.kek))
+            }
         };
-        let id = SlotId::random();
         let wrapped = kek.wrap_root(vault, id, &lock.aad(vault, id), root);
         Ok(Self { id, created: now, lock, wrapped })
     }
@@ -132,7 +150,15 @@ impl Slot {
     pub fn kdf(&self) -> Option<KdfParams> {
         match &self.lock {
             Lock::Passphrase { kdf, .. } => Some(*kdf),
-            Lock::KeyFile | Lock::Recovery => None,
+            Lock::KeyFile | Lock::Recovery | Lock::Custodian(_) => None,
+        }
+    }
+
+    /// What a custodian's slot says.
+    fn custody(&self) -> Option<&Custody> {
+        match &self.lock {
+            Lock::Custodian(custody) => Some(custody),
+            Lock::Passphrase { .. } | Lock::KeyFile | Lock::Recovery => None,
         }
     }
 
@@ -144,7 +170,7 @@ impl Slot {
     fn open(&self, vault: VaultId, secret: &Secret) -> Result<RootKey, UnlockError> {
         let wrong = UnlockError::WrongSecret(secret.kind());
         self.check_caps()?;
-        let kek = match self.lock.kek(secret) {
+        let kek = match self.lock.kek(self.id, secret) {
             Some(Ok(kek)) => kek,
             Some(Err(_)) => return Err(UnlockError::NoMemory(self.id, self.memory_mib())),
             None => return Err(wrong),
@@ -165,7 +191,8 @@ impl Slot {
 
     fn info(&self) -> SlotInfo {
         let (kind, kdf) = (self.kind().name().to_owned(), self.kdf());
-        SlotInfo { id: Some(self.id), kind, created: Some(self.created), kdf }
+        let custody = self.custody().cloned();
+        SlotInfo { id: Some(self.id), kind, created: Some(self.created), kdf, custody }
     }
 }
 
@@ -218,6 +245,14 @@ impl Slots {
         Err(failure)
     }
 
+    /// Whether these are no more than a header may have: nothing is tried, or asked, for one that has more.
+    ///
+    /// # Errors
+    /// [`UnlockError::TooManySlots`].
+    pub fn check_number(&self, bounds: impl Into<CostBounds>) -> Result<(), UnlockError> {
+        bounds.into().admits_all(self.0.len(), std::iter::empty())
+    }
+
     /// Whether a keyring with these slots and one more can be opened within `bounds`.
     ///
     /// # Errors
@@ -225,6 +260,9 @@ impl Slots {
     pub fn can_add(&self, slot: &Slot, bounds: impl Into<CostBounds>) -> Result<(), UnlockError> {
         let bounds = bounds.into();
         let same = self.known().filter(|known| known.kind() == slot.kind());
+        if slot.custody().is_some() && same.clone().count() >= MAX_CUSTODIAN_SLOTS {
+            return Err(UnlockError::TooManyCustodians);
+        }
         let tried = |known: &&Slot| known.check_caps().and(bounds.admits(known.id, known.kdf())).is_ok();
         bounds.admits_all(self.0.len() + 1, same.filter(tried).chain([slot]).map(Slot::kdf))
     }
@@ -293,12 +331,32 @@ impl Slots {
         self.known().find(|s| s.id == id).map(Slot::kind)
     }
 
+    /// The slot that a secret is tried with, where it is one.
+    pub fn tried_with(&self, secret: &Secret) -> Option<SlotId> {
+        if let Secret::Custodian(held) = secret {
+            return Some(held.slot);
+        }
+        let mut of_its_kind = self.known().filter(|slot| slot.kind() == secret.kind());
+        of_its_kind.next().filter(|_| of_its_kind.next().is_none()).map(Slot::id)
+    }
+
+    /// Whether a secret that somebody has opens this without the slot `but`. A custodian is none: it may be out of reach, or
+    /// lose its key.
+    pub fn opens_without(&self, but: Option<SlotId>) -> bool {
+        self.known().any(|slot| Some(slot.id) != but && slot.kind() != SecretKind::Custodian)
+    }
+
+    /// Whether this custodian's slot is there, as it was read.
+    pub fn has(&self, held: &HeldKek) -> bool {
+        self.known().any(|slot| slot.id == held.slot && slot.custody() == Some(&held.custody))
+    }
+
     /// How many slots this program can open.
     pub fn usable(&self) -> usize {
         self.known().count()
     }
 
-    fn known(&self) -> impl Iterator<Item = &Slot> {
+    fn known(&self) -> impl Iterator<Item = &Slot> + Clone {
         self.0.iter().filter_map(|e| match e {
             SlotEntry::Known(slot) => Some(slot),
             SlotEntry::Age(_) | SlotEntry::Unknown(_) => None,
@@ -315,12 +373,14 @@ impl SlotEntry {
                 kind: age::KIND.to_owned(),
                 created: Some(slot.created),
                 kdf: None,
+                custody: None,
             },
             Self::Unknown(value) => SlotInfo {
                 id: value.get("id").and_then(|v| v.as_str()?.parse().ok()),
                 kind: value.get("type").and_then(|v| v.as_str()).unwrap_or_default().to_owned(),
                 created: value.get("created").and_then(|v| v.as_i64()).map(Timestamp),
                 kdf: None,
+                custody: None,
             },
         }
     }
@@ -345,7 +405,7 @@ impl From<&Slot> for SlotJson {
     fn from(slot: &Slot) -> Self {
         let (salt, kdf) = match slot.lock {
             Lock::Passphrase { salt, kdf } => (Some(Base64(salt)), Some(kdf)),
-            Lock::KeyFile | Lock::Recovery => (None, None),
+            Lock::KeyFile | Lock::Recovery | Lock::Custodian(_) => (None, None),
         };
         let (id, created, wrapped) = (slot.id, slot.created, Base64(slot.wrapped));
         Self { id, kind: slot.kind().name().to_owned(), created, salt, kdf, wrapped }
@@ -357,6 +417,12 @@ impl SlotEntry {
         let kind = value.get("type").and_then(|v| v.as_str()).ok_or("a slot without a type")?.to_owned();
         if kind == age::KIND {
             return serde_json::from_value(value).map(Self::Age).map_err(|e| format!("an age slot: {e}"));
+        }
+        if kind == custody::KIND {
+            let slot: CustodianSlot =
+                serde_json::from_value(value).map_err(|e| format!("a custodian's slot: {e}"))?;
+            let CustodianSlot { id, created, custody, wrapped } = slot;
+            return Ok(Self::Known(Slot { id, created, lock: Lock::Custodian(Box::new(custody)), wrapped }));
         }
         if !KNOWN.contains(&kind.as_str()) {
             return Ok(Self::Unknown(value));
@@ -381,6 +447,10 @@ impl Serialize for Slots {
 impl Serialize for SlotEntry {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
+            Self::Known(Slot { id, created, lock: Lock::Custodian(custody), wrapped }) => {
+                let custody = Custody::clone(custody);
+                CustodianSlot { id: *id, created: *created, custody, wrapped: *wrapped }.serialize(serializer)
+            }
             Self::Known(slot) => SlotJson::from(slot).serialize(serializer),
             Self::Age(slot) => slot.serialize(serializer),
             Self::Unknown(value) => value.serialize(serializer),

@@ -260,7 +260,8 @@ fn forged_slots_are_refused_at_once_by_number_and_by_cost() {
     let wrong = alone.unlock(vault, &passphrase("b"), USUAL).err().unwrap();
     assert!(matches!(wrong, UnlockError::TooCostly { memory_mib: 4096, passes: 64, .. }), "{wrong}");
     assert!(!wrong.is_wrong_secret());
-    assert!(began.elapsed() < Duration::from_secs(2));
+    // One of those that are too costly takes minutes.
+    assert!(began.elapsed() < Duration::from_secs(30));
     // Without bounds they are.
     assert!(forged(&good, 100, 64, 1).unlock(vault, &secret, CostBounds::None).is_ok());
     assert!(forged(&good, 100, 64, 1).unlock(vault, &secret, USUAL).is_err());

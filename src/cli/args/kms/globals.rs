@@ -24,7 +24,6 @@ const IGNORED: &[Global] = &[
     valued("ca-bundle"),
     valued("cli-connect-timeout"),
     valued("cli-read-timeout"),
-    valued("color"),
     flag("debug"),
     flag("no-cli-auto-prompt"),
     flag("no-cli-pager"),
@@ -34,8 +33,13 @@ const IGNORED: &[Global] = &[
 ];
 
 /// Those that have an effect, and whether a value follows.
-const USED: &[Global] =
-    &[valued("output"), valued("query"), valued("cli-binary-format"), valued("cli-timestamp-format")];
+const USED: &[Global] = &[
+    valued("output"),
+    valued("query"),
+    valued("color"),
+    valued("cli-binary-format"),
+    valued("cli-timestamp-format"),
+];
 
 /// How the text of a parameter that is bytes is read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]

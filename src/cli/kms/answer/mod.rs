@@ -2,6 +2,7 @@
 //! `--output` names. JSON, YAML and tables are of a whole list; text and the stream of YAML are made page by page, and so
 //! is what a query finds for them.
 
+mod paint;
 mod plain;
 mod query;
 mod table;
@@ -13,13 +14,15 @@ use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 use serde_json::{Value, json};
 
+use paint::Paint;
 pub(super) use query::Query;
 use text::{Made, text};
 
 use super::paging::Pages;
-use crate::cli::args::{self, Output, TimestampFormat};
+use crate::cli::args::{self, Colour, Output, TimestampFormat};
 use crate::cli::exit::{Exit, Failure, Outcome};
-use crate::cli::{local_time, output, terminal};
+use crate::cli::{output, terminal};
+use crate::local_time;
 
 /// Columns of a table that goes to no terminal, or to one that hasn't said how many it has.
 const NO_TERMINAL: usize = 80;
@@ -29,6 +32,7 @@ pub(super) struct Form {
     pub(super) output: Output,
     pub(super) query: Option<Query>,
     pub(super) times: TimestampFormat,
+    pub(super) paint: Paint,
 }
 
 /// What an operation answered.
@@ -46,7 +50,12 @@ impl Form {
     /// A query that is none.
     pub(super) fn of(typed: &args::Form) -> Outcome<Self> {
         let query = typed.query.as_deref().map(Query::parse).transpose()?;
-        Ok(Self { output: typed.output, query, times: typed.cli_timestamp_format })
+        let paint = match typed.color {
+            Colour::On => Paint::Coloured,
+            Colour::Auto if terminal::takes_colours() => Paint::Coloured,
+            Colour::Auto | Colour::Off => Paint::Plain,
+        };
+        Ok(Self { output: typed.output, query, times: typed.cli_timestamp_format, paint })
     }
 
     /// Whether the pages that a list came in can be seen.
@@ -62,6 +71,7 @@ impl Form {
         let printed = self.printed(operation, answer, || terminal::columns().unwrap_or(NO_TERMINAL))?;
         match self.output {
             Output::Json => output::print_json_text(&printed),
+            Output::Table => output::print_painted(&printed),
             _ => output::print(&printed),
         }
     }
@@ -102,7 +112,7 @@ impl Form {
                 }
                 match self.output {
                     Output::Yaml => Ok(yaml::document(&found)),
-                    Output::Table => Ok(table::table(operation, &found, columns())),
+                    Output::Table => Ok(table::table(operation, &found, columns(), self.paint)),
                     _ => json(&found),
                 }
             }

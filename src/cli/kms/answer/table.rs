@@ -1,18 +1,21 @@
 //! `--output table`: boxes as the AWS CLI draws them. Each object or list of objects is a section under its name; sections
 //! are nested by a bar on either side, and all end at one column. A table that is wider than the terminal has the fields of
-//! single objects under each other.
+//! single objects under each other. Every text is safe for a terminal before it is laid out: a table may be coloured, and is
+//! printed as it is.
 
 use serde_json::{Map, Value};
 use unicode_width::UnicodeWidthStr;
 
+use super::paint::Paint;
 use super::plain::{fields, is_nested, plain};
+use crate::printable;
 
 /// Columns of each side of a cell, and of a section.
 const CELL_PADDING: usize = 4;
 const BORDERS: usize = 2;
 
 /// The table of an answer, for a terminal of so many columns; empty if there is nothing to draw.
-pub(super) fn table(title: &str, answer: &Value, columns: usize) -> String {
+pub(super) fn table(title: &str, answer: &Value, columns: usize, paint: Paint) -> String {
     let mut table = Table::default();
     if !table.add(Some(title), answer, 0) {
         return String::new();
@@ -23,7 +26,7 @@ pub(super) fn table(title: &str, answer: &Value, columns: usize) -> String {
     let width = table.width();
     let mut out = format!("{}\n", "-".repeat(width));
     for section in &table.sections {
-        section.draw(width.saturating_sub(section.depth * 2), &mut out);
+        section.draw(width.saturating_sub(section.depth * 2), paint, &mut out);
     }
     out
 }
@@ -76,7 +79,7 @@ impl Table {
         let (headers, nested) = fields(std::iter::once(object));
         match headers[..] {
             [] => {}
-            [only] => self.row(vec![only.to_owned(), plain(&object[only])]),
+            [only] => self.row(vec![printable::line(only).into_owned(), plain(&object[only])]),
             _ => {
                 self.headers(&headers);
                 self.row(headers.iter().map(|field| plain(&object[*field])).collect());
@@ -107,7 +110,7 @@ impl Table {
 
     fn headers(&mut self, headers: &[&str]) {
         if let Some(section) = self.sections.last_mut() {
-            section.headers = headers.iter().map(|&header| header.to_owned()).collect();
+            section.headers = headers.iter().map(|header| printable::line(header).into_owned()).collect();
         }
     }
 
@@ -137,7 +140,7 @@ struct Section {
 
 impl Section {
     fn new(title: &str, depth: usize) -> Self {
-        Self { title: title.to_owned(), depth, headers: Vec::new(), rows: Vec::new() }
+        Self { title: printable::line(title).into_owned(), depth, headers: Vec::new(), rows: Vec::new() }
     }
 
     fn count(&self) -> Option<usize> {
@@ -187,8 +190,8 @@ impl Section {
         widths
     }
 
-    fn draw(&self, columns: usize, out: &mut String) {
-        let bars = "|".repeat(self.depth);
+    fn draw(&self, columns: usize, paint: Paint, out: &mut String) {
+        let bars = paint.bars(self.depth);
         let mut line = |text: String| out.push_str(&format!("{bars}{text}{bars}\n"));
         if !self.title.is_empty() {
             line(centred(&self.title, columns, "|"));
@@ -204,7 +207,7 @@ impl Section {
             };
             widths.iter().enumerate().map(dashes).collect::<String>()
         };
-        let cells = |row: &[String], cell: fn(&str, usize, &str) -> String| {
+        let cells = |row: &[String], cell: &dyn Fn(&str, usize, &str) -> String| {
             let edges = std::iter::once("|").chain(std::iter::repeat(""));
             row.iter()
                 .zip(&widths)
@@ -214,11 +217,12 @@ impl Section {
         };
         if !self.headers.is_empty() {
             line(rule());
-            line(cells(&self.headers, centred));
+            line(cells(&self.headers, &centred));
         }
         if !self.rows.is_empty() && !widths.is_empty() {
             line(rule());
-            self.rows.iter().for_each(|row| line(cells(row, to_the_left)));
+            let cell = |text: &str, width, edge: &str| to_the_left(text, width, edge, paint);
+            self.rows.iter().for_each(|row| line(cells(row, &cell)));
             line(rule());
         }
     }
@@ -231,10 +235,10 @@ fn centred(text: &str, columns: usize, left: &str) -> String {
     format!("{left}{}{text}{}|", " ".repeat(before), " ".repeat(after))
 }
 
-fn to_the_left(text: &str, columns: usize, left: &str) -> String {
+fn to_the_left(text: &str, columns: usize, left: &str, paint: Paint) -> String {
     let before = if columns > text.width() + 2 + left.len() { 2 } else { 0 };
     let after = columns.saturating_sub(left.len() + before + text.width() + 1);
-    format!("{left}{}{text}{}|", " ".repeat(before), " ".repeat(after))
+    format!("{left}{}{}{}|", " ".repeat(before), paint.cell(text), " ".repeat(after))
 }
 
 #[cfg(test)]

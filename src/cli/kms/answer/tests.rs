@@ -3,7 +3,7 @@ use super::*;
 
 fn form(output: Output, query: Option<&str>) -> Form {
     let query = query.map(|query| Query::parse(query).unwrap());
-    Form { output, query, times: TimestampFormat::Wire }
+    Form { output, query, times: TimestampFormat::Wire, paint: Paint::Plain }
 }
 
 /// Two pages of a list that goes on.

@@ -1,5 +1,9 @@
 //! `--output yaml` and `yaml-stream`: block style with the names of each object sorted, as the AWS CLI writes it, but that
 //! long texts stay on one line. A text is quoted where a reader of YAML 1.1 or 1.2 would take it for something else.
+//!
+//! It is written here because no crate writes it so. serde-saphyr, which reads YAML for this program, quotes with double quotes
+//! where the AWS CLI has single ones, quotes more and less (`1.2.3`, `-a`), and leaves marks that turn the direction of writing as
+//! they are; it has no options for that. serde_yaml and its forks aren't kept up.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;

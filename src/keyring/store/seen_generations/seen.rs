@@ -123,6 +123,11 @@ impl Record {
         self.generation
     }
 
+    /// Whether the root key is remembered, which an older program didn't do.
+    pub(in crate::keyring) fn has_root(&self) -> bool {
+        self.root.is_some()
+    }
+
     fn head(&self) -> Head {
         Head { generation: self.generation, hash: self.sha256.0 }
     }

@@ -62,7 +62,11 @@ pub(super) const OPERATIONS: &[Operation] = &[
                 "NEW_KEY_MATERIAL: rotate-key-on-demand takes it into use; EXISTING_KEY_MATERIAL: it was imported before",
             ),
             Member::refused("KeyMaterialDescription", Kind::Text, "key materials have no descriptions"),
-            Member::refused("KeyMaterialId", Kind::Text, "the material itself says which it is"),
+            Member::optional(
+                "KeyMaterialId",
+                Kind::Text,
+                "The material that it must be, as list-key-rotations shows it",
+            ),
         ],
         answer: &[answers::KEY_ID, answers::KEY_MATERIAL_ID],
         make: |with| Call::ImportKeyMaterial {
@@ -72,6 +76,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
             expiration_model: with.text_if_any("ExpirationModel"),
             valid_to: with.text_if_any("ValidTo"),
             import_type: with.text_if_any("ImportType"),
+            key_material_id: with.text_if_any("KeyMaterialId"),
         },
     },
     Operation {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::sys::testing::eventually;
 
 fn message(text: &str) -> Message {
     let fields = vec![("REKEYFS_VAULT".to_owned(), "/v".into())];
@@ -33,6 +34,8 @@ fn a_system_log_that_comes_later_or_again_gets_the_next_line_and_how_many_it_mis
 
     // Restarted: the old socket is gone, and another one comes in its place.
     drop(first);
+    // A process that another test has just forked has the socket until it executes its program.
+    eventually(|| UnixDatagram::unbound().unwrap().connect(&path).is_err());
     log.write(&message("refused"));
     std::fs::remove_file(&path).unwrap();
     let second = UnixDatagram::bind(&path).unwrap();

@@ -1,12 +1,10 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
 use super::*;
-
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::sys::testing::{cases, eventually};
 
 fn lock(ranges: &BlockLocks, (first, last): (u64, u64)) -> BlockLock<'_> {
     ranges.lock(PageIndex(first), PageIndex(last))
@@ -14,11 +12,7 @@ fn lock(ranges: &BlockLocks, (first, last): (u64, u64)) -> BlockLock<'_> {
 
 /// Waits until so many are waiting.
 fn until_waiting(ranges: &BlockLocks, count: usize) {
-    let end = Instant::now() + PATIENCE;
-    while ranges.queue.lock().waiting != count {
-        assert!(Instant::now() < end, "nobody waits");
-        std::thread::yield_now();
-    }
+    eventually(|| ranges.queue.lock().waiting == count);
 }
 
 #[test]
@@ -77,7 +71,7 @@ fn nobody_is_overtaken_by_who_came_later_and_overlaps() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(cases(24))]
 
     /// However threads come: no block has two holders, all get through, and nothing is left behind.
     #[test]

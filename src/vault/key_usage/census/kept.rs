@@ -3,8 +3,10 @@
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
-use super::{Census, Files, Inner, SlotSummary};
-use crate::ids::{AliasId, BackingKeyId, Ino, KeyId, KeyVersion, Timestamp};
+use super::files::{self, Files};
+use super::summary::SlotSummary;
+use super::{Census, Inner};
+use crate::ids::{AliasId, BackingKeyId, KeyId, KeyVersion, Timestamp};
 use crate::keyring::{Keys, Staying};
 use crate::vault::Vault;
 use crate::vault::key_usage::wrapping::belonging_of;
@@ -35,10 +37,8 @@ struct Group {
 }
 
 impl Group {
-    fn of(summary: &SlotSummary, files: &Files) -> Self {
-        let SlotSummary { backing, differs, follows, newer } = *summary;
-        let mut words: Vec<(u64, u64)> = files.words.iter().map(|(high, word)| (*high, *word)).collect();
-        words.sort_unstable();
+    fn of((summary, words): (SlotSummary, Vec<(u64, u64)>)) -> Self {
+        let SlotSummary { backing, differs, follows, newer } = summary;
         Self {
             key: backing.key,
             version: backing.version,
@@ -64,18 +64,13 @@ impl Group {
 impl SavedCensus {
     /// The census; `None` if this is none that was saved.
     fn census(&self) -> Option<Census> {
-        let mut inner = Inner { counted: Some(self.counted), ..Inner::default() };
+        let mut files = Files::default();
         for group in &self.groups {
-            let mut files = Files::default();
-            for (high, word) in &group.files {
-                let numbers = (0..64).filter(|bit| word >> bit & 1 == 1).map(|bit| Ino(high << 6 | bit));
-                numbers.for_each(|ino| files.insert(ino));
-            }
-            if files.count > 0 {
-                inner.by_slots.push((group.summary()?, files));
-            }
+            let summary = group.summary()?;
+            let numbers = group.files.iter().flat_map(|(high, bits)| files::inodes(*high, *bits));
+            numbers.for_each(|ino| files.set(ino, summary));
         }
-        Some(Census(parking_lot::Mutex::new(inner)))
+        Some(Census(parking_lot::Mutex::new(Inner { files, counted: Some(self.counted) })))
     }
 
     /// Backing keys in order, with the number of files that each wraps.
@@ -97,7 +92,7 @@ impl SavedCensus {
 impl Census {
     fn saved(&self) -> Option<SavedCensus> {
         let inner = self.0.lock();
-        let groups = inner.by_slots.iter().map(|(summary, files)| Group::of(summary, files)).collect();
+        let groups = inner.files.words().map(Group::of).collect();
         Some(SavedCensus { counted: inner.counted?, groups })
     }
 
@@ -123,7 +118,7 @@ impl Vault {
 mod tests {
     use super::*;
     use crate::header::{AliasTag, OtherSlot, SlotKeys};
-    use crate::ids::Generation;
+    use crate::ids::{Generation, Ino};
     use crate::vault::key_usage::census::TagGeneration;
 
     #[test]

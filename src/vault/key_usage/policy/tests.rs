@@ -9,8 +9,16 @@ use crate::vault::{Caller, Error, OpenFlags, Privileges, Result, SetAttr};
 const READ: OpenFlags = OpenFlags { read: true, write: false, truncate: false };
 const WRITE: OpenFlags = OpenFlags { read: false, write: true, truncate: false };
 const WITH_TRUNC: OpenFlags = OpenFlags { read: false, write: true, truncate: true };
-const TRUNCATE_BY_NAME: SetAttr =
-    SetAttr { mode: None, uid: None, gid: None, size: Some(1), atime: None, mtime: None, handle: None };
+const TRUNCATE_BY_NAME: SetAttr = SetAttr {
+    mode: None,
+    uid: None,
+    gid: None,
+    size: Some(1),
+    atime: None,
+    mtime: None,
+    ctime: None,
+    handle: None,
+};
 
 fn user(uid: u32) -> Caller {
     Caller { uid, ..me() }

@@ -1,10 +1,10 @@
 use std::os::fd::AsFd;
-use std::time::Instant;
 
 use super::*;
 use crate::ids::{Ino, NodeGeneration};
 use crate::storage;
 use crate::storage::Errno;
+use crate::sys::testing::eventually;
 use crate::vault::testing::TestVault;
 use crate::vault::tree::inode::{Capability, Links, Table};
 use crate::vault::{Error, FileKind, Result};
@@ -22,14 +22,6 @@ fn closed(other: &std::fs::File) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut [PollFd::new(other, PollFlags::IN)], Some(&at_once)).unwrap() > 0
-}
-
-fn eventually(condition: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !condition() {
-        assert!(began.elapsed() < Duration::from_secs(10));
-        std::thread::sleep(STEP);
-    }
 }
 
 #[test]

@@ -46,6 +46,19 @@ pub(super) struct Reach {
     #[allow(clippy::box_collection)]
     pub(super) more: Option<Box<Vec<Location>>>,
     pub(super) pin: Pin,
+    /// Its inode has left the table, and with it the names: no further one is recorded, for nobody would uncount it in its
+    /// parent.
+    pub(super) left: bool,
+}
+
+/// What became of a name that was to be recorded.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) enum Recorded {
+    /// It was recorded already, or the inode has left the table.
+    Not,
+    Added,
+    /// It took the place of one in this directory.
+    InPlaceOf(Ino),
 }
 
 /// What keeps an inode reachable without a known name. The descriptors are O_PATH ones.
@@ -76,12 +89,30 @@ impl Reach {
         self.first.iter().chain(self.more.iter().flat_map(|more| more.iter()))
     }
 
-    pub(super) fn add(&mut self, location: Location) {
+    /// Records a name; in the place of the first one if an inode of this kind has but one.
+    pub(super) fn record(&mut self, only_name: bool, parent: Ino, entry: &[u8]) -> Recorded {
+        if self.left || self.all().any(|l| l.parent == parent && *l.entry == *entry) {
+            return Recorded::Not;
+        }
+        let location = Location { parent, entry: entry.into() };
+        // Another one that is remembered was moved away behind our back.
+        if only_name {
+            let old = self.first.replace(location);
+            return old.map_or(Recorded::Added, |old| Recorded::InPlaceOf(old.parent));
+        }
         if self.first.is_none() {
             self.first = Some(location);
         } else {
             self.more.get_or_insert_default().push(location);
         }
+        Recorded::Added
+    }
+
+    /// The inode leaves the table: the parents of its names, which are recorded no more.
+    pub(super) fn leave(&mut self) -> impl Iterator<Item = Ino> + use<> {
+        self.left = true;
+        let more = self.more.take().map(|more| *more).unwrap_or_default();
+        self.first.take().into_iter().chain(more).map(|l| l.parent)
     }
 
     pub(super) fn remove(&mut self, parent: Ino, entry: &[u8]) -> bool {

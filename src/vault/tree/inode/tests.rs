@@ -4,18 +4,26 @@ const FIRST: NodeGeneration = NodeGeneration(1);
 const SECOND: NodeGeneration = NodeGeneration(2);
 
 fn found(ino: u64, kind: FileKind, generation: NodeGeneration, entry: &[u8]) -> LookedUp<'_> {
-    LookedUp { ino: Ino(ino), kind, generation, parent: Ino::ROOT, entry, made_now: false }
+    LookedUp {
+        ino: Ino(ino),
+        kind,
+        generation,
+        parent: Ino::ROOT,
+        entry,
+        made_now: false,
+        links_elsewhere: None,
+    }
 }
 
 fn dir(table: &Table, ino: u64, parent: Ino) -> Arc<Inode> {
     let entry = format!("d{ino}");
     let found = LookedUp { parent, ..found(ino, FileKind::Directory, FIRST, entry.as_bytes()) };
-    table.remember(&found).unwrap()
+    table.remember(&found).unwrap().0
 }
 
 fn file(table: &Table, ino: u64, parent: Ino, entry: &str) -> Arc<Inode> {
     let found = LookedUp { parent, ..found(ino, FileKind::Regular, FIRST, entry.as_bytes()) };
-    table.remember(&found).unwrap()
+    table.remember(&found).unwrap().0
 }
 
 #[test]
@@ -76,12 +84,42 @@ fn hard_links_are_found_by_any_name() {
     assert_eq!(table.len(), 1);
 }
 
+/// A rename finds the inode that it moves before the lower rename; the kernel may forget it meanwhile.
+#[test]
+fn an_inode_that_is_forgotten_while_it_is_moved_keeps_no_directory() {
+    let table = Table::new(8);
+    dir(&table, 10, Ino::ROOT);
+    dir(&table, 11, Ino::ROOT);
+    let forgotten = file(&table, 20, Ino(10), "a");
+    table.forget(Ino(20), 1);
+    assert!(!table.add_held(&forgotten, Ino(11), b"b", false), "nobody would take the name from it again");
+
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..20_000 {
+                file(&table, 20, Ino(10), "a");
+                table.forget(Ino(20), 1);
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        while !done.load(Ordering::Relaxed) {
+            if let Some(inode) = table.find(Ino(20)) {
+                table.move_location(&inode, (Ino(10), b"a"), (Ino(11), b"b"));
+            }
+        }
+    });
+    table.forget(Ino(10), 1);
+    table.forget(Ino(11), 1);
+    assert_eq!(table.len(), 1);
+}
+
 #[test]
 fn a_number_that_changed_its_kind_is_another_inode() {
     let table = Table::new(8);
     dir(&table, 10, Ino::ROOT);
     let old = file(&table, 20, Ino(10), "a");
-    let new = table.remember(&found(20, FileKind::Directory, SECOND, b"b")).unwrap();
+    let new = table.remember(&found(20, FileKind::Directory, SECOND, b"b")).unwrap().0;
     assert!(old.location().is_none());
     assert_eq!(new.parent(), Some(Ino::ROOT));
     table.forget(Ino(10), 1);
@@ -105,10 +143,10 @@ fn a_number_used_again_after_its_inode_was_replaced_is_another_inode() {
     old.mark_replaced();
     table.strike_replaced(&old, Ino::ROOT, b"a", descriptor());
     assert!(matches!(table.get(Ino(20)), Err(Error::Stale)));
-    let new = table.remember(&found(20, FileKind::Regular, SECOND, b"b")).unwrap();
+    let new = table.remember(&found(20, FileKind::Regular, SECOND, b"b")).unwrap().0;
     assert_eq!((old.generation, new.generation), (FIRST, SECOND));
     assert!(table.get(Ino(20)).is_ok());
-    let same = table.remember(&found(20, FileKind::Regular, FIRST, b"b")).unwrap();
+    let same = table.remember(&found(20, FileKind::Regular, FIRST, b"b")).unwrap().0;
     assert_eq!(same.generation, SECOND, "never changed while it lives");
     assert!(table.forget(Ino(20), 2).is_none());
     assert!(table.forget(Ino(20), 1).is_some());
@@ -217,7 +255,7 @@ fn only_a_file_that_its_maker_enters_is_known_to_have_no_capabilities() {
     let may_have = |inode: &Inode| inode.may_have_capability.load(Ordering::Relaxed);
     let enter = |ino, entry| {
         let made = LookedUp { made_now: true, ..found(ino, FileKind::Regular, FIRST, entry) };
-        table.remember(&made).unwrap()
+        table.remember(&made).unwrap().0
     };
     assert!(!may_have(&enter(10, b"a")));
     assert!(!may_have(&file(&table, 10, Ino::ROOT, "a")));

@@ -214,3 +214,53 @@ fn a_replaced_file_that_has_other_names_is_told() {
     let exchanged = v.rename_over_one_of((Ino::ROOT, b"a"), (Ino::ROOT, b"b"), RenameFlags::EXCHANGE);
     assert_eq!(exchanged.unwrap(), None, "both stay");
 }
+
+/// A file is renamed under the locks of its parents alone; a name that leads to a directory by the time that they are
+/// held has that locked too, and the other way round.
+#[test]
+fn a_name_that_turns_from_a_file_into_a_directory_is_renamed_as_what_it_is() {
+    let mut t = TestVault::new();
+    let v = t.vault.clone();
+    for name in ["p", "q"] {
+        mkdir(&v, name);
+    }
+    write(&v, "p/a", b"file");
+    mkdir(&v, "p/b");
+    write(&v, "p/b/f", b"in the directory");
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (v, done) = (&*v, &done);
+        scope.spawn(move || {
+            let p = find(v, "p").unwrap();
+            let mut exchanged = 0;
+            while exchanged < 200 {
+                match v.rename((p, b"a"), (p, b"b"), RenameFlags::EXCHANGE) {
+                    Ok(()) => exchanged += 1,
+                    // It is in the other directory.
+                    Err(Error::NotFound) => std::thread::yield_now(),
+                    Err(e) => panic!("{e}"),
+                }
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        scope.spawn(move || {
+            // The parents are found by their numbers: only what they hold changes.
+            let (p, q) = (find(v, "p").unwrap(), find(v, "q").unwrap());
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                match v.rename((p, b"a"), (q, b"a"), PLAIN) {
+                    Ok(()) => v.rename((q, b"a"), (p, b"a"), RenameFlags::NOREPLACE).unwrap(),
+                    Err(Error::NotFound | Error::Stale) => {}
+                    Err(e) => panic!("{e}"),
+                }
+            }
+        });
+    });
+    drop(v);
+    for _ in 0..2 {
+        let v = &t.vault;
+        let (file, dir) = if read(v, "p/a").is_ok() { ("p/a", "p/b") } else { ("p/b", "p/a") };
+        assert_eq!(read(v, file).unwrap(), b"file");
+        assert_eq!(read(v, &format!("{dir}/f")).unwrap(), b"in the directory");
+        t.reopen();
+    }
+}

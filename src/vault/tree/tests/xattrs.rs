@@ -1,3 +1,5 @@
+use std::os::fd::AsFd;
+
 use super::*;
 use crate::ids::AliasName;
 use crate::vault::{Damage, SetAttr, XattrMode};
@@ -170,7 +172,7 @@ fn privileges_are_cleared() {
     let ino = write(v, "f", b"x");
     let chmod = |mode| v.setattr(ino, &SetAttr { mode: Some(mode), ..Default::default() }, &me()).unwrap();
     let inode = v.tree.inodes.get(ino).unwrap();
-    let kill = || v.tree.with_fd(&inode, |fd| v.tree.clear_privileges(&inode, fd)).unwrap();
+    let kill = || v.tree.with_fd(&inode, |fd| v.tree.clear_privileges(&inode, fd.as_fd())).unwrap();
     for (before, after) in [(0o6755, 0o755), (0o2744, 0o2744), (0o4644, 0o644), (0o644, 0o644)] {
         chmod(before);
         v.setxattr(ino, b"security.capability", b"caps", SET).unwrap();
@@ -259,4 +261,162 @@ fn an_acl_set_from_outside_the_group_clears_setgid() {
     assert_eq!(set(&crate::vault::Caller { gid: v.getattr(ino).unwrap().gid, ..outside }), Some(0o2755));
     v.setxattr_as(ino, b"user.a", b"x", SET, &outside).unwrap();
     assert_eq!(v.getattr(ino).unwrap().perm, 0o2755, "nothing else does");
+}
+
+/// What nobody could ask for without a call below.
+fn lower_put(t: &TestVault, name: &[u8], value: &[u8]) {
+    let path = t.tree().join(&lower(&t.tree())[0]);
+    rustix::fs::setxattr(&path, name, value, rustix::fs::XattrFlags::empty()).unwrap();
+}
+
+#[test]
+fn that_a_file_has_none_is_known_until_one_is_set() {
+    const NAME: &[u8] = b"user.a";
+    let t = TestVault::new();
+    let v = &t.vault;
+    let ino = write(v, "f", b"x");
+    let open = v.open(ino, READ, &me()).unwrap();
+    v.release(ino, open).unwrap();
+    v.setxattr(ino, NAME, b"value", SET).unwrap();
+    let (name, mut sealed) = (lower_xattrs(&t).remove(0), vec![0; 100]);
+    let n = rustix::fs::getxattr(t.tree().join(&lower(&t.tree())[0]), &name[..], &mut sealed[..]).unwrap();
+    let unseen = || lower_put(&t, &name, &sealed[..n]);
+    v.removexattr(ino, NAME).unwrap();
+    // The first answer says that the lower filesystem keeps attributes, the second one that this file has none.
+    for _ in 0..2 {
+        assert!(matches!(v.getxattr(ino, NAME), Err(Error::NoData)));
+    }
+    unseen();
+    assert!(matches!(v.getxattr(ino, NAME), Err(Error::NoData)), "not looked for below");
+    assert!(matches!(v.getxattr(ino, b"user.other"), Err(Error::NoData)));
+    assert_eq!(v.listxattr(ino).unwrap(), [b""; 0]);
+    // Whatever its name.
+    v.link(ino, Ino::ROOT, b"g").unwrap();
+    rename(v, "f", "h", PLAIN).unwrap();
+    unlink(v, "g").unwrap();
+    assert!(matches!(v.getxattr(ino, NAME), Err(Error::NoData)));
+    // Any change, also of another one, and one that fails, has it looked for again.
+    v.setxattr(ino, b"user.other", b"", SET).unwrap();
+    assert_eq!(v.getxattr(ino, NAME).unwrap(), b"value");
+    v.removexattr(ino, b"user.other").unwrap();
+    v.removexattr(ino, NAME).unwrap();
+    assert_eq!(v.listxattr(ino).unwrap(), [b""; 0]);
+    unseen();
+    assert_eq!(v.listxattr(ino).unwrap(), [b""; 0]);
+    assert!(matches!(v.removexattr(ino, b"user.none"), Err(Error::NoData)));
+    assert_eq!(v.listxattr(ino).unwrap(), [NAME]);
+    assert!(matches!(v.getxattr(ino, b"user.none"), Err(Error::NoData)));
+    // It goes with the inode.
+    v.removexattr(ino, NAME).unwrap();
+    assert_eq!(v.listxattr(ino).unwrap(), [b""; 0]);
+    unseen();
+    v.forget(ino, 100);
+    assert_eq!(v.getxattr(find(v, "h").unwrap(), NAME).unwrap(), b"value");
+}
+
+#[test]
+fn an_attribute_that_was_set_is_seen_by_whoever_asks_next() {
+    let t = TestVault::in_memory();
+    let v = &*t.vault;
+    let (f, d) = (write(v, "f", b"x"), mkdir(v, "d"));
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for ino in [f, d] {
+            let done = &done;
+            // These learn, over and over, that there is none.
+            scope.spawn(move || {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    let _ = v.getxattr(ino, b"user.none");
+                    v.listxattr(ino).unwrap();
+                }
+            });
+        }
+        for round in 0..500_u32 {
+            for ino in [f, d] {
+                v.setxattr(ino, b"user.a", &round.to_le_bytes(), SET).unwrap();
+                assert_eq!(v.getxattr(ino, b"user.a").unwrap(), round.to_le_bytes());
+                assert_eq!(v.listxattr(ino).unwrap(), [b"user.a"]);
+                v.removexattr(ino, b"user.a").unwrap();
+                assert!(matches!(v.getxattr(ino, b"user.a"), Err(Error::NoData)));
+            }
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn an_acl_that_a_new_file_inherits_is_seen() {
+    const ACCESS: &[u8] = b"system.posix_acl_access";
+    const DEFAULT: &[u8] = b"system.posix_acl_default";
+    let t = TestVault::new();
+    let v = &t.vault;
+    let d = mkdir(v, "d");
+    let before = write(v, "d/before", b"x");
+    // user::rwx, user:4711:rwx, group::r-x, mask::rwx, other::---.
+    let entries: [(u16, u16, u32); 5] =
+        [(1, 7, u32::MAX), (2, 7, 4711), (4, 5, u32::MAX), (0x10, 7, u32::MAX), (0x20, 0, u32::MAX)];
+    let mut acl = 2_u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in entries {
+        acl.extend([&tag.to_le_bytes()[..], &permissions.to_le_bytes(), &id.to_le_bytes()].concat());
+    }
+    for ino in [before, d] {
+        for name in [ACCESS, DEFAULT, ACCESS, DEFAULT] {
+            match v.getxattr(ino, name) {
+                // No ACLs there.
+                Err(Error::Lower(_)) => return,
+                got => assert!(matches!(got, Err(Error::NoData)), "{got:?}"),
+            }
+        }
+    }
+    v.setxattr(d, DEFAULT, &acl, SET).unwrap();
+    assert_eq!(v.getxattr(d, DEFAULT).unwrap(), acl);
+    assert!(matches!(v.getxattr(before, ACCESS), Err(Error::NoData)));
+    let (file, dir) = (write(v, "d/f", b"x"), mkdir(v, "d/e"));
+    assert!(v.getxattr(file, ACCESS).unwrap().len() >= acl.len());
+    assert_eq!(v.getxattr(dir, DEFAULT).unwrap(), acl);
+    assert_eq!(v.listxattr(file).unwrap(), [ACCESS]);
+    // One that says no more than the mode is no attribute below.
+    v.removexattr(file, ACCESS).unwrap();
+    assert!(matches!(v.getxattr(file, ACCESS), Err(Error::NoData)));
+    v.setxattr(before, ACCESS, &acl, SET).unwrap();
+    assert_eq!(v.getxattr(before, ACCESS).unwrap(), acl);
+}
+
+#[test]
+fn attributes_are_seen_after_reencryption_whatever_was_known_before() {
+    let t = TestVault::new();
+    let v = &t.vault;
+    let reencrypted = |ino| match v.reencrypt(ino, &mut crate::monitor::Monitor::unattended()).unwrap() {
+        crate::vault::Reencrypted::Done(_) => find(v, "f").unwrap(),
+        other => panic!("{other:?}"),
+    };
+    let none = write(v, "f", b"content");
+    for _ in 0..2 {
+        assert!(matches!(v.getxattr(none, b"user.a"), Err(Error::NoData)));
+    }
+    let ino = reencrypted(none);
+    assert!(matches!(v.getxattr(ino, b"user.a"), Err(Error::NoData)));
+    assert!(matches!(v.getxattr(none, b"user.a"), Err(Error::Stale)));
+    v.setxattr(ino, b"user.a", b"value", SET).unwrap();
+    let ino = reencrypted(ino);
+    assert_eq!(v.getxattr(ino, b"user.a").unwrap(), b"value");
+    assert_eq!(v.listxattr(ino).unwrap(), [b"user.a"]);
+}
+
+#[test]
+fn a_capability_set_after_it_was_known_that_there_is_none_is_cleared_by_a_write() {
+    const CAPABILITY: &[u8] = b"security.capability";
+    let t = TestVault::new();
+    let ino = write(&t.vault, "f", b"content");
+    t.vault.forget(ino, 100);
+    let v = &t.vault;
+    let ino = find(v, "f").unwrap();
+    for _ in 0..2 {
+        assert!(matches!(v.getxattr(ino, CAPABILITY), Err(Error::NoData)));
+    }
+    assert_eq!(v.listxattr(ino).unwrap(), [b""; 0]);
+    v.setxattr(ino, CAPABILITY, b"caps", SET).unwrap();
+    v.write(ino, PlainOffset(0), b"changed", Privileges::Clear).unwrap();
+    assert!(matches!(v.getxattr(ino, CAPABILITY), Err(Error::NoData)));
+    assert_eq!(lower_xattrs(&t), [b""; 0]);
 }

@@ -215,14 +215,14 @@ fn tables_are_drawn_as_the_aws_cli_draws_them() {
         ),
     ] {
         let expected = expected.strip_prefix('\n').unwrap();
-        assert_eq!(table(title, &answer, columns), expected, "{answer}");
+        assert_eq!(table(title, &answer, columns, Paint::Plain), expected, "{answer}");
     }
 }
 
 #[test]
 fn a_table_with_wide_characters_has_straight_edges() {
     let keys = json!({ "Keys": [{ "KeyId": "\u{9375}", "Tag": "a" }, { "KeyId": "e\u{301}", "Tag": "b" }] });
-    let drawn = table("\u{9375}\u{306e}\u{4e00}\u{89a7}", &keys, 80);
+    let drawn = table("\u{9375}\u{306e}\u{4e00}\u{89a7}", &keys, 80, Paint::Plain);
     let widths: Vec<usize> = drawn.lines().map(UnicodeWidthStr::width).collect();
     assert!(widths.iter().all(|width| *width == widths[0]), "{drawn}");
     assert!(drawn.contains("||  \u{9375}") && drawn.contains("||  e\u{301}"), "{drawn}");
@@ -230,8 +230,22 @@ fn a_table_with_wide_characters_has_straight_edges() {
 
 #[test]
 fn rows_of_several_widths_have_sections_of_their_own() {
-    let drawn = table("X", &json!([["a", "b"], ["c"], [{ "d": 1 }], { "e": 2 }]), 80);
+    let drawn = table("X", &json!([["a", "b"], ["c"], [{ "d": 1 }], { "e": 2 }]), 80, Paint::Plain);
     let widths: Vec<usize> = drawn.lines().map(UnicodeWidthStr::width).collect();
     assert!(widths.iter().all(|width| *width == widths[0]), "{drawn}");
     assert!(["a", "b", "c", "d", "e"].iter().all(|text| drawn.contains(text)), "{drawn}");
+}
+
+/// As aws-cli prints it with `--color on`.
+#[test]
+fn values_and_bars_are_coloured_as_those_of_aws() {
+    let answer = json!({ "Keys": [{ "KeyId": "a\u{1b}[31m" }], "Truncated": false });
+    let drawn = table("ListKeys", &answer, 80, Paint::Coloured);
+    let plain = table("ListKeys", &answer, 80, Paint::Plain);
+    assert!(!plain.contains('\u{1b}'), "what a value has is shown, not obeyed");
+    let (cell, bar, end) = ("\u{1b}[1m\u{1b}[34m", "\u{1b}[2m\u{1b}[33m", "\u{1b}[0m");
+    assert!(drawn.contains(&format!("|  {cell}Truncated{end}")), "{drawn}");
+    assert!(drawn.contains(&format!("{bar}|{end}|")), "{drawn}");
+    let uncoloured = [cell, bar, end].iter().fold(drawn, |text, code| text.replace(code, ""));
+    assert_eq!(uncoloured, plain);
 }

@@ -1,4 +1,4 @@
-//! Times for people, the same in all commands: in this machine's zone (`TZ`, else /etc/localtime), with the offset from UTC,
+//! Times for people, the same in all commands and pages: in this machine's zone (`TZ`, else /etc/localtime), with the offset from UTC,
 //! `2026-11-22 03:00 +01:00`. They are told to the minute; lines that aren't cut to a terminal's width have milliseconds.
 //! Programs get UTC, as it is in JSON. The crate is jiff: std and the crate `time` can't tell the offset of a date in a process with
 //! threads; without a zone that is known, it is UTC.
@@ -8,15 +8,18 @@ use jiff::tz::TimeZone;
 use crate::ids::Timestamp;
 
 /// The zone of this machine.
-pub(super) fn zone() -> TimeZone {
+pub fn zone() -> TimeZone {
     TimeZone::system()
 }
 
 /// How much of a time is told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Precision {
+pub enum Precision {
+    /// The day alone.
     Day,
+    /// To the minute.
     Minute,
+    /// To the millisecond.
     Millisecond,
 }
 
@@ -31,12 +34,12 @@ impl Precision {
 }
 
 /// A time as the operations write it, to the minute; another text as it is.
-pub(super) fn reworded(text: &str, zone: &TimeZone) -> String {
+pub fn reworded(text: &str, zone: &TimeZone) -> String {
     told(text, zone, Precision::Minute)
 }
 
 /// The same, as precise as asked. A time that is in no calendar stays as it is.
-pub(super) fn told(text: &str, zone: &TimeZone, precision: Precision) -> String {
+pub fn told(text: &str, zone: &TimeZone, precision: Precision) -> String {
     let at = Timestamp::parse(text).and_then(|at| jiff::Timestamp::from_millisecond(at.0).ok());
     at.map_or_else(
         || text.to_owned(),

@@ -1,0 +1,43 @@
+//! `rekeyfs hosts`, as it is typed.
+
+use clap::{Args, Subcommand};
+
+use super::common::{Json, Open, TargetArg};
+
+/// `rekeyfs hosts`.
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(in crate::cli) struct Hosts {
+    #[command(subcommand)]
+    pub(in crate::cli) command: Option<HostsCommand>,
+    #[command(flatten)]
+    pub(in crate::cli) target: TargetArg,
+    #[command(flatten)]
+    pub(in crate::cli) json: Json,
+}
+
+/// What is done about hosts.
+#[derive(Subcommand, Debug)]
+pub(in crate::cli) enum HostsCommand {
+    /// Say that a host is dead which ended without unmounting the vault, so that another one may mount it. Takes an unlock
+    /// secret, and is recorded in the audit log
+    Evict(HostsEvict),
+}
+
+/// `rekeyfs hosts evict`.
+#[derive(Args, Debug)]
+#[command(allow_missing_positional = true)]
+pub(in crate::cli) struct HostsEvict {
+    #[command(flatten)]
+    pub(in crate::cli) target: TargetArg,
+    /// The host's name, as `rekeyfs hosts` shows it
+    pub(in crate::cli) host: String,
+    /// It is switched off, or its client of the cluster is ended: nothing that it wrote can arrive any more. If it can, two hosts
+    /// change the vault, and files are lost
+    #[arg(long)]
+    pub(in crate::cli) host_is_dead: bool,
+    #[command(flatten)]
+    pub(in crate::cli) open: Open,
+    #[command(flatten)]
+    pub(in crate::cli) json: Json,
+}

@@ -1,0 +1,171 @@
+//! Keys of a vault that several hosts share (hosts/): becoming a member, renewing its lease, and taking into use what another
+//! host has changed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::KeyringError;
+use super::hosts::{self, Announced, HostsDir, Identity, Membership, NotRenewed, Registration};
+use super::keys::Keys;
+use super::store::{Saves, Store};
+use crate::events::Event;
+use crate::ids::Generation;
+use crate::sys::boottime::BootTime;
+
+/// How long a keyring is read again that is older than the epoch says: a cluster's client may show an old one for a moment.
+const STALE_PATIENCE: Duration = Duration::from_secs(3);
+const STALE_POLL: Duration = Duration::from_millis(50);
+/// How many epochs in a row a renewal takes into force before it leaves the rest to the next one.
+const EPOCHS_AT_ONCE: usize = 4;
+
+impl Keys {
+    /// Whether several hosts share the vault, or did.
+    pub fn is_shared(&self) -> bool {
+        self.store.lock().state().header.is_shared()
+    }
+
+    /// Marks the vault as shared, durably, before it is: programs that know nothing of other hosts no longer open it. The caller
+    /// has the vault's lock, so none of them has.
+    ///
+    /// # Errors
+    /// If the keyring can't be saved.
+    pub fn share(&self) -> Result<(), KeyringError> {
+        if self.is_shared() {
+            return Ok(());
+        }
+        self.change(Saves::Once, |draft| {
+            draft.header.set_shared(true);
+            draft.record(Event::VaultShared);
+            Ok(())
+        })
+    }
+
+    /// Becomes a member of those that share the vault, and takes the keyring into use that is there then.
+    ///
+    /// # Errors
+    /// The records can't be written, all slots are taken, or the keyring may not replace the one in use.
+    pub fn join(&self, who: &Identity) -> Result<Membership, KeyringError> {
+        let mut store = self.store.lock();
+        let path = store.dir().path().join(hosts::DIR_NAME);
+        let failed = |source: std::io::Error| KeyringError::Io {
+            path: path.clone(),
+            what: "register this mount, which other hosts have to know of",
+            source,
+        };
+        let leave = store.may_register()?;
+        let key = Arc::new(store.state().root.host_record_key(self.vault_id()));
+        let lock = store.dir().lock(leave)?;
+        let dir = HostsDir::make(store.dir().fd(), leave).map_err(|error| failed(error.into()))?;
+        let generation = store.state().body.generation;
+        let registered =
+            Registration::take(dir, key, who, generation).map_err(|error| failed(error.into()))?;
+        *self.member.lock() = Some(registered.id());
+        load_newest(&mut store, &registered)?;
+        let generation = store.state().body.generation;
+        let epoch = registered.epoch_of(generation).map_err(|error| failed(error.into()))?;
+        let membership = registered.begin(epoch).map_err(|error| match error {
+            NotRenewed::Keyring(error) => error,
+            error => failed(std::io::Error::other(error)),
+        })?;
+        drop(lock);
+        self.take_into_use(store);
+        Ok(membership)
+    }
+
+    /// Renews a lease; takes another host's change of the keyring into use before that, and acknowledges it. Returns the lease's end.
+    ///
+    /// # Errors
+    /// [`NotRenewed`]: the lease ends when it would have.
+    pub fn renew(&self, membership: &mut Membership) -> Result<BootTime, NotRenewed> {
+        for _ in 0..EPOCHS_AT_ONCE {
+            let Some(epoch) = membership.renew()? else { break };
+            self.catch_up(epoch.generation)?;
+            self.settle();
+            membership.acknowledge(epoch, self.generation());
+        }
+        if membership.generation() < self.generation() {
+            self.announce_again();
+        }
+        Ok(membership.lease_end())
+    }
+
+    /// Takes the keyring on disk into use, if the one in use is older than this generation.
+    ///
+    /// # Errors
+    /// It can't be read, is older still, or may not replace the one in use.
+    pub fn catch_up(&self, wanted: Generation) -> Result<(), KeyringError> {
+        if self.generation() >= wanted {
+            return Ok(());
+        }
+        let found = self.store.lock().found()?;
+        if let Some((found, _)) = found {
+            self.announce_unusable(&self.keys_that_go(&found.body));
+        }
+        let mut store = self.store.lock();
+        store.catch_up()?;
+        let found = store.state().body.generation;
+        self.take_into_use(store);
+        if found >= wanted {
+            return Ok(());
+        }
+        Err(KeyringError::RolledBack {
+            vault: self.vault_path().to_owned(),
+            found,
+            seen: wanted,
+            elsewhere: None,
+        })
+    }
+
+    /// Makes up for an epoch that a process which saved the keyring didn't live to make. The next renewal has it in force.
+    fn announce_again(&self) {
+        // A change under way makes one itself.
+        let Some(mut store) = self.store.try_lock() else { return };
+        let Ok(leave) = store.writable() else { return };
+        let announced = store.dir().lock(leave).and_then(|lock| store.announce(&lock));
+        let announced = announced.and_then(|()| store.take_announced().transpose().map(drop));
+        if let Err(error) = announced {
+            tracing::warn!("{error}");
+        }
+    }
+
+    /// Waits until other hosts have a change in force; the caller holds nothing.
+    ///
+    /// # Errors
+    /// They couldn't be told of it.
+    pub(super) fn await_other_hosts(
+        &self,
+        announced: Option<Result<Announced, KeyringError>>,
+    ) -> Result<(), KeyringError> {
+        let Some(announced) = announced.transpose()? else { return Ok(()) };
+        let us = *self.member.lock();
+        let unconfirmed = announced.wait(us);
+        if !unconfirmed.is_empty() {
+            let hosts: Vec<_> = unconfirmed.iter().map(ToString::to_string).collect();
+            tracing::warn!(
+                "{}: {} didn't confirm the change in time: a mount there shows nothing more under a key until it has it in force",
+                self.vault_path().display(),
+                hosts.join(", ")
+            );
+            self.events().record(&Event::ChangeUnconfirmed { hosts });
+        }
+        Ok(())
+    }
+}
+
+/// Loads the keyring that is on disk, durably, until it is no older than the epoch.
+fn load_newest(store: &mut Store, registered: &Registration) -> Result<(), KeyringError> {
+    let began = BootTime::now();
+    loop {
+        match store.catch_up() {
+            // A moment of a rename.
+            Err(KeyringError::Missing { .. }) if began.elapsed() < STALE_PATIENCE => {}
+            Err(error) => return Err(error),
+            Ok(())
+                if registered.is_behind(store.state().body.generation)
+                    && began.elapsed() < STALE_PATIENCE => {}
+            // It stays older: an older keyring was put back and accepted.
+            Ok(()) => return Ok(()),
+        }
+        std::thread::sleep(STALE_POLL);
+    }
+}

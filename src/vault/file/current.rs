@@ -1,0 +1,277 @@
+//! Files that another host writes while they are used here ([`Sharing::Reader`]). Promised is close-to-open: what was
+//! written and closed, or synced, before an open or a stat begins is what that sees; and whatever the writer is doing,
+//! every block opens.
+//!
+//! - **An open** loads the file from scratch, through a descriptor of its own: on some clusters one that was open before shows
+//!   old bytes for good. The handles that are out go over to what was loaded ([`Handles::pass_on`]).
+//! - **A stat or a lookup** compares: if size, mtime or ctime are others than when the file was loaded, the next read
+//!   loads it again ([`Vault::note_attributes`]).
+//! - **A read** that finds a tag that doesn't fit, a zero page below the floor, or the end of the file where the file has grown,
+//!   may have met the writer between two steps, or have an old header. It loads the file again, after a pause
+//!   ([`PAUSES`]), and reads again; only what stays wrong while nothing of the file changes is damage. The tags are what makes it safe to look without a
+//!   lock: bytes that don't belong together don't open.
+//! - A file that was removed, or replaced, while it is open here is read through the descriptor that there is, as far as the
+//!   lower filesystem lets it.
+//! - When a key becomes unusable, **each** open file is loaded again before more of it is shown, and the kernel's pages of it are
+//!   dropped: the writer may have re-wrapped it since under that key, which changes neither its size nor its mtime.
+//! - A version of a key that isn't known yet was made by the writer just now: the keyring is read again before that is an error.
+//!
+//! Nothing here waits for the writer, and nothing is written. No event is recorded: a reader has no part in the audit log.
+//!
+//! [`Handles::pass_on`]: crate::vault::ops::handles::Handles::pass_on
+
+use std::cell::Cell;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::looks::Looks;
+use super::{Body, OpenFile, Purpose};
+use crate::content::layout;
+use crate::ids::PlainOffset;
+use crate::storage::{self, Errno};
+use crate::vault::tree::PAUSES;
+use crate::vault::tree::inode::Inode;
+use crate::vault::{Attr, Damage, Error, FileKind, Result, Sharing, Vault};
+
+/// How often a file is read again at once that changes all the time.
+const CHANGES: usize = 100;
+
+/// For how long a file that changes all the time is tried. A reader that is slower than the writer meets it at each attempt.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// What an attempt came to.
+enum Attempt<T> {
+    Done(Result<T>),
+    /// It may have met the writer between two steps.
+    InTheMiddle(Result<T>),
+}
+
+impl Vault {
+    pub(super) fn others_write(&self) -> bool {
+        self.sharing == Sharing::Reader
+    }
+
+    /// Notes attributes that were read just now.
+    pub(in crate::vault) fn note_attributes(&self, attr: &Attr) {
+        if !self.others_write() || attr.kind != FileKind::Regular {
+            return;
+        }
+        let looks = Looks::shown(attr.size, attr.mtime, attr.ctime);
+        // One that holds the slot is loading the file.
+        if let Some(file) = self.tree.inodes.find(attr.ino).and_then(|inode| inode.file.try_lock()?.upgrade())
+            && file.loaded_as != Some(looks)
+        {
+            file.must_reload.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The file as it is now, loaded from scratch; with the keyring as it is now, if that in use doesn't open it.
+    pub(super) fn current_file(&self, inode: &Inode, purpose: Purpose) -> Result<Arc<OpenFile>> {
+        match self.load_current(inode, purpose) {
+            Err(Error::KeyNotUsable(why)) => match self.keys.read_again() {
+                Ok(true) => self.load_current(inode, purpose),
+                Ok(false) => Err(Error::KeyNotUsable(why)),
+                Err(error) => {
+                    tracing::warn!("the keyring that another host has saved can't be used: {error}");
+                    Err(Error::KeyNotUsable(why))
+                }
+            },
+            done => done,
+        }
+    }
+
+    fn load_current(&self, inode: &Inode, purpose: Purpose) -> Result<Arc<OpenFile>> {
+        self.check_lease()?;
+        let generation = self.keys.generation();
+        let mut slot = inode.file.lock();
+        let before = slot.upgrade();
+        let loaded = self.load_settled(inode, purpose);
+        let file = match (loaded, &before) {
+            (Err(Error::Stale), Some(before)) => return self.removed_file(before),
+            (loaded, _) => loaded?,
+        };
+        self.note_loaded(inode, &file)?;
+        if let Some(before) = &before {
+            self.handles.pass_on(before, &file);
+        }
+        *slot = Arc::downgrade(&file);
+        // Its header may have been read before a key became unusable, and it was none of the open files when that was dealt with.
+        if self.keys.generation() != generation {
+            file.must_reload.store(true, Ordering::Relaxed);
+        }
+        self.evict_if_over(&file)?;
+        // Behind the slot: it may be the last owner of what was open.
+        drop(slot);
+        drop(before);
+        Ok(file)
+    }
+
+    /// A file that is open here and can't be reached by a name any more.
+    fn removed_file(&self, file: &Arc<OpenFile>) -> Result<Arc<OpenFile>> {
+        if file.must_reload.load(Ordering::Relaxed) {
+            self.load_again(file, &mut file.state.write())?;
+            self.evict_if_over(file)?;
+        }
+        Ok(Arc::clone(file))
+    }
+
+    /// The open file, loaded again if it has changed since.
+    pub(super) fn current_if_changed(&self, inode: &Inode) -> Result<Arc<OpenFile>> {
+        let open = inode.file.lock().upgrade();
+        match open {
+            Some(file) if !file.must_reload.load(Ordering::Relaxed) => Ok(file),
+            _ => self.current_file(inode, Purpose::Read),
+        }
+    }
+
+    /// The caller holds the inode's slot.
+    fn load_settled(&self, inode: &Inode, purpose: Purpose) -> Result<Arc<OpenFile>> {
+        let looks = Cell::new(None);
+        let act = || {
+            let loaded = self.open_data(inode).and_then(|(fd, stat, access)| {
+                // The pages below may be those of before, where the cluster's client doesn't drop them at an open.
+                storage::drop_cached(fd.as_fd());
+                let stat = self.tree.settled(stat, || Ok(storage::fstat(fd.as_fd())?))?;
+                looks.set(Some(Looks::of(&stat)));
+                self.load_unreported(inode.ino, (fd, stat, access), purpose)
+            });
+            match loaded {
+                Err(Error::Corrupt(Damage::FileId(_))) => Attempt::Done(loaded),
+                Err(Error::Corrupt(_)) => Attempt::InTheMiddle(loaded),
+                loaded => Attempt::Done(loaded),
+            }
+        };
+        // Of what was opened: a stat of the inode would wait for the slot.
+        self.reporting_damage(inode.ino, attempts(act, || looks.get()))
+    }
+
+    /// Has `act` read an open file, and again as it is then if it may have met the writer in the middle.
+    pub(super) fn reading_current<T>(
+        &self,
+        inode: &Inode,
+        mut act: impl FnMut(&OpenFile) -> Result<T>,
+    ) -> Result<T> {
+        let mut anew = false;
+        let act = || {
+            let file = if std::mem::replace(&mut anew, true) {
+                self.current_file(inode, Purpose::Read)
+            } else {
+                self.current_if_changed(inode)
+            };
+            match file.and_then(|file| self.while_it_changes(inode, file, &mut act)) {
+                done @ Err(Error::Corrupt(_) | Error::Lower(Errno::STALE)) => Attempt::InTheMiddle(done),
+                done => Attempt::Done(done),
+            }
+        };
+        let looks = || self.tree.stat(inode).ok().map(|stat| Looks::of(&stat));
+        self.reporting_damage(inode.ino, attempts(act, looks))
+    }
+
+    /// Has `act` read a file, and again at once for as long as it is another one by then: what doesn't open of it was that of before.
+    fn while_it_changes<T>(
+        &self,
+        inode: &Inode,
+        mut file: Arc<OpenFile>,
+        act: &mut impl FnMut(&OpenFile) -> Result<T>,
+    ) -> Result<T> {
+        for _ in 0..CHANGES {
+            match act(&file) {
+                Err(Error::Corrupt(_)) if file.has_changed() => {}
+                // Evicted since it was looked up: what its key is now is in its header.
+                Err(Error::KeyNotUsable(_)) if file.must_reload.load(Ordering::Relaxed) => {}
+                done => return done,
+            }
+            file = self.current_file(inode, Purpose::Read)?;
+        }
+        act(&file)
+    }
+
+    /// As [`Vault::read`].
+    pub(super) fn read_current(&self, inode: &Inode, offset: PlainOffset, out: &mut [u8]) -> Result<usize> {
+        let read = |out: &mut [u8]| {
+            self.reading_current(inode, |file| {
+                let got = file.read(&file.state.read(), offset, out)?;
+                Ok((got, got < out.len() && file.has_another_size()?))
+            })
+        };
+        let (mut got, another_size) = read(out)?;
+        if another_size {
+            self.current_file(inode, Purpose::Read)?;
+            (got, _) = read(out)?;
+        }
+        self.check_lease()?;
+        Ok(got)
+    }
+}
+
+/// Calls `act`, again and again with growing pauses while it may be in the middle of a change. The pauses begin anew when what it looks at
+/// has changed: then it was met by another change.
+fn attempts<T>(mut act: impl FnMut() -> Attempt<T>, mut looks: impl FnMut() -> Option<Looks>) -> Result<T> {
+    let (began, mut pauses, mut before) = (Instant::now(), PAUSES.iter(), None);
+    loop {
+        let done = match act() {
+            Attempt::Done(done) => return done,
+            Attempt::InTheMiddle(done) => done,
+        };
+        let now = looks();
+        if now != before && began.elapsed() < LONGEST {
+            pauses = PAUSES.iter();
+        }
+        before = now;
+        match pauses.next() {
+            Some(pause) => std::thread::sleep(*pause),
+            None => return done,
+        }
+    }
+}
+
+impl OpenFile {
+    /// Whether the lower file is another one than was loaded.
+    fn has_changed(&self) -> bool {
+        storage::fstat(self.fd()).is_ok_and(|stat| self.loaded_as != Some(Looks::of(&stat)))
+    }
+
+    /// Whether the lower file has another size than is known.
+    fn has_another_size(&self) -> Result<bool> {
+        let now = storage::fstat(self.fd())?.lower_size();
+        let state = self.state.read();
+        Ok(!matches!(state.body, Body::Unreadable(_)) && now != layout::lower_size(state.size))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Time;
+
+    /// How often it is tried, and whether it is damage in the end, if the file changes so often and is whole after so many attempts.
+    fn tried(changes: u64, whole_after: u64) -> (u64, bool) {
+        let (mut tries, mut looked) = (0, 0);
+        let done = attempts(
+            || {
+                tries += 1;
+                if tries > whole_after {
+                    Attempt::Done(Ok(()))
+                } else {
+                    Attempt::InTheMiddle(Err(Error::Corrupt(Damage::Page(0))))
+                }
+            },
+            || {
+                looked = changes.min(looked + 1);
+                let time = Time { secs: looked as i64, nanos: 0 };
+                Some(Looks::shown(1, time, time))
+            },
+        );
+        (tries, done.is_err())
+    }
+
+    #[test]
+    fn what_changes_all_the_time_is_read_until_it_can_be_and_what_stays_wrong_is_damage() {
+        let alone = PAUSES.len() as u64 + 1;
+        assert_eq!(tried(0, u64::MAX), (alone, true));
+        assert_eq!(tried(30, u64::MAX), (30 + PAUSES.len() as u64, true));
+        assert_eq!(tried(200, 100), (101, false));
+    }
+}

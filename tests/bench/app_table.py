@@ -1,0 +1,146 @@
+"""The table of `scripts/bench.sh --apps`: ratios of medians with the bounds within which they lie, and what goals say."""
+
+import random
+import statistics
+from typing import NamedTuple
+
+import apps
+from goals import PEERS
+from report import aligned, rate
+
+#: The null FUSE daemon, whose threads sleep or poll between requests: the faster of the two is the floor.
+FLOORS = ("null-fuse", "null-fuse-poll")
+#: By kind of application: the least of the lower filesystem's rate, and of the null FUSE daemon's.
+NATIVE_GOALS = {"build": 0.9, "database": 0.7, "tree": 0.3}
+FLOOR_GOALS = {"small": 0.5}
+#: What the lower bound of the ratio to the better peer must reach.
+PEER_GOAL = 0.97
+_SAMPLES = 2_000
+
+
+class Bounded(NamedTuple):
+    """A ratio of two medians, and the bounds of 95 of 100 resamplings of the rounds (bootstrap)."""
+
+    ratio: float
+    low: float
+    high: float
+
+    def __str__(self):
+        return f"{self.ratio:.2f} ({self.low:.2f} .. {self.high:.2f})"
+
+
+def ratio_of(pairs):
+    """The ratio of medians over rounds, each a pair of rates; None without any."""
+    if not pairs:
+        return None
+
+    def medians(sample):
+        return statistics.median(ours for ours, _ in sample) / statistics.median(theirs for _, theirs in sample)
+
+    drawn = random.Random(1)
+    ratios = sorted(medians(drawn.choices(pairs, k=len(pairs))) for _ in range(_SAMPLES))
+    cut = _SAMPLES // 40
+    return Bounded(medians(pairs), ratios[cut], ratios[-1 - cut])
+
+
+class Line(NamedTuple):
+    """A workload: its application's kind, rates by system and round."""
+
+    kind: str
+    workload: str
+    rounds: list[dict]
+
+    def median(self, system):
+        """The median rate of a system."""
+        rates = [of[system] for of in self.rounds if system in of]
+        return statistics.median(rates) if rates else None
+
+    def to(self, other):
+        """What rekeyfs reaches of another system's rate."""
+        return ratio_of([(of["rekeyfs"], of[other]) for of in self.rounds if "rekeyfs" in of and other in of])
+
+    def best_of(self, systems):
+        """The fastest of these systems."""
+        there = [system for system in systems if self.median(system)]
+        return max(there, key=self.median, default=None)
+
+    def peer(self):
+        """The better encrypting peer."""
+        return self.best_of(PEERS)
+
+    def floor(self):
+        """The faster null FUSE daemon."""
+        return self.best_of(FLOORS)
+
+    def missed(self):
+        """The goals that are missed, in words: all, where rekeyfs has no rate."""
+        if not self.median("rekeyfs"):
+            yield "it failed, or took too long"
+            return
+        peer = self.peer()
+        if peer and (ratio := self.to(peer)) and ratio.low < PEER_GOAL:
+            yield f"{PEER_GOAL} of {peer}"
+        for other, goals in (("native", NATIVE_GOALS), (self.floor(), FLOOR_GOALS)):
+            if other and self.kind in goals and (ratio := self.to(other)) and ratio.ratio < goals[self.kind]:
+                yield f"{goals[self.kind]} of {other}"
+
+
+def lines(figures):
+    """The workloads that were measured, in the order of the applications."""
+    found = {}
+    for measured in figures["rounds"]:
+        for name in sorted(measured, key=list(apps.APPS).index):
+            by_workload = {}
+            for system, rates in measured[name]["rates"].items():
+                for workload, value in rates.items():
+                    by_workload.setdefault(workload, {})[system] = value
+            for workload, of in by_workload.items():
+                found.setdefault((list(apps.APPS).index(name), workload), Line(apps.APPS[name].kind, workload, [])).rounds.append(of)
+    return [found[key] for key in sorted(found, key=lambda key: key[0])]
+
+
+def ratios(figures):
+    """Heading and lines."""
+    out = [["workload", "better peer", "floor", "to peer", "to native", "to floor", "goals"]]
+    for line in lines(figures):
+        peer, floor = line.peer(), line.floor()
+        cells = [str(line.to(other) or "-") if other else "-" for other in (peer, "native", floor)]
+        missed = "; ".join(line.missed())
+        out.append([line.workload, peer or "-", floor or "-", *cells, f"**missed**: {missed}" if missed else "met"])
+    return out
+
+
+def rates(figures):
+    """Heading and lines."""
+    systems = list(figures["systems"])
+    return [["workload", *systems], *([line.workload, *(rate(line.median(system)) for system in systems)] for line in lines(figures))]
+
+
+def table_of(figures):
+    """For the terminal."""
+    return [f"{figures['machine']}, on {figures['lower']}, {len(figures['rounds'])} rounds:", "", *aligned(ratios(figures)), "",
+            *aligned(rates(figures))]  # fmt: skip
+
+
+def _markdown(table, left):
+    count = len(table[0])
+    rows = [f"| {' | '.join(line)} |" for line in table]
+    return [rows[0], "|--" * left + "|--:" * (count - left) + "|", *rows[1:]]
+
+
+def markdown_of(figures):
+    """For docs/performance.md."""
+    stolen = [of["stolen"] for measured in figures["rounds"] for of in measured.values()]
+    systems = [f"{name}: {of['version']}" + (f" (`{of['options']}`)" if of["options"] else "") for name, of in figures["systems"].items()]
+    out = [
+        "## Applications", "",
+        f"`scripts/bench.sh --apps`, on {figures['lower']}, {len(figures['rounds'])} rounds; {figures['machine']}. {'; '.join(systems)}. "
+        f"The machine's host took {min(stolen):.1%} to {max(stolen):.1%} of the processors.", "",
+        "The floor is what the kernel's interface costs: `crates/null-fuse` keeps files in memory, answers each request at once, "
+        "and says of an extended attribute that there is none. Its two threads sleep between requests (null-fuse), or one waits "
+        "as rekeyfs does (null-fuse-poll; [busy-polling.md](busy-polling.md)); the faster of the two counts. Each figure is the "
+        "ratio of the medians of all rounds, with the bounds of 95 of 100 resamplings of them.", "",
+    ]  # fmt: skip
+    if figures["quick"]:
+        out += ["**Tiny sizes (`--quick`): these figures say nothing about speed.**", ""]
+    return [*out, *_markdown(ratios(figures), 3), "", "Rates:", "", *_markdown(rates(figures), 1), "", ""]

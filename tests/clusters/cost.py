@@ -1,0 +1,216 @@
+"""What a vault costs on a cluster: how many requests the cluster's client gets of an operation, without and with a vault, and how
+fast both are in one interleaved run. Each request may be a round trip to the servers; the kernel's tracepoint counts them."""
+
+import collections
+import contextlib
+import os
+import pathlib
+import re
+import statistics
+import time
+
+from lower_calls import append_and_sync, files, get, moved, put
+from suite import command
+
+ENTRIES = 200
+MIB = 1 << 20
+# Requests come after an operation: the last close, the times of a written file.
+SETTLED = 0.3
+# What clients let the kernel keep for a while (MooseFS' attributes: a second).
+KEPT = 1.1
+SENT = re.compile(r"fuse_request_send: connection (\d+) req \d+ opcode \d+ \(FUSE_(\w+)\)")
+
+
+class Untraced(Exception):
+    """The kernel has no such tracepoint (before Linux 6.9), or shows it to nobody."""
+
+
+class Requests:
+    """The kernel's trace of requests, in an instance of its own."""
+
+    def __init__(self):
+        self.root = pathlib.Path("/sys/kernel/tracing")
+        if not (self.root / "instances").exists():
+            command("mount", "-t", "tracefs", "tracefs", self.root, check=False)
+        self.dir = self.root / f"instances/rekeyfs-{os.getpid()}"
+        try:
+            self.dir.mkdir()
+            (self.dir / "buffer_size_kb").write_text("8192")
+            (self.dir / "events/fuse/fuse_request_send/enable").write_text("1")
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self.dir.rmdir()
+            raise Untraced(str(error)) from None
+
+    def during(self, mount, act, targets):
+        """What the mount's client was asked for one call of `act`, opcode by opcode."""
+        time.sleep(SETTLED)
+        (self.dir / "trace").write_text("")
+        for target in targets:
+            act(target)
+        time.sleep(SETTLED)
+        device = os.minor(os.stat(mount).st_dev)
+        sent = SENT.findall((self.dir / "trace").read_text())
+        counts = collections.Counter(opcode for connection, opcode in sent if int(connection) == device)
+        # What came by chance, as the look at the lock's record, is none of it.
+        return {opcode: each for opcode, count in sorted(counts.items()) if (each := (count + len(targets) // 2) // len(targets))}
+
+    def close(self):
+        (self.dir / "events/fuse/fuse_request_send/enable").write_text("0")
+        self.dir.rmdir()
+
+
+def forget():
+    """The kernel's caches are empty, of all filesystems."""
+    os.sync()
+    time.sleep(KEPT)
+    pathlib.Path("/proc/sys/vm/drop_caches").write_text("3")
+
+
+def overwrite(path):
+    with open(path, "r+b") as file:
+        file.write(b"o" * 4096)
+
+
+def requests(traced, mount, place):
+    """Operation -> its requests to the client of `mount`, in a directory below it or in a vault there. Names are relative, since
+    each directory on the way would be looked up too."""
+    place.mkdir()
+    os.chdir(place)
+    d, many = pathlib.Path("."), pathlib.Path("many")
+    many.mkdir()
+    of = {kind: files(d, kind) for kind in ("stat", "read", "over", "grown", "moved", "removed")}
+    for path in (path for paths in of.values() for path in paths):
+        put(path)
+    for number in range(ENTRIES):
+        put(many / f"entry {number}", b"")
+    counted = {}
+
+    def did(name, act, targets):
+        counted[name] = traced.during(mount, act, targets)
+
+    forget()
+    (d / "none").exists()
+    did("stat, cold", os.stat, of["stat"])
+    did("open, read 4 KiB, close, cold", get, of["read"])
+    did("open, read 4 KiB, close, again", get, of["read"])
+    did("create, write 4 KiB, close", put, files(d, "new"))
+    did("overwrite 4 KiB, close", overwrite, of["over"])
+    did("append 8 bytes, fdatasync, close", append_and_sync, of["grown"])
+    did("rename", lambda path: os.rename(path, moved(path)), of["moved"])
+    did("remove", os.unlink, of["removed"])
+    did("make a directory", os.mkdir, files(d, "made"))
+    forget()
+    did(f"ls -l of {ENTRIES} files, cold", lambda path: [os.stat(path / name) for name in os.listdir(path)], [many])
+    os.chdir("/")
+    return counted
+
+
+def _timed(amount, work, *arguments):
+    began = time.perf_counter()
+    work(*arguments)
+    return amount / (time.perf_counter() - began)
+
+
+def _stream(path, mib):
+    block = os.urandom(MIB)
+    with open(path, "wb", buffering=0) as file:
+        for _ in range(mib):
+            file.write(block)
+        os.fsync(file.fileno())
+
+
+def _drain(path):
+    block = bytearray(MIB)
+    with open(path, "rb", buffering=0) as file:
+        while file.readinto(block):
+            pass
+
+
+def _each(paths, act):
+    for path in paths:
+        act(path)
+
+
+def once(place, quick):
+    """One round in an empty directory: workload -> units a second."""
+    mib, count = (8, 30) if quick else (64, 200)
+    place.mkdir()
+    stream, small = place / "stream", [place / f"f{number}" for number in range(count)]
+    rates = {"write a large file, fsync": _timed(mib, _stream, stream, mib)}
+    rates["create small files"] = _timed(count, _each, small, put)
+    forget()
+    rates["read a large file, cold"] = _timed(mib, _drain, stream)
+    rates["stat small files, cold"] = _timed(count, _each, small, os.stat)
+    rates["read small files, cold"] = _timed(count, _each, small, get)
+    rates["overwrite small files"] = _timed(count, _each, small, overwrite)
+    rates["rename small files"] = _timed(count, _each, small, lambda path: os.rename(path, moved(path)))
+    rates["remove small files"] = _timed(count, _each, small, lambda path: os.unlink(moved(path)))
+    stream.unlink()
+    place.rmdir()
+    return rates
+
+
+def ratios(bare, vault, rounds, quick):
+    """Workload -> [the median of the vault's rate to the cluster's own, the lowest and highest of the rounds]: each round one
+    after the other, and the first changes."""
+    found = collections.defaultdict(list)
+    for number in range(rounds):
+        order = [bare, vault] if number % 2 else [vault, bare]
+        rates = {place: once(place / f"round{number}", quick) for place in order}
+        for workload, rate in rates[vault].items():
+            found[workload].append(rate / rates[bare][workload])
+        print(f"  round {number + 1} of {rounds}: " + ", ".join(f"{name} {values[-1]:.2f}" for name, values in found.items()), flush=True)
+    return {workload: [round(each, 2) for each in (statistics.median(all_), min(all_), max(all_))] for workload, all_ in found.items()}
+
+
+def cost(mount, bare, vault, rounds, quick):
+    """The requests of each operation and the ratios of each workload, of a directory on the cluster and of a mounted vault."""
+    found = {"rounds": rounds, "ratios": ratios(bare, vault.mnt, rounds, quick), "requests": None}
+    try:
+        traced = Requests()
+    except Untraced as error:
+        print(f"  requests aren't counted: {error}", flush=True)
+        return found
+    try:
+        counted = {name: requests(traced, mount, place / "cost") for name, place in (("bare", bare), ("vault", vault.mnt))}
+    finally:
+        traced.close()
+    found["requests"] = {name: [counted["bare"][name], of_vault] for name, of_vault in counted["vault"].items()}
+    for name, (of_bare, of_vault) in found["requests"].items():
+        print(f"  {name}: {total(of_bare)} -> {total(of_vault)}: {listed(of_bare)} -> {listed(of_vault)}", flush=True)
+    return found
+
+
+def total(counts):
+    """How many requests in all."""
+    return sum(counts.values())
+
+
+def listed(counts):
+    """Which they are."""
+    return ", ".join(opcode if count == 1 else f"{count} {opcode}" for opcode, count in counts.items()).lower()
+
+
+def request_lines(results):
+    """The table's lines: of each operation what a cluster's client is asked, itself and for a vault."""
+    counted = [result for result in results if result.cost and result.cost["requests"]]
+    if not counted:
+        return ["Not counted yet."]
+    lines = [f"| | {' | '.join(result.cluster for result in counted)} | asked for a vault on {counted[-1].cluster} |", f"|--|{'--:|' * len(counted)}--|"]
+    for name, (_, last) in counted[-1].cost["requests"].items():
+        cells = [" → ".join(str(total(counts)) for counts in result.cost["requests"][name]) for result in counted]
+        lines.append(f"| {name} | {' | '.join(cells)} | {listed(last)} |")
+    return lines
+
+
+def ratio_lines(results):
+    """The table's lines: of each workload the ratio of a vault's rate to the cluster's own."""
+    measured = [result for result in results if result.cost]
+    if not measured:
+        return ["Not measured yet."]
+    lines = [f"| | {' | '.join(result.cluster for result in measured)} |", f"|--|{'--:|' * len(measured)}"]
+    for name in measured[-1].cost["ratios"]:
+        cells = ["{:.2f} ({:.2f} to {:.2f})".format(*result.cost["ratios"][name]) for result in measured]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines

@@ -1,0 +1,147 @@
+#!/usr/bin/env python3
+"""The battery on one cluster: started by scripts/clusters.sh, in namespaces of its own, so that servers, mounts and hosts go when
+it goes, however it ends. What passes on the cluster itself must pass on a vault that lies in it."""
+
+import argparse
+import dataclasses
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "mounted"), str(HERE.parent / "common"), str(HERE.parent / "conformance")]
+
+import harness  # noqa: E402
+from battery import Battery, OfAVault  # noqa: E402
+from cluster import CLUSTERS  # noqa: E402
+from cost import cost  # noqa: E402
+from ground import Place  # noqa: E402
+from isolation import as_init  # noqa: E402
+from lost_host import lose  # noqa: E402
+from net import Network  # noqa: E402
+from page import Result, kept, page  # noqa: E402
+from readers import read_beside  # noqa: E402
+from suite import FAILED, PASSED, Outcome, first_line  # noqa: E402
+
+
+class HostVault(harness.Vault):
+    """A vault as a host of the cluster uses it."""
+
+    def __init__(self, host, base, path):
+        self.host = host
+        base.mkdir(parents=True)
+        super().__init__(base, vault=path)
+
+    def command(self, *args):
+        return self.host.command(*super().command(*args))
+
+
+def parse(arguments):
+    parser = argparse.ArgumentParser(prog="clusters.sh", description=__doc__)
+    parser.add_argument("--cluster", choices=CLUSTERS, help="which one")
+    parser.add_argument("--quick", action="store_true", help="the selection that scripts/test.sh runs")
+    parser.add_argument("--case", help="only cases whose name contains this")
+    parser.add_argument("--cost", action="store_true", help="no battery: what a vault costs there, in requests and time")
+    parser.add_argument("--rounds", type=int, default=9, help="how many of them make the figures of --cost")
+    parser.add_argument("--run", metavar="COMMAND", help="no battery: runs this in a shell, with the mounts of two hosts in $H1 "
+                        "and $H2, the program in $REKEYFS and an empty directory in $WORK")
+    parser.add_argument("--work", type=pathlib.Path, help="an empty directory for data and mounts; whoever made it removes it, once "
+                        "servers and mounts are gone")
+    parser.add_argument("--binary", type=pathlib.Path, help="the rekeyfs to test")
+    parser.add_argument("--tools", type=pathlib.Path, help="where fsx and JuiceFS are")
+    parser.add_argument("--results", type=pathlib.Path, required=True, help="the file that keeps the results of each cluster")
+    parser.add_argument("--markdown", type=pathlib.Path, metavar="FILE", help="write the page here, of what was kept")
+    return parser.parse_args(arguments)
+
+
+def outcomes(kind, place, options):
+    """Runs a suite there: case -> Outcome."""
+    found = {}
+    for outcome in kind(place, options).run():
+        found[outcome.case] = outcome
+        if outcome.status != PASSED:
+            print(f"  {place.name}: {outcome.status} {outcome.case}: {outcome.why}", flush=True)
+    return found
+
+
+def battery(options, work):
+    """Starts the cluster and runs all of it: the Result; None if something else was run."""
+    began, kind = time.monotonic(), CLUSTERS[options.cluster]
+    cluster = kind(work / "cluster", Network(), options.tools)
+    cluster.start()
+    here, there = cluster.mount("h1"), cluster.mount("h2")
+    started = time.monotonic() - began
+    print(f"{kind.name} {cluster.version()} is up ({started:.0f} s)", flush=True)
+    if options.run:
+        known = {"H1": str(here), "H2": str(there), "REKEYFS": str(options.binary), "WORK": str(work)}
+        subprocess.run(["bash", "-c", options.run], check=False, cwd=work, env={**os.environ, **known})
+        return None
+    bare = here / "bare"
+    bare.mkdir()
+    vault = HostVault(cluster.network["h1"], work / "h1", here / "vault")
+    # Another host has made itself nothing of the vault: it waits until it sees it.
+    harness.wait_until((there / "vault/keyring").exists)
+    other = HostVault(cluster.network["h2"], work / "h2", there / "vault")
+    result = Result(cluster=kind.name, title=kind.title, version=cluster.version())
+    try:
+        vault.mount()
+        if options.cost:
+            result = kept(options.results).get(kind.name, result)
+            result.cost = cost(here, bare, vault, options.rounds, options.quick)
+            return result
+        place = Place("rekeyfs", vault.mnt, vault)
+        place.other = other
+        Battery.mount_options = OfAVault.mount_options = ()
+        below = outcomes(Battery, Place(kind.name, bare), options)
+        above = outcomes(Battery, place, options) | outcomes(OfAVault, place, options)
+        vault.umount()
+        # Last of all: everything that all this left is sound.
+        done = vault.run("fsck", vault.path, "--passfile", vault.passfile)
+        sound = done.returncode == 0
+        above["the_whole_vault_is_sound"] = Outcome(
+            "the_whole_vault_is_sound", PASSED if sound else FAILED, "" if sound else first_line(done.stdout + done.stderr)
+        )
+    finally:
+        vault.close()
+        other.close()
+    if not options.case or options.case == "readers":
+        shared = HostVault(cluster.network["h1"], work / "h1-shared", here / "shared")
+        harness.wait_until((there / "shared/keyring").exists)
+        reader = HostVault(cluster.network["h2"], work / "h2-shared", there / "shared")
+        for title, why in read_beside(shared, reader, cluster.network["h2"]).items():
+            case = title.replace(" ", "_")
+            above[case] = Outcome(case, FAILED if why else PASSED, why or "")
+            if why:
+                print(f"  rekeyfs: {FAILED} {title}: {why}", flush=True)
+    result.judge(below, above, kind.known)
+    if not (options.quick or options.case) or options.case == "lost":
+        result.lost = dataclasses.asdict(lose(cluster, here, there))
+        print(f"{kind.name}, a host that is cut off: {result.lost}", flush=True)
+    result.seconds = round(time.monotonic() - began)
+    return result
+
+
+def main(options):
+    """Runs; the exit status."""
+    if options.cluster is None:
+        options.markdown.write_text(page(options.results, [kind.name for kind in CLUSTERS.values()]), encoding="utf-8")
+        return 0
+    harness.BIN = str(options.binary)
+    result = battery(options, options.work)
+    if result is None:
+        return 0
+    if not (options.quick or options.case):
+        result.save(options.results)
+    if options.cost:
+        return 0
+    for text in result.failures:
+        print(f"FAILED {result.cluster}: {text}")
+    print(f"{result.cluster}: {result.seconds} s\n{result.passed} passed, {len(result.failures)} failed", flush=True)
+    return 1 if result.failures else 0
+
+
+if __name__ == "__main__":
+    parsed = parse(sys.argv[1:])
+    sys.exit(as_init(lambda: main(parsed)))
