@@ -52,6 +52,18 @@ def explains(candidates, seen):
     return all(any(at < len(data) and data[at] == byte for data in written) for at, byte in enumerate(seen))
 
 
+def described(seen, candidates):
+    """What was seen that shouldn't have been."""
+    if not isinstance(seen, bytes):
+        return repr(seen)
+    written = [data for data in candidates if data]
+    strange = [at for at, byte in enumerate(seen) if not any(at < len(data) and data[at] == byte for data in written)]
+    if not strange:
+        return f"{len(seen)} bytes"
+    zeros = sum(seen[at] == 0 for at in strange)
+    return f"{len(seen)} bytes, {len(strange)} of them ({zeros} zeros) from {strange[0]} to {strange[-1]} of no version"
+
+
 class Writer:
     def __init__(self, directory, seed):
         self.directory, self.random = directory, random.Random(seed)
@@ -124,7 +136,7 @@ class Reader:
             right = right or (seen == b"" and len(possible) > 1)
         if not right:
             lengths = [data if data is None else len(data) for data in possible]
-            self.wrong.append(f"{file.name}: {seen if not isinstance(seen, bytes) else len(seen)}, of {lengths}")
+            self.wrong.append(f"{file.name}: {described(seen, possible)}, of {lengths}")
 
 
 def run(writer_directory, reader_directories, seconds, seed):

@@ -3,13 +3,15 @@
 //! every block opens.
 //!
 //! - **An open** loads the file from scratch, through a descriptor of its own: on some clusters one that was open before shows
-//!   old bytes for good. The handles that are out go over to what was loaded ([`Handles::pass_on`]).
+//!   old bytes for good. It loads once more if the file was emptied meanwhile, so that size and header belong together. The handles
+//!   that are out go over to what was loaded ([`Handles::pass_on`]).
 //! - **A stat or a lookup** compares: if size, mtime or ctime are others than when the file was loaded, the next read
 //!   loads it again ([`Vault::note_attributes`]).
-//! - **A read** that finds a tag that doesn't fit, a zero page below the floor, or the end of the file where the file has grown,
-//!   may have met the writer between two steps, or have an old header. It loads the file again, after a pause
-//!   ([`PAUSES`]), and reads again; only what stays wrong while nothing of the file changes is damage. The tags are what makes it safe to look without a
-//!   lock: bytes that don't belong together don't open.
+//! - **A read** that finds a tag that doesn't fit, a zero page below the floor, or an end of the lower file that isn't where it was when
+//!   the file was loaded, may have met the writer between two steps, or have an old header. It loads the file again and reads
+//!   again, after a pause ([`PAUSES`]) if nothing of the file has changed; only what stays wrong then is damage. The tags are
+//!   what makes it safe to look without a lock: bytes that don't belong together don't open. Zeros have no tag, so those of a
+//!   file that is shorter by then are none of its bytes.
 //! - A file that was removed, or replaced, while it is open here is read through the descriptor that there is, as far as the
 //!   lower filesystem lets it.
 //! - When a key becomes unusable, **each** open file is loaded again before more of it is shown, and the kernel's pages of it are
@@ -23,7 +25,7 @@
 use std::cell::Cell;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use super::looks::Looks;
@@ -63,7 +65,7 @@ impl Vault {
         if let Some(file) = self.tree.inodes.find(attr.ino).and_then(|inode| inode.file.try_lock()?.upgrade())
             && file.loaded_as != Some(looks)
         {
-            file.must_reload.store(true, Ordering::Relaxed);
+            file.must_reload.store(true, Relaxed);
         }
     }
 
@@ -99,7 +101,7 @@ impl Vault {
         *slot = Arc::downgrade(&file);
         // Its header may have been read before a key became unusable, and it was none of the open files when that was dealt with.
         if self.keys.generation() != generation {
-            file.must_reload.store(true, Ordering::Relaxed);
+            file.must_reload.store(true, Relaxed);
         }
         self.evict_if_over(&file)?;
         // Behind the slot: it may be the last owner of what was open.
@@ -110,7 +112,7 @@ impl Vault {
 
     /// A file that is open here and can't be reached by a name any more.
     fn removed_file(&self, file: &Arc<OpenFile>) -> Result<Arc<OpenFile>> {
-        if file.must_reload.load(Ordering::Relaxed) {
+        if file.must_reload.load(Relaxed) {
             self.load_again(file, &mut file.state.write())?;
             self.evict_if_over(file)?;
         }
@@ -121,7 +123,7 @@ impl Vault {
     pub(super) fn current_if_changed(&self, inode: &Inode) -> Result<Arc<OpenFile>> {
         let open = inode.file.lock().upgrade();
         match open {
-            Some(file) if !file.must_reload.load(Ordering::Relaxed) => Ok(file),
+            Some(file) if !file.must_reload.load(Relaxed) => Ok(file),
             _ => self.current_file(inode, Purpose::Read),
         }
     }
@@ -135,16 +137,35 @@ impl Vault {
                 storage::drop_cached(fd.as_fd());
                 let stat = self.tree.settled(stat, || Ok(storage::fstat(fd.as_fd())?))?;
                 looks.set(Some(Looks::of(&stat)));
-                self.load_unreported(inode.ino, (fd, stat, access), purpose)
+                let file = self.load_unreported(inode.ino, (fd, stat, access), purpose)?;
+                Ok((self.is_of_one_version(&file)?, file))
             });
             match loaded {
-                Err(Error::Corrupt(Damage::FileId(_))) => Attempt::Done(loaded),
-                Err(Error::Corrupt(_)) => Attempt::InTheMiddle(loaded),
-                loaded => Attempt::Done(loaded),
+                Ok((true, file)) => Attempt::Done(Ok(file)),
+                Ok((false, file)) => Attempt::InTheMiddle(Ok(file)),
+                Err(Error::Corrupt(damage)) if !matches!(damage, Damage::FileId(_)) => {
+                    Attempt::InTheMiddle(Err(damage.into()))
+                }
+                Err(error) => Attempt::Done(Err(error)),
             }
         };
         // Of what was opened: a stat of the inode would wait for the slot.
         self.reporting_damage(inode.ino, attempts(act, || looks.get()))
+    }
+
+    /// Whether the size and the header of a file that was just loaded belong together. They don't if it was emptied in between:
+    /// its size is then that of before, and its header that of what was written afterwards, or none, as of a file that
+    /// holds nothing but zeros.
+    fn is_of_one_version(&self, file: &OpenFile) -> Result<bool> {
+        let state = file.state.read();
+        if matches!(state.body, Body::NoHeader) && state.size.0 > 0 {
+            // A first write that has begun is seen by then.
+            std::thread::sleep(PAUSES[1]);
+            let now = storage::fstat(file.fd())?;
+            let again = self.load_state(file.ino, file.fd(), now.lower_size())?;
+            return Ok(file.loaded_as == Some(Looks::of(&now)) && matches!(again.body, Body::NoHeader));
+        }
+        Ok(file.size_now()? >= state.size)
     }
 
     /// Has `act` read an open file, and again as it is then if it may have met the writer in the middle.
@@ -160,8 +181,19 @@ impl Vault {
             } else {
                 self.current_if_changed(inode)
             };
-            match file.and_then(|file| self.while_it_changes(inode, file, &mut act)) {
+            let file = match file {
+                Ok(file) => file,
+                Err(error @ (Error::Corrupt(_) | Error::Lower(Errno::STALE))) => {
+                    return Attempt::InTheMiddle(Err(error));
+                }
+                Err(error) => return Attempt::Done(Err(error)),
+            };
+            match act(&file) {
                 done @ Err(Error::Corrupt(_) | Error::Lower(Errno::STALE)) => Attempt::InTheMiddle(done),
+                // Evicted since it was looked up: what its key is now is in its header.
+                done @ Err(Error::KeyNotUsable(_)) if file.must_reload.load(Relaxed) => {
+                    Attempt::InTheMiddle(done)
+                }
                 done => Attempt::Done(done),
             }
         };
@@ -169,35 +201,25 @@ impl Vault {
         self.reporting_damage(inode.ino, attempts(act, looks))
     }
 
-    /// Has `act` read a file, and again at once for as long as it is another one by then: what doesn't open of it was that of before.
-    fn while_it_changes<T>(
-        &self,
-        inode: &Inode,
-        mut file: Arc<OpenFile>,
-        act: &mut impl FnMut(&OpenFile) -> Result<T>,
-    ) -> Result<T> {
-        for _ in 0..CHANGES {
-            match act(&file) {
-                Err(Error::Corrupt(_)) if file.has_changed() => {}
-                // Evicted since it was looked up: what its key is now is in its header.
-                Err(Error::KeyNotUsable(_)) if file.must_reload.load(Ordering::Relaxed) => {}
-                done => return done,
-            }
-            file = self.current_file(inode, Purpose::Read)?;
-        }
-        act(&file)
-    }
-
     /// As [`Vault::read`].
     pub(super) fn read_current(&self, inode: &Inode, offset: PlainOffset, out: &mut [u8]) -> Result<usize> {
         let read = |out: &mut [u8]| {
             self.reading_current(inode, |file| {
-                let got = file.read(&file.state.read(), offset, out)?;
-                Ok((got, got < out.len() && file.has_another_size()?))
+                let state = file.state.read();
+                let got = file.read(&state, offset, out)?;
+                if offset.0 + (got as u64) < state.size.0 {
+                    return Ok((got, false));
+                }
+                let now = file.size_now()?;
+                if now < state.size {
+                    // What is behind the new end are no zeros of the file.
+                    return Err(Damage::Size.into());
+                }
+                Ok((got, now > state.size))
             })
         };
-        let (mut got, another_size) = read(out)?;
-        if another_size {
+        let (mut got, has_grown) = read(out)?;
+        if has_grown {
             self.current_file(inode, Purpose::Read)?;
             (got, _) = read(out)?;
         }
@@ -206,20 +228,23 @@ impl Vault {
     }
 }
 
-/// Calls `act`, again and again with growing pauses while it may be in the middle of a change. The pauses begin anew when what it looks at
-/// has changed: then it was met by another change.
+/// Calls `act`, again and again while it may be in the middle of a change: at once if what it looks at has changed since, for then
+/// it was met by another change, else with growing pauses.
 fn attempts<T>(mut act: impl FnMut() -> Attempt<T>, mut looks: impl FnMut() -> Option<Looks>) -> Result<T> {
-    let (began, mut pauses, mut before) = (Instant::now(), PAUSES.iter(), None);
+    let (began, mut pauses, mut before, mut changes) = (Instant::now(), PAUSES.iter(), None, 0);
     loop {
         let done = match act() {
             Attempt::Done(done) => return done,
             Attempt::InTheMiddle(done) => done,
         };
         let now = looks();
-        if now != before && began.elapsed() < LONGEST {
+        if std::mem::replace(&mut before, now) != now && began.elapsed() < LONGEST {
             pauses = PAUSES.iter();
+            changes += 1;
+            if changes < CHANGES {
+                continue;
+            }
         }
-        before = now;
         match pauses.next() {
             Some(pause) => std::thread::sleep(*pause),
             None => return done,
@@ -228,16 +253,13 @@ fn attempts<T>(mut act: impl FnMut() -> Attempt<T>, mut looks: impl FnMut() -> O
 }
 
 impl OpenFile {
-    /// Whether the lower file is another one than was loaded.
-    fn has_changed(&self) -> bool {
-        storage::fstat(self.fd()).is_ok_and(|stat| self.loaded_as != Some(Looks::of(&stat)))
-    }
-
-    /// Whether the lower file has another size than is known.
-    fn has_another_size(&self) -> Result<bool> {
-        let now = storage::fstat(self.fd())?.lower_size();
-        let state = self.state.read();
-        Ok(!matches!(state.body, Body::Unreadable(_)) && now != layout::lower_size(state.size))
+    /// The size of the file by now.
+    ///
+    /// # Errors
+    /// [`Damage::Size`] in the middle of a change; what the lower filesystem says.
+    fn size_now(&self) -> Result<PlainOffset> {
+        let lower = storage::fstat(self.fd())?.lower_size();
+        layout::plain_size(lower).map_err(|_| Damage::Size.into())
     }
 }
 
@@ -269,9 +291,10 @@ mod tests {
 
     #[test]
     fn what_changes_all_the_time_is_read_until_it_can_be_and_what_stays_wrong_is_damage() {
-        let alone = PAUSES.len() as u64 + 1;
-        assert_eq!(tried(0, u64::MAX), (alone, true));
-        assert_eq!(tried(30, u64::MAX), (30 + PAUSES.len() as u64, true));
+        // The first attempt has nothing to compare with.
+        let pauses = PAUSES.len() as u64;
+        assert_eq!(tried(0, u64::MAX), (1 + pauses + 1, true));
+        assert_eq!(tried(30, u64::MAX), (30 + pauses + 1, true));
         assert_eq!(tried(200, 100), (101, false));
     }
 }

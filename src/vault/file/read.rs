@@ -53,6 +53,10 @@ impl OpenFile {
             let end = chunk_end(first, offset, len);
             let lower = &mut buffers.lower[..(end - lower_start(first)) as usize];
             let got = storage::pread(self.fd.as_fd(), lower, LowerOffset(lower_start(first)))?;
+            if got < lower.len() && self.loaded_as.is_some() {
+                // Another host has cut the file since it was loaded: pages that are gone are no holes.
+                return Err(Damage::Size.into());
+            }
             lower[got..].fill(0);
             while let Some(piece) = pieces.next_if(|piece| layout::block_range(piece.page).end <= end) {
                 let lower = block_in(lower, first, piece.page);

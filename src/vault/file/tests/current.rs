@@ -334,6 +334,43 @@ fn a_reader_that_follows_a_file_as_it_grows_sees_no_byte_that_was_not_written() 
     });
 }
 
+/// Of a file that another host cuts and writes anew all the time, the zeros behind the end of the lower file are none of its bytes.
+#[test]
+fn a_file_that_is_cut_while_it_is_read_shows_no_zeros_in_place_of_what_is_gone() {
+    const SIZE: usize = 20_000;
+    let test = TestVault::shared();
+    let (ino, reader) = (test.make("f"), test.reader());
+    let data: Vec<u8> = bytes(1, SIZE).into_iter().map(|byte| byte | 1).collect();
+    write(&test, ino, 0, &data);
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        let (ended, data) = (&ended, &data);
+        threads.spawn(move || {
+            let ino = lookup(&reader, "f").ino;
+            let handle = reader.open(ino, READ, &me()).unwrap();
+            let mut whole = 0;
+            // In the middle of the file, where its size isn't looked at again, and as far as the file may reach.
+            for (at, len) in [(8192, 4096), (8192, SIZE)].into_iter().cycle() {
+                if ended.load(Ordering::SeqCst) {
+                    break;
+                }
+                let mut buffer = vec![0; len];
+                let n = reader.read(ino, PlainOffset(at as u64), &mut buffer).unwrap();
+                assert!(buffer[..n] == data[at..at + n], "{n} bytes at {at}");
+                whole += u32::from(n > 0);
+            }
+            assert!(whole > 0);
+            reader.release(ino, handle).unwrap();
+        });
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(1500) {
+            truncate(&test, ino, 0);
+            write(&test, ino, 0, data);
+        }
+        ended.store(true, Ordering::SeqCst);
+    });
+}
+
 #[test]
 fn a_file_that_was_removed_is_read_by_who_has_it_open() {
     let test = TestVault::shared();
