@@ -1,6 +1,6 @@
 """One host writes a vault and others read it at the same time. Hosts are UTS namespaces on one directory; a host that can be cut off
 from it has a bindfs of its own in between. REKEYFS_READERS_SECONDS: for how long a random history is made, in
-seconds; without it none is."""
+seconds (20)."""
 
 import errno
 import mmap
