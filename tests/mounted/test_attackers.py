@@ -15,7 +15,7 @@ import tempfile
 import time
 import unittest
 
-from harness import BASE, KMS_ENVIRONMENT_EXIT, PASSPHRASE, MountedTest, Vault, is_gone, open_device_to_users, stopped, wait_until
+from harness import BASE, KMS_ENVIRONMENT_EXIT, PASSPHRASE, MountedTest, is_gone, open_device_to_users, stopped, wait_until
 
 # Users that every Linux has, and nobody logs in as.
 ALICE, MALLORY = pwd.getpwnam("news").pw_uid, pwd.getpwnam("games").pw_uid

@@ -2,7 +2,6 @@
 while a key is rotated and files are re-wrapped."""
 
 import contextlib
-import json
 import os
 import pathlib
 import re
@@ -11,7 +10,7 @@ import subprocess
 import threading
 import time
 
-from harness import BIN, PASSPHRASE, ROOT, MountedTest, Vault
+from harness import BIN, PASSPHRASE, ROOT, MountedTest
 
 DOCUMENT = ROOT / "docs" / "backup.md"
 BLOCKS = dict(re.findall(r"^```sh ([a-z-]+)\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL))
@@ -236,9 +235,9 @@ class Copies(Procedures):
         past = time.time() - 100
         os.utime(self.mnt / "file", (past, past))
         self.vault.remount()
-        self.shell(f'cp -a "$V/tree" "$B/cp"; rsync -a "$V/tree" "$B/rsync"; restic init -q --repo "$B/restic"; borg init -e none '
-                   f'"$B/borg"; tar -cf /dev/null -g "$B/snar" "$V/tree"; restic backup -q --repo "$B/restic" "$V/tree"; '
-                   f'borg create "$B/borg::1" "$V/tree"')  # fmt: skip
+        self.shell('cp -a "$V/tree" "$B/cp"; rsync -a "$V/tree" "$B/rsync"; restic init -q --repo "$B/restic"; borg init -e none '
+                   '"$B/borg"; tar -cf /dev/null -g "$B/snar" "$V/tree"; restic backup -q --repo "$B/restic" "$V/tree"; '
+                   'borg create "$B/borg::1" "$V/tree"')  # fmt: skip
         before = os.stat(lower)
         time.sleep(1.1)
         self.vault.rotate()

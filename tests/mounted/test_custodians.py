@@ -175,9 +175,9 @@ class Custodians(CustodianTest):
         self.order(wrap="hang")
         add = ("unlock", "add", self.vault.path, "--plugin", "double", *self.secret, "--custodian-timeout", "1s")
         self.assertRefused(self.vault.run(*add), "custodian double: it can't be reached: no answer in 1 s", status=OFFLINE)
-        for time in ("0s", "11m", "5", "x"):
-            self.assertRefused(self.unattended("--custodian-timeout", time), "from 1s to 10m", status=2)
-            self.assertRefused(self.unattended("-o", f"custodian_timeout={time}"), "from 1s to 10m", status=2)
+        for text in ("0s", "11m", "5", "x"):
+            self.assertRefused(self.unattended("--custodian-timeout", text), "from 1s to 10m", status=2)
+            self.assertRefused(self.unattended("-o", f"custodian_timeout={text}"), "from 1s to 10m", status=2)
 
     def test_a_command_that_changes_the_vault_replaces_the_slot_of_a_rotated_key_and_others_do_not(self):
         old = self.add("--label", "server")
