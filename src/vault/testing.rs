@@ -32,6 +32,7 @@ pub(crate) const READ_WRITE: OpenFlags = OpenFlags { read: true, write: true, tr
 struct Below {
     tells_holes: bool,
     small_blocks: bool,
+    remote: bool,
 }
 
 /// A vault of its own, gone with the value.
@@ -75,9 +76,17 @@ impl TestVault {
         let options = keyring_options(dir.path(), &clock);
         let keys = KeyringFile::create(&path, suite, &[&secret()], kdf, &options).unwrap().keys;
         let sharing = Sharing::Alone;
-        let lower = Below { tells_holes: true, small_blocks: false };
+        let lower = Below { tells_holes: true, small_blocks: false, remote: false };
         let vault = open(&path, &keys, lower, sharing);
         Self { dir, clock, keys, lower, sharing, vault }
+    }
+
+    /// One whose lower filesystem is taken for a remote one.
+    pub(crate) fn remote(suite: Suite) -> Self {
+        let mut test = Self::with_suite(suite);
+        test.lower.remote = true;
+        test.reopen();
+        test
     }
 
     /// One that other hosts read.
@@ -208,6 +217,7 @@ fn open(path: &Path, keys: &Arc<Keys>, below: Below, sharing: Sharing) -> Arc<Va
     let options = VaultOptions { read_only: false, lazy_rewrap: true, no_atime: false, sharing };
     let lower = LowerFs::probe(tree.as_fd()).unwrap();
     let block_size = if below.small_blocks { 1024 } else { lower.block_size };
-    let lower = LowerFs { tells_holes: below.tells_holes && lower.tells_holes, block_size, ..lower };
+    let (tells_holes, is_remote) = (below.tells_holes && lower.tells_holes, below.remote || lower.is_remote);
+    let lower = LowerFs { tells_holes, is_remote, block_size, ..lower };
     Vault::on(lower, tree, keys.clone(), options).unwrap()
 }

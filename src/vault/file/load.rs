@@ -187,7 +187,8 @@ impl Vault {
             edits: AtomicU64::new(0),
             changes: AtomicU64::new(0),
             flushed_changes: AtomicU64::new(0),
-            grows_with_pages: self.sharing == Sharing::Writer && self.lower.writes_pages_at_once(),
+            grows_with_pages: (self.sharing == Sharing::Writer || self.lower.is_remote)
+                && self.lower.writes_pages_at_once(),
             loaded_as,
             stable_pages_needed: self.lower.stable_needed,
             lost: AtomicI32::new(0),

@@ -98,8 +98,8 @@ pub(super) struct OpenFile {
     /// Changes of content or size that ended, and of these so many were with the lower filesystem when a handle was last closed.
     changes: AtomicU64,
     flushed_changes: AtomicU64,
-    /// Whether it grows with its pages, not before them: others read it meanwhile. Not where a power cut could leave a size in
-    /// the middle of a page, which no file has.
+    /// Whether it grows with its pages, not before them: others read it meanwhile, or each call is a round trip. Not where a power
+    /// cut could leave a size in the middle of a page, which no file has.
     grows_with_pages: bool,
     /// What it was like when it was loaded, where another host may change it.
     loaded_as: Option<looks::Looks>,

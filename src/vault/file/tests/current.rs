@@ -256,22 +256,23 @@ fn whatever_the_writer_is_doing_every_block_opens_and_each_byte_was_written() {
 
 #[test]
 fn a_file_grows_with_its_pages_and_not_before_them() {
-    let test = TestVault::shared();
-    let ino = test.make("f");
-    let handle = test.vault.open(ino, WRITE, &me()).unwrap();
-    for (at, len) in [(0, 5), (5, 100), (105, 5000), (5105, 1 << 17), (200_000, 17)] {
-        let faults = Faults::record();
-        {
-            let _scope = faults.on_this_thread();
-            test.vault.write(ino, PlainOffset(at), &bytes(1, len), Privileges::Keep).unwrap();
+    for test in [TestVault::shared(), TestVault::remote(Suite::Aes256Gcm)] {
+        let ino = test.make("f");
+        let handle = test.vault.open(ino, WRITE, &me()).unwrap();
+        for (at, len) in [(0, 5), (5, 100), (105, 5000), (5105, 1 << 17), (200_000, 17)] {
+            let faults = Faults::record();
+            {
+                let _scope = faults.on_this_thread();
+                test.vault.write(ino, PlainOffset(at), &bytes(1, len), Privileges::Keep).unwrap();
+            }
+            assert!(!faults.log().contains(&Call::Truncate), "{:?}", faults.log());
+            // The pages, and the bytes that say the size, in one call where they fit into one.
+            let writes = faults.log().iter().filter(|call| **call == Call::Pwrite).count();
+            assert_eq!(writes, 1, "at {at}");
         }
-        assert!(!faults.log().contains(&Call::Truncate), "{:?}", faults.log());
-        // The pages, and the bytes that say the size, in one call where they fit into one.
-        let writes = faults.log().iter().filter(|call| **call == Call::Pwrite).count();
-        assert_eq!(writes, 1, "at {at}");
+        test.vault.release(ino, handle).unwrap();
+        assert_eq!(test.vault.getattr(ino).unwrap().size, 200_017);
     }
-    test.vault.release(ino, handle).unwrap();
-    assert_eq!(test.vault.getattr(ino).unwrap().size, 200_017);
 }
 
 #[test]
