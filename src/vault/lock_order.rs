@@ -9,8 +9,8 @@
 //! 5. the inode lock (`OpenFile::state`);
 //! 6. a range of the file's blocks;
 //! 7. leaves, held for a few instructions and one at a time: inode table shards, an inode's place, directory cache,
-//!    handles, census, file ids, pages known to hold data, queue of stale files, count of forgotten inodes, queue of
-//!    removed files.
+//!    handles, census, file ids, pages known to hold data, a block that is kept, queue of stale
+//!    files, count of forgotten inodes, queue of removed files.
 //!
 //! In debug builds the locks of 2 to 6 check it each time that they are taken, before they wait: what could deadlock
 //! once in a million runs panics in the first one.

@@ -25,6 +25,7 @@ pub(super) mod file_ids;
 mod filled;
 mod floor;
 mod header_fields;
+mod kept;
 pub(super) mod kernel_pages;
 mod load;
 mod looks;
@@ -156,6 +157,8 @@ struct State {
     durable_truncates: u64,
     /// Pages that hold data.
     filled: filled::Filled,
+    /// The block in which the last write ended.
+    kept: kept::Kept,
     /// Whether the floor was lowered since the file was loaded.
     floor_lowered: bool,
 }
@@ -265,6 +268,7 @@ impl State {
             truncates: 0,
             durable_truncates: 0,
             filled: filled::Filled::default(),
+            kept: kept::Kept::default(),
             floor_lowered: false,
         }
     }

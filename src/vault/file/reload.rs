@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering;
 
 use super::filled::Filled;
+use super::kept::Kept;
 use super::{Body, OpenFile, State};
 use crate::content::layout::{self, ImpossibleSize};
 use crate::ids::{Ino, LowerOffset, PageCount, PageIndex, PlainOffset};
@@ -14,8 +15,20 @@ use crate::vault::tree::inode::Inode;
 use crate::vault::{Damage, Error, Result, Vault};
 
 impl Vault {
-    /// Makes a change; after an error memory is what a fresh load finds.
+    /// Makes a change; after an error memory is what a fresh load finds. No block is kept from before it.
     pub(super) fn changing<T>(
+        &self,
+        file: &OpenFile,
+        state: &mut State,
+        change: impl FnOnce(&mut State) -> Result<T>,
+    ) -> Result<T> {
+        let done = self.changing_by_write(file, state, change);
+        state.kept = Kept::default();
+        done
+    }
+
+    /// As [`Vault::changing`], for a write, which sees to it that no block is kept that it changes.
+    pub(super) fn changing_by_write<T>(
         &self,
         file: &OpenFile,
         state: &mut State,

@@ -8,6 +8,7 @@ mod evict;
 mod fallocate;
 mod faults;
 mod floor;
+mod kept;
 mod memory;
 mod overlap;
 mod stage;
@@ -44,6 +45,11 @@ fn bytes(seed: u8, len: usize) -> Vec<u8> {
 enum Op {
     Write {
         at: u64,
+        len: usize,
+        seed: u8,
+    },
+    /// Where the last write ended.
+    WriteOn {
         len: usize,
         seed: u8,
     },
@@ -90,6 +96,7 @@ fn offset() -> impl Strategy<Value = u64> {
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         6 => (offset(), 1usize..9000, any::<u8>()).prop_map(|(at, len, seed)| Op::Write { at, len, seed }),
+        3 => (1usize..9000, any::<u8>()).prop_map(|(len, seed)| Op::WriteOn { len, seed }),
         3 => offset().prop_map(|size| Op::Truncate { size }),
         2 => (offset(), 1u64..12_000).prop_map(|(at, len)| Op::Punch { at, len }),
         1 => (offset(), 1u64..12_000, any::<bool>())
@@ -114,6 +121,8 @@ struct Run {
     ino: Ino,
     handle: Handle,
     model: Vec<u8>,
+    /// Where the last write ended.
+    ended: u64,
 }
 
 impl Run {
@@ -125,7 +134,7 @@ impl Run {
         test.vault.set_kernel_keeps_times(true);
         test.make("f");
         let (ino, handle) = test.open("f").unwrap();
-        Self { test, name: "f".to_owned(), ino, handle, model: Vec::new() }
+        Self { test, name: "f".to_owned(), ino, handle, model: Vec::new(), ended: 0 }
     }
 
     /// Continues with another, new file.
@@ -133,7 +142,7 @@ impl Run {
         self.test.vault.release(self.ino, self.handle).unwrap();
         self.test.make(&name);
         (self.ino, self.handle) = self.test.open(&name).unwrap();
-        (self.name, self.model) = (name, Vec::new());
+        (self.name, self.model, self.ended) = (name, Vec::new(), 0);
     }
 
     fn apply(&mut self, op: &Op) -> crate::vault::Result<()> {
@@ -142,6 +151,7 @@ impl Run {
             Op::Write { at, len, seed } => {
                 vault.write(self.ino, PlainOffset(at), &bytes(seed, len), Privileges::Keep).map(|_| ())
             }
+            Op::WriteOn { len, seed } => self.apply(&Op::Write { at: self.ended, len, seed }),
             Op::Truncate { size } => {
                 let set = SetAttr { size: Some(size), ..SetAttr::default() };
                 vault.setattr(self.ino, &set, &me()).map(|_| ())
@@ -211,7 +221,9 @@ impl Run {
             Op::Write { at, len, seed } | Op::WriteKillingPriv { at, len, seed } => {
                 grow(&mut self.model, at + len as u64);
                 self.model[at as usize..at as usize + len].copy_from_slice(&bytes(seed, len));
+                self.ended = at + len as u64;
             }
+            Op::WriteOn { len, seed } => self.expect(&Op::Write { at: self.ended, len, seed }),
             Op::Truncate { size } => self.model.resize(size as usize, 0),
             Op::OpenTruncating => self.model.clear(),
             Op::Punch { at, len } | Op::Zero { at, len, .. } => {
@@ -256,8 +268,8 @@ fn assert_same(got: &[u8], want: &[u8]) {
     }
 }
 
-fn run(suite: Suite, ops: &[Op]) {
-    let mut run = Run::new(suite);
+fn run(test: TestVault, ops: &[Op]) {
+    let mut run = Run::of(test);
     for op in ops {
         run.apply(op).unwrap();
         run.expect(op);
@@ -271,8 +283,9 @@ fn run(suite: Suite, ops: &[Op]) {
 proptest! {
     #![proptest_config(cases(60))]
     #[test]
-    fn content_follows_the_model(ops in prop::collection::vec(op(), 1..25), gcm in any::<bool>()) {
-        run(if gcm { Suite::Aes256Gcm } else { Suite::ChaCha20Poly1305 }, &ops);
+    fn content_follows_the_model(ops in prop::collection::vec(op(), 1..25), gcm in any::<bool>(), remote in any::<bool>()) {
+        let suite = if gcm { Suite::Aes256Gcm } else { Suite::ChaCha20Poly1305 };
+        run(if remote { TestVault::remote(suite) } else { TestVault::with_suite(suite) }, &ops);
     }
 }
 

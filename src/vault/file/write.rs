@@ -4,11 +4,13 @@
 //! Order of writes when a file grows (docs/format.md, "Growing"): the tail is made clean; the lower size
 //! is set to the final one; then the pages are written. A new file's header goes out before any data. Where
 //! other hosts read what this one writes ([`Sharing::Writer`](crate::vault::Sharing)) no size is seen before its pages, for who
-//! reads zeros there keeps them: the last pages and the bytes behind them that say the size are one write.
+//! reads zeros there keeps them: the last pages and the bytes behind them that say the size are one write. So it is on remote
+//! filesystems, for the sake of the round trip.
 
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 
+use super::kept::Kept;
 use super::read::{chunk_end, lower_start, open_block};
 use super::scratch::{Buffers, Scratch};
 use super::{Body, OpenFile, Sealed, SegmentKeys, State};
@@ -25,6 +27,8 @@ use crate::vault::{Damage, Error, Privileges, Result, Vault};
 /// A write that is to be sealed: where it goes, and what it may rely on.
 struct PlannedWrite<'a> {
     sealed: &'a Sealed,
+    /// A block that need not be read.
+    kept: &'a Kept,
     /// Size of the file once it is done: what is past it in its last block is zero.
     size: PlainOffset,
     /// Blocks from here on hold nothing that counts.
@@ -111,7 +115,7 @@ impl Vault {
         offset: PlainOffset,
         data: &[u8],
     ) -> Result<()> {
-        self.changing(file, state, |state| {
+        self.changing_by_write(file, state, |state| {
             let end = PlainOffset(offset.0 + data.len() as u64);
             self.give_up_unsynced(file, state)?;
             file.clean_tail(self, state, Some((offset, end)))?;
@@ -157,9 +161,10 @@ impl Vault {
 }
 
 impl<'a> PlannedWrite<'a> {
-    fn inside(state: &State, sealed: &'a Sealed) -> Self {
+    fn inside(state: &'a State, sealed: &'a Sealed) -> Self {
         Self {
             sealed,
+            kept: &state.kept,
             size: state.size,
             old_pages: state.pages(),
             guarded: state.guarded(),
@@ -200,18 +205,25 @@ impl OpenFile {
             self.flush()?;
             state.durable_truncates = state.truncates;
         }
-        self.punch_leftover(PageIndex(last.0 + 1), layout::lower_size(state.size))?;
         let in_last = (state.size.0 - layout::block_start(last).0) as usize;
         let replaced = write.is_some_and(|(from, to)| from <= layout::block_start(last) && to >= state.size);
-        if in_last as u64 != layout::payload(last)
-            && let Some(sealed) = state.sealed()?
-        {
-            let (mut scratch, range) = (Scratch::take(), layout::block_range(last));
-            let Buffers { lower, payload, .. } = &mut *scratch;
-            let lower = &mut lower[..(range.end - range.start) as usize];
+        // It is full, or holds nothing but zeros, otherwise.
+        let sealed = if in_last as u64 == layout::payload(last) { None } else { state.sealed()? };
+        let (mut scratch, range) = (Scratch::take(), layout::block_range(last));
+        let Buffers { lower, payload, .. } = &mut *scratch;
+        let from = if sealed.is_some() { range.start } else { range.end };
+        let (tail, len) =
+            (&mut lower[..(layout::lower_size(state.size).0 - from) as usize], (range.end - from) as usize);
+        self.read_tail(LowerOffset(from), tail, len)?;
+        let lower = &mut tail[..len];
+        if let Some(sealed) = sealed {
             let payload = &mut payload[..layout::payload(last) as usize];
-            match self.read_block_of(sealed, last, lower, payload) {
-                Ok(_) if block::is_zero(&payload[in_last..]) => {}
+            match open_block(&mut sealed.keys(), last, lower, payload) {
+                Ok(_) if block::is_zero(&payload[in_last..]) => {
+                    if write.is_some() {
+                        state.kept.keep(last, lower);
+                    }
+                }
                 Ok(_) => {
                     payload[in_last..].fill(0);
                     self.flush()?;
@@ -226,14 +238,13 @@ impl OpenFile {
         Ok(())
     }
 
-    /// Block N: the lower bytes from 4096·N on are a hole unless an interrupted growth left a page there.
-    fn punch_leftover(&self, page: PageIndex, lower: LowerOffset) -> Result<()> {
-        let start = layout::page_offset(page);
-        let mut scratch = Scratch::take();
-        let tail = &mut scratch.lower[..(lower.0 - start.0) as usize];
+    /// Reads the last block, if it is asked for, and block N behind it: the lower bytes from 4096·N on are a hole unless an
+    /// interrupted growth left a page there, which is made one.
+    fn read_tail(&self, start: LowerOffset, tail: &mut [u8], last: usize) -> Result<()> {
         let got = storage::pread(self.fd.as_fd(), tail, start)?;
-        if !block::is_zero(&tail[..got]) {
-            storage::erase(self.fd.as_fd(), start, layout::PAGE)?;
+        tail[got..].fill(0);
+        if !block::is_zero(&tail[last..]) {
+            storage::erase(self.fd.as_fd(), LowerOffset(start.0 + last as u64), layout::PAGE)?;
         }
         Ok(())
     }
@@ -303,6 +314,7 @@ impl OpenFile {
         let first = layout::locate(offset).0;
         let last = layout::locate(PlainOffset(offset.0 + data.len() as u64 - 1)).0;
         let old = self.read_ends(plan, offset, data.len(), ends)?;
+        plan.kept.forget(&(first..=last));
         nonces.resize((last.0 - first.0 + 1) as usize, [0; 12]);
         page::fresh_nonces(nonces);
         let (mut fresh, mut keys) = (nonces.iter(), plan.sealed.keys());
@@ -338,6 +350,10 @@ impl OpenFile {
                 self.wait_stable(start..end)?;
             }
             storage::pwrite_all(self.fd.as_fd(), chunk, LowerOffset(start - lead as u64))?;
+            if pieces.peek().is_none() && goes_on_in(last, offset, data.len()) {
+                plan.kept
+                    .keep(last, &chunk[lead..pages][(layout::block_range(last).start - start) as usize..]);
+            }
         }
         Ok(())
     }
@@ -365,20 +381,33 @@ impl OpenFile {
         let pieces = pieces.chain(layout::pieces(last, (end - last.0) as usize).filter(|_| last > offset));
         let mut blocks = pieces.filter(|piece| plan.needs_old(piece)).map(|piece| piece.page);
         let (first, second) = (blocks.next(), blocks.next());
-        let mut at = 0;
-        let mut read = |blocks: std::ops::Range<u64>| {
-            let lower = &mut buffer[at..at + (blocks.end - blocks.start) as usize];
-            let got = storage::pread(self.fd.as_fd(), lower, LowerOffset(blocks.start))?;
-            lower[got..].fill(0);
-            at += lower.len();
-            Ok::<_, Error>(())
-        };
-        match (first.map(layout::block_range), second.map(layout::block_range)) {
-            (Some(first), Some(second)) if first.end == second.start => read(first.start..second.end)?,
-            (first, second) => first.into_iter().chain(second).try_for_each(read)?,
+        let len = |page: Option<PageIndex>| page.map_or(0, block_len);
+        let both = &mut buffer[..len(first) + len(second)];
+        // After a failed write-out what is below may be what was there before.
+        let trusted = !self.doubtful.load(Ordering::Relaxed);
+        let missing = |page: &PageIndex, lower: &mut [u8]| !(trusted && plan.kept.copy(*page, lower));
+        let (one, two) = both.split_at_mut(len(first));
+        match (first.filter(|page| missing(page, one)), second.filter(|page| missing(page, two))) {
+            (Some(first), Some(second)) if first.0 + 1 == second.0 => self.read_from(first, both)?,
+            (first, second) => {
+                first.map_or(Ok(()), |page| self.read_from(page, one))?;
+                second.map_or(Ok(()), |page| self.read_from(page, two))?;
+            }
         }
         Ok(Ends { first, second, lower: buffer })
     }
+
+    /// Reads the lower bytes from the start of a block on; what is past the end is zeros.
+    fn read_from(&self, page: PageIndex, lower: &mut [u8]) -> Result<()> {
+        let got = storage::pread(self.fd.as_fd(), lower, LowerOffset(lower_start(page)))?;
+        lower[got..].fill(0);
+        Ok(())
+    }
+}
+
+/// Whether a write that goes on where one of these bytes ended changes its last block.
+fn goes_on_in(last: PageIndex, offset: PlainOffset, len: usize) -> bool {
+    layout::locate(PlainOffset(offset.0 + len as u64)).0 == last
 }
 
 /// How many bytes behind the lower bytes up to `end` belong to a file of this size: if its last page ends there, those that
@@ -386,6 +415,12 @@ impl OpenFile {
 fn tail_behind(end: u64, size: PlainOffset) -> usize {
     let lower = layout::lower_size(size).0;
     if lower.saturating_sub(end) < layout::PAGE { lower.saturating_sub(end) as usize } else { 0 }
+}
+
+/// How many bytes a block takes below.
+fn block_len(page: PageIndex) -> usize {
+    let range = layout::block_range(page);
+    (range.end - range.start) as usize
 }
 
 /// What the ends of a write held: the lower bytes of at most two blocks, one after the other.
@@ -398,12 +433,11 @@ struct Ends<'a> {
 impl Ends<'_> {
     /// The lower bytes of a block, if it was read.
     fn of(&self, page: PageIndex) -> Option<&[u8]> {
-        let len = |page| (layout::block_range(page).end - layout::block_range(page).start) as usize;
-        let first = self.first.map_or(0, len);
+        let first = self.first.map_or(0, block_len);
         if self.first == Some(page) {
             Some(&self.lower[..first])
         } else {
-            (self.second == Some(page)).then(|| &self.lower[first..first + len(page)])
+            (self.second == Some(page)).then(|| &self.lower[first..first + block_len(page)])
         }
     }
 }
