@@ -50,7 +50,7 @@ impl OpenFile {
         let mut pieces = layout::pieces(offset, len).peekable();
         while let Some(first) = pieces.peek().map(|piece| piece.page) {
             let buffers = &mut *scratch;
-            let end = chunk_end(first, offset, len);
+            let end = chunk_end(first, CHUNK_PAGES, offset, len);
             let lower = &mut buffers.lower[..(end - lower_start(first)) as usize];
             let got = storage::pread(self.fd.as_fd(), lower, LowerOffset(lower_start(first)))?;
             if got < lower.len() && self.loaded_as.is_some() {
@@ -92,10 +92,10 @@ pub(super) fn lower_start(first: PageIndex) -> u64 {
     layout::block_range(first).start
 }
 
-/// Where the chunk that begins with block `first`, of a request that ends at `offset + len`, ends.
-pub(super) fn chunk_end(first: PageIndex, offset: PlainOffset, len: usize) -> u64 {
+/// Where the chunk of at most `pages` that begins with block `first`, of a request that ends at `offset + len`, ends.
+pub(super) fn chunk_end(first: PageIndex, pages: u64, offset: PlainOffset, len: usize) -> u64 {
     let (last, _) = layout::locate(PlainOffset(offset.0 + len as u64 - 1));
-    layout::block_range(PageIndex(last.0.min(first.0 + CHUNK_PAGES - 1))).end
+    layout::block_range(PageIndex(last.0.min(first.0 + pages - 1))).end
 }
 
 /// The bytes of block `page` in a chunk that begins with block `first`.

@@ -10,6 +10,10 @@ use crate::crypto::page::Nonce;
 /// its first block; small enough for the L2 cache.
 pub(super) const CHUNK_PAGES: u64 = 34;
 
+/// Pages written in one call where each may be a round trip: enough for the kernel's largest write, 1 MiB, wherever it begins in its first
+/// block. There the L2 cache is no matter, and FUSE asks for security.capability before each call.
+pub(super) const REMOTE_CHUNK_PAGES: u64 = 259;
+
 pub(super) struct Buffers {
     /// Lower bytes of a chunk, with room for both header slots, and for the bytes behind the last page that say the size.
     pub(super) lower: Vec<u8>,
@@ -39,6 +43,16 @@ impl Scratch {
             })
         });
         Self(Some(buffers))
+    }
+}
+
+impl Buffers {
+    /// Makes room for a chunk of so many pages, with what goes before it and behind it.
+    pub(super) fn make_room(&mut self, pages: u64) {
+        let len = ((pages + 1) * PAGE) as usize;
+        if self.lower.len() < len {
+            self.lower.resize(len, 0);
+        }
     }
 }
 

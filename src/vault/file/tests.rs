@@ -310,7 +310,6 @@ fn every_pair_of_edges_written_cut_and_grown() {
 
 #[test]
 fn writes_of_many_pages_keep_what_is_around_them() {
-    let mut run = Run::new(Suite::Aes256Gcm);
     let pages = |n: u64| BLOCK0_PAYLOAD + n * PAYLOAD;
     let len = |n: u64| (n * PAYLOAD) as usize;
     let writes = [
@@ -321,9 +320,27 @@ fn writes_of_many_pages_keep_what_is_around_them() {
         Op::Write { at: pages(90), len: len(40) + 5, seed: 5 },
         Op::Write { at: pages(200) - 7, len: len(70), seed: 6 },
     ];
-    for op in writes.iter().flat_map(|write| [write, &Op::Reopen]) {
-        run.apply(op).unwrap();
-        run.expect(op);
+    for test in [TestVault::new(), TestVault::remote(Suite::Aes256Gcm)] {
+        let mut run = Run::of(test);
+        for op in writes.iter().flat_map(|write| [write, &Op::Reopen]) {
+            run.apply(op).unwrap();
+            run.expect(op);
+            run.check();
+        }
+    }
+}
+
+#[test]
+fn the_kernels_largest_write_is_one_call_where_each_is_a_round_trip() {
+    let mut run = Run::of(TestVault::remote(Suite::Aes256Gcm));
+    for at in [0, BLOCK0_PAYLOAD - 1, BLOCK0_PAYLOAD + PAYLOAD - 1, 3 << 20] {
+        let (write, faults) = (Op::Write { at, len: 1 << 20, seed: 1 }, Faults::record());
+        {
+            let _scope = faults.on_this_thread();
+            run.apply(&write).unwrap();
+        }
+        assert_eq!(faults.log().iter().filter(|call| **call == FaultOp::Pwrite).count(), 1, "at {at}");
+        run.expect(&write);
         run.check();
     }
 }

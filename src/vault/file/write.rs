@@ -309,10 +309,11 @@ impl OpenFile {
     }
 
     fn write_blocks(&self, plan: &PlannedWrite<'_>, offset: PlainOffset, data: &[u8]) -> Result<()> {
-        let mut scratch = Scratch::take();
-        let Buffers { lower, ends, nonces, payload: _ } = &mut *scratch;
         let first = layout::locate(offset).0;
         let last = layout::locate(PlainOffset(offset.0 + data.len() as u64 - 1)).0;
+        let mut scratch = Scratch::take();
+        scratch.make_room((last.0 - first.0 + 1).min(self.chunk_pages));
+        let Buffers { lower, ends, nonces, payload: _ } = &mut *scratch;
         let old = self.read_ends(plan, offset, data.len(), ends)?;
         plan.kept.forget(&(first..=last));
         nonces.resize((last.0 - first.0 + 1) as usize, [0; 12]);
@@ -329,7 +330,7 @@ impl OpenFile {
         while let Some(first) = pieces.peek().map(|piece| piece.page) {
             // A new file's slot goes out with page 0, in one write.
             let lead = if slot.is_some() { SLOTS } else { 0 };
-            let (start, end) = (lower_start(first), chunk_end(first, offset, data.len()));
+            let (start, end) = (lower_start(first), chunk_end(first, self.chunk_pages, offset, data.len()));
             let pages = lead + (end - start) as usize;
             let tail = if plan.grows { tail_behind(end, plan.size) } else { 0 };
             let chunk = &mut lower[..pages + tail];
