@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use rustix::process::{Signal, getpid, kill_process};
 
 use super::error::MountError;
+use super::late::LateWatch;
 use super::{lock, log};
 use crate::hosts::{BootId, HostName, Mode};
 use crate::keyring::{Identity, Keys, Membership, NotRenewed, lease};
@@ -19,7 +21,7 @@ use crate::storage::Lease;
 use crate::sys::boottime::{BootTime, KillTimer};
 
 /// How many renewals a lease has time for.
-pub(super) const RENEWALS: u32 = 3;
+const RENEWALS: u32 = 3;
 /// How many attempts a lease has time for, once a renewal has failed.
 pub(super) const ATTEMPTS: u32 = 20;
 
@@ -36,6 +38,7 @@ struct Renewing {
     lease: Arc<Lease>,
     timer: KillTimer,
     vault: PathBuf,
+    _late: LateWatch,
 }
 
 impl WriterMembership {
@@ -71,21 +74,24 @@ impl WriterMembership {
 impl Renewing {
     fn begin(keys: Arc<Keys>, membership: Membership, vault: PathBuf) -> io::Result<Self> {
         let (timer, end) = (KillTimer::new()?, membership.lease_end());
-        let mut renewing = Self { keys, membership, lease: Lease::of_writer(end), timer, vault };
+        let lease = Lease::of_writer(end);
+        let late = LateWatch::start(Arc::clone(&lease), vault.clone())?;
+        let mut renewing = Self { keys, membership, lease, timer, vault, _late: late };
         renewing.extend(end)?;
         Ok(renewing)
     }
 
     /// Renews until it is told to end, and leaves.
     fn until(mut self, ended: &Receiver<()>) {
-        let mut pause = lease() / RENEWALS;
+        let mut pause = until_the_next(BootTime::now());
         let mut failing = false;
         while ended.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+            let began = BootTime::now();
             let renewed = self.keys.renew(&mut self.membership);
             pause = match renewed.and_then(|end| self.extend(end).map_err(into_errno)) {
                 Ok(()) => {
                     failing = false;
-                    lease() / RENEWALS
+                    until_the_next(began)
                 }
                 Err(why @ NotRenewed::Evicted(_)) => end_at_once(&self.vault, &why),
                 Err(error) => {
@@ -114,6 +120,11 @@ impl Renewing {
         self.lease.extend(end);
         Ok(())
     }
+}
+
+/// How long a member waits after a renewal. A lease lasts from the beginning of a renewal on: one that took long is followed at once.
+pub(super) fn until_the_next(began: BootTime) -> Duration {
+    (lease() / RENEWALS).saturating_sub(began.elapsed())
 }
 
 /// Ends the process: what it hasn't written yet would destroy what another host has.

@@ -12,6 +12,7 @@ mod due;
 mod error;
 mod fusermount;
 pub mod inherited;
+mod late;
 mod limits;
 mod lock;
 pub mod log;

@@ -10,16 +10,16 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::error::MountError;
-use super::membership::{ATTEMPTS, RENEWALS, end_at_once, identity};
+use super::membership::{ATTEMPTS, end_at_once, identity, until_the_next};
 use crate::hosts::Mode;
 use crate::keyring::{Keys, Membership, NotRenewed, lease};
 use crate::storage::Lease;
+use crate::sys::boottime::BootTime;
 use crate::vault::Vault;
 
 /// How often the lease is looked at at least: a machine that was suspended goes on with one that is over.
 const WATCH: Duration = Duration::from_secs(1);
-/// How long the end of a mount waits for a renewal that is under way: one that waits for a cluster that doesn't answer ends with
-/// the process.
+/// How long the end of a mount waits for each of the two threads: one that waits for a cluster that doesn't answer ends with the process.
 const PATIENCE: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(10);
 /// How often it is looked whether a lease that was over is renewed.
@@ -78,10 +78,23 @@ impl ReaderMembership {
     /// Ends the thread that watches the lease, and gives the vault back.
     pub(super) fn unguard(&mut self) {
         self.ends.truncate(1);
-        if self.watching.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the thread that watches the lease panicked");
+        let Some(watching) = self.watching.take() else { return };
+        match ended(watching) {
+            Some(Ok(())) => {}
+            Some(Err(_)) => tracing::error!("the thread that watches the lease panicked"),
+            // It wipes a file that is being read, from storage that doesn't answer.
+            None => tracing::warn!("{}: what withholds its files is still at work", self.vault.display()),
         }
     }
+}
+
+/// Joins a thread that is to end soon; none if it doesn't: it ends with the process.
+fn ended<T>(thread: JoinHandle<T>) -> Option<std::thread::Result<T>> {
+    let began = Instant::now();
+    while !thread.is_finished() && began.elapsed() < PATIENCE {
+        std::thread::sleep(POLL);
+    }
+    thread.is_finished().then(|| thread.join())
 }
 
 fn renew_until(
@@ -91,15 +104,16 @@ fn renew_until(
     lease_of_it: &Lease,
     vault: &Path,
 ) {
-    let (mut pause, mut failing) = (lease() / RENEWALS, false);
+    let (mut pause, mut failing) = (until_the_next(BootTime::now()), false);
     while ended.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+        let began = BootTime::now();
         pause = match keys.renew(membership) {
             Ok(end) => {
                 lease_of_it.extend(end);
                 if std::mem::take(&mut failing) {
                     tracing::info!("{}: its lease is renewed: it is read again", vault.display());
                 }
-                lease() / RENEWALS
+                until_the_next(began)
             }
             Err(why @ NotRenewed::Evicted(_)) => end_at_once(vault, &why),
             Err(error) => {
@@ -135,25 +149,21 @@ impl Drop for ReaderMembership {
         self.unguard();
         self.ends.clear();
         let Some(renewing) = self.renewing.take() else { return };
-        let began = Instant::now();
-        while !renewing.is_finished() && began.elapsed() < PATIENCE {
-            std::thread::sleep(POLL);
-        }
         let vault = self.vault.display();
-        if !renewing.is_finished() {
-            return tracing::warn!(
-                "{vault}: the writer waits for this mount's lease to end: that it left can't be written"
-            );
-        }
-        match renewing.join() {
-            Ok(mut membership) => {
+        match ended(renewing) {
+            None => {
+                tracing::warn!(
+                    "{vault}: the writer waits for this mount's lease to end: that it left can't be written"
+                );
+            }
+            Some(Ok(mut membership)) => {
                 if let Err(error) = membership.leave() {
                     tracing::warn!(
                         "{vault}: the writer waits for this mount's lease to end, for that it left can't be written: {error}"
                     );
                 }
             }
-            Err(_) => tracing::error!("the thread that renews the lease panicked"),
+            Some(Err(_)) => tracing::error!("the thread that renews the lease panicked"),
         }
     }
 }

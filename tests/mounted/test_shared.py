@@ -68,10 +68,25 @@ class Shared(Hosts):
         self.assertFalse(is_gone(pid))
         self.assertEqual(self.members(self.two), [("one", True, True)])
 
+    def serve(self, vault):
+        """Mounts it shared in the foreground; where its lines go."""
+        log = vault.base / "log"
+        with open(log, "wb") as out:
+            daemon = subprocess.Popen(
+                vault.command("mount", vault.path, vault.mnt, "--passfile", vault.passfile, "--shared", "--foreground"),
+                env=vault.env, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+            )  # fmt: skip
+        self.addCleanup(daemon.wait, 30)
+        self.addCleanup(daemon.kill)
+        self.assertTrue(wait_until(vault.is_mounted), log.read_text())
+        vault.pid = daemon.pid
+        return log
+
     def test_a_mount_that_is_stopped_or_whose_storage_hangs_is_dead_when_its_lease_is_over(self):
         stops, hangs, storage = self.vault, self.one, self.pid_of_bindfs()
+        stops.mount("--shared")
+        log = self.serve(hangs)
         for vault in (stops, hangs):
-            vault.mount("--shared")
             with open(vault.mnt / "f", "wb") as file:
                 file.write(b"synced" * 1000)
                 file.flush()
@@ -84,6 +99,8 @@ class Shared(Hosts):
         finally:
             os.kill(storage, signal.SIGCONT)
         self.assertTrue(wait_until(lambda: is_gone(other), LATE))
+        # Before that, for the killed process says nothing.
+        self.assertRegex(log.read_text(), r"WARN .*/vault: its lease hasn't been renewed for \d\.\d s, .* is killed in \d\.\d s")
         for vault in (stops, hangs):
             vault.pid = None
             vault.clear_stale_mountpoint()
@@ -91,6 +108,26 @@ class Shared(Hosts):
         stops.mount()
         self.assertEqual((stops.mnt / "f").read_bytes(), b"synced" * 1000)
         self.assertRefused(self.two.try_mount(), "host one ended without unmounting", status=IN_USE)
+
+    def test_a_mount_whose_storage_hangs_for_less_than_its_lease_says_so_and_goes_on(self):
+        """It hangs until that is told, which is before the lease is over; a machine that is too busy to go on then tries again."""
+        for attempt in range(3):
+            vault = self.on(f"slow{attempt}")
+            log, storage = self.serve(vault), self.pid_of_bindfs()
+            os.kill(storage, signal.SIGSTOP)
+            try:
+                told = wait_until(lambda: "is killed in" in log.read_text(), LEASE)
+            finally:
+                os.kill(storage, signal.SIGCONT)
+            went_on = told and wait_until(lambda: is_gone(vault.pid) or "goes on" in log.read_text())
+            if went_on and not is_gone(vault.pid):
+                self.assertRegex(log.read_text(), r"NOTICE .*: its lease is renewed, and this mount goes on")
+                (vault.mnt / "f").write_text("afterwards")
+                return
+            vault.pid = None
+            vault.clear_stale_mountpoint()
+            (self.below / "vault" / "lock").write_text("")
+        self.fail("it never went on")
 
 
 def is_killed(pid):
