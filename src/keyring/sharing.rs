@@ -1,15 +1,19 @@
 //! Keys of a vault that several hosts share (hosts/): becoming a member, renewing its lease, and taking into use what another
 //! host has changed.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::KeyringError;
-use super::hosts::{self, Announced, HostsDir, Identity, Membership, NotRenewed, Registration};
+use super::hosts::{self, Announced, Gone, HostsDir, Identity, Membership, NotRenewed, Registration};
 use super::keys::Keys;
 use super::store::{Saves, Store};
+use crate::crypto::keys::HostRecordKey;
 use crate::events::Event;
+use crate::hosts::SlotNumber;
 use crate::ids::Generation;
+use crate::storage::Errno;
 use crate::sys::boottime::BootTime;
 
 /// How long a keyring is read again that is older than the epoch says: a cluster's client may show an old one for a moment.
@@ -40,36 +44,69 @@ impl Keys {
         })
     }
 
-    /// Becomes a member of those that share the vault, and takes the keyring into use that is there then.
+    /// Becomes a member of those that share the vault, and takes the keyring into use that is there then. Where all places are taken it
+    /// watches for half a minute which members are gone, and holds nothing meanwhile.
     ///
     /// # Errors
     /// The records can't be written, all slots are taken, or the keyring may not replace the one in use.
     pub fn join(&self, who: &Identity) -> Result<Membership, KeyringError> {
+        if let Some(joined) = self.join_beside(who, &[])? {
+            return Ok(joined);
+        }
+        tracing::warn!(
+            "{}: all {} places for mounts are taken: waits {} s to see whose member is gone",
+            self.vault_path().display(),
+            SlotNumber::COUNT,
+            hosts::stillness().as_secs()
+        );
+        let (dir, key) = self.hosts().map_err(|error| self.cannot_register(error.into()))?;
+        let gone = hosts::gone(&dir, &key).map_err(|error| self.cannot_register(error.into()))?;
+        self.join_beside(who, &gone)?.ok_or_else(|| {
+            let full = format!(
+                "all {} places are taken: unmount one, or `rekeyfs hosts evict` the host of one that is gone",
+                SlotNumber::COUNT
+            );
+            self.cannot_register(io::Error::other(full))
+        })
+    }
+
+    /// As [`Self::join`], in a place that is free or one of those that are `gone`.
+    fn join_beside(&self, who: &Identity, gone: &[Gone]) -> Result<Option<Membership>, KeyringError> {
         let mut store = self.store.lock();
-        let path = store.dir().path().join(hosts::DIR_NAME);
-        let failed = |source: std::io::Error| KeyringError::Io {
-            path: path.clone(),
-            what: "register this mount, which other hosts have to know of",
-            source,
-        };
+        let failed = |error: Errno| self.cannot_register(error.into());
         let leave = store.may_register()?;
         let key = Arc::new(store.state().root.host_record_key(self.vault_id()));
         let lock = store.dir().lock(leave)?;
-        let dir = HostsDir::make(store.dir().fd(), leave).map_err(|error| failed(error.into()))?;
+        let dir = HostsDir::make(store.dir().fd(), leave).map_err(failed)?;
         let generation = store.state().body.generation;
-        let registered =
-            Registration::take(dir, key, who, generation).map_err(|error| failed(error.into()))?;
+        let registered = Registration::take(dir, key, who, generation, gone).map_err(failed)?;
+        let Some(registered) = registered else { return Ok(None) };
         *self.member.lock() = Some(registered.id());
         load_newest(&mut store, &registered)?;
         let generation = store.state().body.generation;
-        let epoch = registered.epoch_of(generation).map_err(|error| failed(error.into()))?;
+        let epoch = registered.epoch_of(generation).map_err(failed)?;
         let membership = registered.begin(epoch).map_err(|error| match error {
             NotRenewed::Keyring(error) => error,
-            error => failed(std::io::Error::other(error)),
+            error => self.cannot_register(io::Error::other(error)),
         })?;
         drop(lock);
         self.take_into_use(store);
-        Ok(membership)
+        Ok(Some(membership))
+    }
+
+    /// The members' records, and the key that they are under.
+    fn hosts(&self) -> Result<(HostsDir, Arc<HostRecordKey>), Errno> {
+        let store = self.store.lock();
+        let key = Arc::new(store.state().root.host_record_key(self.vault_id()));
+        Ok((HostsDir::open(store.dir().fd())?.ok_or(Errno::NOENT)?, key))
+    }
+
+    fn cannot_register(&self, source: io::Error) -> KeyringError {
+        KeyringError::Io {
+            path: self.vault_path().join(hosts::DIR_NAME),
+            what: "register this mount, which other hosts have to know of",
+            source,
+        }
     }
 
     /// Renews a lease; takes another host's change of the keyring into use before that, and acknowledges it. Returns the lease's end.

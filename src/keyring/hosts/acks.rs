@@ -19,7 +19,6 @@ pub(in crate::keyring) struct Announced {
     dir: HostsDir,
     key: HostRecordKey,
     epoch: Epoch,
-    durable: BootTime,
 }
 
 /// A member that didn't say in time that it has a change in force. Its lease is over: it shows nothing more under a key until
@@ -50,18 +49,33 @@ pub(in crate::keyring) fn announce(
     let dir = HostsDir::make(vault, leave)?;
     let epoch = Epoch::after(dir.epoch(&key)?.as_ref(), generation);
     dir.set_epoch(&epoch, &key)?;
-    Ok(Announced { dir, key, epoch, durable: BootTime::now() })
+    Ok(Announced { dir, key, epoch })
 }
 
 impl Announced {
     /// Waits until each member but `us` has it in force, or its lease is over. Returns those that didn't say so. A slot whose
     /// member is gone is free then.
     pub(in crate::keyring) fn wait(&self, us: Option<MemberId>) -> Vec<Unconfirmed> {
-        let mut waiting: Vec<SlotNumber> = SlotNumber::all().collect();
+        self.wait_from(self.look(), us)
+    }
+
+    /// What the slots hold.
+    pub(super) fn look(&self) -> Vec<(SlotNumber, Option<Found>)> {
+        SlotNumber::all().map(|slot| (slot, self.dir.slot(slot, &self.key).ok())).collect()
+    }
+
+    /// As [`Self::wait`], after a first look.
+    pub(super) fn wait_from(
+        &self,
+        mut waiting: Vec<(SlotNumber, Option<Found>)>,
+        us: Option<MemberId>,
+    ) -> Vec<Unconfirmed> {
         let mut good = vec![self.epoch.nonce];
+        // After that look: a record that stands still from then on is of a lease that began before.
+        let began = BootTime::now();
         loop {
             // Read before the slots: what is waiting afterwards had all of the time.
-            let over = self.durable.elapsed() >= patience();
+            let over = began.elapsed() >= patience();
             // A later change's: who has that in force has this one too.
             if let Ok(Some(later)) = self.dir.epoch(&self.key)
                 && later.generation >= self.epoch.generation
@@ -69,15 +83,16 @@ impl Announced {
             {
                 good.push(later.nonce);
             }
-            waiting.retain(|slot| !self.is_done(*slot, us, &good));
+            waiting.retain(|(slot, _)| !self.is_done(*slot, us, &good));
             if waiting.is_empty() || over {
-                return waiting.into_iter().map(|slot| self.give_up(slot)).collect();
+                return waiting.into_iter().map(|(slot, first)| self.give_up(slot, first.as_ref())).collect();
             }
             std::thread::sleep(POLL.min(patience() / 20));
         }
     }
 
-    /// Whether nothing of an earlier keyring is in use by a slot's member.
+    /// Whether nothing of an earlier keyring is in use by a slot's member. A slot that is clean has none whose lease isn't over, though somebody
+    /// may hold it: a member that registers does so under the keyring's lock, and reads the keyring that is there then.
     fn is_done(&self, slot: SlotNumber, us: Option<MemberId>, good: &[EpochNonce]) -> bool {
         match self.dir.slot(slot, &self.key) {
             Ok(Found::Clean) => true,
@@ -86,11 +101,13 @@ impl Announced {
         }
     }
 
-    /// Leaves off waiting for a slot, and frees it if nobody holds it: its member's lease is over, and should that live nevertheless,
-    /// it sees that it was evicted.
-    fn give_up(&self, slot: SlotNumber) -> Unconfirmed {
+    /// Leaves off waiting for a slot, and frees it if nobody holds it and its record has stood still since `first`: its member's lease is over,
+    /// and should that live nevertheless, it sees that it was evicted. One that has renewed its lease meanwhile may have this
+    /// change in force, and show things: a later change has to wait for it.
+    fn give_up(&self, slot: SlotNumber, first: Option<&Found>) -> Unconfirmed {
         let found = self.dir.slot(slot, &self.key);
         if let Ok(before) = &found
+            && first == Some(before)
             && let Ok(Some(file)) = self.dir.hold(slot)
             && self.dir.slot(slot, &self.key).is_ok_and(|now| now == *before)
             && let Err(error) = file.free(before, &self.key)

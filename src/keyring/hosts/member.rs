@@ -61,17 +61,18 @@ pub enum NotRenewed {
 }
 
 impl Registration {
-    /// Takes a slot: one that is free, else, once it has watched them for long enough, one whose member is gone. Under the
-    /// keyring's lock.
+    /// Takes a slot: one that is free, else one of those that were seen to have no member any more ([`gone`]). Under the keyring's
+    /// lock. None: all have a member.
     ///
     /// # Errors
-    /// EUSERS: all have a member.
+    /// The records can't be read or written.
     pub(in crate::keyring) fn take(
         dir: HostsDir,
         key: Arc<HostRecordKey>,
         who: &Identity,
         generation: Generation,
-    ) -> storage::Result<Self> {
+        gone: &[Gone],
+    ) -> storage::Result<Option<Self>> {
         let mut held = None;
         for slot in SlotNumber::all() {
             if held.is_none() && dir.slot(slot, &key)? == Found::Clean {
@@ -81,10 +82,15 @@ impl Registration {
                 retire_writer(&dir, slot, &key)?;
             }
         }
-        let (slot, file) = match held {
-            Some(held) => held,
-            None => first_gone(&dir, &key)?.ok_or(Errno::USERS)?,
-        };
+        for Gone(slot, before) in gone {
+            if held.is_none()
+                && let Some(file) = dir.hold(*slot)?
+                && dir.slot(*slot, &key)? == *before
+            {
+                held = Some((*slot, file));
+            }
+        }
+        let Some((slot, file)) = held else { return Ok(None) };
         let member = Member {
             slot,
             id: MemberId::random(),
@@ -98,7 +104,7 @@ impl Registration {
             in_force: EpochNonce::default(),
         };
         file.write(&member, &key)?;
-        Ok(Self { dir, file, key, member })
+        Ok(Some(Self { dir, file, key, member }))
     }
 
     /// Which member it is.
@@ -154,27 +160,31 @@ fn retire_writer(dir: &HostsDir, slot: SlotNumber, key: &HostRecordKey) -> stora
     Ok(())
 }
 
-/// A slot whose lock is free, and whose record stands still for as long as it takes to be sure that its member is gone.
-fn first_gone(dir: &HostsDir, key: &HostRecordKey) -> storage::Result<Option<(SlotNumber, SlotFile)>> {
-    let mut free = Vec::new();
+/// A slot that nobody holds, and its record, which has stood still for as long as it takes to be sure that its member is gone.
+pub(in crate::keyring) struct Gone(SlotNumber, Found);
+
+/// The slots of members that are gone. Watches them for a while: call it without the keyring's lock.
+///
+/// # Errors
+/// The records can't be read.
+pub(in crate::keyring) fn gone(dir: &HostsDir, key: &HostRecordKey) -> storage::Result<Vec<Gone>> {
+    let mut slots = Vec::new();
     for slot in SlotNumber::all() {
-        if let Some(file) = dir.hold(slot)? {
-            free.push((slot, dir.slot(slot, key)?, file));
+        if dir.hold(slot)?.is_some() {
+            slots.push(Gone(slot, dir.slot(slot, key)?));
         }
-    }
-    if free.is_empty() {
-        return Ok(None);
     }
     let began = BootTime::now();
-    while began.elapsed() < stillness() {
+    while !slots.is_empty() && began.elapsed() < stillness() {
         std::thread::sleep(lease() / 10);
     }
-    for (slot, before, file) in free {
+    let mut gone = Vec::new();
+    for Gone(slot, before) in slots {
         if dir.slot(slot, key)? == before {
-            return Ok(Some((slot, file)));
+            gone.push(Gone(slot, before));
         }
     }
-    Ok(None)
+    Ok(gone)
 }
 
 impl Membership {

@@ -27,7 +27,7 @@ use std::time::Duration;
 pub(in crate::keyring) use acks::{Announced, announce};
 pub(in crate::keyring) use files::HostsDir;
 pub use files::{DIR_NAME, Listed, list};
-pub(in crate::keyring) use member::Registration;
+pub(in crate::keyring) use member::{Gone, Registration, gone};
 pub use member::{Identity, Membership, NotRenewed};
 
 /// How long a lease lasts.

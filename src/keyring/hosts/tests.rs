@@ -30,11 +30,19 @@ fn who(host: &str, mode: Mode) -> Identity {
 
 /// A member of the vault in this directory, as of its own host.
 fn join(path: &Path, host: &str, mode: Mode) -> Membership {
+    join_beside(path, host, mode, &[]).unwrap()
+}
+
+fn join_beside(path: &Path, host: &str, mode: Mode, gone: &[Gone]) -> Option<Membership> {
     let dir = HostsDir::make(vault(path).as_fd(), leave()).unwrap();
     let generation = dir.epoch(&key()).unwrap().map_or(Generation(1), |epoch| epoch.generation);
-    let registered = Registration::take(dir, Arc::new(key()), &who(host, mode), generation).unwrap();
+    let registered = Registration::take(dir, Arc::new(key()), &who(host, mode), generation, gone).unwrap()?;
     let epoch = registered.epoch_of(generation).unwrap();
-    registered.begin(epoch).unwrap()
+    Some(registered.begin(epoch).unwrap())
+}
+
+fn hosts(path: &Path) -> HostsDir {
+    HostsDir::open(vault(path).as_fd()).unwrap().unwrap()
 }
 
 fn change(path: &Path, generation: u64) -> Announced {
@@ -95,9 +103,15 @@ fn where_all_slots_are_taken_one_whose_beat_stands_still_is_used_again() {
     let dir = tempfile::tempdir().unwrap();
     let alive: Vec<_> = (1..SlotNumber::COUNT).map(|_| join(dir.path(), "alive", Mode::Reader)).collect();
     drop(join(dir.path(), "gone", Mode::Reader));
+    assert!(join_beside(dir.path(), "new", Mode::Reader, &[]).is_none());
     let began = BootTime::now();
-    assert_eq!(join(dir.path(), "new", Mode::Reader).slot().get(), SlotNumber::COUNT - 1);
-    assert!(began.elapsed() >= stillness());
+    let seen = gone(&hosts(dir.path()), &key()).unwrap();
+    assert!(seen.len() == 1 && began.elapsed() >= stillness());
+    let new = join_beside(dir.path(), "new", Mode::Reader, &seen).unwrap();
+    assert_eq!(new.slot().get(), SlotNumber::COUNT - 1);
+    // Another one has it by then.
+    drop(new);
+    assert!(join_beside(dir.path(), "late", Mode::Reader, &seen).is_none());
     drop(alive);
 }
 
@@ -207,7 +221,7 @@ fn an_acknowledgement_that_is_forged_or_replayed_is_none() {
 fn a_member_that_finds_another_record_in_its_slot_was_evicted_or_cloned() {
     let dir = tempfile::tempdir().unwrap();
     let one = join(dir.path(), "one", Mode::Writer);
-    let mine = HostsDir::open(vault(dir.path()).as_fd()).unwrap().unwrap();
+    let mine = hosts(dir.path());
     let Found::Member(ours) = mine.slot(one.slot(), &key()).unwrap() else { panic!() };
     let mut left = crate::hosts::Member::clone(&ours);
     left.left = true;
@@ -279,7 +293,7 @@ fn epochs_are_made_after_the_one_before_under_each_root_key() {
     let dir = tempfile::tempdir().unwrap();
     change(dir.path(), 2);
     change(dir.path(), 3);
-    let hosts = HostsDir::open(vault(dir.path()).as_fd()).unwrap().unwrap();
+    let hosts = hosts(dir.path());
     let epoch = hosts.epoch(&key()).unwrap().unwrap();
     assert_eq!((epoch.number.0, epoch.generation), (2, Generation(3)));
     let other = RootKey::from_bytes(&[8; 32]).host_record_key(VaultId::from_bytes([1; 16]));
@@ -287,4 +301,33 @@ fn epochs_are_made_after_the_one_before_under_each_root_key() {
     let after = Epoch::after(None, Generation(4));
     hosts.set_epoch(&after, &other).unwrap();
     assert_eq!(hosts.epoch(&other).unwrap(), Some(after));
+}
+
+#[test]
+fn a_member_that_renewed_its_lease_while_it_was_waited_for_keeps_its_slot() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut one = join(dir.path(), "one", Mode::Reader);
+    // The cluster has given its lock up, and it lives.
+    one.lose_lock_for_test();
+    let announced = change(dir.path(), 2);
+    let looked = announced.look();
+    let epoch = one.renew().unwrap().unwrap();
+    one.acknowledge(epoch, Generation(2));
+    // It is cut off before it says so, with a lease under this change.
+    assert_eq!(named(&announced.wait_from(looked, None)), ["one"]);
+    assert_eq!(slots(dir.path()), [0]);
+    let began = BootTime::now();
+    assert_eq!(named(&change(dir.path(), 3).wait(None)), ["one"]);
+    assert!(BootTime::now() > one.lease_end() && began.elapsed() >= patience());
+    assert!(slots(dir.path()).is_empty());
+}
+
+#[test]
+fn a_slot_that_is_held_and_clean_is_waited_for_by_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    join(dir.path(), "one", Mode::Reader).leave().unwrap();
+    // As who registers has it: the keyring is read after that.
+    let held = hosts(dir.path()).hold(SlotNumber::all().next().unwrap()).unwrap().unwrap();
+    assert!(returns_at_once(&change(dir.path(), 2), None));
+    drop(held);
 }

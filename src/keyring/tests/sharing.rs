@@ -3,7 +3,7 @@
 use std::sync::mpsc::channel;
 
 use super::*;
-use crate::hosts::{BootId, HostName, Mode};
+use crate::hosts::{BootId, HostName, Mode, SlotNumber};
 use crate::storage::Errno;
 use crate::storage::fault::{After, Faults, Op, Plan};
 use crate::sys::boottime::BootTime;
@@ -141,4 +141,33 @@ fn a_member_under_another_root_key_gets_no_lease() {
     assert!(BootTime::now() > end);
     assert!(matches!(reader.renew(&mut membership), Err(NotRenewed::Epoch)));
     assert_eq!(membership.lease_end(), end);
+}
+
+#[test]
+fn who_waits_for_a_place_holds_nothing_up() {
+    let (f, writer, reader) = shared();
+    let dir = f.vault().join(HOSTS_NAME);
+    let slots: Vec<_> = SlotNumber::all().collect();
+    let mut members: Vec<_> =
+        slots.iter().map(|_| reader.join(&who("reader", Mode::Reader)).unwrap()).collect();
+    let full = writer.join(&who("late", Mode::Reader)).map(drop).unwrap_err().to_string();
+    assert!(full.contains("all 64 places") && full.contains("hosts evict"), "{full}");
+    // One that was killed.
+    drop(members.pop());
+    let late = std::thread::spawn({
+        let writer = Arc::clone(&writer);
+        move || writer.join(&who("late", Mode::Reader)).unwrap().slot()
+    });
+    let mut others = 0;
+    while !late.is_finished() {
+        // What a change begins with.
+        let store = writer.store.lock();
+        drop(store.dir().lock(store.writable().unwrap()).unwrap());
+        drop(store);
+        others += 1;
+        std::thread::sleep(lease() / 20);
+    }
+    assert_eq!(Some(&late.join().unwrap()), slots.last());
+    assert!(others >= 5, "{others}");
+    assert_eq!(std::fs::read_dir(dir).unwrap().count(), 65);
 }
