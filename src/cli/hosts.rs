@@ -1,21 +1,21 @@
 //! `rekeyfs hosts`: which host uses a vault on a filesystem that several hosts have mounted, and what is done when one is lost.
 
+mod evict;
+
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use serde::Serialize;
-use serde_json::json;
 
 use super::args::{self, HostsCommand};
 use super::errors;
 use super::exit::{Exit, Failure, Outcome};
-use super::open_keyring::{check_writable, open_keyring};
 use super::output;
 use super::target::Target;
-use crate::events::Event;
 use crate::hosts::Mode;
 use crate::ids::PathText;
 use crate::keyring::{KeyringDir, Listed, list_hosts};
-use crate::mount::{Fencing, LockHolder, SharedFilesystem, VaultLock, lock_holder};
+use crate::mount::{Fencing, LockHolder, SharedFilesystem, lock_holder};
 use crate::printable;
 
 /// Shows the host, or evicts one.
@@ -24,7 +24,7 @@ use crate::printable;
 /// What resolving the target, the lock, or opening the keyring may say.
 pub(super) fn run(args: &args::Hosts) -> Outcome {
     match &args.command {
-        Some(HostsCommand::Evict(args)) => evict(args),
+        Some(HostsCommand::Evict(args)) => evict::run(args),
         None => show(args),
     }
 }
@@ -94,15 +94,8 @@ fn show(args: &args::Hosts) -> Outcome {
     let target = Target::resolve(&args.target)?;
     let vault = target.vault();
     let (holder, shared) = lock_holder(vault).map_err(|error| errors::mount(&error))?;
-    let members = KeyringDir::open(vault)
-        .and_then(|dir| dir.descriptor())
-        .map_err(|error| errors::opening(&error))
-        .and_then(|dir| {
-            list_hosts(dir.as_fd())
-                .map_err(|error| Failure::new(Exit::Vault, printable::path(&vault.join("hosts")), error))
-        })?;
     let listing = Listing {
-        members: members.into_iter().map(MemberRow::from).collect(),
+        members: members(vault)?.into_iter().map(MemberRow::from).collect(),
         vault: PathText(vault.to_owned()),
         shared_filesystem: shared.as_ref().map(|shared| shared.name),
         fences: shared.as_ref().is_some_and(|shared| shared.fencing == Fencing::ShutsOut),
@@ -122,6 +115,14 @@ fn show(args: &args::Hosts) -> Outcome {
         text = format!("{}: no host uses it\n", printable::path(vault));
     }
     output::print(&text)
+}
+
+/// Those that share it, by what their records say.
+fn members(vault: &Path) -> Outcome<Vec<Listed>> {
+    let dir = KeyringDir::open(vault).and_then(|dir| dir.descriptor());
+    let dir = dir.map_err(|error| errors::opening(&error))?;
+    list_hosts(dir.as_fd())
+        .map_err(|error| Failure::new(Exit::Vault, printable::path(&vault.join("hosts")), error))
 }
 
 fn line(row: &Row, shared: Option<&SharedFilesystem>) -> String {
@@ -154,37 +155,4 @@ fn member_line(row: &MemberRow) -> String {
     format!(
         "{host}: process {pid} in slot {slot:02} {what}{renewed}, has generation {generation} of the keyring in use{gone}\n"
     )
-}
-
-fn evict(args: &args::HostsEvict) -> Outcome {
-    let usage =
-        |cause: &str| Failure::new(Exit::Usage, format!("host {}", args.host.escape_default()), cause);
-    if !args.host_is_dead {
-        return Err(usage(
-            "switch it off, or end its client of the cluster, and then say so with --host-is-dead; what it writes late would \
-             destroy files",
-        ));
-    }
-    let target = Target::resolve(&args.target)?;
-    check_writable(target.vault())?;
-    let vault = target.unmounted("a host is evicted")?;
-    let (lock, lost) = VaultLock::take_over(vault).map_err(|error| errors::mount(&error))?;
-    let Some(lost) = lost else {
-        return Err(usage("it isn't in the way: no other host ended without unmounting this vault"));
-    };
-    if lost.name != args.host {
-        return Err(usage(&format!("it isn't in the way: that is host {}", lost.name.escape_default())));
-    }
-    let opened = open_keyring(vault, &args.open)?.opened;
-    // Before the record goes: a crash in between leaves the host in the way.
-    opened.keys.events().record_durably(&Event::HostEvicted { host: lost.name.clone() });
-    lock.forget_lost_host(&lost).map_err(|error| errors::mount(&error))?;
-    if *args.json {
-        return output::print_json(&json!({ "evicted": lost.name }));
-    }
-    output::print(&format!(
-        "host {} is evicted; {} can be mounted\n",
-        lost.name.escape_default(),
-        printable::path(vault)
-    ))
 }

@@ -58,6 +58,24 @@ pub(super) fn trust_keyring(vault: &Path, args: &args::Open) -> Outcome<Unlocked
     unlock_as(&dir, dir.read(), args, Rules { first_use: true, ..Rules::default() })
 }
 
+/// As [`open_keyring`], and nothing is written: another host may write still.
+///
+/// # Errors
+/// As [`open_keyring`].
+pub(super) fn open_to_look(vault: &Path, args: &args::Open) -> Outcome<Unlocked> {
+    let dir = KeyringDir::open(vault).map_err(|error| errors::opening(&error))?;
+    unlock_as(&dir, dir.read(), args, Rules { written_elsewhere: true, ..Rules::default() })
+}
+
+/// Opens a keyring anew, by the secret that opened it before.
+///
+/// # Errors
+/// Those of opening a keyring.
+pub(super) fn open_again(vault: &Path, secret: &Secret, args: &args::Open) -> Outcome<Opened> {
+    KeyringFile::open(vault, secret, &options(args, Rules::default()))
+        .map_err(|error| errors::opening(&error))
+}
+
 /// As [`open_keyring`], for one that was read, maybe before the vault's lock was waited for. `rewrap` says whether the slot is to follow
 /// its custodian, if that has rotated its key: in a vault that the command changes, as a mount does. The commands of `unlock` don't
 /// do so: they are about slots themselves, and one that is named has to stay what it is. `lock` is signed once the secret is given.
@@ -83,20 +101,34 @@ struct Rules<'a> {
     first_use: bool,
     /// The slot follows its custodian.
     rewrap: bool,
+    /// Another host may write it.
+    written_elsewhere: bool,
+}
+
+fn options(args: &args::Open, Rules { first_use, written_elsewhere, .. }: Rules<'_>) -> OpenOptions {
+    let (accept_rollback, next_version) = (args.accept_rollback, args.next.number());
+    let limit = secrets::cost_limit(args.any_cost);
+    OpenOptions {
+        accept_rollback,
+        next_version,
+        first_use,
+        written_elsewhere,
+        limit,
+        ..OpenOptions::default()
+    }
 }
 
 fn unlock_as(
     dir: &KeyringDir,
     read: Result<ClosedKeyring, KeyringError>,
     args: &args::Open,
-    Rules { lock, first_use, rewrap }: Rules<'_>,
+    rules: Rules<'_>,
 ) -> Outcome<Unlocked> {
+    let Rules { lock, first_use, rewrap, .. } = rules;
     // What has no readable header can't be opened by any secret, so none is asked for.
     let closed = read.and_then(|closed| closed.refreshed(dir)).or_else(|_| dir.read());
     let closed = closed.map_err(|error| errors::opening(&error))?;
-    let (accept_rollback, next_version) = (args.accept_rollback, args.next.number());
-    let limit = secrets::cost_limit(args.any_cost);
-    let options = OpenOptions { accept_rollback, next_version, first_use, limit, ..OpenOptions::default() };
+    let options = options(args, rules);
     let header = closed.header().clone();
     let known = first_use || closed.is_known(dir);
     let asked =

@@ -88,13 +88,15 @@ impl VaultLock {
     ) -> Result<Self, MountError> {
         let failed = |error| cannot_open(vault, error);
         let (lock, shared) = Self::hold(vault, dir, writable, patience)?;
-        if let Some(shared) = shared
-            && let Some(lost) = lock.other_host()?.filter(|lost| lost.changes)
-        {
-            lost.allow(vault, &shared)?;
-            if !lost.stands_still(lock.dir()).map_err(|error| failed(error.into()))? {
-                let holder = format!("host {}, which renews its lease of it", lost.name.escape_default());
-                return Err(MountError::InUse { path: vault.to_owned(), holder });
+        if let Some(shared) = shared {
+            match lock.other_host()?.filter(|lost| lost.changes) {
+                Some(lost) => {
+                    lost.allow(vault, &shared)?;
+                    if !lost.stands_still(lock.dir()).map_err(|error| failed(error.into()))? {
+                        return Err(lock.renewed_by(&lost));
+                    }
+                }
+                None => lock.write_remains(),
             }
         }
         lock.write(None, false);
@@ -129,9 +131,51 @@ impl VaultLock {
         let (lock, _) = Self::hold(vault, dir, KeyringFile::writable(vault).ok(), PATIENCE)?;
         let lost = lock.other_host()?.filter(|lost| lost.changes);
         if lost.is_none() {
+            lock.write_remains();
             lock.write(None, false);
         }
         Ok((lock, lost))
+    }
+
+    /// How long what a lost host's client of the cluster has still to send is waited for, unless somebody says.
+    pub fn usual_drain(&self) -> Duration {
+        SharedFilesystem::of(self.dir()).map_or(Duration::ZERO, |shared| shared.drain())
+    }
+
+    /// Waits for so long, that what a lost host's client of the cluster has still to send arrives before anybody changes the vault. The
+    /// host's record stands meanwhile, and others are refused.
+    ///
+    /// # Errors
+    /// [`MountError::InUse`] if it renews its lease: it lives; [`MountError::Vault`].
+    pub fn drain(&self, lost: &LostHost, time: Duration) -> Result<(), MountError> {
+        let still = lost.stands_still_for(self.dir(), time);
+        let still = still.map_err(|error| self.failed("cannot read the records in hosts", error.into()))?;
+        if still { Ok(()) } else { Err(self.renewed_by(lost)) }
+    }
+
+    fn renewed_by(&self, lost: &LostHost) -> MountError {
+        let holder = format!("host {}, which renews its lease of it", lost.name.escape_default());
+        MountError::InUse { path: self.vault.clone(), holder }
+    }
+
+    fn failed(&self, action: &'static str, error: io::Error) -> MountError {
+        MountError::Vault { path: self.vault.clone(), action, error }
+    }
+
+    /// Has what an earlier process of this host wrote, and didn't live to sync, sent to the cluster, before the record says that
+    /// this host is in nobody's way: another one would go on without this host's being evicted.
+    fn write_remains(&self) {
+        let left = Record::of(self.dir());
+        let left_something = matches!(&left, Ok(Record::Of(holder)) if holder.changes);
+        if !self.shared || self.writable.is_none() || !left_something {
+            return;
+        }
+        if let Err(error) = storage::syncfs(self.dir()) {
+            tracing::warn!(
+                "{}: what an earlier process of this host wrote last can't be written to its filesystem, and is lost: {error}",
+                self.vault.display()
+            );
+        }
     }
 
     /// Empties the record of a host that is dead, durably.
@@ -144,11 +188,8 @@ impl VaultLock {
             let holder = "another host, which has taken it over".to_owned();
             return Err(MountError::InUse { path: self.vault.clone(), holder });
         }
-        self.file.set_len(0).and_then(|()| self.file.sync_all()).map_err(|error| MountError::Vault {
-            path: self.vault.clone(),
-            action: "cannot empty the record in its lock",
-            error,
-        })
+        let emptied = self.file.set_len(0).and_then(|()| self.file.sync_all());
+        emptied.map_err(|error| self.failed("cannot empty the record in its lock", error))
     }
 
     /// No lock: of a mount that reads beside one that has it.
@@ -227,11 +268,8 @@ impl VaultLock {
         if !self.shared {
             return Ok(None);
         }
-        LostHost::of(self.dir(), &self.host).map_err(|error| MountError::Vault {
-            path: self.vault.clone(),
-            action: "cannot read the record in its lock",
-            error,
-        })
+        LostHost::of(self.dir(), &self.host)
+            .map_err(|error| self.failed("cannot read the record in its lock", error))
     }
 
     fn write(&self, serves: Option<u64>, changes: bool) {

@@ -336,7 +336,7 @@ class OfAVault(Cases):
             if not json.loads(other.ok("hosts", other.path, "--json"))["fences"]:
                 done = other.try_mount()
                 equal((done.returncode, "host h1 ended" in done.stderr), (40, True), done.stderr)
-                other.ok("hosts", "evict", other.path, "h1", "--host-is-dead", "--passfile", other.passfile)
+                other.ok("hosts", "evict", other.path, "h1", "--host-is-dead", "--drain", 0, "--passfile", other.passfile)
             other.mount(*self.mount_options)
             try:
                 self._same({other.mnt / path.relative_to(vault.mnt): data for path, data in kept.items()})

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 
 from harness import MountedTest, Vault, is_gone, sh, wait_until
 
@@ -57,8 +58,8 @@ class Hosts(MountedTest):
         vault.kill()
         vault.clear_stale_mountpoint()
 
-    def evict(self, vault, host, *options):
-        return vault.run("hosts", "evict", vault.path, host, "--passfile", vault.passfile, *options)
+    def evict(self, vault, host, *options, drain=0):
+        return vault.run("hosts", "evict", vault.path, host, "--passfile", vault.passfile, "--drain", drain, *options)
 
 
 class WithoutFencing(Hosts):
@@ -103,6 +104,31 @@ class WithoutFencing(Hosts):
         self.two.ok("fsck", self.two.path, "--passfile", self.two.passfile)
         self.two.ok("events", self.two.path, "--verify", "--passfile", self.two.passfile)
         self.assertRefused(self.evict(self.two, "one", "--host-is-dead"), "isn't in the way", status=2)
+
+    def test_a_host_that_is_dead_stays_in_the_way_while_its_client_may_have_something_to_send(self):
+        self.lose(self.one)
+        lock = self.below / "vault" / "lock"
+        record = lock.read_text()
+        begun = time.monotonic()
+        done = self.evict(self.two, "one", "--host-is-dead", drain=3)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertGreaterEqual(time.monotonic() - begun, 3)
+        self.assertIn("host one: waits 3 s for what its client of the cluster has still to send", done.stderr)
+        lock.write_text(record)
+        evicts = subprocess.Popen(
+            self.two.command("hosts", "evict", self.two.path, "one", "--host-is-dead", "--passfile", self.two.passfile),
+            env=self.two.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            self.assertIn("waits 60 s", evicts.stderr.readline())
+            self.assertRefused(self.on("three").try_mount(), "another host (one)", status=IN_USE)
+            self.assertEqual(lock.read_text(), record)
+        finally:
+            evicts.kill()
+            evicts.communicate()
+        # Whoever didn't wait to the end took nothing out of the way, and recorded nothing.
+        self.assertRefused(self.two.try_mount(), "host one ended without unmounting", status=IN_USE)
+        self.assertEqual(len(self.two.events("Host Evicted")), 1)
 
     def test_a_host_that_was_lost_while_it_waited_for_a_secret_is_in_nobodys_way(self):
         asks = subprocess.Popen(

@@ -8,6 +8,10 @@
 //!
 //! Where the host had a lease of a shared vault, it has to have stood still for three of them, too.
 //!
+//! **Drain.** A daemon is dead before its host's client of the cluster has sent all that it wrote. So a host that is said to be dead
+//! stays in the way for a while longer ([`SharedFilesystem::drain`], `VaultLock::drain`), unless the cluster shuts it out. On the host itself its
+//! client is asked to write what an earlier process left (`VaultLock::write_remains`).
+//!
 //! A host that waited for a secret when it was lost is in nobody's way: it says so in its record until one is given.
 //!
 //! For this the record is durable before the vault is changed, and emptied durably once everything else is. One that can't be
@@ -18,11 +22,13 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
 use super::super::error::MountError;
 use super::super::mountinfo;
 use super::record::Record;
-use crate::hosts::Mode;
+use crate::hosts::{Beat, Mode, SlotNumber};
+use crate::ids::MemberId;
 use crate::keyring::{list_hosts, stillness};
 use crate::storage;
 use crate::sys::boottime::BootTime;
@@ -76,7 +82,18 @@ pub struct SharedFilesystem {
     pub fencing: Fencing,
 }
 
+/// How long what a dead host's client of a cluster has still to send may take: a kernel writes pages out after 30 s, and looks for those every 5 s.
+const DRAIN: Duration = Duration::from_secs(60);
+
 impl SharedFilesystem {
+    /// How long what a lost host's client has still to send is waited for.
+    pub fn drain(&self) -> Duration {
+        match self.fencing {
+            Fencing::ShutsOut => Duration::ZERO,
+            Fencing::None => DRAIN,
+        }
+    }
+
     /// That of a directory, if it is one.
     pub(super) fn of(dir: BorrowedFd<'_>) -> Option<Self> {
         let mount = mountinfo::of(dir)?;
@@ -128,20 +145,33 @@ impl LostHost {
     /// # Errors
     /// The records can't be read.
     pub(super) fn stands_still(&self, dir: BorrowedFd<'_>) -> storage::Result<bool> {
-        let beats = || -> storage::Result<Vec<_>> {
-            let members = list_hosts(dir)?.into_iter().map(|listed| listed.member);
-            let theirs =
-                members.filter(|member| member.mode == Mode::Writer && member.host.as_str() == self.name);
-            Ok(theirs.map(|member| (member.slot, member.id, member.beat)).collect())
-        };
-        let (before, began) = (beats()?, BootTime::now());
-        while !before.is_empty() && began.elapsed() < stillness() {
-            std::thread::sleep(stillness() / 30);
-            if beats()? != before {
+        Ok(self.beats(dir)?.is_empty() || self.stands_still_for(dir, stillness())?)
+    }
+
+    /// Waits for so long; whether it has renewed no lease meanwhile.
+    ///
+    /// # Errors
+    /// The records can't be read.
+    pub(super) fn stands_still_for(&self, dir: BorrowedFd<'_>, time: Duration) -> storage::Result<bool> {
+        let (before, began) = (self.beats(dir)?, BootTime::now());
+        loop {
+            let left = time.saturating_sub(began.elapsed());
+            if left.is_zero() {
+                return Ok(true);
+            }
+            std::thread::sleep(left.min(stillness() / 30));
+            if self.beats(dir)? != before {
                 return Ok(false);
             }
         }
-        Ok(true)
+    }
+
+    /// How often its mounts that may change the vault have renewed their leases.
+    fn beats(&self, dir: BorrowedFd<'_>) -> storage::Result<Vec<(SlotNumber, MemberId, Beat)>> {
+        let members = list_hosts(dir)?.into_iter().map(|listed| listed.member);
+        let theirs =
+            members.filter(|member| member.mode == Mode::Writer && member.host.as_str() == self.name);
+        Ok(theirs.map(|member| (member.slot, member.id, member.beat)).collect())
     }
 
     /// Whether the vault may be used though.
@@ -177,6 +207,8 @@ mod tests {
         let lost = LostHost { name: "h1\n".to_owned(), changes: true };
         let allow = |name| lost.allow(Path::new("/v"), &SharedFilesystem::named(name).unwrap());
         allow("fuse.ceph-fuse").unwrap();
+        assert!(SharedFilesystem::named("fuse.ceph-fuse").unwrap().drain().is_zero());
+        assert_eq!(SharedFilesystem::named("fuse.juicefs").unwrap().drain(), DRAIN);
         for (name, fencing) in SHARED {
             assert_eq!(allow(name).is_ok(), fencing == Fencing::ShutsOut, "{name}");
         }
@@ -193,14 +225,17 @@ mod tests {
     #[test]
     fn a_host_that_renews_its_lease_is_not_lost() {
         use crate::crypto::keys::RootKey;
-        use crate::hosts::{Beat, BootId, EpochNonce, HostName, Member, SlotNumber};
-        use crate::ids::{Generation, MemberId, VaultId};
+        use crate::hosts::{BootId, EpochNonce, HostName, Member};
+        use crate::ids::{Generation, VaultId};
+        use crate::keyring::lease;
         let vault = tempfile::tempdir().unwrap();
         let dir = std::fs::File::open(vault.path()).unwrap();
         let lost = LostHost { name: "h1".to_owned(), changes: true };
         let began = BootTime::now();
         // It had no lease.
         assert!(lost.stands_still(dir.as_fd()).unwrap() && began.elapsed() < stillness());
+        let (drain, began) = (lease() / 4, BootTime::now());
+        assert!(lost.stands_still_for(dir.as_fd(), drain).unwrap() && began.elapsed() >= drain);
         let key = RootKey::from_bytes(&[1; 32]).host_record_key(VaultId::from_bytes([2; 16]));
         let mut member = Member {
             slot: SlotNumber::all().next().unwrap(),

@@ -279,3 +279,29 @@ fn only_the_record_of_the_host_that_was_evicted_is_emptied() {
     lock.forget_lost_host(&lost).unwrap();
     assert_eq!(record(vault.path()), "");
 }
+
+#[test]
+fn what_an_earlier_process_of_this_host_left_is_written_before_the_record_says_that_it_is_in_nobodys_way() {
+    use crate::storage::fault::{Faults, Op};
+    let vault = tempfile::tempdir().unwrap();
+    let mut lock = VaultLock::take(vault.path()).unwrap();
+    lock.shared = true;
+    let syncs = |lock: &VaultLock| {
+        let calls = Faults::record();
+        let scope = calls.on_this_thread();
+        lock.write_remains();
+        drop(scope);
+        calls.log().contains(&Op::Syncfs)
+    };
+    // As a daemon that was killed left it.
+    lock.sign().unwrap();
+    assert!(syncs(&lock));
+    let theirs = record(vault.path());
+    lock.await_secret();
+    assert!(!syncs(&lock));
+    std::fs::write(vault.path().join("lock"), "").unwrap();
+    assert!(!syncs(&lock));
+    std::fs::write(vault.path().join("lock"), theirs).unwrap();
+    lock.shared = false;
+    assert!(!syncs(&lock));
+}
