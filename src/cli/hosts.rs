@@ -14,7 +14,7 @@ use super::output;
 use super::target::Target;
 use crate::hosts::Mode;
 use crate::ids::PathText;
-use crate::keyring::{KeyringDir, Listed, list_hosts};
+use crate::keyring::{KeyringDir, Listed, lease, list_hosts};
 use crate::mount::{Fencing, LockHolder, SharedFilesystem, lock_holder};
 use crate::printable;
 
@@ -52,6 +52,8 @@ struct MemberRow {
     /// How often it has renewed its lease, and how many seconds ago the last time, if the clocks agree.
     beat: u64,
     renewed_seconds_ago: Option<u64>,
+    /// Whether its lease lasts still, if the clocks agree.
+    lease_in_force: Option<bool>,
     /// The generation of the keyring that it has in use.
     generation: u64,
 }
@@ -67,6 +69,7 @@ impl From<Listed> for MemberRow {
             holds_slot: holds,
             beat: member.beat.0,
             renewed_seconds_ago: age.map(|age| age.as_secs()),
+            lease_in_force: age.map(|age| age < lease()),
             generation: member.generation.0,
         }
     }
@@ -150,8 +153,10 @@ fn member_line(row: &MemberRow) -> String {
     let host = host.escape_default();
     let what = if row.writer { "writes" } else { "reads" };
     let gone = if row.holds_slot { "" } else { ", and has ended without unmounting" };
-    let renewed =
-        row.renewed_seconds_ago.map_or_else(String::new, |ago| format!(", renewed its lease {ago} s ago"));
+    let over = if row.lease_in_force == Some(false) { " (it is over)" } else { "" };
+    let renewed = row
+        .renewed_seconds_ago
+        .map_or_else(String::new, |ago| format!(", renewed its lease {ago} s ago{over}"));
     format!(
         "{host}: process {pid} in slot {slot:02} {what}{renewed}, has generation {generation} of the keyring in use{gone}\n"
     )

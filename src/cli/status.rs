@@ -96,6 +96,7 @@ fn text(status: &Status, layout: &Layout) -> String {
                 (mount.detached, ", detached"),
                 (mount.read_only, ", read-only"),
                 (mount.shared, ", shared"),
+                (mount.lease.is_some_and(|lease| !lease.in_force), ", its lease is over"),
                 (!mount.lazy_rewrap, ", lazy re-wrap off"),
             ];
             let notes: String = notes.iter().filter(|(on, _)| *on).map(|(_, note)| *note).collect();

@@ -256,6 +256,11 @@ impl Operations for Client {
         answer!(self, self.ask(&request, REPLY_TIMEOUT)?, Reply::PlainNames { names } => names)
     }
 
+    fn evict_reader(&self, host: &str) -> Result<Vec<u8>> {
+        let reply = self.ask(&Request::EvictReader { host: host.to_owned() }, REPLY_TIMEOUT)?;
+        answer!(self, reply, Reply::ReaderEvicted { slots } => slots)
+    }
+
     fn slot_labels(&self) -> Result<Vec<(SlotId, SlotLabel)>> {
         answer!(self, self.ask(&Request::SlotLabels, REPLY_TIMEOUT)?, Reply::SlotLabels { labels } => labels)
     }

@@ -74,6 +74,11 @@ pub enum Request {
     },
     /// A check of the event log.
     VerifyEvents,
+    /// Take a host's readers that are gone out of those that changes of keys wait for.
+    EvictReader {
+        /// The host's name.
+        host: String,
+    },
     /// The labels of the unlock slots.
     SlotLabels,
     /// The unlock slots.
@@ -168,6 +173,11 @@ pub enum Reply {
     PlainNames {
         /// For each path its plain one, relative to the mountpoint; none if it can't be known any more.
         names: Vec<Option<PathText>>,
+    },
+    /// To [`Request::EvictReader`].
+    ReaderEvicted {
+        /// The slots that are free now.
+        slots: Vec<u8>,
     },
     /// To [`Request::SlotLabels`].
     SlotLabels {

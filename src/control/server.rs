@@ -303,6 +303,9 @@ fn perform(shared: &Shared, request: &Request, stream: &mut UnixStream) -> Reply
             operations.plain_names(paths).map(|names| Reply::PlainNames { names })
         }
         Request::VerifyEvents => operations.verify_events().map(Reply::EventsVerified),
+        Request::EvictReader { host } => {
+            operations.evict_reader(host).map(|slots| Reply::ReaderEvicted { slots })
+        }
         Request::SlotLabels => operations.slot_labels().map(|labels| Reply::SlotLabels { labels }),
         Request::Slots => operations.slots().map(|slots| Reply::Slots { slots }),
         Request::Events { query } => operations.events(query).map(|page| Reply::Events(Box::new(page))),

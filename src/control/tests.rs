@@ -46,6 +46,9 @@ impl Operations for Fake {
         report.add(&catalogue::UP, &[], 1);
         Ok(report)
     }
+    fn evict_reader(&self, _host: &str) -> service::Result<Vec<u8>> {
+        Ok(vec![3])
+    }
     fn key_backup(&self) -> crate::service::Result<crate::service::KeyBackupStatus> {
         Ok(crate::service::KeyBackupStatus::default())
     }
@@ -348,6 +351,7 @@ fn a_client_answers_as_the_vault_behind_it() {
     assert_eq!(client.version_state(backing), open.version_state(backing));
     assert_eq!(client.verify_events(), open.verify_events());
     assert_eq!(client.slot_labels(), open.slot_labels());
+    assert_eq!(client.evict_reader("nobody"), open.evict_reader("nobody"));
     assert_eq!((client.slots(), client.slots().unwrap().len()), (open.slots(), 1));
     let rotations = EventFilter { event: "rotation".parse().ok(), ..EventFilter::default() };
     let query = EventQuery { filter: rotations, place: PagePlace::Newest, limit: 5 };

@@ -138,6 +138,22 @@ pub enum KeyringError {
         .0.display()
     )]
     WrittenElsewhere(PathBuf),
+    /// A host to be evicted has no mount that reads the vault.
+    #[error("{}: host {host} has no mount that reads it; `rekeyfs hosts` shows those that there are", .vault.display())]
+    NoReader {
+        /// The vault directory.
+        vault: PathBuf,
+        /// The host's name, escaped.
+        host: String,
+    },
+    /// A host to be evicted has a mount that reads the vault and lives.
+    #[error("{}: host {host} reads it, and renews its lease: unmount it there", .vault.display())]
+    ReaderLives {
+        /// The vault directory.
+        vault: PathBuf,
+        /// The host's name, escaped.
+        host: String,
+    },
     /// The secret opens no slot.
     #[error("{}: {source}", .vault.display())]
     Unlock {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::KeyringError;
-use super::hosts::{self, Announced, Gone, HostsDir, Identity, Membership, NotRenewed, Registration};
+use super::hosts::{
+    self, Announced, Eviction, Gone, HostsDir, Identity, Membership, NotRenewed, Registration,
+};
 use super::keys::Keys;
 use super::store::{Saves, Store};
 use crate::crypto::keys::HostRecordKey;
@@ -92,6 +94,35 @@ impl Keys {
         drop(lock);
         self.take_into_use(store);
         Ok(Some(membership))
+    }
+
+    /// Takes the readers of a host that renew no lease out of those that changes wait for. Takes some twenty seconds, and holds
+    /// nothing meanwhile. Returns their slots.
+    ///
+    /// # Errors
+    /// The host has no reader, or they live; the records can't be written.
+    pub fn evict_readers(&self, host: &str) -> Result<Vec<SlotNumber>, KeyringError> {
+        let io = |source: Errno| KeyringError::Io {
+            path: self.vault_path().join(hosts::DIR_NAME),
+            what: "evict a reader",
+            source: source.into(),
+        };
+        self.writable()?;
+        let evicted = Event::HostEvicted { host: host.to_owned() };
+        let record = || self.events().record_durably(&evicted);
+        let done = match self.hosts() {
+            Err(Errno::NOENT) => Eviction::NoReader,
+            hosts => {
+                let (dir, key) = hosts.map_err(io)?;
+                hosts::evict_readers(&dir, &key, host, record).map_err(io)?
+            }
+        };
+        let (vault, host) = (self.vault_path().to_owned(), host.escape_default().to_string());
+        match done {
+            Eviction::Done(slots) => Ok(slots),
+            Eviction::NoReader => Err(KeyringError::NoReader { vault, host }),
+            Eviction::Lives => Err(KeyringError::ReaderLives { vault, host }),
+        }
     }
 
     /// The members' records, and the key that they are under.

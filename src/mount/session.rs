@@ -264,6 +264,7 @@ impl Workers {
             detached: false,
             lazy_rewrap: prepared.options.lazy_rewrap,
             shared: vault.sharing() != Sharing::Alone,
+            lease: None,
         };
         let open = Arc::new(OpenVault::mounted(Arc::clone(vault), status));
         // Rotation changes only the keyring, but a read-only mount is to change nothing.

@@ -112,7 +112,10 @@ impl From<&KeyringError> for ErrorKind {
             | KeyringError::FirstUse(_)
             | KeyringError::Copy { .. } => Self::RolledBack,
             KeyringError::LogNotGood(_) => Self::Corrupt,
-            KeyringError::Busy(_) | KeyringError::WrittenElsewhere(_) => Self::InUse,
+            KeyringError::Busy(_) | KeyringError::WrittenElsewhere(_) | KeyringError::ReaderLives { .. } => {
+                Self::InUse
+            }
+            KeyringError::NoReader { .. } => Self::NotFound,
             KeyringError::Backup { .. } | KeyringError::OtherVault { .. } | KeyringError::TwoMaterials(_) => {
                 Self::Backup
             }

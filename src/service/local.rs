@@ -20,10 +20,11 @@ use super::orders::{Retire, Rewrap, RewrapDestination};
 use super::reports::{
     FileReencrypted, Inspected, InspectedHeader, KmsReply, ReencryptionEnded, RetireReport, RewrapReport,
 };
-use super::status::{MountStatus, SlotStatus, Status};
+use super::status::{LeaseStatus, MountStatus, SlotStatus, Status};
 use super::tree::open_tree;
 use crate::events::{Actor, Event, EventPage, EventQuery, FILE_NAME, LoggedEvent, Principal, Verification};
 use crate::fsck::{self, CheckError, CheckObserver, Summary};
+use crate::hosts::SlotNumber;
 use crate::ids::{AliasName, BackingKeyId, Ino, PathText, SlotId, Timestamp};
 use crate::keyring::{KeyRef, Keys, ManualRotation, Rotation, SlotLabel, VersionState};
 use crate::kms::Call;
@@ -213,6 +214,7 @@ impl OpenVault {
             mount: self.mounted.as_ref().map(|mounted| MountStatus {
                 read_only: self.is_read_only(),
                 detached: self.detached.load(Ordering::Relaxed),
+                lease: vault.lease_left().map(LeaseStatus::of),
                 ..mounted.status.clone()
             }),
             ..status
@@ -353,6 +355,11 @@ impl Operations for OpenVault {
                 ),
             }),
         })
+    }
+
+    fn evict_reader(&self, host: &str) -> Result<Vec<u8>> {
+        let evicted = self.keys.evict_readers(host).map_err(|error| errors::of_keyring(&error))?;
+        Ok(evicted.into_iter().map(SlotNumber::get).collect())
     }
 
     fn slot_labels(&self) -> Result<Vec<(SlotId, SlotLabel)>> {

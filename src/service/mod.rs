@@ -31,8 +31,8 @@ pub use reports::{
     FileReencrypted, Inspected, InspectedHeader, KmsReply, ReencryptionEnded, RetireReport, RewrapReport,
 };
 pub use status::{
-    AliasStatus, KeyStatus, KeyVersionStatus, MountStatus, PendingStatus, SlotStatus, Status, TagStatus,
-    VersionStatus,
+    AliasStatus, KeyStatus, KeyVersionStatus, LeaseStatus, MountStatus, PendingStatus, SlotStatus, Status,
+    TagStatus, VersionStatus,
 };
 pub use tree::{TreeError, open_tree};
 

@@ -141,6 +141,13 @@ pub trait Operations: Send + Sync {
     /// The root can't be read.
     fn plain_names(&self, paths: &[String]) -> Result<Vec<Option<PathText>>>;
 
+    /// Takes a host's readers that are gone out of those that changes of keys wait for; returns the numbers of their slots. Takes some
+    /// twenty seconds.
+    ///
+    /// # Errors
+    /// The host has no reader, or they live; the records can't be written.
+    fn evict_reader(&self, host: &str) -> Result<Vec<u8>>;
+
     /// The labels of the unlock slots.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! The state of a vault, its keys and its mount, as `status` shows it.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::key_backup::KeyBackupStatus;
@@ -152,6 +154,25 @@ pub struct MountStatus {
     /// Whether it is one of several that may share the vault.
     #[serde(default)]
     pub shared: bool,
+    /// The lease of one that reads what another host writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseStatus>,
+}
+
+/// A reader's lease.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LeaseStatus {
+    /// Whether it lasts; if not, the mount shows nothing that takes a key.
+    pub in_force: bool,
+    /// For how many seconds, if it isn't renewed.
+    pub seconds_left: u64,
+}
+
+impl LeaseStatus {
+    /// That of one which lasts for so long.
+    pub fn of(left: Duration) -> Self {
+        Self { in_force: !left.is_zero(), seconds_left: left.as_secs() }
+    }
 }
 
 /// An alias.

@@ -3,6 +3,7 @@ from it has a bindfs of its own in between. REKEYFS_READERS_SECONDS: for how lon
 seconds (20)."""
 
 import errno
+import json
 import mmap
 import os
 import random
@@ -12,7 +13,7 @@ import threading
 import time
 
 import shared_history
-from harness import PATIENCE, MountedTest, sh, wait_until
+from harness import PATIENCE, MountedTest, is_gone, sh, wait_until
 from test_hosts import IN_USE, OnHost
 
 
@@ -300,6 +301,43 @@ class CutOff(WithKeys):
         self.assertEqual(len((self.far.mnt / "f").read_bytes()), 16_000)
         held.seek(0)
         self.assertEqual(len(held.read()), 16_000)
+
+
+    def members(self):
+        return json.loads(self.writer.ok("hosts", self.writer.path, "--json"))["members"]
+
+    def lease_of(self, host):
+        return next(row["lease_in_force"] for row in self.members() if row["host"] == host)
+
+    def evict(self, vault, host):
+        return vault.run("hosts", "evict", vault.path, host, "--json", "--passfile", vault.passfile, timeout=PATIENCE)
+
+    def test_a_reader_that_is_gone_is_evicted_though_its_lock_is_kept_and_no_change_waits_for_it(self):
+        near = self.reader("near")
+        self.assertTrue(self.lease_of("far"))
+        lease = near.status()["mount"]["lease"]
+        self.assertTrue(lease["in_force"] and 0 <= lease["seconds_left"] <= 10, lease)
+        self.assertNotIn("lease", self.writer.status()["mount"])
+        self.assertRefused(self.evict(self.writer, "near"), "host near reads it, and renews its lease", status=IN_USE)
+        self.assertRefused(self.evict(near, "far"), status=IN_USE)
+        self.client.send_signal(signal.SIGSTOP)
+        self.assertTrue(wait_until(lambda: self.lease_of("far") is False))
+        self.assertRegex(self.writer.ok("hosts", self.writer.path), r"far: process \d+ .* s ago \(it is over\)")
+        # Asked by its endpoint: no path leads through a client that doesn't answer.
+        evicted = self.evict(self.writer, "far")
+        self.assertEqual(evicted.returncode, 0, evicted.stderr)
+        self.assertEqual(len(json.loads(evicted.stdout)["slots"]), 1)
+        self.assertEqual({row["host"] for row in self.members()}, {"writer", "near"})
+        self.assertEqual([event["host"] for event in self.writer.events("Host Evicted")], ["far"])
+        self.disable()
+        self.assertEqual(self.writer.events("Keyring Change Unconfirmed"), [])
+        self.assertEqual(self.reads(near.mnt / "f"), errno.ENOKEY)
+        self.enable()
+        # It ends when it comes back.
+        self.client.send_signal(signal.SIGCONT)
+        self.assertTrue(wait_until(lambda: is_gone(self.far.pid)))
+        self.far.pid = None
+        self.far.clear_stale_mountpoint()
 
 
 class Refused(Shared):

@@ -19,8 +19,8 @@ pub(in crate::cli) struct Hosts {
 /// What is done about hosts.
 #[derive(Subcommand, Debug)]
 pub(in crate::cli) enum HostsCommand {
-    /// Say that a host is dead which ended without unmounting the vault, so that another one may mount it. Takes an unlock
-    /// secret, and is recorded in the audit log
+    /// Say that a host is dead which ended without unmounting the vault, so that another one may mount it; or take a reader that
+    /// is gone out of those that changes of keys wait for. Takes an unlock secret, and is recorded in the audit log
     Evict(HostsEvict),
 }
 
@@ -33,11 +33,11 @@ pub(in crate::cli) struct HostsEvict {
     /// The host's name, as `rekeyfs hosts` shows it
     pub(in crate::cli) host: String,
     /// It is switched off, or its client of the cluster is ended: nothing that it wrote can arrive any more. If it can, two hosts
-    /// change the vault, and files are lost
+    /// change the vault, and files are lost. Not needed for a reader
     #[arg(long)]
     pub(in crate::cli) host_is_dead: bool,
     /// For how many seconds the host stays in the way, for its client of the cluster may have something still to send. 60, and 0
-    /// where the cluster shuts lost hosts out
+    /// where the cluster shuts lost hosts out; not for a reader
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=86_400))]
     pub(in crate::cli) drain: Option<u64>,
     #[command(flatten)]

@@ -34,6 +34,7 @@ fn status() -> Status {
             detached: false,
             lazy_rewrap: true,
             shared: false,
+            lease: None,
         }),
         aliases: vec![AliasStatus {
             alias: "alias/default".parse().unwrap(),

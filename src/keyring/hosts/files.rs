@@ -28,6 +28,19 @@ pub(super) enum Found {
     Unproven(Vec<u8>),
 }
 
+impl Found {
+    /// The member, whose record may prove nothing; none of a slot that is free, or holds no record.
+    pub(super) fn member(&self, slot: SlotNumber) -> Option<Member> {
+        match self {
+            Self::Clean => None,
+            Self::Member(member) => Some(Member::clone(member)),
+            Self::Unproven(bytes) => {
+                UnverifiedMember::parse(bytes, slot).ok().map(|read| read.unproven().clone())
+            }
+        }
+    }
+}
+
 /// A slot's file, opened for its member.
 pub(super) struct SlotFile(OwnedFd);
 
@@ -107,6 +120,11 @@ impl HostsDir {
             Err(Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Opens a slot's file though its member may hold it: who writes into it then evicts that member.
+    pub(super) fn overrule(&self, slot: SlotNumber) -> storage::Result<SlotFile> {
+        storage::open_lock(self.0.as_fd(), slot.to_string().as_bytes()).map(SlotFile)
     }
 
     /// The epoch; none if there is none that a holder of this root key wrote.

@@ -19,12 +19,14 @@
 //! opens its file anew, and drops the pages that the kernel has of it.
 
 mod acks;
+mod evict;
 mod files;
 mod member;
 
 use std::time::Duration;
 
 pub(in crate::keyring) use acks::{Announced, announce};
+pub(in crate::keyring) use evict::{Eviction, evict_readers};
 pub(in crate::keyring) use files::HostsDir;
 pub use files::{DIR_NAME, Listed, list};
 pub(in crate::keyring) use member::{Gone, Registration, gone};

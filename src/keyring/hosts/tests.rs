@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::acks::Unconfirmed;
+use super::evict::evict_waiting;
 use super::files::{Found, HostsDir};
 use super::*;
 use crate::crypto::keys::{HostRecordKey, RootKey};
@@ -330,4 +331,69 @@ fn a_slot_that_is_held_and_clean_is_waited_for_by_nobody() {
     let held = hosts(dir.path()).hold(SlotNumber::all().next().unwrap()).unwrap().unwrap();
     assert!(returns_at_once(&change(dir.path(), 2), None));
     drop(held);
+}
+
+fn evict(path: &Path, host: &str, wait: impl FnMut()) -> (Eviction, bool) {
+    let mut begun = false;
+    let evicted = evict_waiting(&hosts(path), &key(), host, || begun = true, wait).unwrap();
+    (evicted, begun)
+}
+
+#[test]
+fn a_reader_that_is_gone_is_evicted_though_the_cluster_keeps_its_lock() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut one, other) = (join(dir.path(), "one", Mode::Reader), join(dir.path(), "other", Mode::Reader));
+    let mut waits = 0;
+    let evicted = evict(dir.path(), "one", || {
+        waits += 1;
+        // Until it is sure that the lease is over, changes wait for the slot.
+        assert_eq!(slots(dir.path()), [0, 1]);
+    });
+    assert_eq!((evicted, waits), ((Eviction::Done(vec![one.slot()]), true), 2));
+    assert_eq!(slots(dir.path()), [1]);
+    assert!(returns_at_once(&change(dir.path(), 2), Some(other.id())));
+    // Should it come back it ends, and its slot isn't given away while it is held.
+    assert!(matches!(one.renew(), Err(NotRenewed::Evicted(_))));
+    assert_eq!(join(dir.path(), "new", Mode::Reader).slot().get(), 2);
+}
+
+#[test]
+fn a_reader_that_renews_its_lease_is_not_evicted() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut one = join(dir.path(), "one", Mode::Reader);
+    let writer = join(dir.path(), "writer", Mode::Writer);
+    assert_eq!(evict(dir.path(), "one", || assert_eq!(one.renew().unwrap(), None)), (Eviction::Lives, false));
+    one.renew().unwrap();
+    assert_eq!(evict(dir.path(), "writer", || ()), (Eviction::NoReader, false));
+    drop(writer);
+}
+
+#[test]
+fn a_reader_that_is_evicted_while_it_renews_its_lease_ends_or_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut one = join(dir.path(), "one", Mode::Reader);
+    let mut ended = None;
+    evict(dir.path(), "one", || {
+        if ended.is_none() {
+            ended = Some(true);
+        } else {
+            // Its record is replaced by now.
+            ended = Some(matches!(one.renew(), Err(NotRenewed::Evicted(_))));
+        }
+    });
+    assert_eq!(ended, Some(true));
+    // Its write came after the one of who evicts it, having looked before: it is a member as ever.
+    let mut two = join(dir.path(), "two", Mode::Reader);
+    let slot = two.slot();
+    let theirs = record(dir.path(), slot.get());
+    let mut waits = 0;
+    let evicted = evict(dir.path(), "two", || {
+        waits += 1;
+        if waits == 2 {
+            put_record(dir.path(), slot.get(), &theirs);
+        }
+    });
+    assert_eq!(evicted, (Eviction::Lives, true));
+    assert_eq!(slots(dir.path()), [slot.get()]);
+    two.renew().unwrap();
 }

@@ -23,6 +23,11 @@ impl Vault {
         let _ = self.lease.set(lease);
     }
 
+    /// How long the lease lasts still under which it is served, if it is.
+    pub fn lease_left(&self) -> Option<Duration> {
+        self.lease.get().map(|lease| lease.left())
+    }
+
     /// Whether what needs a key may be shown.
     pub fn may_show(&self) -> bool {
         self.lease.get().is_none_or(|lease| lease.live())
