@@ -3,16 +3,17 @@ fast both are in one interleaved run. Each request may be a round trip to the se
 
 import collections
 import contextlib
+import functools
 import os
 import pathlib
 import re
 import statistics
 import time
 
-from lower_calls import append_and_sync, files, get, moved, put
+from lower_calls import get, moved, put
+from lower_requests import listed, overwrite, requests, total
 from suite import command
 
-ENTRIES = 200
 MIB = 1 << 20
 # Requests come after an operation: the last close, the times of a written file.
 SETTLED = 0.3
@@ -65,45 +66,6 @@ def forget():
     os.sync()
     time.sleep(KEPT)
     pathlib.Path("/proc/sys/vm/drop_caches").write_text("3")
-
-
-def overwrite(path):
-    with open(path, "r+b") as file:
-        file.write(b"o" * 4096)
-
-
-def requests(traced, mount, place):
-    """Operation -> its requests to the client of `mount`, in a directory below it or in a vault there. Names are relative, since
-    each directory on the way would be looked up too."""
-    place.mkdir()
-    os.chdir(place)
-    d, many = pathlib.Path("."), pathlib.Path("many")
-    many.mkdir()
-    of = {kind: files(d, kind) for kind in ("stat", "read", "over", "grown", "moved", "removed")}
-    for path in (path for paths in of.values() for path in paths):
-        put(path)
-    for number in range(ENTRIES):
-        put(many / f"entry {number}", b"")
-    counted = {}
-
-    def did(name, act, targets):
-        counted[name] = traced.during(mount, act, targets)
-
-    forget()
-    (d / "none").exists()
-    did("stat, cold", os.stat, of["stat"])
-    did("open, read 4 KiB, close, cold", get, of["read"])
-    did("open, read 4 KiB, close, again", get, of["read"])
-    did("create, write 4 KiB, close", put, files(d, "new"))
-    did("overwrite 4 KiB, close", overwrite, of["over"])
-    did("append 8 bytes, fdatasync, close", append_and_sync, of["grown"])
-    did("rename", lambda path: os.rename(path, moved(path)), of["moved"])
-    did("remove", os.unlink, of["removed"])
-    did("make a directory", os.mkdir, files(d, "made"))
-    forget()
-    did(f"ls -l of {ENTRIES} files, cold", lambda path: [os.stat(path / name) for name in os.listdir(path)], [many])
-    os.chdir("/")
-    return counted
 
 
 def _timed(amount, work, *arguments):
@@ -173,23 +135,14 @@ def cost(mount, bare, vault, rounds, quick):
         print(f"  requests aren't counted: {error}", flush=True)
         return found
     try:
-        counted = {name: requests(traced, mount, place / "cost") for name, place in (("bare", bare), ("vault", vault.mnt))}
+        during = functools.partial(traced.during, mount)
+        counted = {name: requests(during, place / "cost", forget) for name, place in (("bare", bare), ("vault", vault.mnt))}
     finally:
         traced.close()
     found["requests"] = {name: [counted["bare"][name], of_vault] for name, of_vault in counted["vault"].items()}
     for name, (of_bare, of_vault) in found["requests"].items():
         print(f"  {name}: {total(of_bare)} -> {total(of_vault)}: {listed(of_bare)} -> {listed(of_vault)}", flush=True)
     return found
-
-
-def total(counts):
-    """How many requests in all."""
-    return sum(counts.values())
-
-
-def listed(counts):
-    """Which they are."""
-    return ", ".join(opcode if count == 1 else f"{count} {opcode}" for opcode, count in counts.items()).lower()
 
 
 def request_lines(results):
