@@ -6,6 +6,7 @@ import fcntl
 import json
 import mmap
 import os
+import threading
 
 import fsx
 from harness import FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, RENAME_EXCHANGE, RENAME_NOREPLACE, fallocate, renameat2, sh
@@ -315,6 +316,32 @@ class OfAVault(Cases):
         vault.clear_stale_mountpoint()
         vault.mount(*self.mount_options)
         self._same(kept)
+
+    def test_a_name_that_is_replaced_is_there_all_the_time(self):
+        """Whoever opens it while a file is renamed over it gets one of the two."""
+        path, beside, failed = self.dir / "f", self.dir / "beside", []
+        path.write_bytes(b"first")
+        ended = threading.Event()
+
+        def opens():
+            while not ended.is_set():
+                try:
+                    path.read_bytes()
+                except OSError as error:
+                    # As on NFS, if it was replaced twice meanwhile.
+                    if error.errno != errno.ESTALE:
+                        failed.append(error)
+
+        threads = [threading.Thread(target=opens) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for number in range(300):
+            beside.write_bytes(b"%d" % number)
+            os.rename(beside, path)
+        ended.set()
+        for thread in threads:
+            thread.join()
+        equal([str(error) for error in failed[:1]], [], "errors")
 
     def test_another_host_is_refused_by_name(self):
         """The lock is the cluster's: the other host's own mount of the vault is refused, and it says who has it."""

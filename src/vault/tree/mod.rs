@@ -254,7 +254,7 @@ impl Tree {
         })?;
         match named {
             Some(stat) => Ok(stat),
-            None => Ok(storage::fstat(self.pinned(inode)?.as_fd())?),
+            None => storage::fstat(self.pinned(inode)?.as_fd()).map_err(forgotten),
         }
     }
 
@@ -327,7 +327,7 @@ impl Tree {
                 let pin = self.pinned(inode)?;
                 match self.with_free_fd(|| storage::reopen(pin.as_fd(), access)) {
                     Err(Errno::ACCESS) => self.open_widened(pin.as_fd(), access)?,
-                    done => done?,
+                    done => done.map_err(forgotten)?,
                 }
             }
             Err(Error::Lower(Errno::ACCESS)) => {
@@ -396,6 +396,16 @@ impl Tree {
             self.inodes.strike(&inode, dir.ino, entry, fd, links);
         }
         Ok(gone)
+    }
+}
+
+/// What a call by the descriptor of what has no name failed with. A cluster may have forgotten it: GlusterFS says ESTALE then, JuiceFS
+/// ENOENT, which would tell a program that a name isn't there that was given to another file just now. For ESTALE the
+/// kernel looks the name up again.
+fn forgotten(error: Errno) -> Error {
+    match error {
+        Errno::NOENT | Errno::STALE => Error::Stale,
+        error => error.into(),
     }
 }
 
