@@ -20,6 +20,7 @@ impl Vault {
         match inode.opened() {
             Some(file) => {
                 if scope == SyncScope::All {
+                    self.hand_over(&file)?;
                     file.put_mtime_back();
                 }
                 file.sync(scope)
@@ -40,8 +41,22 @@ impl Vault {
     /// What the lower filesystem says; the next fsync reports it too.
     pub fn flush(&self, ino: Ino) -> Result<()> {
         let Some(file) = self.inode(ino)?.opened() else { return Ok(()) };
+        self.hand_over(&file)?;
         // The kernel doesn't wait for the release that would do it.
         file.put_mtime_back();
+        Ok(())
+    }
+
+    /// Hands over what was written to a file, where other hosts read, before its mtime is set. JuiceFS's clients see by the mtime
+    /// alone that they must look anew: one that looked between the two, when there was the mtime and not yet the data, would
+    /// show zeros, or what was there before, until the file is changed again.
+    ///
+    /// # Errors
+    /// What the lower filesystem says; the next fsync reports it too.
+    pub(in crate::vault) fn hand_over(&self, file: &OpenFile) -> Result<()> {
+        if !self.flushes_at_close() {
+            return Ok(());
+        }
         // Those that end while it syncs are for the next one.
         let changes = file.changes.load(Ordering::Acquire);
         if file.flushed_changes.load(Ordering::Acquire) < changes {

@@ -12,7 +12,7 @@ use crate::keyring::{Belonging, Followed, Keys, Staying, WrapGuard};
 use crate::vault::file::OpenFile;
 use crate::vault::key_usage::census::TagGeneration;
 use crate::vault::tree::inode::Inode;
-use crate::vault::{Error, HeaderInfo, Result, Vault};
+use crate::vault::{Error, HeaderInfo, Result, Sharing, Vault};
 
 /// Where files are re-wrapped to.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -227,8 +227,12 @@ impl Vault {
     }
 
     /// Reports a header, which was verified, that a newer keyring's owner wrote than the keyring in use: an older one was
-    /// put back. Once for each such generation that is newer than those that were reported.
+    /// put back. Once for each such generation that is newer than those that were reported. Not by a reader, whose keyring may be
+    /// behind the one of the host that writes until it renews its lease.
     pub(in crate::vault) fn report_if_newer(&self, ino: Ino, slots: &SlotKeys) {
+        if self.sharing == Sharing::Reader {
+            return;
+        }
         let Some(tag) = slots.tag else { return };
         if tag.generation.0 <= self.newest_reported.load(Ordering::Relaxed) {
             return;

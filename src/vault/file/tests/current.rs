@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::*;
+use crate::ids::TimeChange;
 use crate::storage::fault::Op as Call;
 use crate::vault::{Attr, PageCache, Vault};
 
@@ -401,6 +402,44 @@ fn a_close_gives_the_file_the_mtime_that_the_kernel_shows() {
     test.vault.flush(ino).unwrap();
     assert_eq!(lookup(&test.reader(), "f").mtime, shown);
     test.vault.release(ino, handle).unwrap();
+}
+
+/// A client of JuiceFS that looks between the two, and finds the mtime, would look no more.
+#[test]
+fn an_mtime_is_set_when_what_was_written_before_is_handed_over() {
+    let test = TestVault::shared();
+    test.vault.set_kernel_keeps_times(true);
+    let ino = test.make("f");
+    let handle = test.vault.open(ino, WRITE, &me()).unwrap();
+    let at = TimeChange::At(test.vault.getattr(ino).unwrap().mtime);
+    let mtime = SetAttr { mtime: Some(at), ..SetAttr::default() };
+    let calls = |act: &dyn Fn()| {
+        test.vault.write(ino, PlainOffset(0), b"data", Privileges::Keep).unwrap();
+        let faults = Faults::record();
+        let scope = faults.on_this_thread();
+        act();
+        drop(scope);
+        faults.log()
+    };
+    let v = &test.vault;
+    assert_eq!(calls(&|| v.flush(ino).unwrap()), [Call::Fdatasync, Call::SetTimes]);
+    assert_eq!(calls(&|| _ = v.setattr(ino, &mtime, &me()).unwrap()), [Call::Fdatasync, Call::SetTimes]);
+    let fsync = calls(&|| v.fsync(ino, SyncScope::All).unwrap());
+    assert_eq!(fsync, [Call::Fdatasync, Call::SetTimes, Call::Fsync]);
+    test.vault.release(ino, handle).unwrap();
+}
+
+#[test]
+fn a_reader_whose_keyring_is_behind_reports_no_older_one_that_was_put_back() {
+    let test = TestVault::shared();
+    let reader = test.reader();
+    let before = test.keys().generation();
+    test.keys().create_alias("alias/x".parse().unwrap(), &KeyRef::Alias(AliasName::default_alias())).unwrap();
+    let ino = test.make("f");
+    write(&test, ino, 0, b"data");
+    assert_eq!(read(&reader, "f"), b"data");
+    assert!(before < test.keys().generation() && reader.keys.generation() == before);
+    assert_eq!(reader.newest_reported.load(Ordering::Relaxed), before.0);
 }
 
 #[test]
