@@ -5,6 +5,8 @@
 # cargo into target/tools); leaves nothing else behind.
 # Arguments: names of clusters (moosefs glusterfs ceph juicefs; default all). --quick: what scripts/test.sh runs.
 # --case NAME: only cases whose name contains this. --cost: what a vault costs there, in requests and time (--rounds N, --quick).
+# --hosts N: instead a random history of one writer and readers on N hosts, which are stopped, cut off and killed meanwhile, while keys are
+# changed (--minutes N, default 5; --seed N; --quick: a short one that is always the same).
 # --run COMMAND: runs that there instead (tests/clusters/run.py).
 # --markdown FILE: writes the page afterwards, of the last whole run of each, which docs/clusters.json keeps.
 . "$(dirname "$0")/lib.sh"
@@ -17,16 +19,22 @@ WANTED=()
 PASSED_ON=()
 MARKDOWN=
 QUICK=no
+HISTORY=no
 while [ $# -gt 0 ]; do
     case $1 in
     -h | --help)
-        sed -n '2,10s/^# //p' "$0"
+        sed -n '2,12s/^# //p' "$0"
         exit 0
         ;;
     --cost) PASSED_ON+=(--cost) ;;
     --rounds) PASSED_ON+=(--rounds "${2:?--rounds needs a number}"); shift ;;
     --quick) QUICK=yes PASSED_ON+=(--quick) ;;
     --case) PASSED_ON+=(--case "${2:?--case needs a name}"); shift ;;
+    --hosts | --minutes | --seed)
+        [ "$1" != --hosts ] || HISTORY=yes
+        PASSED_ON+=("$1" "${2:?$1 needs a number}")
+        shift
+        ;;
     --run) PASSED_ON+=(--run "${2:?--run needs a command}"); shift ;;
     --markdown) MARKDOWN=${2:?--markdown needs a file}; shift ;;
     moosefs | glusterfs | ceph | juicefs) WANTED+=("$1") ;;
@@ -66,7 +74,7 @@ install_missing python3:python3 ip:iproute2 unshare:util-linux fusermount3:fuse3
 open_fuse_to_users
 need_binary "$BINARY"
 [ -e /dev/fuse ] || die "no /dev/fuse here: load the fuse module"
-if [ "$QUICK" = no ]; then
+if [ "$QUICK$HISTORY" = nono ]; then
     need_build_tools
     crate fsx 0.3.2
 fi
@@ -78,7 +86,7 @@ for cluster in "${WANTED[@]}"; do
     fi
     log=$LOGS/clusters-$cluster.log
     work=$(mktemp -d /tmp/rekeyfs-clusters-XXXXXX) || exit 1
-    (isolated unshare --net "${RUN[@]}" --work "$work" --binary "$BINARY" --tools "$TOOLS" --cluster "$cluster" "${PASSED_ON[@]+"${PASSED_ON[@]}"}") 2>&1 | tee "$log"
+    (isolated unshare --net "${RUN[@]}" --work "$work" --binary "$BINARY" --tools "$TOOLS" --log "$LOGS/history-$cluster.log" --cluster "$cluster" "${PASSED_ON[@]+"${PASSED_ON[@]}"}") 2>&1 | tee "$log"
     status=${PIPESTATUS[0]}
     # Only now is nothing mounted there any more, and no server writes.
     as_root rm -rf --one-file-system "$work"

@@ -1,9 +1,14 @@
 """What a cluster of the battery is: servers on `srv`, and a mount on each host that asks for one."""
 
+import contextlib
+import os
 import pathlib
+import signal
+import subprocess
 
-from harness import wait_until
+from harness import is_gone, wait_until
 from net import SERVER
+from reader import Quirks
 from suite import command
 
 
@@ -13,6 +18,9 @@ class Cluster:
     name = ""
     title = ""  # with what is known of how it is set up
     known = {}  # case: why it fails on rekeyfs and not on the cluster itself
+    fences = False  # whether late writes of a host that was given up are kept out
+    forgets_the_dead = True  # whether a host that lost power loses its locks
+    quirks = Quirks()
 
     def __init__(self, base, network, tools):
         self.base = pathlib.Path(base)
@@ -33,7 +41,7 @@ class Cluster:
     def mount(self, host):
         """Mounts it on a host; the mountpoint."""
         place = self.base / "mnt" / host
-        place.mkdir(parents=True)
+        place.mkdir(parents=True, exist_ok=True)
         self.attach(self.network[host], place)
         if not wait_until(place.is_mount, 30):
             raise AssertionError(f"{self.name} isn't mounted at {place}")
@@ -42,6 +50,28 @@ class Cluster:
     def attach(self, host, place):
         """Mounts it there."""
         raise NotImplementedError
+
+    def unmount(self, place, *, in_order):
+        """Ends the client that is mounted there: in order, when it has passed on what it had to write, or as a host that lost power does."""
+        clients = list(self._clients(place))
+        if in_order:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                command("umount", place, check=False, timeout=30)
+            wait_until(lambda: all(map(is_gone, clients)), 30)
+        for pid in clients:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if not wait_until(lambda: all(map(is_gone, clients))):
+            raise AssertionError(f"{self.name}'s client at {place} doesn't end")
+        while f" {place} " in pathlib.Path("/proc/self/mounts").read_text(encoding="utf-8"):
+            command("umount", "-l", place)
+
+    def _clients(self, place):
+        """The processes that have it mounted there: their arguments say so. Those of a mount in the cluster name more than that."""
+        for proc in pathlib.Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if proc.name.isdigit() and os.fsencode(place) in (proc / "cmdline").read_bytes().split(b"\0"):
+                    yield int(proc.name)
 
     def file(self, name, text):
         """Writes a file of configuration; its path."""
@@ -53,7 +83,7 @@ class Cluster:
     def dir(self, name):
         """Makes a directory for a daemon; its path."""
         path = self.base / name
-        path.mkdir(parents=True)
+        path.mkdir(parents=True, exist_ok=True)
         return path
 
 
@@ -66,6 +96,7 @@ class MooseFs(Cluster):
     """A master and two chunk servers."""
 
     name = "MooseFS"
+    forgets_the_dead = False
     title = "a master, two chunk servers, goal 1"
 
     def version(self):
@@ -94,7 +125,7 @@ class MooseFs(Cluster):
             self.server.run("mfschunkserver", "-c", chunks, "start")
 
     def attach(self, host, place):
-        host.run("mfsmount", "-H", SERVER, place)
+        host.run("mfsmount", "-H", SERVER, "-o", "mfsattrcacheto=0,mfsdirentrycacheto=0", place)
 
         def writable():
             """The master waits for its chunk servers."""
@@ -193,6 +224,7 @@ class Ceph(Cluster):
     """One monitor, manager, object store and metadata server; ceph-fuse for clients."""
 
     name = "CephFS"
+    fences = True
     known = {
         "a_reader_that_is_cut_off_shows_nothing": "a change of keys waits until the MDS has given the host up (72 s), and the host's client stays "
         "shut out: the reader goes on once the cluster is mounted anew there",
@@ -243,6 +275,7 @@ class JuiceFs(Cluster):
     """Redis for metadata, a directory for objects."""
 
     name = "JuiceFS"
+    quirks = Quirks(names_blink=True)
     title = (
         "redis in memory, objects in a directory; mounted with `--enable-xattr`, `--attr-cache 0`, `--entry-cache 0`, "
         "`--dir-entry-cache 0`"

@@ -1,4 +1,4 @@
-"""Hosts as network and UTS namespaces on a bridge: `srv` for a cluster's servers, `h1` to `h3` for its clients. All of them see
+"""Hosts as network and UTS namespaces on a bridge: `srv` for a cluster's servers, `h1`, `h2` and so on for its clients. All of them see
 one tree of files, so that a test can look at every host's mount.
 
 Runs in a network and mount namespace of its own (scripts/clusters.sh), where addresses and names are free."""
@@ -9,7 +9,8 @@ import subprocess
 from suite import command
 
 SERVER = "10.77.0.2"
-ADDRESSES = {"srv": SERVER, "h1": "10.77.0.11", "h2": "10.77.0.12", "h3": "10.77.0.13"}
+# How many hosts for clients there are if nobody says how many.
+CLIENTS = 3
 
 
 class Host:
@@ -45,7 +46,8 @@ class Host:
 class Network:
     """The bridge with its hosts; goes with the namespace."""
 
-    def __init__(self):
+    def __init__(self, clients=CLIENTS):
+        addresses = {"srv": SERVER, **{f"h{n}": f"10.77.0.{10 + n}" for n in range(1, clients + 1)}}
         # What daemons leave in /run isn't the machine's, and namespaces are kept there by name.
         command("mount", "-t", "tmpfs", "tmpfs", "/run")
         command("ip", "link", "set", "lo", "up")
@@ -53,7 +55,7 @@ class Network:
         command("ip", "addr", "add", "10.77.0.1/24", "dev", "cluster")
         command("ip", "link", "set", "cluster", "up")
         self.hosts = {}
-        for name, address in ADDRESSES.items():
+        for name, address in addresses.items():
             command("ip", "netns", "add", name)
             command("ip", "link", "add", f"v-{name}", "type", "veth", "peer", "name", "eth0", "netns", name)
             command("ip", "link", "set", f"v-{name}", "master", "cluster", "up")

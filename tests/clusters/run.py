@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import os
 import pathlib
+import random
 import subprocess
 import sys
 import time
@@ -17,25 +18,15 @@ import harness  # noqa: E402
 from battery import Battery, OfAVault  # noqa: E402
 from cluster import CLUSTERS  # noqa: E402
 from cost import cost  # noqa: E402
+from history import History, fixed  # noqa: E402
 from ground import Place  # noqa: E402
 from isolation import as_init  # noqa: E402
 from lost_host import lose  # noqa: E402
+from members import HostVault  # noqa: E402
 from net import Network  # noqa: E402
 from page import Result, kept, page  # noqa: E402
 from readers import read_beside  # noqa: E402
 from suite import FAILED, PASSED, Outcome, first_line  # noqa: E402
-
-
-class HostVault(harness.Vault):
-    """A vault as a host of the cluster uses it."""
-
-    def __init__(self, host, base, path):
-        self.host = host
-        base.mkdir(parents=True)
-        super().__init__(base, vault=path)
-
-    def command(self, *args):
-        return self.host.command(*super().command(*args))
 
 
 def parse(arguments):
@@ -45,6 +36,10 @@ def parse(arguments):
     parser.add_argument("--case", help="only cases whose name contains this")
     parser.add_argument("--cost", action="store_true", help="no battery: what a vault costs there, in requests and time")
     parser.add_argument("--rounds", type=int, default=9, help="how many of them make the figures of --cost")
+    parser.add_argument("--hosts", type=int, metavar="N", help="no battery: a history of one writer and readers on N hosts")
+    parser.add_argument("--minutes", type=float, default=5, help="how long that is; with --quick it is short, and always the same")
+    parser.add_argument("--seed", type=int, help="what is drawn of it, as an earlier run has printed it")
+    parser.add_argument("--log", type=pathlib.Path, help="where it tells all that was done, with times")
     parser.add_argument("--run", metavar="COMMAND", help="no battery: runs this in a shell, with the mounts of two hosts in $H1 "
                         "and $H2, the program in $REKEYFS and an empty directory in $WORK")
     parser.add_argument("--work", type=pathlib.Path, help="an empty directory for data and mounts; whoever made it removes it, once "
@@ -123,12 +118,31 @@ def battery(options, work):
     return result
 
 
+def history(options):
+    """Makes a history on the cluster; the exit status."""
+    kind, seed = CLUSTERS[options.cluster], random.randrange(1 << 32) if options.seed is None else options.seed
+    cluster = kind(options.work / "cluster", Network(options.hosts), options.tools)
+    cluster.start()
+    print(f"{kind.name} {cluster.version()} is up: a history on {options.hosts} hosts, --seed {seed}", flush=True)
+    made = History(cluster, options.hosts, options.work, options.log, seed)
+    found = made.judge(fixed if options.quick else lambda history: history.at_random(options.minutes * 60))
+    print(f"{kind.name}: {made.summary()}")
+    for text in found:
+        print(f"FAILED {kind.name}, --seed {seed}: {text}")
+    if found:
+        print(f"what was done is told in {options.log}")
+    print(f"{1 if not found else 0} passed, {len(found)} failed", flush=True)
+    return 1 if found else 0
+
+
 def main(options):
     """Runs; the exit status."""
     if options.cluster is None:
         options.markdown.write_text(page(options.results, [kind.name for kind in CLUSTERS.values()]), encoding="utf-8")
         return 0
     harness.BIN = str(options.binary)
+    if options.hosts:
+        return history(options)
     result = battery(options, options.work)
     if result is None:
         return 0
