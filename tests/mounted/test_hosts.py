@@ -170,6 +170,19 @@ class WithoutFencing(Hosts):
         self.one.umount()
         self.two.mount()
 
+    def test_what_a_killed_daemon_left_is_sent_before_its_record_is_replaced(self):
+        """By a command, which ends: its record says that it changed nothing until it has a secret."""
+        self.need_tools("strace")
+        self.lose(self.one)
+        trace = self.dir / "trace"
+        changes = self.one.command("rotate", self.one.path, "--passfile", self.one.passfile)
+        traced = ["strace", "-f", "-qq", "-y", "-s", "200", "-o", trace, "-e", "trace=syncfs,write", *changes]
+        done = subprocess.run(traced, env=self.one.env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        calls = [line.split(None, 1)[1] for line in trace.read_text().splitlines() if "syncfs(" in line or "/vault/lock>" in line]
+        self.assertRegex(calls[0], r"^syncfs\(.*= 0$")
+        self.assertRegex(calls[1], r'^write\(.*/vault/lock>, .*changes.*false')
+
     def test_a_host_that_is_stopped_is_not_evicted(self):
         self.one.mount()
         os.kill(self.one.pid, signal.SIGSTOP)
