@@ -167,3 +167,19 @@ impl Drop for ReaderMembership {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_mount_waits_for_no_thread_that_waits_for_its_storage() {
+        let (answers, storage) = channel::<()>();
+        let stuck = std::thread::spawn(move || storage.recv());
+        let began = Instant::now();
+        assert!(ended(stuck).is_none());
+        assert!(began.elapsed() >= PATIENCE);
+        drop(answers);
+        assert_eq!(ended(std::thread::spawn(|| 7)).unwrap().unwrap(), 7);
+    }
+}
