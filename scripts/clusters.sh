@@ -84,7 +84,7 @@ for cluster in "${WANTED[@]}"; do
         skip "$cluster" "its programs could not be installed"
         continue
     fi
-    log=$LOGS/clusters-$cluster.log
+    log=$LOGS/clusters-$cluster$([ "$HISTORY" = no ] || echo -hosts).log
     work=$(mktemp -d /tmp/rekeyfs-clusters-XXXXXX) || exit 1
     (isolated unshare --net "${RUN[@]}" --work "$work" --binary "$BINARY" --tools "$TOOLS" --log "$LOGS/history-$cluster.log" --cluster "$cluster" "${PASSED_ON[@]+"${PASSED_ON[@]}"}") 2>&1 | tee "$log"
     status=${PIPESTATUS[0]}

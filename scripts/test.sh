@@ -140,6 +140,7 @@ fi
 echo "== a vault on JuiceFS (the quick selection; scripts/clusters.sh runs all of it, on four clusters)"
 if [ -e /dev/fuse ]; then
     shown "clusters" env REKEYFS="$TARGET/release/rekeyfs" scripts/clusters.sh --quick juicefs
+    shown "a history on hosts" env REKEYFS="$TARGET/release/rekeyfs" scripts/clusters.sh --quick --hosts 3 juicefs
 else
     skip "clusters" "no /dev/fuse"
     FAILED=$((FAILED + 1))

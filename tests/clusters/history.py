@@ -394,11 +394,47 @@ class History:
             while time.monotonic() < end and not self.wrong():
                 self.act()
 
+    def in_a_fixed_order(self):
+        """A few things one after the other, and nothing at the same time: what scripts/test.sh runs."""
+        readers = self.readers()
+        self._steps(25)
+        self.rotate()
+        self._steps(5)
+        with self.stopped(readers[0]):
+            self.switch("default", DISABLED)
+            self._show_nothing((*readers[1:], self.at))
+        self._show_nothing(self.members)
+        self.switch("default", ENABLED)
+        self._steps(5)
+        lost = self.at
+        self._writer_in("stopped")
+        lost.signal(signal.SIGSTOP)
+        if not wait_until(lambda: is_gone(lost.pid), LEASE + LATE):
+            raise AssertionError("a writer that is stopped lives on when its lease is over")
+        lost.clear()
+        self._succeeded(readers[0])
+        self._steps(5)
+        self.hand_over()
+        self._steps(5)
+
+    def _steps(self, count):
+        """Steps of the writer; all hosts see what each has done."""
+        for _ in range(count):
+            self.writer.step()
+            found = same(self.writer, [member.vault.mnt for member in self.members])
+            if found:
+                raise AssertionError(found[0])
+
+    def _show_nothing(self, members):
+        for member in members:
+            if member.goes_on():
+                raise AssertionError(f"{member.name} shows content under a key that is disabled")
+
     def judge(self, work):
         """Runs `work`, and looks at everything afterwards: what doesn't hold."""
         try:
             self.start()
-            work(self)
+            work()
             found = self.wrong()
             if not found:
                 found = self._at_the_end()
@@ -409,6 +445,8 @@ class History:
         for began, ended, what in self.writer.steps:
             self.log.note(f"to {ended:.3f} {what}", at=began)
         for member in self.members:
+            for opened, what in member.reader.known:
+                self.log.note(f"{member.name}: {what}", at=opened)
             with contextlib.suppress(OSError):
                 member.host.link(up=True)
             member.vault.close()
@@ -433,42 +471,3 @@ class History:
         looks = [member.reader for member in self.members]
         sums = {name: sum(getattr(reader, name) for reader in looks) for name in ("seen", "in_between", "withheld", "failed", "stale", "zeros")}
         return f"{len(self.writer.steps)} steps; looks {sums}; {self.begun}"
-
-
-def fixed(history):
-    """A few things in a fixed order, nothing at the same time: what scripts/test.sh runs."""
-    readers = history.readers()
-
-    def step(count):
-        for _ in range(count):
-            history.writer.step()
-            found = same(history.writer, [member.vault.mnt for member in history.members])
-            if found:
-                raise AssertionError(found[0])
-
-    step(25)
-    history.rotate()
-    step(5)
-    with history.stopped(readers[0]):
-        history.switch("default", DISABLED)
-        for member in (*readers[1:], history.at):
-            if member.goes_on():
-                raise AssertionError(f"{member.name} shows content under a key that is disabled")
-    for member in history.members:
-        if member.goes_on():
-            raise AssertionError(f"{member.name} shows content under a key that is disabled")
-    history.switch("default", ENABLED)
-    step(5)
-    lost = history.at
-    history._writer_in("stopped")
-    lost.signal(signal.SIGSTOP)
-    if not wait_until(lambda: is_gone(lost.pid), LEASE + LATE):
-        raise AssertionError("a writer that is stopped lives on when its lease is over")
-    before = readers[0].digest()
-    lost.clear()
-    history._succeeded(readers[0])
-    step(5)
-    if readers[0] is not history.at or before == readers[0].digest():
-        raise AssertionError("nothing was written")
-    history.hand_over()
-    step(5)

@@ -11,7 +11,7 @@ import sys
 import time
 
 from tree import NAMES, Register, explains, shown, unexplained
-from writer import DIRECTORIES, DISABLED, ENABLED, STILL, content
+from writer import DIRECTORIES, DISABLED, ENABLED, STILL, content, read_all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Reader:
         self.trouble = Register(None)
         self.seen = self.in_between = self.stale = self.withheld = self.failed = self.zeros = 0
         self.wrong = []
+        # Of known faults: when, and what.
+        self.known = []
         self._held = None
 
     def step(self):
@@ -74,7 +76,9 @@ class Reader:
                 # Known: docs/hosts.md.
                 candidates = [with_zeros(contents) for contents in candidates]
                 right = any(explains(contents, seen) for contents in candidates)
-                self.zeros += right
+                if right:
+                    self.zeros += 1
+                    self.known.append((opened, f"to {done:.3f} zeros in {what}: {shown(seen)}, of {[[*map(shown, c)] for c in candidates]}"))
             if right and seen:
                 fit = [file for file, contents in zip(found.files, candidates, strict=True) if explains(contents, seen)]
                 if not any(self._may_be(ENABLED, file.keys, opened, done) for file in fit):
@@ -139,7 +143,7 @@ class Reader:
             self._is_wrong(f"stat {'/'.join(where)}", opened, done, f"{size}, of {candidates}")
 
     def list(self, directory):
-        """Lists a directory: each name is there, or not, as it may be."""
+        """Lists a directory: each name is there, or not, as it may be. One that is given to another file meanwhile may be missing."""
         opened = time.monotonic()
         try:
             names = os.listdir(self.directory / directory)
@@ -156,7 +160,7 @@ class Reader:
                 self._is_wrong(f"list {directory}", opened, done, str(names))
             return
         for name, what in found.items():
-            if not troubled and (not what.files if name in names else not self._may_be_absent(what, opened, done)):
+            if not troubled and (not what.files if name in names else not what.changes and not self._may_be_absent(what, opened, done)):
                 self._is_wrong(f"list {directory}", opened, done, f"{names}, where {name} is {'not' if name in names else ''} there")
 
     def hold(self, where):
@@ -237,11 +241,6 @@ def with_zeros(contents):
     if len(contents) < 2:
         return contents
     return [*contents, b"\0" * max(map(len, contents))]
-
-
-def read_all(source):
-    """Reads to the end."""
-    return b"".join(iter(lambda: source.read(1 << 16), b""))
 
 
 def same(writer, directories):

@@ -206,7 +206,9 @@ class Writer:
                 return True
             except OSError as error:
                 now, self.failing = time.monotonic(), True
-                known = any(self.trouble.possible(began, now)) or error.errno == errno.ENOKEY and self._any_disabled(began, now)
+                # The kernel says EIO at a close for whatever a write-back says.
+                withheld = error.errno in (errno.ENOKEY, errno.EIO) and self._any_disabled(began, now)
+                known = withheld or any(self.trouble.possible(began, now))
                 if not known:
                     self.wrong.append(f"{now:.3f}: {self.steps[-1][2] if self.steps else error}")
                 return False
@@ -253,7 +255,10 @@ class Writer:
     def _settle_content(self, where, file):
         now = time.monotonic()
         try:
-            seen = self.path(*where).read_bytes()
+            with open(self.path(*where), "r+b", buffering=0) as source:
+                # The host's client of the cluster may have it, and the cluster not yet.
+                os.fsync(source.fileno())
+                seen = read_all(source)
         except OSError as error:
             if error.errno == errno.ENOKEY and self._any_disabled(now, time.monotonic()):
                 return False
@@ -264,6 +269,11 @@ class Writer:
         self.steps.append((now, time.monotonic(), f"is {'/'.join(where)}: {shown(seen)}"))
         file.content.settle(seen)
         return True
+
+
+def read_all(source):
+    """Reads to the end."""
+    return b"".join(iter(lambda: source.read(1 << 16), b""))
 
 
 def write_all(out, data):
