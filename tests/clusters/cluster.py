@@ -1,6 +1,7 @@
 """What a cluster of the battery is: servers on `srv`, and a mount on each host that asks for one."""
 
 import contextlib
+import errno
 import os
 import pathlib
 import signal
@@ -275,7 +276,7 @@ class JuiceFs(Cluster):
     """Redis for metadata, a directory for objects."""
 
     name = "JuiceFS"
-    quirks = Quirks(names_blink=True)
+    quirks = Quirks(names_blink=True, gone=errno.EBADF)
     title = (
         "redis in memory, objects in a directory; mounted with `--enable-xattr`, `--attr-cache 0`, `--entry-cache 0`, "
         "`--dir-entry-cache 0`"

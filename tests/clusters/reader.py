@@ -20,6 +20,8 @@ class Quirks:
 
     # A name that is given to another file by a rename isn't there for a moment.
     names_blink: bool = False
+    # What a read says of a file that was removed elsewhere.
+    gone: int = errno.ESTALE
 
 
 class Reader:
@@ -89,7 +91,8 @@ class Reader:
             right = self._may_fail(seen, opened, done, [key for file in found.files for key in file.keys])
             # As on NFS: the kernel looks a name up twice, and both times it led to another file by the time that was opened. What is
             # removed is read on where the cluster keeps it.
-            if seen.errno == errno.ESTALE and found.changes >= (2 if opens else 1):
+            gone = errno.ESTALE if opens else self.quirks.gone
+            if seen.errno == gone and found.changes >= (2 if opens else 1):
                 self.stale += 1
                 right = True
         self.seen += 1
@@ -179,7 +182,7 @@ class Reader:
                 # One read may see several versions, and a file that is cut and grows again holes in between.
                 elif not explains([*file.content.possible(opened, done), b"\0" * 2_000_000, b""], seen):
                     self._is_wrong("read what is open", began, done, f"{shown(seen)}, opened at {opened:.3f}")
-            elif not self._may_fail(seen, began, done, file.keys) and seen.errno not in (errno.ESTALE, errno.ENOENT):
+            elif not self._may_fail(seen, began, done, file.keys) and seen.errno not in (errno.ESTALE, self.quirks.gone):
                 self._is_wrong("read what is open", began, done, str(seen))
             if self.random.random() < 0.2 or isinstance(seen, OSError):
                 self.let_go()
