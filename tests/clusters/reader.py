@@ -91,8 +91,8 @@ class Reader:
             right = self._may_fail(seen, opened, done, [key for file in found.files for key in file.keys])
             # As on NFS: the kernel looks a name up twice, and both times it led to another file by the time that was opened. What is
             # removed is read on where the cluster keeps it.
-            gone = errno.ESTALE if opens else self.quirks.gone
-            if seen.errno == gone and found.changes >= (2 if opens else 1):
+            twice = opens and self.quirks.gone == errno.ESTALE
+            if seen.errno in (errno.ESTALE, self.quirks.gone) and found.changes >= (2 if twice else 1):
                 self.stale += 1
                 right = True
         self.seen += 1
