@@ -8,7 +8,6 @@ use super::block_locks::BlockLocks;
 use super::looks::Looks;
 use super::lower::LowerFile;
 use super::mtime::Mtime;
-use super::scratch::{CHUNK_PAGES, REMOTE_CHUNK_PAGES};
 use super::{Body, OpenFile, Sealed, State};
 use crate::content::block;
 use crate::content::layout;
@@ -190,7 +189,7 @@ impl Vault {
             flushed_changes: AtomicU64::new(0),
             grows_with_pages: (self.sharing == Sharing::Writer || self.lower.is_remote)
                 && self.lower.writes_pages_at_once(),
-            chunk_pages: if self.lower.is_remote { REMOTE_CHUNK_PAGES } else { CHUNK_PAGES },
+            is_remote: self.lower.is_remote,
             loaded_as,
             stable_pages_needed: self.lower.stable_needed,
             lost: AtomicI32::new(0),

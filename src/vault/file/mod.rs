@@ -102,8 +102,8 @@ pub(super) struct OpenFile {
     /// Whether it grows with its pages, not before them: others read it meanwhile, or each call is a round trip. Not where a power
     /// cut could leave a size in the middle of a page, which no file has.
     grows_with_pages: bool,
-    /// Pages that are written in one call.
-    chunk_pages: u64,
+    /// Whether each call below may be a round trip.
+    is_remote: bool,
     /// What it was like when it was loaded, where another host may change it.
     loaded_as: Option<looks::Looks>,
     /// Whether pages must be stable while they are written out (see [`storage::wait_stable`]).
@@ -159,7 +159,7 @@ struct State {
     durable_truncates: u64,
     /// Pages that hold data.
     filled: filled::Filled,
-    /// The block in which the last write ended.
+    /// The blocks in which the last writes began or ended.
     kept: kept::Kept,
     /// Whether the floor was lowered since the file was loaded.
     floor_lowered: bool,

@@ -10,9 +10,9 @@
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 
-use super::kept::Kept;
+use super::kept::{self, Kept};
 use super::read::{chunk_end, lower_start, open_block};
-use super::scratch::{Buffers, Scratch};
+use super::scratch::{Buffers, CHUNK_PAGES, REMOTE_CHUNK_PAGES, Scratch};
 use super::{Body, OpenFile, Sealed, SegmentKeys, State};
 use crate::content::block;
 use crate::content::layout::{self, Piece};
@@ -27,7 +27,7 @@ use crate::vault::{Damage, Error, Privileges, Result, Vault};
 /// A write that is to be sealed: where it goes, and what it may rely on.
 struct PlannedWrite<'a> {
     sealed: &'a Sealed,
-    /// A block that need not be read.
+    /// Blocks that need not be read.
     kept: &'a Kept,
     /// Size of the file once it is done: what is past it in its last block is zero.
     size: PlainOffset,
@@ -221,11 +221,12 @@ impl OpenFile {
             match open_block(&mut sealed.keys(), last, lower, payload) {
                 Ok(_) if block::is_zero(&payload[in_last..]) => {
                     if write.is_some() {
-                        state.kept.keep(last, lower);
+                        state.kept.keep(last, lower, self.most_kept());
                     }
                 }
                 Ok(_) => {
                     payload[in_last..].fill(0);
+                    state.kept.forget(&(last..=last));
                     self.flush()?;
                     self.replace_block(vault, sealed, last, lower, payload)?;
                     self.flush()?;
@@ -312,7 +313,8 @@ impl OpenFile {
         let first = layout::locate(offset).0;
         let last = layout::locate(PlainOffset(offset.0 + data.len() as u64 - 1)).0;
         let mut scratch = Scratch::take();
-        scratch.make_room((last.0 - first.0 + 1).min(self.chunk_pages));
+        let chunk_pages = if self.is_remote { REMOTE_CHUNK_PAGES } else { CHUNK_PAGES };
+        scratch.make_room((last.0 - first.0 + 1).min(chunk_pages));
         let Buffers { lower, ends, nonces, payload: _ } = &mut *scratch;
         let old = self.read_ends(plan, offset, data.len(), ends)?;
         plan.kept.forget(&(first..=last));
@@ -330,7 +332,7 @@ impl OpenFile {
         while let Some(first) = pieces.peek().map(|piece| piece.page) {
             // A new file's slot goes out with page 0, in one write.
             let lead = if slot.is_some() { SLOTS } else { 0 };
-            let (start, end) = (lower_start(first), chunk_end(first, self.chunk_pages, offset, data.len()));
+            let (start, end) = (lower_start(first), chunk_end(first, chunk_pages, offset, data.len()));
             let pages = lead + (end - start) as usize;
             let tail = if plan.grows { tail_behind(end, plan.size) } else { 0 };
             let chunk = &mut lower[..pages + tail];
@@ -351,12 +353,43 @@ impl OpenFile {
                 self.wait_stable(start..end)?;
             }
             storage::pwrite_all(self.fd.as_fd(), chunk, LowerOffset(start - lead as u64))?;
-            if pieces.peek().is_none() && goes_on_in(last, offset, data.len()) {
-                plan.kept
-                    .keep(last, &chunk[lead..pages][(layout::block_range(last).start - start) as usize..]);
-            }
+            self.keep_ends(plan.kept, first, &chunk[lead..pages], (offset, data.len()), &old);
         }
         Ok(())
+    }
+
+    /// Keeps blocks of a chunk that was written just now, if it holds them: the last one of the write where a write that goes on changes it,
+    /// and on remote filesystems the first one where one that comes before it does.
+    fn keep_ends(
+        &self,
+        kept: &Kept,
+        first: PageIndex,
+        chunk: &[u8],
+        (offset, len): (PlainOffset, usize),
+        old: &Ends<'_>,
+    ) {
+        let end = PlainOffset(offset.0 + len as u64);
+        let ((begins, within), last) = (layout::locate(offset), layout::locate(end).0);
+        let several = layout::block_start(PageIndex(begins.0 + 1)) < end;
+        let begins = (self.is_remote && several && within != 0 && old.of(begins).is_none()).then_some(begins);
+        // Of one that was here both writes that meet in it are done, as it seems.
+        let met = self.is_remote && several && old.was_kept(last);
+        let goes_on = (layout::block_start(last) < end).then_some(last);
+        for (page, met) in begins.map(|page| (page, false)).into_iter().chain(goes_on.map(|page| (page, met)))
+        {
+            let at = layout::block_range(page).start.checked_sub(lower_start(first)).map(|at| at as usize);
+            if let Some(lower) = at.and_then(|at| chunk.get(at..at + block_len(page))) {
+                if met {
+                    kept.keep_if_room(page, lower, self.most_kept())
+                } else {
+                    kept.keep(page, lower, self.most_kept())
+                }
+            }
+        }
+    }
+
+    fn most_kept(&self) -> usize {
+        if self.is_remote { kept::MOST_OF_REMOTE } else { kept::MOST }
     }
 
     /// Writes the slot of a new file whose page 0 isn't written with it: as a whole page if it brings the size with it.
@@ -388,14 +421,15 @@ impl OpenFile {
         let trusted = !self.doubtful.load(Ordering::Relaxed);
         let missing = |page: &PageIndex, lower: &mut [u8]| !(trusted && plan.kept.copy(*page, lower));
         let (one, two) = both.split_at_mut(len(first));
-        match (first.filter(|page| missing(page, one)), second.filter(|page| missing(page, two))) {
+        let read = [first.filter(|page| missing(page, one)), second.filter(|page| missing(page, two))];
+        match read.into() {
             (Some(first), Some(second)) if first.0 + 1 == second.0 => self.read_from(first, both)?,
             (first, second) => {
                 first.map_or(Ok(()), |page| self.read_from(page, one))?;
                 second.map_or(Ok(()), |page| self.read_from(page, two))?;
             }
         }
-        Ok(Ends { first, second, lower: buffer })
+        Ok(Ends { first, second, read, lower: buffer })
     }
 
     /// Reads the lower bytes from the start of a block on; what is past the end is zeros.
@@ -404,11 +438,6 @@ impl OpenFile {
         lower[got..].fill(0);
         Ok(())
     }
-}
-
-/// Whether a write that goes on where one of these bytes ended changes its last block.
-fn goes_on_in(last: PageIndex, offset: PlainOffset, len: usize) -> bool {
-    layout::locate(PlainOffset(offset.0 + len as u64)).0 == last
 }
 
 /// How many bytes behind the lower bytes up to `end` belong to a file of this size: if its last page ends there, those that
@@ -428,10 +457,17 @@ fn block_len(page: PageIndex) -> usize {
 struct Ends<'a> {
     first: Option<PageIndex>,
     second: Option<PageIndex>,
+    /// Of these, the blocks that were read from below.
+    read: [Option<PageIndex>; 2],
     lower: &'a [u8],
 }
 
 impl Ends<'_> {
+    /// Whether a block was in memory.
+    fn was_kept(&self, page: PageIndex) -> bool {
+        self.of(page).is_some() && !self.read.contains(&Some(page))
+    }
+
     /// The lower bytes of a block, if it was read.
     fn of(&self, page: PageIndex) -> Option<&[u8]> {
         let first = self.first.map_or(0, block_len);

@@ -1,5 +1,5 @@
-//! The block in which a write ended, in memory until something else changes the file. That nothing was read back shows where what
-//! is below was damaged meanwhile.
+//! The blocks in which writes began or ended, in memory until something else changes the file. That nothing was read back shows where
+//! what is below was damaged meanwhile.
 
 use super::*;
 use crate::vault::Damage;
@@ -14,9 +14,13 @@ fn done(run: &mut Run, op: &Op) {
 
 /// Flips a bit of the block in which the last write ended.
 fn damage(run: &Run) {
+    damage_at(run, run.ended);
+}
+
+fn damage_at(run: &Run, at: u64) {
     let lower = std::fs::read_dir(run.test.tree()).unwrap().next().unwrap().unwrap().path();
     let mut bytes = std::fs::read(&lower).unwrap();
-    let page = layout::locate(PlainOffset(run.ended)).0;
+    let page = layout::locate(PlainOffset(at)).0;
     bytes[layout::page_offset(page).0 as usize + 2000] ^= 1;
     std::fs::write(&lower, bytes).unwrap();
 }
@@ -36,6 +40,20 @@ fn a_write_that_goes_on_where_the_last_one_ended_reads_nothing_back() {
         done(&mut run, &ON);
         run.check();
     }
+}
+
+#[test]
+fn writes_that_the_kernel_sends_in_any_order_read_nothing_back_where_that_is_a_round_trip() {
+    let mut run = Run::of(TestVault::remote(Suite::Aes256Gcm));
+    let write = |part: u64| Op::Write { at: part * 10_000, len: 10_000, seed: part as u8 };
+    for part in [1, 0, 3, 4] {
+        done(&mut run, &write(part));
+    }
+    damage_at(&run, 20_000);
+    damage_at(&run, 30_000);
+    run.content().unwrap_err();
+    done(&mut run, &write(2));
+    run.check();
 }
 
 #[test]
