@@ -189,7 +189,11 @@ impl Vault {
                 Err(error) => return Attempt::Done(Err(error)),
             };
             match act(&file) {
-                done @ Err(Error::Corrupt(_) | Error::Lower(Errno::STALE)) => Attempt::InTheMiddle(done),
+                done @ Err(Error::Corrupt(_) | Error::Lower(Errno::STALE)) => {
+                    // One that has no name any more is loaded again by its descriptor.
+                    file.must_reload.store(true, Relaxed);
+                    Attempt::InTheMiddle(done)
+                }
                 // Evicted since it was looked up: what its key is now is in its header.
                 done @ Err(Error::KeyNotUsable(_)) if file.must_reload.load(Relaxed) => {
                     Attempt::InTheMiddle(done)

@@ -8,6 +8,7 @@ mod evict;
 mod fallocate;
 mod faults;
 mod floor;
+mod handed_over;
 mod kept;
 mod memory;
 mod overlap;

@@ -8,14 +8,13 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::*;
-use crate::ids::TimeChange;
 use crate::storage::fault::Op as Call;
 use crate::vault::{Attr, PageCache, Vault};
 
 const READ: OpenFlags = OpenFlags { read: true, write: false, truncate: false };
-const WRITE: OpenFlags = OpenFlags { read: true, write: true, truncate: false };
+pub(super) const WRITE: OpenFlags = OpenFlags { read: true, write: true, truncate: false };
 
-fn lookup(vault: &Vault, name: &str) -> Attr {
+pub(super) fn lookup(vault: &Vault, name: &str) -> Attr {
     vault.lookup(Ino::ROOT, name.as_bytes()).unwrap()
 }
 
@@ -43,7 +42,7 @@ fn write(test: &TestVault, ino: Ino, at: u64, data: &[u8]) {
     test.vault.release(ino, handle).unwrap();
 }
 
-fn truncate(test: &TestVault, ino: Ino, size: u64) {
+pub(super) fn truncate(test: &TestVault, ino: Ino, size: u64) {
     test.vault.setattr(ino, &SetAttr { size: Some(size), ..SetAttr::default() }, &me()).unwrap();
 }
 
@@ -390,43 +389,17 @@ fn a_file_that_was_removed_is_read_by_who_has_it_open() {
 }
 
 #[test]
-fn a_close_gives_the_file_the_mtime_that_the_kernel_shows() {
+fn a_file_that_was_written_anew_and_then_removed_is_read_by_who_has_it_open() {
     let test = TestVault::shared();
-    test.vault.set_kernel_keeps_times(true);
-    let ino = test.make("f");
-    let handle = test.vault.open(ino, WRITE, &me()).unwrap();
-    let shown = test.vault.getattr(ino).unwrap().mtime;
-    // Longer than a tick of the lower filesystem's clock.
-    std::thread::sleep(Duration::from_millis(50));
-    test.vault.write(ino, PlainOffset(0), b"data", Privileges::Keep).unwrap();
-    test.vault.flush(ino).unwrap();
-    assert_eq!(lookup(&test.reader(), "f").mtime, shown);
-    test.vault.release(ino, handle).unwrap();
-}
-
-/// A client of JuiceFS that looks between the two, and finds the mtime, would look no more.
-#[test]
-fn an_mtime_is_set_when_what_was_written_before_is_handed_over() {
-    let test = TestVault::shared();
-    test.vault.set_kernel_keeps_times(true);
-    let ino = test.make("f");
-    let handle = test.vault.open(ino, WRITE, &me()).unwrap();
-    let at = TimeChange::At(test.vault.getattr(ino).unwrap().mtime);
-    let mtime = SetAttr { mtime: Some(at), ..SetAttr::default() };
-    let calls = |act: &dyn Fn()| {
-        test.vault.write(ino, PlainOffset(0), b"data", Privileges::Keep).unwrap();
-        let faults = Faults::record();
-        let scope = faults.on_this_thread();
-        act();
-        drop(scope);
-        faults.log()
-    };
-    let v = &test.vault;
-    assert_eq!(calls(&|| v.flush(ino).unwrap()), [Call::Fdatasync, Call::SetTimes]);
-    assert_eq!(calls(&|| _ = v.setattr(ino, &mtime, &me()).unwrap()), [Call::Fdatasync, Call::SetTimes]);
-    let fsync = calls(&|| v.fsync(ino, SyncScope::All).unwrap());
-    assert_eq!(fsync, [Call::Fdatasync, Call::SetTimes, Call::Fsync]);
-    test.vault.release(ino, handle).unwrap();
+    let (ino, reader) = (test.written("f"), test.reader());
+    let handle = reader.open(lookup(&reader, "f").ino, READ, &me()).unwrap();
+    assert_eq!(read_open(&reader, ino), b"content");
+    // Of the same size, under another data key.
+    truncate(&test, ino, 0);
+    write(&test, ino, 0, b"another");
+    test.vault.unlink(Ino::ROOT, b"f").unwrap();
+    assert_eq!(read_open(&reader, ino), b"another");
+    reader.release(ino, handle).unwrap();
 }
 
 #[test]
@@ -440,30 +413,6 @@ fn a_reader_whose_keyring_is_behind_reports_no_older_one_that_was_put_back() {
     assert_eq!(read(&reader, "f"), b"data");
     assert!(before < test.keys().generation() && reader.keys.generation() == before);
     assert_eq!(reader.newest_reported.load(Ordering::Relaxed), before.0);
-}
-
-#[test]
-fn what_was_written_is_handed_over_at_each_close_and_nothing_else_is() {
-    let test = TestVault::shared();
-    let ino = test.make("f");
-    let flushed = || {
-        let faults = Faults::record();
-        let scope = faults.on_this_thread();
-        test.vault.flush(ino).unwrap();
-        drop(scope);
-        faults.log()
-    };
-    let handle = test.vault.open(ino, WRITE, &me()).unwrap();
-    assert_eq!(flushed(), []);
-    for _ in 0..2 {
-        test.vault.write(ino, PlainOffset(0), b"data", Privileges::Keep).unwrap();
-        assert_eq!(flushed(), [Call::Fdatasync]);
-        assert_eq!(flushed(), []);
-    }
-    truncate(&test, ino, 2);
-    assert_eq!(flushed(), [Call::Fdatasync]);
-    test.vault.release(ino, handle).unwrap();
-    assert!(!TestVault::new().vault.flushes_at_close());
 }
 
 #[test]

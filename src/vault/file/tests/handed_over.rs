@@ -1,0 +1,72 @@
+//! What a vault that others read hands over to the lower filesystem, and when.
+
+use std::time::Duration;
+
+use super::current::{WRITE, lookup, truncate};
+use super::*;
+use crate::ids::TimeChange;
+use crate::storage::fault::Op as Call;
+
+#[test]
+fn a_close_gives_the_file_the_mtime_that_the_kernel_shows() {
+    let test = TestVault::shared();
+    test.vault.set_kernel_keeps_times(true);
+    let ino = test.make("f");
+    let handle = test.vault.open(ino, WRITE, &me()).unwrap();
+    let shown = test.vault.getattr(ino).unwrap().mtime;
+    // Longer than a tick of the lower filesystem's clock.
+    std::thread::sleep(Duration::from_millis(50));
+    test.vault.write(ino, PlainOffset(0), b"data", Privileges::Keep).unwrap();
+    test.vault.flush(ino).unwrap();
+    assert_eq!(lookup(&test.reader(), "f").mtime, shown);
+    test.vault.release(ino, handle).unwrap();
+}
+
+/// A client of JuiceFS that looks between the two, and finds the mtime, would look no more.
+#[test]
+fn an_mtime_is_set_when_what_was_written_before_is_handed_over() {
+    let test = TestVault::shared();
+    test.vault.set_kernel_keeps_times(true);
+    let ino = test.make("f");
+    let handle = test.vault.open(ino, WRITE, &me()).unwrap();
+    let at = TimeChange::At(test.vault.getattr(ino).unwrap().mtime);
+    let mtime = SetAttr { mtime: Some(at), ..SetAttr::default() };
+    let calls = |act: &dyn Fn()| {
+        test.vault.write(ino, PlainOffset(0), b"data", Privileges::Keep).unwrap();
+        let faults = Faults::record();
+        let scope = faults.on_this_thread();
+        act();
+        drop(scope);
+        faults.log()
+    };
+    let v = &test.vault;
+    assert_eq!(calls(&|| v.flush(ino).unwrap()), [Call::Fdatasync, Call::SetTimes]);
+    assert_eq!(calls(&|| _ = v.setattr(ino, &mtime, &me()).unwrap()), [Call::Fdatasync, Call::SetTimes]);
+    let fsync = calls(&|| v.fsync(ino, SyncScope::All).unwrap());
+    assert_eq!(fsync, [Call::Fdatasync, Call::SetTimes, Call::Fsync]);
+    test.vault.release(ino, handle).unwrap();
+}
+
+#[test]
+fn what_was_written_is_handed_over_at_each_close_and_nothing_else_is() {
+    let test = TestVault::shared();
+    let ino = test.make("f");
+    let flushed = || {
+        let faults = Faults::record();
+        let scope = faults.on_this_thread();
+        test.vault.flush(ino).unwrap();
+        drop(scope);
+        faults.log()
+    };
+    let handle = test.vault.open(ino, WRITE, &me()).unwrap();
+    assert_eq!(flushed(), []);
+    for _ in 0..2 {
+        test.vault.write(ino, PlainOffset(0), b"data", Privileges::Keep).unwrap();
+        assert_eq!(flushed(), [Call::Fdatasync]);
+        assert_eq!(flushed(), []);
+    }
+    truncate(&test, ino, 2);
+    assert_eq!(flushed(), [Call::Fdatasync]);
+    test.vault.release(ino, handle).unwrap();
+    assert!(!TestVault::new().vault.flushes_at_close());
+}
