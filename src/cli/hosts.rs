@@ -1,20 +1,18 @@
 //! `rekeyfs hosts`: which host uses a vault on a filesystem that several hosts have mounted, and what is done when one is lost.
 
 mod evict;
-
-use std::os::fd::AsFd;
-use std::path::Path;
+mod members;
 
 use serde::Serialize;
 
 use super::args::{self, HostsCommand};
 use super::errors;
-use super::exit::{Exit, Failure, Outcome};
+use super::exit::Outcome;
 use super::output;
 use super::target::Target;
 use crate::hosts::Mode;
 use crate::ids::PathText;
-use crate::keyring::{KeyringDir, Listed, lease, list_hosts};
+use crate::keyring::{Listed, lease};
 use crate::mount::{Fencing, LockHolder, SharedFilesystem, lock_holder};
 use crate::printable;
 
@@ -98,7 +96,7 @@ fn show(args: &args::Hosts) -> Outcome {
     let vault = target.vault();
     let (holder, shared) = lock_holder(vault).map_err(|error| errors::mount(&error))?;
     let listing = Listing {
-        members: members(vault)?.into_iter().map(MemberRow::from).collect(),
+        members: members::of(vault)?.into_iter().map(MemberRow::from).collect(),
         vault: PathText(vault.to_owned()),
         shared_filesystem: shared.as_ref().map(|shared| shared.name),
         fences: shared.as_ref().is_some_and(|shared| shared.fencing == Fencing::ShutsOut),
@@ -118,14 +116,6 @@ fn show(args: &args::Hosts) -> Outcome {
         text = format!("{}: no host uses it\n", printable::path(vault));
     }
     output::print(&text)
-}
-
-/// Those that share it, by what their records say.
-fn members(vault: &Path) -> Outcome<Vec<Listed>> {
-    let dir = KeyringDir::open(vault).and_then(|dir| dir.descriptor());
-    let dir = dir.map_err(|error| errors::opening(&error))?;
-    list_hosts(dir.as_fd())
-        .map_err(|error| Failure::new(Exit::Vault, printable::path(&vault.join("hosts")), error))
 }
 
 fn line(row: &Row, shared: Option<&SharedFilesystem>) -> String {

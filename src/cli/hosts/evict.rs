@@ -40,7 +40,7 @@ fn reader(vault: &Path, host: &str) -> Outcome<Option<HostName>> {
     if holder.is_some_and(|holder| !holder.holds && holder.host.as_deref() == Some(host)) {
         return Ok(None);
     }
-    let members = members(vault)?.into_iter().map(|listed| listed.member);
+    let members = members::of(vault)?.into_iter().map(|listed| listed.member);
     let mut readers = members.filter(|member| member.mode == Mode::Reader && member.host.as_str() == host);
     Ok(readers.next().map(|member| member.host))
 }
