@@ -91,9 +91,10 @@ pub enum Event {
     SlotLabelled(SlotId),
     /// An unlock slot was removed.
     SlotRemoved(SlotId),
-    /// Somebody who can unlock the vault said that a host is dead, which had it in use and ended without unmounting.
+    /// Somebody who can unlock the vault said that a host is dead, which had it in use and ended without unmounting; or a host's
+    /// readers, which renewed no lease, were evicted.
     HostEvicted {
-        /// Its name, by the record in the lock file.
+        /// Its name, by its record.
         host: String,
     },
     /// The vault was marked as one that several hosts share.

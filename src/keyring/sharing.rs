@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::error::KeyringError;
 use super::hosts::{
-    self, Announced, Eviction, Gone, HostsDir, Identity, Membership, NotRenewed, Registration,
+    self, Announced, Eviction, Gone, HostsDir, Identity, Membership, NotRenewed, Registration, Steps,
 };
 use super::keys::Keys;
 use super::store::{Saves, Store};
@@ -65,7 +65,7 @@ impl Keys {
         let gone = hosts::gone(&dir, &key).map_err(|error| self.cannot_register(error.into()))?;
         self.join_beside(who, &gone)?.ok_or_else(|| {
             let full = format!(
-                "all {} places are taken: unmount one, or `rekeyfs hosts evict` the host of one that is gone",
+                "all {} places are taken: unmount one, or have the cluster end the session of a host that is gone",
                 SlotNumber::COUNT
             );
             self.cannot_register(io::Error::other(full))
@@ -102,19 +102,25 @@ impl Keys {
     /// # Errors
     /// The host has no reader, or they live; the records can't be written.
     pub fn evict_readers(&self, host: &str) -> Result<Vec<SlotNumber>, KeyringError> {
-        let io = |source: Errno| KeyringError::Io {
+        let failed = |source: io::Error| KeyringError::Io {
             path: self.vault_path().join(hosts::DIR_NAME),
             what: "evict a reader",
-            source: source.into(),
+            source,
         };
         self.writable()?;
         let evicted = Event::HostEvicted { host: host.to_owned() };
-        let record = || self.events().record_durably(&evicted);
+        let first = || self.events().record_durably(&evicted);
+        let alone = || {
+            let store = self.store.lock();
+            let lock =
+                store.writable().and_then(|leave| store.dir().lock(leave)).map_err(io::Error::other)?;
+            Ok((lock, store))
+        };
         let done = match self.hosts() {
             Err(Errno::NOENT) => Eviction::NoReader,
             hosts => {
-                let (dir, key) = hosts.map_err(io)?;
-                hosts::evict_readers(&dir, &key, host, record).map_err(io)?
+                let (dir, key) = hosts.map_err(|error| failed(error.into()))?;
+                hosts::evict_readers(&dir, &key, host, Steps { first, alone }).map_err(failed)?
             }
         };
         let (vault, host) = (self.vault_path().to_owned(), host.escape_default().to_string());

@@ -43,7 +43,7 @@ fn watch_until(ended: &Receiver<()>, watched: &Lease, vault: &Path) {
         if let Some(change) = state.look(watched.left()) {
             match change {
                 Renewals::Late => tracing::warn!(
-                    "{}: its lease hasn't been renewed for {:.1} s, for the storage below it doesn't answer, or fails: this mount is \
+                    "{}: its lease hasn't been renewed for {:.1} s, for the storage below it doesn't answer, or what is logged above: this mount is \
                      killed in {:.1} s unless it is renewed by then, and what isn't synced is lost",
                     vault.display(),
                     lease().saturating_sub(watched.left()).as_secs_f32(),
@@ -51,7 +51,7 @@ fn watch_until(ended: &Receiver<()>, watched: &Lease, vault: &Path) {
                 ),
                 Renewals::InTime => tracing::info!(
                     target: NOTICES,
-                    "{}: its lease is renewed, and this mount goes on; its storage took several seconds for one write",
+                    "{}: its lease is renewed, and this mount goes on",
                     vault.display(),
                 ),
             }

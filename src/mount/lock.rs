@@ -146,11 +146,20 @@ impl VaultLock {
     /// host's record stands meanwhile, and others are refused.
     ///
     /// # Errors
-    /// [`MountError::InUse`] if it renews its lease: it lives; [`MountError::Vault`].
+    /// [`MountError::InUse`] if it renews its lease: it lives; or if the record is another one by now; [`MountError::Vault`].
     pub fn drain(&self, lost: &LostHost, time: Duration) -> Result<(), MountError> {
         let still = lost.stands_still_for(self.dir(), time);
         let still = still.map_err(|error| self.failed("cannot read the records in hosts", error.into()))?;
-        if still { Ok(()) } else { Err(self.renewed_by(lost)) }
+        if still { self.still_of(lost) } else { Err(self.renewed_by(lost)) }
+    }
+
+    /// The record is still the lost host's: the lock may have been lost in what was waited for, and another host have taken over.
+    fn still_of(&self, lost: &LostHost) -> Result<(), MountError> {
+        if self.other_host()?.as_ref() == Some(lost) {
+            return Ok(());
+        }
+        let holder = "another host, which has taken it over".to_owned();
+        Err(MountError::InUse { path: self.vault.clone(), holder })
     }
 
     fn renewed_by(&self, lost: &LostHost) -> MountError {
@@ -183,11 +192,8 @@ impl VaultLock {
     /// # Errors
     /// [`MountError::InUse`] if the record is another one by now; [`MountError::Vault`].
     pub fn forget_lost_host(&self, lost: &LostHost) -> Result<(), MountError> {
-        // A secret was waited for, and the lock may be lost: a mount whose record is emptied ends.
-        if self.other_host()?.as_ref() != Some(lost) {
-            let holder = "another host, which has taken it over".to_owned();
-            return Err(MountError::InUse { path: self.vault.clone(), holder });
-        }
+        // A mount whose record is emptied ends.
+        self.still_of(lost)?;
         let emptied = self.file.set_len(0).and_then(|()| self.file.sync_all());
         emptied.map_err(|error| self.failed("cannot empty the record in its lock", error))
     }

@@ -115,7 +115,7 @@ impl From<&KeyringError> for ErrorKind {
             KeyringError::Busy(_) | KeyringError::WrittenElsewhere(_) | KeyringError::ReaderLives { .. } => {
                 Self::InUse
             }
-            KeyringError::NoReader { .. } => Self::NotFound,
+            KeyringError::NoReader { .. } => Self::NoSuchSlot,
             KeyringError::Backup { .. } | KeyringError::OtherVault { .. } | KeyringError::TwoMaterials(_) => {
                 Self::Backup
             }

@@ -258,7 +258,7 @@ pub struct LowerFs {
     pub orders_metadata: bool,
     /// Whether all hard links of a file have its inode number: a FUSE filesystem may number its names (mergerfs does).
     pub links_share_ino: bool,
-    /// Whether each call may be a round trip, to servers or to another process.
+    /// Whether each call may be a round trip, to servers or to another process. Not 9p, whose client ends requests inside pages.
     pub is_remote: bool,
     /// Whether listing an inode's extended attributes is known to report all of them, ACLs too: network filesystems may
     /// leave some out.
@@ -274,7 +274,7 @@ const NAMES: [(u64, &str); 15] = [
     (0x2fc1_2fc1, "zfs"),
     (CIFS, "cifs"),
     (SMB, "smb"),
-    (NINE_P, "9p"),
+    (0x0102_1997, "9p"),
     (CEPH, "ceph"),
     (LUSTRE, "lustre"),
     (0x7461_636f, "ocfs2"),
@@ -298,7 +298,6 @@ const NFS: u64 = 0x6969;
 const FUSE: u64 = 0x6573_5546;
 const CIFS: u64 = 0xff53_4d42;
 const SMB: u64 = 0xfe53_4d42;
-const NINE_P: u64 = 0x0102_1997;
 const CEPH: u64 = 0x00c3_6400;
 const LUSTRE: u64 = 0x0bd0_0bd0;
 
@@ -337,7 +336,7 @@ impl LowerFs {
             fs_type,
             orders_metadata: matches!(magic, EXT4 | XFS | BTRFS),
             links_share_ino: magic != FUSE,
-            is_remote: matches!(magic, NFS | FUSE | CIFS | SMB | NINE_P | CEPH | LUSTRE),
+            is_remote: matches!(magic, NFS | FUSE | CIFS | SMB | CEPH | LUSTRE),
             lists_xattrs: matches!(magic, EXT4 | XFS | BTRFS | TMPFS | F2FS | OVERLAYFS),
         })
     }

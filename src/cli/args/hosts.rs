@@ -20,7 +20,8 @@ pub(in crate::cli) struct Hosts {
 #[derive(Subcommand, Debug)]
 pub(in crate::cli) enum HostsCommand {
     /// Say that a host is dead which ended without unmounting the vault, so that another one may mount it; or take a reader that
-    /// is gone out of those that changes of keys wait for. Takes an unlock secret, and is recorded in the audit log
+    /// is gone out of those that changes of keys wait for. Takes an unlock secret unless the vault is mounted here, and is recorded in the
+    /// audit log
     Evict(HostsEvict),
 }
 

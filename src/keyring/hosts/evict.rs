@@ -5,6 +5,7 @@
 //! back finds that, and ends. Once a lease that was renewed in between is over, too, the slot is made clean. A crash leaves a slot whose
 //! member is gone.
 
+use std::io;
 use std::time::Duration;
 
 use super::files::{Found, HostsDir};
@@ -26,23 +27,32 @@ pub(in crate::keyring) enum Eviction {
     Done(Vec<SlotNumber>),
 }
 
-/// Frees the slots of a host's readers that renew no lease; `first` is called once it is known that there are some.
-pub(in crate::keyring) fn evict_readers(
-    dir: &HostsDir,
-    key: &HostRecordKey,
-    host: &str,
-    first: impl FnOnce(),
-) -> storage::Result<Eviction> {
-    evict_waiting(dir, key, host, first, || wait(patience()))
+/// What an eviction asks of its caller.
+pub(in crate::keyring) struct Steps<First, Alone> {
+    /// Called before the first slot is freed, once it is known that there is one.
+    pub(in crate::keyring) first: First,
+    /// Keeps changes and other members' registrations out until what it returns is dropped: a slot that was looked at is still that
+    /// one when it is written.
+    pub(in crate::keyring) alone: Alone,
 }
 
-pub(super) fn evict_waiting(
+/// Frees the slots of a host's readers that renew no lease.
+pub(in crate::keyring) fn evict_readers<Guard>(
     dir: &HostsDir,
     key: &HostRecordKey,
     host: &str,
-    first: impl FnOnce(),
+    steps: Steps<impl FnOnce(), impl FnMut() -> io::Result<Guard>>,
+) -> io::Result<Eviction> {
+    evict_waiting(dir, key, host, steps, || wait(patience()))
+}
+
+pub(super) fn evict_waiting<Guard>(
+    dir: &HostsDir,
+    key: &HostRecordKey,
+    host: &str,
+    mut steps: Steps<impl FnOnce(), impl FnMut() -> io::Result<Guard>>,
     mut wait: impl FnMut(),
-) -> storage::Result<Eviction> {
+) -> io::Result<Eviction> {
     let mut slots = Vec::new();
     for slot in SlotNumber::all() {
         let found = dir.slot(slot, key)?;
@@ -57,38 +67,63 @@ pub(super) fn evict_waiting(
         return Ok(Eviction::NoReader);
     }
     wait();
-    let mut stand_still = Vec::new();
+    let (mut freed, mut replaced) = (Vec::new(), Vec::new());
+    let alone = (steps.alone)()?;
     for (slot, before) in slots {
-        if dir.slot(slot, key)? == before {
-            stand_still.extend(before.member(slot).map(|member| (slot, member)));
-        }
-    }
-    if stand_still.is_empty() {
-        return Ok(Eviction::Lives);
-    }
-    first();
-    let mut replaced = Vec::new();
-    for (slot, member) in stand_still {
-        let (id, in_force) = (MemberId::random(), EpochNonce::default());
-        let stands_in = Member { id, in_force, beat: Beat(0), left: false, ..member };
-        dir.overrule(slot)?.write(&stands_in, key)?;
-        replaced.push((slot, stands_in));
-    }
-    wait();
-    let mut freed = Vec::new();
-    for (slot, stands_in) in replaced {
         match dir.slot(slot, key)? {
-            Found::Member(there) if *there == stands_in => {
-                dir.overrule(slot)?.write(&Member { left: true, ..stands_in }, key)?;
-                freed.push(slot);
-            }
-            // A change has freed it meanwhile.
+            // It has left, or a change has freed it.
             Found::Clean => freed.push(slot),
-            // It has come back, or another member has the slot.
+            now if now == before => {
+                let Some(member) = before.member(slot) else { continue };
+                let (id, in_force) = (MemberId::random(), EpochNonce::default());
+                let stands_in = Member { id, in_force, beat: Beat(0), left: false, ..member };
+                dir.overrule(slot)?.write(&stands_in, key)?;
+                replaced.push((slot, stands_in));
+            }
             Found::Member(_) | Found::Unproven(_) => {}
         }
     }
+    drop(alone);
+    if !replaced.is_empty() {
+        wait();
+        free(dir, key, replaced, steps, &mut freed)?;
+    }
     Ok(if freed.is_empty() { Eviction::Lives } else { Eviction::Done(freed) })
+}
+
+/// Makes the slots clean in which another record stands still in for their member's.
+fn free<Guard>(
+    dir: &HostsDir,
+    key: &HostRecordKey,
+    replaced: Vec<(SlotNumber, Member)>,
+    mut steps: Steps<impl FnOnce(), impl FnMut() -> io::Result<Guard>>,
+    freed: &mut Vec<SlotNumber>,
+) -> io::Result<()> {
+    let there = |slot, stands_in: &Member| -> storage::Result<Option<bool>> {
+        Ok(match dir.slot(slot, key)? {
+            Found::Member(member) if *member == *stands_in => Some(true),
+            // A change has freed it meanwhile.
+            Found::Clean => Some(false),
+            // It has come back, or another member has the slot.
+            Found::Member(_) | Found::Unproven(_) => None,
+        })
+    };
+    let mut any = false;
+    for (slot, stands_in) in &replaced {
+        any |= there(*slot, stands_in)?.is_some();
+    }
+    if any {
+        (steps.first)();
+    }
+    let _alone = (steps.alone)()?;
+    for (slot, stands_in) in replaced {
+        let Some(stands) = there(slot, &stands_in)? else { continue };
+        if stands {
+            dir.overrule(slot)?.write(&Member { left: true, ..stands_in }, key)?;
+        }
+        freed.push(slot);
+    }
+    Ok(())
 }
 
 /// On the clock that goes on while the machine is suspended.

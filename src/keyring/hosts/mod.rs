@@ -26,7 +26,7 @@ mod member;
 use std::time::Duration;
 
 pub(in crate::keyring) use acks::{Announced, announce};
-pub(in crate::keyring) use evict::{Eviction, evict_readers};
+pub(in crate::keyring) use evict::{Eviction, Steps, evict_readers};
 pub(in crate::keyring) use files::HostsDir;
 pub use files::{DIR_NAME, Listed, list};
 pub(in crate::keyring) use member::{Gone, Registration, gone};

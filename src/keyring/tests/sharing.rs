@@ -151,7 +151,7 @@ fn who_waits_for_a_place_holds_nothing_up() {
     let mut members: Vec<_> =
         slots.iter().map(|_| reader.join(&who("reader", Mode::Reader)).unwrap()).collect();
     let full = writer.join(&who("late", Mode::Reader)).map(drop).unwrap_err().to_string();
-    assert!(full.contains("all 64 places") && full.contains("hosts evict"), "{full}");
+    assert!(full.contains("all 64 places") && full.contains("end the session"), "{full}");
     // One that was killed.
     drop(members.pop());
     let late = std::thread::spawn({

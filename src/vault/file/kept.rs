@@ -13,6 +13,7 @@
 //! [`Vault::changing`]: crate::vault::Vault
 
 use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -27,17 +28,43 @@ pub(super) const MOST_OF_REMOTE: usize = 8;
 #[derive(Default)]
 pub(super) struct Kept(Mutex<Vec<Block>>);
 
+/// How many of all files, about: 16 MiB.
+const ALL: usize = 4096;
+
+/// How many there are of all files.
+static THERE_ARE: AtomicUsize = AtomicUsize::new(0);
+
 struct Block {
     page: PageIndex,
     /// Its lower bytes.
     lower: Vec<u8>,
+    _counted: Counted,
+}
+
+struct Counted;
+
+impl Counted {
+    fn new() -> Self {
+        THERE_ARE.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        THERE_ARE.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn is_room() -> bool {
+    THERE_ARE.load(Ordering::Relaxed) < ALL
 }
 
 impl Block {
     fn of(page: PageIndex, lower: &[u8], mut buffer: Vec<u8>) -> Self {
         buffer.clear();
         buffer.extend_from_slice(lower);
-        Self { page, lower: buffer }
+        Self { page, lower: buffer, _counted: Counted::new() }
     }
 }
 
@@ -56,7 +83,14 @@ impl Kept {
     pub(super) fn keep(&self, page: PageIndex, lower: &[u8], most: usize) {
         let mut blocks = self.0.lock();
         blocks.retain(|block| block.page != page);
-        let buffer = if blocks.len() >= most { blocks.remove(0).lower } else { Vec::new() };
+        let room = is_room();
+        let buffer = if blocks.len() >= most || (!room && !blocks.is_empty()) {
+            blocks.remove(0).lower
+        } else if room {
+            Vec::new()
+        } else {
+            return;
+        };
         blocks.push(Block::of(page, lower, buffer));
     }
 
@@ -64,9 +98,14 @@ impl Kept {
     pub(super) fn keep_if_room(&self, page: PageIndex, lower: &[u8], most: usize) {
         let mut blocks = self.0.lock();
         blocks.retain(|block| block.page != page);
-        if blocks.len() < most {
+        if blocks.len() < most && is_room() {
             blocks.insert(0, Block::of(page, lower, Vec::new()));
         }
+    }
+
+    /// Nobody writes any more.
+    pub(super) fn clear(&self) {
+        *self.0.lock() = Vec::new();
     }
 
     /// These blocks are about to change.

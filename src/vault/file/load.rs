@@ -1,10 +1,11 @@
 //! From a lower file to an open one: its size, its header, and the error for a damaged one.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::block_locks::BlockLocks;
+use super::growth::Growth;
 use super::looks::Looks;
 use super::lower::LowerFile;
 use super::mtime::Mtime;
@@ -19,7 +20,7 @@ use crate::keyring::{KeyError, Keys};
 use crate::storage::{self, Access, Errno, Stat};
 use crate::vault::lock_order::Ordered;
 use crate::vault::tree::inode::Inode;
-use crate::vault::{Damage, Error, Result, Sharing, Vault};
+use crate::vault::{Damage, Error, Result, Vault};
 
 /// What an open file is wanted for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -187,8 +188,8 @@ impl Vault {
             edits: AtomicU64::new(0),
             changes: AtomicU64::new(0),
             flushed_changes: AtomicU64::new(0),
-            grows_with_pages: (self.sharing == Sharing::Writer || self.lower.is_remote)
-                && self.lower.writes_pages_at_once(),
+            growth: Growth::on(&self.lower, self.sharing),
+            hands_over: self.flushes_at_close() && self.kernel_keeps_times.load(Ordering::Relaxed),
             is_remote: self.lower.is_remote,
             loaded_as,
             stable_pages_needed: self.lower.stable_needed,

@@ -24,6 +24,7 @@ mod fallocate;
 pub(super) mod file_ids;
 mod filled;
 mod floor;
+mod growth;
 mod header_fields;
 mod kept;
 pub(super) mod kernel_pages;
@@ -99,9 +100,10 @@ pub(super) struct OpenFile {
     /// Changes of content or size that ended, and of these so many were with the lower filesystem when a handle was last closed.
     changes: AtomicU64,
     flushed_changes: AtomicU64,
-    /// Whether it grows with its pages, not before them: others read it meanwhile, or each call is a round trip. Not where a power
-    /// cut could leave a size in the middle of a page, which no file has.
-    grows_with_pages: bool,
+    /// How it grows.
+    growth: growth::Growth,
+    /// Whether closes hand over what was written, and the mtime with it.
+    hands_over: bool,
     /// Whether each call below may be a round trip.
     is_remote: bool,
     /// What it was like when it was loaded, where another host may change it.
@@ -381,7 +383,13 @@ impl OpenFile {
 
     /// Counts a handle out.
     pub(super) fn drop_handle(&self, access: HandleAccess) {
-        self.writers.fetch_sub(access.writers(), Ordering::Relaxed);
+        let writers = access.writers();
+        if writers > 0
+            && self.writers.fetch_sub(writers, Ordering::Relaxed) == writers
+            && let Some(state) = self.state.try_read()
+        {
+            state.kept.clear();
+        }
         self.handles.fetch_sub(1, Ordering::Relaxed);
     }
 

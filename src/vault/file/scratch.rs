@@ -36,7 +36,7 @@ impl Scratch {
     pub(super) fn take() -> Self {
         let buffers = BUFFERS.take().unwrap_or_else(|| {
             Box::new(Buffers {
-                lower: vec![0; ((CHUNK_PAGES + 1) * PAGE) as usize],
+                lower: vec![0; ((CHUNK_PAGES + 2) * PAGE) as usize],
                 payload: vec![0; PAYLOAD as usize],
                 ends: vec![0; 2 * PAGE as usize],
                 nonces: Vec::new(),
@@ -47,9 +47,9 @@ impl Scratch {
 }
 
 impl Buffers {
-    /// Makes room for a chunk of so many pages, with what goes before it and behind it.
+    /// Makes room for a chunk of so many pages, with what goes before it and behind it, wherever its pages begin.
     pub(super) fn make_room(&mut self, pages: u64) {
-        let len = ((pages + 1) * PAGE) as usize;
+        let len = ((pages + 2) * PAGE) as usize;
         if self.lower.len() < len {
             self.lower.resize(len, 0);
         }

@@ -20,8 +20,10 @@ impl Vault {
         match inode.opened() {
             Some(file) => {
                 if scope == SyncScope::All {
-                    self.hand_over(&file)?;
-                    file.put_mtime_back();
+                    // What it fails with is reported below.
+                    if self.hand_over(&file).is_ok() {
+                        file.put_mtime_back();
+                    }
                 }
                 file.sync(scope)
             }
@@ -53,7 +55,7 @@ impl Vault {
     ///
     /// # Errors
     /// What the lower filesystem says; the next fsync reports it too.
-    pub(in crate::vault) fn hand_over(&self, file: &OpenFile) -> Result<()> {
+    fn hand_over(&self, file: &OpenFile) -> Result<()> {
         if !self.flushes_at_close() {
             return Ok(());
         }
@@ -107,6 +109,12 @@ impl OpenFile {
         }
         let (start, len) = (LowerOffset(lower.start), lower.end - lower.start);
         self.keep_error(storage::wait_stable(self.fd.as_fd(), start, len))
+    }
+
+    /// Whether something was written that no close has handed over.
+    pub(super) fn has_more_to_hand_over(&self) -> bool {
+        let (begun, changes) = (self.edits.load(Ordering::Acquire), self.changes.load(Ordering::Acquire));
+        begun != changes || self.flushed_changes.load(Ordering::Acquire) < changes
     }
 
     fn keep_error(&self, synced: storage::Result<()>) -> Result<()> {

@@ -48,6 +48,24 @@ impl OpenFile {
     pub(in crate::vault) fn set_times(&self, atime: TimeChange, mtime: TimeChange) -> Result<()> {
         let _state = self.state.read();
         let mut known = self.mtime.known.lock();
+        let (later, mtime) = match mtime {
+            // JuiceFS's clients look anew at a file whose mtime is another one: not before its data can be seen. The close, or an fsync, does it.
+            TimeChange::At(time)
+                if self.hands_over
+                    && self.handles.load(Ordering::Relaxed) > 0
+                    && self.has_more_to_hand_over() =>
+            {
+                (Some(time), TimeChange::Keep)
+            }
+            mtime => (None, mtime),
+        };
+        if let Some(time) = later {
+            *known = time;
+            self.mtime.moved.store(true, Ordering::Release);
+            if atime == TimeChange::Keep {
+                return Ok(());
+            }
+        }
         // Before: a write that comes in between moves it again.
         let moved = mtime != TimeChange::Keep && self.mtime.moved.swap(false, Ordering::AcqRel);
         if let Err(e) = storage::set_times_as_writer(self.fd(), atime, mtime) {

@@ -10,6 +10,7 @@
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 
+use super::growth::{in_step, tail_behind};
 use super::kept::{self, Kept};
 use super::read::{chunk_end, lower_start, open_block};
 use super::scratch::{Buffers, CHUNK_PAGES, REMOTE_CHUNK_PAGES, Scratch};
@@ -298,22 +299,21 @@ impl OpenFile {
         data: &[u8],
     ) -> Result<PlainOffset> {
         let size = state.size.max(PlainOffset(offset.0 + data.len() as u64));
-        let grows = size > state.size && self.grows_with_pages;
+        let (first, last) = ends_of(offset, data.len());
+        let grows = size > state.size && self.growth.is_by(first, last);
         if size > state.size && !grows {
             self.set_lower_size(size)?;
         }
         let plan = PlannedWrite { slot, size, grows, ..PlannedWrite::inside(state, sealed) };
         self.write_blocks(&plan, offset, data)?;
-        let last = layout::locate(PlainOffset(offset.0 + data.len() as u64 - 1)).0;
-        state.filled.note(layout::locate(offset).0.0..last.0 + 1);
+        state.filled.note(first.0..last.0 + 1);
         Ok(size)
     }
 
     fn write_blocks(&self, plan: &PlannedWrite<'_>, offset: PlainOffset, data: &[u8]) -> Result<()> {
-        let first = layout::locate(offset).0;
-        let last = layout::locate(PlainOffset(offset.0 + data.len() as u64 - 1)).0;
+        let (first, last) = ends_of(offset, data.len());
         let mut scratch = Scratch::take();
-        let chunk_pages = if self.is_remote { REMOTE_CHUNK_PAGES } else { CHUNK_PAGES };
+        let chunk_pages = if self.is_remote && !plan.grows { REMOTE_CHUNK_PAGES } else { CHUNK_PAGES };
         scratch.make_room((last.0 - first.0 + 1).min(chunk_pages));
         let Buffers { lower, ends, nonces, payload: _ } = &mut *scratch;
         let old = self.read_ends(plan, offset, data.len(), ends)?;
@@ -335,7 +335,7 @@ impl OpenFile {
             let (start, end) = (lower_start(first), chunk_end(first, chunk_pages, offset, data.len()));
             let pages = lead + (end - start) as usize;
             let tail = if plan.grows { tail_behind(end, plan.size) } else { 0 };
-            let chunk = &mut lower[..pages + tail];
+            let chunk = &mut in_step(lower, start - lead as u64)[..pages + tail];
             chunk[pages..].fill(0);
             if let Some(bytes) = slot.take() {
                 chunk[..SLOT].copy_from_slice(&bytes);
@@ -440,11 +440,9 @@ impl OpenFile {
     }
 }
 
-/// How many bytes behind the lower bytes up to `end` belong to a file of this size: if its last page ends there, those that
-/// say how much of that counts.
-fn tail_behind(end: u64, size: PlainOffset) -> usize {
-    let lower = layout::lower_size(size).0;
-    if lower.saturating_sub(end) < layout::PAGE { lower.saturating_sub(end) as usize } else { 0 }
+/// The first and the last block of a write.
+fn ends_of(offset: PlainOffset, len: usize) -> (PageIndex, PageIndex) {
+    (layout::locate(offset).0, layout::locate(PlainOffset(offset.0 + len as u64 - 1)).0)
 }
 
 /// How many bytes a block takes below.

@@ -78,12 +78,6 @@ impl Vault {
             }
             file = Some(self.truncate(&inode, PlainOffset(size))?);
         }
-        if set.mtime.is_some()
-            && file.is_none()
-            && let Some(written) = self.inode(ino)?.opened()
-        {
-            self.hand_over(&written)?;
-        }
         let changed = self.tree.set_metadata(ino, set);
         let Some(file) = file else {
             return changed?.map_or_else(|| self.tree.getattr(ino), Ok);

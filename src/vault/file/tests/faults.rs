@@ -199,11 +199,13 @@ fn every_operation_on_a_file_that_was_just_written_to() {
     walk(SETUPS[4]);
 }
 
-/// A size in the middle of a page is none that a file has: there no kernel leaves one.
+/// A size in the middle of a page is none that a file has. Where they grow with their pages none is left: what is one request is served whole
+/// or not at all, and longer ones end with a page.
 #[test]
 fn every_operation_where_files_grow_with_their_pages() {
     for setup in SETUPS {
-        let walk = Walk::on(TestVault::remote(Suite::Aes256Gcm), true);
-        through(walk, setup, |fault| !fault.tears_a_page());
+        for test in [TestVault::remote(Suite::Aes256Gcm), TestVault::shared()] {
+            through(Walk::on(test, true), setup, |fault| !fault.tears_a_page());
+        }
     }
 }

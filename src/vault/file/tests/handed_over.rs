@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::current::{WRITE, lookup, truncate};
 use super::*;
-use crate::ids::TimeChange;
-use crate::storage::fault::Op as Call;
+use crate::ids::{Time, TimeChange};
+use crate::storage::Errno;
+use crate::storage::fault::{After, Op as Call, Plan};
 
 #[test]
 fn a_close_gives_the_file_the_mtime_that_the_kernel_shows() {
@@ -29,8 +30,8 @@ fn an_mtime_is_set_when_what_was_written_before_is_handed_over() {
     test.vault.set_kernel_keeps_times(true);
     let ino = test.make("f");
     let handle = test.vault.open(ino, WRITE, &me()).unwrap();
-    let at = TimeChange::At(test.vault.getattr(ino).unwrap().mtime);
-    let mtime = SetAttr { mtime: Some(at), ..SetAttr::default() };
+    let set_to = Time { secs: 1_600_000_000, nanos: 5 };
+    let mtime = SetAttr { mtime: Some(TimeChange::At(set_to)), ..SetAttr::default() };
     let calls = |act: &dyn Fn()| {
         test.vault.write(ino, PlainOffset(0), b"data", Privileges::Keep).unwrap();
         let faults = Faults::record();
@@ -41,10 +42,31 @@ fn an_mtime_is_set_when_what_was_written_before_is_handed_over() {
     };
     let v = &test.vault;
     assert_eq!(calls(&|| v.flush(ino).unwrap()), [Call::Fdatasync, Call::SetTimes]);
-    assert_eq!(calls(&|| _ = v.setattr(ino, &mtime, &me()).unwrap()), [Call::Fdatasync, Call::SetTimes]);
+    // The kernel sends it while it writes pages out. It isn't waited for there: a close does both.
+    assert_eq!(calls(&|| _ = v.setattr(ino, &mtime, &me()).unwrap()), []);
+    assert_eq!(calls(&|| v.flush(ino).unwrap()), [Call::Fdatasync, Call::SetTimes]);
+    assert_eq!(lookup(&test.reader(), "f").mtime, set_to);
     let fsync = calls(&|| v.fsync(ino, SyncScope::All).unwrap());
     assert_eq!(fsync, [Call::Fdatasync, Call::SetTimes, Call::Fsync]);
     test.vault.release(ino, handle).unwrap();
+}
+
+/// The kernel ignores what a SETATTR of its own fails with: that must not be the only answer.
+#[test]
+fn a_close_says_that_what_was_written_is_lost_though_the_mtime_was_set_before() {
+    let test = TestVault::shared();
+    test.vault.set_kernel_keeps_times(true);
+    let ino = test.make("f");
+    let handle = test.vault.open(ino, WRITE, &me()).unwrap();
+    test.vault.write(ino, PlainOffset(0), b"data", Privileges::Keep).unwrap();
+    let plan = Plan { skip: 0, only: Some(Call::Fdatasync), errno: Errno::NOSPC, after: After::Recover };
+    let _scope = Faults::new(plan).on_this_thread();
+    let set_to = Time { secs: 1_600_000_000, nanos: 5 };
+    let mtime = SetAttr { mtime: Some(TimeChange::At(set_to)), ..SetAttr::default() };
+    test.vault.setattr(ino, &mtime, &me()).unwrap();
+    assert!(matches!(test.vault.flush(ino), Err(Error::Lower(Errno::NOSPC))));
+    test.vault.release(ino, handle).unwrap();
+    assert_eq!(test.vault.getattr(ino).unwrap().mtime, set_to);
 }
 
 #[test]
