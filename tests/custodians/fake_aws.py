@@ -5,6 +5,8 @@ import base64
 import email.utils
 import http.server
 import json
+import socket
+import struct
 import threading
 import time
 import urllib.parse
@@ -19,11 +21,11 @@ STS_REFUSES = """<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/
 
 class FakeAws:
     """`refuse` is (status, name, message) for what KMS answers with, or "silent"; `refuse_describing` is for DescribeKey alone. Decrypt
-    takes `slow` seconds. `seen` has each request."""
+    takes `slow` seconds. So many requests to come are ended without an answer: `broken`. `seen` has each request."""
 
     def __init__(self):
         self.refuse = self.refuse_describing = None
-        self.slow = 0
+        self.slow = self.broken = 0
         self.clock = 0
         self.material = "a" * 64
         self.seen = []
@@ -53,6 +55,11 @@ class FakeAws:
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["content-length"])).decode()
                 fake.seen.append((dict(self.headers), body))
+                if fake.broken:
+                    fake.broken -= 1
+                    self.close_connection = True
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    return
                 if "x-amz-target" in self.headers:
                     fake.kms(self, self.headers["x-amz-target"], json.loads(body))
                 else:

@@ -116,6 +116,13 @@ class AwsKms(HelperTest):
             self.allowed = {"endpoint": [f"http://127.0.0.1:{free.getsockname()[1]}"]}
         self.assertRefused("offline", self.unwrap(), "127.0.0.1")
 
+    def test_a_connection_that_is_reset_is_made_once_more(self):
+        blob = self.blob()
+        self.aws.broken = 1
+        self.assertEqual(self.unwrap(blob=blob), {"v": 1, "secret": SECRET})
+        self.aws.broken = 2
+        self.assertRefused("offline", self.unwrap(blob=blob), "127.0.0.1")
+
     def test_a_proxy_gets_nothing_that_has_no_tls(self):
         with socket.create_server(("127.0.0.1", 0)) as proxy:
             proxy.settimeout(0.1)

@@ -4,7 +4,7 @@
 //! answered. Redirects aren't followed. Certificates are checked against those of the system (`SSL_CERT_FILE`, where `env=` has it).
 
 use std::fmt;
-use std::io::Read;
+use std::io::{self, Read};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,9 +121,23 @@ impl Http {
             Some(limit) => agent.configure_request(request).timeout_global(Some(limit)).build(),
             None => request,
         };
-        let ran = if request.method() == "GET" { agent.run(request.map(|_| ())) } else { agent.run(request) };
-        ran.and_then(read).map_err(|error| refusal(&host, &error))
+        let ask = |request: Request<&[u8]>| {
+            let ran =
+                if request.method() == "GET" { agent.run(request.map(|_| ())) } else { agent.run(request) };
+            ran.and_then(read)
+        };
+        let answered = match ask(request.clone()) {
+            Err(Error::Io(error)) if is_broken(&error) => ask(request),
+            answered => answered,
+        };
+        answered.map_err(|error| refusal(&host, &error))
     }
+}
+
+/// Whether a connection ended before its answer: a server that is being replaced does so. What is asked for is harmless to ask again.
+fn is_broken(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }
 
 fn near(limit: Duration) -> Agent {
