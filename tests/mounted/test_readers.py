@@ -307,7 +307,7 @@ class CutOff(WithKeys):
         return json.loads(self.writer.ok("hosts", self.writer.path, "--json"))["members"]
 
     def lease_of(self, host):
-        return next(row["lease_in_force"] for row in self.members() if row["host"] == host)
+        return next((row["lease_in_force"] for row in self.members() if row["host"] == host), None)
 
     def evict(self, vault, host):
         return vault.run("hosts", "evict", vault.path, host, "--json", "--passfile", vault.passfile, timeout=PATIENCE)
