@@ -243,6 +243,8 @@ class TestSystemd(unittest.TestCase):
     def test_a_users_own_mount(self):
         self.machine.ok("useradd --create-home ann; loginctl enable-linger ann")
         self.machine.wait_until("test -S /run/user/$(id -u ann)/systemd/private")
+        # Its manager has begun; what it starts and stops by itself comes first.
+        self.machine.run("systemctl --user is-system-running --wait", user="ann")
         secret = ".config/rekeyfs/docs.passphrase"
         self.machine.ok(
             f"mkdir -p .config/rekeyfs docs; (umask 077; echo pass > {secret}); "
@@ -250,7 +252,8 @@ class TestSystemd(unittest.TestCase):
             f"rekeyfs init vault --passfile {secret} --kdf-memory 8 --no-recovery-key; systemctl --user start rekeyfs@docs",
             user="ann",
         )
-        self.machine.ok("echo hers > docs/file; rekeyfs status docs; systemctl --user is-active rekeyfs@docs", user="ann")
+        done = self.machine.run("echo hers > docs/file; rekeyfs status docs && systemctl --user is-active rekeyfs@docs", user="ann")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr + self.machine.journal()[-4000:])
         self.machine.ok("systemctl --user stop rekeyfs@docs", user="ann")
         self.assertEqual(self.machine.ok("ls docs", user="ann"), "")
 
