@@ -12,8 +12,9 @@ import subprocess
 import tempfile
 from typing import Callable, NamedTuple
 
+from streams import MIB
 from systems import command
-from workloads import MIB, PAGE, Rates, fio
+from workloads import PAGE, Rates, fio
 
 #: Packages that npm and pip install: fetched once, by the programs themselves, and installed offline.
 _NPM = {"typescript": "5.9.3", "webpack": "5.101.3", "eslint": "9.35.0"}

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from limits import arm
 from priority import raise_all
+from streams import MIB, read_stream, write_stream
 from systems import command
 
-MIB = 1 << 20
 #: What a group is at between its workloads.
 PREPARATION = "preparation"
 PAGE = 4096
@@ -75,21 +75,6 @@ class Rates(dict):
         self.take(workload, timed)
 
 
-def _write(path, mib):
-    block = os.urandom(MIB)
-    with open(path, "wb", buffering=0) as file:
-        for _ in range(mib):
-            file.write(block)
-        os.fsync(file.fileno())
-
-
-def _read(path):
-    block = bytearray(MIB)
-    with open(path, "rb", buffering=0) as file:
-        while file.readinto(block):
-            pass
-
-
 def fio(path, mib, amount, *options, threads=1):
     """Runs fio and gives operations a second, the sync at the end included."""
     said = command(
@@ -105,11 +90,11 @@ def fio(path, mib, amount, *options, threads=1):
 def stream(system, sizes, rates):
     """One large file: sequential, then random."""
     path, mib = system.root / "stream", sizes.stream_mib
-    rates.time("sequential write (MiB/s)", mib, lambda: _write(path, mib))
+    rates.time("sequential write (MiB/s)", mib, lambda: write_stream(path, mib))
     system.remount()
-    rates.time("sequential read, cold (MiB/s)", mib, lambda: _read(path))
+    rates.time("sequential read, cold (MiB/s)", mib, lambda: read_stream(path))
     # The first of them still has the kernel move pages between its lists.
-    rates.time("sequential read, warm (MiB/s)", WARM * mib, lambda: [_read(path) for _ in range(WARM)])
+    rates.time("sequential read, warm (MiB/s)", WARM * mib, lambda: [read_stream(path) for _ in range(WARM)])
     for threads in (1, 4):
         system.remount()
         workload = f"random 4 KiB read, {threads} thread{'s' if threads > 1 else ''} (1/s)"

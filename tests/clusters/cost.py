@@ -12,9 +12,9 @@ import time
 
 from lower_calls import get, moved, put
 from lower_requests import listed, overwrite, requests, total
+from streams import read_stream, write_stream
 from suite import command
 
-MIB = 1 << 20
 # Requests come after an operation: the last close, the times of a written file.
 SETTLED = 0.3
 # What clients let the kernel keep for a while (MooseFS' attributes: a second).
@@ -74,21 +74,6 @@ def _timed(amount, work, *arguments):
     return amount / (time.perf_counter() - began)
 
 
-def _stream(path, mib):
-    block = os.urandom(MIB)
-    with open(path, "wb", buffering=0) as file:
-        for _ in range(mib):
-            file.write(block)
-        os.fsync(file.fileno())
-
-
-def _drain(path):
-    block = bytearray(MIB)
-    with open(path, "rb", buffering=0) as file:
-        while file.readinto(block):
-            pass
-
-
 def _each(paths, act):
     for path in paths:
         act(path)
@@ -99,10 +84,10 @@ def once(place, quick):
     mib, count = (8, 30) if quick else (64, 200)
     place.mkdir()
     stream, small = place / "stream", [place / f"f{number}" for number in range(count)]
-    rates = {"write a large file, fsync": _timed(mib, _stream, stream, mib)}
+    rates = {"write a large file, fsync": _timed(mib, write_stream, stream, mib)}
     rates["create small files"] = _timed(count, _each, small, put)
     forget()
-    rates["read a large file, cold"] = _timed(mib, _drain, stream)
+    rates["read a large file, cold"] = _timed(mib, read_stream, stream)
     rates["stat small files, cold"] = _timed(count, _each, small, os.stat)
     rates["read small files, cold"] = _timed(count, _each, small, get)
     rates["overwrite small files"] = _timed(count, _each, small, overwrite)

@@ -3,14 +3,13 @@
 import contextlib
 import os
 import pathlib
-import signal
 import socket
 import subprocess
 import threading
 import time
 
 import harness
-from harness import is_gone, wait_until
+from harness import is_gone, is_killed, wait_until
 from reader import Mapped, Reader
 from suite import command
 from writer import DISABLED, ENABLED, STILL, content
@@ -124,7 +123,7 @@ class Member:
 
     def is_alive(self):
         """Whether the daemon is."""
-        return self.pid is not None and not is_gone(self.pid) and not is_killed(self.pid)
+        return self.pid is not None and not is_killed(self.pid)
 
     def goes_on(self, key=ENABLED):
         """Whether what is never changed is read, or can be looked up while its key is disabled."""
@@ -146,16 +145,6 @@ class Member:
             "-exec", "sha256sum", "{}", "+",
         ).stdout  # fmt: skip
         return sorted(line.split(str(self.vault.path))[-1] + line[:64] for line in listed.splitlines())
-
-
-def is_killed(pid):
-    """Whether SIGKILL was sent to it: a thread that waits for a filesystem which hangs may end later."""
-    try:
-        status = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    except OSError:
-        return True
-    pending = sum(int(line.split()[1], 16) for line in status.splitlines() if line.startswith(("ShdPnd:", "SigPnd:")))
-    return bool(pending >> (signal.SIGKILL - 1) & 1)
 
 
 def in_a_thread(action):

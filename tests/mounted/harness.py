@@ -272,6 +272,16 @@ def is_gone(pid):
         return True
 
 
+def is_killed(pid):
+    """Whether a process has ended, or SIGKILL was sent to it: a thread that waits for a filesystem which hangs may end later."""
+    try:
+        status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return True
+    pending = sum(int(line.split()[1], 16) for line in status.splitlines() if line.startswith(("ShdPnd:", "SigPnd:")))
+    return bool(pending >> (signal.SIGKILL - 1) & 1) or is_gone(pid)
+
+
 def at_rest(pid, looks=5):
     """Whether no thread of a process works, nor waits for its turn on a processor or for a disk, however often it is looked at:
     what it was left to do is done. Only timers of its own may still have it do something."""

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 
-from harness import is_gone, wait_until
+from harness import is_gone, is_killed, wait_until
 from test_hosts import IN_USE, Hosts
 
 LEASE = 10
@@ -128,13 +128,3 @@ class Shared(Hosts):
             vault.clear_stale_mountpoint()
             (self.below / "vault" / "lock").write_text("")
         self.fail("it never went on")
-
-
-def is_killed(pid):
-    """Whether SIGKILL was sent to it: a thread that waits for a filesystem which hangs may end later."""
-    try:
-        status = open(f"/proc/{pid}/status").read()
-    except FileNotFoundError:
-        return True
-    pending = sum(int(line.split()[1], 16) for line in status.splitlines() if line.startswith(("ShdPnd:", "SigPnd:")))
-    return bool(pending >> 8 & 1) or is_gone(pid)
