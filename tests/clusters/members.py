@@ -103,18 +103,7 @@ class Member:
 
     def client_anew(self):
         """Ends the client of the cluster, if there is one, and starts one."""
-        self.cluster.unmount(self.below, in_order=True)
-
-        def mounted():
-            # The network may only just be back.
-            try:
-                return self.cluster.mount(self.name)
-            except AssertionError as error:
-                return failed.append(str(error))
-
-        failed = []
-        if not wait_until(mounted, 30, 1):
-            raise AssertionError(failed[-1])
+        self.cluster.mount_anew(self.name)
 
     def signal(self, number):
         """To the daemon, if it is still there."""

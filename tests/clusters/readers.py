@@ -10,6 +10,7 @@ from harness import wait_until
 from suite import equal, refused
 
 TURNS = 40
+READER = ("--shared", "--read-only")
 # Until a host that is cut off hinders nobody: a lease and a twentieth, or what the cluster takes to give it up (CephFS: over a minute).
 PATIENCE = 240
 
@@ -68,8 +69,10 @@ def enable(vault):
     vault.ok("kms", "enable-key", *_key(vault))
 
 
-def cut_off(vault, reader, host):
-    """A reader that the network doesn't reach shows nothing under a key that is disabled, and goes on afterwards."""
+def cut_off(vault, other, cluster, name):
+    """A reader that the network doesn't reach shows nothing under a key that is disabled, and goes on afterwards: where the cluster has
+    shut its host out, once both are mounted anew."""
+    reader, host = other.mnt, cluster.network[name]
     host.link(up=False)
     try:
         took = disable(vault)
@@ -79,6 +82,10 @@ def cut_off(vault, reader, host):
         enable(vault)
     finally:
         host.link(up=True)
+    if cluster.fences:
+        other.umount()
+        cluster.mount_anew(name)
+        other.mount(*READER)
 
     def goes_on():
         with contextlib.suppress(OSError):
@@ -88,8 +95,8 @@ def cut_off(vault, reader, host):
     equal(wait_until(goes_on, 60), True, "the reader goes on")
 
 
-def read_beside(vault, other, host):
-    """A shared vault on one host, and a reader of it on another: title -> why it doesn't hold, or none."""
+def read_beside(vault, other, cluster, name):
+    """A shared vault on one host, and a reader of it on another, `name`: title -> why it doesn't hold, or none."""
     found = {}
 
     def holds(title, act, *arguments):
@@ -103,10 +110,10 @@ def read_beside(vault, other, host):
     try:
         # The other host sees it once its client asks.
         wait_until((other.path / "hosts/00").exists)
-        other.mount("--shared", "--read-only")
+        other.mount(*READER)
         holds("a reader sees what was closed", close_to_open, vault.mnt, other.mnt)
         holds("a reader has changes of keys in force", keys, vault, other.mnt)
-        holds("a reader that is cut off shows nothing", cut_off, vault, other.mnt, host)
+        holds("a reader that is cut off shows nothing", cut_off, vault, other, cluster, name)
         other.umount()
         vault.umount()
         holds("a shared vault is sound", lambda: vault.ok("fsck", vault.path, "--passfile", vault.passfile))

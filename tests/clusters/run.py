@@ -48,7 +48,10 @@ def parse(arguments):
     parser.add_argument("--tools", type=pathlib.Path, help="where fsx and JuiceFS are")
     parser.add_argument("--results", type=pathlib.Path, required=True, help="the file that keeps the results of each cluster")
     parser.add_argument("--markdown", type=pathlib.Path, metavar="FILE", help="write the page here, of what was kept")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.hosts == 1:
+        parser.error("--hosts: a history takes a writer and at least one reader, so two hosts")
+    return options
 
 
 def outcomes(kind, place, options):
@@ -105,7 +108,7 @@ def battery(options, work):
         shared = HostVault(cluster.network["h1"], work / "h1-shared", here / "shared")
         harness.wait_until((there / "shared/keyring").exists)
         reader = HostVault(cluster.network["h2"], work / "h2-shared", there / "shared")
-        for title, why in read_beside(shared, reader, cluster.network["h2"]).items():
+        for title, why in read_beside(shared, reader, cluster, "h2").items():
             case = title.replace(" ", "_")
             above[case] = Outcome(case, FAILED if why else PASSED, why or "")
             if why:

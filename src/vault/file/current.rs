@@ -40,7 +40,8 @@ use crate::vault::{Attr, Damage, Error, FileKind, Result, Sharing, Vault};
 /// How often a file is read again at once that changes all the time.
 const CHANGES: usize = 100;
 
-/// For how long a file that changes all the time is tried. A reader that is slower than the writer meets it at each attempt.
+/// For how long a file that changes all the time is tried, all attempts of one request together. A reader that is slower than the
+/// writer meets it at each.
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// What an attempt came to.
@@ -71,9 +72,13 @@ impl Vault {
 
     /// The file as it is now, loaded from scratch; with the keyring as it is now, if that in use doesn't open it.
     pub(super) fn current_file(&self, inode: &Inode, purpose: Purpose) -> Result<Arc<OpenFile>> {
-        match self.load_current(inode, purpose) {
+        self.current_file_until(inode, purpose, Instant::now() + LONGEST)
+    }
+
+    fn current_file_until(&self, inode: &Inode, purpose: Purpose, until: Instant) -> Result<Arc<OpenFile>> {
+        match self.load_current(inode, purpose, until) {
             Err(Error::KeyNotUsable(why)) => match self.keys.read_again() {
-                Ok(true) => self.load_current(inode, purpose),
+                Ok(true) => self.load_current(inode, purpose, until),
                 Ok(false) => Err(Error::KeyNotUsable(why)),
                 Err(error) => {
                     tracing::warn!("the keyring that another host has saved can't be used: {error}");
@@ -84,14 +89,14 @@ impl Vault {
         }
     }
 
-    fn load_current(&self, inode: &Inode, purpose: Purpose) -> Result<Arc<OpenFile>> {
+    fn load_current(&self, inode: &Inode, purpose: Purpose, until: Instant) -> Result<Arc<OpenFile>> {
         self.check_lease()?;
         let generation = self.keys.generation();
         let mut slot = inode.file.lock();
         let before = slot.upgrade();
-        let loaded = self.load_settled(inode, purpose);
+        let loaded = self.load_settled(inode, purpose, until);
         let file = match (loaded, &before) {
-            (Err(Error::Stale), Some(before)) => return self.removed_file(before),
+            (Err(Error::Stale), Some(before)) => return self.removed_file(before, until),
             (loaded, _) => loaded?,
         };
         self.note_loaded(inode, &file)?;
@@ -111,9 +116,23 @@ impl Vault {
     }
 
     /// A file that is open here and can't be reached by a name any more.
-    fn removed_file(&self, file: &Arc<OpenFile>) -> Result<Arc<OpenFile>> {
+    fn removed_file(&self, file: &Arc<OpenFile>, until: Instant) -> Result<Arc<OpenFile>> {
         if file.must_reload.load(Relaxed) {
-            self.load_again(file, &mut file.state.write())?;
+            let looks = Cell::new(None);
+            let act = || {
+                let loaded = storage::fstat(file.fd()).map_err(Error::from).and_then(|stat| {
+                    let now = Looks::of(&stat);
+                    looks.set(Some(now));
+                    self.load_again(file, &mut file.state.write())?;
+                    self.is_of_one_version(file, now)
+                });
+                match loaded {
+                    Ok(true) => Attempt::Done(Ok(())),
+                    Ok(false) => Attempt::InTheMiddle(Ok(())),
+                    Err(error) => Attempt::Done(Err(error)),
+                }
+            };
+            attempts(until, act, || looks.get())?;
             self.evict_if_over(file)?;
         }
         Ok(Arc::clone(file))
@@ -121,24 +140,29 @@ impl Vault {
 
     /// The open file, loaded again if it has changed since.
     pub(super) fn current_if_changed(&self, inode: &Inode) -> Result<Arc<OpenFile>> {
+        self.current_if_changed_until(inode, Instant::now() + LONGEST)
+    }
+
+    fn current_if_changed_until(&self, inode: &Inode, until: Instant) -> Result<Arc<OpenFile>> {
         let open = inode.file.lock().upgrade();
         match open {
             Some(file) if !file.must_reload.load(Relaxed) => Ok(file),
-            _ => self.current_file(inode, Purpose::Read),
+            _ => self.current_file_until(inode, Purpose::Read, until),
         }
     }
 
     /// The caller holds the inode's slot.
-    fn load_settled(&self, inode: &Inode, purpose: Purpose) -> Result<Arc<OpenFile>> {
+    fn load_settled(&self, inode: &Inode, purpose: Purpose, until: Instant) -> Result<Arc<OpenFile>> {
         let looks = Cell::new(None);
         let act = || {
             let loaded = self.open_data(inode).and_then(|(fd, stat, access)| {
                 // The pages below may be those of before, where the cluster's client doesn't drop them at an open.
                 storage::drop_cached(fd.as_fd());
                 let stat = self.tree.settled(stat, || Ok(storage::fstat(fd.as_fd())?))?;
-                looks.set(Some(Looks::of(&stat)));
+                let now = Looks::of(&stat);
+                looks.set(Some(now));
                 let file = self.load_unreported(inode.ino, (fd, stat, access), purpose)?;
-                Ok((self.is_of_one_version(&file)?, file))
+                Ok((self.is_of_one_version(&file, now)?, file))
             });
             match loaded {
                 Ok((true, file)) => Attempt::Done(Ok(file)),
@@ -150,20 +174,20 @@ impl Vault {
             }
         };
         // Of what was opened: a stat of the inode would wait for the slot.
-        self.reporting_damage(inode.ino, attempts(act, || looks.get()))
+        self.reporting_damage(inode.ino, attempts(until, act, || looks.get()))
     }
 
-    /// Whether the size and the header of a file that was just loaded belong together. They don't if it was emptied in between:
+    /// Whether the size and the header of a file that was just loaded, when it looked so, belong together. They don't if it was emptied in between:
     /// its size is then that of before, and its header that of what was written afterwards, or none, as of a file that
     /// holds nothing but zeros.
-    fn is_of_one_version(&self, file: &OpenFile) -> Result<bool> {
+    fn is_of_one_version(&self, file: &OpenFile, loaded_as: Looks) -> Result<bool> {
         let state = file.state.read();
         if matches!(state.body, Body::NoHeader) && state.size.0 > 0 {
             // A first write that has begun is seen by then.
             std::thread::sleep(PAUSES[1]);
             let now = storage::fstat(file.fd())?;
             let again = self.load_state(file.ino, file.fd(), now.lower_size())?;
-            return Ok(file.loaded_as == Some(Looks::of(&now)) && matches!(again.body, Body::NoHeader));
+            return Ok(loaded_as == Looks::of(&now) && matches!(again.body, Body::NoHeader));
         }
         Ok(file.size_now()? >= state.size)
     }
@@ -172,14 +196,23 @@ impl Vault {
     pub(super) fn reading_current<T>(
         &self,
         inode: &Inode,
+        act: impl FnMut(&OpenFile) -> Result<T>,
+    ) -> Result<T> {
+        self.reading_until(inode, Instant::now() + LONGEST, act)
+    }
+
+    fn reading_until<T>(
+        &self,
+        inode: &Inode,
+        until: Instant,
         mut act: impl FnMut(&OpenFile) -> Result<T>,
     ) -> Result<T> {
         let mut anew = false;
         let act = || {
             let file = if std::mem::replace(&mut anew, true) {
-                self.current_file(inode, Purpose::Read)
+                self.current_file_until(inode, Purpose::Read, until)
             } else {
-                self.current_if_changed(inode)
+                self.current_if_changed_until(inode, until)
             };
             let file = match file {
                 Ok(file) => file,
@@ -202,13 +235,14 @@ impl Vault {
             }
         };
         let looks = || self.tree.stat(inode).ok().map(|stat| Looks::of(&stat));
-        self.reporting_damage(inode.ino, attempts(act, looks))
+        self.reporting_damage(inode.ino, attempts(until, act, looks))
     }
 
     /// As [`Vault::read`].
     pub(super) fn read_current(&self, inode: &Inode, offset: PlainOffset, out: &mut [u8]) -> Result<usize> {
+        let until = Instant::now() + LONGEST;
         let read = |out: &mut [u8]| {
-            self.reading_current(inode, |file| {
+            self.reading_until(inode, until, |file| {
                 let state = file.state.read();
                 let got = file.read(&state, offset, out)?;
                 if offset.0 + (got as u64) < state.size.0 {
@@ -224,7 +258,7 @@ impl Vault {
         };
         let (mut got, has_grown) = read(out)?;
         if has_grown {
-            self.current_file(inode, Purpose::Read)?;
+            self.current_file_until(inode, Purpose::Read, until)?;
             (got, _) = read(out)?;
         }
         self.check_lease()?;
@@ -233,16 +267,20 @@ impl Vault {
 }
 
 /// Calls `act`, again and again while it may be in the middle of a change: at once if what it looks at has changed since, for then
-/// it was met by another change, else with growing pauses.
-fn attempts<T>(mut act: impl FnMut() -> Attempt<T>, mut looks: impl FnMut() -> Option<Looks>) -> Result<T> {
-    let (began, mut pauses, mut before, mut changes) = (Instant::now(), PAUSES.iter(), None, 0);
+/// it was met by another change, unless it is later than `until`; else with growing pauses.
+fn attempts<T>(
+    until: Instant,
+    mut act: impl FnMut() -> Attempt<T>,
+    mut looks: impl FnMut() -> Option<Looks>,
+) -> Result<T> {
+    let (mut pauses, mut before, mut changes) = (PAUSES.iter(), None, 0);
     loop {
         let done = match act() {
             Attempt::Done(done) => return done,
             Attempt::InTheMiddle(done) => done,
         };
         let now = looks();
-        if std::mem::replace(&mut before, now) != now && began.elapsed() < LONGEST {
+        if std::mem::replace(&mut before, now) != now && Instant::now() < until {
             pauses = PAUSES.iter();
             changes += 1;
             if changes < CHANGES {
@@ -273,9 +311,10 @@ mod tests {
     use crate::ids::Time;
 
     /// How often it is tried, and whether it is damage in the end, if the file changes so often and is whole after so many attempts.
-    fn tried(changes: u64, whole_after: u64) -> (u64, bool) {
+    fn tried(changes: u64, whole_after: u64, until: Instant) -> (u64, bool) {
         let (mut tries, mut looked) = (0, 0);
         let done = attempts(
+            until,
             || {
                 tries += 1;
                 if tries > whole_after {
@@ -295,10 +334,17 @@ mod tests {
 
     #[test]
     fn what_changes_all_the_time_is_read_until_it_can_be_and_what_stays_wrong_is_damage() {
+        let soon = Instant::now() + LONGEST;
         // The first attempt has nothing to compare with.
         let pauses = PAUSES.len() as u64;
-        assert_eq!(tried(0, u64::MAX), (1 + pauses + 1, true));
-        assert_eq!(tried(30, u64::MAX), (30 + pauses + 1, true));
-        assert_eq!(tried(200, 100), (101, false));
+        assert_eq!(tried(0, u64::MAX, soon), (1 + pauses + 1, true));
+        assert_eq!(tried(30, u64::MAX, soon), (30 + pauses + 1, true));
+        assert_eq!(tried(200, 100, soon), (101, false));
+    }
+
+    #[test]
+    fn once_the_time_is_over_changes_make_no_more_attempts() {
+        let attempts = PAUSES.len() as u64 + 1;
+        assert_eq!(tried(200, u64::MAX, Instant::now()), (attempts, true));
     }
 }

@@ -8,7 +8,7 @@
 //! Crash order: a floor must never be durable before the pages below it. So a sync that began after they were
 //! written has returned before a slot with the floor is written. It doesn't matter whether that slot is durable:
 //! what was there before it says less, and bears the same DEK under the same backing key. At a close both slots are
-//! written without a sync in between: each is one sector, and each combination of old and new ones that a power cut
+//! written by one call: each is one sector, and each combination of old and new ones that a power cut
 //! leaves has a valid header. A write-out that failed makes all that comes after it doubtful, since the kernel takes such
 //! pages for clean: no floor is raised then until the file is opened again.
 
@@ -105,12 +105,7 @@ impl OpenFile {
             return Ok(());
         }
         let next = sealed.header.next_slot(None, floor);
-        let (there, here) = (next.index(), next.index().other());
-        // The slot in force last: a process that is killed in between leaves a whole one.
-        let written = self
-            .write_slot(there, next.bytes())
-            .and_then(|()| self.write_slot(here, next.bytes()))
-            .inspect(|()| sealed.header.advance(next));
+        let written = self.write_both_slots(next.bytes()).inspect(|()| sealed.header.advance(next));
         storage::put_times_back(self.fd.as_fd(), before.atime, before.mtime)?;
         written
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Body, OpenFile, Purpose, Sealed, State};
 use crate::content::layout;
-use crate::header::{SLOT, SlotIndex};
+use crate::header::{SLOT, SLOTS, SlotIndex};
 use crate::ids::{LowerOffset, PageCount, PageIndex, PlainOffset};
 use crate::storage;
 use crate::vault::tree::inode::Inode;
@@ -185,5 +185,14 @@ impl OpenFile {
     pub(super) fn write_slot(&self, index: SlotIndex, slot: &[u8; SLOT]) -> Result<()> {
         self.wait_stable(0..layout::PAGE)?;
         Ok(storage::pwrite_all(self.fd.as_fd(), slot, index.offset())?)
+    }
+
+    /// As [`OpenFile::write_slot`], the same one twice. Whatever of the two sectors a power cut leaves, each is old or new.
+    pub(super) fn write_both_slots(&self, slot: &[u8; SLOT]) -> Result<()> {
+        self.wait_stable(0..layout::PAGE)?;
+        let (mut both, offset) = ([0; SLOTS], SlotIndex::A.offset());
+        both[..SLOT].copy_from_slice(slot);
+        both[SLOT..].copy_from_slice(slot);
+        Ok(storage::pwrite_all(self.fd.as_fd(), &both, offset)?)
     }
 }
