@@ -99,7 +99,7 @@ passthrough_uring() {
         -Dutils=false -Dtests=false build && ninja -C build example/passthrough_hp) || return 1
     cp "$fuse/build/example/passthrough_hp" "$PLACE/passthrough_hp-uring"
 }
-if [ ! -x "$PLACE/passthrough_hp" ] && [[ " $* " != *" --apps "* ]]; then
+if [ ! -x "$PLACE/passthrough_hp" ]; then
     echo "building passthrough_hp (once) ..."
     passthrough >"$PLACE/passthrough.log" 2>&1 ||
         echo "did not run: passthrough_hp can't be built: see $PLACE/passthrough.log"

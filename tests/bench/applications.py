@@ -17,8 +17,13 @@ from rounds import STOLEN_LIMIT, stolen_since, ticks
 from systems import APP_SYSTEMS, Rekeyfs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-FIGURES = "performance-apps.json"
+#: On what applications are measured, each on one of them.
+LOWERS = ("ext4", "tmpfs")
 _PARTS = ("machine", "lower", "quick", "limit", "systems")
+
+
+def _figures_of(lower, out):
+    return out / f"performance-apps-{lower}.json"
 
 
 class OtherRunError(Exception):
@@ -46,7 +51,8 @@ def _save(path, figures):
 
 def _one(name, running, number, inputs, amounts, limit):
     """An application on all systems: rates by system. One that fails or takes too long has none."""
-    rates = {}
+    kind, rates = apps.APPS[name].kind, {}
+    running = [system for system in running if not system.kinds or kind in system.kinds]
     for step in range(len(running)):
         system = running[(number + step) % len(running)]
         print(f"\rround {number + 1}: {name}, {system.name}\033[K", end="", file=sys.stderr, flush=True)
@@ -73,10 +79,15 @@ def _calm(name, running, number, inputs, amounts, limit):
     return {"stolen": round(stolen, 4), "rates": rates}
 
 
-def measure(place, options, tools, sizes, machine):
+def wanted_on(lower, options):
+    """The applications that are to run on this filesystem."""
+    return [name for name in options.only or apps.APPS if lower == apps.APPS[name].lower() or len(options.lower) == 1]
+
+
+def measure(place, lower, options, tools, sizes, machine):
     """Rounds until there are as many as wanted. Returns whether rekeyfs has figures of all of them."""
     amounts = apps.QUICK if options.quick else apps.FULL
-    wanted = options.only or list(apps.APPS)
+    wanted = wanted_on(lower, options)
     inputs = place / "inputs"
     inputs.mkdir()
     tools = tools | workloads.make_inputs(inputs, ROOT, sizes)
@@ -94,8 +105,8 @@ def measure(place, options, tools, sizes, machine):
             else:
                 print(f"did not run: {system.name} is not here", flush=True)
         systems = {system.name: {"version": system.version(), "options": system.options} for system in running}
-        now = {"machine": machine, "lower": options.lower[0], "quick": options.quick, "limit": options.limit, "systems": systems}
-        path = options.out / FIGURES
+        now = {"machine": machine, "lower": lower, "quick": options.quick, "limit": options.limit, "systems": systems}
+        path = _figures_of(lower, options.out)
         options.out.mkdir(parents=True, exist_ok=True)
         figures = _begun(path, now)
         for number in range(options.rounds):
@@ -105,7 +116,8 @@ def measure(place, options, tools, sizes, machine):
                 if name not in figures["rounds"][number]:
                     figures["rounds"][number][name] = _calm(name, running, number, inputs, amounts, options.limit)
                     _save(path, figures)
-            print(f"\rround {number + 1} of {options.rounds} is there: {time.strftime('%H:%M:%S')}\033[K", flush=True)
+            done = f"round {number + 1} of {options.rounds} on {lower} is there: {time.strftime('%H:%M:%S')}"
+            print(f"\r{done}\033[K", flush=True)
     finally:
         for system in running:
             with contextlib.suppress(Exception):
@@ -116,7 +128,5 @@ def measure(place, options, tools, sizes, machine):
 
 def section(out):
     """The part of docs/performance.md; empty as long as nothing was measured."""
-    try:
-        return markdown_of(json.loads((out / FIGURES).read_text()))
-    except FileNotFoundError:
-        return []
+    paths = [_figures_of(lower, out) for lower in LOWERS]
+    return markdown_of([json.loads(path.read_text()) for path in paths if path.exists()])

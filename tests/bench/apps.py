@@ -50,6 +50,10 @@ class App(NamedTuple):
     needs: tuple[str, ...]
     inputs: tuple[str, ...]
 
+    def lower(self):
+        """On which filesystem: small operations are compared with a daemon that keeps files in memory."""
+        return "tmpfs" if self.kind == "small" else "ext4"
+
 
 APPS: dict[str, App] = {}
 

@@ -142,8 +142,11 @@ def run(options):
             raise_all()
             return regressions.check(place, ROOT, tools, options.record)
     if options.apps:
-        with lower(options.lower[0], options.image) as place:
-            whole = applications.measure(place, options, tools, sizes, machine())
+        whole = True
+        for kind in options.lower:
+            if applications.wanted_on(kind, options):
+                with lower(kind, options.image) as place:
+                    whole &= applications.measure(place, kind, options, tools, sizes, machine())
         # The page has the table.
         write(kept(options.out), options.out)
         return 0 if whole else 1
@@ -258,8 +261,8 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "target" / "bench", help="where the report goes")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: tells that all works, not how fast it is")
     parser.add_argument("--rounds", type=int, help="how often each workload is run [default: 5; with --apps 9]")
-    parser.add_argument("--lower", action="append", choices=("tmpfs", "ext4"), help="on which [default: both; with --apps ext4]; the report "
-                        "keeps what it has of the other, if all else is the same")
+    parser.add_argument("--lower", action="append", choices=("tmpfs", "ext4"), help="on which [default: both; with --apps small operations "
+                        "on tmpfs and all else on ext4]; the report keeps what it has of the other, if all else is the same")
     parser.add_argument("--system", action="append", dest="systems", help="only this system; can be repeated")
     parser.add_argument("--group", action="append", dest="groups", choices=tuple(GROUPS), help="only this group")
     parser.add_argument("--limit", type=int, help="seconds that a workload may take [default: 30; with --apps 300]")
@@ -284,7 +287,7 @@ def main():
     if options.redraw:
         write(kept(options.out), options.out)
         return 0
-    options.lower = options.lower or (["ext4"] if options.apps else ["tmpfs", "ext4"])
+    options.lower = options.lower or list(applications.LOWERS if options.apps else ("tmpfs", "ext4"))
     options.rounds = options.rounds or (9 if options.apps else 5)
     options.limit = options.limit or (300 if options.apps else 30)
     return as_init(lambda: run(options))

@@ -40,6 +40,8 @@ class Native:
     extra = False
     #: In how many rounds it takes part at most.
     rounds = 1000
+    #: Of which kinds of applications it takes part; none: all.
+    kinds = ()
 
     def __init__(self, base, tools):
         self.base = pathlib.Path(base) / self.name
@@ -270,6 +272,20 @@ class Passthrough(Mounted):
         _await_mount(self.root)
 
 
+class RekeyfsWithoutXattrs(Rekeyfs):
+    """As securefs, which has no extended attributes: the kernel asks once and never again."""
+
+    name = "rekeyfs-no-xattrs"
+    options = "--no-xattrs"
+    kinds = ("listing",)
+
+
+class PassthroughOfSyncs(Passthrough):
+    """Where the disk is waited for, the null FUSE daemon, which has none, says nothing."""
+
+    kinds = ("database",)
+
+
 class NullFuse(Mounted):
     """`crates/null-fuse`: files in memory, each request answered at once. What it costs is the kernel's interface. Its two
     threads sleep between requests. It mounts again by itself, with its files."""
@@ -323,5 +339,5 @@ def _await_mount(root):
 
 
 #: What applications are measured on.
-APP_SYSTEMS = (Rekeyfs, Gocryptfs, Securefs, NullFuse, NullFusePolling, Native)
+APP_SYSTEMS = (Rekeyfs, RekeyfsWithoutXattrs, Gocryptfs, Securefs, PassthroughOfSyncs, NullFuse, NullFusePolling, Native)
 SYSTEMS = (Rekeyfs, NullCipher, Gocryptfs, Securefs, Encfs, Cryfs, Passthrough, Native)
