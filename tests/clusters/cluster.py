@@ -18,7 +18,6 @@ class Cluster:
 
     name = ""
     title = ""  # with what is known of how it is set up
-    known = {}  # case: why it fails on rekeyfs and not on the cluster itself
     fences = False  # whether late writes of a host that was given up are kept out
     forgets_the_dead = True  # whether a host that lost power loses its locks
     quirks = Quirks()

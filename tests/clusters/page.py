@@ -29,7 +29,7 @@ class Result:
     lost: dict | None = None
     cost: dict | None = None
 
-    def judge(self, below, above, known):
+    def judge(self, below, above):
         """Fills the rest from two runs, case -> Outcome: on the cluster itself, and on a vault in it."""
         for case, outcome in above.items():
             title = case.replace("_", " ")
@@ -38,17 +38,12 @@ class Result:
             if outcome.status == "passed":
                 self.passed += 1
                 self.cells[title] = "yes" if passes_there else "yes; not below"
-                if case in known:
-                    self.failures.append(f"{title}: known not to work, and works: {known[case]}")
             elif outcome.status == "skipped":
                 self.cells[title] = "not run"
                 self.notes.append(f"{title}: {outcome.why}")
             elif not passes_there:
                 self.cells[title] = "no, as below"
                 self.notes.append(f"{title}: {shown(there.why)}")
-            elif case in known:
-                self.cells[title] = "no"
-                self.notes.append(f"{title}: {known[case]}")
             else:
                 self.cells[title] = "**fails**"
                 self.failures.append(f"{title}: {outcome.why}")

@@ -113,7 +113,7 @@ def battery(options, work):
             above[case] = Outcome(case, FAILED if why else PASSED, why or "")
             if why:
                 print(f"  rekeyfs: {FAILED} {title}: {why}", flush=True)
-    result.judge(below, above, kind.known)
+    result.judge(below, above)
     if not (options.quick or options.case) or options.case == "lost":
         result.lost = dataclasses.asdict(lose(cluster, here, there))
         print(f"{kind.name}, a host that is cut off: {result.lost}", flush=True)
