@@ -293,7 +293,7 @@ class JuiceFs(Cluster):
     """Redis for metadata, a directory for objects."""
 
     name = "JuiceFS"
-    quirks = Quirks(names_blink=True, gone=(errno.ESTALE, errno.EBADF, errno.ENOENT))
+    quirks = Quirks(names_blink=True, gone=(errno.ESTALE, errno.ENOENT))
     title = (
         "redis in memory, objects in a directory; mounted with `--enable-xattr`, `--attr-cache 0`, `--entry-cache 0`, "
         "`--dir-entry-cache 0`"

@@ -170,6 +170,8 @@ impl Vault {
                 Err(Error::Corrupt(damage)) if !matches!(damage, Damage::FileId(_)) => {
                     Attempt::InTheMiddle(Err(damage.into()))
                 }
+                // Replaced since it was opened: the kernel looks the name up again.
+                Err(Error::Lower(Errno::BADF)) => Attempt::Done(Err(Error::Stale)),
                 Err(error) => Attempt::Done(Err(error)),
             }
         };
@@ -214,14 +216,14 @@ impl Vault {
             } else {
                 self.current_if_changed_until(inode, until)
             };
-            let file = match file {
+            let file = match file.map_err(forgotten) {
                 Ok(file) => file,
                 Err(error @ (Error::Corrupt(_) | Error::Lower(Errno::STALE))) => {
                     return Attempt::InTheMiddle(Err(error));
                 }
                 Err(error) => return Attempt::Done(Err(error)),
             };
-            match act(&file) {
+            match act(&file).map_err(forgotten) {
                 done @ Err(Error::Corrupt(_) | Error::Lower(Errno::STALE)) => {
                     // One that has no name any more is loaded again by its descriptor.
                     file.must_reload.store(true, Relaxed);
@@ -263,6 +265,15 @@ impl Vault {
         }
         self.check_lease()?;
         Ok(got)
+    }
+}
+
+/// What a file that is open here can't be read for any more: on JuiceFS a client that has forgotten it says EBADF, which would tell a
+/// program that its own descriptor is none.
+fn forgotten(error: Error) -> Error {
+    match error {
+        Error::Lower(Errno::BADF) => Error::Lower(Errno::STALE),
+        error => error,
     }
 }
 
@@ -309,6 +320,13 @@ impl OpenFile {
 mod tests {
     use super::*;
     use crate::ids::Time;
+
+    #[test]
+    fn a_file_that_the_cluster_has_forgotten_is_stale_and_no_bad_descriptor_of_the_program() {
+        assert!(matches!(forgotten(Error::Lower(Errno::BADF)), Error::Lower(Errno::STALE)));
+        assert!(matches!(forgotten(Error::Lower(Errno::IO)), Error::Lower(Errno::IO)));
+        assert!(matches!(forgotten(Error::Stale), Error::Stale));
+    }
 
     /// How often it is tried, and whether it is damage in the end, if the file changes so often and is whole after so many attempts.
     fn tried(changes: u64, whole_after: u64, until: Instant) -> (u64, bool) {
