@@ -1,7 +1,7 @@
 //! How a file grows: a size that no file has must not be left by a crash in between, and none be seen before its pages where others read.
 
 use crate::content::layout;
-use crate::ids::{PageIndex, PlainOffset};
+use crate::ids::PlainOffset;
 use crate::storage::LowerFs;
 use crate::vault::Sharing;
 
@@ -10,34 +10,16 @@ use crate::vault::Sharing;
 pub(super) enum Growth {
     /// Its size first, and then its pages.
     SizeFirst,
-    /// By one call where that is one request to the lower filesystem's servers, which is served whole or not at all; else its size
-    /// first.
-    OneRequest,
-    /// With its pages, since others read it meanwhile.
+    /// With its pages: others may read it meanwhile, and a remote filesystem sends all that it has of a file before it sets its size.
+    /// A call that is broken off leaves whole pages ([`in_step`]).
     WithPages,
 }
 
 impl Growth {
-    /// How many pages are one request on each remote filesystem.
-    const REQUEST: u64 = 4;
-
     /// Not without its size first where a power cut could leave one in the middle of a page, which no file has.
     pub(super) fn on(lower: &LowerFs, sharing: Sharing) -> Self {
-        match sharing {
-            _ if !lower.writes_pages_at_once() => Self::SizeFirst,
-            Sharing::Writer => Self::WithPages,
-            _ if lower.is_remote => Self::OneRequest,
-            _ => Self::SizeFirst,
-        }
-    }
-
-    /// Whether a write to these pages brings the size with it.
-    pub(super) fn is_by(self, first: PageIndex, last: PageIndex) -> bool {
-        match self {
-            Self::SizeFirst => false,
-            Self::OneRequest => last.0 - first.0 < Self::REQUEST,
-            Self::WithPages => true,
-        }
+        let with_pages = sharing == Sharing::Writer || lower.is_remote;
+        if with_pages && lower.writes_pages_at_once() { Self::WithPages } else { Self::SizeFirst }
     }
 }
 

@@ -10,7 +10,7 @@
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 
-use super::growth::{in_step, tail_behind};
+use super::growth::{Growth, in_step, tail_behind};
 use super::kept::{self, Kept};
 use super::read::{chunk_end, lower_start, open_block};
 use super::scratch::{Buffers, CHUNK_PAGES, REMOTE_CHUNK_PAGES, Scratch};
@@ -300,7 +300,7 @@ impl OpenFile {
     ) -> Result<PlainOffset> {
         let size = state.size.max(PlainOffset(offset.0 + data.len() as u64));
         let (first, last) = ends_of(offset, data.len());
-        let grows = size > state.size && self.growth.is_by(first, last);
+        let grows = size > state.size && self.growth == Growth::WithPages;
         if size > state.size && !grows {
             self.set_lower_size(size)?;
         }
@@ -313,7 +313,7 @@ impl OpenFile {
     fn write_blocks(&self, plan: &PlannedWrite<'_>, offset: PlainOffset, data: &[u8]) -> Result<()> {
         let (first, last) = ends_of(offset, data.len());
         let mut scratch = Scratch::take();
-        let chunk_pages = if self.is_remote && !plan.grows { REMOTE_CHUNK_PAGES } else { CHUNK_PAGES };
+        let chunk_pages = if self.is_remote { REMOTE_CHUNK_PAGES } else { CHUNK_PAGES };
         scratch.make_room((last.0 - first.0 + 1).min(chunk_pages));
         let Buffers { lower, ends, nonces, payload: _ } = &mut *scratch;
         let old = self.read_ends(plan, offset, data.len(), ends)?;
