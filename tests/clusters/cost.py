@@ -99,16 +99,25 @@ def once(place, quick):
 
 
 def ratios(bare, vault, rounds, quick):
-    """Workload -> [the median of the vault's rate to the cluster's own, the lowest and highest of the rounds]: each round one
-    after the other, and the first changes."""
-    found = collections.defaultdict(list)
+    """Workload -> [the median of the vault's rate to the cluster's own, the lowest and highest of the rounds, the median of the cluster's own
+    rate]: each round one after the other, and the first changes."""
+    found, own = collections.defaultdict(list), collections.defaultdict(list)
     for number in range(rounds):
         order = [bare, vault] if number % 2 else [vault, bare]
         rates = {place: once(place / f"round{number}", quick) for place in order}
         for workload, rate in rates[vault].items():
             found[workload].append(rate / rates[bare][workload])
+            own[workload].append(rates[bare][workload])
         print(f"  round {number + 1} of {rounds}: " + ", ".join(f"{name} {values[-1]:.2f}" for name, values in found.items()), flush=True)
-    return {workload: [round(each, 2) for each in (statistics.median(all_), min(all_), max(all_))] for workload, all_ in found.items()}
+    return {
+        workload: [round(each, 2) for each in (statistics.median(all_), min(all_), max(all_))] + [round(statistics.median(own[workload]))]
+        for workload, all_ in found.items()
+    }
+
+
+def limited(gbit, bare, vault, rounds, quick):
+    """The ratios where the network carries so many Gbit/s."""
+    return {"gbit": gbit, "rounds": rounds, "ratios": ratios(bare, vault.mnt, rounds, quick)}
 
 
 def cost(mount, bare, vault, rounds, quick):
@@ -142,13 +151,13 @@ def request_lines(results):
     return lines
 
 
-def ratio_lines(results):
-    """The table's lines: of each workload the ratio of a vault's rate to the cluster's own."""
-    measured = [result for result in results if result.cost]
+def ratio_lines(measured):
+    """The table's lines, of what was found on each cluster: of each workload the ratio of a vault's rate to the cluster's own."""
+    measured = {cluster: found["ratios"] for cluster, found in measured.items() if found}
     if not measured:
         return ["Not measured yet."]
-    lines = [f"| | {' | '.join(result.cluster for result in measured)} |", f"|--|{'--:|' * len(measured)}"]
-    for name in measured[-1].cost["ratios"]:
-        cells = ["{:.2f} ({:.2f} to {:.2f})".format(*result.cost["ratios"][name]) for result in measured]
+    lines = [f"| | {' | '.join(measured)} |", f"|--|{'--:|' * len(measured)}"]
+    for name in next(iter(measured.values())):
+        cells = ["{:.2f} ({:.2f} to {:.2f}) of {:,}".format(*ratios[name]) for ratios in measured.values()]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines

@@ -38,6 +38,12 @@ class Host:
                 self.command(*words), stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, **how
             )
 
+    def limit(self, gbit):
+        """Lets the host's cable carry no more than so many Gbit/s in each direction."""
+        shaped = ("root", "tbf", "rate", f"{gbit}gbit", "burst", "512kb", "latency", "50ms")
+        command("tc", "qdisc", "add", "dev", f"v-{self.name}", *shaped)
+        command(*self.command("tc", "qdisc", "add", "dev", "eth0", *shaped))
+
     def link(self, *, up):
         """Plugs the host's cable in, or pulls it out."""
         command("ip", "link", "set", f"v-{self.name}", "up" if up else "down")

@@ -28,6 +28,8 @@ class Result:
     notes: list = dataclasses.field(default_factory=list)
     lost: dict | None = None
     cost: dict | None = None
+    # The same over a network that carries less than the machine's own memory.
+    limited: dict | None = None
 
     def judge(self, below, above):
         """Fills the rest from two runs, case -> Outcome: on the cluster itself, and on a vault in it."""
@@ -83,7 +85,9 @@ def page(path, names):
     text = PAGE.read_text(encoding="utf-8")
     parts = {
         "TABLE": head + lines, "SETUPS": setups, "NOTES": notes, "LOST": lost,
-        "REQUESTS": request_lines(results), "RATIOS": ratio_lines(results),
+        "REQUESTS": request_lines(results), "RATIOS": ratio_lines({result.cluster: result.cost for result in results}),
+        "LIMITED": ratio_lines({result.cluster: result.limited for result in results}),
+        "GBIT": [str(result.limited["gbit"]) for result in results if result.limited][:1],
     }  # fmt: skip
     for word, part in parts.items():
         text = text.replace(f"@{word}@", "\n".join(part).strip())

@@ -17,7 +17,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "mounted"), str(HERE.parent / "comm
 import harness  # noqa: E402
 from battery import Battery, OfAVault  # noqa: E402
 from cluster import CLUSTERS  # noqa: E402
-from cost import cost  # noqa: E402
+from cost import cost, limited  # noqa: E402
 from history import History  # noqa: E402
 from ground import Place  # noqa: E402
 from isolation import as_init  # noqa: E402
@@ -35,6 +35,7 @@ def parse(arguments):
     parser.add_argument("--quick", action="store_true", help="the selection that scripts/test.sh runs")
     parser.add_argument("--case", help="only cases whose name contains this")
     parser.add_argument("--cost", action="store_true", help="no battery: what a vault costs there, in requests and time")
+    parser.add_argument("--gbit", type=float, help="with --cost: what the network carries, in Gbit/s [default: what memory does]")
     parser.add_argument("--rounds", type=int, default=9, help="how many of them make the figures of --cost")
     parser.add_argument("--hosts", type=int, metavar="N", help="no battery: a history of one writer and readers on N hosts")
     parser.add_argument("--minutes", type=float, default=5, help="how long that is; with --quick it is short, and always the same")
@@ -70,6 +71,8 @@ def battery(options, work):
     cluster = kind(work / "cluster", Network(), options.tools)
     cluster.start()
     here, there = cluster.mount("h1"), cluster.mount("h2")
+    for host in ("srv", "h1") if options.gbit else ():
+        cluster.network[host].limit(options.gbit)
     started = time.monotonic() - began
     print(f"{kind.name} {cluster.version()} is up ({started:.0f} s)", flush=True)
     if options.run:
@@ -82,12 +85,18 @@ def battery(options, work):
     # Another host has made itself nothing of the vault: it waits until it sees it.
     harness.wait_until((there / "vault/keyring").exists)
     other = HostVault(cluster.network["h2"], work / "h2", there / "vault")
+    before = kept(options.results).get(kind.name)
     result = Result(cluster=kind.name, title=kind.title, version=cluster.version())
+    if before:
+        result.cost, result.limited = before.cost, before.limited
     try:
         vault.mount()
         if options.cost:
-            result = kept(options.results).get(kind.name, result)
-            result.cost = cost(here, bare, vault, options.rounds, options.quick)
+            result = before or result
+            if options.gbit:
+                result.limited = limited(options.gbit, bare, vault, options.rounds, options.quick)
+            else:
+                result.cost = cost(here, bare, vault, options.rounds, options.quick)
             return result
         place = Place("rekeyfs", vault.mnt, vault)
         place.other = other
