@@ -124,7 +124,7 @@ fn unlock_as(
     args: &args::Open,
     rules: Rules<'_>,
 ) -> Outcome<Unlocked> {
-    let Rules { lock, first_use, rewrap, .. } = rules;
+    let Rules { lock, first_use, rewrap, written_elsewhere } = rules;
     // What has no readable header can't be opened by any secret, so none is asked for.
     let closed = read.and_then(|closed| closed.refreshed(dir)).or_else(|_| dir.read());
     let closed = closed.map_err(|error| errors::opening(&error))?;
@@ -134,7 +134,11 @@ fn unlock_as(
     let asked =
         Asked { place: dir.path(), header: &header, known, environment: Environment::OfCaller, rewrap };
     let mut closed = Some(closed);
-    let refused = |slot| dir.record_refusal(&header, slot);
+    let refused = |slot| {
+        if !written_elsewhere {
+            dir.record_refusal(&header, slot);
+        }
+    };
     open_with(&SecretPlan::new(args), &asked, refused, |unlocking| {
         // Before opening, which may write an event.
         lock.map_or(Ok(()), VaultLock::sign).map_err(|error| errors::mount(&error))?;

@@ -154,6 +154,14 @@ pub enum KeyringError {
         /// The host's name, escaped.
         host: String,
     },
+    /// The eviction of a host was cancelled.
+    #[error("{}: host {host} isn't evicted yet, as this mount ends: evict it again", .vault.display())]
+    EvictionStopped {
+        /// The vault directory.
+        vault: PathBuf,
+        /// The host's name, escaped.
+        host: String,
+    },
     /// The secret opens no slot.
     #[error("{}: {source}", .vault.display())]
     Unlock {

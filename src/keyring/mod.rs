@@ -61,7 +61,8 @@ pub use format::ranges::VersionRange;
 pub use format::slot_labels::{LabelError, SlotLabel};
 pub use format::untagged::Untagged;
 pub use hosts::{
-    DIR_NAME as HOSTS_NAME, Identity, Listed, Membership, NotRenewed, lease, list as list_hosts, stillness,
+    DIR_NAME as HOSTS_NAME, Identity, Listed, Membership, NotRenewed, lease, list as list_hosts, patience,
+    stillness,
 };
 pub use info::{AliasInfo, KeyInfo, RotationInfo, VersionInfo};
 pub use kept::writer::{ExportInfo, KeptInfo, KeyBackupInfo, Lag};

@@ -15,6 +15,7 @@ use crate::crypto::keys::HostRecordKey;
 use crate::events::Event;
 use crate::hosts::SlotNumber;
 use crate::ids::Generation;
+use crate::monitor::Cancellation;
 use crate::storage::Errno;
 use crate::sys::boottime::BootTime;
 
@@ -100,8 +101,12 @@ impl Keys {
     /// nothing meanwhile. Returns their slots.
     ///
     /// # Errors
-    /// The host has no reader, or they live; the records can't be written.
-    pub fn evict_readers(&self, host: &str) -> Result<Vec<SlotNumber>, KeyringError> {
+    /// The host has no reader, or they live; it is cancelled; the records can't be written.
+    pub fn evict_readers(
+        &self,
+        host: &str,
+        cancellation: &Cancellation,
+    ) -> Result<Vec<SlotNumber>, KeyringError> {
         let failed = |source: io::Error| KeyringError::Io {
             path: self.vault_path().join(hosts::DIR_NAME),
             what: "evict a reader",
@@ -120,7 +125,8 @@ impl Keys {
             Err(Errno::NOENT) => Eviction::NoReader,
             hosts => {
                 let (dir, key) = hosts.map_err(|error| failed(error.into()))?;
-                hosts::evict_readers(&dir, &key, host, Steps { first, alone }).map_err(failed)?
+                hosts::evict_readers(&dir, &key, host, Steps { first, alone }, cancellation)
+                    .map_err(failed)?
             }
         };
         let (vault, host) = (self.vault_path().to_owned(), host.escape_default().to_string());
@@ -128,6 +134,7 @@ impl Keys {
             Eviction::Done(slots) => Ok(slots),
             Eviction::NoReader => Err(KeyringError::NoReader { vault, host }),
             Eviction::Lives => Err(KeyringError::ReaderLives { vault, host }),
+            Eviction::Stopped => Err(KeyringError::EvictionStopped { vault, host }),
         }
     }
 

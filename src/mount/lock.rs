@@ -137,9 +137,16 @@ impl VaultLock {
         Ok((lock, lost))
     }
 
-    /// How long what a lost host's client of the cluster has still to send is waited for, unless somebody says.
-    pub fn usual_drain(&self) -> Duration {
-        SharedFilesystem::of(self.dir()).map_or(Duration::ZERO, |shared| shared.drain())
+    /// How long what a lost host's client of the cluster has still to send is waited for: as long as somebody says, and at least until
+    /// a lease that it had is over.
+    ///
+    /// # Errors
+    /// [`MountError::Vault`] if the records can't be read.
+    pub fn drain_time(&self, lost: &LostHost, asked: Option<Duration>) -> Result<Duration, MountError> {
+        let usual = || SharedFilesystem::of(self.dir()).map_or(Duration::ZERO, |shared| shared.drain());
+        let least = lost.least_drain(self.dir());
+        let least = least.map_err(|error| self.failed("cannot read the records in hosts", error.into()))?;
+        Ok(asked.unwrap_or_else(usual).max(least))
     }
 
     /// Waits for so long, that what a lost host's client of the cluster has still to send arrives before anybody changes the vault. The

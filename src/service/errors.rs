@@ -116,6 +116,7 @@ impl From<&KeyringError> for ErrorKind {
                 Self::InUse
             }
             KeyringError::NoReader { .. } => Self::NoSuchSlot,
+            KeyringError::EvictionStopped { .. } => Self::Stopped,
             KeyringError::Backup { .. } | KeyringError::OtherVault { .. } | KeyringError::TwoMaterials(_) => {
                 Self::Backup
             }

@@ -358,7 +358,8 @@ impl Operations for OpenVault {
     }
 
     fn evict_reader(&self, host: &str) -> Result<Vec<u8>> {
-        let evicted = self.keys.evict_readers(host).map_err(|error| errors::of_keyring(&error))?;
+        let evicted =
+            self.keys.evict_readers(host, &self.ending).map_err(|error| errors::of_keyring(&error))?;
         Ok(evicted.into_iter().map(SlotNumber::get).collect())
     }
 

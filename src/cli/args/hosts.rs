@@ -38,7 +38,7 @@ pub(in crate::cli) struct HostsEvict {
     #[arg(long)]
     pub(in crate::cli) host_is_dead: bool,
     /// For how many seconds the host stays in the way, for its client of the cluster may have something still to send. 60, and 0
-    /// where the cluster shuts lost hosts out; not for a reader
+    /// where the cluster shuts lost hosts out; at least 10.5 if it shared the vault; not for a reader
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=86_400))]
     pub(in crate::cli) drain: Option<u64>,
     #[command(flatten)]

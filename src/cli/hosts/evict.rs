@@ -76,7 +76,8 @@ fn changes(args: &args::HostsEvict, target: &Target) -> Outcome {
     }
     // Opening it as ever may write something, and what the other host has still to send is to come first.
     let secret = open_to_look(vault, &args.open)?.secret;
-    let drain = args.drain.map_or_else(|| lock.usual_drain(), Duration::from_secs);
+    let drain = lock.drain_time(&lost, args.drain.map(Duration::from_secs));
+    let drain = drain.map_err(|error| errors::mount(&error))?;
     if !drain.is_zero() {
         output::complain(&format!(
             "host {}: waits {} s for what its client of the cluster has still to send (--drain)",

@@ -13,6 +13,7 @@ use super::{lease, patience};
 use crate::crypto::keys::HostRecordKey;
 use crate::hosts::{Beat, EpochNonce, Member, Mode, SlotNumber};
 use crate::ids::MemberId;
+use crate::monitor::{Cancellation, Cancelled};
 use crate::storage;
 use crate::sys::boottime::BootTime;
 
@@ -25,6 +26,8 @@ pub(in crate::keyring) enum Eviction {
     Lives,
     /// These slots are free.
     Done(Vec<SlotNumber>),
+    /// It was cancelled: a slot may have a record that stands in for its member's, which the next one takes away.
+    Stopped,
 }
 
 /// What an eviction asks of its caller.
@@ -36,14 +39,15 @@ pub(in crate::keyring) struct Steps<First, Alone> {
     pub(in crate::keyring) alone: Alone,
 }
 
-/// Frees the slots of a host's readers that renew no lease.
+/// Frees the slots of a host's readers that renew no lease, unless it is cancelled before that is known.
 pub(in crate::keyring) fn evict_readers<Guard>(
     dir: &HostsDir,
     key: &HostRecordKey,
     host: &str,
     steps: Steps<impl FnOnce(), impl FnMut() -> io::Result<Guard>>,
+    cancellation: &Cancellation,
 ) -> io::Result<Eviction> {
-    evict_waiting(dir, key, host, steps, || wait(patience()))
+    evict_waiting(dir, key, host, steps, || wait(patience(), cancellation))
 }
 
 pub(super) fn evict_waiting<Guard>(
@@ -51,7 +55,7 @@ pub(super) fn evict_waiting<Guard>(
     key: &HostRecordKey,
     host: &str,
     mut steps: Steps<impl FnOnce(), impl FnMut() -> io::Result<Guard>>,
-    mut wait: impl FnMut(),
+    mut wait: impl FnMut() -> Result<(), Cancelled>,
 ) -> io::Result<Eviction> {
     let mut slots = Vec::new();
     for slot in SlotNumber::all() {
@@ -66,7 +70,9 @@ pub(super) fn evict_waiting<Guard>(
     if slots.is_empty() {
         return Ok(Eviction::NoReader);
     }
-    wait();
+    if wait().is_err() {
+        return Ok(Eviction::Stopped);
+    }
     let (mut freed, mut replaced) = (Vec::new(), Vec::new());
     let alone = (steps.alone)()?;
     for (slot, before) in slots {
@@ -85,7 +91,9 @@ pub(super) fn evict_waiting<Guard>(
     }
     drop(alone);
     if !replaced.is_empty() {
-        wait();
+        if wait().is_err() {
+            return Ok(Eviction::Stopped);
+        }
         free(dir, key, replaced, steps, &mut freed)?;
     }
     Ok(if freed.is_empty() { Eviction::Lives } else { Eviction::Done(freed) })
@@ -127,9 +135,11 @@ fn free<Guard>(
 }
 
 /// On the clock that goes on while the machine is suspended.
-fn wait(time: Duration) {
+fn wait(time: Duration, cancellation: &Cancellation) -> Result<(), Cancelled> {
     let began = BootTime::now();
     while began.elapsed() < time {
+        cancellation.check()?;
         std::thread::sleep(lease() / 20);
     }
+    Ok(())
 }

@@ -49,7 +49,7 @@ pub fn lease() -> Duration {
 }
 
 /// How long a change waits for those that don't acknowledge it: their clocks may go a little slower than this host's.
-fn patience() -> Duration {
+pub fn patience() -> Duration {
     lease() + lease() / 20
 }
 

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::acks::Unconfirmed;
-use super::evict::evict_waiting;
+use super::evict::{evict_readers, evict_waiting};
 use super::files::{Found, HostsDir};
 use super::*;
 use crate::crypto::keys::{HostRecordKey, RootKey};
 use crate::hosts::{BootId, Epoch, HostName, Mode, SlotNumber};
 use crate::ids::{Generation, VaultId};
+use crate::monitor::{Cancellation, Cancelled};
 use crate::storage::{RoCompat, Writable};
 use crate::sys::boottime::BootTime;
 
@@ -333,12 +334,43 @@ fn a_slot_that_is_held_and_clean_is_waited_for_by_nobody() {
     drop(held);
 }
 
-fn evict(path: &Path, host: &str, wait: impl FnMut()) -> (Eviction, bool) {
+fn evict(path: &Path, host: &str, mut wait: impl FnMut()) -> (Eviction, bool) {
     let mut begun = false;
-    let evicted =
-        evict_waiting(&hosts(path), &key(), host, Steps { first: || begun = true, alone: || Ok(()) }, wait)
-            .unwrap();
+    let steps = Steps { first: || begun = true, alone: || Ok(()) };
+    let wait = || {
+        wait();
+        Ok(())
+    };
+    let evicted = evict_waiting(&hosts(path), &key(), host, steps, wait).unwrap();
     (evicted, begun)
+}
+
+#[test]
+fn an_eviction_ends_when_it_is_cancelled_and_the_next_one_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut one = join(dir.path(), "one", Mode::Reader);
+    for ends_in in 1..=2 {
+        let mut waits = 0;
+        let wait = || {
+            waits += 1;
+            if waits < ends_in { Ok(()) } else { Err(Cancelled) }
+        };
+        let steps = Steps { first: || unreachable!("nothing is freed"), alone: || Ok(()) };
+        assert_eq!(evict_waiting(&hosts(dir.path()), &key(), "one", steps, wait).unwrap(), Eviction::Stopped);
+        assert_eq!(slots(dir.path()), [0], "changes wait for it still");
+    }
+    assert_eq!(evict(dir.path(), "one", || ()), (Eviction::Done(vec![one.slot()]), true));
+    assert!(matches!(one.renew(), Err(NotRenewed::Evicted(_))));
+    let cancelled = Cancellation::default();
+    cancelled.cancel();
+    let two = join(dir.path(), "two", Mode::Reader);
+    let (began, steps) = (BootTime::now(), Steps { first: || (), alone: || Ok(()) });
+    assert_eq!(
+        evict_readers(&hosts(dir.path()), &key(), "two", steps, &cancelled).unwrap(),
+        Eviction::Stopped
+    );
+    assert!(began.elapsed() < lease() / 4);
+    drop(two);
 }
 
 #[test]

@@ -29,7 +29,7 @@ use super::super::mountinfo;
 use super::record::Record;
 use crate::hosts::{Beat, Mode, SlotNumber};
 use crate::ids::MemberId;
-use crate::keyring::{list_hosts, stillness};
+use crate::keyring::{list_hosts, patience, stillness};
 use crate::storage;
 use crate::sys::boottime::BootTime;
 
@@ -148,6 +148,14 @@ impl LostHost {
         Ok(self.beats(dir)?.is_empty() || self.stands_still_for(dir, stillness())?)
     }
 
+    /// How long that has to be so at least: until a lease that it had is over.
+    ///
+    /// # Errors
+    /// The records can't be read.
+    pub(super) fn least_drain(&self, dir: BorrowedFd<'_>) -> storage::Result<Duration> {
+        Ok(if self.beats(dir)?.is_empty() { Duration::ZERO } else { patience() })
+    }
+
     /// Waits for so long; whether it has renewed no lease meanwhile.
     ///
     /// # Errors
@@ -236,6 +244,7 @@ mod tests {
         assert!(lost.stands_still(dir.as_fd()).unwrap() && began.elapsed() < stillness());
         let (drain, began) = (lease() / 4, BootTime::now());
         assert!(lost.stands_still_for(dir.as_fd(), drain).unwrap() && began.elapsed() >= drain);
+        assert!(lost.least_drain(dir.as_fd()).unwrap().is_zero());
         let key = RootKey::from_bytes(&[1; 32]).host_record_key(VaultId::from_bytes([2; 16]));
         let mut member = Member {
             slot: SlotNumber::all().next().unwrap(),
@@ -252,6 +261,7 @@ mod tests {
         std::fs::create_dir(vault.path().join("hosts")).unwrap();
         let slot = vault.path().join("hosts/00");
         std::fs::write(&slot, member.encode(&key)).unwrap();
+        assert!(lost.least_drain(dir.as_fd()).unwrap() > lease());
         let began = BootTime::now();
         assert!(lost.stands_still(dir.as_fd()).unwrap() && began.elapsed() >= stillness());
         let renews = std::thread::spawn(move || {
