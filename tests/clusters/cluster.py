@@ -21,6 +21,7 @@ class Cluster:
     fences = False  # whether late writes of a host that was given up are kept out
     forgets_the_dead = True  # whether a host that lost power loses its locks
     quirks = Quirks()
+    sends_all = False  # whether everything goes over the network, where a cluster does without in tests
 
     def __init__(self, base, network, tools):
         self.base = pathlib.Path(base)
@@ -315,7 +316,8 @@ class JuiceFs(Cluster):
         answers = lambda: self.server.run("redis-cli", "-h", SERVER, "ping", check=False).returncode == 0  # noqa: E731
         if not wait_until(answers, 10):
             raise AssertionError("redis doesn't answer")
-        self._juice("format", "--storage", "file", "--bucket", f"{self.dir('objects')}/", "--trash-days", "0", self.META, "vol")
+        objects = ("redis", f"redis://{SERVER}:6379/2") if self.sends_all else ("file", f"{self.dir('objects')}/")
+        self._juice("format", "--storage", objects[0], "--bucket", objects[1], "--trash-days", "0", self.META, "vol")
 
     def attach(self, host, place):
         self._juice(

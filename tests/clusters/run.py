@@ -69,6 +69,7 @@ def battery(options, work):
     """Starts the cluster and runs all of it: the Result; None if something else was run."""
     began, kind = time.monotonic(), CLUSTERS[options.cluster]
     cluster = kind(work / "cluster", Network(), options.tools)
+    cluster.sends_all = bool(options.gbit)
     cluster.start()
     here, there = cluster.mount("h1"), cluster.mount("h2")
     for host in ("srv", "h1") if options.gbit else ():
