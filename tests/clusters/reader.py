@@ -10,7 +10,8 @@ import subprocess
 import sys
 import time
 
-from tree import NAMES, Register, explains, shown, unexplained
+from contents import explains, unexplained
+from tree import NAMES, Register, shown
 from writer import DIRECTORIES, DISABLED, ENABLED, STILL, content, read_all
 
 

@@ -2,7 +2,6 @@
 who looks at a given time. All of it on one clock, so on one machine."""
 
 import dataclasses
-import itertools
 import time
 
 NAMES = ("f0", "f1", "f2")
@@ -106,43 +105,6 @@ class Tree:
             for _, _, there in register.versions[-3:]:
                 if there:
                     yield from there.names.values()
-
-
-def explains(candidates, seen):
-    """Whether each byte of `seen` is at its place in one of the contents."""
-    if seen in candidates:
-        return True
-    if len(candidates) == 1:
-        return False
-    # Emptied, and not yet written.
-    if seen == b"":
-        return True
-    if len(seen) > max(map(len, candidates), default=0):
-        return False
-    # By the longest equal runs: a byte for itself is slow.
-    at = 0
-    while at < len(seen):
-        reach = max(common(data, seen, at) for data in candidates)
-        if not reach:
-            return False
-        at += reach
-    return True
-
-
-def common(data, seen, at):
-    """How many bytes from there on are the same."""
-    ours, theirs = data[at : at + 4096], seen[at : at + 4096]
-    if ours[: len(theirs)] == theirs:
-        return len(theirs)
-    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(ours, theirs, strict=False)))
-
-
-def unexplained(candidates, seen):
-    """Which bytes are of none of them, for people."""
-    strange = [at for at, byte in enumerate(seen) if not any(at < len(data) and data[at] == byte for data in candidates)]
-    if not strange:
-        return ""
-    return f" ({sum(seen[at] == 0 for at in strange)} zeros of {len(strange)} strange bytes from {strange[0]} to {strange[-1]})"
 
 
 def shown(data):

@@ -9,7 +9,8 @@ import sys
 import threading
 import time
 
-from tree import NAMES, Directory, File, Register, Tree, explains, shown
+from contents import explains
+from tree import NAMES, Directory, File, Register, Tree, shown
 
 DIRECTORIES = ("d0", "d1", "d2", "apart")
 # The directory of what is never changed, and the file in it.

@@ -6,6 +6,8 @@ import random
 import threading
 import time
 
+from common.contents import explains, unexplained
+
 FILES = 4
 
 
@@ -40,28 +42,9 @@ class File:
         return [data for began, _, data in versions[done:] if began <= read]
 
 
-def explains(candidates, seen):
-    """Whether each byte of `seen` is at its place in one of the contents."""
-    if seen in candidates:
-        return True
-    if len(candidates) == 1:
-        return False
-    written = [data for data in candidates if data]
-    if len(seen) > max(map(len, written), default=0):
-        return False
-    return all(any(at < len(data) and data[at] == byte for data in written) for at, byte in enumerate(seen))
-
-
 def described(seen, candidates):
     """What was seen that shouldn't have been."""
-    if not isinstance(seen, bytes):
-        return repr(seen)
-    written = [data for data in candidates if data]
-    strange = [at for at, byte in enumerate(seen) if not any(at < len(data) and data[at] == byte for data in written)]
-    if not strange:
-        return f"{len(seen)} bytes"
-    zeros = sum(seen[at] == 0 for at in strange)
-    return f"{len(seen)} bytes, {len(strange)} of them ({zeros} zeros) from {strange[0]} to {strange[-1]} of no version"
+    return f"{len(seen)} bytes{unexplained(candidates, seen)}" if isinstance(seen, bytes) else repr(seen)
 
 
 class Writer:
@@ -132,8 +115,6 @@ class Reader:
             right = None in possible
         else:
             right = isinstance(seen, bytes) and explains(possible, seen)
-            # Emptied, and not yet written.
-            right = right or (seen == b"" and len(possible) > 1)
         if not right:
             lengths = [data if data is None else len(data) for data in possible]
             self.wrong.append(f"{file.name}: {described(seen, possible)}, of {lengths}")
