@@ -154,6 +154,17 @@ pub enum KeyringError {
         /// The host's name, escaped.
         host: String,
     },
+    /// A host to be evicted has had its slots taken by other members meanwhile.
+    #[error(
+        "{}: another eviction of host {host} is under way, or another mount has its place by now; `rekeyfs hosts` shows which",
+        .vault.display()
+    )]
+    ReaderReplaced {
+        /// The vault directory.
+        vault: PathBuf,
+        /// The host's name, escaped.
+        host: String,
+    },
     /// The eviction of a host was cancelled.
     #[error("{}: host {host} isn't evicted yet, as this mount ends: evict it again", .vault.display())]
     EvictionStopped {

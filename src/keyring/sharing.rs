@@ -134,6 +134,7 @@ impl Keys {
             Eviction::Done(slots) => Ok(slots),
             Eviction::NoReader => Err(KeyringError::NoReader { vault, host }),
             Eviction::Lives => Err(KeyringError::ReaderLives { vault, host }),
+            Eviction::Replaced => Err(KeyringError::ReaderReplaced { vault, host }),
             Eviction::Stopped => Err(KeyringError::EvictionStopped { vault, host }),
         }
     }

@@ -112,9 +112,10 @@ impl From<&KeyringError> for ErrorKind {
             | KeyringError::FirstUse(_)
             | KeyringError::Copy { .. } => Self::RolledBack,
             KeyringError::LogNotGood(_) => Self::Corrupt,
-            KeyringError::Busy(_) | KeyringError::WrittenElsewhere(_) | KeyringError::ReaderLives { .. } => {
-                Self::InUse
-            }
+            KeyringError::Busy(_)
+            | KeyringError::WrittenElsewhere(_)
+            | KeyringError::ReaderLives { .. }
+            | KeyringError::ReaderReplaced { .. } => Self::InUse,
             KeyringError::NoReader { .. } => Self::NoSuchSlot,
             KeyringError::EvictionStopped { .. } => Self::Stopped,
             KeyringError::Backup { .. } | KeyringError::OtherVault { .. } | KeyringError::TwoMaterials(_) => {

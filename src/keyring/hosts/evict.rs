@@ -24,6 +24,8 @@ pub(in crate::keyring) enum Eviction {
     NoReader,
     /// Those that it has renew their leases.
     Lives,
+    /// Their slots have other records by now: another eviction is under way, or other members took them.
+    Replaced,
     /// These slots are free.
     Done(Vec<SlotNumber>),
     /// It was cancelled: a slot may have a record that stands in for its member's, which the next one takes away.
@@ -73,7 +75,7 @@ pub(super) fn evict_waiting<Guard>(
     if wait().is_err() {
         return Ok(Eviction::Stopped);
     }
-    let (mut freed, mut replaced) = (Vec::new(), Vec::new());
+    let (mut freed, mut replaced, mut elsewhere) = (Vec::new(), Vec::new(), false);
     let alone = (steps.alone)()?;
     for (slot, before) in slots {
         match dir.slot(slot, key)? {
@@ -86,7 +88,10 @@ pub(super) fn evict_waiting<Guard>(
                 dir.overrule(slot)?.write(&stands_in, key)?;
                 replaced.push((slot, stands_in));
             }
-            Found::Member(_) | Found::Unproven(_) => {}
+            Found::Member(now) => {
+                elsewhere |= before.member(slot).is_some_and(|member| member.id != now.id);
+            }
+            Found::Unproven(_) => {}
         }
     }
     drop(alone);
@@ -96,7 +101,11 @@ pub(super) fn evict_waiting<Guard>(
         }
         free(dir, key, replaced, steps, &mut freed)?;
     }
-    Ok(if freed.is_empty() { Eviction::Lives } else { Eviction::Done(freed) })
+    Ok(match (freed.is_empty(), elsewhere) {
+        (false, _) => Eviction::Done(freed),
+        (true, true) => Eviction::Replaced,
+        (true, false) => Eviction::Lives,
+    })
 }
 
 /// Makes the slots clean in which another record stands still in for their member's.

@@ -345,32 +345,41 @@ fn evict(path: &Path, host: &str, mut wait: impl FnMut()) -> (Eviction, bool) {
     (evicted, begun)
 }
 
+/// An eviction that is cancelled at its n-th wait.
+fn give_up(path: &Path, host: &str, at: usize) -> Eviction {
+    let mut waits = 0;
+    let wait = || {
+        waits += 1;
+        if waits < at { Ok(()) } else { Err(Cancelled) }
+    };
+    let steps = Steps { first: || unreachable!("nothing is freed"), alone: || Ok(()) };
+    evict_waiting(&hosts(path), &key(), host, steps, wait).unwrap()
+}
+
 #[test]
 fn an_eviction_ends_when_it_is_cancelled_and_the_next_one_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let mut one = join(dir.path(), "one", Mode::Reader);
-    for ends_in in 1..=2 {
-        let mut waits = 0;
-        let wait = || {
-            waits += 1;
-            if waits < ends_in { Ok(()) } else { Err(Cancelled) }
-        };
-        let steps = Steps { first: || unreachable!("nothing is freed"), alone: || Ok(()) };
-        assert_eq!(evict_waiting(&hosts(dir.path()), &key(), "one", steps, wait).unwrap(), Eviction::Stopped);
+    for at in 1..=2 {
+        assert_eq!(give_up(dir.path(), "one", at), Eviction::Stopped);
         assert_eq!(slots(dir.path()), [0], "changes wait for it still");
     }
     assert_eq!(evict(dir.path(), "one", || ()), (Eviction::Done(vec![one.slot()]), true));
     assert!(matches!(one.renew(), Err(NotRenewed::Evicted(_))));
-    let cancelled = Cancellation::default();
+    let (cancelled, began) = (Cancellation::default(), BootTime::now());
     cancelled.cancel();
-    let two = join(dir.path(), "two", Mode::Reader);
-    let (began, steps) = (BootTime::now(), Steps { first: || (), alone: || Ok(()) });
-    assert_eq!(
-        evict_readers(&hosts(dir.path()), &key(), "two", steps, &cancelled).unwrap(),
-        Eviction::Stopped
-    );
-    assert!(began.elapsed() < lease() / 4);
-    drop(two);
+    let _two = join(dir.path(), "two", Mode::Reader);
+    let steps = Steps { first: || (), alone: || Ok(()) };
+    let evicted = evict_readers(&hosts(dir.path()), &key(), "two", steps, &cancelled).unwrap();
+    assert!(evicted == Eviction::Stopped && began.elapsed() < lease() / 4);
+}
+
+#[test]
+fn an_eviction_beside_another_one_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let _one = join(dir.path(), "one", Mode::Reader);
+    let evicted = evict(dir.path(), "one", || assert_eq!(give_up(dir.path(), "one", 2), Eviction::Stopped));
+    assert_eq!(evicted, (Eviction::Replaced, false));
 }
 
 #[test]
