@@ -8,6 +8,8 @@ LOGS=$TARGET/check-logs
 TOOLS=$TARGET/tools
 PASSED=0
 FAILED=0
+# What failed, a line each, to be told again at the end.
+FAULTS=()
 SKIPPED=()
 case ":$PATH:" in *":$HOME/.cargo/bin:"*) ;; *) PATH=$PATH:$HOME/.cargo/bin ;; esac
 PATH=$PATH:/usr/sbin:/sbin
@@ -141,6 +143,7 @@ step() {
         return 0
     fi
     FAILED=$((FAILED + 1))
+    FAULTS+=("$name")
     printf 'FAILED  %s (%d s), the end of %s:\n' "$name" $((SECONDS - started)) "$log"
     tail -n 60 "$log" | sed 's/^/        /'
     return 1
@@ -166,6 +169,9 @@ summary() {
     local s
     for s in "${SKIPPED[@]+"${SKIPPED[@]}"}"; do
         printf 'did not run: %s\n' "$s"
+    done
+    for s in "${FAULTS[@]+"${FAULTS[@]}"}"; do
+        printf 'failed: %s\n' "$s"
     done
     printf '%d passed, %d failed\n' "$PASSED" "$FAILED"
     [ "$FAILED" -eq 0 ]

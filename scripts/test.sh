@@ -31,6 +31,21 @@ need_room 8 "$TARGET"
 # What incremental builds keep is for the next change of a developer: here it is 2 GB for nothing.
 export CARGO_INCREMENTAL=${CARGO_INCREMENTAL:-0}
 
+# faults_of LOG: what failed by it, each with the last line that it said.
+faults_of() {
+    awk '
+        function told() { if (name != "") print name (said == "" ? "" : ": " said); name = said = "" }
+        /^FAILED / || /^test .* FAILED$/ { told(); sub(/^FAILED +/, ""); name = $0; next }
+        /^[ \t]+[^ \t]/ { if (name != "") { said = $0; sub(/^[ \t]+/, "", said) } next }
+        /[^ \t]/ { told() }
+        END { told() }' "$1"
+}
+
+# section NAME: what comes now, and when.
+section() {
+    printf '== %s (%d s)\n' "$1" $((SECONDS - STARTED))
+}
+
 # count NAME LOG STATUS: adds up the 'N passed' and 'M failed' of a log's summary lines; a run that broke off
 # without one counts as a failure.
 count() {
@@ -42,6 +57,7 @@ count() {
     PASSED=$((PASSED + passed))
     FAILED=$((FAILED + failed))
     while IFS= read -r line; do SKIPPED+=("${line#did not run: }"); done < <(grep '^did not run: ' "$log")
+    while IFS= read -r line; do FAULTS+=("$line"); done < <(faults_of "$log")
     printf '%s: %d passed, %d failed\n' "$name" "$passed" "$failed"
 }
 
@@ -66,19 +82,19 @@ shown() {
     count "$name" "$log" "$status" >/dev/null
 }
 
-echo "== source checks"
+section "source checks"
 shown "source checks" scripts/check.sh
 
-echo "== cargo tests"
+section "cargo tests"
 cargo_tests "unit, property and integration tests" --workspace --features fault-injection
 cargo_tests "the same formats on the RustCrypto engine" --workspace --no-default-features --lib --test golden_vectors --test published_vectors -- crypto:: content:: header:: names:: unlock:: slots pages sizes rust_crypto every_label
 
-echo "== release build"
+section "release build"
 step "cargo build --release" cargo build --locked --release
 step "helpers of custodians that need more than the others" cargo build --locked --release --package rekeyfs-custodians --features aws-kms,pkcs11,tpm2 --bins
 cargo_tests "helpers of custodians" --release --package rekeyfs-custodians --features aws-kms,pkcs11,tpm2
 
-echo "== golden vectors and vaults, read by an independent implementation"
+section "golden vectors and vaults, read by an independent implementation"
 PYTHON=$TARGET/python/bin/python
 if [ ! -x "$PYTHON" ] || ! "$PYTHON" -c 'import argon2, cryptography, nacl, prometheus_client, yaml' 2>/dev/null; then
     step "Python packages from PyPI, into a virtual environment" sh -c \
@@ -95,13 +111,13 @@ else
     skip "golden reader" "its packages could not be installed"
 fi
 
-echo "== helpers of custodians"
+section "helpers of custodians"
 shown "helpers of custodians" as_root env PATH="$PATH" REKEYFS_HELPERS="$TARGET/release" PYTHONDONTWRITEBYTECODE=1 python3 tests/custodians/run.py
 
-echo "== rekeyfs kms against LocalStack's KMS"
+section "rekeyfs kms against LocalStack's KMS"
 shown "comparison with LocalStack's KMS" env REKEYFS="$TARGET/release/rekeyfs" scripts/oracle.sh
 
-echo "== mounted tests"
+section "mounted tests"
 if [ -e /dev/fuse ]; then
     shown "mounted tests" as_root env PATH="$PATH" REKEYFS="$TARGET/release/rekeyfs" \
         TESTS_PYTHON="$PYTHON" REKEYFS_TEST_DIR="$TARGET/mounted-tests" PYTHONDONTWRITEBYTECODE=1 python3 tests/mounted/run.py
@@ -111,16 +127,16 @@ else
     FAILED=$((FAILED + 1))
 fi
 
-echo "== the console in a browser"
+section "the console in a browser"
 shown "the console in a browser" env REKEYFS="$TARGET/release/rekeyfs" scripts/console.sh
 
-echo "== the package, installed on a machine of its own"
+section "the package, installed on a machine of its own"
 if step "scripts/package.sh" scripts/package.sh --lint; then
     shown "tests of the installed package" scripts/installed.sh
     if step "scripts/rpm.sh" scripts/rpm.sh; then step "the RPM, installed into a root of its own" scripts/rpm-installed.sh; fi
 fi
 
-echo "== power cuts (210 of them)"
+section "power cuts (210 of them)"
 if [ -e /dev/fuse ] && [ -e /dev/loop-control ]; then
     shown "power cuts" env REKEYFS="$TARGET/release/rekeyfs" scripts/powercut.sh --system ext4 --system rekeyfs --cuts 10 --except postgresql
     shown "stable pages" env REKEYFS="$TARGET/release/rekeyfs" scripts/powercut.sh --stable-pages
@@ -129,7 +145,7 @@ else
     FAILED=$((FAILED + 1))
 fi
 
-echo "== conformance (the quick selection; scripts/conformance.sh runs all of it)"
+section "conformance (the quick selection; scripts/conformance.sh runs all of it)"
 if [ -e /dev/fuse ] && [ -e /dev/loop-control ]; then
     shown "conformance" env REKEYFS="$TARGET/release/rekeyfs" scripts/conformance.sh --quick
 else
@@ -137,7 +153,7 @@ else
     FAILED=$((FAILED + 1))
 fi
 
-echo "== a vault on JuiceFS (the quick selection; scripts/clusters.sh runs all of it, on four clusters)"
+section "a vault on JuiceFS (the quick selection; scripts/clusters.sh runs all of it, on four clusters)"
 if [ -e /dev/fuse ]; then
     shown "clusters" env REKEYFS="$TARGET/release/rekeyfs" scripts/clusters.sh --quick juicefs
     shown "a history on hosts" env REKEYFS="$TARGET/release/rekeyfs" scripts/clusters.sh --quick --hosts 3 juicefs
@@ -146,7 +162,7 @@ else
     FAILED=$((FAILED + 1))
 fi
 
-echo "== speed beside libfuse's passthrough_hp, beside no cipher and beside a null FUSE daemon (a short run; scripts/bench.sh measures)"
+section "speed beside libfuse's passthrough_hp, beside no cipher and beside a null FUSE daemon (a short run; scripts/bench.sh measures)"
 if [ -e /dev/fuse ] && [ -e /dev/loop-control ]; then
     shown "speed" env REKEYFS="$TARGET/release/rekeyfs" scripts/bench.sh --regressions
 else
