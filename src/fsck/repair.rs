@@ -114,7 +114,8 @@ impl Repair<'_> {
             return Err(CHANGED);
         }
         let how = change(file.as_fd())?;
-        let _ = storage::set_times(file.as_fd(), TimeChange::At(before.atime), TimeChange::At(before.mtime));
+        let mtime = storage::LowerFs::probe(file.as_fd())?.mtime_after_hidden_change(before.mtime);
+        let _ = storage::set_times(file.as_fd(), TimeChange::At(before.atime), TimeChange::At(mtime));
         storage::fsync(file.as_fd())?;
         Ok(how)
     }

@@ -54,6 +54,8 @@ pub(super) struct Walk<'a, 'w> {
     dev: u64,
     /// See [`storage::LowerFs`].
     links_share_ino: bool,
+    /// What the kernel has cached may be of a time when another host had the vault.
+    drops_cached: bool,
     ids: FileIds,
     links: HashMap<u64, Link>,
     todo: Vec<PendingDir>,
@@ -76,6 +78,7 @@ impl<'a, 'w> Walk<'a, 'w> {
             checker,
             dev: 0,
             links_share_ino: true,
+            drops_cached: false,
             ids,
             links: HashMap::new(),
             todo: Vec::new(),
@@ -88,7 +91,10 @@ impl<'a, 'w> Walk<'a, 'w> {
     /// ENOENT and the like if there is no such path; what reading the root says.
     pub(super) fn run(&mut self, tree: OwnedFd, path: &[&[u8]]) -> storage::Result<()> {
         self.dev = storage::fstat(tree.as_fd())?.dev;
-        self.links_share_ino = storage::LowerFs::probe(tree.as_fd())?.links_share_ino;
+        let lower = storage::LowerFs::probe(tree.as_fd())?;
+        self.links_share_ino = lower.links_share_ino;
+        // A mount has dropped it itself.
+        self.drops_cached = lower.is_remote && self.vault.is_none();
         let place = Location { path: Vec::new(), lower: b"tree".to_vec() };
         let mut dir = self.dir(tree, Some(self.checker.0.root_id()), place);
         for (at, name) in path.iter().enumerate() {
@@ -335,6 +341,9 @@ impl<'a, 'w> Walk<'a, 'w> {
         match storage::fstat(fd.as_fd()) {
             Ok(stat) if stat.kind() == FileKind::Regular => {}
             _ => return,
+        }
+        if self.drops_cached {
+            storage::drop_cached(fd.as_fd());
         }
         let mut found = Vec::new();
         let get = |name: &[u8]| storage::getxattr(fd.as_fd(), name);

@@ -260,10 +260,16 @@ pub struct LowerFs {
     pub links_share_ino: bool,
     /// Whether each call may be a round trip, to servers or to another process. Not 9p, whose client ends requests inside pages.
     pub is_remote: bool,
+    /// Whether other hosts' clients know by its size and mtime alone whether what they have cached of a file is right: a FUSE
+    /// filesystem's kernel side does, and so do clients of JuiceFS and SMB.
+    pub shows_changes_by_mtime: bool,
     /// Whether listing an inode's extended attributes is known to report all of them, ACLs too: network filesystems may
     /// leave some out.
     pub lists_xattrs: bool,
 }
+
+/// Nanoseconds.
+const NANOS_PER_SEC: u32 = 1_000_000_000;
 
 /// A page that must be written at once, in bytes.
 const PAGE: u32 = 4096;
@@ -337,8 +343,17 @@ impl LowerFs {
             orders_metadata: matches!(magic, EXT4 | XFS | BTRFS),
             links_share_ino: magic != FUSE,
             is_remote: matches!(magic, NFS | FUSE | CIFS | SMB | CEPH | LUSTRE),
+            shows_changes_by_mtime: matches!(magic, FUSE | CIFS | SMB),
             lists_xattrs: matches!(magic, EXT4 | XFS | BTRFS | TMPFS | F2FS | OVERLAYFS),
         })
+    }
+
+    /// The mtime that a file gets after a change that must not show in it: what it had, and a microsecond more where other hosts'
+    /// clients would not see the change otherwise.
+    pub fn mtime_after_hidden_change(&self, before: Time) -> Time {
+        // SMB's times have steps of 100 ns, those of FUSE filesystems of a nanosecond or a second.
+        let nanos = before.nanos + if self.shows_changes_by_mtime { 1_000 } else { 0 };
+        Time { secs: before.secs + i64::from(nanos / NANOS_PER_SEC), nanos: nanos % NANOS_PER_SEC }
     }
 
     /// Why a power cut may cost synced data there, as a clause; `None` where it is promised that it doesn't.

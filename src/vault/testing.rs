@@ -218,6 +218,7 @@ fn open(path: &Path, keys: &Arc<Keys>, below: Below, sharing: Sharing) -> Arc<Va
     let lower = LowerFs::probe(tree.as_fd()).unwrap();
     let block_size = if below.small_blocks { 1024 } else { lower.block_size };
     let (tells_holes, is_remote) = (below.tells_holes && lower.tells_holes, below.remote || lower.is_remote);
-    let lower = LowerFs { tells_holes, is_remote, block_size, ..lower };
+    let shows_changes_by_mtime = below.remote || lower.shows_changes_by_mtime;
+    let lower = LowerFs { tells_holes, is_remote, shows_changes_by_mtime, block_size, ..lower };
     Vault::on(lower, tree, keys.clone(), options).unwrap()
 }

@@ -390,3 +390,26 @@ class OfAVault(Cases):
             vault.mount(*self.mount_options)
         kept[self.dir / "small"] = b"from the other host"
         self._same(kept)
+
+    def test_another_host_goes_on_after_a_rewrap(self):
+        """A re-wrap moves neither a file's size nor its mtime: what a host has cached of a header from before isn't taken for it."""
+        vault, other, path = self.place.vault, self.place.other, self.dir / "cut"
+        data = os.urandom(5000)
+        path.write_bytes(data)
+        vault.umount()
+        other.mount(*self.mount_options)
+        other.umount()
+        vault.mount(*self.mount_options)
+        equal(path.read_bytes(), data, "content")
+        vault.umount()
+        try:
+            other.mount(*self.mount_options)
+            try:
+                other.rotate()
+                other.ok("rewrap", other.mnt)
+            finally:
+                other.umount()
+        finally:
+            vault.mount(*self.mount_options)
+        os.truncate(path, 1926)
+        equal(path.read_bytes(), data[:1926], "content")

@@ -41,10 +41,12 @@ pub(super) enum Pages {
 impl Vault {
     /// Raises the floor of a file that is no longer open for writing, if an fsync has covered more than it says. Best
     /// effort: what fails leaves the floor that there was. Where the kernel shows the lower file's ctime as it is, it
-    /// would be seen to move behind the close: then only a re-wrap does it.
+    /// would be seen to move behind the close, and so would the mtime where other hosts' clients have to see it: then only a re-wrap
+    /// does it.
     pub(in crate::vault) fn raise_floor(&self, file: &OpenFile) {
         let shows_ctime = !self.kernel_keeps_times.load(Ordering::Relaxed);
-        if shows_ctime || file.writers.load(Ordering::Relaxed) > 0 || !file.may_rise(&file.state.read()) {
+        let shows = shows_ctime || self.lower.shows_changes_by_mtime;
+        if shows || file.writers.load(Ordering::Relaxed) > 0 || !file.may_rise(&file.state.read()) {
             return;
         }
         let mut state = file.state.write();

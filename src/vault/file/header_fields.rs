@@ -47,9 +47,7 @@ impl Vault {
                     drop(slot);
                     file.header_fields()?
                 }
-                None => {
-                    self.unverified_or_opened(self.tree.open_lower(inode, Access::ReadOnly)?.0.as_fd())?
-                }
+                None => self.unverified_or_opened(self.open_lower(inode, Access::ReadOnly)?.0.as_fd())?,
             }
         };
         Ok(found.map(|fields| self.header_info(fields)))
@@ -89,7 +87,7 @@ impl Vault {
             found.inspect(|fields| act(fields.keys));
             return Ok(found);
         }
-        let (fd, stat) = self.tree.open_lower(inode, Access::ReadOnly)?;
+        let (fd, stat) = self.open_lower(inode, Access::ReadOnly)?;
         let lower = stat.lower_size();
         let size = layout::plain_size(lower).map_err(|_| Damage::Size)?;
         if size.0 == 0 {

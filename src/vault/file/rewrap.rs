@@ -215,9 +215,17 @@ impl Vault {
         let wrap = Rewrapped { backing: guard.backing(), wrapped, tag };
         let next = sealed.header.next_slot(Some(&wrap), floor);
         drop(guard);
-        file.write_slot_keeping_times(next.index(), next.bytes())?;
+        self.write_slot_keeping_times(file, next.index(), next.bytes())?;
         candidate.next = Some(next);
         Ok(true)
+    }
+
+    fn write_slot_keeping_times(&self, file: &OpenFile, index: SlotIndex, slot: &[u8; SLOT]) -> Result<()> {
+        let before = storage::fstat(file.fd.as_fd())?;
+        let written = file.write_slot(index, slot);
+        let mtime = self.lower.mtime_after_hidden_change(before.mtime);
+        storage::put_times_back(file.fd.as_fd(), before.atime, mtime)?;
+        written
     }
 
     /// The slot in force is durable: from here on that is the header, whatever becomes of the other one.
@@ -239,7 +247,7 @@ impl Vault {
         }
         let copy = sealed.header.copy_for_other();
         self.record_in_census(&candidate.inode, sealed.header.keys());
-        let written = file.write_slot_keeping_times(sealed.header.index().other(), &copy);
+        let written = self.write_slot_keeping_times(&file, sealed.header.index().other(), &copy);
         if written.is_err() {
             self.stale.slot_not_synced(candidate.inode.ino);
         }
@@ -288,15 +296,6 @@ impl Candidate {
             | Body::Unsynced
             | Body::Unknown => None,
         }
-    }
-}
-
-impl OpenFile {
-    fn write_slot_keeping_times(&self, index: SlotIndex, slot: &[u8; SLOT]) -> Result<()> {
-        let before = storage::fstat(self.fd.as_fd())?;
-        let written = self.write_slot(index, slot);
-        storage::put_times_back(self.fd.as_fd(), before.atime, before.mtime)?;
-        written
     }
 }
 

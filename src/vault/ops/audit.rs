@@ -67,7 +67,7 @@ impl Vault {
 
     /// What the header on disk states, whether it is genuine or not.
     fn stated(&self, inode: &Inode) -> Option<(BackingKeyId, FileId)> {
-        let (fd, _) = self.tree.open_lower(inode, Access::ReadOnly).ok()?;
+        let (fd, _) = self.open_lower(inode, Access::ReadOnly).ok()?;
         let mut slots = [0; SLOTS];
         storage::pread(fd.as_fd(), &mut slots, LowerOffset(0)).ok()?;
         let [first, _] = UnverifiedSlot::parse_both(&slots);

@@ -45,6 +45,8 @@ pub(in crate::vault) struct Inode {
     pub(super) may_have_capability: AtomicBool,
     /// What is known of its extended attributes.
     pub(super) xattrs: XattrMarks,
+    /// Its lower file was opened since it came into the table.
+    pub(in crate::vault) opened_below: AtomicBool,
     /// Another inode has its name and content now: a user of this one must look the name up again.
     replaced: AtomicBool,
     /// What the kernel may have cached of it.
@@ -77,6 +79,7 @@ impl Inode {
             kind,
             may_have_capability: AtomicBool::new(capability == Capability::Possible),
             xattrs: XattrMarks::default(),
+            opened_below: AtomicBool::new(false),
             replaced: AtomicBool::new(false),
             kernel_pages: KernelPages::default(),
             reach: Mutex::default(),

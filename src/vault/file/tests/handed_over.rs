@@ -1,12 +1,13 @@
 //! What a vault that others read hands over to the lower filesystem, and when.
 
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::current::{WRITE, lookup, truncate};
 use super::*;
 use crate::ids::{Time, TimeChange};
-use crate::storage::Errno;
 use crate::storage::fault::{After, Op as Call, Plan};
+use crate::storage::{self, Errno};
 
 #[test]
 fn a_close_gives_the_file_the_mtime_that_the_kernel_shows() {
@@ -91,4 +92,51 @@ fn what_was_written_is_handed_over_at_each_close_and_nothing_else_is() {
     assert_eq!(flushed(), [Call::Fdatasync]);
     test.vault.release(ino, handle).unwrap();
     assert!(!TestVault::new().vault.flushes_at_close());
+}
+
+/// Another host may have re-wrapped the file since the kernel here read it, which moves neither its size nor its mtime.
+#[test]
+fn what_the_kernel_cached_before_the_mount_is_dropped_on_a_remote_filesystem() {
+    const PAGES: u64 = 400;
+    // Behind what a load reads, and the kernel reads ahead.
+    let last = layout::page_offset(PageIndex(PAGES - 2));
+    let mut test = TestVault::remote(Suite::Aes256Gcm);
+    let ino = test.make("f");
+    let (_, handle) = test.open("f").unwrap();
+    test.vault
+        .write(ino, PlainOffset(0), &bytes(1, (PAGES * PAYLOAD - 2000) as usize), Privileges::Keep)
+        .unwrap();
+    test.vault.fsync(ino, SyncScope::Data).unwrap();
+    test.vault.release(ino, handle).unwrap();
+    let lower =
+        std::fs::File::open(std::fs::read_dir(test.tree()).unwrap().next().unwrap().unwrap().path()).unwrap();
+    let is_cached = || {
+        let mut page = [0; layout::PAGE as usize];
+        storage::pread_cached(lower.as_fd(), &mut page, last).unwrap() > 0
+    };
+    for kept in [false, true] {
+        storage::pread(lower.as_fd(), &mut [0; layout::PAGE as usize], last).unwrap();
+        assert!(is_cached());
+        if !kept {
+            test.reopen();
+        }
+        let (ino, handle) = test.open("f").unwrap();
+        assert_eq!(is_cached(), kept, "not for its second open");
+        test.vault.release(ino, handle).unwrap();
+    }
+}
+
+/// A client that looks at size and mtime would keep the old header, and truncate below the floor of the new one.
+#[test]
+fn a_rewrap_shows_in_the_mtime_where_other_hosts_see_changes_by_nothing_else() {
+    for (test, later) in [(TestVault::remote(Suite::Aes256Gcm), 2_000), (TestVault::new(), 0)] {
+        let ino = test.written("f");
+        let set_to = |nanos| Time { secs: 1_600_000_000, nanos };
+        let mtime = SetAttr { mtime: Some(TimeChange::At(set_to(5))), ..SetAttr::default() };
+        test.vault.setattr(ino, &mtime, &me()).unwrap();
+        test.keys().rotate(&KeyRef::Alias(AliasName::default_alias())).unwrap();
+        assert_eq!(test.vault.rewrap_batch(&[ino]).rewrapped, 1);
+        // Of two slots.
+        assert_eq!(test.vault.getattr(ino).unwrap().mtime, set_to(5 + later));
+    }
 }
