@@ -348,12 +348,17 @@ impl LowerFs {
         })
     }
 
-    /// The mtime that a file gets after a change that must not show in it: what it had, and a microsecond more where other hosts'
-    /// clients would not see the change otherwise.
+    /// The mtime that a file gets after a change that must not show in it: what it had, or just after it where other hosts' clients
+    /// would not see the change otherwise.
     pub fn mtime_after_hidden_change(&self, before: Time) -> Time {
+        if self.shows_changes_by_mtime { Self::just_after(before) } else { before }
+    }
+
+    /// The first mtime after this one that is another one on each filesystem that keeps parts of seconds.
+    pub fn just_after(time: Time) -> Time {
         // SMB's times have steps of 100 ns, those of FUSE filesystems of a nanosecond or a second.
-        let nanos = before.nanos + if self.shows_changes_by_mtime { 1_000 } else { 0 };
-        Time { secs: before.secs + i64::from(nanos / NANOS_PER_SEC), nanos: nanos % NANOS_PER_SEC }
+        let nanos = time.nanos + 1_000;
+        Time { secs: time.secs + i64::from(nanos / NANOS_PER_SEC), nanos: nanos % NANOS_PER_SEC }
     }
 
     /// Why a power cut may cost synced data there, as a clause; `None` where it is promised that it doesn't.

@@ -97,6 +97,14 @@ impl TestVault {
         test
     }
 
+    /// One that other hosts read, on a lower filesystem that is taken for a remote one.
+    pub(crate) fn shared_and_remote() -> Self {
+        let mut test = Self::remote(Suite::Aes256Gcm);
+        test.sharing = Sharing::Writer;
+        test.reopen();
+        test
+    }
+
     /// The same vault as another host reads it, with a keyring of its own.
     pub(crate) fn reader(&self) -> Arc<Vault> {
         let (path, options) = (self.dir.path().join("vault"), keyring_options(self.dir.path(), &self.clock));

@@ -177,6 +177,7 @@ impl Vault {
         loaded_as: Option<Looks>,
         state: State,
     ) -> Arc<OpenFile> {
+        let hands_over = self.flushes_at_close() && self.kernel_keeps_times.load(Ordering::Relaxed);
         Arc::new_cyclic(|file| OpenFile {
             ino,
             fd: LowerFile::new(fd, access),
@@ -189,14 +190,14 @@ impl Vault {
             changes: AtomicU64::new(0),
             flushed_changes: AtomicU64::new(0),
             growth: Growth::on(&self.lower, self.sharing),
-            hands_over: self.flushes_at_close() && self.kernel_keeps_times.load(Ordering::Relaxed),
+            hands_over,
             is_remote: self.lower.is_remote,
             loaded_as,
             stable_pages_needed: self.lower.stable_needed,
             lost: AtomicI32::new(0),
             must_reload: AtomicBool::new(false),
             writing_out: AtomicBool::new(false),
-            mtime: Mtime::new(mtime),
+            mtime: Mtime::new(mtime, hands_over && self.lower.shows_changes_by_mtime),
             found_under: OnceLock::new(),
             _registration: self.open_files.register(file.clone()),
             state: Ordered::rwlock(state),

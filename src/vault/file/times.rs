@@ -7,6 +7,7 @@
 use std::sync::atomic::Ordering;
 
 use super::OpenFile;
+use super::mtime::Known;
 use crate::ids::{Time, TimeChange};
 use crate::storage::{self, Errno};
 use crate::vault::{Result, Vault};
@@ -60,7 +61,7 @@ impl OpenFile {
             mtime => (None, mtime),
         };
         if let Some(time) = later {
-            *known = time;
+            known.kernel = time;
             self.mtime.moved.store(true, Ordering::Release);
             if atime == TimeChange::Keep {
                 return Ok(());
@@ -77,8 +78,8 @@ impl OpenFile {
             }
         }
         match mtime {
-            TimeChange::At(time) => *known = time,
-            TimeChange::Now => *known = storage::fstat(self.fd())?.mtime,
+            TimeChange::At(time) => *known = Known::same(time),
+            TimeChange::Now => *known = Known::same(storage::fstat(self.fd())?.mtime),
             TimeChange::Keep => {}
         }
         Ok(())
@@ -86,7 +87,7 @@ impl OpenFile {
 
     /// Whether the kernel has this mtime, and nothing has moved the lower one since it was that.
     pub(in crate::vault) fn has_mtime(&self, mtime: Time) -> bool {
-        !self.mtime.moved.load(Ordering::Acquire) && *self.mtime.known.lock() == mtime
+        !self.mtime.moved.load(Ordering::Acquire) && self.mtime.known.lock().kernel == mtime
     }
 
     /// Gives the lower file the mtime that the kernel knows, if a change of content has moved it since. Not a
@@ -96,10 +97,14 @@ impl OpenFile {
             return;
         }
         let _state = self.state.read();
-        let known = self.mtime.known.lock();
-        if let Err(e) = storage::set_times(self.fd(), TimeChange::Keep, TimeChange::At(*known)) {
-            self.mtime.moved.store(true, Ordering::Release);
-            tracing::debug!(ino = self.ino.0, "an mtime could not be put back: {e}");
+        let mut known = self.mtime.known.lock();
+        let time = self.mtime.to_put_back(&known);
+        match storage::set_times(self.fd(), TimeChange::Keep, TimeChange::At(time)) {
+            Ok(()) => known.lower = time,
+            Err(e) => {
+                self.mtime.moved.store(true, Ordering::Release);
+                tracing::debug!(ino = self.ino.0, "an mtime could not be put back: {e}");
+            }
         }
     }
 }

@@ -94,6 +94,27 @@ fn what_was_written_is_handed_over_at_each_close_and_nothing_else_is() {
     assert!(!TestVault::new().vault.flushes_at_close());
 }
 
+/// The kernel has no other mtime for a write in the same tick of its clock, and JuiceFS's clients look at nothing else.
+#[test]
+fn each_close_after_a_change_leaves_another_mtime_where_other_hosts_see_changes_by_nothing_else() {
+    for (test, differs) in [(TestVault::shared_and_remote(), true), (TestVault::shared(), false)] {
+        test.vault.set_kernel_keeps_times(true);
+        let ino = test.make("f");
+        let handle = test.vault.open(ino, WRITE, &me()).unwrap();
+        let mtimes = [1, 2, 3].map(|byte| {
+            test.vault.write(ino, PlainOffset(0), &[byte], Privileges::Keep).unwrap();
+            test.vault.flush(ino).unwrap();
+            lookup(&test.reader(), "f").mtime
+        });
+        assert_eq!(mtimes[0] < mtimes[1] && mtimes[1] < mtimes[2], differs, "{mtimes:?}");
+        assert!(differs || (mtimes[0] == mtimes[1] && mtimes[1] == mtimes[2]), "{mtimes:?}");
+        // Nothing was changed.
+        test.vault.flush(ino).unwrap();
+        assert_eq!(lookup(&test.reader(), "f").mtime, mtimes[2]);
+        test.vault.release(ino, handle).unwrap();
+    }
+}
+
 /// Another host may have re-wrapped the file since the kernel here read it, which moves neither its size nor its mtime.
 #[test]
 fn what_the_kernel_cached_before_the_mount_is_dropped_on_a_remote_filesystem() {
