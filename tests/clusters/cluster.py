@@ -238,6 +238,8 @@ mgr data = {base}/mgr
 client mount timeout = 30
 public addr =
 client acl type = posix_acl
+client oc size = 33554432
+client oc max dirty = 16777216
 fuse default permissions = false
 pid file =
 """
@@ -248,7 +250,7 @@ class Ceph(Cluster):
 
     name = "CephFS"
     fences = True
-    title = "one monitor, OSD and MDS, pools of size 1; `ceph-fuse` with `client acl type = posix_acl`"
+    title = "one monitor, OSD and MDS, pools of size 1; `ceph-fuse` with `client acl type = posix_acl` and a cache of 32 MiB, less than a large file"
 
     def version(self):
         return f"ceph-fuse {package_version('ceph-fuse')}"

@@ -87,7 +87,7 @@ def page(path, names):
         "TABLE": head + lines, "SETUPS": setups, "NOTES": notes, "LOST": lost,
         "REQUESTS": request_lines(results), "RATIOS": ratio_lines({result.cluster: result.cost for result in results}),
         "LIMITED": ratio_lines({result.cluster: result.limited for result in results}),
-        "GBIT": [str(result.limited["gbit"]) for result in results if result.limited][:1],
+        "GBIT": [f"{result.limited['gbit']:g}" for result in results if result.limited][:1],
     }  # fmt: skip
     for word, part in parts.items():
         text = text.replace(f"@{word}@", "\n".join(part).strip())
