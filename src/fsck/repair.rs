@@ -113,8 +113,8 @@ impl Repair<'_> {
         if before.kind() != FileKind::Regular {
             return Err(CHANGED);
         }
-        let how = change(file.as_fd())?;
         let mtime = storage::LowerFs::probe(file.as_fd())?.mtime_after_hidden_change(before.mtime);
+        let how = change(file.as_fd())?;
         let _ = storage::set_times(file.as_fd(), TimeChange::At(before.atime), TimeChange::At(mtime));
         storage::fsync(file.as_fd())?;
         Ok(how)

@@ -7,10 +7,8 @@ use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_NO
 
 use super::call::{AnyFd, changing, magic_link};
 use super::fault::Op;
+use super::stat::NANOS;
 use super::{Errno, Result, Time, TimeChange, fstat, open_path};
-
-/// Of a second.
-const NANOS: u32 = 1_000_000_000;
 
 /// Sets the 12 low bits of the mode.
 ///

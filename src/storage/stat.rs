@@ -268,8 +268,8 @@ pub struct LowerFs {
     pub lists_xattrs: bool,
 }
 
-/// Nanoseconds.
-const NANOS_PER_SEC: u32 = 1_000_000_000;
+/// Of a second.
+pub(super) const NANOS: u32 = 1_000_000_000;
 
 /// A page that must be written at once, in bytes.
 const PAGE: u32 = 4096;
@@ -358,7 +358,7 @@ impl LowerFs {
     pub fn just_after(time: Time) -> Time {
         // SMB's times have steps of 100 ns, those of FUSE filesystems of a nanosecond or a second.
         let nanos = time.nanos + 1_000;
-        Time { secs: time.secs + i64::from(nanos / NANOS_PER_SEC), nanos: nanos % NANOS_PER_SEC }
+        Time { secs: time.secs + i64::from(nanos / NANOS), nanos: nanos % NANOS }
     }
 
     /// Why a power cut may cost synced data there, as a clause; `None` where it is promised that it doesn't.

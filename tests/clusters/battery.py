@@ -392,7 +392,7 @@ class OfAVault(Cases):
         self._same(kept)
 
     def test_another_host_goes_on_after_a_rewrap(self):
-        """A re-wrap moves neither a file's size nor its mtime: what a host has cached of a header from before isn't taken for it."""
+        """What a host has cached of a header isn't taken for the one that another host has written since, by a re-wrap."""
         vault, other, path = self.place.vault, self.place.other, self.dir / "cut"
         data = os.urandom(5000)
         path.write_bytes(data)

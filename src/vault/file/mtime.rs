@@ -11,28 +11,28 @@ use crate::storage::LowerFs;
 pub(super) struct Mtime {
     pub(super) known: Mutex<Known>,
     pub(super) moved: AtomicBool,
-    /// See [`Known::to_put_back`].
+    /// See [`Mtime::to_put_back`].
     marks_changes: bool,
 }
 
-/// Of a file that nothing has changed since.
+/// What the kernel has, and what the lower file has been given for it.
 pub(super) struct Known {
-    /// What the kernel has.
     pub(super) kernel: Time,
-    /// What the lower file had.
-    pub(super) lower: Time,
+    /// None: nothing yet.
+    pub(super) lower: Option<Time>,
 }
 
 impl Known {
     /// Both are the same.
     pub(super) fn same(time: Time) -> Self {
-        Self { kernel: time, lower: time }
+        Self { kernel: time, lower: Some(time) }
     }
 
-    /// Whether the lower file has what the kernel has, or one that changes in the same tick have made of it.
-    fn is_kept_below(&self) -> bool {
-        let later = self.lower.nanos.checked_sub(self.kernel.nanos);
-        self.lower.secs == self.kernel.secs && later.is_some_and(|nanos| nanos < 1_000_000)
+    /// The kernel has said this one, and the lower file gets it later.
+    pub(super) fn announce(&mut self, time: Time) {
+        if self.kernel != time {
+            *self = Self { kernel: time, lower: None };
+        }
     }
 }
 
@@ -46,10 +46,9 @@ impl Mtime {
     /// The mtime that the lower file gets after a change of content: the kernel's. A change in the same tick of the kernel's clock as
     /// the one before it has none of its own: where others would not see it, it is later than what the lower file had.
     pub(super) fn to_put_back(&self, known: &Known) -> Time {
-        if self.marks_changes && known.is_kept_below() {
-            LowerFs::just_after(known.lower)
-        } else {
-            known.kernel
+        match known.lower {
+            Some(lower) if self.marks_changes => LowerFs::just_after(lower),
+            _ => known.kernel,
         }
     }
 }

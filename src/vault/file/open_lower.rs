@@ -2,8 +2,8 @@
 //! until someone wants to write.
 //!
 //! Before a file on a remote filesystem is read for the first time, what the kernel has cached of it goes: it may be of a time
-//! when another host had the vault. Its clients look at size and mtime to know whether pages are still right, and a re-wrap, or a
-//! higher floor, moves neither.
+//! when another host had the vault. Its clients look at size and mtime to know whether pages are still right, and a re-wrap moves the
+//! mtime by microseconds at most, which not all of them keep.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;

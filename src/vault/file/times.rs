@@ -61,7 +61,7 @@ impl OpenFile {
             mtime => (None, mtime),
         };
         if let Some(time) = later {
-            known.kernel = time;
+            known.announce(time);
             self.mtime.moved.store(true, Ordering::Release);
             if atime == TimeChange::Keep {
                 return Ok(());
@@ -100,7 +100,7 @@ impl OpenFile {
         let mut known = self.mtime.known.lock();
         let time = self.mtime.to_put_back(&known);
         match storage::set_times(self.fd(), TimeChange::Keep, TimeChange::At(time)) {
-            Ok(()) => known.lower = time,
+            Ok(()) => known.lower = Some(time),
             Err(e) => {
                 self.mtime.moved.store(true, Ordering::Release);
                 tracing::debug!(ino = self.ino.0, "an mtime could not be put back: {e}");

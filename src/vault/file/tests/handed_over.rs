@@ -115,7 +115,7 @@ fn each_close_after_a_change_leaves_another_mtime_where_other_hosts_see_changes_
     }
 }
 
-/// Another host may have re-wrapped the file since the kernel here read it, which moves neither its size nor its mtime.
+/// Another host may have re-wrapped the file since the kernel here read it, which a client that keeps whole seconds doesn't see.
 #[test]
 fn what_the_kernel_cached_before_the_mount_is_dropped_on_a_remote_filesystem() {
     const PAGES: u64 = 400;
